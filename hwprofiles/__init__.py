@@ -1,0 +1,34 @@
+"""What a machine is: units, provenance, cost curves and the library of machine files."""
+
+from hwprofiles.curve import Curve, Operation
+from hwprofiles.errors import InputError, closest, unknown_name
+from hwprofiles.library import load_machine, machine_names, parse_machine, read_yaml
+from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
+from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
+from hwprofiles.problems import first_problem
+
+__all__ = [
+    "Cpu",
+    "Curve",
+    "Direction",
+    "Efficiency",
+    "Gpu",
+    "Host",
+    "InputError",
+    "Interference",
+    "Kind",
+    "Link",
+    "Machine",
+    "Operation",
+    "Provenance",
+    "Quantity",
+    "Store",
+    "closest",
+    "first_problem",
+    "load_machine",
+    "machine_names",
+    "parse_machine",
+    "read_yaml",
+    "unknown_name",
+    "weakest",
+]

@@ -1,0 +1,69 @@
+"""A measured cost curve: durations at some sizes, interpolated between them."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles.quantity import Kind, Provenance
+
+
+class Operation(StrEnum):
+    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for attention over a KV cache."""
+
+    EXPERT = "expert"
+    DENSE = "dense"
+    ATTENTION_PREFILL = "attention_prefill"
+    ATTENTION_DECODE = "attention_decode"
+    GATE = "gate"
+    NORM = "norm"
+    COPY = "copy"
+
+
+class Curve(BaseModel):
+    """Durations in ns of one operation on one device at given sizes.
+
+    ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``, ``intermediate``); an
+    operation of another shape does not use it. Between points: straight in log-log, so monotone wherever the points are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    operation: Operation
+    device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
+    dtype: str = "bf16"
+    shape: dict[str, int] = {}
+    points: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
+    kind: Kind
+    source: Annotated[str, Field(min_length=1)]
+    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+
+    @model_validator(mode="after")
+    def _points_rise_in_x(self) -> Self:
+        xs = [x for x, _ in self.points]
+        if any(x <= 0 or ns <= 0 for x, ns in self.points):
+            raise ValueError("points must be [size > 0, ns > 0]")
+        if any(b <= a for a, b in zip(xs, xs[1:], strict=False)):
+            raise ValueError(f"sizes of points must rise strictly, got {xs}")
+        return self
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the curve comes from."""
+        return Provenance(kind=self.kind, source=self.source, date=self.date)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest measured size."""
+        return self.points[0][0], self.points[-1][0]
+
+    def covers(self, x: np.ndarray) -> np.ndarray:
+        """True where a size lies in the measured range."""
+        low, high = self.range
+        return (x >= low) & (x <= high)
+
+    def duration_ns(self, x: np.ndarray) -> np.ndarray:
+        """Durations in ns (float) at sizes ``x``; outside the range, the value of the nearest end."""
+        xs, ns = np.array(self.points).T
+        return np.exp(np.interp(np.log(x), np.log(xs), np.log(ns)))

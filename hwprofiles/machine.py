@@ -1,0 +1,102 @@
+"""What a machine is: devices, memories, links, measured curves and interference, every number with provenance."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles.curve import Curve
+from hwprofiles.quantity import Quantity
+
+FORMAT = "rosin-machine/1"
+ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Gpu(_Part):
+    """One kind of GPU, ``count`` of them. Every field is per GPU.
+
+    ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure on the box.
+    ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput.
+    """
+
+    name: str
+    count: Annotated[int, Field(ge=1)] = 1
+    memory_bytes: Quantity
+    memory_bytes_per_s: Quantity
+    flops_per_s: Annotated[dict[str, Quantity], Field(min_length=1)]
+    launch_overhead_ns: Quantity
+
+
+class Cpu(_Part):
+    """All sockets together. ``memory_bytes`` is null where no source states it: then it limits nothing.
+
+    ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back.
+    """
+
+    name: str
+    sockets: Annotated[int, Field(ge=1)] = 1
+    cores: Annotated[int, Field(ge=1)]
+    memory_bytes: Quantity | None = None
+    memory_bytes_per_s: Quantity
+    flops_per_s: Annotated[dict[str, Quantity], Field(min_length=1)]
+    call_overhead_ns: Quantity
+
+
+class Direction(_Part):
+    """One direction of the link between host and one GPU. Pageable rates default to the pinned ones."""
+
+    bytes_per_s: Quantity
+    pageable_bytes_per_s: Quantity | None = None
+    latency_ns: Quantity
+
+
+class Link(_Part):
+    """The link between host and GPU, directions apart."""
+
+    name: str
+    h2d: Direction
+    d2h: Direction
+
+
+class Store(_Part):
+    """A tier behind DRAM: a local disk or a remote store."""
+
+    name: str
+    memory_bytes: Quantity | None = None
+    bytes_per_s: Quantity
+    latency_ns: Quantity
+
+
+class Host(_Part):
+    """Software costs of the machine at hand that no device shows: per layer and per forward pass."""
+
+    layer_overhead_ns: Quantity
+    step_overhead_ns: Quantity
+
+
+class Interference(_Part):
+    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed."""
+
+    busy: ResourceName
+    slows: ResourceName
+    rate_fraction: Quantity
+
+
+class Machine(_Part):
+    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is simulated."""
+
+    format: Literal["rosin-machine/1"]
+    name: str
+    description: str
+    gpu: Gpu
+    cpu: Cpu
+    link: Link
+    host: Host
+    disk: Store | None = None
+    remote: Store | None = None
+    curves: tuple[Curve, ...] = ()
+    interference: tuple[Interference, ...] = ()
+    price_usd: Quantity | None = None

@@ -1,0 +1,1 @@
+"""What happens on a machine: models, workloads, routing, policies, engines and the timeline."""

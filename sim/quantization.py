@@ -1,0 +1,82 @@
+"""Storage formats of weights and their real bytes per weight, scales and block structure included."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hwprofiles import InputError, unknown_name
+from sim.model import TensorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFormat:
+    """A weight format: ``block_bytes`` bytes hold ``block_weights`` weights. ``source`` says where the layout is defined."""
+
+    name: str
+    block_weights: int
+    block_bytes: int
+    source: str
+
+    def num_bytes(self, num_weights: int) -> int:
+        """Bytes of that many weights, whole blocks."""
+        return -(-num_weights // self.block_weights) * self.block_bytes
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Bytes per weight."""
+        return self.block_bytes / self.block_weights
+
+
+_GGML = "llama.cpp ggml-common.h block layouts, commit 0c1e57098"
+_OCP = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP4 values and one 8-bit scale"
+
+
+def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
+    return MappingProxyType(
+        {name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source) for name, weights, size, source in rows}
+    )
+
+
+FORMATS = _formats(
+    ("f32", 1, 4, "IEEE 754"),
+    ("bf16", 1, 2, "bfloat16"),
+    ("f16", 1, 2, "IEEE 754"),
+    ("fp8", 1, 1, "DeepSeek-V3 technical report 2412.19437: e4m3; block scales of 1/16384 weight are left out"),
+    ("q8_0", 32, 34, _GGML),
+    ("q6_k", 256, 210, _GGML),
+    ("q5_k", 256, 176, _GGML),
+    ("q4_k", 256, 144, _GGML),
+    ("q4_0", 32, 18, _GGML),
+    ("mxfp4", 32, 17, _OCP),
+)
+"""Formats by name."""
+
+_WIDE = {tensor_class: "bf16" for tensor_class in TensorClass}
+_KEPT_WIDE = {TensorClass.NORM: "bf16", TensorClass.ROUTER: "bf16"}
+
+SCHEMES: Mapping[str, Mapping[TensorClass, str]] = MappingProxyType(
+    {
+        "16bit": MappingProxyType(_WIDE),
+        "8bit": MappingProxyType({tensor_class: "q8_0" for tensor_class in TensorClass} | _KEPT_WIDE),
+        "4bit": MappingProxyType({tensor_class: "q4_k" for tensor_class in TensorClass} | _KEPT_WIDE),
+        "4bit-experts": MappingProxyType(_WIDE | {TensorClass.EXPERT: "q4_k"}),
+        "fp8": MappingProxyType({tensor_class: "fp8" for tensor_class in TensorClass} | _KEPT_WIDE | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}),
+        "mxfp4": MappingProxyType(_WIDE | {TensorClass.EXPERT: "mxfp4"}),
+    }
+)
+"""Format of each tensor class under each named scheme; routers and norms stay 16 bit in all of them."""
+
+
+def scheme(name: str) -> Mapping[TensorClass, str]:
+    """The scheme of that name. Raises InputError for an unknown one."""
+    if name not in SCHEMES:
+        raise unknown_name("quantisation scheme", name, SCHEMES)
+    return SCHEMES[name]
+
+
+def class_bytes(params: Mapping[TensorClass, int], dtypes: Mapping[TensorClass, str]) -> Mapping[TensorClass, int]:
+    """Bytes of each class, given its weights and its format. Raises InputError for an unknown format."""
+    for dtype in dtypes.values():
+        if dtype not in FORMATS:
+            raise InputError(f"no storage format named {dtype!r}; known: {', '.join(FORMATS)}")
+    return {tensor_class: FORMATS[dtypes[tensor_class]].num_bytes(count) for tensor_class, count in params.items()}

@@ -1,0 +1,161 @@
+"""What an operation costs on a machine: a measured curve where there is one, else a roofline with overhead.
+
+Roofline: the longer of bytes / memory rate and FLOPs / compute rate, but no less than the launches of its kernels
+(launches run ahead of the stream, so they show only when they are the longer). Outside a curve's measured range its nearest
+end is scaled by the ratio of rooflines, and the price says that it is extrapolated.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwprofiles import Curve, Direction, Machine, Operation, Provenance, Quantity, weakest
+from hwprofiles.units import NS_PER_S
+from sim.model import Layer, Model, TensorClass
+
+Device = Literal["gpu", "cpu"]
+Way = Literal["h2d", "d2h"]
+Sizes = NDArray[np.float64]
+
+KERNELS: Mapping[str, int] = {"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2}
+"""GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral block of transformers."""
+
+FLOPS_PER_WEIGHT = 2
+"""A multiply and an add for each weight and token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Durations in ns (int64) with the weakest provenance that went in, and where a curve was left behind."""
+
+    ns: NDArray[np.int64]
+    provenance: Provenance
+    is_extrapolated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostModel:
+    """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices have their shape."""
+
+    machine: Machine
+    model: Model
+
+    def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
+        """One routed expert of the layer over that many tokens."""
+        model, spec = self.model, self.model.layers[layer]
+        dtype, params = model.dtypes[TensorClass.EXPERT], spec.params[TensorClass.EXPERT]
+        bytes_per_token = 2 * (model.hidden + model.expert_intermediate) * model.activation_bytes
+
+        def roofline(count: Sizes) -> Sizes:
+            num_bytes = spec.expert_bytes + count * bytes_per_token
+            return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
+
+        shape = {"hidden": model.hidden, "intermediate": model.expert_intermediate}
+        curve = self._curve(Operation.EXPERT, device, dtype, shape)
+        return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
+        """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""
+        table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
+        table[0] = 0
+        return table
+
+    def attention(self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike) -> Price:
+        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``."""
+        spec = self.model.layers[layer]
+        attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
+        count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
+        kept = stop if attention.window_tokens is None else np.minimum(stop, attention.window_tokens)
+        seen = np.minimum((start + stop + 1) / 2, kept)
+        params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
+        num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
+        kv_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
+        flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
+        activations = 4 * count * self.model.hidden * self.model.activation_bytes
+        ns = self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
+        return _price(None, count, lambda _: ns, self._rates(device, dtype))
+
+    def weights(self, device: Device, layer: int, which: TensorClass, tokens: ArrayLike) -> Price:
+        """A plain product with the weights of one class of a layer: ROUTER, DENSE_FFN or SHARED_EXPERT."""
+        spec = self.model.layers[layer]
+        kernels = {TensorClass.ROUTER: "gate", TensorClass.DENSE_FFN: "dense_ffn", TensorClass.SHARED_EXPERT: "shared_expert"}[which]
+        return self._product(device, spec.bytes.get(which, 0), spec.params.get(which, 0), tokens, kernels, self.model.dtypes[which])
+
+    def head(self, device: Device, tokens: ArrayLike) -> Price:
+        """Final norm and vocabulary projection of that many positions."""
+        model = self.model
+        which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
+        return self._product(device, model.top_bytes.get(which, 0), model.top_params.get(which, 0), tokens, "head", model.dtypes[which])
+
+    def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
+        """A copy between host and GPU."""
+        direction: Direction = getattr(self.machine.link, way)
+        rate, latency = _copy_rate(direction, is_pinned), direction.latency_ns
+
+        def linear(size: Sizes) -> Sizes:
+            return latency.effective + size / rate.effective * NS_PER_S
+
+        curve = self._curve(Operation.COPY, way if is_pinned else f"{way}_pageable", None, {})
+        sizes = np.maximum(np.asarray(num_bytes, np.float64), 1)
+        return _price(curve, sizes, linear, (rate.provenance, latency.provenance))
+
+    def layer_overhead_ns(self) -> int:
+        """Host time per layer that nothing hides."""
+        return round(self.machine.host.layer_overhead_ns.effective)
+
+    def step_overhead_ns(self) -> int:
+        """Host time per forward pass that nothing hides."""
+        return round(self.machine.host.step_overhead_ns.effective)
+
+    def _product(self, device: Device, num_bytes: int, params: int, tokens: ArrayLike, kernels: str, dtype: str) -> Price:
+        count = np.asarray(tokens, np.float64)
+        activations = 2 * count * self.model.hidden * self.model.activation_bytes
+        ns = self._roofline(device, num_bytes + activations, FLOPS_PER_WEIGHT * params * count, KERNELS[kernels], dtype)
+        return _price(None, count, lambda _: ns, self._rates(device, dtype))
+
+    def _roofline(
+        self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
+    ) -> NDArray[np.float64]:
+        memory, compute, overhead = self._quantities(device, dtype)
+        work = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
+        if device == "gpu":
+            return np.maximum(work, kernels * overhead.effective)
+        return work + overhead.effective
+
+    def _quantities(self, device: Device, dtype: str) -> tuple[Quantity, Quantity, Quantity]:
+        part = self.machine.gpu if device == "gpu" else self.machine.cpu
+        overhead = self.machine.gpu.launch_overhead_ns if device == "gpu" else self.machine.cpu.call_overhead_ns
+        return part.memory_bytes_per_s, part.flops_per_s[compute_type(part.flops_per_s, dtype)], overhead
+
+    def _rates(self, device: Device, dtype: str) -> tuple[Provenance, ...]:
+        return tuple(quantity.provenance for quantity in self._quantities(device, dtype))
+
+    def _curve(self, operation: Operation, device: str, dtype: str | None, shape: dict[str, int]) -> Curve | None:
+        for curve in self.machine.curves:
+            if curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype):
+                return curve
+        return None
+
+
+def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes], rates: tuple[Provenance, ...]) -> Price:
+    if curve is None:
+        ns, provenance, outside = formula(sizes), weakest(rates), np.zeros(np.shape(sizes), bool)
+    else:
+        outside = ~curve.covers(sizes)
+        ns = curve.duration_ns(sizes) * np.where(outside, formula(sizes) / formula(np.clip(sizes, *curve.range)), 1.0)
+        provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
+    return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
+
+
+def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:
+    """The compute type that weights of that format run at: their own where the device has it, else bf16."""
+    return dtype if dtype in rates else "bf16"
+
+
+def _copy_rate(direction: Direction, is_pinned: bool) -> Quantity:
+    if is_pinned or direction.pageable_bytes_per_s is None:
+        return direction.bytes_per_s
+    return direction.pageable_bytes_per_s

@@ -1,0 +1,26 @@
+"""Policies: five parts that combine freely, and the table of named systems made of them."""
+
+from sim.policies.base import Action, Cache, CacheState, Dispatch, LayerMode, Overlap, Placement, Prefetch, Problem
+from sim.policies.parts import PARTS, part_name
+from sim.policies.policy import Policy, parameter_names, settings_of, with_settings
+from sim.policies.table import POLICIES, find_policy
+
+__all__ = [
+    "PARTS",
+    "POLICIES",
+    "Action",
+    "Cache",
+    "CacheState",
+    "Dispatch",
+    "LayerMode",
+    "Overlap",
+    "Placement",
+    "Policy",
+    "Prefetch",
+    "Problem",
+    "find_policy",
+    "parameter_names",
+    "part_name",
+    "settings_of",
+    "with_settings",
+]

@@ -1,0 +1,1 @@
+"""The cache parts, one file each; ``sim.policies.parts`` names them."""

@@ -1,0 +1,1 @@
+"""The dispatch parts, one file each; ``sim.policies.parts`` names them."""

@@ -1,0 +1,28 @@
+"""Layers that are not resident are copied whole: always (ZeRO-3), or from a number of tokens on (llama.cpp)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.memory import Residency
+from sim.policies.base import Action, Dispatch, LayerMode, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStreamingDispatch(Dispatch):
+    """A layer outside the GPU is copied there whole for passes of at least ``min_tokens`` tokens, and runs on the CPU below.
+
+    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since). ZeRO-3 offload: 0, whatever the router says.
+    """
+
+    min_tokens: int = 32
+
+    def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
+        """See Dispatch: only asked for layers on the CPU, whose experts are there too."""
+        return np.full(tokens.shape, Action.CPU, np.uint8)
+
+    def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """See Dispatch."""
+        elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[:, None]
+        return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)

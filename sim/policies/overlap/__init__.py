@@ -1,0 +1,1 @@
+"""The overlap parts, one file each; ``sim.policies.parts`` names them."""

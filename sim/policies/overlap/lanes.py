@@ -1,0 +1,29 @@
+"""Which lanes may work at once, and the buffers that copies go through."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.base import Overlap
+
+Concurrency = Literal["serial", "lanes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanesOverlap(Overlap):
+    """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at once, and join at the end of a layer.
+
+    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory.
+    """
+
+    prefill: Concurrency = "lanes"
+    decode: Concurrency = "lanes"
+    staging_experts: int = 2
+    staging_layers: int = 0
+    is_pinned: bool = True
+
+    def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """See Overlap."""
+        return np.where(is_prefill, self.prefill == "serial", self.decode == "serial")

@@ -1,0 +1,1 @@
+"""The placement parts, one file each; ``sim.policies.parts`` names them."""

@@ -1,0 +1,38 @@
+"""A residency stated outright, as a plan file does."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwprofiles import InputError
+from sim.memory import Infeasible, MemoryRule, Residency
+from sim.policies.base import Placement, Problem
+from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplicitPlacement(Placement):
+    """The experts named, layer by layer; all dense parts on the GPU."""
+
+    experts: tuple[tuple[int, ...], ...]
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement. Raises InputError for a layer or expert that the model does not have."""
+        model = problem.model
+        if len(self.experts) != model.num_layers:
+            raise InputError(f"placement names {len(self.experts)} layers, {model.name} has {model.num_layers}")
+        chosen = np.zeros((model.num_layers, model.num_experts), bool)
+        for layer, experts in enumerate(self.experts):
+            wrong = [expert for expert in experts if not 0 <= expert < model.layers[layer].num_experts]
+            if wrong:
+                raise InputError(f"placement: layer {layer} has no expert {wrong[0]}; it has {model.layers[layer].num_experts}")
+            chosen[layer, list(experts)] = True
+        dense = np.ones(model.num_layers, bool)
+        left = bytes_for_experts(problem, self.memory, dense)
+        if isinstance(left, Infeasible):
+            return left
+        over = int((chosen.sum(axis=1) * expert_sizes(problem)).sum()) - left
+        if over > 0:
+            return Infeasible(reason="the experts of this placement do not fit GPU memory", missing_bytes=over)
+        return host_checked(problem, Residency(experts=chosen, dense=dense, has_head=True))

@@ -1,0 +1,97 @@
+"""Filling GPU memory with experts in an order of preference: what most placements share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles.units import format_bytes
+from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.policies.base import Placement, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedPlacement(Placement):
+    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best first."""
+
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """Preference [layer, expert], larger first; ties go to the lower layer, then the lower expert."""
+        raise NotImplementedError
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement."""
+        model = problem.model
+        dense = np.ones(model.num_layers, bool)
+        left = bytes_for_experts(problem, self.memory, dense)
+        if isinstance(left, Infeasible):
+            return left
+        score = self.ranking(problem)
+        if problem.slots_per_layer is not None:
+            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), left)
+        return _checked(problem, self.fill(problem, score, left), left)
+
+    def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
+        """Experts [layer, expert] within ``left`` bytes: in order of preference over all layers, each that still fits."""
+        sizes = expert_sizes(problem)
+        chosen = np.zeros(score.shape, bool)
+        for flat in np.argsort(-score, axis=None, kind="stable"):
+            layer, expert = divmod(int(flat), score.shape[1])
+            size = int(sizes[layer])
+            if 0 < size <= left and expert < problem.model.layers[layer].num_experts:
+                chosen[layer, expert] = True
+                left -= size
+        return chosen
+
+
+def bytes_for_experts(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True) -> int | Infeasible:
+    """Bytes that GPU memory has left for routed experts, or by how many it falls short of everything else."""
+    items = fixed_items(
+        problem.machine, problem.model, problem.batch, problem.feeding, rule, dense, has_head=has_head, staging_bytes=problem.staging_bytes
+    )
+    left = machine_bytes(problem.machine) - sum(items.values())
+    if left >= 0:
+        return left
+    return Infeasible(reason=f"without a single expert, GPU memory would hold {spelt(items)}", missing_bytes=-left)
+
+
+def spelt(items: Mapping[str, int]) -> str:
+    """Items of a budget in words: ``weights outside experts 3.21 GB, KV cache 0.10 GB``."""
+    return ", ".join(f"{name} {format_bytes(size)}" for name, size in items.items() if size)
+
+
+def expert_sizes(problem: Problem) -> NDArray[np.int64]:
+    """Bytes of one routed expert, by layer."""
+    return np.array([layer.expert_bytes for layer in problem.model.layers], np.int64)
+
+
+def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """The ``count`` best experts of every MoE layer."""
+    chosen = np.zeros(score.shape, bool)
+    best = np.argsort(-score, axis=1, kind="stable")[:, :count]
+    for layer in problem.model.moe_layers:
+        chosen[layer, best[layer]] = True
+    return chosen
+
+
+def _checked(problem: Problem, chosen: NDArray[np.bool_], left: int) -> Residency | Infeasible:
+    """The residency, unless what stays behind exceeds the host's memory."""
+    model = problem.model
+    dense = np.ones(model.num_layers, bool)
+    residency = Residency(experts=chosen, dense=dense, has_head=True)
+    over = int((chosen.sum(axis=1) * expert_sizes(problem)).sum()) - left
+    if over > 0:
+        return Infeasible(reason=f"{problem.slots_per_layer} experts of every layer do not fit GPU memory", missing_bytes=over)
+    return host_checked(problem, residency)
+
+
+def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
+    """The residency, unless the host's stated memory cannot hold the weights that the GPU does not."""
+    stated = problem.machine.cpu.memory_bytes
+    behind = problem.model.total_bytes - weight_bytes(problem.model, residency)
+    if stated is not None and behind > stated.effective:
+        missing = behind - int(stated.effective)
+        return Infeasible(reason=f"host memory would hold {format_bytes(behind)} of weights, has {format_bytes(stated.effective)}", missing_bytes=missing)
+    return residency

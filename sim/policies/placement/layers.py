@@ -1,0 +1,73 @@
+"""Whole layers: the last ones that fit on the GPU, as llama.cpp's ``-ngl`` puts them; or none; or all."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.memory import Infeasible, MemoryRule, Residency
+from sim.policies.base import Placement, Problem
+from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastLayersPlacement(Placement):
+    """The last layers, experts and KV included; embedding and head stay with the CPU.
+
+    ``num_gpu_layers`` imposes their number (llama.cpp's ``-ngl``); by default as many as fit.
+    """
+
+    num_gpu_layers: int | None = None
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement."""
+        layers = problem.model.num_layers
+        counts = range(layers, -1, -1) if self.num_gpu_layers is None else [min(self.num_gpu_layers, layers)]
+        missing = 0
+        for count in counts:
+            dense = np.arange(layers) >= layers - count
+            missing = missing_bytes(problem, self.memory, dense, has_head=False)
+            if missing <= 0:
+                return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False))
+        return Infeasible(reason=f"the last {counts[-1]} layers do not fit GPU memory", missing_bytes=missing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoLayersPlacement(Placement):
+    """Nothing: every weight waits in host memory (ZeRO-3 offload)."""
+
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement."""
+        dense = np.zeros(problem.model.num_layers, bool)
+        return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllLayersPlacement(Placement):
+    """Everything on the GPU, where it fits."""
+
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement."""
+        dense = np.ones(problem.model.num_layers, bool)
+        missing = missing_bytes(problem, self.memory, dense, has_head=True)
+        if missing > 0:
+            return Infeasible(reason="all weights, KV cache and working memory do not fit one GPU", missing_bytes=missing)
+        return Residency(experts=all_experts(problem, dense), dense=dense, has_head=True)
+
+
+def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Every expert of the layers marked."""
+    counts = np.array([layer.num_experts for layer in problem.model.layers])
+    return dense[:, None] & (np.arange(problem.model.num_experts) < counts[:, None])
+
+
+def missing_bytes(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool) -> int:
+    """By how many bytes the marked layers, whole, exceed GPU memory (negative: they fit)."""
+    left = bytes_for_experts(problem, rule, dense, has_head=has_head)
+    needed = int((all_experts(problem, dense).sum(axis=1) * expert_sizes(problem)).sum())
+    return needed + left.missing_bytes if isinstance(left, Infeasible) else needed - left

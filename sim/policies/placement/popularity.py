@@ -1,0 +1,18 @@
+"""The globally most popular experts, as Fiddler places them (arXiv 2402.07033, section 3)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.base import Problem
+from sim.policies.placement.fitting import RankedPlacement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopularityPlacement(RankedPlacement):
+    """Experts in order of popularity, all layers in one list, no quota per layer."""
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement."""
+        return problem.popularity

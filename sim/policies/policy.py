@@ -1,0 +1,92 @@
+"""A policy: five parts and the way it feeds the model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from hwprofiles import InputError, closest
+from sim.policies.base import Cache, Dispatch, Overlap, Placement, Prefetch
+from sim.workload import Feeding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A system as a row: what it is called, its parts, and where its rules are described.
+
+    ``is_lossless``: the tokens are those of a plain forward pass.
+    """
+
+    name: str
+    summary: str
+    source: str
+    placement: Placement
+    cache: Cache
+    prefetch: Prefetch
+    dispatch: Dispatch
+    overlap: Overlap
+    feeding: Feeding = field(default_factory=Feeding)
+    is_lossless: bool = True
+
+
+PART_FIELDS = ("placement", "cache", "prefetch", "dispatch", "overlap", "feeding")
+
+
+def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
+    """The policy with parameters of its parts set: ``believed_cost=code``, or ``overlap.decode=serial`` where two parts share a name.
+
+    Raises InputError for a parameter that no part has, or a value of the wrong type.
+    """
+    for key, text in settings.items():
+        kind, name = _locate(policy, key)
+        part = getattr(policy, kind)
+        value = _parsed(text, get_type_hints(type(part))[name], f"--set {key}={text}")
+        policy = replace(policy, **{kind: replace(part, **{name: value})})
+    return policy
+
+
+def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
+    """Every parameter of every part, by kind of part."""
+    return {kind: _values(getattr(policy, kind)) for kind in PART_FIELDS}
+
+
+def parameter_names(policy: Policy) -> list[str]:
+    """Parameters that ``--set`` takes, as ``kind.name``."""
+    return [f"{kind}.{name}" for kind in PART_FIELDS for name, value in _values(getattr(policy, kind)).items() if not isinstance(value, dict)]
+
+
+def _values(part: Any) -> dict[str, Any]:
+    values = {}
+    for item in fields(part):
+        value = getattr(part, item.name)
+        values[item.name] = _values(value) if is_dataclass(value) else value
+    return values
+
+
+def _locate(policy: Policy, key: str) -> tuple[str, str]:
+    names = parameter_names(policy)
+    found = [name for name in names if key in (name, name.partition(".")[2])]
+    if len(found) == 1:
+        kind, _, name = found[0].partition(".")
+        return kind, name
+    if found:
+        raise InputError(f"--set {key}: several parts have it; write one of {', '.join(found)}")
+    raise InputError(f"--set {key}: policy {policy.name} has no such parameter{closest(key, names)}")
+
+
+def _parsed(text: str, hint: Any, where: str) -> Any:
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    if choices:
+        if text not in choices:
+            raise InputError(f"{where}: one of {', '.join(choices)} expected")
+        return text
+    accepted = get_args(hint) or (hint,)
+    if bool in accepted:
+        if text.lower() not in {"true", "false"}:
+            raise InputError(f"{where}: true or false expected")
+        return text.lower() == "true"
+    if type(None) in accepted and text.lower() == "none":
+        return None
+    try:
+        return int(text) if int in accepted else float(text)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {'a whole number' if int in accepted else 'a number'} expected") from None

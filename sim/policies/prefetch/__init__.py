@@ -1,0 +1,1 @@
+"""The prefetch parts, one file each; ``sim.policies.parts`` names them."""

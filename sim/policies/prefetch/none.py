@@ -1,0 +1,12 @@
+"""Nothing is fetched ahead."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Prefetch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoPrefetch(Prefetch):
+    """An expert moves only once its gate has selected it."""
+
+    is_active = False

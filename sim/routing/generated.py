@@ -1,0 +1,104 @@
+"""Generated routing: draws from a popularity, with some of the previous token's choices kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hwprofiles import InputError, Kind, Provenance
+from sim.model import Model
+from sim.routing.base import Routing
+
+UNIFORM = Provenance(kind=Kind.ASSUMED, source="no routing statistics given: every expert equally likely, tokens independent", date="2026-11")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedRouting(Routing):
+    """Each of a token's choices is, with probability ``kept``, the previous token's of the same rank; else a fresh draw.
+
+    Fresh draws are without replacement, in proportion to the popularity (successive sampling). ``weights`` is
+    [MoE layer, expert], any positive scale; None stands for uniform. ``kept`` is one fraction for all layers, or
+    (layer position from 0 first to 1 last, fraction) points, straight between them.
+    """
+
+    label: str
+    stated_provenance: Provenance
+    weights: tuple[tuple[float, ...], ...] | None = None
+    kept: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+
+    def popularity(self, model: Model) -> NDArray[np.float64]:
+        """See Routing. Raises InputError when the weights are of another shape than the model."""
+        shape = (len(model.moe_layers), model.num_experts)
+        if self.weights is None:
+            return np.full(shape, 1.0 / model.num_experts)
+        weights = np.array(self.weights, np.float64)
+        if weights.shape != shape:
+            raise InputError(f"{self.label}: counts are {weights.shape[0]} layers x {weights.shape[1]} experts, {model.name} has {shape[0]} x {shape[1]}")
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+        """See Routing."""
+        generator = np.random.default_rng(seed)
+        popularity = self.popularity(model)
+        shape = (num_sequences, num_tokens, len(model.moe_layers), model.top_k)
+        chosen = np.empty(shape, np.int16)
+        kept = self._kept_by_layer(len(model.moe_layers))
+        for sequence in range(num_sequences):
+            draws = generator.random(shape[1:], dtype=np.float32)
+            keeps = generator.random(shape[1:], dtype=np.float32) if kept.any() else draws[:, :, :0]
+            _choose(popularity, kept, draws, keeps, chosen[sequence])
+        return chosen
+
+    def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
+        positions, fractions = np.array(self.kept).T
+        return np.interp(np.linspace(0, 1, num_layers), positions, fractions)
+
+    @property
+    def provenance(self) -> Provenance:
+        """See Routing."""
+        return self.stated_provenance
+
+    @property
+    def description(self) -> str:
+        """See Routing."""
+        return self.label
+
+
+def uniform() -> GeneratedRouting:
+    """Every expert equally likely, tokens independent."""
+    return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]  # numba has no type stubs
+def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-def]
+    """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity."""
+    num_tokens, num_layers, top_k = draws.shape
+    num_experts = popularity.shape[1]
+    for token in range(num_tokens):
+        for layer in range(num_layers):
+            left = 1.0
+            for rank in range(top_k):
+                expert = -1
+                if token > 0 and keeps.shape[2] > 0 and keeps[token, layer, rank] < kept[layer]:
+                    expert = chosen[token - 1, layer, rank]
+                    for earlier in range(rank):
+                        if chosen[token, layer, earlier] == expert:
+                            expert = -1
+                            break
+                if expert < 0:
+                    target = draws[token, layer, rank] * left
+                    for candidate in range(num_experts):
+                        is_taken = False
+                        for earlier in range(rank):
+                            if chosen[token, layer, earlier] == candidate:
+                                is_taken = True
+                        if is_taken:
+                            continue
+                        if popularity[layer, candidate] > 0.0 or expert < 0:
+                            expert = candidate
+                        target -= popularity[layer, candidate]
+                        if target < 0.0:
+                            break
+                chosen[token, layer, rank] = expert
+                left -= popularity[layer, expert]

@@ -1,0 +1,99 @@
+"""What is asked of a model: a single-user batch, and the forward passes it becomes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """``batch_size`` prompts that start together, each of ``prompt_tokens``, each answered by ``output_tokens``.
+
+    With ``beams`` > 1 each answer is searched with that many hypotheses: a decode step feeds batch_size · beams tokens.
+    The first output token comes from the prefill, so there are output_tokens − 1 decode steps.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    batch_size: int = 1
+    beams: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "output_tokens", "batch_size", "beams"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"--{name.replace('_size', '').replace('_', '-')} must be at least 1, got {value}")
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences decoded at once, hypotheses included."""
+        return self.batch_size * self.beams
+
+    @property
+    def context_tokens(self) -> int:
+        """Length of a sequence at its end."""
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeding:
+    """How a system feeds a batch to the model.
+
+    ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once); ``replicates_prompt`` runs the
+    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step.
+    """
+
+    prefill_chunk_tokens: int | None = None
+    replicates_prompt: bool = False
+    decodes_beams_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """P forward passes in order, one column a field (int32 or bool, length P).
+
+    ``step`` is the output token that a pass works towards (0: prefill). A pass feeds ``num_tokens`` tokens of
+    ``num_sequences`` sequences, numbered from ``first_sequence``; each sequence's tokens are its positions
+    ``first_position`` up to ``context_tokens`` (exclusive).
+    """
+
+    step: NDArray[np.int32]
+    num_tokens: NDArray[np.int32]
+    num_sequences: NDArray[np.int32]
+    first_sequence: NDArray[np.int32]
+    first_position: NDArray[np.int32]
+    context_tokens: NDArray[np.int32]
+    is_prefill: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
+    """The passes of a batch under that feeding: prefill chunks first, then one (or one per beam) for each later token."""
+    prefill_sequences = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
+    per_sequence = batch.prompt_tokens
+    if feeding.prefill_chunk_tokens is not None:
+        per_sequence = max(1, feeding.prefill_chunk_tokens // prefill_sequences)
+    rows = []
+    for start in range(0, batch.prompt_tokens, per_sequence):
+        end = min(start + per_sequence, batch.prompt_tokens)
+        rows.append((0, (end - start) * prefill_sequences, prefill_sequences, 0, start, end, True))
+    sequences = batch.num_sequences
+    for step in range(1, batch.output_tokens):
+        position = batch.prompt_tokens + step - 1
+        if feeding.decodes_beams_apart:
+            rows.extend((step, 1, 1, sequence, position, position + 1, False) for sequence in range(sequences))
+        else:
+            rows.append((step, sequences, sequences, 0, position, position + 1, False))
+    return _passes(rows)
+
+
+def _passes(rows: list[tuple[int, int, int, int, int, int, bool]]) -> Passes:
+    table = np.array(rows, dtype=np.int32).T
+    names = ("step", "num_tokens", "num_sequences", "first_sequence", "first_position", "context_tokens")
+    columns = {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=False)}
+    return Passes(is_prefill=table[6].astype(bool), **columns)

@@ -110,6 +110,10 @@ class Dispatch(ABC):
         modes = np.where(residency.dense, LayerMode.GPU, LayerMode.CPU).astype(np.uint8)
         return np.broadcast_to(modes, (len(num_tokens), len(modes)))
 
+    def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """A LayerMode [pass] for the vocabulary projection; by default it runs where it lies."""
+        return np.full(len(num_tokens), LayerMode.GPU if residency.has_head else LayerMode.CPU, np.uint8)
+
 
 class Overlap(ABC):
     """Decides what may run at once. ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers."""

@@ -51,7 +51,7 @@ _ROWS = (
         placement=NoLayersPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
-        dispatch=LayerStreamingDispatch(min_tokens=0),
+        dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
         overlap=LanesOverlap(staging_experts=0, staging_layers=2),
     ),
     Policy(

@@ -13,10 +13,12 @@ from sim.policies.base import Action, Dispatch, LayerMode, Problem
 class LayerStreamingDispatch(Dispatch):
     """A layer outside the GPU is copied there whole for passes of at least ``min_tokens`` tokens, and runs on the CPU below.
 
-    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since). ZeRO-3 offload: 0, whatever the router says.
+    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since), its vocabulary projection always on the CPU.
+    ZeRO-3 offload: 0, whatever the router says, and ``streams_head``.
     """
 
     min_tokens: int = 32
+    streams_head: bool = False
 
     def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
         """See Dispatch: only asked for layers on the CPU, whose experts are there too."""
@@ -26,3 +28,8 @@ class LayerStreamingDispatch(Dispatch):
         """See Dispatch."""
         elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[:, None]
         return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)
+
+    def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """See Dispatch."""
+        elsewhere = LayerMode.STREAM if self.streams_head else LayerMode.CPU
+        return np.full(len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8)

@@ -1,0 +1,1 @@
+"""From a policy's decisions to a program of tasks."""

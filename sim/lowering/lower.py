@@ -1,0 +1,108 @@
+"""A scenario's decisions as one program."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Machine
+from sim.lowering.decisions import Decisions
+from sim.lowering.emit import Columns, JOIN_A, JOIN_B, M, N, PREVIOUS, Plan, emit_run
+from sim.lowering.prices import Prices, price
+from sim.policies.base import Action, Problem
+from sim.program import FULL_RATE, Platform, Program
+from sim.task import NONE, Resource, TaskTable
+from sim.workload import Passes
+
+RESOURCE_NAMES = ("gpu", "h2d", "d2h", "cpu", "host")
+MAX_TASKS_PER_LAYER = 9
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
+MAX_TASKS_PER_PASS = 4
+MAX_DEPENDENCIES = 4
+"""A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lowered:
+    """A program, and the last task of each pass."""
+
+    program: Program
+    last_task: NDArray[np.int64]
+
+
+def lower(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
+    """All tasks of the run, in the order in which they are submitted."""
+    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
+    return emit(problem, passes, tokens, decisions, prices)
+
+
+def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
+    """The same, with the prices at hand."""
+    out = _columns(_most_tasks(decisions))
+    state = np.zeros(10, np.int64)
+    state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
+    rings = (np.full(max(1, problem.overlap.staging_experts), NONE), np.full(max(1, problem.overlap.staging_layers), NONE))
+    last_task = np.zeros(len(passes), np.int64)
+    emit_run(out, state, _plan(problem, passes, tokens, decisions), prices, rings, last_task)
+    return Lowered(program=Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M]))), last_task=last_task)
+
+
+def platform(machine: Machine) -> Platform:
+    """The resources of one GPU and its host, with the machine's interference."""
+    resources = tuple(Resource(name=name) for name in RESOURCE_NAMES)
+    if not machine.interference:
+        return Platform(resources=resources)
+    factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
+    for pair in machine.interference:
+        if pair.busy in RESOURCE_NAMES and pair.slows in RESOURCE_NAMES:
+            factors[RESOURCE_NAMES.index(pair.slows), RESOURCE_NAMES.index(pair.busy)] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
+    return Platform(resources=resources, rate_factors=factors)
+
+
+def _plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Plan:
+    return Plan(
+        tokens=tokens,
+        actions=decisions.actions,
+        modes=decisions.modes,
+        head_modes=decisions.head_modes,
+        is_moe=np.array([layer.is_moe for layer in problem.model.layers]),
+        num_tokens=passes.num_tokens,
+        step=passes.step,
+        is_serial=problem.overlap.is_serial(passes.is_prefill),
+    )
+
+
+def _most_tasks(decisions: Decisions) -> int:
+    experts = np.bincount(decisions.actions.ravel(), minlength=len(Action))
+    copies = experts[Action.FETCH] + 2 * experts[Action.SWAP]
+    return int(experts[1:].sum() + copies) + decisions.modes.size * MAX_TASKS_PER_LAYER + len(decisions.modes) * MAX_TASKS_PER_PASS
+
+
+def _columns(size: int) -> Columns:
+    return Columns(
+        resource=np.empty(size, np.int16),
+        duration_ns=np.empty(size, np.int64),
+        dependency_offsets=np.zeros(size + 1, np.int64),
+        dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64),
+        kind=np.empty(size, np.uint8),
+        step=np.empty(size, np.int32),
+        layer=np.empty(size, np.int16),
+        expert=np.empty(size, np.int32),
+        num_bytes=np.empty(size, np.int64),
+    )
+
+
+def _table(out: Columns, num_tasks: int, num_dependencies: int) -> TaskTable:
+    return TaskTable(
+        resource=out.resource[:num_tasks],
+        duration_ns=out.duration_ns[:num_tasks],
+        priority=np.zeros(num_tasks, np.int32),
+        num_chunks=np.ones(num_tasks, np.int32),
+        dependency_offsets=out.dependency_offsets[: num_tasks + 1],
+        dependencies=out.dependencies[:num_dependencies],
+        kind=out.kind[:num_tasks],
+        step=out.step[:num_tasks],
+        layer=out.layer[:num_tasks],
+        expert=out.expert[:num_tasks],
+        num_bytes=out.num_bytes[:num_tasks],
+    )

@@ -1,0 +1,149 @@
+"""The price of everything a run may do, in arrays that compiled code reads."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.costs import CostModel, Device, Price
+from sim.model import Layer, Model, TensorClass
+from sim.policies.base import LayerMode, Problem
+from sim.workload import Passes
+
+
+class Prices(NamedTuple):
+    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (0: not run).
+
+    ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
+    bytes; activations are [tokens], ``activation_bytes`` for one token.
+    """
+
+    attention: NDArray[np.int64]
+    gate: NDArray[np.int64]
+    ffn: NDArray[np.int64]
+    head: NDArray[np.int64]
+    expert_gpu: NDArray[np.int64]
+    expert_cpu: NDArray[np.int64]
+    shape_of: NDArray[np.int64]
+    fetch: NDArray[np.int64]
+    evict: NDArray[np.int64]
+    layer_fetch: NDArray[np.int64]
+    head_fetch: int
+    expert_bytes: NDArray[np.int64]
+    layer_bytes: NDArray[np.int64]
+    head_bytes: int
+    activations_h2d: NDArray[np.int64]
+    activations_d2h: NDArray[np.int64]
+    activation_bytes: int
+    layer_overhead: int
+    step_overhead: int
+
+
+def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
+    """One representative layer per distinct shape, and the shape number of every layer."""
+    keys: dict[tuple[object, ...], int] = {}
+    representatives, numbers = [], []
+    for index, layer in enumerate(model.layers):
+        key = _key(layer)
+        if key not in keys:
+            keys[key] = len(representatives)
+            representatives.append(index)
+        numbers.append(keys[key])
+    return representatives, np.array(numbers, np.int64)
+
+
+def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes: NDArray[np.uint8], max_tokens: int) -> Prices:
+    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets."""
+    costs, model = problem.costs, problem.model
+    representatives, shape_of = layer_shapes(model)
+    copies = _copies(costs, problem.overlap.is_pinned)
+    token_bytes = model.hidden * model.activation_bytes
+    activations = np.arange(int(passes.num_tokens.max()) + 1) * token_bytes
+    on = _by_mode(costs, passes, modes, representatives, shape_of)
+    tables = {device: _expert_tables(costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
+    return Prices(
+        attention=on(_attention),
+        gate=on(_gate),
+        ffn=on(_ffn),
+        head=_head(costs, passes, head_modes),
+        expert_gpu=tables["gpu"],
+        expert_cpu=tables["cpu"],
+        shape_of=shape_of,
+        activations_h2d=costs.copy("h2d", activations, is_pinned=problem.overlap.is_pinned).ns,
+        activations_d2h=costs.copy("d2h", activations, is_pinned=problem.overlap.is_pinned).ns,
+        activation_bytes=token_bytes,
+        layer_overhead=costs.layer_overhead_ns(),
+        step_overhead=costs.step_overhead_ns(),
+        **copies,
+    )
+
+
+def _key(layer: Layer) -> tuple[object, ...]:
+    return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
+
+
+def _copies(costs: CostModel, is_pinned: bool) -> dict[str, NDArray[np.int64] | int]:
+    layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
+    expert = np.array([layer.expert_bytes for layer in layers], np.int64)
+    whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
+    return {
+        "fetch": costs.copy("h2d", expert, is_pinned=is_pinned).ns,
+        "evict": costs.copy("d2h", expert, is_pinned=is_pinned).ns,
+        "layer_fetch": costs.copy("h2d", whole, is_pinned=is_pinned).ns,
+        "head_fetch": int(costs.copy("h2d", top, is_pinned=is_pinned).ns),
+        "expert_bytes": expert,
+        "layer_bytes": whole,
+        "head_bytes": top,
+    }
+
+
+Pricer = Callable[[CostModel, Device, int, Passes], NDArray[np.int64]]
+
+
+def _by_mode(
+    costs: CostModel, passes: Passes, modes: NDArray[np.uint8], representatives: list[int], shape_of: NDArray[np.int64]
+) -> Callable[[Pricer], NDArray[np.int64]]:
+    """A function that prices something for each [pass, layer] on the device where the layer runs."""
+
+    def on(pricer: Pricer) -> NDArray[np.int64]:
+        gpu = np.stack([pricer(costs, "gpu", layer, passes) for layer in representatives], axis=1)
+        cpu = np.stack([pricer(costs, "cpu", layer, passes) for layer in representatives], axis=1)
+        return np.ascontiguousarray(np.where(modes == LayerMode.CPU, cpu[:, shape_of], gpu[:, shape_of]))
+
+    return on
+
+
+def _attention(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
+    return costs.attention(device, layer, passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens).ns
+
+
+def _gate(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
+    return _class_price(costs, device, layer, TensorClass.ROUTER, passes)
+
+
+def _ffn(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
+    which = TensorClass.SHARED_EXPERT if costs.model.layers[layer].is_moe else TensorClass.DENSE_FFN
+    return _class_price(costs, device, layer, which, passes)
+
+
+def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClass, passes: Passes) -> NDArray[np.int64]:
+    if not costs.model.layers[layer].params.get(which, 0):
+        return np.zeros(len(passes), np.int64)
+    return costs.weights(device, layer, which, passes.num_tokens).ns
+
+
+def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The vocabulary projection of each sequence's last position; chunks of a prefill before its last need none."""
+    gpu: Price = costs.head("gpu", passes.num_sequences)
+    cpu = costs.head("cpu", passes.num_sequences)
+    is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
+    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), 0)
+
+
+def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:
+    rows = []
+    for layer in representatives:
+        is_moe = costs.model.layers[layer].is_moe
+        rows.append(costs.expert_table(device, layer, max_tokens) if is_moe else np.zeros(max_tokens + 1, np.int64))
+    return np.stack(rows)

@@ -45,7 +45,7 @@ def parts(node: Any, path: str = "") -> Iterator[tuple[str, BaseModel]]:
 
 def test_library_holds_the_promised_machines() -> None:
     """The names of the command line's contract are all there."""
-    assert NAMES <= set(machine_names())
+    assert not NAMES - set(machine_names())
 
 
 @pytest.mark.parametrize("name", machine_names())

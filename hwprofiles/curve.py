@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles.quantity import Kind, Provenance, SourceDate, SourceText
+from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
@@ -35,7 +35,7 @@ class Curve(BaseModel):
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
     shape: dict[str, int] = {}
-    points: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
+    points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
     kind: Kind
     source: SourceText
     date: SourceDate

@@ -72,3 +72,9 @@ def test_senseless_points_are_refused(points: list[tuple[float, float]], message
     """Sizes rise, and sizes and durations are above zero."""
     with pytest.raises(ValidationError, match=message):
         curve(points)
+
+
+def test_points_may_carry_units() -> None:
+    """A file may say [64KiB, 12e3]; both reach the curve as numbers."""
+    written = curve([(1, 1)]).model_dump() | {"points": [["64KiB", "12e3"], ["1MiB", "60e3"]]}
+    assert Curve.model_validate(written).points == ((65536, 12000), (1048576, 60000))

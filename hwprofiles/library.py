@@ -1,18 +1,17 @@
 """Finding and reading machine files: by name from the library, or by path; with overrides."""
 
 from collections.abc import Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.problems import first_problem
+from hwprofiles.yaml_file import read_yaml
 
 
 def machine_names() -> list[str]:
@@ -25,10 +24,12 @@ def load_machine(name_or_path: str, overrides: Sequence[str] = ()) -> Machine:
 
     Raises InputError, one line, for an unknown name, an unreadable file, or a wrong key or value.
     """
-    path = _find(name_or_path)
-    data = read_yaml(path, "machine")
-    data = apply_overrides(data, overrides)
-    return parse_machine(data, str(path if path.parent.name != "machines" else name_or_path))
+    data = read_yaml(_find(name_or_path), "machine")
+    machine = parse_machine(data, name_or_path)  # before any override, which must not be blamed for an error of the file
+    if not overrides:
+        return machine
+    where = f"{name_or_path} with {' '.join(f'--set {override}' for override in overrides)}"
+    return parse_machine(apply_overrides(data, overrides), where)
 
 
 def parse_machine(data: Any, where: str) -> Machine:
@@ -39,35 +40,18 @@ def parse_machine(data: Any, where: str) -> Machine:
         raise InputError(f"{where}: {first_problem(error, Machine)}") from None
 
 
-def read_yaml(path: Path, what: str) -> Any:
-    """Read one YAML mapping. Raises InputError with the line where the syntax breaks."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise InputError(f"cannot read {what} file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; a {what} file is YAML") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: broken YAML: {error.problem}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: a {what} file is a YAML mapping, got {type(data).__name__}")
-    return data
-
-
 def _find(name_or_path: str) -> Path:
     library = _library()
     if name_or_path in library:
         return library[name_or_path]
     path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or path.exists():
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
             raise InputError(f"no machine file {name_or_path}{closest(path.stem, library)}")
         return path
     raise unknown_name("machine", name_or_path, library)
 
 
-@cache
 def _library() -> dict[str, Path]:
     folder = Path(str(resources.files("hwprofiles") / "machines"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

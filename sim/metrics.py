@@ -1,0 +1,134 @@
+"""What a run came to: times, hits, bytes, and how busy each resource was."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles.units import NS_PER_S
+from sim.lowering.decisions import Decisions
+from sim.policies.base import Action, LayerMode
+from sim.task import TaskKind
+from sim.timeline import Timeline
+from sim.workload import Batch, Passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The figures of one single-batch run; units are in the names.
+
+    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them;
+    ``decode_expert_misses_per_step`` counts distinct experts per decode step that were not. ``num_resident_experts`` is at time 0.
+    Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource.
+    """
+
+    ttft_s: float
+    tpot_s: float
+    end_to_end_s: float
+    output_tokens_per_s: float
+    prefill_tokens_per_s: float
+    expert_hit_rate: float
+    decode_expert_misses_per_step: float
+    num_resident_experts: int
+    h2d_bytes: int
+    d2h_bytes: int
+    cpu_expert_calls: int
+    gpu_expert_calls: int
+    prefetched_bytes: int
+    wasted_prefetch_bytes: int
+    peak_gpu_memory_bytes: int
+    utilization: dict[str, float]
+    busy_s: dict[str, float]
+
+
+def measure(
+    timeline: Timeline,
+    batch: Batch,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    last_task: NDArray[np.int64],
+    *,
+    num_resident_experts: int,
+    fixed_bytes: int,
+) -> Metrics:
+    """Read the metrics off a timeline; ``fixed_bytes`` of GPU memory are held throughout."""
+    ends_s = timeline.end_ns[last_task] / NS_PER_S
+    first_token_s = float(ends_s[passes.is_prefill][-1])
+    total_s = float(ends_s[-1])
+    decode_steps = batch.output_tokens - 1
+    busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
+    copied = {name: int(timeline.tasks.num_bytes[timeline.tasks.resource == timeline.platform.index(name)].sum()) for name in ("h2d", "d2h")}
+    return Metrics(
+        ttft_s=first_token_s,
+        tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
+        end_to_end_s=total_s,
+        output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
+        prefill_tokens_per_s=batch.batch_size * batch.prompt_tokens / first_token_s,
+        num_resident_experts=num_resident_experts,
+        h2d_bytes=copied["h2d"],
+        d2h_bytes=copied["d2h"],
+        prefetched_bytes=0,
+        wasted_prefetch_bytes=0,
+        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline),
+        utilization={name: seconds / total_s for name, seconds in busy_s.items()},
+        busy_s=busy_s,
+        **_expert_counts(tokens, decisions, passes, batch),
+    )
+
+
+def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, float | int]:
+    actions = decisions.actions
+    is_hit = (actions == Action.RESIDENT) & (decisions.modes == LayerMode.GPU)[:, :, None]
+    is_active = actions != Action.IDLE
+    is_missed = is_active & ~is_hit
+    decode = ~passes.is_prefill
+    return {
+        "expert_hit_rate": float(tokens[is_hit].sum() / max(1, tokens.sum())),
+        "decode_expert_misses_per_step": float(is_missed[decode].sum() / max(1, batch.output_tokens - 1)),
+        "cpu_expert_calls": int((actions == Action.CPU).sum()),
+        "gpu_expert_calls": int((is_active & (actions != Action.CPU)).sum()),
+    }
+
+
+def staged_bytes(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use."""
+    tasks = timeline.tasks
+    copies = np.flatnonzero((tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH))
+    swapped = _swapped(timeline, copies)
+    copies = copies[~swapped]
+    ends = _last_use_ns(timeline, copies)
+    sizes = tasks.num_bytes[copies]
+    instants = np.concatenate([ends, timeline.start_ns[copies]])
+    changes = np.concatenate([-sizes, sizes])
+    order = np.argsort(instants, kind="stable")
+    return instants[order], np.cumsum(changes[order])
+
+
+def peak_staged_bytes(timeline: Timeline) -> int:
+    """The most bytes in staging buffers at once."""
+    return int(staged_bytes(timeline)[1].max(initial=0))
+
+
+def _swapped(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which copies went into the slot of an expert that left: those right behind an eviction."""
+    before = np.maximum(copies - 1, 0)
+    return (copies > 0) & (timeline.tasks.kind[before] == TaskKind.EVICT)
+
+
+def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When the weights of each copy were last used: the end of the latest task of the same pass that needs them.
+
+    An expert's copy is used by the task after it; a layer's by every task of that layer and pass on the GPU.
+    """
+    tasks = timeline.tasks
+    ends = np.empty(len(copies), np.int64)
+    is_expert = tasks.kind[copies] == TaskKind.FETCH
+    ends[is_expert] = timeline.end_ns[copies[is_expert] + 1]
+    whole = np.flatnonzero(~is_expert)
+    following = np.append(copies[whole][1:], len(tasks))
+    gpu = timeline.platform.index("gpu")
+    on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
+    for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):
+        ends[whole[position]] = max(timeline.end_ns[start], on_gpu[start:end].max(initial=0))
+    return ends

@@ -1,0 +1,147 @@
+"""One run: a scenario in, everything that happened out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError, Machine
+from sim.engine import run_program
+from sim.lowering.decisions import Decisions, decide
+from sim.lowering.lower import lower
+from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.metrics import Metrics, measure
+from sim.model import Model
+from sim.policies.base import Problem
+from sim.policies.policy import Policy
+from sim.routing.base import Routing, tokens_per_expert
+from sim.timeline import Timeline
+from sim.workload import Batch, Passes, forward_passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds."""
+
+    machine: Machine
+    model: Model
+    batch: Batch
+    policy: Policy
+    routing: Routing
+    seed: int = 0
+    engine: str = "fast"
+    slots_per_layer: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """A simulated run: what was decided, when everything happened, and what it came to."""
+
+    scenario: Scenario
+    residency: Residency
+    passes: Passes
+    tokens: NDArray[np.int32]
+    decisions: Decisions
+    timeline: Timeline
+    metrics: Metrics
+    memory_items: dict[str, int]
+    warnings: tuple[str, ...] = field(default=())
+
+
+def simulate(scenario: Scenario) -> Run | Infeasible:
+    """Run the scenario. Infeasible, with its reason, when the policy finds no placement within memory."""
+    check(scenario)
+    problem = problem_of(scenario)
+    residency = scenario.policy.placement.place(problem)
+    if isinstance(residency, Infeasible):
+        return residency
+    passes = forward_passes(scenario.batch, scenario.policy.feeding)
+    tokens = route(scenario, passes)
+    return run_decided(scenario, problem, residency, passes, tokens)
+
+
+def run_decided(scenario: Scenario, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]) -> Run:
+    """Run the scenario from a given residency, over given passes with their tokens per expert [pass, layer, expert]."""
+    decisions = decide(scenario.policy, problem, residency, passes, tokens)
+    lowered = lower(problem, passes, tokens, decisions)
+    timeline = run_program(lowered.program, scenario.engine)
+    items = memory_items(problem, residency)
+    metrics = measure(
+        timeline,
+        scenario.batch,
+        passes,
+        tokens,
+        decisions,
+        lowered.last_task,
+        num_resident_experts=residency.num_experts,
+        fixed_bytes=sum(items.values()),
+    )
+    return Run(
+        scenario=scenario,
+        residency=residency,
+        passes=passes,
+        tokens=tokens,
+        decisions=decisions,
+        timeline=timeline,
+        metrics=metrics,
+        memory_items=items,
+        warnings=warnings_of(scenario, metrics),
+    )
+
+
+def problem_of(scenario: Scenario) -> Problem:
+    """What the policy's parts may know before the run."""
+    popularity = np.zeros((scenario.model.num_layers, scenario.model.num_experts))
+    popularity[list(scenario.model.moe_layers)] = scenario.routing.popularity(scenario.model)
+    return Problem(
+        machine=scenario.machine,
+        model=scenario.model,
+        batch=scenario.batch,
+        feeding=scenario.policy.feeding,
+        popularity=popularity,
+        overlap=scenario.policy.overlap,
+        slots_per_layer=scenario.slots_per_layer,
+    )
+
+
+def route(scenario: Scenario, passes: Passes) -> NDArray[np.int32]:
+    """Tokens per expert [pass, layer, expert] for those passes, from the scenario's routing and seed."""
+    batch = scenario.batch
+    ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
+    return tokens_per_expert(scenario.model, ids, passes)
+
+
+def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
+    """GPU memory held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
+    rule = MemoryRule(usable_fraction=1.0)
+    items = fixed_items(
+        problem.machine, problem.model, problem.batch, problem.feeding, rule, residency.dense, has_head=residency.has_head, staging_bytes=0
+    )
+    outside = items["weights outside experts"]
+    return dict(items) | {"resident experts": weight_bytes(problem.model, residency) - outside}
+
+
+def check(scenario: Scenario) -> None:
+    """Refuse what cannot be run. Raises InputError."""
+    model, batch = scenario.model, scenario.batch
+    if batch.context_tokens > model.max_context_tokens:
+        raise InputError(
+            f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"
+        )
+    slots = scenario.slots_per_layer
+    if slots is not None and not 0 <= slots <= model.num_experts:
+        raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")
+
+
+def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
+    """What a reader must know before trusting the figures."""
+    found = []
+    memory = machine_bytes(scenario.machine)
+    if metrics.peak_gpu_memory_bytes > memory:
+        over = metrics.peak_gpu_memory_bytes - memory
+        found.append(f"{scenario.policy.name} sets aside too little: the run would exceed GPU memory by {over} bytes")
+    if scenario.machine.gpu.count > 1:
+        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
+    if not scenario.policy.is_lossless:
+        found.append(f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass")
+    return tuple(found)

@@ -24,7 +24,13 @@ def _reference() -> Engine:
     return Engine(name="reference", run_program=reference.run_program, run_process=reference.run_process)
 
 
-ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"reference": _reference})
+def _fast() -> Engine:
+    from sim.engine import fast
+
+    return Engine(name="fast", run_program=fast.run_program, run_process=fast.run_process)
+
+
+ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"fast": _fast, "reference": _reference})
 """Loaders by name; see ``engine``."""
 
 

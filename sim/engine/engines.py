@@ -1,0 +1,41 @@
+"""The engines by name, each imported when it is first asked for: the fast one brings a compiler along."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hwprofiles import unknown_name
+from sim.program import Platform, Process, Program
+from sim.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Two functions of one meaning (``docs/explanation/time.md``); both raise InputError for tasks no engine accepts."""
+
+    name: str
+    run_program: Callable[[Program], Timeline]
+    run_process: Callable[[Platform, Process], Timeline]
+
+
+def _reference() -> Engine:
+    from sim.engine import reference
+
+    return Engine(name="reference", run_program=reference.run_program, run_process=reference.run_process)
+
+
+def _fast() -> Engine:
+    from sim.engine import fast
+
+    return Engine(name="fast", run_program=fast.run_program, run_process=fast.run_process)
+
+
+ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"fast": _fast, "reference": _reference})
+"""Loaders by name; see ``engine``."""
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name. Raises InputError for an unknown one."""
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    return ENGINES[name]()

@@ -1,0 +1,201 @@
+"""The fast engine: the meaning of ``reference.py``, compiled. In-order programs take one pass, all else the event loop."""
+
+from collections.abc import Generator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.engine import kernels, state
+from sim.engine.flat import flat_pass
+from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
+from sim.program import FULL_RATE, Platform, Process, Program, Wait
+from sim.task import Discipline, TaskTable
+from sim.timeline import Timeline
+
+_COLUMNS = ("resource", "duration_ns", "priority", "num_chunks", "dependency_offsets", "dependencies")
+_DTYPES = (np.dtype("i2"), np.dtype("i8"), np.dtype("i4"), np.dtype("i4"), np.dtype("i8"), np.dtype("i8"))
+_OTHER_COLUMNS = tuple(field.name for field in fields(TaskTable) if field.name not in _COLUMNS)
+_NO_WAIT = np.zeros(0, np.int64)
+
+
+def run_program(program: Program) -> Timeline:
+    """Run a program: in one pass where that is all there is to it. Raises InputError for tasks no engine accepts."""
+    check_platform(program.platform)
+    if _is_flat(program):
+        return _run_flat(program)
+    session = FastSession(program.platform, room=len(program.tasks))
+    session.submit(program.tasks)
+    session.advance(())
+    return session.timeline()
+
+
+def run_process(platform: Platform, process: Process) -> Timeline:
+    """Run a process to its end and all tasks to theirs. Raises InputError for tasks or waits no engine accepts."""
+    check_platform(platform)
+    session = FastSession(platform)
+    waits: Generator[Wait, None, None] = process(session)
+    for wait in waits:
+        session.advance(check_wait(wait, session.num_tasks))
+    session.advance(())
+    return session.timeline()
+
+
+class FastSession:
+    """A run: the session that a process sees, over arrays that grow."""
+
+    def __init__(self, platform: Platform, room: int = 1024) -> None:
+        """At time 0, with nothing submitted and room for that many tasks. ``platform`` has been checked."""
+        self._platform = platform
+        self._tables: list[TaskTable] = []
+        self._clock = np.zeros(4, np.int64)
+        self._tasks = np.empty(room, state.TASK)
+        self._states: NDArray[np.uint8] = self._tasks["state"]
+        self._dependencies = np.empty(0, np.int64)
+        self._lanes = _idle_lanes(platform)
+        self._heap = np.empty(0, state.ENTRY)
+        self._factors = _factors(platform)
+        self.num_tasks = 0
+
+    @property
+    def now_ns(self) -> int:
+        """The current instant."""
+        return int(self._clock[state.NOW])
+
+    def submit(self, tasks: TaskTable) -> int:
+        """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
+        first, columns = self.num_tasks, _engine_columns(tasks)
+        self._make_room(first + len(tasks), columns[-1])
+        rows: tuple[Any, ...] = (self._tasks, self._dependencies, self._lanes)
+        outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
+        if outcome == state.HEAP_TOO_SMALL:
+            self._heap = _larger_heap(self._lanes, self._heap, columns[0])
+            outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
+        if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _OTHER_COLUMNS):
+            check_tasks(self._platform, tasks, first)
+            raise AssertionError("the compiled check refused what check_tasks accepts")
+        self._tables.append(tasks)
+        self.num_tasks += len(tasks)
+        return first
+
+    def is_done(self, number: int) -> bool:
+        """Whether the task has completed (or was dropped)."""
+        return bool(self._states[check_number(number, self.num_tasks)] >= state.DONE)
+
+    def is_started(self, number: int) -> bool:
+        """Whether the task has begun to run."""
+        return bool(self._states[check_number(number, self.num_tasks)] in (state.STARTED, state.DONE))
+
+    def promote(self, number: int, priority: int) -> bool:
+        """Give a task that has not started another priority; False, and no effect, if it has started or was dropped."""
+        check_number(number, self.num_tasks)
+        check_priority(priority)
+        return bool(kernels.promote(self._tasks, self._lanes, self._heap, number, priority))
+
+    def drop(self, number: int) -> bool:
+        """Take back a task that has not started: it ends now. False, and no effect, if it has started or was dropped."""
+        check_number(number, self.num_tasks)
+        return bool(kernels.drop(self._tasks, self._dependencies, self._lanes, self._heap, self._clock, number))
+
+    def advance(self, wait: Wait) -> None:
+        """Run until one of the tasks is done, or until all are if none is named."""
+        numbers = np.array(wait, np.int64) if wait else _NO_WAIT
+        reason = kernels.run(self._tasks, self._dependencies, self._lanes, self._heap, self._factors, self._clock, numbers)
+        if reason == state.TOO_LATE:
+            _refuse_late(int(self._lanes["due"].min()))
+        assert wait or reason == state.FINISHED
+
+    def timeline(self) -> Timeline:
+        """What happened."""
+        tasks = self._tasks[: self.num_tasks]
+        return Timeline(
+            platform=self._platform,
+            tasks=join_tables(self._tables),
+            start_ns=tasks["start"].copy(),
+            end_ns=tasks["end"].copy(),
+            busy_ns=tasks["busy"].copy(),
+            is_dropped=tasks["state"] == state.DROPPED,
+        )
+
+    def _make_room(self, num_tasks: int, dependencies: NDArray[np.int64]) -> None:
+        if num_tasks > len(self._tasks):
+            self._tasks = _grown(self._tasks, self.num_tasks, num_tasks)
+            self._states = self._tasks["state"]
+        if self.num_tasks == 0:
+            self._dependencies = dependencies  # serves as it is: it is full, so that it is copied before anything is added
+            return
+        used = int(self._clock[state.NUM_DEPENDENCIES])
+        needed = used + len(dependencies)
+        if needed > len(self._dependencies):
+            self._dependencies = _grown(self._dependencies, used, needed)
+        self._dependencies[used:needed] = dependencies
+
+
+def _run_flat(program: Program) -> Timeline:
+    tasks, num_resources = program.tasks, len(program.platform.resources)
+    resource, duration, _, num_chunks, offsets, dependencies = _engine_columns(tasks)
+    is_even = all(len(getattr(tasks, field.name)) == len(tasks) for field in fields(TaskTable) if "depend" not in field.name)
+    if not is_even or not kernels.are_acceptable(resource, duration, num_chunks, offsets, dependencies, num_resources, 0):
+        check_tasks(program.platform, tasks, 0)
+    start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
+    _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
+    is_dropped = np.zeros(len(tasks), np.bool_)
+    return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
+
+
+def _refuse_late(time_ns: int) -> None:
+    if time_ns >= TIME_LIMIT_NS:
+        raise InputError(f"the run must end before 2**62 ns, got to {time_ns} ns")
+
+
+def _is_flat(program: Program) -> bool:
+    if _factors(program.platform).size:
+        return False
+    is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in program.platform.resources], np.bool_)
+    return not is_priority.any() or not np.take(is_priority, program.tasks.resource, mode="clip").any()
+
+
+def _factors(platform: Platform) -> NDArray[np.int64]:
+    """The factors, 0 x 0 if none slows anything down."""
+    factors = platform.rate_factors
+    if factors is None or (factors[~np.eye(len(factors), dtype=np.bool_)] == FULL_RATE).all():
+        return np.zeros((0, 0), np.int64)
+    return np.ascontiguousarray(factors, np.int64)
+
+
+def _engine_columns(tasks: TaskTable) -> tuple[NDArray[Any], ...]:
+    """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
+    return tuple(_plain(getattr(tasks, name), dtype) for name, dtype in zip(_COLUMNS, _DTYPES, strict=True))
+
+
+def _plain(column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
+
+
+def _idle_lanes(platform: Platform) -> NDArray[np.void]:
+    lanes = np.zeros(len(platform.resources), state.LANE)
+    lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = state.NOBODY, state.NOBODY, state.NOBODY, state.NEVER
+    lanes["is_priority"] = [resource.discipline is Discipline.PRIORITY for resource in platform.resources]
+    return lanes
+
+
+def _grown(rows: NDArray[Any], num_used: int, num_needed: int) -> NDArray[Any]:
+    larger = np.empty(max(num_needed, 2 * len(rows)), rows.dtype)
+    larger[:num_used] = rows[:num_used]
+    return larger
+
+
+def _larger_heap(lanes: NDArray[np.void], heap: NDArray[np.void], resource: NDArray[np.int16]) -> NDArray[np.void]:
+    """Room for the tasks of each priority resource so far and these; the heaps move, each as a whole."""
+    needed = lanes["num_tasks"] + np.bincount(resource, minlength=len(lanes))
+    capacity = lanes["heap_capacity"]
+    grows = (lanes["is_priority"] == 1) & (needed > capacity)
+    larger_capacity = np.where(grows, np.maximum(needed, 2 * capacity), capacity)
+    base = np.concatenate([[0], larger_capacity.cumsum()])
+    larger = np.empty(base[-1], heap.dtype)
+    for old, new, size in zip(lanes["heap_base"], base[:-1], lanes["heap_size"], strict=True):
+        larger[new : new + size] = heap[old : old + size]
+    lanes["heap_base"], lanes["heap_capacity"] = base[:-1], larger_capacity
+    return larger

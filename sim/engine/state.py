@@ -1,0 +1,64 @@
+"""The rows of a run that compiled code works on: tasks, lanes (resources at run time), heap entries and the clock."""
+
+import numpy as np
+
+NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
+"""States of a task: NEW waits in order, WATCHING waits for one unfinished dependency at a time, READY has none left."""
+
+TASK = np.dtype(
+    [
+        ("duration", "i8"),
+        ("start", "i8"),
+        ("end", "i8"),
+        ("busy", "i8"),
+        ("first_dependency", "i8"),  # index in the array of all dependencies
+        ("num_unchecked", "i4"),  # dependencies not looked at yet; they are looked at from the last to the first
+        ("priority", "i4"),
+        ("num_chunks", "i4"),
+        ("chunks_done", "i4"),
+        ("watcher", "i4"),  # first of the tasks that watch this one
+        ("next_watcher", "i4"),  # the next that watches what this one watches
+        ("next_in_order", "i4"),
+        ("resource", "i2"),
+        ("state", "u1"),
+        ("is_awaited", "u1"),
+    ],
+    align=True,
+)
+"""One task; numbers of other tasks are NOBODY where there is none."""
+
+LANE = np.dtype(
+    [
+        ("running", "i8"),
+        ("due", "i8"),  # when the running piece ends, NEVER while idle
+        ("since", "i8"),  # when the running piece started
+        ("remaining", "i8"),  # its work in ns * FULL_RATE at ``rated``
+        ("rate", "i8"),  # 0: the piece started at this instant
+        ("rated", "i8"),
+        ("settled_rate", "i8"),  # with the resources that were busy when the last instant had settled
+        ("was_busy", "i8"),  # then
+        ("is_priority", "i8"),
+        ("head", "i8"),  # in_order: the first task that has not started, and the last
+        ("tail", "i8"),
+        ("heap_base", "i8"),  # priority: where its heap lies in the array of entries
+        ("heap_size", "i8"),
+        ("heap_capacity", "i8"),
+        ("num_tasks", "i8"),
+    ],
+    align=True,
+)
+"""One resource at run time."""
+
+ENTRY = np.dtype([("requeue", "i8"), ("priority", "i4"), ("number", "i4")], align=True)
+"""One ready task in the heap of its resource; the smallest (priority, requeue, number) goes first."""
+
+NOBODY = -1
+NEVER = 2**63 - 1
+NOW, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(4)
+"""Places in the clock array."""
+
+FINISHED, AWAITED, TOO_LATE, NO_SUCH_TASK = range(4)
+"""Why ``run`` returned."""
+
+ADMITTED, REFUSED, HEAP_TOO_SMALL = range(3)
+"""What ``admit`` did."""

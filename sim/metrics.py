@@ -126,7 +126,7 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.in
     is_expert = tasks.kind[copies] == TaskKind.FETCH
     ends[is_expert] = timeline.end_ns[copies[is_expert] + 1]
     whole = np.flatnonzero(~is_expert)
-    following = np.append(copies[whole][1:], len(tasks))
+    following = np.append(copies[whole], len(tasks))[1:]
     gpu = timeline.platform.index("gpu")
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):

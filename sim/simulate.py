@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.engine import run_program
+from sim.engine import engine
 from sim.lowering.decisions import Decisions, decide
 from sim.lowering.lower import lower
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
@@ -64,7 +64,7 @@ def run_decided(scenario: Scenario, problem: Problem, residency: Residency, pass
     """Run the scenario from a given residency, over given passes with their tokens per expert [pass, layer, expert]."""
     decisions = decide(scenario.policy, problem, residency, passes, tokens)
     lowered = lower(problem, passes, tokens, decisions)
-    timeline = run_program(lowered.program, scenario.engine)
+    timeline = engine(scenario.engine).run_program(lowered.program)
     items = memory_items(problem, residency)
     metrics = measure(
         timeline,

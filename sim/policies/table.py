@@ -57,12 +57,12 @@ _ROWS = (
     Policy(
         name="mixtral-offloading",
         summary="a per-layer LRU of experts; a miss swaps with the expert that leaves, both ways, on the compute stream; no CPU experts",
-        source="arXiv 2312.17238; released code as Fiddler measured it (no speculative loading)",
+        source="arXiv 2312.17238, four staging buffers; released code as Fiddler measured it (no speculative loading)",
         placement=UniformPlacement(),
         cache=LruCache(writes_back=True),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=0),
+        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=4),
     ),
     Policy(
         name="llama.cpp",

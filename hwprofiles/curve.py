@@ -45,7 +45,7 @@ class Curve(BaseModel):
         xs = [x for x, _ in self.points]
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
-        if any(b <= a for a, b in pairwise(xs)):
+        if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         return self
 

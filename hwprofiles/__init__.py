@@ -4,8 +4,8 @@ from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.library import load_machine, machine_names, parse_machine, read_yaml
 from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
-from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 from hwprofiles.problems import first_problem
+from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 
 __all__ = [
     "Cpu",

@@ -1,12 +1,13 @@
 """A measured cost curve: durations at some sizes, interpolated between them."""
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles.quantity import Kind, Provenance
+from hwprofiles.quantity import Kind, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
@@ -36,15 +37,15 @@ class Curve(BaseModel):
     shape: dict[str, int] = {}
     points: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
     kind: Kind
-    source: Annotated[str, Field(min_length=1)]
-    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+    source: SourceText
+    date: SourceDate
 
     @model_validator(mode="after")
     def _points_rise_in_x(self) -> Self:
         xs = [x for x, _ in self.points]
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
-        if any(b <= a for a, b in zip(xs, xs[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(xs)):
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         return self
 
@@ -66,4 +67,4 @@ class Curve(BaseModel):
     def duration_ns(self, x: np.ndarray) -> np.ndarray:
         """Durations in ns (float) at sizes ``x``; outside the range, the value of the nearest end."""
         xs, ns = np.array(self.points).T
-        return np.exp(np.interp(np.log(x), np.log(xs), np.log(ns)))
+        return np.asarray(np.exp(np.interp(np.log(x), np.log(xs), np.log(ns))))

@@ -1,7 +1,6 @@
 """Finding and reading machine files: by name from the library, or by path; with overrides."""
 
 from collections.abc import Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ def load_machine(name_or_path: str, overrides: Sequence[str] = ()) -> Machine:
 
     Raises InputError, one line, for an unknown name, an unreadable file, or a wrong key or value.
     """
-    path = _find(name_or_path)
-    data = read_yaml(path, "machine")
-    data = apply_overrides(data, overrides)
-    return parse_machine(data, str(path if path.parent.name != "machines" else name_or_path))
+    data = read_yaml(_find(name_or_path), "machine")
+    parse_machine(data, name_or_path)  # so that an error of the file is not blamed on an override
+    return parse_machine(apply_overrides(data, overrides), name_or_path)
 
 
 def parse_machine(data: Any, where: str) -> Machine:
@@ -50,8 +48,10 @@ def read_yaml(path: Path, what: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}:{line}: broken YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: a {what} file is a YAML mapping, got {type(data).__name__}")
+        raise InputError(f"{path}: a {what} file is a YAML mapping, got {'nothing' if data is None else type(data).__name__}")
     return data
 
 
@@ -60,14 +60,13 @@ def _find(name_or_path: str) -> Path:
     if name_or_path in library:
         return library[name_or_path]
     path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or path.exists():
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
             raise InputError(f"no machine file {name_or_path}{closest(path.stem, library)}")
         return path
     raise unknown_name("machine", name_or_path, library)
 
 
-@cache
 def _library() -> dict[str, Path]:
     folder = Path(str(resources.files("hwprofiles") / "machines"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -1,14 +1,24 @@
 """What a machine is: devices, memories, links, measured curves and interference, every number with provenance."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hwprofiles.curve import Curve
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
 ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
+
+
+def _above_zero(quantity: Quantity) -> Quantity:
+    if quantity.value == 0:
+        raise ValueError("a rate must be greater than 0, got 0")
+    return quantity
+
+
+Rate = Annotated[Quantity, AfterValidator(_above_zero)]
+"""A quantity that something is divided by: never zero."""
 
 
 class _Part(BaseModel):
@@ -25,8 +35,8 @@ class Gpu(_Part):
     name: str
     count: Annotated[int, Field(ge=1)] = 1
     memory_bytes: Quantity
-    memory_bytes_per_s: Quantity
-    flops_per_s: Annotated[dict[str, Quantity], Field(min_length=1)]
+    memory_bytes_per_s: Rate
+    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     launch_overhead_ns: Quantity
 
 
@@ -40,16 +50,16 @@ class Cpu(_Part):
     sockets: Annotated[int, Field(ge=1)] = 1
     cores: Annotated[int, Field(ge=1)]
     memory_bytes: Quantity | None = None
-    memory_bytes_per_s: Quantity
-    flops_per_s: Annotated[dict[str, Quantity], Field(min_length=1)]
+    memory_bytes_per_s: Rate
+    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     call_overhead_ns: Quantity
 
 
 class Direction(_Part):
     """One direction of the link between host and one GPU. Pageable rates default to the pinned ones."""
 
-    bytes_per_s: Quantity
-    pageable_bytes_per_s: Quantity | None = None
+    bytes_per_s: Rate
+    pageable_bytes_per_s: Rate | None = None
     latency_ns: Quantity
 
 
@@ -66,7 +76,7 @@ class Store(_Part):
 
     name: str
     memory_bytes: Quantity | None = None
-    bytes_per_s: Quantity
+    bytes_per_s: Rate
     latency_ns: Quantity
 
 
@@ -82,11 +92,22 @@ class Interference(_Part):
 
     busy: ResourceName
     slows: ResourceName
-    rate_fraction: Quantity
+    rate_fraction: Rate
+
+    @model_validator(mode="after")
+    def _slows_another(self) -> Self:
+        if self.busy == self.slows:
+            raise ValueError(f"busy and slows must differ, got {self.busy} twice")
+        if self.rate_fraction.effective > 1:
+            raise ValueError(f"rate_fraction must be at most 1, got {self.rate_fraction.effective:g}")
+        return self
 
 
 class Machine(_Part):
-    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is simulated."""
+    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is simulated.
+
+    ``price_usd`` is the price of the whole machine, not of its GPU.
+    """
 
     format: Literal["rosin-machine/1"]
     name: str
@@ -100,3 +121,11 @@ class Machine(_Part):
     curves: tuple[Curve, ...] = ()
     interference: tuple[Interference, ...] = ()
     price_usd: Quantity | None = None
+
+    @model_validator(mode="after")
+    def _one_factor_a_pair(self) -> Self:
+        pairs = [(entry.busy, entry.slows) for entry in self.interference]
+        repeated = next((pair for pair in pairs if pairs.count(pair) > 1), None)
+        if repeated:
+            raise ValueError(f"interference has more than one factor for busy {repeated[0]}, slows {repeated[1]}")
+        return self

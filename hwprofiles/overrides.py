@@ -1,47 +1,109 @@
 """Overrides from the command line: ``link.h2d.bytes_per_s=50e9`` on machine data."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
+from pydantic import BaseModel
+
+from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError, closest
+from hwprofiles.machine import Machine, ResourceName
+from hwprofiles.problems import nested_model
+from hwprofiles.quantity import UNDATED, Kind, Quantity
 from hwprofiles.units import parse_number
 
 SOURCE = "set by the user"
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of the data with each ``path=value`` set.
+    """A copy of machine data with each ``path=value`` set, in order.
 
     What is set is the effective value: a quantity loses its efficiency, its kind becomes ``assumed`` and its source
-    says that the user set it. Raises InputError for a path that does not exist or a value that is no number.
+    says that the user set it. A path is a machine file's own, except ``interference.BUSY.SLOWS``, which names a pair
+    of resources and replaces or adds its factor. Raises InputError for a path that does not exist or a value that
+    does not fit.
     """
     for override in overrides:
         path, separator, text = override.partition("=")
-        if not separator or not path:
-            raise InputError(f"--set {override}: write path=value, for example link.h2d.bytes_per_s=50e9")
-        data = _set(data, path.split("."), text, override)
+        try:
+            if not separator or not path or not text:
+                raise InputError("write path=value, for example link.h2d.bytes_per_s=50e9")
+            keys = path.split(".")
+            data = _with_factor(data, keys, text) if keys[0] == "interference" else _with_value(data, Machine, keys, text)
+        except InputError as error:
+            raise InputError(f"--set {override}: {error}") from None
     return data
 
 
-def _set(node: Any, path: list[str], text: str, override: str) -> Any:
-    key, rest = path[0], path[1:]
-    if not isinstance(node, dict) or key not in node:
-        choices = node.keys() if isinstance(node, dict) else []
-        raise InputError(f"--set {override}: no key {key!r} here{closest(key, choices)}")
-    old = node[key]
-    new = _set(old, rest, text, override) if rest else _replaced(old, text, override)
-    return {**node, key: new}
+def _with_value(node: Any, part: type[BaseModel], keys: list[str], text: str, parent: str = "") -> dict[str, Any]:
+    """A copy of the part at ``parent`` with the value under ``keys`` replaced."""
+    key, *rest = keys
+    place = f"{parent}.{key}" if parent else key
+    if not isinstance(node, dict):
+        raise InputError(f"{parent or 'the machine'} is not a mapping in the file")
+    if key not in part.model_fields:
+        raise InputError(f"{parent or 'a machine'} has no key {key!r}{closest(key, part.model_fields)}")
+    annotation = part.model_fields[key].annotation
+    inner = nested_model(annotation)
+    if inner is Curve:
+        raise InputError("curves are set in a machine file, not with --set")
+    if get_origin(annotation) is dict:
+        return {**node, key: _with_entry(node.get(key), rest, text, place)}
+    if inner is None or inner is Quantity:
+        if rest:
+            raise InputError(f"{place} is a single value; write {place}={text}")
+        return {**node, key: _quantity(text, place) if inner else _plain(text, annotation, place)}
+    if not rest:
+        raise InputError(f"{place} is a group; its keys: {', '.join(inner.model_fields)}")
+    if node.get(key) is None:
+        raise InputError(f"this machine has no {place}; write that part into a machine file")
+    return {**node, key: _with_value(node[key], inner, rest, text, place)}
 
 
-def _replaced(old: Any, text: str, override: str) -> Any:
-    if isinstance(old, str):
+def _with_entry(table: Any, keys: list[str], text: str, place: str) -> dict[str, Any]:
+    """A copy of a table of quantities, such as the rates by compute type, with one of its entries replaced."""
+    if not isinstance(table, dict):
+        raise InputError(f"{place} is not a mapping in the file")
+    if len(keys) != 1:
+        raise InputError(f"{place} is a group; its keys: {', '.join(table)}")
+    if keys[0] not in table:
+        raise InputError(f"{place} has no key {keys[0]!r}{closest(keys[0], table)}")
+    return {**table, keys[0]: _quantity(text, f"{place}.{keys[0]}")}
+
+
+def _with_factor(data: dict[str, Any], keys: list[str], text: str) -> dict[str, Any]:
+    """A copy with the factor of one pair of resources replaced or added."""
+    resources = get_args(ResourceName)
+    if len(keys) != 3:
+        raise InputError(f"write interference.BUSY.SLOWS=FRACTION, for example interference.cpu.h2d=0.8; resources: {', '.join(resources)}")
+    _, busy, slows = keys
+    for name in (busy, slows):
+        if name not in resources:
+            raise InputError(f"no resource named {name!r}{closest(name, resources)}")
+    others = [entry for entry in data.get("interference") or () if (entry.get("busy"), entry.get("slows")) != (busy, slows)]
+    factor = {"busy": busy, "slows": slows, "rate_fraction": _quantity(text, ".".join(keys))}
+    return {**data, "interference": [*others, factor]}
+
+
+def _quantity(text: str, place: str) -> dict[str, Any]:
+    return {"value": _number(text, place), "kind": Kind.ASSUMED, "source": SOURCE, "date": UNDATED}
+
+
+def _plain(text: str, annotation: Any, place: str) -> str | int:
+    if annotation is not int:
         return text
+    value = _number(text, place)
+    if not value.is_integer():
+        raise InputError(f"{place} must be a whole number, got {text}")
+    return int(value)
+
+
+def _number(text: str, place: str) -> float:
     try:
         value = parse_number(text)
     except ValueError as error:
-        raise InputError(f"--set {override}: {error}") from None
-    if isinstance(old, dict) and "value" in old:
-        return {"value": value, "kind": "assumed", "source": SOURCE, "date": old.get("date", "1970")}
-    if isinstance(old, dict) or isinstance(old, list):
-        raise InputError(f"--set {override}: this is a group, not a number; its keys: {', '.join(old)}")
-    return int(value) if isinstance(old, int) else value
+        raise InputError(str(error)) from None
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"{place} must be a finite number of at least 0, got {text}")
+    return value

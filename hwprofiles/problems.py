@@ -6,32 +6,45 @@ from pydantic import BaseModel, ValidationError
 
 from hwprofiles.errors import closest
 
+_SHOWN_CHARACTERS = 60
+
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem as ``a.b.c: message, got value``; unknown keys come with the closest valid name."""
+    """The first problem as ``a.b.c: message, got value``; unknown keys come first, with the closest valid name."""
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    location, value = problem["loc"], problem["input"]
+    path = ".".join(str(part) for part in location) or "(top level)"
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {path}{closest(str(problem['loc'][-1]), _fields_at(model, problem['loc'][:-1]))}"
+        return f"unknown key {path}{closest(str(location[-1]), model_at(model, location[:-1]).model_fields)}"
     if problem["type"] == "missing":
         return f"key {path} is missing"
+    if problem["type"] == "model_type":
+        keys = ", ".join(name for name, field in model_at(model, location).model_fields.items() if field.is_required())
+        return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
     message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, dict | list) or problem["type"] == "value_error" else f", got {value!r}"
-    return f"{path}: {message[:1].lower()}{message[1:]}{shown}"
+    ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}"
+    return " ".join(f"{path}: {message[:1].lower()}{message[1:]}{ending}".split())
 
 
-def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Field names of the nested model at ``path``; the top level's where the path leaves known models."""
-    current: type[BaseModel] = model
+def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
+    """The nested model that holds the keys at ``path``, through lists, tables and optional parts."""
+    current = model
     for part in path:
         field = current.model_fields.get(part) if isinstance(part, str) else None
-        nested = [t for t in _types_in(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
-        if nested:
-            current = nested[0]
-    return list(current.model_fields)
+        current = (nested_model(field.annotation) if field else None) or current
+    return current
 
 
-def _types_in(annotation: Any) -> list[Any]:
-    inner = getattr(annotation, "__args__", ())
-    return [annotation] + [found for argument in inner for found in _types_in(argument)]
+def nested_model(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as ``Disk | None`` or ``dict[str, Quantity]``; None when there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (nested_model(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((inner for inner in found if inner), None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -1,11 +1,20 @@
 """A number with its provenance: where it comes from, and how far to trust it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from hwprofiles.units import parse_number
+
+UNDATED = "undated"
+"""The date of a number that was typed on a command line."""
+
+_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
 class Kind(StrEnum):
@@ -22,9 +31,34 @@ STRENGTH = {kind: rank for rank, kind in enumerate(Kind)}
 """Rank of each kind; a larger rank is weaker."""
 
 
+def _date_text(value: Any) -> str:
+    """YAML reads ``2024`` as an integer and ``2024-02-10`` as a date; both become text here."""
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    if text == UNDATED:
+        return text
+    try:
+        if _DATE.fullmatch(text):
+            date.fromisoformat((text + "-01-01")[:10])
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not a date; write YYYY, YYYY-MM or YYYY-MM-DD")
+
+
+def _number(value: Any) -> Any:
+    """Text goes through ``parse_number``: YAML reads ``50e9`` as text, and ``24GiB`` is easier to check than its bytes."""
+    if isinstance(value, bool):
+        raise ValueError(f"write a number, got {value}")
+    return parse_number(value) if isinstance(value, str) else value
+
+
+SourceDate = Annotated[str, BeforeValidator(_date_text)]
+SourceText = Annotated[str, Field(min_length=1, pattern=r"\S")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a number comes from. ``date`` is the ISO date (or month, or year) of the source."""
+    """Where a number comes from. ``date`` is the ISO date (or month, or year) of the source, or ``undated``."""
 
     kind: Kind
     source: str
@@ -42,26 +76,27 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
 class Efficiency(BaseModel):
     """The share of a peak rate that real work reaches, with its own provenance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     value: Annotated[float, Field(gt=0, le=1)]
     kind: Kind
-    source: str
-    date: str
+    source: SourceText
+    date: SourceDate
 
 
 class Quantity(BaseModel):
     """A non-negative number with provenance; the unit is in the name of the field that holds it.
 
-    ``value`` is what the source states; ``effective`` is what the simulator uses, after the efficiency.
+    ``value`` is what the source states (a number, or text such as ``24GiB``); ``effective`` is what the simulator
+    uses, after the efficiency.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    value: Annotated[float, Field(ge=0)]
+    value: Annotated[float, Field(ge=0), BeforeValidator(_number)]
     kind: Kind
-    source: Annotated[str, Field(min_length=1)]
-    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+    source: SourceText
+    date: SourceDate
     efficiency: Efficiency | None = None
 
     @property

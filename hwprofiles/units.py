@@ -27,17 +27,17 @@ _SUFFIXES = {
     "g": GB, "gb": GB, "gib": GIB,
     "t": TB, "tb": TB, "tib": TIB,
 }  # fmt: skip
-_NUMBER = re.compile(r"^\s*([+-]?[0-9_.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*$")
+_NUMBER = re.compile(r"\s*([+-]?[0-9_.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)(?:/s)?\s*", re.ASCII)
 
 
 def parse_number(text: str) -> float:
-    """Read a number such as ``50e9``, ``24GB``, ``64GiB`` or ``inf``; decimal suffixes are powers of 1000.
+    """Read a number such as ``50e9``, ``24GB``, ``64GiB``, ``50GB/s`` or ``inf``; decimal suffixes are powers of 1000.
 
     Raises ValueError, with the accepted forms, on anything else.
     """
     if text.strip().lower() in {"inf", "infinity"}:
         return float("inf")
-    match = _NUMBER.match(text)
+    match = _NUMBER.fullmatch(text)
     suffix = match.group(2).lower() if match else ""
     if match is None or suffix not in _SUFFIXES:
         raise ValueError(f"{text!r} is not a number; write for example 50e9, 24GB or 64GiB")
@@ -49,7 +49,7 @@ def parse_number(text: str) -> float:
 
 def _scaled(value: float, steps: list[tuple[float, str]], suffix: str = "") -> str:
     for size, unit in steps:
-        if abs(value) >= size:
+        if abs(value) >= size * 0.9995:  # 999.7 GB rounds to 1.00 TB, not to 1,000 GB
             return f"{_three_digits(value / size)} {unit}{suffix}"
     size, unit = steps[-1]
     return f"{_three_digits(value / size)} {unit}{suffix}"

@@ -1,0 +1,165 @@
+"""Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name
+from sim.importers.gguf import model_from_gguf
+from sim.importers.huggingface import model_from_config, native_quantization
+from sim.model import Model
+from sim.model_spec import FORMAT, ModelSpec, explicit_model, explicit_spec
+from sim.quantization import class_bytes, scheme
+
+
+def model_names() -> list[str]:
+    """Names of the models that ship with Rosin, sorted."""
+    return sorted(_library())
+
+
+def load_model(name_or_path: str, quantization: str | None = None) -> Model:
+    """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
+
+    ``quantization`` names a scheme of sim.quantization; None keeps what the source is stored in.
+    Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
+    """
+    path = _find(name_or_path)
+    if path.suffix == ".gguf":
+        model = model_from_gguf(path)
+    else:
+        spec = load_spec(name_or_path, quantization)
+        if spec.config is not None:
+            return model_from_config(
+                spec.config, name=spec.name, provenance=spec.provenance, quantization=quantization or spec.quantization
+            )
+        assert spec.tensors is not None
+        model = explicit_model(spec, spec.tensors)
+    return model if quantization in (None, model.quantization) else requantized(model, str(quantization))
+
+
+def load_spec(name_or_path: str, quantization: str | None = None) -> ModelSpec:
+    """The model file of that name or path; a config.json or its folder, and a GGUF file, become what import would write.
+
+    Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json does not name.
+    """
+    path = _find(name_or_path)
+    if path.suffix == ".gguf":
+        return explicit_spec(model_from_gguf(path))
+    if path.is_dir() or path.suffix == ".json":
+        return _spec_of_config(path / "config.json" if path.is_dir() else path, quantization)
+    where = name_or_path if name_or_path in _library() else str(path)
+    return parse_spec(read_yaml(path, "model"), where)
+
+
+def parse_spec(data: Any, where: str) -> ModelSpec:
+    """Validate the data of a model file; ``where`` names its origin in errors."""
+    try:
+        return ModelSpec.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
+
+
+def requantized(model: Model, quantization: str) -> Model:
+    """The model with the same weights in the named scheme. Raises InputError for an unknown one."""
+    dtypes = scheme(quantization)
+    layers = tuple(replace(layer, bytes=class_bytes(layer.params, dtypes)) for layer in model.layers)
+    top_bytes = class_bytes(model.top_params, dtypes)
+    return replace(model, layers=layers, top_bytes=top_bytes, dtypes=dict(dtypes), quantization=quantization)
+
+
+def save_model(model: Model | ModelSpec, path: str | Path) -> None:
+    """Write a model file; what load_model reads from it equals the model. Nothing half-written is ever at ``path``.
+
+    Raises InputError where the file cannot be written.
+    """
+    spec = explicit_spec(model) if isinstance(model, Model) else model
+    text = yaml.dump(spec.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    _write_whole(Path(path), text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists of plain numbers in one line."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        """Flow style for lists without mappings in them."""
+        return super().represent_sequence(tag, sequence, flow_style=not any(isinstance(item, dict) for item in sequence))
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Anchors are never used: equal parts are written out."""
+        return True
+
+
+def _write_whole(path: Path, text: str) -> None:
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"cannot write model file {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        os.unlink(temporary)
+        raise InputError(f"cannot write model file {path}: {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
+    config = _read_json(path)
+    folder = path.resolve().parent.name
+    return ModelSpec(
+        format=FORMAT,
+        name=folder if path.name == "config.json" and folder else path.stem,
+        source=str(path),
+        date=datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat(),
+        quantization=quantization or native_quantization(config, str(path)),
+        config=dict(config),
+    )
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read model configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; a model configuration is JSON") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a model configuration is a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _find(name_or_path: str) -> Path:
+    library = _library()
+    if name_or_path in library:
+        return library[name_or_path]
+    path = Path(name_or_path)
+    if path.is_dir() or path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml", ".json", ".gguf"}:
+        raise InputError(f"no model file {name_or_path}{closest(path.stem, library)}")
+    raise unknown_name("model", name_or_path, library)
+
+
+@cache
+def _library() -> dict[str, Path]:
+    folder = Path(str(resources.files("sim") / "models"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

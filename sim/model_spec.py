@@ -1,0 +1,208 @@
+"""The model file, format rosin-model/1: a configuration to count from, or explicit layers with their bytes."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles import Kind, Provenance
+from sim.model import Attention, Layer, Model, TensorClass
+
+FORMAT = "rosin-model/1"
+
+Date = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Published(_Part):
+    """What a source states of the model's size. ``active_params`` counts the embedding, as Model.active_params does."""
+
+    total_params: Positive
+    active_params: Positive | None = None
+    source: Text
+    date: Date
+
+
+class RoutingStatistic(_Part):
+    """A published figure on how the model routes, for instance the share of tokens that the busiest expert takes."""
+
+    name: Text
+    value: float
+    source: Text
+    date: Date
+
+
+class AttentionSpec(_Part):
+    """The fields of sim.model.Attention."""
+
+    num_heads: Positive
+    kv_elements_per_token: Count
+    score_elements: Count
+    value_elements: Count
+    window_tokens: Positive | None = None
+
+
+class LayerSpec(_Part):
+    """Equal layers, at the indices ``at``. ``expert`` classes count one expert."""
+
+    at: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    attention: AttentionSpec
+    num_experts: Count
+    top_k: Count
+    params: Annotated[dict[TensorClass, Count], Field(strict=False)]
+    bytes: Annotated[dict[TensorClass, Count], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k ≤ num_experts must hold, got {self.top_k} > {self.num_experts}")
+        if (self.top_k > 0) != (self.num_experts > 0):
+            raise ValueError(f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}")
+        if set(self.params) != set(self.bytes):
+            raise ValueError("params and bytes must name the same tensor classes")
+        return self
+
+
+class TensorSpec(_Part):
+    """A model with explicit bytes: the fields of sim.model.Model that its configuration would otherwise give."""
+
+    family: Text
+    hidden: Positive
+    vocab: Positive
+    expert_intermediate: Positive
+    max_context_tokens: Positive
+    is_head_tied: bool = False
+    activation_bytes: Positive = 2
+    kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
+    default_routing: Text = "uniform"
+    dtypes: Annotated[dict[TensorClass, str], Field(strict=False)]
+    params: Annotated[dict[TensorClass, Count], Field(strict=False)]
+    bytes: Annotated[dict[TensorClass, Count], Field(strict=False)]
+    layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="after")
+    def _covers_all_layers(self) -> Self:
+        indices = sorted(index for layer in self.layers for index in layer.at)
+        if indices != list(range(len(indices))):
+            raise ValueError(f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once")
+        return self
+
+
+class ModelSpec(_Part):
+    """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors`` (explicit) is given.
+
+    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that nothing reads yet.
+    """
+
+    format: Literal["rosin-model/1"]
+    name: Text
+    source: Text
+    date: Date
+    kind: Annotated[Kind, Field(strict=False)] = Kind.PUBLISHED
+    quantization: Text
+    published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
+    config: dict[str, Any] | None = None
+    tensors: TensorSpec | None = None
+    routing: Annotated[tuple[RoutingStatistic, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _has_one_content(self) -> Self:
+        if (self.config is None) == (self.tensors is None):
+            raise ValueError("exactly one of the keys config and tensors must be given")
+        return self
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the file says that its figures come from."""
+        return Provenance(kind=self.kind, source=self.source, date=self.date)
+
+
+def explicit_spec(model: Model) -> ModelSpec:
+    """The file of a model with explicit layers; equal layers are written once."""
+    provenance = model.provenance
+    return ModelSpec(
+        format=FORMAT,
+        name=model.name,
+        source=provenance.source,
+        date=provenance.date,
+        kind=provenance.kind,
+        quantization=model.quantization,
+        tensors=TensorSpec(
+            family=model.family,
+            hidden=model.hidden,
+            vocab=model.vocab,
+            expert_intermediate=model.expert_intermediate,
+            max_context_tokens=model.max_context_tokens,
+            is_head_tied=model.is_head_tied,
+            activation_bytes=model.activation_bytes,
+            kv_element_bytes=model.kv_element_bytes,
+            default_routing=model.default_routing,
+            dtypes=dict(model.dtypes),
+            params=dict(model.top_params),
+            bytes=dict(model.top_bytes),
+            layers=_layer_specs(model),
+        ),
+    )
+
+
+def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
+    """The model of a file with explicit layers."""
+    made = [(index, _layer(layer)) for layer in tensors.layers for index in layer.at]
+    return Model(
+        name=spec.name,
+        family=tensors.family,
+        hidden=tensors.hidden,
+        vocab=tensors.vocab,
+        expert_intermediate=tensors.expert_intermediate,
+        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
+        top_params=tensors.params,
+        top_bytes=tensors.bytes,
+        dtypes=tensors.dtypes,
+        quantization=spec.quantization,
+        max_context_tokens=tensors.max_context_tokens,
+        provenance=spec.provenance,
+        is_head_tied=tensors.is_head_tied,
+        activation_bytes=tensors.activation_bytes,
+        kv_element_bytes=tensors.kv_element_bytes,
+        default_routing=tensors.default_routing,
+    )
+
+
+def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
+    groups: list[tuple[Layer, list[int]]] = []
+    for index, layer in enumerate(model.layers):
+        for known, indices in groups:
+            if known == layer:
+                indices.append(index)
+                break
+        else:
+            groups.append((layer, [index]))
+    return tuple(_layer_spec(layer, indices) for layer, indices in groups)
+
+
+def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
+    attention = layer.attention
+    return LayerSpec(
+        at=tuple(indices),
+        attention=AttentionSpec(
+            num_heads=attention.num_heads,
+            kv_elements_per_token=attention.kv_elements_per_token,
+            score_elements=attention.score_elements,
+            value_elements=attention.value_elements,
+            window_tokens=attention.window_tokens,
+        ),
+        num_experts=layer.num_experts,
+        top_k=layer.top_k,
+        params=dict(layer.params),
+        bytes=dict(layer.bytes),
+    )
+
+
+def _layer(spec: LayerSpec) -> Layer:
+    attention = Attention(**spec.attention.model_dump())
+    return Layer(attention=attention, num_experts=spec.num_experts, top_k=spec.top_k, params=spec.params, bytes=spec.bytes)

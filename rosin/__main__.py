@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 (wrong input), 3 (no feasible plan), 70 (our bug), 130 (interrupted), 141 (closed pipe)."""
+    """Run one command and return its exit code, one of rosin.cli.failures.ExitCode."""
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
 

@@ -10,13 +10,13 @@ from rosin.cli.output import Output
 
 
 def machines(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A machine's name, or a machine file.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A machine's name, or a machine file.", show_default=False)] = None,
     overrides: SetOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """List the machines, or show one with the provenance of every number."""
+    """List the machines, or show one with where its numbers are from."""
     output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         _list(output, overrides or ())

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout (-).")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print no tables and no warnings.")]
 SetOption = Annotated[
     list[str] | None,

@@ -46,7 +46,21 @@ FORMATS = _formats(
     ("q6_k", 256, 210, _GGML),
     ("q5_k", 256, 176, _GGML),
     ("q4_k", 256, 144, _GGML),
+    ("q3_k", 256, 110, _GGML),
+    ("q2_k", 256, 84, _GGML),
+    ("q5_1", 32, 24, _GGML),
+    ("q5_0", 32, 22, _GGML),
+    ("q4_1", 32, 20, _GGML),
     ("q4_0", 32, 18, _GGML),
+    ("iq4_nl", 32, 18, _GGML),
+    ("iq4_xs", 256, 136, _GGML),
+    ("iq3_s", 256, 110, _GGML),
+    ("iq3_xxs", 256, 98, _GGML),
+    ("iq2_s", 256, 82, _GGML),
+    ("iq2_xs", 256, 74, _GGML),
+    ("iq2_xxs", 256, 66, _GGML),
+    ("iq1_m", 256, 56, _GGML),
+    ("iq1_s", 256, 50, _GGML),
     ("mxfp4", 32, 17, _OCP),
 )
 """Formats by name."""
@@ -61,7 +75,9 @@ SCHEMES: Mapping[str, Mapping[TensorClass, str]] = MappingProxyType(
         "4bit": MappingProxyType({tensor_class: "q4_k" for tensor_class in TensorClass} | _KEPT_WIDE),
         "4bit-experts": MappingProxyType(_WIDE | {TensorClass.EXPERT: "q4_k"}),
         "fp8": MappingProxyType(
-            {tensor_class: "fp8" for tensor_class in TensorClass} | _KEPT_WIDE | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}
+            {tensor_class: "fp8" for tensor_class in TensorClass}
+            | _KEPT_WIDE
+            | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}
         ),
         "mxfp4": MappingProxyType(_WIDE | {TensorClass.EXPERT: "mxfp4"}),
     }

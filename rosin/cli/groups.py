@@ -1,6 +1,7 @@
 """Groups of commands that answer a misspelt name with the nearest one, and a group whose name alone is a command."""
 
-import typer
+from typing import Any
+
 from typer.core import TyperGroup
 
 DEFAULT_COMMAND = "show"
@@ -9,7 +10,7 @@ DEFAULT_COMMAND = "show"
 class SuggestingGroup(TyperGroup):
     """A group whose unknown commands are wrong input like any other misspelt name."""
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> "typer.core.TyperCommand | TyperGroup | None":  # type: ignore[override,name-defined]  # typer's command types are private
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer's types of both are private
         """The command of that name. Raises InputError, with the nearest name, where there is none."""
         command = super().get_command(ctx, cmd_name)
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
@@ -22,7 +23,7 @@ class SuggestingGroup(TyperGroup):
 class DefaultCommandGroup(SuggestingGroup):
     """A group that runs ``show`` when its first word is none of its commands: ``rosin models NAME`` is ``rosin models show NAME``."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's context is a subclass
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``show`` in front of what names no command; help stays the group's own."""
         is_named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
         return super().parse_args(ctx, args if is_named else [DEFAULT_COMMAND, *args])

@@ -19,18 +19,32 @@ def machine_list(rows: Sequence[MachineSummary]) -> Iterator[RenderableType]:
     counts = [number_column(kind[0].upper()) for kind in Kind]
     table = plain_table(text_column("machine"), number_column("VRAM"), number_column("H2D"), number_column("DRAM"), *counts)
     for row in rows:
-        name = Text.assemble((row.name, "bold"), f"\n  {row.num_gpus} × {row.gpu}")
+        name = Text.assemble((row.name, "bold"), f"\n  {_gpu(row)}")
         rates = format_rate(row.h2d_bytes_per_s), format_rate(row.dram_bytes_per_s)
         table.add_row(name, format_bytes(row.gpu_memory_bytes), *rates, *(str(row.num_numbers[kind]) for kind in Kind))
     yield table
-    yield Text(LEGEND + " VRAM is of one GPU.")
+    yield Text("\n" + LEGEND + " VRAM is of one GPU.")
+
+
+def _gpu(row: MachineSummary) -> str:
+    return row.gpu if row.num_gpus == 1 else f"{row.num_gpus} × {row.gpu}"
 
 
 def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[RenderableType]:
-    """The machine in words, then one table a part: every number with its kind, date and source."""
-    yield Text(f"{machine.name}: {machine.description}")
-    for part, members in _by_part(numbers).items():
-        yield _part_table(part, getattr(getattr(machine, part), "name", ""), members)
+    """The machine in words, every number by part with its kind and the number of its source, and the sources in full."""
+    yield Text(f"{machine.name}: {machine.description}\n")
+    sources = _numbered_sources(numbers)
+    for index, (part, members) in enumerate(_by_part(numbers).items()):
+        name = getattr(getattr(machine, part), "name", "")
+        yield _part_table(f"{part}: {name}" if name else part, members, sources, has_head=index == 0)
+        yield Text()
+    yield _source_table(sources)
+
+
+def _numbered_sources(numbers: Sequence[Number]) -> dict[tuple[str, str], int]:
+    """Each (source, date), numbered from 1 in order of first use."""
+    used = dict.fromkeys((number.provenance.source, number.provenance.date) for number in numbers)
+    return {source: index for index, source in enumerate(used, start=1)}
 
 
 def _by_part(numbers: Sequence[Number]) -> dict[str, list[Number]]:
@@ -40,12 +54,22 @@ def _by_part(numbers: Sequence[Number]) -> dict[str, list[Number]]:
     return parts
 
 
-def _part_table(part: str, name: str, numbers: Sequence[Number]) -> Table:
-    columns = text_column("number", width=24), number_column("value"), text_column("kind"), text_column("date"), text_column("source")
-    table = plain_table(*columns, title=f"{part}: {name}" if name else part)
+def _part_table(title: str, numbers: Sequence[Number], sources: dict[tuple[str, str], int], *, has_head: bool) -> Table:
+    # Fixed widths, so that the columns of all parts stand below each other.
+    values = number_column("stated", width=13), number_column("simulated", width=13)
+    columns = text_column("number", width=28), *values, text_column("kind", width=9), number_column("source", width=6)
+    table = plain_table(*columns, title=title, has_head=has_head)
     for number in numbers:
         provenance = number.provenance
-        table.add_row(_label(number), _value(number), str(provenance.kind), provenance.date, Text(provenance.source))
+        source = sources[provenance.source, provenance.date]
+        table.add_row(_label(number), *_values(number), str(provenance.kind), str(source))
+    return table
+
+
+def _source_table(sources: dict[tuple[str, str], int]) -> Table:
+    table = plain_table(number_column("", width=3), text_column("date"), text_column("source"), title="Sources", has_head=False)
+    for (source, date), index in sources.items():
+        table.add_row(str(index), date, Text(source))
     return table
 
 
@@ -55,10 +79,11 @@ def _label(number: Number) -> str:
     return "  × efficiency" if inside.endswith(f".{EFFICIENCY}") else inside
 
 
-def _value(number: Number) -> str:
+def _values(number: Number) -> tuple[str, str]:
+    """What the source states, and what is simulated."""
     if number.value is None:
-        return f"{number.num_points} points"
-    if number.path.endswith(f".{EFFICIENCY}"):
-        return f"{number.value:g}"
+        return f"{number.num_points} points", ""
     stated = format_quantity(number.path, number.value)
-    return stated if number.effective_value is None else f"{stated}\n→ {format_quantity(number.path, number.effective_value)}"
+    if number.path.endswith(f".{EFFICIENCY}"):
+        return stated, ""
+    return stated, stated if number.effective_value is None else format_quantity(number.path, number.effective_value)

@@ -1,7 +1,6 @@
 """The look of every table: plain rules, nothing cut off, 80 columns enough; and quantities printed in the unit their name states."""
 
 from rich import box
-from rich.console import JustifyMethod
 from rich.table import Column, Table
 
 from hwprofiles import units
@@ -14,23 +13,27 @@ UNIT_FORMATS = (
 )
 
 
-def plain_table(*columns: Column, title: str | None = None) -> Table:
+def plain_table(*columns: Column, title: str | None = None, has_head: bool = True) -> Table:
     """A table with a rule under its head and no frame. Text that does not fit wraps; it is never truncated."""
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_header, table.show_edge, table.pad_edge = has_head, False, False
+    return table
 
 
 def text_column(name: str, *, width: int | None = None) -> Column:
     """A column of text, to the left; without a width it takes what is left and wraps."""
-    return _column(name, "left", no_wrap=False, width=width)
+    return Column(header=name, width=width, overflow="fold")
 
 
-def number_column(name: str) -> Column:
-    """A column of numbers, to the right, as wide as its widest."""
-    return _column(name, "right", no_wrap=True, width=None)
+def number_column(name: str, *, width: int | None = None) -> Column:
+    """A column of numbers, to the right; without a width it is as wide as its widest."""
+    return Column(header=name, justify="right", width=width, no_wrap=width is None, overflow="fold")
 
 
 def format_quantity(path: str, value: float) -> str:
     """A value in the unit that its dotted name states: ``gpu.flops_per_s.bf16`` in TFLOP/s, ``launch_overhead_ns`` in us."""
+    if path.endswith(".efficiency"):
+        return f"{value:g}"
     for name in reversed(path.split(".")):
         if name.endswith("_ns"):
             return units.format_duration(value / units.NS_PER_S)
@@ -40,7 +43,3 @@ def format_quantity(path: str, value: float) -> str:
             if name.endswith(suffix):
                 return form(value)
     return f"{value:g}"
-
-
-def _column(name: str, justify: JustifyMethod, *, no_wrap: bool, width: int | None) -> Column:
-    return Column(header=name, justify=justify, no_wrap=no_wrap, width=width, overflow="fold")

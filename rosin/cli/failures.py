@@ -1,5 +1,6 @@
 """How a command ends: the exit codes, and every failure as one plain line on stderr."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
 
     A bug of ours is raised as it is when ROSIN_DEBUG is set to anything but 0.
     """
+    _print_what_it_can()
     try:
         action()
         sys.stdout.flush()
@@ -70,6 +72,12 @@ def _judge(error: Exception) -> int:
     if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
         raise error
     return _say(f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)", ExitCode.INTERNAL)
+
+
+def _print_what_it_can() -> None:
+    """Let a terminal without "×" or "─" show a question mark in their place, rather than fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _say(message: str, code: ExitCode) -> int:

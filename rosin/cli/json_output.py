@@ -25,8 +25,9 @@ def write_json(value: Any, destination: str) -> None:
 
     Raises InputError when the file cannot be written.
     """
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if destination == STDOUT:
+    is_stdout = destination == STDOUT  # whose encoding may be anything: there, JSON is ASCII
+    text = json.dumps(plain(value), indent=2, ensure_ascii=is_stdout, allow_nan=False) + "\n"
+    if is_stdout:
         sys.stdout.write(text)
     else:
         write_text(text, Path(destination))

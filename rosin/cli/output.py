@@ -42,8 +42,8 @@ class Output:
 
 def print_tables(tables: Iterable["RenderableType"]) -> None:
     """Print to stdout: as wide as the terminal, 80 columns and without colour where there is none."""
-    from rich.console import Console
+    from rosin.report.console import PlainConsole
 
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     for table in tables:
         console.print(table)

@@ -9,7 +9,7 @@ from rich.text import Text
 from hwprofiles import Kind, Machine
 from hwprofiles.units import format_bytes, format_rate
 from rosin.report.machine_numbers import EFFICIENCY, MachineSummary, Number
-from rosin.report.tables import format_quantity, number_column, plain_table, text_column
+from rosin.report.tables import format_quantity, name_column, number_column, plain_table, text_column
 
 LEGEND = "Numbers by provenance: " + ", ".join(f"{kind[0].upper()} {kind}" for kind in Kind) + ". Rates are effective ones."
 
@@ -17,7 +17,7 @@ LEGEND = "Numbers by provenance: " + ", ".join(f"{kind[0].upper()} {kind}" for k
 def machine_list(rows: Sequence[MachineSummary]) -> Iterator[RenderableType]:
     """The list, two lines a machine, and what its columns mean."""
     counts = [number_column(kind[0].upper()) for kind in Kind]
-    table = plain_table(text_column("machine"), number_column("VRAM"), number_column("H2D"), number_column("DRAM"), *counts)
+    table = plain_table(name_column("machine"), number_column("VRAM"), number_column("H2D"), number_column("DRAM"), *counts)
     for row in rows:
         name = Text.assemble((row.name, "bold"), f"\n  {_gpu(row)}")
         rates = format_rate(row.h2d_bytes_per_s), format_rate(row.dram_bytes_per_s)

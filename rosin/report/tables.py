@@ -25,6 +25,11 @@ def text_column(name: str, *, width: int | None = None) -> Column:
     return Column(header=name, width=width, overflow="fold")
 
 
+def name_column(name: str) -> Column:
+    """A column of names that people copy: never broken in two."""
+    return Column(header=name, no_wrap=True, overflow="fold")
+
+
 def number_column(name: str, *, width: int | None = None) -> Column:
     """A column of numbers, to the right; without a width it is as wide as its widest."""
     return Column(header=name, justify="right", width=width, no_wrap=width is None, overflow="fold")

@@ -2,10 +2,11 @@
 
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
-from hwprofiles.library import load_machine, machine_names, parse_machine, read_yaml
+from hwprofiles.library import load_machine, machine_names, parse_machine
 from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
+from hwprofiles.yaml_file import read_yaml
 
 __all__ = [
     "Cpu",

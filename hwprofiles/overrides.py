@@ -32,7 +32,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             keys = path.split(".")
             data = _with_factor(data, keys, text) if keys[0] == "interference" else _with_value(data, Machine, keys, text)
         except InputError as error:
-            raise InputError(f"--set {override}: {error}") from None
+            raise InputError(" ".join(f"--set {override}: {error}".split())) from None
     return data
 
 

@@ -21,6 +21,8 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "model_type":
         keys = ", ".join(name for name, field in model_at(model, location).model_fields.items() if field.is_required())
         return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
+    if problem["type"] == "too_short":
+        return f"{path}: at least {problem['ctx']['min_length']} must be given, got {problem['ctx']['actual_length']}"
     message = problem["msg"].removeprefix("Value error, ")
     ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}"
     return " ".join(f"{path}: {message[:1].lower()}{message[1:]}{ending}".split())

@@ -1,0 +1,113 @@
+"""``--set path=value``: each form that works, and one line for each that does not."""
+
+from typing import Any
+
+import pytest
+
+from hwprofiles.errors import InputError
+from hwprofiles.library import load_machine
+from hwprofiles.quantity import Kind
+
+MACHINE = "desktop-rtx-4090-ddr5"
+
+
+@pytest.mark.parametrize(
+    ("override", "effective"),
+    [
+        ("link.h2d.bytes_per_s=50e9", 50e9),
+        ("link.h2d.bytes_per_s=50GB/s", 50e9),
+        ("link.d2h.pageable_bytes_per_s=6GB", 6e9),
+        ("gpu.memory_bytes=24GB", 24e9),
+        ("gpu.memory_bytes=24GiB", 24 * 2**30),
+        ("gpu.flops_per_s.bf16=1e14", 1e14),
+        ("cpu.memory_bytes=64GiB", 64 * 2**30),
+        ("cpu.memory_bytes_per_s=200e9", 200e9),
+        ("host.layer_overhead_ns=1e5", 1e5),
+        ("host.step_overhead_ns=0", 0),
+        ("disk.bytes_per_s=3e9", 3e9),
+        ("price_usd=2500", 2500),
+    ],
+)
+def test_a_quantity_is_set_to_its_effective_value(override: str, effective: float) -> None:
+    """The efficiency goes, and the number says that the user set it; the rest of the machine stays."""
+    part: Any = load_machine(MACHINE, [override])
+    for key in override.partition("=")[0].split("."):
+        part = part[key] if isinstance(part, dict) else getattr(part, key)
+    assert part.effective == effective
+    assert part.provenance.kind is Kind.ASSUMED
+    assert part.source == "set by the user"
+    assert load_machine(MACHINE, [override, "link.name=x"]).gpu.name == load_machine(MACHINE).gpu.name
+
+
+def test_optional_quantity_that_the_file_leaves_out_can_be_set() -> None:
+    """Fiddler's DRAM is not stated; a user may state it."""
+    assert load_machine("fiddler-e1").cpu.memory_bytes is None
+    machine = load_machine("fiddler-e1", ["cpu.memory_bytes=192GiB"])
+    assert machine.cpu.memory_bytes is not None
+    assert machine.cpu.memory_bytes.effective == 192 * 2**30
+
+
+def test_counts_and_names_are_set() -> None:
+    """Whole numbers and text are not quantities, and the last of several wins."""
+    machine = load_machine(MACHINE, ["gpu.count=2", "name=mine", "gpu.count=4"])
+    assert (machine.gpu.count, machine.name) == (4, "mine")
+
+
+def test_a_factor_of_interference_is_added_and_replaced() -> None:
+    """While the CPU is busy, h2d progresses at the fraction; one factor a pair, others stay."""
+    overrides = ["interference.cpu.h2d=0.8", "interference.h2d.cpu=0.9", "interference.cpu.h2d=0.7"]
+    factors = {(entry.busy, entry.slows): entry.rate_fraction.effective for entry in load_machine(MACHINE, overrides).interference}
+    assert factors == {("cpu", "h2d"): 0.7, ("h2d", "cpu"): 0.9}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("link.h2d.bytes_per_sec=1", "link.h2d has no key 'bytes_per_sec'; did you mean 'bytes_per_s'?"),
+        ("gpuu.count=1", "a machine has no key 'gpuu'; did you mean 'gpu'?"),
+        ("gpu.flops_per_s.bf61=1e14", "gpu.flops_per_s has no key 'bf61'; did you mean 'bf16'?"),
+        ("link.h2d=1", "link.h2d is a group; its keys: bytes_per_s, pageable_bytes_per_s, latency_ns"),
+        ("gpu.flops_per_s=1", "gpu.flops_per_s is a group; its keys: bf16, fp8, int8"),
+        ("gpu.memory_bytes.value=1", "gpu.memory_bytes is a single value; write gpu.memory_bytes=1"),
+        ("remote.bytes_per_s=1", "this machine has no remote; write that part into a machine file"),
+        ("gpu.memory_bytes=-1", "gpu.memory_bytes must be a finite number of at least 0, got -1"),
+        ("gpu.memory_bytes=inf", "gpu.memory_bytes must be a finite number of at least 0, got inf"),
+        ("gpu.memory_bytes=1e999", "gpu.memory_bytes must be a finite number of at least 0, got 1e999"),
+        ("gpu.memory_bytes=nan", "'nan' is not a number; write for example 50e9, 24GB or 64GiB"),
+        ("gpu.memory_bytes=lots", "'lots' is not a number; write for example 50e9, 24GB or 64GiB"),
+        ("gpu.count=2.5", "gpu.count must be a whole number, got 2.5"),
+        ("gpu.count", "write path=value, for example link.h2d.bytes_per_s=50e9"),
+        ("gpu.count=", "write path=value, for example link.h2d.bytes_per_s=50e9"),
+        ("=5", "write path=value, for example link.h2d.bytes_per_s=50e9"),
+        ("curves=5", "curves are set in a machine file, not with --set"),
+        ("interference.cpu.hd2=0.5", "no resource named 'hd2'; did you mean 'h2d'?"),
+        ("interference.cpu.h2d=-1", "interference.cpu.h2d must be a finite number of at least 0, got -1"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_line(override: str, message: str) -> None:
+    """The line names the override and what would be right."""
+    with pytest.raises(InputError) as caught:
+        load_machine(MACHINE, [override])
+    assert str(caught.value) == f"--set {override}: {message}"
+
+
+def test_a_bare_interference_path_shows_the_form() -> None:
+    """The path of a factor names two resources."""
+    with pytest.raises(InputError, match=r"write interference\.BUSY\.SLOWS=FRACTION, .*resources: gpu, h2d, d2h, cpu, disk$"):
+        load_machine(MACHINE, ["interference.cpu=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("gpu.count=0", "gpu.count: input should be greater than or equal to 1, got 0"),
+        ("link.h2d.bytes_per_s=0", "link.h2d.bytes_per_s: a rate must be greater than 0, got 0"),
+        ("interference.cpu.h2d=1.5", "interference.0: rate_fraction must be at most 1, got 1.5"),
+        ("interference.cpu.cpu=0.5", "interference.0: busy and slows must differ, got cpu twice"),
+    ],
+)
+def test_a_value_that_the_machine_cannot_have_is_refused(override: str, message: str) -> None:
+    """What passes as a number still has to fit the machine."""
+    with pytest.raises(InputError) as caught:
+        load_machine(MACHINE, [override])
+    assert str(caught.value) == f"{MACHINE} with --set {override}: {message}"

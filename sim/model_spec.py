@@ -1,22 +1,29 @@
 """The model file, format rosin-model/1: a configuration to count from, or explicit layers with their bytes."""
 
+import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hwprofiles import Kind, Provenance
 from sim.model import Attention, Layer, Model, TensorClass
 
-FORMAT = "rosin-model/1"
+FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
-Date = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+
+def _date_text(value: Any) -> Any:
+    """YAML reads an unquoted date as a date and an unquoted year as a number: both are meant."""
+    return str(value) if isinstance(value, datetime.date) or (isinstance(value, int) and not isinstance(value, bool)) else value
+
+
+Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Published(_Part):
@@ -50,12 +57,12 @@ class AttentionSpec(_Part):
 class LayerSpec(_Part):
     """Equal layers, at the indices ``at``. ``expert`` classes count one expert."""
 
-    at: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    at: Annotated[tuple[Count, ...], Field(min_length=1)]
     attention: AttentionSpec
     num_experts: Count
     top_k: Count
-    params: Annotated[dict[TensorClass, Count], Field(strict=False)]
-    bytes: Annotated[dict[TensorClass, Count], Field(strict=False)]
+    params: dict[TensorClass, Count]
+    bytes: dict[TensorClass, Count]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -80,10 +87,10 @@ class TensorSpec(_Part):
     activation_bytes: Positive = 2
     kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
     default_routing: Text = "uniform"
-    dtypes: Annotated[dict[TensorClass, str], Field(strict=False)]
-    params: Annotated[dict[TensorClass, Count], Field(strict=False)]
-    bytes: Annotated[dict[TensorClass, Count], Field(strict=False)]
-    layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1, strict=False)]
+    dtypes: dict[TensorClass, str]
+    params: dict[TensorClass, Count]
+    bytes: dict[TensorClass, Count]
+    layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _covers_all_layers(self) -> Self:
@@ -103,12 +110,12 @@ class ModelSpec(_Part):
     name: Text
     source: Text
     date: Date
-    kind: Annotated[Kind, Field(strict=False)] = Kind.PUBLISHED
+    kind: Kind = Kind.PUBLISHED
     quantization: Text
-    published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
+    published: tuple[Published, ...] = ()
     config: dict[str, Any] | None = None
     tensors: TensorSpec | None = None
-    routing: Annotated[tuple[RoutingStatistic, ...], Field(strict=False)] = ()
+    routing: tuple[RoutingStatistic, ...] = ()
 
     @model_validator(mode="after")
     def _has_one_content(self) -> Self:

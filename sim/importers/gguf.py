@@ -102,7 +102,7 @@ def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
     is_moe = TensorClass.EXPERT in found.params
     num_experts = keys.count("expert_count", index) if is_moe else 0
     return Layer(
-        attention=_attention(keys, index),
+        attention=_no_attention() if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
         num_experts=num_experts,
         top_k=keys.count("expert_used_count", index) if is_moe else 0,
         params=per_expert(found.params, max(num_experts, 1)),
@@ -128,6 +128,11 @@ def _attention(keys: _Metadata, index: int) -> Attention:
         value_elements=values,
         window_tokens=_window(keys, index),
     )
+
+
+def _no_attention() -> Attention:
+    """A recurrent layer: its state does not grow with the context."""
+    return Attention(num_heads=1, kv_elements_per_token=0, score_elements=0, value_elements=0)
 
 
 def _window(keys: _Metadata, index: int) -> int | None:

@@ -19,7 +19,7 @@ from sim.importers.gguf import model_from_gguf
 from sim.importers.huggingface import model_from_config, native_quantization
 from sim.model import Model
 from sim.model_spec import FORMAT, ModelSpec, explicit_model, explicit_spec
-from sim.quantization import class_bytes, scheme
+from sim.quantization import SCHEMES, class_bytes, scheme
 
 
 def model_names() -> list[str]:
@@ -40,7 +40,11 @@ def load_model(name_or_path: str, quantization: str | None = None) -> Model:
         spec = load_spec(name_or_path, quantization)
         if spec.config is not None:
             return model_from_config(
-                spec.config, name=spec.name, provenance=spec.provenance, quantization=quantization or spec.quantization
+                spec.config,
+                name=spec.name,
+                provenance=spec.provenance,
+                quantization=quantization or spec.quantization,
+                where=name_or_path,
             )
         assert spec.tensors is not None
         model = explicit_model(spec, spec.tensors)
@@ -64,9 +68,12 @@ def load_spec(name_or_path: str, quantization: str | None = None) -> ModelSpec:
 def parse_spec(data: Any, where: str) -> ModelSpec:
     """Validate the data of a model file; ``where`` names its origin in errors."""
     try:
-        return ModelSpec.model_validate(data)
+        spec = ModelSpec.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
+    if spec.config is not None and spec.quantization not in SCHEMES:
+        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{closest(spec.quantization, SCHEMES)}")
+    return spec
 
 
 def requantized(model: Model, quantization: str) -> Model:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hwprofiles import Kind, Provenance
 from sim.model import Attention, Layer, Model, TensorClass
 
-FORMAT = "rosin-model/1"
+FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
 
 def _date_text(value: Any) -> Any:

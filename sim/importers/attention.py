@@ -111,5 +111,7 @@ def _latent(keys: ConfigKeys) -> AttentionWeights:
 
 def _divided(keys: ConfigKeys, hidden: int, heads: int) -> int:
     if hidden % heads:
-        raise InputError(f"{keys.where}: hidden_size must be a multiple of num_attention_heads where head_dim is absent, got {hidden} and {heads}")
+        raise InputError(
+            f"{keys.where}: hidden_size must be a multiple of num_attention_heads where head_dim is absent, got {hidden} and {heads}"
+        )
     return hidden // heads

@@ -14,6 +14,7 @@ class ConfigKeys:
     """
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
+        """Raises InputError when ``text_config`` is there and no mapping."""
         nested = config.get("text_config")
         if nested is not None and not isinstance(nested, Mapping):
             raise InputError(f"{where}: key text_config must be a mapping, got {nested!r}")

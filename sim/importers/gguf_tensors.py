@@ -46,9 +46,7 @@ def class_of(name: str) -> TensorClass:
     Outside the layers everything that is neither embedding nor head, rope factors for instance, counts to the norms.
     """
     match = _BLOCK.match(name)
-    rules, rest, default = (
-        (_BLOCK_CLASSES, match.group(2), TensorClass.ATTENTION) if match else (_TOP_CLASSES, name, TensorClass.NORM)
-    )
+    rules, rest, default = (_BLOCK_CLASSES, match.group(2), TensorClass.ATTENTION) if match else (_TOP_CLASSES, name, TensorClass.NORM)
     return next((tensor_class for pattern, tensor_class in rules if pattern.match(rest)), default)
 
 
@@ -65,9 +63,9 @@ def totals(tensors: Iterable[Tensor]) -> Totals:
 
 def per_expert(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[TensorClass, int]:
     """The counts with EXPERT divided among the experts, rounded up; classes of zero left out."""
-    shared = {tensor_class: count for tensor_class, count in counts.items() if tensor_class is not TensorClass.EXPERT}
-    expert = -(-counts.get(TensorClass.EXPERT, 0) // num_experts)
-    return without_zeros({**shared, TensorClass.EXPERT: expert})
+    result = dict(counts)
+    result[TensorClass.EXPERT] = -(-counts.get(TensorClass.EXPERT, 0) // num_experts)
+    return without_zeros(result)
 
 
 def dominant_types(tensors: Iterable[Tensor]) -> Mapping[TensorClass, str]:

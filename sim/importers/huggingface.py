@@ -15,13 +15,16 @@ from sim.quantization import class_bytes, scheme
 _NATIVE = {"fp8": "fp8", "mxfp4": "mxfp4"}
 
 
-def model_from_config(config: Mapping[str, Any], *, name: str, provenance: Provenance, quantization: str = "16bit") -> Model:
+def model_from_config(
+    config: Mapping[str, Any], *, name: str, provenance: Provenance, quantization: str = "16bit", where: str | None = None
+) -> Model:
     """The model that a configuration describes, stored in the named quantisation scheme.
 
     Weights are counted as the family's modelling class builds them, multi-token-prediction layers and vision parts left out.
-    Raises InputError, one line that names the source and the key, for an unknown family, or a key that is missing or wrong.
+    Raises InputError, one line that names ``where`` (the source, unless given) and the key, for an unknown family, or for a key
+    that is missing or wrong.
     """
-    keys = ConfigKeys(config, provenance.source)
+    keys = ConfigKeys(config, where or provenance.source)
     family_name, family = family_of(keys)
     dtypes = scheme(quantization)
     top_params = _top_params(keys, family)
@@ -55,7 +58,9 @@ def native_quantization(config: Mapping[str, Any], where: str) -> str:
     method = stated.get("quant_method") if isinstance(stated, Mapping) else stated
     if method not in _NATIVE:
         known = ", ".join(_NATIVE)
-        raise InputError(f"{where}: quantization_config.quant_method {method!r} has no scheme (known: {known}); choose a quantisation scheme yourself")
+        raise InputError(
+            f"{where}: quantization_config.quant_method {method!r} has no scheme (known: {known}); choose a quantisation scheme yourself"
+        )
     return _NATIVE[method]
 
 

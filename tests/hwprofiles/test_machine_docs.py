@@ -56,7 +56,7 @@ def test_kinds_are_listed_in_order() -> None:
 def stated(rate: Quantity) -> str:
     """A rate as the page's table writes it."""
     share: Efficiency | None = rate.efficiency
-    return f"{rate.effective / GB:.4g} ({rate.kind.value}{f' × {share.value:g}' if share else ''})"  # noqa: RUF001 - the sign that the page prints
+    return f"{rate.effective / GB:.4g} ({rate.kind.value}{f' × {share.value:g}' if share else ''})"
 
 
 @pytest.mark.parametrize("name", machine_names())

@@ -15,10 +15,24 @@ from sim.model_library import load_model, load_spec, model_names, requantized, s
 from sim.model_spec import explicit_spec
 from sim.quantization import FORMATS, SCHEMES
 
-REQUIRED = (
-    "mixtral-8x7b mixtral-8x22b phi-3.5-moe qwen1.5-moe-a2.7b qwen3-30b-a3b qwen3-235b-a22b deepseek-v2-lite deepseek-v3 "
-    "gpt-oss-20b gpt-oss-120b olmoe-1b-7b glm-4.5-air llama-4-scout kimi-k2 granite-3-3b-a800m granite-3-1b-a400m"
-).split()
+REQUIRED = [
+    "mixtral-8x7b",
+    "mixtral-8x22b",
+    "phi-3.5-moe",
+    "qwen1.5-moe-a2.7b",
+    "qwen3-30b-a3b",
+    "qwen3-235b-a22b",
+    "deepseek-v2-lite",
+    "deepseek-v3",
+    "gpt-oss-20b",
+    "gpt-oss-120b",
+    "olmoe-1b-7b",
+    "glm-4.5-air",
+    "llama-4-scout",
+    "kimi-k2",
+    "granite-3-3b-a800m",
+    "granite-3-1b-a400m",
+]
 
 PUBLISHED_TOLERANCE = 0.005
 
@@ -269,7 +283,8 @@ def _mixtral() -> dict[str, object]:
         ({"published": [{"total_params": -1, "source": "x", "date": "2024"}]}, "published.0.total_params"),
         ({"date": "yesterday"}, "date: string should match pattern"),
         ({"published": [{"total_params": True, "source": "x", "date": "2024"}]}, "published.0.total_params"),
-        ({"quantization": "5bit"}, "no quantisation scheme named '5bit'"),
+        ({"quantization": "5bit"}, r"model\.yaml: quantization: no scheme named '5bit'"),
+        ({"config": {"model_type": "mixtral"}}, r"model\.yaml: key .* is missing"),
     ],
 )
 def test_wrong_keys_are_named(change: dict[str, object], message: str, tmp_path: Path) -> None:

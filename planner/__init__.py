@@ -1,0 +1,3 @@
+"""What to do: bounds, search, what-if and export."""
+
+__all__: list[str] = []

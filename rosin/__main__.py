@@ -1,0 +1,16 @@
+"""Where `rosin` and `python -m rosin` start; what is heavy is imported by the command that needs it."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code, one of rosin.cli.failures.ExitCode."""
+    from rosin.cli.app import run_command
+    from rosin.cli.failures import exit_code_of
+
+    return exit_code_of(lambda: run_command(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""How a command ends: the exit codes, and every failure as one plain line on stderr."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+import typer
+
+DEBUG_VARIABLE = "ROSIN_DEBUG"
+
+
+class ExitCode(IntEnum):
+    """What the shell learns. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128 + SIGPIPE."""
+
+    OK = 0
+    WRONG_INPUT = 2
+    INFEASIBLE = 3
+    INTERNAL = 70
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+
+
+class Infeasible(Exception):
+    """No plan fits. A command raises it from the planner's typed answer; the message is one line that says by how much."""
+
+
+def exit_code_of(action: Callable[[], None]) -> int:
+    """Run the action to its end; whatever it raises becomes one line on stderr and an exit code.
+
+    A bug of ours is raised as it is when ROSIN_DEBUG is set to anything but 0.
+    """
+    _print_what_it_can()
+    try:
+        action()
+        sys.stdout.flush()
+        return ExitCode.OK
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        _discard_stdout()
+        return ExitCode.CLOSED_PIPE
+    except typer.TyperException as error:
+        return _say(usage_problem(error), ExitCode.WRONG_INPUT)
+    except Infeasible as error:
+        return _say(str(error), ExitCode.INFEASIBLE)
+    except Exception as error:
+        return _judge(error)
+
+
+def usage_problem(error: typer.TyperException) -> str:
+    """A usage error of the parser in our words; an unknown option comes with the nearest valid one."""
+    context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is not None and option is not None and hasattr(error, "possibilities"):
+        from hwprofiles.errors import unknown_name
+
+        valid = [name for parameter in context.command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
+        return str(unknown_name("option", option, [name for name in valid if name.startswith("--")]))
+    text = error.format_message().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _judge(error: Exception) -> int:
+    """A user's mistake (InputError) or a bug of ours: the one import that tells them apart is paid for on failure only."""
+    from hwprofiles.errors import InputError
+
+    if isinstance(error, InputError):
+        return _say(str(error), ExitCode.WRONG_INPUT)
+    if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
+        raise error
+    return _say(f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)", ExitCode.INTERNAL)
+
+
+def _print_what_it_can() -> None:
+    """Let a terminal without "×" or "─" show a question mark in their place, rather than fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _say(message: str, code: ExitCode) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _discard_stdout() -> None:
+    """Point stdout nowhere, or the interpreter complains about the closed pipe when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

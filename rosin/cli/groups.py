@@ -1,0 +1,29 @@
+"""Groups of commands that answer a misspelt name with the nearest one, and a group whose name alone is a command."""
+
+from typing import Any
+
+from typer.core import TyperGroup
+
+DEFAULT_COMMAND = "show"
+
+
+class SuggestingGroup(TyperGroup):
+    """A group whose unknown commands are wrong input like any other misspelt name."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer's types of both are private
+        """The command of that name. Raises InputError, with the nearest name, where there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
+            from hwprofiles.errors import unknown_name
+
+            raise unknown_name("command", cmd_name, self.commands)
+        return command
+
+
+class DefaultCommandGroup(SuggestingGroup):
+    """A group that runs ``show`` when its first word is none of its commands: ``rosin models NAME`` is ``rosin models show NAME``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``show`` in front of what names no command; help stays the group's own."""
+        is_named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if is_named else [DEFAULT_COMMAND, *args])

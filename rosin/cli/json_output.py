@@ -1,0 +1,80 @@
+"""JSON as every command writes it: the same envelope, plain values only, and a file that is there whole or not at all."""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence, Set
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rosin.version import __version__
+
+STDOUT = "-"
+
+
+def envelope(payload: Mapping[str, Any], *, provenance: Any, warnings: Sequence[str], seed: int) -> dict[str, Any]:
+    """The payload's keys in their order, then ``provenance`` (null when nothing was priced), ``warnings``, ``seed``, ``version``."""
+    return {**payload, "provenance": provenance, "warnings": list(warnings), "seed": seed, "version": __version__}
+
+
+def write_json(value: Any, destination: str) -> None:
+    """Write the value as JSON to a file, atomically, or to stdout when the destination is ``-``. Keys keep their order.
+
+    Raises InputError when the file cannot be written.
+    """
+    is_stdout = destination == STDOUT  # whose encoding may be anything: there, JSON is ASCII
+    text = json.dumps(plain(value), indent=2, ensure_ascii=is_stdout, allow_nan=False) + "\n"
+    if is_stdout:
+        sys.stdout.write(text)
+    else:
+        write_text(text, Path(destination))
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's types: arrays become lists, data classes and models mappings, enums their value, and what is not finite null."""
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | Set):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return plain(_converted(value))
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file: whole or not at all, through links, with the rights that the user's umask gives. Raises InputError."""
+    from hwprofiles.errors import InputError
+
+    target = path.resolve()
+    try:
+        if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
+            target.write_text(text, encoding="utf-8")
+            return
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _converted(value: Any) -> Any:
+    """numpy's arrays and scalars, and pydantic's models, known by what they offer, so that neither need be imported here."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="python", exclude_none=True)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

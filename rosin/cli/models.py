@@ -1,0 +1,55 @@
+"""`rosin models`: list the models, show one, or import one from a configuration, a folder or a GGUF file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+QuantizationOption = Annotated[
+    str | None,
+    typer.Option("--quantization", metavar="SCHEME", help="Store the weights in this scheme, not in their own.", show_default=False),
+]
+PATH_HELP = "A config.json, a Hugging Face folder, or a GGUF file."
+
+
+def show(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model's name, or a model file.", show_default=False)] = None,
+    quantization: QuantizationOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """List the models, or show one; the word show may be left out."""
+    from rosin.report.model_summary import model_summary
+    from rosin.report.model_tables import model_details, model_list
+    from sim.model_library import load_model, model_names
+
+    output = Output(json=json, seed=seed, quiet=quiet)
+    if name is None:
+        rows = [model_summary(load_model(each, quantization)) for each in model_names()]
+        output.emit({"models": rows}, model_list(rows))
+    else:
+        summary = model_summary(load_model(name, quantization))
+        output.emit({"model": summary}, model_details(summary), provenance=summary.provenance)
+
+
+def import_(
+    path: Annotated[str, typer.Argument(metavar="PATH", help=PATH_HELP)],
+    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write (YAML).")],
+    quantization: QuantizationOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a model file from a configuration, a folder or a GGUF file."""
+    from rosin.report.model_summary import model_summary
+    from rosin.report.model_tables import model_details
+    from sim.model_library import load_model, load_spec, save_model
+
+    save_model(load_spec(path, quantization), destination)
+    summary = model_summary(load_model(str(destination), quantization))
+    output = Output(json=json, seed=seed, quiet=quiet)
+    output.emit({"model": summary, "path": str(destination)}, model_details(summary), provenance=summary.provenance)

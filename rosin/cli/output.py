@@ -1,0 +1,49 @@
+"""What a command says: tables to people, JSON to programs, warnings to stderr."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rosin.cli.json_output import STDOUT, envelope, write_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the results of one command go, from the options that every command takes."""
+
+    json: str | None
+    seed: int
+    quiet: bool
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether people read along: never with ``--quiet``, nor when stdout carries JSON."""
+        return not self.quiet and self.json != STDOUT
+
+    def emit(
+        self, payload: Mapping[str, Any], tables: Iterable["RenderableType"], *, provenance: Any = None, warnings: Sequence[str] = ()
+    ) -> None:
+        """Write the payload in its envelope where JSON is asked for, then the tables and warnings where people read along.
+
+        ``tables`` may be a generator: it is not run when nobody reads.
+        """
+        if self.json is not None:
+            write_json(envelope(payload, provenance=provenance, warnings=warnings, seed=self.seed), self.json)
+        if self.has_tables:
+            print_tables(tables)
+        if not self.quiet:
+            for warning in warnings:
+                print("warning:", warning, file=sys.stderr)
+
+
+def print_tables(tables: Iterable["RenderableType"]) -> None:
+    """Print to stdout: as wide as the terminal, 80 columns and without colour where there is none."""
+    from rosin.report.console import PlainConsole
+
+    console = PlainConsole(highlight=False)
+    for table in tables:
+        console.print(table)

@@ -1,0 +1,102 @@
+"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many are of which kind."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from hwprofiles import Curve, Kind, Machine, Provenance, Quantity
+
+EFFICIENCY = "efficiency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """One number of a machine file. ``value`` is what the source states; a curve counts as one number and has None.
+
+    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``.
+    """
+
+    path: str
+    value: float | None
+    provenance: Provenance
+    effective_value: float | None = None
+    num_points: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSummary:
+    """A machine in one row; rates are effective ones. ``num_numbers`` counts by kind, strongest first."""
+
+    name: str
+    description: str
+    gpu: str
+    num_gpus: int
+    gpu_memory_bytes: float
+    h2d_bytes_per_s: float
+    dram_bytes_per_s: float
+    num_numbers: dict[Kind, int]
+
+
+def machine_summary(machine: Machine) -> MachineSummary:
+    """The row of one machine in the list."""
+    return MachineSummary(
+        name=machine.name,
+        description=machine.description,
+        gpu=machine.gpu.name,
+        num_gpus=machine.gpu.count,
+        gpu_memory_bytes=machine.gpu.memory_bytes.effective,
+        h2d_bytes_per_s=machine.link.h2d.bytes_per_s.effective,
+        dram_bytes_per_s=machine.cpu.memory_bytes_per_s.effective,
+        num_numbers=count_by_kind(machine_numbers(machine)),
+    )
+
+
+def machine_numbers(machine: Machine) -> list[Number]:
+    """Every quantity, efficiency and curve, in the order of the file's schema."""
+    return list(_walk(machine, ""))
+
+
+def count_by_kind(numbers: Sequence[Number]) -> dict[Kind, int]:
+    """How many numbers are of each kind, all kinds named, strongest first."""
+    counts = Counter(number.provenance.kind for number in numbers)
+    return {kind: counts[kind] for kind in Kind}
+
+
+def _walk(node: object, path: str) -> Iterator[Number]:
+    if isinstance(node, Quantity):
+        yield from _quantity(node, path)
+    elif isinstance(node, Curve):
+        yield Number(path=path, value=None, provenance=node.provenance, num_points=len(node.points))
+    else:
+        for key, child in _children(node):
+            yield from _walk(child, f"{path}.{key}" if path else key)
+
+
+def _quantity(quantity: Quantity, path: str) -> Iterator[Number]:
+    efficiency = quantity.efficiency
+    stated = Provenance(kind=quantity.kind, source=quantity.source, date=quantity.date)
+    yield Number(path=path, value=quantity.value, provenance=stated, effective_value=quantity.effective if efficiency else None)
+    if efficiency:
+        provenance = Provenance(kind=efficiency.kind, source=efficiency.source, date=efficiency.date)
+        yield Number(path=f"{path}.{EFFICIENCY}", value=efficiency.value, provenance=provenance)
+
+
+def _children(node: object) -> Iterable[tuple[str, object]]:
+    if isinstance(node, BaseModel):
+        return ((name, getattr(node, name)) for name in type(node).model_fields)
+    if isinstance(node, dict):
+        return ((str(key), child) for key, child in node.items())
+    if isinstance(node, tuple | list):
+        return ((_label(child, index), child) for index, child in enumerate(node))
+    return ()
+
+
+def _label(item: object, index: int) -> str:
+    """What an item of a list is called: a curve by what it prices, an interference by its two resources, else its index."""
+    if isinstance(item, Curve):
+        shape = "×".join(str(size) for size in item.shape.values())
+        return ".".join(part for part in (item.device, item.operation, item.dtype, shape) if part)
+    busy, slows = getattr(item, "busy", None), getattr(item, "slows", None)
+    return f"{busy}_slows_{slows}" if busy and slows else str(index)

@@ -1,0 +1,75 @@
+"""A model in figures: what the list, the page of one model and their JSON show."""
+
+from dataclasses import dataclass
+
+from hwprofiles import Provenance
+from sim.model import LAYER_CLASSES, Model, TensorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSummary:
+    """All weights of one tensor class, over all layers and experts."""
+
+    params: int
+    bytes: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSummary:
+    """The figures of one model; ``expert_bytes`` is of one routed expert, ``tensors`` has only classes that it holds."""
+
+    name: str
+    family: str
+    quantization: str
+    num_layers: int
+    num_moe_layers: int
+    num_experts: int
+    top_k: int
+    hidden: int
+    expert_intermediate: int
+    vocab: int
+    max_context_tokens: int
+    total_params: int
+    active_params: int
+    total_bytes: int
+    non_expert_bytes: int
+    expert_bytes: int
+    kv_bytes_per_token: int
+    tensors: dict[TensorClass, TensorSummary]
+    provenance: Provenance
+
+
+def model_summary(model: Model) -> ModelSummary:
+    """The figures of one model."""
+    tensors = {tensor_class: _tensors(model, tensor_class) for tensor_class in TensorClass}
+    return ModelSummary(
+        name=model.name,
+        family=model.family,
+        quantization=model.quantization,
+        num_layers=model.num_layers,
+        num_moe_layers=len(model.moe_layers),
+        num_experts=model.num_experts,
+        top_k=model.top_k,
+        hidden=model.hidden,
+        expert_intermediate=model.expert_intermediate,
+        vocab=model.vocab,
+        max_context_tokens=model.max_context_tokens,
+        total_params=model.total_params,
+        active_params=model.active_params,
+        total_bytes=model.total_bytes,
+        non_expert_bytes=model.non_expert_bytes,
+        expert_bytes=model.expert_bytes,
+        kv_bytes_per_token=model.kv_bytes_per_token,
+        tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
+        provenance=model.provenance,
+    )
+
+
+def _tensors(model: Model, tensor_class: TensorClass) -> TensorSummary:
+    params, num_bytes = model.top_params.get(tensor_class, 0), model.top_bytes.get(tensor_class, 0)
+    for layer in model.layers:
+        count = layer.num_experts if tensor_class is TensorClass.EXPERT else int(tensor_class in LAYER_CLASSES)
+        params += count * layer.params.get(tensor_class, 0)
+        num_bytes += count * layer.bytes.get(tensor_class, 0)
+    return TensorSummary(params=params, bytes=num_bytes, dtype=model.dtypes.get(tensor_class, ""))

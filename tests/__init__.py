@@ -1,0 +1,1 @@
+"""The tests of Rosin, in the folders of the packages they test."""

@@ -1,0 +1,57 @@
+"""Running `rosin` as its users do: in a process of its own, from a folder that is not the repository."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it wrote to stdout, which must be JSON and nothing else, without NaN."""
+        return json.loads(self.out, parse_constant=lambda name: f"not JSON: {name}")
+
+
+def run_rosin(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Result:
+    """Run one command of the source tree in that folder, without a terminal."""
+    return run_python("-m", "rosin", *arguments, folder=folder, variables=variables)
+
+
+def run_python(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Result:
+    """Run Python with the source tree on its path, without a terminal."""
+    inherited = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "FORCE_COLOR", "ROSIN_DEBUG"}}
+    environment = inherited | {"PYTHONPATH": str(ROOT)} | dict(variables or {})
+    finished = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return Result(finished.returncode, finished.stdout, finished.stderr)
+
+
+def assert_one_line_error(result: Result, *fragments: str) -> None:
+    """Exit code 2, nothing on stdout, and one line on stderr that has each of the fragments."""
+    assert (result.exit_code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    for fragment in fragments:
+        assert fragment in result.err

@@ -1,0 +1,328 @@
+"""Models from GGUF files: exact bytes from the tensor table, on sparse files that hold a header and no data."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwprofiles import InputError
+from sim.importers import model_from_gguf
+from sim.importers.gguf_tensors import class_of
+from sim.model import TensorClass
+from sim.model_library import load_model, load_spec, save_model
+
+gguf = pytest.importorskip("gguf")
+
+Row = tuple[str, tuple[int, ...], str]
+"""Name, shape (the contiguous dimension last) and type of a tensor."""
+
+
+def _num_bytes(shape: Sequence[int], type_name: str) -> int:
+    block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[type_name]]
+    count = 1
+    for dimension in shape:
+        count *= dimension
+    assert shape[-1] % block == 0, "rows hold whole blocks"
+    return count // int(block) * int(size)
+
+
+def _write(path: Path, architecture: str, metadata: Mapping[str, Any], rows: Sequence[Row], **options: Any) -> Path:
+    """A sparse GGUF file of full apparent size: header and tensor table, then a hole."""
+    writer = gguf.GGUFWriter(path, architecture, **options)
+    for key, value in metadata.items():
+        name = key if key.startswith(("general.", "split.", "tokenizer.")) else f"{architecture}.{key}"
+        if isinstance(value, list):
+            writer.add_array(name, value)
+        elif isinstance(value, str):
+            writer.add_string(name, value)
+        else:
+            writer.add_uint32(name, value)
+    for name, shape, type_name in rows:
+        writer.add_tensor_info(name, shape, None, _num_bytes(shape, type_name), gguf.GGMLQuantizationType[type_name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    parts = [file.name for file in writer.fout or []]
+    writer.close()
+    for part, tensors in zip(parts, writer.tensors, strict=True):
+        padded = sum(-(-info.nbytes // 32) * 32 for info in tensors.values())
+        header = -(-os.path.getsize(part) // 32) * 32
+        os.truncate(part, header + padded)
+    return path
+
+
+MIXTRAL = {
+    "general.name": "Mixtral 8x7B",
+    "block_count": 32,
+    "context_length": 32768,
+    "embedding_length": 4096,
+    "feed_forward_length": 14336,
+    "attention.head_count": 32,
+    "attention.head_count_kv": 8,
+    "expert_count": 8,
+    "expert_used_count": 2,
+    "vocab_size": 32000,
+    "tokenizer.ggml.model": "no_vocab",
+}
+
+
+def _mixtral_rows(wide: str, expert_types: Mapping[str, str], first_layer_type: str | None = None, num_layers: int = 32) -> list[Row]:
+    rows: list[Row] = [
+        ("token_embd.weight", (32000, 4096), wide),
+        ("output_norm.weight", (4096,), "F32"),
+        ("output.weight", (32000, 4096), wide),
+    ]
+    for index in range(num_layers):
+        block = f"blk.{index}."
+        rows += [(f"{block}{name}_norm.weight", (4096,), "F32") for name in ("attn", "ffn")]
+        rows += [(f"{block}attn_{name}.weight", (4096, 4096), wide) for name in ("q", "output")]
+        rows += [(f"{block}attn_{name}.weight", (1024, 4096), wide) for name in ("k", "v")]
+        rows.append((f"{block}ffn_gate_inp.weight", (8, 4096), "F32"))
+        for name, shape in (("gate", (8, 14336, 4096)), ("up", (8, 14336, 4096)), ("down", (8, 4096, 14336))):
+            kind = first_layer_type if first_layer_type and index == 0 else expert_types[name]
+            rows.append((f"{block}ffn_{name}_exps.weight", shape, kind))
+    return rows
+
+
+F16 = {"gate": "F16", "up": "F16", "down": "F16"}
+
+
+@pytest.fixture(scope="module")
+def mixtral_f16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sparse file with all of Mixtral-8x7B's tensors, 87 GiB apparent."""
+    return _write(tmp_path_factory.mktemp("gguf") / "mixtral.gguf", "llama", MIXTRAL, _mixtral_rows("F16", F16))
+
+
+def test_mixtral_equals_the_shipped_model(mixtral_f16: Path) -> None:
+    """Weights by class, attention and routing equal those of the configuration; norms and routers are 4 bytes wide here."""
+    model, shipped = model_from_gguf(mixtral_f16), load_model("mixtral-8x7b")
+    assert os.path.getsize(mixtral_f16) > 90e9
+    assert mixtral_f16.stat().st_blocks * 512 < 10**6
+    assert model.total_params == 46_702_792_704
+    assert model.expert_bytes == 352_321_536
+    assert [layer.params for layer in model.layers] == [layer.params for layer in shipped.layers]
+    assert [layer.attention for layer in model.layers] == [layer.attention for layer in shipped.layers]
+    assert (model.num_experts, model.top_k, model.moe_layers) == (8, 2, tuple(range(32)))
+    assert model.top_params == shipped.top_params
+    wide = sum(layer.params[TensorClass.NORM] + layer.params[TensorClass.ROUTER] for layer in model.layers) + 4096
+    assert model.total_bytes == 2 * 46_702_792_704 + 2 * wide
+    assert (model.hidden, model.vocab, model.expert_intermediate, model.max_context_tokens) == (4096, 32000, 14336, 32768)
+    assert (model.name, model.family, model.quantization) == ("Mixtral 8x7B", "llama", "gguf")
+    assert not model.is_head_tied
+
+
+def test_the_library_loads_requantises_and_saves_it(mixtral_f16: Path, tmp_path: Path) -> None:
+    """load_model reads it; a scheme replaces its bytes; its model file round-trips."""
+    model = load_model(str(mixtral_f16))
+    in_scheme = load_model(str(mixtral_f16), "4bit-experts")
+    assert in_scheme.expert_bytes == 176_160_768 * 144 // 256
+    assert in_scheme.quantization == "4bit-experts"
+    save_model(load_spec(str(mixtral_f16)), tmp_path / "mixtral.yaml")
+    assert load_model(str(tmp_path / "mixtral.yaml")) == model
+
+
+def test_types_mixed_between_and_within_layers_are_added_up(tmp_path: Path) -> None:
+    """Bytes follow each tensor's own type; dtypes names the type that holds most bytes."""
+    types = {"gate": "Q4_K", "up": "Q4_K", "down": "Q6_K"}
+    rows = _mixtral_rows("Q8_0", types, first_layer_type="IQ4_XS", num_layers=3)
+    model = model_from_gguf(_write(tmp_path / "mixed.gguf", "llama", {**MIXTRAL, "block_count": 3}, rows))
+    matrix = 4096 * 14336
+    assert model.layers[0].expert_bytes == 3 * matrix * 136 // 256
+    assert model.layers[1].expert_bytes == model.layers[2].expert_bytes == 2 * matrix * 144 // 256 + matrix * 210 // 256
+    assert model.layers[0].params == model.layers[1].params
+    assert model.layers[0].bytes[TensorClass.ATTENTION] == (2 * 4096 * 4096 + 2 * 4096 * 1024) * 34 // 32
+    assert model.total_bytes == sum(_num_bytes(shape, kind) for _, shape, kind in rows)
+    assert model.dtypes[TensorClass.EXPERT] == "q4_k"
+    assert model.dtypes[TensorClass.ATTENTION] == "q8_0"
+
+
+def test_experts_in_separate_tensors_are_one_class(tmp_path: Path) -> None:
+    """Old files hold a tensor an expert; a layer's experts count the same."""
+    rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if "_exps" not in row[0]]
+    for expert in range(8):
+        rows += [(f"blk.0.ffn_{name}.{expert}.weight", (14336, 4096), "F16") for name in ("gate", "up")]
+        rows.append((f"blk.0.ffn_down.{expert}.weight", (4096, 14336), "F16"))
+    model = model_from_gguf(_write(tmp_path / "old.gguf", "llama", {**MIXTRAL, "block_count": 1}, rows))
+    assert model.expert_bytes == 352_321_536
+    assert model.expert_intermediate == 14336
+
+
+def test_a_missing_head_is_tied(tmp_path: Path) -> None:
+    """Without output.weight the embedding is the head."""
+    rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if row[0] != "output.weight"]
+    model = model_from_gguf(_write(tmp_path / "tied.gguf", "llama", {**MIXTRAL, "block_count": 1}, rows))
+    assert model.is_head_tied
+    assert TensorClass.HEAD not in model.top_params
+
+
+def _small(extra: Mapping[str, Any], num_layers: int = 4) -> dict[str, Any]:
+    base = {
+        "block_count": num_layers,
+        "context_length": 4096,
+        "embedding_length": 64,
+        "feed_forward_length": 128,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "expert_count": 4,
+        "expert_used_count": 2,
+    }
+    return {**base, **extra}
+
+
+def _small_rows(num_layers: int, num_dense: int = 0, more: Sequence[Row] = ()) -> list[Row]:
+    rows: list[Row] = [("token_embd.weight", (100, 64), "F16"), ("output_norm.weight", (64,), "F32")]
+    for index in range(num_layers):
+        block = f"blk.{index}."
+        rows += [(f"{block}attn_norm.weight", (64,), "F32"), (f"{block}attn_q.weight", (64, 64), "F16")]
+        if index < num_dense:
+            rows += [(f"{block}ffn_{name}.weight", (128, 64), "F16") for name in ("gate", "up")]
+        else:
+            rows += [(f"{block}ffn_gate_up_exps.weight", (4, 64, 64), "Q8_0"), (f"{block}ffn_down_exps.weight", (4, 64, 32), "Q8_0")]
+    return [*rows, *more]
+
+
+def test_latent_attention_caches_the_latent(tmp_path: Path) -> None:
+    """With kv_lora_rank a token leaves latent and rotary key; the leading dense layer has no experts; shared ones are a class."""
+    metadata = _small({"attention.kv_lora_rank": 32, "rope.dimension_count": 8, "attention.key_length": 40, "leading_dense_block_count": 1})
+    shared = [
+        ("blk.1.ffn_gate_shexp.weight", (32, 64), "F16"),
+        ("blk.1.exp_probs_b.bias", (4,), "F32"),
+        ("blk.1.attn_kv_a_norm.weight", (32,), "F32"),
+    ]
+    model = model_from_gguf(_write(tmp_path / "mla.gguf", "deepseek2", metadata, _small_rows(4, 1, shared)))
+    attention = model.layers[0].attention
+    assert (attention.kv_elements_per_token, attention.score_elements, attention.value_elements) == (40, 4 * 40, 4 * 32)
+    assert model.moe_layers == (1, 2, 3)
+    assert model.layers[0].params[TensorClass.DENSE_FFN] == 2 * 128 * 64
+    assert model.layers[1].bytes[TensorClass.SHARED_EXPERT] == 32 * 64 * 2
+    assert model.layers[1].params[TensorClass.ROUTER] == 4
+    assert model.layers[1].params[TensorClass.NORM] == 64 + 32
+    assert model.expert_intermediate == 32
+
+
+def test_metadata_may_differ_between_layers(tmp_path: Path) -> None:
+    """Arrays a layer of KV heads and of window flags are followed; recurrent layers cache nothing."""
+    metadata = _small(
+        {"attention.head_count_kv": [1, 2, 4, 2], "attention.key_length": 16, "attention.value_length": 8, "attention.sliding_window": 512}
+    )
+    metadata["attention.sliding_window_pattern"] = [True, False, True, False]
+    recurrent = [("blk.3.ssm_a", (64,), "F32")]
+    model = model_from_gguf(_write(tmp_path / "layers.gguf", "newmoe", metadata, _small_rows(4, more=recurrent)))
+    assert [layer.attention.kv_elements_per_token for layer in model.layers] == [24, 48, 96, 0]
+    assert [layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "extra", "windows"),
+    [
+        ("gpt-oss", {"attention.sliding_window": 128}, [128, None, 128, None]),
+        ("llama4", {"context_length": 65536}, [8192, 8192, 8192, None]),
+        ("other", {"attention.sliding_window": 128, "attention.sliding_window_pattern": 4}, [128, 128, 128, None]),
+        ("other", {"attention.sliding_window": 128}, [128] * 4),
+        ("other", {"attention.sliding_window": 4096}, [None] * 4),
+    ],
+)
+def test_windows_by_architecture(architecture: str, extra: Mapping[str, Any], windows: list[int | None], tmp_path: Path) -> None:
+    """Periods that llama.cpp hard-codes or the file states; a window as long as the context is none."""
+    model = model_from_gguf(_write(tmp_path / "windows.gguf", architecture, _small(extra), _small_rows(4)))
+    assert [layer.attention.window_tokens for layer in model.layers] == windows
+
+
+def test_layers_for_token_prediction_are_left_out(tmp_path: Path) -> None:
+    """The last nextn_predict_layers of block_count are no decoder layers."""
+    metadata = _small({"nextn_predict_layers": 1}, num_layers=5)
+    model = model_from_gguf(_write(tmp_path / "mtp.gguf", "glm4moe", metadata, _small_rows(5)))
+    assert model == replace(
+        model_from_gguf(_write(tmp_path / "plain.gguf", "glm4moe", _small({}), _small_rows(4))), name="mtp", provenance=model.provenance
+    )
+
+
+def test_a_split_model_is_read_as_one(tmp_path: Path) -> None:
+    """Any part of a split model loads the whole; a missing part is named."""
+    whole = model_from_gguf(_write(tmp_path / "whole.gguf", "newmoe", _small({"general.name": "m"}), _small_rows(4)))
+    _write(tmp_path / "m.gguf", "newmoe", _small({"general.name": "m"}), _small_rows(4), split_max_tensors=6)
+    parts = sorted(tmp_path.glob("m-*.gguf"))
+    assert len(parts) > 1
+    for part in parts:
+        assert replace(model_from_gguf(part), provenance=whole.provenance) == whole
+    parts[-1].unlink()
+    with pytest.raises(InputError, match=f"part {parts[-1].name} of the split model is missing"):
+        model_from_gguf(parts[0])
+
+
+def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
+    """Cut anywhere, in the header, the table or the data, a file is refused in one line that names it."""
+    path = _write(tmp_path / "cut.gguf", "newmoe", _small({}), _small_rows(4))
+    full = os.path.getsize(path)
+    content = path.read_bytes()
+    for size in [0, 3, 4, 10, 24, 100, 300, 700, full // 2, full - 64]:
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"cut\.gguf: truncated") as caught:
+            model_from_gguf(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_one_line(tmp_path: Path) -> None:
+    """Text, noise, or a folder under that name is refused in one line."""
+    path = tmp_path / "not.gguf"
+    for content in (b"format: rosin-model/1\n" * 20, bytes(range(256)) * 16, b"GGUF" + b"\xff" * 400):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not a GGUF file") as caught:
+            load_model(str(path))
+        assert "\n" not in str(caught.value)
+    (tmp_path / "folder.gguf").mkdir()
+    with pytest.raises(InputError, match="cannot read GGUF file"):
+        load_model(str(tmp_path / "folder.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("expert_count", None, "not a Mixture-of-Experts model: newmoe.expert_count is missing or 0"),
+        ("expert_used_count", None, "metadata key newmoe.expert_used_count is missing"),
+        ("block_count", None, "metadata key newmoe.block_count is missing"),
+        ("block_count", 9, "no tensors of layer 4 \\(of 9\\)"),
+        ("embedding_length", 0, "metadata key newmoe.embedding_length must be a positive integer, got 0"),
+        ("context_length", "long", "metadata key newmoe.context_length must be a positive integer, got 'long'"),
+    ],
+)
+def test_a_missing_or_wrong_key_is_named(key: str, value: Any, message: str, tmp_path: Path) -> None:
+    """Metadata that decides sizes is never guessed."""
+    metadata = {name: item for name, item in {**_small({}), key: value}.items() if item is not None}
+    with pytest.raises(InputError, match=message):
+        model_from_gguf(_write(tmp_path / "keys.gguf", "newmoe", metadata, _small_rows(4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor_class"),
+    [
+        ("token_embd.weight", TensorClass.EMBEDDING),
+        ("per_layer_token_embd.weight", TensorClass.EMBEDDING),
+        ("output.weight", TensorClass.HEAD),
+        ("output_norm.weight", TensorClass.NORM),
+        ("rope_freqs.weight", TensorClass.NORM),
+        ("blk.3.attn_norm.weight", TensorClass.NORM),
+        ("blk.3.attn_q_a_norm.weight", TensorClass.NORM),
+        ("blk.3.post_attention_norm.weight", TensorClass.NORM),
+        ("blk.3.ffn_norm.weight", TensorClass.NORM),
+        ("blk.3.attn_output.bias", TensorClass.ATTENTION),
+        ("blk.3.attn_sinks.weight", TensorClass.ATTENTION),
+        ("blk.3.attn_kv_a_mqa.weight", TensorClass.ATTENTION),
+        ("blk.3.ssm_conv1d.weight", TensorClass.ATTENTION),
+        ("blk.3.ffn_gate_inp.weight", TensorClass.ROUTER),
+        ("blk.3.exp_probs_b.bias", TensorClass.ROUTER),
+        ("blk.3.ffn_gate_inp_shexp.weight", TensorClass.SHARED_EXPERT),
+        ("blk.3.ffn_down_shexp.weight", TensorClass.SHARED_EXPERT),
+        ("blk.3.ffn_gate_up_exps.weight", TensorClass.EXPERT),
+        ("blk.3.ffn_down_exps.bias", TensorClass.EXPERT),
+        ("blk.3.ffn_up_chexps.weight", TensorClass.EXPERT),
+        ("blk.3.ffn_down.5.weight", TensorClass.EXPERT),
+        ("blk.3.ffn_down.weight", TensorClass.DENSE_FFN),
+    ],
+)
+def test_tensor_names_sort_into_classes(name: str, tensor_class: TensorClass) -> None:
+    """Names that llama.cpp gives to tensors."""
+    assert class_of(name) is tensor_class

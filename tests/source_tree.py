@@ -1,0 +1,95 @@
+"""The source of the packages, parsed but never run: modules, what they import, and the sizes of what they define."""
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
+"""From the ground up: each may import those before it."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function and its length in lines, docstring left out."""
+
+    where: str
+    num_lines: int
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The parsed source."""
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def package(self) -> str:
+        """The top package it belongs to."""
+        return self.name.partition(".")[0]
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it is an __init__.py."""
+        return self.path.name == "__init__.py"
+
+    @property
+    def num_lines(self) -> int:
+        """Lines of the file."""
+        return len(self.path.read_text(encoding="utf-8").splitlines())
+
+    @cached_property
+    def imported_names(self) -> set[str]:
+        """Dotted names that the file imports anywhere, inside functions and for types too."""
+        names: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = self._absolute(node)
+                names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        return names
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parents = self.name.split(".")
+        kept = parents[: len(parents) - node.level + self.is_package]
+        return ".".join([*kept, *([node.module] if node.module else [])])
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """Every function and method, nested ones too."""
+        nodes = [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [Function(f"{self.path.relative_to(ROOT)}:{node.lineno} {node.name}", _code_lines(node)) for node in nodes]
+
+
+def modules() -> list[Module]:
+    """All modules of the five packages."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return [Module(_dotted(path), path) for path in paths]
+
+
+def import_graph(sources: list[Module]) -> dict[str, set[str]]:
+    """For each module, the modules of ours that it imports."""
+    names = {module.name for module in sources}
+    return {module.name: (module.imported_names & names) - {module.name} for module in sources}
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    docstring_lines = (first.end_lineno or first.lineno) - first.lineno + 1 if is_docstring else 0
+    return (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwprofiles import Curve, Direction, Machine, Operation, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.model import Layer, Model, TensorClass
+from sim.model import Model, TensorClass
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
@@ -120,9 +120,9 @@ class CostModel:
         self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
     ) -> NDArray[np.float64]:
         memory, compute, overhead = self._quantities(device, dtype)
-        work = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
+        work: Sizes = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
         if device == "gpu":
-            return np.maximum(work, kernels * overhead.effective)
+            return np.asarray(np.maximum(work, kernels * overhead.effective))
         return work + overhead.effective
 
     def _quantities(self, device: Device, dtype: str) -> tuple[Quantity, Quantity, Quantity]:

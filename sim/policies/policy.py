@@ -51,7 +51,8 @@ def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
 
 def parameter_names(policy: Policy) -> list[str]:
     """Parameters that ``--set`` takes, as ``kind.name``."""
-    return [f"{kind}.{name}" for kind in PART_FIELDS for name, value in _values(getattr(policy, kind)).items() if not isinstance(value, dict)]
+    settings = settings_of(policy)
+    return [f"{kind}.{name}" for kind, values in settings.items() for name, value in values.items() if not isinstance(value, dict)]
 
 
 def _values(part: Any) -> dict[str, Any]:

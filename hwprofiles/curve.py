@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles.quantity import Kind, Provenance, SourceDate, SourceText
+from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
@@ -35,7 +35,7 @@ class Curve(BaseModel):
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
     shape: dict[str, int] = {}
-    points: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
+    points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
     kind: Kind
     source: SourceText
     date: SourceDate
@@ -45,7 +45,7 @@ class Curve(BaseModel):
         xs = [x for x, _ in self.points]
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
-        if any(b <= a for a, b in pairwise(xs)):
+        if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         return self
 

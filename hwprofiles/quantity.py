@@ -52,6 +52,9 @@ def _number(value: Any) -> Any:
     return parse_number(value) if isinstance(value, str) else value
 
 
+Number = Annotated[float, BeforeValidator(_number)]
+"""A number in a file: plain, or text such as ``50e9`` or ``24GiB``."""
+
 SourceDate = Annotated[str, BeforeValidator(_date_text)]
 SourceText = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
@@ -78,7 +81,7 @@ class Efficiency(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    value: Annotated[float, Field(gt=0, le=1)]
+    value: Annotated[Number, Field(gt=0, le=1)]
     kind: Kind
     source: SourceText
     date: SourceDate
@@ -93,7 +96,7 @@ class Quantity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    value: Annotated[float, Field(ge=0), BeforeValidator(_number)]
+    value: Annotated[Number, Field(ge=0)]
     kind: Kind
     source: SourceText
     date: SourceDate

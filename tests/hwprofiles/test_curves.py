@@ -1,5 +1,7 @@
 """Cost curves: exact at points, between neighbours elsewhere, monotone where the points are."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.quantity import Kind
 
-sizes = st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=8, unique=True).map(sorted)
+sizes = st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=8, unique_by=lambda size: round(math.log(size), 9)).map(sorted)
 
 
 def curve(points: list[tuple[float, float]]) -> Curve:
@@ -72,3 +74,9 @@ def test_senseless_points_are_refused(points: list[tuple[float, float]], message
     """Sizes rise, and sizes and durations are above zero."""
     with pytest.raises(ValidationError, match=message):
         curve(points)
+
+
+def test_points_may_carry_units() -> None:
+    """A file may say [64KiB, 12e3]; both reach the curve as numbers."""
+    written = curve([(1, 1)]).model_dump() | {"points": [["64KiB", "12e3"], ["1MiB", "60e3"]]}
+    assert Curve.model_validate(written).points == ((65536, 12000), (1048576, 60000))

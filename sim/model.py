@@ -87,7 +87,7 @@ class Model:
     """An MoE decoder.
 
     ``hidden``, ``expert_intermediate`` and ``vocab`` are dimensions; ``expert_matrices`` is 3 for gated experts.
-    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (0 when tied to the embedding) and the final NORM.
+    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
     ``kv_element_bytes`` of one KV-cache element.
     """

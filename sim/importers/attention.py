@@ -58,7 +58,7 @@ def _windowed_layers(keys: ConfigKeys, family: Family, num_layers: int) -> list[
 
 
 def _is_windowed(keys: ConfigKeys, kind: object) -> bool:
-    if kind not in _LAYER_TYPES:
+    if not isinstance(kind, str) or kind not in _LAYER_TYPES:
         raise InputError(f"{keys.where}: key layer_types may hold {', '.join(sorted(_LAYER_TYPES))}, got {kind!r}")
     return kind != "full_attention"
 

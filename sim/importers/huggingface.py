@@ -56,7 +56,7 @@ def native_quantization(config: Mapping[str, Any], where: str) -> str:
     if not stated:
         return "16bit"
     method = stated.get("quant_method") if isinstance(stated, Mapping) else stated
-    if method not in _NATIVE:
+    if not isinstance(method, str) or method not in _NATIVE:
         known = ", ".join(_NATIVE)
         raise InputError(
             f"{where}: quantization_config.quant_method {method!r} has no scheme (known: {known}); choose a quantisation scheme yourself"

@@ -201,6 +201,7 @@ def test_a_missing_key_is_named(name: str, key: str) -> None:
         ({"layer_types": ["full_attention"], "sliding_window": 128}, "one entry for each of the 32 layers, got 1"),
         ({"layer_types": ["linear_attention"] * 32, "sliding_window": 128}, "got 'linear_attention'"),
         ({"text_config": 5}, "key text_config must be a mapping"),
+        ({"layer_types": [["full_attention"]] * 32, "sliding_window": 128}, "key layer_types may hold"),
     ],
 )
 def test_a_wrong_value_is_named(changes: dict[str, Any], message: str) -> None:

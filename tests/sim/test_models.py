@@ -72,6 +72,20 @@ def test_every_layer_is_either_dense_or_routes(name: str) -> None:
         assert 0 < layer.top_k <= layer.num_experts or not layer.is_moe
 
 
+def test_the_reference_table_is_current() -> None:
+    """The table in the reference has a row for each shipped model with its computed total and KV bytes."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
+    rows = {
+        line.split("`")[1]: line
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `") and line.count("|") == 12
+    }
+    assert set(rows) == set(model_names())
+    for name, row in rows.items():
+        model = load_model(name)
+        assert f"| {model.total_params:,} |" in row and f"| {model.kv_bytes_per_token:,} |" in row, name
+
+
 def test_mixtral_is_exact() -> None:
     """Mixtral-8x7B by hand: 8 experts of 3·4096·14336 weights in 32 layers, the rest 1.6056 billion."""
     model = load_model("mixtral-8x7b")

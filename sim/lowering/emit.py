@@ -147,12 +147,15 @@ def _layer_on_cpu(out, state, plan, prices, index, layer):  # type: ignore[no-un
 
 
 @compiled
-def _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate):  # type: ignore[no-untyped-def]
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run."""
+def _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate, last):  # type: ignore[no-untyped-def]
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
+
+    The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
+    """
     num_bytes, source = prices.expert_bytes[layer], gate
     is_swap = plan.actions[index, layer, expert] == _SWAP
     if is_swap:
-        _after(out, state, gate)
+        _after(out, state, last)
         source = _emit(out, state, D2H, prices.evict[layer], _EVICT, layer, expert, num_bytes)
     _after(out, state, source)
     slot = state[STAGED] % len(ring)
@@ -205,7 +208,7 @@ def _experts(out, state, plan, prices, ring, index, layer, gate):  # type: ignor
             last = _expert(out, state, plan, prices, index, layer, expert, GPU)
     for expert in range(plan.tokens.shape[2]):
         if plan.actions[index, layer, expert] >= _FETCH:
-            last = _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate)
+            last = _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate, last)
     back = _NONE
     if last_on_cpu >= 0:
         _after(out, state, last_on_cpu)

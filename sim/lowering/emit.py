@@ -51,6 +51,7 @@ class Plan(NamedTuple):
     head_modes: NDArray[np.uint8]
     is_moe: NDArray[np.bool_]
     num_tokens: NDArray[np.int32]
+    num_sequences: NDArray[np.int32]
     step: NDArray[np.int32]
     is_serial: NDArray[np.bool_]
 
@@ -239,7 +240,7 @@ def _layer_on_gpu(out, state, plan, prices, rings, index, layer):  # type: ignor
 
 @compiled
 def _head(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-def]
-    """The vocabulary projection, if this pass ends in one."""
+    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
     if prices.head[index] == 0:
         return
     weights = _NONE
@@ -247,7 +248,7 @@ def _head(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-de
     if mode == _STREAM:
         weights = _stream(out, state, rings[1], prices.head_fetch, prices.head_bytes, _NONE)
     place = CPU if mode == _ON_CPU else GPU
-    _move_hidden(out, state, prices, place, plan.num_tokens[index], _NONE)
+    _move_hidden(out, state, prices, place, plan.num_sequences[index], _NONE)
     _after_join(out, state)
     _after(out, state, weights)
     last = _emit(out, state, place, prices.head[index], _HEAD, _NONE, _NONE, 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
 from sim.policies.base import Placement, Problem
 from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
@@ -19,6 +20,10 @@ class LastLayersPlacement(Placement):
 
     num_gpu_layers: int | None = None
     memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def __post_init__(self) -> None:
+        if self.num_gpu_layers is not None and self.num_gpu_layers < 0:
+            raise InputError(f"num_gpu_layers must be at least 0, got {self.num_gpu_layers}")
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""

@@ -61,7 +61,7 @@ def load_trace(path: Path) -> RecordedRouting:
             ids = archive["expert_ids"] if "expert_ids" in archive.files else None
             found = ", ".join(archive.files)
     except Exception as error:  # numpy raises many types on a damaged archive
-        raise InputError(f"{path}: not a readable .npz trace: {" ".join(str(error).split()) or type(error).__name__}") from None
+        raise InputError(f"{path}: not a readable .npz trace: {' '.join(str(error).split()) or type(error).__name__}") from None
     if ids is None:
         raise InputError(f"{path}: no array expert_ids [token, MoE layer, rank]; found: {found}")
     if ids.ndim != 3 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):

@@ -120,7 +120,15 @@ def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
     """GPU memory held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
     rule = MemoryRule(usable_fraction=1.0)
     items = fixed_items(
-        problem.machine, problem.model, problem.batch, problem.feeding, rule, residency.dense, has_head=residency.has_head, staging_bytes=0
+        problem.machine,
+        problem.model,
+        problem.batch,
+        problem.feeding,
+        rule,
+        residency.dense,
+        has_head=residency.has_head,
+        staging_bytes=0,
+        kv=residency.kv,
     )
     outside = items["weights outside experts"]
     return dict(items) | {"resident experts": weight_bytes(problem.model, residency) - outside}

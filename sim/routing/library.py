@@ -15,7 +15,6 @@ from sim.routing.base import Routing
 from sim.routing.generated import GeneratedRouting, uniform
 from sim.routing.recorded import load_trace
 
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 

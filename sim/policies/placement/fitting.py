@@ -46,7 +46,9 @@ class RankedPlacement(Placement):
         return chosen
 
 
-def bytes_for_experts(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None) -> int | Infeasible:
+def bytes_for_experts(
+    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None
+) -> int | Infeasible:
     """Bytes that GPU memory has left for routed experts, or by how many it falls short of everything else."""
     items = fixed_items(
         problem.machine,

@@ -51,7 +51,9 @@ class NoLayersPlacement(Placement):
         largest = max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
         missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(0, sum(model.top_bytes.values()) - largest)
         if missing > 0:
-            return Infeasible(reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory", missing_bytes=missing)
+            return Infeasible(
+                reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory", missing_bytes=missing
+            )
         return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False, kv=kv))
 
 

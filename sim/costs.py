@@ -53,9 +53,12 @@ class CostModel:
             num_bytes = spec.expert_bytes + count * bytes_per_token
             return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
 
-        shape = {"hidden": model.hidden, "intermediate": model.expert_intermediate}
-        curve = self._curve(Operation.EXPERT, device, dtype, shape)
-        return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+        return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def expert_curve(self, device: Device) -> Curve | None:
+        """The measured curve that prices this model's experts on a device, if the machine has one."""
+        shape = {"hidden": self.model.hidden, "intermediate": self.model.expert_intermediate}
+        return self._curve(Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], shape)
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
         """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""

@@ -53,11 +53,12 @@ def by_popularity(problem: Problem) -> NDArray[np.int64]:
 
 
 def _sampled_tokens(problem: Problem, size: int) -> NDArray[np.int64]:
-    """Tokens per expert [sample, MoE layer, expert] of passes of that many tokens."""
+    """Tokens per expert [sample, MoE layer, rank of popularity] of passes of that many tokens."""
     model = problem.model
-    popularity = np.ascontiguousarray(problem.popularity[list(model.moe_layers)])
+    popularity = np.sort(problem.popularity[list(model.moe_layers)], axis=1)[:, ::-1].copy()
     if size > MAX_SAMPLED_TOKENS:
-        return np.rint(np.minimum(1.0, model.top_k * popularity) * size).astype(np.int64)[None]
+        expected: NDArray[np.float64] = np.rint(np.minimum(1.0, model.top_k * popularity) * size)
+        return expected.astype(np.int64)[None]
     num_samples = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size))
     chosen = draw(popularity, num_samples * size, model.top_k, np.random.default_rng(SAMPLE_SEED))
     tokens = np.zeros((num_samples, *popularity.shape), np.int64)
@@ -77,10 +78,10 @@ def _work(problem: Problem, tokens: NDArray[np.int64]) -> list[tuple[int, _Lanes
         for layer in representatives
         if model.layers[layer].is_moe
     }
-    order, found = by_popularity(problem), []
+    found = []
     for row, layer in enumerate(model.moe_layers):
         gpu, cpu = tables[representatives[shape_of[layer]]]
-        ranked = tokens[:, row, order[layer]]
+        ranked = tokens[:, row]
         copy_ns = float(costs.copy("h2d", model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
         found.append((layer, _Lanes(gpu=gpu[ranked], cpu=cpu[ranked], copy=np.where(ranked > 0, copy_ns, 0.0))))
     return found

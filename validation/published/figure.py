@@ -1,8 +1,12 @@
 """Simulated against published, one panel a unit, both axes logarithmic."""
 
 import io
+from typing import TYPE_CHECKING
 
 from validation.published.reproduction import Cell, Reproduction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""
@@ -32,10 +36,12 @@ def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     return panels
 
 
-def _draw_panel(axes, unit: str, cells: list[Cell]) -> None:  # type: ignore[no-untyped-def]  # matplotlib is imported lazily
+def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
     values = [value for cell in cells for value in (cell.published, cell.simulated)]
     ends = (min(values) / 1.5, max(values) * 1.5)
-    axes.fill_between(ends, [end * (1 - BAND_FRACTION) for end in ends], [end * (1 + BAND_FRACTION) for end in ends], color="0.9", label="±20 %")
+    axes.fill_between(
+        ends, [end * (1 - BAND_FRACTION) for end in ends], [end * (1 + BAND_FRACTION) for end in ends], color="0.9", label="±20 %"
+    )
     axes.plot(ends, ends, color="0.5", linewidth=1)
     systems = list(dict.fromkeys(f"{cell.system}, {cell.environment}" for cell in cells))
     for number, system in enumerate(systems):

@@ -15,7 +15,8 @@ class Comparison:
 class Cell:
     """One published figure and what the simulator gives for it.
 
-    ``mark`` says where the figure stands: P paper, N numbers of the paper's text, B benchmark files, C released code, D derived.
+    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the authors'
+    repository, C the authors' released code, D derived by arithmetic.
     ``is_scored`` is False for cells that a table prints but leaves out of its mean error, for the reason in ``note``.
     """
 

@@ -10,7 +10,10 @@ from hwprofiles import InputError
 from validation.published.figure import figure_png
 from validation.published.reproduction import Cell, Reproduction, Table
 
-_COLUMNS = "table,environment,system,input_tokens,output_tokens,quantity,unit,published,simulated,error_fraction,is_scored,comparisons,mark,source,note"
+_COLUMNS = (
+    "table,environment,system,input_tokens,output_tokens,quantity,unit,"
+    "published,simulated,error_fraction,is_scored,comparisons,mark,source,note"
+)
 
 
 def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:

@@ -1,6 +1,6 @@
 """Fiddler's targets, and whether they are met."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from validation.published.reproduction import Cell, SummaryLine, Table
 
@@ -17,7 +17,9 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
     streaming, swapping = by_name["deepspeed_mii"].cells, by_name["mixtral_offloading"].cells
     return (
         _v1(by_name["v1"]),
-        _within("DeepSpeed-MII, E2: seconds per token at any length", _of(streaming, "E2", "seconds_per_output_token"), STREAMING_ERROR_FRACTION),
+        _within(
+            "DeepSpeed-MII, E2: seconds per token at any length", _of(streaming, "E2", "seconds_per_output_token"), STREAMING_ERROR_FRACTION
+        ),
         _within("DeepSpeed-MII, E2: TTFT at 512 to 4096", _of(streaming, "E2", "ttft_s"), None),
         _within("DeepSpeed-MII, E1: tokens/s", _of(streaming, "E1", "output_tokens_per_s"), STREAMING_ERROR_FRACTION),
         _within("Mixtral-Offloading, E2: seconds in total, 12 cells", _of(swapping, "E2", "end_to_end_s"), SWAPPING_ERROR_FRACTION),
@@ -58,11 +60,10 @@ def _misses(cell: Cell) -> SummaryLine:
 
 
 def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
-    lines = [
-        _line(cell, "equal", cell.simulated == cell.published) for cell in table.cells if cell.quantity == "num_resident_experts"
-    ]
-    is_near: Callable[[Cell], bool] = lambda cell: abs(cell.simulated - cell.published) <= HIT_RATE_POINTS  # noqa: E731
-    lines += [_line(cell, f"within {HIT_RATE_POINTS:g} points", is_near(cell)) for cell in table.cells if cell.quantity == "hit_rate_percent"]
+    counts = [cell for cell in table.cells if cell.quantity == "num_resident_experts"]
+    rates = [cell for cell in table.cells if cell.quantity == "hit_rate_percent"]
+    lines = [_line(cell, "equal", cell.simulated == cell.published) for cell in counts]
+    lines += [_line(cell, f"within {HIT_RATE_POINTS:g} points", abs(cell.simulated - cell.published) <= HIT_RATE_POINTS) for cell in rates]
     if not has_popularity:
         skipped = "skipped: needs a file of measured popularity, none was given"
         lines.append(SummaryLine(name="Fiddler: hit rates", target=f"within {HIT_RATE_POINTS:g} points", found=skipped, is_met=None))

@@ -1,6 +1,5 @@
 """Fiddler's tables against the simulator."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sim.routing import load_routing, uniform
@@ -67,12 +66,15 @@ def baseline_table(file_name: str, title: str, bench: Bench) -> Table:
 def residency_table(bench: Bench, *, has_popularity: bool) -> Table:
     """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it is known."""
     equal = Bench(routing=uniform(), seed=bench.seed)
-    is_possible: Callable[[PublishedRow], bool] = lambda row: has_popularity or row.system != "Fiddler" or row.unit != "%"  # noqa: E731
+
+    def is_possible(row: PublishedRow) -> bool:
+        return has_popularity or row.system != "Fiddler" or row.unit != "%"
+
     return Table(
         name="residency",
         title="Experts on the GPU and hit rates",
-        assumptions="Popularity is the released counts of seven MMLU subjects: the same counts place the experts and draw the tokens. Random "
-        "placement is a placement that knows nothing: every expert equally likely.",
+        assumptions="Popularity is the released counts of seven MMLU subjects: the same counts place the experts and draw the tokens. "
+        "Random placement is a placement that knows nothing: every expert equally likely.",
         cells=tuple(_cell(row, equal if row.system == "Random placement" else bench) for row in _rows("residency") if is_possible(row)),
     )
 

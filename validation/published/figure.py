@@ -1,4 +1,4 @@
-"""Simulated against published, one panel a unit, both axes logarithmic."""
+"""Simulated against published, one panel a unit with cells enough, both axes logarithmic."""
 
 import io
 from typing import TYPE_CHECKING
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""
+
+MIN_PANEL_CELLS = 10
+"""Units with fewer cells (counts, ratios) are for the tables; points on their own say nothing in a scatter plot."""
 
 
 def figure_png(reproduction: Reproduction) -> bytes:
@@ -33,7 +36,8 @@ def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     for table in reproduction.tables:
         for cell in table.cells:
             panels.setdefault(cell.unit, []).append(cell)
-    return panels
+    crowded = {unit: cells for unit, cells in panels.items() if len(cells) >= MIN_PANEL_CELLS}
+    return crowded or panels
 
 
 def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:

@@ -8,7 +8,12 @@ from validation.published.fiddler.tables import reproduce_fiddler
 from validation.published.reproduction import Reproduction
 
 REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {"fiddler": reproduce_fiddler}
-"""What ``rosin reproduce`` takes."""
+"""The table, by name."""
+
+
+def reproduction_names() -> tuple[str, ...]:
+    """What ``rosin reproduce`` takes, sorted."""
+    return tuple(sorted(REPRODUCTIONS))
 
 
 def reproduce(name: str, seed: int = 0, routing_popularity: Path | None = None) -> Reproduction:

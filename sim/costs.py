@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwprofiles import Curve, Direction, Machine, Operation, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.model import Layer, Model, TensorClass
+from sim.model import Model, TensorClass
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
@@ -53,9 +53,12 @@ class CostModel:
             num_bytes = spec.expert_bytes + count * bytes_per_token
             return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
 
-        shape = {"hidden": model.hidden, "intermediate": model.expert_intermediate}
-        curve = self._curve(Operation.EXPERT, device, dtype, shape)
-        return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+        return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def expert_curve(self, device: Device) -> Curve | None:
+        """The measured curve that prices this model's experts on a device, if the machine has one."""
+        shape = {"hidden": self.model.hidden, "intermediate": self.model.expert_intermediate}
+        return self._curve(Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], shape)
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
         """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""
@@ -120,9 +123,9 @@ class CostModel:
         self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
     ) -> NDArray[np.float64]:
         memory, compute, overhead = self._quantities(device, dtype)
-        work = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
+        work: Sizes = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
         if device == "gpu":
-            return np.maximum(work, kernels * overhead.effective)
+            return np.asarray(np.maximum(work, kernels * overhead.effective))
         return work + overhead.effective
 
     def _quantities(self, device: Device, dtype: str) -> tuple[Quantity, Quantity, Quantity]:

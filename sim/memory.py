@@ -82,7 +82,7 @@ def fixed_items(
     items = {"context and fragmentation": machine_bytes(machine) - usable_bytes(machine, rule)}
     items["weights outside experts"] = _dense_bytes(model, dense, has_head)
     if rule.budgets_kv:
-        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense)]
+        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense).tolist()]
         items["KV cache"] = batch.num_sequences * sum(per_layer)
     if rule.budgets_activations:
         items["activations"] = activation_bytes(model, batch, feeding)

@@ -1,6 +1,7 @@
 """What a run came to: times, hits, bytes, and how busy each resource was."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ def measure(
     total_s = float(ends_s[-1])
     decode_steps = batch.output_tokens - 1
     busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
-    copied = {name: int(timeline.tasks.num_bytes[timeline.tasks.resource == timeline.platform.index(name)].sum()) for name in ("h2d", "d2h")}
+    resource_of, num_bytes = timeline.tasks.resource, timeline.tasks.num_bytes
+    copied = {name: int(num_bytes[resource_of == timeline.platform.index(name)].sum()) for name in ("h2d", "d2h")}
     return Metrics(
         ttft_s=first_token_s,
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
@@ -77,7 +79,7 @@ def measure(
     )
 
 
-def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, float | int]:
+def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     actions = decisions.actions
     is_hit = (actions == Action.RESIDENT) & (decisions.modes == LayerMode.GPU)[:, :, None]
     is_active = actions != Action.IDLE
@@ -113,7 +115,7 @@ def peak_staged_bytes(timeline: Timeline) -> int:
 def _swapped(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which copies went into the slot of an expert that left: those right behind an eviction."""
     before = np.maximum(copies - 1, 0)
-    return (copies > 0) & (timeline.tasks.kind[before] == TaskKind.EVICT)
+    return np.asarray((copies > 0) & (timeline.tasks.kind[before] == TaskKind.EVICT))
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -125,9 +125,7 @@ def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
-        raise InputError(
-            f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"
-        )
+        raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
     slots = scenario.slots_per_layer
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")

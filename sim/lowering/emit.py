@@ -1,8 +1,8 @@
 """From decisions to tasks: compiled, one pass after another.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed) · attention · gate · activations to
-the CPU · copies of missing experts (after the expert that leaves, in a swap) · dense or shared feed-forward · resident experts · CPU experts · fetched
-experts · activations back. The next layer waits for the last of each lane.
+the CPU · CPU experts · shared experts · resident experts · each missing expert's copy (after the one that leaves, in a
+swap) and run · activations back. The next layer waits for the last of each lane.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sim.lowering.prices import Prices
 from sim.policies.base import Action, LayerMode
 from sim.task import NONE, TaskKind
 

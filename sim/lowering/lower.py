@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from sim.lowering.decisions import Decisions
-from sim.lowering.emit import Columns, JOIN_A, JOIN_B, M, N, PREVIOUS, Plan, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, Columns, M, N, Plan, emit_run
 from sim.lowering.prices import Prices, price
 from sim.policies.base import Action, Problem
 from sim.program import FULL_RATE, Platform, Program
@@ -44,7 +44,8 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     rings = (np.full(max(1, problem.overlap.staging_experts), NONE), np.full(max(1, problem.overlap.staging_layers), NONE))
     last_task = np.zeros(len(passes), np.int64)
     emit_run(out, state, _plan(problem, passes, tokens, decisions), prices, rings, last_task)
-    return Lowered(program=Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M]))), last_task=last_task)
+    program = Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M])))
+    return Lowered(program=program, last_task=last_task)
 
 
 def platform(machine: Machine) -> Platform:
@@ -55,7 +56,8 @@ def platform(machine: Machine) -> Platform:
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
         if pair.busy in RESOURCE_NAMES and pair.slows in RESOURCE_NAMES:
-            factors[RESOURCE_NAMES.index(pair.slows), RESOURCE_NAMES.index(pair.busy)] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
+            place = RESOURCE_NAMES.index(pair.slows), RESOURCE_NAMES.index(pair.busy)
+            factors[place] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 
 

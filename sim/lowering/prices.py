@@ -1,7 +1,7 @@
 """The price of everything a run may do, in arrays that compiled code reads."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,8 @@ class Prices(NamedTuple):
 def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
     """One representative layer per distinct shape, and the shape number of every layer."""
     keys: dict[tuple[object, ...], int] = {}
-    representatives, numbers = [], []
+    representatives: list[int] = []
+    numbers = []
     for index, layer in enumerate(model.layers):
         key = _key(layer)
         if key not in keys:
@@ -83,7 +84,7 @@ def _key(layer: Layer) -> tuple[object, ...]:
     return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
 
 
-def _copies(costs: CostModel, is_pinned: bool) -> dict[str, NDArray[np.int64] | int]:
+def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
     layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)

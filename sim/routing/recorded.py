@@ -24,14 +24,15 @@ class RecordedRouting(Routing):
         self._check(model)
         total = len(self.expert_ids)
         starts = np.arange(num_sequences) * total // num_sequences
-        return self.expert_ids[(starts[:, None] + np.arange(num_tokens)) % total]
+        return np.asarray(self.expert_ids[(starts[:, None] + np.arange(num_tokens)) % total])
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """See Routing: counted over the whole trace, so a placement made from it knows the trace it is tested on."""
         self._check(model)
         layers = self.expert_ids.shape[1]
         counts = np.stack([np.bincount(self.expert_ids[:, layer].ravel(), minlength=self.num_experts) for layer in range(layers)])
-        return counts / counts.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+        return shares
 
     def _check(self, model: Model) -> None:
         stated = (self.expert_ids.shape[1], self.expert_ids.shape[2])
@@ -57,7 +58,7 @@ def load_trace(path: Path) -> RecordedRouting:
     """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank]. Raises InputError on anything else."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            ids = archive["expert_ids"] if "expert_ids" in archive else None
+            ids = archive["expert_ids"] if "expert_ids" in archive.files else None
             found = ", ".join(archive.files)
     except Exception as error:  # numpy raises many types on a damaged archive
         raise InputError(f"{path}: not a readable .npz trace: {str(error).splitlines()[0]}") from None

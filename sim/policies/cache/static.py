@@ -26,7 +26,7 @@ class _Fixed(CacheState):
         self._experts = experts
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return self._experts[layer, experts]
+        return np.asarray(self._experts[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
         return experts

@@ -38,4 +38,4 @@ def _is_on_cpu(tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], believed: 
     ends = np.where(ranks <= num_misses, np.maximum(on_cpu, on_link), np.iinfo(np.int64).max)
     best = ends.argmin(axis=-1)[..., None]
     rank_of = np.argsort(order, axis=-1, kind="stable")
-    return is_miss & (rank_of < best)
+    return np.asarray(is_miss & (rank_of < best))

@@ -93,5 +93,6 @@ def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasib
     behind = problem.model.total_bytes - weight_bytes(problem.model, residency)
     if stated is not None and behind > stated.effective:
         missing = behind - int(stated.effective)
-        return Infeasible(reason=f"host memory would hold {format_bytes(behind)} of weights, has {format_bytes(stated.effective)}", missing_bytes=missing)
+        reason = f"host memory would hold {format_bytes(behind)} of weights, has {format_bytes(stated.effective)}"
+        return Infeasible(reason=reason, missing_bytes=missing)
     return residency

@@ -10,12 +10,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def kernel(function: Function) -> Function:
     """An entry point: compiled at its first call and kept on disk. Callable from Python and from other compiled functions."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
 def inner(function: Function) -> Function:
     """A part of kernels of the same file, compiled into them (numba forgets a kept kernel only when its own file changes)."""
-    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function))
 
 
 def is_kept(function: Callable[..., Any]) -> bool:

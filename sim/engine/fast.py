@@ -52,6 +52,7 @@ class FastSession:
         self._tables: list[TaskTable] = []
         self._clock = np.zeros(4, np.int64)
         self._tasks = np.empty(room, state.TASK)
+        self._times = np.empty((3, room), np.int64)
         self._states: NDArray[np.uint8] = self._tasks["state"]
         self._dependencies = np.empty(0, np.int64)
         self._lanes = _idle_lanes(platform)
@@ -68,11 +69,10 @@ class FastSession:
         """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
         first, columns = self.num_tasks, _engine_columns(tasks)
         self._make_room(first + len(tasks), columns[-1])
-        rows: tuple[Any, ...] = (self._tasks, self._dependencies, self._lanes)
-        outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
+        outcome = kernels.admit(*columns, *self._rows(), self._heap, self._clock)
         if outcome == state.HEAP_TOO_SMALL:
             self._heap = _larger_heap(self._lanes, self._heap, columns[0])
-            outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
+            outcome = kernels.admit(*columns, *self._rows(), self._heap, self._clock)
         if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _OTHER_COLUMNS):
             check_tasks(self._platform, tasks, first)
             raise AssertionError("the compiled check refused what check_tasks accepts")
@@ -97,31 +97,34 @@ class FastSession:
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now. False, and no effect, if it has started or was dropped."""
         check_number(number, self.num_tasks)
-        return bool(kernels.drop(self._tasks, self._dependencies, self._lanes, self._heap, self._clock, number))
+        return bool(kernels.drop(self._tasks, self._times, self._dependencies, self._lanes, self._heap, self._clock, number))
 
     def advance(self, wait: Wait) -> None:
         """Run until one of the tasks is done, or until all are if none is named."""
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
-        reason = kernels.run(self._tasks, self._dependencies, self._lanes, self._heap, self._factors, self._clock, numbers)
+        reason = kernels.run(*self._rows(), self._heap, self._factors, self._clock, numbers)
         if reason == state.TOO_LATE:
             _refuse_late(int(self._lanes["due"].min()))
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
         """What happened."""
-        tasks = self._tasks[: self.num_tasks]
         return Timeline(
             platform=self._platform,
             tasks=join_tables(self._tables),
-            start_ns=tasks["start"].copy(),
-            end_ns=tasks["end"].copy(),
-            busy_ns=tasks["busy"].copy(),
-            is_dropped=tasks["state"] == state.DROPPED,
+            start_ns=self._times[state.START, : self.num_tasks],
+            end_ns=self._times[state.END, : self.num_tasks],
+            busy_ns=self._times[state.BUSY, : self.num_tasks],
+            is_dropped=self._states[: self.num_tasks] == state.DROPPED,
         )
+
+    def _rows(self) -> tuple[NDArray[Any], ...]:
+        return self._tasks, self._times, self._dependencies, self._lanes
 
     def _make_room(self, num_tasks: int, dependencies: NDArray[np.int64]) -> None:
         if num_tasks > len(self._tasks):
             self._tasks = _grown(self._tasks, self.num_tasks, num_tasks)
+            self._times = _grown(self._times, self.num_tasks, num_tasks)
             self._states = self._tasks["state"]
         if self.num_tasks == 0:
             self._dependencies = dependencies  # serves as it is: it is full, so that it is copied before anything is added
@@ -182,8 +185,9 @@ def _idle_lanes(platform: Platform) -> NDArray[np.void]:
 
 
 def _grown(rows: NDArray[Any], num_used: int, num_needed: int) -> NDArray[Any]:
-    larger = np.empty(max(num_needed, 2 * len(rows)), rows.dtype)
-    larger[:num_used] = rows[:num_used]
+    """Room for twice as many, or as many as needed, along the last axis."""
+    larger = np.empty((*rows.shape[:-1], max(num_needed, 2 * rows.shape[-1])), rows.dtype)
+    larger[..., :num_used] = rows[..., :num_used]
     return larger
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numba
 
 from sim.engine.compilation import kernel
 
@@ -10,7 +11,7 @@ Column = Any
 """A one-dimensional array; compiled code takes any integer type."""
 
 
-@kernel
+@numba.njit(cache=True, nogil=True,error_model="numpy")
 def flat_pass(
     resource: Column,
     duration: Column,

@@ -1,7 +1,7 @@
 """The event-driven engine, compiled: one loop over instants, for programs and processes, with and without interference.
 
-Same meaning as ``reference.py``. Arrays: ``tasks``, ``lanes``, ``heap`` hold the rows of ``state.py``; ``dependencies`` the task
-numbers of all tasks; ``clock`` the counters; ``factors`` is R x R, or 0 x 0 without interference.
+Same meaning as ``reference.py``. Arrays: ``tasks``, ``lanes``, ``heap`` hold the rows of ``state.py``; ``times`` the starts, ends and
+busy times; ``dependencies`` the task numbers of all tasks; ``clock`` the counters; ``factors`` is R x R, or 0 x 0 without interference.
 """
 
 from typing import Any
@@ -10,8 +10,10 @@ from sim.engine.compilation import inner, kernel
 from sim.engine.state import (
     ADMITTED,
     AWAITED,
+    BUSY,
     DONE,
     DROPPED,
+    END,
     FINISHED,
     HEAP_TOO_SMALL,
     NEVER,
@@ -24,6 +26,7 @@ from sim.engine.state import (
     NUM_TASKS,
     READY,
     REFUSED,
+    START,
     STARTED,
     TOO_LATE,
     WATCHING,
@@ -158,6 +161,7 @@ def admit(
     offsets: Rows,
     new_dependencies: Rows,
     tasks: Rows,
+    times: Rows,
     dependencies: Rows,
     lanes: Rows,
     heap: Rows,
@@ -178,7 +182,8 @@ def admit(
         task.num_chunks = num_chunks[row] if lane.is_priority else 1
         task.first_dependency = clock[NUM_DEPENDENCIES] + offsets[row]
         task.num_unchecked = offsets[row + 1] - offsets[row]
-        task.start, task.end, task.busy, task.chunks_done = 0, 0, 0, 0
+        task.chunks_done = 0
+        times[BUSY, number] = 0
         task.watcher, task.next_watcher, task.next_in_order = NOBODY, NOBODY, NOBODY
         task.state, task.is_awaited = NEW, 0
         if lane.is_priority:
@@ -221,7 +226,7 @@ def promote(tasks: Rows, lanes: Rows, heap: Rows, number: int, priority: int) ->
 
 
 @kernel
-def drop(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> bool:
+def drop(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> bool:
     """End a task that has not started; False if it has, or was dropped."""
     task = tasks[number]
     if task.state >= STARTED:
@@ -230,7 +235,7 @@ def drop(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, 
     if lane.is_priority and task.state == READY:
         _remove(lane, heap, _slot(lane, heap, number))
     task.state = DROPPED
-    task.start, task.end = clock[NOW], clock[NOW]
+    times[START, number] = times[END, number] = clock[NOW]
     _release(tasks, dependencies, lanes, heap, number)
     return True
 
@@ -252,34 +257,37 @@ def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) 
 
 
 @inner
-def _start_all(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, has_interference: bool, now: int) -> bool:
-    """Start what can start; whether any of it ends at this instant."""
-    is_any_due = False
+def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) -> int:
+    """Take the task that an idle lane runs next, if one is ready."""
+    if not lane.is_priority:
+        return _head(tasks, dependencies, lanes, heap, lane)
+    if lane.heap_size == 0:
+        return NOBODY
+    number = heap[lane.heap_base].number
+    _remove(lane, heap, 0)
+    return int(number)
+
+
+@inner
+def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, now: int) -> None:
+    """Start what can start; without interference it ends when its work does."""
     for index in range(len(lanes)):
         lane = lanes[index]
         if lane.running != NOBODY:
             continue
-        if not lane.is_priority:
-            number = _head(tasks, dependencies, lanes, heap, lane)
-            if number == NOBODY:
-                continue
-        elif lane.heap_size > 0:
-            number = heap[lane.heap_base].number
-            _remove(lane, heap, 0)
-        else:
+        number = _next(tasks, dependencies, lanes, heap, lane)
+        if number == NOBODY:
             continue
         task = tasks[number]
         if task.state == READY:
-            task.state, task.start = STARTED, now
+            task.state = STARTED
+            times[START, number] = now
         piece = task.duration
         if task.num_chunks > 1:
             done, num = task.chunks_done, task.num_chunks
             piece = task.duration * (done + 1) // num - task.duration * done // num
         lane.running, lane.since, lane.due = number, now, now + piece
-        if has_interference:
-            lane.remaining, lane.rate = piece << RATE_BITS, 0
-        is_any_due = is_any_due or piece == 0
-    return is_any_due
+        lane.remaining, lane.rate = piece << RATE_BITS, 0
 
 
 @inner
@@ -309,59 +317,62 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
 
 
 @inner
-def _first_due(lanes: Rows) -> int:
-    """The busy lane whose piece ends first, of several the one with the lowest task number."""
-    first, due, number = NOBODY, NEVER, NOBODY
+def _first_due(lanes: Rows) -> tuple[int, int]:
+    """The busy lane whose piece ends first, of several the one with the lowest task number; and how many end then."""
+    first, due, number, num_due = NOBODY, NEVER, NOBODY, 0
     for index in range(len(lanes)):
         lane = lanes[index]
-        if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
-    return first
+        if lane.due < due:
+            first, due, number, num_due = index, lane.due, lane.running, 1
+        elif lane.due == due and lane.running != NOBODY:
+            num_due += 1
+            if lane.running < number:
+                first, number = index, lane.running
+    return first, num_due
 
 
 @inner
-def _end_piece(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> bool:
+def _end_piece(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> bool:
     """End what a lane runs; whether the process awaits it."""
     number, now = lane.running, clock[NOW]
     lane.running, lane.due = NOBODY, NEVER
     task = tasks[number]
-    task.busy += now - lane.since
+    times[BUSY, number] += now - lane.since
     task.chunks_done += 1
     if task.chunks_done < task.num_chunks:
         clock[NUM_REQUEUES] += 1
         _push(lane, heap, task.priority, clock[NUM_REQUEUES], number)
         return False
-    task.end, task.state = now, DONE
+    times[END, number] = now
+    task.state = DONE
     _release(tasks, dependencies, lanes, heap, number)
     return bool(task.is_awaited)
 
 
 @inner
-def _advance(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows) -> int:
-    has_interference = factors.size > 0
+def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows) -> int:
     while True:
-        if not _start_all(tasks, dependencies, lanes, heap, has_interference, clock[NOW]):
-            if has_interference:
-                _retime(lanes, factors, clock[NOW])
-            first = _first_due(lanes)
-            if first == NOBODY:
-                return FINISHED
-            if lanes[first].due >= TIME_LIMIT_NS:
-                return TOO_LATE
-            clock[NOW] = lanes[first].due
-        else:
-            first = _first_due(lanes)
-        is_awaited = False
-        while first != NOBODY and lanes[first].due == clock[NOW]:
-            if _end_piece(tasks, dependencies, lanes, heap, clock, lanes[first]):
+        _start_all(tasks, times, dependencies, lanes, heap, clock[NOW])
+        first, num_due = _first_due(lanes)
+        if factors.size > 0 and (first == NOBODY or lanes[first].due > clock[NOW]):
+            _retime(lanes, factors, clock[NOW])
+            first, num_due = _first_due(lanes)
+        if first == NOBODY:
+            return FINISHED
+        if lanes[first].due >= TIME_LIMIT_NS:
+            return TOO_LATE
+        clock[NOW] = lanes[first].due
+        is_awaited = _end_piece(tasks, times, dependencies, lanes, heap, clock, lanes[first])
+        for _ in range(num_due - 1):
+            first, _ = _first_due(lanes)
+            if _end_piece(tasks, times, dependencies, lanes, heap, clock, lanes[first]):
                 is_awaited = True
-            first = _first_due(lanes)
         if is_awaited:
             return AWAITED
 
 
 @kernel
-def run(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows, wait: Rows) -> int:
+def run(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows, wait: Rows) -> int:
     """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or all are."""
     for place in range(len(wait)):
         if not 0 <= wait[place] < clock[NUM_TASKS]:
@@ -371,7 +382,7 @@ def run(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows,
             return AWAITED
     for place in range(len(wait)):
         tasks[wait[place]].is_awaited = 1
-    reason = _advance(tasks, dependencies, lanes, heap, factors, clock)
+    reason = _advance(tasks, times, dependencies, lanes, heap, factors, clock)
     for place in range(len(wait)):
         tasks[wait[place]].is_awaited = 0
     return reason

@@ -8,9 +8,6 @@ NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
 TASK = np.dtype(
     [
         ("duration", "i8"),
-        ("start", "i8"),
-        ("end", "i8"),
-        ("busy", "i8"),
         ("first_dependency", "i8"),  # index in the array of all dependencies
         ("num_unchecked", "i4"),  # dependencies not looked at yet; they are looked at from the last to the first
         ("priority", "i4"),
@@ -26,6 +23,9 @@ TASK = np.dtype(
     align=True,
 )
 """One task; numbers of other tasks are NOBODY where there is none."""
+
+START, END, BUSY = range(3)
+"""Rows of ``times``, which has a column a task."""
 
 LANE = np.dtype(
     [

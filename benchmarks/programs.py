@@ -25,8 +25,8 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
     (H2D, 900, 1, 0, (3,)),
     (CPU, 700, 1, 0, (3,)),  # two experts on the CPU
     (CPU, 700, 1, 0, (4,)),
-    (GPU, 20, 1, 0, (6,)),  # two resident experts
-    (GPU, 20, 1, 0, (7,)),
+    (GPU, 20, 1, 0, (6, 9)),  # two experts prefetched in the layer before
+    (GPU, 20, 1, 0, (7, 9)),
     (GPU, 20, 1, 0, (6,)),  # the two fetched ones
     (GPU, 20, 1, 0, (6,)),
     (H2D, 5, 1, 0, (6, 5)),  # results from the CPU

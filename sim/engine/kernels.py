@@ -8,7 +8,7 @@ from typing import Any
 
 from sim.engine.compilation import inner, kernel
 from sim.engine.state import (
-    ADMITTED,
+    ACCEPTED,
     AWAITED,
     BUSY,
     DONE,
@@ -18,6 +18,7 @@ from sim.engine.state import (
     HEAP_TOO_SMALL,
     NEVER,
     NEW,
+    NEXT_BORDER,
     NO_SUCH_TASK,
     NOBODY,
     NOW,
@@ -41,20 +42,27 @@ Rows = Any
 
 
 @kernel
-def are_acceptable(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, num_resources: int, first: int) -> bool:
-    """Whether an engine accepts those tasks, the first of which gets number ``first``; ``check_tasks`` says what is wrong."""
-    n = len(resource)
-    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(dependencies):
-        return False
+def accept(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, first: int, heap_room: Rows) -> int:
+    """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether their heaps have room.
+
+    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free entries by resource, and becomes what is left.
+    """
+    n, num_resources, last = len(resource), len(heap_room), len(dependencies)
+    if len(duration) != n or len(num_chunks) != n or len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != last:
+        return REFUSED
     for row in range(n):
         if not 0 <= resource[row] < num_resources or not 0 <= duration[row] < DURATION_LIMIT_NS:
-            return False
-        if not 1 <= num_chunks[row] <= CHUNKS_LIMIT or not offsets[row] <= offsets[row + 1] <= len(dependencies):
-            return False
+            return REFUSED
+        if not 1 <= num_chunks[row] <= CHUNKS_LIMIT or not offsets[row] <= offsets[row + 1] <= last:
+            return REFUSED
         for place in range(offsets[row], offsets[row + 1]):
             if not 0 <= dependencies[place] < first + row:
-                return False
-    return True
+                return REFUSED
+        heap_room[resource[row]] -= 1
+    for index in range(num_resources):
+        if heap_room[index] < 0:
+            return HEAP_TOO_SMALL
+    return ACCEPTED
 
 
 @inner
@@ -125,7 +133,32 @@ def _slot(lane: Rows, heap: Rows, number: int) -> int:
 
 
 @inner
-def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, number: int) -> None:
+def _worked(task: Rows, num_chunks: int) -> int:
+    """Work done when so many chunks are."""
+    if task.num_chunks == 1:
+        return int(task.duration * num_chunks)
+    return int(task.duration * num_chunks // task.num_chunks)
+
+
+@inner
+def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -> None:
+    """Put a fresh task in the heap; what runs now, if over several chunks, yields to it at the next border."""
+    priority = tasks[number].priority
+    _push(lane, heap, priority, 0, number)
+    if lane.running == NOBODY:
+        return
+    task = tasks[lane.running]
+    done = task.chunks_done
+    if lane.until <= done + 1 or priority > task.priority:
+        return
+    least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
+    border = max(done + 1, (task.num_chunks * least_work + task.duration - 1) // task.duration)
+    lane.until = border
+    lane.due = lane.since + _worked(task, border) - _worked(task, done)
+
+
+@inner
+def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
     """Watch the next unfinished dependency, or be ready."""
     task = tasks[number]
     while task.num_unchecked > 0:
@@ -139,16 +172,16 @@ def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, number: int)
     task.state = READY
     lane = lanes[task.resource]
     if lane.is_priority:
-        _push(lane, heap, task.priority, 0, number)
+        _make_ready(tasks, lane, heap, clock, number)
 
 
 @inner
-def _release(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, number: int) -> None:
+def _release(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
     watcher = tasks[number].watcher
     while watcher != NOBODY:
         following = tasks[watcher].next_watcher
         if tasks[watcher].state == WATCHING:
-            _look(tasks, dependencies, lanes, heap, watcher)
+            _look(tasks, dependencies, lanes, heap, clock, watcher)
         watcher = following
 
 
@@ -159,60 +192,40 @@ def admit(
     priority: Rows,
     num_chunks: Rows,
     offsets: Rows,
-    new_dependencies: Rows,
+    num_dependencies: int,
     tasks: Rows,
     times: Rows,
     dependencies: Rows,
     lanes: Rows,
     heap: Rows,
     clock: Rows,
-) -> int:
-    """Append tasks, all or none, to rows and heaps that have room; ``dependencies`` has theirs already, after those of earlier tasks."""
-    n, first = len(resource), clock[NUM_TASKS]
-    if len(duration) != n or len(priority) != n or len(num_chunks) != n:
-        return REFUSED
-    if not are_acceptable(resource, duration, num_chunks, offsets, new_dependencies, len(lanes), first):
-        return REFUSED
-    if not _take_room(resource, lanes):
-        return HEAP_TOO_SMALL
-    for row in range(n):
-        number = first + row
+) -> None:
+    """Append acceptable tasks, to rows and heaps that have room; ``dependencies`` has theirs already, after those of earlier tasks."""
+    for row in range(len(resource)):
+        number = clock[NUM_TASKS] + row
         task, lane = tasks[number], lanes[resource[row]]
         task.duration, task.priority, task.resource = duration[row], priority[row], resource[row]
         task.num_chunks = num_chunks[row] if lane.is_priority else 1
         task.first_dependency = clock[NUM_DEPENDENCIES] + offsets[row]
         task.num_unchecked = offsets[row + 1] - offsets[row]
         task.chunks_done = 0
-        times[BUSY, number] = 0
         task.watcher, task.next_watcher, task.next_in_order = NOBODY, NOBODY, NOBODY
         task.state, task.is_awaited = NEW, 0
+        times[BUSY, number] = 0
         if lane.is_priority:
-            _look(tasks, dependencies, lanes, heap, number)
+            _look(tasks, dependencies, lanes, heap, clock, number)
             continue
         if lane.head == NOBODY:
             lane.head = number
         else:
             tasks[lane.tail].next_in_order = number
         lane.tail = number
-    clock[NUM_TASKS] += n
-    clock[NUM_DEPENDENCIES] += len(new_dependencies)
-    return ADMITTED
-
-
-@inner
-def _take_room(resource: Rows, lanes: Rows) -> bool:
-    for row in range(len(resource)):
-        lanes[resource[row]].num_tasks += 1
-    for number in range(len(lanes)):
-        if lanes[number].is_priority and lanes[number].num_tasks > lanes[number].heap_capacity:
-            for row in range(len(resource)):
-                lanes[resource[row]].num_tasks -= 1
-            return False
-    return True
+    clock[NUM_TASKS] += len(resource)
+    clock[NUM_DEPENDENCIES] += num_dependencies
 
 
 @kernel
-def promote(tasks: Rows, lanes: Rows, heap: Rows, number: int, priority: int) -> bool:
+def promote(tasks: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int, priority: int) -> bool:
     """Another priority for a task that has not started; False if it has, or was dropped."""
     task = tasks[number]
     if task.state >= STARTED:
@@ -221,7 +234,7 @@ def promote(tasks: Rows, lanes: Rows, heap: Rows, number: int, priority: int) ->
     lane = lanes[task.resource]
     if lane.is_priority and task.state == READY:
         _remove(lane, heap, _slot(lane, heap, number))
-        _push(lane, heap, priority, 0, number)
+        _make_ready(tasks, lane, heap, clock, number)
     return True
 
 
@@ -236,12 +249,12 @@ def drop(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, 
         _remove(lane, heap, _slot(lane, heap, number))
     task.state = DROPPED
     times[START, number] = times[END, number] = clock[NOW]
-    _release(tasks, dependencies, lanes, heap, number)
+    _release(tasks, dependencies, lanes, heap, clock, number)
     return True
 
 
 @inner
-def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) -> int:
+def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> int:
     """Take the first task of an in-order lane, if it is ready."""
     while lane.head != NOBODY and tasks[lane.head].state == DROPPED:
         lane.head = tasks[lane.head].next_in_order
@@ -249,7 +262,7 @@ def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) 
     if number == NOBODY:
         return NOBODY
     if tasks[number].state == NEW:
-        _look(tasks, dependencies, lanes, heap, number)
+        _look(tasks, dependencies, lanes, heap, clock, number)
     if tasks[number].state != READY:
         return NOBODY
     lane.head = tasks[number].next_in_order
@@ -257,10 +270,10 @@ def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) 
 
 
 @inner
-def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) -> int:
+def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> int:
     """Take the task that an idle lane runs next, if one is ready."""
     if not lane.is_priority:
-        return _head(tasks, dependencies, lanes, heap, lane)
+        return _head(tasks, dependencies, lanes, heap, clock, lane)
     if lane.heap_size == 0:
         return NOBODY
     number = heap[lane.heap_base].number
@@ -269,25 +282,45 @@ def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, lane: Rows) 
 
 
 @inner
-def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, now: int) -> None:
-    """Start what can start; without interference it ends when its work does."""
+def _until(task: Rows, lane: Rows, heap: Rows, can_run_on: bool) -> int:
+    """How many chunks are done when the piece that starts now ends: one more, or all, while nobody waits to go before the rest.
+
+    With interference each border rounds the remaining work, and chunks of no length take a round each: those stop everywhere.
+    """
+    if not can_run_on or task.duration < task.num_chunks or (lane.heap_size > 0 and heap[lane.heap_base].priority <= task.priority):
+        return int(task.chunks_done + 1)
+    return int(task.num_chunks)
+
+
+@inner
+def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows, has_interference: bool) -> None:
+    """Start what an idle lane can start. Without interference a piece ends when its work does."""
+    number, now = _next(tasks, dependencies, lanes, heap, clock, lane), clock[NOW]
+    if number == NOBODY:
+        return
+    task = tasks[number]
+    if task.state == READY:
+        task.state = STARTED
+        times[START, number] = now
+    lane.until = _until(task, lane, heap, not has_interference)
+    piece = _worked(task, lane.until) - _worked(task, task.chunks_done)
+    lane.running, lane.since, lane.due = number, now, now + piece
+    if has_interference:
+        lane.remaining, lane.rate = piece << RATE_BITS, 0
+
+
+@inner
+def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> int:
+    """Start what can start; returns the lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
+    first, due, number = NOBODY, NEVER, NOBODY
     for index in range(len(lanes)):
         lane = lanes[index]
-        if lane.running != NOBODY:
-            continue
-        number = _next(tasks, dependencies, lanes, heap, lane)
-        if number == NOBODY:
-            continue
-        task = tasks[number]
-        if task.state == READY:
-            task.state = STARTED
-            times[START, number] = now
-        piece = task.duration
-        if task.num_chunks > 1:
-            done, num = task.chunks_done, task.num_chunks
-            piece = task.duration * (done + 1) // num - task.duration * done // num
-        lane.running, lane.since, lane.due = number, now, now + piece
-        lane.remaining, lane.rate = piece << RATE_BITS, 0
+        if lane.running == NOBODY:
+            _start(tasks, times, dependencies, lanes, heap, clock, lane, has_interference)
+        if lane.due < due or (lane.due == due and lane.running < number):
+            first, due, number = index, lane.due, lane.running
+    clock[NEXT_BORDER] = clock[NOW] + 1
+    return first
 
 
 @inner
@@ -317,18 +350,14 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
 
 
 @inner
-def _first_due(lanes: Rows) -> tuple[int, int]:
-    """The busy lane whose piece ends first, of several the one with the lowest task number; and how many end then."""
-    first, due, number, num_due = NOBODY, NEVER, NOBODY, 0
+def _first_due(lanes: Rows) -> int:
+    """The busy lane whose piece ends first, of several the one with the lowest task number."""
+    first, due, number = NOBODY, NEVER, NOBODY
     for index in range(len(lanes)):
         lane = lanes[index]
-        if lane.due < due:
-            first, due, number, num_due = index, lane.due, lane.running, 1
-        elif lane.due == due and lane.running != NOBODY:
-            num_due += 1
-            if lane.running < number:
-                first, number = index, lane.running
-    return first, num_due
+        if lane.due < due or (lane.due == due and lane.running < number):
+            first, due, number = index, lane.due, lane.running
+    return first
 
 
 @inner
@@ -338,37 +367,40 @@ def _end_piece(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: 
     lane.running, lane.due = NOBODY, NEVER
     task = tasks[number]
     times[BUSY, number] += now - lane.since
-    task.chunks_done += 1
+    task.chunks_done = lane.until
     if task.chunks_done < task.num_chunks:
         clock[NUM_REQUEUES] += 1
         _push(lane, heap, task.priority, clock[NUM_REQUEUES], number)
         return False
     times[END, number] = now
     task.state = DONE
-    _release(tasks, dependencies, lanes, heap, number)
+    _release(tasks, dependencies, lanes, heap, clock, number)
     return bool(task.is_awaited)
 
 
 @inner
 def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows) -> int:
+    has_interference = factors.size > 0
+    first = _first_due(lanes)
     while True:
-        _start_all(tasks, times, dependencies, lanes, heap, clock[NOW])
-        first, num_due = _first_due(lanes)
-        if factors.size > 0 and (first == NOBODY or lanes[first].due > clock[NOW]):
-            _retime(lanes, factors, clock[NOW])
-            first, num_due = _first_due(lanes)
-        if first == NOBODY:
-            return FINISHED
-        if lanes[first].due >= TIME_LIMIT_NS:
-            return TOO_LATE
-        clock[NOW] = lanes[first].due
-        is_awaited = _end_piece(tasks, times, dependencies, lanes, heap, clock, lanes[first])
-        for _ in range(num_due - 1):
-            first, _ = _first_due(lanes)
+        is_awaited = False
+        while first != NOBODY and lanes[first].due == clock[NOW]:
             if _end_piece(tasks, times, dependencies, lanes, heap, clock, lanes[first]):
                 is_awaited = True
+            first = _first_due(lanes)
         if is_awaited:
             return AWAITED
+        first = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        if first == NOBODY:
+            return FINISHED
+        if lanes[first].due == clock[NOW]:
+            continue
+        if has_interference:
+            _retime(lanes, factors, clock[NOW])
+            first = _first_due(lanes)
+        if lanes[first].due >= TIME_LIMIT_NS:
+            return TOO_LATE
+        clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
 
 
 @kernel

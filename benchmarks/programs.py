@@ -67,7 +67,9 @@ def layered_program(num_tasks: int, seed: int) -> TaskTable:
     return _table(resource, durations, priority, chunks, counts, dependencies)
 
 
-def _table(resource: np.ndarray, durations: np.ndarray, priority: np.ndarray, chunks: np.ndarray, counts: np.ndarray, after: np.ndarray) -> TaskTable:
+def _table(
+    resource: np.ndarray, durations: np.ndarray, priority: np.ndarray, chunks: np.ndarray, counts: np.ndarray, after: np.ndarray
+) -> TaskTable:
     """The columns in their types, with nothing in those that engines do not read."""
     size = len(resource)
     offsets = np.zeros(size + 1, np.int64)

@@ -14,10 +14,10 @@ from sim.program import FULL_RATE, Platform, Process, Program, Wait
 from sim.task import Discipline, TaskTable
 from sim.timeline import Timeline
 
-_COLUMNS = ("resource", "duration_ns", "priority", "num_chunks", "dependency_offsets", "dependencies")
-_DTYPES = (np.dtype("i2"), np.dtype("i8"), np.dtype("i4"), np.dtype("i4"), np.dtype("i8"), np.dtype("i8"))
+Column = NDArray[Any]
 _UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes")
 _NO_LIMIT = 2**62
+_NO_HEAPS = np.zeros(0, np.int64)
 _NO_WAIT = np.zeros(0, np.int64)
 
 
@@ -69,12 +69,13 @@ class FastSession:
 
     def submit(self, tasks: TaskTable) -> int:
         """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
-        first, (*columns, dependencies) = self.num_tasks, _engine_columns(tasks)
+        first = self.num_tasks
+        resource, duration, priority, num_chunks, offsets, dependencies = _engine_columns(tasks)
         outcome = _accept(self._platform, tasks, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
         self._make_room(first + len(tasks), dependencies)
-        kernels.admit(*columns, len(dependencies), *self._rows(), self._heap, self._clock)
+        kernels.admit(resource, duration, priority, num_chunks, offsets, len(dependencies), *self._rows(), self._heap, self._clock)
         self._tables.append(tasks)
         self.num_tasks += len(tasks)
         return first
@@ -117,7 +118,7 @@ class FastSession:
             is_dropped=self._states[: self.num_tasks] == state.DROPPED,
         )
 
-    def _rows(self) -> tuple[NDArray[Any], ...]:
+    def _rows(self) -> tuple[Column, Column, Column, Column]:
         return self._tasks, self._times, self._dependencies, self._lanes
 
     def _make_room(self, num_tasks: int, dependencies: NDArray[np.int64]) -> None:
@@ -151,7 +152,7 @@ class FastSession:
 def _run_flat(program: Program) -> Timeline:
     tasks, num_resources = program.tasks, len(program.platform.resources)
     resource, duration, _, _, offsets, dependencies = _engine_columns(tasks)
-    _accept(program.platform, tasks, 0, np.full(num_resources, _NO_LIMIT))
+    _accept(program.platform, tasks, 0, _NO_HEAPS)
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
     _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
     is_dropped = np.zeros(len(tasks), np.bool_)
@@ -161,7 +162,7 @@ def _run_flat(program: Program) -> Timeline:
 def _accept(platform: Platform, tasks: TaskTable, first: int, heap_room: NDArray[np.int64]) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
     resource, duration, _, num_chunks, offsets, dependencies = _engine_columns(tasks)
-    outcome = int(kernels.accept(resource, duration, num_chunks, offsets, dependencies, first, heap_room))
+    outcome = int(kernels.accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
         check_tasks(platform, tasks, first)
         raise AssertionError("accept refused what check_tasks accepts")
@@ -188,12 +189,19 @@ def _factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> tuple[NDArray[Any], ...]:
+def _engine_columns(tasks: TaskTable) -> tuple[Column, Column, Column, Column, Column, Column]:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
-    return tuple(_plain(getattr(tasks, name), dtype) for name, dtype in zip(_COLUMNS, _DTYPES, strict=True))
+    return (
+        _plain(tasks.resource, np.int16),
+        _plain(tasks.duration_ns, np.int64),
+        _plain(tasks.priority, np.int32),
+        _plain(tasks.num_chunks, np.int32),
+        _plain(tasks.dependency_offsets, np.int64),
+        _plain(tasks.dependencies, np.int64),
+    )
 
 
-def _plain(column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
     return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
 
 

@@ -3,15 +3,14 @@
 from typing import Any
 
 import numpy as np
-import numba
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import allocating_kernel
 
 Column = Any
 """A one-dimensional array; compiled code takes any integer type."""
 
 
-@numba.njit(cache=True, nogil=True,error_model="numpy")
+@allocating_kernel
 def flat_pass(
     resource: Column,
     duration: Column,

@@ -41,23 +41,46 @@ Rows = Any
 """An array of records, or one record; numba knows their fields, type checkers do not."""
 
 
+@inner
+def _are_columns_acceptable(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, num_resources: int) -> bool:
+    """Loops without a way out, so that they are vectorised."""
+    is_good = True
+    for row in range(len(resource)):
+        is_good &= (resource[row] >= 0) & (resource[row] < num_resources) & (duration[row] >= 0) & (duration[row] < DURATION_LIMIT_NS)
+    for row in range(len(resource)):
+        is_good &= (num_chunks[row] >= 1) & (num_chunks[row] <= CHUNKS_LIMIT) & (offsets[row] <= offsets[row + 1])
+    return is_good
+
+
+@inner
+def _point_backwards(offsets: Rows, dependencies: Rows, first: int) -> bool:
+    """Whether all dependencies have smaller numbers than their tasks; a sign bit gathers what has not."""
+    gathered = 0
+    for row in range(len(offsets) - 1):
+        for place in range(offsets[row], offsets[row + 1]):
+            gathered |= dependencies[place] | (first + row - 1 - dependencies[place])
+    return gathered >= 0
+
+
 @kernel
-def accept(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, first: int, heap_room: Rows) -> int:
+def accept(
+    resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, first: int, num_resources: int, heap_room: Rows
+) -> int:
     """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether their heaps have room.
 
-    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free entries by resource, and becomes what is left.
+    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free entries by resource, and becomes what
+    is left; it is empty where no heap is needed.
     """
-    n, num_resources, last = len(resource), len(heap_room), len(dependencies)
-    if len(duration) != n or len(num_chunks) != n or len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != last:
+    n = len(resource)
+    if len(duration) != n or len(num_chunks) != n or len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(dependencies):
         return REFUSED
+    if not _are_columns_acceptable(resource, duration, num_chunks, offsets, num_resources) or not _point_backwards(
+        offsets, dependencies, first
+    ):
+        return REFUSED
+    if len(heap_room) == 0:
+        return ACCEPTED
     for row in range(n):
-        if not 0 <= resource[row] < num_resources or not 0 <= duration[row] < DURATION_LIMIT_NS:
-            return REFUSED
-        if not 1 <= num_chunks[row] <= CHUNKS_LIMIT or not offsets[row] <= offsets[row + 1] <= last:
-            return REFUSED
-        for place in range(offsets[row], offsets[row + 1]):
-            if not 0 <= dependencies[place] < first + row:
-                return REFUSED
         heap_room[resource[row]] -= 1
     for index in range(num_resources):
         if heap_room[index] < 0:

@@ -13,7 +13,7 @@ from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
 from sim.model import Model
 from sim.routing.base import Routing
 from sim.routing.generated import GeneratedRouting, uniform
-from sim.routing.recorded import load_trace
+from sim.routing.trace_file import load_trace
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

@@ -9,8 +9,6 @@ LOW_24, SCALE_24 = np.uint64((1 << 24) - 1), np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
 """What a random number is for."""
 MAX_ATTEMPTS = 64
-NEIGHBOUR_TOKENS = 2
-"""Tokens as near as this are copied whatever their class: they share their context."""
 
 
 @njit(cache=True, inline="always")
@@ -95,12 +93,12 @@ def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out): 
 
 
 @njit(cache=True)
-def draw_classes(share, lags, kept, key, num_tokens):  # type: ignore[no-untyped-def]
-    """Class of each token: that of the token ``lags[i]`` before, or a fresh draw; ``share`` and ``kept`` are cumulative."""
+def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-untyped-def]
+    """Class of each token: that of the token ``lags[i]`` before, or one that follows the last; all but the lags cumulative."""
     classes = np.zeros(num_tokens, np.int64)
     for token in range(num_tokens):
         bits = hashed(key, CLASS, token)
-        classes[token] = search(share, middle(bits))
+        classes[token] = search(chain[classes[token - 1]] if token > 0 else share, middle(bits))
         if len(lags) > 0 and low(bits) < kept[-1]:
             lag = lags[search(kept, low(bits))]
             if lag <= token:
@@ -123,8 +121,10 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                 while expert < 0 and attempt < MAX_ATTEMPTS:
                     bits = hashed(source, number, attempt)
                     if low(bits) < copied[layer]:
-                        expert = _copy(out, layer, token, lags[search(kernel, middle(bits))], classes, bits)
-                        bits = hashed(source, number, MAX_ATTEMPTS + attempt)  # of its own: the lag used those
+                        lag = lags[search(kernel, middle(bits))]
+                        if lag <= token:
+                            expert = np.int64(out[token - lag, layer, ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16)])
+                        bits = hashed(source, number, MAX_ATTEMPTS + attempt)  # a draw after all: the lag used those
                     if expert < 0:
                         expert = search(cumulative[classes[token], layer], middle(bits))
                     for earlier in range(rank):
@@ -133,14 +133,6 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                             break
                     attempt += 1
                 out[token, layer, rank] = expert if expert >= 0 else _likeliest(cumulative[classes[token], layer], out[token, layer, :rank])
-
-
-@njit(cache=True, inline="always")
-def _copy(out, layer, token, lag, classes, bits):  # type: ignore[no-untyped-def]
-    """A random one of the earlier token's choices; -1 where there is no such token or it is far and of another class."""
-    if lag > token or (lag > NEIGHBOUR_TOKENS and classes[token - lag] != classes[token]):
-        return -1
-    return np.int64(out[token - lag, layer, ((bits >> np.uint64(48)) * np.uint64(out.shape[2])) >> np.uint64(16)])
 
 
 @njit(cache=True)

@@ -28,8 +28,9 @@ class FittedRouting(Routing):
     """How docs/reference/routing.md says: each token has a class; each of its choices is copied from an earlier token, or drawn.
 
     ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class that select an expert.
-    ``class_lags`` with ``class_kept``: probability that a token has the class of the token so many before. ``copied`` [layer]: probability that a choice copies a
-    random one of the token ``copy_lags`` before, the lag drawn from ``copy_kernel``, where that is a neighbour or of the same class.
+    ``class_lags`` with ``class_kept``: probability that a token has the class of the token so many before; else it follows the last
+    token's by ``class_chain`` [class before, class]. ``copied`` [layer]: probability that a choice copies a random one of the token
+    ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not reach back as far).
     ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log preference for an expert, that lasts, and of
     what is added to it anew every ``drift_tokens`` on average. ``linked_fraction``: share of
     choices whose random numbers are those of the same choice in the other layers.
@@ -42,6 +43,7 @@ class FittedRouting(Routing):
     inclusion: Array
     class_lags: NDArray[np.int64]
     class_kept: Array
+    class_chain: Array
     copy_lags: NDArray[np.int64]
     copy_kernel: Array
     copied: Array
@@ -74,10 +76,11 @@ class FittedRouting(Routing):
         out = np.empty((borders[-1], *self._shape), np.int16)
         weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
         spreads = self.request_spread, self.drift_spread, self.drift_tokens
+        process = np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), np.cumsum(self.class_chain, axis=1)
         copies = self.copy_lags, np.cumsum(self.copy_kernel), self.copied
         for sequence, length in enumerate(lengths):
             key = np.uint64(sequence_key(seed, sequence))
-            classes = draw_classes(np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), key, int(length))
+            classes = draw_classes(*process, key, int(length))
             rows = out[borders[sequence] : borders[sequence + 1]]
             choose_sequence(weights, *spreads, classes, *copies, self.linked_fraction, key, rows)
         return out

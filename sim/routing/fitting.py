@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.routing.compiled import NEIGHBOUR_TOKENS
+from sim.routing.class_process import class_process
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.preferences import floor
 from sim.routing.recorded import RecordedRouting
@@ -21,7 +21,7 @@ from sim.routing.token_classes import token_classes
 Array = NDArray[np.float64]
 NUM_CLASSES = 4
 CLASS_LAGS = np.arange(1, 49)
-COPY_LAGS = np.arange(1, 9)
+COPY_LAGS = np.arange(1, 3)
 DRIFT_LAGS = np.arange(9, 65)
 DRIFT_TOKENS = 64.0
 NUM_ROUNDS = 8
@@ -52,6 +52,7 @@ def _without_copies(trace: RecordedRouting, provenance: Provenance, num_classes:
     classes = token_classes(ids, trace.num_experts, num_classes, seed)
     share = np.bincount(classes) / len(classes)
     lags = _possible(CLASS_LAGS, trace)
+    kept, chain = class_process(classes, share, trace.borders, lags, seed)
     return FittedRouting(
         label=f"fitted to {trace.name}",
         stated_provenance=replace(provenance, kind=Kind.FITTED),
@@ -59,7 +60,8 @@ def _without_copies(trace: RecordedRouting, provenance: Provenance, num_classes:
         class_share=share,
         inclusion=np.stack([inclusion(ids[classes == index], trace.num_experts) for index in range(len(share))]),
         class_lags=lags,
-        class_kept=_class_kept(classes, share, trace.borders, lags),
+        class_kept=kept,
+        class_chain=chain,
         copy_lags=_possible(COPY_LAGS, trace),
         copy_kernel=np.full(len(_possible(COPY_LAGS, trace)), 1.0 / len(_possible(COPY_LAGS, trace))),
         copied=np.zeros(ids.shape[1]),
@@ -76,26 +78,15 @@ def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int
     return lags[lags <= max(1, int(np.diff(trace.borders).max()) - 8)]
 
 
-def _class_kept(classes: NDArray[np.int64], share: Array, borders: NDArray[np.int64], lags: NDArray[np.int64]) -> Array:
-    """Probabilities of taking over the class of an earlier token, from how often classes agree at each lag."""
-    if len(share) == 1:
-        return np.zeros(len(lags))
-    same = reuse(classes[:, None, None].astype(np.int16), borders, len(share), lags)[:, 0]
-    by_chance = float((share**2).sum())
-    kept = _solve_copies(1.0 - by_chance, same - by_chance, np.ones(len(lags)), pair_counts(borders, lags))
-    return kept * min(1.0, MAX_COPIED / max(float(kept.sum()), MAX_COPIED))
-
-
-def _solve_copies(at_zero: float, excess: Array, passing: Array, pairs: NDArray[np.int64]) -> Array:
+def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Array:
     """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule–Walker equations, none negative.
 
-    ``passing`` is the share of attempted copies that succeed, by lag; equations count by the tokens that they were measured on.
+    Equations count by the pairs of tokens that they were measured on.
     """
-    curve = np.concatenate([[at_zero], np.nan_to_num(excess)])
+    curve = np.concatenate([[at_zero], excess])
     index = np.arange(1, len(curve))
     weight = np.sqrt(pairs / max(pairs.max(), 1))
-    matrix = curve[np.abs(index[:, None] - index[None])] * passing
-    solution, _ = nnls(matrix * weight[:, None], curve[1:] * weight)
+    solution, _ = nnls(curve[np.abs(index[:, None] - index[None])] * weight[:, None], excess * weight)
     return np.asarray(solution)
 
 
@@ -139,9 +130,7 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     wanted = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags)
     shown = _curve(routing.choose(lengths, seed + 1), trace.borders, trace.num_experts, lags)
     at_zero = 1.0 - shown.mean(axis=0)
-    passing = np.where(lags <= NEIGHBOUR_TOKENS, 1.0, _same_class(routing, lags))
-    pairs = pair_counts(trace.borders, lags)
-    solution = _solve_copies(float(at_zero.mean()), (wanted - shown).mean(axis=1), passing, pairs)
+    solution = _solve_copies(float(at_zero.mean()), (wanted - shown).mean(axis=1), pair_counts(trace.borders, lags))
     by_layer = np.full(len(at_zero), 1.0)
     for attempt in range(NUM_ROUNDS):
         kernel = solution / max(float(solution.sum()), 1e-12)
@@ -149,26 +138,14 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
         shown = _curve(routing.choose(lengths, seed + 2 + attempt), trace.borders, trace.num_experts, lags)
         missing = wanted - shown
         solution = np.maximum(solution + 0.5 * missing.mean(axis=1), 0.0)
-        slope = float(solution @ passing)
-        by_layer = np.maximum(by_layer + 0.5 * (missing - missing.mean(axis=1, keepdims=True)).mean(axis=0) / max(slope, 0.02), 0.0)
+        unusual = (missing - missing.mean(axis=1, keepdims=True)).mean(axis=0)
+        by_layer = np.maximum(by_layer + 0.5 * unusual / max(float(solution.sum()), 0.02), 0.0)
         by_layer /= max(float(by_layer.mean()), 1e-12)
     return routing
 
 
 def _curve(expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, lags: NDArray[np.int64]) -> Array:
     return np.nan_to_num(reuse(expert_ids, borders, num_experts, lags))
-
-
-def _same_class(routing: FittedRouting, lags: NDArray[np.int64]) -> Array:
-    """Share of tokens of the class of the token so many before, by the equations that class_kept solves."""
-    by_chance = float((routing.class_share**2).sum())
-    curve = np.zeros(int(lags[-1]) + 1)
-    curve[0] = 1.0
-    for _ in range(50):  # the equations name each other; the sum of class_kept is below 1, so this converges
-        for lag in range(1, len(curve)):
-            back = np.abs(lag - routing.class_lags)
-            curve[lag] = float(routing.class_kept[back < len(curve)] @ curve[back[back < len(curve)]])
-    return np.asarray(by_chance + (1.0 - by_chance) * curve[lags])
 
 
 def _linked_fraction(trace: RecordedRouting, routing: FittedRouting, seed: int) -> float:

@@ -10,6 +10,9 @@ from hwprofiles import Provenance
 from sim.model import Model
 from sim.workload import Passes
 
+Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
+"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not predicted)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draw:
@@ -72,6 +75,12 @@ class Routing(ABC):
     @abstractmethod
     def description(self) -> str:
         """A few words for a report."""
+
+
+def stated_accuracy(accuracy: Accuracy, layer: int, distance: int) -> float | None:
+    """The accuracy of predicting that MoE layer from that many layers before; None where it is not stated."""
+    by_layer = dict(accuracy).get(distance, ())
+    return by_layer[layer] if 0 <= layer < len(by_layer) else None
 
 
 def tokens_per_expert(model: Model, expert_ids: NDArray[np.int16], passes: Passes) -> NDArray[np.int32]:

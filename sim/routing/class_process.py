@@ -47,7 +47,9 @@ def _generate(share: Array, lags: NDArray[np.int64], kept: Array, chain: Array, 
     return np.concatenate([draw_classes(*cumulative, key, int(length)) for key, length in zip(keys, lengths, strict=True)])
 
 
-def _chain(classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64], kept: Array, chain: Array, share: Array) -> Array:
+def _chain(
+    classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64], kept: Array, chain: Array, share: Array
+) -> Array:
     """The chain of greatest likelihood given the copies, by expectation and maximisation from the chain given."""
     position = np.arange(len(classes)) - np.repeat(borders[:-1], np.diff(borders))
     rows = np.flatnonzero(position > 0)

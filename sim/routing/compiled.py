@@ -41,7 +41,7 @@ def middle(bits):  # type: ignore[no-untyped-def]
 @njit(cache=True, inline="always")
 def normal(bits):  # type: ignore[no-untyped-def]
     """A standard normal number (Box and Muller)."""
-    return np.sqrt(-2.0 * np.log((low(bits) + 0.5 * SCALE_24))) * np.cos(2.0 * np.pi * middle(bits))
+    return np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24)) * np.cos(2.0 * np.pi * middle(bits))
 
 
 @njit(cache=True, inline="always")
@@ -117,7 +117,7 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
             for rank in range(top_k):
                 number = token * top_k + rank
                 source = choice_key if linked > 0.0 and low(hashed(own_link, number, 0)) < linked else own_key
-                expert, attempt = -1, 0
+                expert, attempt = np.int64(-1), 0
                 while expert < 0 and attempt < MAX_ATTEMPTS:
                     bits = hashed(source, number, attempt)
                     if low(bits) < copied[layer]:
@@ -163,9 +163,9 @@ def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ign
             common = normal(hashed(layer_key, token, 0))
             total = 0.0
             for rank in range(top_k):
-                value = np.exp(log_mean[layer, rank] + log_spread[layer, rank] * (
-                    shared * common + own * normal(hashed(layer_key, token, rank + 1))
-                ))
+                value = np.exp(
+                    log_mean[layer, rank] + log_spread[layer, rank] * (shared * common + own * normal(hashed(layer_key, token, rank + 1)))
+                )
                 total += value
                 place = rank
                 while place > 0 and out[token, layer, place - 1] < value:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Provenance
 from sim.model import Model
-from sim.routing.base import Draw, Routing
+from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
 from sim.routing.compiled import choose_sequence, draw_classes, fill_gate_weights, sequence_key
 from sim.routing.preferences import base_weights
 
@@ -52,7 +52,7 @@ class FittedRouting(Routing):
     drift_tokens: float
     linked_fraction: float
     gate: GateProfile | None = None
-    accuracy: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
         """See Routing."""
@@ -104,8 +104,7 @@ class FittedRouting(Routing):
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
         """See Routing."""
-        by_layer = dict(self.accuracy).get(distance)
-        return by_layer[layer] if by_layer is not None else None
+        return stated_accuracy(self.accuracy, layer, distance)
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 Nothing here looks at a cache: the hit rates of a generator are predictions.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int
 
 
 def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Array:
-    """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule–Walker equations, none negative.
+    """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule-Walker equations, none negative.
 
     Equations count by the pairs of tokens that they were measured on.
     """

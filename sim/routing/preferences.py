@@ -13,7 +13,7 @@ NUM_REQUESTS = 24
 def base_weights(inclusion: Array, spread: Array) -> Array:
     """Weights [class, layer, expert] for successive sampling such that experts are included as often as stated, over requests.
 
-    Without spread they are −log(1 − inclusion): successive sampling keeps the first arrivals of exponential clocks, and stopping
+    Without spread they are -log(1 - inclusion): successive sampling keeps the first arrivals of exponential clocks, and stopping
     those at a fixed time instead changes inclusion little (Rosén 1972). With it, they are corrected until the mean over sampled
     requests agrees. ``spread`` is [layer].
     """

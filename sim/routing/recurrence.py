@@ -30,10 +30,8 @@ def next_layer_recall(expert_ids: NDArray[np.int16], borders: NDArray[np.int64],
     tokens, layers, _ = expert_ids.shape
     if distance >= layers:
         return float("nan")
-    if len(borders) > 2:
-        is_learned = np.repeat(np.arange(len(borders) - 1) % 2 == 0, np.diff(borders))
-    else:
-        is_learned = np.arange(tokens) < tokens // 2
+    halves = np.diff(borders) if len(borders) > 2 else [tokens // 2, tokens - tokens // 2]
+    is_learned = np.repeat(np.arange(len(halves)) % 2 == 0, halves)
     found = [
         _recalled(
             np.ascontiguousarray(expert_ids[:, layer]), np.ascontiguousarray(expert_ids[:, layer + distance]), is_learned, num_experts
@@ -51,7 +49,12 @@ def same_token_recall(expert_ids: NDArray[np.int16], token_ids: NDArray[np.int64
 
 
 def distinct_experts(
-    expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, batch: int, generator: np.random.Generator, num_batches: int = 256
+    expert_ids: NDArray[np.int16],
+    borders: NDArray[np.int64],
+    num_experts: int,
+    batch: int,
+    generator: np.random.Generator,
+    num_batches: int = 256,
 ) -> float:
     """Distinct experts of a layer in a batch of tokens, the mean over layers and random batches.
 

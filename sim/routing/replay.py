@@ -37,7 +37,7 @@ def hit_rates(expert_ids: NDArray[np.int16], num_experts: int, capacity: int, po
         ids = np.ascontiguousarray(expert_ids[:, layer])
         following = next_uses(ids, num_experts) if policy is CachePolicy.BELADY else np.empty((0, top_k), np.int64)
         hits[layer] = _replay(ids, following, num_experts, capacity, int(policy))
-    return hits / (tokens * top_k)
+    return np.asarray(hits / (tokens * top_k))
 
 
 @njit(cache=True)

@@ -101,7 +101,9 @@ def cache_hits(trace: RecordedRouting, resident_fraction: float) -> CacheHits:
 def _request_entropy(trace: RecordedRouting, num_tokens: int) -> float:
     """Entropy of the selections of a sequence's first tokens, the mean over layers and sequences that are as long."""
     starts = [int(start) for start, length in zip(trace.borders, np.diff(trace.borders), strict=False) if length >= num_tokens]
-    rows = [entropy(inclusion(trace.expert_ids[start : start + num_tokens], trace.num_experts) / trace.expert_ids.shape[2]) for start in starts]
+    rows = [
+        entropy(inclusion(trace.expert_ids[start : start + num_tokens], trace.num_experts) / trace.expert_ids.shape[2]) for start in starts
+    ]
     return float(np.mean(rows)) if rows else float("nan")
 
 

@@ -86,13 +86,13 @@ def check_ids(ids: NDArray[Any], where: str) -> None:
         raise InputError(f"{where}: expert_ids must differ along rank: some token selects an expert twice")
 
 
-def _by_weight(
-    ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str
-) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
+def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
     if weights is None:
         return ids, None
     if weights.shape != ids.shape or not np.issubdtype(weights.dtype, np.floating):
-        raise InputError(f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}")
+        raise InputError(
+            f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}"
+        )
     if not (np.isfinite(weights).all() and weights.min() >= 0):
         raise InputError(f"{where}: gate_weights must be finite and at least 0")
     order = np.argsort(-weights, axis=2, kind="stable")
@@ -103,7 +103,9 @@ def _lengths(lengths: NDArray[Any] | None, num_tokens: int, where: str) -> NDArr
     if lengths is None:
         return None
     if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer) or (lengths <= 0).any() or lengths.sum() != num_tokens:
-        raise InputError(f"{where}: sequence_num_tokens must be positive integers that sum to the {num_tokens} tokens, got sum {lengths.sum()}")
+        raise InputError(
+            f"{where}: sequence_num_tokens must be positive integers that sum to the {num_tokens} tokens, got sum {lengths.sum()}"
+        )
     return lengths.astype(np.int64)
 
 

@@ -38,7 +38,9 @@ Rows = Any
 
 
 @kernel
-def are_acceptable(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, num_resources: int, first: int) -> bool:
+def are_acceptable(
+    resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, num_resources: int, first: int
+) -> bool:
     """Whether an engine accepts those tasks, the first of which gets number ``first``; ``check_tasks`` says what is wrong."""
     n = len(resource)
     if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(dependencies):

@@ -163,9 +163,7 @@ def test_recorded_counts_are_a_popularity() -> None:
 def test_a_misfit_trace_says_what_both_are(shape: tuple[int, int]) -> None:
     """Layers, top-k and expert numbers of the trace and of the model."""
     trace = RecordedRouting(name="t", expert_ids=np.zeros((3, *shape), np.int16), num_experts=1)
-    with pytest.raises(
-        InputError, match=rf"t: trace of {shape[0]} MoE layers, top-{shape[1]}, .* does not fit small \(1 MoE"
-    ):
+    with pytest.raises(InputError, match=rf"t: trace of {shape[0]} MoE layers, top-{shape[1]}, .* does not fit small \(1 MoE"):
         trace.experts(_model(4, 2), 1, 1, 0)
     with pytest.raises(InputError, match="expert ids below 9 does not fit"):
         RecordedRouting(name="t", expert_ids=np.zeros((3, 1, 2), np.int16), num_experts=9).popularity(_model(4, 2))

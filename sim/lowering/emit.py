@@ -265,7 +265,7 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):  # type: ignore[no-un
 @compiled
 def _head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
     """The vocabulary projection of each sequence's last position, if this pass ends in one."""
-    if sheet.passes[index].head == 0:
+    if sheet.passes[index].head < 0:
         return
     weights = _NONE
     mode = sheet.passes[index].head_mode

@@ -60,7 +60,7 @@ def test_streaming_takes_the_bytes_over_the_link(latency_ns: int) -> None:
 
 
 def test_fiddlers_decode_step_is_the_sum_of_its_operations() -> None:
-    """Serial decode: attention, gate and overheads of every layer; per selected expert the GPU, or the CPU and its activations there and back."""
+    """Serial decode: attention, gate and overheads of every layer; an expert on the GPU, or the CPU with activations both ways."""
     model, machine = small_model(), small_machine(overhead_ns=300, latency_ns=900)
     run = _run("fiddler", machine, slots=3)
     costs = CostModel(machine=machine, model=model)

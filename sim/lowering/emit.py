@@ -89,7 +89,7 @@ def compiled(function):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _after(out, state, task):  # type: ignore[no-untyped-def]
+def wait_for(out, state, task):  # type: ignore[no-untyped-def]
     """The task about to be emitted waits for that one (NONE: for nothing)."""
     if task >= 0:
         out.dependencies[state[M]] = task
@@ -97,15 +97,15 @@ def _after(out, state, task):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _emit(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  # type: ignore[no-untyped-def]
+def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  # type: ignore[no-untyped-def]
     """Append one task; in a serial pass it also waits for the task before it."""
     number = state[N]
     if state[IS_SERIAL] == 1:
-        _after(out, state, state[PREVIOUS])
+        wait_for(out, state, state[PREVIOUS])
     row = out.rows[number]
     row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
     row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
-    row.priority, row.num_chunks = 0, 1
+    row.priority, row.num_chunks = -1 if kind == _ACTIVATIONS else 0, 1  # on a copy engine, tokens go before weights
     row.end_of_dependencies = state[M]
     state[N] = number + 1
     state[PREVIOUS] = number
@@ -113,66 +113,66 @@ def _emit(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  #
 
 
 @compiled
-def _after_join(out, state):  # type: ignore[no-untyped-def]
-    _after(out, state, state[JOIN_A])
-    _after(out, state, state[JOIN_B])
+def wait_for_join(out, state):  # type: ignore[no-untyped-def]
+    wait_for(out, state, state[JOIN_A])
+    wait_for(out, state, state[JOIN_B])
 
 
 @compiled
-def _join(state, first, second):  # type: ignore[no-untyped-def]
+def set_join(state, first, second):  # type: ignore[no-untyped-def]
     state[JOIN_A] = first
     state[JOIN_B] = second
 
 
 @compiled
-def _overhead(out, state, duration_ns, layer):  # type: ignore[no-untyped-def]
+def emit_overhead(out, state, duration_ns, layer):  # type: ignore[no-untyped-def]
     """Host time that the next task waits for, if there is any."""
     if duration_ns > 0:
-        _after_join(out, state)
-        _join(state, _emit(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
+        wait_for_join(out, state)
+        set_join(state, append(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
 
 
 @compiled
-def _move_hidden(out, state, sheet, place, tokens, layer):  # type: ignore[no-untyped-def]
+def move_hidden(out, state, sheet, place, tokens, layer):  # type: ignore[no-untyped-def]
     """Bring the hidden state to the GPU or the CPU if it is not there."""
     if state[PLACE] == place:
         return
-    _after_join(out, state)
+    wait_for_join(out, state)
     if place == CPU:
-        copy = _emit(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        copy = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
     else:
-        copy = _emit(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
-    _join(state, copy, _NONE)
+        copy = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+    set_join(state, copy, _NONE)
     state[PLACE] = place
 
 
 @compiled
 def _stream(out, state, ring, duration_ns, num_bytes, layer):  # type: ignore[no-untyped-def]
     """Copy a whole layer (or the head) into the next free layer buffer."""
-    _after(out, state, ring[state[STREAMED] % len(ring)])
-    return _emit(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
+    wait_for(out, state, ring[state[STREAMED] % len(ring)])
+    return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
 
 
 @compiled
 def _layer_on_cpu(out, state, sheet, index, layer):  # type: ignore[no-untyped-def]
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
-    _move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
-    _after_join(out, state)
-    last = _emit(out, state, CPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+    move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
+    wait_for_join(out, state)
+    last = append(out, state, CPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
     if sheet.layers[layer].is_moe:
-        last = _emit(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
+        last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
     if sheet.work[index, layer].ffn > 0:
-        last = _emit(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
+        last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
     shape = sheet.layers[layer].shape
     for expert in range(sheet.tokens.shape[2]):
         tokens = sheet.tokens[index, layer, expert]
         if tokens > 0:
-            last = _emit(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
-    _join(state, last, _NONE)
+            last = append(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
+    set_join(state, last, _NONE)
 
 
 @compiled
-def _fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):  # type: ignore[no-untyped-def]
+def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):  # type: ignore[no-untyped-def]
     """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
 
     The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
@@ -180,15 +180,15 @@ def _fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last): 
     num_bytes, source = sheet.layers[layer].expert_bytes, gate
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
-        _after(out, state, last)
-        source = _emit(out, state, D2H, sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
-    _after(out, state, source)
+        wait_for(out, state, last)
+        source = append(out, state, D2H, sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
+    wait_for(out, state, source)
     slot = state[STAGED] % len(ring)
     if not is_swap:
-        _after(out, state, ring[slot])
-    copy = _emit(out, state, H2D, sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
-    _after(out, state, copy)
-    run = _expert(out, state, sheet, index, layer, expert, GPU)
+        wait_for(out, state, ring[slot])
+    copy = append(out, state, H2D, sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
+    wait_for(out, state, copy)
+    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
     if not is_swap:
         ring[slot] = run
         state[STAGED] += 1
@@ -196,14 +196,14 @@ def _fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last): 
 
 
 @compiled
-def _expert(out, state, sheet, index, layer, expert, resource):  # type: ignore[no-untyped-def]
+def emit_expert(out, state, sheet, index, layer, expert, resource):  # type: ignore[no-untyped-def]
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
     duration_ns = sheet.experts[0, shape, tokens] if resource == GPU else sheet.experts[1, shape, tokens]
-    return _emit(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
+    return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
 @compiled
-def _experts_on_cpu(out, state, sheet, index, layer, gate):  # type: ignore[no-untyped-def]
+def emit_cpu_experts(out, state, sheet, index, layer, gate):  # type: ignore[no-untyped-def]
     """Send activations down and run the layer's CPU experts; returns the last of them, NONE where there is none."""
     tokens = 0
     for expert in range(sheet.tokens.shape[2]):
@@ -212,33 +212,33 @@ def _experts_on_cpu(out, state, sheet, index, layer, gate):  # type: ignore[no-u
     last = _NONE
     if tokens > 0:
         tokens = min(tokens, sheet.passes[index].num_tokens)
-        _after(out, state, gate)
-        sent = _emit(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        wait_for(out, state, gate)
+        sent = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == _CPU_ACTION:
-                _after(out, state, sent)
-                last = _expert(out, state, sheet, index, layer, expert, CPU)
+                wait_for(out, state, sent)
+                last = emit_expert(out, state, sheet, index, layer, expert, CPU)
     return last, tokens
 
 
 @compiled
 def _experts(out, state, sheet, ring, index, layer, gate):  # type: ignore[no-untyped-def]
     """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
-    last_on_cpu, tokens = _experts_on_cpu(out, state, sheet, index, layer, gate)
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
     last = gate
     if sheet.work[index, layer].ffn > 0:
-        last = _emit(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
-            last = _expert(out, state, sheet, index, layer, expert, GPU)
+            last = emit_expert(out, state, sheet, index, layer, expert, GPU)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] >= _FETCH:
-            last = _fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
+            last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
     back = _NONE
     if last_on_cpu >= 0:
-        _after(out, state, last_on_cpu)
-        back = _emit(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
-    _join(state, last, back)
+        wait_for(out, state, last_on_cpu)
+        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+    set_join(state, last, back)
 
 
 @compiled
@@ -247,23 +247,23 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):  # type: ignore[no-un
     weights = _NONE
     if is_streamed:
         weights = _stream(out, state, rings[1], sheet.layers[layer].layer_fetch, sheet.layers[layer].layer_bytes, layer)
-    _move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
-    _after_join(out, state)
-    _after(out, state, weights)
-    last = _emit(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
+    wait_for_join(out, state)
+    wait_for(out, state, weights)
+    last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
     if sheet.layers[layer].is_moe:
-        gate = _emit(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
+        gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
         _experts(out, state, sheet, rings[0], index, layer, gate)
     else:
-        last = _emit(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
-        _join(state, last, _NONE)
+        last = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
+        set_join(state, last, _NONE)
     if is_streamed:
         rings[1][state[STREAMED] % len(rings[1])] = state[JOIN_A]
         state[STREAMED] += 1
 
 
 @compiled
-def _head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
+def emit_head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
     """The vocabulary projection of each sequence's last position, if this pass ends in one."""
     if sheet.passes[index].head < 0:
         return
@@ -272,11 +272,11 @@ def _head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
     if mode == _STREAM:
         weights = _stream(out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE)
     place = CPU if mode == _ON_CPU else GPU
-    _move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
-    _after_join(out, state)
-    _after(out, state, weights)
-    last = _emit(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
-    _join(state, last, _NONE)
+    move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
+    wait_for_join(out, state)
+    wait_for(out, state, weights)
+    last = append(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
+    set_join(state, last, _NONE)
     if mode == _STREAM:
         rings[1][state[STREAMED] % len(rings[1])] = last
         state[STREAMED] += 1
@@ -288,13 +288,13 @@ def emit_pass(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
     state[IS_SERIAL] = sheet.passes[index].is_serial
     state[STEP] = sheet.passes[index].step
     for layer in range(sheet.work.shape[1]):
-        _overhead(out, state, sheet.run[0].layer_overhead, layer)
+        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
         if sheet.work[index, layer].mode == _ON_CPU:
             _layer_on_cpu(out, state, sheet, index, layer)
         else:
             _layer_on_gpu(out, state, sheet, rings, index, layer)
-    _head(out, state, sheet, rings, index)
-    _overhead(out, state, sheet.run[0].step_overhead, _NONE)
+    emit_head(out, state, sheet, rings, index)
+    emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
 
 
 @compiled

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwprofiles import InputError
 from sim.memory import Infeasible, activation_bytes
 from sim.model import Model
-from sim.policies import POLICIES, with_settings
+from sim.policies import PARTS, POLICIES, Policy, with_settings
 from sim.policies.cache.lru import LruCache
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.routing import uniform
@@ -40,7 +41,7 @@ def _tight(model: Model, batch: Batch) -> float:
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_policy_conforms(policy, model: Model, batch: Batch) -> None:
+def test_policy_conforms(policy: Policy, model: Model, batch: Batch) -> None:
     """Decisions, tasks, bytes, buffers, memory and both engines, where memory is short and where it is not."""
     for memory_bytes in (_tight(model, batch), 1e9):
         check_policy(policy, model, small_machine(memory_bytes, overhead_ns=500, latency_ns=1000), batch, seed=3)
@@ -82,6 +83,34 @@ def test_a_caching_policy_with_lanes_conforms(writes_back: bool) -> None:
         check_policy(policy, MODELS["dense-first-and-shared"], small_machine(), BATCHES["beams"], slots_per_layer=slots)
 
 
+@settings(max_examples=80)
+@given(data=st.data())
+def test_parts_combine_freely(data: st.DataObject) -> None:
+    """Any placement, cache, dispatch and overlap make a policy that conforms, on any of the models, with any memory."""
+    parts = {kind: data.draw(st.sampled_from(sorted(PARTS[kind])), kind) for kind in ("placement", "cache", "dispatch")}
+    if parts["placement"] == "explicit":
+        return  # names experts of one model
+    lanes = st.sampled_from(["serial", "lanes"])
+    overlap = LanesOverlap(
+        prefill=data.draw(lanes), decode=data.draw(lanes), staging_experts=data.draw(st.integers(1, 3)), staging_layers=1
+    )
+    made = {kind: PARTS[kind][name]() for kind, name in parts.items()}
+    policy = replace(POLICIES["on-demand"], overlap=overlap, **made)
+    model, batch = data.draw(st.sampled_from(list(MODELS.values()))), data.draw(st.sampled_from(list(BATCHES.values())))
+    memory_bytes = data.draw(st.floats(0.6, 1.4)) * _tight(model, batch)
+    check_policy(policy, model, small_machine(memory_bytes, latency_ns=500), batch)
+
+
+@pytest.mark.parametrize(("name", "setting"), [("on-demand", "staging_experts"), ("zero-streaming", "staging_layers")])
+def test_copies_need_a_buffer(name: str, setting: str) -> None:
+    """Fetching or streaming through no buffer is refused, one line; negative numbers are too."""
+    scenario = _scenario(name, _tight(MODELS["plain"], BATCHES["one"]))
+    with pytest.raises(InputError, match=rf"^{setting} must be at least 1 where .*, got 0$"):
+        simulate(replace(scenario, policy=with_settings(scenario.policy, {setting: "0"})))
+    with pytest.raises(InputError, match=rf"^{setting} must be at least 0, got -1$"):
+        with_settings(scenario.policy, {setting: "-1"})
+
+
 @settings(max_examples=150)
 @given(
     name=st.sampled_from([name for name, policy in POLICIES.items() if memory_rule(policy).budgets_kv]),
@@ -108,7 +137,7 @@ def test_peak_memory_never_exceeds_the_budget(
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_too_little_memory_is_an_answer(policy) -> None:
+def test_too_little_memory_is_an_answer(policy: Policy) -> None:
     """A GPU of one megabyte: Infeasible with its reason and exact bytes, never an exception."""
     found = check_policy(policy, small_model(num_layers=6), small_machine(1_000_000), Batch(prompt_tokens=600, output_tokens=2))
     assert isinstance(found, Infeasible)

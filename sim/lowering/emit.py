@@ -266,7 +266,7 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):
 @kernel
 def emit_head(out, state, sheet, rings, index):
     """The vocabulary projection of each sequence's last position, if this pass ends in one."""
-    if sheet.passes[index].head == 0:
+    if sheet.passes[index].head < 0:
         return
     weights = _NONE
     mode = sheet.passes[index].head_mode

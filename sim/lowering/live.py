@@ -227,7 +227,7 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, gate)
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, GPU)
-    slot.last_use, slot.is_unused = run, 0
+    slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
     return run
 
 

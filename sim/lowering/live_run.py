@@ -133,7 +133,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     shape = residency.experts.shape
     slots = np.zeros(shape, SLOT)
     slots["status"] = np.where(residency.experts, HELD, 0)
-    slots["copy"], slots["last_use"], slots["pinned_at"] = NONE, NONE, NONE
+    slots["copy"], slots["last_use"], slots["pinned_at"], slots["used_at"] = NONE, NONE, NONE, NONE
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     nothing = np.zeros((0, 0, 0), np.float32)

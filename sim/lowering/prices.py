@@ -10,11 +10,12 @@ from sim.costs import CostModel, Device, Price
 from sim.model import Layer, Model, TensorClass
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
+from sim.task import NONE
 from sim.workload import Passes
 
 
 class Prices(NamedTuple):
-    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (0: not run).
+    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (NONE: not run).
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
     bytes; activations are [tokens], ``activation_bytes`` for one token.
@@ -140,7 +141,7 @@ def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> ND
     gpu: Price = costs.head("gpu", passes.num_sequences)
     cpu = costs.head("cpu", passes.num_sequences)
     is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
-    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), 0)
+    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), NONE)
 
 
 def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:

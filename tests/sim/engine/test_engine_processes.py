@@ -106,6 +106,22 @@ def test_promotion_holds_for_a_task_that_is_not_ready_yet(contender: Engine) -> 
     assert spans(contender.run_process(platform("pi"), process)) == [(0, 10), (0, 7), (15, 20), (10, 15)]
 
 
+def test_a_promoted_task_stops_a_chunked_one_at_its_next_border(contender: Engine) -> None:
+    """Task 1 waits behind task 0, promoted at 5 it starts at the border at 8."""
+
+    def process(session: Session) -> Generator[Wait, None, None]:
+        tasks = [
+            Task(resource=0, duration_ns=12, num_chunks=3),
+            Task(resource=0, duration_ns=2, priority=1),
+            Task(resource=1, duration_ns=5),
+        ]
+        session.submit(task_table(tasks))
+        yield (2,)
+        assert session.promote(1, 0)
+
+    assert spans(contender.run_process(platform("pi"), process)) == [(0, 14), (8, 10), (0, 5)]
+
+
 def test_a_dropped_task_ends_at_once_and_frees_what_waits_for_it(contender: Engine) -> None:
     """Dropped at 4 while waiting for task 0: start and end are 4, its dependent runs from then."""
     answers = []

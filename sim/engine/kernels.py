@@ -175,7 +175,7 @@ def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -
     if lane.until <= done + 1 or priority > task.priority:
         return
     least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
-    border = max(done + 1, (task.num_chunks * least_work + task.duration - 1) // task.duration)
+    border = (task.num_chunks * least_work + task.duration - 1) // task.duration  # past ``done``, whose border is over
     lane.until = border
     lane.due = lane.since + _worked(task, border) - _worked(task, done)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.engine import kernels, state
+from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
 from sim.program import FULL_RATE, Platform, Process, Program, Wait
@@ -164,7 +165,7 @@ def _run_flat(program: Program) -> Timeline:
 def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
     resource, duration, _, num_chunks, offsets, dependencies = columns
-    outcome = int(kernels.accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
+    outcome = int(accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
         check_tasks(platform, tasks, first)
         raise AssertionError("accept refused what check_tasks accepts")

@@ -13,10 +13,10 @@ NOTICE = "compiling the simulator, once (about 10 s)…"
 
 def needs_compilation() -> bool:
     """Whether the fast engine has to be compiled on this machine before it runs. Imports numba."""
-    from sim.engine import flat, kernels
+    from sim.engine import acceptance, flat, kernels
     from sim.engine.compilation import is_kept
 
-    entry_points = (flat.flat_pass, kernels.accept, kernels.admit, kernels.drop, kernels.promote, kernels.run)
+    entry_points = (acceptance.accept, flat.flat_pass, kernels.admit, kernels.drop, kernels.promote, kernels.run)
     return not all(is_kept(entry_point) for entry_point in entry_points)
 
 

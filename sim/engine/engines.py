@@ -19,15 +19,15 @@ class Engine:
 
 
 def _reference() -> Engine:
-    from sim.engine import reference
+    from sim.engine.reference import run_process, run_program
 
-    return Engine(name="reference", run_program=reference.run_program, run_process=reference.run_process)
+    return Engine(name="reference", run_program=run_program, run_process=run_process)
 
 
 def _fast() -> Engine:
-    from sim.engine import fast
+    from sim.engine.fast import run_process, run_program
 
-    return Engine(name="fast", run_program=fast.run_program, run_process=fast.run_process)
+    return Engine(name="fast", run_program=run_program, run_process=run_process)
 
 
 ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"fast": _fast, "reference": _reference})

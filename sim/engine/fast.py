@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import sim.engine.kernels as kernels
+import sim.engine.state as state
 from hwprofiles import InputError
-from sim.engine import kernels, state
 from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables

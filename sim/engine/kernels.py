@@ -282,17 +282,16 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
 
 
 @inner
-def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> int:
-    """Start what can start; returns a lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
-    first, due = NOBODY, NEVER
+def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> bool:
+    """Start what can start; whether any of it ends at this instant."""
+    is_any_due = False
     for index in range(len(lanes)):
         lane = lanes[index]
         if lane.running == NOBODY:
             _start(tasks, times, dependencies, lanes, heap, clock, lane, has_interference)
-        if lane.due < due:
-            first, due = index, lane.due
+            is_any_due |= lane.due == clock[NOW]
     clock[NEXT_BORDER] = clock[NOW] + 1
-    return first
+    return is_any_due
 
 
 @inner
@@ -323,11 +322,12 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
 
 @inner
 def _first_due(lanes: Rows) -> int:
-    """A busy lane whose piece ends first. Of several any will do: the order of completions in one round cannot be observed."""
-    first, due = NOBODY, NEVER
+    """The busy lane whose piece ends first, of several the one with the lowest task number."""
+    first, due, number = NOBODY, NEVER, NOBODY
     for index in range(len(lanes)):
-        if lanes[index].due < due:
-            first, due = index, lanes[index].due
+        lane = lanes[index]
+        if lane.due < due or (lane.due == due and lane.running < number):
+            first, due, number = index, lane.due, lane.running
     return first
 
 
@@ -361,17 +361,16 @@ def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Ro
             first = _first_due(lanes)
         if is_awaited:
             return AWAITED
-        first = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        is_any_due = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        if has_interference and not is_any_due:
+            _retime(lanes, factors, clock[NOW])
+        first = _first_due(lanes)
         if first == NOBODY:
             return FINISHED
-        if lanes[first].due == clock[NOW]:
-            continue
-        if has_interference:
-            _retime(lanes, factors, clock[NOW])
-            first = _first_due(lanes)
         if lanes[first].due >= TIME_LIMIT_NS:
             return TOO_LATE
-        clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
+        if not is_any_due:
+            clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
 
 
 @kernel

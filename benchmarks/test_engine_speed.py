@@ -7,13 +7,14 @@ best times taken in turn in one process; what is asserted is what was computed, 
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import replace
 
 import pytest
 
-from benchmarks.programs import LANES, MACHINE, STREAMS, disturbed, in_order_program, layered_program
+from benchmarks.programs import LANES, LAYER, MACHINE, STREAMS, disturbed, finely_chunked_program, in_order_program, layered_program
 from sim.engine import Engine, engine
-from sim.program import Platform, Program
+from sim.program import Platform, Program, Session, Wait
 from sim.task import Resource, TaskTable
 
 IN_ORDER_LANES = Platform(resources=tuple(Resource(name=lane.name) for lane in LANES))
@@ -22,6 +23,7 @@ CASES: dict[str, tuple[Platform, Callable[[int, int], TaskTable]]] = {
     "flat, layers": (IN_ORDER_LANES, layered_program),
     "flat, random": (STREAMS, in_order_program),
     "priorities and chunks, layers": (MACHINE, layered_program),
+    "priorities and many chunks, layers": (MACHINE, finely_chunked_program),
     "interference, layers": (disturbed(MACHINE), layered_program),
     "interference, random in order": (disturbed(STREAMS), in_order_program),
 }
@@ -48,6 +50,27 @@ def test_fast_against_reference(case: str) -> None:
     slow_s = min(seconds_a_task(reference, small) for _ in range(2))
     fast_s = min(seconds_a_task(fast, large) for _ in range(ROUNDS))
     print(f"\n| {case} | {slow_s * 1e6:.1f} us | {fast_s * 1e9:.1f} ns | {slow_s / fast_s:.0f} |")
+
+
+def decide(session: Session) -> Generator[Wait, None, None]:
+    """A process that submits a layer, waits for its experts and promotes a prefetch, a thousand times."""
+    layer = layered_program(len(LAYER), 1)
+    for first in range(0, 1000 * len(LAYER), len(LAYER)):
+        session.submit(replace(layer, dependencies=layer.dependencies + first))
+        yield (first + 10,)
+        session.promote(first + 13, 1)
+
+
+def test_decisions_of_a_process() -> None:
+    """Time from one decision to the next, fourteen tasks each."""
+    taken_s = {"fast": 1e9, "reference": 1e9}
+    for name in ["fast", "reference"] * 3:
+        start = time.perf_counter()
+        timeline = engine(name).run_process(MACHINE, decide)
+        taken_s[name] = min(taken_s[name], time.perf_counter() - start)
+        assert len(timeline.tasks) == 1000 * len(LAYER)
+    slow_us, fast_us = taken_s["reference"] * 1e3, taken_s["fast"] * 1e3
+    print(f"\n| decisions | {slow_us:.0f} us | {fast_us:.1f} us | {slow_us / fast_us:.0f} |")
 
 
 MEMORY_RUN = """

@@ -8,84 +8,33 @@ from typing import Any
 
 from sim.engine.compilation import inner, kernel
 from sim.engine.state import (
-    ACCEPTED,
     AWAITED,
     BUSY,
     DONE,
     DROPPED,
     END,
     FINISHED,
-    HEAP_TOO_SMALL,
     NEVER,
     NEW,
     NEXT_BORDER,
-    NO_SUCH_TASK,
     NOBODY,
     NOW,
     NUM_DEPENDENCIES,
     NUM_REQUEUES,
     NUM_TASKS,
     READY,
-    REFUSED,
     START,
     STARTED,
     TOO_LATE,
     WATCHING,
 )
-from sim.engine.submission import CHUNKS_LIMIT, DURATION_LIMIT_NS, TIME_LIMIT_NS
+from sim.engine.submission import TIME_LIMIT_NS
 from sim.program import FULL_RATE
 
 RATE_BITS = FULL_RATE.bit_length() - 1
 
 Rows = Any
 """An array of records, or one record; numba knows their fields, type checkers do not."""
-
-
-@inner
-def _are_columns_acceptable(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, num_resources: int) -> bool:
-    """Loops without a way out, so that they are vectorised."""
-    is_good = True
-    for row in range(len(resource)):
-        is_good &= (resource[row] >= 0) & (resource[row] < num_resources) & (duration[row] >= 0) & (duration[row] < DURATION_LIMIT_NS)
-    for row in range(len(resource)):
-        is_good &= (num_chunks[row] >= 1) & (num_chunks[row] <= CHUNKS_LIMIT) & (offsets[row] <= offsets[row + 1])
-    return is_good
-
-
-@inner
-def _point_backwards(offsets: Rows, dependencies: Rows, first: int) -> bool:
-    """Whether all dependencies have smaller numbers than their tasks; a sign bit gathers what has not."""
-    gathered = 0
-    for row in range(len(offsets) - 1):
-        for place in range(offsets[row], offsets[row + 1]):
-            gathered |= dependencies[place] | (first + row - 1 - dependencies[place])
-    return gathered >= 0
-
-
-@kernel
-def accept(
-    resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, first: int, num_resources: int, heap_room: Rows
-) -> int:
-    """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether their heaps have room.
-
-    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free entries by resource, and becomes what
-    is left; it is empty where no heap is needed.
-    """
-    n = len(resource)
-    if len(duration) != n or len(num_chunks) != n or len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(dependencies):
-        return REFUSED
-    if not _are_columns_acceptable(resource, duration, num_chunks, offsets, num_resources) or not _point_backwards(
-        offsets, dependencies, first
-    ):
-        return REFUSED
-    if len(heap_room) == 0:
-        return ACCEPTED
-    for row in range(n):
-        heap_room[resource[row]] -= 1
-    for index in range(num_resources):
-        if heap_room[index] < 0:
-            return HEAP_TOO_SMALL
-    return ACCEPTED
 
 
 @inner
@@ -175,7 +124,7 @@ def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -
     if lane.until <= done + 1 or priority > task.priority:
         return
     least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
-    border = max(done + 1, (task.num_chunks * least_work + task.duration - 1) // task.duration)
+    border = (task.num_chunks * least_work + task.duration - 1) // task.duration  # past ``done``, whose border is over
     lane.until = border
     lane.due = lane.since + _worked(task, border) - _worked(task, done)
 
@@ -333,17 +282,16 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
 
 
 @inner
-def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> int:
-    """Start what can start; returns the lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
-    first, due, number = NOBODY, NEVER, NOBODY
+def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> bool:
+    """Start what can start; whether any of it ends at this instant."""
+    is_any_due = False
     for index in range(len(lanes)):
         lane = lanes[index]
         if lane.running == NOBODY:
             _start(tasks, times, dependencies, lanes, heap, clock, lane, has_interference)
-        if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
+            is_any_due |= lane.due == clock[NOW]
     clock[NEXT_BORDER] = clock[NOW] + 1
-    return first
+    return is_any_due
 
 
 @inner
@@ -413,25 +361,21 @@ def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Ro
             first = _first_due(lanes)
         if is_awaited:
             return AWAITED
-        first = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        is_any_due = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        if has_interference and not is_any_due:
+            _retime(lanes, factors, clock[NOW])
+        first = _first_due(lanes)
         if first == NOBODY:
             return FINISHED
-        if lanes[first].due == clock[NOW]:
-            continue
-        if has_interference:
-            _retime(lanes, factors, clock[NOW])
-            first = _first_due(lanes)
         if lanes[first].due >= TIME_LIMIT_NS:
             return TOO_LATE
-        clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
+        if not is_any_due:
+            clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
 
 
 @kernel
 def run(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows, wait: Rows) -> int:
     """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or all are."""
-    for place in range(len(wait)):
-        if not 0 <= wait[place] < clock[NUM_TASKS]:
-            return NO_SUCH_TASK
     for place in range(len(wait)):
         if tasks[wait[place]].state >= DONE:
             return AWAITED

@@ -1,0 +1,73 @@
+"""`rosin compare`: several policies side by side on the same work."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.options import JsonOption, QuietOption
+from rosin.cli.output import Output
+from rosin.cli.scenario import ScenarioOptions, build_scenarios, record_of, takes_scenario
+
+if TYPE_CHECKING:
+    from rosin.report.json_documents import MisfitPolicy
+
+PoliciesOption = Annotated[
+    str | None, typer.Option("--policies", metavar="A,B,...", help="The policies, by name; otherwise all.", show_default=False)
+]
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw the comparison: .png, .svg or .pdf.", show_default=False)
+]
+
+
+@takes_scenario
+def compare(
+    options: ScenarioOptions,
+    policies: PoliciesOption = None,
+    figure: FigureOption = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Set the policies side by side: same model, machine and selected experts."""
+    from rosin.cli.json_output import write_bytes
+    from rosin.report.compare_figure import check_format, draw
+    from rosin.report.compare_result import compare_all
+    from rosin.report.compare_tables import compare_page
+
+    if figure is not None:
+        check_format(figure)
+    names = _names(policies)
+    scenarios = build_scenarios(options, names)
+    words = ("compare", "--policies", ",".join(names)) if policies else ("compare",)
+    comparison = compare_all(scenarios, record_of(options, scenarios[0], options.command(*words), has_policy=False))
+    if not comparison.result.rows:
+        raise _nothing_fits(comparison.result.infeasible)
+    if figure is not None:
+        write_bytes(draw(comparison.result, figure.suffix), figure)
+    output = Output(json=json, seed=options.seed, quiet=quiet)
+    page = compare_page(comparison.result, scenarios[0])
+    output.emit(comparison.result.model_dump(mode="json"), page, provenance=comparison.provenance, warnings=comparison.warnings)
+
+
+def _names(policies: str | None) -> list[str]:
+    """The policies named, each once and in the order given; all of them where none is. Raises InputError for an empty list."""
+    from hwprofiles import InputError
+    from sim.policies import POLICIES
+
+    if policies is None:
+        return list(POLICIES)
+    names = list(dict.fromkeys(name.strip() for name in policies.split(",") if name.strip()))
+    if not names:
+        raise InputError(f"--policies {policies}: name at least one, for example --policies fiddler,ktransformers")
+    return names
+
+
+def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> Infeasible:
+    """The failure of a comparison without a single row: the policy that is nearest to fitting stands for all."""
+    from hwprofiles.units import format_bytes
+
+    nearest = min(misfits, key=lambda misfit: misfit.missing_bytes)
+    others = f"none of {len(misfits)} policies fits, nearest is " if len(misfits) > 1 else ""
+    return Infeasible(f"no feasible plan: {others}{nearest.policy}: {nearest.reason}; {format_bytes(nearest.missing_bytes)} too much")

@@ -90,9 +90,7 @@ def build_scenarios(options: ScenarioOptions, policy_names: Sequence[str]) -> li
     machine = load_machine(options.machine, overrides)
     policies = with_parameters(policies, parameters, machine)
     model = load_model(options.model, options.quantization)
-    batch = Batch(
-        prompt_tokens=options.prompt_tokens, output_tokens=options.output_tokens, batch_size=options.batch, beams=options.beams
-    )
+    batch = Batch(prompt_tokens=options.prompt_tokens, output_tokens=options.output_tokens, batch_size=options.batch, beams=options.beams)
     routing = load_routing(options.routing, model)
     return [
         Scenario(
@@ -179,4 +177,6 @@ def _unknown_key(key: str, policies: Sequence["Policy"], machine: "Machine") -> 
     if not near.startswith("; did you mean"):
         near = closest(key, parameters)
     whose = f"policy {policies[0].name}" if len(policies) == 1 else "any of the policies"
-    return InputError(f"--set {key}: a key of neither the machine nor {whose}{near} (rosin machines NAME and rosin policies NAME list them)")
+    return InputError(
+        f"--set {key}: a key of neither the machine nor {whose}{near} (rosin machines NAME and rosin policies NAME list them)"
+    )

@@ -23,4 +23,6 @@ def simulate(options: ScenarioOptions, policy: PolicyOption, json: JsonOption = 
     provenance = provenance_of(run)
     result = run_result(run, provenance, record_of(options, scenario, options.command("simulate", "--policy", policy), has_policy=True))
     output = Output(json=json, seed=options.seed, quiet=quiet)
-    output.emit(result.model_dump(mode="json"), run_page(run, result), provenance=provenance.weakest, warnings=run_warnings(run, provenance))
+    output.emit(
+        result.model_dump(mode="json"), run_page(run, result), provenance=provenance.weakest, warnings=run_warnings(run, provenance)
+    )

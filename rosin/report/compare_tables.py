@@ -14,6 +14,11 @@ from sim.simulate import Scenario
 
 SHORT_NAMES = {**RESOURCE_NAMES, "h2d": "H2D", "d2h": "D2H", "host": "host"}
 
+LEGEND = (
+    "tokens/s: output, prompt time included; best: share of the fastest's. TTFT: time to first token; TPOT: time for each further one. "
+    "hits: selected experts found on the GPU. H2D: copied to the GPU. busiest: what worked longest, and its share of the run."
+)
+
 
 def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[RenderableType]:
     """What was compared, the table, what its columns mean, and those that do not fit."""
@@ -21,12 +26,7 @@ def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[Renderab
     yield Text("Every policy meets the same tokens, which select the same experts.\n")
     yield _table(result)
     total = len(scenario.model.moe_layers) * scenario.model.num_experts
-    yield Text(
-        "\ntokens/s: output, prompt time included; best: share of the fastest's. TTFT: time to\n"
-        "first token; TPOT: time for each further one. hits: selected experts found on the\n"
-        f"GPU. H2D: copied to the GPU. start: experts there at the start, of {total:,}.\n"
-        "busiest: what worked longest, and its share of the run."
-    )
+    yield Text(f"\n{LEGEND} start: experts there at the start, of {total:,}.")
     if result.infeasible:
         yield Text("\nThese do not fit:")
         yield _misfits(result)
@@ -35,6 +35,7 @@ def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[Renderab
 def _table(result: CompareResult) -> Table:
     names = "tokens/s", "best", "TTFT", "TPOT", "hits", "H2D", "start"
     table = plain_table(name_column("policy"), *(number_column(name) for name in names), text_column("busiest"))
+    table.padding = 0  # nine columns in 80 characters
     for row in result.rows:
         metrics = row.metrics
         speed = format_count(metrics.output_tokens_per_s), format_share(row.speed_fraction)

@@ -75,7 +75,9 @@ def policy_details(policy: Policy) -> PolicyDetails:
     return PolicyDetails(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
 
 
-def _parameters(cls: type, values: Mapping[str, Any], kind: str, settable: set[str], uses: Counter[str], inside: str = "") -> list[Parameter]:
+def _parameters(
+    cls: type, values: Mapping[str, Any], kind: str, settable: set[str], uses: Counter[str], inside: str = ""
+) -> list[Parameter]:
     """The parameters of a part; those of a nested group by their dotted names."""
     found: list[Parameter] = []
     hints = get_type_hints(cls)

@@ -41,8 +41,9 @@ KIND_NAMES: Mapping[str, str] = {
     "head": "vocabulary",
     "prefetch": "prefetches",
 }
+NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 4
-SOURCE_WIDTH = 40
+SOURCE_WIDTH = 34
 
 
 def run_page(run: Run, result: SimulateResult) -> Iterator[RenderableType]:
@@ -93,12 +94,18 @@ def _speed(run: Run) -> Table:
 
 def _time(times: list[ResourceTime]) -> Table:
     columns = number_column("busy"), number_column("share"), text_column("of the run", width=15), number_column("alone")
-    table = plain_table(text_column("where the time goes"), *columns, text_column("doing"))
+    table = plain_table(text_column("Where time goes", width=16), *columns, text_column("doing"))
     for time in times:
-        kinds = [f"{KIND_NAMES.get(kind, kind)} {format_share(seconds / time.busy_s)}" for kind, seconds in time.kinds_s.items()]
         shares = format_share(time.busy_fraction), share_bar(time.busy_fraction, 15), format_share(time.alone_fraction)
-        table.add_row(resource_name(time.resource), format_duration(time.busy_s), *shares, kinds[0])
+        table.add_row(resource_name(time.resource), format_duration(time.busy_s), *shares, _main_work(time))
     return table
+
+
+def _main_work(time: ResourceTime) -> str:
+    """What took most of a resource's time, and how much of it where that is not nearly all."""
+    kind, seconds = next(iter(time.kinds_s.items()))
+    share = seconds / time.busy_s
+    return KIND_NAMES.get(kind, kind) + ("" if share >= NEARLY_ALL_FRACTION else f" {format_share(share)}")
 
 
 def _at_once(times: list[ResourceTime]) -> str:
@@ -114,16 +121,18 @@ def _reasons(run: Run) -> Table:
     table = _facts("Why")
     held = f"{metrics.num_resident_experts:,} of {total:,}"
     table.add_row("experts on the GPU at the start", held, f"{format_bytes(model.expert_bytes)} each")
-    table.add_row("selected experts found there", format_share(metrics.expert_hit_rate), "hit rate over all tokens and layers")
+    table.add_row("selected experts found there", format_share(metrics.expert_hit_rate), "hit rate, prompt included")
     if run.scenario.batch.output_tokens > 1:
         missing = format_count(metrics.decode_expert_misses_per_step)
-        table.add_row("missing for each further token", missing, f"experts, over {len(model.moe_layers)} layers")
-    table.add_row("computed on the GPU", f"{metrics.gpu_expert_calls:,}", "expert runs: one expert, layer and pass")
-    table.add_row("computed on the CPU", f"{metrics.cpu_expert_calls:,}", "expert runs")
+        table.add_row("missing for each further token", missing, f"distinct experts, in {len(model.moe_layers)} layers")
+    table.add_row("expert calls on the GPU", f"{metrics.gpu_expert_calls:,}", "one per expert, layer and pass")
+    table.add_row("expert calls on the CPU", f"{metrics.cpu_expert_calls:,}", "")
     table.add_row("copied to the GPU", format_bytes(metrics.h2d_bytes), _per_token(metrics.h2d_bytes, run))
     table.add_row("copied from the GPU", format_bytes(metrics.d2h_bytes), _per_token(metrics.d2h_bytes, run))
     if metrics.prefetched_bytes:
-        table.add_row("of which ahead of need", format_bytes(metrics.prefetched_bytes), f"{format_bytes(metrics.wasted_prefetch_bytes)} unused")
+        table.add_row(
+            "of which ahead of need", format_bytes(metrics.prefetched_bytes), f"{format_bytes(metrics.wasted_prefetch_bytes)} unused"
+        )
     return table
 
 
@@ -144,10 +153,11 @@ def _memory(memory: Memory) -> Table:
 def _basis_lines(basis: Basis) -> Iterator[str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in basis.num_numbers.items() if count)
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
-    yield f"Routing: {basis.routing.kind}, {shortened(basis.routing.source, 60)}"
+    routing = f"Routing: {basis.routing.kind}, "
+    yield routing + shortened(basis.routing.source, 79 - len(routing))
     worst = _weakest_kind(basis)
     if worst is not Kind.MEASURED:
-        yield f"The {worst} numbers of what was busiest (all: --json; sources in full: rosin machines):"
+        yield f"Some of the {worst} ones, busiest part first (--json has all, rosin machines the sources):"
 
 
 def _weakest(basis: Basis, times: list[ResourceTime]) -> Table:

@@ -60,7 +60,7 @@ def format_count(value: float) -> str:
 
 def format_share(fraction: float) -> str:
     """A fraction in whole percent, with one digit where it is small: ``82 %``, ``0.4 %``; never 0 or 100 for what is not."""
-    if 0 < fraction < 0.001:
+    if 0 < fraction < 0.0005:
         return "<0.1 %"
     if 0.995 <= fraction < 1:
         return f"{min(99.9, 100 * fraction):.1f} %"

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwprofiles import Curve, Direction, Machine, Operation, Provenance, Quantity, weakest
+from hwprofiles import Curve, Direction, InputError, Machine, Operation, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.model import Model, TensorClass
 
@@ -71,8 +71,9 @@ class CostModel:
         spec = self.model.layers[layer]
         attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
-        kept = stop if attention.window_tokens is None else np.minimum(stop, attention.window_tokens)
-        seen = np.minimum((start + stop + 1) / 2, kept)
+        window = np.inf if attention.window_tokens is None else attention.window_tokens
+        kept = np.minimum(stop, window + (stop - start) - 1)
+        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
         params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
         num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
         kv_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
@@ -153,8 +154,19 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
 
 
+def _pairs(length: Sizes, window: float) -> Sizes:
+    """Query-key pairs of a causal sequence from its start: a query sees itself and what is before it within the window."""
+    inside = np.minimum(length, window)
+    return inside * (inside + 1) / 2 + (length - inside) * inside
+
+
 def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:
-    """The compute type that weights of that format run at: their own where the device has it, else bf16."""
+    """The compute type that weights of that format run at: their own where the device has it, else bf16.
+
+    Raises InputError for a device that states neither.
+    """
+    if dtype not in rates and "bf16" not in rates:
+        raise InputError(f"flops_per_s must state bf16, which {dtype} weights run at; it has {', '.join(rates)}")
     return dtype if dtype in rates else "bf16"
 
 

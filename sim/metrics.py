@@ -132,5 +132,6 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.in
     gpu = timeline.platform.index("gpu")
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):
-        ends[whole[position]] = max(timeline.end_ns[start], on_gpu[start:end].max(initial=0))
+        uses = on_gpu[start:end][tasks.layer[start:end] == tasks.layer[start]]
+        ends[whole[position]] = max(timeline.end_ns[start], uses.max(initial=0))
     return ends

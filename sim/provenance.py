@@ -23,7 +23,10 @@ class UsedNumber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProvenance:
-    """What a run rests on. ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where curves were left."""
+    """What a run rests on.
+
+    ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where curves were left.
+    """
 
     weakest: Provenance
     routing: Provenance

@@ -105,9 +105,14 @@ def problem_of(scenario: Scenario) -> Problem:
 
 
 def route(scenario: Scenario, passes: Passes) -> NDArray[np.int32]:
-    """Tokens per expert [pass, layer, expert] for those passes, from the scenario's routing and seed."""
+    """Tokens per expert [pass, layer, expert] for those passes, from the scenario's routing and seed.
+
+    The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its experts.
+    """
     batch = scenario.batch
     ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
+    if batch.beams > 1:
+        ids[:, : batch.prompt_tokens] = ids[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
     return tokens_per_expert(scenario.model, ids, passes)
 
 
@@ -115,7 +120,15 @@ def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
     """GPU memory held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
     rule = MemoryRule(usable_fraction=1.0)
     items = fixed_items(
-        problem.machine, problem.model, problem.batch, problem.feeding, rule, residency.dense, has_head=residency.has_head, staging_bytes=0
+        problem.machine,
+        problem.model,
+        problem.batch,
+        problem.feeding,
+        rule,
+        residency.dense,
+        has_head=residency.has_head,
+        staging_bytes=0,
+        kv=residency.kv,
     )
     outside = items["weights outside experts"]
     return dict(items) | {"resident experts": weight_bytes(problem.model, residency) - outside}
@@ -126,6 +139,10 @@ def check(scenario: Scenario) -> None:
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
         raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
+    kinds = {(layer.num_experts, layer.top_k) for layer in model.layers if layer.is_moe}
+    if len(kinds) != 1:
+        found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"
+        raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
     slots = scenario.slots_per_layer
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")
@@ -138,6 +155,9 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
         found.append(f"{scenario.policy.name} sets aside too little: the run would exceed GPU memory by {over} bytes")
+    slots = scenario.slots_per_layer
+    if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
+        found.append(f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed")
     if scenario.machine.gpu.count > 1:
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
     if not scenario.policy.is_lossless:

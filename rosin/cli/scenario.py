@@ -3,13 +3,13 @@
 import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rosin.cli import options as given
 
 if TYPE_CHECKING:
-    from hwprofiles import InputError, Machine
+    from planner.plan import Plan, Setting
     from rosin.report.json_documents import ScenarioRecord
     from sim.policies import Policy
     from sim.simulate import Scenario
@@ -17,36 +17,33 @@ if TYPE_CHECKING:
 DEFAULT_TOKENS = 128
 """Of a prompt, and of an answer."""
 
+SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
+"""Options whose name in a setting is another."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioOptions:
     """What the options say, as typed. A field here is an option of every command that takes a scenario."""
 
-    model: given.ModelOption
-    machine: given.MachineOption
-    prompt_tokens: given.PromptTokensOption = DEFAULT_TOKENS
-    output_tokens: given.OutputTokensOption = DEFAULT_TOKENS
-    batch: given.BatchOption = 1
-    beams: given.BeamsOption = 1
+    model: given.ModelOption = None
+    machine: given.MachineOption = None
+    prompt_tokens: given.PromptTokensOption = None
+    output_tokens: given.OutputTokensOption = None
+    batch: given.BatchOption = None
+    beams: given.BeamsOption = None
     routing: given.RoutingOption = None
-    engine: given.EngineOption = "fast"
     quantization: given.QuantizationOption = None
     expert_slots_per_layer: given.SlotsOption = None
-    settings: given.ScenarioSetOption = None
-    seed: given.SeedOption = 0
+    seed: given.ScenarioSeedOption = None
+    plan: given.PlanOption = None
+    engine: given.EngineOption = "fast"
+    settings: given.SetAnyOption = None
 
     def command(self, *words: str) -> str:
         """The command line that repeats it: the words given, then every option that says anything."""
-        return shlex.join(["rosin", *words, *self._arguments()])
-
-    def _arguments(self) -> Iterator[str]:
-        names = ("model", "machine", "prompt_tokens", "output_tokens", "batch", "beams", "routing", "engine", "quantization")
-        for name in (*names, "expert_slots_per_layer", "seed"):
-            value = getattr(self, name)
-            if value is not None:
-                yield from (f"--{name.replace('_', '-')}", str(value))
-        for setting in self.settings or ():
-            yield from ("--set", setting)
+        said = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "settings")
+        options = [word for name, value in said if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+        return shlex.join(["rosin", *words, *options, *(word for setting in self.settings or () for word in ("--set", setting))])
 
 
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
@@ -71,112 +68,71 @@ def _parameter(option: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def build_scenarios(options: ScenarioOptions, policy_names: Sequence[str]) -> list["Scenario"]:
-    """One scenario a policy, alike in all else. Raises InputError for a name, file or value that is wrong.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the options ask for: the plan they start from, if any, the setting, and the parameters of ``--set`` for policies."""
 
-    A parameter of ``--set`` applies to each of the policies that has it; one of them must.
-    """
-    from hwprofiles import load_machine
-    from sim.engine.engines import engine
-    from sim.model_library import load_model
-    from sim.policies import find_policy
-    from sim.routing import load_routing
-    from sim.simulate import Scenario
-    from sim.workload import Batch
+    plan: "Plan | None"
+    setting: "Setting"
+    parameters: Mapping[str, str]
+    engine: str
 
-    engine(options.engine)
-    policies = [find_policy(name) for name in policy_names]
+    def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
+        """One scenario a policy, alike in all else. Raises InputError for a name, file or value that is wrong.
+
+        A parameter applies to each of the policies that has it; one of them must.
+        """
+        from rosin.cli.settings import with_parameters
+        from sim.engine.engines import engine
+
+        engine(self.engine)
+        first = self.setting.scenario(policies[0], self.engine)
+        return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+
+
+def read_options(options: ScenarioOptions) -> Request:
+    """Read the plan, if one is named, and put what the options say in place of what it says. Raises InputError."""
+    from planner.plan import load_plan
+    from rosin.cli.settings import split_settings
+
+    plan = load_plan(options.plan) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
-    machine = load_machine(options.machine, overrides)
-    policies = with_parameters(policies, parameters, machine)
-    model = load_model(options.model, options.quantization)
-    batch = Batch(prompt_tokens=options.prompt_tokens, output_tokens=options.output_tokens, batch_size=options.batch, beams=options.beams)
-    routing = load_routing(options.routing, model)
-    return [
-        Scenario(
-            machine=machine,
-            model=model,
-            batch=batch,
-            policy=policy,
-            routing=routing,
-            seed=options.seed,
-            engine=options.engine,
-            slots_per_layer=options.expert_slots_per_layer,
-        )
-        for policy in policies
-    ]
+    return Request(plan=plan, setting=_setting(options, plan, overrides), parameters=parameters, engine=options.engine)
 
 
-def record_of(options: ScenarioOptions, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":
+def record_of(request: Request, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":
     """What repeats the scenario, as JSON shows it."""
     from rosin.report.json_documents import ScenarioRecord
     from sim.policies.serialize import policy_to_data
 
     return ScenarioRecord(
         command=command,
-        model=options.model,
-        machine=options.machine,
+        setting=request.setting,
         quantization=scenario.model.quantization,
-        prompt_tokens=options.prompt_tokens,
-        output_tokens=options.output_tokens,
-        batch=options.batch,
-        beams=options.beams,
-        routing=options.routing,
         routing_description=scenario.routing.description,
-        engine=options.engine,
-        expert_slots_per_layer=options.expert_slots_per_layer,
-        settings=list(options.settings or ()),
+        engine=request.engine,
         policy=policy_to_data(scenario.policy) if has_policy else None,
     )
 
 
-def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The settings whose first word is a part of a machine, as typed, and the others by key. Raises InputError without ``=``."""
-    from hwprofiles import InputError, Machine
+def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str]) -> "Setting":
+    from hwprofiles import InputError
+    from planner.plan import Setting
 
-    overrides, parameters = [], {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key and equals and value):
-            raise InputError(f"--set {setting}: write key=value, for example link.h2d.bytes_per_s=50e9 or believed_cost=code")
-        if key.partition(".")[0] in Machine.model_fields:
-            overrides.append(setting)
-        else:
-            parameters[key] = value
-    return overrides, parameters
-
-
-def with_parameters(policies: Sequence["Policy"], parameters: Mapping[str, str], machine: "Machine") -> list["Policy"]:
-    """Each policy with those of the parameters that it has. Raises InputError for one that none of them has."""
-    from sim.policies import with_settings
-
-    for key in parameters:
-        if not any(_has(policy, key) for policy in policies):
-            raise _unknown_key(key, policies, machine)
-    return [with_settings(policy, {key: value for key, value in parameters.items() if _has(policy, key)}) for policy in policies]
+    values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
+    if plan is not None:
+        values = plan.setting.model_dump()
+    values |= dict(_said(options, Setting.model_fields))
+    for name in ("model", "machine"):
+        if name not in values:
+            raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
+    kept = () if options.machine is not None else values.get("machine_overrides", ())
+    return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
 
 
-def _has(policy: "Policy", key: str) -> bool:
-    return key in _keys(policy)
-
-
-def _keys(policy: "Policy") -> set[str]:
-    """Parameters by their whole name and by their last word."""
-    from sim.policies import parameter_names
-
-    return {key for name in parameter_names(policy) for key in (name, name.partition(".")[2])}
-
-
-def _unknown_key(key: str, policies: Sequence["Policy"], machine: "Machine") -> "InputError":
-    """The error for a key of neither: with the nearest of both, or where to find them."""
-    from hwprofiles import InputError, closest
-    from rosin.report.machine_numbers import machine_numbers
-
-    parameters = set().union(*(_keys(policy) for policy in policies))
-    near = closest(key, parameters | {number.path for number in machine_numbers(machine)})
-    if not near.startswith("; did you mean"):
-        near = closest(key, parameters)
-    whose = f"policy {policies[0].name}" if len(policies) == 1 else "any of the policies"
-    return InputError(
-        f"--set {key}: a key of neither the machine nor {whose}{near} (rosin machines NAME and rosin policies NAME list them)"
-    )
+def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The options of a setting that say anything, by their keys there."""
+    for field in fields(options):
+        key, value = SETTING_KEYS.get(field.name, field.name), getattr(options, field.name)
+        if key in keys and value is not None:
+            yield key, value

@@ -1,14 +1,19 @@
 """`rosin simulate`: one model on one machine under one policy."""
 
+from typing import TYPE_CHECKING
+
+from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import ScenarioOptions, build_scenarios, record_of, takes_scenario
+from rosin.cli.scenario import Request, ScenarioOptions, read_options, record_of, takes_scenario
+
+if TYPE_CHECKING:
+    from sim.policies import Policy
 
 
 @takes_scenario
-def simulate(options: ScenarioOptions, policy: PolicyOption, json: JsonOption = None, quiet: QuietOption = False) -> None:
+def simulate(options: ScenarioOptions, policy: PolicyOption = None, json: JsonOption = None, quiet: QuietOption = False) -> None:
     """Predict how fast a model runs on a machine under a policy."""
-    from rosin.cli.failures import Infeasible
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
     from rosin.report.tables import shortfall
@@ -16,13 +21,26 @@ def simulate(options: ScenarioOptions, policy: PolicyOption, json: JsonOption = 
     from sim.simulate import Run
     from sim.simulate import simulate as run_scenario
 
-    [scenario] = build_scenarios(options, [policy])
+    request = read_options(options)
+    [scenario] = request.scenarios([_policy(request, policy)])
     run = run_scenario(scenario)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
+    words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
-    result = run_result(run, provenance, record_of(options, scenario, options.command("simulate", "--policy", policy), has_policy=True))
-    output = Output(json=json, seed=options.seed, quiet=quiet)
-    output.emit(
-        result.model_dump(mode="json"), run_page(run, result), provenance=provenance.weakest, warnings=run_warnings(run, provenance)
-    )
+    result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
+    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    page, warnings = run_page(run, result), run_warnings(run, provenance)
+    output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
+
+
+def _policy(request: Request, name: str | None) -> "Policy":
+    """The policy of that name, or else the plan's. Raises InputError where neither is said."""
+    from hwprofiles import InputError
+    from sim.policies import find_policy
+
+    if name is not None:
+        return find_policy(name)
+    if request.plan is None:
+        raise InputError("missing option '--policy'; name one, or a plan with --plan")
+    return request.plan.policy

@@ -21,8 +21,12 @@ COLORS: Mapping[str, str] = {
     "other": "#999999",
     "nothing": "#DDDDDD",
 }
+TEXT_COLORS: Mapping[str, str] = {"copies alone": "white"}
 SPEED_COLOR = "#444444"
 INCHES_PER_ROW = 0.38
+DOTS_PER_INCH = 150
+UNDATED: Mapping[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""By format, what keeps the hour out of the file."""
 NARROW_FRACTION = 0.08
 """Parts of a bar narrower than this have no figure in them."""
 
@@ -45,17 +49,19 @@ def draw(result: CompareResult, suffix: str) -> bytes:
     speed, time = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
     _draw_speed(speed, result)
     _draw_time(time, result)
-    scenario = result.scenario
-    figure.suptitle(
-        f"{scenario.model} ({scenario.quantization}) on {scenario.machine}: {scenario.batch} × {scenario.prompt_tokens} prompt tokens, "
-        f"{scenario.output_tokens} output tokens; simulated",
-        fontsize="medium",
-    )
+    figure.legend(loc="outside lower right", ncols=len(COLORS), frameon=False, fontsize="small")
+    figure.suptitle(_title(result), fontsize="medium")
     buffer = io.BytesIO()
-    is_png = suffix.lower() == ".png"
-    undated = {} if is_png else {"metadata": {"Date": None} if suffix.lower() == ".svg" else {"CreationDate": None}}
-    figure.savefig(buffer, format=suffix.lower().removeprefix("."), dpi=150, **undated)
+    kind = suffix.lower().removeprefix(".")
+    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
     return buffer.getvalue()
+
+
+def _title(result: CompareResult) -> str:
+    setting = result.scenario.setting
+    prompts = f"{setting.batch_size} prompts" if setting.batch_size > 1 else "1 prompt"
+    what = f"{setting.model} ({result.scenario.quantization}) on {setting.machine}"
+    return f"{what}: {prompts} of {setting.prompt_tokens} tokens, {setting.output_tokens} output tokens; simulated"
 
 
 def _draw_speed(axes: Any, result: CompareResult) -> None:
@@ -76,14 +82,13 @@ def _draw_time(axes: Any, result: CompareResult) -> None:
     for label in (label for label in COLORS if any(group[label] > 0 for group in groups)):
         percents = [100 * group[label] for group in groups]
         bars = axes.barh(names, percents, left=starts, color=COLORS[label], label=label)
-        axes.bar_label(bars, labels=_labels(percents), label_type="center", fontsize="small")
+        axes.bar_label(bars, labels=_labels(percents), label_type="center", fontsize="small", color=TEXT_COLORS.get(label, "black"))
         starts = [start + percent for start, percent in zip(starts, percents, strict=True)]
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the run (%), by what was busy")
     axes.set_title("Where the time goes", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", labelleft=False, length=0)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / (INCHES_PER_ROW * len(names))), ncols=6, frameon=False, fontsize="small")
 
 
 def _labels(percents: Sequence[float]) -> list[str]:

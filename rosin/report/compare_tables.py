@@ -39,7 +39,7 @@ def _table(result: CompareResult) -> Table:
     for row in result.rows:
         metrics = row.metrics
         speed = format_count(metrics.output_tokens_per_s), format_share(row.speed_fraction)
-        tpot = format_duration(metrics.tpot_s) if result.scenario.output_tokens > 1 else ""
+        tpot = format_duration(metrics.tpot_s) if result.scenario.setting.output_tokens > 1 else ""
         counts = format_share(metrics.expert_hit_rate), format_bytes(metrics.h2d_bytes), f"{metrics.num_resident_experts:,}"
         busiest = SHORT_NAMES.get(row.busiest_resource, row.busiest_resource)
         share = format_share(metrics.utilization[row.busiest_resource])

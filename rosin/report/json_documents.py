@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import Kind, Provenance
+from planner.plan import Setting
 from sim.metrics import Metrics
 from sim.provenance import UsedNumber
 
@@ -25,21 +26,13 @@ class Envelope(Document):
 
 
 class ScenarioRecord(Document):
-    """All that is needed to repeat a run; names as typed, ``policy`` as in a plan file."""
+    """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and ``policy`` as in a plan file."""
 
     command: str
-    model: str
-    machine: str
+    setting: Setting
     quantization: str
-    prompt_tokens: int
-    output_tokens: int
-    batch: int
-    beams: int
-    routing: str | None
     routing_description: str
     engine: str
-    expert_slots_per_layer: int | None
-    settings: list[str]
     policy: dict[str, Any] | None
 
 

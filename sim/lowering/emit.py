@@ -51,6 +51,7 @@ class Plan(NamedTuple):
     head_modes: NDArray[np.uint8]
     is_moe: NDArray[np.bool_]
     num_tokens: NDArray[np.int32]
+    num_sequences: NDArray[np.int32]
     step: NDArray[np.int32]
     is_serial: NDArray[np.bool_]
 
@@ -147,12 +148,15 @@ def _layer_on_cpu(out, state, plan, prices, index, layer):  # type: ignore[no-un
 
 
 @compiled
-def _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate):  # type: ignore[no-untyped-def]
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run."""
+def _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate, last):  # type: ignore[no-untyped-def]
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
+
+    The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
+    """
     num_bytes, source = prices.expert_bytes[layer], gate
     is_swap = plan.actions[index, layer, expert] == _SWAP
     if is_swap:
-        _after(out, state, gate)
+        _after(out, state, last)
         source = _emit(out, state, D2H, prices.evict[layer], _EVICT, layer, expert, num_bytes)
     _after(out, state, source)
     slot = state[STAGED] % len(ring)
@@ -205,7 +209,7 @@ def _experts(out, state, plan, prices, ring, index, layer, gate):  # type: ignor
             last = _expert(out, state, plan, prices, index, layer, expert, GPU)
     for expert in range(plan.tokens.shape[2]):
         if plan.actions[index, layer, expert] >= _FETCH:
-            last = _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate)
+            last = _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate, last)
     back = _NONE
     if last_on_cpu >= 0:
         _after(out, state, last_on_cpu)
@@ -236,7 +240,7 @@ def _layer_on_gpu(out, state, plan, prices, rings, index, layer):  # type: ignor
 
 @compiled
 def _head(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-def]
-    """The vocabulary projection, if this pass ends in one."""
+    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
     if prices.head[index] == 0:
         return
     weights = _NONE
@@ -244,7 +248,7 @@ def _head(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-de
     if mode == _STREAM:
         weights = _stream(out, state, rings[1], prices.head_fetch, prices.head_bytes, _NONE)
     place = CPU if mode == _ON_CPU else GPU
-    _move_hidden(out, state, prices, place, plan.num_tokens[index], _NONE)
+    _move_hidden(out, state, prices, place, plan.num_sequences[index], _NONE)
     _after_join(out, state)
     _after(out, state, weights)
     last = _emit(out, state, place, prices.head[index], _HEAD, _NONE, _NONE, 0)

@@ -69,6 +69,7 @@ def _plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions
         head_modes=decisions.head_modes,
         is_moe=np.array([layer.is_moe for layer in problem.model.layers]),
         num_tokens=passes.num_tokens,
+        num_sequences=passes.num_sequences,
         step=passes.step,
         is_serial=problem.overlap.is_serial(passes.is_prefill),
     )

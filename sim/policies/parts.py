@@ -11,6 +11,7 @@ from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.explicit import ExplicitPlacement
+from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.placement.uniform import UniformPlacement
@@ -19,6 +20,7 @@ from sim.policies.prefetch.none import NoPrefetch
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
     "explicit": ExplicitPlacement,
+    "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
     "popularity": PopularityPlacement,

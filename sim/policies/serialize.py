@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
 from sim.policies.parts import PARTS, part_name
-from sim.policies.policy import PART_FIELDS, Policy
+from sim.policies.policy import Policy
 from sim.workload import Feeding
 
 

@@ -67,6 +67,18 @@ class GeneratedRouting(Routing):
         return self.label
 
 
+def draw(popularity: NDArray[np.float64], num_tokens: int, top_k: int, generator: np.random.Generator) -> NDArray[np.int16]:
+    """Choices [token, layer, rank] of independent tokens; ``popularity`` is [layer, expert], rows summing to 1.
+
+    All layers share their random numbers: equal rows give equal choices.
+    """
+    shape = (num_tokens, popularity.shape[0], top_k)
+    chosen = np.empty(shape, np.int16)
+    draws = np.ascontiguousarray(np.broadcast_to(generator.random((num_tokens, 1, top_k), dtype=np.float32), shape))
+    _choose(popularity, np.zeros(popularity.shape[0]), draws, draws[:, :, :0], chosen)
+    return chosen
+
+
 def uniform() -> GeneratedRouting:
     """Every expert equally likely, tokens independent."""
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)

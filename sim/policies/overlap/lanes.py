@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.policies.base import Overlap
 
 Concurrency = Literal["serial", "lanes"]
@@ -23,6 +24,11 @@ class LanesOverlap(Overlap):
     staging_experts: int = 2
     staging_layers: int = 0
     is_pinned: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("staging_experts", "staging_layers"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """See Overlap."""

@@ -46,10 +46,20 @@ class RankedPlacement(Placement):
         return chosen
 
 
-def bytes_for_experts(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True) -> int | Infeasible:
+def bytes_for_experts(
+    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None
+) -> int | Infeasible:
     """Bytes that GPU memory has left for routed experts, or by how many it falls short of everything else."""
     items = fixed_items(
-        problem.machine, problem.model, problem.batch, problem.feeding, rule, dense, has_head=has_head, staging_bytes=problem.staging_bytes
+        problem.machine,
+        problem.model,
+        problem.batch,
+        problem.feeding,
+        rule,
+        dense,
+        has_head=has_head,
+        staging_bytes=problem.staging_bytes,
+        kv=kv,
     )
     left = machine_bytes(problem.machine) - sum(items.values())
     if left >= 0:

@@ -1,32 +1,44 @@
-"""Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder."""
+"""Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
+
+numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or parts from does: so
+parts stand in the file of their kernels, and after an edit to ``state.py`` or ``submission.py`` the ``__pycache__`` folder has to go.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 
+_njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def kernel(function: Function) -> Function:
-    """An entry point: compiled at its first call and kept on disk. Callable from Python and from other compiled functions."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """An entry point that allocates nothing: compiled at its first call and kept. Callable from Python and from compiled code."""
+    # Without numba's runtime no reference is counted: atomic counts of arrays took half the time of the event loop.
+    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+
+
+def allocating_kernel(function: Function) -> Function:
+    """An entry point that makes arrays of its own."""
+    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def inner(function: Function) -> Function:
-    """A part of kernels of the same file, compiled into them (numba forgets a kept kernel only when its own file changes)."""
-    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+    """A part of the kernels of the same file."""
+    # Inlined, because a call passes each array as seven words: the event loop takes twice as long with calls.
+    return cast(Function, _njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function))
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
-    """Whether this machine has a compiled form of that kernel on disk, or this process has one in memory."""
+    """Whether this process has a compiled form of that kernel in memory, or this machine one on disk for this code and processor."""
     dispatcher = cast(Any, function)
     if dispatcher.signatures:
         return True
     try:
-        # numba has no public question "would this be loaded from disk?"
+        # numba has no public way to ask whether a call would load from disk; should this one change, the answer is a needless notice.
         index = dispatcher._cache._cache_file._load_index()
     except (AttributeError, OSError):
         return False
-    cpu = dispatcher.targetctx.codegen().magic_tuple()
-    return any(key[1] == cpu for key in index)
+    processor = dispatcher.targetctx.codegen().magic_tuple()
+    return any(key[1] == processor for key in index)

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import allocating_kernel
 
 Column = Any
 """A one-dimensional array; compiled code takes any integer type."""
 
 
-@kernel
+@allocating_kernel
 def flat_pass(
     resource: Column,
     duration: Column,

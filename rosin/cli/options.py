@@ -19,7 +19,7 @@ def _named(option: str, metavar: str, text: str) -> Any:
 
 
 def _count(option: str, text: str) -> Any:
-    return typer.Option(option, metavar="N", min=1, help=text, show_default=False)
+    return typer.Option(option, metavar="N", help=text, show_default=False)
 
 
 # None stands for "not said": then the plan's value where one is given, else the default that the help names.

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DEFAULT_TOKENS = 128
 """Of a prompt, and of an answer."""
 
+MAX_SELECTIONS = 1_000_000_000
+"""Of experts by tokens, in one run: each takes two bytes of memory while it is simulated."""
+
 SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
 """Options whose name in a setting is another."""
 
@@ -87,7 +90,19 @@ class Request:
 
         engine(self.engine)
         first = self.setting.scenario(policies[0], self.engine)
+        _check_size(first)
         return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+
+
+def _check_size(scenario: "Scenario") -> None:
+    """Refuse what would not fit this computer's memory while it is simulated. Raises InputError."""
+    from hwprofiles import InputError
+
+    model, batch = scenario.model, scenario.batch
+    selections = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
+    if selections > MAX_SELECTIONS:
+        reached = f"{selections:,} selections of experts, at most {MAX_SELECTIONS:,} are simulated"
+        raise InputError(f"{reached}; lower --batch, --beams, --prompt-tokens or --output-tokens")
 
 
 def read_options(options: ScenarioOptions) -> Request:
@@ -118,6 +133,7 @@ def record_of(request: Request, scenario: "Scenario", command: str, *, has_polic
 def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str]) -> "Setting":
     from hwprofiles import InputError
     from planner.plan import Setting
+    from sim.workload import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
     if plan is not None:
@@ -126,6 +142,8 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
     for name in ("model", "machine"):
         if name not in values:
             raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
+    batch = {field.name: values[field.name] for field in fields(Batch) if field.name in values}
+    Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
 

@@ -42,7 +42,7 @@ KIND_NAMES: Mapping[str, str] = {
     "prefetch": "prefetches",
 }
 NEARLY_ALL_FRACTION = 0.95
-NUM_WEAK_SHOWN = 4
+NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
@@ -77,7 +77,7 @@ def scenario_lines(scenario: Scenario) -> Iterator[str]:
     beams = f" with {batch.beams} beams" if batch.beams > 1 else ""
     each = " each" if batch.batch_size > 1 else ""
     yield f"{prompts} of {batch.prompt_tokens:,} tokens, {batch.output_tokens:,} output tokens{each}{beams}; simulated, not measured"
-    yield f"experts are selected by: {scenario.routing.description}, seed {scenario.seed}"
+    yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
 
 
 def _speed(run: Run) -> Table:
@@ -111,8 +111,8 @@ def _main_work(time: ResourceTime) -> str:
 def _at_once(times: list[ResourceTime]) -> str:
     total, single = sum(time.busy_fraction for time in times), sum(time.alone_fraction for time in times)
     at_once = max(0.0, total - single)
-    note = "nothing overlaps" if at_once < 0.005 else f"shares add up to {format_share(total)}, as some work at the same time"
-    return f"alone: busy while nothing else was; {note}"
+    note = "nothing overlaps" if at_once < 0.005 else f"shares sum to {format_share(total)}: some work at once"
+    return f"alone: while nothing else was busy; {note}"
 
 
 def _reasons(run: Run) -> Table:
@@ -125,8 +125,8 @@ def _reasons(run: Run) -> Table:
     if run.scenario.batch.output_tokens > 1:
         missing = format_count(metrics.decode_expert_misses_per_step)
         table.add_row("missing for each further token", missing, f"distinct experts, in {len(model.moe_layers)} layers")
-    table.add_row("expert calls on the GPU", f"{metrics.gpu_expert_calls:,}", "one per expert, layer and pass")
-    table.add_row("expert calls on the CPU", f"{metrics.cpu_expert_calls:,}", "")
+    calls = f"{metrics.gpu_expert_calls:,} / {metrics.cpu_expert_calls:,}"
+    table.add_row("expert calls on GPU / CPU", calls, "one per expert, layer and pass")
     table.add_row("copied to the GPU", format_bytes(metrics.h2d_bytes), _per_token(metrics.h2d_bytes, run))
     table.add_row("copied from the GPU", format_bytes(metrics.d2h_bytes), _per_token(metrics.d2h_bytes, run))
     if metrics.prefetched_bytes:
@@ -153,11 +153,9 @@ def _memory(memory: Memory) -> Table:
 def _basis_lines(basis: Basis) -> Iterator[str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in basis.num_numbers.items() if count)
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
-    routing = f"Routing: {basis.routing.kind}, "
-    yield routing + shortened(basis.routing.source, 79 - len(routing))
     worst = _weakest_kind(basis)
     if worst is not Kind.MEASURED:
-        yield f"Some of the {worst} ones, busiest part first (--json has all, rosin machines the sources):"
+        yield f"The first {worst} ones of the busiest part (--json has all of them):"
 
 
 def _weakest(basis: Basis, times: list[ResourceTime]) -> Table:

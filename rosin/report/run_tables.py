@@ -155,7 +155,7 @@ def _basis_lines(basis: Basis) -> Iterator[str]:
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
     worst = _weakest_kind(basis)
     if worst is not Kind.MEASURED:
-        yield f"The first {worst} ones of the busiest part (--json has all of them):"
+        yield f"Some {worst} ones, of the busiest part first (--json has all of them):"
 
 
 def _weakest(basis: Basis, times: list[ResourceTime]) -> Table:

@@ -157,7 +157,7 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
 def _pairs(length: Sizes, window: float) -> Sizes:
     """Query-key pairs of a causal sequence from its start: a query sees itself and what is before it within the window."""
     inside = np.minimum(length, window)
-    return inside * (inside + 1) / 2 + (length - inside) * inside
+    return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)
 
 
 def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:

@@ -40,7 +40,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
 def _replay(policy: Policy, problem: Problem, residency: Residency, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
     """Run the cache over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
     state = policy.cache.start(residency)
-    has_slots = residency.experts.any(axis=1)
+    has_slots = residency.experts.any(axis=1).tolist()
     for index in range(len(tokens)):
         for layer in problem.model.moe_layers:
             row = tokens[index, layer]

@@ -1,13 +1,14 @@
 """A scenario's decisions as one program."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from sim.lowering.decisions import Decisions
-from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, Columns, M, N, Plan, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, WORK, Columns, M, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
 from sim.policies.base import Action, Problem
 from sim.program import FULL_RATE, Platform, Program
@@ -43,7 +44,7 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
     rings = (np.full(max(1, problem.overlap.staging_experts), NONE), np.full(max(1, problem.overlap.staging_layers), NONE))
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, _plan(problem, passes, tokens, decisions), prices, rings, last_task)
+    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings, last_task)
     program = Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M])))
     return Lowered(program=program, last_task=last_task)
 
@@ -61,18 +62,50 @@ def platform(machine: Machine) -> Platform:
     return Platform(resources=resources, rate_factors=factors)
 
 
-def _plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Plan:
-    return Plan(
+def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Sheet:
+    """Decisions and prices as compiled code reads them."""
+    is_moe = np.array([layer.is_moe for layer in problem.model.layers])
+    return Sheet(
         tokens=tokens,
         actions=decisions.actions,
-        modes=decisions.modes,
-        head_modes=decisions.head_modes,
-        is_moe=np.array([layer.is_moe for layer in problem.model.layers]),
-        num_tokens=passes.num_tokens,
-        num_sequences=passes.num_sequences,
-        step=passes.step,
-        is_serial=problem.overlap.is_serial(passes.is_prefill),
+        passes=_records(
+            PASS,
+            step=passes.step,
+            num_tokens=passes.num_tokens,
+            num_sequences=passes.num_sequences,
+            is_serial=problem.overlap.is_serial(passes.is_prefill),
+            head_mode=decisions.head_modes,
+            head=prices.head,
+        ),
+        layers=_records(
+            LAYER,
+            shape=prices.shape_of,
+            is_moe=is_moe,
+            fetch=prices.fetch,
+            evict=prices.evict,
+            layer_fetch=prices.layer_fetch,
+            expert_bytes=prices.expert_bytes,
+            layer_bytes=prices.layer_bytes,
+        ),
+        work=_records(WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn),
+        experts=np.stack([prices.expert_gpu, prices.expert_cpu]),
+        activations=np.stack([prices.activations_h2d, prices.activations_d2h]),
+        run=_records(
+            RUN,
+            head_fetch=np.array([prices.head_fetch]),
+            head_bytes=np.array([prices.head_bytes]),
+            activation_bytes=np.array([prices.activation_bytes]),
+            layer_overhead=np.array([prices.layer_overhead]),
+            step_overhead=np.array([prices.step_overhead]),
+        ),
     )
+
+
+def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.void]:
+    records = np.empty(next(iter(columns.values())).shape, dtype)
+    for name, column in columns.items():
+        records[name] = column
+    return records
 
 
 def _most_tasks(decisions: Decisions) -> int:
@@ -82,30 +115,12 @@ def _most_tasks(decisions: Decisions) -> int:
 
 
 def _columns(size: int) -> Columns:
-    return Columns(
-        resource=np.empty(size, np.int16),
-        duration_ns=np.empty(size, np.int64),
-        dependency_offsets=np.zeros(size + 1, np.int64),
-        dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64),
-        kind=np.empty(size, np.uint8),
-        step=np.empty(size, np.int32),
-        layer=np.empty(size, np.int16),
-        expert=np.empty(size, np.int32),
-        num_bytes=np.empty(size, np.int64),
-    )
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64))
 
 
 def _table(out: Columns, num_tasks: int, num_dependencies: int) -> TaskTable:
-    return TaskTable(
-        resource=out.resource[:num_tasks],
-        duration_ns=out.duration_ns[:num_tasks],
-        priority=np.zeros(num_tasks, np.int32),
-        num_chunks=np.ones(num_tasks, np.int32),
-        dependency_offsets=out.dependency_offsets[: num_tasks + 1],
-        dependencies=out.dependencies[:num_dependencies],
-        kind=out.kind[:num_tasks],
-        step=out.step[:num_tasks],
-        layer=out.layer[:num_tasks],
-        expert=out.expert[:num_tasks],
-        num_bytes=out.num_bytes[:num_tasks],
-    )
+    rows = out.rows[:num_tasks]
+    columns = {name: np.ascontiguousarray(rows[name]) for name in ROW.names or () if name != "end_of_dependencies"}
+    offsets = np.zeros(num_tasks + 1, np.int64)
+    offsets[1:] = rows["end_of_dependencies"]
+    return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[:num_dependencies], **columns)

@@ -27,6 +27,8 @@ class Action(IntEnum):
     CPU = 2
     FETCH = 3
     SWAP = 4
+    LATE = 5
+    """On its way by a prefetch that has not ended when the gate asks for it: the run waits for the rest of the copy."""
 
 
 class LayerMode(IntEnum):

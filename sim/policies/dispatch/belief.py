@@ -1,7 +1,6 @@
 """What a dispatch believes that things cost, which may differ from what they do cost."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,27 +15,28 @@ RELEASED_GPU_NS = 70 * NS_PER_MS
 """Constants of the released Fiddler: github.com/efeslab/fiddler, branch main, src/fiddler/mixtral.py (latency_cpu, latency_gpu)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Belief:
-    """Believed ns of a missing expert on the CPU, and copied to the GPU and run there; shaped like the tokens asked about."""
+class Belief(NamedTuple):
+    """Believed ns of one expert over 0, 1, … tokens: on the CPU, the copy of its weights, its run on the GPU."""
 
     on_cpu: NDArray[np.int64]
+    copies: NDArray[np.int64]
     on_gpu: NDArray[np.int64]
 
 
-def belief(source: Source, layer: int, tokens: NDArray[np.int32], problem: Problem) -> Belief:
+def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Belief:
     """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token scaled (CPU) or kept (copy, GPU).
 
-    ``code``: the same line with the released code's constants.
+    ``code``: the same line with the released code's constants. Each array has max_tokens + 1 entries.
     """
-    count = tokens.astype(np.int64)
+    count = np.arange(max_tokens + 1)
     if source == "code":
-        return Belief(on_cpu=count * RELEASED_CPU_NS_PER_TOKEN, on_gpu=np.full(count.shape, RELEASED_GPU_NS))
+        nothing = np.zeros(len(count), np.int64)
+        return Belief(on_cpu=count * RELEASED_CPU_NS_PER_TOKEN, copies=np.full(len(count), RELEASED_GPU_NS), on_gpu=nothing)
     costs = problem.costs
     copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    copies = np.full(len(count), copy_ns)
     if source == "measured":
-        on_gpu = np.full(count.shape, copy_ns + int(costs.expert("gpu", layer, 1).ns))
-        return Belief(on_cpu=count * int(costs.expert("cpu", layer, 1).ns), on_gpu=on_gpu)
-    known, place = np.unique(np.maximum(count, 1), return_inverse=True)
-    gpu, cpu = (costs.expert(device, layer, known).ns[place].reshape(count.shape) for device in ("gpu", "cpu"))
-    return Belief(on_cpu=np.where(count > 0, cpu, 0), on_gpu=copy_ns + gpu)
+        one_on_cpu, one_on_gpu = (int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu"))
+        return Belief(on_cpu=count * one_on_cpu, copies=copies, on_gpu=np.full(len(count), one_on_gpu))
+    tables = [costs.expert_table(device, layer, max_tokens) for device in ("cpu", "gpu")]
+    return Belief(on_cpu=tables[0], copies=copies, on_gpu=tables[1])

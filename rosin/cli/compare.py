@@ -32,7 +32,7 @@ def compare(
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Set the policies side by side: same model, machine and selected experts."""
+    """Set policies side by side, on the same work."""
     from hwprofiles.text_file import write_bytes
     from rosin.report.compare_figure import check_format, draw
     from rosin.report.compare_result import compare_all

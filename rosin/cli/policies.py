@@ -14,7 +14,7 @@ def policies(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """List the policies and their parts, or show one with its parameters."""
+    """List the policies and their parts, or show one."""
     from rosin.report.policy_summary import policy_details, policy_row
     from rosin.report.policy_tables import policy_list, policy_page
     from sim.policies import PARTS, POLICIES, find_policy

@@ -37,7 +37,20 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], [], ["machines", "--help"], ["models", "--help"], ["models", "import", "-h"], ["simulate", "-h"], ["compare", "-h"], ["policies", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["-h"],
+        [],
+        ["machines", "--help"],
+        ["models", "--help"],
+        ["models", "import", "-h"],
+        ["simulate", "-h"],
+        ["compare", "-h"],
+        ["policies", "-h"],
+    ],
+)
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     """Help needs the parser alone: no package of ours that computes, and none of theirs."""
     result = run_python("-c", LOADED_AFTER_HELP, *arguments, folder=tmp_path)

@@ -69,7 +69,9 @@ def test_parts_add_up(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert sum(time["kinds_s"].values()) == pytest.approx(time["busy_s"])
         assert time["busy_fraction"] == pytest.approx(data["metrics"]["utilization"][time["resource"]])
         assert time["alone_fraction"] <= time["busy_fraction"] + 1e-9
-    assert sum(item["bytes"] for item in data["memory"]["items"]) == data["memory"]["peak_bytes"] == data["metrics"]["peak_gpu_memory_bytes"]
+    assert (
+        sum(item["bytes"] for item in data["memory"]["items"]) == data["memory"]["peak_bytes"] == data["metrics"]["peak_gpu_memory_bytes"]
+    )
     assert sum(data["basis"]["num_numbers"].values()) == len(data["basis"]["numbers"])
 
 
@@ -85,7 +87,20 @@ def test_the_command_in_the_json_repeats_the_run(tmp_path: Path, capsys: pytest.
     """Running what ``scenario.command`` says gives the same JSON, names with spaces and all."""
     config = tmp_path / "a model" / "config.json"
     write_tiny_config(config)
-    options = ["--batch", "2", "--beams", "3", "--routing", "uniform", "--quantization", "8bit", "--expert-slots-per-layer", "1", "--seed", "5"]
+    options = [
+        "--batch",
+        "2",
+        "--beams",
+        "3",
+        "--routing",
+        "uniform",
+        "--quantization",
+        "8bit",
+        "--expert-slots-per-layer",
+        "1",
+        "--seed",
+        "5",
+    ]
     settings = ["--set", "link.h2d.bytes_per_s=5e9", "--set", "believed_cost=code"]
     arguments = ["--model", str(config), "--machine", "h100", "--prompt-tokens", "9", "--output-tokens", "3", *options, *settings]
     first = json_of(capsys, "simulate", *arguments, "--policy", "fiddler")

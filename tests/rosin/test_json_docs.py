@@ -11,7 +11,7 @@ from rosin.report import json_documents
 from sim.metrics import Metrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
-SECTIONS = {
+SECTIONS: dict[str, type[json_documents.Document]] = {
     "Every output": json_documents.Envelope,
     "simulate": json_documents.SimulateResult,
     "compare": json_documents.CompareResult,

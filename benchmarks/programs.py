@@ -70,7 +70,7 @@ def layered_program(num_tasks: int, seed: int) -> TaskTable:
 def _table(
     resource: np.ndarray, durations: np.ndarray, priority: np.ndarray, chunks: np.ndarray, counts: np.ndarray, after: np.ndarray
 ) -> TaskTable:
-    """The columns in their types, with nothing in those that engines do not read."""
+    """The columns in their types, with ones in those that engines do not read (zeros would take no memory)."""
     size = len(resource)
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
@@ -81,9 +81,9 @@ def _table(
         num_chunks=chunks.astype(np.int32),
         dependency_offsets=offsets,
         dependencies=after.astype(np.int64),
-        kind=np.zeros(size, np.uint8),
-        step=np.zeros(size, np.int32),
-        layer=np.zeros(size, np.int16),
-        expert=np.zeros(size, np.int32),
-        num_bytes=np.zeros(size, np.int64),
+        kind=np.ones(size, np.uint8),
+        step=np.ones(size, np.int32),
+        layer=np.ones(size, np.int16),
+        expert=np.ones(size, np.int32),
+        num_bytes=np.ones(size, np.int64),
     )

@@ -24,6 +24,11 @@ def allocating_kernel(function: Function) -> Function:
     return cast(Function, _njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def parallel_kernel(function: Function) -> Function:
+    """An entry point whose ``prange`` loops run on all cores, in threads."""
+    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))
+
+
 def inner(function: Function) -> Function:
     """A part of the kernels of the same file."""
     # Inlined, because a call passes each array as seven words: the event loop takes twice as long with calls.

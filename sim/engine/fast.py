@@ -15,6 +15,7 @@ from sim.task import Discipline, TaskTable
 from sim.timeline import Timeline
 
 Column = NDArray[Any]
+Columns = tuple[Column, Column, Column, Column, Column, Column]
 _UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes")
 _NO_LIMIT = 2**62
 _NO_HEAPS = np.zeros(0, np.int64)
@@ -69,9 +70,9 @@ class FastSession:
 
     def submit(self, tasks: TaskTable) -> int:
         """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
-        first = self.num_tasks
-        resource, duration, priority, num_chunks, offsets, dependencies = _engine_columns(tasks)
-        outcome = _accept(self._platform, tasks, first, self._heap_room)
+        first, columns = self.num_tasks, _engine_columns(tasks)
+        resource, duration, priority, num_chunks, offsets, dependencies = columns
+        outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
         self._make_room(first + len(tasks), dependencies)
@@ -151,17 +152,18 @@ class FastSession:
 
 def _run_flat(program: Program) -> Timeline:
     tasks, num_resources = program.tasks, len(program.platform.resources)
-    resource, duration, _, _, offsets, dependencies = _engine_columns(tasks)
-    _accept(program.platform, tasks, 0, _NO_HEAPS)
+    columns = _engine_columns(tasks)
+    _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
+    resource, duration, _, _, offsets, dependencies = columns
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
     _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
 
 
-def _accept(platform: Platform, tasks: TaskTable, first: int, heap_room: NDArray[np.int64]) -> int:
+def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
-    resource, duration, _, num_chunks, offsets, dependencies = _engine_columns(tasks)
+    resource, duration, _, num_chunks, offsets, dependencies = columns
     outcome = int(kernels.accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
         check_tasks(platform, tasks, first)
@@ -189,7 +191,7 @@ def _factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> tuple[Column, Column, Column, Column, Column, Column]:
+def _engine_columns(tasks: TaskTable) -> Columns:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
     return (
         _plain(tasks.resource, np.int16),

@@ -175,7 +175,7 @@ def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -
     if lane.until <= done + 1 or priority > task.priority:
         return
     least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
-    border = max(done + 1, (task.num_chunks * least_work + task.duration - 1) // task.duration)
+    border = (task.num_chunks * least_work + task.duration - 1) // task.duration  # past ``done``, whose border is over
     lane.until = border
     lane.due = lane.since + _worked(task, border) - _worked(task, done)
 
@@ -334,14 +334,14 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
 
 @inner
 def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> int:
-    """Start what can start; returns the lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
-    first, due, number = NOBODY, NEVER, NOBODY
+    """Start what can start; returns a lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
+    first, due = NOBODY, NEVER
     for index in range(len(lanes)):
         lane = lanes[index]
         if lane.running == NOBODY:
             _start(tasks, times, dependencies, lanes, heap, clock, lane, has_interference)
-        if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
+        if lane.due < due:
+            first, due = index, lane.due
     clock[NEXT_BORDER] = clock[NOW] + 1
     return first
 
@@ -374,12 +374,11 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
 
 @inner
 def _first_due(lanes: Rows) -> int:
-    """The busy lane whose piece ends first, of several the one with the lowest task number."""
-    first, due, number = NOBODY, NEVER, NOBODY
+    """A busy lane whose piece ends first. Of several any will do: the order of completions in one round cannot be observed."""
+    first, due = NOBODY, NEVER
     for index in range(len(lanes)):
-        lane = lanes[index]
-        if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
+        if lanes[index].due < due:
+            first, due = index, lanes[index].due
     return first
 
 

@@ -1,6 +1,9 @@
 """`rosin simulate`: one model on one machine under one policy."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
@@ -9,10 +12,22 @@ from rosin.cli.scenario import Request, ScenarioOptions, read_options, record_of
 
 if TYPE_CHECKING:
     from sim.policies import Policy
+    from sim.simulate import Run
+
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="Write every task as a trace (.json) that ui.perfetto.dev opens.", show_default=False),
+]
 
 
 @takes_scenario
-def simulate(options: ScenarioOptions, policy: PolicyOption = None, json: JsonOption = None, quiet: QuietOption = False) -> None:
+def simulate(
+    options: ScenarioOptions,
+    policy: PolicyOption = None,
+    trace: TraceOption = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Predict how fast a model runs on a machine under a policy."""
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
@@ -26,6 +41,8 @@ def simulate(options: ScenarioOptions, policy: PolicyOption = None, json: JsonOp
     run = run_scenario(scenario)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
+    if trace is not None:
+        _write_trace(run, trace)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
     result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
@@ -44,3 +61,17 @@ def _policy(request: Request, name: str | None) -> "Policy":
     if request.plan is None:
         raise InputError("missing option '--policy'; name one, or a plan with --plan")
     return request.plan.policy
+
+
+def _write_trace(run: "Run", path: Path) -> None:
+    """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError when it cannot be written."""
+    from hwprofiles import InputError
+    from sim.metrics import staged_bytes
+    from sim.trace import write_trace
+
+    if path.exists() and not path.is_file():  # it would be replaced, which nobody wants of a device
+        raise InputError(f"cannot write {path}: not a file")
+    try:
+        write_trace(run.timeline, path, counters={"GPU memory in copy buffers (bytes)": staged_bytes(run.timeline)})
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None

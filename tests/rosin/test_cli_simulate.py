@@ -171,6 +171,17 @@ def test_options_stand_above_the_plan(plan: tuple[Path, Plan], capsys: pytest.Ca
     assert (data["scenario"]["policy"]["name"], data["seed"]) == ("ktransformers", 4)
 
 
+def test_trace_has_every_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--trace writes what trace viewers read: a slice a task, as long in all as the resources were busy."""
+    target = tmp_path / "trace.json"
+    data = json_of(capsys, "simulate", *SMALL, "--policy", "fiddler", "--trace", str(target))
+    events = json.loads(target.read_text(encoding="utf-8"))["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    assert sum(event["dur"] for event in slices) / 1e6 == pytest.approx(sum(data["metrics"]["busy_s"].values()))
+    assert max(event["ts"] + event["dur"] for event in slices) / 1e6 == pytest.approx(data["metrics"]["end_to_end_s"])
+    assert os.listdir(tmp_path) == ["trace.json"]
+
+
 MISTAKES = [
     (["--model", "mixtral-8x7c"], ["'mixtral-8x7c'", "did you mean 'mixtral-8x7b'?"]),
     (["--machine", "h10"], ["did you mean 'h100'?"]),
@@ -194,6 +205,8 @@ MISTAKES = [
     (["--model", "cut.gguf"], ["cut.gguf"]),
     (["--machine", "broken.yaml"], ["broken.yaml:2"]),
     (["--plan", "broken.yaml"], ["broken.yaml:2"]),
+    (["--trace", "no/such/folder/trace.json"], ["no/such/folder/trace.json"]),
+    (["--trace", "."], ["cannot write ."]),
     (["--plan", "missing.yaml"], ["no plan file missing.yaml"]),
 ]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwprofiles import InputError, unknown_name
 from planner.candidates import candidates, named_systems
@@ -14,8 +13,8 @@ from sim.metrics import Metrics
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
-from sim.simulate import Run, Scenario, check, problem_of, route, run_decided
-from sim.workload import Feeding, Passes, forward_passes
+from sim.simulate import Drawn, Run, Scenario, check, draw, problem_of, run_drawn
+from sim.workload import Feeding
 
 OBJECTIVES: Mapping[str, Callable[[Metrics], float]] = MappingProxyType(
     {
@@ -94,17 +93,17 @@ def _policies() -> Iterator[tuple[Policy, bool]]:
 
 
 class Draws:
-    """Passes and tokens per expert of one scenario, drawn once for each way of feeding the model."""
+    """The routing of one scenario, drawn once for each way of feeding the model."""
 
     def __init__(self, scenario: Scenario) -> None:
+        """Nothing drawn yet."""
         self._scenario = scenario
-        self._known: dict[Feeding, tuple[Passes, NDArray[np.int32]]] = {}
+        self._known: dict[Feeding, Drawn] = {}
 
-    def of(self, feeding: Feeding) -> tuple[Passes, NDArray[np.int32]]:
+    def of(self, feeding: Feeding) -> Drawn:
         """The same draw for the same feeding, and the same tokens over all of them."""
         if feeding not in self._known:
-            passes = forward_passes(self._scenario.batch, feeding)
-            self._known[feeding] = passes, route(self._scenario, passes)
+            self._known[feeding] = draw(self._scenario, feeding)
         return self._known[feeding]
 
 
@@ -115,7 +114,7 @@ def _tried(scenario: Scenario, policy: Policy, draws: Draws, on_progress: Progre
     if isinstance(residency, Infeasible):
         outcome: Run | Infeasible = residency
     else:
-        outcome = run_decided(scenario, problem, residency, *draws.of(policy.feeding))
+        outcome = run_drawn(scenario, problem, residency, draws.of(policy.feeding))
     if on_progress:
         on_progress(policy.name, outcome)
     return outcome

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_S
+from sim.execute import Execution
 from sim.lowering.decisions import Decisions
-from sim.policies.base import Action, LayerMode
+from sim.policies.actions import Action, LayerMode
+from sim.policies.base import Foresight
 from sim.task import TaskKind
 from sim.timeline import Timeline
 from sim.workload import Batch, Passes
@@ -42,25 +44,14 @@ class Metrics:
     busy_s: dict[str, float]
 
 
-def measure(
-    timeline: Timeline,
-    batch: Batch,
-    passes: Passes,
-    tokens: NDArray[np.int32],
-    decisions: Decisions,
-    last_task: NDArray[np.int64],
-    *,
-    num_resident_experts: int,
-    fixed_bytes: int,
-) -> Metrics:
-    """Read the metrics off a timeline; ``fixed_bytes`` of GPU memory are held throughout."""
-    ends_s = timeline.end_ns[last_task] / NS_PER_S
+def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: int) -> Metrics:
+    """Read the metrics off an execution; ``fixed_bytes`` of GPU memory are held throughout."""
+    timeline, passes = execution.timeline, foresight.passes
+    ends_s = timeline.end_ns[execution.last_task] / NS_PER_S
     first_token_s = float(ends_s[passes.is_prefill][-1])
     total_s = float(ends_s[-1])
     decode_steps = batch.output_tokens - 1
     busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
-    resource_of, num_bytes = timeline.tasks.resource, timeline.tasks.num_bytes
-    copied = {name: int(num_bytes[resource_of == timeline.platform.index(name)].sum()) for name in ("h2d", "d2h")}
     return Metrics(
         ttft_s=first_token_s,
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
@@ -68,15 +59,24 @@ def measure(
         output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
         prefill_tokens_per_s=batch.batch_size * batch.prompt_tokens / first_token_s,
         num_resident_experts=num_resident_experts,
-        h2d_bytes=copied["h2d"],
-        d2h_bytes=copied["d2h"],
-        prefetched_bytes=0,
-        wasted_prefetch_bytes=0,
+        **_copied_bytes(timeline),
+        wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
         peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline),
         utilization={name: seconds / total_s for name, seconds in busy_s.items()},
         busy_s=busy_s,
-        **_expert_counts(tokens, decisions, passes, batch),
+        **_expert_counts(foresight.tokens, execution.decisions, passes, batch),
     )
+
+
+def _copied_bytes(timeline: Timeline) -> dict[str, int]:
+    """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
+    tasks = timeline.tasks
+    moved = np.where(timeline.is_dropped, 0, tasks.num_bytes)
+    return {
+        "h2d_bytes": int(moved[tasks.resource == timeline.platform.index("h2d")].sum()),
+        "d2h_bytes": int(moved[tasks.resource == timeline.platform.index("d2h")].sum()),
+        "prefetched_bytes": int(moved[tasks.kind == TaskKind.PREFETCH].sum()),
+    }
 
 
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
@@ -97,8 +97,6 @@ def staged_bytes(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int6
     """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use."""
     tasks = timeline.tasks
     copies = np.flatnonzero((tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH))
-    swapped = _swapped(timeline, copies)
-    copies = copies[~swapped]
     ends = _last_use_ns(timeline, copies)
     sizes = tasks.num_bytes[copies]
     instants = np.concatenate([ends, timeline.start_ns[copies]])
@@ -110,12 +108,6 @@ def staged_bytes(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int6
 def peak_staged_bytes(timeline: Timeline) -> int:
     """The most bytes in staging buffers at once."""
     return int(staged_bytes(timeline)[1].max(initial=0))
-
-
-def _swapped(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which copies went into the slot of an expert that left: those right behind an eviction."""
-    before = np.maximum(copies - 1, 0)
-    return np.asarray((copies > 0) & (timeline.tasks.kind[before] == TaskKind.EVICT))
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:

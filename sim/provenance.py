@@ -8,7 +8,7 @@ import numpy as np
 from hwprofiles import Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, compute_type
 from sim.model import TensorClass
-from sim.policies.base import Action
+from sim.policies.actions import Action
 from sim.simulate import Run
 
 

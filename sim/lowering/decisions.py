@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.memory import Residency
-from sim.policies.base import Action, LayerMode, Problem
+from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 
@@ -40,7 +41,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
 def _replay(policy: Policy, problem: Problem, residency: Residency, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
     """Run the cache over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
     state = policy.cache.start(residency)
-    has_slots = residency.experts.any(axis=1).tolist()
+    has_slots = np.asarray(residency.experts.any(axis=1))
     for index in range(len(tokens)):
         for layer in problem.model.moe_layers:
             row = tokens[index, layer]

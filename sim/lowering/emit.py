@@ -8,16 +8,17 @@ swap) and run · activations back. The next layer waits for the last of each lan
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sim.policies.base import Action, LayerMode
+from sim.engine.compilation import kernel
+from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
 """Resource numbers of the step scale."""
 
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP = range(10)
+STATE_SIZE = 10
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP = range(STATE_SIZE)
 """Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
@@ -25,6 +26,7 @@ _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
 _EVICT, _ACTIVATIONS, _OVERHEAD = int(TaskKind.EVICT), int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD)
+_SLOT_FETCH = int(TaskKind.SLOT_FETCH)
 _NONE = NONE
 
 
@@ -83,21 +85,16 @@ class Sheet(NamedTuple):
     run: NDArray[np.void]
 
 
-def compiled(function):  # type: ignore[no-untyped-def]
-    """numba's njit with an on-disk cache; numba has no type stubs, so the decorator is untyped."""
-    return njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
-
-
-@compiled
-def wait_for(out, state, task):  # type: ignore[no-untyped-def]
+@kernel
+def wait_for(out, state, task):
     """The task about to be emitted waits for that one (NONE: for nothing)."""
     if task >= 0:
         out.dependencies[state[M]] = task
         state[M] += 1
 
 
-@compiled
-def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  # type: ignore[no-untyped-def]
+@kernel
+def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
     """Append one task; in a serial pass it also waits for the task before it."""
     number = state[N]
     if state[IS_SERIAL] == 1:
@@ -112,28 +109,30 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  
     return number
 
 
-@compiled
-def wait_for_join(out, state):  # type: ignore[no-untyped-def]
+@kernel
+def wait_for_join(out, state):
+    """The task about to be emitted waits for the last of each lane of the layer before."""
     wait_for(out, state, state[JOIN_A])
     wait_for(out, state, state[JOIN_B])
 
 
-@compiled
-def set_join(state, first, second):  # type: ignore[no-untyped-def]
+@kernel
+def set_join(state, first, second):
+    """What the next layer waits for."""
     state[JOIN_A] = first
     state[JOIN_B] = second
 
 
-@compiled
-def emit_overhead(out, state, duration_ns, layer):  # type: ignore[no-untyped-def]
+@kernel
+def emit_overhead(out, state, duration_ns, layer):
     """Host time that the next task waits for, if there is any."""
     if duration_ns > 0:
         wait_for_join(out, state)
         set_join(state, append(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
 
 
-@compiled
-def move_hidden(out, state, sheet, place, tokens, layer):  # type: ignore[no-untyped-def]
+@kernel
+def move_hidden(out, state, sheet, place, tokens, layer):
     """Bring the hidden state to the GPU or the CPU if it is not there."""
     if state[PLACE] == place:
         return
@@ -146,15 +145,15 @@ def move_hidden(out, state, sheet, place, tokens, layer):  # type: ignore[no-unt
     state[PLACE] = place
 
 
-@compiled
-def _stream(out, state, ring, duration_ns, num_bytes, layer):  # type: ignore[no-untyped-def]
+@kernel
+def _stream(out, state, ring, duration_ns, num_bytes, layer):
     """Copy a whole layer (or the head) into the next free layer buffer."""
     wait_for(out, state, ring[state[STREAMED] % len(ring)])
     return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
 
 
-@compiled
-def _layer_on_cpu(out, state, sheet, index, layer):  # type: ignore[no-untyped-def]
+@kernel
+def _layer_on_cpu(out, state, sheet, index, layer):
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
     move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
     wait_for_join(out, state)
@@ -171,8 +170,8 @@ def _layer_on_cpu(out, state, sheet, index, layer):  # type: ignore[no-untyped-d
     set_join(state, last, _NONE)
 
 
-@compiled
-def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):  # type: ignore[no-untyped-def]
+@kernel
+def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
     """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
 
     The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
@@ -186,7 +185,8 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
     slot = state[STAGED] % len(ring)
     if not is_swap:
         wait_for(out, state, ring[slot])
-    copy = append(out, state, H2D, sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
+    kind = _SLOT_FETCH if is_swap else _FETCHING
+    copy = append(out, state, H2D, sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
     wait_for(out, state, copy)
     run = emit_expert(out, state, sheet, index, layer, expert, GPU)
     if not is_swap:
@@ -195,15 +195,16 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
     return run
 
 
-@compiled
-def emit_expert(out, state, sheet, index, layer, expert, resource):  # type: ignore[no-untyped-def]
+@kernel
+def emit_expert(out, state, sheet, index, layer, expert, resource):
+    """One routed expert on the GPU or the CPU."""
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
     duration_ns = sheet.experts[0, shape, tokens] if resource == GPU else sheet.experts[1, shape, tokens]
     return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
-@compiled
-def emit_cpu_experts(out, state, sheet, index, layer, gate):  # type: ignore[no-untyped-def]
+@kernel
+def emit_cpu_experts(out, state, sheet, index, layer, gate):
     """Send activations down and run the layer's CPU experts; returns the last of them, NONE where there is none."""
     tokens = 0
     for expert in range(sheet.tokens.shape[2]):
@@ -221,8 +222,8 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):  # type: ignore[no-
     return last, tokens
 
 
-@compiled
-def _experts(out, state, sheet, ring, index, layer, gate):  # type: ignore[no-untyped-def]
+@kernel
+def _experts(out, state, sheet, ring, index, layer, gate):
     """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
     last = gate
@@ -241,8 +242,8 @@ def _experts(out, state, sheet, ring, index, layer, gate):  # type: ignore[no-un
     set_join(state, last, back)
 
 
-@compiled
-def _layer_on_gpu(out, state, sheet, rings, index, layer):  # type: ignore[no-untyped-def]
+@kernel
+def _layer_on_gpu(out, state, sheet, rings, index, layer):
     is_streamed = sheet.work[index, layer].mode == _STREAM
     weights = _NONE
     if is_streamed:
@@ -262,8 +263,8 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):  # type: ignore[no-un
         state[STREAMED] += 1
 
 
-@compiled
-def emit_head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
+@kernel
+def emit_head(out, state, sheet, rings, index):
     """The vocabulary projection of each sequence's last position, if this pass ends in one."""
     if sheet.passes[index].head == 0:
         return
@@ -282,8 +283,8 @@ def emit_head(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
         state[STREAMED] += 1
 
 
-@compiled
-def emit_pass(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
+@kernel
+def emit_pass(out, state, sheet, rings, index):
     """All tasks of one forward pass."""
     state[IS_SERIAL] = sheet.passes[index].is_serial
     state[STEP] = sheet.passes[index].step
@@ -297,8 +298,8 @@ def emit_pass(out, state, sheet, rings, index):  # type: ignore[no-untyped-def]
     emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
 
 
-@compiled
-def emit_run(out, state, sheet, rings, last_task):  # type: ignore[no-untyped-def]
+@kernel
+def emit_run(out, state, sheet, rings, last_task):
     """All passes of a run; ``last_task`` [pass] gets the task whose end completes each."""
     for index in range(len(sheet.passes)):
         emit_pass(out, state, sheet, rings, index)

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from sim.lowering.decisions import Decisions
-from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, WORK, Columns, M, N, Sheet, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
-from sim.policies.base import Action, Problem
+from sim.policies.actions import Action
+from sim.policies.problem import Problem
 from sim.program import FULL_RATE, Platform, Program
 from sim.task import NONE, Resource, TaskTable
 from sim.workload import Passes
 
-RESOURCE_NAMES = ("gpu", "h2d", "d2h", "cpu", "host")
+RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
+"""One GPU and its host, all in order; their places are the numbers in ``emit``."""
 MAX_TASKS_PER_LAYER = 9
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
 MAX_TASKS_PER_PASS = 4
@@ -39,25 +41,35 @@ def lower(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions
 
 def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
     """The same, with the prices at hand."""
-    out = _columns(_most_tasks(decisions))
-    state = np.zeros(10, np.int64)
-    state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
-    rings = (np.full(max(1, problem.overlap.staging_experts), NONE), np.full(max(1, problem.overlap.staging_layers), NONE))
+    out, state = columns(_most_tasks(decisions)), fresh_state()
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings, last_task)
-    program = Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M])))
+    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem), last_task)
+    program = Program(platform=platform(problem.machine, RESOURCES), tasks=table(out, 0, int(state[N])))
     return Lowered(program=program, last_task=last_task)
 
 
-def platform(machine: Machine) -> Platform:
+def fresh_state() -> NDArray[np.int64]:
+    """The running state of ``emit`` before the first task."""
+    state = np.zeros(STATE_SIZE, np.int64)
+    state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
+    return state
+
+
+def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The staging buffers of experts and of layers, none of them used yet."""
+    overlap = problem.overlap
+    return np.full(max(1, overlap.staging_experts), NONE), np.full(max(1, overlap.staging_layers), NONE)
+
+
+def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
     """The resources of one GPU and its host, with the machine's interference."""
-    resources = tuple(Resource(name=name) for name in RESOURCE_NAMES)
     if not machine.interference:
         return Platform(resources=resources)
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
-        if pair.busy in RESOURCE_NAMES and pair.slows in RESOURCE_NAMES:
-            place = RESOURCE_NAMES.index(pair.slows), RESOURCE_NAMES.index(pair.busy)
+        names = [resource.name for resource in resources]
+        if pair.busy in names and pair.slows in names:
+            place = names.index(pair.slows), names.index(pair.busy)
             factors[place] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 
@@ -114,13 +126,16 @@ def _most_tasks(decisions: Decisions) -> int:
     return int(experts[1:].sum() + copies) + decisions.modes.size * MAX_TASKS_PER_LAYER + len(decisions.modes) * MAX_TASKS_PER_PASS
 
 
-def _columns(size: int) -> Columns:
+def columns(size: int) -> Columns:
+    """Room for that many tasks."""
     return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64))
 
 
-def _table(out: Columns, num_tasks: int, num_dependencies: int) -> TaskTable:
-    rows = out.rows[:num_tasks]
-    columns = {name: np.ascontiguousarray(rows[name]) for name in ROW.names or () if name != "end_of_dependencies"}
-    offsets = np.zeros(num_tasks + 1, np.int64)
-    offsets[1:] = rows["end_of_dependencies"]
-    return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[:num_dependencies], **columns)
+def table(out: Columns, first: int, end: int) -> TaskTable:
+    """The tasks emitted from number ``first`` up to ``end``."""
+    rows = out.rows[first:end]
+    plain = {name: np.ascontiguousarray(rows[name]) for name in ROW.names or () if name != "end_of_dependencies"}
+    before = int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
+    offsets = np.zeros(end - first + 1, np.int64)
+    offsets[1:] = rows["end_of_dependencies"] - before
+    return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[before : before + int(offsets[-1])], **plain)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from sim.costs import CostModel, Device, Price
 from sim.model import Layer, Model, TensorClass
-from sim.policies.base import LayerMode, Problem
+from sim.policies.actions import LayerMode
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 

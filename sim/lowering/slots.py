@@ -1,26 +1,13 @@
 """The slots of a cache in compiled form: which experts the GPU holds or awaits, and which leaves when room is needed."""
 
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sim.engine.compilation import kernel
+from sim.policies.cache.score import Score
 from sim.task import NONE
-
-
-class Score(IntEnum):
-    """What an expert is worth keeping for; the least worthy leaves first, ties by layer, then expert."""
-
-    RECENCY = 0
-    FREQUENCY = 1
-    RANDOM = 2
-    NEXT_USE = 3
-    FORECAST_TIMES_VISITS = 4
-    FORECAST_BY_DEPTH = 5
-    SMOOTHED_GATE = 6
-
 
 ABSENT, HELD, COMING = range(3)
 QUEUED, STARTED, ARRIVED = range(3)
@@ -67,16 +54,11 @@ class Cached(NamedTuple):
     next_use: NDArray[np.int32]
 
 
-def compiled(function):  # type: ignore[no-untyped-def]
-    """As ``sim.lowering.emit.compiled``; kept here so that slots do not depend on tasks."""
-    return njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
-
-
-@compiled
-def worth(cached, score, index, current, layer, expert):  # type: ignore[no-untyped-def]
+@kernel
+def worth(cached, score, index, current, layer, expert):
     """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
     slot = cached.slots[layer, expert]
-    if score == _RECENCY or score == _SMOOTHED:
+    if score in (_RECENCY, _SMOOTHED):
         return slot.score
     if score == _FREQUENCY:
         return slot.visits + slot.score * TIE_BREAK
@@ -92,8 +74,8 @@ def worth(cached, score, index, current, layer, expert):  # type: ignore[no-unty
     return share * (1.0 - layer / cached.slots.shape[0])
 
 
-@compiled
-def random_fraction(counters):  # type: ignore[no-untyped-def]
+@kernel
+def random_fraction(counters):
     """The next of a seeded sequence (xorshift64) in [0, 1)."""
     state = np.uint64(counters[RANDOM_STATE])
     state ^= state << np.uint64(13)
@@ -103,8 +85,8 @@ def random_fraction(counters):  # type: ignore[no-untyped-def]
     return float(state >> np.uint64(11)) * 2.0**-53
 
 
-@compiled
-def note_gate(cached, score, alpha, kept, index, layer, tokens):  # type: ignore[no-untyped-def]
+@kernel
+def note_gate(cached, score, alpha, kept, index, layer, tokens):
     """Tell the scores of a layer that its gate has selected the experts with tokens.
 
     SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
@@ -125,8 +107,8 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):  # type: ignore
             slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
 
 
-@compiled
-def take_slot(cached, score, is_global, index, current, layer, stamp, layers):  # type: ignore[no-untyped-def]
+@kernel
+def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
     What the gate with that stamp needs, and what is on its way, stays.
@@ -155,14 +137,14 @@ def take_slot(cached, score, is_global, index, current, layer, stamp, layers):  
     return True, slot.last_use, victim_layer, victim
 
 
-@compiled
-def give_back(cached, is_global, layer):  # type: ignore[no-untyped-def]
+@kernel
+def give_back(cached, is_global, layer):
     """A slot of a layer (or of the common budget) is free again."""
     cached.free[len(cached.free) - 1 if is_global else layer] += 1
 
 
-@compiled
-def settle_arrivals(cached):  # type: ignore[no-untyped-def]
+@kernel
+def settle_arrivals(cached):
     """What has arrived is held from now on."""
     num_experts = cached.slots.shape[1]
     num_left = 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sim.policies.base import Cache, Dispatch, Overlap, Placement, Prefetch
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
@@ -16,6 +16,7 @@ from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacemen
 from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.none import NoPrefetch
+from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,

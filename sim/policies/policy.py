@@ -7,7 +7,8 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
-from sim.policies.base import Cache, Dispatch, Overlap, Placement, Prefetch
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.problem import Overlap
 from sim.workload import Feeding
 
 

@@ -2,19 +2,27 @@
 
 from dataclasses import dataclass
 
-from sim.policies.dispatch.believing import BelievingDispatch
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.belief import Belief, Source, belief
 from sim.policies.dispatch.split import Rule
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BalancedDispatch(BelievingDispatch):
+class BalancedDispatch(Dispatch):
     """Minimises max(sum on the CPU, sum of copies and GPU work), the aim stated in Fiddler's released code.
 
     The m experts of fewest tokens go to the CPU, m growing as long as the end comes earlier. That is optimal where
     copies cost the same for any expert, since the CPU's cost grows with tokens. Ties: the smaller m; the lower expert.
     """
 
+    believed_cost: Source = "priced"
+
     @property
     def rule(self) -> Rule:
-        """See BelievingDispatch."""
+        """See Dispatch."""
         return Rule.BALANCED
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)

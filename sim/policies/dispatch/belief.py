@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_MS
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 
 Source = Literal["priced", "measured", "code"]
 

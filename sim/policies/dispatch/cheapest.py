@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from sim.policies.dispatch.belief import Source
-from sim.policies.dispatch.believing import BelievingDispatch
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.belief import Belief, Source, belief
 from sim.policies.dispatch.split import Rule
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheapestDispatch(BelievingDispatch):
+class CheapestDispatch(Dispatch):
     """A missing expert is fetched if its tokens are believed to take longer on the CPU than copy and GPU together.
 
     ``believed_cost`` is ``measured`` (the paper), ``code`` (the released constants: the CPU up to 9 tokens; a tie is fetched there, as its
@@ -19,5 +20,9 @@ class CheapestDispatch(BelievingDispatch):
 
     @property
     def rule(self) -> Rule:
-        """See BelievingDispatch."""
+        """See Dispatch."""
         return Rule.CHEAPEST_OR_TIE if self.believed_cost == "code" else Rule.CHEAPEST
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)

@@ -1,11 +1,15 @@
 """Which missing experts of a layer the CPU computes and which are fetched: the compiled rules behind the dispatch parts."""
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
-from sim.policies.base import Action
+from sim.engine.compilation import kernel
+from sim.policies.actions import Action
+
+Rows = NDArray[Any]
 
 
 class Rule(IntEnum):
@@ -29,8 +33,8 @@ _TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = int(Rule.CPU), int(Rule.FETCH), int(Rule.
 _BALANCED = int(Rule.BALANCED)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def split_row(rule, tokens, is_miss, on_cpu, copies, on_gpu, resident, actions):  # type: ignore[no-untyped-def]
+@kernel
+def split_row(rule, tokens, is_miss, on_cpu, copies, on_gpu, resident, actions):
     """Write CPU or FETCH for every miss of one layer [expert].
 
     Believed ns: ``on_cpu`` there, ``copies`` of its weights, ``on_gpu`` its run; ``resident`` the GPU's other work.
@@ -67,8 +71,8 @@ def split_row(rule, tokens, is_miss, on_cpu, copies, on_gpu, resident, actions):
         actions[lightest] = _CPU
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def split_rows(rule, tokens, is_miss, on_cpu, copies, on_gpu, actions):  # type: ignore[no-untyped-def]
+@kernel
+def split_rows(rule: int, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows) -> None:
     """``split_row`` for every case [case, expert], with no other work on the GPU."""
     for case in range(len(tokens)):
         split_row(rule, tokens[case], is_miss[case], on_cpu[case], copies[case], on_gpu[case], 0, actions[case])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Overlap
+from sim.policies.problem import Overlap
 
 Concurrency = Literal["serial", "lanes"]
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from hwprofiles.units import format_bytes
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
-from sim.policies.base import Placement, Problem
+from sim.policies.base import Placement
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

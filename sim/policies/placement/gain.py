@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.base import Problem
 from sim.policies.placement.fitting import RankedPlacement, expert_sizes
 from sim.policies.placement.layer_times import Misses, by_popularity, layer_times_ns
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

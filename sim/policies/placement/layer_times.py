@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.lowering.prices import layer_shapes
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 from sim.routing.generated import draw
 from sim.workload import forward_passes
 

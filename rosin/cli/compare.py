@@ -10,7 +10,7 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import Request, ScenarioOptions, read_options, record_of, takes_scenario
+from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
 
 if TYPE_CHECKING:
     from rosin.report.json_documents import MisfitPolicy
@@ -42,13 +42,14 @@ def compare(
         check_format(figure)
     request = read_options(options)
     scenarios = request.scenarios(_policies(request, policies))
+    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    announce_compilation(request.engine, output)
     words = ("compare", "--policies", policies) if policies else ("compare",)
     comparison = compare_all(scenarios, record_of(request, scenarios[0], options.command(*words), has_policy=False))
     if not comparison.result.rows:
         raise _nothing_fits(comparison.result.infeasible)
     if figure is not None:
         write_bytes(draw(comparison.result, figure.suffix), figure)
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     page = compare_page(comparison.result, scenarios[0])
     output.emit(comparison.result.model_dump(mode="json"), page, provenance=comparison.provenance, warnings=comparison.warnings)
 

@@ -10,6 +10,7 @@ from rosin.cli import options as given
 
 if TYPE_CHECKING:
     from planner.plan import Plan, Setting
+    from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
     from sim.policies import Policy
     from sim.simulate import Scenario
@@ -92,6 +93,14 @@ class Request:
         first = self.setting.scenario(policies[0], self.engine)
         _check_size(first)
         return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+
+
+def announce_compilation(engine_name: str, output: "Output") -> None:
+    """Say that the first run on a computer takes longer, where it does."""
+    from sim.engine import NOTICE, needs_compilation
+
+    if engine_name == "fast" and output.has_tables and needs_compilation():
+        output.note(NOTICE)
 
 
 def _check_size(scenario: "Scenario") -> None:

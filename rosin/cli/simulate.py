@@ -8,7 +8,7 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import Request, ScenarioOptions, read_options, record_of, takes_scenario
+from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -38,6 +38,8 @@ def simulate(
 
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)])
+    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    announce_compilation(scenario.engine, output)
     run = run_scenario(scenario)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
@@ -46,7 +48,6 @@ def simulate(
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
     result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
-    output = Output(json=json, seed=scenario.seed, quiet=quiet)
     page, warnings = run_page(run, result), run_warnings(run, provenance)
     output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
 

@@ -249,3 +249,14 @@ def test_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert captured.err.endswith(" GB too much\n")
     assert captured.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("is_terminal", "words"), [(True, ()), (False, ()), (True, ("--quiet",)), (True, ("--json", "-"))])
+def test_people_at_a_terminal_are_told_why_they_wait(
+    is_terminal: bool, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first run of a computer compiles; that is said on stderr to a person, and to nobody else."""
+    monkeypatch.setattr("sim.engine.needs_compilation", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    assert main(["simulate", *SMALL, "--policy", "fiddler", *words]) == 0
+    assert ("compiling" in capsys.readouterr().err) == (is_terminal and not words)

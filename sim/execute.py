@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.engine import engine
+from sim.engine.compilation import is_kept
+from sim.engine.flat import flat_pass
 from sim.lowering.decisions import Decisions, decide
+from sim.lowering.emit import emit_run
 from sim.lowering.live_run import live_job, process
 from sim.lowering.lower import lower
 from sim.memory import Residency
@@ -34,6 +37,11 @@ def execute(policy: Policy, residency: Residency, foresight: Foresight, engine_n
     if policy.prefetch.is_active:
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     return _planned(policy, residency, foresight, engine_name)
+
+
+def needs_compilation() -> bool:
+    """Whether lowering and the fast engine have to be compiled on this computer before a first run. Imports numba."""
+    return not is_kept(emit_run) or not is_kept(flat_pass)
 
 
 def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:

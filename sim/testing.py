@@ -217,7 +217,7 @@ def check_copies(run: Run) -> None:
 
 
 def _spans(run: Run, kind: TaskKind) -> Iterator[tuple[int, int]]:
-    """(start of the copy, end of the last use in its pass) of every copy of that kind; asserts that each is used, and used after its end."""
+    """(start of the copy, end of the last use in its pass) of every copy of that kind; each is used, and not before its end."""
     line = run.timeline
     tasks, gpu = line.tasks, line.platform.index("gpu")
     same_step = np.append(np.flatnonzero(np.diff(tasks.step)) + 1, len(tasks))

@@ -97,7 +97,8 @@ class Request:
 
 def announce_compilation(engine_name: str, output: "Output") -> None:
     """Say that the first run on a computer takes longer, where it does."""
-    from sim.engine import NOTICE, needs_compilation
+    from sim.engine.preparation import NOTICE
+    from sim.execute import needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
         output.note(NOTICE)

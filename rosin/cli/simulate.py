@@ -73,6 +73,10 @@ def _write_trace(run: "Run", path: Path) -> None:
     if path.exists() and not path.is_file():  # it would be replaced, which nobody wants of a device
         raise InputError(f"cannot write {path}: not a file")
     try:
-        write_trace(run.timeline, path, counters={"GPU memory in copy buffers (bytes)": staged_bytes(run.timeline)})
+        write_trace(
+            run.timeline,
+            path,
+            counters={"GPU memory in copy buffers (bytes)": staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)},
+        )
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -70,7 +70,8 @@ _ROWS = (
         summary="the last layers on the GPU; the others on the CPU, or copied whole once per micro-batch of 512 from 32 tokens on",
         source=(
             "llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches; weights copied operation by "
-            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the CUDA context: assumed)"
+            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the "
+            "CUDA context: assumed)"
         ),
         placement=LastLayersPlacement(memory=_LLAMA_CPP_MEMORY),
         cache=StaticCache(),

@@ -256,7 +256,7 @@ def test_people_at_a_terminal_are_told_why_they_wait(
     is_terminal: bool, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first run of a computer compiles; that is said on stderr to a person, and to nobody else."""
-    monkeypatch.setattr("sim.engine.needs_compilation", lambda: True)
+    monkeypatch.setattr("sim.execute.needs_compilation", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
     assert main(["simulate", *SMALL, "--policy", "fiddler", *words]) == 0
     assert ("compiling" in capsys.readouterr().err) == (is_terminal and not words)

@@ -174,6 +174,7 @@ def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, 
 
 
 def refuse_late(time_ns: int) -> None:
+    """Raises InputError for a time that the clock cannot show."""
     if time_ns >= TIME_LIMIT_NS:
         raise InputError(f"the run must end before 2**62 ns, got to {time_ns} ns")
 
@@ -210,6 +211,7 @@ def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
 
 
 def idle_lanes(platform: Platform) -> NDArray[np.void]:
+    """The resources at time 0, as compiled code sees them."""
     lanes = np.zeros(len(platform.resources), state.LANE)
     lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = state.NOBODY, state.NOBODY, state.NOBODY, state.NEVER
     lanes["is_priority"] = [resource.discipline is Discipline.PRIORITY for resource in platform.resources]

@@ -7,8 +7,8 @@ from sim.engine.fast import active_factors, idle_lanes, refuse_late
 from sim.engine.kernels import admit, drop, promote, run
 from sim.engine.state import AWAITED, BUSY, DONE, DROPPED, END, ENTRY, FINISHED, START, TASK
 from sim.engine.state import STARTED as RUNNING
-from sim.lowering.emit import IS_SERIAL, STEP, N, emit_head, emit_overhead
-from sim.lowering.live import PROMOTE, emit_after_gate, emit_to_gate
+from sim.lowering.emit import IS_SERIAL, STEP, N
+from sim.lowering.live import PROMOTE, emit_after_gate, emit_end_of_pass, emit_to_gate
 from sim.lowering.live_run import LiveJob
 from sim.lowering.lower import table
 from sim.lowering.slots import ARRIVED, NUM_COMING, NUM_OPERATIONS, STARTED
@@ -108,8 +108,6 @@ def _drive(out, state, sheet, cached, live, rings, last_task, tasks, times, lane
                     promote(tasks, lanes, heap, clock, task, 0)
                 else:
                     drop(tasks, times, out.dependencies, lanes, heap, clock, task)
-        emit_head(out, state, sheet, rings, index)
-        emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
-        last_task[index] = state[N] - 1
+        emit_end_of_pass(out, state, sheet, rings, last_task, index)
     _submit(out, submitted, state[N], offsets, tasks, times, lanes, heap, clock)
     return run(tasks, times, out.dependencies, lanes, heap, factors, clock, wait[:0])

@@ -1,0 +1,58 @@
+"""What GPU memory has to hold, and room for, when a plan is bounded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.bounds.work import Floats
+from sim.memory import MemoryRule, activation_bytes, machine_bytes, usable_bytes
+from sim.model import Layer
+from sim.policies.base import Problem
+
+LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=False)
+"""All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stores:
+    """Bytes by layer: of one expert, of the dense part (its KV cache with it, where counted), of the whole; of the head; and room for them.
+
+    ``buffers`` are the least bytes of a streaming buffer: for layers without experts and the head, and for layers with experts.
+    """
+
+    expert_bytes: Floats
+    dense_bytes: Floats
+    layer_bytes: Floats
+    head_bytes: float
+    buffers: tuple[float, float]
+    capacity_bytes: float
+    memory_bytes: float
+    num_experts: int
+
+
+def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
+    """The stores of a problem under that rule; a policy's buffers for single experts are left out, as some budgets do."""
+    model, batch = problem.model, problem.batch
+    whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
+    dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
+    head = float(sum(model.top_bytes.values()))
+    is_moe = np.array([layer.is_moe for layer in model.layers])
+    capacity = usable_bytes(problem.machine, rule)
+    if rule.budgets_kv:
+        dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
+    if rule.budgets_activations:
+        capacity -= activation_bytes(model, batch, problem.feeding)
+    return Stores(
+        expert_bytes=np.array([layer.expert_bytes for layer in model.layers], np.float64),
+        dense_bytes=dense,
+        layer_bytes=whole,
+        head_bytes=head,
+        buffers=(min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())),
+        capacity_bytes=float(capacity),
+        memory_bytes=float(machine_bytes(problem.machine)),
+        num_experts=model.num_experts,
+    )
+
+
+def _layer_bytes(layer: Layer) -> int:
+    return layer.dense_bytes + layer.num_experts * layer.expert_bytes

@@ -17,10 +17,6 @@ from planner.bounds.frontier import Frontiers
 
 Floats = NDArray[np.float64]
 
-SMOOTHING = (0.1, 0.02, 0.004)
-"""Corners of the dual are rounded by these shares of a typical gain, one after the other: they only steer the search."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Multipliers:
     """``slope`` [cell] in ns per missing weight, ``byte_price`` in ns per byte of GPU memory; all at least 0."""
@@ -34,7 +30,7 @@ class StaticDual:
     """A relaxed placement problem. [cell]: frontiers, ``layer``; [triple]: ``cell``, ``item``; [item]: bytes, ``item_layer``.
 
     [layer + 1], the head last: ``on_ns`` without the cells when resident, ``off_ns`` in all when not, ``dense_bytes``. ``rest_ns`` is spent
-    in any case.
+    in any case. Bytes that hold no weights may have been filled ahead of time, which saves ``ahead_price`` ns each.
     """
 
     frontiers: Frontiers
@@ -48,6 +44,7 @@ class StaticDual:
     dense_bytes: Floats
     rest_ns: float
     capacity_bytes: float
+    ahead_price: float = 0.0
 
     @cached_property
     def weights(self) -> csr_array:
@@ -88,8 +85,8 @@ class StaticDual:
         _, _, _, kept, dense = self._evaluate(at.slope, at.byte_price, rounding)
         return kept, dense
 
-    def solve(self, start: Multipliers | None = None, stages: tuple[float, ...] = SMOOTHING, steps: int = 40) -> tuple[float, Multipliers]:
-        """The best bound found in ns, and its multipliers."""
+    def solve(self, start: Multipliers | None = None, stages: tuple[float, ...] = (0.1, 0.02, 0.004), steps: int = 20) -> tuple[float, Multipliers]:
+        """The best bound found in ns, and its multipliers. Corners are rounded by these shares of a typical gain, to steer the search."""
         best = start or self._start()
         value = self.value_ns(best)
         scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale
@@ -140,10 +137,10 @@ class StaticDual:
         on = self.on_ns + price * self.dense_bytes + np.bincount(self.layer, least + slope * self.total_weight, minlength=num)
         on -= np.bincount(self.item_layer, surplus, minlength=num)
         saved, dense = _positive(self.off_ns - on, None if rounding is None else rounding * self.off_ns.sum() / num)
-        value = float(self.off_ns.sum() - saved.sum() + self.rest_ns - price * self.capacity_bytes)
+        value = float(self.off_ns.sum() - saved.sum() + self.rest_ns - max(price, self.ahead_price) * self.capacity_bytes)
         kept = kept * dense[self.item_layer]
         by_slope = dense[self.layer] * (self.total_weight - missing) - self.weights_by_cell @ kept
-        by_price = float(self.item_bytes @ kept + self.dense_bytes @ dense - self.capacity_bytes)
+        by_price = float(self.item_bytes @ kept + self.dense_bytes @ dense) - (self.capacity_bytes if price >= self.ahead_price else 0.0)
         return value, by_slope, by_price, kept, dense
 
     def _least(self, slope: Floats, wide: Floats | None) -> tuple[Floats, Floats]:

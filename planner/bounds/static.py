@@ -4,7 +4,7 @@ The proof is in docs/explanation/bounds.md. Three kinds of plan are bounded apar
 that stream only layers without experts, or the head; those that stream a layer with experts. The latter two pay the buffer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,24 @@ from sim.memory import MemoryRule
 from sim.policies.base import Problem
 from sim.workload import Passes
 
-LINK_SHARES = (0.03, 0.1, 0.25, 0.45, 0.65, 0.85, 0.97)
+LINK_SHARES = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.35, 0.5, 0.7, 0.9, 0.98)
 """Weights of the link's total against the layers' times that are tried for plans that stream; each gives a valid bound."""
+
+COARSE, FINE = (0.1, 0.02, 0.004), (0.02, 0.004)
+"""Rounding of the dual's corners, from scratch and from a good start."""
 
 RESOURCES = ("gpu", "cpu", "h2d", "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
-    """What a kind of plan streams: the head and layers without experts, or those with experts too; and the weight of the link's total."""
+    """What a kind of plan streams: the head and layers without experts, or those with experts too.
+
+    ``link_shares`` are the weights of the link's total in prefill and in decode.
+    """
 
     has_experts: bool
-    link_share: float
+    link_shares: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,115 +45,158 @@ class Relaxed:
     ns: float
     dual: StaticDual
     multipliers: Multipliers
-    streaming: Streaming | None
+    streaming: Streaming | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StaticRelaxation:
+    """The least bound over all kinds of plan: of the whole run, of the time to the first token, and of the time from there."""
+
+    work: Work
+    whole: Relaxed
+    first: Relaxed
+    rest: Relaxed
+
+    @property
+    def end_to_end_ns(self) -> float:
+        """The better of the bound on the whole and the sum of those on its parts."""
+        return max(self.whole.ns, self.first.ns + self.rest.ns)
 
 
 def static_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
     """The bound over those passes with those tokens per expert [pass, layer, expert], for plans within that memory rule."""
-    work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
-    whole, first, rest = (relaxed(work, stores, which) for which in phases(work))
+    found = relax(problem, passes, tokens, rule)
     return Bound(
-        end_to_end_s=seconds_below(max(whole.ns, first.ns + rest.ns)),
-        ttft_s=seconds_below(first.ns),
-        decode_s=seconds_below(rest.ns),
-        binding_resource=binding_resource(work, whole),
-        method="static: Lagrangian dual over fixed residency" + ("" if whole.streaming is None else ", layers streamed"),
+        end_to_end_s=seconds_below(found.end_to_end_ns),
+        ttft_s=seconds_below(found.first.ns),
+        decode_s=seconds_below(found.rest.ns),
+        binding_resource=binding_resource(found.work, found.whole),
+        method="static: Lagrangian dual over fixed residency" + ("" if found.whole.streaming is None else ", layers streamed"),
     )
 
 
-def phases(work: Work) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which passes make up the run, the time to the first token, and the time from there."""
-    return np.ones(len(work.is_prefill), bool), work.is_prefill, ~work.is_prefill
-
-
-def relaxed(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> Relaxed:
-    """The least of the bounds for each kind of plan, over the marked passes."""
-    dual = relaxation(work, stores, passes, None)
-    ns, multipliers = dual.solve()
-    best = Relaxed(ns=ns, dual=dual, multipliers=multipliers, streaming=None)
+def relax(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> StaticRelaxation:
+    """The relaxed problems with their best multipliers."""
+    work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
+    everything = np.ones(len(work.is_prefill), bool)
+    first, rest = (_from_scratch(work, stores, which) for which in (work.is_prefill, ~work.is_prefill))
+    whole = _solved(relaxation(work, stores, everything, None), _joined(first, rest))
+    streamed = []
     for has_experts in (False, True):
-        other = _streamed(work, stores, passes, best, has_experts=has_experts)
-        if other is not None and other.ns < best.ns:
-            best = other
-    return best
+        if stores.buffers[has_experts] <= stores.capacity_bytes:
+            early = _streamed(work, stores, work.is_prefill, first, has_experts=has_experts)
+            late = _streamed(work, stores, ~work.is_prefill, rest, has_experts=has_experts)
+            shares = _shares(early)[0], _shares(late)[1]
+            both = Streaming(has_experts=has_experts, link_shares=shares)
+            joint = _unless_proven(relaxation(work, stores, everything, both), _joined(early, late), whole, both)
+            streamed.append((joint, early, late))
+    best = (min(kind, key=lambda found: found.ns) for kind in zip((whole, first, rest), *streamed, strict=True))
+    return StaticRelaxation(work=work, **dict(zip(("whole", "first", "rest"), best, strict=True)))
 
 
-def _streamed(work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, *, has_experts: bool) -> Relaxed | None:
-    """The bound for plans that stream; None where no buffer fits, or once they are proven slower than the rival."""
-    if stores.buffers[has_experts] > stores.capacity_bytes:
-        return None
+def _shares(found: Relaxed) -> tuple[float, float]:
+    return (0.0, 0.0) if found.streaming is None else found.streaming.link_shares
+
+
+def _joined(first: Relaxed, rest: Relaxed) -> Multipliers:
+    """Multipliers of both parts for the whole: prefill comes first, and each byte serves both."""
+    slopes = np.append(first.multipliers.slope, rest.multipliers.slope)
+    return Multipliers(slope=slopes, byte_price=first.multipliers.byte_price + rest.multipliers.byte_price)
+
+
+def _from_scratch(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> Relaxed:
+    dual = relaxation(work, stores, passes, None)
+    ns, multipliers = dual.solve(stages=COARSE)
+    return Relaxed(ns=ns, dual=dual, multipliers=multipliers)
+
+
+def _solved(dual: StaticDual, start: Multipliers, streaming: Streaming | None = None) -> Relaxed:
+    ns, multipliers = dual.solve(start, stages=FINE)
+    return Relaxed(ns=ns, dual=dual, multipliers=multipliers, streaming=streaming)
+
+
+def _unless_proven(dual: StaticDual, start: Multipliers, rival: Relaxed, streaming: Streaming) -> Relaxed:
+    """The bound at the start where that exceeds the rival's already, else the best found from there."""
+    ns = dual.value_ns(start)
+    if ns >= rival.ns:
+        return Relaxed(ns=ns, dual=dual, multipliers=start, streaming=streaming)
+    return _solved(dual, start, streaming)
+
+
+def _streamed(work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, *, has_experts: bool) -> Relaxed:
+    """The bound for plans that stream, over the marked passes: the best weight of the link, then the best multipliers."""
     best = None
     for share in LINK_SHARES:
-        streaming = Streaming(has_experts=has_experts, link_share=share)
+        streaming = Streaming(has_experts=has_experts, link_shares=(share, share))
         dual = relaxation(work, stores, passes, streaming)
         start = Multipliers(slope=rival.multipliers.slope * (1 - share), byte_price=rival.multipliers.byte_price * (1 - share))
         found = Relaxed(ns=dual.value_ns(start), dual=dual, multipliers=start, streaming=streaming)
         if found.ns >= rival.ns:
-            return None
+            return found
         if best is None or found.ns > best.ns:
             best = found
     assert best is not None
-    ns, multipliers = best.dual.solve(best.multipliers)
-    return replace(best, ns=ns, multipliers=multipliers)
+    return _solved(best.dual, best.multipliers, best.streaming)
 
 
 def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming: Streaming | None) -> StaticDual:
     """The problem over the marked passes as its dual sees it."""
-    on, off = _layers(work, streaming)
-    head_on, head_off = _heads(work, streaming)
+    share = _link_share(work, streaming)
+    on, off = _layers(work, share, streaming)
+    head_on, head_off = _heads(work, share, streaming)
     experts, layers = work.experts, work.num_layers
     is_used = passes[experts.cell_of // layers]
     is_inside = np.repeat(is_used, np.diff(experts.offsets))
-    cells = experts.cell_of[is_used]
-    sizes = np.diff(experts.offsets)[is_used]
-    sums = np.append(on[passes].sum(axis=0), head_on[passes].sum()), np.append(off[passes].sum(axis=0), head_off[passes].sum())
+    cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
     room = stores.capacity_bytes - (0.0 if streaming is None else stores.buffers[streaming.has_experts])
-    time_share = 1.0 if streaming is None else 1 - streaming.link_share
-    late = passes.any() and not passes[0]
+    ahead = 0.0 if passes[0] and share[0] == share[-1] else float((share[passes] * ~work.is_prefill[passes]).max(initial=0)) * stores.ns_per_byte(work)
     return StaticDual(
-        frontiers=frontiers(_cell_work(work, is_used, is_inside, off, on, streaming)),
+        frontiers=frontiers(_cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
         layer=cells % layers,
         cell=np.repeat(np.arange(len(cells)), sizes),
         item=experts.item[is_inside],
         item_bytes=np.repeat(stores.expert_bytes, stores.num_experts),
         item_layer=np.repeat(np.arange(layers), stores.num_experts),
-        on_ns=sums[0],
-        off_ns=sums[1],
+        on_ns=np.append(on[passes].sum(axis=0), head_on[passes].sum()),
+        off_ns=np.append(off[passes].sum(axis=0), head_off[passes].sum()),
         dense_bytes=np.append(stores.dense_bytes, stores.head_bytes),
-        rest_ns=time_share * work.step_overhead * passes.sum() - (_ahead_ns(work, stores, streaming) if late else 0.0),
+        rest_ns=float(((1 - share) * work.step_overhead)[passes].sum()) - ahead * (stores.memory_bytes - room),
         capacity_bytes=room,
+        ahead_price=ahead,
     )
 
 
-def _layers(work: Work, streaming: Streaming | None) -> tuple[Floats, Floats]:
+def _link_share(work: Work, streaming: Streaming | None) -> Floats:
+    """[pass]: the weight of the link's total."""
+    shares = (0.0, 0.0) if streaming is None else streaming.link_shares
+    return np.where(work.is_prefill, *shares)
+
+
+def _layers(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
     """[pass, layer]: the part of a resident layer that does not depend on its experts, and all of a layer that is not resident."""
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
-    time_share = 1.0 if streaming is None else 1 - streaming.link_share
-    off = time_share * work.whole_cpu
+    link, time = share[:, None], 1 - share[:, None]
+    off = time * work.whole_cpu
     if streaming is not None:
-        whole = time_share * (work.serial_gpu + work.ffn_gpu + work.experts_gpu) + streaming.link_share * work.layer_fetch
+        whole = time * (work.serial_gpu + work.ffn_gpu + work.experts_gpu) + link * work.layer_fetch
         off = np.where(is_moe & (not streaming.has_experts), off, np.minimum(off, whole))
-    on = time_share * np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
+    on = time * np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
     return np.minimum(on, off), off
 
 
-def _heads(work: Work, streaming: Streaming | None) -> tuple[Floats, Floats]:
+def _heads(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
     """[pass]: the head where it is resident, and where it is not."""
-    time_share = 1.0 if streaming is None else 1 - streaming.link_share
-    off = time_share * work.head_cpu
+    off = (1 - share) * work.head_cpu
     if streaming is not None:
-        off = np.minimum(off, time_share * work.head_gpu + streaming.link_share * work.head_fetch * (work.head_gpu > 0))
-    return np.minimum(time_share * work.head_gpu, off), off
+        off = np.minimum(off, (1 - share) * work.head_gpu + share * work.head_fetch * (work.head_gpu > 0))
+    return np.minimum((1 - share) * work.head_gpu, off), off
 
 
-def _cell_work(
-    work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_], off: Floats, on: Floats, streaming: Streaming | None
-) -> CellWork:
+def _cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_], cap: Floats, share: Floats) -> CellWork:
     """The experts' work of the cells in use. However a resident layer is run, a cell takes no more than one that is not resident."""
     experts, cells = work.experts, work.experts.cell_of[is_used]
     index, layer = np.divmod(cells, work.num_layers)
-    link_share = 0.0 if streaming is None else streaming.link_share
     return CellWork(
         cpu=experts.cpu_ns[is_inside],
         gpu=experts.gpu_ns[is_inside],
@@ -155,21 +204,13 @@ def _cell_work(
         offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[is_used])),
         fetch=work.fetch[layer],
         beside=work.ffn_gpu.ravel()[cells],
-        cap=(off - on).ravel()[cells],
+        cap=cap,
         num_tokens=work.num_tokens[index],
         down=work.activations_d2h,
         up=work.activations_h2d,
-        time_share=np.full(len(cells), 1 - link_share),
-        link_share=np.full(len(cells), link_share),
+        time_share=1 - share[index],
+        link_share=share[index],
     )
-
-
-def _ahead_ns(work: Work, stores: Stores, streaming: Streaming | None) -> float:
-    """What the link can have done for the passes before they began: filled the buffers, which fit GPU memory."""
-    if streaming is None:
-        return 0.0
-    slowest = max(float((work.layer_fetch / np.maximum(stores.layer_bytes, 1)).max()), work.head_fetch / max(stores.head_bytes, 1.0))
-    return streaming.link_share * slowest * stores.memory_bytes
 
 
 def binding_resource(work: Work, found: Relaxed) -> str:

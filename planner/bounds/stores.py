@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.bounds.work import Floats
+from planner.bounds.work import Floats, Work
 from sim.memory import MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.model import Layer
 from sim.policies.base import Problem
@@ -28,6 +28,10 @@ class Stores:
     capacity_bytes: float
     memory_bytes: float
     num_experts: int
+
+    def ns_per_byte(self, work: Work) -> float:
+        """The longest that the link takes for a byte of a streamed layer or of the head."""
+        return max(float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()), work.head_fetch / max(self.head_bytes, 1.0))
 
 
 def stores_of(problem: Problem, rule: MemoryRule) -> Stores:

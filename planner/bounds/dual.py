@@ -90,19 +90,19 @@ class StaticDual:
         best = start or self._start()
         value = self.value_ns(best)
         scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale
+        total = max(abs(value), 1.0)
         limits = [(0.0, high) for high in self.steepest / scale] + [(0.0, None)]
         at = np.append(best.slope / scale, best.byte_price / price_scale)
         for rounding in stages:
-            found = minimize(self._loss, at, args=(scale, price_scale, rounding), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": steps})
+            found = minimize(self._loss, at, args=(scale, price_scale, rounding, total), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": steps})
             at = found.x
             tried = Multipliers(slope=at[:-1] * scale, byte_price=float(at[-1] * price_scale))
             if self.value_ns(tried) > value:
                 value, best = self.value_ns(tried), tried
         return value, best
 
-    def _loss(self, at: Floats, scale: Floats, price_scale: float, rounding: float) -> tuple[float, Floats]:
+    def _loss(self, at: Floats, scale: Floats, price_scale: float, rounding: float, total: float) -> tuple[float, Floats]:
         value, by_slope, by_price, _, _ = self._evaluate(at[:-1] * scale, at[-1] * price_scale, rounding)
-        total = float(self.off_ns.sum()) or 1.0
         return -value / total, -np.append(by_slope * scale, by_price * price_scale) / total
 
     @cached_property
@@ -136,7 +136,7 @@ class StaticDual:
         num = len(self.on_ns)
         on = self.on_ns + price * self.dense_bytes + np.bincount(self.layer, least + slope * self.total_weight, minlength=num)
         on -= np.bincount(self.item_layer, surplus, minlength=num)
-        saved, dense = _positive(self.off_ns - on, None if rounding is None else rounding * self.off_ns.sum() / num)
+        saved, dense = _positive(self.off_ns - on, None if rounding is None else rounding * np.maximum(self.on_ns, 1.0))
         value = float(self.off_ns.sum() - saved.sum() + self.rest_ns - max(price, self.ahead_price) * self.capacity_bytes)
         kept = kept * dense[self.item_layer]
         by_slope = dense[self.layer] * (self.total_weight - missing) - self.weights_by_cell @ kept

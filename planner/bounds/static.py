@@ -4,12 +4,14 @@ The proof is in docs/explanation/bounds.md. Three kinds of plan are bounded apar
 that stream only layers without experts, or the head; those that stream a layer with experts. The latter two pay the buffer.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.bound import Bound, seconds_below
+from planner.bounds.clairvoyant import clairvoyant_bound
 from planner.bounds.dual import Multipliers, StaticDual
 from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.stores import LOOSEST, Stores, stores_of
@@ -20,6 +22,8 @@ from sim.workload import Passes
 
 LINK_SHARES = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.35, 0.5, 0.7, 0.9, 0.98)
 """Weights of the link's total against the layers' times that are tried for plans that stream; each gives a valid bound."""
+
+_SAME = tuple((share, share) for share in LINK_SHARES)
 
 COARSE, FINE = (0.1, 0.02, 0.004), (0.02, 0.004)
 """Rounding of the dual's corners, from scratch and from a good start."""
@@ -40,11 +44,12 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Relaxed:
-    """A phase's best bound in ns with its proof: the multipliers, and the relaxed problem that they belong to."""
+    """A phase's best bound in ns with its proof: the multipliers, and the relaxed problem that they belong to, with the pass of each cell."""
 
     ns: float
     dual: StaticDual
     multipliers: Multipliers
+    cell_pass: NDArray[np.int64]
     streaming: Streaming | None = None
 
 
@@ -53,24 +58,24 @@ class StaticRelaxation:
     """The least bound over all kinds of plan: of the whole run, of the time to the first token, and of the time from there."""
 
     work: Work
+    stores: Stores
     whole: Relaxed
     first: Relaxed
     rest: Relaxed
 
-    @property
-    def end_to_end_ns(self) -> float:
-        """The better of the bound on the whole and the sum of those on its parts."""
-        return max(self.whole.ns, self.first.ns + self.rest.ns)
-
 
 def static_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
-    """The bound over those passes with those tokens per expert [pass, layer, expert], for plans within that memory rule."""
-    found = relax(problem, passes, tokens, rule)
+    """The bound over those passes with those tokens per expert [pass, layer, expert], for plans within that memory rule.
+
+    A fixed plan is one of those that the clairvoyant bound covers, so the better of the two counts, for each time apart.
+    """
+    found, wider = relax(problem, passes, tokens, rule), clairvoyant_bound(problem, passes, tokens, rule)
+    first, rest = max(seconds_below(found.first.ns), wider.ttft_s), max(seconds_below(found.rest.ns), wider.decode_s)
     return Bound(
-        end_to_end_s=seconds_below(found.end_to_end_ns),
-        ttft_s=seconds_below(found.first.ns),
-        decode_s=seconds_below(found.rest.ns),
-        binding_resource=binding_resource(found.work, found.whole),
+        end_to_end_s=max(seconds_below(found.whole.ns), first + rest, wider.end_to_end_s),
+        ttft_s=first,
+        decode_s=rest,
+        binding_resource=binding_resource(found),
         method="static: Lagrangian dual over fixed residency" + ("" if found.whole.streaming is None else ", layers streamed"),
     )
 
@@ -80,18 +85,16 @@ def relax(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: Mem
     work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
     everything = np.ones(len(work.is_prefill), bool)
     first, rest = (_from_scratch(work, stores, which) for which in (work.is_prefill, ~work.is_prefill))
-    whole = _solved(relaxation(work, stores, everything, None), _joined(first, rest))
-    streamed = []
+    whole = _solved(relaxation(work, stores, everything, None), _joined(first, rest), _cell_passes(work, everything))
+    kinds = [(whole, first, rest)]
     for has_experts in (False, True):
         if stores.buffers[has_experts] <= stores.capacity_bytes:
-            early = _streamed(work, stores, work.is_prefill, first, has_experts=has_experts)
-            late = _streamed(work, stores, ~work.is_prefill, rest, has_experts=has_experts)
-            shares = _shares(early)[0], _shares(late)[1]
-            both = Streaming(has_experts=has_experts, link_shares=shares)
-            joint = _unless_proven(relaxation(work, stores, everything, both), _joined(early, late), whole, both)
-            streamed.append((joint, early, late))
-    best = (min(kind, key=lambda found: found.ns) for kind in zip((whole, first, rest), *streamed, strict=True))
-    return StaticRelaxation(work=work, **dict(zip(("whole", "first", "rest"), best, strict=True)))
+            early = _streamed(work, stores, work.is_prefill, first, _SAME, has_experts=has_experts)
+            late = _streamed(work, stores, ~work.is_prefill, rest, _SAME, has_experts=has_experts)
+            shares = ((_shares(early)[0], _shares(late)[1]), *_SAME)
+            kinds.append((_streamed(work, stores, everything, whole, shares, has_experts=has_experts), early, late))
+    best = [min(part, key=lambda found: found.ns) for part in zip(*kinds, strict=True)]
+    return StaticRelaxation(work=work, stores=stores, whole=best[0], first=best[1], rest=best[2])
 
 
 def _shares(found: Relaxed) -> tuple[float, float]:
@@ -107,36 +110,41 @@ def _joined(first: Relaxed, rest: Relaxed) -> Multipliers:
 def _from_scratch(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> Relaxed:
     dual = relaxation(work, stores, passes, None)
     ns, multipliers = dual.solve(stages=COARSE)
-    return Relaxed(ns=ns, dual=dual, multipliers=multipliers)
+    return Relaxed(ns=ns, dual=dual, multipliers=multipliers, cell_pass=_cell_passes(work, passes))
 
 
-def _solved(dual: StaticDual, start: Multipliers, streaming: Streaming | None = None) -> Relaxed:
+def _solved(dual: StaticDual, start: Multipliers, cell_pass: NDArray[np.int64], streaming: Streaming | None = None) -> Relaxed:
     ns, multipliers = dual.solve(start, stages=FINE)
-    return Relaxed(ns=ns, dual=dual, multipliers=multipliers, streaming=streaming)
+    return Relaxed(ns=ns, dual=dual, multipliers=multipliers, cell_pass=cell_pass, streaming=streaming)
 
 
-def _unless_proven(dual: StaticDual, start: Multipliers, rival: Relaxed, streaming: Streaming) -> Relaxed:
-    """The bound at the start where that exceeds the rival's already, else the best found from there."""
-    ns = dual.value_ns(start)
-    if ns >= rival.ns:
-        return Relaxed(ns=ns, dual=dual, multipliers=start, streaming=streaming)
-    return _solved(dual, start, streaming)
+def _cell_passes(work: Work, passes: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The pass of each cell of experts in the marked passes."""
+    found = work.experts.cell_of // work.num_layers
+    return found[passes[found]]
 
 
-def _streamed(work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, *, has_experts: bool) -> Relaxed:
-    """The bound for plans that stream, over the marked passes: the best weight of the link, then the best multipliers."""
+def _streamed(
+    work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, shares: Iterable[tuple[float, float]], *, has_experts: bool
+) -> Relaxed:
+    """The bound for plans that stream, over the marked passes: the best weights of the link, then the best multipliers.
+
+    Ends early where a bound exceeds the rival's: the rival is the least of them then, whatever this one could still gain.
+    """
     best = None
-    for share in LINK_SHARES:
-        streaming = Streaming(has_experts=has_experts, link_shares=(share, share))
+    for pair in shares:
+        streaming = Streaming(has_experts=has_experts, link_shares=pair)
         dual = relaxation(work, stores, passes, streaming)
-        start = Multipliers(slope=rival.multipliers.slope * (1 - share), byte_price=rival.multipliers.byte_price * (1 - share))
-        found = Relaxed(ns=dual.value_ns(start), dual=dual, multipliers=start, streaming=streaming)
+        share = _link_share(work, streaming)[rival.cell_pass]
+        mean = float(share.mean()) if len(share) else 0.0
+        start = Multipliers(slope=rival.multipliers.slope * (1 - share), byte_price=rival.multipliers.byte_price * (1 - mean))
+        found = Relaxed(ns=dual.value_ns(start), dual=dual, multipliers=start, streaming=streaming, cell_pass=rival.cell_pass)
         if found.ns >= rival.ns:
             return found
         if best is None or found.ns > best.ns:
             best = found
     assert best is not None
-    return _solved(best.dual, best.multipliers, best.streaming)
+    return _solved(best.dual, best.multipliers, best.cell_pass, best.streaming)
 
 
 def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming: Streaming | None) -> StaticDual:
@@ -213,10 +221,11 @@ def _cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.boo
     )
 
 
-def binding_resource(work: Work, found: Relaxed) -> str:
+def binding_resource(found: StaticRelaxation) -> str:
     """The resource that sets the pace for the longest part of the relaxed optimum."""
-    kept, dense = found.dual.residency(found.multipliers, 1e-3)
-    dual, held = found.dual, dense[found.dual.layer]
+    work, dual = found.work, found.whole.dual
+    kept, dense = dual.residency(found.whole.multipliers, 1e-3)
+    held = dense[dual.layer]
     missing = dual.total_weight - np.divide(dual.weights_by_cell @ kept, held, out=np.zeros(len(held)), where=held > 0)
     far = np.abs(dual.frontiers.missing - missing[dual.vertex_cell])
     order = np.lexsort((far, dual.vertex_cell))

@@ -15,13 +15,14 @@ LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stores:
-    """Bytes by layer: of one expert, of the dense part (its KV cache with it, where counted), of the whole; of the head; and room for them.
+    """Bytes by layer: of one expert, of the dense part (its KV cache with it, where counted), its weights alone, the whole; of the head; and room for them.
 
     ``buffers`` are the least bytes of a streaming buffer: for layers without experts and the head, and for layers with experts.
     """
 
     expert_bytes: Floats
     dense_bytes: Floats
+    weight_bytes: Floats
     layer_bytes: Floats
     head_bytes: float
     buffers: tuple[float, float]
@@ -49,6 +50,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     return Stores(
         expert_bytes=np.array([layer.expert_bytes for layer in model.layers], np.float64),
         dense_bytes=dense,
+        weight_bytes=np.array([layer.dense_bytes for layer in model.layers], np.float64),
         layer_bytes=whole,
         head_bytes=head,
         buffers=(min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())),

@@ -90,7 +90,11 @@ class ClairvoyantDual:
         """The bound that these multipliers prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
         time, slope = 1 - link_share, self.steepest * steepness
         cell, ways = self.vertex_cell, self.ways
-        least = np.minimum.reduceat(self.frontiers.ns - slope[cell] * self.frontiers.missing, self.frontiers.offsets[:-1]) if len(slope) else slope
+        least = (
+            np.minimum.reduceat(self.frontiers.ns - slope[cell] * self.frontiers.missing, self.frontiers.offsets[:-1])
+            if len(slope)
+            else slope
+        )
         cost = np.where(ways.cell >= 0, np.append(slope, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * time
         rented = _cheapest(ways.starts, ways.index, cost, ways.size_bytes, link_share * ways.copy_ns, byte_price)
         return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
@@ -107,7 +111,12 @@ class ClairvoyantDual:
         def loss(at: Floats) -> float:
             return -self.value_ns(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
 
-        found = minimize(loss, [link + 0.01, price + 0.01, 0.9], method="Nelder-Mead", options={"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)})
+        found = minimize(
+            loss,
+            [link + 0.01, price + 0.01, 0.9],
+            method="Nelder-Mead",
+            options={"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)},
+        )
         return max(best, -float(found.fun))
 
     @cached_property

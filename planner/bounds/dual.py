@@ -17,6 +17,7 @@ from planner.bounds.frontier import Frontiers
 
 Floats = NDArray[np.float64]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Multipliers:
     """``slope`` [cell] in ns per missing weight, ``byte_price`` in ns per byte of GPU memory; all at least 0."""
@@ -85,7 +86,9 @@ class StaticDual:
         _, _, _, kept, dense = self._evaluate(at.slope, at.byte_price, rounding)
         return kept, dense
 
-    def solve(self, start: Multipliers | None = None, stages: tuple[float, ...] = (0.1, 0.02, 0.004), steps: int = 20) -> tuple[float, Multipliers]:
+    def solve(
+        self, start: Multipliers | None = None, stages: tuple[float, ...] = (0.1, 0.02, 0.004), steps: int = 20
+    ) -> tuple[float, Multipliers]:
         """The best bound found in ns, and its multipliers. Corners are rounded by these shares of a typical gain, to steer the search."""
         best = start or self._start()
         value = self.value_ns(best)
@@ -94,7 +97,15 @@ class StaticDual:
         limits = [(0.0, high) for high in self.steepest / scale] + [(0.0, None)]
         at = np.append(best.slope / scale, best.byte_price / price_scale)
         for rounding in stages:
-            found = minimize(self._loss, at, args=(scale, price_scale, rounding, total), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": steps})
+            found = minimize(
+                self._loss,
+                at,
+                args=(scale, price_scale, rounding, total),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=limits,
+                options={"maxiter": steps},
+            )
             at = found.x
             tried = Multipliers(slope=at[:-1] * scale, byte_price=float(at[-1] * price_scale))
             if self.value_ns(tried) > value:
@@ -116,16 +127,22 @@ class StaticDual:
 
     @cached_property
     def _price_scale(self) -> float:
-        gains = (self.weights @ self._slope_scale) / np.maximum(self.item_bytes, 1)
-        return max(self._marginal(self._slope_scale), float(gains.mean()) if len(gains) else 0.0, 1e-12)
+        rate, _ = self._rates(self._slope_scale)
+        return max(self._marginal(self._slope_scale), float(rate.mean()) / 10, 1e-12)
 
     def _marginal(self, slope: Floats) -> float:
-        """Gain per byte of the last expert that fits when the best come first and all dense parts are held."""
-        rate = (self.weights @ slope) / np.maximum(self.item_bytes, 1)
+        """Gain per byte of the last expert or dense part that fits when the best come first."""
+        rate, size = self._rates(slope)
         order = np.argsort(-rate)
-        used = np.cumsum(self.item_bytes[order]) + self.dense_bytes.sum()
-        position = int(np.searchsorted(used, self.capacity_bytes))
+        position = int(np.searchsorted(np.cumsum(size[order]), self.capacity_bytes))
         return float(rate[order[position]]) if position < len(order) else 0.0
+
+    def _rates(self, slope: Floats) -> tuple[Floats, Floats]:
+        """Gain per byte of every expert and of every dense part (with no expert on the GPU), and their bytes."""
+        without = np.bincount(self.layer, self.frontiers.ns[self.frontiers.offsets[1:] - 1], minlength=len(self.on_ns))
+        gain = np.append(self.weights @ slope, np.maximum(0.0, self.off_ns - self.on_ns - without))
+        size = np.append(self.item_bytes, self.dense_bytes)
+        return gain / np.maximum(size, 1), size
 
     def _evaluate(self, slope: Floats, price: float, rounding: float | None) -> tuple[float, Floats, float, Floats, Floats]:
         """Value, its derivatives by slope and by price, the share of each item and dense part kept; corners rounded unless None."""

@@ -151,7 +151,11 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
                 at = (start - link) / fall if fall > 0 else 0.0
             if 0 <= at <= most:
                 longest, longest_lane = _longest(start - fall * at, slope * at, link)
-                missing[num], ns[num], lane[num] = min(total, copied + at), min(share * longest + copies * price, work.cap[cell]), longest_lane
+                missing[num], ns[num], lane[num] = (
+                    min(total, copied + at),
+                    min(share * longest + copies * price, work.cap[cell]),
+                    longest_lane,
+                )
                 num += 1
     return num
 

@@ -157,7 +157,11 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
     is_inside = np.repeat(is_used, np.diff(experts.offsets))
     cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
     room = stores.capacity_bytes - (0.0 if streaming is None else stores.buffers[streaming.has_experts])
-    ahead = 0.0 if passes[0] and share[0] == share[-1] else float((share[passes] * ~work.is_prefill[passes]).max(initial=0)) * stores.ns_per_byte(work)
+    ahead = (
+        0.0
+        if passes[0] and share[0] == share[-1]
+        else float((share[passes] * ~work.is_prefill[passes]).max(initial=0)) * stores.ns_per_byte(work)
+    )
     return StaticDual(
         frontiers=frontiers(_cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
         layer=cells % layers,

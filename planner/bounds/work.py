@@ -67,7 +67,10 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
 
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
-    gpu, cpu = _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True), _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False)
+    gpu, cpu = (
+        _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
+        _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
+    )
     experts = _experts(tokens, gpu)
     cells = tokens.shape[0] * tokens.shape[1]
 

@@ -109,9 +109,9 @@ class RandomPlan:
 def random_plan(rng: np.random.Generator, problem: Problem, tokens: NDArray[np.int32]) -> RandomPlan:
     """Fixed residency, with any mixture of CPU experts, copies, layers on the CPU and layers streamed, the buffers within memory too."""
     model, shape = problem.model, tokens.shape
-    streams = bool(rng.integers(2))
-    buffer = max(_whole(layer) for layer in model.layers) if streams else 0
-    residency = _within(rng, model, machine_bytes(problem.machine) - max(buffer, sum(model.top_bytes.values()) if streams else 0))
+    buffer = max(*(_whole(layer) for layer in model.layers), sum(model.top_bytes.values()))
+    streams = bool(rng.integers(2)) and buffer <= machine_bytes(problem.machine)
+    residency = _within(rng, model, machine_bytes(problem.machine) - (buffer if streams else 0))
     elsewhere = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[:2]) if streams else np.full(shape[:2], LayerMode.CPU)
     modes = np.where(residency.dense, rng.choice([LayerMode.GPU, LayerMode.CPU], shape[:2], p=[0.9, 0.1]), elsewhere).astype(np.uint8)
     head = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[0]) if streams else np.full(shape[0], LayerMode.CPU)
@@ -135,7 +135,9 @@ def _within(rng: np.random.Generator, model: Model, room: int) -> Residency:
     if rng.integers(4):
         has_head = sum(model.top_bytes.values()) <= room
         for layer in rng.permutation(model.num_layers):
-            dense[layer] = weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head)) + model.layers[layer].dense_bytes <= room
+            dense[layer] = (
+                weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head)) + model.layers[layer].dense_bytes <= room
+            )
     left = room - weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head))
     for flat in rng.permutation(experts.size):
         layer, expert = divmod(int(flat), model.num_experts)
@@ -148,10 +150,22 @@ def _within(rng: np.random.Generator, model: Model, room: int) -> Residency:
 def run_plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], plan: RandomPlan, overlap: LanesOverlap) -> Metrics:
     """What the plan takes under that overlap."""
     lanes = Problem(
-        machine=problem.machine, model=problem.model, batch=problem.batch, feeding=problem.feeding, popularity=problem.popularity, overlap=overlap
+        machine=problem.machine,
+        model=problem.model,
+        batch=problem.batch,
+        feeding=problem.feeding,
+        popularity=problem.popularity,
+        overlap=overlap,
     )
     lowered = lower(lanes, passes, tokens, plan.decisions)
     timeline = engine("fast").run_program(lowered.program)
     return measure(
-        timeline, problem.batch, passes, tokens, plan.decisions, lowered.last_task, num_resident_experts=plan.residency.num_experts, fixed_bytes=0
+        timeline,
+        problem.batch,
+        passes,
+        tokens,
+        plan.decisions,
+        lowered.last_task,
+        num_resident_experts=plan.residency.num_experts,
+        fixed_bytes=0,
     )

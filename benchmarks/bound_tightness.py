@@ -41,6 +41,19 @@ CASES = (
     ("qwen3-30b-a3b", "16bit", ()),
     ("deepseek-v3", "4bit", ("cpu.memory_bytes=512GiB",)),
 )
+COLUMNS = (
+    "model",
+    "weights",
+    "size",
+    "experts",
+    "static s",
+    "clairvoyant s",
+    "by gain s",
+    "by popularity s",
+    "gap, gain",
+    "gap, popularity",
+)
+TIMINGS = ("static took s", "clairvoyant took s")
 Bools = NDArray[np.bool_]
 
 
@@ -154,10 +167,9 @@ def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
 
 def main() -> None:
     """Print the table."""
-    print(
-        "| model | weights | size | experts | static s | clairvoyant s | by gain s | by popularity s | gap, gain | gap, popularity | static took s | clairvoyant took s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    names = COLUMNS + TIMINGS
+    print("| " + " | ".join(names) + " |")
+    print("|" + "---|" * len(names))
     for case in CASES:
         print(row(*case), flush=True)
 

@@ -1,8 +1,8 @@
 """The clairvoyant bound: no lossless policy is faster, whatever it caches, evicts or fetches ahead, knowing all that will be routed.
 
-Time is at least the layers' windows end to end, and at least the copies end to end; so it is at least any weighted mean of the two. What a cache
-of that size must copy is bounded by a price on every byte held at each border between passes: each expert then goes its cheapest way through the
-run on its own. The proof is in docs/explanation/bounds.md.
+Time is at least the layers' windows end to end, and at least the copies end to end; so it is at least any weighted mean of the two.
+What a cache of that size must copy is bounded by a price on every byte held at each border between passes: each expert then goes its
+cheapest way through the run on its own. The proof is in docs/explanation/bounds.md.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ NUM_TRIALS = 120
 class Ways:
     """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then by pass; ``starts`` [item + 1].
 
-    ``index`` is the pass among those bounded; ``cell`` (−1: none) with ``weight``, or ``cost_ns``, say what it costs elsewhere than on the GPU.
-    [item]: ``size_bytes`` and ``copy_ns``.
+    ``index`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
+    a use of something else has no cell (-1) and costs ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
     """
 
     starts: NDArray[np.int64]
@@ -49,7 +49,7 @@ class Ways:
 
 @compiled
 def _cheapest(starts, index, cost, size, copy, price):  # type: ignore[no-untyped-def]
-    """Sum over items of the cheapest way through all uses: held (paid per border and byte), copied anew, or served elsewhere at ``cost``."""
+    """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied anew, or served elsewhere."""
     total = 0.0
     for item in range(len(starts) - 1):
         inside, outside, before, rent = 0.0, 0.0, -1, price * size[item]
@@ -87,14 +87,11 @@ class ClairvoyantDual:
         return np.repeat(np.arange(len(self.frontiers.offsets) - 1), np.diff(self.frontiers.offsets))
 
     def value_ns(self, link_share: float, byte_price: float, steepness: float) -> float:
-        """The bound that these multipliers prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
+        """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
         time, slope = 1 - link_share, self.steepest * steepness
-        cell, ways = self.vertex_cell, self.ways
-        least = (
-            np.minimum.reduceat(self.frontiers.ns - slope[cell] * self.frontiers.missing, self.frontiers.offsets[:-1])
-            if len(slope)
-            else slope
-        )
+        front, ways = self.frontiers, self.ways
+        height = front.ns - slope[self.vertex_cell] * front.missing
+        least = np.minimum.reduceat(height, front.offsets[:-1]) if len(slope) else slope
         cost = np.where(ways.cell >= 0, np.append(slope, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * time
         rented = _cheapest(ways.starts, ways.index, cost, ways.size_bytes, link_share * ways.copy_ns, byte_price)
         return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
@@ -111,12 +108,8 @@ class ClairvoyantDual:
         def loss(at: Floats) -> float:
             return -self.value_ns(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
 
-        found = minimize(
-            loss,
-            [link + 0.01, price + 0.01, 0.9],
-            method="Nelder-Mead",
-            options={"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)},
-        )
+        options = {"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)}
+        found = minimize(loss, [link, price, 1.0], method="Nelder-Mead", options=options)
         return max(best, -float(found.fun))
 
     @cached_property
@@ -178,7 +171,7 @@ def _activations(work: Work) -> Floats:
 
 
 def _ways(work: Work, stores: Stores, passes: NDArray[np.bool_], is_inside: NDArray[np.bool_], weight: Floats, dense: Floats) -> Ways:
-    """Uses of experts, then of dense parts and the head, by item and pass. A copy costs its share of a whole layer's, where that is less."""
+    """Uses of experts, then of dense parts and the head, by item and pass. A copy costs its share of a whole layer's, if that is less."""
     experts, layers = work.experts, work.num_layers
     number = np.cumsum(passes) - 1
     index = number[experts.cell[is_inside] // layers]

@@ -1,8 +1,8 @@
 """The Lagrangian dual of placing fixed weights: any slopes and any price of a byte give a valid bound; this looks for the best.
 
-A cell (one layer of one pass) with frontier G, of whose experts a weight q is missing, takes at least G(q) ≥ slope·q + min over vertices v of
-(G(v) − slope·v), for any slope ≥ 0. With those lines for all cells, and a price for each byte of GPU memory, each expert decides for itself
-whether it is worth its bytes, each layer whether its dense part is, and so does the head.
+A cell (one layer of one pass) with frontier G, of whose experts a weight q is missing, takes at least G(q) ≥ slope·q + min over vertices
+v of (G(v) − slope·v), for any slope ≥ 0. With those lines for all cells, and a price for each byte of GPU memory, each expert decides
+for itself whether it is worth its bytes, each layer whether its dense part is, and so does the head.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class StaticDual:
     @cached_property
     def total_weight(self) -> Floats:
         """Weight of all experts of a cell."""
-        return np.bincount(self.cell, self.frontiers.weight, minlength=len(self.layer))
+        return np.bincount(self.cell, self.frontiers.weight, minlength=len(self.layer)).astype(np.float64)
 
     @cached_property
     def vertex_cell(self) -> NDArray[np.int64]:
@@ -89,7 +89,7 @@ class StaticDual:
     def solve(
         self, start: Multipliers | None = None, stages: tuple[float, ...] = (0.1, 0.02, 0.004), steps: int = 20
     ) -> tuple[float, Multipliers]:
-        """The best bound found in ns, and its multipliers. Corners are rounded by these shares of a typical gain, to steer the search."""
+        """The best bound found in ns, and its multipliers. Corners are rounded by ``stages`` of a typical gain, to steer the search."""
         best = start or self._start()
         value = self.value_ns(best)
         scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale

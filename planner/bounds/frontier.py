@@ -36,9 +36,9 @@ class CellWork(NamedTuple):
 
 
 class Frontiers(NamedTuple):
-    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns, and the lane that sets it (0 GPU, 1 CPU, 2 link).
+    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns, and the lane that sets it.
 
-    ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert counts.
+    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert counts.
     """
 
     missing: Floats

@@ -1,7 +1,7 @@
 """The static bound: no plan whose residency stays fixed, and that fetches nothing ahead of its gate, is faster.
 
-The proof is in docs/explanation/bounds.md. Three kinds of plan are bounded apart, and the least is the bound: those that stream no layer; those
-that stream only layers without experts, or the head; those that stream a layer with experts. The latter two pay the buffer.
+The proof is in docs/explanation/bounds.md. Three kinds of plan are bounded apart, and the least is the bound: those that stream no layer;
+those that stream only layers without experts, or the head; those that stream a layer with experts. The latter two pay the buffer.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Relaxed:
-    """A phase's best bound in ns with its proof: the multipliers, and the relaxed problem that they belong to, with the pass of each cell."""
+    """A phase's best bound in ns with its proof: the multipliers, and the relaxed problem they belong to, with the pass of each cell."""
 
     ns: float
     dual: StaticDual
@@ -157,11 +157,7 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
     is_inside = np.repeat(is_used, np.diff(experts.offsets))
     cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
     room = stores.capacity_bytes - (0.0 if streaming is None else stores.buffers[streaming.has_experts])
-    ahead = (
-        0.0
-        if passes[0] and share[0] == share[-1]
-        else float((share[passes] * ~work.is_prefill[passes]).max(initial=0)) * stores.ns_per_byte(work)
-    )
+    ahead = _ahead_share(work, share, passes) * stores.ns_per_byte(work)
     return StaticDual(
         frontiers=frontiers(_cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
         layer=cells % layers,
@@ -176,6 +172,13 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
         capacity_bytes=room,
         ahead_price=ahead,
     )
+
+
+def _ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
+    """The weight of copies that decode may have had made before it began: none where they are counted with prefill's."""
+    if passes[0] and share[0] == share[-1]:
+        return 0.0
+    return float((share * ~work.is_prefill)[passes].max(initial=0))
 
 
 def _link_share(work: Work, streaming: Streaming | None) -> Floats:

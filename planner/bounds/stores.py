@@ -15,9 +15,10 @@ LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stores:
-    """Bytes by layer: of one expert, of the dense part (its KV cache with it, where counted), its weights alone, the whole; of the head; and room for them.
+    """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its weights alone, of the whole.
 
-    ``buffers`` are the least bytes of a streaming buffer: for layers without experts and the head, and for layers with experts.
+    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without experts
+    and the head, and for layers with experts.
     """
 
     expert_bytes: Floats

@@ -32,7 +32,7 @@ class Experts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead, attention, gate), ``ffn_*`` (dense or shared).
+    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead, attention, gate), ``ffn_gpu``.
 
     ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts on the GPU; ``head_*`` [pass]. ``fetch``,
     ``layer_fetch`` [layer] and ``head_fetch`` are copies to the GPU; ``activations_*`` [tokens]. ``step_overhead`` is one pass's.
@@ -75,7 +75,7 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
-        return np.bincount(experts.cell, values, minlength=cells).reshape(tokens.shape[:2])
+        return np.bincount(experts.cell, values, minlength=cells).astype(np.float64).reshape(tokens.shape[:2])
 
     serial_cpu = (cpu.attention + cpu.gate + float(cpu.layer_overhead)).astype(np.float64)
     return Work(
@@ -105,7 +105,7 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     """Copies at the faster of the two; activations so that more tokens never cost less."""
 
     def least(name: str) -> Floats:
-        return np.minimum(getattr(pinned, name), getattr(pageable, name)).astype(np.float64)
+        return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
     found = {name: np.minimum.accumulate(least(name)[::-1])[::-1].copy() for name in ("activations_h2d", "activations_d2h")}
     return found | {name: least(name) for name in ("fetch", "layer_fetch")} | {"head_fetch": float(least("head_fetch"))}

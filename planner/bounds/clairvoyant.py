@@ -23,8 +23,8 @@ from sim.workload import Passes
 NEVER_NS = 1e30
 """A copy within a layer's window: the link is bounded over the whole run instead."""
 
-STARTS = tuple((link, price) for link in (0.05, 0.2, 0.5) for price in (0.03, 0.3, 1.0))
-"""First guesses: the weight of the link's total, and the price of a byte against its gain in a run without cache changes."""
+LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
+"""First guesses: the weight of the link's total, and the price of a byte against what the last byte that fits would save."""
 
 NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
@@ -100,10 +100,11 @@ class ClairvoyantDual:
         """The best bound found, in ns."""
         if not self.num_passes:
             return 0.0
-        scale = self.price_scale
-        tried = [(self.value_ns(link, price * scale, 1.0), link, price) for link, price in STARTS]
-        tried += [(self.value_ns(0.0, 0.0, 0.0), 0.0, 0.0)]
-        best, link, price = max(tried)
+        tried = [(self.value_ns(0.0, 0.0, 0.0), 0.0, 0.0, 0.0)]
+        for link in LINK_STARTS:
+            scale = self.saving(link)
+            tried += [(self.value_ns(link, price * scale, 1.0), link, price, scale) for price in PRICE_STARTS]
+        best, link, price, scale = max(tried)
 
         def loss(at: Floats) -> float:
             return -self.value_ns(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
@@ -112,12 +113,12 @@ class ClairvoyantDual:
         found = minimize(loss, [link, price, 1.0], method="Nelder-Mead", options=options)
         return max(best, -float(found.fun))
 
-    @cached_property
-    def price_scale(self) -> float:
-        """Gain per byte and pass of the last byte that GPU memory holds, when the most gainful come first."""
+    def saving(self, link_share: float) -> float:
+        """What the last byte of GPU memory saves per pass when the most saving come first, each use the cheaper of a copy and elsewhere."""
         ways = self.ways
-        cost = np.where(ways.cell >= 0, np.append(self.steepest, 0.0)[ways.cell] * ways.weight, ways.cost_ns)
-        gain = np.add.reduceat(np.append(cost, 0.0), ways.starts[:-1]) * (np.diff(ways.starts) > 0)
+        cost = np.where(ways.cell >= 0, np.append(self.steepest, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * (1 - link_share)
+        item = np.repeat(np.arange(len(ways.size_bytes)), np.diff(ways.starts))
+        gain = np.bincount(item, np.minimum(cost, link_share * ways.copy_ns[item]), minlength=len(ways.size_bytes))
         rate = gain / np.maximum(ways.size_bytes, 1)
         order = np.argsort(-rate)
         place = min(int(np.searchsorted(np.cumsum(ways.size_bytes[order]), self.capacity_bytes)), len(order) - 1)
@@ -125,7 +126,7 @@ class ClairvoyantDual:
 
 
 def _simplex(link: float, price: float) -> Floats:
-    return np.array([(link, price, 1.0), (min(1.0, link + 0.15), price, 0.9), (link, price * 1.5 + 0.05, 0.9), (link, price, 0.6)])
+    return np.array([(link, price, 1.0), (link + (1 - link) * 0.2, price, 0.9), (link, price * 1.5 + 0.05, 0.9), (link, price, 0.6)])
 
 
 def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:

@@ -17,8 +17,8 @@ LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=
 class Stores:
     """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its weights alone, of the whole.
 
-    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without experts
-    and the head, and for layers with experts.
+    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without
+    experts and the head, and for layers with experts.
     """
 
     expert_bytes: Floats

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
+from planner.bounds.descent import descend
 from planner.bounds.frontier import Frontiers
 
 Floats = NDArray[np.float64]
@@ -94,19 +94,14 @@ class StaticDual:
         value = self.value_ns(best)
         scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale
         total = max(abs(value), 1.0)
-        limits = [(0.0, high) for high in self.steepest / scale] + [(0.0, None)]
+        low, high = np.zeros(len(scale) + 1), np.append(self.steepest / scale, np.inf)
         at = np.append(best.slope / scale, best.byte_price / price_scale)
         for rounding in stages:
-            found = minimize(
-                self._loss,
-                at,
-                args=(scale, price_scale, rounding, total),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=limits,
-                options={"maxiter": steps},
-            )
-            at = found.x
+
+            def loss(point: Floats, rounding: float = rounding) -> tuple[float, Floats]:
+                return self._loss(point, scale, price_scale, rounding, total)
+
+            at = descend(loss, at, low, high, steps)
             tried = Multipliers(slope=at[:-1] * scale, byte_price=float(at[-1] * price_scale))
             if self.value_ns(tried) > value:
                 value, best = self.value_ns(tried), tried
@@ -157,7 +152,9 @@ class StaticDual:
         value = float(self.off_ns.sum() - saved.sum() + self.rest_ns - max(price, self.ahead_price) * self.capacity_bytes)
         kept = kept * dense[self.item_layer]
         by_slope = dense[self.layer] * (self.total_weight - missing) - self.weights_by_cell @ kept
-        by_price = float(self.item_bytes @ kept + self.dense_bytes @ dense) - (self.capacity_bytes if price >= self.ahead_price else 0.0)
+        by_price = float((self.item_bytes * kept).sum() + (self.dense_bytes * dense).sum()) - (
+            self.capacity_bytes if price >= self.ahead_price else 0.0
+        )
         return value, by_slope, by_price, kept, dense
 
     def _least(self, slope: Floats, wide: Floats | None) -> tuple[Floats, Floats]:

@@ -131,7 +131,7 @@ def _streamed(
 
     Ends early where a bound exceeds the rival's: the rival is the least of them then, whatever this one could still gain.
     """
-    best = None
+    best, last = None, -np.inf
     for pair in shares:
         streaming = Streaming(has_experts=has_experts, link_shares=pair)
         dual = relaxation(work, stores, passes, streaming)
@@ -143,6 +143,9 @@ def _streamed(
             return found
         if best is None or found.ns > best.ns:
             best = found
+        if found.ns < last:
+            break  # the best multipliers' value is concave in the weight: it rises, then falls
+        last = found.ns if pair[0] == pair[1] else -np.inf
     assert best is not None
     return _solved(best.dual, best.multipliers, best.cell_pass, best.streaming)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.bound_tightness import split
 from hwprofiles import load_machine
 from planner.bounds import Bound, clairvoyant_bound, shadow_prices, static_bound
 from planner.bounds.clairvoyant import _cheapest
@@ -14,7 +15,8 @@ from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.static import relaxation
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
-from sim.memory import MemoryRule, weight_bytes
+from sim.lowering.decisions import Decisions
+from sim.memory import MemoryRule, Residency, weight_bytes
 from sim.metrics import Metrics, peak_staged_bytes
 from sim.model_library import load_model
 from sim.policies.base import Problem
@@ -23,10 +25,10 @@ from sim.policies.table import POLICIES
 from sim.routing.generated import uniform
 from sim.simulate import Run, Scenario, problem_of, route, simulate
 from sim.workload import Batch, Feeding, Passes, forward_passes
-from tests.planner.instances import random_plan, run_plan, small_machine, small_model, small_scenario
+from tests.planner.instances import RandomPlan, random_plan, run_plan, small_machine, small_model, small_scenario
 from tests.planner.linear_program import linear_optimum_ns
 
-SEEDS_PER_BLOCK = 12
+SEEDS_PER_BLOCK = 20
 NO_CPU = {"cpu__memory_bytes_per_s": 1e5, "cpu__flops_per_s__bf16": 1e5}
 QUIET = {"gpu__launch_overhead_ns": 0, "cpu__call_overhead_ns": 0, "host__layer_overhead_ns": 0, "host__step_overhead_ns": 0}
 
@@ -286,3 +288,36 @@ def test_a_tighter_memory_rule_raises_the_bound() -> None:
     """Plans that leave a tenth of the card unused have less room, so their bound is higher."""
     given = _given(_fixed_scenario("on-demand", 9, memory_share=0.5, cpu__memory_bytes_per_s=1e10))
     assert static_bound(*given, MemoryRule(usable_fraction=0.9)).end_to_end_s > static_bound(*given).end_to_end_s
+
+
+def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
+    """All placements of two layers of three experts within memory, each with the best split of every layer: none beats the bound, few are far."""
+    ratios = []
+    for seed in range(12):
+        scenario = _tiny(seed)
+        problem, passes, tokens = _given(scenario)
+        work, model = work_of(problem, passes, tokens), scenario.model
+        times = []
+        for number in range(2**6):
+            resident = np.array([number >> bit & 1 for bit in range(6)], bool).reshape(2, 3)
+            residency = Residency(experts=resident, dense=np.ones(2, bool), has_head=True)
+            if weight_bytes(model, residency) <= scenario.machine.gpu.memory_bytes.effective:
+                zeros = np.zeros(tokens.shape[:2], np.uint8)
+                decisions = Decisions(actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0])
+                plan = RandomPlan(residency=residency, decisions=decisions)
+                times.append(run_plan(problem, passes, tokens, plan, LanesOverlap()).end_to_end_s)
+        bound = static_bound(problem, passes, tokens).end_to_end_s
+        assert bound <= min(times)
+        ratios.append(bound / min(times))
+    assert np.median(ratios) > 0.6
+
+
+def _tiny(seed: int) -> Scenario:
+    rng = np.random.default_rng(seed)
+    model = small_model(rng, num_layers=2, experts=3)
+    room = sum(model.top_bytes.values()) + sum(layer.dense_bytes for layer in model.layers) + rng.uniform(1, 5) * model.expert_bytes
+    link = {"link__h2d__bytes_per_s": 2e10, "link__h2d__pageable_bytes_per_s": 2e10}
+    rates = {"cpu__memory_bytes_per_s": 1e11, "cpu__flops_per_s__bf16": 1e12, "gpu__memory_bytes_per_s": 1e12}
+    machine = small_machine(rng, model, gpu__memory_bytes=room, **rates, **link, **QUIET)
+    batch = Batch(prompt_tokens=4, output_tokens=30)
+    return Scenario(machine=machine, model=model, batch=batch, policy=POLICIES["on-demand"], routing=uniform(), seed=seed)

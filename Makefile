@@ -21,6 +21,7 @@ PACKAGE := $(INSTALL) --no-build-isolation --editable
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
+	@mkdir -p out
 	$(BIN)/rosin plan --model $(MODEL) --machine $(MACHINE) -o out/plan.yaml
 
 # torch is in neither environment: tests that need it skip, saying so. To run them too, first `pip install torch==2.13.0`,

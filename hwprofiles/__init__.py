@@ -6,6 +6,7 @@ from hwprofiles.library import load_machine, machine_names, parse_machine
 from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
+from hwprofiles.text_file import write_text, write_yaml
 from hwprofiles.yaml_file import read_yaml
 
 __all__ = [
@@ -32,4 +33,6 @@ __all__ = [
     "read_yaml",
     "unknown_name",
     "weakest",
+    "write_text",
+    "write_yaml",
 ]

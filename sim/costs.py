@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwprofiles import Curve, Direction, Machine, Operation, Provenance, Quantity, weakest
+from hwprofiles import Curve, Direction, InputError, Machine, Operation, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.model import Layer, Model, TensorClass
+from sim.model import Model, TensorClass
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
@@ -53,9 +53,12 @@ class CostModel:
             num_bytes = spec.expert_bytes + count * bytes_per_token
             return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
 
-        shape = {"hidden": model.hidden, "intermediate": model.expert_intermediate}
-        curve = self._curve(Operation.EXPERT, device, dtype, shape)
-        return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+        return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def expert_curve(self, device: Device) -> Curve | None:
+        """The measured curve that prices this model's experts on a device, if the machine has one."""
+        shape = {"hidden": self.model.hidden, "intermediate": self.model.expert_intermediate}
+        return self._curve(Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], shape)
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
         """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""
@@ -68,8 +71,9 @@ class CostModel:
         spec = self.model.layers[layer]
         attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
-        kept = stop if attention.window_tokens is None else np.minimum(stop, attention.window_tokens)
-        seen = np.minimum((start + stop + 1) / 2, kept)
+        window = np.inf if attention.window_tokens is None else attention.window_tokens
+        kept = np.minimum(stop, window + (stop - start) - 1)
+        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
         params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
         num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
         kv_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
@@ -120,9 +124,9 @@ class CostModel:
         self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
     ) -> NDArray[np.float64]:
         memory, compute, overhead = self._quantities(device, dtype)
-        work = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
+        work: Sizes = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
         if device == "gpu":
-            return np.maximum(work, kernels * overhead.effective)
+            return np.asarray(np.maximum(work, kernels * overhead.effective))
         return work + overhead.effective
 
     def _quantities(self, device: Device, dtype: str) -> tuple[Quantity, Quantity, Quantity]:
@@ -150,8 +154,19 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
 
 
+def _pairs(length: Sizes, window: float) -> Sizes:
+    """Query-key pairs of a causal sequence from its start: a query sees itself and what is before it within the window."""
+    inside = np.minimum(length, window)
+    return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)
+
+
 def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:
-    """The compute type that weights of that format run at: their own where the device has it, else bf16."""
+    """The compute type that weights of that format run at: their own where the device has it, else bf16.
+
+    Raises InputError for a device that states neither.
+    """
+    if dtype not in rates and "bf16" not in rates:
+        raise InputError(f"flops_per_s must state bf16, which {dtype} weights run at; it has {', '.join(rates)}")
     return dtype if dtype in rates else "bf16"
 
 

@@ -23,9 +23,10 @@ class Infeasible:
 class MemoryRule:
     """What a system sets aside before it fills the GPU with experts.
 
-    The default budgets all a run needs: 5 % of the memory for the CUDA context and fragmentation (the released
-    Fiddler's figure), weights, KV cache at full length, activations, and the buffers that copies go through.
-    ``counts_rotary_tables``: cosine and sine tables for the longest context in every layer, as older transformers keep.
+    Of the GPU's memory ``usable_fraction`` is used. The default budgets all a run needs: 5 % for the
+    CUDA context and fragmentation (the released Fiddler's figure), weights, KV cache at full length, activations, and
+    the buffers that copies go through. ``counts_rotary_tables``: cosine and sine tables for the longest context in every
+    layer, as older transformers keep.
     """
 
     usable_fraction: float = 0.95
@@ -36,11 +37,15 @@ class MemoryRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Residency:
-    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer] (KV with it), the head."""
+    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer], the head.
+
+    ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``.
+    """
 
     experts: NDArray[np.bool_]
     dense: NDArray[np.bool_]
     has_head: bool
+    kv: NDArray[np.bool_] | None = None
 
     @property
     def num_experts(self) -> int:
@@ -77,12 +82,13 @@ def fixed_items(
     *,
     has_head: bool,
     staging_bytes: int,
+    kv: NDArray[np.bool_] | None = None,
 ) -> Mapping[str, int]:
-    """Bytes that stand before any routed expert, by item, in reading order."""
+    """Bytes that stand before any routed expert, by item, in reading order; ``dense`` and ``kv`` as in Residency."""
     items = {"context and fragmentation": machine_bytes(machine) - usable_bytes(machine, rule)}
     items["weights outside experts"] = _dense_bytes(model, dense, has_head)
     if rule.budgets_kv:
-        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense)]
+        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense if kv is None else kv).tolist()]
         items["KV cache"] = batch.num_sequences * sum(per_layer)
     if rule.budgets_activations:
         items["activations"] = activation_bytes(model, batch, feeding)
@@ -104,5 +110,5 @@ def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
 
 
 def _dense_bytes(model: Model, dense: NDArray[np.bool_], has_head: bool) -> int:
-    layers = sum(model.layers[layer].dense_bytes for layer in np.flatnonzero(dense))
+    layers = sum(model.layers[layer].dense_bytes for layer in np.flatnonzero(dense).tolist())
     return layers + (sum(model.top_bytes.values()) if has_head else 0)

@@ -1,13 +1,16 @@
 """What a run came to: times, hits, bytes, and how busy each resource was."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_S
+from sim.execute import Execution
 from sim.lowering.decisions import Decisions
-from sim.policies.base import Action, LayerMode
+from sim.policies.actions import Action, LayerMode
+from sim.policies.base import Foresight
 from sim.task import TaskKind
 from sim.timeline import Timeline
 from sim.workload import Batch, Passes
@@ -41,24 +44,14 @@ class Metrics:
     busy_s: dict[str, float]
 
 
-def measure(
-    timeline: Timeline,
-    batch: Batch,
-    passes: Passes,
-    tokens: NDArray[np.int32],
-    decisions: Decisions,
-    last_task: NDArray[np.int64],
-    *,
-    num_resident_experts: int,
-    fixed_bytes: int,
-) -> Metrics:
-    """Read the metrics off a timeline; ``fixed_bytes`` of GPU memory are held throughout."""
-    ends_s = timeline.end_ns[last_task] / NS_PER_S
+def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: int) -> Metrics:
+    """Read the metrics off an execution; ``fixed_bytes`` of GPU memory are held throughout."""
+    timeline, passes = execution.timeline, foresight.passes
+    ends_s = timeline.end_ns[execution.last_task] / NS_PER_S
     first_token_s = float(ends_s[passes.is_prefill][-1])
     total_s = float(ends_s[-1])
     decode_steps = batch.output_tokens - 1
     busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
-    copied = {name: int(timeline.tasks.num_bytes[timeline.tasks.resource == timeline.platform.index(name)].sum()) for name in ("h2d", "d2h")}
     return Metrics(
         ttft_s=first_token_s,
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
@@ -66,18 +59,27 @@ def measure(
         output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
         prefill_tokens_per_s=batch.batch_size * batch.prompt_tokens / first_token_s,
         num_resident_experts=num_resident_experts,
-        h2d_bytes=copied["h2d"],
-        d2h_bytes=copied["d2h"],
-        prefetched_bytes=0,
-        wasted_prefetch_bytes=0,
-        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline),
+        **_copied_bytes(timeline),
+        wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
+        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline, foresight.problem.overlap.staging_layer_share),
         utilization={name: seconds / total_s for name, seconds in busy_s.items()},
         busy_s=busy_s,
-        **_expert_counts(tokens, decisions, passes, batch),
+        **_expert_counts(foresight.tokens, execution.decisions, passes, batch),
     )
 
 
-def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, float | int]:
+def _copied_bytes(timeline: Timeline) -> dict[str, int]:
+    """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
+    tasks = timeline.tasks
+    moved = np.where(timeline.is_dropped, 0, tasks.num_bytes)
+    return {
+        "h2d_bytes": int(moved[tasks.resource == timeline.platform.index("h2d")].sum()),
+        "d2h_bytes": int(moved[tasks.resource == timeline.platform.index("d2h")].sum()),
+        "prefetched_bytes": int(moved[tasks.kind == TaskKind.PREFETCH].sum()),
+    }
+
+
+def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     actions = decisions.actions
     is_hit = (actions == Action.RESIDENT) & (decisions.modes == LayerMode.GPU)[:, :, None]
     is_active = actions != Action.IDLE
@@ -91,29 +93,25 @@ def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Pass
     }
 
 
-def staged_bytes(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use."""
+def staged_bytes(timeline: Timeline, layer_share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use.
+
+    Of a layer that is copied whole, only that share is staged at a time.
+    """
     tasks = timeline.tasks
     copies = np.flatnonzero((tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH))
-    swapped = _swapped(timeline, copies)
-    copies = copies[~swapped]
     ends = _last_use_ns(timeline, copies)
-    sizes = tasks.num_bytes[copies]
+    is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
+    sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
     instants = np.concatenate([ends, timeline.start_ns[copies]])
     changes = np.concatenate([-sizes, sizes])
     order = np.argsort(instants, kind="stable")
     return instants[order], np.cumsum(changes[order])
 
 
-def peak_staged_bytes(timeline: Timeline) -> int:
+def peak_staged_bytes(timeline: Timeline, layer_share: float) -> int:
     """The most bytes in staging buffers at once."""
-    return int(staged_bytes(timeline)[1].max(initial=0))
-
-
-def _swapped(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which copies went into the slot of an expert that left: those right behind an eviction."""
-    before = np.maximum(copies - 1, 0)
-    return (copies > 0) & (timeline.tasks.kind[before] == TaskKind.EVICT)
+    return int(staged_bytes(timeline, layer_share)[1].max(initial=0))
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,5 +128,6 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.in
     gpu = timeline.platform.index("gpu")
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):
-        ends[whole[position]] = max(timeline.end_ns[start], on_gpu[start:end].max(initial=0))
+        uses = on_gpu[start:end][tasks.layer[start:end] == tasks.layer[start]]
+        ends[whole[position]] = max(timeline.end_ns[start], uses.max(initial=0))
     return ends

@@ -1,8 +1,6 @@
 """Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name
+from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name, write_yaml
 from sim.importers.gguf import model_from_gguf
 from sim.importers.huggingface import model_from_config, native_quantization
 from sim.model import Model
@@ -90,41 +87,7 @@ def save_model(model: Model | ModelSpec, path: str | Path) -> None:
     Raises InputError where the file cannot be written.
     """
     spec = explicit_spec(model) if isinstance(model, Model) else model
-    text = yaml.dump(spec.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    _write_whole(Path(path), text)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes lists of plain numbers in one line."""
-
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Flow style for lists without mappings in them."""
-        return super().represent_sequence(tag, sequence, flow_style=not any(isinstance(item, dict) for item in sequence))
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Anchors are never used: equal parts are written out."""
-        return True
-
-
-def _write_whole(path: Path, text: str) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"cannot write model file {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise InputError(f"cannot write model file {path}: {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_yaml(spec.model_dump(mode="json", exclude_defaults=True), Path(path))
 
 
 def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:

@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.engine import engine
-from sim.lowering.decisions import Decisions, decide
-from sim.lowering.lower import lower
+from sim.execute import execute
+from sim.lowering.decisions import Decisions
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
 from sim.metrics import Metrics, measure
 from sim.model import Model
-from sim.policies.base import Problem
+from sim.policies.base import Foresight
 from sim.policies.policy import Policy
+from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
 from sim.timeline import Timeline
-from sim.workload import Batch, Passes, forward_passes
+from sim.workload import Batch, Feeding, Passes, forward_passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,15 @@ class Run:
     warnings: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """The passes of a batch under one feeding, and which experts their tokens select: ids and tokens per expert, as in Foresight."""
+
+    passes: Passes
+    expert_ids: NDArray[np.int16]
+    tokens: NDArray[np.int32]
+
+
 def simulate(scenario: Scenario) -> Run | Infeasible:
     """Run the scenario. Infeasible, with its reason, when the policy finds no placement within memory."""
     check(scenario)
@@ -55,34 +64,22 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
     residency = scenario.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         return residency
-    passes = forward_passes(scenario.batch, scenario.policy.feeding)
-    tokens = route(scenario, passes)
-    return run_decided(scenario, problem, residency, passes, tokens)
+    return run_drawn(scenario, problem, residency, draw(scenario, scenario.policy.feeding))
 
 
-def run_decided(scenario: Scenario, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]) -> Run:
-    """Run the scenario from a given residency, over given passes with their tokens per expert [pass, layer, expert]."""
-    decisions = decide(scenario.policy, problem, residency, passes, tokens)
-    lowered = lower(problem, passes, tokens, decisions)
-    timeline = engine(scenario.engine).run_program(lowered.program)
+def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
+    """Run the scenario from a given residency, over a given draw of its routing."""
+    foresight = Foresight(problem=problem, passes=drawn.passes, tokens=drawn.tokens, expert_ids=drawn.expert_ids, seed=scenario.seed)
+    execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency)
-    metrics = measure(
-        timeline,
-        scenario.batch,
-        passes,
-        tokens,
-        decisions,
-        lowered.last_task,
-        num_resident_experts=residency.num_experts,
-        fixed_bytes=sum(items.values()),
-    )
+    metrics = measure(execution, scenario.batch, foresight, num_resident_experts=residency.num_experts, fixed_bytes=sum(items.values()))
     return Run(
         scenario=scenario,
         residency=residency,
-        passes=passes,
-        tokens=tokens,
-        decisions=decisions,
-        timeline=timeline,
+        passes=drawn.passes,
+        tokens=drawn.tokens,
+        decisions=execution.decisions,
+        timeline=execution.timeline,
         metrics=metrics,
         memory_items=items,
         warnings=warnings_of(scenario, metrics),
@@ -104,18 +101,33 @@ def problem_of(scenario: Scenario) -> Problem:
     )
 
 
-def route(scenario: Scenario, passes: Passes) -> NDArray[np.int32]:
-    """Tokens per expert [pass, layer, expert] for those passes, from the scenario's routing and seed."""
+def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
+    """Passes under that feeding and their experts, from the scenario's routing and seed: the same tokens for every feeding.
+
+    The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its experts.
+    """
     batch = scenario.batch
     ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
-    return tokens_per_expert(scenario.model, ids, passes)
+    if batch.beams > 1:
+        prompts = ids[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
+        ids = np.concatenate([prompts, ids[:, batch.prompt_tokens :]], axis=1)
+    passes = forward_passes(batch, feeding)
+    return Drawn(passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes))
 
 
 def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
     """GPU memory held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
     rule = MemoryRule(usable_fraction=1.0)
     items = fixed_items(
-        problem.machine, problem.model, problem.batch, problem.feeding, rule, residency.dense, has_head=residency.has_head, staging_bytes=0
+        problem.machine,
+        problem.model,
+        problem.batch,
+        problem.feeding,
+        rule,
+        residency.dense,
+        has_head=residency.has_head,
+        staging_bytes=0,
+        kv=residency.kv,
     )
     outside = items["weights outside experts"]
     return dict(items) | {"resident experts": weight_bytes(problem.model, residency) - outside}
@@ -125,9 +137,11 @@ def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
-        raise InputError(
-            f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"
-        )
+        raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
+    kinds = {(layer.num_experts, layer.top_k) for layer in model.layers if layer.is_moe}
+    if len(kinds) != 1:
+        found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"
+        raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
     slots = scenario.slots_per_layer
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")
@@ -140,6 +154,9 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
         found.append(f"{scenario.policy.name} sets aside too little: the run would exceed GPU memory by {over} bytes")
+    slots = scenario.slots_per_layer
+    if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
+        found.append(f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed")
     if scenario.machine.gpu.count > 1:
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
     if not scenario.policy.is_lossless:

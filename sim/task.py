@@ -35,6 +35,8 @@ class TaskKind(IntEnum):
     OVERHEAD = 11
     LOOKUP = 12
     OTHER = 13
+    SLOT_FETCH = 14
+    """A copy into a slot of the cache, where FETCH goes through a staging buffer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

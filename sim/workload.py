@@ -50,6 +50,10 @@ class Feeding:
     replicates_prompt: bool = False
     decodes_beams_apart: bool = False
 
+    def __post_init__(self) -> None:
+        if self.prefill_chunk_tokens is not None and self.prefill_chunk_tokens < 1:
+            raise InputError(f"prefill_chunk_tokens must be at least 1, got {self.prefill_chunk_tokens}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:

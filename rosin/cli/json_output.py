@@ -25,6 +25,8 @@ def write_json(value: Any, destination: str) -> None:
 
     Raises InputError when the file cannot be written.
     """
+    from hwprofiles.text_file import write_text
+
     is_stdout = destination == STDOUT  # whose encoding may be anything: there, JSON is ASCII
     text = json.dumps(plain(value), indent=2, ensure_ascii=is_stdout, allow_nan=False) + "\n"
     if is_stdout:
@@ -48,25 +50,6 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return plain(_converted(value))
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file: whole or not at all, through links, with the rights that the user's umask gives. Raises InputError."""
-    from hwprofiles.errors import InputError
-
-    target = path.resolve()
-    try:
-        if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
-            target.write_text(text, encoding="utf-8")
-            return
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _converted(value: Any) -> Any:

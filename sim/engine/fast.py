@@ -1,23 +1,26 @@
 """The fast engine: the meaning of ``reference.py``, compiled. In-order programs take one pass, all else the event loop."""
 
 from collections.abc import Generator
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import sim.engine.kernels as kernels
+import sim.engine.state as state
 from hwprofiles import InputError
-from sim.engine import kernels, state
+from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
 from sim.program import FULL_RATE, Platform, Process, Program, Wait
 from sim.task import Discipline, TaskTable
 from sim.timeline import Timeline
 
-_COLUMNS = ("resource", "duration_ns", "priority", "num_chunks", "dependency_offsets", "dependencies")
-_DTYPES = (np.dtype("i2"), np.dtype("i8"), np.dtype("i4"), np.dtype("i4"), np.dtype("i8"), np.dtype("i8"))
-_OTHER_COLUMNS = tuple(field.name for field in fields(TaskTable) if field.name not in _COLUMNS)
+Column = NDArray[Any]
+Columns = tuple[Column, Column, Column, Column, Column, Column]
+_UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes")
+_NO_LIMIT = 2**62
+_NO_HEAPS = np.zeros(0, np.int64)
 _NO_WAIT = np.zeros(0, np.int64)
 
 
@@ -50,12 +53,15 @@ class FastSession:
         """At time 0, with nothing submitted and room for that many tasks. ``platform`` has been checked."""
         self._platform = platform
         self._tables: list[TaskTable] = []
-        self._clock = np.zeros(4, np.int64)
+        self._clock = np.zeros(5, np.int64)
         self._tasks = np.empty(room, state.TASK)
+        self._times = np.empty((3, room), np.int64)
         self._states: NDArray[np.uint8] = self._tasks["state"]
         self._dependencies = np.empty(0, np.int64)
         self._lanes = _idle_lanes(platform)
         self._heap = np.empty(0, state.ENTRY)
+        self._heap_capacity = np.where(self._lanes["is_priority"] == 1, 0, _NO_LIMIT)
+        self._heap_room = self._heap_capacity.copy()
         self._factors = _factors(platform)
         self.num_tasks = 0
 
@@ -67,15 +73,12 @@ class FastSession:
     def submit(self, tasks: TaskTable) -> int:
         """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
         first, columns = self.num_tasks, _engine_columns(tasks)
-        self._make_room(first + len(tasks), columns[-1])
-        rows: tuple[Any, ...] = (self._tasks, self._dependencies, self._lanes)
-        outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
+        resource, duration, priority, num_chunks, offsets, dependencies = columns
+        outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
-            self._heap = _larger_heap(self._lanes, self._heap, columns[0])
-            outcome = kernels.admit(*columns, *rows, self._heap, self._clock)
-        if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _OTHER_COLUMNS):
-            check_tasks(self._platform, tasks, first)
-            raise AssertionError("the compiled check refused what check_tasks accepts")
+            self._make_heap_room()
+        self._make_room(first + len(tasks), dependencies)
+        kernels.admit(resource, duration, priority, num_chunks, offsets, len(dependencies), *self._rows(), self._heap, self._clock)
         self._tables.append(tasks)
         self.num_tasks += len(tasks)
         return first
@@ -92,36 +95,39 @@ class FastSession:
         """Give a task that has not started another priority; False, and no effect, if it has started or was dropped."""
         check_number(number, self.num_tasks)
         check_priority(priority)
-        return bool(kernels.promote(self._tasks, self._lanes, self._heap, number, priority))
+        return bool(kernels.promote(self._tasks, self._lanes, self._heap, self._clock, number, priority))
 
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now. False, and no effect, if it has started or was dropped."""
         check_number(number, self.num_tasks)
-        return bool(kernels.drop(self._tasks, self._dependencies, self._lanes, self._heap, self._clock, number))
+        return bool(kernels.drop(self._tasks, self._times, self._dependencies, self._lanes, self._heap, self._clock, number))
 
     def advance(self, wait: Wait) -> None:
         """Run until one of the tasks is done, or until all are if none is named."""
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
-        reason = kernels.run(self._tasks, self._dependencies, self._lanes, self._heap, self._factors, self._clock, numbers)
+        reason = kernels.run(*self._rows(), self._heap, self._factors, self._clock, numbers)
         if reason == state.TOO_LATE:
             _refuse_late(int(self._lanes["due"].min()))
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
         """What happened."""
-        tasks = self._tasks[: self.num_tasks]
         return Timeline(
             platform=self._platform,
             tasks=join_tables(self._tables),
-            start_ns=tasks["start"].copy(),
-            end_ns=tasks["end"].copy(),
-            busy_ns=tasks["busy"].copy(),
-            is_dropped=tasks["state"] == state.DROPPED,
+            start_ns=self._times[state.START, : self.num_tasks],
+            end_ns=self._times[state.END, : self.num_tasks],
+            busy_ns=self._times[state.BUSY, : self.num_tasks],
+            is_dropped=self._states[: self.num_tasks] == state.DROPPED,
         )
+
+    def _rows(self) -> tuple[Column, Column, Column, Column]:
+        return self._tasks, self._times, self._dependencies, self._lanes
 
     def _make_room(self, num_tasks: int, dependencies: NDArray[np.int64]) -> None:
         if num_tasks > len(self._tasks):
             self._tasks = _grown(self._tasks, self.num_tasks, num_tasks)
+            self._times = _grown(self._times, self.num_tasks, num_tasks)
             self._states = self._tasks["state"]
         if self.num_tasks == 0:
             self._dependencies = dependencies  # serves as it is: it is full, so that it is copied before anything is added
@@ -132,17 +138,39 @@ class FastSession:
             self._dependencies = _grown(self._dependencies, used, needed)
         self._dependencies[used:needed] = dependencies
 
+    def _make_heap_room(self) -> None:
+        """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a whole."""
+        old, lacking = self._heap_capacity, np.maximum(-self._heap_room, 0)
+        added = np.where(lacking > 0, np.maximum(lacking, old), 0)
+        self._heap_capacity, self._heap_room = old + added, self._heap_room + added
+        capacity = np.where(self._lanes["is_priority"] == 1, self._heap_capacity, 0)
+        base = np.concatenate([[0], capacity.cumsum()])
+        heap = np.empty(base[-1], state.ENTRY)
+        for new, lane in zip(base[:-1], self._lanes, strict=True):
+            heap[new : new + lane["heap_size"]] = self._heap[lane["heap_base"] : lane["heap_base"] + lane["heap_size"]]
+        self._lanes["heap_base"] = base[:-1]
+        self._heap = heap
+
 
 def _run_flat(program: Program) -> Timeline:
     tasks, num_resources = program.tasks, len(program.platform.resources)
-    resource, duration, _, num_chunks, offsets, dependencies = _engine_columns(tasks)
-    is_even = all(len(getattr(tasks, field.name)) == len(tasks) for field in fields(TaskTable) if "depend" not in field.name)
-    if not is_even or not kernels.are_acceptable(resource, duration, num_chunks, offsets, dependencies, num_resources, 0):
-        check_tasks(program.platform, tasks, 0)
+    columns = _engine_columns(tasks)
+    _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
+    resource, duration, _, _, offsets, dependencies = columns
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
     _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
+
+
+def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]) -> int:
+    """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
+    resource, duration, _, num_chunks, offsets, dependencies = columns
+    outcome = int(accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
+    if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
+        check_tasks(platform, tasks, first)
+        raise AssertionError("accept refused what check_tasks accepts")
+    return outcome
 
 
 def _refuse_late(time_ns: int) -> None:
@@ -165,12 +193,19 @@ def _factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> tuple[NDArray[Any], ...]:
+def _engine_columns(tasks: TaskTable) -> Columns:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
-    return tuple(_plain(getattr(tasks, name), dtype) for name, dtype in zip(_COLUMNS, _DTYPES, strict=True))
+    return (
+        _plain(tasks.resource, np.int16),
+        _plain(tasks.duration_ns, np.int64),
+        _plain(tasks.priority, np.int32),
+        _plain(tasks.num_chunks, np.int32),
+        _plain(tasks.dependency_offsets, np.int64),
+        _plain(tasks.dependencies, np.int64),
+    )
 
 
-def _plain(column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
     return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
 
 
@@ -182,20 +217,7 @@ def _idle_lanes(platform: Platform) -> NDArray[np.void]:
 
 
 def _grown(rows: NDArray[Any], num_used: int, num_needed: int) -> NDArray[Any]:
-    larger = np.empty(max(num_needed, 2 * len(rows)), rows.dtype)
-    larger[:num_used] = rows[:num_used]
-    return larger
-
-
-def _larger_heap(lanes: NDArray[np.void], heap: NDArray[np.void], resource: NDArray[np.int16]) -> NDArray[np.void]:
-    """Room for the tasks of each priority resource so far and these; the heaps move, each as a whole."""
-    needed = lanes["num_tasks"] + np.bincount(resource, minlength=len(lanes))
-    capacity = lanes["heap_capacity"]
-    grows = (lanes["is_priority"] == 1) & (needed > capacity)
-    larger_capacity = np.where(grows, np.maximum(needed, 2 * capacity), capacity)
-    base = np.concatenate([[0], larger_capacity.cumsum()])
-    larger = np.empty(base[-1], heap.dtype)
-    for old, new, size in zip(lanes["heap_base"], base[:-1], lanes["heap_size"], strict=True):
-        larger[new : new + size] = heap[old : old + size]
-    lanes["heap_base"], lanes["heap_capacity"] = base[:-1], larger_capacity
+    """Room for twice as many, or as many as needed, along the last axis."""
+    larger = np.empty((*rows.shape[:-1], max(num_needed, 2 * rows.shape[-1])), rows.dtype)
+    larger[..., :num_used] = rows[..., :num_used]
     return larger

@@ -8,9 +8,6 @@ NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
 TASK = np.dtype(
     [
         ("duration", "i8"),
-        ("start", "i8"),
-        ("end", "i8"),
-        ("busy", "i8"),
         ("first_dependency", "i8"),  # index in the array of all dependencies
         ("num_unchecked", "i4"),  # dependencies not looked at yet; they are looked at from the last to the first
         ("priority", "i4"),
@@ -27,11 +24,15 @@ TASK = np.dtype(
 )
 """One task; numbers of other tasks are NOBODY where there is none."""
 
+START, END, BUSY = range(3)
+"""Rows of ``times``, which has a column a task."""
+
 LANE = np.dtype(
     [
         ("running", "i8"),
         ("due", "i8"),  # when the running piece ends, NEVER while idle
         ("since", "i8"),  # when the running piece started
+        ("until", "i8"),  # how many chunks are done when it ends; it may run over borders at which nobody waits
         ("remaining", "i8"),  # its work in ns * FULL_RATE at ``rated``
         ("rate", "i8"),  # 0: the piece started at this instant
         ("rated", "i8"),
@@ -42,8 +43,6 @@ LANE = np.dtype(
         ("tail", "i8"),
         ("heap_base", "i8"),  # priority: where its heap lies in the array of entries
         ("heap_size", "i8"),
-        ("heap_capacity", "i8"),
-        ("num_tasks", "i8"),
     ],
     align=True,
 )
@@ -54,11 +53,11 @@ ENTRY = np.dtype([("requeue", "i8"), ("priority", "i4"), ("number", "i4")], alig
 
 NOBODY = -1
 NEVER = 2**63 - 1
-NOW, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(4)
-"""Places in the clock array."""
+NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(5)
+"""Places in the clock array. A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1."""
 
-FINISHED, AWAITED, TOO_LATE, NO_SUCH_TASK = range(4)
+FINISHED, AWAITED, TOO_LATE = range(3)
 """Why ``run`` returned."""
 
-ADMITTED, REFUSED, HEAP_TOO_SMALL = range(3)
-"""What ``admit`` did."""
+REFUSED, ACCEPTED, HEAP_TOO_SMALL = range(3)
+"""What ``accept`` says."""

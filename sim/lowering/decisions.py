@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.memory import Residency
-from sim.policies.base import Action, LayerMode, Problem
+from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 
@@ -38,9 +39,9 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
 
 
 def _replay(policy: Policy, problem: Problem, residency: Residency, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
-    """Run the cache over the passes in order, all experts of a layer at once."""
+    """Run the cache over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
     state = policy.cache.start(residency)
-    fetch = Action.SWAP if policy.cache.writes_back else Action.FETCH
+    has_slots = [bool(row.any()) for row in residency.experts]
     for index in range(len(tokens)):
         for layer in problem.model.moe_layers:
             row = tokens[index, layer]
@@ -52,7 +53,7 @@ def _replay(policy: Policy, problem: Problem, residency: Residency, tokens: NDAr
             chosen[selected[is_hit]] = Action.RESIDENT
             fetched = np.flatnonzero(is_miss & (chosen == Action.FETCH))
             state.admit(layer, fetched)
-            chosen[fetched] = fetch
+            chosen[fetched] = Action.SWAP if policy.cache.writes_back and has_slots[layer] else Action.FETCH
             actions[index, layer] = chosen
 
 

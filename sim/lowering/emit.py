@@ -1,24 +1,24 @@
 """From decisions to tasks: compiled, one pass after another.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed) · attention · gate · activations to
-the CPU · copies of missing experts (after the expert that leaves, in a swap) · dense or shared feed-forward · resident experts · CPU experts · fetched
-experts · activations back. The next layer waits for the last of each lane.
+the CPU · CPU experts · shared experts · resident experts · each missing expert's copy (after the one that leaves, in a
+swap) and run · activations back. The next layer waits for the last of each lane.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sim.lowering.prices import Prices
-from sim.policies.base import Action, LayerMode
+from sim.engine.compilation import kernel
+from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
 """Resource numbers of the step scale."""
 
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP = range(10)
+STATE_SIZE = 10
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP = range(STATE_SIZE)
 """Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
@@ -26,253 +26,281 @@ _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
 _EVICT, _ACTIVATIONS, _OVERHEAD = int(TaskKind.EVICT), int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD)
+_SLOT_FETCH = int(TaskKind.SLOT_FETCH)
 _NONE = NONE
 
 
+ROW = np.dtype(
+    [
+        ("duration_ns", "i8"),
+        ("num_bytes", "i8"),
+        ("end_of_dependencies", "i8"),
+        ("priority", "i4"),
+        ("num_chunks", "i4"),
+        ("step", "i4"),
+        ("expert", "i4"),
+        ("resource", "i2"),
+        ("layer", "i2"),
+        ("kind", "u1"),
+    ],
+    align=True,
+)
+"""A task under construction. One array of records, not one a column: compiled calls pass few arguments, and compile fast."""
+
+
 class Columns(NamedTuple):
-    """A task table under construction."""
+    """A task table under construction: ROW records, and the dependencies of all of them one after another."""
 
-    resource: NDArray[np.int16]
-    duration_ns: NDArray[np.int64]
-    dependency_offsets: NDArray[np.int64]
+    rows: NDArray[np.void]
     dependencies: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    step: NDArray[np.int32]
-    layer: NDArray[np.int16]
-    expert: NDArray[np.int32]
-    num_bytes: NDArray[np.int64]
 
 
-class Plan(NamedTuple):
-    """What compiled code reads of a run: tokens and actions [pass, layer, expert], modes, feeding and buffers."""
+LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "layer_fetch", "expert_bytes", "layer_bytes")])
+"""What a layer is and what its copies cost (ns) and move (bytes)."""
+
+WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
+"""Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
+
+PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")])
+"""A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
+
+RUN = np.dtype([(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "layer_overhead", "step_overhead")])
+"""What holds for the whole run."""
+
+
+class Sheet(NamedTuple):
+    """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
+
+    ``tokens`` and ``actions`` are [pass, layer, expert]; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU,
+    layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``run`` has one record.
+    """
 
     tokens: NDArray[np.int32]
     actions: NDArray[np.uint8]
-    modes: NDArray[np.uint8]
-    head_modes: NDArray[np.uint8]
-    is_moe: NDArray[np.bool_]
-    num_tokens: NDArray[np.int32]
-    step: NDArray[np.int32]
-    is_serial: NDArray[np.bool_]
+    passes: NDArray[np.void]
+    layers: NDArray[np.void]
+    work: NDArray[np.void]
+    experts: NDArray[np.int64]
+    activations: NDArray[np.int64]
+    run: NDArray[np.void]
 
 
-def compiled(function):  # type: ignore[no-untyped-def]
-    """numba's njit with an on-disk cache; numba has no type stubs, so the decorator is untyped."""
-    return njit(cache=True)(function)
-
-
-@compiled
-def _after(out, state, task):  # type: ignore[no-untyped-def]
+@kernel
+def wait_for(out, state, task):
     """The task about to be emitted waits for that one (NONE: for nothing)."""
     if task >= 0:
         out.dependencies[state[M]] = task
         state[M] += 1
 
 
-@compiled
-def _emit(out, state, resource, duration_ns, kind, layer, expert, num_bytes):  # type: ignore[no-untyped-def]
+@kernel
+def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
     """Append one task; in a serial pass it also waits for the task before it."""
     number = state[N]
     if state[IS_SERIAL] == 1:
-        _after(out, state, state[PREVIOUS])
-    out.resource[number] = resource
-    out.duration_ns[number] = duration_ns
-    out.kind[number] = kind
-    out.step[number] = state[STEP]
-    out.layer[number] = layer
-    out.expert[number] = expert
-    out.num_bytes[number] = num_bytes
-    out.dependency_offsets[number + 1] = state[M]
+        wait_for(out, state, state[PREVIOUS])
+    row = out.rows[number]
+    row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
+    row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
+    row.priority, row.num_chunks = -1 if kind == _ACTIVATIONS else 0, 1  # on a copy engine, tokens go before weights
+    row.end_of_dependencies = state[M]
     state[N] = number + 1
     state[PREVIOUS] = number
     return number
 
 
-@compiled
-def _after_join(out, state):  # type: ignore[no-untyped-def]
-    _after(out, state, state[JOIN_A])
-    _after(out, state, state[JOIN_B])
+@kernel
+def wait_for_join(out, state):
+    """The task about to be emitted waits for the last of each lane of the layer before."""
+    wait_for(out, state, state[JOIN_A])
+    wait_for(out, state, state[JOIN_B])
 
 
-@compiled
-def _join(state, first, second):  # type: ignore[no-untyped-def]
+@kernel
+def set_join(state, first, second):
+    """What the next layer waits for."""
     state[JOIN_A] = first
     state[JOIN_B] = second
 
 
-@compiled
-def _overhead(out, state, duration_ns, layer):  # type: ignore[no-untyped-def]
+@kernel
+def emit_overhead(out, state, duration_ns, layer):
     """Host time that the next task waits for, if there is any."""
     if duration_ns > 0:
-        _after_join(out, state)
-        _join(state, _emit(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
+        wait_for_join(out, state)
+        set_join(state, append(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
 
 
-@compiled
-def _move_hidden(out, state, prices, place, tokens, layer):  # type: ignore[no-untyped-def]
+@kernel
+def move_hidden(out, state, sheet, place, tokens, layer):
     """Bring the hidden state to the GPU or the CPU if it is not there."""
     if state[PLACE] == place:
         return
-    _after_join(out, state)
+    wait_for_join(out, state)
     if place == CPU:
-        copy = _emit(out, state, D2H, prices.activations_d2h[tokens], _ACTIVATIONS, layer, _NONE, tokens * prices.activation_bytes)
+        copy = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
     else:
-        copy = _emit(out, state, H2D, prices.activations_h2d[tokens], _ACTIVATIONS, layer, _NONE, tokens * prices.activation_bytes)
-    _join(state, copy, _NONE)
+        copy = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+    set_join(state, copy, _NONE)
     state[PLACE] = place
 
 
-@compiled
-def _stream(out, state, ring, duration_ns, num_bytes, layer):  # type: ignore[no-untyped-def]
+@kernel
+def _stream(out, state, ring, duration_ns, num_bytes, layer):
     """Copy a whole layer (or the head) into the next free layer buffer."""
-    _after(out, state, ring[state[STREAMED] % len(ring)])
-    return _emit(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
+    wait_for(out, state, ring[state[STREAMED] % len(ring)])
+    return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
 
 
-@compiled
-def _layer_on_cpu(out, state, plan, prices, index, layer):  # type: ignore[no-untyped-def]
+@kernel
+def _layer_on_cpu(out, state, sheet, index, layer):
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
-    _move_hidden(out, state, prices, CPU, plan.num_tokens[index], layer)
-    _after_join(out, state)
-    last = _emit(out, state, CPU, prices.attention[index, layer], _ATTENTION, layer, _NONE, 0)
-    if plan.is_moe[layer]:
-        last = _emit(out, state, CPU, prices.gate[index, layer], _GATE, layer, _NONE, 0)
-    if prices.ffn[index, layer] > 0:
-        last = _emit(out, state, CPU, prices.ffn[index, layer], _SHARED if plan.is_moe[layer] else _DENSE, layer, _NONE, 0)
-    shape = prices.shape_of[layer]
-    for expert in range(plan.tokens.shape[2]):
-        tokens = plan.tokens[index, layer, expert]
+    move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
+    wait_for_join(out, state)
+    last = append(out, state, CPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+    if sheet.layers[layer].is_moe:
+        last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
+    if sheet.work[index, layer].ffn > 0:
+        last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
+    shape = sheet.layers[layer].shape
+    for expert in range(sheet.tokens.shape[2]):
+        tokens = sheet.tokens[index, layer, expert]
         if tokens > 0:
-            last = _emit(out, state, CPU, prices.expert_cpu[shape, tokens], _EXPERT, layer, expert, 0)
-    _join(state, last, _NONE)
+            last = append(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
+    set_join(state, last, _NONE)
 
 
-@compiled
-def _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate):  # type: ignore[no-untyped-def]
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run."""
-    num_bytes, source = prices.expert_bytes[layer], gate
-    is_swap = plan.actions[index, layer, expert] == _SWAP
+@kernel
+def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
+
+    The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
+    """
+    num_bytes, source = sheet.layers[layer].expert_bytes, gate
+    is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
-        _after(out, state, gate)
-        source = _emit(out, state, D2H, prices.evict[layer], _EVICT, layer, expert, num_bytes)
-    _after(out, state, source)
+        wait_for(out, state, last)
+        source = append(out, state, D2H, sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
+    wait_for(out, state, source)
     slot = state[STAGED] % len(ring)
     if not is_swap:
-        _after(out, state, ring[slot])
-    copy = _emit(out, state, H2D, prices.fetch[layer], _FETCHING, layer, expert, num_bytes)
-    _after(out, state, copy)
-    run = _expert(out, state, plan, prices, index, layer, expert, GPU)
+        wait_for(out, state, ring[slot])
+    kind = _SLOT_FETCH if is_swap else _FETCHING
+    copy = append(out, state, H2D, sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
+    wait_for(out, state, copy)
+    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
     if not is_swap:
         ring[slot] = run
         state[STAGED] += 1
     return run
 
 
-@compiled
-def _expert(out, state, plan, prices, index, layer, expert, resource):  # type: ignore[no-untyped-def]
-    tokens, shape = plan.tokens[index, layer, expert], prices.shape_of[layer]
-    duration_ns = prices.expert_gpu[shape, tokens] if resource == GPU else prices.expert_cpu[shape, tokens]
-    return _emit(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
+@kernel
+def emit_expert(out, state, sheet, index, layer, expert, resource):
+    """One routed expert on the GPU or the CPU."""
+    tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
+    duration_ns = sheet.experts[0, shape, tokens] if resource == GPU else sheet.experts[1, shape, tokens]
+    return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
-@compiled
-def _experts_on_cpu(out, state, plan, prices, index, layer, gate):  # type: ignore[no-untyped-def]
+@kernel
+def emit_cpu_experts(out, state, sheet, index, layer, gate):
     """Send activations down and run the layer's CPU experts; returns the last of them, NONE where there is none."""
     tokens = 0
-    for expert in range(plan.tokens.shape[2]):
-        if plan.actions[index, layer, expert] == _CPU_ACTION:
-            tokens += plan.tokens[index, layer, expert]
+    for expert in range(sheet.tokens.shape[2]):
+        if sheet.actions[index, layer, expert] == _CPU_ACTION:
+            tokens += sheet.tokens[index, layer, expert]
     last = _NONE
     if tokens > 0:
-        tokens = min(tokens, plan.num_tokens[index])
-        _after(out, state, gate)
-        sent = _emit(out, state, D2H, prices.activations_d2h[tokens], _ACTIVATIONS, layer, _NONE, tokens * prices.activation_bytes)
-        for expert in range(plan.tokens.shape[2]):
-            if plan.actions[index, layer, expert] == _CPU_ACTION:
-                _after(out, state, sent)
-                last = _expert(out, state, plan, prices, index, layer, expert, CPU)
+        tokens = min(tokens, sheet.passes[index].num_tokens)
+        wait_for(out, state, gate)
+        sent = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        for expert in range(sheet.tokens.shape[2]):
+            if sheet.actions[index, layer, expert] == _CPU_ACTION:
+                wait_for(out, state, sent)
+                last = emit_expert(out, state, sheet, index, layer, expert, CPU)
     return last, tokens
 
 
-@compiled
-def _experts(out, state, plan, prices, ring, index, layer, gate):  # type: ignore[no-untyped-def]
+@kernel
+def _experts(out, state, sheet, ring, index, layer, gate):
     """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
-    last_on_cpu, tokens = _experts_on_cpu(out, state, plan, prices, index, layer, gate)
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
     last = gate
-    if prices.ffn[index, layer] > 0:
-        last = _emit(out, state, GPU, prices.ffn[index, layer], _SHARED, layer, _NONE, 0)
-    for expert in range(plan.tokens.shape[2]):
-        if plan.actions[index, layer, expert] == _RESIDENT:
-            last = _expert(out, state, plan, prices, index, layer, expert, GPU)
-    for expert in range(plan.tokens.shape[2]):
-        if plan.actions[index, layer, expert] >= _FETCH:
-            last = _fetched_expert(out, state, plan, prices, ring, index, layer, expert, gate)
+    if sheet.work[index, layer].ffn > 0:
+        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    for expert in range(sheet.tokens.shape[2]):
+        if sheet.actions[index, layer, expert] == _RESIDENT:
+            last = emit_expert(out, state, sheet, index, layer, expert, GPU)
+    for expert in range(sheet.tokens.shape[2]):
+        if sheet.actions[index, layer, expert] >= _FETCH:
+            last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
     back = _NONE
     if last_on_cpu >= 0:
-        _after(out, state, last_on_cpu)
-        back = _emit(out, state, H2D, prices.activations_h2d[tokens], _ACTIVATIONS, layer, _NONE, tokens * prices.activation_bytes)
-    _join(state, last, back)
+        wait_for(out, state, last_on_cpu)
+        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+    set_join(state, last, back)
 
 
-@compiled
-def _layer_on_gpu(out, state, plan, prices, rings, index, layer):  # type: ignore[no-untyped-def]
-    is_streamed = plan.modes[index, layer] == _STREAM
+@kernel
+def _layer_on_gpu(out, state, sheet, rings, index, layer):
+    is_streamed = sheet.work[index, layer].mode == _STREAM
     weights = _NONE
     if is_streamed:
-        weights = _stream(out, state, rings[1], prices.layer_fetch[layer], prices.layer_bytes[layer], layer)
-    _move_hidden(out, state, prices, GPU, plan.num_tokens[index], layer)
-    _after_join(out, state)
-    _after(out, state, weights)
-    last = _emit(out, state, GPU, prices.attention[index, layer], _ATTENTION, layer, _NONE, 0)
-    if plan.is_moe[layer]:
-        gate = _emit(out, state, GPU, prices.gate[index, layer], _GATE, layer, _NONE, 0)
-        _experts(out, state, plan, prices, rings[0], index, layer, gate)
+        weights = _stream(out, state, rings[1], sheet.layers[layer].layer_fetch, sheet.layers[layer].layer_bytes, layer)
+    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
+    wait_for_join(out, state)
+    wait_for(out, state, weights)
+    last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+    if sheet.layers[layer].is_moe:
+        gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
+        _experts(out, state, sheet, rings[0], index, layer, gate)
     else:
-        last = _emit(out, state, GPU, prices.ffn[index, layer], _DENSE, layer, _NONE, 0)
-        _join(state, last, _NONE)
+        last = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
+        set_join(state, last, _NONE)
     if is_streamed:
         rings[1][state[STREAMED] % len(rings[1])] = state[JOIN_A]
         state[STREAMED] += 1
 
 
-@compiled
-def _head(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-def]
-    """The vocabulary projection, if this pass ends in one."""
-    if prices.head[index] == 0:
+@kernel
+def emit_head(out, state, sheet, rings, index):
+    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
+    if sheet.passes[index].head < 0:
         return
     weights = _NONE
-    mode = plan.head_modes[index]
+    mode = sheet.passes[index].head_mode
     if mode == _STREAM:
-        weights = _stream(out, state, rings[1], prices.head_fetch, prices.head_bytes, _NONE)
+        weights = _stream(out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE)
     place = CPU if mode == _ON_CPU else GPU
-    _move_hidden(out, state, prices, place, plan.num_tokens[index], _NONE)
-    _after_join(out, state)
-    _after(out, state, weights)
-    last = _emit(out, state, place, prices.head[index], _HEAD, _NONE, _NONE, 0)
-    _join(state, last, _NONE)
+    move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
+    wait_for_join(out, state)
+    wait_for(out, state, weights)
+    last = append(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
+    set_join(state, last, _NONE)
     if mode == _STREAM:
         rings[1][state[STREAMED] % len(rings[1])] = last
         state[STREAMED] += 1
 
 
-@compiled
-def emit_pass(out, state, plan, prices, rings, index):  # type: ignore[no-untyped-def]
+@kernel
+def emit_pass(out, state, sheet, rings, index):
     """All tasks of one forward pass."""
-    state[IS_SERIAL] = plan.is_serial[index]
-    state[STEP] = plan.step[index]
-    for layer in range(plan.modes.shape[1]):
-        _overhead(out, state, prices.layer_overhead, layer)
-        if plan.modes[index, layer] == _ON_CPU:
-            _layer_on_cpu(out, state, plan, prices, index, layer)
+    state[IS_SERIAL] = sheet.passes[index].is_serial
+    state[STEP] = sheet.passes[index].step
+    for layer in range(sheet.work.shape[1]):
+        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
+        if sheet.work[index, layer].mode == _ON_CPU:
+            _layer_on_cpu(out, state, sheet, index, layer)
         else:
-            _layer_on_gpu(out, state, plan, prices, rings, index, layer)
-    _head(out, state, plan, prices, rings, index)
-    _overhead(out, state, prices.step_overhead, _NONE)
+            _layer_on_gpu(out, state, sheet, rings, index, layer)
+    emit_head(out, state, sheet, rings, index)
+    emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
 
 
-@compiled
-def emit_run(out, state, plan, prices, rings, last_task):  # type: ignore[no-untyped-def]
+@kernel
+def emit_run(out, state, sheet, rings, last_task):
     """All passes of a run; ``last_task`` [pass] gets the task whose end completes each."""
-    for index in range(len(plan.step)):
-        emit_pass(out, state, plan, prices, rings, index)
+    for index in range(len(sheet.passes)):
+        emit_pass(out, state, sheet, rings, index)
         last_task[index] = state[N] - 1

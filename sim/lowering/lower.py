@@ -1,20 +1,23 @@
 """A scenario's decisions as one program."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import Machine
+from hwprofiles import InputError, Machine
 from sim.lowering.decisions import Decisions
-from sim.lowering.emit import Columns, JOIN_A, JOIN_B, M, N, PREVIOUS, Plan, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
-from sim.policies.base import Action, Problem
+from sim.policies.actions import Action, LayerMode
+from sim.policies.problem import Problem
 from sim.program import FULL_RATE, Platform, Program
 from sim.task import NONE, Resource, TaskTable
 from sim.workload import Passes
 
-RESOURCE_NAMES = ("gpu", "h2d", "d2h", "cpu", "host")
+RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
+"""One GPU and its host, all in order; their places are the numbers in ``emit``."""
 MAX_TASKS_PER_LAYER = 9
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
 MAX_TASKS_PER_PASS = 4
@@ -31,45 +34,99 @@ class Lowered:
 
 
 def lower(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
-    """All tasks of the run, in the order in which they are submitted."""
+    """All tasks of the run, in the order in which they are submitted. Raises InputError for copies without a buffer."""
+    _check_buffers(problem, decisions)
     prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
     return emit(problem, passes, tokens, decisions, prices)
 
 
+def _check_buffers(problem: Problem, decisions: Decisions) -> None:
+    if not problem.overlap.staging_experts and (decisions.actions == Action.FETCH).any():
+        raise InputError("staging_experts must be at least 1 where experts are fetched, got 0")
+    streams = (decisions.modes == LayerMode.STREAM).any() or (decisions.head_modes == LayerMode.STREAM).any()
+    if not problem.overlap.staging_layers and streams:
+        raise InputError("staging_layers must be at least 1 where layers are streamed, got 0")
+
+
 def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
     """The same, with the prices at hand."""
-    out = _columns(_most_tasks(decisions))
-    state = np.zeros(10, np.int64)
-    state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
-    rings = (np.full(max(1, problem.overlap.staging_experts), NONE), np.full(max(1, problem.overlap.staging_layers), NONE))
+    out, state = columns(_most_tasks(decisions)), fresh_state()
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, _plan(problem, passes, tokens, decisions), prices, rings, last_task)
-    return Lowered(program=Program(platform=platform(problem.machine), tasks=_table(out, int(state[N]), int(state[M]))), last_task=last_task)
+    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem), last_task)
+    program = Program(platform=platform(problem.machine, RESOURCES), tasks=table(out, 0, int(state[N])))
+    return Lowered(program=program, last_task=last_task)
 
 
-def platform(machine: Machine) -> Platform:
+def fresh_state() -> NDArray[np.int64]:
+    """The running state of ``emit`` before the first task."""
+    state = np.zeros(STATE_SIZE, np.int64)
+    state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
+    return state
+
+
+def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The staging buffers of experts and of layers, none of them used yet."""
+    overlap = problem.overlap
+    return np.full(max(1, overlap.staging_experts), NONE), np.full(max(1, overlap.staging_layers), NONE)
+
+
+def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
     """The resources of one GPU and its host, with the machine's interference."""
-    resources = tuple(Resource(name=name) for name in RESOURCE_NAMES)
     if not machine.interference:
         return Platform(resources=resources)
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
-        if pair.busy in RESOURCE_NAMES and pair.slows in RESOURCE_NAMES:
-            factors[RESOURCE_NAMES.index(pair.slows), RESOURCE_NAMES.index(pair.busy)] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
+        names = [resource.name for resource in resources]
+        if pair.busy in names and pair.slows in names:
+            place = names.index(pair.slows), names.index(pair.busy)
+            factors[place] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 
 
-def _plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Plan:
-    return Plan(
+def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Sheet:
+    """Decisions and prices as compiled code reads them."""
+    is_moe = np.array([layer.is_moe for layer in problem.model.layers])
+    return Sheet(
         tokens=tokens,
         actions=decisions.actions,
-        modes=decisions.modes,
-        head_modes=decisions.head_modes,
-        is_moe=np.array([layer.is_moe for layer in problem.model.layers]),
-        num_tokens=passes.num_tokens,
-        step=passes.step,
-        is_serial=problem.overlap.is_serial(passes.is_prefill),
+        passes=_records(
+            PASS,
+            step=passes.step,
+            num_tokens=passes.num_tokens,
+            num_sequences=passes.num_sequences,
+            is_serial=problem.overlap.is_serial(passes.is_prefill),
+            head_mode=decisions.head_modes,
+            head=prices.head,
+        ),
+        layers=_records(
+            LAYER,
+            shape=prices.shape_of,
+            is_moe=is_moe,
+            fetch=prices.fetch,
+            evict=prices.evict,
+            layer_fetch=prices.layer_fetch,
+            expert_bytes=prices.expert_bytes,
+            layer_bytes=prices.layer_bytes,
+        ),
+        work=_records(WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn),
+        experts=np.stack([prices.expert_gpu, prices.expert_cpu]),
+        activations=np.stack([prices.activations_h2d, prices.activations_d2h]),
+        run=_records(
+            RUN,
+            head_fetch=np.array([prices.head_fetch]),
+            head_bytes=np.array([prices.head_bytes]),
+            activation_bytes=np.array([prices.activation_bytes]),
+            layer_overhead=np.array([prices.layer_overhead]),
+            step_overhead=np.array([prices.step_overhead]),
+        ),
     )
+
+
+def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.void]:
+    records = np.empty(next(iter(columns.values())).shape, dtype)
+    for name, column in columns.items():
+        records[name] = column
+    return records
 
 
 def _most_tasks(decisions: Decisions) -> int:
@@ -78,31 +135,16 @@ def _most_tasks(decisions: Decisions) -> int:
     return int(experts[1:].sum() + copies) + decisions.modes.size * MAX_TASKS_PER_LAYER + len(decisions.modes) * MAX_TASKS_PER_PASS
 
 
-def _columns(size: int) -> Columns:
-    return Columns(
-        resource=np.empty(size, np.int16),
-        duration_ns=np.empty(size, np.int64),
-        dependency_offsets=np.zeros(size + 1, np.int64),
-        dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64),
-        kind=np.empty(size, np.uint8),
-        step=np.empty(size, np.int32),
-        layer=np.empty(size, np.int16),
-        expert=np.empty(size, np.int32),
-        num_bytes=np.empty(size, np.int64),
-    )
+def columns(size: int) -> Columns:
+    """Room for that many tasks."""
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64))
 
 
-def _table(out: Columns, num_tasks: int, num_dependencies: int) -> TaskTable:
-    return TaskTable(
-        resource=out.resource[:num_tasks],
-        duration_ns=out.duration_ns[:num_tasks],
-        priority=np.zeros(num_tasks, np.int32),
-        num_chunks=np.ones(num_tasks, np.int32),
-        dependency_offsets=out.dependency_offsets[: num_tasks + 1],
-        dependencies=out.dependencies[:num_dependencies],
-        kind=out.kind[:num_tasks],
-        step=out.step[:num_tasks],
-        layer=out.layer[:num_tasks],
-        expert=out.expert[:num_tasks],
-        num_bytes=out.num_bytes[:num_tasks],
-    )
+def table(out: Columns, first: int, end: int) -> TaskTable:
+    """The tasks emitted from number ``first`` up to ``end``."""
+    rows = out.rows[first:end]
+    plain = {name: np.ascontiguousarray(rows[name]) for name in ROW.names or () if name != "end_of_dependencies"}
+    before = int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
+    offsets = np.zeros(end - first + 1, np.int64)
+    offsets[1:] = rows["end_of_dependencies"] - before
+    return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[before : before + int(offsets[-1])], **plain)

@@ -1,19 +1,21 @@
 """The price of everything a run may do, in arrays that compiled code reads."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs import CostModel, Device, Price
 from sim.model import Layer, Model, TensorClass
-from sim.policies.base import LayerMode, Problem
+from sim.policies.actions import LayerMode
+from sim.policies.problem import Problem
+from sim.task import NONE
 from sim.workload import Passes
 
 
 class Prices(NamedTuple):
-    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (0: not run).
+    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (NONE: not run).
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
     bytes; activations are [tokens], ``activation_bytes`` for one token.
@@ -43,7 +45,8 @@ class Prices(NamedTuple):
 def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
     """One representative layer per distinct shape, and the shape number of every layer."""
     keys: dict[tuple[object, ...], int] = {}
-    representatives, numbers = [], []
+    representatives: list[int] = []
+    numbers = []
     for index, layer in enumerate(model.layers):
         key = _key(layer)
         if key not in keys:
@@ -83,7 +86,7 @@ def _key(layer: Layer) -> tuple[object, ...]:
     return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
 
 
-def _copies(costs: CostModel, is_pinned: bool) -> dict[str, NDArray[np.int64] | int]:
+def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
     layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
@@ -138,7 +141,7 @@ def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> ND
     gpu: Price = costs.head("gpu", passes.num_sequences)
     cpu = costs.head("cpu", passes.num_sequences)
     is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
-    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), 0)
+    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), NONE)
 
 
 def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:

@@ -1,8 +1,10 @@
 """Policies: five parts that combine freely, and the table of named systems made of them."""
 
-from sim.policies.base import Action, Cache, CacheState, Dispatch, LayerMode, Overlap, Placement, Prefetch, Problem
+from sim.policies.actions import Action, LayerMode
+from sim.policies.base import Cache, CacheState, Dispatch, Placement, Prefetch
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy, parameter_names, settings_of, with_settings
+from sim.policies.problem import Overlap, Problem
 from sim.policies.table import POLICIES, find_policy
 
 __all__ = [

@@ -7,58 +7,17 @@ dispatch for the misses, ``admit`` of the cache for what is fetched. ``overlap``
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import Machine
-from sim.costs import CostModel
 from sim.memory import Infeasible, Residency
-from sim.model import Model
-from sim.workload import Batch, Feeding
-
-
-class Action(IntEnum):
-    """What happens to an expert in one layer of one pass. The numbers are shared with compiled code."""
-
-    IDLE = 0
-    RESIDENT = 1
-    CPU = 2
-    FETCH = 3
-    SWAP = 4
-
-
-class LayerMode(IntEnum):
-    """Where a layer's dense part runs: from GPU memory, on the CPU, or on the GPU after the whole layer was copied there."""
-
-    GPU = 0
-    CPU = 1
-    STREAM = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Problem:
-    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers."""
-
-    machine: Machine
-    model: Model
-    batch: Batch
-    feeding: Feeding
-    popularity: NDArray[np.float64]
-    overlap: "Overlap"
-    slots_per_layer: int | None = None
-
-    @property
-    def costs(self) -> CostModel:
-        """True prices on this machine."""
-        return CostModel(machine=self.machine, model=self.model)
-
-    @property
-    def staging_bytes(self) -> int:
-        """GPU memory that copies go through."""
-        layers = (layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in self.model.layers)
-        return self.overlap.staging_experts * self.model.expert_bytes + self.overlap.staging_layers * max(layers)
+from sim.policies.actions import LayerMode
+from sim.policies.cache.score import Score
+from sim.policies.dispatch.belief import Belief, belief
+from sim.policies.dispatch.split import Rule, split_rows
+from sim.policies.problem import Problem
+from sim.workload import Passes
 
 
 class Placement(ABC):
@@ -81,29 +40,129 @@ class CacheState(ABC):
         """Take in fetched experts, in order; returns the experts that left."""
 
 
-class Cache(ABC):
-    """Decides what stays and what is evicted."""
+class Cache:
+    """Decides what stays and what is evicted: nothing ever (``is_static``), the worthless by a compiled ``score``, or code of its own.
 
-    is_static: bool
-    writes_back: bool
+    A part of your own need not be scored: then it implements ``start``.
+    """
 
-    @abstractmethod
+    @property
+    def is_static(self) -> bool:
+        """Whether what starts on the GPU stays there."""
+        return False
+
+    @property
+    def score(self) -> Score | None:
+        """What experts are kept for, where compiled code decides."""
+        return None
+
+    @property
+    def is_global(self) -> bool:
+        """Whether one budget serves all layers."""
+        return False
+
+    @property
+    def writes_back(self) -> bool:
+        """Whether an expert that leaves is copied to the host."""
+        return False
+
+    @property
+    def smoothing(self) -> tuple[float, int]:
+        """alpha and the number of shares kept, for SMOOTHED_GATE."""
+        return 0.0, 0
+
     def start(self, residency: Residency) -> CacheState:
-        """The cache at time 0."""
+        """The cache at time 0, for a cache that is neither static nor scored; it knows no clock, so it goes with no prefetch."""
+        raise NotImplementedError
 
 
-class Prefetch(ABC):
-    """Decides what is fetched ahead of its gate."""
+CANDIDATE = np.dtype([("layer", "i4"), ("expert", "i4"), ("priority", "i4")])
+"""An expert to fetch ahead; a smaller priority (0 or more) goes first, all behind fetches on demand."""
 
-    is_active: bool
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Foresight:
+    """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no system sees it.
+
+    ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence, token, MoE layer, rank].
+    """
+
+    problem: Problem
+    passes: Passes
+    tokens: NDArray[np.int32]
+    expert_ids: NDArray[np.int16]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """What to fetch after each gate, and what is known for eviction.
+
+    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer. ``forecast`` [pass, layer, expert]
+    holds predicted shares (None: no cache needs them).
+    """
+
+    first: NDArray[np.int64]
+    candidates: NDArray[np.void]
+    forecast: NDArray[np.float32] | None = None
+
+
+class Prefetch:
+    """Decides what is fetched ahead of its gate.
+
+    What it names depends on gates alone, not on the clock: which of it is fetched, promoted or dropped is settled when
+    the gate is known in time.
+    """
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is ever fetched ahead."""
+        return True
+
+    @property
+    def num_chunks(self) -> int:
+        """Pieces of a copy, between which one on demand may go first."""
+        return 1
+
+    @property
+    def drops_stale(self) -> bool:
+        """Whether a prefetch that has not begun when its layer's gate does not want it is taken back."""
+        return True
+
+    @property
+    def lookup_ns(self) -> int:
+        """Time to find a gate's candidates."""
+        return 0
+
+    @property
+    def is_lookup_awaited(self) -> bool:
+        """Whether the layer waits for the lookup, or it runs aside."""
+        return False
+
+    def predict(self, foresight: Foresight) -> Predictions:
+        """The candidates of every gate of the run."""
+        raise NotImplementedError
 
 
 class Dispatch(ABC):
     """Decides what happens to a missing expert, and where a layer that is not resident runs."""
 
+    @property
     @abstractmethod
+    def rule(self) -> Rule:
+        """Which compiled rule decides over misses."""
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """What the rule weighs: prices of an expert over 0 to max_tokens tokens; by default, those of the machine."""
+        return belief("priced", layer, max_tokens, problem)
+
     def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
-        """An Action per expert [..., expert], CPU or FETCH where ``is_miss``; elsewhere anything. Leading axes are independent cases."""
+        """An Action per expert [..., expert], CPU or FETCH where ``is_miss``, IDLE elsewhere. Leading axes are independent cases."""
+        actions = np.zeros(tokens.shape, np.uint8)
+        cases = (-1, tokens.shape[-1])
+        on_cpu, copies, on_gpu = (column[tokens].reshape(cases) for column in self.believed(layer, int(tokens.max(initial=0)), problem))
+        split_rows(int(self.rule), tokens.reshape(cases), is_miss.reshape(cases), on_cpu, copies, on_gpu, actions.reshape(cases))
+        return actions
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """A LayerMode [pass, layer], given the tokens of each pass; by default a layer that is not resident runs on the CPU."""
@@ -113,15 +172,3 @@ class Dispatch(ABC):
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """A LayerMode [pass] for the vocabulary projection; by default it runs where it lies."""
         return np.full(len(num_tokens), LayerMode.GPU if residency.has_head else LayerMode.CPU, np.uint8)
-
-
-class Overlap(ABC):
-    """Decides what may run at once. ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers."""
-
-    staging_experts: int
-    staging_layers: int
-    is_pinned: bool
-
-    @abstractmethod
-    def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Per pass, whether one thing runs at a time."""

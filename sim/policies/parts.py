@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sim.policies.base import Cache, Dispatch, Overlap, Placement, Prefetch
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
@@ -11,14 +11,17 @@ from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.explicit import ExplicitPlacement
+from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.none import NoPrefetch
+from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
     "explicit": ExplicitPlacement,
+    "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
     "popularity": PopularityPlacement,

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
-from sim.policies.base import Cache, Dispatch, Overlap, Placement, Prefetch
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.problem import Overlap
 from sim.workload import Feeding
 
 
@@ -51,7 +54,8 @@ def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
 
 def parameter_names(policy: Policy) -> list[str]:
     """Parameters that ``--set`` takes, as ``kind.name``."""
-    return [f"{kind}.{name}" for kind in PART_FIELDS for name, value in _values(getattr(policy, kind)).items() if not isinstance(value, dict)]
+    settings = settings_of(policy)
+    return [f"{kind}.{name}" for kind, values in settings.items() for name, value in values.items() if not isinstance(value, dict)]
 
 
 def _values(part: Any) -> dict[str, Any]:
@@ -74,19 +78,8 @@ def _locate(policy: Policy, key: str) -> tuple[str, str]:
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
-    if choices:
-        if text not in choices:
-            raise InputError(f"{where}: one of {', '.join(choices)} expected")
-        return text
-    accepted = get_args(hint) or (hint,)
-    if bool in accepted:
-        if text.lower() not in {"true", "false"}:
-            raise InputError(f"{where}: true or false expected")
-        return text.lower() == "true"
-    if type(None) in accepted and text.lower() == "none":
-        return None
+    value = None if text.lower() == "none" else text
     try:
-        return int(text) if int in accepted else float(text)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {'a whole number' if int in accepted else 'a number'} expected") from None
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"{where}: {error.errors()[0]['msg'].lower()}") from None

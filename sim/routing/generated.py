@@ -10,7 +10,7 @@ from hwprofiles import InputError, Kind, Provenance
 from sim.model import Model
 from sim.routing.base import Routing
 
-UNIFORM = Provenance(kind=Kind.ASSUMED, source="no routing statistics given: every expert equally likely, tokens independent", date="2026-11")
+UNIFORM = Provenance(kind=Kind.ASSUMED, source="no statistics given: every expert equally likely, tokens independent", date="2026-11")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,10 @@ class GeneratedRouting(Routing):
             return np.full(shape, 1.0 / model.num_experts)
         weights = np.array(self.weights, np.float64)
         if weights.shape != shape:
-            raise InputError(f"{self.label}: counts are {weights.shape[0]} layers x {weights.shape[1]} experts, {model.name} has {shape[0]} x {shape[1]}")
-        return weights / weights.sum(axis=1, keepdims=True)
+            found = f"{weights.shape[0]} layers x {weights.shape[1]} experts"
+            raise InputError(f"{self.label}: counts are {found}, {model.name} has {shape[0]} x {shape[1]}")
+        shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+        return shares
 
     def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
         """See Routing."""
@@ -52,7 +54,7 @@ class GeneratedRouting(Routing):
 
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T
-        return np.interp(np.linspace(0, 1, num_layers), positions, fractions)
+        return np.asarray(np.interp(np.linspace(0, 1, num_layers), positions, fractions))
 
     @property
     def provenance(self) -> Provenance:
@@ -65,12 +67,24 @@ class GeneratedRouting(Routing):
         return self.label
 
 
+def draw(popularity: NDArray[np.float64], num_tokens: int, top_k: int, generator: np.random.Generator) -> NDArray[np.int16]:
+    """Choices [token, layer, rank] of independent tokens; ``popularity`` is [layer, expert], rows summing to 1.
+
+    All layers share their random numbers: equal rows give equal choices.
+    """
+    shape = (num_tokens, popularity.shape[0], top_k)
+    chosen = np.empty(shape, np.int16)
+    draws = np.ascontiguousarray(np.broadcast_to(generator.random((num_tokens, 1, top_k), dtype=np.float32), shape))
+    _choose(popularity, np.zeros(popularity.shape[0]), draws, draws[:, :, :0], chosen)
+    return chosen
+
+
 def uniform() -> GeneratedRouting:
     """Every expert equally likely, tokens independent."""
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]  # numba has no type stubs
+@njit(cache=True)
 def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-def]
     """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity."""
     num_tokens, num_layers, top_k = draws.shape

@@ -291,7 +291,7 @@ def test_a_tighter_memory_rule_raises_the_bound() -> None:
 
 
 def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
-    """All placements of two layers of three experts within memory, each with the best split of every layer: none beats the bound, few are far."""
+    """All placements of two layers of three experts within memory, each layer's misses split best: none beats the bound, few are far."""
     ratios = []
     for seed in range(12):
         scenario = _tiny(seed)

@@ -97,3 +97,20 @@ def test_a_path_is_as_good_as_a_name(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(json.dumps(machine), encoding="utf-8")  # JSON is YAML
     by_path = run_rosin("machines", "mine.yaml", folder=tmp_path)
     assert (by_path.exit_code, by_path.out) == (0, run_rosin("machines", "h100", folder=tmp_path).out)
+
+
+def test_measured_curves_and_interference_are_numbers_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A curve is one number with its points counted, an interference is called by its two resources; both have their source."""
+    provenance = {"kind": "measured", "source": "a bench of our own", "date": "2026-11-22"}
+    curve = {"operation": "expert", "device": "gpu", "shape": {"hidden": 4096, "intermediate": 14336}, "points": [[1, 10.0], [8, 20.0]]}
+    interference = {"busy": "cpu", "slows": "h2d", "rate_fraction": {"value": 0.8, **provenance}}
+    machine = load_machine("h100").model_dump(mode="json", exclude_none=True)
+    machine |= {"curves": [curve | provenance], "interference": [interference], "price_usd": {"value": 30_000, **provenance}}
+    (tmp_path / "mine.yaml").write_text(json.dumps(machine), encoding="utf-8")
+    lines = _lines("machines", str(tmp_path / "mine.yaml"), capsys=capsys)
+    rows = {line.split()[0]: line for line in lines if "measured" in line}
+    assert "2 points" in rows["gpu.expert.bf16.4096×14336"]
+    assert "0.8" in rows["cpu_slows_h2d.rate_fraction"]
+    assert "$30,000" in rows["price_usd"]
+    assert any("a bench of our own" in line for line in lines)
+    assert max(map(len, lines)) <= 80

@@ -9,24 +9,10 @@ from rosin.__main__ import main
 from rosin.report.model_summary import model_summary
 from rosin.report.model_tables import format_params
 from sim.model_library import load_model, model_names
+from tests.tiny_config import write_tiny_config
 
-CONFIG = {
-    "architectures": ["MixtralForCausalLM"],
-    "model_type": "mixtral",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "num_hidden_layers": 2,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
-"""A Mixtral of a size that can be counted by hand."""
 EXPERT_PARAMS = 3 * 64 * 128
+"""Of the tiny configuration."""
 
 
 def test_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +45,7 @@ def test_show_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_import_writes_a_model_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A configuration becomes a model file whose counts are those worked out by hand."""
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    write_tiny_config(tmp_path / "config.json")
     target = tmp_path / "tiny.yaml"
     assert main(["models", "import", str(tmp_path / "config.json"), "-o", str(target), "--json", "-"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -74,7 +60,7 @@ def test_import_writes_a_model_that_loads(tmp_path: Path, capsys: pytest.Capture
 
 def test_import_accepts_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A Hugging Face folder gives the file that its config.json gives."""
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    write_tiny_config(tmp_path / "config.json")
     for source, target in ((tmp_path, "a.yaml"), (tmp_path / "config.json", "b.yaml")):
         assert main(["models", "import", str(source), "-o", str(tmp_path / target), "--quiet"]) == 0
     assert load_model(str(tmp_path / "a.yaml")).layers == load_model(str(tmp_path / "b.yaml")).layers

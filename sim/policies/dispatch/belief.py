@@ -1,34 +1,42 @@
 """What a dispatch believes that things cost, which may differ from what they do cost."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_MS
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 
-Source = Literal["measured", "code"]
+Source = Literal["priced", "measured", "code"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Belief:
-    """The straight line of Fiddler's algorithm 1: a CPU expert costs ``cpu_ns_per_token`` times its tokens, the rest is constant."""
-
-    cpu_ns_per_token: int
-    gpu_ns: int
-    copy_ns: int
+RELEASED_CPU_NS_PER_TOKEN = 7 * NS_PER_MS
+RELEASED_GPU_NS = 70 * NS_PER_MS
+"""Constants of the released Fiddler: github.com/efeslab/fiddler, branch main, src/fiddler/mixtral.py (latency_cpu, latency_gpu)."""
 
 
-RELEASED = Belief(cpu_ns_per_token=7 * NS_PER_MS, gpu_ns=0, copy_ns=70 * NS_PER_MS)
-"""Constants of the released code: github.com/efeslab/fiddler, branch main, src/fiddler/mixtral.py (latency_cpu 7, latency_gpu 70)."""
+class Belief(NamedTuple):
+    """Believed ns of one expert over 0, 1, … tokens: on the CPU, the copy of its weights, its run on the GPU."""
+
+    on_cpu: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    on_gpu: NDArray[np.int64]
 
 
-def belief(source: Source, layer: int, problem: Problem) -> Belief:
-    """``code``: the released constants. ``measured``: prices of one token on this machine, as the paper's start-up measures them."""
+def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Belief:
+    """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token scaled (CPU) or kept (copy, GPU).
+
+    ``code``: the same line with the released code's constants. Each array has max_tokens + 1 entries.
+    """
+    count = np.arange(max_tokens + 1)
     if source == "code":
-        return RELEASED
+        nothing = np.zeros(len(count), np.int64)
+        return Belief(on_cpu=count * RELEASED_CPU_NS_PER_TOKEN, copies=np.full(len(count), RELEASED_GPU_NS), on_gpu=nothing)
     costs = problem.costs
-    return Belief(
-        cpu_ns_per_token=int(costs.expert("cpu", layer, 1).ns),
-        gpu_ns=int(costs.expert("gpu", layer, 1).ns),
-        copy_ns=int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns),
-    )
+    copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    copies = np.full(len(count), copy_ns)
+    if source == "measured":
+        one_on_cpu, one_on_gpu = (int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu"))
+        return Belief(on_cpu=count * one_on_cpu, copies=copies, on_gpu=np.full(len(count), one_on_gpu))
+    tables = [costs.expert_table(device, layer, max_tokens) for device in ("cpu", "gpu")]
+    return Belief(on_cpu=tables[0], copies=copies, on_gpu=tables[1])

@@ -2,27 +2,27 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sim.policies.base import Action, Dispatch, Problem
-from sim.policies.dispatch.belief import Source, belief
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.belief import Belief, Source, belief
+from sim.policies.dispatch.split import Rule
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheapestDispatch(Dispatch):
     """A missing expert is fetched if its tokens are believed to take longer on the CPU than copy and GPU together.
 
-    ``believed_cost`` is ``measured`` (the paper) or ``code`` (the released constants: the CPU up to 9 tokens; a tie is
-    fetched there, as its enumeration finds that assignment first, and stays with the CPU in the paper's rule).
+    ``believed_cost`` is ``measured`` (the paper), ``code`` (the released constants: the CPU up to 9 tokens; a tie is fetched there, as its
+    enumeration finds that assignment first, and stays with the CPU in the paper's rule) or ``priced`` (the machine's own prices).
     """
 
     believed_cost: Source = "measured"
 
-    def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
+    @property
+    def rule(self) -> Rule:
         """See Dispatch."""
-        believed = belief(self.believed_cost, layer, problem)
-        on_cpu = tokens.astype(np.int64) * believed.cpu_ns_per_token
-        on_gpu = believed.gpu_ns + believed.copy_ns
-        is_fetched = on_cpu >= on_gpu if self.believed_cost == "code" else on_cpu > on_gpu
-        return np.where(is_fetched, Action.FETCH, Action.CPU).astype(np.uint8)
+        return Rule.CHEAPEST_OR_TIE if self.believed_cost == "code" else Rule.CHEAPEST
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.memory import Residency
-from sim.policies.base import Action, Dispatch, LayerMode, Problem
+from sim.policies.actions import LayerMode
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.split import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +22,10 @@ class LayerStreamingDispatch(Dispatch):
     min_tokens: int = 32
     streams_head: bool = False
 
-    def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
+    @property
+    def rule(self) -> Rule:
         """See Dispatch: only asked for layers on the CPU, whose experts are there too."""
-        return np.full(tokens.shape, Action.CPU, np.uint8)
+        return Rule.CPU
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """See Dispatch."""

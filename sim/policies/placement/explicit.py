@@ -6,8 +6,9 @@ import numpy as np
 
 from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
-from sim.policies.base import Placement, Problem
+from sim.policies.base import Placement
 from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from hwprofiles.units import format_bytes
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
-from sim.policies.base import Placement, Problem
+from sim.policies.base import Placement
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,20 @@ class RankedPlacement(Placement):
         return chosen
 
 
-def bytes_for_experts(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True) -> int | Infeasible:
+def bytes_for_experts(
+    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None
+) -> int | Infeasible:
     """Bytes that GPU memory has left for routed experts, or by how many it falls short of everything else."""
     items = fixed_items(
-        problem.machine, problem.model, problem.batch, problem.feeding, rule, dense, has_head=has_head, staging_bytes=problem.staging_bytes
+        problem.machine,
+        problem.model,
+        problem.batch,
+        problem.feeding,
+        rule,
+        dense,
+        has_head=has_head,
+        staging_bytes=problem.staging_bytes,
+        kv=kv,
     )
     left = machine_bytes(problem.machine) - sum(items.values())
     if left >= 0:
@@ -93,5 +104,6 @@ def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasib
     behind = problem.model.total_bytes - weight_bytes(problem.model, residency)
     if stated is not None and behind > stated.effective:
         missing = behind - int(stated.effective)
-        return Infeasible(reason=f"host memory would hold {format_bytes(behind)} of weights, has {format_bytes(stated.effective)}", missing_bytes=missing)
+        reason = f"host memory would hold {format_bytes(behind)} of weights, has {format_bytes(stated.effective)}"
+        return Infeasible(reason=reason, missing_bytes=missing)
     return residency

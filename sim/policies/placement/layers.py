@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
-from sim.policies.base import Placement, Problem
+from sim.policies.base import Placement
 from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,10 @@ class LastLayersPlacement(Placement):
 
     num_gpu_layers: int | None = None
     memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def __post_init__(self) -> None:
+        if self.num_gpu_layers is not None and self.num_gpu_layers < 0:
+            raise InputError(f"num_gpu_layers must be at least 0, got {self.num_gpu_layers}")
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
@@ -35,14 +41,21 @@ class LastLayersPlacement(Placement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoLayersPlacement(Placement):
-    """Nothing: every weight waits in host memory (ZeRO-3 offload)."""
+    """No weight: all wait in host memory (ZeRO-3 offload). The KV cache of every layer stays on the GPU, which runs the attention."""
 
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
-        dense = np.zeros(problem.model.num_layers, bool)
-        return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False))
+        """See Placement; one of the layer buffers has to hold embedding and head in their turn, should they be larger than any layer."""
+        model = problem.model
+        dense, kv = np.zeros(model.num_layers, bool), np.ones(model.num_layers, bool)
+        largest = max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
+        missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(0, sum(model.top_bytes.values()) - largest)
+        if missing > 0:
+            return Infeasible(
+                reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory", missing_bytes=missing
+            )
+        return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False, kv=kv))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +79,10 @@ def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]
     return dense[:, None] & (np.arange(problem.model.num_experts) < counts[:, None])
 
 
-def missing_bytes(problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool) -> int:
+def missing_bytes(
+    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool, kv: NDArray[np.bool_] | None = None
+) -> int:
     """By how many bytes the marked layers, whole, exceed GPU memory (negative: they fit)."""
-    left = bytes_for_experts(problem, rule, dense, has_head=has_head)
+    left = bytes_for_experts(problem, rule, dense, has_head=has_head, kv=kv)
     needed = int((all_experts(problem, dense).sum(axis=1) * expert_sizes(problem)).sum())
     return needed + left.missing_bytes if isinstance(left, Infeasible) else needed - left

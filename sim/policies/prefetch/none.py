@@ -9,4 +9,7 @@ from sim.policies.base import Prefetch
 class NoPrefetch(Prefetch):
     """An expert moves only once its gate has selected it."""
 
-    is_active = False
+    @property
+    def is_active(self) -> bool:
+        """See Prefetch."""
+        return False

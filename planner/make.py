@@ -1,0 +1,59 @@
+"""From what was asked to a plan."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from planner.plan import Plan, Setting
+from planner.search import Progress, Search, binding_resource, search
+from sim.memory import Infeasible
+from sim.policies import find_policy
+from sim.provenance import RunProvenance, provenance_of
+
+ANY_POLICY = "on-demand"
+"""The search replaces the policy of the scenario it is given; this one only fills the place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Planned:
+    """A plan and the search it came from."""
+
+    plan: Plan
+    search: Search
+
+
+def make_plan(setting: Setting, objective: str, version: str, on_progress: Progress | None = None) -> Planned | Infeasible:
+    """Search for the best plan in that setting. Raises InputError for what the setting cannot name."""
+    found = search(setting.scenario(find_policy(ANY_POLICY)), objective, on_progress)
+    if isinstance(found, Infeasible):
+        return found
+    best = found.best
+    plan = Plan(
+        setting=setting,
+        objective=objective,
+        policy=best.scenario.policy,
+        predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
+        bounds={},
+        binding_resource=binding_resource(best.metrics),
+        provenance=_stated(provenance_of(best)),
+        version=version,
+    )
+    return Planned(plan=plan, search=found)
+
+
+def _stated(provenance: RunProvenance) -> Mapping[str, Any]:
+    weakest, routing = provenance.weakest, provenance.routing
+    return {
+        "weakest": {"kind": weakest.kind.value, "source": weakest.source, "date": weakest.date},
+        "routing": {"kind": routing.kind.value, "source": routing.source, "date": routing.date},
+        "num_numbers_by_kind": _counts(provenance),
+        "extrapolated": list(provenance.extrapolated),
+    }
+
+
+def _counts(provenance: RunProvenance) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for number in provenance.numbers:
+        kind = number.provenance.kind.value
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts

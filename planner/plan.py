@@ -1,0 +1,128 @@
+"""A plan: what to run, where everything starts, and what to expect; a YAML file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwprofiles import InputError, first_problem, load_machine, read_yaml, write_yaml
+from sim.model_library import load_model
+from sim.policies.policy import Policy
+from sim.policies.serialize import policy_from_data, policy_to_data
+from sim.routing import load_routing
+from sim.simulate import Scenario
+from sim.workload import Batch
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Setting(BaseModel):
+    """What was asked: names or paths as the user gave them, and the numbers of the batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    quantization: str | None = None
+    machine: str
+    machine_overrides: tuple[str, ...] = ()
+    prompt_tokens: Count
+    output_tokens: Count
+    batch_size: Count = 1
+    beams: Count = 1
+    routing: str | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    expert_slots_per_layer: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def batch(self) -> Batch:
+        """The workload."""
+        return Batch(prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, batch_size=self.batch_size, beams=self.beams)
+
+    def scenario(self, policy: Policy, engine: str = "fast") -> Scenario:
+        """The setting under a policy. Raises InputError when a name leads nowhere."""
+        model = load_model(self.model, self.quantization)
+        return Scenario(
+            machine=load_machine(self.machine, self.machine_overrides),
+            model=model,
+            batch=self.batch,
+            policy=policy,
+            routing=load_routing(self.routing, model),
+            seed=self.seed,
+            engine=engine,
+            slots_per_layer=self.expert_slots_per_layer,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A plan as its file states it.
+
+    ``predicted`` holds the metrics of the simulated run; ``bounds`` holds static_bound_s and clairvoyant_bound_s with the gaps to
+    them; ``provenance`` the weakest of what went in and where it is from.
+    """
+
+    setting: Setting
+    objective: str
+    policy: Policy
+    predicted: Mapping[str, Any]
+    bounds: Mapping[str, Any]
+    binding_resource: str
+    provenance: Mapping[str, Any]
+    version: str
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["rosin-plan/1"]
+    version: str
+    setting: Setting
+    objective: str
+    policy: dict[str, Any]
+    predicted: dict[str, Any]
+    bounds: dict[str, Any]
+    binding_resource: str
+    provenance: dict[str, Any]
+
+
+def plan_to_data(plan: Plan) -> dict[str, Any]:
+    """The plan in plain types, as the file has it."""
+    return {
+        "format": "rosin-plan/1",
+        "version": plan.version,
+        "setting": plan.setting.model_dump(mode="json"),
+        "objective": plan.objective,
+        "policy": policy_to_data(plan.policy),
+        "predicted": dict(plan.predicted),
+        "bounds": dict(plan.bounds),
+        "binding_resource": plan.binding_resource,
+        "provenance": dict(plan.provenance),
+    }
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan file. Raises InputError, one line, when it is not one."""
+    if not path.is_file():
+        raise InputError(f"no plan file {path}")
+    data = read_yaml(path, "plan")
+    try:
+        file = _File.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error, _File)}") from None
+    return Plan(
+        setting=file.setting,
+        objective=file.objective,
+        policy=policy_from_data(file.policy, f"{path}: policy"),
+        predicted=file.predicted,
+        bounds=file.bounds,
+        binding_resource=file.binding_resource,
+        provenance=file.provenance,
+        version=file.version,
+    )
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write the plan file, whole or not at all. Raises InputError when it cannot be written."""
+    write_yaml(plan_to_data(plan), path)

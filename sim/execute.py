@@ -1,0 +1,69 @@
+"""From a residency and a draw of the routing to a timeline: planned as a whole, or live where residency changes with time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.engine import engine
+from sim.engine.compilation import is_kept
+from sim.engine.flat import flat_pass
+from sim.lowering.decisions import Decisions, decide
+from sim.lowering.emit import emit_run
+from sim.lowering.live_run import live_job, process
+from sim.lowering.lower import lower
+from sim.memory import Residency
+from sim.policies.actions import LayerMode
+from sim.policies.base import Foresight
+from sim.policies.policy import Policy
+from sim.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Execution:
+    """What was decided and when it happened; ``last_task`` [pass] ends each pass."""
+
+    decisions: Decisions
+    timeline: Timeline
+    last_task: NDArray[np.int64]
+    wasted_prefetch_bytes: int
+
+
+def execute(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+    """Run the policy. Raises InputError for parts that do not go together."""
+    if policy.cache.score is not None:
+        return _live(policy, residency, foresight, engine_name)
+    if policy.prefetch.is_active:
+        raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
+    return _planned(policy, residency, foresight, engine_name)
+
+
+def needs_compilation() -> bool:
+    """Whether lowering and the fast engine have to be compiled on this computer before a first run. Imports numba."""
+    return not is_kept(emit_run) or not is_kept(flat_pass)
+
+
+def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+    """One program for the whole run."""
+    problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
+    decisions = decide(policy, problem, residency, passes, tokens)
+    lowered = lower(problem, passes, tokens, decisions)
+    timeline = engine(engine_name).run_program(lowered.program)
+    return Execution(decisions=decisions, timeline=timeline, last_task=lowered.last_task, wasted_prefetch_bytes=0)
+
+
+def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+    """Gate by gate."""
+    passes = foresight.passes
+    modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
+    if (modes != LayerMode.GPU).any() or not residency.has_head:
+        raise InputError(f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere")
+    decisions = Decisions(
+        actions=np.zeros(foresight.tokens.shape, np.uint8),
+        modes=modes,
+        head_modes=policy.dispatch.head_modes(residency, passes.num_tokens),
+    )
+    job = live_job(policy, residency, foresight, decisions)
+    timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
+    return Execution(decisions=decisions, timeline=timeline, last_task=job.last_task, wasted_prefetch_bytes=job.wasted_bytes(timeline))

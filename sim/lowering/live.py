@@ -1,0 +1,278 @@
+"""What is decided and emitted at a gate when residency changes over time: hits, promotions, fetches, prefetches.
+
+A layer goes in two parts. ``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies
+have started or arrived, ``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses,
+makes room, emits runs and copies, and then the prefetches that the gate calls for. Both engines are driven by these functions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import kernel
+from sim.lowering.emit import (
+    D2H,
+    GPU,
+    H2D,
+    HOST,
+    IS_SERIAL,
+    PREVIOUS,
+    append,
+    emit_cpu_experts,
+    emit_expert,
+    emit_fetched_expert,
+    emit_overhead,
+    move_hidden,
+    set_join,
+    wait_for,
+    wait_for_join,
+)
+from sim.lowering.slots import (
+    ABSENT,
+    ARRIVED,
+    COMING,
+    HELD,
+    LATE_USES,
+    NUM_COMING,
+    NUM_OPERATIONS,
+    PREFETCHED_BYTES,
+    QUEUED,
+    give_back,
+    note_gate,
+    settle_arrivals,
+    take_slot,
+)
+from sim.policies.actions import Action
+from sim.policies.dispatch.split import split_row
+from sim.task import NONE, TaskKind
+
+MATCHER = 5
+"""The resource that looks predictions up, beside those of ``emit``."""
+
+RULES = np.dtype(
+    [
+        (name, "i8")
+        for name in ("dispatch", "score", "is_global", "kept", "drops_stale", "num_chunks", "lookup_ns", "is_lookup_awaited", "writes_back")
+    ]
+    + [("alpha", "f8")],
+    align=True,
+)
+"""The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
+
+PROMOTE, DROP = range(2)
+_RESIDENT, _FETCH, _LATE = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE)
+_ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
+_FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
+_ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
+_NONE = NONE
+
+
+class Live(NamedTuple):
+    """What a live run works on.
+
+    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer; ``believed`` is ns [CPU,
+    copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the session;
+    ``is_miss`` [expert] and ``priced`` [3, expert] are working room.
+    """
+
+    rules: NDArray[np.void]
+    first: NDArray[np.int64]
+    candidates: NDArray[np.void]
+    believed: NDArray[np.int64]
+    operations: NDArray[np.int64]
+    is_miss: NDArray[np.bool_]
+    priced: NDArray[np.int64]
+
+
+@kernel
+def emit_to_gate(out, state, sheet, index, layer):
+    """Overhead, attention and gate of a layer on the GPU; returns the gate. A dense layer is emitted whole, and returns NONE."""
+    emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
+    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
+    wait_for_join(out, state)
+    append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+    if sheet.layers[layer].is_moe:
+        return append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
+    set_join(state, append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0), _NONE)
+    return _NONE
+
+
+@kernel
+def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
+    """Everything that the gate sets off; the session is to be told the operations, then given the tasks."""
+    stamp = np.int64(index) * sheet.work.shape[1] + layer
+    cached.counters[NUM_OPERATIONS] = 0
+    settle_arrivals(cached)
+    rules = live.rules[0]
+    _classify(sheet, cached, live, index, layer, stamp)
+    note_gate(cached, rules.score, rules.alpha, rules.kept, index, layer, sheet.tokens[index, layer])
+    if rules.drops_stale:
+        _drop_stale(cached, live, layer, stamp)
+    lookup = _look_up(out, state, live, layer, gate, stamp)
+    _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp)
+    _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp)
+
+
+@kernel
+def _classify(sheet, cached, live, index, layer, stamp):
+    """Set the action of every selected expert: held, late, or what the dispatch rule says; all are judged before any moves."""
+    tokens, actions = sheet.tokens[index, layer], sheet.actions[index, layer]
+    shape, num_experts = sheet.layers[layer].shape, len(tokens)
+    misses, priced = 0, np.int64(sheet.work[index, layer].ffn)
+    for expert in range(num_experts):
+        actions[expert] = 0
+        if tokens[expert] > 0:
+            slot = cached.slots[layer, expert]
+            slot.pinned_at = stamp
+            if slot.status == HELD:
+                actions[expert] = _RESIDENT
+                priced += sheet.experts[0, shape, tokens[expert]]
+            elif slot.status == COMING:
+                actions[expert] = _LATE
+                cached.counters[LATE_USES] += 1
+                if slot.phase == QUEUED:
+                    _operate(cached, live, slot.copy, PROMOTE)
+            else:
+                misses += 1
+    if misses > 0:
+        _dispatch(sheet, live, index, layer, priced)
+
+
+@kernel
+def _dispatch(sheet, live, index, layer, resident):
+    """Ask the dispatch rule about the misses."""
+    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
+    for expert in range(len(tokens)):
+        live.is_miss[expert] = tokens[expert] > 0 and actions[expert] == 0
+        for row in range(3):
+            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
+    split_row(live.rules[0].dispatch, tokens, live.is_miss, live.priced[0], live.priced[1], live.priced[2], resident, actions)
+
+
+@kernel
+def _operate(cached, live, task, operation):
+    number = cached.counters[NUM_OPERATIONS]
+    live.operations[number, 0] = task
+    live.operations[number, 1] = operation
+    cached.counters[NUM_OPERATIONS] = number + 1
+
+
+@kernel
+def _drop_stale(cached, live, layer, stamp):
+    """Take back prefetches of this layer that have not started and that its gate did not ask for."""
+    num_experts, num_left = cached.slots.shape[1], 0
+    for place in range(cached.counters[NUM_COMING]):
+        code = cached.coming[place]
+        slot = cached.slots[code // num_experts, code % num_experts]
+        if code // num_experts == layer and slot.phase == QUEUED and slot.pinned_at != stamp:
+            _operate(cached, live, slot.copy, DROP)
+            slot.status, slot.is_unused = ABSENT, 0
+            give_back(cached, live.rules[0].is_global, layer)
+        else:
+            cached.coming[num_left] = code
+            num_left += 1
+    cached.counters[NUM_COMING] = num_left
+
+
+@kernel
+def _append_aside(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
+    """Append a task that takes no part in a serial pass: it waits only for what it names, and nothing waits for it unasked."""
+    previous, is_serial = state[PREVIOUS], state[IS_SERIAL]
+    state[IS_SERIAL] = 0
+    number = append(out, state, resource, duration_ns, kind, layer, expert, num_bytes)
+    state[PREVIOUS], state[IS_SERIAL] = previous, is_serial
+    return number
+
+
+@kernel
+def _look_up(out, state, live, layer, gate, stamp):
+    """Time that finding this gate's prefetches takes, if there are any; returns what they wait for."""
+    rules = live.rules[0]
+    if rules.lookup_ns == 0 or live.first[stamp] == live.first[stamp + 1]:
+        return gate
+    wait_for(out, state, gate)
+    if rules.is_lookup_awaited:
+        return append(out, state, HOST, rules.lookup_ns, _LOOKUP, layer, _NONE, 0)
+    return _append_aside(out, state, MATCHER, rules.lookup_ns, _LOOKUP, layer, _NONE, 0)
+
+
+@kernel
+def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp):
+    """Runs and on-demand copies: CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join."""
+    ready = lookup if live.rules[0].is_lookup_awaited else gate
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, ready)
+    last, actions = ready, sheet.actions[index, layer]
+    if sheet.work[index, layer].ffn > 0:
+        wait_for(out, state, ready)
+        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    for wanted in (_RESIDENT, _LATE, _FETCH):
+        for expert in range(len(actions)):
+            if actions[expert] == wanted:
+                last = _run(out, state, sheet, cached, live, ring, index, layer, expert, ready, last, stamp)
+    back = _NONE
+    if last_on_cpu >= 0:
+        wait_for(out, state, last_on_cpu)
+        num_bytes = tokens * sheet.run[0].activation_bytes
+        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes)
+    set_join(state, last, back)
+
+
+@kernel
+def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last, stamp):
+    """One selected expert on the GPU, its copy first where it is missing; returns the run."""
+    slot = cached.slots[layer, expert]
+    if sheet.actions[index, layer, expert] == _FETCH and not _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
+        return emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
+    wait_for(out, state, gate)
+    wait_for(out, state, slot.copy)
+    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
+    slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
+    return run
+
+
+@kernel
+def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
+    """Copy a missing expert into a slot, in place of the least worthy; False if every slot is needed now."""
+    rules = live.rules[0]
+    has_room, freed_by, victim_layer, victim = take_slot(cached, rules.score, rules.is_global, index, layer, layer, stamp, sheet.layers)
+    if not has_room:
+        return False
+    source, num_bytes = gate, sheet.layers[layer].expert_bytes
+    if rules.writes_back and victim >= 0:
+        wait_for(out, state, gate)
+        wait_for(out, state, freed_by)
+        leaving = sheet.layers[victim_layer]
+        source = append(out, state, D2H, leaving.evict, _EVICT, victim_layer, victim, leaving.expert_bytes)
+    wait_for(out, state, source)
+    wait_for(out, state, freed_by)
+    slot = cached.slots[layer, expert]
+    slot.copy = append(out, state, H2D, sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
+    slot.status, slot.phase, slot.is_unused = HELD, ARRIVED, 0
+    return True
+
+
+@kernel
+def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp):
+    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits."""
+    rules = live.rules[0]
+    for place in range(live.first[stamp], live.first[stamp + 1]):
+        candidate = live.candidates[place]
+        cached.slots[candidate.layer, candidate.expert].pinned_at = stamp
+    for place in range(live.first[stamp], live.first[stamp + 1]):
+        candidate = live.candidates[place]
+        slot = cached.slots[candidate.layer, candidate.expert]
+        if slot.status != ABSENT:
+            continue
+        has_room, freed_by, _, _ = take_slot(cached, rules.score, rules.is_global, index, layer, candidate.layer, stamp, sheet.layers)
+        if not has_room:
+            continue
+        copied = sheet.layers[candidate.layer]
+        wait_for(out, state, lookup)
+        wait_for(out, state, freed_by)
+        slot.copy = _append_aside(out, state, H2D, copied.fetch, _PREFETCHING, candidate.layer, candidate.expert, copied.expert_bytes)
+        out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = 1 + candidate.priority, rules.num_chunks
+        slot.status, slot.phase, slot.is_unused = COMING, QUEUED, 1
+        cached.coming[cached.counters[NUM_COMING]] = candidate.layer * cached.slots.shape[1] + candidate.expert
+        cached.counters[NUM_COMING] += 1
+        cached.counters[PREFETCHED_BYTES] += copied.expert_bytes

@@ -1,0 +1,203 @@
+"""Running a policy whose residency changes with time, on any engine."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.lowering.decisions import Decisions
+from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet, emit_head, emit_overhead
+from sim.lowering.live import DROP, MATCHER, PROMOTE, RULES, Live, emit_after_gate, emit_to_gate
+from sim.lowering.lower import RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table
+from sim.lowering.prices import layer_shapes, price
+from sim.lowering.slots import (
+    ARRIVED,
+    HELD,
+    NUM_COMING,
+    NUM_OPERATIONS,
+    RANDOM_STATE,
+    SLOT,
+    STARTED,
+    WASTED_BYTES,
+    Cached,
+)
+from sim.memory import Residency
+from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions
+from sim.policies.cache.score import Score
+from sim.policies.policy import Policy
+from sim.policies.problem import Problem
+from sim.program import Platform, Session, Wait
+from sim.task import NONE, Discipline, Resource
+from sim.timeline import Timeline
+
+LIVE_RESOURCES = (
+    *RESOURCES[:H2D],
+    Resource(name=RESOURCES[H2D].name, discipline=Discipline.PRIORITY),
+    *RESOURCES[H2D + 1 :],
+    Resource(name="matcher"),
+)
+"""As RESOURCES, but copies to the GPU go by priority, and predictions are looked up aside."""
+assert LIVE_RESOURCES[MATCHER].name == "matcher"
+
+MAX_TASKS_PER_GATE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiveJob:
+    """Everything a live run works on: read by both drivers, changed by the one that runs it."""
+
+    platform: Platform
+    out: Columns
+    state: NDArray[np.int64]
+    sheet: Sheet
+    cached: Cached
+    live: Live
+    rings: tuple[NDArray[np.int64], NDArray[np.int64]]
+    last_task: NDArray[np.int64]
+
+    def wasted_bytes(self, timeline: Timeline) -> int:
+        """Bytes of prefetches that were copied and never used: evicted before, or unused to the end."""
+        unused = self.cached.slots["copy"][self.cached.slots["is_unused"] == 1]
+        copied = unused[~timeline.is_dropped[unused]]
+        return int(self.cached.counters[WASTED_BYTES] + timeline.tasks.num_bytes[copied].sum())
+
+
+def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions) -> LiveJob:
+    """Set a live run up; ``decisions.actions`` is filled in as it goes."""
+    problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
+    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
+    predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
+    num_gates = tokens.shape[0] * tokens.shape[1]
+    num_tasks = 3 * int(np.count_nonzero(tokens)) + len(predictions.candidates) + num_gates * MAX_TASKS_PER_GATE + 4 * len(tokens)
+    return LiveJob(
+        platform=platform(problem.machine, LIVE_RESOURCES),
+        out=columns(num_tasks),
+        state=fresh_state(),
+        sheet=sheet_of(problem, passes, tokens, decisions, prices),
+        cached=_cached(policy.cache, residency, predictions, foresight),
+        live=_live(policy, problem, predictions, tokens),
+        rings=rings_of(problem),
+        last_task=np.zeros(len(passes), np.int64),
+    )
+
+
+def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
+    """The policy at work, for any engine's session."""
+    sheet, state, out = job.sheet, job.state, job.out
+    submitted = 0
+    for index in range(len(sheet.passes)):
+        state[IS_SERIAL], state[STEP] = sheet.passes[index]["is_serial"], sheet.passes[index]["step"]
+        for layer in range(sheet.work.shape[1]):
+            gate = emit_to_gate(out, state, sheet, index, layer)
+            if gate == NONE:
+                continue
+            session.submit(table(out, submitted, int(state[N])))
+            submitted = int(state[N])
+            yield (int(gate),)
+            _note_copies(job.cached, session)
+            emit_after_gate(out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate)
+            _operate(job, session)
+        emit_head(out, state, sheet, job.rings, index)
+        emit_overhead(out, state, sheet.run[0]["step_overhead"], NONE)
+        job.last_task[index] = state[N] - 1
+    session.submit(table(out, submitted, int(state[N])))
+
+
+def _note_copies(cached: Cached, session: Session) -> None:
+    """Which of the awaited copies have started or arrived."""
+    num_experts = cached.slots.shape[1]
+    for code in cached.coming[: cached.counters[NUM_COMING]].tolist():
+        slot = cached.slots[code // num_experts, code % num_experts]
+        number = int(slot["copy"])
+        if session.is_done(number):
+            cached.slots["phase"][code // num_experts, code % num_experts] = ARRIVED
+        elif session.is_started(number):
+            cached.slots["phase"][code // num_experts, code % num_experts] = STARTED
+
+
+def _operate(job: LiveJob, session: Session) -> None:
+    for task, operation in job.live.operations[: job.cached.counters[NUM_OPERATIONS]].tolist():
+        if operation == PROMOTE:
+            session.promote(task, 0)
+        else:
+            assert operation == DROP
+            session.drop(task)
+
+
+def _nothing(shape: tuple[int, ...]) -> Predictions:
+    return Predictions(first=np.zeros(shape[0] * shape[1] + 1, np.int64), candidates=np.empty(0, CANDIDATE))
+
+
+def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresight: Foresight) -> Cached:
+    shape = residency.experts.shape
+    slots = np.zeros(shape, SLOT)
+    slots["status"] = np.where(residency.experts, HELD, 0)
+    slots["copy"], slots["last_use"], slots["pinned_at"], slots["used_at"] = NONE, NONE, NONE, NONE
+    counters = np.zeros(8, np.int64)
+    counters[RANDOM_STATE] = foresight.seed * 2 + 1
+    nothing = np.zeros((0, 0, 0), np.float32)
+    return Cached(
+        slots=slots,
+        free=np.zeros(shape[0] + 1, np.int64),
+        coming=np.zeros(slots.size, np.int64),
+        counters=counters,
+        forecast=nothing if predictions.forecast is None else predictions.forecast,
+        gates=gate_shares(foresight.tokens) if cache.score is Score.SMOOTHED_GATE else nothing,
+        next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
+    )
+
+
+def gate_shares(tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Share of a layer's selections that each expert gets [pass, layer, expert]: the gate's weight where only choices are known."""
+    total = np.maximum(tokens.sum(axis=2, keepdims=True), 1)
+    return np.asarray(tokens / total, np.float32)
+
+
+def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The first pass from each pass on that selects an expert [pass + 1, layer, expert]; the number of passes where none does."""
+    num_passes = len(tokens)
+    following = np.full((num_passes + 1, *tokens.shape[1:]), num_passes, np.int32)
+    for index in range(num_passes - 1, -1, -1):
+        following[index] = np.where(tokens[index] > 0, index, following[index + 1])
+    return following
+
+
+def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: NDArray[np.int32]) -> Live:
+    cache, prefetch = policy.cache, policy.prefetch
+    rules = np.zeros(1, RULES)
+    score = Score.RECENCY if cache.score is None else cache.score
+    values = {
+        "dispatch": int(policy.dispatch.rule),
+        "score": int(score),
+        "is_global": cache.is_global,
+        "alpha": cache.smoothing[0],
+        "kept": cache.smoothing[1],
+        "writes_back": cache.writes_back,
+        "drops_stale": prefetch.drops_stale,
+        "num_chunks": prefetch.num_chunks,
+        "lookup_ns": prefetch.lookup_ns,
+        "is_lookup_awaited": prefetch.is_lookup_awaited,
+    }
+    for name, value in values.items():
+        rules[name] = value
+    num_experts = tokens.shape[2]
+    return Live(
+        rules=rules,
+        first=predictions.first,
+        candidates=predictions.candidates,
+        believed=_believed(policy, problem, int(tokens.max(initial=0))),
+        operations=np.zeros((tokens.shape[1] * num_experts + 1, 2), np.int64),
+        is_miss=np.zeros(num_experts, np.bool_),
+        priced=np.zeros((3, num_experts), np.int64),
+    )
+
+
+def _believed(policy: Policy, problem: Problem, max_tokens: int) -> NDArray[np.int64]:
+    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]."""
+    representatives, _ = layer_shapes(problem.model)
+    believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)
+    for shape, layer in enumerate(representatives):
+        if problem.model.layers[layer].is_moe:
+            believed[:, shape] = policy.dispatch.believed(layer, max_tokens, problem)
+    return believed

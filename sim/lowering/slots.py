@@ -1,0 +1,163 @@
+"""The slots of a cache in compiled form: which experts the GPU holds or awaits, and which leaves when room is needed."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import kernel
+from sim.policies.cache.score import Score
+from sim.task import NONE
+
+ABSENT, HELD, COMING = range(3)
+QUEUED, STARTED, ARRIVED = range(3)
+
+SLOT = np.dtype(
+    [
+        ("status", "i4"),
+        ("phase", "i4"),  # of the copy that brings it: QUEUED, STARTED or ARRIVED
+        ("is_unused", "i4"),  # brought by a prefetch, not used since
+        ("visits", "i4"),
+        ("copy", "i8"),  # task that brings or brought it
+        ("last_use", "i8"),  # task that last read its weights
+        ("pinned_at", "i8"),  # stamp of the gate that needs it kept
+        ("used_at", "i8"),  # stamp of the gate at which it last ran
+        ("score", "f8"),
+    ],
+    align=True,
+)
+"""One expert as the cache sees it."""
+
+TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES = range(7)
+"""Places in the counters."""
+
+_RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
+_TIMES_VISITS, _BY_DEPTH, _SMOOTHED = int(Score.FORECAST_TIMES_VISITS), int(Score.FORECAST_BY_DEPTH), int(Score.SMOOTHED_GATE)
+_NONE = NONE
+TIE_BREAK = 2.0**-40
+"""Weight of recency where frequency decides: below one visit for any run."""
+
+
+class Cached(NamedTuple):
+    """A cache at work.
+
+    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last entry for a budget over all layers; ``coming``
+    lists awaited experts as layer · experts + expert. ``forecast`` [pass, layer, expert] holds predicted shares, ``gates`` the true
+    ones, ``next_use`` [pass, layer, expert] the next pass that selects; each is empty where the score needs none.
+    """
+
+    slots: NDArray[np.void]
+    free: NDArray[np.int64]
+    coming: NDArray[np.int64]
+    counters: NDArray[np.int64]
+    forecast: NDArray[np.float32]
+    gates: NDArray[np.float32]
+    next_use: NDArray[np.int32]
+
+
+@kernel
+def worth(cached, score, index, current, layer, expert):
+    """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
+    slot = cached.slots[layer, expert]
+    if score in (_RECENCY, _SMOOTHED):
+        return slot.score
+    if score == _FREQUENCY:
+        return slot.visits + slot.score * TIE_BREAK
+    if score == _RANDOM:
+        return random_fraction(cached.counters)
+    if score == _NEXT_USE:
+        from_pass = index if layer > current else index + 1  # next_use has a row behind the last pass
+        num_layers = cached.slots.shape[0]
+        return -float(cached.next_use[from_pass, layer, expert] * num_layers + layer)
+    share = float(cached.forecast[index, layer, expert])
+    if score == _TIMES_VISITS:
+        return share * slot.visits
+    return share * (1.0 - layer / cached.slots.shape[0])
+
+
+@kernel
+def random_fraction(counters):
+    """The next of a seeded sequence (xorshift64) in [0, 1)."""
+    state = np.uint64(counters[RANDOM_STATE])
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    counters[RANDOM_STATE] = np.int64(state)
+    return float(state >> np.uint64(11)) * 2.0**-53
+
+
+@kernel
+def note_gate(cached, score, alpha, kept, index, layer, tokens):
+    """Tell the scores of a layer that its gate has selected the experts with tokens: those held or awaited first, then the missing.
+
+    SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
+    """
+    for expert in range(cached.slots.shape[1]):
+        slot = cached.slots[layer, expert]
+        slot.visits += tokens[expert] > 0
+        if score == _SMOOTHED:
+            share = cached.gates[index, layer, expert]
+            num_larger = 0
+            for other in range(cached.slots.shape[1]):
+                if cached.gates[index, layer, other] > share:
+                    num_larger += 1
+            slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
+    if score != _SMOOTHED:
+        for is_missing in (False, True):
+            for expert in range(cached.slots.shape[1]):
+                slot = cached.slots[layer, expert]
+                if tokens[expert] > 0 and (slot.status == ABSENT) == is_missing:
+                    cached.counters[TICK] += 1
+                    slot.score = cached.counters[TICK]
+
+
+@kernel
+def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
+    """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
+
+    What is on its way stays, and what the gate with that stamp needs until it has run.
+    """
+    place = len(cached.free) - 1 if is_global else layer
+    if cached.free[place] > 0:
+        cached.free[place] -= 1
+        return True, _NONE, _NONE, _NONE
+    first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
+    least, victim_layer, victim = 0.0, _NONE, _NONE
+    for candidate_layer in range(first, last):
+        for candidate in range(cached.slots.shape[1]):
+            slot = cached.slots[candidate_layer, candidate]
+            if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
+                continue
+            value = worth(cached, score, index, current, candidate_layer, candidate)
+            if victim < 0 or value < least:
+                least, victim_layer, victim = value, candidate_layer, candidate
+    if victim < 0:
+        return False, _NONE, _NONE, _NONE
+    slot = cached.slots[victim_layer, victim]
+    slot.status = ABSENT
+    if slot.is_unused:
+        cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
+        slot.is_unused = 0
+    return True, slot.last_use, victim_layer, victim
+
+
+@kernel
+def give_back(cached, is_global, layer):
+    """A slot of a layer (or of the common budget) is free again."""
+    cached.free[len(cached.free) - 1 if is_global else layer] += 1
+
+
+@kernel
+def settle_arrivals(cached):
+    """What has arrived is held from now on."""
+    num_experts = cached.slots.shape[1]
+    num_left = 0
+    for place in range(cached.counters[NUM_COMING]):
+        code = cached.coming[place]
+        slot = cached.slots[code // num_experts, code % num_experts]
+        if slot.phase == ARRIVED:
+            slot.status = HELD
+        else:
+            cached.coming[num_left] = code
+            num_left += 1
+    cached.counters[NUM_COMING] = num_left

@@ -1,0 +1,23 @@
+"""What may happen to an expert and to a layer; the numbers are shared with compiled code."""
+
+from enum import IntEnum
+
+
+class Action(IntEnum):
+    """What happens to an expert in one layer of one pass. The numbers are shared with compiled code."""
+
+    IDLE = 0
+    RESIDENT = 1
+    CPU = 2
+    FETCH = 3
+    SWAP = 4
+    LATE = 5
+    """On its way by a prefetch that has not ended when the gate asks for it: the run waits for the rest of the copy."""
+
+
+class LayerMode(IntEnum):
+    """Where a layer's dense part runs: from GPU memory, on the CPU, or on the GPU after the whole layer was copied there."""
+
+    GPU = 0
+    CPU = 1
+    STREAM = 2

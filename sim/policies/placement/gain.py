@@ -1,0 +1,45 @@
+"""Experts by what keeping them saves: expected layer time, per byte, with the lanes of a layer ending together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.placement.fitting import RankedPlacement, expert_sizes
+from sim.policies.placement.layer_times import Misses, by_popularity, layer_times_ns
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GainPlacement(RankedPlacement):
+    """The number of residents of each layer that minimises the sum of expected layer times within memory.
+
+    Within a layer the most popular experts; over layers, the steepest segments of each layer's lower convex hull of time
+    against bytes: optimal for the hulls up to the last, partly filled segment. ``misses`` says what happens to the others.
+    """
+
+    misses: Misses = "cheapest"
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""
+        times, order = layer_times_ns(problem, self.misses), by_popularity(problem)
+        saved = np.zeros(order.shape)
+        for layer in problem.model.moe_layers:
+            count = problem.model.layers[layer].num_experts
+            saved[layer, order[layer, :count]] = hull_slopes(times[layer, : count + 1])
+        return saved / np.maximum(expert_sizes(problem), 1)[:, None]
+
+
+def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step, never increasing."""
+    corners: list[int] = []
+    for step in range(len(times)):
+        while len(corners) > 1 and _is_above(times, corners[-2], corners[-1], step):
+            corners.pop()
+        corners.append(step)
+    return -np.diff(np.interp(np.arange(len(times)), corners, times[corners]))
+
+
+def _is_above(times: NDArray[np.float64], left: int, middle: int, right: int) -> bool:
+    """Whether the middle point lies on or above the line from left to right."""
+    return bool((times[middle] - times[left]) * (right - left) >= (times[right] - times[left]) * (middle - left))

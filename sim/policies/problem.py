@@ -1,0 +1,54 @@
+"""What the parts of a policy may know before a run."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Machine
+from sim.costs import CostModel
+from sim.model import Model
+from sim.workload import Batch, Feeding
+
+
+class Overlap(ABC):
+    """Decides what may run at once.
+
+    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which each need hold only
+    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix).
+    """
+
+    staging_experts: int
+    staging_layers: int
+    staging_layer_share: float
+    is_pinned: bool
+
+    @abstractmethod
+    def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Per pass, whether one thing runs at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers."""
+
+    machine: Machine
+    model: Model
+    batch: Batch
+    feeding: Feeding
+    popularity: NDArray[np.float64]
+    overlap: Overlap
+    slots_per_layer: int | None = None
+
+    @property
+    def costs(self) -> CostModel:
+        """True prices on this machine."""
+        return CostModel(machine=self.machine, model=self.model)
+
+    @property
+    def staging_bytes(self) -> int:
+        """GPU memory that copies go through."""
+        layers = (layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in self.model.layers)
+        of_layers = int(self.overlap.staging_layers * max(layers) * self.overlap.staging_layer_share)
+        return self.overlap.staging_experts * self.model.expert_bytes + of_layers

@@ -1,0 +1,81 @@
+"""A policy as plain data, and back: what a plan file stores."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from hwprofiles import InputError, closest
+from sim.policies.parts import PARTS, part_name
+from sim.policies.policy import Policy
+from sim.workload import Feeding
+
+
+def policy_to_data(policy: Policy) -> dict[str, Any]:
+    """Name, description and the parts, each with its name and every parameter."""
+    data: dict[str, Any] = {"name": policy.name, "summary": policy.summary, "source": policy.source, "is_lossless": policy.is_lossless}
+    for kind in PARTS:
+        part = getattr(policy, kind)
+        data[kind] = {"part": part_name(kind, part), **_plain(part)}
+    data["feeding"] = _plain(policy.feeding)
+    return data
+
+
+def policy_from_data(data: Mapping[str, Any], where: str) -> Policy:
+    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file."""
+    known = {field.name for field in fields(Policy)}
+    for key in data:
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key}{closest(key, known)}")
+    for key in ("name", *PARTS):
+        if key not in data:
+            raise InputError(f"{where}: key {key} is missing")
+    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}") for kind in PARTS}
+    parts["feeding"] = _built(Feeding, data.get("feeding", {}), f"{where}.feeding")
+    return Policy(
+        name=str(data["name"]),
+        summary=str(data.get("summary", "")),
+        source=str(data.get("source", "")),
+        is_lossless=bool(data.get("is_lossless", True)),
+        **parts,
+    )
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    values = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        values[field.name] = _plain(value) if is_dataclass(value) else _listed(value)
+    return values
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _part(kind: str, data: Any, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
+    name = str(data.get("part"))
+    if name not in PARTS[kind]:
+        raise InputError(f"{where}.part: no {kind} part named {name!r}{closest(name, PARTS[kind])}")
+    return _built(PARTS[kind][name], {key: value for key, value in data.items() if key != "part"}, where)
+
+
+def _built(cls: type, data: Any, where: str) -> Any:
+    """The dataclass from its fields, nested ones included; types are checked."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: a mapping expected, got {data!r}")
+    names = [field.name for field in fields(cls)]
+    for key in data:
+        if key not in names:
+            raise InputError(f"{where}: unknown key {key}{closest(str(key), names)}")
+    hints = get_type_hints(cls)
+    nested = {key: _built(hints[key], value, f"{where}.{key}") for key, value in data.items() if is_dataclass(hints[key])}
+    try:
+        return TypeAdapter(cls).validate_python({**data, **nested})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = ".".join([where, *(str(step) for step in problem["loc"])])
+        raise InputError(f"{path}: {problem['msg'].lower()}, got {problem['input']!r}") from None

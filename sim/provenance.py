@@ -1,0 +1,111 @@
+"""Which numbers went into a run, and how far to trust what came out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprofiles import Machine, Operation, Provenance, Quantity, weakest
+from sim.costs import CostModel, Device, compute_type
+from sim.model import TensorClass
+from sim.policies.actions import Action
+from sim.simulate import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedNumber:
+    """A number of the machine that a run was charged by; ``value`` is the effective one, its unit is in the path."""
+
+    path: str
+    value: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProvenance:
+    """What a run rests on.
+
+    ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where curves were left.
+    """
+
+    weakest: Provenance
+    routing: Provenance
+    model: Provenance
+    numbers: tuple[UsedNumber, ...]
+    extrapolated: tuple[str, ...]
+
+
+def provenance_of(run: Run) -> RunProvenance:
+    """The numbers behind the resources that the run kept busy."""
+    numbers = tuple(_numbers(run))
+    routing = run.scenario.routing.provenance
+    return RunProvenance(
+        weakest=weakest([number.provenance for number in numbers] + [routing]),
+        routing=routing,
+        model=run.scenario.model.provenance,
+        numbers=numbers,
+        extrapolated=tuple(_extrapolated(run)),
+    )
+
+
+def _numbers(run: Run) -> Iterator[UsedNumber]:
+    machine, busy = run.scenario.machine, run.metrics.busy_s
+    yield _number("gpu.memory_bytes", machine.gpu.memory_bytes)
+    for device in _devices(run):
+        part = machine.gpu if device == "gpu" else machine.cpu
+        yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)
+        rate = compute_type(part.flops_per_s, run.scenario.model.dtypes[TensorClass.EXPERT])
+        yield _number(f"{device}.flops_per_s.{rate}", part.flops_per_s[rate])
+    if busy["gpu"]:
+        yield _number("gpu.launch_overhead_ns", machine.gpu.launch_overhead_ns)
+    if busy["cpu"]:
+        yield _number("cpu.call_overhead_ns", machine.cpu.call_overhead_ns)
+    yield from _link_numbers(run)
+    if busy["host"]:
+        yield _number("host.layer_overhead_ns", machine.host.layer_overhead_ns)
+        yield _number("host.step_overhead_ns", machine.host.step_overhead_ns)
+    yield from _curves(run, machine)
+
+
+def _devices(run: Run) -> list[Device]:
+    devices: tuple[Device, Device] = ("gpu", "cpu")
+    return [device for device in devices if run.metrics.busy_s[device]]
+
+
+def _link_numbers(run: Run) -> Iterator[UsedNumber]:
+    for name, direction in (("h2d", run.scenario.machine.link.h2d), ("d2h", run.scenario.machine.link.d2h)):
+        if not run.metrics.busy_s[name]:
+            continue
+        is_pinned = run.scenario.policy.overlap.is_pinned or direction.pageable_bytes_per_s is None
+        rate = direction.bytes_per_s if is_pinned else direction.pageable_bytes_per_s
+        assert rate is not None
+        yield _number(f"link.{name}.{'bytes_per_s' if is_pinned else 'pageable_bytes_per_s'}", rate)
+        yield _number(f"link.{name}.latency_ns", direction.latency_ns)
+
+
+def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
+    for device in _devices(run):
+        curve = CostModel(machine=machine, model=run.scenario.model).expert_curve(device)
+        if curve:
+            place = machine.curves.index(curve)
+            yield UsedNumber(path=f"curves.{place} ({device} expert, ns by tokens)", value=curve.points[0][1], provenance=curve.provenance)
+
+
+def _extrapolated(run: Run) -> Iterator[str]:
+    actions, tokens = run.decisions.actions, run.tokens
+    is_on_cpu = actions == Action.CPU
+    for device in _devices(run):
+        on_device = is_on_cpu if device == "cpu" else ~is_on_cpu
+        curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(device)
+        used = tokens[on_device & (tokens > 0)]
+        if curve is None or not used.size:
+            continue
+        outside = int(np.count_nonzero(~curve.covers(used)))
+        if outside:
+            share = outside / used.size
+            low, high = curve.range
+            yield f"{share:.0%} of {device} {Operation.EXPERT} runs lie outside the measured {low:g} to {high:g} tokens (extrapolated)"
+
+
+def _number(path: str, quantity: Quantity) -> UsedNumber:
+    return UsedNumber(path=path, value=quantity.effective, provenance=quantity.provenance)

@@ -1,0 +1,16 @@
+"""What holds for all tests: which are skipped where, and how properties are searched."""
+
+import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a machine that others use too.
+settings.register_profile("rosin", settings.default, deadline=None)
+settings.load_profile("rosin")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gpu`, saying why, where there is no torch or no CUDA device."""
+    if item.get_closest_marker("gpu") is not None:
+        torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")

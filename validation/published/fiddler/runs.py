@@ -1,0 +1,63 @@
+"""The simulator runs that stand for Fiddler's measurements."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hwprofiles import InputError, load_machine
+from sim.memory import Infeasible
+from sim.metrics import Metrics
+from sim.model import Model
+from sim.model_library import load_model
+from sim.policies import find_policy, with_settings
+from sim.routing import Routing
+from sim.simulate import Scenario, simulate
+from sim.workload import Batch
+
+MACHINES: Mapping[str, str] = {"E1": "fiddler-e1", "E2": "fiddler-e2"}
+POLICIES: Mapping[str, str] = {
+    "Fiddler": "fiddler",
+    "Fiddler v1": "fiddler-v1",
+    "Random placement": "fiddler",
+    "DeepSpeed-MII": "zero-streaming",
+    "Mixtral-Offloading": "mixtral-offloading",
+    "llama.cpp": "llama.cpp",
+}
+LLAMA_SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "E1": {"num_gpu_layers": "8"},
+    "E2": {"num_gpu_layers": "16"},
+}
+"""The paper's -ngl. llama.cpp stages one matrix of experts at a time, which the 5 % that a policy keeps free covers, not a whole layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Mixtral-8x7B with a routing and a seed, ready to run any system on any of the paper's machines."""
+
+    routing: Routing
+    seed: int
+
+    def run(self, environment: str, system: str, batch: Batch, settings: Mapping[str, str] | None = None) -> Metrics:
+        """The metrics of one run. Raises InputError where the policy finds no placement."""
+        policy = find_policy(POLICIES[system])
+        if system == "llama.cpp":
+            policy = with_settings(policy, LLAMA_SETTINGS[environment])
+        policy = with_settings(policy, settings or {})
+        machine = load_machine(MACHINES[environment])
+        found = simulate(Scenario(machine=machine, model=model(), batch=batch, policy=policy, routing=self.routing, seed=self.seed))
+        if isinstance(found, Infeasible):
+            raise InputError(f"{system} on {MACHINES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)")
+        return found.metrics
+
+
+def model() -> Model:
+    """The paper's model."""
+    return load_model("mixtral-8x7b")
+
+
+def quantity_of(metrics: Metrics, batch: Batch, quantity: str) -> float:
+    """A published quantity, read off a run: a metric of that name, or one derived from two of them."""
+    if quantity == "seconds_per_output_token":
+        return metrics.end_to_end_s / batch.output_tokens
+    if quantity == "hit_rate_percent":
+        return 100 * metrics.expert_hit_rate
+    return float(getattr(metrics, quantity))

@@ -1,0 +1,42 @@
+"""Published figures as the CSV files beside this code hold them."""
+
+import csv
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRow:
+    """One figure of a publication, with its source; ``uncertainty`` is in the figure's unit, None where none is stated."""
+
+    environment: str
+    system: str
+    input_tokens: int | None
+    output_tokens: int | None
+    quantity: str
+    value: float
+    unit: str
+    uncertainty: float | None
+    mark: str
+    source: str
+
+
+def published_rows(package: str, file_name: str) -> tuple[PublishedRow, ...]:
+    """All rows of one of a package's CSV files, in file order."""
+    text = (resources.files(package) / file_name).read_text(encoding="utf-8")
+    return tuple(_row(fields) for fields in csv.DictReader(text.splitlines()))
+
+
+def _row(fields: dict[str, str]) -> PublishedRow:
+    return PublishedRow(
+        environment=fields["environment"],
+        system=fields["system"],
+        input_tokens=int(fields["input_tokens"]) if fields["input_tokens"] else None,
+        output_tokens=int(fields["output_tokens"]) if fields["output_tokens"] else None,
+        quantity=fields["quantity"],
+        value=float(fields["value"]),
+        unit=fields["unit"],
+        uncertainty=float(fields["uncertainty"]) if fields["uncertainty"] else None,
+        mark=fields["mark"],
+        source=fields["source"],
+    )

@@ -1,0 +1,82 @@
+"""What a reproduction is: tables of cells, and a verdict for each target."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What another policy gives for the same cell, in the cell's unit."""
+
+    label: str
+    simulated: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One published figure and what the simulator gives for it.
+
+    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the authors'
+    repository, C the authors' released code, D derived by arithmetic.
+    ``is_scored`` is False for cells that a table prints but leaves out of its mean error, for the reason in ``note``.
+    """
+
+    environment: str
+    system: str
+    input_tokens: int | None
+    output_tokens: int | None
+    quantity: str
+    unit: str
+    published: float
+    simulated: float
+    mark: str
+    source: str
+    note: str = ""
+    is_scored: bool = True
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def error_fraction(self) -> float:
+        """(simulated - published) / published."""
+        return self.simulated / self.published - 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source does not give."""
+
+    name: str
+    title: str
+    assumptions: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def mean_absolute_error_fraction(self) -> float:
+        """Over the scored cells."""
+        scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored]
+        return sum(scored) / len(scored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryLine:
+    """A target and whether it is met; ``is_met`` is None where there is none, or where ``found`` says why it was skipped."""
+
+    name: str
+    target: str
+    found: str
+    is_met: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """A paper's tables beside the simulator's."""
+
+    name: str
+    title: str
+    seed: int
+    routing: str
+    tables: tuple[Table, ...]
+    summary: tuple[SummaryLine, ...]
+
+    def table(self, name: str) -> Table:
+        """The table of that name. Raises KeyError."""
+        return {table.name: table for table in self.tables}[name]

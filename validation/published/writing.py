@@ -1,0 +1,90 @@
+"""A reproduction as files: cells in CSV, tables and verdicts in Markdown, one figure."""
+
+import csv
+import io
+import os
+import tempfile
+from pathlib import Path
+
+from hwprofiles import InputError
+from validation.published.figure import figure_png
+from validation.published.reproduction import Cell, Reproduction, Table
+
+_COLUMNS = (
+    "table,environment,system,input_tokens,output_tokens,quantity,unit,"
+    "published,simulated,error_fraction,is_scored,comparisons,mark,source,note"
+)
+
+
+def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
+    """Write NAME.csv, NAME.md and NAME.png into the folder (made if absent), each whole or not at all; returns their paths.
+
+    Raises InputError where the folder cannot be written.
+    """
+    contents = {
+        "csv": csv_text(reproduction).encode(),
+        "md": markdown_text(reproduction).encode(),
+        "png": figure_png(reproduction),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tuple(_write_whole(folder / f"{reproduction.name}.{suffix}", content) for suffix, content in contents.items())
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def csv_text(reproduction: Reproduction) -> str:
+    """One line a cell, with its table, source and notes; None is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS.split(","))
+    for table in reproduction.tables:
+        for cell in table.cells:
+            others = "; ".join(f"{other.label}={other.simulated:.4g}" for other in cell.comparisons)
+            where = [table.name, cell.environment, cell.system, cell.input_tokens, cell.output_tokens, cell.quantity, cell.unit]
+            figures = [cell.published, f"{cell.simulated:.6g}", f"{cell.error_fraction:.4f}", cell.is_scored]
+            writer.writerow([*where, *figures, others, cell.mark, cell.source, cell.note])
+    return out.getvalue()
+
+
+def markdown_text(reproduction: Reproduction) -> str:
+    """The verdicts first, then every table with what was assumed."""
+    lines = [f"# {reproduction.title}", "", f"Seed {reproduction.seed}; routing: {reproduction.routing}.", ""]
+    lines += ["| target | | found | met |", "|---|---|---|---|"]
+    verdicts = {True: "yes", False: "**no**", None: "–"}
+    lines += [f"| {line.name} | {line.target} | {line.found} | {verdicts[line.is_met]} |" for line in reproduction.summary]
+    for table in reproduction.tables:
+        lines += ["", *_table_lines(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _table_lines(table: Table) -> list[str]:
+    labels = list(dict.fromkeys(other.label for cell in table.cells for other in cell.comparisons))
+    heads = ["environment", "system", "input", "output", "quantity", "published", "simulated", "error", *labels, "mark", "note"]
+    lines = [f"## {table.title}", "", table.assumptions, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [f"| {' | '.join(_cell_columns(cell, labels))} |" for cell in table.cells]
+    lines += ["", f"Mean absolute error of the scored cells: {table.mean_absolute_error_fraction:.1%}."]
+    return lines
+
+
+def _cell_columns(cell: Cell, labels: list[str]) -> list[str]:
+    others = {other.label: f"{other.simulated:.3g}" for other in cell.comparisons}
+    lengths = ["" if count is None else str(count) for count in (cell.input_tokens, cell.output_tokens)]
+    figures = [f"{cell.published:g} {cell.unit}", f"{cell.simulated:.3g}", f"{cell.error_fraction:+.1%}"]
+    columns = [cell.environment, cell.system, *lengths, cell.quantity, *figures]
+    return [*columns, *(others.get(label, "") for label in labels), cell.mark, cell.note]
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path

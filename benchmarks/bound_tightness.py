@@ -25,9 +25,10 @@ from sim.lowering.decisions import Decisions
 from sim.lowering.lower import lower
 from sim.memory import MemoryRule
 from sim.model_library import load_model
-from sim.policies.base import Action, Problem
+from sim.policies.actions import Action
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.fitting import bytes_for_experts
+from sim.policies.problem import Problem
 from sim.policies.table import find_policy
 from sim.routing.library import load_routing
 from sim.simulate import Scenario, problem_of, route

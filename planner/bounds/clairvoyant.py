@@ -17,7 +17,7 @@ from planner.bounds.frontier import CellWork, Frontiers, compiled, frontiers
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 NEVER_NS = 1e30

@@ -12,7 +12,7 @@ from planner.bounds.static import StaticRelaxation, relax, relaxation
 from planner.bounds.stores import LOOSEST
 from planner.bounds.work import work_of
 from sim.memory import MemoryRule
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 GIGA = 10**9

@@ -17,7 +17,7 @@ from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 LINK_SHARES = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.35, 0.5, 0.7, 0.9, 0.98)

@@ -7,7 +7,7 @@ import numpy as np
 from planner.bounds.work import Floats, Work
 from sim.memory import MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.model import Layer
-from sim.policies.base import Problem
+from sim.policies.problem import Problem
 
 LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=False)
 """All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""

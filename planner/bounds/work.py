@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.lowering.prices import Prices, price
-from sim.policies.base import LayerMode, Problem
+from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.problem import Problem
 from sim.workload import Passes
 
 Floats = NDArray[np.float64]

@@ -12,8 +12,9 @@ from sim.lowering.lower import lower
 from sim.memory import Residency, machine_bytes, weight_bytes
 from sim.metrics import Metrics, measure
 from sim.model import Attention, Layer, Model, TensorClass
-from sim.policies.base import Action, LayerMode, Problem
+from sim.policies.actions import Action, LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import GeneratedRouting
 from sim.simulate import Scenario

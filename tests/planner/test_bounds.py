@@ -19,8 +19,8 @@ from sim.lowering.decisions import Decisions
 from sim.memory import MemoryRule, Residency, weight_bytes
 from sim.metrics import Metrics, peak_staged_bytes
 from sim.model_library import load_model
-from sim.policies.base import Problem
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import uniform
 from sim.simulate import Run, Scenario, problem_of, route, simulate

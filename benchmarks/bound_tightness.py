@@ -31,8 +31,8 @@ from sim.policies.placement.fitting import bytes_for_experts
 from sim.policies.problem import Problem
 from sim.policies.table import find_policy
 from sim.routing.library import load_routing
-from sim.simulate import Scenario, problem_of, route
-from sim.workload import Batch, Passes, forward_passes
+from sim.simulate import Scenario, draw, problem_of
+from sim.workload import Batch, Passes
 
 MACHINE = "server-8ch-ddr5-rtx-4090"
 RULE = MemoryRule(usable_fraction=1.0)
@@ -146,8 +146,8 @@ def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
     scenario = Scenario(
         machine=load_machine(MACHINE, overrides), model=model, batch=batch, policy=policy, routing=load_routing(None, model)
     )
-    problem, passes = problem_of(scenario), forward_passes(batch, policy.feeding)
-    tokens = route(scenario, passes)
+    problem, drawn = problem_of(scenario), draw(scenario, policy.feeding)
+    passes, tokens = drawn.passes, drawn.tokens
     static_bound(problem, passes, tokens)
     begin = time.perf_counter()
     static = static_bound(problem, passes, tokens)

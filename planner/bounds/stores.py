@@ -13,12 +13,16 @@ LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=
 """All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""
 
 
+LEAST_LAYER_SHARE = 1 / 3
+"""The least of a streamed layer that lies in its buffer at a time, whatever the policy: one of the three matrices of its experts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stores:
     """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its weights alone, of the whole.
 
     Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without
-    experts and the head, and for layers with experts.
+    experts and the head, and for layers with experts; ``layer_share`` of a layer lies in one at a time.
     """
 
     expert_bytes: Floats
@@ -29,11 +33,13 @@ class Stores:
     buffers: tuple[float, float]
     capacity_bytes: float
     memory_bytes: float
+    layer_share: float
     num_experts: int
 
     def ns_per_byte(self, work: Work) -> float:
-        """The longest that the link takes for a byte of a streamed layer or of the head."""
-        return max(float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()), work.head_fetch / max(self.head_bytes, 1.0))
+        """The longest that the link takes for what a byte of a streaming buffer stands for."""
+        longest = max(float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()), work.head_fetch / max(self.head_bytes, 1.0))
+        return longest / self.layer_share
 
 
 def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
@@ -43,6 +49,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
     head = float(sum(model.top_bytes.values()))
     is_moe = np.array([layer.is_moe for layer in model.layers])
+    share = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
     capacity = usable_bytes(problem.machine, rule)
     if rule.budgets_kv:
         dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
@@ -54,7 +61,8 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
         weight_bytes=np.array([layer.dense_bytes for layer in model.layers], np.float64),
         layer_bytes=whole,
         head_bytes=head,
-        buffers=(min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())),
+        buffers=(np.floor(share * min([*whole[~is_moe], head, whole.max()])), np.floor(share * float(whole[is_moe].min()))),
+        layer_share=share,
         capacity_bytes=float(capacity),
         memory_bytes=float(machine_bytes(problem.machine)),
         num_experts=model.num_experts,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import sim.policies  # noqa: F401 - first: placements import prices, which import the policies
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
@@ -85,8 +86,8 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
         ffn_gpu=gpu.ffn.astype(np.float64),
         whole_cpu=serial_cpu + cpu.ffn + per_cell(experts.cpu_ns),
         experts_gpu=per_cell(experts.gpu_ns),
-        head_gpu=gpu.head.astype(np.float64),
-        head_cpu=cpu.head.astype(np.float64),
+        head_gpu=np.maximum(gpu.head, 0).astype(np.float64),
+        head_cpu=np.maximum(cpu.head, 0).astype(np.float64),
         step_overhead=float(gpu.step_overhead),
         layer_overhead=float(gpu.layer_overhead),
         num_tokens=passes.num_tokens.astype(np.int64),

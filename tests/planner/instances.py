@@ -1,6 +1,6 @@
 """Small random models, machines and plans, for tests of bounds and plans."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from sim.engine import engine
 from sim.lowering.decisions import Decisions
 from sim.lowering.lower import lower
 from sim.memory import Residency, machine_bytes, weight_bytes
-from sim.metrics import Metrics, measure
 from sim.model import Attention, Layer, Model, TensorClass
 from sim.policies.actions import Action, LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
@@ -148,25 +147,16 @@ def _within(rng: np.random.Generator, model: Model, room: int) -> Residency:
     return Residency(experts=experts, dense=dense, has_head=has_head)
 
 
-def run_plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], plan: RandomPlan, overlap: LanesOverlap) -> Metrics:
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """When a run had its first token and its last."""
+
+    ttft_s: float
+    end_to_end_s: float
+
+
+def run_plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], plan: RandomPlan, overlap: LanesOverlap) -> Times:
     """What the plan takes under that overlap."""
-    lanes = Problem(
-        machine=problem.machine,
-        model=problem.model,
-        batch=problem.batch,
-        feeding=problem.feeding,
-        popularity=problem.popularity,
-        overlap=overlap,
-    )
-    lowered = lower(lanes, passes, tokens, plan.decisions)
-    timeline = engine("fast").run_program(lowered.program)
-    return measure(
-        timeline,
-        problem.batch,
-        passes,
-        tokens,
-        plan.decisions,
-        lowered.last_task,
-        num_resident_experts=plan.residency.num_experts,
-        fixed_bytes=0,
-    )
+    lowered = lower(replace(problem, overlap=overlap), passes, tokens, plan.decisions)
+    ends_s = engine("fast").run_program(lowered.program).end_ns[lowered.last_task] / 1e9
+    return Times(ttft_s=float(ends_s[passes.is_prefill][-1]), end_to_end_s=float(ends_s[-1]))

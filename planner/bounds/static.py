@@ -1,11 +1,12 @@
 """The static bound: no plan whose residency stays fixed, and that fetches nothing ahead of its gate, is faster.
 
-The proof is in docs/explanation/bounds.md. Three kinds of plan are bounded apart, and the least is the bound: those that stream no layer;
-those that stream only layers without experts, or the head; those that stream a layer with experts. The latter two pay the buffer.
+The proof is in docs/explanation/bounds.md. Kinds of plan are bounded apart, and the least is the bound: those that stream no layer; those
+that stream only layers without experts, or the head; those that stream a layer with experts. The latter two copy ahead of a layer's window
+or within it, and pay the buffer.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,20 @@ RESOURCES = ("gpu", "cpu", "h2d", "host")
 class Streaming:
     """What a kind of plan streams: the head and layers without experts, or those with experts too.
 
-    ``link_shares`` are the weights of the link's total in prefill and in decode.
+    ``link_shares`` are the weights of the link's total in prefill and in decode. Plans that do not copy ``ahead`` of a layer's window need
+    less of a buffer, and no weight: their copies are part of the window.
     """
 
     has_experts: bool
-    link_shares: tuple[float, float]
+    is_ahead: bool
+    link_shares: tuple[float, float] = (0.0, 0.0)
+
+    def buffer_bytes(self, stores: Stores) -> float:
+        """The least that this kind of plan keeps free for what it streams."""
+        return (stores.buffers if self.is_ahead else stores.part_buffers)[self.has_experts]
+
+
+_KINDS = tuple(Streaming(has_experts=has_experts, is_ahead=is_ahead) for has_experts in (False, True) for is_ahead in (False, True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,12 +97,13 @@ def relax(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: Mem
     first, rest = (_from_scratch(work, stores, which) for which in (work.is_prefill, ~work.is_prefill))
     whole = _solved(relaxation(work, stores, everything, None), _joined(first, rest), _cell_passes(work, everything))
     kinds = [(whole, first, rest)]
-    for has_experts in (False, True):
-        if stores.buffers[has_experts] <= stores.capacity_bytes:
-            early = _streamed(work, stores, work.is_prefill, first, _SAME, has_experts=has_experts)
-            late = _streamed(work, stores, ~work.is_prefill, rest, _SAME, has_experts=has_experts)
-            shares = ((_shares(early)[0], _shares(late)[1]), *_SAME)
-            kinds.append((_streamed(work, stores, everything, whole, shares, has_experts=has_experts), early, late))
+    for kind in _KINDS:
+        if kind.buffer_bytes(stores) <= stores.capacity_bytes:
+            shares = _SAME if kind.is_ahead else ((0.0, 0.0),)
+            early = _streamed(work, stores, work.is_prefill, first, kind, shares)
+            late = _streamed(work, stores, ~work.is_prefill, rest, kind, shares)
+            joint = ((_shares(early)[0], _shares(late)[1]), *shares)
+            kinds.append((_streamed(work, stores, everything, whole, kind, joint), early, late))
     best = [min(part, key=lambda found: found.ns) for part in zip(*kinds, strict=True)]
     return StaticRelaxation(work=work, stores=stores, whole=best[0], first=best[1], rest=best[2])
 
@@ -125,7 +136,7 @@ def _cell_passes(work: Work, passes: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _streamed(
-    work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, shares: Iterable[tuple[float, float]], *, has_experts: bool
+    work: Work, stores: Stores, passes: NDArray[np.bool_], rival: Relaxed, kind: Streaming, shares: Iterable[tuple[float, float]]
 ) -> Relaxed:
     """The bound for plans that stream, over the marked passes: the best weights of the link, then the best multipliers.
 
@@ -133,7 +144,7 @@ def _streamed(
     """
     best, last = None, -np.inf
     for pair in shares:
-        streaming = Streaming(has_experts=has_experts, link_shares=pair)
+        streaming = replace(kind, link_shares=pair)
         dual = relaxation(work, stores, passes, streaming)
         share = _link_share(work, streaming)[rival.cell_pass]
         mean = float(share.mean()) if len(share) else 0.0
@@ -159,7 +170,7 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
     is_used = passes[experts.cell_of // layers]
     is_inside = np.repeat(is_used, np.diff(experts.offsets))
     cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
-    room = stores.capacity_bytes - (0.0 if streaming is None else stores.buffers[streaming.has_experts])
+    room = stores.capacity_bytes - (0.0 if streaming is None else streaming.buffer_bytes(stores))
     ahead = _ahead_share(work, share, passes) * stores.ns_per_byte(work)
     return StaticDual(
         frontiers=frontiers(_cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
@@ -197,6 +208,7 @@ def _layers(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Flo
     link, time = share[:, None], 1 - share[:, None]
     off = time * work.whole_cpu
     if streaming is not None:
+        link = link if streaming.is_ahead else time
         whole = time * (work.serial_gpu + work.ffn_gpu + work.experts_gpu) + link * work.layer_fetch
         off = np.where(is_moe & (not streaming.has_experts), off, np.minimum(off, whole))
     on = time * np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
@@ -207,7 +219,8 @@ def _heads(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floa
     """[pass]: the head where it is resident, and where it is not."""
     off = (1 - share) * work.head_cpu
     if streaming is not None:
-        off = np.minimum(off, (1 - share) * work.head_gpu + share * work.head_fetch * (work.head_gpu > 0))
+        link = share if streaming.is_ahead else 1 - share
+        off = np.minimum(off, (1 - share) * work.head_gpu + link * work.head_fetch * (work.head_gpu > 0))
     return np.minimum((1 - share) * work.head_gpu, off), off
 
 

@@ -14,7 +14,7 @@ LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=
 
 
 LEAST_LAYER_SHARE = 1 / 3
-"""The least of a streamed layer that lies in its buffer at a time, whatever the policy: one of the three matrices of its experts."""
+"""The least of a streamed layer in its buffer at a time, where it is copied within its window: one of its experts' three matrices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,6 +23,7 @@ class Stores:
 
     Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without
     experts and the head, and for layers with experts; ``layer_share`` of a layer lies in one at a time.
+    ``part_buffers`` are the same where a layer is copied part by part, each used before the next comes.
     """
 
     expert_bytes: Floats
@@ -31,6 +32,7 @@ class Stores:
     layer_bytes: Floats
     head_bytes: float
     buffers: tuple[float, float]
+    part_buffers: tuple[float, float]
     capacity_bytes: float
     memory_bytes: float
     layer_share: float
@@ -49,7 +51,10 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
     head = float(sum(model.top_bytes.values()))
     is_moe = np.array([layer.is_moe for layer in model.layers])
-    share = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
+    least = min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())
+    is_serial = bool(problem.overlap.is_serial(np.array([True, False])).all())
+    share = 1.0 if is_serial else problem.overlap.staging_layer_share
+    part = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
     capacity = usable_bytes(problem.machine, rule)
     if rule.budgets_kv:
         dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
@@ -61,7 +66,8 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
         weight_bytes=np.array([layer.dense_bytes for layer in model.layers], np.float64),
         layer_bytes=whole,
         head_bytes=head,
-        buffers=(np.floor(share * min([*whole[~is_moe], head, whole.max()])), np.floor(share * float(whole[is_moe].min()))),
+        buffers=(np.floor(share * least[0]), np.floor(share * least[1])),
+        part_buffers=(np.floor(part * least[0]), np.floor(part * least[1])),
         layer_share=share,
         capacity_bytes=float(capacity),
         memory_bytes=float(machine_bytes(problem.machine)),

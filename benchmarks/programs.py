@@ -1,5 +1,7 @@
 """Programs of any length for benchmarks: random dependencies in order, and layers of an offloaded decoder repeated."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from sim.program import FULL_RATE, Platform
@@ -17,6 +19,8 @@ LANES = (
 )
 MACHINE = Platform(resources=LANES)
 
+CHUNKS = 8
+
 LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows back)
     (GPU, 60, 1, 0, (4, 6, 9)),  # attention, after the experts of the layer before
     (GPU, 10, 1, 0, (1,)),  # gate
@@ -30,8 +34,8 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
     (GPU, 20, 1, 0, (6,)),  # the two fetched ones
     (GPU, 20, 1, 0, (6,)),
     (H2D, 5, 1, 0, (6, 5)),  # results from the CPU
-    (H2D, 900, 8, 2, (11,)),  # two prefetches that yield to the next layer's fetches
-    (H2D, 900, 8, 2, (12,)),
+    (H2D, 900, CHUNKS, 2, (11,)),  # two prefetches, the likelier first, that yield to the fetches of the next layer
+    (H2D, 900, CHUNKS, 3, (12,)),
 )
 
 
@@ -67,10 +71,16 @@ def layered_program(num_tasks: int, seed: int) -> TaskTable:
     return _table(resource, durations, priority, chunks, counts, dependencies)
 
 
+def finely_chunked_program(num_tasks: int, seed: int) -> TaskTable:
+    """The layered program with eight times as many chunks."""
+    tasks = layered_program(num_tasks, seed)
+    return replace(tasks, num_chunks=np.where(tasks.num_chunks > 1, 8 * tasks.num_chunks, 1).astype(np.int32))
+
+
 def _table(
     resource: np.ndarray, durations: np.ndarray, priority: np.ndarray, chunks: np.ndarray, counts: np.ndarray, after: np.ndarray
 ) -> TaskTable:
-    """The columns in their types, with nothing in those that engines do not read."""
+    """The columns in their types, with ones in those that engines do not read (zeros would take no memory)."""
     size = len(resource)
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
@@ -81,9 +91,9 @@ def _table(
         num_chunks=chunks.astype(np.int32),
         dependency_offsets=offsets,
         dependencies=after.astype(np.int64),
-        kind=np.zeros(size, np.uint8),
-        step=np.zeros(size, np.int32),
-        layer=np.zeros(size, np.int16),
-        expert=np.zeros(size, np.int32),
-        num_bytes=np.zeros(size, np.int64),
+        kind=np.ones(size, np.uint8),
+        step=np.ones(size, np.int32),
+        layer=np.ones(size, np.int16),
+        expert=np.ones(size, np.int32),
+        num_bytes=np.ones(size, np.int64),
     )

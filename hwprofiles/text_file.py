@@ -10,18 +10,23 @@ from hwprofiles.errors import InputError
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text file: whole or not at all, through links, with the rights that the user's umask gives.
+    """Write a text file in UTF-8, as ``write_bytes`` does."""
+    write_bytes(text.encode(), path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file: whole or not at all, through links, with the rights that the user's umask gives.
 
     Missing folders above it are not made. Raises InputError when it cannot be written.
     """
     target = path.resolve()
     try:
         if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
             return
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(data)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -23,9 +23,10 @@ class Infeasible:
 class MemoryRule:
     """What a system sets aside before it fills the GPU with experts.
 
-    The default budgets all a run needs: 5 % of the memory for the CUDA context and fragmentation (the released
-    Fiddler's figure), weights, KV cache at full length, activations, and the buffers that copies go through.
-    ``counts_rotary_tables``: cosine and sine tables for the longest context in every layer, as older transformers keep.
+    Of the GPU's memory ``usable_fraction`` is used. The default budgets all a run needs: 5 % for the
+    CUDA context and fragmentation (the released Fiddler's figure), weights, KV cache at full length, activations, and
+    the buffers that copies go through. ``counts_rotary_tables``: cosine and sine tables for the longest context in every
+    layer, as older transformers keep.
     """
 
     usable_fraction: float = 0.95

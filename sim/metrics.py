@@ -61,7 +61,7 @@ def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_res
         num_resident_experts=num_resident_experts,
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline),
+        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline, foresight.problem.overlap.staging_layer_share),
         utilization={name: seconds / total_s for name, seconds in busy_s.items()},
         busy_s=busy_s,
         **_expert_counts(foresight.tokens, execution.decisions, passes, batch),
@@ -93,21 +93,25 @@ def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Pass
     }
 
 
-def staged_bytes(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use."""
+def staged_bytes(timeline: Timeline, layer_share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use.
+
+    Of a layer that is copied whole, only that share is staged at a time.
+    """
     tasks = timeline.tasks
     copies = np.flatnonzero((tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH))
     ends = _last_use_ns(timeline, copies)
-    sizes = tasks.num_bytes[copies]
+    is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
+    sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
     instants = np.concatenate([ends, timeline.start_ns[copies]])
     changes = np.concatenate([-sizes, sizes])
     order = np.argsort(instants, kind="stable")
     return instants[order], np.cumsum(changes[order])
 
 
-def peak_staged_bytes(timeline: Timeline) -> int:
+def peak_staged_bytes(timeline: Timeline, layer_share: float) -> int:
     """The most bytes in staging buffers at once."""
-    return int(staged_bytes(timeline)[1].max(initial=0))
+    return int(staged_bytes(timeline, layer_share)[1].max(initial=0))
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:

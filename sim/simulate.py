@@ -109,7 +109,8 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
     batch = scenario.batch
     ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
     if batch.beams > 1:
-        ids[:, : batch.prompt_tokens] = ids[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
+        prompts = ids[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
+        ids = np.concatenate([prompts, ids[:, batch.prompt_tokens :]], axis=1)
     passes = forward_passes(batch, feeding)
     return Drawn(passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes))
 

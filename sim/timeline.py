@@ -41,5 +41,6 @@ class Timeline:
 
     def busy_by_resource_ns(self) -> dict[str, int]:
         """Total time each resource was held, by name."""
-        totals = np.bincount(self.tasks.resource, weights=self.busy_ns, minlength=len(self.platform.resources))
+        totals = np.zeros(len(self.platform.resources), np.int64)
+        np.add.at(totals, self.tasks.resource, self.busy_ns)
         return {resource.name: int(total) for resource, total in zip(self.platform.resources, totals, strict=True)}

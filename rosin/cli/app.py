@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import machines, models
+from rosin.cli import compare, machines, models, policies, simulate
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -28,6 +28,9 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(root)
     app.command("machines")(machines.machines)
     app.add_typer(models_app(), name="models", help="List the models, show one, or import one.")
+    app.command("policies")(policies.policies)
+    app.command("simulate")(simulate.simulate)
+    app.command("compare")(compare.compare)
     return app
 
 

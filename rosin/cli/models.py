@@ -5,13 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
-QuantizationOption = Annotated[
-    str | None,
-    typer.Option("--quantization", metavar="SCHEME", help="Store the weights in this scheme, not in their own.", show_default=False),
-]
 PATH_HELP = "A config.json, a Hugging Face folder, or a GGUF file."
 
 

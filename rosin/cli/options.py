@@ -1,6 +1,7 @@
 """The options that every command takes, and those that several share, written once."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -10,4 +11,55 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Print no tables and 
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a number of the machine, such as link.h2d.bytes_per_s=50e9; may be repeated."),
+]
+
+
+def _named(option: str, metavar: str, text: str) -> Any:
+    return typer.Option(option, metavar=metavar, help=text, show_default=False)
+
+
+def _count(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="N", help=text, show_default=False)
+
+
+# None stands for "not said": then the plan's value where one is given, else the default that the help names.
+ModelOption = Annotated[str | None, _named("--model", "NAME", "A model's name, or a model file; rosin models lists them.")]
+MachineOption = Annotated[str | None, _named("--machine", "NAME", "A machine's name, or a machine file; rosin machines lists them.")]
+PolicyOption = Annotated[str | None, _named("--policy", "NAME", "A policy's name; rosin policies lists them.")]
+PromptTokensOption = Annotated[int | None, _count("--prompt-tokens", "Tokens of each prompt; otherwise 128.")]
+OutputTokensOption = Annotated[int | None, _count("--output-tokens", "Tokens of each answer; otherwise 128.")]
+BatchOption = Annotated[int | None, _count("--batch", "Prompts that start together; otherwise 1.")]
+BeamsOption = Annotated[int | None, _count("--beams", "Hypotheses searched for each answer; otherwise 1.")]
+RoutingOption = Annotated[
+    str | None,
+    _named(
+        "--routing",
+        "SPEC",
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml), or a recorded trace (.npz); "
+        "otherwise the statistics that ship for the model, uniform where none do.",
+    ),
+]
+EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]
+QuantizationOption = Annotated[str | None, _named("--quantization", "SCHEME", "Store the weights in this scheme, not in their own.")]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--expert-slots-per-layer",
+        metavar="N",
+        min=0,
+        help="Let the GPU hold this many experts of each layer, whatever memory would allow.",
+        show_default=False,
+    ),
+]
+PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
+ScenarioSeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random; otherwise 0.", show_default=False)
+]
+SetAnyOption = Annotated[
+    list[str] | None,
+    _named(
+        "--set",
+        "KEY=VALUE",
+        "Change a number of the machine (link.h2d.bytes_per_s=50e9) or a parameter of the policy (believed_cost=code); may be repeated.",
+    ),
 ]

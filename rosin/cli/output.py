@@ -39,6 +39,11 @@ class Output:
             for warning in warnings:
                 print("warning:", warning, file=sys.stderr)
 
+    def note(self, message: str) -> None:
+        """Tell people, on stderr, why they wait; where stderr is no terminal, nobody is waiting."""
+        if self.has_tables and sys.stderr.isatty():
+            print(message, file=sys.stderr, flush=True)
+
 
 def print_tables(tables: Iterable["RenderableType"]) -> None:
     """Print to stdout: as wide as the terminal, 80 columns and without colour where there is none."""

@@ -4,6 +4,7 @@ from rich import box
 from rich.table import Column, Table
 
 from hwprofiles import units
+from sim.memory import Infeasible
 
 UNIT_FORMATS = (
     ("bytes_per_s", units.format_rate),
@@ -48,3 +49,37 @@ def format_quantity(path: str, value: float) -> str:
             if name.endswith(suffix):
                 return form(value)
     return f"{value:g}"
+
+
+def format_count(value: float) -> str:
+    """A plain number for a person, three digits: ``0.259``, ``2.73``, ``1,234``; 0 is ``0``."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def format_share(fraction: float) -> str:
+    """A fraction in whole percent, with one digit where it is small: ``82 %``, ``0.4 %``; never 0 or 100 for what is not."""
+    if 0 < fraction < 0.0005:
+        return "<0.1 %"
+    if 0.995 <= fraction < 1:
+        return f"{min(99.9, 100 * fraction):.1f} %"
+    return f"{fraction:.1%}"[:-1] + " %" if 0 < fraction < 0.01 else f"{100 * fraction:.0f} %"
+
+
+def share_bar(fraction: float, width: int) -> str:
+    """A bar of blocks, ``width`` for the whole; something for what is not nothing."""
+    blocks = min(width, round(fraction * width))
+    return "█" * blocks if blocks or fraction <= 0 else "▏"
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, cut at a word with "…" where it is longer than that: only for what is shown in full elsewhere."""
+    if len(text) <= width:
+        return text
+    return text[: width - 1].rpartition(" ")[0].rstrip(",;:") + "…"
+
+
+def shortfall(misfit: Infeasible) -> str:
+    """Why a policy finds no placement, and by how much."""
+    return f"{misfit.reason}; {units.format_bytes(misfit.missing_bytes)} too much"

@@ -1,10 +1,12 @@
 """Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
 
-numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or parts from does: so
-parts stand in the file of their kernels, and after an edit to ``state.py`` or ``submission.py`` the ``__pycache__`` folder has to go.
+By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or
+parts from does. Kernels here call each other across files, so what is kept is stamped with all files of the package ``sim``.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -13,15 +15,38 @@ _njit: Any = numba.njit  # its types, where a numba has some, leave out an optio
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def _source_stamp() -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of every source file of the package."""
+    package = Path(__file__).parent.parent
+    files = sorted(package.rglob("*.py"))
+    return tuple((str(path.relative_to(package)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+_SOURCE_STAMP = hashlib.sha256(repr(_source_stamp()).encode()).hexdigest()
+
+
+def _stamped(dispatcher: Any) -> Any:
+    """The dispatcher, its cache bound to the whole package: numba has no public way to say what else a kernel is made of."""
+    cache_file = getattr(dispatcher._cache, "_cache_file", None)
+    if cache_file is not None:
+        cache_file._source_stamp = _SOURCE_STAMP
+    return dispatcher
+
+
 def kernel(function: Function) -> Function:
     """An entry point that allocates nothing: compiled at its first call and kept. Callable from Python and from compiled code."""
     # Without numba's runtime no reference is counted: atomic counts of arrays took half the time of the event loop.
-    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return cast(Function, _stamped(_njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)))
 
 
 def allocating_kernel(function: Function) -> Function:
     """An entry point that makes arrays of its own."""
-    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(Function, _stamped(_njit(cache=True, nogil=True, error_model="numpy")(function)))
+
+
+def parallel_kernel(function: Function) -> Function:
+    """An entry point whose ``prange`` loops run on all cores, in threads."""
+    return cast(Function, _stamped(_njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function)))
 
 
 def inner(function: Function) -> Function:

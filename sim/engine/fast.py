@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import sim.engine.kernels as kernels
+import sim.engine.state as state
 from hwprofiles import InputError
-from sim.engine import kernels, state
+from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
 from sim.program import FULL_RATE, Platform, Process, Program, Wait
@@ -15,6 +17,7 @@ from sim.task import Discipline, TaskTable
 from sim.timeline import Timeline
 
 Column = NDArray[Any]
+Columns = tuple[Column, Column, Column, Column, Column, Column]
 _UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes")
 _NO_LIMIT = 2**62
 _NO_HEAPS = np.zeros(0, np.int64)
@@ -55,11 +58,11 @@ class FastSession:
         self._times = np.empty((3, room), np.int64)
         self._states: NDArray[np.uint8] = self._tasks["state"]
         self._dependencies = np.empty(0, np.int64)
-        self._lanes = _idle_lanes(platform)
+        self._lanes = idle_lanes(platform)
         self._heap = np.empty(0, state.ENTRY)
         self._heap_capacity = np.where(self._lanes["is_priority"] == 1, 0, _NO_LIMIT)
         self._heap_room = self._heap_capacity.copy()
-        self._factors = _factors(platform)
+        self._factors = active_factors(platform)
         self.num_tasks = 0
 
     @property
@@ -69,9 +72,9 @@ class FastSession:
 
     def submit(self, tasks: TaskTable) -> int:
         """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
-        first = self.num_tasks
-        resource, duration, priority, num_chunks, offsets, dependencies = _engine_columns(tasks)
-        outcome = _accept(self._platform, tasks, first, self._heap_room)
+        first, columns = self.num_tasks, _engine_columns(tasks)
+        resource, duration, priority, num_chunks, offsets, dependencies = columns
+        outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
         self._make_room(first + len(tasks), dependencies)
@@ -104,7 +107,7 @@ class FastSession:
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
         reason = kernels.run(*self._rows(), self._heap, self._factors, self._clock, numbers)
         if reason == state.TOO_LATE:
-            _refuse_late(int(self._lanes["due"].min()))
+            refuse_late(int(self._lanes["due"].min()))
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
@@ -151,37 +154,39 @@ class FastSession:
 
 def _run_flat(program: Program) -> Timeline:
     tasks, num_resources = program.tasks, len(program.platform.resources)
-    resource, duration, _, _, offsets, dependencies = _engine_columns(tasks)
-    _accept(program.platform, tasks, 0, _NO_HEAPS)
+    columns = _engine_columns(tasks)
+    _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
+    resource, duration, _, _, offsets, dependencies = columns
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
-    _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
+    refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
 
 
-def _accept(platform: Platform, tasks: TaskTable, first: int, heap_room: NDArray[np.int64]) -> int:
+def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
-    resource, duration, _, num_chunks, offsets, dependencies = _engine_columns(tasks)
-    outcome = int(kernels.accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
+    resource, duration, _, num_chunks, offsets, dependencies = columns
+    outcome = int(accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
         check_tasks(platform, tasks, first)
         raise AssertionError("accept refused what check_tasks accepts")
     return outcome
 
 
-def _refuse_late(time_ns: int) -> None:
+def refuse_late(time_ns: int) -> None:
+    """Raises InputError for a time that the clock cannot show."""
     if time_ns >= TIME_LIMIT_NS:
         raise InputError(f"the run must end before 2**62 ns, got to {time_ns} ns")
 
 
 def _is_flat(program: Program) -> bool:
-    if _factors(program.platform).size:
+    if active_factors(program.platform).size:
         return False
     is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in program.platform.resources], np.bool_)
     return not is_priority.any() or not np.take(is_priority, program.tasks.resource, mode="clip").any()
 
 
-def _factors(platform: Platform) -> NDArray[np.int64]:
+def active_factors(platform: Platform) -> NDArray[np.int64]:
     """The factors, 0 x 0 if none slows anything down."""
     factors = platform.rate_factors
     if factors is None or (factors[~np.eye(len(factors), dtype=np.bool_)] == FULL_RATE).all():
@@ -189,7 +194,7 @@ def _factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> tuple[Column, Column, Column, Column, Column, Column]:
+def _engine_columns(tasks: TaskTable) -> Columns:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
     return (
         _plain(tasks.resource, np.int16),
@@ -205,7 +210,8 @@ def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
     return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
 
 
-def _idle_lanes(platform: Platform) -> NDArray[np.void]:
+def idle_lanes(platform: Platform) -> NDArray[np.void]:
+    """The resources at time 0, as compiled code sees them."""
     lanes = np.zeros(len(platform.resources), state.LANE)
     lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = state.NOBODY, state.NOBODY, state.NOBODY, state.NEVER
     lanes["is_priority"] = [resource.discipline is Discipline.PRIORITY for resource in platform.resources]

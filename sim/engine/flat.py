@@ -29,12 +29,13 @@ def flat_pass(
     free = np.zeros(num_resources, np.int64)
     makespan = np.int64(0)
     for task in range(num_tasks):
-        start = free[resource[task]]
+        lane = np.uint64(resource[task])  # unsigned: an index that may be negative costs a fifth of the pass
+        start = free[lane]
         for place in range(offsets[task], offsets[task + 1]):
-            start = max(start, end_out[dependencies[place]])
+            start = max(start, end_out[np.uint64(dependencies[place])])
         end = start + duration[task]
         start_out[task] = start
         end_out[task] = end
-        free[resource[task]] = end
+        free[lane] = end
         makespan = max(makespan, end)
     return int(makespan)

@@ -6,33 +6,31 @@ busy times; ``dependencies`` the task numbers of all tasks; ``clock`` the counte
 
 from typing import Any
 
+import numpy as np
+
 from sim.engine.compilation import inner, kernel
 from sim.engine.state import (
-    ACCEPTED,
     AWAITED,
     BUSY,
     DONE,
     DROPPED,
     END,
     FINISHED,
-    HEAP_TOO_SMALL,
     NEVER,
     NEW,
     NEXT_BORDER,
-    NO_SUCH_TASK,
     NOBODY,
     NOW,
     NUM_DEPENDENCIES,
     NUM_REQUEUES,
     NUM_TASKS,
     READY,
-    REFUSED,
     START,
     STARTED,
     TOO_LATE,
     WATCHING,
 )
-from sim.engine.submission import CHUNKS_LIMIT, DURATION_LIMIT_NS, TIME_LIMIT_NS
+from sim.engine.submission import TIME_LIMIT_NS
 from sim.program import FULL_RATE
 
 RATE_BITS = FULL_RATE.bit_length() - 1
@@ -42,50 +40,9 @@ Rows = Any
 
 
 @inner
-def _are_columns_acceptable(resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, num_resources: int) -> bool:
-    """Loops without a way out, so that they are vectorised."""
-    is_good = True
-    for row in range(len(resource)):
-        is_good &= (resource[row] >= 0) & (resource[row] < num_resources) & (duration[row] >= 0) & (duration[row] < DURATION_LIMIT_NS)
-    for row in range(len(resource)):
-        is_good &= (num_chunks[row] >= 1) & (num_chunks[row] <= CHUNKS_LIMIT) & (offsets[row] <= offsets[row + 1])
-    return is_good
-
-
-@inner
-def _point_backwards(offsets: Rows, dependencies: Rows, first: int) -> bool:
-    """Whether all dependencies have smaller numbers than their tasks; a sign bit gathers what has not."""
-    gathered = 0
-    for row in range(len(offsets) - 1):
-        for place in range(offsets[row], offsets[row + 1]):
-            gathered |= dependencies[place] | (first + row - 1 - dependencies[place])
-    return gathered >= 0
-
-
-@kernel
-def accept(
-    resource: Rows, duration: Rows, num_chunks: Rows, offsets: Rows, dependencies: Rows, first: int, num_resources: int, heap_room: Rows
-) -> int:
-    """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether their heaps have room.
-
-    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free entries by resource, and becomes what
-    is left; it is empty where no heap is needed.
-    """
-    n = len(resource)
-    if len(duration) != n or len(num_chunks) != n or len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(dependencies):
-        return REFUSED
-    if not _are_columns_acceptable(resource, duration, num_chunks, offsets, num_resources) or not _point_backwards(
-        offsets, dependencies, first
-    ):
-        return REFUSED
-    if len(heap_room) == 0:
-        return ACCEPTED
-    for row in range(n):
-        heap_room[resource[row]] -= 1
-    for index in range(num_resources):
-        if heap_room[index] < 0:
-            return HEAP_TOO_SMALL
-    return ACCEPTED
+def _at(rows: Rows, index: int) -> Rows:
+    """The row at an index that is not negative: not being asked for that saves a sixth of the event loop's time."""
+    return rows[np.uint64(index)]
 
 
 @inner
@@ -108,12 +65,12 @@ def _put(entry: Rows, priority: int, requeue: int, number: int) -> None:
 def _sift_up(heap: Rows, base: int, slot: int, priority: int, requeue: int, number: int) -> None:
     while slot > 0:
         parent = (slot - 1) >> 1
-        above = heap[base + parent]
+        above = _at(heap, base + parent)
         if _goes_before(above, priority, requeue, number):
             break
-        _put(heap[base + slot], above.priority, above.requeue, above.number)
+        _put(_at(heap, base + slot), above.priority, above.requeue, above.number)
         slot = parent
-    _put(heap[base + slot], priority, requeue, number)
+    _put(_at(heap, base + slot), priority, requeue, number)
 
 
 @inner
@@ -129,20 +86,20 @@ def _remove(lane: Rows, heap: Rows, slot: int) -> None:
     base, size = lane.heap_base, lane.heap_size
     if slot == size:
         return
-    last = heap[base + size]
+    last = _at(heap, base + size)
     priority, requeue, number = last.priority, last.requeue, last.number
     while True:
         child = 2 * slot + 1
         if child >= size:
             break
         if child + 1 < size:
-            right = heap[base + child + 1]
-            if _goes_before(right, heap[base + child].priority, heap[base + child].requeue, heap[base + child].number):
+            right = _at(heap, base + child + 1)
+            if _goes_before(right, _at(heap, base + child).priority, _at(heap, base + child).requeue, _at(heap, base + child).number):
                 child += 1
-        below = heap[base + child]
+        below = _at(heap, base + child)
         if not _goes_before(below, priority, requeue, number):
             break
-        _put(heap[base + slot], below.priority, below.requeue, below.number)
+        _put(_at(heap, base + slot), below.priority, below.requeue, below.number)
         slot = child
     _sift_up(heap, base, slot, priority, requeue, number)
 
@@ -166,16 +123,16 @@ def _worked(task: Rows, num_chunks: int) -> int:
 @inner
 def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -> None:
     """Put a fresh task in the heap; what runs now, if over several chunks, yields to it at the next border."""
-    priority = tasks[number].priority
+    priority = _at(tasks, number).priority
     _push(lane, heap, priority, 0, number)
     if lane.running == NOBODY:
         return
-    task = tasks[lane.running]
+    task = _at(tasks, lane.running)
     done = task.chunks_done
     if lane.until <= done + 1 or priority > task.priority:
         return
     least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
-    border = max(done + 1, (task.num_chunks * least_work + task.duration - 1) // task.duration)
+    border = (task.num_chunks * least_work + task.duration - 1) // task.duration  # past ``done``, whose border is over
     lane.until = border
     lane.due = lane.since + _worked(task, border) - _worked(task, done)
 
@@ -183,27 +140,27 @@ def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -
 @inner
 def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
     """Watch the next unfinished dependency, or be ready."""
-    task = tasks[number]
+    task = _at(tasks, number)
     while task.num_unchecked > 0:
         task.num_unchecked -= 1
-        other = tasks[dependencies[task.first_dependency + task.num_unchecked]]
+        other = _at(tasks, dependencies[task.first_dependency + task.num_unchecked])
         if other.state < DONE:
             task.next_watcher = other.watcher
             other.watcher = number
             task.state = WATCHING
             return
     task.state = READY
-    lane = lanes[task.resource]
+    lane = _at(lanes, task.resource)
     if lane.is_priority:
         _make_ready(tasks, lane, heap, clock, number)
 
 
 @inner
 def _release(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
-    watcher = tasks[number].watcher
+    watcher = _at(tasks, number).watcher
     while watcher != NOBODY:
-        following = tasks[watcher].next_watcher
-        if tasks[watcher].state == WATCHING:
+        following = _at(tasks, watcher).next_watcher
+        if _at(tasks, watcher).state == WATCHING:
             _look(tasks, dependencies, lanes, heap, clock, watcher)
         watcher = following
 
@@ -226,7 +183,7 @@ def admit(
     """Append acceptable tasks, to rows and heaps that have room; ``dependencies`` has theirs already, after those of earlier tasks."""
     for row in range(len(resource)):
         number = clock[NUM_TASKS] + row
-        task, lane = tasks[number], lanes[resource[row]]
+        task, lane = _at(tasks, number), _at(lanes, resource[row])
         task.duration, task.priority, task.resource = duration[row], priority[row], resource[row]
         task.num_chunks = num_chunks[row] if lane.is_priority else 1
         task.first_dependency = clock[NUM_DEPENDENCIES] + offsets[row]
@@ -241,7 +198,7 @@ def admit(
         if lane.head == NOBODY:
             lane.head = number
         else:
-            tasks[lane.tail].next_in_order = number
+            _at(tasks, lane.tail).next_in_order = number
         lane.tail = number
     clock[NUM_TASKS] += len(resource)
     clock[NUM_DEPENDENCIES] += num_dependencies
@@ -250,11 +207,11 @@ def admit(
 @kernel
 def promote(tasks: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int, priority: int) -> bool:
     """Another priority for a task that has not started; False if it has, or was dropped."""
-    task = tasks[number]
+    task = _at(tasks, number)
     if task.state >= STARTED:
         return False
     task.priority = priority
-    lane = lanes[task.resource]
+    lane = _at(lanes, task.resource)
     if lane.is_priority and task.state == READY:
         _remove(lane, heap, _slot(lane, heap, number))
         _make_ready(tasks, lane, heap, clock, number)
@@ -264,10 +221,10 @@ def promote(tasks: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int, prio
 @kernel
 def drop(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> bool:
     """End a task that has not started; False if it has, or was dropped."""
-    task = tasks[number]
+    task = _at(tasks, number)
     if task.state >= STARTED:
         return False
-    lane = lanes[task.resource]
+    lane = _at(lanes, task.resource)
     if lane.is_priority and task.state == READY:
         _remove(lane, heap, _slot(lane, heap, number))
     task.state = DROPPED
@@ -279,16 +236,16 @@ def drop(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, 
 @inner
 def _head(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> int:
     """Take the first task of an in-order lane, if it is ready."""
-    while lane.head != NOBODY and tasks[lane.head].state == DROPPED:
-        lane.head = tasks[lane.head].next_in_order
+    while lane.head != NOBODY and _at(tasks, lane.head).state == DROPPED:
+        lane.head = _at(tasks, lane.head).next_in_order
     number = lane.head
     if number == NOBODY:
         return NOBODY
-    if tasks[number].state == NEW:
+    if _at(tasks, number).state == NEW:
         _look(tasks, dependencies, lanes, heap, clock, number)
-    if tasks[number].state != READY:
+    if _at(tasks, number).state != READY:
         return NOBODY
-    lane.head = tasks[number].next_in_order
+    lane.head = _at(tasks, number).next_in_order
     return int(number)
 
 
@@ -299,7 +256,7 @@ def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows,
         return _head(tasks, dependencies, lanes, heap, clock, lane)
     if lane.heap_size == 0:
         return NOBODY
-    number = heap[lane.heap_base].number
+    number = _at(heap, lane.heap_base).number
     _remove(lane, heap, 0)
     return int(number)
 
@@ -310,7 +267,7 @@ def _until(task: Rows, lane: Rows, heap: Rows, can_run_on: bool) -> int:
 
     With interference each border rounds the remaining work, and chunks of no length take a round each: those stop everywhere.
     """
-    if not can_run_on or task.duration < task.num_chunks or (lane.heap_size > 0 and heap[lane.heap_base].priority <= task.priority):
+    if not can_run_on or task.duration < task.num_chunks or (lane.heap_size > 0 and _at(heap, lane.heap_base).priority <= task.priority):
         return int(task.chunks_done + 1)
     return int(task.num_chunks)
 
@@ -321,7 +278,7 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
     number, now = _next(tasks, dependencies, lanes, heap, clock, lane), clock[NOW]
     if number == NOBODY:
         return
-    task = tasks[number]
+    task = _at(tasks, number)
     if task.state == READY:
         task.state = STARTED
         times[START, number] = now
@@ -333,17 +290,16 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
 
 
 @inner
-def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> int:
-    """Start what can start; returns the lane whose piece ends first, as ``_first_due`` does, in the same loop for speed."""
-    first, due, number = NOBODY, NEVER, NOBODY
+def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> bool:
+    """Start what can start; whether any of it ends at this instant."""
+    is_any_due = False
     for index in range(len(lanes)):
-        lane = lanes[index]
+        lane = _at(lanes, index)
         if lane.running == NOBODY:
             _start(tasks, times, dependencies, lanes, heap, clock, lane, has_interference)
-        if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
+            is_any_due |= lane.due == clock[NOW]
     clock[NEXT_BORDER] = clock[NOW] + 1
-    return first
+    return is_any_due
 
 
 @inner
@@ -351,18 +307,18 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
     """Once an instant has settled: the rate of each busy lane, and when its piece now ends."""
     has_changed = False
     for index in range(len(lanes)):
-        is_busy = 1 if lanes[index].running != NOBODY else 0
-        if lanes[index].was_busy != is_busy:
-            lanes[index].was_busy = is_busy
+        is_busy = 1 if _at(lanes, index).running != NOBODY else 0
+        if _at(lanes, index).was_busy != is_busy:
+            _at(lanes, index).was_busy = is_busy
             has_changed = True
     for index in range(len(lanes)):
-        lane = lanes[index]
+        lane = _at(lanes, index)
         if not lane.was_busy:
             continue
         if has_changed:
             rate = FULL_RATE
             for other in range(len(lanes)):
-                if lanes[other].was_busy and other != index:
+                if _at(lanes, other).was_busy and other != index:
                     rate = max(1, (rate * factors[index, other]) >> RATE_BITS)
             lane.settled_rate = rate
         if lane.rate != lane.settled_rate:
@@ -377,7 +333,7 @@ def _first_due(lanes: Rows) -> int:
     """The busy lane whose piece ends first, of several the one with the lowest task number."""
     first, due, number = NOBODY, NEVER, NOBODY
     for index in range(len(lanes)):
-        lane = lanes[index]
+        lane = _at(lanes, index)
         if lane.due < due or (lane.due == due and lane.running < number):
             first, due, number = index, lane.due, lane.running
     return first
@@ -388,7 +344,7 @@ def _end_piece(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: 
     """End what a lane runs; whether the process awaits it."""
     number, now = lane.running, clock[NOW]
     lane.running, lane.due = NOBODY, NEVER
-    task = tasks[number]
+    task = _at(tasks, number)
     times[BUSY, number] += now - lane.since
     task.chunks_done = lane.until
     if task.chunks_done < task.num_chunks:
@@ -407,37 +363,33 @@ def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Ro
     first = _first_due(lanes)
     while True:
         is_awaited = False
-        while first != NOBODY and lanes[first].due == clock[NOW]:
-            if _end_piece(tasks, times, dependencies, lanes, heap, clock, lanes[first]):
+        while first != NOBODY and _at(lanes, first).due == clock[NOW]:
+            if _end_piece(tasks, times, dependencies, lanes, heap, clock, _at(lanes, first)):
                 is_awaited = True
             first = _first_due(lanes)
         if is_awaited:
             return AWAITED
-        first = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        is_any_due = _start_all(tasks, times, dependencies, lanes, heap, clock, has_interference)
+        if has_interference and not is_any_due:
+            _retime(lanes, factors, clock[NOW])
+        first = _first_due(lanes)
         if first == NOBODY:
             return FINISHED
-        if lanes[first].due == clock[NOW]:
-            continue
-        if has_interference:
-            _retime(lanes, factors, clock[NOW])
-            first = _first_due(lanes)
-        if lanes[first].due >= TIME_LIMIT_NS:
+        if _at(lanes, first).due >= TIME_LIMIT_NS:
             return TOO_LATE
-        clock[NOW] = clock[NEXT_BORDER] = lanes[first].due
+        if not is_any_due:
+            clock[NOW] = clock[NEXT_BORDER] = _at(lanes, first).due
 
 
 @kernel
 def run(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows, wait: Rows) -> int:
     """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or all are."""
     for place in range(len(wait)):
-        if not 0 <= wait[place] < clock[NUM_TASKS]:
-            return NO_SUCH_TASK
-    for place in range(len(wait)):
-        if tasks[wait[place]].state >= DONE:
+        if _at(tasks, wait[place]).state >= DONE:
             return AWAITED
     for place in range(len(wait)):
-        tasks[wait[place]].is_awaited = 1
+        _at(tasks, wait[place]).is_awaited = 1
     reason = _advance(tasks, times, dependencies, lanes, heap, factors, clock)
     for place in range(len(wait)):
-        tasks[wait[place]].is_awaited = 0
+        _at(tasks, wait[place]).is_awaited = 0
     return reason

@@ -13,11 +13,12 @@ NOTICE = "compiling the simulator, once (about 10 s)…"
 
 def needs_compilation() -> bool:
     """Whether the fast engine has to be compiled on this machine before it runs. Imports numba."""
-    from sim.engine import flat, kernels
+    from sim.engine.acceptance import accept
     from sim.engine.compilation import is_kept
+    from sim.engine.flat import flat_pass
+    from sim.engine.kernels import admit, drop, promote, run
 
-    entry_points = (flat.flat_pass, kernels.accept, kernels.admit, kernels.drop, kernels.promote, kernels.run)
-    return not all(is_kept(entry_point) for entry_point in entry_points)
+    return not all(is_kept(entry_point) for entry_point in (accept, admit, drop, flat_pass, promote, run))
 
 
 def prepare(notify: Callable[[str], None]) -> None:
@@ -28,17 +29,18 @@ def prepare(notify: Callable[[str], None]) -> None:
 
 
 def _run_every_kernel() -> None:
-    from sim.engine import fast
+    from sim.engine.fast import run_process, run_program
 
     in_order, by_priority = Resource(name="in order"), Resource(name="by priority", discipline=Discipline.PRIORITY)
     tasks = task_table([Task(resource=0, duration_ns=1), Task(resource=0, duration_ns=1)])
-    fast.run_program(Program(platform=Platform(resources=(in_order,)), tasks=tasks))
+    run_program(Program(platform=Platform(resources=(in_order,)), tasks=tasks))
 
     def process(session: Session) -> Generator[Wait, None, None]:
+        """One call of each kind."""
         session.submit(tasks)
         session.promote(1, 1)
         session.drop(1)
         yield (0,)
 
     factors = np.full((2, 2), FULL_RATE // 2, np.int64)
-    fast.run_process(Platform(resources=(in_order, by_priority), rate_factors=factors), process)
+    run_process(Platform(resources=(in_order, by_priority), rate_factors=factors), process)

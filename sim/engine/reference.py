@@ -22,6 +22,7 @@ def run_program(program: Program) -> Timeline:
     """Run a program: the process that submits once and never yields. Raises InputError for tasks no engine accepts."""
 
     def submit_all(session: Session) -> Generator[Wait, None, None]:
+        """The program as a process."""
         session.submit(program.tasks)
         yield from ()
 

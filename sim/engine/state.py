@@ -56,7 +56,7 @@ NEVER = 2**63 - 1
 NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(5)
 """Places in the clock array. A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1."""
 
-FINISHED, AWAITED, TOO_LATE, NO_SUCH_TASK = range(4)
+FINISHED, AWAITED, TOO_LATE = range(3)
 """Why ``run`` returned."""
 
 REFUSED, ACCEPTED, HEAP_TOO_SMALL = range(3)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import Machine
+from hwprofiles import InputError, Machine
 from sim.lowering.decisions import Decisions
 from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
-from sim.policies.actions import Action
+from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
 from sim.program import FULL_RATE, Platform, Program
 from sim.task import NONE, Resource, TaskTable
@@ -34,9 +34,18 @@ class Lowered:
 
 
 def lower(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
-    """All tasks of the run, in the order in which they are submitted."""
+    """All tasks of the run, in the order in which they are submitted. Raises InputError for copies without a buffer."""
+    _check_buffers(problem, decisions)
     prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
     return emit(problem, passes, tokens, decisions, prices)
+
+
+def _check_buffers(problem: Problem, decisions: Decisions) -> None:
+    if not problem.overlap.staging_experts and (decisions.actions == Action.FETCH).any():
+        raise InputError("staging_experts must be at least 1 where experts are fetched, got 0")
+    streams = (decisions.modes == LayerMode.STREAM).any() or (decisions.head_modes == LayerMode.STREAM).any()
+    if not problem.overlap.staging_layers and streams:
+        raise InputError("staging_layers must be at least 1 where layers are streamed, got 0")
 
 
 def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
@@ -128,7 +137,8 @@ def _most_tasks(decisions: Decisions) -> int:
 
 def columns(size: int) -> Columns:
     """Room for that many tasks."""
-    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64))
+    nothing = np.zeros(0, np.int64)
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64), ends=nothing, free=nothing)
 
 
 def table(out: Columns, first: int, end: int) -> TaskTable:

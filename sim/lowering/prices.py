@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs import CostModel, Device, Price
-from sim.model import Layer, Model, TensorClass
+from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
+from sim.task import NONE
 from sim.workload import Passes
 
 
 class Prices(NamedTuple):
-    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (0: not run).
+    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (NONE: not run).
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
     bytes; activations are [tokens], ``activation_bytes`` for one token.
@@ -41,20 +42,6 @@ class Prices(NamedTuple):
     step_overhead: int
 
 
-def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
-    """One representative layer per distinct shape, and the shape number of every layer."""
-    keys: dict[tuple[object, ...], int] = {}
-    representatives: list[int] = []
-    numbers = []
-    for index, layer in enumerate(model.layers):
-        key = _key(layer)
-        if key not in keys:
-            keys[key] = len(representatives)
-            representatives.append(index)
-        numbers.append(keys[key])
-    return representatives, np.array(numbers, np.int64)
-
-
 def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes: NDArray[np.uint8], max_tokens: int) -> Prices:
     """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets."""
     costs, model = problem.costs, problem.model
@@ -79,10 +66,6 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         step_overhead=costs.step_overhead_ns(),
         **copies,
     )
-
-
-def _key(layer: Layer) -> tuple[object, ...]:
-    return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
 
 
 def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
@@ -140,7 +123,7 @@ def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> ND
     gpu: Price = costs.head("gpu", passes.num_sequences)
     cpu = costs.head("cpu", passes.num_sequences)
     is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
-    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), 0)
+    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), NONE)
 
 
 def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ SLOT = np.dtype(
         ("copy", "i8"),  # task that brings or brought it
         ("last_use", "i8"),  # task that last read its weights
         ("pinned_at", "i8"),  # stamp of the gate that needs it kept
+        ("used_at", "i8"),  # stamp of the gate at which it last ran
         ("score", "f8"),
     ],
     align=True,
@@ -65,7 +66,7 @@ def worth(cached, score, index, current, layer, expert):
     if score == _RANDOM:
         return random_fraction(cached.counters)
     if score == _NEXT_USE:
-        from_pass = index if layer > current else index + 1
+        from_pass = index if layer > current else index + 1  # next_use has a row behind the last pass
         num_layers = cached.slots.shape[0]
         return -float(cached.next_use[from_pass, layer, expert] * num_layers + layer)
     share = float(cached.forecast[index, layer, expert])
@@ -87,17 +88,13 @@ def random_fraction(counters):
 
 @kernel
 def note_gate(cached, score, alpha, kept, index, layer, tokens):
-    """Tell the scores of a layer that its gate has selected the experts with tokens.
+    """Tell the scores of a layer that its gate has selected the experts with tokens: those held or awaited first, then the missing.
 
     SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
     """
     for expert in range(cached.slots.shape[1]):
         slot = cached.slots[layer, expert]
-        if tokens[expert] > 0:
-            slot.visits += 1
-            if score != _SMOOTHED:
-                cached.counters[TICK] += 1
-                slot.score = cached.counters[TICK]
+        slot.visits += tokens[expert] > 0
         if score == _SMOOTHED:
             share = cached.gates[index, layer, expert]
             num_larger = 0
@@ -105,13 +102,20 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
                 if cached.gates[index, layer, other] > share:
                     num_larger += 1
             slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
+    if score != _SMOOTHED:
+        for is_missing in (False, True):
+            for expert in range(cached.slots.shape[1]):
+                slot = cached.slots[layer, expert]
+                if tokens[expert] > 0 and (slot.status == ABSENT) == is_missing:
+                    cached.counters[TICK] += 1
+                    slot.score = cached.counters[TICK]
 
 
 @kernel
 def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    What the gate with that stamp needs, and what is on its way, stays.
+    What is on its way stays, and what the gate with that stamp needs until it has run.
     """
     place = len(cached.free) - 1 if is_global else layer
     if cached.free[place] > 0:
@@ -122,7 +126,7 @@ def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
     for candidate_layer in range(first, last):
         for candidate in range(cached.slots.shape[1]):
             slot = cached.slots[candidate_layer, candidate]
-            if slot.status != HELD or slot.pinned_at == stamp:
+            if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
                 continue
             value = worth(cached, score, index, current, candidate_layer, candidate)
             if victim < 0 or value < least:

@@ -13,10 +13,15 @@ from sim.workload import Batch, Feeding
 
 
 class Overlap(ABC):
-    """Decides what may run at once. ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers."""
+    """Decides what may run at once.
+
+    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which each need hold only
+    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix).
+    """
 
     staging_experts: int
     staging_layers: int
+    staging_layer_share: float
     is_pinned: bool
 
     @abstractmethod
@@ -45,4 +50,5 @@ class Problem:
     def staging_bytes(self) -> int:
         """GPU memory that copies go through."""
         layers = (layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in self.model.layers)
-        return self.overlap.staging_experts * self.model.expert_bytes + self.overlap.staging_layers * max(layers)
+        of_layers = int(self.overlap.staging_layers * max(layers) * self.overlap.staging_layer_share)
+        return self.overlap.staging_experts * self.model.expert_bytes + of_layers

@@ -19,6 +19,7 @@ from sim.policies.prefetch.none import NoPrefetch
 from sim.workload import Feeding
 
 _FIDDLER_MEMORY = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
+_LLAMA_CPP_MEMORY = MemoryRule(usable_fraction=0.98)
 _ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
 
 _ROWS = (
@@ -67,12 +68,16 @@ _ROWS = (
     Policy(
         name="llama.cpp",
         summary="the last layers on the GPU; the others on the CPU, or copied whole once per micro-batch of 512 from 32 tokens on",
-        source="llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches",
-        placement=LastLayersPlacement(),
+        source=(
+            "llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches; weights copied operation by "
+            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the "
+            "CUDA context: assumed)"
+        ),
+        placement=LastLayersPlacement(memory=_LLAMA_CPP_MEMORY),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),
-        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=0, staging_layers=1),
+        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=0, staging_layers=1, staging_layer_share=1 / 3),
         feeding=Feeding(prefill_chunk_tokens=512, decodes_beams_apart=True),
     ),
     Policy(

@@ -64,7 +64,9 @@ def _from_counts(path: Path) -> Routing:
         table = np.empty(0)
     if table.ndim != 2 or table.size == 0:
         raise InputError(f"{path}: key counts_layer_expert must hold one row of counts per MoE layer, equally long")
-    if not (np.isfinite(table.sum(axis=1)).all() and (table >= 0).all() and (table.sum(axis=1) > 0).all()):
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = table.sum(axis=1)
+    if not (np.isfinite(sums).all() and (table >= 0).all() and (sums > 0).all()):
         raise InputError(f"{path}: counts_layer_expert must be counts of at least 0, with a positive sum in every layer")
     provenance = Provenance(kind=Kind.MEASURED, source=str(data.get("source", path.name)), date=str(data.get("date", "undated")))
     return GeneratedRouting(label=f"popularity {path.stem}", stated_provenance=provenance, weights=tuple(map(tuple, table.tolist())))

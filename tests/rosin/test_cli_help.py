@@ -37,7 +37,20 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], [], ["machines", "--help"], ["models", "--help"], ["models", "import", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["-h"],
+        [],
+        ["machines", "--help"],
+        ["models", "--help"],
+        ["models", "import", "-h"],
+        ["simulate", "-h"],
+        ["compare", "-h"],
+        ["policies", "-h"],
+    ],
+)
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     """Help needs the parser alone: no package of ours that computes, and none of theirs."""
     result = run_python("-c", LOADED_AFTER_HELP, *arguments, folder=tmp_path)
@@ -72,7 +85,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_takes_the_shared_options() -> None:
     """--json, --seed and --quiet belong to every command there is, however deep, and each says in help what it does."""
     found = dict(_leaves(get_command(build_app()), ""))
-    assert {"machines", "models show", "models import"} <= set(found)
+    assert {"compare", "machines", "models show", "models import", "policies", "simulate"} <= set(found)
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert options >= SHARED_OPTIONS, name

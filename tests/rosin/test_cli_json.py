@@ -19,9 +19,19 @@ from rosin import __version__
 from rosin.__main__ import main
 from rosin.cli.json_output import envelope, plain, write_json
 from tests.rosin.command_line import run_rosin
+from tests.rosin.scenarios import SMALL
 
 NAMED = {"provenance", "warnings", "seed", "version"}
-COMMANDS = [["machines"], ["machines", "h100"], ["models"], ["models", "mixtral-8x7b"]]
+COMMANDS = [
+    ["machines"],
+    ["machines", "h100"],
+    ["models"],
+    ["models", "mixtral-8x7b"],
+    ["policies"],
+    ["policies", "fiddler"],
+    ["simulate", *SMALL, "--policy", "fiddler"],
+    ["compare", *SMALL, "--policies", "fiddler,ktransformers"],
+]
 
 
 class _Color(StrEnum):

@@ -251,7 +251,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_writing_into_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     """The folder of the file must exist."""
-    with pytest.raises(InputError, match="cannot write model file"):
+    with pytest.raises(InputError, match="cannot write"):
         save_model(load_model("olmoe-1b-7b"), tmp_path / "missing" / "model.yaml")
 
 

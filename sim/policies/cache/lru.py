@@ -10,7 +10,7 @@ from sim.policies.cache.score import Score
 class LruCache(Cache):
     """As many experts as at the start, in every layer or over all; the least recently selected leaves first.
 
-    Experts selected together count as used in the order of their numbers. ``writes_back``: an expert that leaves is
+    Of experts selected together, those held are used first, then the missing, each by number. ``writes_back``: an expert that leaves is
     copied back to the host first, as Mixtral-Offloading's swap does.
     """
 

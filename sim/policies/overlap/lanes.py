@@ -23,12 +23,15 @@ class LanesOverlap(Overlap):
     decode: Concurrency = "lanes"
     staging_experts: int = 2
     staging_layers: int = 0
+    staging_layer_share: float = 1.0
     is_pinned: bool = True
 
     def __post_init__(self) -> None:
         for name in ("staging_experts", "staging_layers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.staging_layer_share <= 1:
+            raise InputError(f"staging_layer_share must be above 0 and at most 1, got {self.staging_layer_share}")
 
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """See Overlap."""

@@ -112,3 +112,31 @@ def process_of(script: Script, num_resources: int, log: list[object]) -> Process
             log.append([session.is_done(number) + 2 * session.is_started(number) for number in range(count)])
 
     return process
+
+
+def busy_process(seed: int, num_resources: int) -> Process:
+    """Submits forty tasks at a time faster than they run, and promotes and drops many of those that wait in full queues."""
+
+    def process(session: Session) -> Generator[Wait, None, None]:
+        rng = np.random.default_rng(seed)
+        count = 0
+        for _ in range(12):
+            tasks = [
+                Task(
+                    resource=int(rng.integers(num_resources)),
+                    duration_ns=int(rng.integers(1, 30)),
+                    priority=int(rng.integers(20)),
+                    num_chunks=int(rng.choice([1, 1, 2, 5])),
+                    after=(number - int(rng.integers(1, 20)),) if number > 20 and rng.random() < 0.3 else (),
+                )
+                for number in range(count, count + 40)
+            ]
+            session.submit(task_table(tasks))
+            count += 40
+            for number in rng.integers(0, count, 12).tolist():
+                session.promote(number, int(rng.integers(-5, 20)))
+            for number in rng.integers(0, count, 6).tolist():
+                session.drop(number)
+            yield tuple(rng.integers(count - 40, count, 3).tolist())
+
+    return process

@@ -8,7 +8,7 @@ from sim.engine import engine
 from sim.program import FULL_RATE, Platform, Program
 from sim.task import Discipline, Resource, Task, TaskTable, task_table
 from sim.timeline import Timeline
-from tests.sim.engine.strategies import Script, Submit, platforms, process_of, programs, scripts, tasks_of
+from tests.sim.engine.strategies import Script, Submit, busy_process, platforms, process_of, programs, scripts, tasks_of
 
 # The deadline is off because the first example compiles.
 thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,3 +66,11 @@ def test_long_programs_are_equal(seed: int, has_interference: bool) -> None:
         for number in range(1000)
     ]
     assert_engines_agree_on_program(Platform(resources=resources, rate_factors=factors), task_table(tasks))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_long_processes_are_equal(seed: int) -> None:
+    """Promotions and drops anywhere in full queues."""
+    resources = tuple(Resource(name=f"r{index}", discipline=Discipline.PRIORITY if index else Discipline.IN_ORDER) for index in range(3))
+    platform = Platform(resources=resources)
+    assert_equal(*(engine(name).run_process(platform, busy_process(seed, 3)) for name in ("fast", "reference")))

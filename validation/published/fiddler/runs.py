@@ -23,8 +23,8 @@ POLICIES: Mapping[str, str] = {
     "llama.cpp": "llama.cpp",
 }
 LLAMA_SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "E1": {"num_gpu_layers": "8", "staging_layers": "0"},
-    "E2": {"num_gpu_layers": "16", "staging_layers": "0"},
+    "E1": {"num_gpu_layers": "8"},
+    "E2": {"num_gpu_layers": "16"},
 }
 """The paper's -ngl. llama.cpp stages one matrix of experts at a time, which the 5 % that a policy keeps free covers, not a whole layer."""
 

@@ -1,0 +1,166 @@
+"""A scenario from the options that simulate, compare and their like share; the one place that reads them."""
+
+import inspect
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from rosin.cli import options as given
+
+if TYPE_CHECKING:
+    from planner.plan import Plan, Setting
+    from rosin.cli.output import Output
+    from rosin.report.json_documents import ScenarioRecord
+    from sim.policies import Policy
+    from sim.simulate import Scenario
+
+DEFAULT_TOKENS = 128
+"""Of a prompt, and of an answer."""
+
+MAX_SELECTIONS = 1_000_000_000
+"""Of experts by tokens, in one run: each takes two bytes of memory while it is simulated."""
+
+SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
+"""Options whose name in a setting is another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioOptions:
+    """What the options say, as typed. A field here is an option of every command that takes a scenario."""
+
+    model: given.ModelOption = None
+    machine: given.MachineOption = None
+    prompt_tokens: given.PromptTokensOption = None
+    output_tokens: given.OutputTokensOption = None
+    batch: given.BatchOption = None
+    beams: given.BeamsOption = None
+    routing: given.RoutingOption = None
+    quantization: given.QuantizationOption = None
+    expert_slots_per_layer: given.SlotsOption = None
+    seed: given.ScenarioSeedOption = None
+    plan: given.PlanOption = None
+    engine: given.EngineOption = "fast"
+    settings: given.SetAnyOption = None
+
+    def command(self, *words: str) -> str:
+        """The command line that repeats it: the words given, then every option that says anything."""
+        said = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "settings")
+        options = [word for name, value in said if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+        return shlex.join(["rosin", *words, *options, *(word for setting in self.settings or () for word in ("--set", setting))])
+
+
+def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of a scenario in place of its first parameter, which receives them as one object."""
+    _, *others = inspect.signature(command, eval_str=True).parameters.values()
+    hints = get_type_hints(ScenarioOptions, include_extras=True)
+    names = [field.name for field in fields(ScenarioOptions)]
+
+    def with_options(**values: Any) -> None:
+        command(ScenarioOptions(**{name: values.pop(name) for name in names}), **values)
+
+    parameters = [_parameter(field, hints[field.name]) for field in fields(ScenarioOptions)] + others
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads the options off it
+    return with_options
+
+
+def _parameter(option: Any, annotation: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if option.default is MISSING else option.default
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the options ask for: the plan they start from, if any, the setting, and the parameters of ``--set`` for policies."""
+
+    plan: "Plan | None"
+    setting: "Setting"
+    parameters: Mapping[str, str]
+    engine: str
+
+    def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
+        """One scenario a policy, alike in all else. Raises InputError for a name, file or value that is wrong.
+
+        A parameter applies to each of the policies that has it; one of them must.
+        """
+        from rosin.cli.settings import with_parameters
+        from sim.engine.engines import engine
+
+        engine(self.engine)
+        first = self.setting.scenario(policies[0], self.engine)
+        _check_size(first)
+        return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+
+
+def announce_compilation(engine_name: str, output: "Output") -> None:
+    """Say that the first run on a computer takes longer, where it does."""
+    from sim.engine.preparation import NOTICE
+    from sim.execute import needs_compilation
+
+    if engine_name == "fast" and output.has_tables and needs_compilation():
+        output.note(NOTICE)
+
+
+def _check_size(scenario: "Scenario") -> None:
+    """Refuse what would not fit this computer's memory while it is simulated. Raises InputError."""
+    from hwprofiles import InputError
+
+    model, batch = scenario.model, scenario.batch
+    selections = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
+    if selections > MAX_SELECTIONS:
+        reached = f"{selections:,} selections of experts, at most {MAX_SELECTIONS:,} are simulated"
+        raise InputError(f"{reached}; lower --batch, --beams, --prompt-tokens or --output-tokens")
+
+
+def read_options(options: ScenarioOptions) -> Request:
+    """Read the plan, if one is named, and put what the options say in place of what it says. Raises InputError."""
+    from planner.plan import load_plan
+    from rosin.cli.settings import split_settings
+
+    plan = load_plan(options.plan) if options.plan is not None else None
+    overrides, parameters = split_settings(options.settings or ())
+    return Request(plan=plan, setting=_setting(options, plan, overrides), parameters=parameters, engine=options.engine)
+
+
+def record_of(request: Request, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":
+    """What repeats the scenario, as JSON shows it."""
+    from rosin.report.json_documents import ScenarioRecord
+    from sim.policies.serialize import policy_to_data
+
+    return ScenarioRecord(
+        command=command,
+        setting=request.setting,
+        quantization=scenario.model.quantization,
+        routing_description=scenario.routing.description,
+        engine=request.engine,
+        policy=policy_to_data(scenario.policy) if has_policy else None,
+    )
+
+
+def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str]) -> "Setting":
+    from hwprofiles import InputError
+    from planner.plan import Setting
+    from sim.workload import Batch
+
+    values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
+    if plan is not None:
+        values = plan.setting.model_dump()
+    values |= dict(_said(options, Setting.model_fields))
+    for name in ("model", "machine"):
+        if name not in values:
+            raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
+    batch = {field.name: values[field.name] for field in fields(Batch) if field.name in values}
+    Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
+    kept = () if options.machine is not None else values.get("machine_overrides", ())
+    return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The options of a setting that say anything, by their keys there."""
+    for field in fields(options):
+        key, value = SETTING_KEYS.get(field.name, field.name), getattr(options, field.name)
+        if key in keys and value is not None:
+            yield key, value

@@ -1,0 +1,82 @@
+"""`rosin simulate`: one model on one machine under one policy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.options import JsonOption, PolicyOption, QuietOption
+from rosin.cli.output import Output
+from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
+
+if TYPE_CHECKING:
+    from sim.policies import Policy
+    from sim.simulate import Run
+
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="Write every task as a trace (.json) that ui.perfetto.dev opens.", show_default=False),
+]
+
+
+@takes_scenario
+def simulate(
+    options: ScenarioOptions,
+    policy: PolicyOption = None,
+    trace: TraceOption = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Predict how fast a model runs on a machine under a policy."""
+    from rosin.report.run_result import run_result, run_warnings
+    from rosin.report.run_tables import run_page
+    from rosin.report.tables import shortfall
+    from sim.provenance import provenance_of
+    from sim.simulate import Run
+    from sim.simulate import simulate as run_scenario
+
+    request = read_options(options)
+    [scenario] = request.scenarios([_policy(request, policy)])
+    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    announce_compilation(scenario.engine, output)
+    run = run_scenario(scenario)
+    if not isinstance(run, Run):
+        raise Infeasible(f"no feasible plan: {shortfall(run)}")
+    if trace is not None:
+        _write_trace(run, trace)
+    words = ("simulate", "--policy", policy) if policy else ("simulate",)
+    provenance = provenance_of(run)
+    result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
+    page, warnings = run_page(run, result), run_warnings(run, provenance)
+    output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
+
+
+def _policy(request: Request, name: str | None) -> "Policy":
+    """The policy of that name, or else the plan's. Raises InputError where neither is said."""
+    from hwprofiles import InputError
+    from sim.policies import find_policy
+
+    if name is not None:
+        return find_policy(name)
+    if request.plan is None:
+        raise InputError("missing option '--policy'; name one, or a plan with --plan")
+    return request.plan.policy
+
+
+def _write_trace(run: "Run", path: Path) -> None:
+    """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError when it cannot be written."""
+    from hwprofiles import InputError
+    from sim.metrics import staged_bytes
+    from sim.trace import write_trace
+
+    if path.exists() and not path.is_file():  # it would be replaced, which nobody wants of a device
+        raise InputError(f"cannot write {path}: not a file")
+    try:
+        write_trace(
+            run.timeline,
+            path,
+            counters={"GPU memory in copy buffers (bytes)": staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)},
+        )
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,119 @@
+"""What ``simulate`` and ``compare`` write as JSON, key by key: the schema that docs/reference/json.md explains."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hwprofiles import Kind, Provenance
+from planner.plan import Setting
+from sim.metrics import Metrics
+from sim.provenance import UsedNumber
+
+
+class Document(BaseModel):
+    """Part of an output: complete, no unknown keys, nothing infinite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Envelope(Document):
+    """The keys that close every output; ``provenance`` is the weakest of what went in."""
+
+    provenance: Provenance
+    warnings: list[str]
+    seed: int
+    version: str
+
+
+class ScenarioRecord(Document):
+    """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and ``policy`` as in a plan file."""
+
+    command: str
+    setting: Setting
+    quantization: str
+    routing_description: str
+    engine: str
+    policy: dict[str, Any] | None
+
+
+class ResourceTime(Document):
+    """How long one resource was busy: in seconds, as a share of the run, alone, and by kind of work."""
+
+    resource: str
+    busy_s: float
+    busy_fraction: float
+    alone_fraction: float
+    kinds_s: dict[str, float]
+
+
+class MemoryItem(Document):
+    """Something that GPU memory holds throughout."""
+
+    item: str
+    bytes: int
+
+
+class Memory(Document):
+    """One GPU's memory: what it has, the most that was held at once, what that was made of."""
+
+    total_bytes: int
+    peak_bytes: int
+    items: list[MemoryItem]
+
+
+class Basis(Document):
+    """What a run rests on: every number of the machine it was charged by, their kinds counted, its routing and its model."""
+
+    num_numbers: dict[Kind, int]
+    numbers: list[UsedNumber]
+    routing: Provenance
+    model: Provenance
+    extrapolated: list[str]
+
+
+class SimulateResult(Document):
+    """What ``rosin simulate`` found."""
+
+    scenario: ScenarioRecord
+    metrics: Metrics
+    time: list[ResourceTime]
+    memory: Memory
+    basis: Basis
+    timeline_digest: str
+
+
+class SimulateDocument(SimulateResult, Envelope):
+    """The whole of ``rosin simulate --json``."""
+
+
+class ComparedPolicy(Document):
+    """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy, and sums to 1."""
+
+    policy: str
+    metrics: Metrics
+    speed_fraction: float
+    busiest_resource: str
+    overlap_fractions: dict[str, float]
+    timeline_digest: str
+    settings: dict[str, Any]
+    warnings: list[str]
+
+
+class MisfitPolicy(Document):
+    """A policy that finds no placement: why, and how many bytes it is short of."""
+
+    policy: str
+    reason: str
+    missing_bytes: int
+
+
+class CompareResult(Document):
+    """What ``rosin compare`` found: rows with the fastest first, and those that do not fit."""
+
+    scenario: ScenarioRecord
+    rows: list[ComparedPolicy]
+    infeasible: list[MisfitPolicy]
+
+
+class CompareDocument(CompareResult, Envelope):
+    """The whole of ``rosin compare --json``."""

@@ -1,0 +1,107 @@
+"""A policy in words: its parts, and every parameter with its value and what else it may be."""
+
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from sim.policies import PARTS, Policy, parameter_names, part_name, settings_of
+
+FEEDING = "feeding"
+"""Not a part, but it has parameters: how the policy feeds a batch to the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A policy in the list; ``parts`` names the part of each kind."""
+
+    name: str
+    summary: str
+    source: str
+    is_lossless: bool
+    parts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A parameter of a part. ``key`` is what ``--set`` takes, None where only a plan file can change it."""
+
+    name: str
+    value: Any
+    values: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartDetails:
+    """One part: which, what it does, its parameters."""
+
+    part: str
+    description: str
+    parameters: list[Parameter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDetails:
+    """A policy on its own page; ``parts`` by kind, and how it feeds the model."""
+
+    name: str
+    summary: str
+    source: str
+    is_lossless: bool
+    parts: dict[str, PartDetails]
+
+
+def policy_row(policy: Policy) -> PolicyRow:
+    """The row of one policy in the list."""
+    parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS}
+    return PolicyRow(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
+
+
+def policy_details(policy: Policy) -> PolicyDetails:
+    """Everything about one policy."""
+    settable = set(parameter_names(policy))
+    uses = Counter(name.partition(".")[2] for name in settable)
+    parts = {}
+    for kind, values in settings_of(policy).items():
+        part = getattr(policy, kind)
+        parts[kind] = PartDetails(
+            part=part_name(kind, part) if kind in PARTS else kind,
+            description=_description(type(part)),
+            parameters=_parameters(type(part), values, kind, settable, uses),
+        )
+    return PolicyDetails(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
+
+
+def _parameters(
+    cls: type, values: Mapping[str, Any], kind: str, settable: set[str], uses: Counter[str], inside: str = ""
+) -> list[Parameter]:
+    """The parameters of a part; those of a nested group by their dotted names."""
+    found: list[Parameter] = []
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _parameters(hints[name], value, kind, settable, uses, f"{inside}{name}.")
+            continue
+        is_settable = f"{kind}.{inside}{name}" in settable
+        key = (name if uses[name] == 1 else f"{kind}.{name}") if is_settable else None
+        found.append(Parameter(name=f"{inside}{name}", value=value, values=_allowed(hints[name]), key=key))
+    return found
+
+
+def _allowed(hint: Any) -> str:
+    """The values of a type, in words."""
+    if get_origin(hint) is Literal:
+        return " or ".join(str(value) for value in get_args(hint))
+    arguments = get_args(hint)
+    if NoneType in arguments:
+        return " or ".join([*(_allowed(argument) for argument in arguments if argument is not NoneType), "none"])
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, "a list")
+
+
+def _description(cls: type) -> str:
+    """The docstring, as text in paragraphs."""
+    paragraphs = (inspect.getdoc(cls) or "").replace("``", "").split("\n\n")
+    return " ".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -1,0 +1,51 @@
+"""docs/reference/json.md explains every key that the schema has, and no other."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from planner.plan import Setting
+from rosin.report import json_documents
+from sim.metrics import Metrics
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
+SECTIONS: dict[str, type[json_documents.Document]] = {
+    "Every output": json_documents.Envelope,
+    "simulate": json_documents.SimulateResult,
+    "compare": json_documents.CompareResult,
+    "scenario": json_documents.ScenarioRecord,
+    "time": json_documents.ResourceTime,
+    "memory": json_documents.Memory,
+    "basis": json_documents.Basis,
+    "rows": json_documents.ComparedPolicy,
+    "infeasible": json_documents.MisfitPolicy,
+}
+
+
+def _section(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def _keys(title: str) -> list[str]:
+    """The keys in the first column of a section's table, in order."""
+    cells = [line.split(" | ")[0] for line in _section(title).splitlines() if line.startswith("| `")]
+    return [key for cell in cells for key in re.findall(r"`(\w+)`", cell)]
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_section_has_the_keys_of_the_schema(title: str) -> None:
+    """The keys of each table are those of its document, in its order."""
+    assert _keys(title) == list(SECTIONS[title].model_fields)
+
+
+def test_metrics_are_explained() -> None:
+    """Every metric has its row."""
+    assert _keys("metrics") == [field.name for field in dataclasses.fields(Metrics)]
+
+
+def test_setting_is_explained() -> None:
+    """The row of ``setting`` names every key of one."""
+    row = next(line for line in _section("scenario").splitlines() if line.startswith("| `setting`"))
+    assert re.findall(r"`(\w+)`", row)[1:] == list(Setting.model_fields)

@@ -1,0 +1,135 @@
+"""What GPU memory has to hold, counted by hand."""
+
+import numpy as np
+import pytest
+
+from sim.memory import Infeasible, MemoryRule, Residency, activation_bytes, fixed_items, usable_bytes, weight_bytes
+from sim.model import Model
+from sim.policies import find_policy
+from sim.routing import uniform
+from sim.simulate import Run, Scenario, simulate
+from sim.workload import Batch, Feeding
+from tests.sim.small import HIDDEN, MODELS, VOCAB, WIDE, quantity, small_machine, small_model
+
+BATCH = Batch(prompt_tokens=10, output_tokens=6, batch_size=2, beams=3)
+
+
+def _items(model: Model, rule: MemoryRule, **changes: object) -> dict[str, int]:
+    arguments: dict[str, object] = {"has_head": True, "staging_bytes": 77} | changes
+    dense = arguments.pop("dense", np.ones(model.num_layers, bool))
+    return dict(fixed_items(small_machine(1e9), model, BATCH, Feeding(), rule, dense, **arguments))  # type: ignore[arg-type]
+
+
+def test_the_items_by_hand() -> None:
+    """Reserve, weights outside experts, KV of six sequences of 16 tokens, working memory, buffers."""
+    model = small_model()
+    items = _items(model, MemoryRule())
+    assert items["context and fragmentation"] == 50_000_000
+    assert items["weights outside experts"] == model.non_expert_bytes
+    assert items["KV cache"] == 6 * 3 * 16 * 2 * HIDDEN * 2
+    assert items["activations"] == 20 * (6 * HIDDEN + 2 * 2 * WIDE) * 2 + 4 * 6 * VOCAB
+    assert items["staging buffers"] == 77
+
+
+def test_a_rule_leaves_out_what_it_does_not_budget() -> None:
+    """Fiddler's rule: no KV and no activations, but cosine and sine tables of head dimension 16 in every layer."""
+    items = _items(small_model(), MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True))
+    assert "KV cache" not in items and "activations" not in items
+    assert items["rotary tables"] == 3 * 8192 * 16 * 2 * 2
+
+
+def test_only_what_lies_on_the_gpu_counts() -> None:
+    """Weights and KV of the marked layers; KV apart where it is said apart."""
+    model = MODELS["dense-first-and-shared"]
+    last = np.array([False, False, False, True])
+    items = _items(model, MemoryRule(), dense=last, has_head=False)
+    assert items["weights outside experts"] == model.layers[3].dense_bytes
+    assert items["KV cache"] == 6 * 16 * 2 * HIDDEN * 2
+    everywhere = _items(model, MemoryRule(), dense=last, has_head=False, kv=np.ones(4, bool))
+    assert everywhere["KV cache"] == 4 * items["KV cache"]
+
+
+def test_a_window_bounds_its_layers_kv() -> None:
+    """Layers 0 and 2 keep 8 of 16 tokens, layer 1 all of them."""
+    items = _items(MODELS["windows-and-uneven-bytes"], MemoryRule())
+    assert items["KV cache"] == 6 * (8 + 16 + 8) * 2 * HIDDEN * 2
+
+
+def test_weights_of_a_residency() -> None:
+    """Experts at the size of their own layer, dense parts, and embedding with head."""
+    model = MODELS["windows-and-uneven-bytes"]
+    experts = np.zeros((3, 8), bool)
+    experts[0, :2] = experts[1, 3] = True
+    size = 2 * 3 * HIDDEN * WIDE
+    residency = Residency(experts=experts, dense=np.array([True, False, False]), has_head=True)
+    assert model.layers[1].expert_bytes == size * 9 // 8
+    assert weight_bytes(model, residency) == 2 * size + size * 9 // 8 + model.layers[0].dense_bytes + sum(model.top_bytes.values())
+    assert residency.num_experts == 3
+
+
+def test_working_memory_is_that_of_the_largest_pass() -> None:
+    """Chunks shrink it, replicated prompts enlarge it, a dense block wider than the top-k experts counts."""
+    model, long = small_model(), Batch(prompt_tokens=1000, output_tokens=2, beams=2)
+    whole, chunked, replicated = (
+        activation_bytes(model, long, feeding)
+        for feeding in (Feeding(), Feeding(prefill_chunk_tokens=100), Feeding(replicates_prompt=True))
+    )
+    logits = 4 * 2 * VOCAB
+    assert chunked - logits == (whole - logits) // 10 and replicated - logits == 2 * (whole - logits)
+    wide = activation_bytes(small_model(dense_layers=(0,)), long, Feeding())
+    assert wide - whole == 1000 * 2 * (4 * WIDE - 2 * WIDE) * 2
+
+
+@pytest.mark.parametrize("size", [1, 999_999_999, 25_757_220_864])
+def test_a_fraction_of_odd_sizes_is_whole(size: int) -> None:
+    """The usable part is rounded down to bytes, the reserve takes the rest."""
+    machine = small_machine(size)
+    assert usable_bytes(machine, MemoryRule()) == int(size * 0.95)
+
+
+def test_streaming_keeps_the_kv_cache_on_the_gpu() -> None:
+    """ZeRO-3 streaming moves weights; attention runs on the GPU over a KV cache that stays there."""
+    run = simulate(_scenario("zero-streaming", 1e9))
+    assert isinstance(run, Run)
+    assert run.memory_items["KV cache"] == 6 * 3 * 16 * 2 * HIDDEN * 2 and run.memory_items["resident experts"] == 0
+
+
+def test_streaming_buffers_hold_embedding_and_head_in_turn() -> None:
+    """A vocabulary larger than any layer is what bounds streaming: peak and missing bytes know it."""
+    model = MODELS["large-vocabulary"]
+    top = sum(model.top_bytes.values())
+    assert top > max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
+    run = simulate(_scenario("zero-streaming", 1e9, model))
+    assert isinstance(run, Run) and run.metrics.peak_gpu_memory_bytes > top
+    assert isinstance(simulate(_scenario("zero-streaming", run.metrics.peak_gpu_memory_bytes * 0.9, model)), Infeasible)
+
+
+def test_fiddlers_rule_may_set_aside_too_little() -> None:
+    """Its run is simulated, and a warning says by how much it would exceed the GPU."""
+    batch = Batch(prompt_tokens=600, output_tokens=2, beams=4)
+    run = simulate(_scenario("fiddler", 8_000_000, batch=batch, model=small_model(num_layers=12)))
+    assert isinstance(run, Run)
+    over = run.metrics.peak_gpu_memory_bytes - 8_000_000
+    assert over > 0 and f"would exceed GPU memory by {over} bytes" in run.warnings[0]
+
+
+def test_host_memory_bounds_what_stays_behind() -> None:
+    """A host that cannot hold what the GPU does not: Infeasible, by the bytes that are missing there."""
+    model = small_model()
+    cpu = {
+        "name": "cpu",
+        "cores": 8,
+        "memory_bytes": quantity(model.total_bytes - 1000),
+        "memory_bytes_per_s": quantity(10e9),
+        "flops_per_s": {"bf16": quantity(0.1e12)},
+        "call_overhead_ns": quantity(0),
+    }
+    scenario = _scenario("zero-streaming", 1e9)
+    found = simulate(Scenario(machine=small_machine(cpu=cpu), model=model, batch=BATCH, policy=scenario.policy, routing=uniform()))
+    assert isinstance(found, Infeasible) and found.missing_bytes == 1000 and found.reason.startswith("host memory would hold")
+
+
+def _scenario(policy: str, memory_bytes: float, model: Model | None = None, batch: Batch = BATCH) -> Scenario:
+    return Scenario(
+        machine=small_machine(memory_bytes), model=model or small_model(), batch=batch, policy=find_policy(policy), routing=uniform()
+    )

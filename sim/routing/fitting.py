@@ -19,7 +19,7 @@ from sim.routing.statistics import inclusion
 from sim.routing.token_classes import token_classes
 
 Array = NDArray[np.float64]
-NUM_CLASSES = 4
+NUM_CLASSES = 8
 CLASS_LAGS = np.arange(1, 49)
 COPY_LAGS = np.arange(1, 3)
 DRIFT_LAGS = np.arange(9, 65)

@@ -29,7 +29,7 @@ def build_app() -> typer.Typer:
     app.command("machines")(machines.machines)
     app.add_typer(models_app(), name="models", help="List the models, show one, or import one.")
     app.command("policies")(policies.policies)
-    app.add_typer(routing_app(), name="routing", help="Import traces of expert ids, fit generators to them, show their statistics.")
+    app.add_typer(routing_app(), name="routing", help="Import expert traces, fit generators, show statistics.")
     app.command("simulate")(simulate.simulate)
     app.command("compare")(compare.compare)
     return app

@@ -8,14 +8,16 @@ import pytest
 
 from hwprofiles import Kind, write_yaml
 from sim.model_library import load_model
-from sim.routing import FittedRouting, RecordedRouting, RoutingSpec, RoutingStatistics, load_routing, load_trace, statistics
+from sim.routing import FittedRouting, RecordedRouting, RoutingSpec, load_routing, load_trace
 from sim.routing.fit_file import fit_file
+from sim.routing.recurrence import distinct_experts, reuse
+from sim.routing.replay import CachePolicy, hit_rates
 from sim.routing.sampling import sample, trace_of
-from sim.routing.statistics import inclusion
+from sim.routing.statistics import BATCH_TOKENS, REUSE_LAGS, inclusion
 from tests.shared_data import shared_data
 
 TASKS = ("intent", "summary", "translation")
-GENERATION_SEED = 7
+GENERATION_SEEDS = (7, 8, 9)
 HOT_SET = 16
 
 
@@ -29,44 +31,58 @@ def _spec(task: str) -> RoutingSpec:
 
 
 @cache
-def _pair(task: str) -> tuple[RoutingStatistics, RoutingStatistics]:
-    """Statistics of the trace and of a generated one of as many and as long sequences."""
+def _measured(task: str, seed: int | None) -> dict[str, float]:
+    """What the fit is held against: of the trace, or of generated sequences as many and as long."""
     trace, routing = load_trace(_path(task)), _spec(task).routing()
     assert isinstance(routing, FittedRouting)
-    return statistics(trace), statistics(sample(routing, np.diff(trace.borders), GENERATION_SEED))
+    shown = trace if seed is None else sample(routing, np.diff(trace.borders), seed)
+    found = {f"distinct {batch}": _distinct(shown, batch) for batch in BATCH_TOKENS}
+    lags = np.array(REUSE_LAGS)
+    found |= {f"reuse {lag}": row.mean() for lag, row in zip(REUSE_LAGS, reuse(shown.expert_ids, shown.borders, 64, lags), strict=True)}
+    for slots in (16, 32):
+        for policy in (CachePolicy.LRU, CachePolicy.BELADY):
+            found[f"hits {policy.name} {slots}"] = hit_rates(shown.expert_ids, 64, slots, policy).mean()
+    assert shown.weights is not None
+    return found | {f"weight {rank}": value for rank, value in enumerate(shown.weights.mean(axis=(0, 1)))}
+
+
+def _distinct(shown: RecordedRouting, batch: int) -> float:
+    return distinct_experts(shown.expert_ids, shown.borders, 64, batch, np.random.default_rng(0))
+
+
+def _pairs(task: str, what: str) -> dict[str, tuple[float, float]]:
+    """Trace and generator, the mean of its samples, for the figures whose name begins so; without those the trace is too short for."""
+    samples = [_measured(task, seed) for seed in GENERATION_SEEDS]
+    wanted = {name: value for name, value in _measured(task, None).items() if name.startswith(what) and not np.isnan(value)}
+    return {name: (value, float(np.mean([each[name] for each in samples]))) for name, value in wanted.items()}
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_cache_hits_are_predicted(task: str) -> None:
     """LRU and Belady hit rates, which the fit never looks at, come within 3 points at 25 and 50 % of the experts."""
-    trace, generated = _pair(task)
-    for wanted, found in zip(trace.cache_hits[1:], generated.cache_hits[1:], strict=True):
-        for policy in ("lru_fraction", "belady_fraction"):
-            assert np.mean(getattr(found, policy)) == pytest.approx(np.mean(getattr(wanted, policy)), abs=0.03), policy
+    for name, (wanted, found) in _pairs(task, "hits").items():
+        assert found == pytest.approx(wanted, abs=0.03), name
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_reuse_is_reproduced(task: str) -> None:
     """Reuse at lags 1, 2, 4, 16 and 128 comes within 0.03, where the trace has sequences that long."""
-    trace, generated = _pair(task)
-    for lag, wanted in trace.reuse_by_layer.items():
-        if not np.isnan(wanted[0]):
-            assert np.mean(generated.reuse_by_layer[lag]) == pytest.approx(np.mean(wanted), abs=0.03), lag
+    for name, (wanted, found) in _pairs(task, "reuse").items():
+        assert found == pytest.approx(wanted, abs=0.03), name
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_batches_need_as_many_experts(task: str) -> None:
     """Distinct experts of batches of 2 to 32 tokens come within 5 %."""
-    trace, generated = _pair(task)
-    for batch, wanted in trace.distinct_experts.items():
-        assert generated.distinct_experts[batch] == pytest.approx(wanted, rel=0.05), batch
+    for name, (wanted, found) in _pairs(task, "distinct").items():
+        assert found == pytest.approx(wanted, rel=0.05), name
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_gate_weights_keep_their_profile(task: str) -> None:
-    """Mean gate weights by rank come within 15 % and 0.005."""
-    trace, generated = _pair(task)
-    assert generated.gate_weight_by_rank == pytest.approx(trace.gate_weight_by_rank, rel=0.15, abs=0.005)
+    """Mean gate weights by rank come within 12 %."""
+    for name, (wanted, found) in _pairs(task, "weight").items():
+        assert found == pytest.approx(wanted, rel=0.12), name
 
 
 def _hit_share(popular: np.ndarray, trace: RecordedRouting) -> float:

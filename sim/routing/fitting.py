@@ -170,12 +170,11 @@ def _gate_profile(weights: NDArray[np.float32] | None) -> GateProfile | None:
         return None
     mean, spread, correlation = _log_moments(weights)
     profile = GateProfile(log_mean=mean, log_spread=spread, correlation=correlation)
-    for _ in range(NUM_GATE_ROUNDS):  # putting drawn weights in order moves them, so what is drawn is corrected by what comes out
+    wanted = weights.astype(np.float64).mean(axis=0)
+    for _ in range(NUM_GATE_ROUNDS):  # putting drawn weights in order moves their means, so what is drawn is corrected by what comes out
         drawn = np.empty((NUM_GATE_TOKENS, *mean.shape), np.float32)
         fill_gate_weights(profile.log_mean, profile.log_spread, profile.correlation, np.uint64(sequence_key(0, 0)), drawn)
-        shown_mean, shown_spread, _ = _log_moments(drawn)
-        narrower = np.minimum(spread / np.maximum(shown_spread, 1e-9), 2.0)
-        profile = replace(profile, log_mean=profile.log_mean + mean - shown_mean, log_spread=profile.log_spread * narrower)
+        profile = replace(profile, log_mean=profile.log_mean + 0.5 * np.log(wanted / drawn.mean(axis=0)))
     return profile
 
 

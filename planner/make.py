@@ -9,9 +9,19 @@ from planner.search import Progress, Search, binding_resource, search
 from sim.memory import Infeasible
 from sim.policies import find_policy
 from sim.provenance import RunProvenance, provenance_of
+from sim.simulate import Run
 
 ANY_POLICY = "on-demand"
 """The search replaces the policy of the scenario it is given; this one only fills the place."""
+
+
+BOUND_KEYS = (
+    "static_bound_s",
+    "clairvoyant_bound_s",
+    "gap_to_static_bound_fraction",
+    "gap_to_clairvoyant_bound_fraction",
+    "shadow_prices",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,9 +32,11 @@ class Planned:
     search: Search
 
 
-def make_plan(setting: Setting, objective: str, version: str, on_progress: Progress | None = None) -> Planned | Infeasible:
+def make_plan(
+    setting: Setting, objective: str, version: str, on_progress: Progress | None = None, *, engine: str = "fast"
+) -> Planned | Infeasible:
     """Search for the best plan in that setting. Raises InputError for what the setting cannot name."""
-    found = search(setting.scenario(find_policy(ANY_POLICY)), objective, on_progress)
+    found = search(setting.scenario(find_policy(ANY_POLICY), engine), objective, on_progress)
     if isinstance(found, Infeasible):
         return found
     best = found.best
@@ -33,12 +45,17 @@ def make_plan(setting: Setting, objective: str, version: str, on_progress: Progr
         objective=objective,
         policy=best.scenario.policy,
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
-        bounds={},
+        bounds=bounds_of(best),
         binding_resource=binding_resource(best.metrics),
         provenance=_stated(provenance_of(best)),
         version=version,
     )
     return Planned(plan=plan, search=found)
+
+
+def bounds_of(best: Run) -> dict[str, Any]:
+    """Lower limits on the end of any run of this work, and how far above them the plan is; None for what is not known."""
+    return dict.fromkeys(BOUND_KEYS)  # the one place that proven bounds go into
 
 
 def _stated(provenance: RunProvenance) -> Mapping[str, Any]:

@@ -74,7 +74,9 @@ SCHEMES: Mapping[str, Mapping[TensorClass, str]] = MappingProxyType(
         "8bit": MappingProxyType({tensor_class: "q8_0" for tensor_class in TensorClass} | _KEPT_WIDE),
         "4bit": MappingProxyType({tensor_class: "q4_k" for tensor_class in TensorClass} | _KEPT_WIDE),
         "4bit-experts": MappingProxyType(_WIDE | {TensorClass.EXPERT: "q4_k"}),
-        "fp8": MappingProxyType({tensor_class: "fp8" for tensor_class in TensorClass} | _KEPT_WIDE | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}),
+        "fp8": MappingProxyType(
+            {tensor_class: "fp8" for tensor_class in TensorClass} | _KEPT_WIDE | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}
+        ),
         "mxfp4": MappingProxyType(_WIDE | {TensorClass.EXPERT: "mxfp4"}),
     }
 )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, models, policies, simulate
+from rosin.cli import compare, machines, models, plan, policies, reproduce, simulate
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -31,6 +31,8 @@ def build_app() -> typer.Typer:
     app.command("policies")(policies.policies)
     app.command("simulate")(simulate.simulate)
     app.command("compare")(compare.compare)
+    app.command("plan")(plan.plan)
+    app.command("reproduce")(reproduce.reproduce)
     return app
 
 

@@ -11,6 +11,7 @@ from sim.engine.compilation import is_kept
 from sim.engine.flat import flat_pass
 from sim.lowering.decisions import Decisions, decide
 from sim.lowering.emit import emit_run
+from sim.lowering.live_fast import run_live
 from sim.lowering.live_run import live_job, process
 from sim.lowering.lower import lower
 from sim.memory import Residency
@@ -65,5 +66,8 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
         head_modes=policy.dispatch.head_modes(residency, passes.num_tokens),
     )
     job = live_job(policy, residency, foresight, decisions)
-    timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
+    if engine_name == "fast":
+        timeline = run_live(job)
+    else:
+        timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
     return Execution(decisions=decisions, timeline=timeline, last_task=job.last_task, wasted_prefetch_bytes=job.wasted_bytes(timeline))

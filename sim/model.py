@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hwprofiles import Provenance
 
 
@@ -190,3 +193,21 @@ class Model:
 def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int]:
     """The counts that are not zero."""
     return {tensor_class: count for tensor_class, count in counts.items() if count}
+
+
+def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
+    """One representative layer per distinct shape, and the shape number of every layer."""
+    keys: dict[tuple[object, ...], int] = {}
+    representatives: list[int] = []
+    numbers = []
+    for index, layer in enumerate(model.layers):
+        key = _shape(layer)
+        if key not in keys:
+            keys[key] = len(representatives)
+            representatives.append(index)
+        numbers.append(keys[key])
+    return representatives, np.array(numbers, np.int64)
+
+
+def _shape(layer: Layer) -> tuple[object, ...]:
+    return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))

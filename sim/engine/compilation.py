@@ -46,7 +46,7 @@ def allocating_kernel(function: Function) -> Function:
 
 def parallel_kernel(function: Function) -> Function:
     """An entry point whose ``prange`` loops run on all cores, in threads."""
-    return cast(Function, _njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))
+    return cast(Function, _stamped(_njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function)))
 
 
 def inner(function: Function) -> Function:

@@ -58,11 +58,11 @@ class FastSession:
         self._times = np.empty((3, room), np.int64)
         self._states: NDArray[np.uint8] = self._tasks["state"]
         self._dependencies = np.empty(0, np.int64)
-        self._lanes = _idle_lanes(platform)
+        self._lanes = idle_lanes(platform)
         self._heap = np.empty(0, state.ENTRY)
         self._heap_capacity = np.where(self._lanes["is_priority"] == 1, 0, _NO_LIMIT)
         self._heap_room = self._heap_capacity.copy()
-        self._factors = _factors(platform)
+        self._factors = active_factors(platform)
         self.num_tasks = 0
 
     @property
@@ -107,7 +107,7 @@ class FastSession:
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
         reason = kernels.run(*self._rows(), self._heap, self._factors, self._clock, numbers)
         if reason == state.TOO_LATE:
-            _refuse_late(int(self._lanes["due"].min()))
+            refuse_late(int(self._lanes["due"].min()))
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
@@ -158,7 +158,7 @@ def _run_flat(program: Program) -> Timeline:
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     resource, duration, _, _, offsets, dependencies = columns
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
-    _refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
+    refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
 
@@ -173,19 +173,20 @@ def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, 
     return outcome
 
 
-def _refuse_late(time_ns: int) -> None:
+def refuse_late(time_ns: int) -> None:
+    """Raises InputError for a time that the clock cannot show."""
     if time_ns >= TIME_LIMIT_NS:
         raise InputError(f"the run must end before 2**62 ns, got to {time_ns} ns")
 
 
 def _is_flat(program: Program) -> bool:
-    if _factors(program.platform).size:
+    if active_factors(program.platform).size:
         return False
     is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in program.platform.resources], np.bool_)
     return not is_priority.any() or not np.take(is_priority, program.tasks.resource, mode="clip").any()
 
 
-def _factors(platform: Platform) -> NDArray[np.int64]:
+def active_factors(platform: Platform) -> NDArray[np.int64]:
     """The factors, 0 x 0 if none slows anything down."""
     factors = platform.rate_factors
     if factors is None or (factors[~np.eye(len(factors), dtype=np.bool_)] == FULL_RATE).all():
@@ -209,7 +210,8 @@ def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
     return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
 
 
-def _idle_lanes(platform: Platform) -> NDArray[np.void]:
+def idle_lanes(platform: Platform) -> NDArray[np.void]:
+    """The resources at time 0, as compiled code sees them."""
     lanes = np.zeros(len(platform.resources), state.LANE)
     lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = state.NOBODY, state.NOBODY, state.NOBODY, state.NEVER
     lanes["is_priority"] = [resource.discipline is Discipline.PRIORITY for resource in platform.resources]

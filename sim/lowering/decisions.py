@@ -5,11 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.compilation import allocating_kernel
 from sim.memory import Residency
+from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.split import Rule, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.workload import Passes
+
+_RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Rule.FETCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,10 +33,9 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
     is_active = tokens > 0
     actions = np.zeros(tokens.shape, np.uint8)
     if policy.cache.is_static:
-        is_hit = is_active & residency.experts
-        for layer in problem.model.moe_layers:
-            actions[:, layer] = policy.dispatch.assign(layer, tokens[:, layer], is_active[:, layer] & ~is_hit[:, layer], problem)
-        actions[is_hit] = Action.RESIDENT
+        dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
+        believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
+        decide_misses(tokens, residency.experts, shape_of, int(dispatch.rule), believed, actions)
     else:
         _replay(policy, problem, residency, tokens, actions)
     actions[~is_active] = Action.IDLE
@@ -61,3 +66,41 @@ def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_acti
     """In a layer that runs on the CPU or is streamed whole, its experts go with it."""
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
+
+
+def beliefs(problem: Problem, dispatch: Dispatch, max_tokens: int) -> NDArray[np.int64]:
+    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]; zero where its rule weighs nothing."""
+    representatives, _ = layer_shapes(problem.model)
+    believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)
+    if dispatch.rule > Rule.FETCH:
+        for shape, layer in enumerate(representatives):
+            if problem.model.layers[layer].is_moe:
+                believed[:, shape] = dispatch.believed(layer, max_tokens, problem)
+    return believed
+
+
+@allocating_kernel
+def decide_misses(tokens, experts_LE, shape_of, rule, believed, actions):
+    """Hits, and what the rule says of misses, for residents that never change [layer, expert]; fills actions [pass, layer, expert]."""
+    num_experts = experts_LE.shape[1]
+    if rule <= _FETCHING:  # every miss meets the same fate
+        missing = _FETCH if rule == _FETCHING else _CPU
+        for index in range(actions.shape[0]):
+            for layer in range(actions.shape[1]):
+                for expert in range(num_experts):
+                    chosen = _RESIDENT if experts_LE[layer, expert] else missing
+                    actions[index, layer, expert] = chosen if tokens[index, layer, expert] > 0 else 0
+        return
+    is_miss, priced = np.zeros(num_experts, np.bool_), np.zeros((3, num_experts), np.int64)
+    for index in range(actions.shape[0]):
+        for layer in range(actions.shape[1]):
+            shape, row, misses = shape_of[layer], tokens[index, layer], 0
+            for expert in range(num_experts):
+                is_miss[expert] = row[expert] > 0 and not experts_LE[layer, expert]
+                if is_miss[expert]:
+                    misses += 1
+                    for column in range(3):
+                        priced[column, expert] = believed[column, shape, row[expert]]
+                actions[index, layer, expert] = _RESIDENT if row[expert] > 0 else 0
+            if misses > 0:
+                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], 0, actions[index, layer])

@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
 """Resource numbers of the step scale."""
 
-STATE_SIZE = 10
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP = range(STATE_SIZE)
+STATE_SIZE = 11
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY = range(STATE_SIZE)
 """Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
@@ -49,10 +49,16 @@ ROW = np.dtype(
 
 
 class Columns(NamedTuple):
-    """A task table under construction: ROW records, and the dependencies of all of them one after another."""
+    """A task table under construction: ROW records, and the dependencies of all of them one after another.
+
+    Without room for records, tasks are timed as they are emitted, as the flat pass would: ``ends`` [task] and ``free``
+    [resource] in ns, all resources in order. So a placement is tried without a table of its tasks.
+    """
 
     rows: NDArray[np.void]
     dependencies: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    free: NDArray[np.int64]
 
 
 LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "layer_fetch", "expert_bytes", "layer_bytes")])
@@ -85,45 +91,52 @@ class Sheet(NamedTuple):
     run: NDArray[np.void]
 
 
-@kernel
+@inner
 def wait_for(out, state, task):
     """The task about to be emitted waits for that one (NONE: for nothing)."""
     if task >= 0:
-        out.dependencies[state[M]] = task
-        state[M] += 1
+        if len(out.rows) == 0:
+            state[READY] = max(state[READY], out.ends[task])
+        else:
+            out.dependencies[state[M]] = task
+            state[M] += 1
 
 
-@kernel
+@inner
 def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
-    """Append one task; in a serial pass it also waits for the task before it."""
+    """Emit one task; in a serial pass it also waits for the task before it."""
     number = state[N]
     if state[IS_SERIAL] == 1:
         wait_for(out, state, state[PREVIOUS])
-    row = out.rows[number]
-    row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
-    row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
-    row.priority, row.num_chunks = -1 if kind == _ACTIVATIONS else 0, 1  # on a copy engine, tokens go before weights
-    row.end_of_dependencies = state[M]
+    if len(out.rows) == 0:
+        out.ends[number] = out.free[resource] = max(out.free[resource], state[READY]) + duration_ns
+        state[READY] = 0
+    else:
+        row = out.rows[number]
+        row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
+        row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
+        row.priority, row.num_chunks = -1 if kind == _ACTIVATIONS else 0, 1  # on a copy engine, tokens go before weights
+        row.end_of_dependencies = state[M]
     state[N] = number + 1
     state[PREVIOUS] = number
     return number
 
 
-@kernel
+@inner
 def wait_for_join(out, state):
     """The task about to be emitted waits for the last of each lane of the layer before."""
     wait_for(out, state, state[JOIN_A])
     wait_for(out, state, state[JOIN_B])
 
 
-@kernel
+@inner
 def set_join(state, first, second):
     """What the next layer waits for."""
     state[JOIN_A] = first
     state[JOIN_B] = second
 
 
-@kernel
+@inner
 def emit_overhead(out, state, duration_ns, layer):
     """Host time that the next task waits for, if there is any."""
     if duration_ns > 0:
@@ -131,7 +144,7 @@ def emit_overhead(out, state, duration_ns, layer):
         set_join(state, append(out, state, HOST, duration_ns, _OVERHEAD, layer, _NONE, 0), _NONE)
 
 
-@kernel
+@inner
 def move_hidden(out, state, sheet, place, tokens, layer):
     """Bring the hidden state to the GPU or the CPU if it is not there."""
     if state[PLACE] == place:
@@ -145,14 +158,14 @@ def move_hidden(out, state, sheet, place, tokens, layer):
     state[PLACE] = place
 
 
-@kernel
+@inner
 def _stream(out, state, ring, duration_ns, num_bytes, layer):
     """Copy a whole layer (or the head) into the next free layer buffer."""
     wait_for(out, state, ring[state[STREAMED] % len(ring)])
     return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
 
 
-@kernel
+@inner
 def _layer_on_cpu(out, state, sheet, index, layer):
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
     move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
@@ -170,7 +183,7 @@ def _layer_on_cpu(out, state, sheet, index, layer):
     set_join(state, last, _NONE)
 
 
-@kernel
+@inner
 def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
     """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
 
@@ -195,7 +208,7 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
     return run
 
 
-@kernel
+@inner
 def emit_expert(out, state, sheet, index, layer, expert, resource):
     """One routed expert on the GPU or the CPU."""
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
@@ -203,7 +216,7 @@ def emit_expert(out, state, sheet, index, layer, expert, resource):
     return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
-@kernel
+@inner
 def emit_cpu_experts(out, state, sheet, index, layer, gate):
     """Send activations down and run the layer's CPU experts; returns the last of them, NONE where there is none."""
     tokens = 0
@@ -222,7 +235,7 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
     return last, tokens
 
 
-@kernel
+@inner
 def _experts(out, state, sheet, ring, index, layer, gate):
     """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
@@ -242,7 +255,7 @@ def _experts(out, state, sheet, ring, index, layer, gate):
     set_join(state, last, back)
 
 
-@kernel
+@inner
 def _layer_on_gpu(out, state, sheet, rings, index, layer):
     is_streamed = sheet.work[index, layer].mode == _STREAM
     weights = _NONE
@@ -263,7 +276,7 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):
         state[STREAMED] += 1
 
 
-@kernel
+@inner
 def emit_head(out, state, sheet, rings, index):
     """The vocabulary projection of each sequence's last position, if this pass ends in one."""
     if sheet.passes[index].head < 0:
@@ -283,7 +296,7 @@ def emit_head(out, state, sheet, rings, index):
         state[STREAMED] += 1
 
 
-@kernel
+@inner
 def emit_pass(out, state, sheet, rings, index):
     """All tasks of one forward pass."""
     state[IS_SERIAL] = sheet.passes[index].is_serial

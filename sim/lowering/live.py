@@ -18,10 +18,12 @@ from sim.lowering.emit import (
     HOST,
     IS_SERIAL,
     PREVIOUS,
+    N,
     append,
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
+    emit_head,
     emit_overhead,
     move_hidden,
     set_join,
@@ -276,3 +278,11 @@ def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp
         cached.coming[cached.counters[NUM_COMING]] = candidate.layer * cached.slots.shape[1] + candidate.expert
         cached.counters[NUM_COMING] += 1
         cached.counters[PREFETCHED_BYTES] += copied.expert_bytes
+
+
+@kernel
+def emit_end_of_pass(out, state, sheet, rings, last_task, index):
+    """What follows the last layer of a pass; notes the task that ends it."""
+    emit_head(out, state, sheet, rings, index)
+    emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
+    last_task[index] = state[N] - 1

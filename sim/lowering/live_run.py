@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.decisions import Decisions
-from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet, emit_head, emit_overhead
-from sim.lowering.live import DROP, MATCHER, PROMOTE, RULES, Live, emit_after_gate, emit_to_gate
+from sim.lowering.decisions import Decisions, beliefs
+from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet
+from sim.lowering.live import DROP, MATCHER, PROMOTE, RULES, Live, emit_after_gate, emit_end_of_pass, emit_to_gate
 from sim.lowering.lower import RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table
-from sim.lowering.prices import layer_shapes, price
+from sim.lowering.prices import price
 from sim.lowering.slots import (
     ARRIVED,
     HELD,
@@ -98,9 +98,7 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
             _note_copies(job.cached, session)
             emit_after_gate(out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate)
             _operate(job, session)
-        emit_head(out, state, sheet, job.rings, index)
-        emit_overhead(out, state, sheet.run[0]["step_overhead"], NONE)
-        job.last_task[index] = state[N] - 1
+        emit_end_of_pass(out, state, sheet, job.rings, job.last_task, index)
     session.submit(table(out, submitted, int(state[N])))
 
 
@@ -186,18 +184,8 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: ND
         rules=rules,
         first=predictions.first,
         candidates=predictions.candidates,
-        believed=_believed(policy, problem, int(tokens.max(initial=0))),
+        believed=beliefs(problem, policy.dispatch, int(tokens.max(initial=0))),
         operations=np.zeros((tokens.shape[1] * num_experts + 1, 2), np.int64),
         is_miss=np.zeros(num_experts, np.bool_),
         priced=np.zeros((3, num_experts), np.int64),
     )
-
-
-def _believed(policy: Policy, problem: Problem, max_tokens: int) -> NDArray[np.int64]:
-    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]."""
-    representatives, _ = layer_shapes(problem.model)
-    believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)
-    for shape, layer in enumerate(representatives):
-        if problem.model.layers[layer].is_moe:
-            believed[:, shape] = policy.dispatch.believed(layer, max_tokens, problem)
-    return believed

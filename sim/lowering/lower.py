@@ -137,7 +137,8 @@ def _most_tasks(decisions: Decisions) -> int:
 
 def columns(size: int) -> Columns:
     """Room for that many tasks."""
-    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64))
+    nothing = np.zeros(0, np.int64)
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64), ends=nothing, free=nothing)
 
 
 def table(out: Columns, first: int, end: int) -> TaskTable:

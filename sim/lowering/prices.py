@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs import CostModel, Device, Price
-from sim.model import Layer, Model, TensorClass
+from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
 from sim.task import NONE
@@ -42,20 +42,6 @@ class Prices(NamedTuple):
     step_overhead: int
 
 
-def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
-    """One representative layer per distinct shape, and the shape number of every layer."""
-    keys: dict[tuple[object, ...], int] = {}
-    representatives: list[int] = []
-    numbers = []
-    for index, layer in enumerate(model.layers):
-        key = _key(layer)
-        if key not in keys:
-            keys[key] = len(representatives)
-            representatives.append(index)
-        numbers.append(keys[key])
-    return representatives, np.array(numbers, np.int64)
-
-
 def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes: NDArray[np.uint8], max_tokens: int) -> Prices:
     """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets."""
     costs, model = problem.costs, problem.model
@@ -80,10 +66,6 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         step_overhead=costs.step_overhead_ns(),
         **copies,
     )
-
-
-def _key(layer: Layer) -> tuple[object, ...]:
-    return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
 
 
 def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.prices import layer_shapes
+from sim.model import layer_shapes
 from sim.policies.problem import Problem
 from sim.routing.generated import draw
 from sim.workload import forward_passes

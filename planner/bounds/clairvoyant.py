@@ -1,0 +1,215 @@
+"""The clairvoyant bound: no lossless policy is faster, whatever it caches, evicts or fetches ahead, knowing all that will be routed.
+
+Time is at least the layers' windows end to end, and at least the copies end to end; so it is at least any weighted mean of the two.
+What a cache of that size must copy is bounded by a price on every byte held at each border between passes: each expert then goes its
+cheapest way through the run on its own. The proof is in docs/explanation/bounds.md.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from planner.bounds.bound import Bound, seconds_below
+from planner.bounds.frontier import CellWork, Frontiers, compiled, frontiers
+from planner.bounds.stores import LOOSEST, Stores, stores_of
+from planner.bounds.work import Floats, Work, work_of
+from sim.memory import MemoryRule
+from sim.policies.problem import Problem
+from sim.workload import Passes
+
+NEVER_NS = 1e30
+"""A copy within a layer's window: the link is bounded over the whole run instead."""
+
+LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
+"""First guesses: the weight of the link's total, and the price of a byte against what the last byte that fits would save."""
+
+NUM_TRIALS = 120
+"""Points that the search looks at from the best first guess; any of them is a valid bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ways:
+    """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then by pass; ``starts`` [item + 1].
+
+    ``index`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
+    a use of something else has no cell (-1) and costs ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
+    """
+
+    starts: NDArray[np.int64]
+    index: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    weight: Floats
+    cost_ns: Floats
+    size_bytes: Floats
+    copy_ns: Floats
+
+
+@compiled
+def _cheapest(starts, index, cost, size, copy, price):  # type: ignore[no-untyped-def]
+    """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied anew, or served elsewhere."""
+    total = 0.0
+    for item in range(len(starts) - 1):
+        inside, outside, before, rent = 0.0, 0.0, -1, price * size[item]
+        for use in range(starts[item], starts[item + 1]):
+            held = inside + (index[use] - before) * rent
+            absent = min(inside, outside)
+            inside = min(held, absent + copy[item])
+            outside = min(held, absent + min(copy[item], cost[use]))
+            before = index[use]
+        total += min(inside, outside)
+    return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClairvoyantDual:
+    """Some passes' relaxed problem. ``frontiers`` hold time against the weight of experts on the CPU; ``base_ns`` is spent in any case."""
+
+    frontiers: Frontiers
+    ways: Ways
+    base_ns: float
+    num_passes: int
+    capacity_bytes: float
+
+    @cached_property
+    def steepest(self) -> Floats:
+        """The steepest slope of each frontier, at least 0."""
+        cell = self.vertex_cell
+        found, inside = np.zeros(len(self.frontiers.offsets) - 1), np.diff(cell) == 0
+        np.maximum.at(found, cell[1:][inside], (np.diff(self.frontiers.ns)[inside] / np.diff(self.frontiers.missing)[inside]))
+        return found
+
+    @cached_property
+    def vertex_cell(self) -> NDArray[np.int64]:
+        """The cell of each vertex."""
+        return np.repeat(np.arange(len(self.frontiers.offsets) - 1), np.diff(self.frontiers.offsets))
+
+    def value_ns(self, link_share: float, byte_price: float, steepness: float) -> float:
+        """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
+        time, slope = 1 - link_share, self.steepest * steepness
+        front, ways = self.frontiers, self.ways
+        height = front.ns - slope[self.vertex_cell] * front.missing
+        least = np.minimum.reduceat(height, front.offsets[:-1]) if len(slope) else slope
+        cost = np.where(ways.cell >= 0, np.append(slope, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * time
+        rented = _cheapest(ways.starts, ways.index, cost, ways.size_bytes, link_share * ways.copy_ns, byte_price)
+        return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
+
+    def solve(self) -> float:
+        """The best bound found, in ns."""
+        if not self.num_passes:
+            return 0.0
+        tried = [(self.value_ns(0.0, 0.0, 0.0), 0.0, 0.0, 0.0)]
+        for link in LINK_STARTS:
+            scale = self.saving(link)
+            tried += [(self.value_ns(link, price * scale, 1.0), link, price, scale) for price in PRICE_STARTS]
+        best, link, price, scale = max(tried)
+
+        def loss(at: Floats) -> float:
+            return -self.value_ns(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
+
+        options = {"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)}
+        found = minimize(loss, [link, price, 1.0], method="Nelder-Mead", options=options)
+        return max(best, -float(found.fun))
+
+    def saving(self, link_share: float) -> float:
+        """What the last byte of GPU memory saves per pass when the most saving come first, each use the cheaper of a copy and elsewhere."""
+        ways = self.ways
+        cost = np.where(ways.cell >= 0, np.append(self.steepest, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * (1 - link_share)
+        item = np.repeat(np.arange(len(ways.size_bytes)), np.diff(ways.starts))
+        gain = np.bincount(item, np.minimum(cost, link_share * ways.copy_ns[item]), minlength=len(ways.size_bytes))
+        rate = gain / np.maximum(ways.size_bytes, 1)
+        order = np.argsort(-rate)
+        place = min(int(np.searchsorted(np.cumsum(ways.size_bytes[order]), self.capacity_bytes)), len(order) - 1)
+        return float(max(rate[order[place]], rate.mean() / 10, 1e-12)) / self.num_passes
+
+
+def _simplex(link: float, price: float) -> Floats:
+    return np.array([(link, price, 1.0), (link + (1 - link) * 0.2, price, 0.9), (link, price * 1.5 + 0.05, 0.9), (link, price, 0.6)])
+
+
+def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
+    """The bound over those passes with those tokens per expert [pass, layer, expert], for policies within that memory rule."""
+    work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
+    everything = np.ones(len(passes), bool)
+    whole, first, rest = (_dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill))
+    first_ns, rest_ns, whole_ns = first.solve(), rest.solve(), whole.solve()
+    lanes = whole.value_ns(0.0, 0.0, 0.0)
+    return Bound(
+        end_to_end_s=seconds_below(max(whole_ns, first_ns + rest_ns)),
+        ttft_s=seconds_below(first_ns),
+        decode_s=seconds_below(rest_ns),
+        binding_resource="gpu" if lanes >= max(whole_ns, first_ns + rest_ns) * 0.999 else "h2d",
+        method="clairvoyant: Lagrangian dual over residency that changes between passes",
+    )
+
+
+def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
+    """The problem over the marked passes."""
+    experts, layers = work.experts, work.num_layers
+    is_used = passes[experts.cell_of // layers]
+    is_inside = np.repeat(is_used, np.diff(experts.offsets))
+    found = frontiers(_cell_work(work, is_used, is_inside))
+    is_moe = np.zeros(work.serial_gpu.shape, bool)
+    is_moe.ravel()[experts.cell_of] = True
+    on = np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
+    off = np.where(is_moe, work.serial_cpu - work.ffn_gpu - _activations(work)[:, None], work.whole_cpu)
+    base = np.minimum(on, off)[passes].sum() + np.minimum(work.head_gpu, work.head_cpu)[passes].sum() + work.step_overhead * passes.sum()
+    dense = np.maximum(0.0, np.column_stack([off - on, work.head_cpu - work.head_gpu]))[passes]
+    return ClairvoyantDual(
+        frontiers=found,
+        ways=_ways(work, stores, passes, is_inside, found.weight, dense),
+        base_ns=float(base),
+        num_passes=int(passes.sum()),
+        capacity_bytes=stores.capacity_bytes,
+    )
+
+
+def _activations(work: Work) -> Floats:
+    """[pass]: the most that activations can cost a layer, which a layer wholly on the CPU is spared."""
+    return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
+
+
+def _ways(work: Work, stores: Stores, passes: NDArray[np.bool_], is_inside: NDArray[np.bool_], weight: Floats, dense: Floats) -> Ways:
+    """Uses of experts, then of dense parts and the head, by item and pass. A copy costs its share of a whole layer's, if that is less."""
+    experts, layers = work.experts, work.num_layers
+    number = np.cumsum(passes) - 1
+    index = number[experts.cell[is_inside] // layers]
+    cell = np.unique(experts.cell[is_inside], return_inverse=True)[1]
+    order = np.lexsort((index, experts.item[is_inside]))
+    item = experts.item[is_inside][order]
+    num_items, (num_passes, num_dense) = layers * stores.num_experts, dense.shape
+    counts = np.append(np.bincount(item, minlength=num_items), np.full(num_dense, num_passes))
+    share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
+    copies = np.minimum(work.fetch, share * stores.expert_bytes), share * stores.weight_bytes
+    uses = num_passes * num_dense
+    return Ways(
+        starts=np.append(0, np.cumsum(counts)),
+        index=np.append(index[order], np.tile(np.arange(num_passes), num_dense)),
+        cell=np.append(cell[order], np.full(uses, -1)),
+        weight=np.append(weight[order], np.zeros(uses)),
+        cost_ns=np.append(np.zeros(len(order)), dense.T.ravel()),
+        size_bytes=np.concatenate([np.repeat(stores.expert_bytes, stores.num_experts), stores.dense_bytes, [stores.head_bytes]]),
+        copy_ns=np.concatenate([np.repeat(copies[0], stores.num_experts), copies[1], [work.head_fetch]]),
+    )
+
+
+def _cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> CellWork:
+    """The experts' work of the cells in use, without copies within the window."""
+    experts, cells = work.experts, work.experts.cell_of[is_used]
+    index = cells // work.num_layers
+    return CellWork(
+        cpu=experts.cpu_ns[is_inside],
+        gpu=experts.gpu_ns[is_inside],
+        tokens=experts.tokens[is_inside],
+        offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[is_used])),
+        fetch=np.full(len(cells), NEVER_NS),
+        beside=work.ffn_gpu.ravel()[cells],
+        cap=np.full(len(cells), NEVER_NS),
+        num_tokens=work.num_tokens[index],
+        down=work.activations_d2h,
+        up=work.activations_h2d,
+        time_share=np.ones(len(cells)),
+        link_share=np.zeros(len(cells)),
+    )

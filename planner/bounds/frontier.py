@@ -1,0 +1,210 @@
+"""The least time of one layer of one pass against how many of its experts are missing: convex, piecewise linear, a lower bound."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+UNIFORM_SPREAD = 1.02
+"""Experts of a cell whose CPU prices differ by less are counted, one expert one unit; else they are weighed by those prices."""
+
+
+SAME = 1e-9
+"""Weights that differ by less, relatively, are one point: the larger weight with the lesser time, which only lowers the hull."""
+
+
+class CellWork(NamedTuple):
+    """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1]. [cell]: ``fetch`` of one of its experts,
+    GPU work beside them (``beside``), the most the cell can take (``cap``), the pass's tokens; activations [tokens].
+    """
+
+    cpu: Floats
+    gpu: Floats
+    tokens: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    fetch: Floats
+    beside: Floats
+    cap: Floats
+    num_tokens: NDArray[np.int64]
+    down: Floats
+    up: Floats
+    time_share: Floats
+    link_share: Floats
+
+
+class Frontiers(NamedTuple):
+    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns, and the lane that sets it.
+
+    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert counts.
+    """
+
+    missing: Floats
+    ns: Floats
+    lane: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    weight: Floats
+
+
+def compiled(function):  # type: ignore[no-untyped-def]
+    """numba's njit with an on-disk cache; numba has no type stubs, so the decorator is untyped."""
+    return njit(cache=True)(function)
+
+
+@compiled
+def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
+    """The longest lane and its number."""
+    if gpu >= cpu and gpu >= link:
+        return gpu, 0
+    return (cpu, 1) if cpu >= link else (link, 2)
+
+
+@compiled
+def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
+    """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and copies; returns how many.
+
+    c experts on the CPU cost at least the c cheapest there, relieve the GPU by at most its c dearest, and move at least the fewest tokens.
+    """
+    first, last = work.offsets[cell], work.offsets[cell + 1]
+    cpu, gpu, tokens = np.sort(work.cpu[first:last]), np.sort(work.gpu[first:last])[::-1], np.sort(work.tokens[first:last])
+    size, share, price = last - first, work.time_share[cell], work.link_share[cell] * work.fetch[cell]
+    all_gpu = work.beside[cell] + gpu.sum()
+    on_cpu, off_gpu, up = np.zeros(size + 1), np.zeros(size + 1), np.zeros(size + 1)
+    sent = 0
+    for count in range(1, size + 1):
+        sent = min(sent + tokens[count - 1], work.num_tokens[cell])
+        up[count] = work.up[sent]
+        off_gpu[count] = off_gpu[count - 1] + gpu[count - 1]
+        on_cpu[count] = on_cpu[count - 1] + cpu[count - 1]
+    for total in range(size + 1):
+        missing[total], ns[total], lane[total] = total, np.inf, 0
+    sent = 0
+    for count in range(size + 1):
+        if count > 0:
+            sent = min(sent + tokens[count - 1], work.num_tokens[cell])
+        chain = on_cpu[count] + up[count] + (work.down[sent] if count > 0 else 0.0)
+        for copies in range(size - count + 1):
+            link = copies * work.fetch[cell] + max(up[count], gpu[size - 1]) if copies > 0 else 0.0
+            longest, which = _longest(all_gpu - off_gpu[count], chain, link)
+            value = min(share * longest + copies * price, work.cap[cell])
+            if value < ns[count + copies]:
+                ns[count + copies], lane[count + copies] = value, which
+    return size + 1
+
+
+@compiled
+def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
+    """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it, touching where the CPU's line meets it.
+
+    Taking off the experts of most GPU work per weight first gives the least GPU work, convex in the weight; any of its segments, drawn
+    out, stays below it.
+    """
+    first, last = work.offsets[cell], work.offsets[cell + 1]
+    order = np.argsort(-work.gpu[first:last] / weight)
+    value, at = work.beside[cell] + work.gpu[first:last].sum(), 0.0
+    start, fall = value, 0.0
+    for position in order:
+        fall = work.gpu[first + position] / weight[position]
+        start = value + fall * at
+        value -= work.gpu[first + position]
+        at += weight[position]
+        if slope * at >= value:
+            break
+    return start, fall
+
+
+@compiled
+def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
+    """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns how many.
+
+    The CPU's time is exactly proportional to the weight it takes. Between points the longest lane is linear in that weight. The f are
+    counted as the heaviest, which overstates what is missing for that time: the hull holds for slopes of at least 0.
+    """
+    first, last = work.offsets[cell], work.offsets[cell + 1]
+    total, size = weight.sum(), last - first
+    share, price = work.time_share[cell], work.link_share[cell] * work.fetch[cell]
+    least = min(work.tokens[first:last].min(), work.num_tokens[cell])
+    slope = (work.cpu[first:last].sum() + work.down[least] + work.up[least]) / total
+    start, fall = _gpu_tangent(work, cell, weight, slope)
+    ascending, least_gpu = np.sort(weight), work.gpu[first:last].min()
+    num, copied, lightest = 0, 0.0, 0.0
+    for copies in range(size + 1):
+        if copies > 0:
+            copied += ascending[size - copies]
+            lightest += ascending[copies - 1]
+        link = copies * work.fetch[cell] + least_gpu if copies > 0 else 0.0
+        most = max(0.0, total - lightest)
+        for which in range(6):
+            if which == 0:
+                at = 0.0
+            elif which == 1:
+                at = most
+            elif which == 5:
+                at = max(0.0, total - copied)
+            elif which == 2:
+                at = start / (slope + fall)
+            elif which == 3:
+                at = link / slope
+            else:
+                at = (start - link) / fall if fall > 0 else 0.0
+            if 0 <= at <= most:
+                longest, longest_lane = _longest(start - fall * at, slope * at, link)
+                missing[num], ns[num], lane[num] = (
+                    min(total, copied + at),
+                    min(share * longest + copies * price, work.cap[cell]),
+                    longest_lane,
+                )
+                num += 1
+    return num
+
+
+@compiled
+def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type: ignore[no-untyped-def]
+    """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
+    end = start
+    for point in np.argsort(missing[:num]):
+        x, y = missing[point], ns[point]
+        if end > start and x <= out_missing[end - 1] + SAME * out_missing[end - 1]:
+            if y >= out_ns[end - 1]:
+                out_missing[end - 1] = x
+                continue
+            end -= 1
+        while end - start >= 2:
+            ax, ay, bx, by = out_missing[end - 2], out_ns[end - 2], out_missing[end - 1], out_ns[end - 1]
+            if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
+                break
+            end -= 1
+        out_missing[end], out_ns[end], out_lane[end] = x, y, lane[point]
+        end += 1
+    return end
+
+
+@compiled
+def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
+    end = 0
+    widest = np.max(np.diff(work.offsets))
+    x, y, z = np.empty(6 * widest + 6), np.empty(6 * widest + 6), np.empty(6 * widest + 6, np.int64)
+    for cell in range(len(offsets) - 1):
+        first, last = work.offsets[cell], work.offsets[cell + 1]
+        prices = work.cpu[first:last]
+        if prices.max() <= spread * prices.min() or prices.min() <= 0:
+            weight[first:last] = 1.0
+            num = _counted(work, cell, x, y, z)
+        else:
+            weight[first:last] = prices / prices.mean()
+            num = _weighed(work, cell, weight[first:last], x, y, z)
+        end = _hull(x, y, z, num, missing, ns, lane, end)
+        offsets[cell + 1] = end
+    return end
+
+
+def frontiers(work: CellWork) -> Frontiers:
+    """The lower hull of every cell."""
+    num_cells = len(work.offsets) - 1
+    size = 6 * (len(work.cpu) + num_cells)
+    missing, ns, lane = np.empty(size), np.empty(size), np.empty(size, np.int64)
+    offsets, weight = np.zeros(num_cells + 1, np.int64), np.empty(len(work.cpu))
+    end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
+    return Frontiers(missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight)

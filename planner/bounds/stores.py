@@ -1,0 +1,79 @@
+"""What GPU memory has to hold, and room for, when a plan is bounded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.bounds.work import Floats, Work
+from sim.memory import MemoryRule, activation_bytes, machine_bytes, usable_bytes
+from sim.model import Layer
+from sim.policies.problem import Problem
+
+LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=False)
+"""All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""
+
+
+LEAST_LAYER_SHARE = 1 / 3
+"""The least of a streamed layer in its buffer at a time, where it is copied within its window: one of its experts' three matrices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stores:
+    """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its weights alone, of the whole.
+
+    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without
+    experts and the head, and for layers with experts; ``layer_share`` of a layer lies in one at a time.
+    ``part_buffers`` are the same where a layer is copied part by part, each used before the next comes.
+    """
+
+    expert_bytes: Floats
+    dense_bytes: Floats
+    weight_bytes: Floats
+    layer_bytes: Floats
+    head_bytes: float
+    buffers: tuple[float, float]
+    part_buffers: tuple[float, float]
+    capacity_bytes: float
+    memory_bytes: float
+    layer_share: float
+    num_experts: int
+
+    def ns_per_byte(self, work: Work) -> float:
+        """The longest that the link takes for what a byte of a streaming buffer stands for."""
+        longest = max(float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()), work.head_fetch / max(self.head_bytes, 1.0))
+        return longest / self.layer_share
+
+
+def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
+    """The stores of a problem under that rule; a policy's buffers for single experts are left out, as some budgets do."""
+    model, batch = problem.model, problem.batch
+    whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
+    dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
+    head = float(sum(model.top_bytes.values()))
+    is_moe = np.array([layer.is_moe for layer in model.layers])
+    least = min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())
+    is_serial = bool(problem.overlap.is_serial(np.array([True, False])).all())
+    share = 1.0 if is_serial else problem.overlap.staging_layer_share
+    part = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
+    capacity = usable_bytes(problem.machine, rule)
+    if rule.budgets_kv:
+        dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
+    if rule.budgets_activations:
+        capacity -= activation_bytes(model, batch, problem.feeding)
+    return Stores(
+        expert_bytes=np.array([layer.expert_bytes for layer in model.layers], np.float64),
+        dense_bytes=dense,
+        weight_bytes=np.array([layer.dense_bytes for layer in model.layers], np.float64),
+        layer_bytes=whole,
+        head_bytes=head,
+        buffers=(np.floor(share * least[0]), np.floor(share * least[1])),
+        part_buffers=(np.floor(part * least[0]), np.floor(part * least[1])),
+        layer_share=share,
+        capacity_bytes=float(capacity),
+        memory_bytes=float(machine_bytes(problem.machine)),
+        num_experts=model.num_experts,
+    )
+
+
+def _layer_bytes(layer: Layer) -> int:
+    return layer.dense_bytes + layer.num_experts * layer.expert_bytes

@@ -1,0 +1,128 @@
+"""What a run has to do, whatever the plan: the price of every piece of work on every device, never above what any plan pays."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.lowering.prices import Prices, price
+from sim.policies.actions import LayerMode
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.problem import Problem
+from sim.workload import Passes
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Experts:
+    """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers + layer, ``item`` layer · experts + expert.
+
+    ``offsets`` [cells of experts + 1] bounds the triples of each cell that has any; ``cell_of`` [cells of experts] is its number.
+    """
+
+    cell: NDArray[np.int64]
+    item: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    gpu_ns: Floats
+    cpu_ns: Floats
+    offsets: NDArray[np.int64]
+    cell_of: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Work:
+    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead, attention, gate), ``ffn_gpu``.
+
+    ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts on the GPU; ``head_*`` [pass]. ``fetch``,
+    ``layer_fetch`` [layer] and ``head_fetch`` are copies to the GPU; ``activations_*`` [tokens]. ``step_overhead`` is one pass's.
+    """
+
+    serial_gpu: Floats
+    serial_cpu: Floats
+    ffn_gpu: Floats
+    whole_cpu: Floats
+    experts_gpu: Floats
+    head_gpu: Floats
+    head_cpu: Floats
+    step_overhead: float
+    layer_overhead: float
+    fetch: Floats
+    layer_fetch: Floats
+    head_fetch: float
+    activations_h2d: Floats
+    activations_d2h: Floats
+    num_tokens: NDArray[np.int64]
+    is_prefill: NDArray[np.bool_]
+    experts: Experts
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the model."""
+        return int(self.serial_gpu.shape[1])
+
+
+def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work:
+    """The work of those passes with those tokens per expert [pass, layer, expert].
+
+    Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
+    """
+    gpu, cpu = (
+        _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
+        _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
+    )
+    experts = _experts(tokens, gpu)
+    cells = tokens.shape[0] * tokens.shape[1]
+
+    def per_cell(values: Floats) -> Floats:
+        return np.bincount(experts.cell, values, minlength=cells).astype(np.float64).reshape(tokens.shape[:2])
+
+    serial_cpu = (cpu.attention + cpu.gate + float(cpu.layer_overhead)).astype(np.float64)
+    return Work(
+        serial_gpu=(gpu.attention + gpu.gate + float(gpu.layer_overhead)).astype(np.float64),
+        serial_cpu=serial_cpu,
+        ffn_gpu=gpu.ffn.astype(np.float64),
+        whole_cpu=serial_cpu + cpu.ffn + per_cell(experts.cpu_ns),
+        experts_gpu=per_cell(experts.gpu_ns),
+        head_gpu=np.maximum(gpu.head, 0).astype(np.float64),
+        head_cpu=np.maximum(cpu.head, 0).astype(np.float64),
+        step_overhead=float(gpu.step_overhead),
+        layer_overhead=float(gpu.layer_overhead),
+        num_tokens=passes.num_tokens.astype(np.int64),
+        is_prefill=passes.is_prefill,
+        experts=experts,
+        **_copies(gpu, cpu),
+    )
+
+
+def _prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
+    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned))
+    modes = np.full(tokens.shape[:2], mode, np.uint8)
+    return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
+
+
+def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
+    """Copies at the faster of the two; activations so that more tokens never cost less."""
+
+    def least(name: str) -> Floats:
+        return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
+
+    found = {name: np.minimum.accumulate(least(name)[::-1])[::-1].copy() for name in ("activations_h2d", "activations_d2h")}
+    return found | {name: least(name) for name in ("fetch", "layer_fetch")} | {"head_fetch": float(least("head_fetch"))}
+
+
+def _experts(tokens: NDArray[np.int32], prices: Prices) -> Experts:
+    index, layer, expert = np.nonzero(tokens)
+    count = tokens[index, layer, expert].astype(np.int64)
+    cell = index * tokens.shape[1] + layer
+    cell_of, starts = np.unique(cell, return_index=True)
+    return Experts(
+        cell=cell,
+        item=layer * tokens.shape[2] + expert,
+        tokens=count,
+        gpu_ns=prices.expert_gpu[prices.shape_of[layer], count].astype(np.float64),
+        cpu_ns=prices.expert_cpu[prices.shape_of[layer], count].astype(np.float64),
+        offsets=np.append(starts, len(cell)).astype(np.int64),
+        cell_of=cell_of,
+    )

@@ -32,6 +32,11 @@ SPEED_WORDS: Mapping[str, str] = {
     "ttft": "how soon the first token is there (TTFT)",
     "tpot": "how soon each further token is there",
 }
+PRICE_WORDS: Mapping[str, str] = {
+    "end_to_end_s_per_gpu_memory_gb": "1 GB of GPU memory",
+    "end_to_end_s_per_dram_gb_per_s": "1 GB/s of host memory",
+    "end_to_end_s_per_h2d_gb_per_s": "1 GB/s of the link",
+}
 LAYERS_PER_LINE = 15
 BAR_WIDTH = 12
 
@@ -50,7 +55,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
     yield from _misfits(result)
-    yield Text(f"\nWhat limits it: {_limit(result)}\n")
+    yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")
     yield Text()
@@ -105,7 +110,7 @@ def _bounds(result: PlanResult) -> Iterator[Text]:
         if gap is not None
     ]
     if within:
-        yield Text(f"proven: within {', '.join(within)}")
+        yield Text(f"proven: within {', '.join(within)},\nhad they known in advance which experts every token selects", style="dim")
 
 
 def _rivals(run: Run, result: PlanResult) -> Table:
@@ -144,6 +149,14 @@ def _misfit_table(misfits: list[PlanRival]) -> Table:
 def _limit(result: PlanResult) -> str:
     busiest = next(time for time in result.time if time.resource == result.binding_resource)
     return f"{resource_name(busiest.resource)}, busy for {format_share(busiest.busy_fraction)} of the run with {main_work(busiest)}"
+
+
+def _more_of_it(result: PlanResult) -> Iterator[str]:
+    """What a little more of each resource would save, by the static bound's shadow prices; nothing where there are none."""
+    prices = result.shadow_prices or {}
+    saved = [f"{what} {format_duration(-prices[key])}" for key, what in PRICE_WORDS.items() if prices.get(key, 0.0) < 0]
+    if saved:
+        yield f"A little more would save the best fixed placement: {', '.join(saved)}"
 
 
 def _where(result: PlanResult) -> str:

@@ -22,11 +22,11 @@ class SearchProgress:
 
     def __call__(self, policy: str, outcome: "Run | Infeasible") -> None:
         """Count one more, and keep it if it is the best."""
-        from planner.search import OBJECTIVES
+        from planner.search import OBJECTIVES, is_allowed
         from sim.simulate import Run
 
         self._num_tried += 1
-        if isinstance(outcome, Run) and outcome.scenario.policy.is_lossless:
+        if isinstance(outcome, Run) and is_allowed(outcome):
             score = OBJECTIVES[self._objective](outcome.metrics)
             if self._best is None or score < self._best[0]:
                 self._best = (score, policy)

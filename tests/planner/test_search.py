@@ -122,6 +122,6 @@ def test_everything_fits() -> None:
 @pytest.mark.parametrize(("objective", "words"), [("cost", "price_usd"), ("thruput", "did you mean 'throughput'?")])
 def test_objectives_that_are_not_there(objective: str, words: str) -> None:
     """One line that says what to set, or what was meant."""
-    with pytest.raises(InputError, match="^[^\n]*$") as caught:
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
         search(next(_grid()), objective)
     assert words in str(caught.value)

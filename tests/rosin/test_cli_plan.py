@@ -124,7 +124,7 @@ def test_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["--objective", "throughputs"], "did you mean 'throughput'?"),
         (["--set", "believed_cost=code"], "chooses the parameters of policies itself"),
         (["-o", "no/such/folder/plan.yaml"], "no folder no/such/folder"),
-        (["--prompt-tokens", "0"], "prompt_tokens"),
+        (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1"),
         (["--engine", "slow"], "slow"),
     ],
 )

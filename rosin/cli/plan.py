@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from planner.make import Planned
 
 DEFAULT_OBJECTIVE = "throughput"
+NOTICE = "compiling simulator and bounds, once (about half a minute)…"
+"""Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
 ObjectiveOption = Annotated[
     str | None,
     typer.Option(
@@ -68,7 +70,7 @@ def _planned(request: Request, objective: str | None, output: Output) -> "Planne
 
     wanted = objective or (request.plan.objective if request.plan is not None else DEFAULT_OBJECTIVE)
     total = sum(1 for policies in (candidates(), named_systems()) for _ in policies)
-    announce_compilation(request.engine, output)
+    announce_compilation(request.engine, output, NOTICE)
     progress = SearchProgress(wanted, total, is_shown=output.is_watched)
     try:
         found = make_plan(request.setting, wanted, __version__, progress, engine=request.engine)

@@ -111,13 +111,13 @@ class Request:
                 raise InputError(f"{self.plan_path}: policy.placement.experts: {error}") from None
 
 
-def announce_compilation(engine_name: str, output: "Output") -> None:
-    """Say that the first run on a computer takes longer, where it does."""
+def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
+    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the engine's own."""
     from sim.engine.preparation import NOTICE
     from sim.execute import needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
-        output.note(NOTICE)
+        output.note(notice or NOTICE)
 
 
 def _check_size(scenario: "Scenario") -> None:

@@ -32,10 +32,10 @@ SPEED_WORDS: Mapping[str, str] = {
     "ttft": "how soon the first token is there (TTFT)",
     "tpot": "how soon each further token is there",
 }
-PRICE_WORDS: Mapping[str, str] = {
-    "end_to_end_s_per_gpu_memory_gb": "1 GB of GPU memory",
-    "end_to_end_s_per_dram_gb_per_s": "1 GB/s of host memory",
-    "end_to_end_s_per_h2d_gb_per_s": "1 GB/s of the link",
+PRICE_WORDS: Mapping[str, tuple[str, str]] = {
+    "end_to_end_s_per_gpu_memory_gb": ("GPU memory", "GB"),
+    "end_to_end_s_per_dram_gb_per_s": ("host memory", "GB/s"),
+    "end_to_end_s_per_h2d_gb_per_s": ("link", "GB/s"),
 }
 LAYERS_PER_LINE = 15
 BAR_WIDTH = 12
@@ -110,7 +110,9 @@ def _bounds(result: PlanResult) -> Iterator[Text]:
         if gap is not None
     ]
     if within:
-        yield Text(f"proven: within {', '.join(within)},\nhad they known in advance which experts every token selects", style="dim")
+        known = "both know" if len(within) > 1 else "it knows"
+        limits = ",\n".join(within)
+        yield Text(f"proven for the whole run: within {limits}; {known} in advance what every token selects", style="dim")
 
 
 def _rivals(run: Run, result: PlanResult) -> Table:
@@ -154,9 +156,9 @@ def _limit(result: PlanResult) -> str:
 def _more_of_it(result: PlanResult) -> Iterator[str]:
     """What a little more of each resource would save, by the static bound's shadow prices; nothing where there are none."""
     prices = result.shadow_prices or {}
-    saved = [f"{what} {format_duration(-prices[key])}" for key, what in PRICE_WORDS.items() if prices.get(key, 0.0) < 0]
+    saved = [f"{what} {format_duration(-prices[key])} a {unit}" for key, (what, unit) in PRICE_WORDS.items() if prices.get(key, 0.0) < 0]
     if saved:
-        yield f"A little more would save the best fixed placement: {', '.join(saved)}"
+        yield f"A little more of each would save the best fixed placement:\n{', '.join(saved)}"
 
 
 def _where(result: PlanResult) -> str:

@@ -1,7 +1,7 @@
 """What a simulated run costs, from decisions to timeline, against the reference engine: the second table of docs/performance.md.
 
-``python -m pytest -s benchmarks/test_simulation_speed.py`` prints it. Ratios are of best times taken in one process, everything compiled before;
-what is asserted is what was computed, not how fast.
+``python -m pytest -s benchmarks/test_simulation_speed.py`` prints it. Ratios are of best times taken in one process, everything
+compiled before; what is asserted is what was computed, not how fast.
 """
 
 import time
@@ -127,6 +127,5 @@ def test_growth(model_name: str, output_tokens: int) -> None:
     num_tasks = len(prepared.lowered().program.tasks)
     took_s = best_s(lambda: engine("fast").run_program(prepared.lowered().program))
     shape = f"{prepared.scenario.model.num_layers} layers, top-{prepared.scenario.model.top_k} of {prepared.scenario.model.num_experts}"
-    print(
-        f"\n| {model_name}, {shape}, {output_tokens - 1} tokens | {num_tasks:,} tasks | {took_s * 1e3:.1f} ms | {took_s / num_tasks * 1e9:.0f} ns |"
-    )
+    what = f"{model_name}, {shape}, {output_tokens - 1} tokens"
+    print(f"\n| {what} | {num_tasks:,} tasks | {took_s * 1e3:.1f} ms | {took_s / num_tasks * 1e9:.0f} ns |")

@@ -40,7 +40,7 @@ def plan(
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the fastest way to run a model on a machine, and write it as a plan."""
+    """Find the fastest way to run a model on a machine."""
     from planner.plan import save_plan
     from rosin.report.plan_result import plan_result
     from rosin.report.plan_tables import plan_page

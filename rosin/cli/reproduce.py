@@ -31,7 +31,7 @@ def reproduce(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Set a publication's figures beside the simulator's, cell by cell."""
+    """Set a paper's figures beside the simulator's."""
     from hwprofiles import InputError
     from rosin.report.reproduction_result import reproduction_result
     from rosin.report.reproduction_tables import reproduction_page

@@ -87,7 +87,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "asked for: the most output tokens per second",
         "experts on the GPU",
         "What limits it: CPU",
-        "proven: within",
+        "proven for the whole run: within",
         "Rests on 11 numbers",
         "Written to plan.yaml",
         "rosin simulate --plan plan.yaml",

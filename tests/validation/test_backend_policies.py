@@ -1,0 +1,69 @@
+"""The backend's execution of every static policy: the same tokens as a plain forward pass, the same tasks as the simulator."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
+
+from hwprofiles import InputError
+from sim.policies import POLICIES, Policy
+from sim.task import TaskKind
+from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
+from validation.backend import Executed, plain_forward
+
+STATIC = {name: policy for name, policy in POLICIES.items() if policy.cache.is_static and not policy.prefetch.is_active}
+LIVE = {name: policy for name, policy in POLICIES.items() if name not in STATIC}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    """Operations this small are slower on several."""
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(("batch", "share"), [("one", 0.0), ("several", 0.5), ("long-prompt", 0.5)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("policy", STATIC.values(), ids=STATIC)
+def test_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: float) -> None:
+    """Logits equal the plain forward's, greedy tokens are identical, and so are the tasks the simulator would emit."""
+    subject = case(policy, SHAPES[shape], BATCHES[batch], share=share)
+    executed = subject.run()
+    check_tokens(subject, executed)
+    check_tasks(subject, executed)
+
+
+@pytest.mark.parametrize("policy", LIVE.values(), ids=LIVE)
+def test_changing_residency_is_refused(policy: Policy) -> None:
+    """A policy that the backend does not execute is refused in one line that names it."""
+    subject = case(STATIC["on-demand"], SHAPES["plain"], BATCHES["one"])
+    with pytest.raises(InputError, match=policy.name) as error:
+        Case(policy=policy, problem=subject.problem, residency=subject.residency, weights=subject.weights, prompts=subject.prompts).run()
+    assert "\n" not in str(error.value)
+
+
+def check_tokens(subject: Case, executed: Executed) -> None:
+    """Outputs are those of the plain forward: bit by bit where every expert's result comes back by itself."""
+    plain = plain_forward(subject.weights, subject.problem.batch, executed.passes, subject.prompts)
+    assert len(executed.logits_SV) == len(plain.logits_SV)
+    for measured, expected in zip(executed.logits_SV, plain.logits_SV, strict=True):
+        assert torch.isfinite(measured).all()
+        torch.testing.assert_close(measured, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(executed.tokens_SC, plain.tokens_SC)
+    assert (executed.expert_ids == plain.expert_ids).all()
+
+
+def check_tasks(subject: Case, executed: Executed) -> None:
+    """Column by column the table that the simulator lowers to, given the same routing; the bytes are those really copied."""
+    expected, measured = subject.predicted(executed).program.tasks, executed.timeline.tasks
+    assert len(measured) == len(expected)
+    for name in ("resource", "kind", "layer", "expert", "step", "duration_ns", "priority", "num_bytes"):
+        ours, theirs = getattr(measured, name), getattr(expected, name)
+        assert np.array_equal(ours, theirs), f"{name} differs first at task {np.flatnonzero(ours != theirs)[:1]}"
+    for number in range(len(expected)):
+        assert set(_waits(measured, number)) == set(_waits(expected, number)), f"task {number} waits for other tasks"
+    assert executed.timeline.tasks.num_bytes[measured.kind == TaskKind.GATE].sum() == 0
+
+
+def _waits(tasks: object, number: int) -> list[int]:
+    first, end = tasks.dependency_offsets[number : number + 2]  # type: ignore[attr-defined]
+    return tasks.dependencies[first:end].tolist()  # type: ignore[attr-defined,no-any-return]

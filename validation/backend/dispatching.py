@@ -1,0 +1,41 @@
+"""What a policy decides while it runs: the parts and compiled rules of the simulator, asked about what the real router chose."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.lowering.decisions import beliefs, decide_misses
+from sim.memory import Residency
+from sim.model import layer_shapes
+from sim.policies.actions import Action, LayerMode
+from sim.policies.policy import Policy
+from sim.policies.problem import Problem
+from sim.workload import Passes
+
+
+class Dispatching:
+    """Modes of layers and of the vocabulary projection, and an action for every expert of a layer once its gate is known."""
+
+    def __init__(self, policy: Policy, problem: Problem, residency: Residency, passes: Passes) -> None:
+        self.modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
+        self.head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
+        self._rule = int(policy.dispatch.rule)
+        self._believed = beliefs(problem, policy.dispatch, int(passes.num_tokens.max()))
+        self._shape_of = layer_shapes(problem.model)[1]
+        self._experts_LE = residency.experts
+        self._num_experts = [layer.num_experts for layer in problem.model.layers]
+
+    def holds_all(self, layer: int) -> bool:
+        """Whether all routed experts of the layer stay on the accelerator; true of a dense layer."""
+        return int(self._experts_LE[layer].sum()) == self._num_experts[layer]
+
+    def actions(self, index: int, layer: int, tokens_E: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """An Action per expert [E] of a layer in the pass of that number."""
+        mode = self.modes[index, layer]
+        if mode != LayerMode.GPU:
+            everywhere = Action.CPU if mode == LayerMode.CPU else Action.RESIDENT
+            return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
+        actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
+        own = slice(layer, layer + 1)
+        decide_misses(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, actions)
+        chosen: NDArray[np.uint8] = actions[0, 0]
+        return chosen

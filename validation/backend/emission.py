@@ -1,0 +1,91 @@
+"""Tasks in the order in which the simulator emits them, with the same dependencies: what ``sim.lowering.emit`` does, for real lanes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sim.lowering.emit import CPU, D2H, GPU, H2D, HOST
+from sim.lowering.lower import RESOURCES
+from sim.program import Platform
+from sim.task import NONE, Task, TaskKind, task_table
+from sim.timeline import Timeline
+from validation.backend.lane import Lane, Ticket, Work, raise_first_error
+
+__all__ = ["CPU", "D2H", "GPU", "H2D", "HOST", "Emission"]
+
+
+class Emission:
+    """The tasks of a run so far, and what the next one waits for."""
+
+    def __init__(self, *, is_paced: bool) -> None:
+        self.tickets: list[Ticket] = []
+        self.is_serial = False
+        self.step = 0
+        self.join: tuple[Ticket | None, Ticket | None] = (None, None)
+        self._lanes = [Lane(resource.name, is_paced=is_paced) for resource in RESOURCES]
+
+    def append(
+        self, resource: int, kind: TaskKind, layer: int, expert: int, duration_ns: int, work: Work | None, *waits: Ticket | None
+    ) -> Ticket:
+        """Submit one task; in a serial pass it also waits for the task before it."""
+        ticket = self.prepared(resource, kind, layer, expert, duration_ns, work, *waits)
+        self._lanes[resource].submit(ticket)
+        self.tickets.append(ticket)
+        return ticket
+
+    def ahead(self, resource: int, kind: TaskKind, layer: int, duration_ns: int, work: Work, step: int, *waits: Ticket | None) -> Ticket:
+        """Submit a task before its turn: its number is that of the moment it is ``claimed``."""
+        ticket = self.prepared(resource, kind, layer, NONE, duration_ns, work, *waits)
+        ticket.step = step
+        self._lanes[resource].submit(ticket)
+        return ticket
+
+    def claim(self, ticket: Ticket) -> Ticket:
+        """The turn of a task that was submitted ahead has come."""
+        self.tickets.append(ticket)
+        return ticket
+
+    def prepared(
+        self, resource: int, kind: TaskKind, layer: int, expert: int, duration_ns: int, work: Work | None, *waits: Ticket | None
+    ) -> Ticket:
+        """The task with what it waits for, in the simulator's order."""
+        priority = -1 if kind is TaskKind.ACTIVATION_COPY else 0
+        ticket = Ticket(resource, kind, self.step, layer, expert, duration_ns, priority, work)
+        before = (self.tickets[-1],) if self.is_serial and self.tickets else ()
+        ticket.waits = tuple(other for other in waits if other is not None) + before
+        return ticket
+
+    def close(self) -> None:
+        """Let every lane finish. Raises what went wrong on one."""
+        for lane in self._lanes:
+            lane.close()
+        raise_first_error(self.tickets)
+
+    def timeline(self, platform: Platform, began_ns: int) -> Timeline:
+        """What happened, in the simulator's format, from that instant on; a task's duration is what it was made to last."""
+        numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(self.tickets)}
+        tasks = task_table([_task(ticket, numbers) for ticket in self.tickets])
+        start_ns = np.array([ticket.start_ns - began_ns for ticket in self.tickets], np.int64)
+        end_ns = np.array([ticket.end_ns - began_ns for ticket in self.tickets], np.int64)
+        return Timeline(
+            platform=platform,
+            tasks=tasks,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            busy_ns=end_ns - start_ns,
+            is_dropped=np.zeros(len(self.tickets), bool),
+        )
+
+
+def _task(ticket: Ticket, numbers: Mapping[Ticket, int]) -> Task:
+    return Task(
+        resource=ticket.resource,
+        duration_ns=ticket.duration_ns,
+        after=tuple(numbers[other] for other in ticket.waits),
+        priority=ticket.priority,
+        kind=ticket.kind,
+        step=ticket.step,
+        layer=ticket.layer,
+        expert=ticket.expert,
+        num_bytes=ticket.num_bytes,
+    )

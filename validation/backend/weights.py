@@ -1,0 +1,88 @@
+"""Weights in host memory and in the accelerator's: a layer is two runs of numbers, so that a copy of it is one or two copies."""
+
+# TensorLegend: E experts, W weights of one expert, P weights outside the experts, D hidden, V vocabulary.
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Tensor
+
+from validation.backend.architecture import Architecture, Shapes
+
+
+class Block:
+    """Named tensors that are views of one flat tensor, so that they move together."""
+
+    def __init__(self, flat: Tensor, shapes: Shapes) -> None:
+        self.flat = flat
+        self.tensors: Mapping[str, Tensor] = dict(_views(flat, shapes))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all of it."""
+        return self.flat.nbytes
+
+    def copy_from(self, other: "Block") -> int:
+        """Overwrite with another block's numbers; returns the bytes copied."""
+        self.flat.copy_(other.flat)
+        return self.flat.nbytes
+
+
+class LayerWeights:
+    """One layer: its ``dense`` block, and a block for each routed expert."""
+
+    def __init__(self, architecture: Architecture, layer: int, dtype: torch.dtype) -> None:
+        dense, expert = architecture.dense_shapes(layer), architecture.expert_shapes(layer)
+        self.dense = Block(empty(_size(dense), dtype), dense)
+        self.experts_EW = empty(architecture.layers[layer].num_experts * _size(expert), dtype).view(-1, max(1, _size(expert)))
+        self.experts = tuple(Block(row, expert) for row in self.experts_EW)
+
+    def copy_from(self, other: "LayerWeights") -> int:
+        """Overwrite the whole layer; returns the bytes copied."""
+        self.experts_EW.copy_(other.experts_EW)
+        return self.dense.copy_from(other.dense) + self.experts_EW.nbytes
+
+
+class Weights:
+    """A whole decoder: ``layers`` and the ``top`` block (embedding, last norm, head)."""
+
+    def __init__(self, architecture: Architecture, dtype: torch.dtype = torch.float32) -> None:
+        self.architecture = architecture
+        self.dtype = dtype
+        self.layers = tuple(LayerWeights(architecture, layer, dtype) for layer in range(len(architecture.layers)))
+        self.top = Block(empty(_size(architecture.top_shapes()), dtype), architecture.top_shapes())
+
+
+def random_weights(architecture: Architecture, seed: int, dtype: torch.dtype = torch.float32) -> Weights:
+    """Weights drawn by seed: normal with the deviation that keeps activations near 1; norms are all ones."""
+    weights, generator = Weights(architecture, dtype), torch.Generator().manual_seed(seed)
+    for block in blocks_of(weights):
+        for name, tensor in block.tensors.items():
+            if name.endswith("norm"):
+                tensor.fill_(1.0)
+            else:
+                # The router is drawn wider than the rest: near-equal shares would make the choice of experts a matter of rounding.
+                deviation = 1.0 if name in ("embedding", "head") else (3.0 if name == "router" else 1.0) * tensor.shape[-1] ** -0.5
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)
+    return weights
+
+
+def blocks_of(weights: Weights) -> list[Block]:
+    """Every block of the decoder, the top last."""
+    return [block for layer in weights.layers for block in (layer.dense, *layer.experts)] + [weights.top]
+
+
+def empty(size: int, dtype: torch.dtype) -> Tensor:
+    """Room for that many numbers, not-a-number until something is copied there: what is read too early shows."""
+    return torch.full((size,), torch.nan, dtype=dtype)
+
+
+def _size(shapes: Shapes) -> int:
+    return sum(prod(shape) for shape in shapes.values())
+
+
+def _views(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
+    sizes = [prod(shape) for shape in shapes.values()]
+    pieces = torch.split(flat, sizes) if sizes else ()
+    return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}

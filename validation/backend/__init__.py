@@ -1,8 +1,20 @@
 """A real MoE decoder in torch, and policies executed on it. Importing this package imports torch."""
 
 from validation.backend.architecture import Architecture, architecture_of, stand_in
+from validation.backend.checkpoint import Checkpoint, load_checkpoint
 from validation.backend.plain import plain_forward
 from validation.backend.run_policy import Executed, execute_policy
 from validation.backend.weights import Weights, random_weights
 
-__all__ = ["Architecture", "Executed", "Weights", "architecture_of", "execute_policy", "plain_forward", "random_weights", "stand_in"]
+__all__ = [
+    "Architecture",
+    "Checkpoint",
+    "Executed",
+    "Weights",
+    "architecture_of",
+    "execute_policy",
+    "load_checkpoint",
+    "plain_forward",
+    "random_weights",
+    "stand_in",
+]

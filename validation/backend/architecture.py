@@ -77,6 +77,9 @@ def architecture_of(model: Model) -> Architecture:
     gates = {layer.params[TensorClass.SHARED_EXPERT] % (3 * model.hidden) for layer in model.layers if _has_shared(layer)}
     if gates - {0, model.hidden}:
         raise InputError(f"{model.name}: shared experts of {gates} weights beyond whole rows of {model.hidden} are not executed")
+    norms = {layer.params.get(TensorClass.NORM, 0) for layer in model.layers}
+    if norms != {2 * model.hidden}:
+        raise InputError(f"{model.name}: norms of {max(norms)} weights a layer are not executed; two of {model.hidden} are")
     biases = {_attention_rest(model, layer) for layer in model.layers}
     sizes = {_bias_size(layer.attention) for layer in model.layers}
     if biases not in ({0}, sizes):

@@ -1,5 +1,7 @@
 """What a policy decides while it runs: the parts and compiled rules of the simulator, asked about what the real router chose."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,8 @@ from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.workload import Passes
+
+_DECIDE: Any = decide_misses  # compiled code has no types
 
 
 class Dispatching:
@@ -36,6 +40,6 @@ class Dispatching:
             return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
         own = slice(layer, layer + 1)
-        decide_misses(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, actions)
+        _DECIDE(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, actions)
         chosen: NDArray[np.uint8] = actions[0, 0]
         return chosen

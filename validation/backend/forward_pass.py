@@ -13,7 +13,7 @@ from torch import Tensor
 from sim.workload import Batch
 from validation.backend import functions
 from validation.backend.functions import Tensors
-from validation.backend.weights import Block, Weights
+from validation.backend.weights import Block, Weights, num_bytes_of
 
 
 class Sequences:
@@ -93,7 +93,7 @@ class ForwardPass:
             self._sent_RD = self._y_TD.clone()
             self._places = dict.fromkeys(experts)
         self._back_RD = torch.zeros_like(self._sent_RD)
-        return self._sent_RD.nbytes
+        return num_bytes_of(self._sent_RD)
 
     def run_sent_expert(self, expert: int, weights: Block) -> None:
         """One routed expert over the rows that were sent, its result kept on the CPU."""
@@ -114,7 +114,7 @@ class ForwardPass:
                 self._given[expert] = None, received_RD
                 break
             self._given[expert] = self._tokens_of(expert)[0], received_RD[place]
-        return received_RD.nbytes
+        return num_bytes_of(received_RD)
 
     def settle(self) -> None:
         """Add up what the experts of the last layer gave; at the start of the pass, look the tokens up."""
@@ -137,7 +137,7 @@ class ForwardPass:
         """Copy the hidden state between CPU and accelerator, of the last position alone if that is all that is needed; returns bytes."""
         self.settle()
         self._x_TD = self._last_SD() if only_last else self._x_TD.clone()
-        return self._x_TD.nbytes
+        return num_bytes_of(self._x_TD)
 
     def finish(self, top: Block) -> None:
         """Logits of each sequence's last position, and the token they choose."""

@@ -75,13 +75,13 @@ class Lane:
         self._line.put(None)
         self._thread.join()
 
-    @torch.inference_mode()
     def _serve(self) -> None:
         wake_promptly()
         lane_order = 0
-        while (ticket := self._line.get()) is not None:
-            ticket.run(lane_order, is_paced=self._is_paced)
-            lane_order += 1
+        with torch.inference_mode():
+            while (ticket := self._line.get()) is not None:
+                ticket.run(lane_order, is_paced=self._is_paced)
+                lane_order += 1
 
 
 def raise_first_error(tickets: Sequence[Ticket]) -> None:

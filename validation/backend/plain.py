@@ -8,24 +8,24 @@ from validation.backend.forward_pass import ForwardPass, Sequences
 from validation.backend.weights import Weights
 
 
-@torch.inference_mode()
 def plain_forward(weights: Weights, batch: Batch, passes: Passes, prompts_SL: Tensor) -> Sequences:
     """Prefill and greedy decode of the batch in the order of its passes."""
-    sequences = Sequences(weights, batch, prompts_SL)
-    for index in range(len(passes)):
-        current = pass_of(weights, sequences, passes, index)
-        for layer, own in enumerate(weights.layers):
-            current.attend(layer, own.dense)
-            if weights.architecture.layers[layer].is_moe:
-                tokens_E = current.select(layer, own.dense)
-                if weights.architecture.layers[layer].shared_intermediate:
-                    current.feed_shared(own.dense)
-                for expert in tokens_E.nonzero()[0].tolist():
-                    current.run_expert(expert, own.experts[expert])
-            else:
-                current.feed_dense(own.dense)
-        if ends_a_step(passes, index):
-            current.finish(weights.top)
+    with torch.inference_mode():
+        sequences = Sequences(weights, batch, prompts_SL)
+        for index in range(len(passes)):
+            current = pass_of(weights, sequences, passes, index)
+            for layer, own in enumerate(weights.layers):
+                current.attend(layer, own.dense)
+                if weights.architecture.layers[layer].is_moe:
+                    tokens_E = current.select(layer, own.dense)
+                    if weights.architecture.layers[layer].shared_intermediate:
+                        current.feed_shared(own.dense)
+                    for expert in tokens_E.nonzero()[0].tolist():
+                        current.run_expert(expert, own.experts[expert])
+                else:
+                    current.feed_dense(own.dense)
+            if ends_a_step(passes, index):
+                current.finish(weights.top)
     return sequences
 
 

@@ -21,12 +21,12 @@ class Block:
     @property
     def num_bytes(self) -> int:
         """Bytes of all of it."""
-        return self.flat.nbytes
+        return num_bytes_of(self.flat)
 
     def copy_from(self, other: "Block") -> int:
         """Overwrite with another block's numbers; returns the bytes copied."""
         self.flat.copy_(other.flat)
-        return self.flat.nbytes
+        return self.num_bytes
 
 
 class LayerWeights:
@@ -41,7 +41,7 @@ class LayerWeights:
     def copy_from(self, other: "LayerWeights") -> int:
         """Overwrite the whole layer; returns the bytes copied."""
         self.experts_EW.copy_(other.experts_EW)
-        return self.dense.copy_from(other.dense) + self.experts_EW.nbytes
+        return self.dense.copy_from(other.dense) + num_bytes_of(self.experts_EW)
 
 
 class Weights:
@@ -76,6 +76,11 @@ def blocks_of(weights: Weights) -> list[Block]:
 def empty(size: int, dtype: torch.dtype) -> Tensor:
     """Room for that many numbers, not-a-number until something is copied there: what is read too early shows."""
     return torch.full((size,), torch.nan, dtype=dtype)
+
+
+def num_bytes_of(tensor: Tensor) -> int:
+    """Bytes of a tensor's elements."""
+    return int(tensor.nbytes)
 
 
 def _size(shapes: Shapes) -> int:

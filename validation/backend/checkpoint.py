@@ -1,0 +1,144 @@
+"""Weights of a Hugging Face checkpoint: memory-mapped safetensors, copied into place tensor by tensor."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hwprofiles import InputError, Kind, Provenance
+from sim.importers import model_from_config
+from sim.model import Model
+from validation.backend.architecture import Architecture, architecture_of
+from validation.backend.weights import Block, Weights
+
+_ATTENTION = MappingProxyType(
+    {"input_norm": "input_layernorm.weight", "post_norm": "post_attention_layernorm.weight"}
+    | {name: f"self_attn.{name}_proj.weight" for name in "qkvo"}
+    | {f"{name}_bias": f"self_attn.{name}_proj.bias" for name in "qkv"}
+)
+
+
+def _projections(name: str, where: str) -> dict[str, str]:
+    return {f"{name}_{part}": f"{where}.{part}_proj.weight" for part in ("gate", "up", "down")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What a family calls its tensors: those of a layer outside routed experts, and those of expert ``{expert}``, within the layer."""
+
+    dense: Mapping[str, str]
+    expert: Mapping[str, str]
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "mixtral": Layout(
+            dense=dict(_ATTENTION) | {"router": "block_sparse_moe.gate.weight"},
+            expert={
+                "expert_gate": "block_sparse_moe.experts.{expert}.w1.weight",
+                "expert_up": "block_sparse_moe.experts.{expert}.w3.weight",
+                "expert_down": "block_sparse_moe.experts.{expert}.w2.weight",
+            },
+        ),
+        "qwen2_moe": Layout(
+            dense=dict(_ATTENTION)
+            | {"router": "mlp.gate.weight", "shared_share": "mlp.shared_expert_gate.weight"}
+            | _projections("shared", "mlp.shared_expert")
+            | _projections("dense", "mlp"),
+            expert=_projections("expert", "mlp.experts.{expert}"),
+        ),
+    }
+)
+"""By ``model_type`` of config.json."""
+
+_TOP = MappingProxyType({"embedding": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A model, as the simulator counts it and as torch runs it."""
+
+    model: Model
+    weights: Weights
+
+
+def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpoint:
+    """Read ``config.json`` and every ``*.safetensors`` of a folder. Raises InputError, one line, for what is missing or not supported."""
+    config = _config(folder)
+    kind = str(config.get("model_type"))
+    if kind not in LAYOUTS:
+        raise InputError(f"{folder / 'config.json'}: model_type {kind!r} is not executed; known are {', '.join(LAYOUTS)}")
+    provenance = Provenance(kind=Kind.PUBLISHED, source=str(folder / "config.json"), date="undated")
+    model = model_from_config(config, name=folder.resolve().name, provenance=provenance)
+    weights = Weights(_architecture(model, config, folder), dtype)
+    with ExitStack() as stack:
+        files = _tensor_files(folder, stack)
+        for name, place in _places(weights, LAYOUTS[kind], is_tied=model.is_head_tied):
+            _fill(place, name, files, folder)
+    return Checkpoint(model=model, weights=weights)
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable configuration: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: must be a mapping, got {type(data).__name__}")
+    return data
+
+
+def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Architecture:
+    """What the counts of a model do not say, from its configuration."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise InputError(f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is")
+    return replace(
+        architecture_of(model),
+        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
+        norm_epsilon=float(config.get("rms_norm_eps", 1e-6)),
+        normalizes_top_k=config["model_type"] == "mixtral" or bool(config.get("norm_topk_prob", False)),
+    )
+
+
+def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
+    """The open file of every tensor, by the tensor's name."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            file = stack.enter_context(safe_open(path, framework="pt"))
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not a readable safetensors file: {' '.join(str(error).split())}") from None
+        found |= dict.fromkeys(file.keys(), file)
+    if not found:
+        raise InputError(f"{folder}: no *.safetensors with tensors in it")
+    return found
+
+
+def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the decoder with the name the checkpoint has it under."""
+    for number, layer in enumerate(weights.layers):
+        blocks: list[tuple[Block, Mapping[str, str], int | None]] = [(layer.dense, layout.dense, None)]
+        blocks += [(block, layout.expert, expert) for expert, block in enumerate(layer.experts)]
+        for block, names, expert in blocks:
+            for name, place in block.tensors.items():
+                yield f"model.layers.{number}.{names[name].format(expert=expert)}", place
+    for name, place in weights.top.tensors.items():
+        yield _TOP["embedding" if name == "head" and is_tied else name], place
+
+
+def _fill(place: Tensor, name: str, files: Mapping[str, Any], folder: Path) -> None:
+    if name not in files:
+        raise InputError(f"{folder}: no tensor {name} in its safetensors")
+    shape = tuple(files[name].get_slice(name).get_shape())
+    if shape != tuple(place.shape):
+        raise InputError(f"{folder}: tensor {name} is {list(shape)}, its configuration says {list(place.shape)}")
+    place.copy_(files[name].get_tensor(name))

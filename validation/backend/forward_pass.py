@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sim.workload import Batch
-from validation.backend import functions
-from validation.backend.functions import Tensors
+from validation.backend.functions import Tensors, attention, feed_forward, gate, head, normalized, rotation, shared_experts
 from validation.backend.weights import Block, Weights, num_bytes_of
 
 
@@ -27,6 +26,10 @@ class Sequences:
             torch.zeros((2, count, shape.num_kv_heads, batch.context_tokens, shape.head_dim), dtype=weights.dtype)
             for shape in architecture.layers
         ]
+        self.turns_2CH = {
+            head_dim: rotation(batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype)
+            for head_dim in {shape.head_dim for shape in architecture.layers}
+        }
         self.logits_SV: list[Tensor] = []
         moe_layers = [layer for layer, shape in enumerate(architecture.layers) if shape.is_moe]
         self.place_of = {layer: place for place, layer in enumerate(moe_layers)}
@@ -55,15 +58,24 @@ class ForwardPass:
         """Take in what the layer before gave (or the tokens, which are looked up where the table lies), and attend."""
         self.settle()
         shape, cache_2SKCH = self.architecture.layers[layer], self._sequences.caches_2SKCH[layer][:, self._rows]
-        attended = functions.attention(self._x_TD, dense.tensors, shape, self.architecture, cache_2SKCH, self._first, self._end)
+        attended = attention(
+            self._x_TD,
+            dense.tensors,
+            shape,
+            self.architecture.norm_epsilon,
+            self._sequences.turns_2CH[shape.head_dim],
+            cache_2SKCH,
+            self._first,
+            self._end,
+        )
         self._x_TD = attended
-        self._y_TD = functions.normalized(attended, dense.tensors["post_norm"], self.architecture.norm_epsilon)
+        self._y_TD = normalized(attended, dense.tensors["post_norm"], self.architecture.norm_epsilon)
 
     def select(self, layer: int, dense: Block) -> NDArray[np.int32]:
         """The gate: tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
-        self._experts_TP, self._shares_TP = functions.gate(self._y_TD, dense.tensors["router"], shape.top_k, normalizes=normalizes)
+        self._experts_TP, self._shares_TP = gate(self._y_TD, dense.tensors["router"], shape.top_k, normalizes=normalizes)
         chosen: NDArray[Any] = self._experts_TP.numpy()
         ids = self._sequences.expert_ids
         ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(-1, self._end - self._first, shape.top_k)
@@ -71,11 +83,11 @@ class ForwardPass:
 
     def feed_shared(self, dense: Block) -> None:
         """The shared experts, ahead of all routed ones in the sum."""
-        self._given[-1] = None, functions.shared_experts(self._y_TD, dense.tensors)
+        self._given[-1] = None, shared_experts(self._y_TD, dense.tensors)
 
     def feed_dense(self, dense: Block) -> None:
         """A dense layer's feed-forward."""
-        self._given[-1] = None, functions.feed_forward(self._y_TD, dense.tensors, "dense")
+        self._given[-1] = None, feed_forward(self._y_TD, dense.tensors, "dense")
 
     def run_expert(self, expert: int, weights: Block) -> None:
         """One routed expert over its tokens, where the hidden state is."""
@@ -142,7 +154,7 @@ class ForwardPass:
     def finish(self, top: Block) -> None:
         """Logits of each sequence's last position, and the token they choose."""
         self.settle()
-        logits_SV = functions.head(self._last_SD(), top.tensors, self.architecture.norm_epsilon)
+        logits_SV = head(self._last_SD(), top.tensors, self.architecture.norm_epsilon)
         self._sequences.logits_SV.append(logits_SV)
         self._sequences.tokens_SC[self._rows, self._end] = logits_SV.argmax(dim=-1)
 
@@ -156,4 +168,4 @@ class ForwardPass:
         return rows_M, ranks_M
 
     def _weighted(self, own_MD: Tensor, rows_M: Tensor, ranks_M: Tensor, weights: Tensors) -> Tensor:
-        return functions.feed_forward(own_MD, weights, "expert") * self._shares_TP[rows_M, ranks_M, None]
+        return feed_forward(own_MD, weights, "expert") * self._shares_TP[rows_M, ranks_M, None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from validation.backend.architecture import Architecture, LayerShape
+from validation.backend.architecture import LayerShape
 
 Tensors = Mapping[str, Tensor]
 
@@ -21,35 +21,36 @@ def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     return weight_D * scaled_TD.to(x_TD.dtype)
 
 
-def rotation(first: int, end: int, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [L, H] of the positions ``first`` up to ``end``."""
+def rotation(num_tokens: int, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
+    """Cosines and sines [2, C, H] of the first positions; the first half of the sines has its sign turned, for ``rotated``."""
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    angles_LH = torch.outer(torch.arange(first, end, dtype=torch.float32), theta**-exponents).repeat(1, 2)
-    return angles_LH.cos().to(dtype), angles_LH.sin().to(dtype)
+    angles_CH = torch.outer(torch.arange(num_tokens, dtype=torch.float32), theta**-exponents).repeat(1, 2)
+    signs_H = torch.ones(head_dim)
+    signs_H[: head_dim // 2] = -1.0
+    return torch.stack([angles_CH.cos(), angles_CH.sin() * signs_H]).to(dtype)
 
 
-def rotated(x_SNLH: Tensor, cosines_LH: Tensor, sines_LH: Tensor) -> Tensor:
+def rotated(x_SNLH: Tensor, turn_2LH: Tensor) -> Tensor:
     """Rotary position embedding, the halves of a head dimension paired."""
-    left, right = x_SNLH.chunk(2, dim=-1)
-    return x_SNLH * cosines_LH + torch.cat((-right, left), dim=-1) * sines_LH
+    return x_SNLH * turn_2LH[0] + x_SNLH.roll(x_SNLH.shape[-1] // 2, -1) * turn_2LH[1]
 
 
 def attention(
-    x_TD: Tensor, weights: Tensors, shape: LayerShape, architecture: Architecture, cache_2SKCH: Tensor, first: int, end: int
+    x_TD: Tensor, weights: Tensors, shape: LayerShape, epsilon: float, turn_2CH: Tensor, cache_2SKCH: Tensor, first: int, end: int
 ) -> Tensor:
     """Causal grouped-query attention of a pass, norm and residual included; writes the keys and values of its positions to the cache."""
     sequences = cache_2SKCH.shape[1]
-    y_TD = normalized(x_TD, weights["input_norm"], architecture.norm_epsilon)
+    y_TD = normalized(x_TD, weights["input_norm"], epsilon)
     q_SNLH, k_SKLH, v_SKLH = (
         linear(y_TD, weights[name], weights.get(f"{name}_bias")).view(sequences, end - first, -1, shape.head_dim).transpose(1, 2)
         for name in ("q", "k", "v")
     )
-    turn = rotation(first, end, shape.head_dim, architecture.rope_theta, x_TD.dtype)
-    cache_2SKCH[0, :, :, first:end] = rotated(k_SKLH, *turn)
+    turn_2LH = turn_2CH[:, first:end]
+    cache_2SKCH[0, :, :, first:end] = rotated(k_SKLH, turn_2LH)
     cache_2SKCH[1, :, :, first:end] = v_SKLH
     mask_LC = _mask(first, end, shape.window_tokens)
     keys_SKCH, values_SKCH = cache_2SKCH[0, :, :, :end], cache_2SKCH[1, :, :, :end]
-    z_SNLH = scaled_dot_product_attention(rotated(q_SNLH, *turn), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True)
+    z_SNLH = scaled_dot_product_attention(rotated(q_SNLH, turn_2LH), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True)
     return x_TD + linear(z_SNLH.transpose(1, 2).reshape(x_TD.shape[0], -1), weights["o"])
 
 

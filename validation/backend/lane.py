@@ -77,6 +77,7 @@ class Lane:
 
     def _serve(self) -> None:
         wake_promptly()
+        torch.set_num_threads(1)  # of this thread: a lane is one worker
         lane_order = 0
         with torch.inference_mode():
             while (ticket := self._line.get()) is not None:

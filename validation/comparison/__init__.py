@@ -1,0 +1,27 @@
+"""Predicted and measured side by side. Importing this package imports torch."""
+
+from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
+from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
+from validation.comparison.prediction import Predicted, predict, timed, timed_on_lanes
+from validation.comparison.rounds import PairedRun, PlanErrors, Report, run_rounds
+from validation.comparison.trial import Contender, Trial, prepare
+
+__all__ = [
+    "Comparison",
+    "Contender",
+    "ErrorSummary",
+    "LaneCosts",
+    "PairedRun",
+    "PlanErrors",
+    "Predicted",
+    "Report",
+    "Trial",
+    "compare",
+    "fit_lane_costs",
+    "predict",
+    "prepare",
+    "run_rounds",
+    "summary_of",
+    "timed",
+    "timed_on_lanes",
+]

@@ -211,3 +211,47 @@ class ReproduceDocument(ReproduceResult):
     warnings: list[str]
     seed: int
     version: str
+
+
+class ErrorShare(Document):
+    """Size of an error over a number of runs."""
+
+    median: float
+    p90: float
+
+
+class PairedErrors(Document):
+    """Errors of three predictions: see ``validation.comparison.PairedRun``."""
+
+    paired: ErrorShare
+    absolute: ErrorShare
+    plain: ErrorShare
+
+
+class ValidatedPlan(Document):
+    """One plan that was run; errors are signed, predicted / measured − 1."""
+
+    name: str
+    measured_s: float
+    plain_error_fraction: float
+    absolute_error_fraction: float
+    paired_error_fraction: float
+    noise_fraction: float
+
+
+class ValidateResult(Document):
+    """What ``rosin validate`` found."""
+
+    device: str
+    tier: str
+    machine: str
+    model: str
+    host: str
+    predicted: dict[str, float]
+    measured: dict[str, float]
+    error_fraction: PairedErrors
+    noise_floor_fraction: float
+    calibration_variation_fraction: float
+    regret_fraction: float
+    plans: list[ValidatedPlan]
+    left_out: dict[str, str]

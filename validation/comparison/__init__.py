@@ -2,6 +2,7 @@
 
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
+from validation.comparison.plan_validation import PlanValidation, validate_plan, write_timelines
 from validation.comparison.prediction import Predicted, predict, timed, timed_on_lanes
 from validation.comparison.rounds import PairedRun, PlanErrors, Report, run_rounds
 from validation.comparison.trial import Contender, Trial, prepare
@@ -13,6 +14,7 @@ __all__ = [
     "LaneCosts",
     "PairedRun",
     "PlanErrors",
+    "PlanValidation",
     "Predicted",
     "Report",
     "Trial",
@@ -24,4 +26,6 @@ __all__ = [
     "summary_of",
     "timed",
     "timed_on_lanes",
+    "validate_plan",
+    "write_timelines",
 ]

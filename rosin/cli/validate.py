@@ -1,0 +1,90 @@
+"""`rosin validate`: a plan run for real beside its prediction."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, ScenarioSeedOption
+from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+    from sim.workload import Batch
+
+DEVICES = ("auto", "paced")
+QUICK_PROMPT_TOKENS, QUICK_OUTPUT_TOKENS = 16, 4
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|paced", help="What runs it: real small tensors, each operation paced by the machine file.")
+]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="One round of a short prompt and answer.")]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Write the result and the two timelines here.", show_default=False),
+]
+
+
+def validate(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    device: DeviceOption = "auto",
+    rounds: RoundsOption = 5,
+    quick: QuickOption = False,
+    folder: FolderOption = None,
+    json: JsonOption = None,
+    seed: ScenarioSeedOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a plan and set measured beside predicted."""
+    from hwprofiles import InputError, unknown_name
+    from planner.plan import load_plan
+    from rosin.cli.json_output import write_json
+
+    if device in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: only paced runs are made so far; --device paced makes one")
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    loaded = _with_seed(load_plan(plan), seed)
+    _require_torch()
+    from rosin.report.validate_result import validate_result, validate_warnings
+    from rosin.report.validate_tables import validate_page
+    from validation.comparison import validate_plan, write_timelines
+
+    output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
+    validation = validate_plan(
+        loaded, 1 if quick else rounds, _quick_batch(loaded) if quick else None, lambda name: output.note(f"ran {name}")
+    )
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_timelines(validation, folder)
+    result = validate_result(validation)
+    payload, warnings = result.model_dump(mode="json"), validate_warnings(validation)
+    if folder is not None:
+        write_json(payload, str(folder / "validate.json"))
+    output.emit(payload, validate_page(result), warnings=warnings)
+
+
+def _with_seed(plan: "Plan", seed: int | None) -> "Plan":
+    """The plan with another seed, which draws weights and prompts; its own where none is given."""
+    from dataclasses import replace
+
+    return plan if seed is None else replace(plan, setting=plan.setting.model_copy(update={"seed": seed}))
+
+
+def _quick_batch(plan: "Plan") -> "Batch":
+    """The plan's batch, cut short."""
+    from dataclasses import replace
+
+    batch = plan.setting.batch
+    prompt, answer = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS), min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
+    return replace(batch, prompt_tokens=prompt, output_tokens=answer)
+
+
+def _require_torch() -> None:
+    """Raises InputError where torch is not installed."""
+    from importlib.util import find_spec
+
+    from hwprofiles import InputError
+
+    if find_spec("torch") is None or find_spec("safetensors") is None:
+        raise InputError("validate runs the plan with torch, which is not installed: pip install 'rosin[validate]'")

@@ -1,0 +1,101 @@
+"""A plan run on paced lanes beside its rivals: how far the prediction was off, and whether another plan would have been faster."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwprofiles import InputError
+from planner.plan import Plan
+from sim.engine import engine
+from sim.memory import Infeasible
+from sim.policies import POLICIES
+from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.simulate import Scenario, simulate
+from sim.trace import write_trace
+from sim.workload import Batch
+from validation.comparison.rounds import Report, run_rounds
+from validation.comparison.trial import Contender, Trial, prepare
+
+MOST_RIVALS = 3
+SLOWEST_RIVAL_FACTOR = 2.0
+"""A rival predicted to take longer than this many times the plan's own time cannot be the best, whatever the error."""
+
+_CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
+"""Uses every lane, so that what each adds is seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanValidation:
+    """The report, its first plan being the one asked about, and what left-out rivals were left out for, by name."""
+
+    scenario: Scenario
+    report: Report
+    left_out: dict[str, str]
+    trial: Trial
+
+    @property
+    def regret_fraction(self) -> float:
+        """How much slower the plan measured than the best that was run; 0 where it is the best."""
+        measured_ns = [plan.measured_ns for plan in self.report.plans]
+        return measured_ns[0] / min(measured_ns) - 1
+
+
+def validate_plan(plan: Plan, num_rounds: int, batch: Batch | None = None, on_run: Callable[[str], None] | None = None) -> PlanValidation:
+    """Run the plan and the named systems that might beat it, in interleaved rounds. ``batch`` replaces the plan's own, for a shorter run.
+
+    Raises InputError for a plan that does not fit or that the backend does not execute.
+    """
+    scenario = plan.setting.scenario(plan.policy)
+    scenario = scenario if batch is None else replace(scenario, batch=batch)
+    own = Contender(name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
+    (trial,) = prepare(scenario, (own,))
+    left_out: dict[str, str] = {}
+    rivals = tuple(_rivals(scenario, left_out))
+    calibration = Contender(name=_CALIBRATION.name, policy=_CALIBRATION, slots_per_layer=scenario.slots_per_layer)
+    trials = prepare(scenario, (calibration, own, *rivals))
+    report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
+    return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trial)
+
+
+def write_timelines(validation: PlanValidation, folder: Path) -> tuple[Path, Path]:
+    """Run the plan once more, and write what was predicted of that run and what was measured as traces that open side by side."""
+    executed = validation.trial.run()
+    predicted = engine("fast").run_program(validation.trial.predict(executed))
+    paths = folder / "predicted.trace.json", folder / "measured.trace.json"
+    for timeline, path in zip((predicted, executed.timeline), paths, strict=True):
+        write_trace(timeline, path)
+    return paths
+
+
+def _rivals(scenario: Scenario, left_out: dict[str, str]) -> Iterator[Contender]:
+    """The named systems that are predicted to be fastest, the fastest first; says of every other why it is not run."""
+    own = simulate(scenario)
+    assert not isinstance(own, Infeasible), "a plan that fits was prepared before"
+    times_s: dict[str, float] = {}
+    for policy in POLICIES.values():
+        if policy.name == scenario.policy.name:
+            continue
+        found = simulate(replace(scenario, policy=policy))
+        if isinstance(found, Infeasible):
+            left_out[policy.name] = found.reason
+        elif (problem := _not_run(replace(scenario, policy=policy))) is not None:
+            left_out[policy.name] = problem
+        elif found.metrics.end_to_end_s > SLOWEST_RIVAL_FACTOR * own.metrics.end_to_end_s:
+            left_out[policy.name] = f"predicted to take over {SLOWEST_RIVAL_FACTOR:.0f} times as long"
+        else:
+            times_s[policy.name] = found.metrics.end_to_end_s
+    for place, name in enumerate(sorted(times_s, key=times_s.__getitem__)):
+        if place < MOST_RIVALS:
+            yield Contender(name=name, policy=POLICIES[name], slots_per_layer=scenario.slots_per_layer)
+        else:
+            left_out[name] = f"{MOST_RIVALS} others are predicted to be faster"
+
+
+def _not_run(scenario: Scenario) -> str | None:
+    """Why the backend does not execute the scenario's policy, if it does not."""
+    policy = scenario.policy
+    try:
+        prepare(scenario, (Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer),))
+    except InputError as error:
+        return str(error)
+    return None

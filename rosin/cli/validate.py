@@ -10,7 +10,9 @@ from rosin.cli.output import Output
 
 if TYPE_CHECKING:
     from planner.plan import Plan
+    from rosin.report.json_documents import ValidateResult
     from sim.workload import Batch
+    from validation.comparison import PlanValidation
 
 DEVICES = ("auto", "paced")
 QUICK_PROMPT_TOKENS, QUICK_OUTPUT_TOKENS = 16, 4
@@ -21,7 +23,7 @@ RoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help=
 QuickOption = Annotated[bool, typer.Option("--quick", help="One round of a short prompt and answer.")]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Write the result and the two timelines here.", show_default=False),
+    typer.Option("-o", "--output", metavar="DIR", help="Write the result, a figure and the two timelines here.", show_default=False),
 ]
 
 
@@ -36,32 +38,52 @@ def validate(
     quiet: QuietOption = False,
 ) -> None:
     """Run a plan and set measured beside predicted."""
-    from hwprofiles import InputError, unknown_name
     from planner.plan import load_plan
-    from rosin.cli.json_output import write_json
+
+    _check_device(device)
+    loaded = _with_seed(load_plan(plan), seed)
+    _require_torch()
+    from rosin.report.validate_result import validate_result, validate_warnings
+    from rosin.report.validate_tables import validate_page
+    from validation.comparison import validate_plan
+
+    output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
+    batch = _quick_batch(loaded) if quick else None
+    validation = validate_plan(loaded, 1 if quick else rounds, batch, lambda name: output.note(f"ran {name}"))
+    result = validate_result(validation)
+    if folder is not None:
+        _write(validation, result, folder)
+    output.emit(result.model_dump(mode="json"), validate_page(result), warnings=validate_warnings(validation))
+
+
+def _check_device(device: str) -> None:
+    """Raises InputError for a tier that is not there."""
+    from hwprofiles import InputError, unknown_name
 
     if device in ("cpu", "cuda"):
         raise InputError(f"--device {device}: only paced runs are made so far; --device paced makes one")
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
-    loaded = _with_seed(load_plan(plan), seed)
-    _require_torch()
-    from rosin.report.validate_result import validate_result, validate_warnings
-    from rosin.report.validate_tables import validate_page
-    from validation.comparison import validate_plan, write_timelines
 
-    output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
-    validation = validate_plan(
-        loaded, 1 if quick else rounds, _quick_batch(loaded) if quick else None, lambda name: output.note(f"ran {name}")
-    )
-    if folder is not None:
+
+def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
+    """The result, a figure, and the timelines of one more run. Raises InputError where the folder cannot be made."""
+    from hwprofiles import InputError
+    from hwprofiles.text_file import write_bytes
+    from rosin.cli.json_output import write_json
+    from rosin.report.validate_figure import draw
+    from sim.trace import write_trace
+    from validation.comparison import run_again
+
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_timelines(validation, folder)
-    result = validate_result(validation)
-    payload, warnings = result.model_dump(mode="json"), validate_warnings(validation)
-    if folder is not None:
-        write_json(payload, str(folder / "validate.json"))
-    output.emit(payload, validate_page(result), warnings=warnings)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+    predicted, measured = run_again(validation)
+    write_json(result.model_dump(mode="json"), str(folder / "validate.json"))
+    write_trace(predicted, folder / "predicted.trace.json")
+    write_trace(measured, folder / "measured.trace.json")
+    write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
 
 
 def _with_seed(plan: "Plan", seed: int | None) -> "Plan":

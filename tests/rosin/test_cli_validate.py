@@ -55,6 +55,7 @@ def test_plan_is_run_and_compared(plan_file: Path, capsys: pytest.CaptureFixture
     assert set(found["error_fraction"]) == {"paired", "absolute", "plain"}
     assert "mixtral-offloading" in found["left_out"]
     assert json.loads((folder / "validate.json").read_text())["plans"] == found["plans"]
+    assert (folder / "validate.png").read_bytes().startswith(b"\x89PNG")
     traces = [json.loads((folder / f"{name}.trace.json").read_text())["traceEvents"] for name in ("predicted", "measured")]
     predicted, measured = ([event["name"] for event in events if event["ph"] == "X"] for events in traces)
     assert sorted(predicted) == sorted(measured)

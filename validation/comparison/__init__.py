@@ -2,7 +2,7 @@
 
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
-from validation.comparison.plan_validation import PlanValidation, validate_plan, write_timelines
+from validation.comparison.plan_validation import PlanValidation, run_again, validate_plan
 from validation.comparison.prediction import Predicted, predict, timed, timed_on_lanes
 from validation.comparison.rounds import PairedRun, PlanErrors, Report, run_rounds
 from validation.comparison.trial import Contender, Trial, prepare
@@ -22,10 +22,10 @@ __all__ = [
     "fit_lane_costs",
     "predict",
     "prepare",
+    "run_again",
     "run_rounds",
     "summary_of",
     "timed",
     "timed_on_lanes",
     "validate_plan",
-    "write_timelines",
 ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hwprofiles import InputError
 from planner.plan import Plan
@@ -11,7 +10,7 @@ from sim.memory import Infeasible
 from sim.policies import POLICIES
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.simulate import Scenario, simulate
-from sim.trace import write_trace
+from sim.timeline import Timeline
 from sim.workload import Batch
 from validation.comparison.rounds import Report, run_rounds
 from validation.comparison.trial import Contender, Trial, prepare
@@ -57,14 +56,10 @@ def validate_plan(plan: Plan, num_rounds: int, batch: Batch | None = None, on_ru
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trial)
 
 
-def write_timelines(validation: PlanValidation, folder: Path) -> tuple[Path, Path]:
-    """Run the plan once more, and write what was predicted of that run and what was measured as traces that open side by side."""
+def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
+    """One more run of the plan: what the simulator says of that very run, and what was measured."""
     executed = validation.trial.run()
-    predicted = engine("fast").run_program(validation.trial.predict(executed))
-    paths = folder / "predicted.trace.json", folder / "measured.trace.json"
-    for timeline, path in zip((predicted, executed.timeline), paths, strict=True):
-        write_trace(timeline, path)
-    return paths
+    return engine("fast").run_program(validation.trial.predict(executed)), executed.timeline
 
 
 def _rivals(scenario: Scenario, left_out: dict[str, str]) -> Iterator[Contender]:

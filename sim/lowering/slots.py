@@ -42,8 +42,8 @@ class Cached(NamedTuple):
     """A cache at work.
 
     ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last entry for a budget over all layers; ``coming``
-    lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates`` [pass, layer, expert] the true
-    ones, ``next_use`` [pass, layer, expert] the next pass that selects; each is empty where the score needs none.
+    lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
+    [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     """
 
     slots: NDArray[np.void]

@@ -65,8 +65,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="mixtral-offloading-speculative",
         summary="mixtral-offloading with its paper's speculative loading: the next layer's gate on this layer's hidden state",
         source=(
-            "arXiv 2312.17238; accuracy of the next gate from AdapMoE (arXiv 2408.10284); speculated experts take slots of the cache, not a "
-            "buffer of their own, and write nothing back"
+            "arXiv 2312.17238; accuracy of the next gate from AdapMoE (arXiv 2408.10284); speculated experts take slots of the cache, "
+            "not a buffer of their own, and write nothing back"
         ),
         placement=UniformPlacement(),
         cache=LruCache(writes_back=True),
@@ -78,8 +78,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="moe-infinity",
         summary="matches the request so far with past ones, fetches all that those used in the layers to come; one budget over all layers",
         source=(
-            "arXiv 2401.14361: count matrices, row-normalised cosine, priority by distance, synchronous lookup, eviction by predicted share and "
-            "depth; the lookup for a layer follows the gate of the one before, and the cache starts with the most popular experts"
+            "arXiv 2401.14361: count matrices, row-normalised cosine, priority by distance, synchronous lookup, eviction by predicted "
+            "share and depth; the lookup for a layer follows the gate of the one before, and the cache starts with the most popular experts"
         ),
         placement=CommonSlotsPlacement(),
         cache=ForecastDepthCache(),
@@ -89,7 +89,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
     ),
     Policy(
         name="promoe",
-        summary="a learned predictor looks a stride ahead; copies in three pieces, between which a miss goes first; least recently used leaves",
+        summary="a learned predictor looks a stride ahead; copies in three pieces, which a miss overtakes; least recently used leaves",
         source="arXiv 2410.22134; the predictor is its stated accuracy (84.7 %), not a network; cached experts run first, as in every row",
         placement=UniformPlacement(),
         cache=LruCache(),
@@ -114,8 +114,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="hybrimoe",
         summary="a cache by smoothed gate scores; misses split over CPU, link and GPU to end together; prefetches what saves most",
         source=(
-            "arXiv 2504.05897; alpha assumed; experts of a lane run by number, not by tokens; the prefetch weighs one expert's saving, where the "
-            "paper simulates whole layers"
+            "arXiv 2504.05897; alpha assumed; experts of a lane run by number, not by tokens; the prefetch weighs one expert's saving, "
+            "where the paper simulates whole layers"
         ),
         placement=UniformPlacement(),
         cache=SmoothedGateCache(),
@@ -127,8 +127,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="pre-gated",
         summary="every gate selects the experts of the next layer, which are copied meanwhile; needs a retrained model",
         source=(
-            "arXiv 2308.12066; selection one block ahead is exact because the model is retrained for it, so its tokens are not those of the "
-            "original; experts stay in a least-recently-used cache as far as memory goes"
+            "arXiv 2308.12066; selection one block ahead is exact because the model is retrained for it, so its tokens are not those of "
+            "the original; experts stay in a least-recently-used cache as far as memory goes"
         ),
         placement=UniformPlacement(),
         cache=LruCache(),

@@ -13,7 +13,7 @@ from sim.policies.prefetch.naming import PRIORITY_SCALE, asking_layer, gathered,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPrefetch(Prefetch):
-    """At every gate, the predicted experts of the next ``distance`` layers, by what holding each is believed to save, discounted by accuracy.
+    """At every gate, the predicted experts of the next ``distance`` layers, by what holding each is believed to save.
 
     The saving is the cheaper of the CPU and a fetch, less the run on the GPU, for the tokens expected; it counts for accuracy to the power
     of the distance, the probability of being right. HybriMoE simulates the layer with and without the expert instead. 0.87: AdapMoE's

@@ -52,9 +52,10 @@ class MapStore:
         return Found(shares=shares, score=score, semantic=semantic, trajectory=prefixes[-1])
 
     def insert(self, embeddings: Array, maps: Array, found: Found | None = None) -> None:
-        """Add iterations; in a full store each overwrites argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness, its most redundant.
+        """Add iterations; in a full store each overwrites the entry it makes redundant.
 
-        ``found`` is what ``search`` gave for them; it is not asked while there is room.
+        That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what ``search`` gave
+        for them; it is not asked while there is room.
         """
         num_layers, capacity, _ = self._maps.shape
         weight = min(self.distance, num_layers) / num_layers
@@ -79,7 +80,7 @@ def select(shares: Array, score: float, top_k: int) -> NDArray[np.int64]:
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
-    """What stands for the embedding of each iteration: the mean map of its sequence's earlier ones [iteration, dimension]; zeros for the first."""
+    """What stands for an iteration's embedding [iteration, dimension]: the mean map of its sequence's earlier ones; zeros for the first."""
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
     for sequence in np.unique(of_sequence):

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwprofiles import InputError
 from sim.policies.base import Foresight, Predictions, Prefetch
-from sim.policies.prefetch.naming import asking_layer, gathered, named
+from sim.policies.prefetch.naming import asking_layer, by_load, gathered, named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +33,11 @@ class LearnedPrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         num_passes, num_layers, _ = foresight.tokens.shape
-        heaviest, first = int(foresight.tokens.max(initial=0)), foresight.problem.model.moe_layers[0]
+        first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
         names, load = named(foresight, accuracy, 1, np.random.default_rng(foresight.seed + 1))
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]
-        priority = (names[:, 1] - asked) * (heaviest + 1) - load
+        priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])
         rows = np.stack([names[:, 0] * num_layers + asked, priority, names[:, 1], names[:, 2]], axis=1)
         return gathered([rows[is_ahead]], (num_passes, num_layers))

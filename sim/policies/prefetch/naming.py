@@ -47,3 +47,9 @@ def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> 
     is_moe = np.isin(np.arange(foresight.tokens.shape[1]), foresight.problem.model.moe_layers)
     latest = np.maximum.accumulate(np.where(is_moe, np.arange(len(is_moe)), -1))
     return np.where(layers >= step, latest[layers - step], -1)
+
+
+def by_load(foresight: Foresight, ahead: NDArray[np.int64] | int, load: NDArray[np.int64], expert: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Priorities: fewer layers ahead first, then more tokens, then the lower expert: none alike, so that chunked copies do not alternate."""
+    heaviest = int(foresight.tokens.max(initial=0))
+    return (ahead * (heaviest + 1) - load) * foresight.tokens.shape[2] + expert

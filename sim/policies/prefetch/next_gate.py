@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.policies.base import Foresight, Predictions, Prefetch
-from sim.policies.prefetch.naming import asking_layer, gathered, named
+from sim.policies.prefetch.naming import asking_layer, by_load, gathered, named
 
 AccuracySource = Literal["stated", "mixtral", "routing"]
 
@@ -44,14 +44,14 @@ class NextGatePrefetch(Prefetch):
 
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
-        shape, heaviest = foresight.tokens.shape, int(foresight.tokens.max(initial=0))
+        shape = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         rows = []
         for step in range(1, min(self.distance, shape[1] - 1) + 1):
             names, load = named(foresight, self.accuracy_at(foresight, step), step, generator)
             asking = asking_layer(foresight, names[:, 1], step)
             gate = names[:, 0] * shape[1] + asking
-            rows.append(np.stack([gate, step * (heaviest + 1) - load, names[:, 1], names[:, 2]], axis=1)[asking >= 0])
+            rows.append(np.stack([gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]], axis=1)[asking >= 0])
         return gathered(rows, shape)
 
     def accuracy_at(self, foresight: Foresight, step: int) -> NDArray[np.float64]:

@@ -134,7 +134,7 @@ def _overtaken(run: Run) -> int:
     for task in np.flatnonzero((tasks.kind == TaskKind.PREFETCH) & ~line.is_dropped).tolist():
         assert line.busy_ns[task] == tasks.duration_ns[task]
         if line.end_ns[task] - line.start_ns[task] > line.busy_ns[task]:
-            inside = copies[(line.start_ns[copies] > line.start_ns[task]) & (line.start_ns[copies] < line.end_ns[task])]
+            inside = copies[(line.end_ns[copies] > line.start_ns[task]) & (line.start_ns[copies] < line.end_ns[task]) & (copies != task)]
             assert inside.size, "it waits for nothing else"
             count += bool((tasks.kind[inside] == TaskKind.SLOT_FETCH).any())
     return count

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import sim.policies  # noqa: F401 - first: placements import prices, which import the policies
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap

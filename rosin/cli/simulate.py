@@ -66,17 +66,17 @@ def _policy(request: Request, name: str | None) -> "Policy":
 
 def _write_trace(run: "Run", path: Path) -> None:
     """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError when it cannot be written."""
+    import numpy as np
+
     from hwprofiles import InputError
     from sim.metrics import staged_bytes
     from sim.trace import write_trace
 
     if path.exists() and not path.is_file():  # it would be replaced, which nobody wants of a device
         raise InputError(f"cannot write {path}: not a file")
+    instants, staged = staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)
+    in_use = np.concatenate([[0], instants]), np.concatenate([[0], staged]) + sum(run.memory_items.values())
     try:
-        write_trace(
-            run.timeline,
-            path,
-            counters={"GPU memory in copy buffers (bytes)": staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)},
-        )
+        write_trace(run.timeline, path, counters={"GPU memory in use (bytes)": in_use})
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -56,7 +56,7 @@ class PolicyDetails:
 
 def policy_row(policy: Policy) -> PolicyRow:
     """The row of one policy in the list."""
-    parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS}
+    parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS} | {"overlap": policy.overlap.manner}
     return PolicyRow(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
 
 

@@ -24,6 +24,11 @@ class Overlap(ABC):
     staging_layer_share: float
     is_pinned: bool
 
+    @property
+    def manner(self) -> str:
+        """In a word or two, what may run at once."""
+        return type(self).__name__
+
     @abstractmethod
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Per pass, whether one thing runs at a time."""

@@ -129,7 +129,7 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                         expert = search(cumulative[classes[token], layer], middle(bits))
                     for earlier in range(rank):
                         if out[token, layer, earlier] == expert:
-                            expert = -1
+                            expert = np.int64(-1)
                             break
                     attempt += 1
                 out[token, layer, rank] = expert if expert >= 0 else _likeliest(cumulative[classes[token], layer], out[token, layer, :rank])

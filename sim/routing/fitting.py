@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.routing.class_process import class_process
+from sim.routing.compiled import fill_gate_weights, sequence_key
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.preferences import floor
 from sim.routing.recorded import RecordedRouting
@@ -19,7 +20,7 @@ from sim.routing.statistics import inclusion
 from sim.routing.token_classes import token_classes
 
 Array = NDArray[np.float64]
-NUM_CLASSES = 4
+NUM_CLASSES = 8
 CLASS_LAGS = np.arange(1, 49)
 COPY_LAGS = np.arange(1, 3)
 DRIFT_LAGS = np.arange(9, 65)
@@ -31,6 +32,7 @@ MAX_COPIED = 0.9
 SPREADS = np.linspace(0.0, 1.5, 7)
 """Spreads of requests' log preferences that are tried, with straight lines in between."""
 MIN_TOKENS = 256
+NUM_GATE_ROUNDS, NUM_GATE_TOKENS = 8, 1000
 
 
 def fit(trace: RecordedRouting, *, provenance: Provenance, num_classes: int = NUM_CLASSES, seed: int = 0) -> FittedRouting:
@@ -133,8 +135,9 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     solution = _solve_copies(float(at_zero.mean()), (wanted - shown).mean(axis=1), pair_counts(trace.borders, lags))
     by_layer = np.full(len(at_zero), 1.0)
     for attempt in range(NUM_ROUNDS):
-        kernel = solution / max(float(solution.sum()), 1e-12)
-        routing = replace(routing, copy_kernel=kernel, copied=np.clip(solution.sum() * by_layer, 0.0, MAX_COPIED))
+        total = float(solution.sum())
+        kernel = solution / total if total > 0.0 else np.full(len(lags), 1.0 / len(lags))
+        routing = replace(routing, copy_kernel=kernel, copied=np.clip(total * by_layer, 0.0, MAX_COPIED))
         shown = _curve(routing.choose(lengths, seed + 2 + attempt), trace.borders, trace.num_experts, lags)
         missing = wanted - shown
         solution = np.maximum(solution + 0.5 * missing.mean(axis=1), 0.0)
@@ -165,10 +168,22 @@ def _linked_fraction(trace: RecordedRouting, routing: FittedRouting, seed: int) 
 def _gate_profile(weights: NDArray[np.float32] | None) -> GateProfile | None:
     if weights is None:
         return None
+    mean, spread, correlation = _log_moments(weights)
+    profile = GateProfile(log_mean=mean, log_spread=spread, correlation=correlation)
+    wanted = weights.astype(np.float64).mean(axis=0)
+    for _ in range(NUM_GATE_ROUNDS):  # putting drawn weights in order moves their means, so what is drawn is corrected by what comes out
+        drawn = np.empty((NUM_GATE_TOKENS, *mean.shape), np.float32)
+        fill_gate_weights(profile.log_mean, profile.log_spread, profile.correlation, np.uint64(sequence_key(0, 0)), drawn)
+        profile = replace(profile, log_mean=profile.log_mean + 0.5 * np.log(wanted / drawn.mean(axis=0)))
+    return profile
+
+
+def _log_moments(weights: NDArray[np.float32]) -> tuple[Array, Array, float]:
+    """Mean and spread of log weights [layer, rank], and the mean correlation between two ranks, 0 where it is negative."""
     logs = np.log(np.maximum(weights.astype(np.float64), 1e-6))
     mean, spread = logs.mean(axis=0), logs.std(axis=0)
-    scaled = (logs - mean) / np.maximum(spread, 1e-9)
     ranks = weights.shape[2]
-    together = (scaled.sum(axis=2) ** 2).mean(axis=0)  # ranks + ranks (ranks - 1) · correlation
-    correlation = float(np.mean((together - ranks) / (ranks * (ranks - 1)))) if ranks > 1 else 0.0
-    return GateProfile(log_mean=mean, log_spread=spread, correlation=min(max(correlation, 0.0), 1.0))
+    if ranks == 1:
+        return mean, spread, 0.0
+    together = (((logs - mean) / np.maximum(spread, 1e-9)).sum(axis=2) ** 2).mean()  # ranks + ranks (ranks - 1) · correlation
+    return mean, spread, min(max(float((together - ranks) / (ranks * (ranks - 1))), 0.0), 1.0)

@@ -33,6 +33,13 @@ class LanesOverlap(Overlap):
         if not 0 < self.staging_layer_share <= 1:
             raise InputError(f"staging_layer_share must be above 0 and at most 1, got {self.staging_layer_share}")
 
+    @property
+    def manner(self) -> str:
+        """See Overlap."""
+        if self.prefill == self.decode:
+            return self.prefill
+        return "serial decode" if self.decode == "serial" else "serial prefill"
+
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """See Overlap."""
         return np.where(is_prefill, self.prefill == "serial", self.decode == "serial")

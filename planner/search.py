@@ -50,13 +50,14 @@ Progress = Callable[[str, Run | Infeasible], None]
 def search(scenario: Scenario, objective: str, on_progress: Progress | None = None) -> Search | Infeasible:
     """Try all candidates and named systems on the scenario (its policy is ignored); all meet the same routing draw.
 
-    Ties go to the earlier candidate. Infeasible only when nothing at all fits: then with the smallest shortage.
+    Lossy policies and bounds are rivals, never the plan. Ties go to the earlier candidate. Infeasible only when nothing
+    at all fits: then with the smallest shortage.
     Raises InputError for an unknown objective.
     """
     check(scenario)
     score, draws = _score(objective), Draws(scenario)
     tried = [(policy, _tried(scenario, policy, draws, on_progress), is_named) for policy, is_named in _policies()]
-    runs = [outcome for policy, outcome, _ in tried if isinstance(outcome, Run) and policy.is_lossless]
+    runs = [outcome for policy, outcome, _ in tried if isinstance(outcome, Run) and policy.is_lossless and not policy.is_bound]
     if not runs:
         shortages = [outcome for _, outcome, _ in tried if isinstance(outcome, Infeasible)]
         return min(shortages, key=lambda shortage: shortage.missing_bytes)

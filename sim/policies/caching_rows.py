@@ -62,7 +62,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         overlap=LanesOverlap(),
     ),
     Policy(
-        name="mixtral-offloading-speculative",
+        name="mixtral-next-gate",
         summary="mixtral-offloading with its paper's speculative loading: the next layer's gate on this layer's hidden state",
         source=(
             "arXiv 2312.17238; accuracy of the next gate from AdapMoE (arXiv 2408.10284); speculated experts take slots of the cache, "

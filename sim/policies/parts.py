@@ -35,7 +35,7 @@ from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
-    "common-slots": CommonSlotsPlacement,
+    "common": CommonSlotsPlacement,
     "explicit": ExplicitPlacement,
     "front-loading": FrontLoadingPlacement,
     "gain": GainPlacement,
@@ -47,21 +47,21 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
 }
 CACHES: Mapping[str, type[Cache]] = {
     "belady": BeladyCache,
-    "forecast-depth": ForecastDepthCache,
-    "forecast-visits": ForecastVisitsCache,
+    "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
     "random": RandomCache,
-    "smoothed-gate": SmoothedGateCache,
+    "scored": SmoothedGateCache,
     "static": StaticCache,
+    "visits": ForecastVisitsCache,
 }
 PREFETCHES: Mapping[str, type[Prefetch]] = {
-    "expert-maps": ExpertMapPrefetch,
     "gain": GainPrefetch,
     "learned": LearnedPrefetch,
+    "maps": ExpertMapPrefetch,
     "next-gate": NextGatePrefetch,
     "none": NoPrefetch,
-    "request-counts": RequestCountsPrefetch,
+    "requests": RequestCountsPrefetch,
 }
 DISPATCHES: Mapping[str, type[Dispatch]] = {
     "balanced": BalancedDispatch,

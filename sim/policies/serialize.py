@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
+from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy
 from sim.workload import Feeding
@@ -58,9 +59,15 @@ def _part(kind: str, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
     name = str(data.get("part"))
-    if name not in PARTS[kind]:
+    if ":" in name:
+        cls = imported(name, f"{where}.part")
+        if not (isinstance(cls, type) and is_dataclass(cls)):
+            raise InputError(f"{where}.part: {name} is not a part: a frozen dataclass expected")
+    elif name in PARTS[kind]:
+        cls = PARTS[kind][name]
+    else:
         raise InputError(f"{where}.part: no {kind} part named {name!r}{closest(name, PARTS[kind])}")
-    return _built(PARTS[kind][name], {key: value for key, value in data.items() if key != "part"}, where)
+    return _built(cls, {key: value for key, value in data.items() if key != "part"}, where)
 
 
 def _built(cls: type, data: Any, where: str) -> Any:

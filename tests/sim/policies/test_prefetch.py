@@ -81,7 +81,7 @@ def test_accuracy_falls_with_distance_and_follows_depth() -> None:
     assert found[1:] == pytest.approx(MIXTRAL_NEXT_GATE_ACCURACY)
 
 
-@pytest.mark.parametrize("name", ["mixtral-offloading-speculative", "promoe", "moe-infinity", "fmoe", "hybrimoe", "pre-gated"])
+@pytest.mark.parametrize("name", ["mixtral-next-gate", "promoe", "moe-infinity", "fmoe", "hybrimoe", "pre-gated"])
 @pytest.mark.parametrize("model", ["dense-first-and-shared", "alternating-top-1"])
 def test_only_gates_ask_and_never_for_what_is_past(name: str, model: str) -> None:
     """Candidates hang on MoE layers' gates and lie ahead: in the same pass, or, for fMoE, at the start of the next."""

@@ -13,6 +13,8 @@ def imported(path: str, where: str) -> object:
     Raises InputError, one line, for a module that cannot be imported or has no such name; ``where`` says who asked.
     """
     module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise InputError(f"{where} {path}: write package.module:NAME")
     here = str(Path.cwd())
     sys.path.insert(0, here)  # a command's own folder is on the path instead
     try:
@@ -23,5 +25,5 @@ def imported(path: str, where: str) -> object:
     finally:
         sys.path.remove(here)
     if not hasattr(module, attribute):
-        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, vars(module))}")
+        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, [name for name in vars(module) if not name.startswith("_")])}")
     return getattr(module, attribute)

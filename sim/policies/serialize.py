@@ -7,10 +7,15 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy
+from sim.policies.problem import Overlap
 from sim.workload import Feeding
+
+KINDS: Mapping[str, type] = {"placement": Placement, "cache": Cache, "prefetch": Prefetch, "dispatch": Dispatch, "overlap": Overlap}
+"""What a part of each kind is an instance of."""
 
 
 def policy_to_data(policy: Policy) -> dict[str, Any]:
@@ -60,9 +65,10 @@ def _part(kind: str, data: Any, where: str) -> Any:
         raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
     name = str(data.get("part"))
     if ":" in name:
-        cls = imported(name, f"{where}.part")
-        if not (isinstance(cls, type) and is_dataclass(cls)):
-            raise InputError(f"{where}.part: {name} is not a part: a frozen dataclass expected")
+        found = imported(name, f"{where}.part:")
+        if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and is_dataclass(found)):
+            raise InputError(f"{where}.part: {name} is not a {kind} part")
+        cls: type = found
     elif name in PARTS[kind]:
         cls = PARTS[kind][name]
     else:

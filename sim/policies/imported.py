@@ -25,5 +25,6 @@ def imported(path: str, where: str) -> object:
     finally:
         sys.path.remove(here)
     if not hasattr(module, attribute):
-        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, [name for name in vars(module) if not name.startswith("_")])}")
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, public)}")
     return getattr(module, attribute)

@@ -52,4 +52,4 @@ def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> 
 def by_load(foresight: Foresight, ahead: NDArray[np.int64] | int, load: NDArray[np.int64], expert: NDArray[np.int64]) -> NDArray[np.int64]:
     """Priorities: fewer layers ahead first, then more tokens, then the lower expert; none alike, or chunked copies alternate."""
     heaviest = int(foresight.tokens.max(initial=0))
-    return (ahead * (heaviest + 1) - load) * foresight.tokens.shape[2] + expert
+    return np.asarray((ahead * (heaviest + 1) - load) * foresight.tokens.shape[2] + expert)

@@ -10,6 +10,7 @@ from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.dispatch.constant import FetchDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
@@ -107,6 +108,19 @@ CACHING_ROWS: tuple[Policy, ...] = (
         placement=CommonSlotsPlacement(),
         cache=ForecastVisitsCache(),
         prefetch=ExpertMapPrefetch(),
+        dispatch=FetchDispatch(),
+        overlap=LanesOverlap(),
+    ),
+    Policy(
+        name="adapmoe",
+        summary="more slots for layers that are hard to predict; fetches what the next layer's gate names on this layer's hidden state",
+        source=(
+            "arXiv 2408.10284: split of the slots and accuracies of the next gate, those of Mixtral by depth; without its adaptive gating, "
+            "which skips experts and so changes tokens; its hit model is popularity, its cache least recently used"
+        ),
+        placement=ByAccuracyPlacement(),
+        cache=LruCache(),
+        prefetch=NextGatePrefetch(accuracy_source="mixtral"),
         dispatch=FetchDispatch(),
         overlap=LanesOverlap(),
     ),

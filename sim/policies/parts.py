@@ -17,6 +17,7 @@ from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
@@ -35,6 +36,7 @@ from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
+    "by-accuracy": ByAccuracyPlacement,
     "common": CommonSlotsPlacement,
     "explicit": ExplicitPlacement,
     "front-loading": FrontLoadingPlacement,

@@ -8,8 +8,10 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
@@ -82,6 +84,36 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="as many experts of every layer on the GPU, the rest computed by the CPU at the same time; no weight moves",
         source="KTransformers (SOSP 2025), uniform placement, no deferral, no layer-wise GPU prefill",
         placement=UniformPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-frequency",
+        summary="the most popular experts of all layers on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), frequency placement, no deferral, no layer-wise GPU prefill",
+        placement=PopularityPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-front-loading",
+        summary="the experts of the first layers on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), front-loading placement, no deferral, no layer-wise GPU prefill",
+        placement=FrontLoadingPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-random",
+        summary="experts drawn at random on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), random placement, no deferral, no layer-wise GPU prefill",
+        placement=RandomPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),

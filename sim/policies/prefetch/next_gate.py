@@ -58,12 +58,16 @@ class NextGatePrefetch(Prefetch):
         """Probability [layer] that a selected expert is named ``step`` layers before."""
         model = foresight.problem.model
         if self.accuracy_source == "mixtral":
-            published = np.array(MIXTRAL_NEXT_GATE_ACCURACY)
-            depth = np.linspace(0, 1, model.num_layers)
-            return np.asarray(np.interp(depth, np.linspace(1 / 31, 1, len(published)), published) ** step)
+            return np.asarray(mixtral_accuracy(model.num_layers) ** step)
         found = np.full(model.num_layers, self.accuracy**step)
         if self.accuracy_source == "routing":
             for place, layer in enumerate(model.moe_layers):
                 known = foresight.routing.prediction_accuracy(place, step)
                 found[layer] = found[layer] if known is None else known
         return found
+
+
+def mixtral_accuracy(num_layers: int) -> NDArray[np.float64]:
+    """AdapMoE's accuracies [layer] for a model of that many layers, by depth; the first layer, which no gate precedes, has the second's."""
+    published = np.array(MIXTRAL_NEXT_GATE_ACCURACY)
+    return np.asarray(np.interp(np.linspace(0, 1, num_layers), np.linspace(1 / 31, 1, len(published)), published))

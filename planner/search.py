@@ -128,7 +128,7 @@ def is_allowed(run: Run) -> bool:
     scenario = run.scenario
     held = run.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
     follows = scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())
-    return scenario.policy.is_lossless and not scenario.policy.is_bound and follows
+    return scenario.policy.is_lossless and not scenario.policy.knows_future and follows
 
 
 def _spelt_out(run: Run) -> Run:

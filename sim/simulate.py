@@ -167,6 +167,6 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
     if not scenario.policy.is_lossless:
         found.append(f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass")
-    if scenario.policy.is_bound:
-        found.append(f"{scenario.policy.name} knows the future: a bound, not a system")
+    if scenario.policy.knows_future:
+        found.append(f"{scenario.policy.name} knows the future: no system can do what it does")
     return tuple(found)

@@ -32,7 +32,7 @@ class Policy:
     is_lossless: bool = True
 
     @property
-    def is_bound(self) -> bool:
+    def knows_future(self) -> bool:
         """Whether it decides by the future: it says what a system could reach at best, and is none."""
         return self.cache.score is Score.NEXT_USE
 

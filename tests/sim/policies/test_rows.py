@@ -88,14 +88,14 @@ def test_a_smoothed_gate_beats_lru_on_real_routing(name: str) -> None:
 
 def test_lossy_rows_and_bounds_say_so() -> None:
     """A run of each warns; no other row does."""
-    marked = {name: policy for name, policy in POLICIES.items() if not policy.is_lossless or policy.is_bound}
-    assert {name for name, policy in marked.items() if policy.is_bound} == {"belady"} and "pre-gated" in marked
+    marked = {name: policy for name, policy in POLICIES.items() if not policy.is_lossless or policy.knows_future}
+    assert {name for name, policy in marked.items() if policy.knows_future} == {"belady"} and "pre-gated" in marked
     for name, policy in POLICIES.items():
         if name == "all-on-gpu":
             continue
         warnings = " ".join(_run(policy, share=1.5).warnings)
         assert ("is lossy" in warnings) == (not policy.is_lossless)
-        assert ("knows the future" in warnings) == policy.is_bound
+        assert ("knows the future" in warnings) == policy.knows_future
     assert "bound" in find_policy("belady").summary and "retrained" in find_policy("pre-gated").summary
 
 
@@ -108,4 +108,5 @@ def test_the_reference_names_every_row_and_its_parts() -> None:
         for kind in ("placement", "prefetch", "dispatch"):
             assert part_name(kind, getattr(policy, kind)) in listed, (name, kind)
         assert part_name("cache", policy.cache) in listed or "(same name)" in listed
-        assert ("(lossy)" in line.split("|")[1]) == (not policy.is_lossless) and ("(bound)" in line.split("|")[1]) == policy.is_bound
+        marked = line.split("|")[1]
+        assert ("(lossy)" in marked) == (not policy.is_lossless) and ("(knows the future)" in marked) == policy.knows_future

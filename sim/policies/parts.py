@@ -39,7 +39,7 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "by-accuracy": ByAccuracyPlacement,
     "common": CommonSlotsPlacement,
     "explicit": ExplicitPlacement,
-    "front-loading": FrontLoadingPlacement,
+    "front": FrontLoadingPlacement,
     "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,

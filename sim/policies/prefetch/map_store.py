@@ -28,6 +28,7 @@ class MapStore:
         self.distance = distance
         self.count = 0
         self._maps = np.zeros((num_layers, capacity, num_experts), np.float32)
+        self._lengths = np.zeros((num_layers, capacity), np.float32)
         self._embeddings = np.zeros((capacity, num_layers * num_experts), np.float32)
 
     def search(self, embeddings: Array, maps: Array) -> Found:
@@ -37,9 +38,9 @@ class MapStore:
         found: an empty store, or an embedding of zeros.
         """
         stored = self._maps[:, : self.count]
-        semantic = _cosines(embeddings, self._embeddings[: self.count])
+        semantic = _units(embeddings) @ self._embeddings[: self.count].T
         products = np.cumsum(np.matmul(maps.swapaxes(0, 1), stored.swapaxes(1, 2)), axis=0)
-        own, theirs = _lengths(maps.swapaxes(0, 1)), _lengths(stored)
+        own, theirs = _lengths(maps.swapaxes(0, 1)), self._lengths[:, : self.count]
         prefixes = products / np.maximum(own[:, :, None] * theirs[:, None, :], 1e-12)
         num_layers, num_iterations = len(stored), len(maps)
         shares, score = np.zeros(maps.shape, np.float32), np.zeros((num_iterations, num_layers), np.float32)
@@ -67,7 +68,8 @@ class MapStore:
                 place = int(np.argmax(weight * found.semantic[number] + (1.0 - weight) * found.trajectory[number]))
             else:
                 return
-            self._maps[:, place], self._embeddings[place] = maps[number], embeddings[number]
+            self._maps[:, place], self._embeddings[place] = maps[number], _units(embeddings[number])
+            self._lengths[:, place] = _lengths(maps[number][:, None])[:, 0]
 
 
 def select(shares: Array, score: float, top_k: int) -> NDArray[np.int64]:
@@ -90,9 +92,9 @@ def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
     return embeddings
 
 
-def _cosines(left: Array, right: Array) -> Array:
-    norms = np.linalg.norm(left, axis=1)[:, None] * np.linalg.norm(right, axis=1)[None, :]
-    return np.asarray(left @ right.T / np.maximum(norms, 1e-12), np.float32)
+def _units(vectors: Array) -> Array:
+    """Of length 1, so that products are cosines; zeros stay."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32)
 
 
 def _lengths(maps: Array) -> Array:

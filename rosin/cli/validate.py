@@ -21,6 +21,10 @@ DeviceOption = Annotated[
 ]
 RoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="One round of a short prompt and answer.")]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="DIR", help="Run this Hugging Face checkpoint, not a small stand-in.", show_default=False),
+]
 FolderOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Write the result, a figure and the two timelines here.", show_default=False),
@@ -32,6 +36,7 @@ def validate(
     device: DeviceOption = "auto",
     rounds: RoundsOption = 5,
     quick: QuickOption = False,
+    weights: WeightsOption = None,
     folder: FolderOption = None,
     json: JsonOption = None,
     seed: ScenarioSeedOption = None,
@@ -45,11 +50,13 @@ def validate(
     _require_torch()
     from rosin.report.validate_result import validate_result, validate_warnings
     from rosin.report.validate_tables import validate_page
+    from validation.backend import load_checkpoint
     from validation.comparison import validate_plan
 
     output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
     batch = _quick_batch(loaded) if quick else None
-    validation = validate_plan(loaded, 1 if quick else rounds, batch, lambda name: output.note(f"ran {name}"))
+    own = load_checkpoint(weights).weights if weights is not None else None
+    validation = validate_plan(loaded, 1 if quick else rounds, batch=batch, weights=own, on_run=lambda name: output.note(f"ran {name}"))
     result = validate_result(validation)
     if folder is not None:
         _write(validation, result, folder)

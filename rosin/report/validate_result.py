@@ -7,7 +7,7 @@ from hwprofiles.units import NS_PER_S
 from rosin.report.json_documents import ErrorShare, PairedErrors, ValidatedPlan, ValidateResult
 from validation.comparison import ErrorSummary, PlanErrors, PlanValidation
 
-TIER = "paced: real small tensors, copies and threads, each operation slept out to the time the machine file gives"
+TIER = "paced: real tensors, copies and threads, each operation slept out to the time the machine file gives"
 
 
 def validate_result(validation: PlanValidation) -> ValidateResult:

@@ -61,6 +61,19 @@ def test_plan_is_run_and_compared(plan_file: Path, capsys: pytest.CaptureFixture
     assert sorted(predicted) == sorted(measured)
 
 
+@pytest.mark.skipif(not HAS_TORCH, reason="needs torch and safetensors, from the extra `validate`")
+def test_a_checkpoint_is_run(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights of transformers in place of the stand-in; those of another model are refused in one line."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers, from the extra `hf`")
+    for name, change in (("own", {}), ("other", {"num_hidden_layers": 1})):
+        config = transformers.MixtralConfig(**{**TINY_CONFIG, **change})
+        transformers.MixtralForCausalLM(config).save_pretrained(plan_file.parent / name)
+    assert main(["validate", str(plan_file), "--quick", "--weights", str(plan_file.parent / "own"), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["measured"]["end_to_end_s"] > 0
+    assert main(["validate", str(plan_file), "--weights", str(plan_file.parent / "other")]) == 2
+    assert "other layers or experts" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(HAS_TORCH, reason="torch is installed here")
 def test_without_torch_it_says_so(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line that names what to install."""

@@ -12,6 +12,7 @@ from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.simulate import Scenario, simulate
 from sim.timeline import Timeline
 from sim.workload import Batch
+from validation.backend.weights import Weights
 from validation.comparison.rounds import Report, run_rounds
 from validation.comparison.trial import Contender, Trial, prepare
 
@@ -39,19 +40,27 @@ class PlanValidation:
         return measured_ns[0] / min(measured_ns) - 1
 
 
-def validate_plan(plan: Plan, num_rounds: int, batch: Batch | None = None, on_run: Callable[[str], None] | None = None) -> PlanValidation:
-    """Run the plan and the named systems that might beat it, in interleaved rounds. ``batch`` replaces the plan's own, for a shorter run.
+def validate_plan(
+    plan: Plan,
+    num_rounds: int,
+    *,
+    batch: Batch | None = None,
+    weights: Weights | None = None,
+    on_run: Callable[[str], None] | None = None,
+) -> PlanValidation:
+    """Run the plan and the named systems that might beat it, in interleaved rounds. ``batch`` replaces the plan's own, for a shorter run;
+    ``weights`` (of the plan's model) a stand-in's.
 
     Raises InputError for a plan that does not fit or that the backend does not execute.
     """
     scenario = plan.setting.scenario(plan.policy)
     scenario = scenario if batch is None else replace(scenario, batch=batch)
     own = Contender(name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
-    (trial,) = prepare(scenario, (own,))
+    (trial,) = prepare(scenario, (own,), weights)
     left_out: dict[str, str] = {}
-    rivals = tuple(_rivals(scenario, left_out))
+    rivals = tuple(_rivals(scenario, left_out, trial.weights))
     calibration = Contender(name=_CALIBRATION.name, policy=_CALIBRATION, slots_per_layer=scenario.slots_per_layer)
-    trials = prepare(scenario, (calibration, own, *rivals))
+    trials = prepare(scenario, (calibration, own, *rivals), weights)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trial)
 
@@ -62,7 +71,7 @@ def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
     return engine("fast").run_program(validation.trial.predict(executed)), executed.timeline
 
 
-def _rivals(scenario: Scenario, left_out: dict[str, str]) -> Iterator[Contender]:
+def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> Iterator[Contender]:
     """The named systems that are predicted to be fastest, the fastest first; says of every other why it is not run."""
     own = simulate(scenario)
     assert not isinstance(own, Infeasible), "a plan that fits was prepared before"
@@ -73,7 +82,7 @@ def _rivals(scenario: Scenario, left_out: dict[str, str]) -> Iterator[Contender]
         found = simulate(replace(scenario, policy=policy))
         if isinstance(found, Infeasible):
             left_out[policy.name] = found.reason
-        elif (problem := _not_run(replace(scenario, policy=policy))) is not None:
+        elif (problem := _not_run(replace(scenario, policy=policy), weights)) is not None:
             left_out[policy.name] = problem
         elif found.metrics.end_to_end_s > SLOWEST_RIVAL_FACTOR * own.metrics.end_to_end_s:
             left_out[policy.name] = f"predicted to take over {SLOWEST_RIVAL_FACTOR:.0f} times as long"
@@ -86,11 +95,11 @@ def _rivals(scenario: Scenario, left_out: dict[str, str]) -> Iterator[Contender]
             left_out[name] = f"{MOST_RIVALS} others are predicted to be faster"
 
 
-def _not_run(scenario: Scenario) -> str | None:
+def _not_run(scenario: Scenario, weights: Weights) -> str | None:
     """Why the backend does not execute the scenario's policy, if it does not."""
     policy = scenario.policy
     try:
-        prepare(scenario, (Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer),))
+        prepare(scenario, (Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer),), weights)
     except InputError as error:
         return str(error)
     return None

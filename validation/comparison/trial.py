@@ -45,15 +45,16 @@ class Trial:
         return predict(self.policy, self.problem, self.residency, executed)
 
 
-def prepare(scenario: Scenario, contenders: tuple[Contender, ...]) -> tuple[Trial, ...]:
-    """The contenders on the scenario's machine, model and batch, with one stand-in of small tensors for all; its seed draws the weights.
+def prepare(scenario: Scenario, contenders: tuple[Contender, ...], weights: Weights | None = None) -> tuple[Trial, ...]:
+    """The contenders on the scenario's machine, model and batch, with the same weights for all: those given, or a small stand-in's.
 
-    Raises InputError for a plan that does not fit memory or that the backend does not execute.
+    The scenario's seed draws the prompts, and the weights of a stand-in. Raises InputError for a plan that does not fit memory or that
+    the backend does not execute.
     """
-    small = stand_in(scenario.model)
-    weights, batch = random_weights(architecture_of(small), scenario.seed), scenario.batch
+    batch = scenario.batch
+    weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
     generator = torch.Generator().manual_seed(scenario.seed)
-    prompts_SL = torch.randint(small.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)
+    prompts_SL = torch.randint(weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)
     return tuple(_prepared(scenario, contender, weights, prompts_SL) for contender in contenders)
 
 

@@ -1,7 +1,7 @@
 # Rosin: `make demo` shows what it does, `make test` proves it. Needs only Python >= 3.11 and make.
 #
 #   make demo    install into .venv and plan one model on one machine
-#   make test    the whole suite: lint, types, tests
+#   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
 #   make clean   remove what the others made
 #
@@ -29,9 +29,8 @@ $(VENV)/.prepared: $(VENV)/.installed
 	$(BIN)/rosin prepare
 	touch $@
 
-# torch is in neither environment: tests that need it skip, saying so. To run them too, first `pip install torch==2.13.0`,
-# then the extra `validate`; in one step, the resolver may pick another torch.
-test: lint
+# Without TORCH=1, torch is not installed and the tests that need it skip, saying so.
+test: lint $(if $(TORCH),$(VENV)/.installed-torch)
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-test
@@ -52,6 +51,12 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PACKAGE) '.[test]'
+	touch $@
+
+# torch alone first: in one step with the extras, the resolver may pick another torch.
+$(VENV)/.installed-torch: $(VENV)/.installed-test
+	$(INSTALL) torch==2.13.0
+	$(PACKAGE) '.[test,validate,hf]'
 	touch $@
 
 clean:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +18,10 @@ from sim.policies import find_policy
 from sim.simulate import Run
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
+OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
+    {"throughput": "output_tokens_per_s", "latency": "end_to_end_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+)
+"""The metric that each objective of a study looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ class Store:
         with self._database:
             self._database.execute("INSERT INTO points VALUES (?, ?, ?)", row)
 
-    def keys(self) -> set[str]:
+    def kept_keys(self) -> set[str]:
         """Of all points kept, also of those that no axis names any more."""
         return {key for (key,) in self._database.execute("SELECT key FROM points")}
 

@@ -2,8 +2,8 @@
 
 from hwprofiles import InputError, load_machine, unknown_name
 from planner.axes import Axis, Value
+from planner.outcome import OBJECTIVE_FIGURES
 from planner.plan import Setting
-from planner.search import OBJECTIVES
 from planner.study import Study
 from sim.model_library import load_model
 from sim.policies import find_policy
@@ -46,8 +46,10 @@ class Checker:
 
 def check_study(study: Study) -> None:
     """Check all points. Raises InputError, one line that names the value at fault where a single one is."""
-    if study.objective not in OBJECTIVES:
-        raise unknown_name("objective", study.objective, OBJECTIVES)
+    if study.objective == "cost":
+        raise InputError("--objective cost: a study plans for speed; --prices sets price against it")
+    if study.objective not in OBJECTIVE_FIGURES:
+        raise unknown_name("objective", study.objective, OBJECTIVE_FIGURES)
     checker = Checker()
     first = tuple(axis.values[0] for axis in study.axes)
     _checked(checker, study, first, study.axes)

@@ -45,7 +45,7 @@ def is_loss(error: BaseException) -> bool:
 
 
 def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:
-    known = store.keys()
+    known = store.kept_keys()
     for job in jobs:
         if job.key not in known:
             known.add(job.key)
@@ -63,8 +63,9 @@ def _give_up(running: dict[Future[Outcome], Job], store: Store) -> None:
     """Take back what has not begun, and keep what finished meanwhile; what runs is left to its worker."""
     for future in running:
         future.cancel()
+    known = store.kept_keys()
     for future, job in running.items():
-        if future.done() and not future.cancelled() and future.exception() is None and job.key not in store.keys():
+        if future.done() and not future.cancelled() and future.exception() is None and job.key not in known:
             store.add(job.key, job.setting, future.result())
 
 

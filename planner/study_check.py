@@ -58,6 +58,8 @@ def check_study(study: Study) -> None:
             _checked(checker, study, (*first[:place], value, *first[place + 1 :]), (axis,))
     for point in study.points():
         _checked(checker, study, point.values, study.axes, point.setting)
+        if study.objective == "tpot" and point.setting.output_tokens == 1:
+            raise InputError("--objective tpot: an answer of one token has no time per further token; raise --output-tokens")
 
 
 def _checked(checker: Checker, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...], setting: Setting | None = None) -> None:

@@ -25,7 +25,7 @@ def lines_along(path: str, rows: Sequence[WhatifRow]) -> list[list[WhatifRow]]:
     for row in rows:
         groups.setdefault(tuple(value for name, value in row.values.items() if name != path), []).append(row)
     is_number = all(not isinstance(row.values[path], str) for row in rows)
-    return [sorted(group, key=lambda row: row.values[path]) if is_number else group for group in groups.values()]  # type: ignore[arg-type,return-value]
+    return [sorted(group, key=lambda row: row.values[path]) if is_number else group for group in groups.values()]
 
 
 def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> list[AxisEffect]:

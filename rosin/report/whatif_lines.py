@@ -1,0 +1,121 @@
+"""One number varies: speed, time to the first token and time a token, of the plan and of the best named systems."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from hwprofiles.units import MS_PER_S
+from rosin.report.axis_words import axis_label, format_tick, short, unit, words
+from rosin.report.whatif_analysis import lines_along
+from rosin.report.whatif_documents import WhatifResult, WhatifRow
+
+PANELS: tuple[tuple[str, str, float], ...] = (
+    ("output_tokens_per_s", "output (tokens/s)", 1.0),
+    ("ttft_s", "time to first token (s)", 1.0),
+    ("tpot_s", "time per further token (ms)", MS_PER_S),
+)
+PLAN_COLOR, MISFIT_COLOR = "#000000", "#D55E00"
+# The colours of Okabe and Ito, which stay apart for the colour-blind; each line has a marker of its own besides.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = "sD^vPX"
+MAX_NAMED, MAX_LINES = 3, len(COLORS)
+LOG_SPAN = 8.0
+"""A range of values wider than this is drawn on a logarithmic axis."""
+
+
+def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
+    """Three panels over one path; where names vary too, one line for each (at most MAX_LINES), of the plan alone."""
+    groups = lines_along(path, result.rows)[:MAX_LINES]
+    panels = figure.subplots(1, len(PANELS))
+    for axes, (name, label, factor) in zip(panels, PANELS, strict=True):
+        if len(groups) == 1:
+            _draw_plan_and_named(axes, groups[0], path, name, factor)
+        else:
+            _draw_groups(axes, groups, path, name, factor)
+        _finish(axes, result, path, label)
+    _mark_changes(panels[0], groups, path)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize="small")
+
+
+def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
+    """The named systems that are best somewhere, then those next best at the first point, at most MAX_NAMED."""
+    feasible = [row for row in rows if row.is_feasible]
+    best = [row.best_named_policy for row in feasible if row.best_named_policy]
+    return list(dict.fromkeys([*best, *(feasible[0].named if feasible else ())]))[:MAX_NAMED]
+
+
+def _draw_plan_and_named(axes: Any, line: Sequence[WhatifRow], path: str, name: str, factor: float) -> None:
+    feasible = [row for row in line if row.is_feasible]
+    for index, policy in enumerate(leading_names(line)):
+        there = [row for row in feasible if policy in row.named]
+        _plot(axes, path, there, lambda row, policy=policy: row.named[policy][name] * factor, policy, COLORS[index], MARKERS[index], "--")
+    _plot(axes, path, feasible, lambda row: row.metrics[name] * factor, "best plan", PLAN_COLOR, "o", "-")
+    _draw_misfits(axes, path, line)
+
+
+def _draw_groups(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, name: str, factor: float) -> None:
+    for index, line in enumerate(groups):
+        feasible = [row for row in line if row.is_feasible]
+        label = ", ".join(short(other, value) for other, value in line[0].values.items() if other != path)
+        _plot(axes, path, feasible, lambda row: row.metrics[name] * factor, label, COLORS[index], MARKERS[index], "-")
+
+
+def _plot(
+    axes: Any, path: str, rows: Sequence[WhatifRow], figure: Callable[[WhatifRow], float], label: str, color: str, marker: str, style: str
+) -> None:
+    xs, ys = [_x(row, path) for row in rows], [figure(row) for row in rows]
+    axes.plot(xs, ys, style, color=color, marker=marker, markersize=5, label=label, clip_on=False)
+
+
+def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
+    """A cross on the axis for each point where nothing fits."""
+    xs = [_x(row, path) for row in line if not row.is_feasible]
+    if xs:
+        place: Mapping[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": "none"}
+        axes.plot(xs, [0.0] * len(xs), "x", color=MISFIT_COLOR, markersize=8, markeredgewidth=2, label="does not fit", **place)
+
+
+def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
+    values = sorted({_x(row, path) for row in result.rows})
+    if values[0] > 0 and values[-1] / values[0] >= LOG_SPAN:
+        axes.set_xscale("log")
+    if len(values) <= 7 and (len(values) < 2 or min(b - a for a, b in pairwise(values)) > 0.06 * (values[-1] - values[0]) or _is_log(axes)):
+        axes.set_xticks(values, [format_tick(value) for value in values])
+        axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(axis_label(path))
+    axes.set_ylabel(label)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _is_log(axes: Any) -> bool:
+    return bool(axes.get_xscale() == "log")
+
+
+def _mark_changes(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str) -> None:
+    """The policy's name at the first point of each stretch over which it is best; for a single line only."""
+    if len(groups) != 1:
+        return
+    last = None
+    for row in (row for row in groups[0] if row.is_feasible):
+        if row.policy != last:
+            is_left = _x(row, path) <= _x(groups[0][len(groups[0]) // 2], path)
+            spot: Mapping[str, Any] = {"xytext": (4 if is_left else -4, 7), "ha": "left" if is_left else "right"}
+            axes.annotate(
+                row.policy, (_x(row, path), row.metrics["output_tokens_per_s"]), textcoords="offset points", fontsize="x-small", **spot
+            )
+        last = row.policy
+
+
+def _x(row: WhatifRow, path: str) -> float:
+    return float(row.values[path]) / unit(path)[0]
+
+
+def lines_title(result: WhatifResult, path: str) -> str:
+    """What the picture shows, and what it leaves out."""
+    num_lines = len(lines_along(path, result.rows))
+    left_out = f" (first {MAX_LINES} of {num_lines} lines)" if num_lines > MAX_LINES else ""
+    return f"{words(path)} varies{left_out}"

@@ -17,18 +17,53 @@ from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.none import NoPrefetch
 
 SOURCE = "combination of parts tried by the planner"
+BY_GAIN = "experts where they save most time"
 
 
 def candidates() -> Iterator[Policy]:
-    """Every combination tried, best ideas first; names say the parts."""
-    yield _combination("all-on-gpu", AllLayersPlacement(), FetchDispatch(), staging=0)
+    """Every combination tried, best ideas first; names say the parts, summaries say them in words."""
+    yield _combination("all-on-gpu", "the whole model on the GPU", AllLayersPlacement(), FetchDispatch())
     for staging in (1, 2):
-        yield _combination(f"gain+balanced/{staging}", GainPlacement(misses="balanced"), BalancedDispatch(), staging=staging)
-        yield _combination(f"gain+cheapest/{staging}", GainPlacement(), CheapestDispatch(believed_cost="priced"), staging=staging)
-        yield _combination(f"gain+fetch/{staging}", GainPlacement(misses="fetch"), FetchDispatch(), staging=staging)
-    yield _combination("gain+cpu", GainPlacement(misses="cpu"), CpuDispatch(), staging=0)
-    yield _combination("lru+fetch", UniformPlacement(), FetchDispatch(), staging=1, cache=LruCache())
-    yield _combination("layers+stream", LastLayersPlacement(), LayerStreamingDispatch(min_tokens=32), staging=0, staging_layers=2)
+        buffers = "1 staging buffer" if staging == 1 else f"{staging} staging buffers"
+        yield _combination(
+            f"gain+balanced/{staging}",
+            f"{BY_GAIN}; misses split between CPU and link so that both end together; {buffers}",
+            GainPlacement(misses="balanced"),
+            BalancedDispatch(),
+            staging=staging,
+        )
+        yield _combination(
+            f"gain+cheapest/{staging}",
+            f"{BY_GAIN}; each miss on the CPU or copied, whichever is cheaper by itself; {buffers}",
+            GainPlacement(),
+            CheapestDispatch(believed_cost="priced"),
+            staging=staging,
+        )
+        yield _combination(
+            f"gain+fetch/{staging}",
+            f"{BY_GAIN}; every miss is copied to the GPU; {buffers}",
+            GainPlacement(misses="fetch"),
+            FetchDispatch(),
+            staging=staging,
+        )
+    yield _combination(
+        "gain+cpu", f"{BY_GAIN}; every miss is computed by the CPU; no weight moves", GainPlacement(misses="cpu"), CpuDispatch()
+    )
+    yield _combination(
+        "lru+fetch",
+        "as many experts of every layer; a miss is copied over the least recently used of its layer; 1 staging buffer",
+        UniformPlacement(),
+        FetchDispatch(),
+        staging=1,
+        cache=LruCache(),
+    )
+    yield _combination(
+        "layers+stream",
+        "the last layers on the GPU; the others on the CPU, or copied whole for passes of 32 tokens and more; 2 layer buffers",
+        LastLayersPlacement(),
+        LayerStreamingDispatch(min_tokens=32),
+        staging_layers=2,
+    )
 
 
 def named_systems() -> Iterator[Policy]:
@@ -37,11 +72,18 @@ def named_systems() -> Iterator[Policy]:
 
 
 def _combination(
-    name: str, placement: Placement, dispatch: Dispatch, *, staging: int, staging_layers: int = 0, cache: Cache | None = None
+    name: str,
+    summary: str,
+    placement: Placement,
+    dispatch: Dispatch,
+    *,
+    staging: int = 0,
+    staging_layers: int = 0,
+    cache: Cache | None = None,
 ) -> Policy:
     return Policy(
         name=name,
-        summary="tried by the planner",
+        summary=summary,
         source=SOURCE,
         placement=placement,
         cache=cache or StaticCache(),

@@ -1,14 +1,16 @@
 """A plan: what to run, where everything starts, and what to expect; a YAML file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwprofiles import InputError, first_problem, load_machine, read_yaml, write_yaml
-from sim.model_library import load_model
+from hwprofiles import InputError, closest, first_problem, load_machine, machine_names, read_yaml, write_yaml
+from planner.search import OBJECTIVES
+from sim.model_library import load_model, model_names
 from sim.policies.policy import Policy
 from sim.policies.serialize import policy_from_data, policy_to_data
 from sim.routing import load_routing
@@ -39,6 +41,19 @@ class Setting(BaseModel):
     def batch(self) -> Batch:
         """The workload."""
         return Batch(prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, batch_size=self.batch_size, beams=self.beams)
+
+    def moved(self, change: Callable[[str], str]) -> "Setting":
+        """The setting with ``change`` applied to what names a file; names of the libraries stay."""
+        updates = {}
+        if self.model not in model_names():
+            updates["model"] = change(self.model)
+        if self.machine not in machine_names():
+            updates["machine"] = change(self.machine)
+        if self.routing not in (None, "uniform"):
+            assert self.routing is not None
+            kind, colon, file = self.routing.rpartition("popularity:")
+            updates["routing"] = f"{kind}{colon}{change(file)}"
+        return self.model_copy(update=updates)
 
     def scenario(self, policy: Policy, engine: str = "fast") -> Scenario:
         """The setting under a policy. Raises InputError when a name leads nowhere."""
@@ -88,7 +103,7 @@ class _File(BaseModel):
 
 
 def plan_to_data(plan: Plan) -> dict[str, Any]:
-    """The plan in plain types, as the file has it."""
+    """The plan in plain types, as its file has it but for the paths in it, which a file names from its own folder."""
     return {
         "format": "rosin-plan/1",
         "version": plan.version,
@@ -111,8 +126,10 @@ def load_plan(path: Path) -> Plan:
         file = _File.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error, _File)}") from None
+    if file.objective not in OBJECTIVES:
+        raise InputError(f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}")
     return Plan(
-        setting=file.setting,
+        setting=file.setting.moved(lambda name: _from_folder(name, path.parent)),
         objective=file.objective,
         policy=policy_from_data(file.policy, f"{path}: policy"),
         predicted=file.predicted,
@@ -124,5 +141,17 @@ def load_plan(path: Path) -> Plan:
 
 
 def save_plan(plan: Plan, path: Path) -> None:
-    """Write the plan file, whole or not at all. Raises InputError when it cannot be written."""
-    write_yaml(plan_to_data(plan), path)
+    """Write the plan file, whole or not at all. Raises InputError when it cannot be written.
+
+    Relative paths in its setting are written as seen from its own folder, so that it can be read from any other.
+    """
+    setting = plan.setting.moved(lambda name: _to_folder(name, path.parent))
+    write_yaml(plan_to_data(replace(plan, setting=setting)), path)
+
+
+def _to_folder(name: str, folder: Path) -> str:
+    return name if Path(name).is_absolute() or not Path(name).exists() else os.path.relpath(name, folder)
+
+
+def _from_folder(name: str, folder: Path) -> str:
+    return os.path.normpath(folder / name) if (folder / name).exists() else name

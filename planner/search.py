@@ -50,13 +50,15 @@ Progress = Callable[[str, Run | Infeasible], None]
 def search(scenario: Scenario, objective: str, on_progress: Progress | None = None) -> Search | Infeasible:
     """Try all candidates and named systems on the scenario (its policy is ignored); all meet the same routing draw.
 
-    Ties go to the earlier candidate. Infeasible only when nothing at all fits: then with the smallest shortage.
+    Ties go to the earlier candidate. A policy that is lossy, or that does not follow the scenario's slots per layer, is only a rival.
+
+    Infeasible only when nothing at all fits: then with the smallest shortage.
     Raises InputError for an unknown objective.
     """
     check(scenario)
     score, draws = _score(objective), Draws(scenario)
     tried = [(policy, _tried(scenario, policy, draws, on_progress), is_named) for policy, is_named in _policies()]
-    runs = [outcome for policy, outcome, _ in tried if isinstance(outcome, Run) and policy.is_lossless]
+    runs = [outcome for _, outcome, _ in tried if isinstance(outcome, Run) and is_allowed(outcome)]
     if not runs:
         shortages = [outcome for _, outcome, _ in tried if isinstance(outcome, Infeasible)]
         return min(shortages, key=lambda shortage: shortage.missing_bytes)
@@ -118,6 +120,14 @@ def _tried(scenario: Scenario, policy: Policy, draws: Draws, on_progress: Progre
     if on_progress:
         on_progress(policy.name, outcome)
     return outcome
+
+
+def is_allowed(run: Run) -> bool:
+    """Whether the run may become the plan: no token changed, and as many experts of each layer as were asked for, if any were."""
+    scenario = run.scenario
+    held = run.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
+    follows = scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())
+    return scenario.policy.is_lossless and follows
 
 
 def _spelt_out(run: Run) -> Run:

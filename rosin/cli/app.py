@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, models, policies, simulate
+from rosin.cli import compare, machines, models, plan, policies, reproduce, routing, simulate
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -29,8 +29,11 @@ def build_app() -> typer.Typer:
     app.command("machines")(machines.machines)
     app.add_typer(models_app(), name="models", help="List the models, show one, or import one.")
     app.command("policies")(policies.policies)
+    app.add_typer(routing_app(), name="routing", help="Import expert traces, fit generators, show statistics.")
     app.command("simulate")(simulate.simulate)
     app.command("compare")(compare.compare)
+    app.command("plan")(plan.plan)
+    app.command("reproduce")(reproduce.reproduce)
     return app
 
 
@@ -39,6 +42,15 @@ def models_app() -> typer.Typer:
     app = typer.Typer(cls=DefaultCommandGroup, rich_markup_mode=None, context_settings=HELP_OPTIONS)
     app.command("show")(models.show)
     app.command("import")(models.import_)
+    return app
+
+
+def routing_app() -> typer.Typer:
+    """``rosin routing`` and its sub-commands."""
+    app = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None, context_settings=HELP_OPTIONS)
+    app.command("import")(routing.import_)
+    app.command("fit")(routing.fit)
+    app.command("stats")(routing.stats)
     return app
 
 

@@ -39,9 +39,14 @@ class Output:
             for warning in warnings:
                 print("warning:", warning, file=sys.stderr)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits at a terminal for what comes."""
+        return self.has_tables and sys.stderr.isatty()
+
     def note(self, message: str) -> None:
         """Tell people, on stderr, why they wait; where stderr is no terminal, nobody is waiting."""
-        if self.has_tables and sys.stderr.isatty():
+        if self.is_watched:
             print(message, file=sys.stderr, flush=True)
 
 

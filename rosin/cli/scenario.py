@@ -4,6 +4,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rosin.cli import options as given
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from planner.plan import Plan, Setting
     from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
+    from sim.model import Model
     from sim.policies import Policy
     from sim.simulate import Scenario
 
@@ -77,6 +79,7 @@ class Request:
     """What the options ask for: the plan they start from, if any, the setting, and the parameters of ``--set`` for policies."""
 
     plan: "Plan | None"
+    plan_path: Path | None
     setting: "Setting"
     parameters: Mapping[str, str]
     engine: str
@@ -92,16 +95,29 @@ class Request:
         engine(self.engine)
         first = self.setting.scenario(policies[0], self.engine)
         _check_size(first)
+        self._check_placement(policies, first.model)
         return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
 
+    def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:
+        """Refuse the plan's placement where it is of another model. Raises InputError naming the plan's file."""
+        from hwprofiles import InputError
+        from sim.policies.placement.explicit import ExplicitPlacement
 
-def announce_compilation(engine_name: str, output: "Output") -> None:
-    """Say that the first run on a computer takes longer, where it does."""
+        placement = self.plan.policy.placement if self.plan is not None else None
+        if isinstance(placement, ExplicitPlacement) and any(policy.placement is placement for policy in policies):
+            try:
+                placement.check(model)
+            except InputError as error:
+                raise InputError(f"{self.plan_path}: policy.placement.experts: {error}") from None
+
+
+def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
+    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the engine's own."""
     from sim.engine.preparation import NOTICE
     from sim.execute import needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
-        output.note(NOTICE)
+        output.note(notice or NOTICE)
 
 
 def _check_size(scenario: "Scenario") -> None:
@@ -122,7 +138,8 @@ def read_options(options: ScenarioOptions) -> Request:
 
     plan = load_plan(options.plan) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
-    return Request(plan=plan, setting=_setting(options, plan, overrides), parameters=parameters, engine=options.engine)
+    setting = _setting(options, plan, overrides)
+    return Request(plan=plan, plan_path=options.plan, setting=setting, parameters=parameters, engine=options.engine)
 
 
 def record_of(request: Request, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":

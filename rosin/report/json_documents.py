@@ -1,4 +1,4 @@
-"""What ``simulate`` and ``compare`` write as JSON, key by key: the schema that docs/reference/json.md explains."""
+"""What the commands that simulate write as JSON, key by key: the schema that docs/reference/json.md explains."""
 
 from typing import Any
 
@@ -117,3 +117,97 @@ class CompareResult(Document):
 
 class CompareDocument(CompareResult, Envelope):
     """The whole of ``rosin compare --json``."""
+
+
+class PlanRival(Document):
+    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's."""
+
+    policy: str
+    metrics: Metrics | None
+    speed_fraction: float | None
+    reason: str | None
+    missing_bytes: int | None
+
+
+class PlanResult(Document):
+    """What ``rosin plan`` found; ``plan`` as in its file, ``command`` runs it again."""
+
+    command: str
+    objective: str
+    num_tried: int
+    plan: dict[str, Any]
+    path: str | None
+    predicted: Metrics
+    timeline_digest: str
+    static_bound_s: float | None
+    clairvoyant_bound_s: float | None
+    gap_to_static_bound_fraction: float | None
+    gap_to_clairvoyant_bound_fraction: float | None
+    binding_resource: str
+    shadow_prices: dict[str, float] | None
+    rivals: list[PlanRival]
+    time: list[ResourceTime]
+    memory: Memory
+    basis: Basis
+
+
+class PlanDocument(PlanResult, Envelope):
+    """The whole of ``rosin plan --json``."""
+
+
+class ReproducedCell(Document):
+    """A published figure and the simulated one; ``mark`` says where it stands, as validation.published does."""
+
+    environment: str
+    system: str
+    input_tokens: int | None
+    output_tokens: int | None
+    quantity: str
+    unit: str
+    published: float
+    simulated: float
+    error_fraction: float
+    is_scored: bool
+    comparisons: dict[str, float]
+    mark: str
+    source: str
+    note: str
+
+
+class ReproducedTable(Document):
+    """A published table; the mean is over its scored cells."""
+
+    name: str
+    title: str
+    assumptions: str
+    mean_absolute_error_fraction: float
+    cells: list[ReproducedCell]
+
+
+class ReproducedTarget(Document):
+    """What a table has to reach; ``is_met`` is null where nothing is asked, or it was skipped."""
+
+    name: str
+    target: str
+    found: str
+    is_met: bool | None
+
+
+class ReproduceResult(Document):
+    """What ``rosin reproduce`` found; ``paths`` are the files written."""
+
+    name: str
+    title: str
+    routing: str
+    targets: list[ReproducedTarget]
+    tables: list[ReproducedTable]
+    paths: list[str]
+
+
+class ReproduceDocument(ReproduceResult):
+    """The whole of ``rosin reproduce --json``; its figures have their sources cell by cell, so the whole has none."""
+
+    provenance: None
+    warnings: list[str]
+    seed: int
+    version: str

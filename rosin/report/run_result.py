@@ -24,8 +24,8 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
         scenario=scenario,
         metrics=run.metrics,
         time=resource_times(run),
-        memory=_memory(run),
-        basis=_basis(provenance),
+        memory=run_memory(run),
+        basis=run_basis(provenance),
         timeline_digest=run.timeline.digest,
     )
 
@@ -61,7 +61,8 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
             yield TaskKind(kind).name.lower(), float(totals[kind] / NS_PER_S)
 
 
-def _memory(run: Run) -> Memory:
+def run_memory(run: Run) -> Memory:
+    """What GPU memory held, the largest first."""
     held = dict(run.memory_items)
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
     items = [MemoryItem(item=item, bytes=num_bytes) for item, num_bytes in (held | {IN_FLIGHT: in_flight}).items() if num_bytes]
@@ -72,7 +73,8 @@ def _memory(run: Run) -> Memory:
     )
 
 
-def _basis(provenance: RunProvenance) -> Basis:
+def run_basis(provenance: RunProvenance) -> Basis:
+    """The numbers behind a run, counted by kind."""
     counts = Counter(number.provenance.kind for number in provenance.numbers)
     return Basis(
         num_numbers={kind: counts[kind] for kind in Kind},

@@ -51,17 +51,17 @@ def run_page(run: Run, result: SimulateResult) -> Iterator[RenderableType]:
     yield Text(f"policy {run.scenario.policy.name}: {run.scenario.policy.summary}")
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text()
-    yield _speed(run)
+    yield speed_table(run)
     yield Text()
-    yield _time(result.time)
-    yield Text(_at_once(result.time), style="dim")
+    yield time_table(result.time)
+    yield Text(at_once(result.time), style="dim")
     yield Text()
     yield _reasons(run)
     yield Text()
-    yield _memory(result.memory)
+    yield memory_table(result.memory)
     yield Text()
-    yield Text("\n".join(_basis_lines(result.basis)))
-    yield _weakest(result.basis, result.time)
+    yield Text("\n".join(basis_lines(result.basis)))
+    yield weakest_table(result.basis, result.time)
 
 
 def resource_name(resource: str) -> str:
@@ -80,9 +80,10 @@ def scenario_lines(scenario: Scenario) -> Iterator[str]:
     yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
 
 
-def _speed(run: Run) -> Table:
+def speed_table(run: Run) -> Table:
+    """How fast, in four figures."""
     metrics = run.metrics
-    table = _facts("Speed")
+    table = facts_table("Speed")
     prompt = f"prompt read at {format_count(metrics.prefill_tokens_per_s)} tokens/s"
     table.add_row("time to first token (TTFT)", format_duration(metrics.ttft_s), prompt)
     has_decode = run.scenario.batch.output_tokens > 1
@@ -92,23 +93,25 @@ def _speed(run: Run) -> Table:
     return table
 
 
-def _time(times: list[ResourceTime]) -> Table:
+def time_table(times: list[ResourceTime]) -> Table:
+    """What every resource was busy with, and how long."""
     columns = number_column("busy"), number_column("share"), text_column("of the run", width=15), number_column("alone")
     table = plain_table(text_column("Where time goes", width=16), *columns, text_column("doing"))
     for time in times:
         shares = format_share(time.busy_fraction), share_bar(time.busy_fraction, 15), format_share(time.alone_fraction)
-        table.add_row(resource_name(time.resource), format_duration(time.busy_s), *shares, _main_work(time))
+        table.add_row(resource_name(time.resource), format_duration(time.busy_s), *shares, main_work(time))
     return table
 
 
-def _main_work(time: ResourceTime) -> str:
+def main_work(time: ResourceTime) -> str:
     """What took most of a resource's time, and how much of it where that is not nearly all."""
     kind, seconds = next(iter(time.kinds_s.items()))
     share = seconds / time.busy_s
     return KIND_NAMES.get(kind, kind) + ("" if share >= NEARLY_ALL_FRACTION else f" {format_share(share)}")
 
 
-def _at_once(times: list[ResourceTime]) -> str:
+def at_once(times: list[ResourceTime]) -> str:
+    """A legend to the table of time, and how much of the work overlaps."""
     total, single = sum(time.busy_fraction for time in times), sum(time.alone_fraction for time in times)
     at_once = max(0.0, total - single)
     note = "nothing overlaps" if at_once < 0.005 else f"shares sum to {format_share(total)}: some work at once"
@@ -118,7 +121,7 @@ def _at_once(times: list[ResourceTime]) -> str:
 def _reasons(run: Run) -> Table:
     metrics, model = run.metrics, run.scenario.model
     total = len(model.moe_layers) * model.num_experts
-    table = _facts("Why")
+    table = facts_table("Why")
     held = f"{metrics.num_resident_experts:,} of {total:,}"
     table.add_row("experts on the GPU at the start", held, f"{format_bytes(model.expert_bytes)} each")
     table.add_row("selected experts found there", format_share(metrics.expert_hit_rate), "hit rate, prompt included")
@@ -141,8 +144,9 @@ def _per_token(num_bytes: int, run: Run) -> str:
     return f"{format_bytes(num_bytes / tokens)} per output token"
 
 
-def _memory(memory: Memory) -> Table:
-    table = _facts("GPU memory")
+def memory_table(memory: Memory) -> Table:
+    """What GPU memory holds."""
+    table = facts_table("GPU memory")
     for item in memory.items:
         table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30))
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
@@ -150,7 +154,8 @@ def _memory(memory: Memory) -> Table:
     return table
 
 
-def _basis_lines(basis: Basis) -> Iterator[str]:
+def basis_lines(basis: Basis) -> Iterator[str]:
+    """How many numbers of which kind the run rests on."""
     counts = ", ".join(f"{count} {kind}" for kind, count in basis.num_numbers.items() if count)
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
     worst = _weakest_kind(basis)
@@ -158,7 +163,7 @@ def _basis_lines(basis: Basis) -> Iterator[str]:
         yield f"Some {worst} ones, of the busiest part first (--json has all of them):"
 
 
-def _weakest(basis: Basis, times: list[ResourceTime]) -> Table:
+def weakest_table(basis: Basis, times: list[ResourceTime]) -> Table:
     """The weakest numbers, those of the busiest resource first."""
     table = plain_table(text_column("number"), number_column("value"), text_column("source"), has_head=False)
     busy = {time.resource: time.busy_s for time in times}
@@ -180,5 +185,6 @@ def _resource_of(path: str) -> str:
     return path.removeprefix("link.").partition(".")[0]
 
 
-def _facts(title: str) -> Table:
+def facts_table(title: str) -> Table:
+    """A table of what, how much and a remark."""
     return plain_table(text_column(title, width=32), number_column("", width=15), text_column("", width=31))

@@ -1,8 +1,30 @@
-"""Which experts each token selects: generated from statistics, or recorded."""
+"""Which experts each token selects: generated from statistics, fitted to a trace, or recorded."""
 
-from sim.routing.base import Routing, tokens_per_expert
+from sim.routing.base import Draw, Routing, tokens_per_expert
+from sim.routing.fitted import FittedRouting
+from sim.routing.fitting import fit
 from sim.routing.generated import GeneratedRouting, uniform
-from sim.routing.library import RoutingSpec, load_routing
-from sim.routing.recorded import RecordedRouting, load_trace
+from sim.routing.importers import import_trace
+from sim.routing.library import load_routing
+from sim.routing.recorded import RecordedRouting
+from sim.routing.spec import RoutingSpec
+from sim.routing.statistics import RoutingStatistics, statistics
+from sim.routing.trace_file import load_trace, save_trace
 
-__all__ = ["GeneratedRouting", "RecordedRouting", "Routing", "RoutingSpec", "load_routing", "load_trace", "tokens_per_expert", "uniform"]
+__all__ = [
+    "Draw",
+    "FittedRouting",
+    "GeneratedRouting",
+    "RecordedRouting",
+    "Routing",
+    "RoutingSpec",
+    "RoutingStatistics",
+    "fit",
+    "import_trace",
+    "load_routing",
+    "load_trace",
+    "save_trace",
+    "statistics",
+    "tokens_per_expert",
+    "uniform",
+]

@@ -1,6 +1,7 @@
 """Routing: which experts each token selects in each layer."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,37 @@ from numpy.typing import NDArray
 from hwprofiles import Provenance
 from sim.model import Model
 from sim.workload import Passes
+
+Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
+"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not predicted)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draw:
+    """Expert choices with what the gate gave them.
+
+    ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's share of the softmax over
+    all experts, descending by rank and not renormalised over the selected; None where unknown.
+    """
+
+    ids: NDArray[np.int16]
+    weights: NDArray[np.float32] | None
+
+    def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
+        """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are unknown.
+
+        Only the selected experts' weights are known: what they leave of 1 is spread over the others in proportion to
+        ``popularity`` [MoE layer, expert], which is an assumption. Weights that sum to more than 1 leave nothing.
+        """
+        if self.weights is None:
+            return None
+        chosen = self.ids.astype(np.int64)
+        full = np.broadcast_to(popularity.astype(np.float32), (*chosen.shape[:3], popularity.shape[1])).copy()
+        np.put_along_axis(full, chosen, 0.0, axis=3)
+        left = np.maximum(1.0 - self.weights.sum(axis=3, keepdims=True), 0.0)
+        full *= left / np.maximum(full.sum(axis=3, keepdims=True), np.finfo(np.float32).tiny)
+        np.put_along_axis(full, chosen, self.weights, axis=3)
+        return full
 
 
 class Routing(ABC):
@@ -21,6 +53,19 @@ class Routing(ABC):
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """Share of selections [MoE layer, expert], rows summing to 1: what profiling offline would have shown."""
 
+    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """Gate weights of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
+        return None
+
+    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
+        """Expert ids and gate weights together."""
+        arguments = (model, num_sequences, num_tokens, seed)
+        return Draw(ids=self.experts(*arguments), weights=self.gate_weights(*arguments))
+
+    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
+        """Share of the experts that MoE layer ``layer`` selects which a predictor names ``distance`` layers before; None: unknown."""
+        return None
+
     @property
     @abstractmethod
     def provenance(self) -> Provenance:
@@ -30,6 +75,12 @@ class Routing(ABC):
     @abstractmethod
     def description(self) -> str:
         """A few words for a report."""
+
+
+def stated_accuracy(accuracy: Accuracy, layer: int, distance: int) -> float | None:
+    """The accuracy of predicting that MoE layer from that many layers before; None where it is not stated."""
+    by_layer = dict(accuracy).get(distance, ())
+    return by_layer[layer] if 0 <= layer < len(by_layer) else None
 
 
 def tokens_per_expert(model: Model, expert_ids: NDArray[np.int16], passes: Passes) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.model import Model
-from sim.routing.base import Routing
+from sim.routing.base import Accuracy, Routing, stated_accuracy
 
 UNIFORM = Provenance(kind=Kind.ASSUMED, source="no statistics given: every expert equally likely, tokens independent", date="2026-11")
 
@@ -26,6 +26,7 @@ class GeneratedRouting(Routing):
     stated_provenance: Provenance
     weights: tuple[tuple[float, ...], ...] | None = None
     kept: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """See Routing. Raises InputError when the weights are of another shape than the model."""
@@ -51,6 +52,10 @@ class GeneratedRouting(Routing):
             keeps = generator.random(shape[1:], dtype=np.float32) if kept.any() else draws[:, :, :0]
             _choose(popularity, kept, draws, keeps, chosen[sequence])
         return chosen
+
+    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
+        """See Routing."""
+        return stated_accuracy(self.accuracy, layer, distance)
 
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T

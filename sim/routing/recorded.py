@@ -1,7 +1,6 @@
 """Recorded routing: a trace of expert ids replayed token by token, in order."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +12,38 @@ from sim.routing.base import Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordedRouting(Routing):
-    """A trace: ``expert_ids`` is [token, MoE layer, rank]. Sequences of a batch start evenly spread over it; it wraps around."""
+    """A trace: ``expert_ids`` is [token, MoE layer, rank], its sequences one after another; it wraps around.
+
+    ``weights`` are the gate weights of the same shape, descending along rank (None: unknown), ``sequence_num_tokens`` the
+    length of each sequence (None: one sequence), ``token_ids`` what the tokenizer called each token (None: unknown).
+    """
 
     name: str
     expert_ids: NDArray[np.int16]
     num_experts: int
+    weights: NDArray[np.float32] | None = None
+    sequence_num_tokens: NDArray[np.int64] | None = None
+    token_ids: NDArray[np.int64] | None = None
+
+    @property
+    def borders(self) -> NDArray[np.int64]:
+        """Index of the first token of each sequence, and the number of tokens after the last."""
+        lengths = [len(self.expert_ids)] if self.sequence_num_tokens is None else self.sequence_num_tokens
+        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
-        """See Routing; the seed plays no part, a recording is replayed as it is."""
+        """See Routing; the seed plays no part, a recording is replayed as it is.
+
+        Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs on into those that follow;
+        a batch of more sequences than were recorded starts evenly spread over the tokens.
+        """
         self._check(model)
-        total = len(self.expert_ids)
-        starts = np.arange(num_sequences) * total // num_sequences
-        return np.asarray(self.expert_ids[(starts[:, None] + np.arange(num_tokens)) % total])
+        return np.asarray(self.expert_ids[self._rows(num_sequences, num_tokens)])
+
+    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """See Routing."""
+        self._check(model)
+        return None if self.weights is None else np.asarray(self.weights[self._rows(num_sequences, num_tokens)])
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """See Routing: counted over the whole trace, so a placement made from it knows the trace it is tested on."""
@@ -33,6 +52,15 @@ class RecordedRouting(Routing):
         counts = np.stack([np.bincount(self.expert_ids[:, layer].ravel(), minlength=model.num_experts) for layer in range(layers)])
         shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
         return shares
+
+    def _rows(self, num_sequences: int, num_tokens: int) -> NDArray[np.int64]:
+        """Index of the recorded token [sequence, token]."""
+        total, borders = len(self.expert_ids), self.borders
+        if num_sequences < len(borders):
+            starts = borders[np.arange(num_sequences) * (len(borders) - 1) // num_sequences]
+        else:
+            starts = np.arange(num_sequences) * total // num_sequences
+        return (starts[:, None] + np.arange(num_tokens)) % total
 
     def _check(self, model: Model) -> None:
         stated = (self.expert_ids.shape[1], self.expert_ids.shape[2])
@@ -52,22 +80,3 @@ class RecordedRouting(Routing):
     def description(self) -> str:
         """See Routing."""
         return f"trace {self.name}, {len(self.expert_ids):,} tokens, replayed in order"
-
-
-def load_trace(path: Path) -> RecordedRouting:
-    """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank]. Raises InputError on anything else."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            ids = archive["expert_ids"] if "expert_ids" in archive.files else None
-            found = ", ".join(archive.files)
-    except Exception as error:  # numpy raises many types on a damaged archive
-        raise InputError(f"{path}: not a readable .npz trace: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if ids is None:
-        raise InputError(f"{path}: no array expert_ids [token, MoE layer, rank]; found: {found}")
-    if ids.ndim != 3 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(f"{path}: expert_ids must be integers [token, MoE layer, rank], got {ids.dtype} {ids.shape}")
-    if ids.min() < 0 or ids.max() > np.iinfo(np.int16).max:
-        raise InputError(f"{path}: expert_ids must be between 0 and {np.iinfo(np.int16).max}, got {ids.min()} to {ids.max()}")
-    if (np.diff(np.sort(ids, axis=2), axis=2) == 0).any():
-        raise InputError(f"{path}: expert_ids must differ along rank: some token selects an expert twice")
-    return RecordedRouting(name=path.stem, expert_ids=ids.astype(np.int16), num_experts=int(ids.max()) + 1)

@@ -48,6 +48,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
         ["models", "import", "-h"],
         ["simulate", "-h"],
         ["compare", "-h"],
+        ["plan", "-h"],
+        ["reproduce", "-h"],
         ["policies", "-h"],
     ],
 )

@@ -15,12 +15,18 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "Every output": json_documents.Envelope,
     "simulate": json_documents.SimulateResult,
     "compare": json_documents.CompareResult,
+    "plan": json_documents.PlanResult,
+    "reproduce": json_documents.ReproduceResult,
     "scenario": json_documents.ScenarioRecord,
     "time": json_documents.ResourceTime,
     "memory": json_documents.Memory,
     "basis": json_documents.Basis,
     "rows": json_documents.ComparedPolicy,
     "infeasible": json_documents.MisfitPolicy,
+    "rivals": json_documents.PlanRival,
+    "targets": json_documents.ReproducedTarget,
+    "tables": json_documents.ReproducedTable,
+    "cells": json_documents.ReproducedCell,
 }
 
 

@@ -144,11 +144,11 @@ def test_a_trace_may_leave_the_last_experts_out() -> None:
 
 
 def test_a_recorded_trace_fits_its_model() -> None:
-    """DeepSeek-V2-Lite's recording: replayed as it is, whatever the seed."""
+    """DeepSeek-V2-Lite's recording: replayed as it is but for the order of ranks, whatever the seed."""
     path = shared_data("routing/deepseek-v2-lite-intent.npz")
     model = load_model("deepseek-v2-lite")
     trace = load_routing(str(path), model)
-    assert (trace.experts(model, 1, 100, 0)[0] == np.load(path)["expert_ids"][:100]).all()
+    assert (np.sort(trace.experts(model, 1, 100, 0)[0]) == np.sort(np.load(path)["expert_ids"][:100])).all()
     assert np.allclose(trace.popularity(model).sum(axis=1), 1.0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
+from sim.model import Model
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
 from sim.policies.problem import Problem
@@ -18,16 +19,21 @@ class ExplicitPlacement(Placement):
     experts: tuple[tuple[int, ...], ...]
     memory: MemoryRule = field(default_factory=MemoryRule)
 
-    def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement. Raises InputError for a layer or expert that the model does not have."""
-        model = problem.model
+    def check(self, model: Model) -> None:
+        """Raise InputError for a layer or expert that the model does not have."""
         if len(self.experts) != model.num_layers:
             raise InputError(f"placement names {len(self.experts)} layers, {model.name} has {model.num_layers}")
-        chosen = np.zeros((model.num_layers, model.num_experts), bool)
         for layer, experts in enumerate(self.experts):
             wrong = [expert for expert in experts if not 0 <= expert < model.layers[layer].num_experts]
             if wrong:
                 raise InputError(f"placement: layer {layer} has no expert {wrong[0]}; it has {model.layers[layer].num_experts}")
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement. Raises InputError for a layer or expert that the model does not have."""
+        model = problem.model
+        self.check(model)
+        chosen = np.zeros((model.num_layers, model.num_experts), bool)
+        for layer, experts in enumerate(self.experts):
             chosen[layer, list(experts)] = True
         dense = np.ones(model.num_layers, bool)
         left = bytes_for_experts(problem, self.memory, dense)

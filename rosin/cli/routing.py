@@ -1,0 +1,105 @@
+"""`rosin routing`: import a trace of expert ids, fit a generator to one, and show the statistics of either."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw the statistics: .svg, .png or .pdf.", show_default=False)
+]
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv or .jsonl.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The trace file to write (.npz).")],
+    experts: Annotated[
+        int | None,
+        typer.Option("--experts", min=1, metavar="N", help="Experts of a layer; by default the largest id and one.", show_default=False),
+    ] = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a trace file from expert ids in another format."""
+    from hwprofiles import InputError
+    from rosin.report.routing_tables import routing_tables
+    from sim.routing import import_trace, save_trace, statistics
+
+    if destination.suffix != ".npz":
+        raise InputError(f"-o {destination}: a trace file is .npz")
+    trace = import_trace(path, experts)
+    save_trace(trace, destination)
+    found = statistics(trace, seed)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    output.emit({"path": str(destination), "statistics": found}, routing_tables({trace.name: found}), provenance=trace.provenance)
+
+
+def fit(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML).")],
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TEXT", help="What the tokens are of; by default the file's name.", show_default=False)
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="TEXT", help="Where the trace comes from; by default its path.", show_default=False)
+    ] = None,
+    figure: FigureOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit a generator to a trace, and show the statistics of both."""
+    from hwprofiles import write_yaml
+    from rosin.report.routing_tables import routing_tables
+    from sim.routing import import_trace, statistics
+    from sim.routing.fit_file import fit_file
+    from sim.routing.sampling import trace_of
+
+    spec = fit_file(trace, task=task, source=source, seed=seed)
+    write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
+    recorded, generated = statistics(import_trace(trace), seed), statistics(trace_of(str(destination), None, seed), seed)
+    both = {"trace": recorded, "generator": generated}
+    _draw(both, figure)
+    payload = {"path": str(destination), "task": spec.task, **both}
+    Output(json=json, seed=seed, quiet=quiet).emit(payload, routing_tables(both), provenance=spec.routing().provenance)
+
+
+def stats(
+    sources: Annotated[list[str], typer.Argument(metavar="ROUTING...", help="Traces (.npz), routing files (.yaml), or uniform.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="For statistics that fit no layers in particular.", show_default=False)
+    ] = None,
+    figure: FigureOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the statistics of traces and generators, side by side."""
+    from hwprofiles import weakest
+    from rosin.report.routing_tables import routing_tables
+    from sim.model_library import load_model
+    from sim.routing import statistics
+    from sim.routing.sampling import trace_of
+
+    shape = load_model(model) if model is not None else None
+    traces = {_label(source): trace_of(source, shape, seed) for source in sources}
+    found = {name: statistics(each, seed) for name, each in traces.items()}
+    _draw(found, figure)
+    provenance = weakest([each.provenance for each in traces.values()])
+    Output(json=json, seed=seed, quiet=quiet).emit({"statistics": found}, routing_tables(found), provenance=provenance)
+
+
+def _label(source: str) -> str:
+    """A short column head: the end of a long file name says more than its start."""
+    return Path(source).name[-24:]
+
+
+def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  # the type would load numpy before help is shown
+    from rosin.report.routing_figure import draw_routing
+
+    if figure is not None:
+        draw_routing(found, figure)

@@ -1,0 +1,167 @@
+"""A plan for a person: what was asked, what to do, how fast, against whom, what limits it, and on what it rests."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hwprofiles.units import format_bytes, format_duration
+from rosin.report.json_documents import PlanResult, PlanRival
+from rosin.report.plan_words import OBJECTIVE_WORDS, layer_counts, plan_words
+from rosin.report.run_tables import (
+    at_once,
+    basis_lines,
+    main_work,
+    memory_table,
+    resource_name,
+    scenario_lines,
+    speed_table,
+    time_table,
+    weakest_table,
+)
+from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, share_bar, text_column
+from sim.metrics import Metrics
+from sim.simulate import Run
+
+MAX_GROUPS = 8
+"""Up to this many groups of layers stand line by line; more are a grid of counts."""
+SPEED_WORDS: Mapping[str, str] = {
+    "throughput": "output tokens per second, prompt time included",
+    "latency": "how soon the whole run ends",
+    "ttft": "how soon the first token is there (TTFT)",
+    "tpot": "how soon each further token is there",
+}
+PRICE_WORDS: Mapping[str, tuple[str, str]] = {
+    "end_to_end_s_per_gpu_memory_gb": ("GPU memory", "GB"),
+    "end_to_end_s_per_dram_gb_per_s": ("host memory", "GB/s"),
+    "end_to_end_s_per_h2d_gb_per_s": ("link", "GB/s"),
+}
+LAYERS_PER_LINE = 15
+BAR_WIDTH = 12
+
+
+def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
+    """The page of one plan, at most 80 columns."""
+    yield Text("\n".join(scenario_lines(run.scenario)))
+    yield Text(f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} simulated\n")
+    yield _words(run)
+    yield Text()
+    yield _layers(run)
+    yield Text()
+    yield speed_table(run)
+    yield from _bounds(result)
+    yield Text()
+    yield _rivals(run, result)
+    yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
+    yield from _misfits(result)
+    yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
+    yield time_table(result.time)
+    yield Text(at_once(result.time), style="dim")
+    yield Text()
+    yield memory_table(result.memory)
+    yield Text()
+    yield Text("\n".join(basis_lines(result.basis)))
+    yield weakest_table(result.basis, result.time)
+    yield Text()
+    yield Text(_where(result))
+
+
+def _words(run: Run) -> Table:
+    table = plain_table(text_column("The plan", width=18), text_column(run.scenario.policy.name, width=61))
+    for topic, sentence in plan_words(run):
+        table.add_row(topic, sentence)
+    return table
+
+
+def _layers(run: Run) -> Table:
+    groups = layer_counts(run)
+    return _layer_lines(run, groups) if len(groups) <= MAX_GROUPS else _layer_grid(run)
+
+
+def _layer_lines(run: Run, groups: list[tuple[str, int]]) -> Table:
+    total = run.scenario.model.num_experts
+    table = plain_table(text_column("Experts on the GPU", width=18), number_column(f"of {total}", width=6), text_column("", width=50))
+    for layers, count in groups:
+        table.add_row(layers, str(count), share_bar(count / total, 32))
+    return table
+
+
+def _layer_grid(run: Run) -> Table:
+    """The count of every MoE layer, in lines of layers."""
+    held = run.residency.experts.sum(axis=1)
+    total = run.scenario.model.num_experts
+    table = plain_table(text_column("Experts on the GPU", width=18), text_column(f"of {total}, one figure a layer", width=61))
+    all_layers = run.scenario.model.moe_layers
+    for start in range(0, len(all_layers), LAYERS_PER_LINE):
+        layers = all_layers[start : start + LAYERS_PER_LINE]
+        table.add_row(f"layers {layers[0]}–{layers[-1]}", " ".join(f"{held[layer]:{len(str(total))}d}" for layer in layers))
+    return table
+
+
+def _bounds(result: PlanResult) -> Iterator[Text]:
+    """How much faster anything could be, as far as it is proven."""
+    within = [
+        f"{format_share(gap)} of {what}"
+        for gap, what in (
+            (result.gap_to_static_bound_fraction, "the best fixed placement"),
+            (result.gap_to_clairvoyant_bound_fraction, "the best imaginable"),
+        )
+        if gap is not None
+    ]
+    if within:
+        known = "both know" if len(within) > 1 else "it knows"
+        limits = ",\n".join(within)
+        yield Text(f"proven for the whole run: within {limits}; {known} in advance what every token selects", style="dim")
+
+
+def _rivals(run: Run, result: PlanResult) -> Table:
+    columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan's speed")]
+    table = plain_table(name_column("Compared with"), *columns, text_column("", width=BAR_WIDTH))
+    table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
+    for rival in result.rivals:
+        if rival.metrics is not None and rival.speed_fraction is not None:
+            table.add_row(rival.policy, *_speeds(rival.metrics), *_share(rival.speed_fraction))
+    return table
+
+
+def _speeds(metrics: Metrics) -> tuple[str, str, str]:
+    per_token = format_duration(metrics.tpot_s) if metrics.tpot_s else "none"
+    return format_count(metrics.output_tokens_per_s), format_duration(metrics.ttft_s), per_token
+
+
+def _share(fraction: float) -> tuple[str, str]:
+    return format_share(fraction), share_bar(min(1.0, fraction), BAR_WIDTH)
+
+
+def _misfits(result: PlanResult) -> Iterator[RenderableType]:
+    misfits = [rival for rival in result.rivals if rival.reason is not None]
+    if misfits:
+        yield Text()
+        yield _misfit_table(misfits)
+
+
+def _misfit_table(misfits: list[PlanRival]) -> Table:
+    table = plain_table(name_column("Does not fit"), number_column("too much"), text_column("because"))
+    for rival in misfits:
+        table.add_row(rival.policy, format_bytes(rival.missing_bytes or 0), rival.reason)
+    return table
+
+
+def _limit(result: PlanResult) -> str:
+    busiest = next(time for time in result.time if time.resource == result.binding_resource)
+    return f"{resource_name(busiest.resource)}, busy for {format_share(busiest.busy_fraction)} of the run with {main_work(busiest)}"
+
+
+def _more_of_it(result: PlanResult) -> Iterator[str]:
+    """What a little more of each resource would save, by the static bound's shadow prices; nothing where there are none."""
+    prices = result.shadow_prices or {}
+    saved = [f"{what} {format_duration(-prices[key])} a {unit}" for key, (what, unit) in PRICE_WORDS.items() if prices.get(key, 0.0) < 0]
+    if saved:
+        yield f"A little more of each would save the best fixed placement:\n{', '.join(saved)}"
+
+
+def _where(result: PlanResult) -> str:
+    if result.path is None:
+        return "Not written anywhere: name a file with -o to keep it."
+    return f"Written to {result.path}. It runs again with\n{result.command}"

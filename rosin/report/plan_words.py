@@ -1,0 +1,110 @@
+"""A plan in words: what each part of its policy does, for someone who has not read about policies."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+
+from hwprofiles.units import format_bytes
+from sim.policies.cache.lru import LruCache
+from sim.policies.cache.static import StaticCache
+from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.dispatch.cheapest import CheapestDispatch
+from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.streaming import LayerStreamingDispatch
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.policy import Policy
+from sim.policies.prefetch.none import NoPrefetch
+from sim.simulate import Run
+
+OBJECTIVE_WORDS: Mapping[str, str] = {
+    "throughput": "the most output tokens per second",
+    "latency": "the shortest whole run",
+    "ttft": "the shortest time to the first token",
+    "tpot": "the shortest time for each further token",
+}
+PART_WORDS: Mapping[type, str] = {
+    StaticCache: "the same experts all the time; none leaves the GPU",
+    LruCache: "an expert that comes takes the place of its layer's least recently used",
+    NoPrefetch: "nothing is copied before it is known to be needed",
+    BalancedDispatch: "misses of a layer are shared out so that CPU and link end together",
+    CheapestDispatch: "each miss is computed by the CPU or copied, whichever is cheaper",
+    CpuDispatch: "every miss is computed by the CPU; no weight moves",
+    FetchDispatch: "every miss is copied to the GPU and computed there",
+    LayerStreamingDispatch: "a layer that is elsewhere is copied whole where the pass has tokens enough, else computed by the CPU",
+}
+
+
+def plan_words(run: Run) -> Iterator[tuple[str, str]]:
+    """What the plan does, as (topic, sentence), in the order in which it matters."""
+    policy = run.scenario.policy
+    yield "start", _start(run)
+    yield "later", _part_words(policy.cache)
+    if not _has_all_experts(run):
+        yield "missing expert", _part_words(policy.dispatch)
+        yield "ahead of need", _part_words(policy.prefetch)
+        yield "copies go through", _buffers(policy)
+    yield "at once", _overlap_words(policy)
+    yield "prompt", _prompt_words(policy)
+
+
+def layer_counts(run: Run) -> list[tuple[str, int]]:
+    """Experts on the GPU at the start, as (layers, how many in each): neighbours with as many stand together. Only MoE layers."""
+    held = run.residency.experts.sum(axis=1)
+    counts = [(layer, int(held[layer])) for layer in run.scenario.model.moe_layers]
+    return [(_span([layer for layer, _ in group]), count) for count, group in _groups(counts)]
+
+
+def _groups(counts: list[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    for count, group in groupby(counts, key=lambda pair: pair[1]):
+        yield count, list(group)
+
+
+def _span(layers: list[int]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}–{layers[-1]}"
+
+
+def _start(run: Run) -> str:
+    model, held = run.scenario.model, run.residency.experts.sum(axis=1)[list(run.scenario.model.moe_layers)]
+    low, high = int(held.min()), int(held.max())
+    each = f"{low} of {model.num_experts} in every layer" if low == high else f"{low}–{high} of {model.num_experts} in a layer"
+    words = f"{held.sum():,} of {len(held) * model.num_experts:,} experts on the GPU, {each}, {format_bytes(model.expert_bytes)} each"
+    if run.residency.dense.all() and run.residency.has_head:
+        return f"{words}; all else of the model too"
+    return f"{words}; of {model.num_layers} layers the rest (attention, routers) is there for {int(run.residency.dense.sum())}"
+
+
+def _has_all_experts(run: Run) -> bool:
+    return run.residency.num_experts == len(run.scenario.model.moe_layers) * run.scenario.model.num_experts
+
+
+def _part_words(part: object) -> str:
+    """The words for a part; for one of somebody else's, the first line of what it says about itself."""
+    return PART_WORDS.get(type(part)) or (inspect.getdoc(part) or type(part).__name__).splitlines()[0]
+
+
+def _buffers(policy: Policy) -> str:
+    overlap = policy.overlap
+    buffers = [
+        f"{count} buffer{'s' if count > 1 else ''} of one {what}"
+        for count, what in ((overlap.staging_experts, "expert"), (overlap.staging_layers, "layer"))
+        if count
+    ]
+    memory = "page-locked" if overlap.is_pinned else "pageable"
+    return f"{' and '.join(buffers)}, from {memory} host memory" if buffers else "no buffers"
+
+
+def _overlap_words(policy: Policy) -> str:
+    if not isinstance(policy.overlap, LanesOverlap):
+        return _part_words(policy.overlap)
+    phases = {"prompt": policy.overlap.prefill, "answer": policy.overlap.decode}
+    if len(set(phases.values())) == 1:
+        return "GPU, CPU and copies all work at the same time" if policy.overlap.prefill == "lanes" else "one thing at a time"
+    together, alone = sorted(phases, key=lambda phase: phases[phase] == "serial")
+    return f"GPU, CPU and copies work at the same time for the {together}, one thing at a time for the {alone}"
+
+
+def _prompt_words(policy: Policy) -> str:
+    feeding = policy.feeding
+    size = feeding.prefill_chunk_tokens
+    words = "in one pass" if size is None else f"in passes of at most {size} tokens"
+    return f"{words}, once for every beam" if feeding.replicates_prompt else words

@@ -1,0 +1,58 @@
+"""Routing statistics as tables: one column for each routing, side by side."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
+
+from rosin.report.tables import number_column, plain_table, text_column
+from sim.routing.statistics import RoutingStatistics
+
+UNKNOWN = "-"
+
+
+def routing_tables(statistics: Mapping[str, RoutingStatistics]) -> Iterator[RenderableType]:
+    """Every statistic, the mean over layers, with a column for each named routing."""
+    table = plain_table(text_column("statistic"), *(number_column(name) for name in statistics))
+    columns = [dict(rows(each)) for each in statistics.values()]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    for name in names:
+        table.add_row(name, *(_text(column.get(name, math.nan)) for column in columns))
+    yield table
+    yield Text("\nMeans over layers. Each statistic is defined in docs/reference/routing.md; - stands for what is unknown.")
+
+
+def rows(found: RoutingStatistics) -> Iterator[tuple[str, float]]:
+    """Name and value of each statistic."""
+    yield "tokens", found.num_tokens
+    yield "sequences", found.num_sequences
+    yield "popularity entropy / maximum", _mean(found.popularity_entropy_by_layer)
+    yield "busiest expert / mean", _mean(found.busiest_ratio_by_layer)
+    yield "reuse by independent draws", _mean(found.independent_reuse_by_layer)
+    for lag, by_layer in found.reuse_by_layer.items():
+        yield f"reuse {lag} tokens later", _mean(by_layer)
+    for distance, recall in found.next_layer_recall.items():
+        yield f"recall {distance} layers on, from ids", recall
+    if found.same_token_recall_by_layer:
+        yield "recall from the last same token", _mean(found.same_token_recall_by_layer)
+    for batch, count in found.distinct_experts.items():
+        yield f"distinct experts of {batch} tokens", count
+    for tokens, value in found.request_entropy.items():
+        yield f"request entropy after {tokens} tokens", value
+    for cache in found.cache_hits:
+        for policy in ("lru", "lfu", "belady"):
+            yield f"{policy.upper()} hits, {cache.num_slots} slots", _mean(getattr(cache, f"{policy}_fraction"))
+    for rank, weight in enumerate(found.gate_weight_by_rank, start=1):
+        yield f"gate weight of rank {rank}", weight
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _text(value: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

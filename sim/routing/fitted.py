@@ -1,0 +1,130 @@
+"""Fitted routing: token classes, copies from earlier tokens and per-request preferences, with the numbers of one task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError, Provenance
+from sim.model import Model
+from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
+from sim.routing.compiled import choose_sequence, draw_classes, fill_gate_weights, sequence_key
+from sim.routing.preferences import base_weights
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GateProfile:
+    """Gate weights: natural logarithms are normal with this mean and spread [layer, rank], and one correlation between ranks."""
+
+    log_mean: Array
+    log_spread: Array
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedRouting(Routing):
+    """How docs/reference/routing.md says: each token has a class; each of its choices is copied from an earlier token, or drawn.
+
+    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class that select an expert.
+    ``class_lags`` with ``class_kept``: probability that a token has the class of the token so many before; else it follows the last
+    token's by ``class_chain`` [class before, class]. ``copied`` [layer]: probability that a choice copies a random one of the token
+    ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not reach back as far).
+    ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log preference for an expert, that lasts, and of
+    what is added to it anew every ``drift_tokens`` on average. ``linked_fraction``: share of
+    choices whose random numbers are those of the same choice in the other layers.
+    """
+
+    label: str
+    stated_provenance: Provenance
+    top_k: int
+    class_share: Array
+    inclusion: Array
+    class_lags: NDArray[np.int64]
+    class_kept: Array
+    class_chain: Array
+    copy_lags: NDArray[np.int64]
+    copy_kernel: Array
+    copied: Array
+    request_spread: Array
+    drift_spread: Array
+    drift_tokens: float
+    linked_fraction: float
+    gate: GateProfile | None = None
+    accuracy: Accuracy = ()
+
+    def popularity(self, model: Model) -> Array:
+        """See Routing."""
+        self._check(model)
+        return np.asarray(np.tensordot(self.class_share, self.inclusion, 1) / self.top_k)
+
+    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+        """See Routing. A longer sequence, or more of them, begin with the same choices."""
+        self._check(model)
+        return self.choose(np.full(num_sequences, num_tokens), seed).reshape(num_sequences, num_tokens, *self._shape)
+
+    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """See Routing."""
+        self._check(model)
+        flat = self.weigh(np.full(num_sequences, num_tokens), seed)
+        return None if flat is None else flat.reshape(num_sequences, num_tokens, *self._shape)
+
+    def choose(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.int16]:
+        """Choices [token, layer, rank] of sequences of these lengths, one after another."""
+        borders = np.concatenate([[0], np.cumsum(lengths)])
+        out = np.empty((borders[-1], *self._shape), np.int16)
+        weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
+        spreads = self.request_spread, self.drift_spread, self.drift_tokens
+        process = np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), np.cumsum(self.class_chain, axis=1)
+        copies = self.copy_lags, np.cumsum(self.copy_kernel), self.copied
+        for sequence, length in enumerate(lengths):
+            key = np.uint64(sequence_key(seed, sequence))
+            classes = draw_classes(*process, key, int(length))
+            rows = out[borders[sequence] : borders[sequence + 1]]
+            choose_sequence(weights, *spreads, classes, *copies, self.linked_fraction, key, rows)
+        return out
+
+    def weigh(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
+        """Gate weights [token, layer, rank] of what ``choose`` gives for the same arguments."""
+        if self.gate is None:
+            return None
+        borders = np.concatenate([[0], np.cumsum(lengths)])
+        out = np.empty((borders[-1], *self._shape), np.float32)
+        for sequence in range(len(lengths)):
+            rows = out[borders[sequence] : borders[sequence + 1]]
+            key = np.uint64(sequence_key(seed, sequence))
+            fill_gate_weights(self.gate.log_mean, self.gate.log_spread, self.gate.correlation, key, rows)
+        return out
+
+    def draw_lengths(self, lengths: NDArray[np.int64], seed: int) -> Draw:
+        """Ids and weights [1, token, layer, rank] of sequences of these lengths, one after another."""
+        weights = self.weigh(lengths, seed)
+        return Draw(ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None])
+
+    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
+        """See Routing."""
+        return stated_accuracy(self.accuracy, layer, distance)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.inclusion.shape[1], self.top_k
+
+    def _check(self, model: Model) -> None:
+        stated = (*self._shape, self.inclusion.shape[2])
+        wanted = (len(model.moe_layers), model.top_k, model.num_experts)
+        if stated != wanted:
+            raise InputError(
+                f"{self.label}: fitted to {stated[0]} MoE layers, top-{stated[1]} of {stated[2]}, "
+                f"does not fit {model.name} ({wanted[0]} MoE layers, top-{wanted[1]} of {wanted[2]})"
+            )
+
+    @property
+    def provenance(self) -> Provenance:
+        """See Routing."""
+        return self.stated_provenance
+
+    @property
+    def description(self) -> str:
+        """See Routing."""
+        return self.label

@@ -1,0 +1,60 @@
+"""A trace out of a generator, to put its statistics beside a recording's."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.model import Model
+from sim.routing.fitted import FittedRouting
+from sim.routing.library import load_routing, load_spec
+from sim.routing.recorded import RecordedRouting
+from sim.routing.trace_file import load_trace
+
+NUM_SEQUENCES, NUM_TOKENS = 8, 1024
+"""What is generated from statistics that do not say of which sequences they are."""
+
+
+def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> RecordedRouting:
+    """Generated sequences of these lengths, as a trace."""
+    draw = routing.draw_lengths(lengths, seed)
+    return RecordedRouting(
+        name=routing.label,
+        expert_ids=draw.ids[0],
+        num_experts=routing.inclusion.shape[2],
+        weights=None if draw.weights is None else draw.weights[0],
+        sequence_num_tokens=np.asarray(lengths, np.int64),
+    )
+
+
+def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
+    """The trace that ``--routing`` of that source stands for: recorded, or generated.
+
+    A fitted file gives sequences as long as those that it was fitted to; other statistics need the model, and give 8 of 1,024
+    tokens. Raises InputError.
+    """
+    path = Path(source)
+    if path.suffix == ".npz":
+        trace = load_trace(path)
+        if model is not None:
+            trace.popularity(model)  # raises where they do not fit
+        return trace
+    if path.suffix in {".yaml", ".yml"}:
+        spec = load_spec(path)
+        routing = spec.routing()
+        if spec.generator is not None and isinstance(routing, FittedRouting):
+            if model is not None:
+                routing.popularity(model)
+            return sample(routing, np.array(spec.generator.sequence_num_tokens), seed)
+    if model is None:
+        raise InputError(f"{source}: statistics without a fitted generator do not say for which layers; name the model with --model")
+    draw = load_routing(source, model).draw(model, NUM_SEQUENCES, NUM_TOKENS, seed)
+    shape = (-1, *draw.ids.shape[2:])
+    return RecordedRouting(
+        name=path.stem,
+        expert_ids=draw.ids.reshape(shape),
+        num_experts=model.num_experts,
+        weights=None if draw.weights is None else draw.weights.reshape(shape),
+        sequence_num_tokens=np.full(NUM_SEQUENCES, NUM_TOKENS),
+    )

@@ -1,0 +1,74 @@
+"""Token classes: groups of tokens that select alike, found in a trace by k-means."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+MAX_ROUNDS = 30
+NUM_RUNS = 6
+"""Runs from different first centres; the one whose tokens lie closest counts."""
+
+
+def token_classes(expert_ids: NDArray[np.int16], num_experts: int, num_classes: int, seed: int) -> NDArray[np.int64]:
+    """Class of each token, the largest class first; fewer classes where some end up empty.
+
+    Tokens are compared by the experts that they select in all layers (``expert_ids`` is [token, layer, rank]); the centres start
+    as k-means++ does, several times, and the closest fit counts.
+    """
+    tokens, layers, top_k = expert_ids.shape
+    flat = (expert_ids + np.arange(layers)[:, None] * num_experts).reshape(tokens, layers * top_k).astype(np.int64)
+    generator = np.random.default_rng(seed)
+    runs = [_one_run(flat, layers * num_experts, min(num_classes, tokens), generator) for _ in range(NUM_RUNS)]
+    labels = max(runs, key=lambda run: run[1])[0]
+    used, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rank = np.empty(len(used), np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(used))
+    return rank[labels]
+
+
+def _one_run(flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], float]:
+    """Labels, and how close tokens are to their centres: larger is closer."""
+    centres = _first_centres(flat, size, count, generator)
+    labels = np.full(len(flat), -1)
+    for _ in range(MAX_ROUNDS):
+        closeness = _scores(flat, centres) - 0.5 * (centres**2).sum(axis=1)
+        closest = np.argmax(closeness, axis=1)
+        if (closest == labels).all():
+            break
+        labels = closest
+        centres = _means(flat, labels, centres)
+    return labels, float(closeness.max(axis=1).sum())
+
+
+def _first_centres(flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Tokens drawn with a probability that grows with the squared distance from those drawn before."""
+    centres = np.zeros((count, size))
+    centres[0, flat[generator.integers(len(flat))]] = 1.0
+    distance = np.full(len(flat), np.inf)
+    for index in range(1, count):
+        shared = _scores(flat, centres[index - 1 : index])[:, 0]
+        distance = np.minimum(distance, 2.0 * (flat.shape[1] - shared))
+        if not distance.any():
+            return centres[:index]
+        centres[index, flat[generator.choice(len(flat), p=distance / distance.sum())]] = 1.0
+    return centres
+
+
+def _means(flat: NDArray[np.int64], labels: NDArray[np.int64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    means = centres.copy()
+    for index in range(len(centres)):
+        members = flat[labels == index]
+        if len(members):
+            means[index] = np.bincount(members.ravel(), minlength=centres.shape[1]) / len(members)
+    return means
+
+
+@njit(cache=True)
+def _scores(flat, centres):  # type: ignore[no-untyped-def]
+    """Sum of each centre over a token's experts [token, class]."""
+    scores = np.zeros((len(flat), len(centres)))
+    for token in range(len(flat)):
+        for index in range(len(centres)):
+            for position in flat[token]:
+                scores[token, index] += centres[index, position]
+    return scores

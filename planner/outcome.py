@@ -37,8 +37,8 @@ class Job:
 class Outcome(BaseModel):
     """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit, the best by the objective first; ``machine_price_usd`` is null
-    where the machine states no price.
+    ``rivals`` has the lossless named systems that fit, the best by the objective first; ``weakest`` is the
+    provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class Outcome(BaseModel):
     metrics: dict[str, int | float] = {}
     bounds: dict[str, float | None] = {}
     binding_resource: str | None = None
-    weakest_kind: str | None = None
+    weakest: dict[str, str] | None = None
     timeline_digest: str | None = None
     machine_price_usd: float | None = None
     rivals: dict[str, dict[str, float]] = {}
@@ -76,7 +76,7 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
         metrics=_numbers(plan.predicted),
         bounds={name: value for name, value in plan.bounds.items() if value is None or _is_number(value)},
         binding_resource=plan.binding_resource,
-        weakest_kind=plan.provenance["weakest"]["kind"],
+        weakest=plan.provenance["weakest"],
         timeline_digest=plan.predicted["timeline_digest"],
         machine_price_usd=price_usd,
         rivals=_rivals(planned.search),

@@ -25,13 +25,9 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes.step(xs, ys, where="post", color=FRONT_COLOR, marker="o", label="nothing is faster for the money")
     shown = front if len(front) <= MAX_NAMED_POINTS else [front[0], front[-1]]
     for place, row in enumerate(shown):
-        is_last = place == len(shown) - 1 and len(shown) > 1
-        below = result.objective == "throughput"
-        spot = {
-            "xytext": (-6 if is_last else 6, -4 if below else 6),
-            "ha": "right" if is_last else "left",
-            "va": "top" if below else "bottom",
-        }
+        is_last, is_above = place == len(shown) - 1 and len(shown) > 1, result.objective != "throughput"
+        horizontal = {"xytext": (-6, -4), "ha": "right"} if is_last else {"xytext": (6, -4), "ha": "left"}
+        spot = horizontal | {"va": "bottom" if is_above else "top"}
         axes.annotate(point_words(row), (row.price_usd, row.metrics[name] * factor), textcoords="offset points", fontsize="x-small", **spot)
     axes.set_xlabel("price (USD)")
     axes.set_ylabel(label)
@@ -46,9 +42,9 @@ def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
     """For each number of the machine, what a fifth less and a fifth more of it does; what matters most is on top."""
     axes = figure.subplots()
     names = [f"{words(row.path)}\n{format_quantity(row.path, row.base_value)}" for row in rows]
-    for color, label, gains, is_high in (
-        (LOW_COLOR, "20 % less", [row.low_gain_fraction for row in rows], False),
-        (HIGH_COLOR, "20 % more", [row.high_gain_fraction for row in rows], True),
+    for color, label, gains in (
+        (LOW_COLOR, "20 % less", [row.low_gain_fraction for row in rows]),
+        (HIGH_COLOR, "20 % more", [row.high_gain_fraction for row in rows]),
     ):
         percents = [100 * gain if gain is not None else 0.0 for gain in gains]
         bars = axes.barh(names, percents, color=color, label=label)

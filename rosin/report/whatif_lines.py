@@ -1,6 +1,6 @@
 """One number varies: speed, time to the first token and time a token, of the plan and of the best named systems."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -49,8 +49,10 @@ def _draw_plan_and_named(axes: Any, line: Sequence[WhatifRow], path: str, name: 
     feasible = [row for row in line if row.is_feasible]
     for index, policy in enumerate(leading_names(line)):
         there = [row for row in feasible if policy in row.named]
-        _plot(axes, path, there, lambda row, policy=policy: row.named[policy][name] * factor, policy, COLORS[index], MARKERS[index], "--")
-    _plot(axes, path, feasible, lambda row: row.metrics[name] * factor, "best plan", PLAN_COLOR, "o", "-")
+        ys = [row.named[policy][name] * factor for row in there]
+        _plot(axes, path, there, ys, label=policy, color=COLORS[index], marker=MARKERS[index], linestyle="--")
+    ys = [row.metrics[name] * factor for row in feasible]
+    _plot(axes, path, feasible, ys, label="best plan", color=PLAN_COLOR, marker="o")
     _draw_misfits(axes, path, line)
 
 
@@ -58,14 +60,12 @@ def _draw_groups(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, na
     for index, line in enumerate(groups):
         feasible = [row for row in line if row.is_feasible]
         label = ", ".join(short(other, value) for other, value in line[0].values.items() if other != path)
-        _plot(axes, path, feasible, lambda row: row.metrics[name] * factor, label, COLORS[index], MARKERS[index], "-")
+        ys = [row.metrics[name] * factor for row in feasible]
+        _plot(axes, path, feasible, ys, label=label, color=COLORS[index], marker=MARKERS[index])
 
 
-def _plot(
-    axes: Any, path: str, rows: Sequence[WhatifRow], figure: Callable[[WhatifRow], float], label: str, color: str, marker: str, style: str
-) -> None:
-    xs, ys = [_x(row, path) for row in rows], [figure(row) for row in rows]
-    axes.plot(xs, ys, style, color=color, marker=marker, markersize=5, label=label, clip_on=False)
+def _plot(axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: str) -> None:
+    axes.plot([_x(row, path) for row in rows], ys, markersize=5, clip_on=False, **look)
 
 
 def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:

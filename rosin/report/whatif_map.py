@@ -79,11 +79,11 @@ def _figure(row: WhatifRow, name: str, factor: float) -> float:
 
 
 def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
+    """A heavy line between neighbours whose policies differ."""
     for (i, j), row in cells.items():
-        for neighbour, xs, ys in (
-            ((i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)),
-            ((i, j + 1), (i - 0.5, i + 0.5), (j + 0.5, j + 0.5)),
-        ):
+        right = (i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)
+        above = (i, j + 1), (i - 0.5, i + 0.5), (j + 0.5, j + 0.5)
+        for neighbour, xs, ys in (right, above):
             if neighbour in cells and cells[neighbour].policy != row.policy:
                 axes.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="butt")
                 axes.plot(xs, ys, color="#D55E00", linewidth=2.2, solid_capstyle="butt")

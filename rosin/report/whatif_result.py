@@ -58,7 +58,8 @@ def _row(axes: Sequence[Axis], values: Sequence[Value], outcome: Outcome, prices
         price_usd=prices.price_usd(axes, values, outcome.machine_price_usd),
         best_named_policy=next(iter(outcome.rivals), None),
         named=outcome.rivals,
-        **outcome.model_dump(exclude={"machine_price_usd", "rivals"}),
+        weakest_kind=outcome.weakest["kind"] if outcome.weakest else None,
+        **outcome.model_dump(exclude={"machine_price_usd", "rivals", "weakest"}),
     )
 
 

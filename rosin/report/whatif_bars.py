@@ -11,7 +11,7 @@ from rosin.report.whatif_map import FIGURES
 LOW_COLOR, HIGH_COLOR, MISFIT_COLOR = "#E69F00", "#0072B2", "#D55E00"
 POINT_COLOR, FRONT_COLOR = "#999999", "#0072B2"
 MAX_BARS = 40
-MAX_NAMED_POINTS = 8
+MAX_KEYS = 24
 
 
 def draw_front(figure: Any, result: WhatifResult) -> None:
@@ -20,15 +20,18 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     name, factor, label = FIGURES[result.objective]
     priced = [row for row in result.rows if row.is_feasible and row.price_usd is not None]
     axes.scatter([row.price_usd for row in priced], [row.metrics[name] * factor for row in priced], color=POINT_COLOR, label="other points")
-    front = [result.rows[place] for place in result.front]
-    xs, ys = [row.price_usd for row in front], [row.metrics[name] * factor for row in front]
-    axes.step(xs, ys, where="post", color=FRONT_COLOR, marker="o", label="nothing is faster for the money")
-    shown = front if len(front) <= MAX_NAMED_POINTS else [front[0], front[-1]]
-    for place, row in enumerate(shown):
-        is_last, is_above = place == len(shown) - 1 and len(shown) > 1, result.objective != "throughput"
-        horizontal = {"xytext": (-6, -4), "ha": "right"} if is_last else {"xytext": (6, -4), "ha": "left"}
-        spot = horizontal | {"va": "bottom" if is_above else "top"}
-        axes.annotate(point_words(row), (row.price_usd, row.metrics[name] * factor), textcoords="offset points", fontsize="x-small", **spot)
+    front_rows = [result.rows[place] for place in result.front]
+    front = [(row.price_usd or 0.0, row.metrics[name] * factor, row) for row in front_rows]
+    axes.step(
+        [x for x, _, _ in front],
+        [y for _, y, _ in front],
+        where="post",
+        color=FRONT_COLOR,
+        marker="o",
+        label="nothing is faster for the money",
+    )
+    keys = _number_front(axes, front)
+    figure.legend(*keys, loc="outside right upper", frameon=False, fontsize="small", title="cheapest first", handlelength=0)
     axes.set_xlabel("price (USD)")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
@@ -36,6 +39,17 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _finish(axes)
     axes.legend(frameon=False, fontsize="small", loc="best")
+
+
+def _number_front(axes: Any, front: Sequence[tuple[float, float, WhatifRow]]) -> tuple[list[Any], list[str]]:
+    """A number at each point of the front; the handles and labels of a key that says what the numbers are."""
+    labels = []
+    for number, (x, y, row) in enumerate(front, 1):
+        axes.annotate(str(number), (x, y), xytext=(-4, 4), textcoords="offset points", ha="right", fontsize="small", color=FRONT_COLOR)
+        labels.append(f"{number}: {point_words(row)}")
+    if len(labels) > MAX_KEYS:
+        labels = [*labels[:MAX_KEYS], f"… {len(labels) - MAX_KEYS} more"]
+    return [axes.plot([], [])[0] for _ in labels], labels
 
 
 def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
@@ -72,8 +86,7 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
     axes.plot([value for value, _ in marked], [names[place] for _, place in marked], "D", color=LOW_COLOR, label="best named system")
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    axes.margins(x=0.3)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.35 * max(bar.get_width() for bar in bars))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small", loc="lower right")
 

@@ -24,7 +24,7 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
         return
     drawn = [_grid(result)] if result.axes else []
     if result.front:
-        drawn.append(("front", "price against speed", (8.0, 5.0), lambda figure: draw_front(figure, result)))
+        drawn.append(("front", "price against speed", (9.5, 5.0), lambda figure: draw_front(figure, result)))
     if rows := result.sensitivities:
         size = (8.0, 1.6 + 0.5 * len(rows))
         drawn.append(("tornado", "which number of the machine matters", size, lambda figure: draw_tornado(figure, rows)))

@@ -8,6 +8,7 @@ from hwprofiles.units import MS_PER_S
 from rosin.report.axis_words import axis_label, format_tick, short, unit, words
 from rosin.report.whatif_analysis import lines_along
 from rosin.report.whatif_documents import WhatifResult, WhatifRow
+from rosin.report.whatif_map import policy_letters
 
 PANELS: tuple[tuple[str, str, float], ...] = (
     ("output_tokens_per_s", "output (tokens/s)", 1.0),
@@ -18,7 +19,7 @@ PLAN_COLOR, MISFIT_COLOR = "#000000", "#D55E00"
 # The colours of Okabe and Ito, which stay apart for the colour-blind; each line has a marker of its own besides.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "sD^vPX"
-MAX_NAMED, MAX_LINES = 3, len(COLORS)
+MAX_NAMED, MAX_LINES, MAX_COLUMNS = 3, len(COLORS), 5
 LOG_SPAN = 8.0
 """A range of values wider than this is drawn on a logarithmic axis."""
 
@@ -33,9 +34,11 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
         else:
             _draw_groups(axes, groups, path, name, factor)
         _finish(axes, result, path, label)
-    _mark_changes(panels[0], groups, path)
+    meanings = _letter_plans(panels[0], groups[0], path) if len(groups) == 1 else []
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize="small")
+    handles += [panels[0].plot([], [], " ")[0] for _ in meanings]
+    labels += meanings
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(MAX_COLUMNS, len(labels)), frameon=False, fontsize="small")
 
 
 def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
@@ -47,12 +50,12 @@ def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
 
 def _draw_plan_and_named(axes: Any, line: Sequence[WhatifRow], path: str, name: str, factor: float) -> None:
     feasible = [row for row in line if row.is_feasible]
+    ys = [row.metrics[name] * factor for row in feasible]
+    _plot(axes, path, feasible, ys, label="best plan", color=PLAN_COLOR, marker="o", zorder=3)
     for index, policy in enumerate(leading_names(line)):
         there = [row for row in feasible if policy in row.named]
         ys = [row.named[policy][name] * factor for row in there]
         _plot(axes, path, there, ys, label=policy, color=COLORS[index], marker=MARKERS[index], linestyle="--")
-    ys = [row.metrics[name] * factor for row in feasible]
-    _plot(axes, path, feasible, ys, label="best plan", color=PLAN_COLOR, marker="o")
     _draw_misfits(axes, path, line)
 
 
@@ -61,11 +64,12 @@ def _draw_groups(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, na
         feasible = [row for row in line if row.is_feasible]
         label = ", ".join(short(other, value) for other, value in line[0].values.items() if other != path)
         ys = [row.metrics[name] * factor for row in feasible]
-        _plot(axes, path, feasible, ys, label=label, color=COLORS[index], marker=MARKERS[index])
+        note = "" if feasible else " (does not fit)"
+        _plot(axes, path, feasible, ys, label=label + note, color=COLORS[index], marker=MARKERS[index])
 
 
-def _plot(axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: str) -> None:
-    axes.plot([_x(row, path) for row in rows], ys, markersize=5, clip_on=False, **look)
+def _plot(axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: Any) -> None:
+    axes.plot([_x(row, path) for row in rows], ys, markersize=5, clip_on=not ys, **look)  # empty, unclipped lines break the layout
 
 
 def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
@@ -83,7 +87,7 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     if len(values) <= 7 and (len(values) < 2 or min(b - a for a, b in pairwise(values)) > 0.06 * (values[-1] - values[0]) or _is_log(axes)):
         axes.set_xticks(values, [format_tick(value) for value in values])
         axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    _scale_up(axes, is_time="time" in label)
     axes.set_xlabel(axis_label(path))
     axes.set_ylabel(label)
     axes.grid(color="#DDDDDD", linewidth=0.6)
@@ -91,23 +95,31 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _scale_up(axes: Any, *, is_time: bool) -> None:
+    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be told apart."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
+    if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=0)
+
+
 def _is_log(axes: Any) -> bool:
     return bool(axes.get_xscale() == "log")
 
 
-def _mark_changes(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str) -> None:
-    """The policy's name at the first point of each stretch over which it is best; for a single line only."""
-    if len(groups) != 1:
-        return
-    last = None
-    for row in (row for row in groups[0] if row.is_feasible):
-        if row.policy != last:
-            is_left = _x(row, path) <= _x(groups[0][len(groups[0]) // 2], path)
-            spot: Mapping[str, Any] = {"xytext": (4 if is_left else -4, 7), "ha": "left" if is_left else "right"}
-            axes.annotate(
-                row.policy, (_x(row, path), row.metrics["output_tokens_per_s"]), textcoords="offset points", fontsize="x-small", **spot
-            )
-        last = row.policy
+def _letter_plans(axes: Any, line: Sequence[WhatifRow], path: str) -> list[str]:
+    """The letter of its policy above each point of the plan; what the letters mean."""
+    letters = policy_letters(line)
+    for row in (row for row in line if row.is_feasible):
+        spot = _x(row, path), row.metrics["output_tokens_per_s"]
+        axes.annotate(letters[row.policy or ""], spot, xytext=(0, 6), textcoords="offset points", ha="center", fontsize="small")
+    return [f"{letter} = {policy}" for policy, letter in letters.items()]
 
 
 def _x(row: WhatifRow, path: str) -> float:

@@ -1,6 +1,6 @@
 """Two numbers vary: the best plan's speed as a map, with the policy that reaches it and the borders between policies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hwprofiles.units import MS_PER_S, format_bytes
@@ -35,7 +35,7 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
     limits = (min(shown), max(shown)) if shown else (0.0, 1.0)
     places = figure.subplots(1, len(panels), squeeze=False)[0]
-    letters = _letters(panels)
+    letters = policy_letters(row for rows in panels for row in rows)
     image = None
     for axes, rows in zip(places, panels, strict=True):
         image = _draw_panel(axes, rows, (x, y), (name, factor, limits), letters)
@@ -46,8 +46,9 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     figure.supxlabel(f"{legend}\nheavy lines: the best policy changes", fontsize="small")
 
 
-def _letters(panels: Sequence[Sequence[WhatifRow]]) -> dict[str, str]:
-    policies = dict.fromkeys(row.policy for rows in panels for row in rows if row.policy)
+def policy_letters(rows: Iterable[WhatifRow]) -> dict[str, str]:
+    """A letter for each best policy, in order of appearance."""
+    policies = dict.fromkeys(row.policy for row in rows if row.policy)
     return {policy: _letter(index) for index, policy in enumerate(policies)}
 
 

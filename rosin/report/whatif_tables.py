@@ -23,7 +23,9 @@ LINE_WIDTH = 79
 def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
     """The whole summary, in 80 columns."""
     setting = result.setting
-    yield Text(f"model    {setting.model}\nmachine  {setting.machine}{_overrides(result)}")
+    varied = {axis.path for axis in result.axes}
+    model, machine = ("varies" if path in varied else getattr(setting, path) for path in ("model", "machine"))
+    yield Text(f"model    {model}\nmachine  {machine}{_overrides(result)}")
     prompts = f"{setting.batch_size} × {setting.prompt_tokens} prompt tokens"
     yield Text(f"work     {prompts}, {setting.output_tokens} output tokens{_instead(result)}")
     kept = len(result.rows) - min(result.num_computed, len(result.rows))
@@ -43,7 +45,7 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
 
 def _instead(result: WhatifResult) -> str:
     """A word on the base where the study replaces part of it."""
-    varied = sorted({axis.path for axis in result.axes} & {*COUNTS, *NAMES})
+    varied = sorted({axis.path for axis in result.axes} & {*COUNTS, *NAMES} - {"model", "machine"})
     return f"; {', '.join(varied)} {'vary' if len(varied) > 1 else 'varies'}" if varied else ""
 
 
@@ -64,15 +66,16 @@ def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
     paths = [axis.path for axis in result.axes]
     has_columns = len(paths) <= MAX_AXIS_COLUMNS
     heads = [text_column(words(path), width=_width(result, path)) for path in paths] if has_columns else [text_column("point", width=30)]
-    figures = [number_column(name) for name in ("tokens/s", "TTFT", "TPOT")]
-    priced = any(row.price_usd is not None for row in rows)
+    priced = any(row.price_usd is not None for row in rows)  # then there is no room for TPOT in 80 characters
+    figures = [number_column(name) for name in ("tokens/s", "TTFT", "TPOT")[: 2 if priced else 3]]
     price = [number_column("price")] if priced else []
     table = plain_table(*heads, *price, *figures, text_column("plan"), text_column("named"))
     table.padding = 0  # up to nine columns in 80 characters
     for row in rows:
         point = [short(path, row.values[path]) for path in paths] if has_columns else [point_words(row)]
         dollars = [f"${row.price_usd:,.0f}" if row.price_usd is not None else ""] if priced else []
-        table.add_row(*point, *dollars, *_figures(row, result.objective))
+        numbers, texts = _figures(row, result.objective)
+        table.add_row(*point, *dollars, *numbers[: len(figures)], *texts)
     return table
 
 
@@ -82,18 +85,14 @@ def _width(result: WhatifResult, path: str) -> int:
     return min(longest, MAX_AXIS_WIDTH)
 
 
-def _figures(row: WhatifRow, objective: str) -> list[str]:
+def _figures(row: WhatifRow, objective: str) -> tuple[list[str], list[str]]:
+    """Speed and times, then the plan and what it is compared with."""
     if not row.is_feasible:
-        return ["", "", "", f"does not fit: {format_bytes(row.missing_bytes or 0)} short", ""]
+        return [""] * 3, [f"does not fit: {format_bytes(row.missing_bytes or 0)} short", ""]
     metrics = row.metrics
     tpot = format_duration(metrics["tpot_s"]) if metrics["tpot_s"] else ""
-    return [
-        format_count(metrics["output_tokens_per_s"]),
-        format_duration(metrics["ttft_s"]),
-        tpot,
-        row.policy or "",
-        _named(row, objective),
-    ]
+    numbers = [format_count(metrics["output_tokens_per_s"]), format_duration(metrics["ttft_s"]), tpot]
+    return numbers, [row.policy or "", _named(row, objective)]
 
 
 def _named(row: WhatifRow, objective: str) -> str:
@@ -109,7 +108,8 @@ def _findings(result: WhatifResult) -> Iterator[RenderableType]:
         listed = "; ".join(f"{words(effect.path)} ×{1 + effect.speed_gain_fraction:.2f}" for effect in result.effects)
         yield Text(fill(f"What changes most, from slowest to fastest along it: {listed}.", LINE_WIDTH))
     yield from _listed("Where the best policy changes:", _grouped((_change(change), change.at) for change in result.policy_changes))
-    if result.axes and not result.policy_changes and any(row.is_feasible for row in result.rows):
+    has_numbers = any(len(axis.values) > 1 and not isinstance(axis.values[0], str) for axis in result.axes)
+    if has_numbers and not result.policy_changes and any(row.is_feasible for row in result.rows):
         yield Text("\nThe best policy is the same along every number that varies.")
     yield from _listed("Diminishing returns:", _grouped((_returns(saturation), saturation.at) for saturation in result.saturations))
 

@@ -1,5 +1,6 @@
 """One number varies: speed, time to the first token and time a token, of the plan and of the best named systems."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,8 +21,8 @@ PLAN_COLOR, MISFIT_COLOR = "#000000", "#D55E00"
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "sD^vPX"
 MAX_NAMED, MAX_LINES, MAX_COLUMNS = 3, len(COLORS), 5
-LOG_SPAN = 8.0
-"""A range of values wider than this is drawn on a logarithmic axis."""
+LOG_SPAN, MAX_TICKS = 8.0, 8
+"""Times that span more than this are drawn on a logarithmic axis."""
 
 
 def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
@@ -82,11 +83,14 @@ def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
 
 def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     values = sorted({_x(row, path) for row in result.rows})
-    if values[0] > 0 and values[-1] / values[0] >= LOG_SPAN:
+    is_log = values[0] > 0 and _widest_gap([math.log(value) for value in values]) < _widest_gap(values)
+    if is_log:
         axes.set_xscale("log")
-    if len(values) <= 7 and (len(values) < 2 or min(b - a for a, b in pairwise(values)) > 0.06 * (values[-1] - values[0]) or _is_log(axes)):
+    if len(values) <= MAX_TICKS:
         axes.set_xticks(values, [format_tick(value) for value in values])
         axes.minorticks_off()
+    elif is_log:
+        _tick_plainly(axes.xaxis)
     _scale_up(axes, is_time="time" in label)
     axes.set_xlabel(axis_label(path))
     axes.set_ylabel(label)
@@ -95,22 +99,29 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _scale_up(axes: Any, *, is_time: bool) -> None:
-    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be told apart."""
+def _widest_gap(values: Sequence[float]) -> float:
+    """The widest gap between neighbours, as a share of the whole: small where they are evenly spread."""
+    gaps = [right - left for left, right in pairwise(values)]
+    return max(gaps) / sum(gaps) if gaps else 1.0
+
+
+def _tick_plainly(axis: Any) -> None:
+    """On a logarithmic axis: ticks at 1, 2, 5, 10 and so on, as plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _scale_up(axes: Any, *, is_time: bool) -> None:
+    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be told apart."""
     drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
     if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:,g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _tick_plainly(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
-
-
-def _is_log(axes: Any) -> bool:
-    return bool(axes.get_xscale() == "log")
 
 
 def _letter_plans(axes: Any, line: Sequence[WhatifRow], path: str) -> list[str]:

@@ -89,8 +89,8 @@ def parse_axis(argument: str) -> Axis:
     except ValueError as error:
         raise InputError(f"--vary {argument}: {error}") from None
     values = tuple(value for value, _ in pairs)
-    for value, label in pairs:
-        if values.count(value) > 1:
+    for place, (value, label) in enumerate(pairs):
+        if values.index(value) < place:
             raise InputError(f"--vary {argument}: {label} is there twice")
     return Axis(path=path, values=values, texts=tuple(label for _, label in pairs))
 

@@ -20,9 +20,14 @@ PACKAGE := $(INSTALL) --no-build-isolation --editable
 .DELETE_ON_ERROR:
 .PHONY: demo test lint clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.prepared
 	@mkdir -p out
 	$(BIN)/rosin plan --model $(MODEL) --machine $(MACHINE) -o out/plan.yaml
+
+# The simulator is compiled once a computer; done here, the plan itself shows what a plan takes.
+$(VENV)/.prepared: $(VENV)/.installed
+	$(BIN)/rosin prepare
+	touch $@
 
 # torch is in neither environment: tests that need it skip, saying so. To run them too, first `pip install torch==2.13.0`,
 # then the extra `validate`; in one step, the resolver may pick another torch.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, models, plan, policies, reproduce, routing, simulate, whatif
+from rosin.cli import compare, machines, models, plan, policies, prepare, reproduce, routing, simulate, whatif
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -32,9 +32,10 @@ def build_app() -> typer.Typer:
     app.add_typer(routing_app(), name="routing", help="Import expert traces, fit generators, show statistics.")
     app.command("simulate")(simulate.simulate)
     app.command("compare")(compare.compare)
-    app.command("whatif")(whatif.whatif)
     app.command("plan")(plan.plan)
+    app.command("whatif")(whatif.whatif)
     app.command("reproduce")(reproduce.reproduce)
+    app.command("prepare")(prepare.prepare)
     return app
 
 

@@ -192,7 +192,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path: Path) -> N
         def on_point(job: object, outcome: object) -> None:
             finished.append("one")
             if len(finished) == 5:
-                cluster.workers[0].process.process._process.kill()
+                os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
         assert sweep(jobs_of(study), store, executor, on_point) == study.num_points
         outcomes = list(store.outcomes(job.key for job in jobs_of(study)))

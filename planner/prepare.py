@@ -1,0 +1,48 @@
+"""Compiling everything ahead of a first run: what numba keeps on disk serves every later process of this computer."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from hwprofiles import load_machine
+from planner.bounds import clairvoyant_bound, static_bound
+from sim.model_library import load_model
+from sim.policies import find_policy
+from sim.routing import load_routing
+from sim.simulate import Scenario, draw, problem_of, simulate
+from sim.workload import Batch
+
+
+def prepare() -> None:
+    """Run a small scenario of each kind, in two processes: what takes longest to compile side by side."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        for done in [processes.submit(step) for step in STEPS]:
+            done.result()
+
+
+def simulate_planned_and_live() -> None:
+    """A run as one program, then one gate by gate."""
+    for name in ("fiddler", "mixtral-offloading"):
+        simulate(_scenario(name))
+
+
+def bound_both_ways() -> None:
+    """The static and the clairvoyant bound."""
+    scenario = _scenario("on-demand")
+    drawn = draw(scenario, scenario.policy.feeding)
+    for bound in (static_bound, clairvoyant_bound):
+        bound(problem_of(scenario), drawn.passes, drawn.tokens)
+
+
+STEPS: tuple[Callable[[], None], ...] = (simulate_planned_and_live, bound_both_ways)
+
+
+def _scenario(policy_name: str) -> Scenario:
+    model = load_model("mixtral-8x7b")
+    return Scenario(
+        machine=load_machine("desktop-rtx-4090-ddr5"),
+        model=model,
+        batch=Batch(prompt_tokens=4, output_tokens=2),
+        policy=find_policy(policy_name),
+        routing=load_routing(None, model),
+    )

@@ -3,17 +3,30 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def process_pool(num_workers: int) -> ProcessPoolExecutor:
-    """That many processes of one thread each, started afresh (nothing is inherited but the environment)."""
-    return ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
+@contextmanager
+def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """That many processes of one thread each, started afresh (nothing is inherited but the environment).
+
+    They are told to end when all goes well, and killed when it does not: waiting for them is what a second Ctrl-C would break.
+    """
+    pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
+    try:
+        yield pool
+    except BaseException:
+        for worker in list((pool._processes or {}).values()):  # public only since Python 3.14, as kill_workers()
+            worker.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def prepare_worker() -> None:

@@ -1,7 +1,6 @@
 """`rosin whatif`: what would change if numbers of the machine or of the work were others."""
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
+from rosin.cli.plan import NOTICE
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
 from rosin.cli.study_progress import StudyProgress
 from rosin.version import __version__
@@ -98,10 +98,10 @@ def whatif(
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
     output = Output(json=json, seed=study.base.seed, quiet=quiet)
-    announce_compilation(request.engine, output)
+    announce_compilation(request.engine, output, NOTICE)
     swept = _swept(study, folder, _Workers(num_workers=workers, scheduler=scheduler), output, has_tornado=tornado)
-    said = [*(f"--vary {shlex.quote(text)}" for text in vary or ()), *(["--tornado"] if tornado else ())]
-    command = " ".join([options.command("whatif", "-o", str(folder)), *said])
+    words = _words(vary or (), objective, prices, has_tornado=tornado)
+    command = options.command("whatif", *words, "-o", str(folder))
     result = whatif_result(study, swept.outcomes, costs, swept.tornado, command=command, num_computed=swept.num_computed)
     files, warnings = write_files(result, folder)
     result = result.model_copy(update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]})
@@ -149,6 +149,18 @@ def _check_size(study: "Study", request: Request) -> None:
             largest[name] = (size, point.setting)
     for _, setting in largest.values():
         replace(request, setting=setting).scenarios([find_policy(ANY_POLICY)])
+
+
+def _words(vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool) -> Iterator[str]:
+    """The words of the command line that say the study, besides those of its base."""
+    for text in vary:
+        yield from ("--vary", text)
+    if objective is not None:
+        yield from ("--objective", objective)
+    if has_tornado:
+        yield "--tornado"
+    if prices is not None:
+        yield from ("--prices", str(prices))
 
 
 def _folder(path: Path | None) -> Path:
@@ -220,7 +232,7 @@ def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Outpu
     num_missing = len(wanted - store.kept_keys())
     if not num_missing:
         return 0
-    progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.has_tables and sys.stderr.isatty())
+    progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
     try:
         with workers.executor(num_missing) as executor:
             return sweep(jobs, store, executor, progress)

@@ -50,7 +50,8 @@ Progress = Callable[[str, Run | Infeasible], None]
 def search(scenario: Scenario, objective: str, on_progress: Progress | None = None) -> Search | Infeasible:
     """Try all candidates and named systems on the scenario (its policy is ignored); all meet the same routing draw.
 
-    Ties go to the earlier candidate. A policy that is lossy, or that does not follow the scenario's slots per layer, is only a rival.
+    Ties go to the earlier candidate. A policy that is lossy, knows the future, or does not follow the
+    scenario's slots per layer, is only a rival.
 
     Infeasible only when nothing at all fits: then with the smallest shortage.
     Raises InputError for an unknown objective.
@@ -127,7 +128,7 @@ def is_allowed(run: Run) -> bool:
     scenario = run.scenario
     held = run.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
     follows = scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())
-    return scenario.policy.is_lossless and follows
+    return scenario.policy.is_lossless and not scenario.policy.knows_future and follows
 
 
 def _spelt_out(run: Run) -> Run:

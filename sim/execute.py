@@ -60,6 +60,8 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     if (modes != LayerMode.GPU).any() or not residency.has_head:
         raise InputError(f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere")
+    if not foresight.problem.overlap.staging_experts:
+        raise InputError("staging_experts must be at least 1 where a cache may have no slot to spare for what is fetched, got 0")
     decisions = Decisions(
         actions=np.zeros(foresight.tokens.shape, np.uint8),
         modes=modes,

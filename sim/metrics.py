@@ -22,7 +22,8 @@ class Metrics:
 
     ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them;
     ``decode_expert_misses_per_step`` counts distinct experts per decode step that were not. ``num_resident_experts`` is at time 0.
-    Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource.
+    Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource; the run lasts beyond
+    ``end_to_end_s`` where a needless prefetch is still on its way.
     """
 
     ttft_s: float
@@ -62,7 +63,7 @@ def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_res
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
         peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline, foresight.problem.overlap.staging_layer_share),
-        utilization={name: seconds / total_s for name, seconds in busy_s.items()},
+        utilization={name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()},
         busy_s=busy_s,
         **_expert_counts(foresight.tokens, execution.decisions, passes, batch),
     )

@@ -16,7 +16,7 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
 from sim.timeline import Timeline
-from sim.workload import Batch, Feeding, Passes, forward_passes
+from sim.workload import Batch, Feeding, Passes, forward_passes, with_shared_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,15 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
 
 def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
     """Run the scenario from a given residency, over a given draw of its routing."""
-    foresight = Foresight(problem=problem, passes=drawn.passes, tokens=drawn.tokens, expert_ids=drawn.expert_ids, seed=scenario.seed)
+    foresight = Foresight(
+        problem=problem,
+        residency=residency,
+        routing=scenario.routing,
+        passes=drawn.passes,
+        tokens=drawn.tokens,
+        expert_ids=drawn.expert_ids,
+        seed=scenario.seed,
+    )
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency)
     metrics = measure(execution, scenario.batch, foresight, num_resident_experts=residency.num_experts, fixed_bytes=sum(items.values()))
@@ -108,9 +116,7 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
     """
     batch = scenario.batch
     ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
-    if batch.beams > 1:
-        prompts = ids[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
-        ids = np.concatenate([prompts, ids[:, batch.prompt_tokens :]], axis=1)
+    ids = with_shared_prompts(ids, batch)
     passes = forward_passes(batch, feeding)
     return Drawn(passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes))
 
@@ -161,4 +167,6 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
     if not scenario.policy.is_lossless:
         found.append(f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass")
+    if scenario.policy.knows_future:
+        found.append(f"{scenario.policy.name} knows the future: no system can do what it does")
     return tuple(found)

@@ -1,11 +1,14 @@
 """What is asked of a model: a single-user batch, and the forward passes it becomes."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +104,11 @@ def _passes(rows: list[tuple[int, int, int, int, int, int, bool]]) -> Passes:
     names = ("step", "num_tokens", "num_sequences", "first_sequence", "first_position", "context_tokens")
     columns = {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=False)}
     return Passes(is_prefill=table[6].astype(bool), **columns)
+
+
+def with_shared_prompts(rows: NDArray[T], batch: Batch) -> NDArray[T]:
+    """Rows [sequence, token, …] in which the hypotheses of a prompt (its number modulo the batch size) share its tokens' rows."""
+    if batch.beams == 1:
+        return rows
+    prompts = rows[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
+    return np.concatenate([prompts, rows[:, batch.prompt_tokens :]], axis=1)

@@ -12,6 +12,8 @@ from tests.tiny_config import write_tiny_config
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""A file of the reader's: a block that starts with its name."""
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"^(?:\.venv/bin/)?rosin (.*?)(?: +\| .*|  +# .*)?$", re.MULTILINE)
 
@@ -37,6 +39,8 @@ def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     for config in ("config.json", "path/to/config.json"):
         write_tiny_config(Path(config))
+    for name, code in FILE.findall(page.read_text(encoding="utf-8")):
+        Path(name).write_text(code, encoding="utf-8")
     for command in _commands(page):
         assert main(shlex.split(command)) == 0, f"rosin {command}: {capsys.readouterr().err}"
 

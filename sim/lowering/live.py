@@ -55,7 +55,18 @@ MATCHER = 5
 RULES = np.dtype(
     [
         (name, "i8")
-        for name in ("dispatch", "score", "is_global", "kept", "drops_stale", "num_chunks", "lookup_ns", "is_lookup_awaited", "writes_back")
+        for name in (
+            "dispatch",
+            "score",
+            "is_global",
+            "kept",
+            "drops_stale",
+            "num_chunks",
+            "max_waiting",
+            "lookup_ns",
+            "is_lookup_awaited",
+            "writes_back",
+        )
     ]
     + [("alpha", "f8")],
     align=True,
@@ -237,7 +248,9 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
 def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     """Copy a missing expert into a slot, in place of the least worthy; False if every slot is needed now."""
     rules = live.rules[0]
-    has_room, freed_by, victim_layer, victim = take_slot(cached, rules.score, rules.is_global, index, layer, layer, stamp, sheet.layers)
+    has_room, freed_by, victim_layer, victim = take_slot(
+        cached, rules.score, rules.is_global, index, layer, layer, expert, stamp, sheet.layers
+    )
     if not has_room:
         return False
     source, num_bytes = gate, sheet.layers[layer].expert_bytes
@@ -255,18 +268,33 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
 
 
 @kernel
-def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp):
-    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits."""
-    rules = live.rules[0]
+def _keep_named(cached, live, stamp):
+    """Pin what this gate names, in its order, until as many are missing as may still wait; returns the end of what is considered."""
+    room = live.rules[0].max_waiting - cached.counters[NUM_COMING]
     for place in range(live.first[stamp], live.first[stamp + 1]):
         candidate = live.candidates[place]
-        cached.slots[candidate.layer, candidate.expert].pinned_at = stamp
-    for place in range(live.first[stamp], live.first[stamp + 1]):
+        slot = cached.slots[candidate.layer, candidate.expert]
+        if slot.status == ABSENT:
+            if room <= 0:
+                return place
+            room -= 1
+        slot.pinned_at = stamp
+    return live.first[stamp + 1]
+
+
+@kernel
+def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp):
+    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as may wait."""
+    rules = live.rules[0]
+    end = _keep_named(cached, live, stamp)
+    for place in range(live.first[stamp], end):
         candidate = live.candidates[place]
         slot = cached.slots[candidate.layer, candidate.expert]
         if slot.status != ABSENT:
             continue
-        has_room, freed_by, _, _ = take_slot(cached, rules.score, rules.is_global, index, layer, candidate.layer, stamp, sheet.layers)
+        has_room, freed_by, _, _ = take_slot(
+            cached, rules.score, rules.is_global, index, layer, candidate.layer, candidate.expert, stamp, sheet.layers
+        )
         if not has_room:
             continue
         copied = sheet.layers[candidate.layer]

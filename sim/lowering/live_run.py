@@ -17,6 +17,7 @@ from sim.lowering.slots import (
     NUM_COMING,
     NUM_OPERATIONS,
     RANDOM_STATE,
+    REACH,
     SLOT,
     STARTED,
     WASTED_BYTES,
@@ -27,6 +28,7 @@ from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions
 from sim.policies.cache.score import Score
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.shares import gate_shares
 from sim.program import Platform, Session, Wait
 from sim.task import NONE, Discipline, Resource
 from sim.timeline import Timeline
@@ -41,6 +43,7 @@ LIVE_RESOURCES = (
 assert LIVE_RESOURCES[MATCHER].name == "matcher"
 
 MAX_TASKS_PER_GATE = 10
+NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,22 +137,22 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     slots["copy"], slots["last_use"], slots["pinned_at"], slots["used_at"] = NONE, NONE, NONE, NONE
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
-    nothing = np.zeros((0, 0, 0), np.float32)
+    counters[REACH] = predictions.reach
     return Cached(
         slots=slots,
         free=np.zeros(shape[0] + 1, np.int64),
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
-        forecast=nothing if predictions.forecast is None else predictions.forecast,
-        gates=gate_shares(foresight.tokens) if cache.score is Score.SMOOTHED_GATE else nothing,
+        forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
+        gates=gate_shares(foresight) if cache.score is Score.SMOOTHED_GATE else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
     )
 
 
-def gate_shares(tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Share of a layer's selections that each expert gets [pass, layer, expert]: the gate's weight where only choices are known."""
-    total = np.maximum(tokens.sum(axis=2, keepdims=True), 1)
-    return np.asarray(tokens / total, np.float32)
+def _known(foresight: Foresight) -> NDArray[np.float32]:
+    """The forecast of a run without a predictor: the popularity."""
+    shape = (len(foresight.passes) + 1, *foresight.problem.popularity.shape)
+    return np.ascontiguousarray(np.broadcast_to(foresight.problem.popularity.astype(np.float32), shape))
 
 
 def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -170,10 +173,11 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: ND
         "score": int(score),
         "is_global": cache.is_global,
         "alpha": cache.smoothing[0],
-        "kept": cache.smoothing[1],
+        "kept": cache.smoothing[1] * problem.model.top_k,
         "writes_back": cache.writes_back,
         "drops_stale": prefetch.drops_stale,
         "num_chunks": prefetch.num_chunks,
+        "max_waiting": NO_LIMIT if prefetch.max_waiting is None else prefetch.max_waiting,
         "lookup_ns": prefetch.lookup_ns,
         "is_lookup_awaited": prefetch.is_lookup_awaited,
     }

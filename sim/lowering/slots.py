@@ -28,7 +28,7 @@ SLOT = np.dtype(
 )
 """One expert as the cache sees it."""
 
-TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES = range(7)
+TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH = range(8)
 """Places in the counters."""
 
 _RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
@@ -42,8 +42,8 @@ class Cached(NamedTuple):
     """A cache at work.
 
     ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last entry for a budget over all layers; ``coming``
-    lists awaited experts as layer · experts + expert. ``forecast`` [pass, layer, expert] holds predicted shares, ``gates`` the true
-    ones, ``next_use`` [pass, layer, expert] the next pass that selects; each is empty where the score needs none.
+    lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
+    [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     """
 
     slots: NDArray[np.void]
@@ -69,7 +69,8 @@ def worth(cached, score, index, current, layer, expert):
         from_pass = index if layer > current else index + 1  # next_use has a row behind the last pass
         num_layers = cached.slots.shape[0]
         return -float(cached.next_use[from_pass, layer, expert] * num_layers + layer)
-    share = float(cached.forecast[index, layer, expert])
+    row = index + 1 if layer <= current + cached.counters[REACH] else index  # row 0 of a forecast stands before the first pass
+    share = float(cached.forecast[row, layer, expert])
     if score == _TIMES_VISITS:
         return share * slot.visits
     return share * (1.0 - layer / cached.slots.shape[0])
@@ -112,10 +113,11 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
 
 
 @kernel
-def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
+def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    What is on its way stays, and what the gate with that stamp needs until it has run.
+    What is on its way stays, and what the gate with that stamp needs until it has run. NEXT_USE, which knows, makes room
+    for nothing that is needed later than all it holds: that goes through a buffer.
     """
     place = len(cached.free) - 1 if is_global else layer
     if cached.free[place] > 0:
@@ -131,7 +133,7 @@ def take_slot(cached, score, is_global, index, current, layer, stamp, layers):
             value = worth(cached, score, index, current, candidate_layer, candidate)
             if victim < 0 or value < least:
                 least, victim_layer, victim = value, candidate_layer, candidate
-    if victim < 0:
+    if victim < 0 or (score == _NEXT_USE and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
     slot.status = ABSENT

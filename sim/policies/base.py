@@ -17,6 +17,7 @@ from sim.policies.cache.score import Score
 from sim.policies.dispatch.belief import Belief, belief
 from sim.policies.dispatch.split import Rule, split_rows
 from sim.policies.problem import Problem
+from sim.routing.base import Routing
 from sim.workload import Passes
 
 
@@ -68,7 +69,7 @@ class Cache:
 
     @property
     def smoothing(self) -> tuple[float, int]:
-        """alpha and the number of shares kept, for SMOOTHED_GATE."""
+        """alpha, and how many shares are kept for each expert that a token selects, for SMOOTHED_GATE."""
         return 0.0, 0
 
     def start(self, residency: Residency) -> CacheState:
@@ -84,10 +85,13 @@ CANDIDATE = np.dtype([("layer", "i4"), ("expert", "i4"), ("priority", "i4")])
 class Foresight:
     """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no system sees it.
 
-    ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence, token, MoE layer, rank].
+    ``residency`` is that at time 0; ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence, token, MoE layer, rank], drawn
+    from ``routing`` with ``seed``: what a system has seen of other requests comes from its ``other_requests``.
     """
 
     problem: Problem
+    residency: Residency
+    routing: Routing
     passes: Passes
     tokens: NDArray[np.int32]
     expert_ids: NDArray[np.int16]
@@ -98,13 +102,15 @@ class Foresight:
 class Predictions:
     """What to fetch after each gate, and what is known for eviction.
 
-    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer. ``forecast`` [pass, layer, expert]
-    holds predicted shares (None: no cache needs them).
+    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer. ``forecast`` [pass + 1, layer, expert]
+    holds predicted shares (None: there are none): row 0 before the run, row p + 1 those of pass p, of which a gate knows
+    the layers up to ``reach`` beyond its own; of the others it knows the row before.
     """
 
     first: NDArray[np.int64]
     candidates: NDArray[np.void]
     forecast: NDArray[np.float32] | None = None
+    reach: int = 0
 
 
 class Prefetch:
@@ -128,6 +134,11 @@ class Prefetch:
     def drops_stale(self) -> bool:
         """Whether a prefetch that has not begun when its layer's gate does not want it is taken back."""
         return True
+
+    @property
+    def max_waiting(self) -> int | None:
+        """Most prefetches that may be on their way at once (None: any number): a gate's further candidates are passed over."""
+        return None
 
     @property
     def lookup_ns(self) -> int:

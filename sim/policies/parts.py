@@ -3,38 +3,75 @@
 from collections.abc import Mapping
 
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.belady import BeladyCache
+from sim.policies.cache.forecast_depth import ForecastDepthCache
+from sim.policies.cache.forecast_visits import ForecastVisitsCache
+from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
+from sim.policies.cache.random import RandomCache
+from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
+from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.by_accuracy import ByAccuracyPlacement
+from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.explicit import ExplicitPlacement
+from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
+from sim.policies.prefetch.gain import GainPrefetch
+from sim.policies.prefetch.learned import LearnedPrefetch
+from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
+from sim.policies.prefetch.request_counts import RequestCountsPrefetch
 from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
+    "by-accuracy": ByAccuracyPlacement,
+    "common": CommonSlotsPlacement,
     "explicit": ExplicitPlacement,
+    "front": FrontLoadingPlacement,
     "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
     "popularity": PopularityPlacement,
+    "random": RandomPlacement,
     "uniform": UniformPlacement,
 }
-CACHES: Mapping[str, type[Cache]] = {"lru": LruCache, "static": StaticCache}
-PREFETCHES: Mapping[str, type[Prefetch]] = {"none": NoPrefetch}
+CACHES: Mapping[str, type[Cache]] = {
+    "belady": BeladyCache,
+    "depth": ForecastDepthCache,
+    "lfu": LfuCache,
+    "lru": LruCache,
+    "random": RandomCache,
+    "scored": SmoothedGateCache,
+    "static": StaticCache,
+    "visits": ForecastVisitsCache,
+}
+PREFETCHES: Mapping[str, type[Prefetch]] = {
+    "gain": GainPrefetch,
+    "learned": LearnedPrefetch,
+    "maps": ExpertMapPrefetch,
+    "next-gate": NextGatePrefetch,
+    "none": NoPrefetch,
+    "requests": RequestCountsPrefetch,
+}
 DISPATCHES: Mapping[str, type[Dispatch]] = {
     "balanced": BalancedDispatch,
     "cheapest": CheapestDispatch,
     "cpu": CpuDispatch,
     "fetch": FetchDispatch,
     "stream-layers": LayerStreamingDispatch,
+    "three-lanes": ThreeLanesDispatch,
 }
 OVERLAPS: Mapping[str, type[Overlap]] = {"lanes": LanesOverlap}
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.score import Score
 from sim.policies.problem import Overlap
 from sim.workload import Feeding
 
@@ -29,6 +30,11 @@ class Policy:
     overlap: Overlap
     feeding: Feeding = field(default_factory=Feeding)
     is_lossless: bool = True
+
+    @property
+    def knows_future(self) -> bool:
+        """Whether it decides by the future: it says what a system could reach at best, and is none."""
+        return self.cache.score is Score.NEXT_USE
 
 
 PART_FIELDS = ("placement", "cache", "prefetch", "dispatch", "overlap", "feeding")

@@ -7,9 +7,15 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy
+from sim.policies.problem import Overlap
 from sim.workload import Feeding
+
+KINDS: Mapping[str, type] = {"placement": Placement, "cache": Cache, "prefetch": Prefetch, "dispatch": Dispatch, "overlap": Overlap}
+"""What a part of each kind is an instance of."""
 
 
 def policy_to_data(policy: Policy) -> dict[str, Any]:
@@ -58,9 +64,16 @@ def _part(kind: str, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
     name = str(data.get("part"))
-    if name not in PARTS[kind]:
+    if ":" in name:
+        found = imported(name, f"{where}.part:")
+        if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and is_dataclass(found)):
+            raise InputError(f"{where}.part: {name} is not a {kind} part")
+        cls: type = found
+    elif name in PARTS[kind]:
+        cls = PARTS[kind][name]
+    else:
         raise InputError(f"{where}.part: no {kind} part named {name!r}{closest(name, PARTS[kind])}")
-    return _built(PARTS[kind][name], {key: value for key, value in data.items() if key != "part"}, where)
+    return _built(cls, {key: value for key, value in data.items() if key != "part"}, where)
 
 
 def _built(cls: type, data: Any, where: str) -> Any:

@@ -13,6 +13,9 @@ from sim.workload import Passes
 Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
 """Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not predicted)."""
 
+OTHER_SEED = 1_000_003
+"""Added to a run's seed for requests that came before it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draw:
@@ -42,6 +45,38 @@ class Draw:
         return full
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExpertMaps:
+    """Of every iteration, a sequence in a pass: the gate's mean distribution over its tokens.
+
+    ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts where no gate weights are
+    known. Iterations are in order of passes; ``of_pass`` and ``of_sequence`` say whose they are.
+    """
+
+    shares: NDArray[np.float32]
+    of_pass: NDArray[np.int64]
+    of_sequence: NDArray[np.int64]
+
+
+def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64]) -> ExpertMaps:
+    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``."""
+    of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
+    within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
+    of_sequence = passes.first_sequence[of_pass] + within
+    shares = np.empty((len(of_pass), *popularity.shape), np.float32)
+    for number, (index, sequence) in enumerate(zip(of_pass.tolist(), of_sequence.tolist(), strict=True)):
+        rows = slice(passes.first_position[index], passes.context_tokens[index])
+        ids = draw.ids[sequence, rows]
+        if draw.weights is None:
+            offsets = np.arange(len(popularity))[:, None] * popularity.shape[1]
+            shares[number] = np.bincount((ids + offsets).ravel(), minlength=popularity.size).reshape(popularity.shape) / ids[:, 0].size
+        else:
+            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, rows]).distribution(popularity)
+            assert known is not None
+            shares[number] = known[0].mean(axis=0)
+    return ExpertMaps(shares=shares, of_pass=of_pass, of_sequence=of_sequence)
+
+
 class Routing(ABC):
     """A source of expert choices. A subclass is configuration only: the same arguments give the same choices."""
 
@@ -61,6 +96,13 @@ class Routing(ABC):
         """Expert ids and gate weights together."""
         arguments = (model, num_sequences, num_tokens, seed)
         return Draw(ids=self.experts(*arguments), weights=self.gate_weights(*arguments))
+
+    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
+        """What a system saw before: sequences that are not those which ``draw`` gives for ``used`` (sequences, tokens) and the seed.
+
+        Fewer than asked for, or none, where a recording has no more.
+        """
+        return self.draw(model, num_sequences, num_tokens, seed + OTHER_SEED)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
         """Share of the experts that MoE layer ``layer`` selects which a predictor names ``distance`` layers before; None: unknown."""

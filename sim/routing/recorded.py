@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.model import Model
-from sim.routing.base import Routing
+from sim.routing.base import Draw, Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +52,15 @@ class RecordedRouting(Routing):
         counts = np.stack([np.bincount(self.expert_ids[:, layer].ravel(), minlength=model.num_experts) for layer in range(layers)])
         shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
         return shares
+
+    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
+        """See Routing: pieces, evenly spread, of what of the recording is not replayed."""
+        self._check(model)
+        left = np.setdiff1d(np.arange(len(self.expert_ids)), self._rows(*used))
+        count = min(num_sequences, len(left) // num_tokens)
+        starts = np.arange(count) * (len(left) - num_tokens + 1) // max(1, count)
+        rows = left[starts[:, None] + np.arange(num_tokens)]
+        return Draw(ids=self.expert_ids[rows], weights=None if self.weights is None else self.weights[rows])
 
     def _rows(self, num_sequences: int, num_tokens: int) -> NDArray[np.int64]:
         """Index of the recorded token [sequence, token]."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from planner.candidates import candidates
 from planner.search import OBJECTIVES
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
@@ -112,7 +113,8 @@ def test_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*PLAN, "--set", "gpu.memory_bytes=1e8", "-o", str(target)]) == ExitCode.INFEASIBLE
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("error: no feasible plan: none of 18 combinations fits, nearest is: ")
+    tried = len(list(candidates())) + len(POLICIES)
+    assert captured.err.startswith(f"error: no feasible plan: none of {tried} combinations fits, nearest is: ")
     assert captured.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 

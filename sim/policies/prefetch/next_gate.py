@@ -1,57 +1,73 @@
 """The experts that a coming layer is predicted to select, with a stated accuracy."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
+from hwprofiles import InputError
+from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.prefetch.naming import asking_layer, by_load, gathered, named
+
+AccuracySource = Literal["stated", "mixtral", "routing"]
+
+MIXTRAL_NEXT_GATE_ACCURACY = (
+    *(0.57, 0.72, 0.79, 0.87, 0.86, 0.83, 0.84, 0.85, 0.80, 0.90, 0.90, 0.89, 0.91, 0.93, 0.88),
+    *(0.91, 0.94, 0.90, 0.88, 0.88, 0.89, 0.88, 0.88, 0.89, 0.88, 0.92, 0.91, 0.89, 0.90, 0.90, 0.85),
+)
+"""Of layers 1 to 31 of Mixtral-8x7B, as AdapMoE reports it (arXiv 2408.10284)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextGatePrefetch(Prefetch):
     """At every gate, the experts of the next ``distance`` layers, as a gate applied to an earlier hidden state would name them.
 
-    Of a layer's selected experts, each is named with probability ``accuracy`` to the power of the distance; for each one missed, another
-    is named, in proportion to popularity. Heaviest first, nearer layers first. 0.87 is the mean that AdapMoE (2408.10284) reports for
-    Mixtral at distance 1; per-layer figures belong in a routing spec.
+    Of a layer's selected experts, each is named with probability a to the power of the distance; for each one missed, another
+    is named, in proportion to popularity. Heaviest first, nearer layers first. ``accuracy_source`` says where a is from:
+    ``stated`` is ``accuracy`` (0.87: AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
+    each layer, by depth, and ``routing`` what the routing knows for layer and distance (``accuracy`` where it knows none).
     """
 
     accuracy: float = 0.87
+    accuracy_source: AccuracySource = "stated"
     distance: int = 1
     num_chunks: int = 1
     drops_stale: bool = True
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.accuracy <= 1.0:
+            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
+        for name in ("distance", "num_chunks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
-        tokens = foresight.tokens
+        shape = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
-        named = [_named(tokens, foresight.problem.popularity, self.accuracy**step, step, generator) for step in range(1, self.distance + 1)]
-        return gathered(named, tokens.shape)
+        rows = []
+        for step in range(1, min(self.distance, shape[1] - 1) + 1):
+            names, load = named(foresight, self.accuracy_at(foresight, step), step, generator)
+            asking = asking_layer(foresight, names[:, 1], step)
+            gate = names[:, 0] * shape[1] + asking
+            rows.append(np.stack([gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]], axis=1)[asking >= 0])
+        return gathered(rows, shape)
+
+    def accuracy_at(self, foresight: Foresight, step: int) -> NDArray[np.float64]:
+        """Probability [layer] that a selected expert is named ``step`` layers before."""
+        model = foresight.problem.model
+        if self.accuracy_source == "mixtral":
+            return np.asarray(mixtral_accuracy(model.num_layers) ** step)
+        found = np.full(model.num_layers, self.accuracy**step)
+        if self.accuracy_source == "routing":
+            for place, layer in enumerate(model.moe_layers):
+                known = foresight.routing.prediction_accuracy(place, step)
+                found[layer] = found[layer] if known is None else known
+        return found
 
 
-def _named(
-    tokens: NDArray[np.int32], popularity: NDArray[np.float64], accuracy: float, step: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) of what the gates ``step`` layers before name."""
-    num_layers = tokens.shape[1]
-    is_selected = tokens[:, step:] > 0
-    is_right = is_selected & (generator.random(is_selected.shape) < accuracy)
-    num_wrong = (is_selected & ~is_right).sum(axis=2)
-    weight = generator.random(is_selected.shape) ** (1.0 / np.maximum(popularity[step:], 1e-12))
-    rank = np.argsort(np.argsort(-np.where(is_selected, -1.0, weight), axis=2, kind="stable"), axis=2, kind="stable")
-    is_wrong = ~is_selected & (rank < num_wrong[:, :, None]) & (popularity[step:] > 0)
-    index, layer, expert = np.nonzero(is_right | is_wrong)
-    load = np.where(is_right, tokens[:, step:], 1)[index, layer, expert]
-    priority = step * (tokens.max() + 1) - load
-    return np.stack([index * num_layers + layer, priority, layer + step, expert], axis=1)
-
-
-def gathered(named: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:
-    """Predictions from rows (gate, priority, layer, expert), in order of gate and priority."""
-    rows = np.concatenate(named)
-    rows = rows[np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0]))]
-    candidates = np.empty(len(rows), CANDIDATE)
-    candidates["priority"], candidates["layer"], candidates["expert"] = rows[:, 1], rows[:, 2], rows[:, 3]
-    first = np.searchsorted(rows[:, 0], np.arange(shape[0] * shape[1] + 1))
-    return Predictions(first=first.astype(np.int64), candidates=candidates)
+def mixtral_accuracy(num_layers: int) -> NDArray[np.float64]:
+    """AdapMoE's accuracies [layer] for a model of that many layers, by depth; the first layer, which no gate precedes, has the second's."""
+    published = np.array(MIXTRAL_NEXT_GATE_ACCURACY)
+    return np.asarray(np.interp(np.linspace(0, 1, num_layers), np.linspace(1 / 31, 1, len(published)), published))

@@ -108,7 +108,9 @@ def test_parts_combine_freely(data: st.DataObject) -> None:
     check_policy(policy, model, machine, batch)
 
 
-@pytest.mark.parametrize(("name", "setting"), [("on-demand", "staging_experts"), ("zero-streaming", "staging_layers")])
+@pytest.mark.parametrize(
+    ("name", "setting"), [("on-demand", "staging_experts"), ("lru", "staging_experts"), ("zero-streaming", "staging_layers")]
+)
 def test_copies_need_a_buffer(name: str, setting: str) -> None:
     """Fetching or streaming through no buffer is refused, one line; negative numbers are too."""
     scenario = _scenario(name, _tight(MODELS["plain"], BATCHES["one"]))

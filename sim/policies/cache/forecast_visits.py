@@ -1,0 +1,21 @@
+"""Worth by a forecast and by visits: fMoE's eviction."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Cache
+from sim.policies.cache.score import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastVisitsCache(Cache):
+    """The largest 1 / (p · visits) leaves, p being the prefetcher's forecast (fMoE, arXiv 2502.05370); popularity where it makes none.
+
+    ``is_global``: one budget over all layers, as fMoE has it.
+    """
+
+    is_global: bool = True
+
+    @property
+    def score(self) -> Score:
+        """See Cache."""
+        return Score.FORECAST_TIMES_VISITS

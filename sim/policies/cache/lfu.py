@@ -1,0 +1,21 @@
+"""Least frequently used."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Cache
+from sim.policies.cache.score import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LfuCache(Cache):
+    """The expert selected in the fewest passes since the run began leaves first, ties to the one selected longest ago.
+
+    Passes are counted for absent experts too. ``is_global``: one budget over all layers.
+    """
+
+    is_global: bool = False
+
+    @property
+    def score(self) -> Score:
+        """See Cache."""
+        return Score.FREQUENCY

@@ -1,0 +1,18 @@
+"""Any one leaves: the bound from below."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Cache
+from sim.policies.cache.score import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomCache(Cache):
+    """An expert drawn at random leaves, by the seed of the run. ``is_global``: one budget over all layers."""
+
+    is_global: bool = False
+
+    @property
+    def score(self) -> Score:
+        """See Cache."""
+        return Score.RANDOM

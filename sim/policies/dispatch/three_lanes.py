@@ -1,0 +1,27 @@
+"""Misses split over the CPU and the link, beside what the GPU has to do anyway."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.belief import Belief, Source, belief
+from sim.policies.dispatch.split import Rule
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreeLanesDispatch(Dispatch):
+    """HybriMoE's greedy (arXiv 2504.05897): experts of fewest tokens go to the CPU as long as max(CPU, link, GPU) falls.
+
+    The GPU's resident work counts; copies overlap with its runs. Within a lane experts go by number, not by tokens.
+    """
+
+    believed_cost: Source = "priced"
+
+    @property
+    def rule(self) -> Rule:
+        """See Dispatch."""
+        return Rule.THREE_LANES
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)

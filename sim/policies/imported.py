@@ -1,0 +1,30 @@
+"""Policies and parts of your own, named as ``package.module:NAME``."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from hwprofiles import InputError, closest
+
+
+def imported(path: str, where: str) -> object:
+    """What that module calls that name; modules are looked for in the current folder too.
+
+    Raises InputError, one line, for a module that cannot be imported or has no such name; ``where`` says who asked.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise InputError(f"{where} {path}: write package.module:NAME")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # a command's own folder is on the path instead
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever it raises, the module is at fault
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{where} {path}: cannot import {module_name!r}: {reason}") from None
+    finally:
+        sys.path.remove(here)
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, public)}")
+    return getattr(module, attribute)

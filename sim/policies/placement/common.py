@@ -1,0 +1,28 @@
+"""One budget of slots over all layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.placement.fitting import RankedPlacement, expert_sizes
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonSlotsPlacement(RankedPlacement):
+    """As many slots as fit, each as large as the largest expert, so that any expert may take any slot; the most popular start in them."""
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement."""
+        return problem.popularity
+
+    def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
+        """See RankedPlacement."""
+        chosen = np.zeros(score.shape, bool)
+        counts = np.array([layer.num_experts for layer in problem.model.layers])
+        exists = np.arange(score.shape[1]) < counts[:, None]
+        order = np.argsort(np.where(exists, -score, np.inf), axis=None, kind="stable")
+        num_slots = min(left // int(expert_sizes(problem).max()), int(exists.sum()))
+        chosen.ravel()[order[:num_slots]] = True
+        return chosen

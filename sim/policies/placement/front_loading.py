@@ -1,0 +1,18 @@
+"""The experts of the first layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.placement.fitting import RankedPlacement
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontLoadingPlacement(RankedPlacement):
+    """The experts of the first layers, whole layers as far as memory goes (KTransformers' front-loading)."""
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement."""
+        return np.repeat(-np.arange(float(problem.model.num_layers))[:, None], problem.model.num_experts, axis=1)

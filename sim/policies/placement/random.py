@@ -1,0 +1,20 @@
+"""Experts at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.placement.fitting import RankedPlacement
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomPlacement(RankedPlacement):
+    """Experts drawn at random over all layers (KTransformers' random)."""
+
+    placement_seed: int = 0
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement."""
+        return np.random.default_rng(self.placement_seed).random(problem.popularity.shape)

@@ -1,0 +1,94 @@
+"""Expert maps of past iterations predict this one's: fMoE (arXiv 2502.05370)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
+from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
+from sim.policies.prefetch.past import past_requests
+from sim.policies.shares import maps_of
+from sim.routing.base import expert_maps
+from sim.workload import Feeding, forward_passes
+
+FLOOR = 1e-6
+"""Weight of popularity in the forecast, so that experts to which a map gives nothing differ in worth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertMapPrefetch(Prefetch):
+    """Searches a store of ``capacity`` expert maps and fetches what the nearest gives weight to, ``distance`` layers ahead.
+
+    A map is the gate's mean distribution in every layer over an iteration's tokens (shares of the choices where a routing
+    gives no weights). The first layers go by semantic likeness: instead of the model's embeddings, which are not simulated, by the mean map
+    of the request's earlier iterations, looked up at the last gate of the pass before (never in the first pass). Later layers go by the
+    trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1), at least top-k; priority
+    share / layers ahead. The store starts with ``num_stored`` maps of other requests of the same routing (0: empty) and takes in the
+    run's. The lookup runs aside for ``lookup_ns`` (0.1 ms: assumed). A copy that has begun is not interrupted.
+    """
+
+    distance: int = 3
+    capacity: int = 1000
+    num_stored: int = 1000
+    lookup_ns: int = 100_000
+    drops_stale: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    def predict(self, foresight: Foresight) -> Predictions:
+        """See Prefetch."""
+        model = foresight.problem.model
+        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight)
+        embeddings = embeddings_of(maps.shares, maps.of_sequence)
+        store = self.filled(foresight)
+        popularity = foresight.problem.popularity.astype(np.float32)
+        forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
+        rows = []
+        for index in range(len(foresight.passes)):
+            own = slice(*np.searchsorted(maps.of_pass, [index, index + 1]))
+            found = store.search(embeddings[own], maps.shares[own])
+            store.insert(embeddings[own], maps.shares[own], found)
+            rows.append(_rows(index, found, self.distance, moe_layers, foresight))
+            known = (found.score > 0).any(axis=0)
+            forecast[index + 1] = forecast[index]
+            forecast[index + 1, moe_layers[known]] = found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
+        result = gathered(rows, foresight.tokens.shape)
+        return Predictions(first=result.first, candidates=result.candidates, forecast=forecast, reach=self.distance)
+
+    def filled(self, foresight: Foresight) -> MapStore:
+        """The store before the run."""
+        model = foresight.problem.model
+        store = MapStore(self.capacity, len(model.moe_layers), model.num_experts, self.distance)
+        wanted = min(self.num_stored, self.capacity)
+        if wanted:
+            draw, batch = past_requests(foresight, -(-wanted // foresight.problem.batch.output_tokens))
+            if len(draw.ids):
+                popularity = foresight.problem.popularity[list(model.moe_layers)]
+                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity)
+                store.insert(embeddings_of(past.shares, past.of_sequence)[:wanted], past.shares[:wanted])
+        return store
+
+
+def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight) -> NDArray[np.int64]:
+    """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
+    num_layers, top_k = foresight.tokens.shape[1], foresight.problem.model.top_k
+    best: dict[tuple[int, int], tuple[int, int]] = {}
+    for iteration in range(len(found.score)):
+        for layer in range(len(moe_layers)):
+            is_semantic = layer < distance
+            if found.score[iteration, layer] <= 0 or (is_semantic and index == 0):
+                continue
+            gate = (index - 1) * num_layers + moe_layers[-1] if is_semantic else index * num_layers + moe_layers[layer - distance]
+            ahead = layer + 1 if is_semantic else distance
+            shares = found.shares[iteration, layer]
+            for expert in select(shares, float(found.score[iteration, layer]), top_k).tolist():
+                priority = round((1.0 - float(shares[expert]) / ahead) * PRIORITY_SCALE)
+                key = int(moe_layers[layer]), expert
+                best[key] = min(best.get(key, (int(gate), priority)), (int(gate), priority))
+    return np.array([(gate, priority, *key) for key, (gate, priority) in best.items()], np.int64).reshape(-1, 4)

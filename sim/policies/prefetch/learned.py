@@ -1,0 +1,43 @@
+"""A predictor trained for each layer that looks a stride ahead, as ProMoE has it (arXiv 2410.22134)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprofiles import InputError
+from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.prefetch.naming import asking_layer, by_load, gathered, named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedPrefetch(Prefetch):
+    """Every gate names the experts of the layer ``stride`` further on, heaviest first; the first gate of a pass also those in between.
+
+    A selected expert is named with probability ``accuracy`` (0.847: ProMoE's mean of its learned predictors), whatever the stride;
+    for each one missed, another is named, in proportion to popularity. A copy goes in ``num_chunks`` pieces, between which one on
+    demand goes first. The stride that the paper uses is not known here: 2 is assumed.
+    """
+
+    accuracy: float = 0.847
+    stride: int = 2
+    num_chunks: int = 3
+    drops_stale: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.accuracy <= 1.0:
+            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
+        for name in ("stride", "num_chunks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def predict(self, foresight: Foresight) -> Predictions:
+        """See Prefetch."""
+        num_passes, num_layers, _ = foresight.tokens.shape
+        first = foresight.problem.model.moe_layers[0]
+        accuracy = np.full(num_layers, self.accuracy)
+        names, load = named(foresight, accuracy, 1, np.random.default_rng(foresight.seed + 1))
+        asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
+        is_ahead = asked < names[:, 1]
+        priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])
+        rows = np.stack([names[:, 0] * num_layers + asked, priority, names[:, 1], names[:, 2]], axis=1)
+        return gathered([rows[is_ahead]], (num_passes, num_layers))

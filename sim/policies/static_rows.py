@@ -1,0 +1,142 @@
+"""Named systems that move no expert ahead of its gate: Fiddler, its baselines, and KTransformers."""
+
+from sim.memory import MemoryRule
+from sim.policies.cache.lru import LruCache
+from sim.policies.cache.static import StaticCache
+from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.dispatch.cheapest import CheapestDispatch
+from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.streaming import LayerStreamingDispatch
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.front_loading import FrontLoadingPlacement
+from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
+from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.random import RandomPlacement
+from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.policy import Policy
+from sim.policies.prefetch.none import NoPrefetch
+from sim.workload import Feeding
+
+_FIDDLER_MEMORY = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
+_LLAMA_CPP_MEMORY = MemoryRule(usable_fraction=0.98)
+_ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
+
+STATIC_ROWS: tuple[Policy, ...] = (
+    Policy(
+        name="fiddler",
+        summary="popular experts stay on the GPU; a miss goes to the CPU or is copied, whichever is believed cheaper; no overlap",
+        source="arXiv 2402.07033 (ICLR 2025), algorithm 1; memory rule and serial execution from github.com/efeslab/fiddler, branch main",
+        placement=PopularityPlacement(memory=_FIDDLER_MEMORY),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CheapestDispatch(),
+        overlap=_ONE_BUFFER_SERIAL,
+        feeding=Feeding(replicates_prompt=True),
+    ),
+    Policy(
+        name="fiddler-v1",
+        summary="the first Fiddler: released constants, CPU and GPU experts split to end together and run at once during prefill",
+        source="arXiv 2402.07033v1; the aim max(CPU, GPU) stands in the released code, which ran prefill CPU experts in a thread",
+        placement=PopularityPlacement(memory=_FIDDLER_MEMORY),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=BalancedDispatch(believed_cost="code"),
+        overlap=LanesOverlap(prefill="lanes", decode="serial", staging_experts=1, is_pinned=False),
+        feeding=Feeding(replicates_prompt=True),
+    ),
+    Policy(
+        name="zero-streaming",
+        summary="every weight waits in host memory; each pass copies all layers to the GPU, whatever the router says",
+        source="ZeRO-3 parameter offload as in DeepSpeed-MII 0.2.3, Fiddler's baseline",
+        placement=NoLayersPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
+        overlap=LanesOverlap(staging_experts=0, staging_layers=2),
+    ),
+    Policy(
+        name="mixtral-offloading",
+        summary="a per-layer LRU of experts; a miss swaps with the expert that leaves, both ways, on the compute stream; no CPU experts",
+        source="arXiv 2312.17238, four staging buffers; released code as Fiddler measured it (no speculative loading)",
+        placement=UniformPlacement(),
+        cache=LruCache(writes_back=True),
+        prefetch=NoPrefetch(),
+        dispatch=FetchDispatch(),
+        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=4),
+    ),
+    Policy(
+        name="llama.cpp",
+        summary="the last layers on the GPU; the others on the CPU, or copied whole once per micro-batch of 512 from 32 tokens on",
+        source=(
+            "llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches; weights copied operation by "
+            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the "
+            "CUDA context: assumed)"
+        ),
+        placement=LastLayersPlacement(memory=_LLAMA_CPP_MEMORY),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=LayerStreamingDispatch(min_tokens=32),
+        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=0, staging_layers=1, staging_layer_share=1 / 3),
+        feeding=Feeding(prefill_chunk_tokens=512, decodes_beams_apart=True),
+    ),
+    Policy(
+        name="ktransformers",
+        summary="as many experts of every layer on the GPU, the rest computed by the CPU at the same time; no weight moves",
+        source="KTransformers (SOSP 2025), uniform placement, no deferral, no layer-wise GPU prefill",
+        placement=UniformPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-frequency",
+        summary="the most popular experts of all layers on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), frequency placement, no deferral, no layer-wise GPU prefill",
+        placement=PopularityPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-front-loading",
+        summary="the experts of the first layers on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), front-loading placement, no deferral, no layer-wise GPU prefill",
+        placement=FrontLoadingPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-random",
+        summary="experts drawn at random on the GPU; the rest computed by the CPU at the same time",
+        source="KTransformers (SOSP 2025), random placement, no deferral, no layer-wise GPU prefill",
+        placement=RandomPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="on-demand",
+        summary="popular experts stay on the GPU; every miss is copied there when its gate selects it",
+        source="the common baseline of the expert-offloading papers: static popularity, fetch on every miss",
+        placement=PopularityPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=FetchDispatch(),
+        overlap=LanesOverlap(),
+    ),
+    Policy(
+        name="all-on-gpu",
+        summary="everything on the GPU, where it fits: the speed that offloading gives up",
+        source="no offloading",
+        placement=AllLayersPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=FetchDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+)

@@ -1,0 +1,168 @@
+"""fMoE by hand-made maps: search, selection, replacement, eviction, and what a recording gives to the store."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sim.lowering.emit import LAYER
+from sim.lowering.slots import HELD, REACH, SLOT, Cached, take_slot
+from sim.model import Model
+from sim.policies.cache.score import Score
+from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
+from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
+from sim.policies.shares import gate_shares, maps_of
+from sim.routing.base import Draw, expert_maps
+from sim.routing.recorded import RecordedRouting
+from sim.task import NONE
+from sim.workload import Batch, Feeding, forward_passes
+from tests.sim.policies.test_prefetch import foresight_of, scenario_of
+from tests.sim.small import small_model
+
+
+@pytest.mark.parametrize(
+    ("score", "top_k", "expected"),
+    [
+        (1.0, 1, [2]),  # certain: delta 0, so only top-k
+        (1.0, 2, [2, 0]),
+        (0.6, 1, [2]),  # delta 0.4
+        (0.5, 1, [2]),  # delta 0.5, reached exactly
+        (0.4, 1, [2, 0]),  # delta 0.6
+        (0.1, 1, [2, 0, 3]),  # delta 0.9
+        (0.0, 1, [2, 0, 3, 1]),
+        (-1.0, 2, [2, 0, 3, 1]),  # clipped to 1
+    ],
+)
+def test_selection_is_the_shortest_prefix(score: float, top_k: int, expected: list[int]) -> None:
+    """Shares 0.3, 0.05, 0.5, 0.15: as many, from the largest, as add up to clip(1 - score, 0, 1), and at least top-k."""
+    assert select(np.array([0.3, 0.05, 0.5, 0.15], np.float32), score, top_k).tolist() == expected
+
+
+def _maps(*rows: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """One map a row: the expert that has all the weight, by layer; of three experts."""
+    return np.eye(3, dtype=np.float32)[np.array(rows)]
+
+
+def test_first_layers_go_by_embedding_and_later_ones_by_trajectory() -> None:
+    """Distance 2 of 4 layers: layers 0 and 1 from the entry of the same embedding, layers 2 and 3 from the one with the same beginning."""
+    store = MapStore(5, num_layers=4, num_experts=3, distance=2)
+    stored = _maps([0, 0, 1, 1], [2, 2, 0, 0])
+    embeddings = np.zeros((2, 12), np.float32)
+    embeddings[0, 0] = embeddings[1, 1] = 1
+    store.insert(embeddings, stored)
+    found = store.search(embeddings[:1], _maps([2, 2, 1, 1]))
+    assert found.shares[0].argmax(axis=1).tolist() == [0, 0, 0, 0]
+    assert found.score[0].tolist() == pytest.approx([1, 1, 1, 1])
+    half = store.search(embeddings[:1], _maps([2, 1, 1, 1])).score[0]
+    assert half.tolist() == pytest.approx([1, 1, 1, 0.5]), "layer 2 knows layer 0, layer 3 knows layers 0 and 1, of which one agrees"
+
+
+def test_what_is_not_found_has_no_score() -> None:
+    """An empty store, and an embedding of zeros, give nothing."""
+    store = MapStore(2, num_layers=2, num_experts=3, distance=1)
+    assert not store.search(np.zeros((1, 6), np.float32), _maps([0, 1])).score.any()
+    store.insert(np.ones((1, 6), np.float32), _maps([0, 1]))
+    found = store.search(np.zeros((1, 6), np.float32), _maps([0, 1]))
+    assert found.score[0].tolist() == pytest.approx([0, 1]) and not found.shares[0, 0].any()
+
+
+def test_a_full_store_overwrites_the_redundant() -> None:
+    """The new map replaces the entry with the largest weighted likeness; before that, room is filled."""
+    store = MapStore(2, num_layers=2, num_experts=3, distance=1)
+    embeddings = np.eye(2, 6, dtype=np.float32)
+    store.insert(embeddings, _maps([0, 0], [1, 1]))
+    assert store.count == 2
+    new = _maps([1, 2])
+    store.insert(embeddings[1:], new, store.search(embeddings[1:], new))
+    assert store.count == 2
+    again = store.search(embeddings[1:], new)
+    assert again.trajectory[0].tolist() == pytest.approx([0, 1]), "entry 1 is now the new map, entry 0 the old one"
+
+
+def test_embeddings_are_means_of_the_past() -> None:
+    """Per sequence, without the iteration itself."""
+    found = embeddings_of(_maps([0], [1], [2], [2]), np.array([0, 1, 0, 0]))
+    assert found.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0.5, 0, 0.5]]
+
+
+def test_the_least_worthy_leaves() -> None:
+    """The largest 1 / (p · visits): of held experts with p and visits as below, expert 1 of layer 1, then expert 0 of layer 0."""
+    slots = np.zeros((2, 2), SLOT)
+    slots["status"], slots["copy"], slots["last_use"], slots["pinned_at"] = HELD, NONE, NONE, NONE
+    slots["visits"] = [[1, 4], [9, 2]]
+    forecast = np.zeros((2, 2, 2), np.float32)
+    forecast[0], forecast[1, 0] = [[0.9, 0.9], [0.8, 0.1]], [0.3, 0.7]  # layer 1 is beyond reach of a gate in layer 0: row 0 counts
+    counters = np.zeros(8, np.int64)
+    counters[REACH] = 0
+    nothing = np.zeros((0, 0, 0), np.float32)
+    cached = Cached(
+        slots=slots,
+        free=np.zeros(3, np.int64),
+        coming=np.zeros(4, np.int64),
+        counters=counters,
+        forecast=forecast,
+        gates=nothing,
+        next_use=np.zeros((0, 0, 0), np.int32),
+    )
+    layers = np.zeros(2, LAYER)
+    left = [take_slot(cached, int(Score.FORECAST_TIMES_VISITS), 1, 0, 0, 0, 0, 1, layers)[2:] for _ in range(5)]
+    assert left == [(1, 1), (0, 0), (0, 1), (1, 0), (NONE, NONE)]
+
+
+def test_maps_are_choices_or_weights() -> None:
+    """Without gate weights, shares of the choices; with them, the weights, and the rest by popularity over the others."""
+    ids = np.array([[[[0, 1]], [[1, 2]], [[1, 0]]]], np.int16)
+    passes, popularity = forward_passes(Batch(prompt_tokens=2, output_tokens=2), Feeding()), np.array([[0.4, 0.3, 0.2, 0.1]])
+    counted = expert_maps(Draw(ids=ids, weights=None), passes, popularity)
+    assert counted.shares[:, 0].tolist() == pytest.approx(np.array([[0.25, 0.5, 0.25, 0], [0.5, 0.5, 0, 0]]))
+    weights = np.full(ids.shape, 0.35, np.float32)
+    weighed = expert_maps(Draw(ids=ids, weights=weights), passes, popularity)
+    assert weighed.shares[1, 0].tolist() == pytest.approx([0.35, 0.35, 0.2, 0.1])
+    assert weighed.shares.sum(axis=2) == pytest.approx(1.0)
+
+
+def test_gate_shares_are_means_over_a_pass() -> None:
+    """Of beams and prompts alike: they sum to 1 in every MoE layer, and are the token shares where only choices are known."""
+    foresight = foresight_of(scenario_of("fmoe", Batch(prompt_tokens=5, output_tokens=4, batch_size=2, beams=2)))
+    shares = gate_shares(foresight)
+    assert shares == pytest.approx(foresight.tokens / foresight.tokens.sum(axis=2, keepdims=True), abs=1e-6)
+    assert len(maps_of(foresight).shares) == foresight.passes.num_sequences.sum()
+
+
+def _recorded(num_tokens: int) -> tuple[RecordedRouting, Model]:
+    generator = np.random.default_rng(0)
+    ids = np.stack([[generator.permutation(8)[:2] for _ in range(4)] for _ in range(num_tokens)]).astype(np.int16)
+    return RecordedRouting(name="made", expert_ids=ids, num_experts=8), small_model(num_layers=4)
+
+
+@pytest.mark.parametrize(("num_tokens", "num_left"), [(200, 9), (45, 1), (30, 0)])
+def test_a_recording_does_not_foretell_itself(num_tokens: int, num_left: int) -> None:
+    """The store comes from tokens that are not replayed; where none are left, it starts empty."""
+    routing, model = _recorded(num_tokens)
+    used = routing.experts(model, 1, 20, 0)[0]
+    other = routing.other_requests(model, 50, 20, 0, used=(1, 20)).ids
+    assert len(other) == num_left
+    tokens = {tuple(ids.ravel().tolist()) for ids in used}
+    assert not any(tuple(ids.ravel().tolist()) in tokens for request in other for ids in request)
+
+
+def test_a_recording_that_is_used_up_leaves_an_empty_store() -> None:
+    """The first passes then find nothing; later ones find the run's own."""
+    routing, model = _recorded(19)
+    foresight = foresight_of(replace(scenario_of("fmoe", Batch(prompt_tokens=10, output_tokens=10)), routing=routing, model=model))
+    prefetch = ExpertMapPrefetch()
+    assert prefetch.filled(foresight).count == 0
+    found = prefetch.predict(foresight)
+    assert found.first[4] == 0 < found.first[-1]
+
+
+def test_a_store_that_has_seen_it_all_foretells_it() -> None:
+    """Where every token routes alike, fMoE names exactly the experts that are selected, layer by layer, from the first pass's gates on."""
+    model = small_model(num_layers=6)
+    ids = np.tile(np.array([[(layer, layer + 1) for layer in range(6)]], np.int16), (400, 1, 1))
+    routing = RecordedRouting(name="constant", expert_ids=ids, num_experts=8)
+    scenario = replace(scenario_of("fmoe", Batch(prompt_tokens=1, output_tokens=20)), model=model, routing=routing)
+    foresight = foresight_of(scenario)
+    found = ExpertMapPrefetch(distance=2).predict(foresight).candidates
+    assert set(zip(found["layer"].tolist(), found["expert"].tolist(), strict=True)) == {(n, e) for n in range(6) for e in (n, n + 1)}
+    assert found["priority"].min() == 500_000 and found["priority"].max() == 750_000, "share 1/2, one layer ahead or two"

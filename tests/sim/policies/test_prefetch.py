@@ -1,0 +1,209 @@
+"""Prefetchers: what they name, what is copied for it, and when."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwprofiles import InputError
+from sim.memory import Residency
+from sim.policies import find_policy, with_settings
+from sim.policies.base import Foresight, Prefetch
+from sim.policies.prefetch.gain import GainPrefetch
+from sim.policies.prefetch.learned import LearnedPrefetch
+from sim.policies.prefetch.next_gate import MIXTRAL_NEXT_GATE_ACCURACY, NextGatePrefetch
+from sim.policies.prefetch.request_counts import RequestCountsPrefetch, likeness
+from sim.routing import uniform
+from sim.simulate import Run, Scenario, draw, problem_of, simulate
+from sim.task import TaskKind
+from sim.workload import Batch
+from tests.sim.small import MODELS, small_machine, small_model
+
+DECODE = Batch(prompt_tokens=1, output_tokens=600)
+
+
+def foresight_of(scenario: Scenario) -> Foresight:
+    """What a prefetcher is told of that scenario."""
+    problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
+    residency = scenario.policy.placement.place(problem)
+    assert isinstance(residency, Residency)
+    return Foresight(
+        problem=problem,
+        residency=residency,
+        routing=scenario.routing,
+        passes=drawn.passes,
+        tokens=drawn.tokens,
+        expert_ids=drawn.expert_ids,
+        seed=scenario.seed,
+    )
+
+
+def scenario_of(name: str, batch: Batch = DECODE, **settings: str) -> Scenario:
+    """A policy on a small model with four layers, 3 of 8 experts of each on the GPU."""
+    return Scenario(
+        machine=small_machine(link_bytes_per_s=0.2e9),
+        model=small_model(num_layers=4),
+        batch=batch,
+        policy=with_settings(find_policy(name), settings),
+        routing=uniform(),
+        seed=9,
+        slots_per_layer=3,
+    )
+
+
+def _named(prefetch: Prefetch, foresight: Foresight) -> set[tuple[int, int, int, int]]:
+    """(pass, layer of the gate, layer, expert) of every candidate."""
+    found = prefetch.predict(foresight)
+    gate = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
+    index, at = np.divmod(gate, foresight.tokens.shape[1])
+    return set(zip(index.tolist(), at.tolist(), found.candidates["layer"].tolist(), found.candidates["expert"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.3, 0.847, 1.0])
+@pytest.mark.parametrize("kind", [NextGatePrefetch, LearnedPrefetch])
+def test_accuracy_is_the_share_of_selections_named(kind: type[NextGatePrefetch | LearnedPrefetch], accuracy: float) -> None:
+    """Within four standard deviations; as many experts are named as selected."""
+    foresight = foresight_of(scenario_of("pre-gated"))
+    named = _named(kind(accuracy=accuracy), foresight)
+    selected = [tuple(row) for row in np.argwhere(foresight.tokens > 0).tolist() if row[1] > 0]
+    by_target = {(index, layer, expert) for index, _, layer, expert in named}
+    share = np.mean([key in by_target for key in selected])
+    assert share == pytest.approx(accuracy, abs=4 * np.sqrt(accuracy * (1 - accuracy) / len(selected)) + 1e-12)
+    assert len(by_target) == len(named) == len(selected)
+
+
+def test_accuracy_falls_with_distance_and_follows_depth() -> None:
+    """To the power of the distance; AdapMoE's figures by layer for a model as deep as Mixtral."""
+    foresight = foresight_of(scenario_of("pre-gated"))
+    assert NextGatePrefetch(accuracy=0.5).accuracy_at(foresight, 3).tolist() == [0.125] * 4
+    deep = replace(scenario_of("pre-gated"), model=small_model(num_layers=32), batch=Batch(prompt_tokens=1, output_tokens=2))
+    found = NextGatePrefetch(accuracy_source="mixtral").accuracy_at(foresight_of(deep), 1)
+    assert found[1:] == pytest.approx(MIXTRAL_NEXT_GATE_ACCURACY)
+
+
+@pytest.mark.parametrize("name", ["mixtral-next-gate", "promoe", "moe-infinity", "fmoe", "hybrimoe", "pre-gated"])
+@pytest.mark.parametrize("model", ["dense-first-and-shared", "alternating-top-1"])
+def test_only_gates_ask_and_never_for_what_is_past(name: str, model: str) -> None:
+    """Candidates hang on MoE layers' gates and lie ahead: in the same pass, or, for fMoE, at the start of the next."""
+    foresight = foresight_of(replace(scenario_of(name), model=MODELS[model], batch=Batch(prompt_tokens=6, output_tokens=20)))
+    moe_layers = foresight.problem.model.moe_layers
+    named = _named(find_policy(name).prefetch, foresight)
+    assert named, "something is named"
+    for _, at, layer, _ in named:
+        assert at in moe_layers and layer in moe_layers
+        assert layer > at or (name == "fmoe" and at == moe_layers[-1] and layer in moe_layers[:3])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_stride_is_the_lead(stride: int) -> None:
+    """Layer l is asked for at gate l - stride, or at the first gate of the pass where that is too early."""
+    named = _named(LearnedPrefetch(stride=stride), foresight_of(scenario_of("promoe")))
+    assert {(at, layer) for _, at, layer, _ in named} == {(max(0, layer - stride), layer) for layer in range(1, 4)}
+
+
+def test_exact_selection_wastes_nothing() -> None:
+    """Pre-gated: every copy ahead is used, every late or missing expert is of the first layer, and bytes are those of the copies."""
+    run = _run(scenario_of("pre-gated", Batch(prompt_tokens=1, output_tokens=50)))
+    tasks = run.timeline.tasks
+    ahead = (tasks.kind == TaskKind.PREFETCH) & ~run.timeline.is_dropped
+    assert run.metrics.wasted_prefetch_bytes == 0 and not run.timeline.is_dropped.any()
+    assert run.metrics.prefetched_bytes == ahead.sum() * run.scenario.model.expert_bytes > 0
+    assert set(tasks.layer[tasks.kind == TaskKind.SLOT_FETCH].tolist()) == {0}
+
+
+def test_wrong_predictions_are_wasted() -> None:
+    """With accuracy 0, what a copy ahead brings is at best used later, by chance: most is wasted, and the run is slower than LRU's."""
+    batch = Batch(prompt_tokens=1, output_tokens=50)
+    wrong = _run(scenario_of("promoe", batch, accuracy="0"))
+    assert wrong.metrics.wasted_prefetch_bytes > 0.5 * wrong.metrics.prefetched_bytes > 0
+    assert wrong.metrics.tpot_s > _run(scenario_of("lru", batch)).metrics.tpot_s
+
+
+def test_a_miss_overtakes_a_prefetch_at_a_chunk_border() -> None:
+    """In three pieces a prefetch under way lets a copy on demand pass; in one piece none does."""
+    batch = Batch(prompt_tokens=1, output_tokens=50)
+    overtaken = {chunks: _overtaken(_run(scenario_of("promoe", batch, num_chunks=str(chunks)))) for chunks in (1, 3)}
+    assert overtaken[1] == 0 < overtaken[3]
+
+
+def _overtaken(run: Run) -> int:
+    """Prefetches that a copy on demand interrupted. Each prefetch holds the link for as long as its copy takes, whenever it waits."""
+    line, tasks = run.timeline, run.timeline.tasks
+    copies = np.flatnonzero(tasks.resource == line.platform.index("h2d"))
+    count = 0
+    for task in np.flatnonzero((tasks.kind == TaskKind.PREFETCH) & ~line.is_dropped).tolist():
+        assert line.busy_ns[task] == tasks.duration_ns[task]
+        if line.end_ns[task] - line.start_ns[task] > line.busy_ns[task]:
+            inside = copies[(line.end_ns[copies] > line.start_ns[task]) & (line.start_ns[copies] < line.end_ns[task]) & (copies != task)]
+            assert inside.size, "it waits for nothing else"
+            count += bool((tasks.kind[inside] == TaskKind.SLOT_FETCH).any())
+    return count
+
+
+@pytest.mark.parametrize("max_waiting", [1, 2, 5])
+def test_no_more_wait_than_may(max_waiting: int) -> None:
+    """Prefetches submitted and not yet at their end, at any gate; more room gives more of them."""
+    run = _run(scenario_of("moe-infinity", Batch(prompt_tokens=1, output_tokens=30), max_waiting=str(max_waiting)))
+    line, tasks = run.timeline, run.timeline.tasks
+    gates = np.flatnonzero(tasks.kind == TaskKind.GATE)
+    ahead = np.flatnonzero(tasks.kind == TaskKind.PREFETCH)
+    asked_ns = line.end_ns[gates[np.searchsorted(gates, ahead) - 1]]
+    waiting = [int(((asked_ns <= now) & (line.end_ns[ahead] > now)).sum()) for now in line.end_ns[gates]]
+    assert max(waiting) == max_waiting
+
+
+def test_an_awaited_lookup_delays_and_one_aside_does_not() -> None:
+    """MoE-Infinity's layers wait for the lookup; fMoE's matcher works beside them."""
+    batch = Batch(prompt_tokens=1, output_tokens=10)
+    for name, resource in (("moe-infinity", "host"), ("fmoe", "matcher")):
+        slow, fast = (_run(replace(scenario_of(name, batch, lookup_ns=ns), slots_per_layer=8)) for ns in ("1000000", "0"))
+        assert slow.metrics.busy_s[resource] > 0.01 and fast.metrics.busy_s[resource] == 0
+        delay_s = slow.metrics.end_to_end_s - fast.metrics.end_to_end_s
+        assert delay_s == pytest.approx(slow.metrics.busy_s[resource] if name == "moe-infinity" else 0.0, abs=1e-12)
+
+
+def test_the_nearest_request_is_found() -> None:
+    """By the cosines of the rows so far: a past request with the same experts, whatever their number, is at likeness 1."""
+    stored = np.array([[[3, 1, 0], [0, 2, 2]], [[0, 0, 5], [6, 0, 0]]], np.float32)
+    before, during = likeness(np.array([[[0, 0, 1], [2, 0, 0]], [[0, 0, 2], [4, 0, 0]]]), stored)
+    assert during[0, 0].tolist() == [0.0, 0.5] and during[0, 1].tolist() == [0.0, 1.0]
+    assert before.tolist() == [0, 1], "nothing is known before the first pass: a tie goes to the first"
+    assert during[1].argmax(axis=1).tolist() == [1, 1]
+
+
+def test_gain_goes_by_what_is_saved() -> None:
+    """Of candidates at the same distance the one with more tokens goes first; nearer layers go before farther ones of as many tokens."""
+    foresight = foresight_of(scenario_of("hybrimoe", Batch(prompt_tokens=40, output_tokens=1)))
+    found = GainPrefetch(accuracy=1.0, distance=1).predict(foresight).candidates
+    tokens = foresight.tokens[0, found["layer"], found["expert"]]
+    for layer in (1, 2, 3):
+        assert (np.diff(tokens[found["layer"] == layer]) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting", "value"),
+    [
+        ("promoe", "accuracy", "1.2"),
+        ("promoe", "stride", "0"),
+        ("pre-gated", "distance", "0"),
+        ("fmoe", "capacity", "0"),
+        ("moe-infinity", "num_stored", "-1"),
+        ("moe-infinity", "max_waiting", "0"),
+    ],
+)
+def test_impossible_settings_are_refused(policy: str, setting: str, value: str) -> None:
+    """In one line that names setting and value."""
+    with pytest.raises(InputError, match=rf"^{setting} must .* got {value}$"):
+        with_settings(find_policy(policy), {setting: value})
+
+
+def test_an_empty_store_names_nothing() -> None:
+    """MoE-Infinity without past requests is a cache by popularity."""
+    foresight = foresight_of(scenario_of("moe-infinity"))
+    assert not len(RequestCountsPrefetch(num_stored=0).predict(foresight).candidates)
+
+
+def _run(scenario: Scenario) -> Run:
+    run = simulate(scenario)
+    assert isinstance(run, Run)
+    return run

@@ -1,5 +1,6 @@
 """Small studies for the tests of what-if, and executors that count or die."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -12,6 +13,7 @@ from planner.store import open_store
 from planner.study import Keys, Study
 from planner.sweep import sweep
 
+WAIT_S = 60
 BASE = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2)
 
 
@@ -67,3 +69,23 @@ def points_kept(path: Path) -> Sequence[str]:
             database.close()
     except sqlite3.OperationalError:
         return []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; fail when it does not within WAIT_S."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def has_processes(session: int) -> bool:
+    """Whether any process of that session is alive."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            return True
+    return False

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,13 +20,12 @@ from planner.store import open_store
 from planner.study import Keys
 from planner.sweep import sweep
 from planner.workers import InlineExecutor, process_pool
-from tests.planner.studies import BASE, CountingExecutor, jobs_of, points_kept, small_study, swept
+from tests.planner.studies import BASE, CountingExecutor, has_processes, jobs_of, points_kept, small_study, swept, wait_until
 from tests.source_tree import ROOT
 
 STUDY = small_study("link.h2d.bytes_per_s=6e9,12e9,25e9,50e9", "gpu.memory_bytes=1GB,16GB")
 IDENTITY = Keys(STUDY.objective, STUDY.version).identity(STUDY.base)
 LONG_VARY = ("link.h2d.bytes_per_s=5e9:60e9:16",)
-WAIT_S = 60
 
 SWEEPER = """
 import sys
@@ -109,11 +107,11 @@ def test_a_killed_sweep_resumes(tmp_path: Path) -> None:
         [sys.executable, str(script), str(path), *LONG_VARY], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
     )
     try:
-        _wait_until(lambda: len(points_kept(path)) >= 5)
+        wait_until(lambda: len(points_kept(path)) >= 5)
     finally:
         os.kill(sweeper.pid, signal.SIGKILL)
         sweeper.wait()
-    _wait_until(lambda: not _has_processes(sweeper.pid))
+    wait_until(lambda: not has_processes(sweeper.pid))
     kept = set(points_kept(path))
     assert 5 <= len(kept) < study.num_points
     rest = CountingExecutor()
@@ -204,22 +202,3 @@ def _cluster(distributed: object) -> Iterator[object]:
     settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster:  # type: ignore[attr-defined]
         yield cluster
-
-
-def _wait_until(condition: object) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def _has_processes(session: int) -> bool:
-    """Whether any process of that session is alive."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text(encoding="utf-8").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            return True
-    return False

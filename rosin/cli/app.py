@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, models, plan, policies, prepare, reproduce, routing, simulate, validate
+from rosin.cli import compare, machines, models, plan, policies, prepare, reproduce, routing, simulate, validate, whatif
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -33,6 +33,7 @@ def build_app() -> typer.Typer:
     app.command("simulate")(simulate.simulate)
     app.command("compare")(compare.compare)
     app.command("plan")(plan.plan)
+    app.command("whatif")(whatif.whatif)
     app.command("reproduce")(reproduce.reproduce)
     app.command("validate")(validate.validate)
     app.command("prepare")(prepare.prepare)

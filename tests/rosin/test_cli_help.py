@@ -51,6 +51,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
         ["plan", "-h"],
         ["reproduce", "-h"],
         ["policies", "-h"],
+        ["whatif", "-h"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""The best plan at one point, in figures: what a study keeps of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hwprofiles import InputError, load_machine
+from planner.make import Planned, make_plan
+from planner.plan import Setting
+from planner.search import Search
+from planner.study import Keys
+from sim.metrics import Metrics
+from sim.policies import find_policy
+from sim.simulate import Run
+
+RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
+OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
+    {"throughput": "output_tokens_per_s", "latency": "end_to_end_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+)
+"""The metric that each objective of a study looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One point to plan. ``key`` is what whoever asks calls it; a worker that would name it otherwise refuses."""
+
+    setting: Setting
+    objective: str
+    version: str
+    key: str
+
+
+class Outcome(BaseModel):
+    """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
+
+    ``rivals`` has the lossless named systems that fit, the best by the objective first; ``weakest`` is the
+    provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_feasible: bool
+    reason: str | None = None
+    missing_bytes: int | None = None
+    policy: str | None = None
+    metrics: dict[str, int | float] = {}
+    bounds: dict[str, float | None] = {}
+    binding_resource: str | None = None
+    weakest: dict[str, str] | None = None
+    timeline_digest: str | None = None
+    machine_price_usd: float | None = None
+    rivals: dict[str, dict[str, float]] = {}
+
+
+def evaluate(job: Job) -> Outcome:
+    """Plan one point. Raises InputError where this program, or the files it sees, are not those of whoever asks."""
+    if Keys(job.objective, job.version).key(job.setting) != job.key:
+        raise InputError("a worker has another version of the program, or other files of the same name, than the study; give it the same")
+    planned = make_plan(job.setting, job.objective, job.version)
+    price = load_machine(job.setting.machine, job.setting.machine_overrides).price_usd
+    price_usd = price.effective if price is not None else None
+    if isinstance(planned, Planned):
+        return _outcome(planned, price_usd)
+    return Outcome(is_feasible=False, reason=planned.reason, missing_bytes=planned.missing_bytes, machine_price_usd=price_usd)
+
+
+def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
+    plan = planned.plan
+    return Outcome(
+        is_feasible=True,
+        policy=plan.policy.name,
+        metrics=_numbers(plan.predicted),
+        bounds={name: value for name, value in plan.bounds.items() if value is None or _is_number(value)},
+        binding_resource=plan.binding_resource,
+        weakest=plan.provenance["weakest"],
+        timeline_digest=plan.predicted["timeline_digest"],
+        machine_price_usd=price_usd,
+        rivals=_rivals(planned.search),
+    )
+
+
+def _rivals(search: Search) -> dict[str, dict[str, float]]:
+    runs = {rival.policy: rival.outcome for rival in search.rivals if isinstance(rival.outcome, Run)}
+    return {name: _figures(run.metrics) for name, run in runs.items() if find_policy(name).is_lossless}
+
+
+def _figures(metrics: Metrics) -> dict[str, float]:
+    return {name: getattr(metrics, name) for name in RIVAL_FIGURES}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, int | float]:
+    return {name: value for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,73 @@
+"""Running a study: the points that are missing, on any executor, each kept as it finishes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from itertools import islice
+
+from hwprofiles import InputError
+from planner.outcome import Job, Outcome, evaluate
+from planner.store import Store
+
+POINTS_AHEAD = 64
+"""Handed to the executor at once: enough for every worker to have a next one, few enough for a million points."""
+
+OnPoint = Callable[[Job, Outcome], None]
+
+
+def sweep(jobs: Iterable[Job], store: Store, executor: Executor, on_point: OnPoint | None = None, *, ahead: int = POINTS_AHEAD) -> int:
+    """Plan the points that the store lacks, each once, and return how many that were.
+
+    What the store holds afterwards does not depend on the executor or on the order in which it finishes. When it ends early,
+    by an error or Ctrl-C, every finished point is kept and no other has begun. Raises InputError where a worker is lost.
+    """
+    missing = _missing(jobs, store)
+    running: dict[Future[Outcome], Job] = {}
+    num_done = 0
+    try:
+        while True:
+            for job in islice(missing, ahead - len(running)):
+                running[executor.submit(evaluate, job)] = job
+            if not running:
+                return num_done
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                _keep(future, running.pop(future), store, on_point)
+                num_done += 1
+    except BaseException as error:
+        _give_up(running, store)
+        if is_loss(error):
+            raise InputError(f"lost the workers ({_said(error)}); finished points are kept, the same command goes on") from None
+        raise
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's is told by its name."""
+    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ == "KilledWorker"
+
+
+def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:
+    known = store.kept_keys()
+    for job in jobs:
+        if job.key not in known:
+            known.add(job.key)
+            yield job
+
+
+def _keep(future: Future[Outcome], job: Job, store: Store, on_point: OnPoint | None) -> None:
+    outcome = future.result()
+    store.add(job.key, job.setting, outcome)
+    if on_point:
+        on_point(job, outcome)
+
+
+def _give_up(running: dict[Future[Outcome], Job], store: Store) -> None:
+    """Take back what has not begun, and keep what finished meanwhile; what runs is left to its worker."""
+    for future in running:
+        future.cancel()
+    known = store.kept_keys()
+    for future, job in running.items():
+        if future.done() and not future.cancelled() and future.exception() is None and job.key not in known:
+            store.add(job.key, job.setting, future.result())
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

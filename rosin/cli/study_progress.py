@@ -1,0 +1,48 @@
+"""How far a study is, on one line of a terminal that is there only while it lasts."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.outcome import Job, Outcome
+
+BAR_WIDTH = 24
+CLEAR = "\r\x1b[K"
+
+
+class StudyProgress:
+    """A line on stderr: points done, points a second, time left; silent where ``is_shown`` is false."""
+
+    def __init__(self, total: int, num_kept: int, *, is_shown: bool) -> None:
+        """``num_kept`` of ``total`` points are there from before."""
+        self._total, self._num_kept, self._is_shown = total, num_kept, is_shown
+        self._num_new, self._start_s = 0, time.monotonic()
+        self._print(self.line(0.0))
+
+    @property
+    def num_done(self) -> int:
+        """Points that are kept by now."""
+        return self._num_kept + self._num_new
+
+    def __call__(self, job: "Job", outcome: "Outcome") -> None:
+        """Count one more."""
+        self._num_new += 1
+        self._print(self.line(time.monotonic() - self._start_s))
+
+    def line(self, elapsed_s: float) -> str:
+        """What the terminal shows after that long, in less than 80 columns."""
+        filled = self.num_done * BAR_WIDTH // max(1, self._total)
+        rest = ""
+        if self._num_new and elapsed_s > 0:
+            rate = self._num_new / elapsed_s
+            rest = f", {rate:.2g} a second, {(self._total - self.num_done) / rate:,.0f} s left"
+        return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self.num_done:,} of {self._total:,} points{rest}"
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._print("")
+
+    def _print(self, line: str) -> None:
+        if self._is_shown:
+            print(CLEAR + line, end="", file=sys.stderr, flush=True)

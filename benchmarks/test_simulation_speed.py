@@ -21,7 +21,6 @@ from sim.memory import Residency
 from sim.model_library import load_model
 from sim.policies import POLICIES, Policy
 from sim.policies.base import Foresight
-from sim.policies.cache.lru import LruCache
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import load_routing
 from sim.simulate import Scenario, draw, problem_of
@@ -72,7 +71,15 @@ class Prepared:
     def digest(self, engine_name: str) -> str:
         """Run it all, decisions included."""
         drawn = self.drawn
-        foresight = Foresight(problem=self.problem, passes=drawn.passes, tokens=drawn.tokens, expert_ids=drawn.expert_ids, seed=0)
+        foresight = Foresight(
+            problem=self.problem,
+            residency=self.residency,
+            routing=self.scenario.routing,
+            passes=drawn.passes,
+            tokens=drawn.tokens,
+            expert_ids=drawn.expert_ids,
+            seed=0,
+        )
         return execute(self.scenario.policy, self.residency, foresight, engine_name).timeline.digest
 
 
@@ -112,8 +119,7 @@ def test_candidate_placements() -> None:
 
 def test_cache_with_prefetch() -> None:
     """LRU with next-gate prefetching, 256 tokens of Mixtral: everything, policy decisions included, on both engines."""
-    policy = replace(POLICIES["ktransformers"], cache=LruCache(), prefetch=NextGatePrefetch(), dispatch=POLICIES["on-demand"].dispatch)
-    prepared = Prepared(scenario_of(policy))
+    prepared = Prepared(scenario_of(replace(POLICIES["lru"], prefetch=NextGatePrefetch())))
     assert prepared.digest("fast") == prepared.digest("reference")
     show("LRU with next-gate prefetch", best_s(lambda: prepared.digest("reference"), 2), best_s(lambda: prepared.digest("fast")))
 

@@ -49,14 +49,20 @@ def candidates() -> Iterator[Policy]:
     yield _combination(
         "gain+cpu", f"{BY_GAIN}; every miss is computed by the CPU; no weight moves", GainPlacement(misses="cpu"), CpuDispatch()
     )
-    yield _combination(
-        "lru+fetch",
-        "as many experts of every layer; a miss is copied over the least recently used of its layer; 1 staging buffer",
-        UniformPlacement(),
-        FetchDispatch(),
-        staging=1,
-        cache=LruCache(),
+    dispatches: tuple[tuple[str, str, Dispatch], ...] = (
+        ("fetch", "every miss is copied", FetchDispatch()),
+        ("balanced", "misses split between CPU and link so that both end together", BalancedDispatch()),
+        ("cheapest", "each miss on the CPU or copied, whichever is cheaper by itself", CheapestDispatch(believed_cost="priced")),
     )
+    for name, fate, dispatch in dispatches:
+        yield _combination(
+            f"lru+{name}",
+            f"as many experts of every layer; {fate}; what is copied takes the place of the least recently used of its layer",
+            UniformPlacement(),
+            dispatch,
+            staging=1,
+            cache=LruCache(),
+        )
     yield _combination(
         "layers+stream",
         "the last layers on the GPU; the others on the CPU, or copied whole for passes of 32 tokens and more; 2 layer buffers",

@@ -14,7 +14,7 @@ from planner.plan import Setting
 from planner.search import Search
 from planner.study import Keys
 from sim.metrics import Metrics
-from sim.policies import find_policy
+from sim.policies import Policy, find_policy
 from sim.simulate import Run
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
@@ -37,7 +37,7 @@ class Job:
 class Outcome(BaseModel):
     """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit, the best by the objective first; ``weakest`` is the
+    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first; ``weakest`` is the
     provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
     """
 
@@ -85,7 +85,12 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
 
 def _rivals(search: Search) -> dict[str, dict[str, float]]:
     runs = {rival.policy: rival.outcome for rival in search.rivals if isinstance(rival.outcome, Run)}
-    return {name: _figures(run.metrics) for name, run in runs.items() if find_policy(name).is_lossless}
+    return {name: _figures(run.metrics) for name, run in runs.items() if _could_be_had(find_policy(name))}
+
+
+def _could_be_had(policy: Policy) -> bool:
+    """Whether the system exists as it is simulated, and says what a plain pass says."""
+    return policy.is_lossless and not policy.knows_future
 
 
 def _figures(metrics: Metrics) -> dict[str, float]:

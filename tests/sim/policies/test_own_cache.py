@@ -1,0 +1,67 @@
+"""A cache written in Python, without a compiled score: the way that is open to third parties."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sim.memory import Residency
+from sim.policies import POLICIES
+from sim.policies.base import Cache, CacheState
+from sim.simulate import Run
+from sim.testing import check_policy
+from sim.workload import Batch
+from tests.sim.small import small_machine, small_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FifoCache(Cache):
+    """First in, first out, per layer."""
+
+    does_write_back: bool = False
+
+    @property
+    def writes_back(self) -> bool:
+        """See Cache."""
+        return self.does_write_back
+
+    def start(self, residency: Residency) -> CacheState:
+        """See Cache."""
+        return Fifo(residency)
+
+
+class Fifo(CacheState):
+    """Residents of every layer in the order in which they came."""
+
+    def __init__(self, residency: Residency) -> None:
+        """Those at time 0 by number."""
+        self.queues = [deque(np.flatnonzero(row).tolist()) for row in residency.experts]
+        self.capacity = [len(queue) for queue in self.queues]
+
+    def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See CacheState."""
+        return np.isin(experts, list(self.queues[layer]))
+
+    def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See CacheState."""
+        queue = self.queues[layer]
+        queue.extend(experts.tolist())
+        return np.array([queue.popleft() for _ in range(len(queue) - self.capacity[layer])], np.int64)
+
+
+@pytest.mark.parametrize("does_write_back", [False, True])
+def test_a_cache_in_python_conforms(does_write_back: bool) -> None:
+    """It passes the kit, and its hits are those of a plain replay of the queue."""
+    policy = replace(POLICIES["mixtral-offloading"], name="fifo", cache=FifoCache(does_write_back=does_write_back))
+    run = check_policy(policy, small_model(), small_machine(), Batch(prompt_tokens=6, output_tokens=12), slots_per_layer=3)
+    assert isinstance(run, Run)
+    replay, hits = Fifo(run.residency), 0
+    for counts in run.tokens:
+        for layer, row in enumerate(counts):
+            selected = np.flatnonzero(row)
+            is_hit = replay.classify(layer, selected)
+            hits += int(row[selected[is_hit]].sum())
+            replay.admit(layer, selected[~is_hit])
+    assert 0 < hits == round(run.metrics.expert_hit_rate * run.tokens.sum())

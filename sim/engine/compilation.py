@@ -1,7 +1,7 @@
 """Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
 
 By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or
-parts from does. Kernels here call each other across files, so what is kept is stamped with all files of the package ``sim``.
+parts from does. Kernels here call each other across files, so what is kept is stamped with the content of the package ``sim``.
 """
 
 import hashlib
@@ -13,16 +13,21 @@ import numba
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
+_PLAIN_PYTHON = frozenset({"importers", "kv", "requests", "serving"})  # subpackages that compiled code takes nothing from
 
 
-def _source_stamp() -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of change of every source file of the package."""
+def _source_stamp() -> str:
+    """A hash of every source file that a kernel can be made of: the package's modules, less those that describe models and requests."""
     package = Path(__file__).parent.parent
-    files = sorted(package.rglob("*.py"))
-    return tuple((str(path.relative_to(package)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    stamp = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in _PLAIN_PYTHON:
+            stamp.update(f"{name} {path.stat().st_size} ".encode() + path.read_bytes())
+    return stamp.hexdigest()
 
 
-_SOURCE_STAMP = hashlib.sha256(repr(_source_stamp()).encode()).hexdigest()
+_SOURCE_STAMP = _source_stamp()
 
 
 def _stamped(dispatcher: Any) -> Any:

@@ -5,7 +5,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
-from hwprofiles import InputError
 from sim.policies import POLICIES, Policy
 from sim.task import TaskKind
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case

@@ -12,27 +12,21 @@ from validation.backend.pacing import wake_promptly
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """What a thread is given before its first task. ``core`` None: any; ``num_threads`` is torch's, inside one operation."""
+    """What a thread is given before its first task. Without ``cores``: any; ``num_threads`` is torch's, inside one operation."""
 
-    core: int | None = None
+    cores: tuple[int, ...] = ()
     num_threads: int = 1
 
     def settle(self) -> None:
         """Make the calling thread that worker."""
         wake_promptly()
-        if self.core is not None:
-            pin(self.core)
+        if self.cores:
+            keep_to(self.cores)
         torch.set_num_threads(self.num_threads)  # of this thread: a lane is one worker
 
 
-def pin(core: int) -> None:
-    """Keep the calling thread on one core; Linux alone can."""
-    if sys.platform == "linux":
-        os.sched_setaffinity(0, {core})
-
-
-def unpin(cores: Iterable[int]) -> None:
-    """Let the calling thread run on those cores again."""
+def keep_to(cores: Iterable[int]) -> None:
+    """Keep the calling thread on those cores; Linux alone can."""
     if sys.platform == "linux":
         os.sched_setaffinity(0, set(cores))
 

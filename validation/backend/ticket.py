@@ -7,13 +7,11 @@ from enum import Enum, auto
 
 from sim.task import TaskKind
 from validation.backend.copying import Copy
-from validation.backend.pacing import rest_until, sleep_until
+from validation.backend.paced_link import copy_evenly
+from validation.backend.pacing import sleep_until
 
 Work = Callable[[], int]
 """What a task does for real; returns the bytes it copied."""
-
-CHUNK_BYTES = 512 * 1024
-"""A paced link moves weights in pieces of this size, evenly over the time that the copy is made to last."""
 
 
 class Pace(Enum):
@@ -109,14 +107,5 @@ class Ticket:
         if work is None:
             return 0
         if pace is Pace.LINK and isinstance(work, Copy):
-            return _copy_evenly(work, began_ns, self.duration_ns // self.num_chunks)
+            return copy_evenly(work, began_ns, self.duration_ns // self.num_chunks)
         return work()
-
-
-def _copy_evenly(copy: Copy, began_ns: int, duration_ns: int) -> int:
-    """Piece by piece, none before its share of the time has come; the end is slept out by the caller."""
-    pieces = copy.pieces(-(-copy.num_bytes // CHUNK_BYTES))
-    for number, piece in enumerate(pieces):
-        rest_until(began_ns + duration_ns * number // len(pieces))
-        piece()
-    return copy.num_bytes

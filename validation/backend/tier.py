@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from sim.task import Discipline, Resource
-from validation.backend.cores import Worker, own_cores, pin, unpin
+from validation.backend.cores import Worker, keep_to, own_cores
 from validation.backend.lane import Lane, Line
 from validation.backend.priority_lane import PriorityLane
 from validation.backend.ticket import Pace
@@ -34,14 +34,14 @@ def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[list[Line]
     lanes = [_lane(resource, pace_of(tier, resource.name), worker_of(tier, resource.name, cores)) for resource in resources]
     own = worker_of(tier, "host", cores)
     try:
-        if own.core is not None:
-            pin(own.core)
+        if own.cores:
+            keep_to(own.cores)
         yield lanes
     finally:
         for lane in lanes:
             lane.close()
-        if own.core is not None:
-            unpin(cores)
+        if own.cores:
+            keep_to(cores)
 
 
 def pace_of(tier: Tier, name: str) -> Pace:
@@ -53,11 +53,12 @@ def pace_of(tier: Tier, name: str) -> Pace:
     return Pace.LINK if name in ("h2d", "d2h") else Pace.OWN
 
 
-def worker_of(tier: Tier, name: str, cores: Sequence[int]) -> Worker:
-    """Where that lane's thread runs: the emulated accelerator has the first core to itself, all else shares the last."""
+def worker_of(tier: Tier, name: str, cores: tuple[int, ...]) -> Worker:
+    """Where that lane's thread runs: the emulated accelerator has the first core to itself, all else shares the rest."""
     if tier is not Tier.CPU or len(cores) < 2:
         return Worker()
-    return Worker(core=cores[0] if name == "gpu" else cores[-1])
+    rest = cores[1:]
+    return Worker(cores=cores[:1]) if name == "gpu" else Worker(cores=rest, num_threads=len(rest) if name == "cpu" else 1)
 
 
 def _lane(resource: Resource, pace: Pace, worker: Worker) -> Line:

@@ -46,10 +46,7 @@ class PriorityLane:
             if ticket.start_ns:
                 return False
             self._waiting.remove(ticket)
-        ticket.is_dropped = True
-        ticket.start_ns = ticket.worked_ns = time.perf_counter_ns()
-        ticket.finish()
-        ticket.end_ns = ticket.start_ns
+        ticket.drop()
         return True
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
 """A policy executed: every operation done for real, on its lane, where and when the policy says."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,12 +21,11 @@ from validation.backend.emission import Emission
 from validation.backend.execute_live import execute_live
 from validation.backend.executed import Executed, executed_of
 from validation.backend.forward_pass import Sequences
-from validation.backend.lane import Line
 from validation.backend.layer_steps import PassRun, StagedExperts
 from validation.backend.pacing import quick_switching
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
 from validation.backend.streaming import Streaming
-from validation.backend.tier import Tier, open_lanes
+from validation.backend.tier import Lanes, Tier, open_lanes
 from validation.backend.weights import Weights
 
 
@@ -91,15 +89,15 @@ class _StaticRun:
         shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
         self._tokens, self._actions = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
 
-    def execute(self, lanes: Sequence[Line]) -> Executed:
+    def execute(self, lanes: Lanes) -> Executed:
         """Pass after pass."""
-        emission = Emission(lanes)
+        emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
         emission.finish()
         decisions = Decisions(actions=self._actions, modes=self._dispatching.modes, head_modes=self._dispatching.head_modes)
         resources = platform(self._problem.machine, RESOURCES)
-        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences)
+        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences, lanes.is_paced)
 
     def _emit_all(self, emission: Emission) -> None:
         is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)

@@ -44,7 +44,7 @@ class Ticket:
         self.resource, self.kind, self.step, self.layer, self.expert = resource, kind, step, layer, expert
         self.duration_ns, self.priority, self.work, self.num_chunks = duration_ns, priority, work, num_chunks
         self.waits: tuple[Ticket, ...] = ()
-        self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = 0
+        self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = self._paused_ns = 0
         self.num_bytes = self.chunks_done = 0
         self.lane_order = -1
         self.is_dropped = False
@@ -76,7 +76,7 @@ class Ticket:
 
     def perform(self, pace: Pace) -> None:
         """Do the next piece, and last as long as it should; an error is kept for whoever looks."""
-        began_ns = time.perf_counter_ns()
+        began_ns = time.perf_counter_ns() if self.chunks_done else self.start_ns
         try:
             self.num_bytes += self._do_piece(began_ns, pace)
         except BaseException as error:
@@ -85,11 +85,18 @@ class Ticket:
         self.chunks_done += 1
         if pace is not Pace.OWN:
             sleep_until(began_ns + self._piece_ns)
-        self.busy_ns += time.perf_counter_ns() - began_ns
+        self._paused_ns = time.perf_counter_ns()
+        self.busy_ns += self._paused_ns - began_ns
+
+    def drop(self) -> None:
+        """It is taken back: it ends now, having run nothing."""
+        self.is_dropped = True
+        self.start_ns = self.worked_ns = self._paused_ns = time.perf_counter_ns()
+        self.finish()
 
     def finish(self) -> None:
-        """It has ended; whoever waits goes on."""
-        self.end_ns = time.perf_counter_ns()
+        """It has ended with its last piece; whoever waits goes on."""
+        self.end_ns = self._paused_ns
         self._latch.release()
         for listener in self.listeners:
             listener()

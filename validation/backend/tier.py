@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sim.task import Discipline, Resource
 from validation.backend.cores import Worker, keep_to, own_cores
@@ -27,19 +31,28 @@ SOFTWARE_LANES = ("host", "matcher")
 """Lanes whose tasks are times that a machine file or a policy states, with no work of their own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lanes:
+    """The lanes of a run, by number of the resource; ``is_paced`` [resource]: its tasks last what they are priced at."""
+
+    lines: tuple[Line, ...]
+    is_paced: NDArray[np.bool_]
+
+
 @contextmanager
-def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[list[Line]]:
+def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
     """A lane for each resource, of its discipline, closed at the end of the block, in which the caller keeps off the accelerator's core."""
     cores = own_cores()
-    lanes = [_lane(resource, pace_of(tier, resource.name), worker_of(tier, resource.name, cores)) for resource in resources]
+    paces = [pace_of(tier, resource.name) for resource in resources]
+    lines = [_lane(resource, pace, worker_of(tier, resource.name, cores)) for resource, pace in zip(resources, paces, strict=True)]
     own = worker_of(tier, "host", cores)
     try:
         if own.cores:
             keep_to(own.cores)
-        yield lanes
+        yield Lanes(lines=tuple(lines), is_paced=np.array([pace is not Pace.OWN for pace in paces]))
     finally:
-        for lane in lanes:
-            lane.close()
+        for line in lines:
+            line.close()
         if own.cores:
             keep_to(cores)
 

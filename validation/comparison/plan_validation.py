@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
 from planner.plan import Plan
-from sim.engine import engine
 from sim.memory import Infeasible
 from sim.policies import POLICIES
 from sim.policies.dispatch.balanced import BalancedDispatch
@@ -36,8 +35,7 @@ class PlanValidation:
     @property
     def regret_fraction(self) -> float:
         """How much slower the plan measured than the best that was run; 0 where it is the best."""
-        measured_ns = [plan.measured_ns for plan in self.report.plans]
-        return measured_ns[0] / min(measured_ns) - 1
+        return self.report.regret_fraction(self.report.plans[0].name)
 
 
 def validate_plan(
@@ -68,7 +66,7 @@ def validate_plan(
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
     """One more run of the plan: what the simulator says of that very run, and what was measured."""
     executed = validation.trial.run()
-    return engine("fast").run_program(validation.trial.predict(executed)), executed.timeline
+    return validation.trial.predict(executed).plain(), executed.timeline
 
 
 def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> Iterator[Contender]:

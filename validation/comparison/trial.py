@@ -70,6 +70,15 @@ def prepare(
     return tuple(replace(trial, rehearsal=rehearsal) for trial in trials)
 
 
+def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str | None:
+    """Why a contender does not fit or is not executed, in one line, if so."""
+    try:
+        _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _without_overheads(machine: Machine) -> Machine:
     def none(quantity: Quantity) -> Quantity:
         return quantity.model_copy(update={"value": 0})

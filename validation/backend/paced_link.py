@@ -34,4 +34,4 @@ class PacedLink:
             end = min(first + piece, source.numel())
             destination[first:end].copy_(source[first:end])
             sleep_until(start_ns + self.duration_ns(end * element_bytes))
-        return source.numel() * element_bytes
+        return int(source.nbytes)

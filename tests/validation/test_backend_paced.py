@@ -23,7 +23,7 @@ from sim.workload import Batch
 from tests.sim.small import MODELS, small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, case
 from tests.validation.test_backend_policies import STATIC, check_tasks, check_tokens
-from validation.backend import Executed
+from validation.backend import Executed, Tier
 from validation.backend.pacing import sleep_until
 from validation.comparison import Contender, LaneCosts, Trial, compare, fit_lane_costs, predict, prepare, run_rounds, timed, timed_on_lanes
 
@@ -36,7 +36,7 @@ FREE = LaneCosts(hand_over_ns=0, same_lane_ns=0, decision_ns=0, submission_ns=0,
 def test_every_task_ran_once_on_its_lane(policy: Policy, shape: str) -> None:
     """In order, one at a time, after its dependencies, for no less than its time, with the bytes and the kinds of the simulator."""
     subject = case(policy, SHAPES[shape], BATCHES["several"], overhead_ns=100_000)
-    executed = subject.run(is_paced=True)
+    executed = subject.run(tier=Tier.PACED)
     check_tasks(subject, executed)
     check_tokens(subject, executed)
     check_timeline(cast(Any, SimpleNamespace(timeline=executed.timeline)))
@@ -112,7 +112,7 @@ def test_lane_costs_add_up_on_a_chain() -> None:
 def test_comparison_measures_what_it_says() -> None:
     """A run against its own times has no error; against times twice as long, an error of 1 everywhere."""
     subject = case(POLICIES["on-demand"], SHAPES["plain"], BATCHES["one"])
-    executed = subject.run(is_paced=True)
+    executed = subject.run(tier=Tier.PACED)
     program, line = subject.predicted(executed).program, executed.timeline
     own = compare(executed, program, _as_predicted(executed, 1))
     assert own.error_fraction == 0 and own.by_layer.p90_fraction == 0 and own.by_step.p90_fraction == 0

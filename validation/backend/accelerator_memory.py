@@ -18,7 +18,8 @@ class AcceleratorMemory:
             if residency.experts[layer, expert]
         }
         self.top = _copy(weights.top) if residency.has_head else None
-        self.expert_buffers = [_expert_buffer(weights) for _ in range(overlap.staging_experts)]
+        self.expert_buffers = [expert_buffer(weights) for _ in range(overlap.staging_experts)]
+        self.spill_buffer = expert_buffer(weights)  # of the host: where what leaves is copied to
         self.layer_buffers = [_layer_buffer(weights) for _ in range(overlap.staging_layers)]
         self.top_buffers = [_empty_like(weights.top) for _ in range(overlap.staging_layers)] if not residency.has_head else []
 
@@ -35,7 +36,7 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in block.tensors.items()}
 
 
-def _expert_buffer(weights: Weights) -> list[Block]:
+def expert_buffer(weights: Weights) -> list[Block]:
     """One buffer, as a block of each layer's shape over the same memory."""
     shapes = [weights.architecture.expert_shapes(layer) for layer in range(len(weights.layers))]
     sizes = [layer.experts_EW.shape[1] if layer.experts else 0 for layer in weights.layers]

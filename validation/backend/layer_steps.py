@@ -13,9 +13,9 @@ from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import CPU, D2H, GPU, H2D, HOST, Emission
 from validation.backend.forward_pass import Sequences
-from validation.backend.lane import Ticket, Work
 from validation.backend.plain import pass_of
 from validation.backend.streaming import Streaming
+from validation.backend.ticket import Ticket, Work
 from validation.backend.weights import Block, Weights
 
 
@@ -135,7 +135,7 @@ class PassRun:
         number, buffer, last_use = self._staged.take(layer)
         source = self._weights.layers[layer].experts[expert]
         duration_ns = int(self._prices.fetch[layer])
-        copy = self._emission.append(H2D, TaskKind.FETCH, layer, expert, duration_ns, lambda: buffer.copy_from(source), gate, last_use)
+        copy = self._emission.append(H2D, TaskKind.FETCH, layer, expert, duration_ns, buffer.copy_from(source), gate, last_use)
         run = self._expert(GPU, layer, expert, tokens, self._runs_expert(expert, buffer), copy)
         self._staged.give_back(number, run)
         return run

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from validation.backend.architecture import Architecture, Shapes
+from validation.backend.copying import Copy
 
 
 class Block:
@@ -23,10 +24,9 @@ class Block:
         """Bytes of all of it."""
         return num_bytes_of(self.flat)
 
-    def copy_from(self, other: "Block") -> int:
-        """Overwrite with another block's numbers; returns the bytes copied."""
-        self.flat.copy_(other.flat)
-        return self.num_bytes
+    def copy_from(self, other: "Block") -> Copy:
+        """The copy that overwrites this with another block's numbers."""
+        return Copy((self.flat, other.flat))
 
 
 class LayerWeights:
@@ -38,10 +38,9 @@ class LayerWeights:
         self.experts_EW = empty(architecture.layers[layer].num_experts * _size(expert), dtype).view(-1, max(1, _size(expert)))
         self.experts = tuple(Block(row, expert) for row in self.experts_EW)
 
-    def copy_from(self, other: "LayerWeights") -> int:
-        """Overwrite the whole layer; returns the bytes copied."""
-        self.experts_EW.copy_(other.experts_EW)
-        return self.dense.copy_from(other.dense) + num_bytes_of(self.experts_EW)
+    def copy_from(self, other: "LayerWeights") -> Copy:
+        """The copy that overwrites the whole layer."""
+        return Copy((self.experts_EW.view(-1), other.experts_EW.view(-1)), (self.dense.flat, other.dense.flat))
 
 
 class Weights:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sim.program import Program
 from sim.task import TaskKind, TaskTable
-from validation.backend.run_policy import Executed
+from validation.backend.executed import Executed
 from validation.comparison.prediction import Predicted
 
 

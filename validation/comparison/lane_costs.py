@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.task import TaskKind, TaskTable
-from validation.backend.run_policy import Executed
+from validation.backend.executed import Executed
 
 KEPT_FRACTION = 0.95
 """Of the delays of a kind, from the shortest on, those that count."""

@@ -14,7 +14,7 @@ from sim.policies.problem import Problem
 from sim.program import Platform, Program
 from sim.task import Resource, Task, TaskKind, task_table
 from sim.timeline import Timeline
-from validation.backend.run_policy import Executed
+from validation.backend.executed import Executed
 from validation.comparison.lane_costs import LaneCosts
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from validation.backend.run_policy import Executed
+from validation.backend.executed import Executed
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
 from validation.comparison.prediction import timed, timed_on_lanes

@@ -11,7 +11,9 @@ from sim.policies.problem import Problem
 from sim.program import Program
 from sim.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
-from validation.backend.run_policy import Executed, check_executable, execute_policy
+from validation.backend.executed import Executed
+from validation.backend.run_policy import check_executable, execute_policy
+from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
 from validation.comparison.prediction import predict
 
@@ -38,7 +40,7 @@ class Trial:
 
     def run(self) -> Executed:
         """One paced run."""
-        return execute_policy(self.policy, self.problem, self.residency, self.weights, self.prompts_SL, is_paced=True)
+        return execute_policy(self.policy, self.problem, self.residency, self.weights, self.prompts_SL, tier=Tier.PACED)
 
     def predict(self, executed: Executed) -> Program:
         """The simulator's program for the routing of that run."""

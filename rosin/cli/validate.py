@@ -7,6 +7,7 @@ import typer
 
 from rosin.cli.options import JsonOption, QuietOption, ScenarioSeedOption
 from rosin.cli.output import Output
+from rosin.cli.torch_needed import require_torch
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -47,7 +48,7 @@ def validate(
 
     _check_device(device)
     loaded = _with_seed(load_plan(plan), seed)
-    _require_torch()
+    require_torch("validate runs the plan")
     from rosin.report.validate_result import validate_result, validate_warnings
     from rosin.report.validate_tables import validate_page
     from validation.backend import load_checkpoint
@@ -107,13 +108,3 @@ def _quick_batch(plan: "Plan") -> "Batch":
     batch = plan.setting.batch
     prompt, answer = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS), min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
     return replace(batch, prompt_tokens=prompt, output_tokens=answer)
-
-
-def _require_torch() -> None:
-    """Raises InputError where torch is not installed."""
-    from importlib.util import find_spec
-
-    from hwprofiles import InputError
-
-    if find_spec("torch") is None or find_spec("safetensors") is None:
-        raise InputError("validate runs the plan with torch, which is not installed: pip install 'rosin[validate]'")

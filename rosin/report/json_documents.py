@@ -255,3 +255,27 @@ class ValidateResult(Document):
     regret_fraction: float
     plans: list[ValidatedPlan]
     left_out: dict[str, str]
+
+
+class NoisyPoint(Document):
+    """The noisiest point of one curve."""
+
+    curve: str
+    size: int
+    spread_fraction: float
+
+
+class MeasureResult(Document):
+    """What ``rosin measure`` found and wrote."""
+
+    path: str
+    device: str
+    description: str
+    machine: dict[str, Any]
+    num_curves: int
+    num_points: int
+    num_rounds: int
+    median_spread_fraction: float
+    noisiest: list[NoisyPoint]
+    rejected: list[str]
+    left_out: list[str]

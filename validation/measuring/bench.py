@@ -1,0 +1,115 @@
+"""Benches: a place where work runs, with a stopwatch. One for each lane: accelerator, CPU, and the two directions of the link."""
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from hwprofiles.units import NS_PER_MS
+from validation.backend.pacing import wake_promptly
+
+Work = Callable[[], Any]
+"""What is timed: everything it needs has been made before."""
+
+BUSY_BATCH_NS = 5 * NS_PER_MS
+"""How much a bench that is kept busy is given at a time."""
+
+
+class Bench(ABC):
+    """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
+
+    def __init__(self, name: str, device: torch.device, num_threads: int, cores: Sequence[int] = ()) -> None:
+        self.name, self.device, self.num_threads = name, device, num_threads
+        self._cores = tuple(cores)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=self._settle)
+
+    def time_ns(self, works: Sequence[Work]) -> float:
+        """Ns that one of them took on average, run one after another."""
+        return float(self._thread.submit(self._timed, works).result())
+
+    def run(self, work: Work) -> Any:
+        """Do something on the bench's thread, and wait for it."""
+        return self._thread.submit(self._alone, work).result()
+
+    @contextmanager
+    def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
+        """Work that lasts about that long is repeated for as long as the block lasts; it has begun when the block begins."""
+        count, stop, begun = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns))), threading.Event(), threading.Event()
+
+        def repeat() -> None:
+            while not stop.is_set():
+                self._timed([makes() for _ in range(count)], begun.set)
+
+        running = self._thread.submit(repeat)
+        begun.wait()
+        try:
+            yield
+        finally:
+            stop.set()
+            running.result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _settle(self) -> None:
+        wake_promptly()
+        if self._cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self._cores)  # of this thread
+        torch.set_num_threads(self.num_threads)
+
+    def _alone(self, work: Work) -> Any:
+        with torch.inference_mode():
+            return work()
+
+    @abstractmethod
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
+        """Run the works on the calling thread; ns that one took."""
+
+
+class HostBench(Bench):
+    """Cores of the host, timed by its clock."""
+
+    def __init__(self, name: str, cores: Sequence[int]) -> None:
+        super().__init__(name, torch.device("cpu"), len(cores), cores)
+
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
+        if on_begin is not None:
+            on_begin()
+        with torch.inference_mode():
+            start_ns = time.perf_counter_ns()
+            for work in works:
+                work()
+            return (time.perf_counter_ns() - start_ns) / len(works)
+
+
+class CudaBench(Bench):
+    """A stream of its own on a GPU, timed by its events."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        super().__init__(name, device, 1)
+        self._stream = torch.cuda.Stream(device)
+
+    def _alone(self, work: Work) -> Any:
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            found = work()
+        self._stream.synchronize()
+        return found
+
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            start.record()
+            for work in works:
+                work()
+            end.record()
+        if on_begin is not None:
+            on_begin()
+        end.synchronize()
+        return float(start.elapsed_time(end)) * NS_PER_MS / len(works)

@@ -15,20 +15,20 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hwprofiles import Kind, Machine, Provenance, Quantity, load_machine
+from hwprofiles import Kind, Machine, Provenance, Quantity, load_machine, parse_machine
+from rosin.version import __version__
 from sim.importers import model_from_config
 from sim.model import Model
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.table import POLICIES
 from sim.simulate import Scenario
 from sim.workload import Batch
-from rosin.version import __version__
 from validation.backend import Tier, architecture_of, random_weights
 from validation.backend.rehearsal import profiled
 from validation.comparison import Contender, run_rounds
 from validation.comparison.contest import CALIBRATION, RIVALS, contest
 from validation.comparison.report_files import host_words, markdown, write_report
-from validation.measuring import EFFORTS, Emulation, measured_machine
+from validation.measuring import EFFORTS, Emulation, machine_data, measure
 
 CONFIG = {
     "model_type": "mixtral",
@@ -107,7 +107,8 @@ _ASSUMED = Provenance(kind=Kind.ASSUMED, source="chosen for this benchmark", dat
 def measure_here(model: Model) -> Machine:
     """This computer, as `rosin measure` sees it, for that model's shapes."""
     effort, emulation = EFFORTS["quick"], Emulation(link_bytes_per_s=LINK_BYTES_PER_S)
-    return measured_machine((model,), name="this-computer", version=__version__, device="cpu", effort=effort, emulation=emulation)
+    findings = measure((model,), device="cpu", dtypes=("bf16",), effort=effort, emulation=emulation)
+    return parse_machine(machine_data(findings, "this-computer", __version__), "this computer")
 
 
 def _with_memory(machine: Machine, model: Model) -> Machine:

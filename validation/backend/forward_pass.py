@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sim.workload import Batch
+from validation.backend.architecture import LayerShape
 from validation.backend.crossing import ON_HOST, brought, kept
 from validation.backend.functions import attention, feed_forward, gate, head, normalized, rotation, routed_expert, shared_experts
 from validation.backend.routes import Routes
 from validation.backend.weights import Block, Weights, num_bytes_of
+
+
+def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple[int, ...]:
+    """Of a layer's KV cache: keys and values by head, or the latent and its rotary key."""
+    if shape.latent is not None:
+        return 1, num_sequences, 1, num_tokens, shape.latent.key_rank + shape.latent.rotary_dim
+    return 2, num_sequences, shape.num_kv_heads, num_tokens, shape.head_dim
 
 
 class Sequences:
@@ -28,7 +36,7 @@ class Sequences:
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL
         self.caches_2SKCH = [
-            torch.zeros((2, count, shape.num_kv_heads, batch.context_tokens, shape.head_dim), dtype=weights.dtype, device=device)
+            torch.zeros(cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device)
             for shape in architecture.layers
         ]
         self.turns_2CH = {
@@ -88,7 +96,9 @@ class ForwardPass:
         """The gate: tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
-        experts_TP, self._shares_TP = gate(self._y_TD, dense.tensors["router"], shape.top_k, normalizes=normalizes)
+        router_ED, bias_E = dense.tensors["router"], dense.tensors.get("router_bias")
+        scoring = self.architecture.scoring
+        experts_TP, self._shares_TP = gate(self._y_TD, router_ED, shape.top_k, normalizes=normalizes, scoring=scoring, bias_E=bias_E)
         chosen: NDArray[Any] = experts_TP.cpu().numpy()
         ids = self._sequences.expert_ids
         ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(-1, self._end - self._first, shape.top_k)

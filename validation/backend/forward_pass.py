@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sim.workload import Batch
 from validation.backend.architecture import LayerShape
+from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept
 from validation.backend.functions import attention, feed_forward, gate, head, normalized, rotation, routed_expert, shared_experts
 from validation.backend.routes import Routes
@@ -34,7 +35,8 @@ class Sequences:
     def __init__(self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST) -> None:
         architecture, count = weights.architecture, batch.num_sequences
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
-        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL
+        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
+        self._batch, self._beams = batch, Beams(batch)
         self.caches_2SKCH = [
             torch.zeros(cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device)
             for shape in architecture.layers
@@ -55,6 +57,26 @@ class Sequences:
         if self.caches_2SKCH[layer].device != place:
             self.caches_2SKCH[layer] = self.caches_2SKCH[layer].to(place)
         return self.caches_2SKCH[layer]
+
+    def take(self, logits_SV: Tensor, end: int) -> None:
+        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are chosen, and hypotheses live on or die."""
+        self.logits_SV.append(logits_SV)
+        chosen = self._beams.take(logits_SV, is_first=end == self._batch.prompt_tokens)
+        if chosen is None:
+            return
+        parents, tokens = chosen
+        if self._batch.beams > 1:
+            self._inherit(parents, is_first=end == self._batch.prompt_tokens)
+        self.tokens_SC[:, end] = tokens
+
+    def _inherit(self, parents: Tensor, *, is_first: bool) -> None:
+        """Every hypothesis takes over what its parent has read; experts of the prompt are those of the sequence that read it."""
+        self.tokens_SC = self.tokens_SC[parents]
+        for cache_2SKCH in self.caches_2SKCH:
+            cache_2SKCH.copy_(cache_2SKCH[:, parents.to(cache_2SKCH.device)])
+        if is_first:
+            prompts = np.arange(self._batch.num_sequences) % self._batch.batch_size
+            self.expert_ids[:, : self._batch.prompt_tokens] = self.expert_ids[prompts, : self._batch.prompt_tokens]
 
 
 class ForwardPass:
@@ -183,8 +205,7 @@ class ForwardPass:
         """Logits of each sequence's last position, and the token they choose."""
         self.settle(top.flat.device)
         logits_SV = head(kept(self._last_SD()), top.tensors, self.architecture.norm_epsilon).cpu()
-        self._sequences.logits_SV.append(logits_SV)
-        self._sequences.tokens_SC[self._rows, self._end] = logits_SV.argmax(dim=-1)
+        self._sequences.take(logits_SV, self._end)
 
     def _last_SD(self) -> Tensor:
         """The hidden state of each sequence's last position; all of it where only that was moved."""

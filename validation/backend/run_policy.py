@@ -70,8 +70,6 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
         raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
-    if problem.batch.beams > 1:
-        raise InputError(f"the backend decodes greedily: beams must be 1, got {problem.batch.beams}")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]
     asked = [(layer.num_experts, layer.top_k, "shared_expert" in layer.params) for layer in problem.model.layers]
     if built != asked:

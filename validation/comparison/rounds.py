@@ -71,15 +71,27 @@ class Report:
         return measured_ns[name] / min(measured_ns.values()) - 1
 
 
-def run_rounds(trials: tuple[Trial, ...], calibration: Trial, num_rounds: int, on_run: Callable[[str], None] | None = None) -> Report:
-    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted."""
+def run_rounds(
+    trials: tuple[Trial, ...],
+    calibration: Trial,
+    num_rounds: int,
+    on_run: Callable[[str], None] | None = None,
+    *,
+    is_time_left: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted.
+
+    After the first that counts, no round begins unless ``is_time_left``.
+    """
     for trial in (calibration, *trials):
         trial.run()
     before = calibration.run()
     first = fitted(calibration, before)
     found: list[list[PairedRun]] = [[] for _ in trials]
     calibration_ns = [before.timeline.makespan_ns]
-    for _ in range(num_rounds):
+    for number in range(num_rounds):
+        if number and not is_time_left():
+            break
         for trial, runs in zip(trials, found, strict=True):
             executed, after = trial.run(), calibration.run()
             calibration_ns.append(after.timeline.makespan_ns)

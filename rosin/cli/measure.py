@@ -58,7 +58,7 @@ def measure(
     """Measure this computer and write it as a machine file."""
     from hwprofiles import InputError, write_yaml
 
-    path = _writable(file)
+    path = writable_machine_file(file)
     if device not in DEVICES:
         raise InputError(f"--device {device}: write one of {', '.join(DEVICES)}")
     output = Output(json=json, seed=seed, quiet=quiet)
@@ -113,7 +113,7 @@ def _amount(option: str, text: str) -> float:
     return value
 
 
-def _writable(path: Path | None) -> Path:
+def writable_machine_file(path: Path | None) -> Path:
     """Where the file goes, known to be writable before anything is measured. Raises InputError."""
     import os
 

@@ -1,6 +1,5 @@
 """Benches: a place where work runs, with a stopwatch. One for each lane: accelerator, CPU, and the two directions of the link."""
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from hwprofiles.units import NS_PER_MS
-from validation.backend.pacing import wake_promptly
+from validation.backend.cores import Worker
 
 Work = Callable[[], Any]
 """What is timed: everything it needs has been made before."""
@@ -24,10 +23,9 @@ BUSY_BATCH_NS = 5 * NS_PER_MS
 class Bench(ABC):
     """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
 
-    def __init__(self, name: str, device: torch.device, num_threads: int, cores: Sequence[int] = ()) -> None:
-        self.name, self.device, self.num_threads = name, device, num_threads
-        self._cores = tuple(cores)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=self._settle)
+    def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
+        self.name, self.device = name, device
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
 
     def time_ns(self, works: Sequence[Work]) -> float:
         """Ns that one of them took on average, run one after another."""
@@ -58,12 +56,6 @@ class Bench(ABC):
         """End the thread."""
         self._thread.shutdown()
 
-    def _settle(self) -> None:
-        wake_promptly()
-        if self._cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, self._cores)  # of this thread
-        torch.set_num_threads(self.num_threads)
-
     def _alone(self, work: Work) -> Any:
         with torch.inference_mode():
             return work()
@@ -77,7 +69,7 @@ class HostBench(Bench):
     """Cores of the host, timed by its clock."""
 
     def __init__(self, name: str, cores: Sequence[int]) -> None:
-        super().__init__(name, torch.device("cpu"), len(cores), cores)
+        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=len(cores)))
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
         if on_begin is not None:
@@ -93,7 +85,7 @@ class CudaBench(Bench):
     """A stream of its own on a GPU, timed by its events."""
 
     def __init__(self, name: str, device: torch.device) -> None:
-        super().__init__(name, device, 1)
+        super().__init__(name, device, Worker())
         self._stream = torch.cuda.Stream(device)
 
     def _alone(self, work: Work) -> Any:

@@ -66,10 +66,10 @@ class Bench(ABC):
 
 
 class HostBench(Bench):
-    """Cores of the host, timed by its clock."""
+    """Cores of the host (none: wherever the system puts it), timed by its clock."""
 
     def __init__(self, name: str, cores: Sequence[int]) -> None:
-        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=len(cores)))
+        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores))))
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
         if on_begin is not None:

@@ -78,16 +78,19 @@ def measure(
     dtypes: tuple[str, ...] = ("bf16",),
     effort: Effort = EFFORTS["full"],
     emulation: Emulation | None = None,
+    around: Surroundings | None = None,
     seed: int = 0,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Findings:
     """Measure what those models need. Raises InputError for a device or format that is not there, or too large a model."""
     check_dtypes(dtypes)
-    stated, around, chosen = emulation or Emulation(), surroundings(), choose_device(device)
+    stated, around, chosen = emulation or Emulation(), around or surroundings(), choose_device(device)
+    grid = effort.cuda_grid if chosen == "cuda" else effort.grid
+    largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
-    with workplace(chosen, dtypes, around, stated, 2 * _largest_block(models)) as place, _benches_of(place, around) as benches:
+    with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
         _check_sizes(models, place)
-        probes = _all_probes(models, place, around, dtypes, effort)
+        probes = _all_probes(models, place, around, dtypes, grid)
         found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
@@ -143,9 +146,8 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
             raise InputError(f"--models {model.name}: its largest matrices take {needed}, and {had} of memory are used for measuring")
 
 
-def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], effort: Effort) -> list[Probe]:
+def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid) -> list[Probe]:
     """Each point once, though several models have it."""
-    grid = effort.cuda_grid if place.is_cuda else effort.grid
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
     for model in models:
         for (bench, dtype), cold in place.cold.items():

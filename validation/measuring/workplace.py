@@ -22,9 +22,6 @@ LEAST_COLD_BYTES = 256 * MIB
 MOST_COLD_SHARE = 1 / 8
 """Cold memory is that many times the largest cache, at least so many bytes, at most that share of memory."""
 
-COPY_STAGING_BYTES = 512 * MIB
-"""More than the largest copy, and written before, so that no copy waits for the system to find memory."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
@@ -54,11 +51,15 @@ def choose_device(asked: str) -> str:
 
 
 @contextmanager
-def workplace(device: str, dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, num_bytes: int) -> Iterator[Workplace]:
-    """Everything set up, and its threads ended afterwards. Blocks of ``num_bytes`` must fit into cold memory."""
+def workplace(
+    device: str, dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, num_bytes: int, copy_bytes: int
+) -> Iterator[Workplace]:
+    """Everything set up, and its threads ended afterwards. For blocks of up to ``num_bytes`` and copies of up to ``copy_bytes``."""
     wanted = max(CACHES_OF_COLD_MEMORY * around.cache_bytes, LEAST_COLD_BYTES, num_bytes)
     cold_bytes = int(min(wanted, around.memory_bytes * MOST_COLD_SHARE))
-    built = _cuda(dtypes, around, cold_bytes) if device == "cuda" else _emulated(dtypes, around, emulation, cold_bytes)
+    built = (
+        _cuda(dtypes, around, cold_bytes, copy_bytes) if device == "cuda" else _emulated(dtypes, around, emulation, cold_bytes, copy_bytes)
+    )
     try:
         yield built
     finally:
@@ -71,13 +72,14 @@ def split_cores(cores: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...
     return cores[:1], cores[1:] or cores
 
 
-def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, cold_bytes: int) -> Workplace:
+def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, cold_bytes: int, copy_bytes: int) -> Workplace:
     own, rest = split_cores(around.cores)
     benches = {"gpu": HostBench("gpu", own), "cpu": HostBench("cpu", rest)}
     benches |= {way: HostBench(way, rest[:1]) for way in ("h2d", "d2h")}  # one thread each; the memory they use is what disturbs others
     host = torch.device("cpu")
     shared = {name: ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
-    staging, source, link = torch.ones(COPY_STAGING_BYTES, dtype=torch.uint8), shared[dtypes[0]], PacedLink(emulation.link_bytes_per_s)
+    staging = torch.ones(copy_bytes, dtype=torch.uint8)  # written, so that no copy waits for the system to find memory
+    source, link = shared[dtypes[0]], PacedLink(emulation.link_bytes_per_s)
 
     def copy(num_bytes: int) -> Work:
         taken = source.take(num_bytes // source.dtype.itemsize)
@@ -94,7 +96,7 @@ def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulatio
     )
 
 
-def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int) -> Workplace:
+def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_bytes: int) -> Workplace:
     gpu, host = torch.device("cuda", torch.cuda.current_device()), torch.device("cpu")
     benches: dict[str, Bench] = {name: CudaBench(name, gpu) for name in ("gpu", "h2d", "d2h")}
     benches["cpu"] = HostBench("cpu", around.cores)
@@ -103,8 +105,8 @@ def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int) -> Wor
     on_gpu = int(min(wanted, properties.total_memory * MOST_COLD_SHARE))
     cold = {("gpu", name): ColdMemory(on_gpu, DTYPES[name], gpu) for name in dtypes}
     cold |= {("cpu", name): ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
-    pinned = ColdMemory(COPY_STAGING_BYTES, torch.uint8, host, is_pinned=True)
-    pageable, staging = ColdMemory(COPY_STAGING_BYTES, torch.uint8, host), ColdMemory(COPY_STAGING_BYTES, torch.uint8, gpu)
+    pinned = ColdMemory(2 * copy_bytes, torch.uint8, host, is_pinned=True)
+    pageable, staging = ColdMemory(2 * copy_bytes, torch.uint8, host), ColdMemory(2 * copy_bytes, torch.uint8, gpu)
     return Workplace(
         is_cuda=True,
         benches=benches,

@@ -38,7 +38,8 @@ def calibrate(
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
     path, own = writable_machine_file(file), load_machine(machine)
-    loaded = [(str(plan), with_seed(load_plan(plan), seed)) for plan in plans]
+    names = [plan.name for plan in plans]
+    loaded = [(plan.name if names.count(plan.name) == 1 else str(plan), with_seed(load_plan(plan), seed)) for plan in plans]
     require_torch("calibrate runs plans")
     from rosin.report.calibrate_result import calibrate_result, calibrate_warnings
     from rosin.report.calibrate_tables import calibrate_page

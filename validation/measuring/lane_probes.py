@@ -23,6 +23,7 @@ KEPT_FRACTION = 0.95
 """Of the gaps, from the shortest on, those that count: then and now something else has the processor."""
 
 NUM_LAUNCHES = 200
+NUM_READ_BACKS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,9 @@ def measure_gaps(accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]],
     with quick_switching():
         lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
-            hand_over, call, decision = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples), _decisions(lanes, num_samples)
+            hand_over, call = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples)
+            is_core = accelerator.device.type == "cpu"
+            decision = _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
         finally:
             for lane in lanes:
                 lane.close()
@@ -101,6 +104,13 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
         after.wait()
         found.append(float(after.start_ns - gate.end_ns))
     return found
+
+
+def _read_backs(bench: Bench, count: int) -> list[float]:
+    """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
+    x = torch.zeros(1, device=bench.device)
+    works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
+    return [bench.time_ns(works) for _ in range(max(5, count // 5))]
 
 
 def _launches(bench: Bench, count: int) -> list[float]:

@@ -20,6 +20,8 @@ from validation.measuring.smoothing import smoothed
 EMULATED = "Emulated accelerator"
 """What the description of every machine begins with whose accelerator is a core of the host."""
 
+DECISION = "end of a gate, by way of who waits for it, to the start of what follows; no deciding"
+
 Data = dict[str, Any]
 
 
@@ -145,9 +147,7 @@ class _Writer:
     def _host(self) -> Data:
         gaps = self._found.gaps
         return {
-            "layer_overhead_ns": self._gap(
-                gaps.decision, "end of a gate, over who waits for it and submits, to the start of what follows; nothing decided"
-            ),
+            "layer_overhead_ns": self._gap(gaps.decision, DECISION),
             "step_overhead_ns": self._stated(0, "none beyond the layers' own was looked for"),
             "hand_over_ns": self._gap(gaps.hand_over, "end of a task to the start of one on another lane that waited for it"),
         }

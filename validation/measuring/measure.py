@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
 from hwprofiles.units import format_bytes
@@ -34,22 +35,25 @@ class Effort:
     num_interference_rounds: int
 
 
-EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(
-        grid=QUICK,
-        cuda_grid=QUICK,
-        budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
-        num_gaps=200,
-        num_interference_rounds=12,
-    ),
-    "full": Effort(
-        grid=FULL,
-        cuda_grid=FULL_CUDA,
-        budget=Budget(total_s=300.0, most_point_s=1.5, most_rounds=40),
-        num_gaps=1000,
-        num_interference_rounds=40,
-    ),
-}
+EFFORTS: Mapping[str, Effort] = MappingProxyType(
+    {
+        "quick": Effort(
+            grid=QUICK,
+            cuda_grid=QUICK,
+            budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
+            num_gaps=200,
+            num_interference_rounds=12,
+        ),
+        "full": Effort(
+            grid=FULL,
+            cuda_grid=FULL_CUDA,
+            budget=Budget(total_s=300.0, most_point_s=1.5, most_rounds=40),
+            num_gaps=1000,
+            num_interference_rounds=40,
+        ),
+    }
+)
+"""By name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

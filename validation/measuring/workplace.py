@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from validation.measuring.bench import Bench, CudaBench, HostBench, Work
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.surroundings import Surroundings
 
-DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32})
 """Formats that torch multiplies, by the names that curves and models have for them."""
 
 CACHES_OF_COLD_MEMORY = 2

@@ -21,7 +21,8 @@ class Executed:
     """A run that happened: its timeline, what was decided, and what came out.
 
     ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to its lane, ``lane_order`` its place
-    among the tasks its lane served; ``logits_SV`` has one entry for each pass that gives tokens, ``expert_ids`` is as in Foresight.
+    among the tasks its lane served; ``is_paced`` [resource] says whose tasks were made to last their price;
+    ``logits_SV`` has one entry for each pass that gives tokens, ``expert_ids`` is as in Foresight.
     """
 
     timeline: Timeline
@@ -34,6 +35,7 @@ class Executed:
     work_ns: NDArray[np.int64]
     submitted_ns: NDArray[np.int64]
     lane_order: NDArray[np.int64]
+    is_paced: NDArray[np.bool_]
 
 
 def executed_of(
@@ -44,6 +46,7 @@ def executed_of(
     passes: Passes,
     tokens: NDArray[np.int32],
     sequences: Sequences,
+    is_paced: NDArray[np.bool_],
 ) -> Executed:
     """What was seen of the tasks, and what the sequences have come to."""
     return Executed(
@@ -57,4 +60,5 @@ def executed_of(
         work_ns=np.array([ticket.worked_ns - ticket.start_ns for ticket in tickets], np.int64),
         submitted_ns=np.array([ticket.submitted_ns - began_ns for ticket in tickets], np.int64),
         lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
+        is_paced=is_paced,
     )

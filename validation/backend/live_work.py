@@ -9,7 +9,8 @@ from sim.lowering.live_run import LiveJob
 from sim.policies.actions import Action
 from sim.task import TaskKind
 from sim.workload import Passes
-from validation.backend.accelerator_memory import AcceleratorMemory
+from validation.backend.accelerator_memory import AcceleratorMemory, expert_buffer
+from validation.backend.crossing import ON_HOST
 from validation.backend.forward_pass import ForwardPass, Sequences
 from validation.backend.plain import pass_of
 from validation.backend.slot_arena import SlotArena
@@ -31,7 +32,7 @@ class LiveWork:
         self._index, self._num_staged = -1, 0
         self._pass: ForwardPass | None = None
         self._staged: dict[tuple[int, int], Block] = {}
-        self._spilled = memory.spill_buffer
+        self._spilled = expert_buffer(weights, ON_HOST, is_pinned=memory.device != ON_HOST)
 
     def bind(self, ticket: Ticket, number: int) -> None:
         """Give the task its work; what it waits for is known, and may grow."""

@@ -2,23 +2,28 @@
 
 import threading
 import time
+from contextlib import nullcontext
 
 import torch
 
 from validation.backend.cores import Worker
+from validation.backend.stream import Stream
 from validation.backend.ticket import Pace, Ticket
 
 
 class PriorityLane:
-    """One thread; the ready task of the smallest (priority, requeue, number) goes first, and what is in pieces may be overtaken."""
+    """One thread; the ready task of the smallest (priority, requeue, number) goes first, and what is in pieces may be overtaken.
 
-    def __init__(self, name: str, pace: Pace, worker: Worker) -> None:
+    On a stream, a task is launched when its turn has come and seen through to its end: what stands in a queue could not be overtaken.
+    """
+
+    def __init__(self, name: str, pace: Pace, worker: Worker, stream: Stream | None = None) -> None:
         self._changed = threading.Condition()
         self._waiting: set[Ticket] = set()
         self._places: dict[Ticket, tuple[int, int]] = {}
         self._num_requeues = self._lane_order = 0
         self._is_closing = False
-        self._pace, self._worker = pace, worker
+        self._pace, self._worker, self._stream = pace, worker, stream
         self._thread = threading.Thread(target=self._serve, name=f"lane {name}", daemon=True)
         self._thread.start()
 
@@ -46,10 +51,7 @@ class PriorityLane:
             if ticket.start_ns:
                 return False
             self._waiting.remove(ticket)
-        ticket.is_dropped = True
-        ticket.start_ns = ticket.worked_ns = time.perf_counter_ns()
-        ticket.finish()
-        ticket.end_ns = ticket.start_ns
+        ticket.drop()
         return True
 
     def close(self) -> None:
@@ -65,13 +67,17 @@ class PriorityLane:
 
     def _serve(self) -> None:
         self._worker.settle()
-        with torch.inference_mode():
+        with torch.inference_mode(), nullcontext() if self._stream is None else self._stream.use():
             while (ticket := self._next()) is not None:
-                ticket.perform(self._pace)
+                ticket.perform(self._pace, self._settle)
                 if ticket.chunks_done == ticket.num_chunks:
                     ticket.finish()
                 else:
                     self._requeue(ticket)
+
+    def _settle(self) -> None:
+        if self._stream is not None:
+            self._stream.mark().wait()
 
     def _next(self) -> Ticket | None:
         """The most urgent, begun if it has not been; None when the lane closes with nothing left."""

@@ -1,7 +1,6 @@
 """A policy executed: every operation done for real, on its lane, where and when the policy says."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from hwprofiles import InputError
 from sim.lowering.decisions import Decisions
-from sim.lowering.live_run import LIVE_RESOURCES
 from sim.lowering.lower import RESOURCES, platform
 from sim.lowering.prices import price
 from sim.memory import Residency
@@ -19,15 +17,14 @@ from sim.workload import Passes, forward_passes
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import Emission
-from validation.backend.execute_live import execute_live
+from validation.backend.execute_live import LiveRun
 from validation.backend.executed import Executed, executed_of
 from validation.backend.forward_pass import Sequences
-from validation.backend.lane import Line
 from validation.backend.layer_steps import PassRun, StagedExperts
 from validation.backend.pacing import quick_switching
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
 from validation.backend.streaming import Streaming
-from validation.backend.tier import Tier, open_lanes
+from validation.backend.tier import Lanes, Tier, device_of, open_lanes
 from validation.backend.weights import Weights
 
 
@@ -52,11 +49,17 @@ def execute_policy(
     is_live = policy.cache.score is not None
     if is_live and rehearsal is None:
         rehearsal = rehearse(weights, problem, prompts_SL, seed=0)
-    with quick_switching(), open_lanes(tier, LIVE_RESOURCES if is_live else RESOURCES) as lanes, torch.inference_mode():
-        sequences = Sequences(weights, problem.batch, prompts_SL)
+    device = device_of(tier)
+    with quick_switching(), torch.inference_mode():
+        sequences = Sequences(weights, problem.batch, prompts_SL, device)
         if is_live and rehearsal is not None:
-            return execute_live(policy, foresight_of(problem, residency, passes, rehearsal), weights, sequences, lanes)
-        return _StaticRun(policy, problem, residency, passes, weights, sequences).execute(lanes)
+            run: LiveRun | StaticRun = LiveRun(policy, foresight_of(problem, residency, passes, rehearsal), weights, sequences, device)
+        else:
+            run = StaticRun(policy, problem, residency, passes, weights, sequences, device)
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # buffers are filled on another stream than those that read them
+        with open_lanes(tier, run.resources) as lanes:
+            return run.execute(lanes)
 
 
 def check_executable(policy: Policy, problem: Problem, residency: Residency, weights: Weights) -> None:
@@ -77,29 +80,38 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"residency is for {residency.experts.shape} layers and experts, the model has {len(asked)}")
 
 
-class _StaticRun:
-    """One run in progress, of a policy whose residency stays."""
+class StaticRun:
+    """One run of a policy whose residency stays."""
+
+    resources = RESOURCES
 
     def __init__(
-        self, policy: Policy, problem: Problem, residency: Residency, passes: Passes, weights: Weights, sequences: Sequences
+        self,
+        policy: Policy,
+        problem: Problem,
+        residency: Residency,
+        passes: Passes,
+        weights: Weights,
+        sequences: Sequences,
+        device: torch.device,
     ) -> None:
         self._problem, self._passes, self._weights, self._sequences = problem, passes, weights, sequences
         self._dispatching = Dispatching(policy, problem, residency, passes)
         modes, head_modes = self._dispatching.modes, self._dispatching.head_modes
         self._prices = price(problem, passes, modes, head_modes, int(passes.num_tokens.max()))
-        self._memory = AcceleratorMemory(weights, residency, problem.overlap)
+        self._memory = AcceleratorMemory(weights, residency, problem.overlap, device)
         shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
         self._tokens, self._actions = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
 
-    def execute(self, lanes: Sequence[Line]) -> Executed:
+    def execute(self, lanes: Lanes) -> Executed:
         """Pass after pass."""
-        emission = Emission(lanes)
+        emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
         emission.finish()
         decisions = Decisions(actions=self._actions, modes=self._dispatching.modes, head_modes=self._dispatching.head_modes)
         resources = platform(self._problem.machine, RESOURCES)
-        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences)
+        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences, lanes.is_paced)
 
     def _emit_all(self, emission: Emission) -> None:
         is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)

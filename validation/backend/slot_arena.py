@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sim.lowering.slots import ABSENT
 from sim.memory import Residency
 from sim.task import NONE
 from validation.backend.accelerator_memory import expert_buffer
+from validation.backend.crossing import ON_HOST
 from validation.backend.ticket import Ticket
 from validation.backend.weights import Block, Weights
 
@@ -31,12 +33,14 @@ class SlotArena:
     ``states`` [layer, expert] are the cache's own: an owner whose entry is absent, or was brought anew by another copy, has left.
     """
 
-    def __init__(self, weights: Weights, residency: Residency, states: NDArray[np.void], *, is_global: bool) -> None:
+    def __init__(
+        self, weights: Weights, residency: Residency, states: NDArray[np.void], device: torch.device = ON_HOST, *, is_global: bool
+    ) -> None:
         self._states, self._is_global = states, is_global
         self._slots: dict[tuple[int, int], list[_Slot]] = {}
         self._free: list[_Slot] = []
         for layer, expert in np.argwhere(residency.experts).tolist():
-            slot = _Slot(blocks=expert_buffer(weights), layer=layer, expert=expert)
+            slot = _Slot(blocks=expert_buffer(weights, device), layer=layer, expert=expert)
             slot.blocks[layer].copy_from(weights.layers[layer].experts[expert])()
             self._slots[layer, expert] = [slot]
 

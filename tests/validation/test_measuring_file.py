@@ -15,9 +15,10 @@ from sim.routing import uniform
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
 from tests.sim.small import MODELS
+from tests.validation.host_stream import WORK_NS, HostStream
 from tests.validation.measuring_fakes import findings, point
 from validation.measuring import EFFORTS, EMULATED, Emulation, machine_data, measure
-from validation.measuring.bench import HostBench
+from validation.measuring.bench import HostBench, StreamBench
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.grid import Grid
 from validation.measuring.interference_probes import LANES, Load, measure_interference
@@ -118,6 +119,30 @@ def test_interference_is_seen() -> None:
             bench.close()
     assert {(one.busy, one.slows) for one in factors} == {("a", "b"), ("b", "a")}
     assert all(0 < one.rate_fraction <= 1 and one.num_samples == 2 for one in factors)
+
+
+def test_a_stream_is_timed_by_its_marks() -> None:
+    """Three works between two marks: a third of the time between them each, whatever the host's clock says."""
+    bench, ran = StreamBench("gpu", torch.device("cpu"), HostStream("gpu")), list[int]()
+    try:
+        assert bench.time_ns([lambda: ran.append(1)] * 4) == WORK_NS / 4 and len(ran) == 4
+        assert bench.run(lambda: 5) == 5
+        with bench.kept_busy(lambda: lambda: ran.append(2), 1e6):
+            assert 2 in ran
+    finally:
+        bench.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_measured() -> None:
+    """Curves of the GPU, and of copies from pinned and pageable memory both ways; pinned ones are no slower."""
+    found = measure([MODELS["plain"]], device="cuda", effort=TINY)
+    machine = parse_machine(machine_data(found, "here", "1"), "here")
+    copies = {curve.device for curve in machine.curves if curve.operation is Operation.COPY}
+    assert copies == {"h2d", "h2d_pageable", "d2h", "d2h_pageable"} and not machine.description.startswith(EMULATED)
+    assert machine.gpu.memory_bytes.kind is Kind.MEASURED and machine.link.h2d.pageable_bytes_per_s is not None
+    assert machine.link.h2d.pageable_bytes_per_s.value <= 1.1 * machine.link.h2d.bytes_per_s.value
 
 
 @pytest.mark.slow

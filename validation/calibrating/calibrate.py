@@ -6,23 +6,19 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import torch
 
-from hwprofiles import InputError, Machine, Quantity
+from hwprofiles import InputError, Machine
 from hwprofiles.units import format_bytes
 from planner.plan import Plan
-from sim.memory import Infeasible, Residency
 from sim.model import Model, TensorClass
-from sim.policies.problem import Problem
-from sim.simulate import Scenario, problem_of
+from sim.simulate import Scenario
 from validation.backend.architecture import architecture_of
-from validation.backend.executed import Executed
-from validation.backend.run_policy import check_executable, execute_policy
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
 from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
 from validation.calibrating.fitted_machine import Marking, fitted_machine
 from validation.calibrating.observed_run import ObservedRun, observed_run
+from validation.comparison.trial import Contender, Trial, prepare
 from validation.measuring.machine_file import EMULATED
 from validation.measuring.surroundings import memory_bytes
 from validation.measuring.workplace import DTYPES
@@ -43,22 +39,6 @@ class Calibration:
     num_runs: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Trial:
-    """A plan ready to be run."""
-
-    name: str
-    plan: Plan
-    problem: Problem
-    residency: Residency
-    weights: Weights
-    prompts_SL: torch.Tensor
-
-    def run(self, tier: Tier) -> Executed:
-        """One run of real operations."""
-        return execute_policy(self.plan.policy, self.problem, self.residency, self.weights, self.prompts_SL, tier=tier)
-
-
 def calibrate(
     plans: Sequence[tuple[str, Plan]],
     machine: Machine,
@@ -74,13 +54,13 @@ def calibrate(
     Raises InputError for a machine that the device cannot stand for, and a plan that does not fit or that the backend does not execute.
     """
     tier = tier_for(device, machine)
-    trials = _trials(plans, machine)
+    trials = _trials(plans, machine, tier)
     for trial in trials:
-        trial.run(tier)
+        trial.run()
     runs: list[ObservedRun] = []
     for _ in range(num_rounds):
         for trial in trials:
-            runs.append(_observed(trial, tier))
+            runs.append(_observed(trial))
             on_run(trial.name)
     found, overhead_ns = fit(runs), machine.host.layer_overhead_ns.effective
     text = f"rosin calibrate {version}, {num_rounds} runs of each of: {', '.join(trial.name for trial in trials)}"
@@ -110,29 +90,17 @@ def tier_for(device: str, machine: Machine) -> Tier:
     return tier
 
 
-def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine) -> list[_Trial]:
+def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[Trial]:
+    """Every plan on the machine, ready to run; plans of one model share its weights."""
     weights: dict[str, Weights] = {}
-    found = []
+    found: list[Trial] = []
     for name, plan in plans:
-        scenario = replace(plan.setting.scenario(plan.policy), machine=_without_overhead(machine))
-        problem = problem_of(scenario)
-        residency = plan.policy.placement.place(problem)
-        if isinstance(residency, Infeasible):
-            raise InputError(f"{name}: {residency.reason} on {machine.name}, {residency.missing_bytes} bytes are missing")
+        scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
         if scenario.model.name not in weights:
             weights[scenario.model.name] = _weights(scenario)
-        own = weights[scenario.model.name]
-        check_executable(plan.policy, problem, residency, own)
-        generator, batch = torch.Generator().manual_seed(scenario.seed), scenario.batch
-        prompts_SL = torch.randint(own.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)
-        found.append(_Trial(name=name, plan=plan, problem=problem, residency=residency, weights=own, prompts_SL=prompts_SL))
+        own = Contender(name=name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
+        found += prepare(scenario, (own,), weights[scenario.model.name], tier)
     return found
-
-
-def _without_overhead(machine: Machine) -> Machine:
-    """The machine without host time: real lanes have their own, which is what is to be found."""
-    none = Quantity(value=0, kind=machine.host.layer_overhead_ns.kind, source="left to the real lanes", date="undated")
-    return machine.model_copy(update={"host": machine.host.model_copy(update={"layer_overhead_ns": none, "step_overhead_ns": none})})
 
 
 def _weights(scenario: Scenario) -> Weights:
@@ -151,8 +119,8 @@ def _check_memory(model: Model) -> None:
         raise InputError(f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled")
 
 
-def _observed(trial: _Trial, tier: Tier) -> ObservedRun:
-    executed = trial.run(tier)
+def _observed(trial: Trial) -> ObservedRun:
+    executed = trial.run()
     return observed_run(trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers)
 
 

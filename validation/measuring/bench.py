@@ -12,6 +12,7 @@ import torch
 
 from hwprofiles.units import NS_PER_MS
 from validation.backend.cores import Worker
+from validation.backend.stream import Stream
 
 Work = Callable[[], Any]
 """What is timed: everything it needs has been made before."""
@@ -81,27 +82,26 @@ class HostBench(Bench):
             return (time.perf_counter_ns() - start_ns) / len(works)
 
 
-class CudaBench(Bench):
-    """A stream of its own on a GPU, timed by its events."""
+class StreamBench(Bench):
+    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host was."""
 
-    def __init__(self, name: str, device: torch.device) -> None:
+    def __init__(self, name: str, device: torch.device, stream: Stream) -> None:
         super().__init__(name, device, Worker())
-        self._stream = torch.cuda.Stream(device)
+        self._stream = stream
 
     def _alone(self, work: Work) -> Any:
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
+        with torch.inference_mode(), self._stream.use():
             found = work()
-        self._stream.synchronize()
+        self._stream.mark().wait()
         return found
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
-            start.record()
+        start = self._stream.mark()
+        with torch.inference_mode(), self._stream.use():
             for work in works:
                 work()
-            end.record()
+        end = self._stream.mark()
         if on_begin is not None:
             on_begin()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * NS_PER_MS / len(works)
+        end.wait()
+        return end.ns_since(start) / len(works)

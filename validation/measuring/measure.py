@@ -8,12 +8,14 @@ from types import MappingProxyType
 from hwprofiles import InputError, Operation
 from hwprofiles.units import format_bytes
 from sim.model import Model
+from validation.measuring.attention_probes import attention_is_built
 from validation.measuring.bench import Bench
 from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
 from validation.measuring.interference_probes import Factor, Load, measure_interference
 from validation.measuring.lane_probes import LaneGaps, measure_gaps
 from validation.measuring.memory_probes import copy_probes, read_benches, read_probes
-from validation.measuring.model_probes import Place, attention_is_built, model_probes
+from validation.measuring.model_probes import model_probes
+from validation.measuring.place import Place
 from validation.measuring.plausibility import Rejected, fastest_reads, plausible
 from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Budget, Point, Sampled, sample
@@ -179,4 +181,4 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
         if not all(attention_is_built(layer.attention) for layer in model.layers):
-            yield f"attention of {model.name}: multi-head latent, which the backend does not run; priced by rates"
+            yield f"attention of {model.name}: multi-head latent; priced by rates"

@@ -11,7 +11,8 @@ from torch import Tensor
 from hwprofiles import InputError
 from hwprofiles.units import GIB, MIB
 from validation.backend.paced_link import PacedLink
-from validation.measuring.bench import Bench, CudaBench, HostBench, Work
+from validation.backend.stream import CudaStream
+from validation.measuring.bench import Bench, HostBench, StreamBench, Work
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.surroundings import Surroundings
 
@@ -99,7 +100,7 @@ def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulatio
 
 def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_bytes: int) -> Workplace:
     gpu, host = torch.device("cuda", torch.cuda.current_device()), torch.device("cpu")
-    benches: dict[str, Bench] = {name: CudaBench(name, gpu) for name in ("gpu", "h2d", "d2h")}
+    benches: dict[str, Bench] = {name: StreamBench(name, gpu, CudaStream()) for name in ("gpu", "h2d", "d2h")}
     benches["cpu"] = HostBench("cpu", around.cores)
     properties = torch.cuda.get_device_properties(gpu)
     wanted = max(CACHES_OF_COLD_MEMORY * getattr(properties, "L2_cache_size", 0), cold_bytes)

@@ -9,7 +9,7 @@ import numpy as np
 from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, Way, compute_type
 from sim.model import TensorClass, layer_shapes
-from sim.policies.actions import Action
+from sim.policies.actions import Action, LayerMode
 from sim.simulate import Run
 
 X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
@@ -48,7 +48,7 @@ def provenance_of(run: Run) -> RunProvenance:
         routing=routing,
         model=run.scenario.model.provenance,
         numbers=numbers,
-        extrapolated=tuple(_extrapolated(run)),
+        extrapolated=(*_extrapolated(run), *_extrapolated_attention(run)),
     )
 
 
@@ -126,6 +126,23 @@ def _extrapolated(run: Run) -> Iterator[str]:
             share = outside / used.size
             low, high = curve.range
             yield f"{share:.0%} of {device} {Operation.EXPERT} runs lie outside the measured {low:g} to {high:g} tokens (extrapolated)"
+
+
+def _extrapolated_attention(run: Run) -> Iterator[str]:
+    """Of the layers that run on a device which has measured attention, how many passes were not measured as they are."""
+    costs, passes, modes = CostModel(machine=run.scenario.machine, model=run.scenario.model), run.passes, run.decisions.modes
+    representatives, shape_of = layer_shapes(run.scenario.model)
+    for device in _devices(run):
+        is_here, outside, count = (modes == LayerMode.CPU) == (device == "cpu"), 0, 0
+        for shape, layer in enumerate(representatives):
+            if not costs.attention_curves(device, layer):
+                continue
+            work = passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens
+            runs = is_here[:, shape_of == shape].sum(axis=1)
+            outside += int(runs[costs.attention(device, layer, *work).is_extrapolated].sum())
+            count += int(runs.sum())
+        if outside:
+            yield f"{outside / count:.0%} of {device} attention runs have a context or number of sequences not measured (extrapolated)"
 
 
 def _number(path: str, quantity: Quantity) -> UsedNumber:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, measure, models, plan, policies, prepare, reproduce, routing, simulate, validate, whatif
+from rosin.cli import calibrate, compare, machines, measure, models, plan, policies, prepare, reproduce, routing, simulate, validate, whatif
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -36,6 +36,7 @@ def build_app() -> typer.Typer:
     app.command("whatif")(whatif.whatif)
     app.command("reproduce")(reproduce.reproduce)
     app.command("measure")(measure.measure)
+    app.command("calibrate")(calibrate.calibrate)
     app.command("validate")(validate.validate)
     app.command("prepare")(prepare.prepare)
     return app

@@ -1,6 +1,7 @@
 """`rosin measure`: the computer at hand as a machine file."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from validation.measuring import Emulation, Findings
 
 DEVICES = ("auto", "cuda", "cpu")
-DEFAULT_MODELS = {"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"}
+DEFAULT_MODELS = MappingProxyType({"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"})
 """Whose shapes are measured, by device: on a core, those that one core can run in a reasonable time."""
 
 FileOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write.", show_default=False)]
@@ -56,18 +57,19 @@ def measure(
     quiet: QuietOption = False,
 ) -> None:
     """Measure this computer and write it as a machine file."""
-    from hwprofiles import InputError, write_yaml
+    from hwprofiles import unknown_name, write_yaml
 
-    path = _writable(file)
+    path = writable_machine_file(file)
     if device not in DEVICES:
-        raise InputError(f"--device {device}: write one of {', '.join(DEVICES)}")
+        raise unknown_name("device", device, DEVICES)
     output = Output(json=json, seed=seed, quiet=quiet)
+    rate, memory = _amount("--link-bytes-per-s", link_rate), _amount("--accelerator-memory", accelerator_memory)
     require_torch("measure runs operations")
     from rosin.report.measure_result import measure_result, measure_warnings
     from rosin.report.measure_tables import measure_page
-    from validation.measuring import machine_data
+    from validation.measuring import Emulation, machine_data
 
-    emulation = _emulation(link_rate, accelerator_memory)
+    emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
     findings = _measured(models, tuple(dtype.split(",")), device, emulation, "quick" if quick else "full", seed, output)
     data = machine_data(findings, path.stem, __version__)
     write_yaml(data, path)
@@ -92,14 +94,6 @@ def _measured(
         progress.close()
 
 
-def _emulation(link_rate: str, accelerator_memory: str) -> "Emulation":
-    """What is stated of the emulated accelerator. Raises InputError for what is no amount."""
-    from validation.measuring import Emulation
-
-    rate, memory = _amount("--link-bytes-per-s", link_rate), _amount("--accelerator-memory", accelerator_memory)
-    return Emulation(link_bytes_per_s=rate, memory_bytes=memory)
-
-
 def _amount(option: str, text: str) -> float:
     from hwprofiles import InputError
     from hwprofiles.units import parse_number
@@ -113,7 +107,7 @@ def _amount(option: str, text: str) -> float:
     return value
 
 
-def _writable(path: Path | None) -> Path:
+def writable_machine_file(path: Path | None) -> Path:
     """Where the file goes, known to be writable before anything is measured. Raises InputError."""
     import os
 

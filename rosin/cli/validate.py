@@ -47,7 +47,7 @@ def validate(
     from planner.plan import load_plan
 
     _check_device(device)
-    loaded = _with_seed(load_plan(plan), seed)
+    loaded = with_seed(load_plan(plan), seed)
     require_torch("validate runs the plan")
     from rosin.report.validate_result import validate_result, validate_warnings
     from rosin.report.validate_tables import validate_page
@@ -94,7 +94,7 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
     write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
 
 
-def _with_seed(plan: "Plan", seed: int | None) -> "Plan":
+def with_seed(plan: "Plan", seed: int | None) -> "Plan":
     """The plan with another seed, which draws weights and prompts; its own where none is given."""
     from dataclasses import replace
 

@@ -279,3 +279,36 @@ class MeasureResult(Document):
     noisiest: list[NoisyPoint]
     rejected: list[str]
     left_out: list[str]
+
+
+class FittedFactor(Document):
+    """What prices of one part on one lane were multiplied by, or, for copies of activations, what was added to those of every copy."""
+
+    lane: str
+    part: str
+    factor: float | None
+    delay_ns: float | None
+    num_tasks: int
+
+
+class HeldOutError(Document):
+    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that fit."""
+
+    plan: str
+    before_fraction: float
+    after_fraction: float
+    fitted_to: str
+
+
+class CalibrateResult(Document):
+    """What ``rosin calibrate`` fitted and wrote."""
+
+    path: str
+    device: str
+    machine: dict[str, Any]
+    factors: list[FittedFactor]
+    before_layer_overhead_ns: float
+    layer_overhead_ns: float
+    held_out: list[HeldOutError]
+    variation_fraction: float
+    num_runs: int

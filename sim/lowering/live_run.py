@@ -66,9 +66,7 @@ class LiveJob:
         return int(self.cached.counters[WASTED_BYTES] + timeline.tasks.num_bytes[copied].sum())
 
 
-def live_job(
-    policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions, *, is_foreseen: bool = True
-) -> LiveJob:
+def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions, *, is_foreseen: bool = True) -> LiveJob:
     """Set a live run up; ``decisions.actions`` is filled in as it goes.
 
     Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room and a price for any.

@@ -1,6 +1,5 @@
 """Benches: a place where work runs, with a stopwatch. One for each lane: accelerator, CPU, and the two directions of the link."""
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 
 from hwprofiles.units import NS_PER_MS
-from validation.backend.pacing import wake_promptly
+from validation.backend.cores import Worker
+from validation.backend.stream import Stream
 
 Work = Callable[[], Any]
 """What is timed: everything it needs has been made before."""
@@ -24,10 +24,9 @@ BUSY_BATCH_NS = 5 * NS_PER_MS
 class Bench(ABC):
     """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
 
-    def __init__(self, name: str, device: torch.device, num_threads: int, cores: Sequence[int] = ()) -> None:
-        self.name, self.device, self.num_threads = name, device, num_threads
-        self._cores = tuple(cores)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=self._settle)
+    def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
+        self.name, self.device = name, device
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
 
     def time_ns(self, works: Sequence[Work]) -> float:
         """Ns that one of them took on average, run one after another."""
@@ -58,12 +57,6 @@ class Bench(ABC):
         """End the thread."""
         self._thread.shutdown()
 
-    def _settle(self) -> None:
-        wake_promptly()
-        if self._cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, self._cores)  # of this thread
-        torch.set_num_threads(self.num_threads)
-
     def _alone(self, work: Work) -> Any:
         with torch.inference_mode():
             return work()
@@ -74,10 +67,10 @@ class Bench(ABC):
 
 
 class HostBench(Bench):
-    """Cores of the host, timed by its clock."""
+    """Cores of the host (none: wherever the system puts it), timed by its clock."""
 
     def __init__(self, name: str, cores: Sequence[int]) -> None:
-        super().__init__(name, torch.device("cpu"), len(cores), cores)
+        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores))))
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
         if on_begin is not None:
@@ -89,27 +82,26 @@ class HostBench(Bench):
             return (time.perf_counter_ns() - start_ns) / len(works)
 
 
-class CudaBench(Bench):
-    """A stream of its own on a GPU, timed by its events."""
+class StreamBench(Bench):
+    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host was."""
 
-    def __init__(self, name: str, device: torch.device) -> None:
-        super().__init__(name, device, 1)
-        self._stream = torch.cuda.Stream(device)
+    def __init__(self, name: str, device: torch.device, stream: Stream) -> None:
+        super().__init__(name, device, Worker())
+        self._stream = stream
 
     def _alone(self, work: Work) -> Any:
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
+        with torch.inference_mode(), self._stream.use():
             found = work()
-        self._stream.synchronize()
+        self._stream.mark().wait()
         return found
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
-            start.record()
+        start = self._stream.mark()
+        with torch.inference_mode(), self._stream.use():
             for work in works:
                 work()
-            end.record()
+        end = self._stream.mark()
         if on_begin is not None:
             on_begin()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * NS_PER_MS / len(works)
+        end.wait()
+        return end.ns_since(start) / len(works)

@@ -1,6 +1,5 @@
 """What lanes cost beside the work: launches, hand-overs between two of them, and a decision that waits for one."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ import torch
 
 from hwprofiles.units import NS_PER_S, NS_PER_US
 from sim.task import NONE, TaskKind
-from validation.backend.lane import Lane, Ticket
+from validation.backend.cores import Worker
+from validation.backend.lane import Lane
 from validation.backend.pacing import quick_switching
+from validation.backend.ticket import Pace, Ticket
 from validation.measuring.bench import Bench
 
 SPACING_NS = 300 * NS_PER_US
@@ -22,6 +23,7 @@ KEPT_FRACTION = 0.95
 """Of the gaps, from the shortest on, those that count: then and now something else has the processor."""
 
 NUM_LAUNCHES = 200
+NUM_READ_BACKS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +48,19 @@ class LaneGaps:
 def measure_gaps(accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int) -> LaneGaps:
     """All four, on lanes as the backend has them, each held to its cores."""
     with quick_switching():
-        lanes = Lane("one", is_paced=False), Lane("other", is_paced=False)
+        lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
-            for lane, own in zip(lanes, cores, strict=True):
-                _hold(lane, own)
-            hand_over, call, decision = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples), _decisions(lanes, num_samples)
+            hand_over, call = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples)
+            is_core = accelerator.device.type == "cpu"
+            decision = _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
         finally:
             for lane in lanes:
                 lane.close()
     return LaneGaps(launch=gaps(_launches(accelerator, num_samples)), hand_over=gaps(hand_over), call=gaps(call), decision=gaps(decision))
+
+
+def _lane(name: str, cores: Sequence[int]) -> Lane:
+    return Lane(name, Pace.OWN, Worker(cores=tuple(cores)))
 
 
 def gaps(found_ns: Sequence[float]) -> Gaps:
@@ -62,19 +68,6 @@ def gaps(found_ns: Sequence[float]) -> Gaps:
     kept = np.sort(np.asarray(found_ns, np.float64))[: max(1, round(len(found_ns) * KEPT_FRACTION))]
     low, middle, high = np.percentile(kept, [25, 50, 75]).tolist()
     return Gaps(ns=middle, spread_fraction=(high - low) / middle if middle else 0.0, num_samples=len(kept))
-
-
-def _hold(lane: Lane, cores: Sequence[int]) -> None:
-    """Let the lane's thread run on those cores alone."""
-
-    def work() -> int:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores)
-        return 0
-
-    ticket = Ticket(0, TaskKind.OVERHEAD, 0, NONE, NONE, 0, 0, work)
-    lane.submit(ticket)
-    ticket.wait()
 
 
 def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
@@ -111,6 +104,13 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
         after.wait()
         found.append(float(after.start_ns - gate.end_ns))
     return found
+
+
+def _read_backs(bench: Bench, count: int) -> list[float]:
+    """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
+    x = torch.zeros(1, device=bench.device)
+    works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
+    return [bench.time_ns(works) for _ in range(max(5, count // 5))]
 
 
 def _launches(bench: Bench, count: int) -> list[float]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from hwprofiles import Operation, parse_machine
+from hwprofiles import Machine, Operation, parse_machine
 from hwprofiles.machine import FORMAT
 from hwprofiles.units import GIGA, NS_PER_S, format_bytes
+from sim.model import Model
 from validation.measuring.lane_probes import Gaps
-from validation.measuring.measure import Findings
+from validation.measuring.measure import Findings, measure
 from validation.measuring.plausibility import rate_of
 from validation.measuring.probe import CurveKey
 from validation.measuring.sampling import Point
@@ -18,6 +19,8 @@ from validation.measuring.smoothing import smoothed
 
 EMULATED = "Emulated accelerator"
 """What the description of every machine begins with whose accelerator is a core of the host."""
+
+DECISION = "end of a gate, by way of who waits for it, to the start of what follows; no deciding"
 
 Data = dict[str, Any]
 
@@ -27,6 +30,11 @@ def machine_data(findings: Findings, name: str, version: str) -> Data:
     data = _Writer(findings, name, version).data()
     parse_machine(data, f"measured machine {name}")
     return data
+
+
+def measured_machine(models: Sequence[Model], *, name: str, version: str, **how: Any) -> Machine:
+    """Measure and take what was found as a machine at once; ``how`` as in ``measure``."""
+    return parse_machine(machine_data(measure(models, **how), name, version), name)
 
 
 class _Writer:
@@ -139,9 +147,7 @@ class _Writer:
     def _host(self) -> Data:
         gaps = self._found.gaps
         return {
-            "layer_overhead_ns": self._gap(
-                gaps.decision, "end of a gate, over who waits for it and submits, to the start of what follows; nothing decided"
-            ),
+            "layer_overhead_ns": self._gap(gaps.decision, DECISION),
             "step_overhead_ns": self._stated(0, "none beyond the layers' own was looked for"),
             "hand_over_ns": self._gap(gaps.hand_over, "end of a task to the start of one on another lane that waited for it"),
         }

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
 from hwprofiles.units import format_bytes
 from sim.model import Model
+from validation.measuring.attention_probes import attention_is_built
 from validation.measuring.bench import Bench
 from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
 from validation.measuring.interference_probes import Factor, Load, measure_interference
 from validation.measuring.lane_probes import LaneGaps, measure_gaps
 from validation.measuring.memory_probes import copy_probes, read_benches, read_probes
-from validation.measuring.model_probes import Place, attention_is_built, model_probes
+from validation.measuring.model_probes import model_probes
+from validation.measuring.place import Place
 from validation.measuring.plausibility import Rejected, fastest_reads, plausible
 from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Budget, Point, Sampled, sample
@@ -34,22 +37,25 @@ class Effort:
     num_interference_rounds: int
 
 
-EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(
-        grid=QUICK,
-        cuda_grid=QUICK,
-        budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
-        num_gaps=200,
-        num_interference_rounds=12,
-    ),
-    "full": Effort(
-        grid=FULL,
-        cuda_grid=FULL_CUDA,
-        budget=Budget(total_s=300.0, most_point_s=1.5, most_rounds=40),
-        num_gaps=1000,
-        num_interference_rounds=40,
-    ),
-}
+EFFORTS: Mapping[str, Effort] = MappingProxyType(
+    {
+        "quick": Effort(
+            grid=QUICK,
+            cuda_grid=QUICK,
+            budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
+            num_gaps=200,
+            num_interference_rounds=12,
+        ),
+        "full": Effort(
+            grid=FULL,
+            cuda_grid=FULL_CUDA,
+            budget=Budget(total_s=300.0, most_point_s=1.5, most_rounds=40),
+            num_gaps=1000,
+            num_interference_rounds=40,
+        ),
+    }
+)
+"""By name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +84,19 @@ def measure(
     dtypes: tuple[str, ...] = ("bf16",),
     effort: Effort = EFFORTS["full"],
     emulation: Emulation | None = None,
+    around: Surroundings | None = None,
     seed: int = 0,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Findings:
     """Measure what those models need. Raises InputError for a device or format that is not there, or too large a model."""
     check_dtypes(dtypes)
-    stated, around, chosen = emulation or Emulation(), surroundings(), choose_device(device)
+    stated, around, chosen = emulation or Emulation(), around or surroundings(), choose_device(device)
+    grid = effort.cuda_grid if chosen == "cuda" else effort.grid
+    largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
-    with workplace(chosen, dtypes, around, stated, 2 * _largest_block(models)) as place, _benches_of(place, around) as benches:
+    with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
         _check_sizes(models, place)
-        probes = _all_probes(models, place, around, dtypes, effort)
+        probes = _all_probes(models, place, around, dtypes, grid)
         found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
@@ -143,9 +152,8 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
             raise InputError(f"--models {model.name}: its largest matrices take {needed}, and {had} of memory are used for measuring")
 
 
-def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], effort: Effort) -> list[Probe]:
+def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid) -> list[Probe]:
     """Each point once, though several models have it."""
-    grid = effort.cuda_grid if place.is_cuda else effort.grid
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
     for model in models:
         for (bench, dtype), cold in place.cold.items():
@@ -173,4 +181,4 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
         if not all(attention_is_built(layer.attention) for layer in model.layers):
-            yield f"attention of {model.name}: multi-head latent, which the backend does not run; priced by rates"
+            yield f"attention of {model.name}: multi-head latent; priced by rates"

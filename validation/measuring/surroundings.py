@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hwprofiles.units import KIB, MIB
+from validation.backend.cores import own_cores
 
 UNKNOWN_CACHE_BYTES = 64 * MIB
 """Taken for the last cache where the system does not say: more than most processors have."""
@@ -36,18 +37,11 @@ def surroundings() -> Surroundings:
     return Surroundings(
         cpu=names[0].strip() if names else platform.processor() or platform.machine(),
         sockets=max(1, len(sockets)),
-        cores=usable_cores(),
+        cores=own_cores(),
         memory_bytes=memory_bytes(),
         cache_bytes=cache_bytes(_read(path) for path in _CPUS.glob("cpu[0-9]*/cache/index*/size")),
         software=f"Python {platform.python_version()}, torch {version('torch')}, {system}",
     )
-
-
-def usable_cores() -> tuple[int, ...]:
-    """Numbers of the cores that this process may run on, in order; of all where the system has no such notion."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def memory_bytes() -> int:

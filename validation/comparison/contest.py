@@ -44,7 +44,13 @@ class Contest:
 
 
 def contest(
-    scenario: Scenario, rivals: Iterable[Contender], weights: Weights, tier: Tier, *, longest_s: float | None = None, rehearsal: Rehearsal | None = None
+    scenario: Scenario,
+    rivals: Iterable[Contender],
+    weights: Weights,
+    tier: Tier,
+    *,
+    longest_s: float | None = None,
+    rehearsal: Rehearsal | None = None,
 ) -> Contest:
     """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that fit and can be executed.
 

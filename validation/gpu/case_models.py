@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hwprofiles import InputError
-from hwprofiles.units import GB, GIB
+from hwprofiles.units import GB, GIB, MIB
 from sim.importers import model_from_config
 from sim.model import Model
 from sim.model_library import load_model, load_spec
@@ -32,6 +32,7 @@ SMALL: Mapping[str, Any] = MappingProxyType(
         "hidden_size": 256,
         "num_hidden_layers": 4,
         "vocab_size": 1024,
+        "max_position_embeddings": 512,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "head_dim": 64,
@@ -86,7 +87,7 @@ def _small(name: str) -> CaseModel:
     config = spec.config | {key: value for key, value in SMALL.items() if key in spec.config}
     model = model_from_config(config, name=f"{name}, small", provenance=spec.provenance)
     routed = len(model.moe_layers) * model.num_experts * model.expert_bytes
-    rest = model.non_expert_bytes + 4 * model.expert_bytes + GIB // 64
+    rest = model.non_expert_bytes + 4 * model.expert_bytes + MIB
     budgets = {f"{share:.0%} of the experts": int((rest + share * routed) / 0.95) for share in SMALL_SHARES}
     return CaseModel(priced=model, executed=model, budgets_bytes=budgets)
 

@@ -38,6 +38,9 @@ MOST_ROUNDS = 5
 LONGEST_RUN_S = 6.0
 """Rivals that are predicted to take longer for one run are left out: others are worth the time more."""
 
+CASE_SHARE = 0.9
+"""Of its part of the time, what the runs of a case may take up to when the last begins: that one, and writing, take the rest."""
+
 LEAST_SHARE = 0.1
 """Of the time: with less left, no model is begun."""
 
@@ -71,6 +74,7 @@ class _Stage:
     tier: Tier
     machine: Machine
     until_s: float
+    time_s: float
 
     @property
     def left_s(self) -> float:
@@ -85,7 +89,7 @@ def run(folder: Path, tier: Tier, *, time_s: float = TIME_S, machine_file: Path 
     models = case_models(tier, names)
     machine = _machine(tier, machine_file, [model.priced for model in models], MEASURING_SHARE * time_s)
     write_yaml(machine.model_dump(mode="json", exclude_none=True), folder / "machine.yaml")
-    stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s)
+    stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s, time_s=time_s)
     _say(f"machine: {machine.description} {stage.left_s:.0f} s are left.")
     cases: list[Case] = []
     for number, model in enumerate(models):
@@ -101,8 +105,11 @@ def _run_model(stage: _Stage, model: CaseModel, cases: list[Case], num_models_le
     """Every budget of one model, each with its share of the time that is left."""
     weights, rehearsal = _weights(model, stage)
     for number, budget in enumerate(model.budgets_bytes):
+        if stage.left_s < LEAST_SHARE * stage.time_s:
+            _say(f"{model.priced.name}, {budget}: left out, {stage.left_s:.0f} s are left")
+            continue
         num_left = (num_models_left - 1) * len(model.budgets_bytes) + len(model.budgets_bytes) - number
-        case = _case(stage, model, budget, weights, rehearsal, until_s=time.monotonic() + stage.left_s / num_left)
+        case = _case(stage, model, budget, weights, rehearsal, until_s=time.monotonic() + CASE_SHARE * stage.left_s / num_left)
         if case is not None:
             cases.append(case)
             _say(case.line)

@@ -25,6 +25,7 @@ from validation.measuring.interference_probes import LANES, Load, measure_interf
 from validation.measuring.memory_probes import thread_counts
 from validation.measuring.sampling import Budget
 from validation.measuring.surroundings import cache_bytes, surroundings
+from validation.measuring.timing import Timing
 
 TINY_GRID = Grid(
     expert_tokens=(1, 4),
@@ -125,7 +126,7 @@ def test_a_stream_is_timed_by_its_marks() -> None:
     """Three works between two marks: a third of the time between them each, whatever the host's clock says."""
     bench, ran = StreamBench("gpu", torch.device("cpu"), HostStream("gpu")), list[int]()
     try:
-        assert bench.time_ns([lambda: ran.append(1)] * 4) == WORK_NS / 4 and len(ran) == 4
+        assert bench.time([lambda: ran.append(1)] * 4) == Timing(ns=WORK_NS / 4) and len(ran) == 4
         assert bench.run(lambda: 5) == 5
         with bench.kept_busy(lambda: lambda: ran.append(2), 1e6):
             assert 2 in ran
@@ -187,7 +188,7 @@ def test_a_copy_takes_what_the_link_is_said_to_have() -> None:
     link, bench = PacedLink(1e9), HostBench("link", ())
     source, target = torch.ones(2**20), torch.zeros(2**20)
     try:
-        taken = min(bench.time_ns([lambda: link.copy(target, source)]) for _ in range(5))
+        taken = min(bench.time([lambda: link.copy(target, source)]).ns for _ in range(5))
     finally:
         bench.close()
     assert torch.equal(source, target) and 4 * 2**20 <= taken < 2 * 4 * 2**20

@@ -45,6 +45,18 @@ def test_a_point_is_the_median_of_its_samples() -> None:
     assert only.spread_fraction == pytest.approx((5.5 - 2.5) / 4)
 
 
+def test_disturbed_samples_do_not_count() -> None:
+    """Those in which another process had the core are left out, and counted; unless hardly any other is left."""
+    computer = FakeComputer(lambda curve, x, before: LONG_NS * (10 if before % 2 else 1))
+    computer.is_disturbed = lambda num_ran: num_ran % 2 == 0
+    ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
+    assert (only.ns, only.num_samples, only.num_disturbed) == (LONG_NS, 4, 3)
+    computer = FakeComputer(lambda curve, x, before: LONG_NS)
+    computer.is_disturbed = lambda num_ran: num_ran != 4
+    ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
+    assert (only.num_samples, only.num_disturbed) == (7, 0)
+
+
 def test_short_operations_are_repeated_within_a_sample() -> None:
     """As often as makes a sample long enough to be timed."""
     computer = FakeComputer(lambda curve, x, before: LEAST_SAMPLE_NS / 10)

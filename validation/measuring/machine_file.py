@@ -158,6 +158,8 @@ class _Writer:
         values = ns if key.operation is Operation.MEMORY_READ else smoothed(ns, spreads)
         samples = sorted({point.num_samples for point in points})
         counts = str(samples[0]) if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"
+        disturbed = sum(point.num_disturbed for point in points)
+        quiet = f", {disturbed} disturbed ones left out" if disturbed else ""
         cold = "" if key.operation is Operation.COPY else f", weights cycled through {format_bytes(self._found.cold_bytes)}"
         own = {"dtype": key.dtype} if key.dtype else {}
         return {
@@ -168,7 +170,7 @@ class _Writer:
             "points": [[point.probe.x, round(value)] for point, value in zip(points, values, strict=True)],
             "spread_fractions": [round(spread, 3) for spread in spreads],
             "kind": "measured",
-            "source": f"{self._tool}; medians of {counts} interleaved samples{cold}",
+            "source": f"{self._tool}; medians of {counts} interleaved samples{quiet}{cold}",
             "date": self._date,
         }
 

@@ -1,7 +1,9 @@
-"""Named systems whose CPU experts start in one layer and are joined in the next: KTransformers' deferral."""
+"""Named systems whose CPU experts start in one layer and are joined in the next: KTransformers' deferral, DAOP."""
 
+from sim.policies.cache.prompt_swaps import PromptSwapsCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.constant import CpuDispatch
+from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
@@ -20,6 +22,20 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
         overlap=LanesOverlap(staging_experts=0, deferred=1),
+        is_lossless=False,
+    ),
+    Policy(
+        name="daop",
+        summary="residents chosen anew for each prompt; from layer 5 on, experts on the CPU run ahead on a prediction, right or wrong",
+        source=(
+            "arXiv 2501.10375 (DATE 2025); constants and moments of its released code, github.com/ecolab-nus/DAOP; accuracy of the "
+            "prediction from the routing; CPU and GPU experts of the first layers run at once, where the code runs them in turn"
+        ),
+        placement=UniformPlacement(),
+        cache=PromptSwapsCache(),
+        prefetch=NoPrefetch(),
+        dispatch=ForetoldDispatch(),
+        overlap=LanesOverlap(staging_experts=1),
         is_lossless=False,
     ),
 )

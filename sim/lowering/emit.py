@@ -297,16 +297,22 @@ def emit_head(out, state, sheet, rings, index):
 
 
 @inner
+def emit_layer(out, state, sheet, rings, index, layer):
+    """All tasks of one layer of a pass."""
+    emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
+    if sheet.work[index, layer].mode == _ON_CPU:
+        _layer_on_cpu(out, state, sheet, index, layer)
+    else:
+        _layer_on_gpu(out, state, sheet, rings, index, layer)
+
+
+@inner
 def emit_pass(out, state, sheet, rings, index):
     """All tasks of one forward pass."""
     state[IS_SERIAL] = sheet.passes[index].is_serial
     state[STEP] = sheet.passes[index].step
     for layer in range(sheet.work.shape[1]):
-        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-        if sheet.work[index, layer].mode == _ON_CPU:
-            _layer_on_cpu(out, state, sheet, index, layer)
-        else:
-            _layer_on_gpu(out, state, sheet, rings, index, layer)
+        emit_layer(out, state, sheet, rings, index, layer)
     emit_head(out, state, sheet, rings, index)
     emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
 

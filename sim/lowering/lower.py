@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.lowering.carried import emit_carried_run
 from sim.lowering.decisions import Decisions
 from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
@@ -52,7 +53,12 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     """The same, with the prices at hand."""
     out, state = columns(_most_tasks(decisions)), fresh_state()
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem), last_task)
+    sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
+    if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
+        foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
+        emit_carried_run(out, state, sheet, rings, last_task, foretold)
+    else:
+        emit_run(out, state, sheet, rings, last_task)
     program = Program(platform=platform(problem.machine, RESOURCES), tasks=table(out, 0, int(state[N])))
     return Lowered(program=program, last_task=last_task)
 

@@ -40,6 +40,10 @@ class CacheState(ABC):
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Take in fetched experts, in order; returns the experts that left."""
 
+    def reallocate(self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool) -> NDArray[np.int64]:
+        """Selected experts that the gate's counts [expert] bring in for good, before any is looked up; as many leave. By default none."""
+        return np.empty(0, np.int64)
+
 
 class Cache:
     """Decides what stays and what is evicted: nothing ever (``is_static``), the worthless by a compiled ``score``, or code of its own.
@@ -155,8 +159,31 @@ class Prefetch:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Foretold:
+    """What a pass runs by prediction: ``tokens`` [layer, expert] of experts in all its layers; which ``layers`` [layer] are predicted.
+
+    A predicted layer runs no gate of its own: the layer before runs it, and starts the experts that go to the CPU.
+    """
+
+    tokens: NDArray[np.int32]
+    layers: NDArray[np.bool_]
+
+
 class Dispatch(ABC):
     """Decides what happens to a missing expert, and where a layer that is not resident runs."""
+
+    @property
+    def foretells(self) -> bool:
+        """Whether ``foretell`` is asked; such a policy is lossy."""
+        return False
+
+    def foretell(self, foresight: Foresight, index: int, held: NDArray[np.bool_], can_precede: NDArray[np.bool_]) -> Foretold | None:
+        """What pass ``index`` runs by prediction, given what the GPU holds [layer, expert] before it; None: it follows its gates.
+
+        Only layers of ``can_precede`` [layer] may be predicted. Every expert that such a pass does not find on the GPU goes to the CPU.
+        """
+        return None
 
     @property
     @abstractmethod

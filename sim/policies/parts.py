@@ -8,12 +8,14 @@ from sim.policies.cache.forecast_depth import ForecastDepthCache
 from sim.policies.cache.forecast_visits import ForecastVisitsCache
 from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
+from sim.policies.cache.prompt_swaps import PromptSwapsCache
 from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -52,6 +54,7 @@ CACHES: Mapping[str, type[Cache]] = {
     "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
+    "prompt-swaps": PromptSwapsCache,
     "random": RandomCache,
     "scored": SmoothedGateCache,
     "static": StaticCache,
@@ -70,6 +73,7 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "cheapest": CheapestDispatch,
     "cpu": CpuDispatch,
     "fetch": FetchDispatch,
+    "foretold": ForetoldDispatch,
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }

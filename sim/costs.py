@@ -26,6 +26,9 @@ KERNELS: Mapping[str, int] = {"attention": 10, "gate": 4, "dense_ffn": 4, "share
 FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
 
+FLOPS_PER_STATE_ELEMENT = 7
+"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what the query reads 2 (arXiv 2412.06464, section 3)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
@@ -67,7 +70,10 @@ class CostModel:
         return table
 
     def attention(self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike) -> Price:
-        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``."""
+        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``.
+
+        A recurrent state is read and written once a pass, and updated for every token.
+        """
         spec = self.model.layers[layer]
         attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
@@ -76,8 +82,9 @@ class CostModel:
         seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
         params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
         num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
-        kv_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
+        kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
         flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
+        flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
         activations = 4 * count * self.model.hidden * self.model.activation_bytes
         ns = self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
         return _price(None, count, lambda _: ns, self._rates(device, dtype))

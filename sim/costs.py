@@ -6,7 +6,7 @@ end is scaled by the ratio of rooflines, and the price says that it is extrapola
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -57,6 +57,15 @@ class CostModel:
             return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
 
         return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def in_groups(self) -> "CostModel":
+        """Prices of experts that run together in one call, whose launches or hand-over are not theirs; measured curves stay as measured."""
+        return replace(self, machine=without_call_overheads(self.machine))
+
+    def group_overhead_ns(self, device: Device) -> int:
+        """The launches of one call for all experts of a layer (GPU: the least it lasts), or its hand-over to the pool (CPU: on top)."""
+        overhead = self._quantities(device, self.model.dtypes[TensorClass.EXPERT])[2].effective
+        return round(KERNELS["expert"] * overhead if device == "gpu" else overhead)
 
     def expert_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices this model's experts on a device, if the machine has one."""
@@ -149,6 +158,15 @@ class CostModel:
             if curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype):
                 return curve
         return None
+
+
+def without_call_overheads(machine: Machine) -> Machine:
+    """The machine with kernel launches and calls to the CPU pool for nothing."""
+    gpu, cpu = machine.gpu, machine.cpu
+    launch = gpu.launch_overhead_ns.model_copy(update={"value": 0.0})
+    call = cpu.call_overhead_ns.model_copy(update={"value": 0.0})
+    parts = {"gpu": gpu.model_copy(update={"launch_overhead_ns": launch}), "cpu": cpu.model_copy(update={"call_overhead_ns": call})}
+    return machine.model_copy(update=parts)
 
 
 def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes], rates: tuple[Provenance, ...]) -> Price:

@@ -16,7 +16,7 @@ Concurrency = Literal["serial", "lanes"]
 class LanesOverlap(Overlap):
     """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at once, and join at the end of a layer.
 
-    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory.
+    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts``: as in Overlap.
     """
 
     prefill: Concurrency = "lanes"
@@ -25,6 +25,7 @@ class LanesOverlap(Overlap):
     staging_layers: int = 0
     staging_layer_share: float = 1.0
     is_pinned: bool = True
+    groups_experts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("staging_experts", "staging_layers"):

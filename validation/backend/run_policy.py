@@ -70,6 +70,8 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
         raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
+    if policy.placement.is_remade or not policy.is_lossless:
+        raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
     if problem.batch.beams > 1:
         raise InputError(f"the backend decodes greedily: beams must be 1, got {problem.batch.beams}")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]

@@ -25,8 +25,8 @@ NOT_ATTENTION = ("router", "shared", "dense")
 
 
 def attention_is_built(geometry: Attention) -> bool:
-    """Whether it is grouped-query attention; multi-head latent attention is not measured."""
-    return geometry.score_elements == geometry.value_elements
+    """Whether it is grouped-query attention; multi-head latent and linear attention are not measured."""
+    return geometry.score_elements == geometry.value_elements and not geometry.state_elements
 
 
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:

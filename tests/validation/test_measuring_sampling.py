@@ -1,5 +1,7 @@
 """Sampling and what becomes of samples: order, time, medians, curves, and what cannot be. The clock is a fake."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,6 +105,14 @@ def test_too_little_time_costs_the_slowest_points_first() -> None:
     assert min(one.num_samples for points in found.points.values() for one in points) >= LEAST_ROUNDS
 
 
+def test_a_late_warm_up_ends_curves_too() -> None:
+    """It may take half of the time: curves whose larger sizes come later than that end before them, and all points have samples."""
+    computer = FakeComputer(lambda curve, x, before: LONG_NS)
+    found = _sampled(computer, {"a": [1, 2, 3, 4], "b": [1, 2, 3]}, Budget(total_s=10 * LONG_NS * 1e-9, most_point_s=1, most_rounds=50))
+    assert _by_name(found) == {"a": [1], "b": [1]} and sorted(found.left_out.values()) == [2, 2]
+    assert all(one.num_samples >= 3 for points in found.points.values() for one in points)
+
+
 def test_progress_ends_at_the_end() -> None:
     """Shares rise to 1."""
     computer, shares = FakeComputer(lambda curve, x, before: LONG_NS), []
@@ -139,3 +149,4 @@ def test_weights_read_from_a_cache_are_refused() -> None:
     assert [one.point for one in rejected] == [cached]
     assert "gpu expert bf16 at 2 took 500 us" in rejected[0].reason and "2.00 TB/s" in rejected[0].reason
     assert plausible(curves, {})[1] == []
+    assert fastest_reads({read.probe.key: (replace(read, num_samples=4),)}) == {}, "four reads do not say what memory gives"

@@ -80,17 +80,17 @@ def sample(
     now_s: Callable[[], float] = time.monotonic,
     on_progress: Progress = lambda share: None,
 ) -> Sampled:
-    """Warm up, then round after round until the time is used up; every point has at least one sample."""
+    """Warm up, then round after round until the time is used up; every point that is kept has at least LEAST_QUIET samples."""
     deadline_s = now_s() + budget.total_s
-    estimates_ns, left_out = _warmed_up(probes, benches, budget)
+    estimates_ns, left_out = _warmed_up(probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2)
     kept = _affordable([probe for probe in probes if probe in estimates_ns], estimates_ns, (deadline_s - now_s()) * NS_PER_S, left_out)
     samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
     order, generator = list(kept), random.Random(seed)
     begun_s, num_rounds = now_s(), 0
-    while kept and num_rounds < budget.most_rounds and (num_rounds == 0 or now_s() < deadline_s):
+    while kept and num_rounds < budget.most_rounds and (num_rounds < LEAST_QUIET or now_s() < deadline_s):
         generator.shuffle(order)
         for probe in order:
-            if num_rounds and now_s() >= deadline_s:
+            if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
                 break
             samples[probe].append(_sampled(probe, benches, estimates_ns[probe]))
             done = max(num_rounds / budget.most_rounds, (now_s() - begun_s) / max(1e-9, deadline_s - begun_s))
@@ -102,20 +102,30 @@ def sample(
     )
 
 
-def _warmed_up(probes: Sequence[Probe], benches: Mapping[str, Timer], budget: Budget) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
-    """The faster of two runs of each probe in ns. From the first size that takes too long on, a curve ends; its smallest is always kept."""
+def _warmed_up(
+    probes: Sequence[Probe], benches: Mapping[str, Timer], budget: Budget, is_late: Callable[[], bool]
+) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
+    """The faster of two runs of each probe in ns.
+
+    A curve ends at the first size that takes too long, or whose turn comes when it is late; its smallest size is always kept.
+    """
     estimates_ns: dict[Probe, float] = {}
+    begun: set[CurveKey] = set()
     left_out: dict[CurveKey, int] = {}
     for probe in sorted(probes, key=lambda one: one.x):
         if probe.key in left_out:
             continue
+        if probe.key in begun and is_late():
+            left_out[probe.key] = probe.x
+            continue
         took_ns = [benches[probe.bench].time([probe.make()]).ns]
         if took_ns[0] <= HOPELESS_FACTOR * budget.most_point_s * NS_PER_S:
             took_ns.append(benches[probe.bench].time([probe.make()]).ns)
-        if min(took_ns) > budget.most_point_s * NS_PER_S and probe.key in {known.key for known in estimates_ns}:
+        if min(took_ns) > budget.most_point_s * NS_PER_S and probe.key in begun:
             left_out[probe.key] = probe.x
         else:
             estimates_ns[probe] = min(took_ns)
+            begun.add(probe.key)
     return estimates_ns, left_out
 
 

@@ -46,7 +46,8 @@ def attention_shape(hidden: int, attention: Attention, params: int) -> Shape:
         "value_elements": attention.value_elements,
         "params": params,
     }
-    return shape if attention.window_tokens is None else shape | {"window_tokens": attention.window_tokens}
+    more = {"window_tokens": attention.window_tokens, "state_elements": attention.state_elements}
+    return shape | {name: size for name, size in more.items() if size}
 
 
 def find_curve(machine: Machine, operation: Operation, device: str, dtype: str | None, shape: Mapping[str, int] | None) -> Curve | None:

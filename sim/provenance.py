@@ -9,7 +9,7 @@ import numpy as np
 from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, Way, compute_type
 from sim.model import TensorClass, layer_shapes
-from sim.policies.actions import Action, LayerMode
+from sim.policies.actions import ON_CPU, LayerMode
 from sim.simulate import Run
 
 X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
@@ -114,7 +114,7 @@ def _priced_by(run: Run, device: Device) -> list[Curve]:
 
 def _extrapolated(run: Run) -> Iterator[str]:
     actions, tokens = run.decisions.actions, run.tokens
-    is_on_cpu = actions == Action.CPU
+    is_on_cpu = np.isin(actions, ON_CPU)
     for device in _devices(run):
         on_device = is_on_cpu if device == "cpu" else ~is_on_cpu
         curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(device)

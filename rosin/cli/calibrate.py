@@ -29,7 +29,7 @@ def calibrate(
     seed: ScenarioSeedOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Run plans and fit what their operations lasted into a machine file."""
+    """Run plans and fit a machine file to what they took."""
     from hwprofiles import InputError, load_machine, unknown_name, write_yaml
     from planner.plan import load_plan
 

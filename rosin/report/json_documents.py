@@ -275,6 +275,7 @@ class MeasureResult(Document):
     num_curves: int
     num_points: int
     num_rounds: int
+    disturbed_fraction: float
     median_spread_fraction: float
     noisiest: list[NoisyPoint]
     rejected: list[str]

@@ -24,6 +24,7 @@ def measure_result(findings: Findings, machine: dict[str, Any], path: Path) -> M
         num_curves=len(findings.curves),
         num_points=len(_spreads(findings)),
         num_rounds=findings.num_rounds,
+        disturbed_fraction=_disturbed_fraction(findings),
         median_spread_fraction=float(np.median(_spreads(findings))),
         noisiest=sorted(noisiest, key=lambda one: -one.spread_fraction),
         rejected=[one.reason for one in findings.rejected],
@@ -42,6 +43,13 @@ def measure_warnings(findings: Findings) -> list[str]:
             "measure again when it is quiet"
         )
     return found
+
+
+def _disturbed_fraction(findings: Findings) -> float:
+    """The share of samples in which another process had the core."""
+    points = [point for points in findings.curves.values() for point in points]
+    disturbed = sum(point.num_disturbed for point in points)
+    return disturbed / (disturbed + sum(point.num_samples for point in points))
 
 
 def _spreads(findings: Findings) -> list[float]:

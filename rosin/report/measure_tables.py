@@ -35,9 +35,11 @@ def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
     yield _interference(result.machine)
     yield Text("\nCurves\n", style="bold")
     yield _curves(result.machine)
-    points, rounds, spread = result.num_points, result.num_rounds, format_share(result.median_spread_fraction)
-    yield Text(f"\n{points} points of {result.num_curves} curves, {rounds} rounds.")
-    yield Text(f"spread: interquartile range by the median; of the middle point {spread}")
+    spread, disturbed = format_share(result.median_spread_fraction), format_share(result.disturbed_fraction)
+    yield Text(f"\n{result.num_points} points of {result.num_curves} curves, {result.num_rounds} rounds")
+    yield Text(f"spread: interquartile range by the median; half of the points have less than {spread}")
+    if result.disturbed_fraction:
+        yield Text(f"left out: {disturbed} of the samples, in which another process had the core")
     for line in result.left_out:
         yield Text(f"not measured: {line}")
     yield Text(f"Written to {result.path}; every command takes it: --machine {result.path}")

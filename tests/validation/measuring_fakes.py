@@ -9,6 +9,7 @@ from validation.measuring.measure import Findings
 from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Point
 from validation.measuring.surroundings import Surroundings
+from validation.measuring.timing import Timing
 from validation.measuring.workplace import Emulation
 
 NsOf = Callable[[str, int, int], float]
@@ -22,6 +23,7 @@ class FakeComputer:
         self.ran: list[tuple[str, int]] = []
         self.now_ns = 0.0
         self._ns_of = ns_of
+        self.is_disturbed: Callable[[int], bool] = lambda num_ran: False
 
     def now_s(self) -> float:
         """The clock."""
@@ -32,7 +34,7 @@ class FakeComputer:
         key = CurveKey(operation=Operation.EXPERT, device=curve, dtype="bf16")
         return Probe(key=key, x=x, bench="only", make=lambda: lambda: (curve, x))
 
-    def time_ns(self, works: Sequence[Callable[[], tuple[str, int]]]) -> float:
+    def time(self, works: Sequence[Callable[[], tuple[str, int]]]) -> Timing:
         """The clock goes on by what the works take."""
         total_ns = 0.0
         for work in works:
@@ -40,7 +42,7 @@ class FakeComputer:
             total_ns += self._ns_of(curve, x, self.ran.count((curve, x)))
             self.ran.append((curve, x))
         self.now_ns += total_ns
-        return total_ns / len(works)
+        return Timing(ns=total_ns / len(works), is_disturbed=self.is_disturbed(len(self.ran)))
 
 
 def point(

@@ -11,8 +11,11 @@ from sim.workload import Batch, Feeding, forward_passes
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, plain_forward
 
-STATIC = {name: policy for name, policy in POLICIES.items() if policy.cache.is_static and not policy.prefetch.is_active}
-LIVE = {name: policy for name, policy in POLICIES.items() if name not in STATIC}
+STATIC = {
+    name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active
+}
+LIVE = {name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.cache.score is not None}
+OTHERS = {name: policy for name, policy in POLICIES.items() if name not in STATIC and name not in LIVE}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,6 +33,15 @@ def test_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: 
     executed = subject.run()
     check_tokens(subject, executed)
     check_tasks(subject, executed)
+
+
+@pytest.mark.parametrize("policy", OTHERS.values(), ids=OTHERS)
+def test_other_policies_are_refused(policy: Policy) -> None:
+    """Lossy ones, and those that place experts anew: in one line that names the policy."""
+    subject = case(STATIC["on-demand"], SHAPES["plain"], BATCHES["one"])
+    with pytest.raises(InputError, match=policy.name) as error:
+        Case(policy=policy, problem=subject.problem, residency=subject.residency, weights=subject.weights, prompts=subject.prompts).run()
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("batch", "share"), [("one", 0.3), ("several", 0.5)])

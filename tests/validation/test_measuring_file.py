@@ -25,6 +25,7 @@ from validation.measuring.interference_probes import LANES, Load, measure_interf
 from validation.measuring.memory_probes import thread_counts
 from validation.measuring.sampling import Budget
 from validation.measuring.surroundings import cache_bytes, surroundings
+from validation.measuring.timing import Timing
 
 TINY_GRID = Grid(
     expert_tokens=(1, 4),
@@ -59,12 +60,14 @@ def test_the_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_what_the_numbers_are_made_of() -> None:
-    """Rates by hand: an expert of one token, the most FLOPs, the largest copy, the smallest copy's rest; and all twelve factors."""
+    """Rates by hand: an expert of one token, the most FLOPs, the stated rate, the smallest copy's rest; and all twelve factors."""
     machine = parse_machine(machine_data(findings(), "here", "1"), "here")
     assert machine.cpu.memory_bytes_per_s.value == pytest.approx(2 * 3 * 64 * 128 / 1e-6, rel=1e-3)
     assert machine.cpu.flops_per_s["bf16"].value == pytest.approx(2 * 3 * 64 * 128 / 1e-6, rel=1e-3)
-    assert machine.link.h2d.bytes_per_s.value == pytest.approx(2**20 / (500 + 2**19) * 1e9, rel=1e-3)
-    assert machine.link.h2d.latency_ns.value == pytest.approx(500, rel=0.02) and machine.link.h2d.pageable_bytes_per_s is None
+    assert machine.link.h2d.bytes_per_s.value == 2e9 and machine.link.h2d.bytes_per_s.kind is Kind.ASSUMED
+    assert "was measured to take +0.1% longer" in machine.link.h2d.bytes_per_s.source
+    assert not [curve for curve in machine.curves if curve.operation is Operation.COPY], "the rate says what a paced copy costs"
+    assert machine.link.h2d.latency_ns.value == 500 and machine.link.h2d.pageable_bytes_per_s is None
     assert machine.host.hand_over_ns is not None and machine.host.hand_over_ns.value == 40_000
     assert {(pair.busy, pair.slows) for pair in machine.interference} == {
         (busy, slows) for busy in LANES for slows in LANES if busy != slows
@@ -125,7 +128,7 @@ def test_a_stream_is_timed_by_its_marks() -> None:
     """Three works between two marks: a third of the time between them each, whatever the host's clock says."""
     bench, ran = StreamBench("gpu", torch.device("cpu"), HostStream("gpu")), list[int]()
     try:
-        assert bench.time_ns([lambda: ran.append(1)] * 4) == WORK_NS / 4 and len(ran) == 4
+        assert bench.time([lambda: ran.append(1)] * 4) == Timing(ns=WORK_NS / 4) and len(ran) == 4
         assert bench.run(lambda: 5) == 5
         with bench.kept_busy(lambda: lambda: ran.append(2), 1e6):
             assert 2 in ran
@@ -163,7 +166,7 @@ def test_a_real_measurement_prices_a_run() -> None:
     operations = {(curve.device, curve.operation) for curve in machine.curves}
     of_models = {"expert", "dense", "gate", "norm", "attention_decode", "attention_prefill"}
     assert operations >= {(device, Operation(name)) for device in ("gpu", "cpu") for name in of_models}
-    assert operations >= {("h2d", Operation.COPY), ("d2h", Operation.COPY), ("cpu", Operation.MEMORY_READ)}
+    assert operations >= {("gpu", Operation.MEMORY_READ), ("cpu", Operation.MEMORY_READ)}
     scenario = Scenario(
         machine=machine,
         model=model,
@@ -176,6 +179,8 @@ def test_a_real_measurement_prices_a_run() -> None:
     assert isinstance(run, Run) and run.metrics.end_to_end_s > 0
     assert {number.path for number in provenance_of(run).numbers if number.provenance.kind is not Kind.MEASURED} == {
         "gpu.memory_bytes",
+        "link.h2d.bytes_per_s",
+        "link.d2h.bytes_per_s",
         "host.step_overhead_ns",
     }
 
@@ -187,7 +192,7 @@ def test_a_copy_takes_what_the_link_is_said_to_have() -> None:
     link, bench = PacedLink(1e9), HostBench("link", ())
     source, target = torch.ones(2**20), torch.zeros(2**20)
     try:
-        taken = min(bench.time_ns([lambda: link.copy(target, source)]) for _ in range(5))
+        taken = min(bench.time([lambda: link.copy(target, source)]).ns for _ in range(5))
     finally:
         bench.close()
     assert torch.equal(source, target) and 4 * 2**20 <= taken < 2 * 4 * 2**20

@@ -1,5 +1,7 @@
 """Sampling and what becomes of samples: order, time, medians, curves, and what cannot be. The clock is a fake."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,6 +45,18 @@ def test_a_point_is_the_median_of_its_samples() -> None:
     ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
     assert only.ns == 4 * LONG_NS and only.best_ns == LONG_NS and only.num_samples == 7
     assert only.spread_fraction == pytest.approx((5.5 - 2.5) / 4)
+
+
+def test_disturbed_samples_do_not_count() -> None:
+    """Those in which another process had the core are left out, and counted; unless hardly any other is left."""
+    computer = FakeComputer(lambda curve, x, before: LONG_NS * (10 if before % 2 else 1))
+    computer.is_disturbed = lambda num_ran: num_ran % 2 == 0
+    ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
+    assert (only.ns, only.num_samples, only.num_disturbed) == (LONG_NS, 4, 3)
+    computer = FakeComputer(lambda curve, x, before: LONG_NS)
+    computer.is_disturbed = lambda num_ran: num_ran != 4
+    ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
+    assert (only.num_samples, only.num_disturbed) == (7, 0)
 
 
 def test_short_operations_are_repeated_within_a_sample() -> None:
@@ -91,6 +105,14 @@ def test_too_little_time_costs_the_slowest_points_first() -> None:
     assert min(one.num_samples for points in found.points.values() for one in points) >= LEAST_ROUNDS
 
 
+def test_a_late_warm_up_ends_curves_too() -> None:
+    """It may take half of the time: curves whose larger sizes come later than that end before them, and all points have samples."""
+    computer = FakeComputer(lambda curve, x, before: LONG_NS)
+    found = _sampled(computer, {"a": [1, 2, 3, 4], "b": [1, 2, 3]}, Budget(total_s=10 * LONG_NS * 1e-9, most_point_s=1, most_rounds=50))
+    assert _by_name(found) == {"a": [1], "b": [1]} and sorted(found.left_out.values()) == [2, 2]
+    assert all(one.num_samples >= 3 for points in found.points.values() for one in points)
+
+
 def test_progress_ends_at_the_end() -> None:
     """Shares rise to 1."""
     computer, shares = FakeComputer(lambda curve, x, before: LONG_NS), []
@@ -127,3 +149,4 @@ def test_weights_read_from_a_cache_are_refused() -> None:
     assert [one.point for one in rejected] == [cached]
     assert "gpu expert bf16 at 2 took 500 us" in rejected[0].reason and "2.00 TB/s" in rejected[0].reason
     assert plausible(curves, {})[1] == []
+    assert fastest_reads({read.probe.key: (replace(read, num_samples=4),)}) == {}, "four reads do not say what memory gives"

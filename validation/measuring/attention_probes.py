@@ -25,8 +25,8 @@ NOT_ATTENTION = ("router", "shared", "dense")
 
 
 def attention_is_built(geometry: Attention) -> bool:
-    """Whether it is grouped-query attention; multi-head latent attention is not measured."""
-    return geometry.score_elements == geometry.value_elements
+    """Whether it is grouped-query attention; multi-head latent and linear attention are not measured."""
+    return geometry.score_elements == geometry.value_elements and not geometry.state_elements
 
 
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
@@ -38,9 +38,10 @@ def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iter
         shape = attention_shape(model.hidden, spec.attention, params) | {"sequences": sequences}
         for operation, sizes in ((Operation.ATTENTION_DECODE, grid.contexts), (Operation.ATTENTION_PREFILL, grid.prompts)):
             for x in sizes:
-                if x > model.max_context_tokens or own.num_elements(sequences, x) * element_bytes > place.cold.num_bytes:
-                    continue
                 fed = sequences * (1 if operation is Operation.ATTENTION_DECODE else x)
+                is_large = own.num_elements(sequences, x) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
+                if x > model.max_context_tokens or is_large:
+                    continue
                 yield Probe(
                     key=place.key(operation, shape),
                     x=x,

@@ -13,6 +13,7 @@ import torch
 from hwprofiles.units import NS_PER_MS
 from validation.backend.cores import Worker
 from validation.backend.stream import Stream
+from validation.measuring.timing import Timing, num_evictions
 
 Work = Callable[[], Any]
 """What is timed: everything it needs has been made before."""
@@ -28,9 +29,10 @@ class Bench(ABC):
         self.name, self.device = name, device
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
 
-    def time_ns(self, works: Sequence[Work]) -> float:
-        """Ns that one of them took on average, run one after another."""
-        return float(self._thread.submit(self._timed, works).result())
+    def time(self, works: Sequence[Work]) -> Timing:
+        """Run them one after another."""
+        timing: Timing = self._thread.submit(self._timed, works).result()
+        return timing
 
     def run(self, work: Work) -> Any:
         """Do something on the bench's thread, and wait for it."""
@@ -62,8 +64,8 @@ class Bench(ABC):
             return work()
 
     @abstractmethod
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
-        """Run the works on the calling thread; ns that one took."""
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+        """Run the works on the calling thread."""
 
 
 class HostBench(Bench):
@@ -72,14 +74,15 @@ class HostBench(Bench):
     def __init__(self, name: str, cores: Sequence[int]) -> None:
         super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores))))
 
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
         if on_begin is not None:
             on_begin()
         with torch.inference_mode():
-            start_ns = time.perf_counter_ns()
+            evictions, start_ns = num_evictions(), time.perf_counter_ns()
             for work in works:
                 work()
-            return (time.perf_counter_ns() - start_ns) / len(works)
+            lasted_ns = time.perf_counter_ns() - start_ns
+            return Timing(ns=lasted_ns / len(works), is_disturbed=num_evictions() > evictions)
 
 
 class StreamBench(Bench):
@@ -95,7 +98,7 @@ class StreamBench(Bench):
         self._stream.mark().wait()
         return found
 
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> float:
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
         start = self._stream.mark()
         with torch.inference_mode(), self._stream.use():
             for work in works:
@@ -104,4 +107,4 @@ class StreamBench(Bench):
         if on_begin is not None:
             on_begin()
         end.wait()
-        return end.ns_since(start) / len(works)
+        return Timing(ns=end.ns_since(start) / len(works))

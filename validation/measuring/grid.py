@@ -33,7 +33,7 @@ FULL = Grid(
     expert_tokens=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512),
     tokens=(1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512),
     sequences=(1, 2, 4, 8, 16),
-    attention_sequences=(1, 4, 16),
+    attention_sequences=(1, 4),
     contexts=(1, 16, 64, 256, 1024, 2048, 4096),
     prompts=(2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
     copy_bytes=(4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB),
@@ -44,6 +44,7 @@ FULL_CUDA = replace(
     FULL,
     expert_tokens=(*FULL.expert_tokens, 1024, 2048, 4096),
     tokens=(*FULL.tokens, 1024, 2048, 4096),
+    attention_sequences=(1, 4, 16),
     prompts=(*FULL.prompts, 2048, 4096),
     copy_bytes=(*FULL.copy_bytes, 256 * MIB, 512 * MIB),
 )

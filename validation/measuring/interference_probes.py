@@ -32,7 +32,7 @@ class Load:
 
     def time_ns(self) -> float:
         """One run among as many as take a few milliseconds together."""
-        return self.bench.time_ns([self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))])
+        return self.bench.time([self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))]).ns
 
 
 def measure_interference(

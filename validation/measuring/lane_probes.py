@@ -110,7 +110,7 @@ def _read_backs(bench: Bench, count: int) -> list[float]:
     """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
-    return [bench.time_ns(works) for _ in range(max(5, count // 5))]
+    return [bench.time(works).ns for _ in range(max(5, count // 5))]
 
 
 def _launches(bench: Bench, count: int) -> list[float]:
@@ -118,7 +118,7 @@ def _launches(bench: Bench, count: int) -> list[float]:
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0)] * NUM_LAUNCHES
     bench.run(lambda: x.add_(1.0))
-    return [bench.time_ns(works) for _ in range(max(5, count // 5))]
+    return [bench.time(works).ns for _ in range(max(5, count // 5))]
 
 
 def _ticket(lasts_ns: int = SPACING_NS) -> Ticket:

@@ -54,7 +54,7 @@ class _Writer:
             "cpu": self._cpu(),
             "link": self._link(),
             "host": self._host(),
-            "curves": [self._curve(key, points) for key, points in sorted(self._found.curves.items())],
+            "curves": [self._curve(key, points) for key, points in self._own_curves],
             "interference": [
                 {
                     "busy": factor.busy,
@@ -141,8 +141,19 @@ class _Writer:
 
     def _copy_rate(self, points: tuple[Point, ...]) -> Data:
         largest = points[-1]
-        source = f"copy of {format_bytes(largest.probe.x)}" + ("" if self._found.is_cuda else ", paced to the rate that was stated")
-        return self._quantity(largest.probe.x / largest.ns * NS_PER_S, source, largest.num_samples, largest.spread_fraction)
+        if self._found.is_cuda:
+            source = f"copy of {format_bytes(largest.probe.x)}"
+            return self._quantity(largest.probe.x / largest.ns * NS_PER_S, source, largest.num_samples, largest.spread_fraction)
+        stated = self._found.emulation.link_bytes_per_s
+        longer = largest.ns * stated / NS_PER_S / largest.probe.x - 1
+        paced = f"copies are paced to it, and one of {format_bytes(largest.probe.x)} was measured to take {longer:+.1%} longer"
+        return self._stated(stated, f"rate of an emulated link: stated; {paced}")
+
+    @property
+    def _own_curves(self) -> list[tuple[CurveKey, tuple[Point, ...]]]:
+        """What becomes a curve: all, but not copies that are paced to a rate, which says what they cost."""
+        is_real = self._found.is_cuda
+        return sorted((key, own) for key, own in self._found.curves.items() if is_real or key.operation is not Operation.COPY)
 
     def _host(self) -> Data:
         gaps = self._found.gaps
@@ -158,6 +169,8 @@ class _Writer:
         values = ns if key.operation is Operation.MEMORY_READ else smoothed(ns, spreads)
         samples = sorted({point.num_samples for point in points})
         counts = str(samples[0]) if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"
+        disturbed = sum(point.num_disturbed for point in points)
+        quiet = f", {disturbed} disturbed ones left out" if disturbed else ""
         cold = "" if key.operation is Operation.COPY else f", weights cycled through {format_bytes(self._found.cold_bytes)}"
         own = {"dtype": key.dtype} if key.dtype else {}
         return {
@@ -168,7 +181,7 @@ class _Writer:
             "points": [[point.probe.x, round(value)] for point, value in zip(points, values, strict=True)],
             "spread_fractions": [round(spread, 3) for spread in spreads],
             "kind": "measured",
-            "source": f"{self._tool}; medians of {counts} interleaved samples{cold}",
+            "source": f"{self._tool}; medians of {counts} interleaved samples{quiet}{cold}",
             "date": self._date,
         }
 

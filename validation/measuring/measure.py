@@ -181,4 +181,4 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
         if not all(attention_is_built(layer.attention) for layer in model.layers):
-            yield f"attention of {model.name}: multi-head latent; priced by rates"
+            yield f"attention of {model.name}: multi-head latent or linear; priced by rates"

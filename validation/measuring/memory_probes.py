@@ -12,7 +12,8 @@ from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.workplace import Workplace
 
-READ_BYTES = 64 * MIB
+HOST_READ_BYTES, GPU_READ_BYTES = 16 * MIB, 256 * MIB
+"""Long beside a launch, short beside the time after which a busy computer gives the core to others."""
 
 
 def thread_counts(num_cores: int) -> list[int]:
@@ -28,8 +29,8 @@ def read_benches(cores: tuple[int, ...]) -> dict[str, HostBench]:
 def read_probes(place: Workplace, cores: tuple[int, ...], dtype: str) -> Iterator[Probe]:
     """Sums over memory: on the host by threads, and on a GPU of its own."""
     for count in thread_counts(len(cores)):
-        yield _read_probe("cpu", _bench_name(count), count, place.cold["cpu", dtype])
-    yield _read_probe("gpu", "gpu", 1, place.cold["gpu", dtype])
+        yield _read_probe("cpu", _bench_name(count), count, place.cold["cpu", dtype], HOST_READ_BYTES)
+    yield _read_probe("gpu", "gpu", 1, place.cold["gpu", dtype], GPU_READ_BYTES if place.is_cuda else HOST_READ_BYTES)
 
 
 def copy_probes(place: Workplace, sizes: tuple[int, ...]) -> Iterator[Probe]:
@@ -44,14 +45,14 @@ def _bench_name(num_threads: int) -> str:
     return f"{num_threads} threads"
 
 
-def _read_probe(device: str, bench: str, num_threads: int, cold: ColdMemory) -> Probe:
-    key = CurveKey(operation=Operation.MEMORY_READ, device=device, dtype="", shape=(("bytes", READ_BYTES),))
-    return Probe(key=key, x=num_threads, bench=bench, make=_maker(cold), weight_bytes=READ_BYTES)
+def _read_probe(device: str, bench: str, num_threads: int, cold: ColdMemory, num_bytes: int) -> Probe:
+    key = CurveKey(operation=Operation.MEMORY_READ, device=device, dtype="", shape=(("bytes", num_bytes),))
+    return Probe(key=key, x=num_threads, bench=bench, make=_maker(cold, num_bytes), weight_bytes=num_bytes)
 
 
-def _maker(cold: ColdMemory) -> Callable[[], Work]:
+def _maker(cold: ColdMemory, num_bytes: int) -> Callable[[], Work]:
     def make() -> Work:
-        taken = cold.take(READ_BYTES // cold.dtype.itemsize).view(torch.float32)
+        taken = cold.take(num_bytes // cold.dtype.itemsize).view(torch.float32)
 
         def work() -> torch.Tensor:
             return taken.sum()

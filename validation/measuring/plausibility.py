@@ -11,6 +11,9 @@ from validation.measuring.sampling import Point
 TOLERANCE = 1.2
 """A product may read this many times faster than the fastest plain read that was seen; the peak of a data sheet is taken as it is."""
 
+LEAST_SAMPLES = 5
+"""Of a plain read, before its fastest says what memory gives."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
@@ -36,8 +39,9 @@ def plausible(
 
 
 def fastest_reads(curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, float]:
-    """By device, the most bytes a second of any sample of a plain read, with TOLERANCE."""
+    """By device, the most bytes a second of any sample of a plain read, with TOLERANCE; none of LEAST_SAMPLES on a device, no peak."""
     reads = [point for key, points in curves.items() if key.operation is Operation.MEMORY_READ for point in points]
+    reads = [point for point in reads if point.num_samples >= LEAST_SAMPLES]
     return {
         device: TOLERANCE * max(rate_of(point, point.best_ns) for point in reads if point.probe.key.device == device)
         for device in {point.probe.key.device for point in reads}

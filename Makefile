@@ -41,19 +41,20 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# An environment of its own that sees PYTHON's packages: torch with CUDA is there already, and stays as it is.
+# An environment of its own that sees PYTHON's packages: torch with CUDA is there already, and stays as it is. What else is missing is
+# installed; where nothing is, no network is needed.
 gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/python -m validation.gpu -o out/gpu $(GPU_ARGS)
 
-$(GPU_VENV)/.installed: pyproject.toml constraints.txt
+$(GPU_VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is not Python >= 3.11; name one that is: make gpu PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import torch; sys = __import__("sys"); sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' || \
 	  { echo "error: $(PYTHON) has no torch >= 2.11; install one for this machine's CUDA first, or name the Python that has it" >&2; exit 2; }
 	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
 	$(GPU_VENV)/bin/python -m validation.missing_packages > $(GPU_VENV)/missing.txt
-	if [ -s $(GPU_VENV)/missing.txt ]; then $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --requirement $(GPU_VENV)/missing.txt; fi
+	@! grep -q . $(GPU_VENV)/missing.txt || \
+	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(GPU_VENV)/missing.txt
 	touch $@
 
 $(VENV)/.python:

@@ -49,9 +49,12 @@ gpu: $(GPU_VENV)/.installed
 $(GPU_VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is not Python >= 3.11; name one that is: make gpu PYTHON=python3.11" >&2; exit 2; }
-	@$(PYTHON) -c 'import torch; sys = __import__("sys"); sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' || \
+	@$(PYTHON) -c 'import torch; sys = __import__("sys"); sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' 2>/dev/null || \
 	  { echo "error: $(PYTHON) has no torch >= 2.11; install one for this machine's CUDA first, or name the Python that has it" >&2; exit 2; }
 	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@# Where PYTHON is itself of an environment, what that has is seen too.
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' > \
+	  "$$($(GPU_VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/outer.pth"
 	$(GPU_VENV)/bin/python -m validation.missing_packages > $(GPU_VENV)/missing.txt
 	@! grep -q . $(GPU_VENV)/missing.txt || \
 	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(GPU_VENV)/missing.txt

@@ -8,7 +8,7 @@ from sim.policies.cache.forecast_depth import ForecastDepthCache
 from sim.policies.cache.forecast_visits import ForecastVisitsCache
 from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
-from sim.policies.cache.prompt_swaps import PromptSwapsCache
+from sim.policies.cache.per_prompt import PerPromptCache
 from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
@@ -16,6 +16,7 @@ from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
+from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -25,6 +26,7 @@ from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
+from sim.policies.placement.paged import PagedPlacement
 from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
@@ -45,6 +47,7 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
+    "paged": PagedPlacement,
     "popularity": PopularityPlacement,
     "random": RandomPlacement,
     "uniform": UniformPlacement,
@@ -54,7 +57,7 @@ CACHES: Mapping[str, type[Cache]] = {
     "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
-    "prompt-swaps": PromptSwapsCache,
+    "per-prompt": PerPromptCache,
     "random": RandomCache,
     "scored": SmoothedGateCache,
     "static": StaticCache,
@@ -74,6 +77,7 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "cpu": CpuDispatch,
     "fetch": FetchDispatch,
     "foretold": ForetoldDispatch,
+    "paged": PagedDispatch,
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }

@@ -1,7 +1,7 @@
 """Named systems whose CPU experts start in one layer and are joined in the next: KTransformers' deferral, DAOP."""
 
-from sim.policies.cache.per_prompt import PerPromptCache
 from sim.policies.cache.static import StaticCache
+from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.constant import CpuDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -32,7 +32,7 @@ CARRYING_ROWS: tuple[Policy, ...] = (
             "prediction from the routing; CPU and GPU experts of the first layers run at once, where the code runs them in turn"
         ),
         placement=UniformPlacement(),
-        cache=PerPromptCache(),
+        cache=SwapsCache(),
         prefetch=NoPrefetch(),
         dispatch=ForetoldDispatch(),
         overlap=LanesOverlap(staging_experts=1),

@@ -8,10 +8,10 @@ from sim.policies.cache.forecast_depth import ForecastDepthCache
 from sim.policies.cache.forecast_visits import ForecastVisitsCache
 from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
-from sim.policies.cache.per_prompt import PerPromptCache
 from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
+from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
@@ -57,7 +57,7 @@ CACHES: Mapping[str, type[Cache]] = {
     "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
-    "per-prompt": PerPromptCache,
+    "swaps": SwapsCache,
     "random": RandomCache,
     "scored": SmoothedGateCache,
     "static": StaticCache,

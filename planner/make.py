@@ -54,7 +54,7 @@ def bounds_of(best: Run) -> dict[str, Any]:
     work = problem, best.passes, best.tokens
     static_s, clairvoyant_s = static_bound(*work).end_to_end_s, clairvoyant_bound(*work).end_to_end_s
     policy = best.scenario.policy
-    is_static = policy.cache.is_static and not policy.feeding.is_pipelined
+    is_static = policy.keeps_residency and not policy.feeding.is_pipelined
     return {
         "static_bound_s": static_s,
         "clairvoyant_bound_s": clairvoyant_s,

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from sim.costs import CostModel
+from sim.lowering.decisions import held_after_prompt
 from sim.memory import Infeasible, MemoryRule, usable_bytes
 from sim.model import Model
 from sim.policies.actions import ON_CPU, Action, LayerMode
 from sim.policies.policy import Policy
 from sim.routing.base import Routing
 from sim.routing.generated import uniform
-from sim.simulate import Run, Scenario, simulate
+from sim.simulate import Run, Scenario, problem_of, simulate
 from sim.task import NONE, Discipline, TaskKind
 from sim.testing_pipelined import check_groups, check_pages, extra_bytes, is_pipelined
 from sim.workload import Batch
@@ -85,7 +86,9 @@ def check_actions(run: Run) -> None:
     on_cpu = (run.decisions.modes == LayerMode.CPU)[:, :, None] & is_selected
     assert (actions[on_cpu] == Action.CPU).all(), "experts of a layer on the CPU run there"
     if run.scenario.policy.cache.is_static:
-        is_held = run.residency.experts | (run.decisions.modes == LayerMode.STREAM)[:, :, None]
+        after = held_after_prompt(run.scenario.policy, problem_of(run.scenario), run.residency, run.passes, run.tokens)
+        held = np.where(run.passes.is_prefill[:, None, None], run.residency.experts, after)
+        is_held = held | (run.decisions.modes == LayerMode.STREAM)[:, :, None]
         assert not ((actions == Action.RESIDENT) & ~is_held).any(), "an expert counts as resident that the GPU does not hold"
     top_k = np.array([layer.top_k for layer in run.scenario.model.layers])
     assert (run.tokens.sum(axis=2) == run.passes.num_tokens[:, None] * top_k).all(), "every token selects top-k experts in every MoE layer"
@@ -94,6 +97,8 @@ def check_actions(run: Run) -> None:
 def check_expert_tasks(run: Run) -> None:
     """Each action is one EXPERT task, on its device and as long as its tokens cost."""
     tasks, costs = run.timeline.tasks, CostModel(machine=run.scenario.machine, model=run.scenario.model)
+    if run.scenario.policy.overlap.groups_experts:
+        costs = costs.in_groups()
     is_expert = tasks.kind == TaskKind.EXPERT
     columns = (tasks.step, tasks.layer, tasks.expert, tasks.resource, tasks.duration_ns)
     found = sorted(zip(*(column[is_expert].tolist() for column in columns), strict=True))
@@ -235,6 +240,8 @@ def carried_tasks(run: Run) -> NDArray[np.bool_]:
         if np.isin(actions, (Action.DEFERRED, Action.AHEAD)).any():
             waits = tasks.dependencies[tasks.dependency_offsets[task] : tasks.dependency_offsets[task + 1]]
             found[[task, *waits[tasks.kind[waits] == TaskKind.ACTIVATION_COPY]]] = True
+            called = tasks.kind[task - 1] == TaskKind.OVERHEAD and tasks.resource[task - 1] == tasks.resource[task]
+            found[task - 1] |= called  # a group's call
     return found
 
 

@@ -98,7 +98,7 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
 
 def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
     """Prices with every layer on one device."""
-    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned))
+    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
 

@@ -65,7 +65,14 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
     if policy.cache.is_static:
         dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
         believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
-        decide_misses(tokens, residency.experts, shape_of, int(dispatch.rule), believed, actions)
+        held, rule = held_after_prompt(policy, problem, residency, passes, tokens), int(dispatch.rule)
+        if held is residency.experts:
+            decide_misses(tokens, held, shape_of, rule, believed, actions)
+        else:
+            for rows, experts, fate in ((passes.is_prefill, residency.experts, _FETCHING), (~passes.is_prefill, held, rule)):
+                chosen = actions[rows]
+                decide_misses(tokens[rows], experts, shape_of, fate, believed, chosen)
+                actions[rows] = chosen
     else:
         _Replay(policy, problem, residency).run(passes, tokens, actions)
     actions[~is_active] = Action.IDLE
@@ -78,7 +85,7 @@ def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: ND
     """Raises InputError for residents that change under pipelined layers."""
     if not (modes == LayerMode.PIPELINE).any():
         return None
-    if not policy.cache.is_static:
+    if not policy.keeps_residency:
         raise InputError(f"{policy.name}: pipelined layers need residents that stay; give it the cache static")
     counts = np.array([layer.num_experts for layer in problem.model.layers])
     absent = ~residency.experts & (np.arange(residency.experts.shape[1]) < counts[:, None])
@@ -86,6 +93,15 @@ def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: ND
         paged=absent & (policy.dispatch.rule == Rule.FETCH),
         kv_on_gpu=residency.dense if residency.kv is None else residency.kv,
     )
+
+
+def held_after_prompt(
+    policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself where nothing moves."""
+    if not policy.placement.is_remade:
+        return residency.experts
+    return policy.placement.after_prompt(problem, residency, tokens[passes.is_prefill].sum(axis=0, dtype=np.int64))
 
 
 class _Replay:

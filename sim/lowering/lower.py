@@ -19,8 +19,9 @@ from sim.workload import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
-MAX_TASKS_PER_LAYER = 9
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
+MAX_TASKS_PER_LAYER = 13
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of groups
+of experts."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -122,6 +123,8 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             head_fetch=np.array([prices.head_fetch]),
             head_bytes=np.array([prices.head_bytes]),
             activation_bytes=np.array([prices.activation_bytes]),
+            group_gpu=np.array([prices.group_gpu]),
+            group_cpu=np.array([prices.group_cpu]),
             layer_overhead=np.array([prices.layer_overhead]),
             step_overhead=np.array([prices.step_overhead]),
         ),

@@ -20,6 +20,7 @@ from sim.lowering.emit import (
     append,
     emit_cpu_experts,
     emit_expert,
+    emit_group_launch,
     emit_head,
     emit_overhead,
     set_join,
@@ -97,6 +98,7 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    emit_group_launch(out, state, sheet, index, layer)
     for wanted in (_RESIDENT, _PAGED):
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == wanted:

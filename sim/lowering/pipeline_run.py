@@ -20,7 +20,7 @@ PIPELINE_RESOURCES = tuple(
 )
 """As RESOURCES, but on the way to the GPU activations go before pages."""
 
-MAX_TASKS_PER_LAYER = 14
+MAX_TASKS_PER_LAYER = 16
 MAX_TASKS_PER_GROUP = 4
 
 

@@ -28,6 +28,18 @@ class Placement(ABC):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """The residency, within GPU memory as the part accounts for it; Infeasible, with the bytes missing, when there is none."""
 
+    @property
+    def is_remade(self) -> bool:
+        """Whether ``after_prompt`` may move experts."""
+        return False
+
+    def after_prompt(self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The experts [layer, expert] held from the first decoded token on, given those that the prompt's ``tokens`` [layer, expert] selected.
+
+        As many of every layer as at time 0; where it moves any, the prompt's misses are fetched. By default nothing moves.
+        """
+        return residency.experts
+
 
 class CacheState(ABC):
     """A cache during one run; the only part that changes."""

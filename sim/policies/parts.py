@@ -22,12 +22,14 @@ from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
+from sim.policies.placement.even import EvenPlacement
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.paged import PagedPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
@@ -42,6 +44,7 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
     "by-accuracy": ByAccuracyPlacement,
     "common": CommonSlotsPlacement,
+    "even": EvenPlacement,
     "explicit": ExplicitPlacement,
     "front": FrontLoadingPlacement,
     "gain": GainPlacement,
@@ -49,6 +52,7 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "no-layers": NoLayersPlacement,
     "paged": PagedPlacement,
     "popularity": PopularityPlacement,
+    "prompt": PromptPlacement,
     "random": RandomPlacement,
     "uniform": UniformPlacement,
 }

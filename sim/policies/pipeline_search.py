@@ -7,7 +7,7 @@ from sim.memory import machine_bytes
 from sim.model import layer_shapes
 from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.overlap.lanes import LanesOverlap
-from sim.policies.placement.paged import PagedPlacement, fixed_bytes, held_bytes, imposed_experts, resident_counts
+from sim.policies.placement.paged import PagedPlacement, fixed_bytes, held_bytes, imposed_experts, kv_on_gpu, resident_counts
 from sim.policies.policy import Policy, Tuning
 from sim.policies.problem import Problem
 from sim.policies.roofline import Stage, layer_seconds
@@ -84,8 +84,8 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
     representatives, shape_of = layer_shapes(model)
     total = 0.0
     for shape, layer in enumerate(representatives):
-        count = [int((shape_of[:kv_layers] == shape).sum()), int((shape_of[kv_layers:] == shape).sum())]
-        for kv_on_gpu, number in zip((True, False), count, strict=True):
+        for is_held in (True, False):
+            number = int(((shape_of == shape) & (kv_on_gpu(problem, kv_layers) == is_held)).sum())
             if not number:
                 continue
             prompt = Stage(
@@ -94,7 +94,7 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
                 context_tokens=(batch.prompt_tokens + 1) / 2,
                 micro_batch=prompts,
                 is_prefill=True,
-                kv_on_gpu=kv_on_gpu,
+                kv_on_gpu=is_held,
                 ffn_on_gpu=ffn_on_gpu,
                 experts_held=experts_held / len(model.moe_layers),
             )

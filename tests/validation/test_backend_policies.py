@@ -14,7 +14,7 @@ from validation.backend import Executed, plain_forward
 STATIC = {
     name: policy
     for name, policy in POLICIES.items()
-    if policy.is_lossless and policy.cache.is_static and not policy.prefetch.is_active and policy.tuning is None
+    if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active and policy.tuning is None
 }
 LIVE = {name: policy for name, policy in POLICIES.items() if name not in STATIC}
 

@@ -68,7 +68,7 @@ def execute_policy(
 
 def check_executable(policy: Policy, problem: Problem, residency: Residency, weights: Weights) -> None:
     """Raises InputError, in one line, for what the backend does not execute."""
-    if not policy.cache.is_static or policy.prefetch.is_active:
+    if not policy.keeps_residency or policy.prefetch.is_active:
         raise InputError(f"{policy.name}: the backend executes policies whose residency stays; this one caches or fetches ahead")
     if policy.tuning is not None or policy.feeding.is_pipelined:
         raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")

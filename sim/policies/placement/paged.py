@@ -17,8 +17,8 @@ from sim.policies.problem import Problem
 class PagedPlacement(Placement):
     """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV cache of the first ``kv_layers`` layers.
 
-    The first layers hold one expert more where the number does not divide. The KV cache of other layers lies in host memory. None: as many
-    experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks of a layer.
+    The first layers hold one expert more where the number does not divide. The KV cache of other layers lies in host memory, but for
+    recurrent states. None: as many experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks of a layer.
     """
 
     resident_experts: int | None = None
@@ -43,7 +43,7 @@ class PagedPlacement(Placement):
             found = f"{counts.sum()} experts with the page buffers for the others do not fit GPU memory beside {spelt(items)}"
             return Infeasible(reason=found, missing_bytes=missing)
         rank = np.argsort(np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable")
-        dense, kv = np.ones(model.num_layers, bool), np.arange(model.num_layers) < layers
+        dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, layers)
         return _host_checked(problem, Residency(experts=rank < counts[:, None], dense=dense, has_head=True, kv=kv))
 
 
@@ -51,9 +51,15 @@ def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str,
     """What GPU memory holds besides experts and page buffers, by item."""
     model = problem.model
     staging = problem.overlap.staging_experts * model.expert_bytes
-    dense, kv = np.ones(model.num_layers, bool), np.arange(model.num_layers) < kv_layers
+    dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, kv_layers)
     machine, batch, feeding = problem.machine, problem.batch, problem.feeding
     return dict(fixed_items(machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv))
+
+
+def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
+    """[layer]: the first ones have their KV cache on the GPU; so do those with a recurrent state, which has a constant size."""
+    has_state = np.array([layer.attention.state_bytes > 0 for layer in problem.model.layers])
+    return np.asarray((np.arange(problem.model.num_layers) < kv_layers) | has_state)
 
 
 def imposed_experts(problem: Problem, resident_experts: int | None) -> int | None:

@@ -188,6 +188,8 @@ def test_a_prompt_brings_its_hot_experts_in() -> None:
         ("daop", {"first_layer": "1", "decode": "serial"}),
         ("kt-deferral", {"deferred": "5"}),
         ("kt-deferral", {"decode": "serial"}),
+        ("kt-deferral", {"groups_experts": "true"}),
+        ("daop", {"first_layer": "1", "groups_experts": "true"}),
         ("fiddler-v1", {"deferred": "1"}),
         ("llama.cpp", {"deferred": "1"}),
         ("kt-front-loading", {"deferred": "1"}),

@@ -168,6 +168,7 @@ def test_a_layer_takes_as_long_as_its_longest_lane(lane: str) -> None:
         {"micro_batch_sequences": 2, "prefill_micro_batch_sequences": 1, "kv_layers": 0, "ffn_on_gpu": "true", "resident_experts": 3},
         {"micro_batch_sequences": 1, "kv_layers": 1, "ffn_on_gpu": "true", "staging_layers": 1},
         {"micro_batch_sequences": 3, "kv_layers": 0, "ffn_on_gpu": "false", "resident_experts": 5},
+        {"micro_batch_sequences": 2, "kv_layers": 1, "groups_experts": "true", "ffn_on_gpu": "false", "resident_experts": 6},
         {"staging_layers": 3, "resident_experts": 1, "ffn_on_gpu": "true", "prefill": "serial"},
         {"replicates_prompt": "true", "is_pinned": "false", "decode": "serial"},
     ],

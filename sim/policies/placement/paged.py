@@ -18,7 +18,8 @@ class PagedPlacement(Placement):
     """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV cache of the first ``kv_layers`` layers.
 
     The first layers hold one expert more where the number does not divide. The KV cache of other layers lies in host memory, but for
-    recurrent states. None: as many experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks of a layer.
+    recurrent states. None: as many experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for
+    what the GPU lacks of a layer.
     """
 
     resident_experts: int | None = None

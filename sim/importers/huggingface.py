@@ -67,7 +67,7 @@ def native_quantization(config: Mapping[str, Any], where: str) -> str:
 def _layers(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str]) -> tuple[Layer, ...]:
     num_layers = keys.count("num_hidden_layers")
     attention = attention_weights(keys, family)
-    routing = moe_layers(keys, num_layers)
+    routing = moe_layers(keys, family, num_layers)
     made: dict[tuple[bool, int | None], Layer] = {}
     layers = []
     for index, window in enumerate(windows(keys, family, num_layers)):

@@ -14,10 +14,11 @@ class Family:
 
     ``attention_bias`` is a fixed fact where the class hard-codes it and None where the key of that name decides;
     ``has_output_bias`` says whether that bias reaches the output projection. ``required`` lists the keys that real
-    configurations state and without which weights would be guessed. A family ``is_dense`` where no layer routes. ``qk_norm`` is ``"head"`` (one vector of head_dim each for
-    queries and keys), ``"full"`` (over all heads), ``"flag"`` (``use_qk_norm`` decides, per head) or None. ``expert_width`` is the key of
-    the experts' inner dimension; ``is_expert_width_shared`` says that one shared expert of the same width stands beside them.
-    ``full_attention_period`` n leaves every n-th layer without the window where the configuration names no layers.
+    configurations state and without which weights would be guessed. A family ``is_dense`` where no layer routes. ``qk_norm`` is
+    ``"head"`` (one vector of head_dim each for queries and keys), ``"full"`` (over all heads), ``"flag"`` (``use_qk_norm`` decides, per
+    head) or None. ``expert_width`` is the key of the experts' inner dimension; ``is_expert_width_shared`` says that one shared expert
+    of the same width stands beside them. ``full_attention_period`` n leaves every n-th layer without the window where the configuration
+    names no layers.
     """
 
     is_dense: bool = False

@@ -23,6 +23,8 @@ from sim.model_library import load_model, model_names
 PAGE_TOKENS, CHUNK_TOKENS = 16, 256
 GBIT = GIGA / BITS_PER_BYTE
 
+ROUNDING = 1 + 1e-12
+
 times = st.floats(0, 1e6)
 layers = st.integers(1, 40)
 
@@ -55,16 +57,17 @@ def test_the_pipeline_is_its_recurrence(load: float, compute: float, num_layers:
         loaded = max(loaded, computed[-2]) + load
         computed.append(max(loaded, computed[-1]) + compute)
     assert layerwise_ns(load, compute, num_layers) == pytest.approx(computed[-1])
-    assert max(load, compute) * num_layers <= layerwise_ns(load, compute, num_layers) <= sequential_ns(load, compute, num_layers) + 1e-6
+    made = layerwise_ns(load, compute, num_layers)
+    assert max(load, compute) * num_layers <= made * ROUNDING and made <= sequential_ns(load, compute, num_layers) * ROUNDING
 
 
 @given(times, times, layers, st.floats(0, 1))
 def test_blending_lies_between_loading_and_computing(load: float, compute: float, num_layers: int, fraction: float) -> None:
     """Never faster than loading all, never slower than the longer of both throughout; recomputing all is that."""
     blended = blended_ns(load, compute, num_layers, fraction)
-    assert num_layers * load <= blended * (1 + 1e-12) and blended <= num_layers * max(load, compute) * (1 + 1e-12)
+    assert num_layers * load <= blended * ROUNDING and blended <= num_layers * max(load, compute) * ROUNDING
     assert blended_ns(load, compute, num_layers, 1.0) == pytest.approx(num_layers * max(load, compute))
-    assert blended_ns(load, compute, num_layers, num_check_layers=0) <= blended_ns(load, compute, num_layers) * (1 + 1e-12)
+    assert blended_ns(load, compute, num_layers, num_check_layers=0) <= blended_ns(load, compute, num_layers) * ROUNDING
 
 
 @pytest.mark.parametrize(("machine", "published"), [("a800-x8", 6), ("h800-x8", 19)])

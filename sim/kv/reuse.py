@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hwprofiles import Machine
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT
+from sim.costs import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT
 from sim.model import Model, TensorClass
 
 ATTENTION_COEFFICIENT = 4
@@ -39,7 +39,7 @@ class Compute:
 
 
 def prefill_flops(model: Model, tokens: int) -> float:
-    """FLOPs of a prompt from its first token on: every active weight but embedding and head, and causal attention within its windows."""
+    """FLOPs of a prompt from its first token on: every active weight but embedding and head; causal attention in its windows."""
     outside = sum(model.top_params.get(part, 0) for part in (TensorClass.EMBEDDING, TensorClass.HEAD))
     weights = FLOPS_PER_WEIGHT * (model.active_params - outside) * tokens
     attention = 0.0
@@ -47,6 +47,7 @@ def prefill_flops(model: Model, tokens: int) -> float:
         shape = layer.attention
         elements = shape.score_elements + shape.value_elements
         attention += FLOPS_PER_WEIGHT * elements * _causal_pairs(tokens, shape.window_tokens)
+        attention += FLOPS_PER_STATE_ELEMENT * shape.state_elements * tokens
     return weights + attention
 
 
@@ -69,7 +70,8 @@ def least_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> flo
 def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int | None:
     """The shortest prefix that is loaded faster than it is computed; None where none of up to LONGEST_TOKENS is.
 
-    A token takes the same bytes wherever it stands, and the longer to compute the later it stands: beyond the crossover, loading wins.
+    A token takes at most the same bytes wherever it stands, and the longer to compute the later it stands: beyond the crossover,
+    loading wins.
     """
 
     def is_loaded_faster(tokens: int) -> bool:

@@ -99,9 +99,7 @@ class LatentRouting(Routing):
     def _own_scores(self, model: Model) -> Array:
         """What each expert has in all requests [MoE layer, expert]: the same whatever the seed."""
         if model.num_experts != self.num_experts:
-            raise InputError(
-                f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}"
-            )
+            raise InputError(f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}")
         own = np.empty((len(model.moe_layers), self.num_experts))
         fill_popularity(np.sqrt(self._shares(model)[0]), own)
         return own

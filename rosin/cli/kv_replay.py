@@ -58,7 +58,7 @@ def kv_replay(
     from hwprofiles.text_file import write_bytes
     from rosin.report.compare_figure import check_format
     from rosin.report.kv_figure import draw_kv
-    from rosin.report.kv_result import Replay, is_nested, kv_replay_result
+    from rosin.report.kv_result import MANY_POOLS, Replay, is_nested, kv_replay_result
     from rosin.report.kv_tables import kv_replay_page
     from sim.requests import load_requests
 
@@ -71,10 +71,10 @@ def kv_replay(
         spec = spec.model_copy(update={"num_requests": min(requests, spec.num_requests or requests)})
     asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
     output = Output(json=json, seed=seed, quiet=quiet)
-    result = kv_replay_result(asked, asked.run(pools, output.note))
+    curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
+    result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
     if figure is not None:
-        curve = asked.curve() if any(is_nested(pool) for pool in pools) else None
-        write_bytes(draw_kv(result, curve, figure.suffix), figure)
+        write_bytes(draw_kv(result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix), figure)
     output.emit(result.model_dump(mode="json"), kv_replay_page(result))
 
 

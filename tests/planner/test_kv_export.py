@@ -1,4 +1,4 @@
-"""KV tiers as LMCache's and vLLM's configurations: every key known, every value as meant, checked by LMCache itself where it is installed."""
+"""KV tiers as LMCache's and vLLM's configurations: every key known, every value as meant, by LMCache itself where it is installed."""
 
 import json
 import logging

@@ -50,6 +50,16 @@ def test_few_pools_and_many_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert many == alone
 
 
+def test_it_warns_where_nothing_can_be_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list of lengths says nothing of what prompts share."""
+    path = tmp_path / "lengths.csv"
+    path.write_text("prompt_tokens,output_tokens\n600,2\n600,2\n", encoding="utf-8")
+    data = json_of(capsys, "kv-replay", str(path), *MODEL)
+    assert "does not say what prompts have in common" in data["warnings"][0]
+    assert {row["hit_tokens"] for row in data["rows"]} == {0}
+    assert json_of(capsys, *SMALL, *MODEL)["warnings"] == []
+
+
 def test_it_says_how_much_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     """Each sufficient size has its share of the hits without limit; with few pools nothing is said."""
     data = json_of(capsys, *SMALL, *MODEL)
@@ -96,6 +106,7 @@ def test_figure_in_each_format(suffix: str, tmp_path: Path) -> None:
         (("--bytes-per-token", "0"), "bytes_per_token must be at least 1, got 0"),
         ((*MODEL, "--block-tokens", "0"), "block_tokens must be at least 1, got 0"),
         ((*MODEL, "--figure", "x.gif"), "--figure x.gif"),
+        ((*MODEL, "--requests", "20"), "--requests 20: the first 20 only warm up, so more are needed"),
     ],
 )
 def test_mistakes_are_one_line(words: tuple[str, ...], fragment: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from sim.routing import uniform
 from sim.simulate import Scenario, problem_of
 from sim.workload import Batch, forward_passes
 from tests.sim.small import small_machine
-from validation.backend import Checkpoint, execute_policy, load_checkpoint, plain_forward
+from validation.backend import Checkpoint, Tier, execute_policy, load_checkpoint, plain_forward
 
 BATCH = Batch(prompt_tokens=7, output_tokens=6, batch_size=2)
 SHARED: dict[str, Any] = {
@@ -109,6 +109,6 @@ def _executed(checkpoint: Checkpoint, name: str, prompts: Any) -> Any:
     scenario = Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), slots_per_layer=2)
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)
-    executed = execute_policy(policy, problem, residency, checkpoint.weights, prompts, is_paced=False)  # type: ignore[arg-type]
+    executed = execute_policy(policy, problem, residency, checkpoint.weights, prompts, tier=Tier.FREE)  # type: ignore[arg-type]
     assert isinstance(executed.expert_ids, np.ndarray)
     return executed.tokens_SC

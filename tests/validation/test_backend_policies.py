@@ -5,7 +5,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
-from hwprofiles import InputError
 from sim.policies import POLICIES, Policy
 from sim.task import TaskKind
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
@@ -36,13 +35,14 @@ def test_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: 
     check_tasks(subject, executed)
 
 
+@pytest.mark.parametrize(("batch", "share"), [("one", 0.3), ("several", 0.5)])
+@pytest.mark.parametrize("shape", ["plain", "dense-first-and-shared", "windows-and-uneven-bytes"])
 @pytest.mark.parametrize("policy", LIVE.values(), ids=LIVE)
-def test_changing_residency_is_refused(policy: Policy) -> None:
-    """A policy that the backend does not execute is refused in one line that names it."""
-    subject = case(STATIC["on-demand"], SHAPES["plain"], BATCHES["one"])
-    with pytest.raises(InputError, match=policy.name) as error:
-        Case(policy=policy, problem=subject.problem, residency=subject.residency, weights=subject.weights, prompts=subject.prompts).run()
-    assert "\n" not in str(error.value)
+def test_live_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: float) -> None:
+    """Caches and prefetchers too: what is evicted and brought back is the expert that is meant."""
+    subject = case(policy, SHAPES[shape], BATCHES[batch], share=share)
+    executed = subject.run()
+    check_tokens(subject, executed)
 
 
 def check_tokens(subject: Case, executed: Executed) -> None:

@@ -48,7 +48,7 @@ def attention(
     turn_2LH = turn_2CH[:, first:end]
     cache_2SKCH[0, :, :, first:end] = rotated(k_SKLH, turn_2LH)
     cache_2SKCH[1, :, :, first:end] = v_SKLH
-    mask_LC = _mask(first, end, shape.window_tokens)
+    mask_LC = _mask(first, end, shape.window_tokens, x_TD.device)
     keys_SKCH, values_SKCH = cache_2SKCH[0, :, :, :end], cache_2SKCH[1, :, :, :end]
     z_SNLH = scaled_dot_product_attention(rotated(q_SNLH, turn_2LH), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True)
     return x_TD + linear(z_SNLH.transpose(1, 2).reshape(x_TD.shape[0], -1), weights["o"])
@@ -69,6 +69,11 @@ def feed_forward(x_TD: Tensor, weights: Tensors, name: str) -> Tensor:
     return linear(wide_TF, weights[f"{name}_down"])
 
 
+def routed_expert(own_MD: Tensor, shares_M1: Tensor, weights: Tensors) -> Tensor:
+    """One routed expert over the tokens that selected it, weighted by their shares."""
+    return feed_forward(own_MD, weights, "expert") * shares_M1
+
+
 def shared_experts(x_TD: Tensor, weights: Tensors) -> Tensor:
     """The experts that every token meets, scaled by their own gate where the model has one."""
     y_TD = feed_forward(x_TD, weights, "shared")
@@ -80,9 +85,9 @@ def head(x_SD: Tensor, top: Tensors, epsilon: float) -> Tensor:
     return linear(normalized(x_SD, top["norm"], epsilon), top["head"])
 
 
-def _mask(first: int, end: int, window_tokens: int | None) -> Tensor | None:
+def _mask(first: int, end: int, window_tokens: int | None, device: torch.device) -> Tensor | None:
     """Which positions each new token sees [L, C]; None where it sees all."""
     if end - first == 1 and (window_tokens is None or end <= window_tokens):
         return None
-    distance_LC = torch.arange(first, end)[:, None] - torch.arange(end)
+    distance_LC = torch.arange(first, end, device=device)[:, None] - torch.arange(end, device=device)
     return (distance_LC >= 0) & (distance_LC < (window_tokens or end))

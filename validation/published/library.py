@@ -5,9 +5,13 @@ from pathlib import Path
 
 from hwprofiles import unknown_name
 from validation.published.fiddler.tables import reproduce_fiddler
+from validation.published.ktransformers.tables import reproduce_ktransformers
 from validation.published.reproduction import Reproduction
 
-REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {"fiddler": reproduce_fiddler}
+REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
+    "fiddler": reproduce_fiddler,
+    "ktransformers": reproduce_ktransformers,
+}
 """The table, by name."""
 
 

@@ -85,7 +85,7 @@ class Cache:
 
     @property
     def smoothing(self) -> tuple[float, int]:
-        """alpha, and how many shares are kept for each expert that a token selects, for SMOOTHED_GATE."""
+        """alpha, and how many shares are kept for each expert that a token selects, for the gate scores."""
         return 0.0, 0
 
     def start(self, residency: Residency) -> CacheState:

@@ -32,6 +32,7 @@ REQUIRED = [
     "kimi-k2",
     "granite-3-3b-a800m",
     "granite-3-1b-a400m",
+    "qwen3-next-80b-a3b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

@@ -27,7 +27,8 @@ FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
 
 FLOPS_PER_STATE_ELEMENT = 7
-"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what the query reads 2 (arXiv 2412.06464, section 3)."""
+"""Of the gated delta rule (arXiv 2412.06464, section 3), for each token: decay 1, what the key recalls 2, its correction 2, what the query
+reads 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,10 +72,7 @@ PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences"
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
 RUN = np.dtype(
-    [
-        (name, "i8")
-        for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")
-    ]
+    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")]
 )
 """What holds for the whole run."""
 

@@ -95,6 +95,9 @@ def test_a_state_is_read_and_written() -> None:
     costs = CostModel(machine=machine, model=model)
     plain = replace(model, layers=(replace(model.layers[0], attention=replace(model.layers[0].attention, state_bytes=0)),))
     many = np.array([64])
-    more = costs.attention("gpu", 0, many, many, 10, 11).ns - CostModel(machine=machine, model=plain).attention("gpu", 0, many, many, 10, 11).ns
+    more = (
+        costs.attention("gpu", 0, many, many, 10, 11).ns
+        - CostModel(machine=machine, model=plain).attention("gpu", 0, many, many, 10, 11).ns
+    )
     moved = 64 * 2 * model.layers[0].attention.state_bytes
     assert more[0] == pytest.approx(moved / machine.gpu.memory_bytes_per_s.effective * 1e9, rel=0.2)

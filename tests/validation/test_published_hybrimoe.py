@@ -16,7 +16,9 @@ from validation.published.hybrimoe.tables import POINTS, hit_rate_percent
 def test_hit_rates() -> None:
     """LRU within 3 points of 30.2 %; the score cache above it, and more so where it is selective."""
     routing = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
-    lru, score, selective = (hit_rate_percent(cache, routing, 0) for cache in (LruCache(), SmoothedGateCache(), SmoothedGateCache(is_selective=True)))
+    lru, score, selective = (
+        hit_rate_percent(cache, routing, 0) for cache in (LruCache(), SmoothedGateCache(), SmoothedGateCache(is_selective=True))
+    )
     assert abs(lru - 30.2) <= POINTS
     assert lru < score < selective
 

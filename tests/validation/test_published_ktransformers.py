@@ -7,7 +7,8 @@ import pytest
 from hwprofiles import InputError
 from validation.published import reproduce
 from validation.published.ktransformers.ranking import Ranking, noise_of
-from validation.published.ktransformers.runs import BATCH, PLACEMENTS, bench, slow_hand_over_ns, testbed
+from validation.published.ktransformers import runs
+from validation.published.ktransformers.runs import BATCH, PLACEMENTS, bench, slow_hand_over_ns
 from validation.published.ktransformers.sensitivity import SHARES, scaled, variants
 from validation.published.ktransformers.tables import key_of, published_grid, rows, simulated_grid
 
@@ -57,7 +58,7 @@ def test_the_simulator_ranks_the_grid() -> None:
 
 def test_a_slow_hand_over_turns_front_loading() -> None:
     """With a published cost of a split, layers that never leave the GPU pay: the worst placement is that of the grid."""
-    machine = testbed(slow_hand_over_ns(testbed()))
+    machine = runs.testbed(slow_hand_over_ns(runs.testbed()))
     found = simulated_grid(bench(0, machine=machine, num_requests=1), [0.7])
     assert found[0.7, "front-loading"] > max(found[0.7, "random"], found[0.7, "uniform"])
 

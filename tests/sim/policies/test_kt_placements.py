@@ -123,9 +123,7 @@ def test_a_group_pays_its_call_once() -> None:
     machine = machine.model_copy(update=parts | {"cpu": machine.cpu.model_copy(update={"call_overhead_ns": call})})
     policy = with_settings(find_policy("kt-uniform"), {"groups_experts": "true"})
     batch = Batch(prompt_tokens=1, output_tokens=2)
-    run = simulate(
-        Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=_uniform(), seed=0, slots_per_layer=4)
-    )
+    run = simulate(Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=_uniform(), seed=0, slots_per_layer=4))
     assert isinstance(run, Run)
     work, tasks = CostModel(machine=machine, model=model).in_groups(), run.timeline.tasks
     for device, action in (("cpu", Action.CPU), ("gpu", Action.RESIDENT)):

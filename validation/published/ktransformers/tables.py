@@ -16,8 +16,8 @@ ASSUMPTIONS = (
     "Published: ShareGPT, tensor parallel size 4; neither lengths nor concurrency. Taken: one sequence, 43 prompt and 122 output tokens "
     "(ShareGPT's means), decoded tokens/s. Four cards pooled as ideal tensor parallelism: the all-reduces, the same in every cell, are "
     "left out, so speeds are too high and no order depends on them. One socket. A layer's experts run as one call on each device. Dynamic "
-    f"starts from frequency and is re-placed after every prompt. `{SLOW}`: a call to the CPU pool such that a split costs what ik_llama.cpp "
-    "pull request 232 measured, instead of the 20 us that all machine files assume."
+    f"starts from frequency and is re-placed after every prompt. `{SLOW}`: a call to the CPU pool such that a split costs what "
+    "ik_llama.cpp pull request 232 measured, instead of the 20 us that all machine files assume."
 )
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from hwprofiles import InputError
 from validation.published import reproduce
-from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers import runs
+from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers.runs import BATCH, PLACEMENTS, bench, slow_hand_over_ns
 from validation.published.ktransformers.sensitivity import SHARES, scaled, variants
 from validation.published.ktransformers.tables import key_of, published_grid, rows, simulated_grid

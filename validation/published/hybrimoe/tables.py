@@ -40,11 +40,11 @@ OTHERS: dict[str, dict[str, Cache]] = {
 """What else is run beside a published system: other readings of the paper."""
 
 ASSUMPTIONS = (
-    f"Published: no prompts, no alpha, not what becomes of a fetched expert with a low score. Taken: {NUM_REQUESTS} requests, one after "
-    f"another, each with a cache of its own, {BATCH.prompt_tokens} prompt tokens and {BATCH.output_tokens - 1} decoded ones, over which hits "
-    "are counted; two of eight experts a layer; every miss is fetched and nothing is fetched ahead; alpha 0.5, as the released code has it, "
-    "and as there every fetched expert stays in place of another. `selective`: it stays only if its score is not the least. No figure of "
-    "the routing comes from these hit rates."
+    f"Published: no prompts, no alpha, not what becomes of a fetched expert with a low score. Taken: {NUM_REQUESTS} requests, one "
+    f"after another, each with a cache of its own, {BATCH.prompt_tokens} prompt tokens and {BATCH.output_tokens - 1} decoded ones, "
+    "over which hits are counted; two of eight experts a layer; every miss is fetched and nothing is fetched ahead; alpha 0.5, as the "
+    "released code has it, and as there every fetched expert stays in place of another. `selective`: it stays only if its score is not "
+    "the least. No figure of the routing comes from these hit rates."
 )
 
 

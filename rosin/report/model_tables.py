@@ -61,6 +61,8 @@ def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "one expert", format_bytes(model.expert_bytes)
     yield "all but routed experts", format_bytes(model.non_expert_bytes)
     yield "KV cache per token", format_bytes(model.kv_bytes_per_token)
+    if model.state_bytes:
+        yield "state per sequence", format_bytes(model.state_bytes)
     yield "hidden size", f"{model.hidden:,}"
     yield "expert intermediate size", f"{model.expert_intermediate:,}"
     yield "vocabulary", f"{model.vocab:,}"

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+_PRIVATE = 0x5851F42D4C957F2D
+_CONTENT_BITS = 2**61 - 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -33,3 +36,8 @@ class Request:
     def prompt_tokens(self) -> int:
         """Length of the prompt."""
         return sum(span.num_tokens for span in self.prompt)
+
+
+def private_content(number: int) -> int:
+    """An identity for content that only the request of that number has: of 61 bits, apart from hashes and from small numbers."""
+    return hash((_PRIVATE, number)) & _CONTENT_BITS

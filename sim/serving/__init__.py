@@ -4,12 +4,15 @@ from sim.serving.metrics import ServingMetrics, Spread
 from sim.serving.options import AllReduce, EngineOptions
 from sim.serving.prices import AttentionPrice, StepPrices
 from sim.serving.serve import Cluster, ServingRun, ServingSetting, prepare, serve
+from sim.serving.sources import ClosedLoop, OpenLoop, source_of
 
 __all__ = [
     "AllReduce",
     "AttentionPrice",
+    "ClosedLoop",
     "Cluster",
     "EngineOptions",
+    "OpenLoop",
     "ServingMetrics",
     "ServingRun",
     "ServingSetting",
@@ -17,4 +20,5 @@ __all__ = [
     "StepPrices",
     "prepare",
     "serve",
+    "source_of",
 ]

@@ -31,12 +31,14 @@ class ServingMetrics:
     ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a request's tokens after its first, over
     requests with more than one (None: there are none). Rates are over ``duration_s``, from the first arrival to the last end.
     ``kv_hit_rate`` is the share of prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
+    ``num_events`` counts the instants at which an engine did anything: steps that are alike are taken at once.
     """
 
     num_requests: int
     num_rejected_requests: int
     num_preemptions: int
     num_steps: int
+    num_events: int
     duration_s: float
     queue_s: Spread
     ttft_s: Spread
@@ -63,6 +65,7 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance]) -> Servin
         num_rejected_requests=recorder.num_rejected,
         num_preemptions=recorder.num_preemptions,
         num_steps=sum(instance.busy.num_steps for instance in instances),
+        num_events=sum(instance.busy.num_events for instance in instances),
         duration_s=duration_s,
         queue_s=_spread(recorder.queue_s),
         ttft_s=_spread(recorder.ttft_s),

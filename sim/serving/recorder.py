@@ -7,10 +7,14 @@ from sim.serving.sequence import Sequence
 
 
 class Recorder:
-    """Counts, and a few numbers a finished request: 32 bytes each, so that memory hardly grows with the trace."""
+    """Counts, and a few numbers a finished request: 32 bytes each, so that memory hardly grows with the trace.
 
-    def __init__(self) -> None:
+    The first ``num_warmup_requests`` are not written down.
+    """
+
+    def __init__(self, num_warmup_requests: int = 0) -> None:
         """Nothing happened."""
+        self._num_warmup_requests = num_warmup_requests
         self.num_submitted = 0
         self.num_rejected = 0
         self.num_preemptions = 0
@@ -26,23 +30,22 @@ class Recorder:
         """Requests that were answered in full."""
         return len(self.ttft_s)
 
-    @property
-    def num_live(self) -> int:
-        """Requests under way."""
-        return self.num_submitted - self.num_rejected - self.num_finished
-
-    def submitted(self, now_ns: int) -> None:
+    def submitted(self, number: int, now_ns: int) -> None:
         """A request arrives."""
+        if number < self._num_warmup_requests:
+            return
         self.num_submitted += 1
         if self.first_arrival_ns is None:
             self.first_arrival_ns = now_ns
 
-    def rejected(self) -> None:
+    def rejected(self, number: int) -> None:
         """A request is longer than the engine can ever hold."""
-        self.num_rejected += 1
+        self.num_rejected += number >= self._num_warmup_requests
 
     def finished(self, sequence: Sequence, now_ns: int) -> None:
         """The last token of a request is out."""
+        if sequence.number < self._num_warmup_requests:
+            return
         assert sequence.admitted_ns is not None and sequence.first_token_ns is not None
         self.prompt_tokens += sequence.prompt_tokens
         self.output_tokens += sequence.generated_tokens

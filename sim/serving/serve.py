@@ -1,13 +1,11 @@
 """A run at the serving scale: requests in, what became of them out."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import simpy
 
 from hwprofiles import InputError, Machine
-from hwprofiles.units import NS_PER_S
 from sim.memory import Infeasible
 from sim.model import Model
 from sim.requests.request import Request
@@ -20,8 +18,7 @@ from sim.serving.options import EngineOptions
 from sim.serving.prices import StepPrices
 from sim.serving.recorder import Recorder
 from sim.serving.sequence import Sequence
-
-Process = Generator[simpy.Event, Any, None]
+from sim.serving.sources import Process, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,20 +69,21 @@ def prepare(setting: ServingSetting) -> Cluster | Infeasible:
     )
 
 
-def serve(cluster: Cluster, requests: Iterator[Request]) -> ServingRun:
-    """Serve requests as they arrive, until the last is answered."""
-    return _Run(cluster).until_done(lambda run: run.arrive(requests))
+def serve(cluster: Cluster, source: Source) -> ServingRun:
+    """Serve the requests of a source until the last is answered. Raises InputError when none is."""
+    return _Run(cluster, source.num_warmup_requests).until_done(source)
 
 
 class _Run:
     """A run under way: the clock, the instances, and what is written down."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, num_warmup_requests: int) -> None:
         self.env = simpy.Environment()
-        self.recorder = Recorder()
+        self.recorder = Recorder(num_warmup_requests)
         self._cluster = cluster
         self._has_all_arrived = False
         self._done = self.env.event()
+        self._answers: dict[int, simpy.Event] = {}
         self._instances = [self._instance() for _ in range(cluster.num_instances)]
 
     def _instance(self) -> Instance:
@@ -94,7 +92,7 @@ class _Run:
             env=self.env, prices=cluster.prices, options=cluster.engine, pool=BlockPool(cluster.num_blocks), on_end=self._ended
         )
 
-    def until_done(self, source: Callable[["_Run"], Process]) -> ServingRun:
+    def until_done(self, source: Source) -> ServingRun:
         """Let requests come from the source, and return when it has no more and all are answered."""
         self.env.process(self._feed(source))
         self.env.run(until=self._done)
@@ -102,37 +100,32 @@ class _Run:
         warnings = self._cluster.prices.warnings + tuple(self._warnings())
         return ServingRun(cluster=self._cluster, metrics=metrics, recorder=self.recorder, warnings=warnings)
 
-    def _feed(self, source: Callable[["_Run"], Process]) -> Process:
-        yield from source(self)
+    def _feed(self, source: Source) -> Process:
+        yield from source.feed(self)
         self._has_all_arrived = True
         self._end_if_done()
 
-    def arrive(self, requests: Iterator[Request]) -> Process:
-        """Requests at the times that they state."""
-        for request in requests:
-            wait = request.arrival_ns - int(self.env.now)
-            if wait < 0:
-                raise InputError(f"request {request.number} arrives at {request.arrival_ns / NS_PER_S:g} s, before the one ahead of it")
-            if wait:
-                yield self.env.timeout(wait)
-            self.submit(request)
-
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request) -> simpy.Event:
         """Hand a request to the instance with the fewest live ones, or turn it away if it can never be held."""
         now, length = int(self.env.now), request.prompt_tokens
-        self.recorder.submitted(now)
+        answer = self.env.event()
+        self.recorder.submitted(request.number, now)
         instance = min(self._instances, key=lambda candidate: candidate.num_live)
         longest, context = self._cluster.max_context_tokens, length + request.output_tokens
         if not instance.can_hold(context) or (longest is not None and context > longest):
-            return self.recorder.rejected()
+            self.recorder.rejected(request.number)
+            return answer.succeed(False)
+        self._answers[request.number] = answer
         instance.submit(Sequence(request=request, prompt_tokens=length, arrival_ns=now))
+        return answer
 
     def _ended(self, sequence: Sequence) -> None:
         self.recorder.finished(sequence, int(self.env.now))
+        self._answers.pop(sequence.number).succeed(True)
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._has_all_arrived and self.recorder.num_live == 0:
+        if self._has_all_arrived and not self._answers:
             self._done.succeed()
 
     def _warnings(self) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Prices of a model that lives on the GPUs whole, alone or split over several by tensor parallelism."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
-from sim.model import Model, TensorClass, layer_shapes
+from sim.model import Attention, Model, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, EngineOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
 
@@ -56,13 +58,13 @@ def pooled_machine(machine: Machine, options: EngineOptions) -> Machine:
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
     """Attention by kind of layer, as ``CostModel.attention`` prices it."""
-    counts: dict[tuple[object, int, int], int] = {}
+    counts: Counter[tuple[Attention, int, int]] = Counter()
     sample = {}
     for index, layer in enumerate(costs.model.layers):
         params = layer.params[TensorClass.ATTENTION] + layer.params.get(TensorClass.NORM, 0)
         num_bytes = layer.bytes[TensorClass.ATTENTION] + layer.bytes.get(TensorClass.NORM, 0)
         key = (layer.attention, params, num_bytes)
-        counts[key] = counts.get(key, 0) + 1
+        counts[key] += 1
         sample[key] = index, params, num_bytes
     return tuple(_attention_price(costs, *sample[key], count) for key, count in counts.items())
 

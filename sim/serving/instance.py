@@ -1,8 +1,8 @@
 """One instance of an engine: continuous batching with chunked prefill over paged KV, as vLLM's scheduler does it.
 
-Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to ``max_step_tokens``. A prompt is admitted when
-blocks for all of it are there. When a decoding sequence finds no block, the one admitted last is pre-empted: its blocks are
-freed and all of its context is computed anew.
+Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to ``max_step_tokens``. A prompt is
+admitted when blocks for all of it are there. When a decoding sequence finds no block, the one admitted last is pre-empted: its
+blocks are freed and all of its context is computed anew.
 """
 
 from collections.abc import Callable, Generator
@@ -17,6 +17,8 @@ from sim.requests.request import Span
 from sim.serving.blocks import BlockPool
 from sim.serving.clock import StepEnd
 from sim.serving.decoding import DecodingSet
+from sim.serving.lines import pipelined
+from sim.serving.offload import Offload
 from sim.serving.options import EngineOptions
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.serving.sequence import Sequence
@@ -55,11 +57,14 @@ class Instance:
     options: EngineOptions
     pool: BlockPool
     on_end: Callable[[Sequence], None]
+    offload: Offload | None = None
     busy: Busy = field(default_factory=Busy)
     decoding: DecodingSet = field(init=False)
     _waiting: list[tuple[int, Sequence]] = field(default_factory=list)
     _running: dict[int, Sequence] = field(default_factory=dict)
     _prefilling: list[Sequence] = field(default_factory=list)
+    _loading: set[int] = field(default_factory=set)
+    _num_coming: int = 0
     _is_full: bool = False
     _clock_ticks: int = 0
     _idle: simpy.Event | None = None
@@ -72,7 +77,7 @@ class Instance:
     @property
     def num_live(self) -> int:
         """Sequences that wait or run here."""
-        return len(self._waiting) + len(self._running)
+        return self._num_coming + len(self._waiting) + len(self._running)
 
     def can_hold(self, context_tokens: int) -> bool:
         """Whether a sequence of that length fits at all; one block is kept for the growth of others."""
@@ -81,12 +86,29 @@ class Instance:
     def submit(self, sequence: Sequence) -> None:
         """A sequence arrives. It must fit."""
         sequence.target_tokens = sequence.prompt_tokens
+        self._num_coming += 1
+        if self.offload is not None and self.offload.has_deep_hits(sequence):
+            self.env.process(self._prefetch(self.offload, sequence))
+        else:
+            self._queue(sequence)
+
+    def _prefetch(self, offload: Offload, sequence: Sequence) -> Waiting:
+        yield from offload.prefetch(sequence)
+        self._queue(sequence)
+
+    def _queue(self, sequence: Sequence) -> None:
+        self._num_coming -= 1
         was_waiting = bool(self._waiting)
         heappush(self._waiting, (sequence.number, sequence))
+        if not was_waiting and len(self._running) < self.options.max_sequences:
+            self._wake()
+
+    def _wake(self) -> None:
+        """There may be something else to do than before."""
         if self._idle is not None:
             self._idle.succeed()
             self._idle = None
-        elif self._leap is not None and not was_waiting and len(self._running) < self.options.max_sequences:
+        elif self._leap is not None:
             self._cut(self._leap)
 
     def _run(self) -> Waiting:
@@ -106,7 +128,7 @@ class Instance:
         """Take the blocks that decoding needs for one more step, pre-empting as often as it takes; whether it took none."""
         has_room = True
         while (growth := self.decoding.growth(1)) > self.pool.num_available:
-            self._preempt(next(reversed(self._running.values())))
+            self._preempt(next(each for each in reversed(self._running.values()) if each.number not in self._loading))
             has_room = False
         self.pool.take(growth)
         return has_room
@@ -122,7 +144,8 @@ class Instance:
                 self._is_full = True
                 break
             heappop(self._waiting)
-            left = self._add_chunk(chunks, sequence, left)
+            if sequence.number not in self._loading:
+                left = self._add_chunk(chunks, sequence, left)
         self.busy.peak_blocks = max(self.busy.peak_blocks, self.pool.num_held)
         return chunks
 
@@ -142,16 +165,56 @@ class Instance:
             return False
         self.pool.hold(keys[:hits])
         self.pool.take(total - hits)
-        sequence.num_blocks, sequence.num_keyed, sequence.computed_tokens = total, hits, hits * size
+        sequence.num_blocks, sequence.num_keyed = total, hits
         if sequence.admitted_ns is None:
             sequence.admitted_ns = int(self.env.now)
             sequence.hit_tokens["gpu"] = hits * size
         self._running[sequence.number] = sequence
-        self._prefilling.append(sequence)
+        sequence.computed_tokens = hits * size if self.offload is None else self.offload.plan(sequence, hits * size)
+        if self.offload is not None and self.offload.is_server and sequence.load is not None:
+            self._loading.add(sequence.number)
+            self.env.process(self._load_beside(self.offload, sequence))
+        else:
+            self._prefilling.append(sequence)
         return True
 
+    def _load_beside(self, offload: Offload, sequence: Sequence) -> Waiting:
+        yield from offload.load_beside(sequence)
+        self._loading.remove(sequence.number)
+        self._prefilling.append(sequence)
+        self._wake()
+
     def _step(self, chunks: list[Chunk]) -> Waiting:
-        """One step that computes chunks of prefill beside what decodes."""
+        """One step that computes chunks of prefill beside what decodes, and moves their KV if nobody else does."""
+        offload = self.offload
+        if offload is None or offload.is_server:
+            yield self._pass(self._step_ticks(chunks))
+        else:
+            yield from self._step_and_move(offload, chunks)
+        if len(self.decoding):
+            self._decoded(1)
+        for sequence, tokens in chunks:
+            self._computed(sequence, tokens)
+            if offload is not None and offload.is_server:
+                self.env.process(offload.store_beside(sequence))
+
+    def _step_and_move(self, offload: Offload, chunks: list[Chunk]) -> Waiting:
+        """Fetch what the step loads, then copy it in, compute, and copy out what has become full: at once where layers are pipelined."""
+        before_ns = int(self.env.now)
+        copy_in_ns = yield from offload.bring([sequence for sequence, _ in chunks if sequence.load is not None])
+        if int(self.env.now) > before_ns:
+            self._clock_ticks = int(self.env.now) * TICKS_PER_NS
+        stages = self.prices.num_layers if offload.options.is_layerwise else 1
+        ticks = self._step_ticks(chunks)
+        without_stores = pipelined((copy_in_ns * TICKS_PER_NS, ticks), stages)
+        yield self._pass(ticks, without_stores - ticks)
+        copied = sum(offload.store(sequence, sequence.computed_tokens + tokens) for sequence, tokens in chunks)
+        if copied:
+            every = (copy_in_ns * TICKS_PER_NS, ticks, offload.copy_out_ns(copied) * TICKS_PER_NS)
+            self._clock_ticks += pipelined(every, stages) - without_stores
+            yield self._end_at(self._clock_ticks)
+
+    def _step_ticks(self, chunks: list[Chunk]) -> int:
         kept, pairs = list(self.decoding.seen), list(self.decoding.seen)
         num_tokens = num_sampled = len(self.decoding)
         for sequence, tokens in chunks:
@@ -161,11 +224,7 @@ class Instance:
             for index, part in enumerate(self.prices.attention):
                 kept[index] += part.kept(first, end)
                 pairs[index] += part.pairs(first, end)
-        yield self._pass(self.prices.step(num_tokens, num_sampled, kept, pairs), 1)
-        if len(self.decoding):
-            self._decoded(1)
-        for sequence, tokens in chunks:
-            self._computed(sequence, tokens)
+        return self.prices.step(num_tokens, num_sampled, kept, pairs)
 
     def _take_leap(self, max_steps: int | None) -> Waiting:
         """As many decode steps as are alike and find blocks; those of the first are taken already."""
@@ -197,8 +256,10 @@ class Instance:
         decoding = self.decoding
         return self.prices.leap(len(decoding), decoding.seen, decoding.growing, num_steps)
 
-    def _pass(self, ticks: int, num_steps: int) -> StepEnd:
-        self._passed(ticks, num_steps)
+    def _pass(self, ticks: int, stalled_ticks: int = 0) -> StepEnd:
+        """A step that computes for so long, and stands still for so long while KV moves."""
+        self._passed(ticks, 1)
+        self._clock_ticks += stalled_ticks
         return self._end_at(self._clock_ticks)
 
     def _passed(self, ticks: int, num_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Sums over steps of the largest of several straight lines, exactly, in whole numbers."""
+"""Durations in whole numbers: sums over steps of the largest of several straight lines, and pipelines."""
 
 from collections.abc import Sequence
 
@@ -19,3 +19,8 @@ def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
         total += count * value + slope * (count * (count - 1) // 2)
         step = stop
     return total
+
+
+def pipelined(works: Sequence[int], num_stages: int) -> int:
+    """How long works take that follow each other in each of ``num_stages`` equal stages, at once over stages; one stage: their sum."""
+    return (sum(works) + (num_stages - 1) * max(works)) // num_stages

@@ -1,6 +1,6 @@
 """What a run at the serving scale came to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,28 @@ from hwprofiles.units import NS_PER_S
 from sim.serving.instance import Instance
 from sim.serving.prices import TICKS_PER_NS
 from sim.serving.recorder import Recorder
+from sim.serving.tier import Tier
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierUse:
+    """What became of one tier, or of the instances' tiers of one name together; bytes are as stored.
+
+    ``peak_bytes`` is the most that any one held; ``stored_bytes`` = evicted_bytes + held_bytes. Busy fractions are the
+    largest of any one; of host memory, those of the copies to and from an instance's GPUs.
+    """
+
+    name: str
+    capacity_bytes: int | None
+    peak_bytes: int
+    held_bytes: int
+    stored_bytes: int
+    evicted_bytes: int
+    read_bytes: int
+    read_busy_fraction: float
+    write_busy_fraction: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +71,15 @@ class ServingMetrics:
     gpu_busy_fraction: float
     gpu_kv_peak_fraction: float
     gpu_kv_evicted_blocks: int
+    tiers: tuple[TierUse, ...]
 
 
-def measure_serving(recorder: Recorder, instances: Sequence[Instance]) -> ServingMetrics:
+def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()) -> ServingMetrics:
     """Read the metrics off a finished run. Raises InputError when no request was answered."""
     if not recorder.num_finished:
-        raise InputError(f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the engine can hold")
+        raise InputError(
+            f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the engine can hold"
+        )
     assert recorder.first_arrival_ns is not None
     duration_s = (recorder.last_end_ns - recorder.first_arrival_ns) / NS_PER_S
     busy_s = sum(instance.busy.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
@@ -78,7 +101,28 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance]) -> Servin
         gpu_busy_fraction=busy_s / len(instances) / duration_s,
         gpu_kv_peak_fraction=max(instance.busy.peak_blocks / instance.pool.num_blocks for instance in instances),
         gpu_kv_evicted_blocks=sum(instance.pool.num_evictions for instance in instances),
+        tiers=tuple(_tier_uses(tiers, instances, duration_s)),
     )
+
+
+def _tier_uses(tiers: Sequence[Tier], instances: Sequence[Instance], duration_s: float) -> Iterator[TierUse]:
+    offloads = [instance.offload for instance in instances if instance.offload is not None]
+    for name in dict.fromkeys(tier.name for tier in tiers):
+        same = [tier for tier in tiers if tier.name == name]
+        size, is_host = same[0].stored_bytes, same[0] is tiers[0]
+        reads = [offload.copies_in for offload in offloads] if is_host else [tier.reads for tier in same]
+        writes = [offload.copies_out for offload in offloads] if is_host else [tier.writes for tier in same]
+        yield TierUse(
+            name=name,
+            capacity_bytes=same[0].options.capacity_bytes,
+            peak_bytes=max(tier.peak_bytes for tier in same),
+            held_bytes=sum(tier.store.held_bytes for tier in same),
+            stored_bytes=size * sum(tier.num_stored for tier in same),
+            evicted_bytes=size * sum(tier.store.num_evictions for tier in same),
+            read_bytes=size * sum(tier.num_read for tier in same),
+            read_busy_fraction=max(link.busy_ns for link in reads) / NS_PER_S / duration_s,
+            write_busy_fraction=max(link.busy_ns for link in writes) / NS_PER_S / duration_s,
+        )
 
 
 def _spread(values: Sequence[float]) -> Spread:

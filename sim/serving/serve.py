@@ -14,21 +14,24 @@ from sim.serving.gpu_prices import gpu_prices
 from sim.serving.instance import Instance
 from sim.serving.memory import num_kv_blocks
 from sim.serving.metrics import ServingMetrics, measure_serving
+from sim.serving.offload_options import OffloadOptions
 from sim.serving.options import EngineOptions
 from sim.serving.prices import StepPrices
 from sim.serving.recorder import Recorder
 from sim.serving.sequence import Sequence
 from sim.serving.sources import Process, Source
+from sim.serving.tiers import Tiers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingSetting:
-    """Which model is served on what: ``num_instances`` engines with ``engine.num_gpus`` GPUs each."""
+    """Which model is served on what: ``num_instances`` engines with ``engine.num_gpus`` GPUs each, and the tiers behind them."""
 
     machine: Machine
     model: Model
     engine: EngineOptions
     num_instances: int = 1
+    offload: OffloadOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +43,8 @@ class Cluster:
     engine: EngineOptions
     num_instances: int = 1
     max_context_tokens: int | None = None
+    offload: OffloadOptions | None = None
+    kv_bytes_per_token: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +71,8 @@ def prepare(setting: ServingSetting) -> Cluster | Infeasible:
         engine=setting.engine,
         num_instances=setting.num_instances,
         max_context_tokens=setting.model.max_context_tokens,
+        offload=setting.offload,
+        kv_bytes_per_token=setting.model.kv_bytes_per_token,
     )
 
 
@@ -84,19 +91,26 @@ class _Run:
         self._has_all_arrived = False
         self._done = self.env.event()
         self._answers: dict[int, simpy.Event] = {}
+        self.tiers = Tiers(cluster.offload, cluster.kv_bytes_per_token)
         self._instances = [self._instance() for _ in range(cluster.num_instances)]
 
     def _instance(self) -> Instance:
-        cluster = self._cluster
+        cluster, pool = self._cluster, BlockPool(self._cluster.num_blocks)
         return Instance(
-            env=self.env, prices=cluster.prices, options=cluster.engine, pool=BlockPool(cluster.num_blocks), on_end=self._ended
+            env=self.env,
+            prices=cluster.prices,
+            options=cluster.engine,
+            pool=pool,
+            on_end=self._ended,
+            offload=self.tiers.offload(self.env, cluster.prices),
         )
 
     def until_done(self, source: Source) -> ServingRun:
         """Let requests come from the source, and return when it has no more and all are answered."""
         self.env.process(self._feed(source))
         self.env.run(until=self._done)
-        metrics = measure_serving(self.recorder, self._instances)
+        assert all(instance.pool.num_held == 0 for instance in self._instances), "who has left holds nothing"
+        metrics = measure_serving(self.recorder, self._instances, self.tiers.all)
         warnings = self._cluster.prices.warnings + tuple(self._warnings())
         return ServingRun(cluster=self._cluster, metrics=metrics, recorder=self.recorder, warnings=warnings)
 

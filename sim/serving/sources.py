@@ -71,8 +71,7 @@ class ClosedLoop:
                 break
             talks.append(env.process(_converse(session, door, counter)))
             talks = [talk for talk in talks if talk.is_alive]
-        for talk in talks:
-            yield talk
+        yield from talks
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,9 @@ def odd_prices(max_tokens: int = 64, window_tokens: int | None = 21) -> StepPric
     """Prices in odd fractions of a nanosecond, whose attention is now bound by reading, now by computing, one of two with a window."""
     base = tuple(token * 977_000_003 // 3 for token in range(max_tokens + 1))
     parts = (_attention(None, 5), _attention(window_tokens, 2))
-    return StepPrices(base=base, head=tuple(3 * count + 1 for count in range(max_tokens + 1)), attention=parts, num_layers=7, provenance=MADE_UP)
+    return StepPrices(
+        base=base, head=tuple(3 * count + 1 for count in range(max_tokens + 1)), attention=parts, num_layers=7, provenance=MADE_UP
+    )
 
 
 def _attention(window_tokens: int | None, num_layers: int) -> AttentionPrice:

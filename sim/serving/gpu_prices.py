@@ -26,7 +26,7 @@ def gpu_prices(machine: Machine, model: Model, options: EngineOptions) -> StepPr
     pooled = pooled_machine(machine, options)
     costs = CostModel(machine=pooled, model=model)
     tokens = np.arange(options.max_step_tokens + 1)
-    base = _base_ns(costs, tokens) + _all_reduce_ns(model, tokens, options)
+    base = _base_ns(costs, tokens, options) + _all_reduce_ns(model, tokens, options)
     base[0] = 0
     sampled = costs.head("gpu", np.arange(options.max_sequences + 1)).ns
     sampled[0] = 0
@@ -87,11 +87,11 @@ def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, 
     )
 
 
-def _base_ns(costs: CostModel, tokens: NDArray[np.int64]) -> Ns:
+def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: EngineOptions) -> Ns:
     """All but attention and vocabulary: feed-forwards, routers, experts, and the host's own time."""
     model = costs.model
     representatives, numbers = layer_shapes(model)
-    total = np.full(len(tokens), float(costs.step_overhead_ns() + model.num_layers * costs.layer_overhead_ns()))
+    total = np.full(len(tokens), options.step_overhead_ns + float(costs.step_overhead_ns() + model.num_layers * costs.layer_overhead_ns()))
     for shape, layer in enumerate(representatives):
         each = np.zeros(len(tokens))
         for which in (TensorClass.ROUTER, TensorClass.DENSE_FFN, TensorClass.SHARED_EXPERT):

@@ -17,6 +17,7 @@ from sim.requests.request import Span
 from sim.serving.blocks import BlockPool
 from sim.serving.clock import StepEnd
 from sim.serving.decoding import DecodingSet
+from sim.serving.handover import Handover
 from sim.serving.lines import pipelined
 from sim.serving.offload import Offload
 from sim.serving.options import EngineOptions
@@ -58,6 +59,8 @@ class Instance:
     pool: BlockPool
     on_end: Callable[[Sequence], None]
     offload: Offload | None = None
+    handover: Handover | None = None
+    on_admitted: Callable[[Sequence], None] | None = None
     busy: Busy = field(default_factory=Busy)
     decoding: DecodingSet = field(init=False)
     _waiting: list[tuple[int, Sequence]] = field(default_factory=list)
@@ -65,6 +68,7 @@ class Instance:
     _prefilling: list[Sequence] = field(default_factory=list)
     _loading: set[int] = field(default_factory=set)
     _num_coming: int = 0
+    pending_tokens: int = 0
     _is_full: bool = False
     _clock_ticks: int = 0
     _idle: simpy.Event | None = None
@@ -83,10 +87,16 @@ class Instance:
         """Whether a sequence of that length fits at all; one block is kept for the growth of others."""
         return self._blocks(context_tokens) + 1 <= self.pool.num_blocks
 
+    def found_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a prompt whose KV is on the GPUs already."""
+        keys, size = self._keys(sequence), self.options.block_tokens
+        return size * self.pool.match(keys, min(len(keys), (sequence.prompt_tokens - 1) // size))[0]
+
     def submit(self, sequence: Sequence) -> None:
         """A sequence arrives. It must fit."""
         sequence.target_tokens = sequence.prompt_tokens
         self._num_coming += 1
+        self.pending_tokens += sequence.target_tokens
         if self.offload is not None and self.offload.has_deep_hits(sequence):
             self.env.process(self._prefetch(self.offload, sequence))
         else:
@@ -170,7 +180,12 @@ class Instance:
             sequence.admitted_ns = int(self.env.now)
             sequence.hit_tokens["gpu"] = hits * size
         self._running[sequence.number] = sequence
-        sequence.computed_tokens = hits * size if self.offload is None else self.offload.plan(sequence, hits * size)
+        present = hits * size if self.offload is None else self.offload.plan(sequence, hits * size)
+        sequence.computed_tokens = max(present, sequence.brought_tokens)
+        sequence.brought_tokens = 0
+        self.pending_tokens -= sequence.computed_tokens
+        if self.on_admitted is not None:
+            self.on_admitted(sequence)
         if self.offload is not None and self.offload.is_server and sequence.load is not None:
             self._loading.add(sequence.number)
             self.env.process(self._load_beside(self.offload, sequence))
@@ -191,12 +206,21 @@ class Instance:
             yield self._pass(self._step_ticks(chunks))
         else:
             yield from self._step_and_move(offload, chunks)
+        if self.handover is not None:
+            yield from self._hand_over(self.handover, chunks)
         if len(self.decoding):
             self._decoded(1)
         for sequence, tokens in chunks:
             self._computed(sequence, tokens)
             if offload is not None and offload.is_server:
                 self.env.process(offload.store_beside(sequence))
+
+    def _hand_over(self, handover: Handover, chunks: list[Chunk]) -> Waiting:
+        before_ns = int(self.env.now)
+        for sequence, tokens in chunks:
+            yield from handover.ship(sequence, sequence.computed_tokens + tokens)
+        if int(self.env.now) > before_ns:
+            self._clock_ticks = int(self.env.now) * TICKS_PER_NS
 
     def _step_and_move(self, offload: Offload, chunks: list[Chunk]) -> Waiting:
         """Fetch what the step loads, then copy it in, compute, and copy out what has become full: at once where layers are pipelined."""
@@ -280,6 +304,7 @@ class Instance:
     def _computed(self, sequence: Sequence, tokens: int) -> None:
         """So many more tokens of a sequence's context have KV; with the last of them comes the next token."""
         sequence.computed_tokens += tokens
+        self.pending_tokens -= tokens
         self._publish(sequence)
         if sequence.computed_tokens < sequence.target_tokens:
             return
@@ -303,10 +328,12 @@ class Instance:
             self._publish(sequence)
         else:
             self._prefilling.remove(sequence)
+            self.pending_tokens -= sequence.target_tokens - sequence.computed_tokens
         self._release(sequence)
         sequence.num_preemptions += 1
         sequence.target_tokens = sequence.prompt_tokens + sequence.generated_tokens
         sequence.computed_tokens = 0
+        self.pending_tokens += sequence.target_tokens
         heappush(self._waiting, (sequence.number, sequence))
 
     def _publish(self, sequence: Sequence) -> None:

@@ -19,8 +19,10 @@ def num_kv_blocks(machine: Machine, model: Model, options: EngineOptions) -> int
     step = Batch(prompt_tokens=options.max_step_tokens, output_tokens=1)
     logits = 4 * (options.max_sequences - 1) * model.vocab
     left = usable - model.total_bytes - activation_bytes(model, step, Feeding()) - logits
+    wanted = MIN_BLOCKS if options.kv_tokens is None else max(MIN_BLOCKS, options.kv_tokens // options.block_tokens)
     block_bytes = options.block_tokens * model.kv_bytes_per_token
-    if left < MIN_BLOCKS * block_bytes:
-        reason = f"{model.name} leaves no room for KV on {options.num_gpus} GPU{'s' if options.num_gpus > 1 else ''} of {machine.name}"
-        return Infeasible(reason=reason, missing_bytes=MIN_BLOCKS * block_bytes - left)
-    return left // block_bytes
+    if left < wanted * block_bytes:
+        what = "KV" if options.kv_tokens is None else f"{options.kv_tokens:,} tokens of KV"
+        reason = f"{model.name} leaves no room for {what} on {options.num_gpus} GPU{'s' if options.num_gpus > 1 else ''} of {machine.name}"
+        return Infeasible(reason=reason, missing_bytes=wanted * block_bytes - left)
+    return left // block_bytes if options.kv_tokens is None else wanted

@@ -21,7 +21,8 @@ class EngineOptions:
     """One instance: how many GPUs it spans, what a step may hold, and its paged KV cache.
 
     ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together; ``max_sequences`` those that
-    run at once. KV comes in blocks of ``block_tokens``; ``gpu_memory_fraction`` of the GPUs' memory is used in all.
+    run at once. KV comes in blocks of ``block_tokens``; ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what
+    weights and activations leave of it, or room for ``kv_tokens``.
     ``captures_graphs``: kernels are launched as one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
     engine's own software adds to each step, beside what the machine states.
     ``max_leap_steps`` bounds the steps taken at once (None: as many as are alike); it changes no result.
@@ -35,6 +36,7 @@ class EngineOptions:
     gpu_memory_fraction: float = 0.9
     captures_graphs: bool = True
     step_overhead_ns: float = 0.0
+    kv_tokens: int | None = None
     all_reduce: AllReduce | None = None
     max_leap_steps: int | None = None
 

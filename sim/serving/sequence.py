@@ -21,6 +21,7 @@ class Sequence:
     token comes out: the prompt, and after a pre-emption what was generated too. The sequence holds ``num_blocks`` blocks of KV, of
     which the first ``num_keyed`` are shared under their keys. ``joining`` tells its times in the decoding set apart.
     ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no storing; ``prefetched`` are pinned for it.
+    ``brought_tokens`` of its KV come from another instance as it is admitted.
     """
 
     request: Request
@@ -42,6 +43,7 @@ class Sequence:
     chunk_keys: tuple[int, ...] | None = None
     num_saved_chunks: int = 0
     load: Load | None = None
+    brought_tokens: int = 0
     prefetched: dict[int, int] = field(default_factory=dict)
 
     @property

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
 from sim.model import Model
 from sim.provenance import UsedNumber
+from sim.serving.cluster import ServingSetting
+from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import OffloadOptions
-from sim.serving.serve import ServingSetting
 from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 
@@ -16,15 +17,18 @@ HOST = "cpu"
 
 def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSetting:
     """What the file says, on that machine. Raises InputError for engines without GPUs and tiers without rates."""
-    num_gpus = spec.engine.num_gpus or machine.gpu.count // spec.num_instances
+    num_instances = spec.num_instances
+    num_gpus = spec.engine.num_gpus or machine.gpu.count // num_instances
     if num_gpus < 1:
-        raise InputError(f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {spec.num_instances}")
+        raise InputError(f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {num_instances}")
     return ServingSetting(
         machine=machine,
         model=model,
         engine=spec.engine.options(num_gpus),
-        num_instances=spec.num_instances,
+        num_instances=num_instances,
         offload=_offload(spec, machine, num_gpus),
+        disaggregation=_disaggregation(spec),
+        routing=spec.routing,
     )
 
 
@@ -40,6 +44,9 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     if engine.all_reduce is not None and engine.num_gpus > 1:
         link = engine.all_reduce
         yield UsedNumber(path="engine.all_reduce.bytes_per_s", value=link.bytes_per_s, provenance=link.provenance)
+    if setting.disaggregation is not None:
+        rate = setting.disaggregation.link.bytes_per_s
+        yield UsedNumber(path="disaggregation.link.bytes_per_s", value=rate, provenance=setting.disaggregation.provenance)
     for tier in setting.offload.tiers if setting.offload else ():
         yield UsedNumber(path=f"tiers.{tier.name}.read.bytes_per_s", value=tier.read.bytes_per_s, provenance=tier.provenance)
         yield UsedNumber(path=f"tiers.{tier.name}.write.bytes_per_s", value=tier.write.bytes_per_s, provenance=tier.provenance)
@@ -48,6 +55,20 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
 def _compute_types(setting: ServingSetting) -> set[str]:
     present = setting.machine.gpu.flops_per_s
     return {dtype if dtype in present else "bf16" for dtype in setting.model.dtypes.values()}
+
+
+def _disaggregation(spec: ServingSpec) -> Disaggregation | None:
+    parts = spec.disaggregation
+    if parts is None:
+        return None
+    return Disaggregation(
+        num_prefill=parts.num_prefill,
+        num_decode=parts.num_decode,
+        link=TransferRate(bytes_per_s=parts.link.bytes_per_s, latency_ns=parts.link.latency_ns),
+        chunk_tokens=parts.chunk_tokens,
+        buffer_bytes=None if parts.buffer_bytes is None else int(parts.buffer_bytes),
+        provenance=parts.link.provenance,
+    )
 
 
 def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptions | None:
@@ -74,7 +95,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
         policy=spec.policy,
         is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
         is_shared=is_remote if spec.is_shared is None else spec.is_shared,
-        compression=spec.compression and spec.compression.compression,
+        compression=None if spec.compression is None else spec.compression.compression,
         provenance=weakest([read.provenance, write.provenance]),
     )
 
@@ -88,7 +109,9 @@ def _host_rates(machine: Machine, num_gpus: int) -> tuple[RateSpec, RateSpec]:
 def _store_rates(name: str, machine: Machine) -> tuple[RateSpec, RateSpec]:
     store: Store | None = getattr(machine, name) if name in {"disk", "remote"} else None
     if store is None:
-        raise InputError(f"tier {name}: {machine.name} states no rates for it; give read.bytes_per_s and write.bytes_per_s in a serving file")
+        raise InputError(
+            f"tier {name}: {machine.name} states no rates for it; give read.bytes_per_s and write.bytes_per_s in a serving file"
+        )
     rate = _rate(store.bytes_per_s, store.latency_ns, 1)
     return rate, rate
 

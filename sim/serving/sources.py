@@ -18,7 +18,9 @@ Process = Generator[simpy.Event, Any, None]
 class FrontDoor(Protocol):
     """What a source sees of a run."""
 
-    env: simpy.Environment
+    @property
+    def env(self) -> simpy.Environment:
+        """The clock."""
 
     def submit(self, request: Request) -> simpy.Event:
         """Hand a request in now; the event happens when it is answered, or at once with the value False when it is turned away."""
@@ -27,7 +29,9 @@ class FrontDoor(Protocol):
 class Source(Protocol):
     """Hands requests in, in the order of their numbers. ``num_warmup_requests`` first ones only fill caches: no figure counts them."""
 
-    num_warmup_requests: int
+    @property
+    def num_warmup_requests(self) -> int:
+        """How many of the first requests are not counted."""
 
     def feed(self, door: FrontDoor) -> Process:
         """Ends when no request is left to hand in."""

@@ -11,6 +11,7 @@ from hwprofiles.quantity import UNDATED, Number
 from sim.kv.replay import TouchOrder
 from sim.serving.offload_options import Loading, Mode
 from sim.serving.options import AllReduce, EngineOptions
+from sim.serving.router import Routing
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
@@ -40,24 +41,27 @@ class RateSpec(_Part):
 
 
 class EngineSpec(_Part):
-    """The fields of sim.serving.options.EngineOptions; ``num_gpus`` left out means all the machine has, shared out over the engines."""
+    """The fields of sim.serving.options.EngineOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
 
     num_gpus: Positive | None = None
-    max_step_tokens: Positive = EngineOptions.max_step_tokens
-    max_sequences: Positive = EngineOptions.max_sequences
-    block_tokens: Positive = EngineOptions.block_tokens
+    max_step_tokens: Positive = 8192
+    max_sequences: Positive = 256
+    block_tokens: Positive = 16
     has_prefix_cache: bool = True
-    gpu_memory_fraction: Fraction = EngineOptions.gpu_memory_fraction
+    gpu_memory_fraction: Fraction = 0.9
     captures_graphs: bool = True
     step_overhead_ns: Annotated[Number, Field(ge=0)] = 0.0
+    kv_tokens: Positive | None = None
     all_reduce: RateSpec | None = None
 
     def options(self, num_gpus: int) -> EngineOptions:
         """Of an engine with so many GPUs."""
         link = self.all_reduce
         values = self.model_dump(exclude={"num_gpus", "all_reduce"})
-        reduce = link and AllReduce(latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance)
-        return EngineOptions(num_gpus=num_gpus, all_reduce=reduce, **values)
+        if link is None:
+            return EngineOptions(num_gpus=num_gpus, **values)
+        all_reduce = AllReduce(latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance)
+        return EngineOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
 
 
 class CompressionSpec(_Part):
@@ -102,14 +106,35 @@ class OffloadSpec(_Part):
     retains_deep_hits: bool = False
 
 
+class DisaggregationSpec(_Part):
+    """The fields of sim.serving.handover.Disaggregation."""
+
+    num_prefill: Positive
+    num_decode: Positive
+    link: RateSpec
+    chunk_tokens: Positive = 256
+    buffer_bytes: Above | None = None
+
+
 class ServingSpec(_Part):
-    """A serving file."""
+    """A serving file. With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out."""
 
     format: Literal["rosin-serving/1"] = FORMAT
     num_instances: Positive = 1
+    routing: Routing = Routing.LEAST_LIVE
     engine: EngineSpec = EngineSpec()
+    disaggregation: DisaggregationSpec | None = None
     tiers: tuple[TierSpec, ...] = ()
     offload: OffloadSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_up(cls, data: Any) -> Any:
+        parts = data.get("disaggregation") if isinstance(data, dict) else None
+        counts = [parts.get(name) for name in ("num_prefill", "num_decode")] if isinstance(parts, dict) else []
+        if counts and "num_instances" not in data and all(isinstance(count, int) for count in counts):
+            return {**data, "num_instances": sum(counts)}
+        return data
 
     @model_validator(mode="after")
     def _has_tiers_to_use(self) -> Self:

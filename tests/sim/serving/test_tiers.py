@@ -98,15 +98,12 @@ def test_a_deep_hit_is_read_and_promoted() -> None:
 
 def test_prefetch_hides_behind_the_queue() -> None:
     """While a request waits for its turn, what it needs moves to host memory: it then only copies it in."""
-    ahead = request(1, 10**9, 1, 10, content=6)
-    late = request(2, 10**9, 35, 1, content=5)
-    queue = [request(0, 0, 35, 1, content=5), *(request(number, 10, 27, 1, content=30 + number) for number in ())]
-    tiers = (tier(capacity_chunks=1), tier("disk"))
-    plain = serve_all(offloading(*tiers, max_sequences=1), [*queue, ahead, late])
-    large = (tier(capacity_chunks=4), tier("disk"))
-    evict = [request(1, 10**8, 35, 1, content=7), request(2, 10**9, 1, 10, content=6), request(3, 10**9, 35, 1, content=5)]
-    fetched = serve_all(offloading(*large, max_sequences=1, prefetches=True), [queue[0], *evict])
-    assert _ttft_ns(plain)[-1] == 10 * STEP_NS + 3 * (10**6 + 7) + 4 * 1000 + STEP_NS
+    ahead, late = request(2, 10**9, 1, 10, content=6), request(3, 10**9, 35, 1, content=5)
+    rows = [request(0, 0, 35, 1, content=5), request(1, 10**8, 35, 1, content=7), ahead, late]
+    tiers = (tier(capacity_chunks=4), tier("disk"))
+    plain = serve_all(offloading(*tiers, max_sequences=1), rows)
+    fetched = serve_all(offloading(*tiers, max_sequences=1, prefetches=True), rows)
+    assert _ttft_ns(plain)[-1] == 10 * STEP_NS + 4 * (10**6 + 7) + 4 * 1000 + STEP_NS
     assert _ttft_ns(fetched)[-1] == 10 * STEP_NS + 4 * 1000 + STEP_NS
     assert fetched.recorder.hit_tokens["disk"] == 32
 

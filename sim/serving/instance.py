@@ -206,19 +206,19 @@ class Instance:
             yield self._pass(self._step_ticks(chunks))
         else:
             yield from self._step_and_move(offload, chunks)
-        if self.handover is not None:
-            yield from self._hand_over(self.handover, chunks)
         if len(self.decoding):
             self._decoded(1)
         for sequence, tokens in chunks:
+            if self.handover is not None:
+                yield from self._hand_over(self.handover, sequence, tokens)
             self._computed(sequence, tokens)
             if offload is not None and offload.is_server:
                 self.env.process(offload.store_beside(sequence))
 
-    def _hand_over(self, handover: Handover, chunks: list[Chunk]) -> Waiting:
+    def _hand_over(self, handover: Handover, sequence: Sequence, tokens: int) -> Waiting:
+        """Let what a step computed of a prompt leave; those after it wait while there is no room for it."""
         before_ns = int(self.env.now)
-        for sequence, tokens in chunks:
-            yield from handover.ship(sequence, sequence.computed_tokens + tokens)
+        yield from handover.ship(sequence, sequence.computed_tokens + tokens)
         if int(self.env.now) > before_ns:
             self._clock_ticks = int(self.env.now) * TICKS_PER_NS
 

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 from sim.kv.eviction.base import Eviction
 
+<<<<<<< HEAD
 NOBODY: tuple[int, ...] = ()
 
+=======
+>>>>>>> kv
 
 class BlockStore:
     """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit); whole blocks only.
@@ -53,6 +56,7 @@ class BlockStore:
 
         Where no room can be made, because all is pinned or the capacity is less than a block, it is not stored: see ``in``.
         """
+<<<<<<< HEAD
         if key in self._held:
             self._eviction.touch(key)
             return NOBODY
@@ -65,6 +69,26 @@ class BlockStore:
             victims = (victim,)
         self._held.add(key)
         self._eviction.admit(key)
+=======
+        return tuple(self.insert_all((key,)))
+
+    def insert_all(self, keys: Iterable[int]) -> list[int]:
+        """``insert`` each key in turn; returns all that was evicted, in order."""
+        held, capacity, victims = self._held, self.capacity_blocks, list[int]()
+        touch, admit, expect = self._eviction.touch, self._eviction.admit, self._eviction.expect
+        for key in keys:
+            if key in held:
+                touch(key)
+                continue
+            expect(key)
+            if len(held) == capacity:
+                victim = self._evict_one()
+                if victim is None:
+                    continue
+                victims.append(victim)
+            held.add(key)
+            admit(key)
+>>>>>>> kv
         return victims
 
     def evict(self, num_blocks: int) -> tuple[int, ...]:

@@ -37,7 +37,14 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolResult:
+<<<<<<< HEAD
     """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it at the end."""
+=======
+    """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it at the end.
+
+    Requests, tokens and hits are counted after the warm-up, evictions throughout.
+    """
+>>>>>>> kv
 
     pool: Pool
     num_requests: int
@@ -52,21 +59,42 @@ class PoolResult:
         return self.hit_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
+<<<<<<< HEAD
 def replay(requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: int, bytes_per_token: int) -> list[PoolResult]:
     """All pools in one pass over the requests; a result a pool, in their order. Raises InputError for an unknown policy or a wrong size."""
     for name, value in (("block_tokens", block_tokens), ("bytes_per_token", bytes_per_token)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+=======
+def replay(
+    requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0
+) -> list[PoolResult]:
+    """All pools in one pass over the requests; a result a pool, in their order. Raises InputError for an unknown policy or a wrong size.
+
+    The first ``num_warmup_requests`` fill the pools and are not counted.
+    """
+    check_sizes(block_tokens, bytes_per_token)
+>>>>>>> kv
     block_bytes = block_tokens * bytes_per_token
     stores = [BlockStore(block_bytes=block_bytes, capacity_bytes=pool.capacity_bytes, eviction=eviction(pool.policy)) for pool in pools]
     serve = [_head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools]
     hit_blocks, num_requests, prompt_tokens = [0] * len(pools), 0, 0
+<<<<<<< HEAD
     for request in requests:
         keys = prefix_keys(request.prompt, block_tokens)
         num_requests += 1
         prompt_tokens += request.prompt_tokens
         for index, store in enumerate(stores):
             hit_blocks[index] += serve[index](store, keys)
+=======
+    for number, request in enumerate(requests):
+        keys = prefix_keys(request.prompt, block_tokens)
+        is_counted = number >= num_warmup_requests
+        num_requests += is_counted
+        prompt_tokens += is_counted * request.prompt_tokens
+        for index, store in enumerate(stores):
+            hit_blocks[index] += is_counted * serve[index](store, keys)
+>>>>>>> kv
     return [
         PoolResult(
             pool=pool,
@@ -80,10 +108,23 @@ def replay(requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: 
     ]
 
 
+<<<<<<< HEAD
 def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
     matched = store.match(keys)
     for key in keys:
         store.insert(key)
+=======
+def check_sizes(block_tokens: int, bytes_per_token: int) -> None:
+    """Raise InputError for a size below 1."""
+    for name, value in (("block_tokens", block_tokens), ("bytes_per_token", bytes_per_token)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+
+
+def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
+    matched = store.match(keys)
+    store.insert_all(keys)
+>>>>>>> kv
     return matched
 
 
@@ -92,8 +133,12 @@ def _tail_first(store: BlockStore, keys: Sequence[int]) -> int:
     matched = store.match(keys)
     for key in keys[:matched]:
         store.pin(key)
+<<<<<<< HEAD
     for key in reversed(keys[matched:]):
         store.insert(key)
+=======
+    store.insert_all(reversed(keys[matched:]))
+>>>>>>> kv
     for key in reversed(keys[:matched]):
         store.unpin(key)
         store.touch(key)

@@ -46,7 +46,7 @@ scenarios = st.builds(
 @settings(max_examples=50)
 @given(scenarios)
 def test_requests_come_in_order_at_the_stated_rate(scenario: MultiRound) -> None:
-    """Numbers and arrivals rise; after the warm-up the rate is rounds/(rounds - 1) of the stated one, as the original's arithmetic has it."""
+    """Numbers and arrivals rise; after the warm-up the rate is rounds/(rounds - 1) of the stated one, as by the original's arithmetic."""
     requests = list(islice(scenario.requests(), scenario.num_warmup_users + 20 * scenario.num_users))
     assert [request.number for request in requests] == list(range(len(requests)))
     assert all(after.arrival_ns >= before.arrival_ns for before, after in pairwise(requests))

@@ -1,15 +1,3 @@
-<<<<<<< HEAD
-"""KV caches outside the step: pools of blocks, eviction, and what hits they give."""
-
-from sim.kv.block_store import BlockStore
-from sim.kv.eviction import EVICTIONS, Eviction, eviction
-from sim.kv.replay import Pool, PoolResult, TouchOrder, replay
-from sim.kv.stack_distances import LruCurve, lru_curve
-
-__all__ = [
-    "EVICTIONS",
-    "BlockStore",
-=======
 """KV caches outside the step: pools of blocks, eviction and the hits they give; what moving KV costs, and when it is worth it."""
 
 from sim.kv.block_store import BlockStore
@@ -29,17 +17,11 @@ __all__ = [
     "BlockStore",
     "Channel",
     "Compute",
->>>>>>> kv
     "Eviction",
     "LruCurve",
     "Pool",
     "PoolResult",
     "TouchOrder",
-<<<<<<< HEAD
-    "eviction",
-    "lru_curve",
-    "replay",
-=======
     "blended_ns",
     "crossover_tokens",
     "eviction",
@@ -50,5 +32,4 @@ __all__ = [
     "prefill_flops",
     "replay",
     "sequential_ns",
->>>>>>> kv
 ]

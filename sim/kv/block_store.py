@@ -4,11 +4,6 @@ from collections.abc import Iterable
 
 from sim.kv.eviction.base import Eviction
 
-<<<<<<< HEAD
-NOBODY: tuple[int, ...] = ()
-
-=======
->>>>>>> kv
 
 class BlockStore:
     """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit); whole blocks only.
@@ -56,20 +51,6 @@ class BlockStore:
 
         Where no room can be made, because all is pinned or the capacity is less than a block, it is not stored: see ``in``.
         """
-<<<<<<< HEAD
-        if key in self._held:
-            self._eviction.touch(key)
-            return NOBODY
-        self._eviction.expect(key)
-        victims = NOBODY
-        if len(self._held) == self.capacity_blocks:
-            victim = self._evict_one()
-            if victim is None:
-                return NOBODY
-            victims = (victim,)
-        self._held.add(key)
-        self._eviction.admit(key)
-=======
         return tuple(self.insert_all((key,)))
 
     def insert_all(self, keys: Iterable[int]) -> list[int]:
@@ -88,7 +69,6 @@ class BlockStore:
                 victims.append(victim)
             held.add(key)
             admit(key)
->>>>>>> kv
         return victims
 
     def evict(self, num_blocks: int) -> tuple[int, ...]:

@@ -37,14 +37,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolResult:
-<<<<<<< HEAD
-    """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it at the end."""
-=======
     """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it at the end.
 
     Requests, tokens and hits are counted after the warm-up, evictions throughout.
     """
->>>>>>> kv
 
     pool: Pool
     num_requests: int
@@ -59,13 +55,6 @@ class PoolResult:
         return self.hit_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
-<<<<<<< HEAD
-def replay(requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: int, bytes_per_token: int) -> list[PoolResult]:
-    """All pools in one pass over the requests; a result a pool, in their order. Raises InputError for an unknown policy or a wrong size."""
-    for name, value in (("block_tokens", block_tokens), ("bytes_per_token", bytes_per_token)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-=======
 def replay(
     requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0
 ) -> list[PoolResult]:
@@ -74,19 +63,10 @@ def replay(
     The first ``num_warmup_requests`` fill the pools and are not counted.
     """
     check_sizes(block_tokens, bytes_per_token)
->>>>>>> kv
     block_bytes = block_tokens * bytes_per_token
     stores = [BlockStore(block_bytes=block_bytes, capacity_bytes=pool.capacity_bytes, eviction=eviction(pool.policy)) for pool in pools]
     serve = [_head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools]
     hit_blocks, num_requests, prompt_tokens = [0] * len(pools), 0, 0
-<<<<<<< HEAD
-    for request in requests:
-        keys = prefix_keys(request.prompt, block_tokens)
-        num_requests += 1
-        prompt_tokens += request.prompt_tokens
-        for index, store in enumerate(stores):
-            hit_blocks[index] += serve[index](store, keys)
-=======
     for number, request in enumerate(requests):
         keys = prefix_keys(request.prompt, block_tokens)
         is_counted = number >= num_warmup_requests
@@ -94,7 +74,6 @@ def replay(
         prompt_tokens += is_counted * request.prompt_tokens
         for index, store in enumerate(stores):
             hit_blocks[index] += is_counted * serve[index](store, keys)
->>>>>>> kv
     return [
         PoolResult(
             pool=pool,
@@ -108,12 +87,6 @@ def replay(
     ]
 
 
-<<<<<<< HEAD
-def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
-    matched = store.match(keys)
-    for key in keys:
-        store.insert(key)
-=======
 def check_sizes(block_tokens: int, bytes_per_token: int) -> None:
     """Raise InputError for a size below 1."""
     for name, value in (("block_tokens", block_tokens), ("bytes_per_token", bytes_per_token)):
@@ -124,7 +97,6 @@ def check_sizes(block_tokens: int, bytes_per_token: int) -> None:
 def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
     matched = store.match(keys)
     store.insert_all(keys)
->>>>>>> kv
     return matched
 
 
@@ -133,12 +105,7 @@ def _tail_first(store: BlockStore, keys: Sequence[int]) -> int:
     matched = store.match(keys)
     for key in keys[:matched]:
         store.pin(key)
-<<<<<<< HEAD
-    for key in reversed(keys[matched:]):
-        store.insert(key)
-=======
     store.insert_all(reversed(keys[matched:]))
->>>>>>> kv
     for key in reversed(keys[:matched]):
         store.unpin(key)
         store.touch(key)

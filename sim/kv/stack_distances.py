@@ -11,11 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from sim.kv.replay import Pool, PoolResult
-=======
 from sim.kv.replay import Pool, PoolResult, check_sizes
->>>>>>> kv
 from sim.requests.prefix_keys import prefix_keys
 from sim.requests.request import Request
 
@@ -40,13 +36,10 @@ class LruCurve:
     block_tokens: int
     block_bytes: int
 
-<<<<<<< HEAD
-=======
     def fits(self, pool: Pool) -> bool:
         """Whether a pool never has to let go of anything, so that its policy does not matter."""
         return pool.capacity_bytes is None or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
 
->>>>>>> kv
     def result(self, capacity_bytes: int | None) -> PoolResult:
         """What ``replay`` gives for that pool."""
         capacity = self.num_distinct_blocks if capacity_bytes is None else capacity_bytes // self.block_bytes
@@ -62,15 +55,6 @@ class LruCurve:
         )
 
 
-<<<<<<< HEAD
-def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token: int) -> LruCurve:
-    """The curve of a trace. Takes memory for every block touched, unlike ``replay``."""
-    latest: dict[int, int] = {}
-    before: list[int] = []
-    starts, prompt_tokens = [0], 0
-    for request in requests:
-        prompt_tokens += request.prompt_tokens
-=======
 def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0) -> LruCurve:
     """The curve of a trace, counted as ``replay`` does. Takes memory for every block touched. Raises InputError for a size below 1."""
     check_sizes(block_tokens, bytes_per_token)
@@ -79,26 +63,17 @@ def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token
     starts, prompt_tokens = [0], 0
     for number, request in enumerate(requests):
         prompt_tokens += request.prompt_tokens if number >= num_warmup_requests else 0
->>>>>>> kv
         for key in prefix_keys(request.prompt, block_tokens):
             before.append(latest.get(key, -1))
             latest[key] = len(before) - 1
         starts.append(len(before))
     needed = _needed_blocks(np.array(before, np.int64))
     return LruCurve(
-<<<<<<< HEAD
-        num_requests=len(starts) - 1,
-        prompt_tokens=prompt_tokens,
-        num_distinct_blocks=len(latest),
-        touch_blocks=np.sort(needed),
-        match_blocks=_match_blocks(needed, starts),
-=======
         num_requests=max(0, len(starts) - 1 - num_warmup_requests),
         prompt_tokens=prompt_tokens,
         num_distinct_blocks=len(latest),
         touch_blocks=np.sort(needed),
         match_blocks=_match_blocks(needed, starts[num_warmup_requests:]),
->>>>>>> kv
         block_tokens=block_tokens,
         block_bytes=block_tokens * bytes_per_token,
     )
@@ -110,11 +85,7 @@ def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
     Touching what a pool has evicts nothing, so up to the end of a match the needs at touch are those at the start of the request.
     """
     parts = [np.maximum.accumulate(needed[start:end]) for start, end in pairwise(starts)]
-<<<<<<< HEAD
-    together = np.concatenate(parts) if parts else needed
-=======
     together = np.concatenate(parts) if parts else needed[:0]
->>>>>>> kv
     return np.sort(together[together < NEVER])
 
 

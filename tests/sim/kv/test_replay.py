@@ -35,16 +35,6 @@ def test_hit_rates_are_lmcaches_own() -> None:
 
 
 @settings(max_examples=60)
-<<<<<<< HEAD
-@given(prompts, st.integers(1, 4))
-def test_one_pass_equals_replaying_each_pool(made: list[list[tuple[int, int]]], block_tokens: int) -> None:
-    """The curve of stack distances gives for every capacity, 0 and unlimited included, what a pool of that size does."""
-    requests = _requests(made)
-    curve = lru_curve(requests, block_tokens=block_tokens, bytes_per_token=3)
-    capacities = [blocks * block_tokens * 3 for blocks in range(14)]
-    pools = [Pool(capacity_bytes=capacity) for capacity in (*capacities, None)]
-    assert replay(requests, pools, block_tokens=block_tokens, bytes_per_token=3) == [curve.result(pool.capacity_bytes) for pool in pools]
-=======
 @given(prompts, st.integers(1, 4), st.integers(0, 5))
 def test_one_pass_equals_replaying_each_pool(made: list[list[tuple[int, int]]], block_tokens: int, warmup: int) -> None:
     """The curve of stack distances gives for every capacity, 0 and unlimited included, what a pool of that size does."""
@@ -54,7 +44,6 @@ def test_one_pass_equals_replaying_each_pool(made: list[list[tuple[int, int]]], 
     pools = [Pool(capacity_bytes=capacity) for capacity in (*capacities, None)]
     replayed = replay(requests, pools, block_tokens=block_tokens, bytes_per_token=3, num_warmup_requests=warmup)
     assert replayed == [curve.result(pool.capacity_bytes) for pool in pools]
->>>>>>> kv
 
 
 @pytest.mark.parametrize("policy", sorted(EVICTIONS))

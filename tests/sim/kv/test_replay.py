@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hwprofiles import InputError
 from hwprofiles.units import GIB
 from sim.kv import EVICTIONS, Pool, TouchOrder, lru_curve, replay
-from sim.requests import Request, Span, load_requests
+from sim.requests import Request, Span, load_requests, prefix_keys
 from tests.shared_data import shared_data
 
 LMCACHE = {64 * GIB: (6_673_408, 262_433), 512 * GIB: (27_704_832, 214_188), 4096 * GIB: (53_138_432, 107_169), None: (54_063_104, 0)}
@@ -32,6 +32,18 @@ def test_hit_rates_are_lmcaches_own() -> None:
     assert all(each.prompt_tokens == 144_793_823 for each in results)
     rates = {each.pool.capacity_bytes: round(each.token_hit_rate, 4) for each in results if each.pool.capacity_bytes in ROUNDED}
     assert rates == ROUNDED
+
+
+@settings(max_examples=40)
+@given(prompts, st.integers(1, 9))
+def test_hits_are_those_of_lmcaches_simulator(made: list[list[tuple[int, int]]], capacity: int) -> None:
+    """Where LMCache is installed, its simulator finds the same hits and evictions on any requests."""
+    simulator = pytest.importorskip("lmcache.tools.cache_simulator.simulator", reason="needs lmcache 0.5.6")
+    requests = [request for request in _requests(made) if request.prompt]
+    events = [{"chunk_hashes": list(prefix_keys(each.prompt, 3)), "seq_len": each.prompt_tokens, "chunk_size": 3} for each in requests]
+    theirs = simulator.simulate(events, cache_capacity_bytes=capacity * 3, kv_bytes_per_chunk=3, fast=True)
+    (ours,) = replay(requests, [Pool(capacity_bytes=capacity * 3)], block_tokens=3, bytes_per_token=1)
+    assert (ours.hit_tokens, ours.num_evictions) == (theirs["total_hit_tokens"], theirs["eviction_count"])
 
 
 @settings(max_examples=60)

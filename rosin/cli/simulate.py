@@ -33,13 +33,15 @@ def simulate(
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Predict how fast a model runs on a machine under a policy, or serves a workload."""
+    """Predict how fast a model runs a batch, or serves a workload."""
     served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
     if workload is None:
         served.check_unused()
         return simulate_batch(options, policy, trace, json=json, quiet=quiet)
     if trace is not None:
-        raise typer.BadParameter("--trace writes the tasks of one batch; it does not go with --workload")
+        from hwprofiles import InputError
+
+        raise InputError("--trace writes the tasks of one batch; it does not go with --workload")
     return simulate_serving(options, policy, served, json=json, quiet=quiet)
 
 

@@ -47,7 +47,8 @@ def _scenario_lines(result: ServeResult, setting: ServingSetting) -> Iterator[st
     gpus = f"{engine.num_gpus} GPUs" if engine.num_gpus > 1 else "1 GPU"
     yield f"{record.model} ({record.quantization}, {format_bytes(setting.model.total_bytes)}) on {record.machine}: {count} of {gpus}"
     placed = f", experts placed by {record.policy}" if record.policy else ""
-    yield f"{metrics.num_requests:,} requests of {record.workload.name}{placed}; simulated, not measured"
+    warmup = f" after {metrics.num_warmup_requests} that warm caches up" if metrics.num_warmup_requests else ""
+    yield f"{metrics.num_requests:,} requests of {record.workload.name}{warmup}{placed}; simulated, not measured"
 
 
 def _latency_table(metrics: ServingMetrics) -> Table:
@@ -79,8 +80,8 @@ def _kv_table(metrics: ServingMetrics, setting: ServingSetting) -> Table:
         table.add_row(f"found in {'GPU memory' if name == 'gpu' else name}", format_share(share), share_bar(share, 30))
     computed = 1 - sum(metrics.kv_hit_rate.values())
     table.add_row("computed", format_share(computed), share_bar(computed, 30))
-    left = format_bytes(metrics.gpu_kv_evicted_blocks * setting.engine.block_tokens * setting.model.kv_bytes_per_token)
-    table.add_row("left GPU memory for others", left, "")
+    left = metrics.gpu_kv_evicted_blocks * setting.engine.block_tokens * setting.model.kv_bytes_per_token
+    table.add_row("KV evicted from GPU memory", format_bytes(left) if left else "0", "")
     return table
 
 
@@ -90,7 +91,9 @@ def _tier_table(tiers: tuple[TierUse, ...]) -> Table:
     table = plain_table(text_column("Tier"), *columns)
     for tier in tiers:
         size = "unlimited" if tier.capacity_bytes is None else format_bytes(tier.capacity_bytes)
-        sizes = [format_bytes(value) for value in (tier.peak_bytes, tier.stored_bytes, tier.evicted_bytes, tier.read_bytes)]
+        sizes = [
+            format_bytes(value) if value else "0" for value in (tier.peak_bytes, tier.stored_bytes, tier.evicted_bytes, tier.read_bytes)
+        ]
         table.add_row(tier.name, size, *sizes, format_share(tier.read_busy_fraction), format_share(tier.write_busy_fraction))
     return table
 
@@ -99,5 +102,5 @@ def _memory_table(result: ServeResult) -> Table:
     table, memory = facts_table("GPU memory of an engine"), result.memory
     for item in memory.items:
         table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30))
-    table.add_row("KV in use at the most", format_share(result.metrics.gpu_kv_peak_fraction), "of its blocks, by running requests")
+    table.add_row("KV in use at the most", format_share(result.metrics.gpu_kv_peak_fraction), "of its blocks")
     return table

@@ -55,6 +55,7 @@ class ServingMetrics:
     """
 
     num_requests: int
+    num_warmup_requests: int
     num_rejected_requests: int
     num_preemptions: int
     num_steps: int
@@ -85,6 +86,7 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Se
     busy_s = sum(instance.busy.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
     return ServingMetrics(
         num_requests=recorder.num_finished,
+        num_warmup_requests=recorder.num_warmup_requests,
         num_rejected_requests=recorder.num_rejected,
         num_preemptions=recorder.num_preemptions,
         num_steps=sum(instance.busy.num_steps for instance in instances),

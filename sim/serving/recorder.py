@@ -14,7 +14,7 @@ class Recorder:
 
     def __init__(self, num_warmup_requests: int = 0) -> None:
         """Nothing happened."""
-        self._num_warmup_requests = num_warmup_requests
+        self.num_warmup_requests = num_warmup_requests
         self.num_submitted = 0
         self.num_rejected = 0
         self.num_preemptions = 0
@@ -32,7 +32,7 @@ class Recorder:
 
     def submitted(self, number: int, now_ns: int) -> None:
         """A request arrives."""
-        if number < self._num_warmup_requests:
+        if number < self.num_warmup_requests:
             return
         self.num_submitted += 1
         if self.first_arrival_ns is None:
@@ -40,11 +40,11 @@ class Recorder:
 
     def rejected(self, number: int) -> None:
         """A request is longer than the engine can ever hold."""
-        self.num_rejected += number >= self._num_warmup_requests
+        self.num_rejected += number >= self.num_warmup_requests
 
     def finished(self, sequence: Sequence, now_ns: int) -> None:
         """The last token of a request is out."""
-        if sequence.number < self._num_warmup_requests:
+        if sequence.number < self.num_warmup_requests:
             return
         assert sequence.admitted_ns is not None and sequence.first_token_ns is not None
         self.prompt_tokens += sequence.prompt_tokens

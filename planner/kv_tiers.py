@@ -51,7 +51,7 @@ class Peer(_Part):
 
 
 class Disaggregation(_Part):
-    """The part of this engine where prefill and decode run apart: a prefiller sends, and tells ``proxy``; a decoder receives at ``peer``."""
+    """This engine's part where prefill and decode run apart: a prefiller sends, and tells ``proxy``; a decoder receives at ``peer``."""
 
     role: Literal["sender", "receiver"]
     buffer_bytes: Bytes

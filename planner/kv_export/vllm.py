@@ -16,7 +16,7 @@ def vllm_text(tiers: KvTiers) -> str:
 
 
 def kv_transfer_config(tiers: KvTiers) -> dict[str, Any]:
-    """The connector to LMCache in the engine, or to its server. vLLM must be told of layers that load one by one: it captures other graphs."""
+    """The connector to LMCache in the engine, or to its server. vLLM captures other graphs where layers load one by one, so it is told."""
     if tiers.runs_in == "server":
         assert tiers.server is not None
         where = {"lmcache.mp.host": f"tcp://{tiers.server.host}", "lmcache.mp.port": tiers.server.port}

@@ -10,6 +10,7 @@ from rosin.cli.output import Output
 
 if TYPE_CHECKING:
     from sim.kv import Pool, TouchOrder
+    from sim.requests import RequestsSpec
 
 LADDER = "16GiB,64GiB,256GiB,1TiB,4TiB,inf"
 ALL = "all"
@@ -58,7 +59,7 @@ def kv_replay(
     from hwprofiles.text_file import write_bytes
     from rosin.report.compare_figure import check_format
     from rosin.report.kv_figure import draw_kv
-    from rosin.report.kv_result import Replay, is_nested, kv_replay_result
+    from rosin.report.kv_result import MANY_POOLS, Replay, is_nested, kv_replay_result
     from rosin.report.kv_tables import kv_replay_page
     from sim.requests import load_requests
 
@@ -66,16 +67,26 @@ def kv_replay(
         check_format(figure)
     pools = _pools(policy, capacity, _touch_order(order))
     token_bytes = _bytes_per_token(bytes_per_token, model)
-    spec = load_requests(trace)
-    if requests is not None:
-        spec = spec.model_copy(update={"num_requests": min(requests, spec.num_requests or requests)})
+    spec = _limited(load_requests(trace), requests)
     asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
     output = Output(json=json, seed=seed, quiet=quiet)
-    result = kv_replay_result(asked, asked.run(pools, output.note))
+    curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
+    result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
     if figure is not None:
-        curve = asked.curve() if any(is_nested(pool) for pool in pools) else None
-        write_bytes(draw_kv(result, curve, figure.suffix), figure)
-    output.emit(result.model_dump(mode="json"), kv_replay_page(result))
+        write_bytes(draw_kv(result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix), figure)
+    warnings = () if spec.says_what_is_shared else (f"{trace} does not say what prompts have in common, so nothing can be found",)
+    output.emit(result.model_dump(mode="json"), kv_replay_page(result), warnings=warnings)
+
+
+def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
+    """No more than so many requests. Raises InputError where that leaves none to count."""
+    from hwprofiles import InputError
+
+    if requests is None:
+        return spec
+    if requests <= spec.num_warmup_requests:
+        raise InputError(f"--requests {requests}: the first {spec.num_warmup_requests} only warm up, so more are needed")
+    return spec.model_copy(update={"num_requests": min(requests, spec.num_requests or requests)})
 
 
 def _pools(policies: str, capacities: str, order: "TouchOrder") -> list["Pool"]:

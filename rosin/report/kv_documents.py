@@ -25,13 +25,24 @@ class ReplayedPool(Document):
     held_bytes: int
 
 
+class SufficientPool(Document):
+    """The smallest LRU pool that has that share of the hits of one without limit."""
+
+    share_fraction: float
+    capacity_bytes: int
+
+
 class KvReplayResult(Document):
-    """What ``rosin kv-replay`` found, pools in the order they were asked for."""
+    """What ``rosin kv-replay`` found, pools in the order they were asked for.
+
+    ``lru_sufficient`` is empty where so few pools were asked for that each was replayed by itself.
+    """
 
     trace: ReplayedTrace
     block_tokens: int
     bytes_per_token: int
     rows: list[ReplayedPool]
+    lru_sufficient: list[SufficientPool]
 
 
 class KvReplayDocument(KvReplayResult):

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rosin.report.kv_documents import KvReplayResult, ReplayedPool, ReplayedTrace
+from rosin.report.kv_documents import KvReplayResult, ReplayedPool, ReplayedTrace, SufficientPool
 from sim.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, replay
 from sim.requests import RequestsSpec
 
 MANY_POOLS = 4
 """From so many pools on, one pass for all LRU pools, and for all in which everything fits, is quicker than a replay of each."""
+
+SHARES = (0.5, 0.9, 0.99)
+"""Of the hits without limit, for which people ask how much memory they need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +23,10 @@ class Replay:
     bytes_per_token: int
     seed: int
 
-    def run(self, pools: Sequence[Pool], note: Callable[[str], None]) -> list[PoolResult]:
-        """A result a pool, in their order. ``note`` is told what is waited for."""
+    def run(self, pools: Sequence[Pool], curve: LruCurve | None, note: Callable[[str], None]) -> list[PoolResult]:
+        """A result a pool, in their order, by the curve where it says all. ``note`` is told what is waited for."""
         known = {}
-        if len(pools) >= MANY_POOLS:
-            curve = self.curve()
+        if curve is not None:
             known = {pool: replace(curve.result(pool.capacity_bytes), pool=pool) for pool in pools if is_nested(pool) or curve.fits(pool)}
         rest = [pool for pool in pools if pool not in known]
         if rest:
@@ -56,7 +58,7 @@ def is_nested(pool: Pool) -> bool:
     return pool.policy == "lru" and pool.touch_order is TouchOrder.HEAD_FIRST
 
 
-def kv_replay_result(asked: Replay, results: Iterable[PoolResult]) -> KvReplayResult:
+def kv_replay_result(asked: Replay, results: Iterable[PoolResult], curve: LruCurve | None) -> KvReplayResult:
     """The document of some results of one replay."""
     rows = list(results)
     trace = ReplayedTrace(
@@ -67,7 +69,13 @@ def kv_replay_result(asked: Replay, results: Iterable[PoolResult]) -> KvReplayRe
         prompt_tokens=rows[0].prompt_tokens,
     )
     return KvReplayResult(
-        trace=trace, block_tokens=asked.block_tokens, bytes_per_token=asked.bytes_per_token, rows=[_row(result) for result in rows]
+        trace=trace,
+        block_tokens=asked.block_tokens,
+        bytes_per_token=asked.bytes_per_token,
+        rows=[_row(result) for result in rows],
+        lru_sufficient=[SufficientPool(share_fraction=share, capacity_bytes=curve.capacity_bytes_for(share)) for share in SHARES]
+        if curve is not None
+        else [],
     )
 
 

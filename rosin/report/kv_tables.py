@@ -26,6 +26,8 @@ def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
     size = f"{result.block_tokens} tokens, {result.bytes_per_token:,} bytes a token, {format_bytes(block_bytes)} a block"
     yield Text(f"Whole blocks of {size}; no clock: only the order counts.\n")
     yield _table(result)
+    if result.lru_sufficient and any(each.capacity_bytes for each in result.lru_sufficient):
+        yield Text(f"\n{_sufficient(result)}")
     yield Text(f"\n{LEGEND}")
 
 
@@ -35,6 +37,11 @@ def format_gib(num_bytes: int | None) -> str:
         return UNLIMITED
     size = num_bytes / GIB
     return f"{size:,.0f} GiB" if size >= THOUSAND else f"{size:.4g} GiB"
+
+
+def _sufficient(result: KvReplayResult) -> str:
+    parts = [f"{100 * each.share_fraction:g} % of that with {format_gib(each.capacity_bytes)}" for each in result.lru_sufficient]
+    return f"Without limit is the most that any pool can find; LRU finds {', '.join(parts)}."
 
 
 def _warmup(result: KvReplayResult) -> str:

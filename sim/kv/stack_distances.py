@@ -40,6 +40,11 @@ class LruCurve:
         """Whether a pool never has to let go of anything, so that its policy does not matter."""
         return pool.capacity_bytes is None or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
 
+    def capacity_bytes_for(self, share: float) -> int:
+        """The smallest pool that has at least that share of the hits of one without limit; 0 where there are no hits at all."""
+        needed = -(-len(self.match_blocks) * share // 1)
+        return int(self.match_blocks[max(int(needed), 1) - 1]) * self.block_bytes if len(self.match_blocks) else 0
+
     def result(self, capacity_bytes: int | None) -> PoolResult:
         """What ``replay`` gives for that pool."""
         capacity = self.num_distinct_blocks if capacity_bytes is None else capacity_bytes // self.block_bytes

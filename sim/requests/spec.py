@@ -12,7 +12,7 @@ from hwprofiles.quantity import SourceDate, SourceText
 from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
 from sim.requests.multi_round import MultiRound
 from sim.requests.request import Request, Span
-from sim.requests.trace_file import read_trace
+from sim.requests.trace_file import read_trace, says_what_is_shared
 
 FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
 Positive = Annotated[int, Field(ge=1, strict=True)]
@@ -129,6 +129,11 @@ class RequestsSpec(_Part):
     def num_warmup_requests(self) -> int:
         """How many of the first requests only warm caches up."""
         return 0 if self.multi_round is None else self.multi_round.num_warmup_users
+
+    @property
+    def says_what_is_shared(self) -> bool:
+        """Whether it is known what prompts have in common; else nothing can be found in any cache."""
+        return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
 
     def requests(self, seed: int = 0) -> Iterator[Request]:
         """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""

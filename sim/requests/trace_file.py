@@ -25,11 +25,28 @@ CSV: Mapping[str, Reader] = {"ContextTokens": read_azure, "prompt_tokens": read_
 """The reader by a column that only its format has."""
 
 
+SAY_WHAT_IS_SHARED: frozenset[Reader] = frozenset({read_mooncake, read_lookup_log})
+"""The formats that say what prompts have in common."""
+
+
 def read_trace(path: Path) -> Iterator[Request]:
     """The requests of a trace in any format that Rosin reads; the first line is read at once, the others as they are asked for.
 
     Raises InputError for an unknown format or an empty file at once, for a wrong line when it comes to it.
     """
+    requests = _reader(path)(path)
+    first = next(requests, None)
+    if first is None:
+        raise InputError(f"{path}: no request under the header")
+    return chain((first,), requests)
+
+
+def says_what_is_shared(path: Path) -> bool:
+    """Whether the trace's format says what prompts have in common. Raises InputError for an unknown format."""
+    return _reader(path) in SAY_WHAT_IS_SHARED
+
+
+def _reader(path: Path) -> Reader:
     if path.suffix == ".csv":
         names, readers = header_of(path), CSV
     elif path.suffix == ".jsonl":
@@ -40,11 +57,7 @@ def read_trace(path: Path) -> Iterator[Request]:
     if reader is None:
         kind = "columns" if path.suffix == ".csv" else "keys"
         raise InputError(f"{path}:1: no request trace has the {kind} {', '.join(names) or '(none)'}; one of {', '.join(readers)} is due")
-    requests = reader(path)
-    first = next(requests, None)
-    if first is None:
-        raise InputError(f"{path}: no request under the header")
-    return chain((first,), requests)
+    return reader
 
 
 def _first_keys(path: Path) -> tuple[str, ...]:

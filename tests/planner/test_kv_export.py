@@ -1,4 +1,4 @@
-"""KV tiers as LMCache's and vLLM's configurations: every key known, every value as meant, checked by LMCache itself where it is installed."""
+"""KV tiers as LMCache's and vLLM's configurations: every key known, every value as meant, by LMCache itself where it is installed."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ def test_every_key_is_one_of_lmcaches(made: KvTiers) -> None:
     assert config["max_local_cpu_size"] * GIB == pytest.approx(made.host_bytes_per_rank)
 
 
-@given(tiers)
+@given(made=tiers)
 def test_lmcache_itself_reads_what_is_meant(made: KvTiers, tmp_path_factory: pytest.TempPathFactory) -> None:
     """LMCache loads every value from the file as it was written, changes none and warns of nothing; its keys are those that we ship."""
     config = pytest.importorskip("lmcache.v1.config", reason="needs lmcache 0.5.6, see docs/how-to/kv-tiers.md")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Setting
-from rosin.report import json_documents
+from rosin.report import json_documents, kv_documents
 from sim.metrics import Metrics
 from sim.serving.metrics import ServingMetrics, TierUse
 
@@ -21,6 +21,9 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "served basis": json_documents.ServeBasis,
     "compare": json_documents.CompareResult,
     "plan": json_documents.PlanResult,
+    "kv-replay": kv_documents.KvReplayResult,
+    "trace": kv_documents.ReplayedTrace,
+    "pools": kv_documents.ReplayedPool,
     "reproduce": json_documents.ReproduceResult,
     "validate": json_documents.ValidateResult,
     "error_fraction": json_documents.PairedErrors,

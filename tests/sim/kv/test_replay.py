@@ -56,6 +56,10 @@ def test_one_pass_equals_replaying_each_pool(made: list[list[tuple[int, int]]], 
     pools = [Pool(capacity_bytes=capacity) for capacity in (*capacities, None)]
     replayed = replay(requests, pools, block_tokens=block_tokens, bytes_per_token=3, num_warmup_requests=warmup)
     assert replayed == [curve.result(pool.capacity_bytes) for pool in pools]
+    for share in (0.5, 0.9, 1.0):
+        enough = curve.capacity_bytes_for(share)
+        assert curve.result(enough).hit_tokens >= share * replayed[-1].hit_tokens
+        assert not enough or curve.result(enough - 1).hit_tokens < share * replayed[-1].hit_tokens
 
 
 @pytest.mark.parametrize("policy", sorted(EVICTIONS))

@@ -57,8 +57,8 @@ def crossover_table(found: tuple[Crossover, ...]) -> Table:
     return Table(
         name="crossover",
         title="Load or compute on a B200: prefix from which loading at 32 Gbit/s wins",
-        assumptions="The sources at hand name neither model nor arithmetic: each of several is tried. Compute at 0.7 of the datasheet's peak "
-        "(assumed, docs/reference/machines.md), KV in 16 bit, no fixed costs on either side.",
+        assumptions="The sources at hand name neither model nor arithmetic: each of several is tried. Compute at 0.7 of the datasheet's "
+        "peak (assumed, docs/reference/machines.md), KV in 16 bit, no fixed costs on either side.",
         cells=tuple(_crossover_cell(row, each) for each in found if each.tokens[RATES_GBIT[0]] is not None),
     )
 

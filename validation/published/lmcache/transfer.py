@@ -16,8 +16,8 @@ def transfer_table() -> Table:
     return Table(
         name="transfer",
         title="KV from CPU to GPU: pages and chunks",
-        assumptions=f"{MODEL}: a message holds keys and values of its tokens. The link is the fit of {HOST_TO_GPU.message_ns:g} ns a message and "
-        f"{HOST_TO_GPU.bytes_per_s / GIGA:g} GB/s, made to such figures: that two numbers give both is what this shows.",
+        assumptions=f"{MODEL}: a message holds keys and values of its tokens. The link is the fit of {HOST_TO_GPU.message_ns:g} ns a "
+        f"message and {HOST_TO_GPU.bytes_per_s / GIGA:g} GB/s, made to such figures: that two numbers give both is what this shows.",
         cells=tuple(cell_of(row, _rate(row)) for row in rows("transfer")),
     )
 

@@ -151,6 +151,8 @@ def check(scenario: Scenario) -> None:
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
         raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
+    if model.is_dense:
+        raise InputError(f"{model.name} is dense: it has no experts that a policy could place")
     kinds = {(layer.num_experts, layer.top_k) for layer in model.layers if layer.is_moe}
     if len(kinds) != 1:
         found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"

@@ -28,7 +28,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
     FigureCanvasAgg(figure)
     for position, (unit, cells) in enumerate(panels.items(), start=1):
         _draw_panel(figure.add_subplot(1, len(panels), position), unit, cells)
-    figure.suptitle(f"{reproduction.title}: simulated against published")
+    figure.suptitle(f"{reproduction.title}\nsimulated against published", fontsize=10)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()

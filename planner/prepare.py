@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from hwprofiles import load_machine
-from planner.bounds import clairvoyant_bound, static_bound
+from planner.bounds.draws import mean_bounds
 from sim.model_library import load_model
 from sim.policies import find_policy
 from sim.routing import load_routing
@@ -27,11 +27,9 @@ def simulate_planned_and_live() -> None:
 
 
 def bound_both_ways() -> None:
-    """The static and the clairvoyant bound."""
+    """The static and the clairvoyant bound on a mean."""
     scenario = _scenario("on-demand")
-    drawn = draw(scenario, scenario.policy.feeding)
-    for bound in (static_bound, clairvoyant_bound):
-        bound(problem_of(scenario), drawn.passes, drawn.tokens)
+    mean_bounds(problem_of(scenario), [draw(scenario, scenario.policy.feeding)])
 
 
 STEPS: tuple[Callable[[], None], ...] = (simulate_planned_and_live, bound_both_ways)

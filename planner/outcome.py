@@ -22,6 +22,9 @@ STUDY_DRAWS = 4
 """Draws that a point is averaged over, where nobody says: points of a study share them, so that fewer do."""
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
+OF_PLAN = "speed_of_plan_fraction"
+"""A rival's figure besides: the plan's whole run by its own, on the draws that both have met."""
+
 OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
     {"throughput": "output_tokens_per_s", "latency": "end_to_end_s", "ttft": "ttft_s", "tpot": "tpot_s"}
 )
@@ -42,7 +45,7 @@ class Job:
 class Outcome(BaseModel):
     """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first; ``weakest`` is the
+    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first, each over its draws; ``weakest`` is the
     provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
     """
 
@@ -91,8 +94,11 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
 
 
 def _rivals(search: Search) -> dict[str, dict[str, float]]:
-    runs = {rival.policy: rival.outcome for rival in search.rivals if isinstance(rival.outcome, Metrics)}
-    return {name: _figures(metrics) for name, metrics in runs.items() if _could_be_had(find_policy(name))}
+    found = {}
+    for rival in search.rivals:
+        if isinstance(rival.outcome, Metrics) and rival.plan_metrics is not None and _could_be_had(find_policy(rival.policy)):
+            found[rival.policy] = _figures(rival.outcome) | {OF_PLAN: rival.plan_metrics.end_to_end_s / rival.outcome.end_to_end_s}
+    return found
 
 
 def _could_be_had(policy: Policy) -> bool:

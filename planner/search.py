@@ -26,8 +26,8 @@ FIRST_TOKENS = 256
 SCREENED_SHARE, SCREENED_LEAST = 0.2, 6
 """Of the candidates' short runs, the best fifth (at least six) go on to whole runs."""
 
-CLOSE = 0.05
-"""Whole runs that are at first slower than the best by more are out."""
+CLOSE, MOST_CLOSE = 0.05, 8
+"""Whole runs that are at first slower than the best by more are out; of the others so many go on."""
 
 KEPT_OF, DRAWS_GROW = 3, 4
 """From round to round one of so many goes on, on so many times the draws."""
@@ -149,14 +149,10 @@ class _Hunt:
         """Screen, run whole, halve."""
         first = first_draws(self._scenario, self._num_draws)
         kept = self._screen()
-        for number, policy in enumerate(policies := list(named_systems())):
-            trial = self._trials.start(policy, is_named=True)
-            self._meet(trial, first)
-            self.tried.append(trial)
-            self._tell("named systems", number + 1, len(policies))
-        for number, trial in enumerate(kept):
-            self._meet(trial, first)
-            self._tell("candidates", number + 1, len(kept))
+        named = [self._trials.start(policy, is_named=True) for policy in named_systems()]
+        self.tried.extend(named)
+        self._meet(kept, first, "candidates")
+        self._meet(named, first, "named systems")
         self._halve()
 
     def standing(self) -> list[Trial]:
@@ -201,26 +197,23 @@ class _Hunt:
     def _halve(self) -> None:
         """From few to all draws; then whatever is left that would beat the best on the draws it has met, is met on all."""
         standing = sorted(self.standing(), key=self._rank)
-        close = [trial for trial in standing if self._is_close(trial, standing[0])]
+        close = [trial for trial in standing if self._is_close(trial, standing[0])][:MOST_CLOSE]
         number = FEWEST_DRAWS
         while close:
             number = min(number, self._num_draws)
-            for place, trial in enumerate(close):
-                self._meet(trial, number)
-                self._tell(f"{number} draws", place + 1, len(close))
+            self._meet(close, number, f"{number} draws")
             close = sorted(close, key=self._rank)
             if number == self._num_draws:
                 break
             close = close[: max(2, -(-len(close) // KEPT_OF))]
             number *= DRAWS_GROW
         while challengers := [trial for trial in self.standing() if self._beats(trial, self._leader())]:
-            for trial in challengers:
-                self._meet(trial, self._num_draws)
+            self._meet(challengers, self._num_draws, "challengers")
 
-    def _meet(self, trial: Trial, num_draws: int) -> None:
-        """Run the trial on the draws up to that number that it has not met."""
-        while isinstance(trial.residency, Residency) and len(trial.metrics) < num_draws:
-            self._trials.run(trial, len(trial.metrics))
+    def _meet(self, trials: Sequence[Trial], num_draws: int, doing: str) -> None:
+        """Run the trials on the draws up to that number that they have not met."""
+        for number, _ in enumerate(self._trials.meet(trials, num_draws)):
+            self._tell(doing, number + 1, len(trials))
 
     def _rank(self, trial: Trial) -> tuple[float, float]:
         return self._goal.rank(trial.mean)

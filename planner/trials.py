@@ -1,5 +1,7 @@
 """Trying policies on common random routing: each policy's runs over the draws that it has met, or why it has none."""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +16,9 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn
 from sim.workload import Feeding, Passes
+
+NUM_THREADS = 2
+"""Runs at once."""
 
 SHORT_STEPS = 16
 """Output tokens of the short runs that screen candidates; what they say of decoding stands for all further tokens."""
@@ -61,21 +66,34 @@ class Trials:
             residency = Infeasible(reason=str(error), missing_bytes=0)
         return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency)
 
-    def run(self, trial: Trial, number: int) -> None:
-        """Run a trial on the draw of that number, the next it has not met."""
-        assert len(trial.metrics) == number
+    def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:
+        """Run each on the draws up to that number that it has not met, several at once; yields each when it has, in order.
+
+        What is interrupted leaves a trial with the draws before.
+        """
+        steps = [(trial, number) for trial in trials for number in range(len(trial.metrics), num_draws) if is_feasible(trial)]
+        for trial, number in steps:
+            self.drawn(trial.policy.feeding, number)
+        with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+            try:
+                found = threads.map(lambda step: self._outcome(*step), steps)
+                for trial in trials:
+                    for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):
+                        _note(trial, next(found))
+                    yield trial
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, str, int] | Infeasible":
+        """Metrics, the timeline's digest and the weights held; Infeasible where a named system cannot be run here."""
         try:
             run = self.whole_run(trial, number)
         except InputError as error:
             if not trial.is_named:
                 raise
-            trial.residency = Infeasible(reason=str(error), missing_bytes=0)
-            return
-        trial.metrics.append(run.metrics)
-        if number == 0:
-            trial.digest = run.timeline.digest
-            staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share)
-            trial.held_bytes = weight_bytes(self._scenario.model, run.residency) + staged
+            return Infeasible(reason=str(error), missing_bytes=0)
+        staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share) if number == 0 else 0
+        return run.metrics, run.timeline.digest, weight_bytes(self._scenario.model, run.residency) + staged
 
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""
@@ -113,6 +131,22 @@ class Trials:
             return self._rankings[key]
 
         return placement.place_ranked(problem, ranking)
+
+
+def is_feasible(trial: Trial) -> bool:
+    """Whether it has a placement."""
+    return isinstance(trial.residency, Residency)
+
+
+def _note(trial: Trial, outcome: "tuple[Metrics, str, int] | Infeasible") -> None:
+    """Keep what came of the next draw."""
+    if isinstance(outcome, Infeasible):
+        trial.residency = outcome
+    elif is_feasible(trial):
+        metrics, digest, held_bytes = outcome
+        if not trial.metrics:
+            trial.digest, trial.held_bytes = digest, held_bytes
+        trial.metrics.append(metrics)
 
 
 def _cut(drawn: Drawn, output_tokens: int) -> Drawn:

@@ -186,12 +186,43 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
 
 
 @compiled
+def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
+    """Whether two cells have the same experts' work, in the same order, and all else alike."""
+    first, second, size = work.offsets[cell], work.offsets[other], work.offsets[cell + 1] - work.offsets[cell]
+    if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
+        return False
+    for row in (work.fetch, work.beside, work.cap, work.time_share, work.link_share):
+        if row[cell] != row[other]:
+            return False
+    for place in range(size):
+        if work.tokens[first + place] != work.tokens[second + place]:
+            return False
+        if work.cpu[first + place] != work.cpu[second + place] or work.gpu[first + place] != work.gpu[second + place]:
+            return False
+    return True
+
+
+@compiled
 def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = np.max(np.diff(work.offsets))
     x, y, z = np.empty(7 * widest + 7), np.empty(7 * widest + 7), np.empty(7 * widest + 7, np.int64)
+    before = -1
     for cell in range(len(offsets) - 1):
         first, last = work.offsets[cell], work.offsets[cell + 1]
+        if before >= 0 and _is_same(work, cell, before):  # as most cells of single tokens are
+            start, count = offsets[before], offsets[before + 1] - offsets[before]
+            weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
+            for vertex in range(count):
+                missing[end + vertex], ns[end + vertex], lane[end + vertex] = (
+                    missing[start + vertex],
+                    ns[start + vertex],
+                    lane[start + vertex],
+                )
+            end += count
+            offsets[cell + 1] = end
+            continue
+        before = cell
         prices = work.cpu[first:last]
         if prices.max() <= spread * prices.min() or prices.min() <= 0:
             weight[first:last] = 1.0

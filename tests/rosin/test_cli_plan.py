@@ -220,12 +220,12 @@ INTERRUPTED_AFTER_A_RUN = """
 import os, signal, sys
 from planner.trials import Trials
 from rosin.__main__ import main
-run = Trials.run
+run = Trials.whole_run
 def run_and_interrupt(trials, trial, number):
-    run(trials, trial, number)
-    if trial.policy.name == "ktransformers":
+    if trial.policy.name == "hybrimoe":
         os.kill(os.getpid(), signal.SIGINT)
-Trials.run = run_and_interrupt
+    return run(trials, trial, number)
+Trials.whole_run = run_and_interrupt
 sys.exit(main(sys.argv[1:]))
 """
-"""A `rosin` that gets SIGINT from outside the search's own code, once a system that fits has run."""
+"""A `rosin` that gets SIGINT from outside the search's own code, once systems that fit have run."""

@@ -45,8 +45,8 @@ class Job:
 class Outcome(BaseModel):
     """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first, each over its draws; ``weakest`` is the
-    provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
+    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first, each over its draws; ``weakest``
+    is the provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,7 +8,7 @@ from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_mor
 from sim.draws import mean_metrics, seed_of
 from sim.memory import Residency
 from sim.policies.policy import Policy
-from sim.simulate import Drawn, Scenario, problem_of, run_drawn
+from sim.simulate import Drawn, Scenario, problem_of, run_drawn, tuned
 
 
 def resimulated(scenario: Scenario, policy: Policy, draws: Sequence[Drawn]) -> dict[str, float | None]:
@@ -32,6 +32,7 @@ def resimulated(scenario: Scenario, policy: Policy, draws: Sequence[Drawn]) -> d
 
 
 def _mean_end_s(scenario: Scenario, draws: Sequence[Drawn]) -> float | None:
+    scenario = tuned(scenario)
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)
     if not isinstance(residency, Residency):

@@ -305,8 +305,8 @@ def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
 
 
 def is_fixed(policy: Policy) -> bool:
-    """Whether the static bound holds for the policy: its residency never changes, and every token is as without it."""
-    return policy.cache.is_static and policy.is_lossless
+    """Whether the static bound holds for the policy: residency never changes, layers do not overlap, every token is as without it."""
+    return policy.keeps_residency and not policy.feeding.is_pipelined and policy.is_lossless
 
 
 def planned_policy(run: Run) -> Policy:

@@ -14,7 +14,7 @@ from sim.metrics import Metrics, peak_staged_bytes
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn
+from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn, tuned
 from sim.workload import Feeding, Passes
 
 NUM_THREADS = 2
@@ -57,13 +57,14 @@ class Trials:
     def start(self, policy: Policy, *, is_named: bool) -> Trial:
         """Place the policy. A named system that cannot be run here at all is Infeasible, with what it says."""
         scenario = replace(self._scenario, policy=policy)
-        problem = problem_of(scenario)
         try:
+            scenario = tuned(scenario)
+            policy, problem = scenario.policy, problem_of(scenario)
             residency = self._placed(policy, problem)
         except InputError as error:
             if not is_named:
                 raise
-            residency = Infeasible(reason=str(error), missing_bytes=0)
+            problem, residency = problem_of(scenario), Infeasible(reason=str(error), missing_bytes=0)
         return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency)
 
     def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:

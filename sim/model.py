@@ -42,6 +42,9 @@ class Attention:
     grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA. ``window_tokens`` bounds a sliding window.
     ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
     values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
+
+    A linear-attention layer has a recurrent state instead: ``state_elements`` that every token updates and reads, kept with the
+    convolution's last inputs in ``state_bytes`` a sequence, whatever its length.
     """
 
     num_heads: int
@@ -49,6 +52,8 @@ class Attention:
     score_elements: int
     value_elements: int
     window_tokens: int | None = None
+    state_elements: int = 0
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +92,9 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An MoE decoder.
+    """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts are 0.
 
-    ``hidden``, ``expert_intermediate`` and ``vocab`` are dimensions; ``expert_matrices`` is 3 for gated experts.
+    ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
     ``kv_element_bytes`` of one KV-cache element.
@@ -121,6 +126,11 @@ class Model:
     def moe_layers(self) -> tuple[int, ...]:
         """Indices of the layers that route."""
         return tuple(index for index, layer in enumerate(self.layers) if layer.is_moe)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether no layer routes."""
+        return not self.moe_layers
 
     @property
     def num_experts(self) -> int:
@@ -176,14 +186,14 @@ class Model:
         return round(elements * self.kv_element_bytes)
 
     def kv_bytes(self, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length; a sliding-window layer keeps its window only."""
+        """KV bytes of one sequence of that length: of a window at most the window, of a linear-attention layer its constant state."""
         return sum(self.layer_kv_bytes(index, context_tokens) for index in range(self.num_layers))
 
     def layer_kv_bytes(self, layer: int, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length in one layer."""
+        """KV bytes of one sequence of that length in one layer, a recurrent state included."""
         attention = self.layers[layer].attention
         kept = context_tokens if attention.window_tokens is None else min(context_tokens, attention.window_tokens)
-        return round(kept * attention.kv_elements_per_token * self.kv_element_bytes)
+        return round(kept * attention.kv_elements_per_token * self.kv_element_bytes) + attention.state_bytes
 
     def renamed(self, name: str) -> "Model":
         """The same model under another name."""

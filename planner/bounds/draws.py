@@ -15,6 +15,7 @@ from hwprofiles.units import NS_PER_S
 from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
+from planner.bounds.lanes import lanes_bound
 from planner.bounds.lines import Cells, Lines, lines, relaxed_layers
 from planner.bounds.static import KINDS, Streaming, ahead_share, cell_work, head_times, layer_times, link_share_of
 from planner.bounds.stores import LOOSEST, Stores, stores_of
@@ -89,6 +90,9 @@ class MeanBounds:
 
 def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST) -> MeanBounds:
     """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all that fit the card."""
+    if problem.feeding.is_pipelined:
+        least_s = sum(lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws) / len(draws)
+        return MeanBounds(static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws))
     works = works_of(problem, draws)
     static = relaxed_draws(works, stores_of(problem, rule))
     clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST))

@@ -26,8 +26,11 @@ def shadow_prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], r
     """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link to the GPU, and per GB/s of DRAM (10^9).
 
     Negative: it would save that much. These are derivatives at the machine as it is, at the bound's own multipliers (the envelope
-    theorem), so they hold for small changes. A measured curve stands for itself: where it prices an operation, a rate changes nothing.
+    theorem), so they hold for small changes. Layers pipelined over micro-batches have none.
+    A measured curve stands for itself: where it prices an operation, a rate changes nothing.
     """
+    if problem.feeding.is_pipelined:
+        return {}
     found = relax(problem, passes, tokens, rule)
 
     def per_rate(quantity: Quantity, change: Callable[[Machine, float], Machine]) -> float:
@@ -50,6 +53,8 @@ def _difference_s(found: StaticRelaxation, faster: Problem, passes: Passes, toke
 
 def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds) -> dict[str, float]:
     """The same of the bound on a mean: its multipliers are those found for all draws, the rates' prices are taken over these."""
+    if problem.feeding.is_pipelined:
+        return {}
     stores, kinds = stores_of(problem, rule), [bounds.kind]
 
     def value_s(machine: Machine) -> float:

@@ -26,7 +26,7 @@ def model_from_gguf(path: str | Path) -> Model:
 
     Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for multi-token prediction,
     which engines leave out, are left out. ``dtypes`` names for each class the type that holds most of its bytes.
-    Raises InputError, one line, for a file that is truncated, not GGUF, not a Mixture-of-Experts model, or lacks a key.
+    Raises InputError, one line, for a file that is truncated, not GGUF, or lacks a key.
     """
     path = Path(path)
     header = read_header(path)
@@ -37,13 +37,14 @@ def model_from_gguf(path: str | Path) -> Model:
     kept = [*top, *(tensor for tensors in by_layer for tensor in tensors)]
     if TensorClass.EMBEDDING not in top_totals.params:
         raise InputError(f"{path}: tensor token_embd.weight is missing")
+    layers = tuple(_layer(keys, index, tensors) for index, tensors in enumerate(by_layer))
     return Model(
         name=str(header.fields.get("general.name") or path.stem),
         family=keys.architecture,
         hidden=keys.count("embedding_length"),
         vocab=_embedding_rows(top),
-        expert_intermediate=_expert_width(keys, kept),
-        layers=tuple(_layer(keys, index, tensors) for index, tensors in enumerate(by_layer)),
+        expert_intermediate=_expert_width(keys, kept) if any(layer.is_moe for layer in layers) else 0,
+        layers=layers,
         top_params=dict(top_totals.params),
         top_bytes=dict(top_totals.bytes),
         dtypes=dominant_types(kept),
@@ -63,8 +64,6 @@ class _Metadata:
         self.architecture = str(header.fields.get("general.architecture") or "")
         if not self.architecture:
             raise InputError(f"{self.where}: metadata key general.architecture is missing")
-        if not self.count_or(0, "expert_count"):
-            raise InputError(f"{self.where}: not a Mixture-of-Experts model: {self.architecture}.expert_count is missing or 0")
 
     def get(self, name: str, layer: int = 0) -> Any:
         """The value, for that layer if it is an array; None where the key is missing or the array too short."""
@@ -102,7 +101,7 @@ def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
     is_moe = TensorClass.EXPERT in found.params
     num_experts = keys.count("expert_count", index) if is_moe else 0
     return Layer(
-        attention=_no_attention() if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
+        attention=_recurrent(keys) if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
         num_experts=num_experts,
         top_k=keys.count("expert_used_count", index) if is_moe else 0,
         params=per_expert(found.params, max(num_experts, 1)),
@@ -130,9 +129,21 @@ def _attention(keys: _Metadata, index: int) -> Attention:
     )
 
 
-def _no_attention() -> Attention:
-    """A recurrent layer: its state does not grow with the context."""
-    return Attention(num_heads=1, kv_elements_per_token=0, score_elements=0, value_elements=0)
+def _recurrent(keys: _Metadata) -> Attention:
+    """A recurrent layer: its state, which llama.cpp keeps in 32 bit with the convolution's last inputs, does not grow with the context.
+
+    Sizes as in llama.cpp's hparams (n_embd_s, n_embd_r); 0 where the file does not state them.
+    """
+    inner, state = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
+    kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (inner + 2 * keys.count_or(0, "ssm.group_count") * state)
+    return Attention(
+        num_heads=max(keys.count_or(1, "ssm.time_step_rank"), 1),
+        kv_elements_per_token=0,
+        score_elements=0,
+        value_elements=0,
+        state_elements=inner * state,
+        state_bytes=4 * (inner * state + kept),
+    )
 
 
 def _window(keys: _Metadata, index: int) -> int | None:

@@ -22,6 +22,7 @@ N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY 
 """Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
+_IDLE, _DEFERRED, _AHEAD = int(Action.IDLE), int(Action.DEFERRED), int(Action.AHEAD)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
@@ -70,7 +71,9 @@ WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
 PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")])
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
-RUN = np.dtype([(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "layer_overhead", "step_overhead")])
+RUN = np.dtype(
+    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")]
+)
 """What holds for the whole run."""
 
 
@@ -175,6 +178,8 @@ def _layer_on_cpu(out, state, sheet, index, layer):
         last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
+    if sheet.layers[layer].is_moe and sheet.run[0].group_cpu > 0:
+        last = append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
     shape = sheet.layers[layer].shape
     for expert in range(sheet.tokens.shape[2]):
         tokens = sheet.tokens[index, layer, expert]
@@ -228,11 +233,26 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
         tokens = min(tokens, sheet.passes[index].num_tokens)
         wait_for(out, state, gate)
         sent = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        if sheet.run[0].group_cpu > 0:
+            wait_for(out, state, sent)
+            append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == _CPU_ACTION:
                 wait_for(out, state, sent)
                 last = emit_expert(out, state, sheet, index, layer, expert, CPU)
     return last, tokens
+
+
+@inner
+def emit_group_launch(out, state, sheet, index, layer):
+    """Where a layer's GPU experts run as one call: what its launches last beyond the work of all of them."""
+    if sheet.run[0].group_gpu > 0:
+        shape, work = sheet.layers[layer].shape, 0
+        for expert in range(sheet.tokens.shape[2]):
+            if sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
+                work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
+        if 0 < work < sheet.run[0].group_gpu:
+            append(out, state, GPU, sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)
 
 
 @inner
@@ -242,6 +262,7 @@ def _experts(out, state, sheet, ring, index, layer, gate):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    emit_group_launch(out, state, sheet, index, layer)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
             last = emit_expert(out, state, sheet, index, layer, expert, GPU)
@@ -297,16 +318,22 @@ def emit_head(out, state, sheet, rings, index):
 
 
 @inner
+def emit_layer(out, state, sheet, rings, index, layer):
+    """All tasks of one layer of a pass."""
+    emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
+    if sheet.work[index, layer].mode == _ON_CPU:
+        _layer_on_cpu(out, state, sheet, index, layer)
+    else:
+        _layer_on_gpu(out, state, sheet, rings, index, layer)
+
+
+@inner
 def emit_pass(out, state, sheet, rings, index):
     """All tasks of one forward pass."""
     state[IS_SERIAL] = sheet.passes[index].is_serial
     state[STEP] = sheet.passes[index].step
     for layer in range(sheet.work.shape[1]):
-        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-        if sheet.work[index, layer].mode == _ON_CPU:
-            _layer_on_cpu(out, state, sheet, index, layer)
-        else:
-            _layer_on_gpu(out, state, sheet, rings, index, layer)
+        emit_layer(out, state, sheet, rings, index, layer)
     emit_head(out, state, sheet, rings, index)
     emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
 

@@ -23,6 +23,7 @@ from sim.lowering.emit import (
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
+    emit_group_launch,
     emit_head,
     emit_overhead,
     move_hidden,
@@ -219,6 +220,7 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     if sheet.work[index, layer].ffn > 0:
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    emit_group_launch(out, state, sheet, index, layer)
     for wanted in (_RESIDENT, _LATE, _FETCH):
         for expert in range(len(actions)):
             if actions[expert] == wanted:

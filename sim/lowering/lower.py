@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.lowering.carried import emit_carried_run
 from sim.lowering.decisions import Decisions
 from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
 from sim.lowering.prices import Prices, price
@@ -18,8 +19,9 @@ from sim.workload import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
-MAX_TASKS_PER_LAYER = 9
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
+MAX_TASKS_PER_LAYER = 13
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of
+groups of experts."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -52,7 +54,12 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     """The same, with the prices at hand."""
     out, state = columns(_most_tasks(decisions)), fresh_state()
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem), last_task)
+    sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
+    if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
+        foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
+        emit_carried_run(out, state, sheet, rings, last_task, foretold)
+    else:
+        emit_run(out, state, sheet, rings, last_task)
     program = Program(platform=platform(problem.machine, RESOURCES), tasks=table(out, 0, int(state[N])))
     return Lowered(program=program, last_task=last_task)
 
@@ -116,6 +123,8 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             head_fetch=np.array([prices.head_fetch]),
             head_bytes=np.array([prices.head_bytes]),
             activation_bytes=np.array([prices.activation_bytes]),
+            group_gpu=np.array([prices.group_gpu]),
+            group_cpu=np.array([prices.group_cpu]),
             layer_overhead=np.array([prices.layer_overhead]),
             step_overhead=np.array([prices.step_overhead]),
         ),

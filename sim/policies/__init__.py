@@ -1,9 +1,9 @@
 """Policies: five parts that combine freely, and the table of named systems made of them."""
 
 from sim.policies.actions import Action, LayerMode
-from sim.policies.base import Cache, CacheState, Dispatch, Foresight, Placement, Predictions, Prefetch
+from sim.policies.base import Cache, CacheState, Dispatch, Foresight, Foretold, Placement, Predictions, Prefetch
 from sim.policies.parts import PARTS, part_name
-from sim.policies.policy import Policy, parameter_names, settings_of, with_settings
+from sim.policies.policy import Policy, Tuning, parameter_names, settings_of, with_settings
 from sim.policies.problem import Overlap, Problem
 from sim.policies.table import POLICIES, find_policy
 
@@ -15,6 +15,7 @@ __all__ = [
     "CacheState",
     "Dispatch",
     "Foresight",
+    "Foretold",
     "LayerMode",
     "Overlap",
     "Placement",
@@ -22,6 +23,7 @@ __all__ = [
     "Predictions",
     "Prefetch",
     "Problem",
+    "Tuning",
     "find_policy",
     "parameter_names",
     "part_name",

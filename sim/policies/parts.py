@@ -11,19 +11,25 @@ from sim.policies.cache.lru import LruCache
 from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
+from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.foretold import ForetoldDispatch
+from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
+from sim.policies.placement.even import EvenPlacement
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
+from sim.policies.placement.paged import PagedPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
@@ -38,12 +44,15 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
     "by-accuracy": ByAccuracyPlacement,
     "common": CommonSlotsPlacement,
+    "even": EvenPlacement,
     "explicit": ExplicitPlacement,
     "front": FrontLoadingPlacement,
     "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
+    "paged": PagedPlacement,
     "popularity": PopularityPlacement,
+    "prompt": PromptPlacement,
     "random": RandomPlacement,
     "uniform": UniformPlacement,
 }
@@ -52,6 +61,7 @@ CACHES: Mapping[str, type[Cache]] = {
     "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
+    "swaps": SwapsCache,
     "random": RandomCache,
     "scored": SmoothedGateCache,
     "static": StaticCache,
@@ -70,6 +80,8 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "cheapest": CheapestDispatch,
     "cpu": CpuDispatch,
     "fetch": FetchDispatch,
+    "foretold": ForetoldDispatch,
+    "paged": PagedDispatch,
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }

@@ -9,11 +9,12 @@ from sim.workload import with_shared_prompts
 
 
 def drawn(foresight: Foresight) -> Draw:
-    """The run's choices with their gate weights, where the routing knows those."""
+    """The run's choices with what the routing knows of their gates."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
-    weights = foresight.routing.gate_weights(problem.model, sequences, tokens, foresight.seed)
-    return Draw(ids=foresight.expert_ids, weights=None if weights is None else with_shared_prompts(weights, problem.batch))
+    known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed)
+    weights, full = (None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full))
+    return Draw(ids=foresight.expert_ids, weights=weights, full=full)
 
 
 def maps_of(foresight: Foresight) -> ExpertMaps:

@@ -44,7 +44,7 @@ class RankedPlacement(Placement):
         if problem.slots_per_layer is not None:
             return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), left)
         if self.gpu_experts_fraction is not None:
-            counts = np.array([layer.num_experts for layer in model.layers])
+            counts = np.array([layer.num_experts for layer in problem.model.layers])
             stated = int(self.gpu_experts_fraction * int(counts @ expert_sizes(problem)))
             if stated > left:
                 reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"

@@ -283,3 +283,61 @@ class ValidateResult(Document):
     regret_fraction: float
     plans: list[ValidatedPlan]
     left_out: dict[str, str]
+
+
+class NoisyPoint(Document):
+    """The noisiest point of one curve."""
+
+    curve: str
+    size: int
+    spread_fraction: float
+
+
+class MeasureResult(Document):
+    """What ``rosin measure`` found and wrote."""
+
+    path: str
+    device: str
+    description: str
+    machine: dict[str, Any]
+    num_curves: int
+    num_points: int
+    num_rounds: int
+    disturbed_fraction: float
+    median_spread_fraction: float
+    noisiest: list[NoisyPoint]
+    rejected: list[str]
+    left_out: list[str]
+
+
+class FittedFactor(Document):
+    """What prices of one part on one lane were multiplied by, or, for copies of activations, what was added to those of every copy."""
+
+    lane: str
+    part: str
+    factor: float | None
+    delay_ns: float | None
+    num_tasks: int
+
+
+class HeldOutError(Document):
+    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that fit."""
+
+    plan: str
+    before_fraction: float
+    after_fraction: float
+    fitted_to: str
+
+
+class CalibrateResult(Document):
+    """What ``rosin calibrate`` fitted and wrote."""
+
+    path: str
+    device: str
+    machine: dict[str, Any]
+    factors: list[FittedFactor]
+    before_layer_overhead_ns: float
+    layer_overhead_ns: float
+    held_out: list[HeldOutError]
+    variation_fraction: float
+    num_runs: int

@@ -38,9 +38,9 @@ MODELS = (
     ("glm-4.5-air", "4bit"),
 )
 LOADS = {
-    "chat": {"prompt_tokens": 64, "output_tokens": 64, "draws": 32},
-    "long prompt": {"prompt_tokens": 1024, "output_tokens": 16, "draws": 6},
-    "beams": {"prompt_tokens": 32, "output_tokens": 32, "beams": 4, "draws": 16},
+    "chat": {"prompt_tokens": 64, "output_tokens": 64, "draws": 16},
+    "long prompt": {"prompt_tokens": 1024, "output_tokens": 16, "draws": 4},
+    "beams": {"prompt_tokens": 32, "output_tokens": 32, "beams": 4, "draws": 8},
     "batch 32": {"prompt_tokens": 32, "output_tokens": 16, "batch_size": 32, "draws": 4},
 }
 VERSION = "planner grid"

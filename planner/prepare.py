@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from hwprofiles import load_machine
 from planner.bounds.draws import mean_bounds
 from sim.model_library import load_model
-from sim.policies import find_policy
+from sim.policies import POLICIES, find_policy
 from sim.routing import load_routing
 from sim.simulate import Scenario, draw, problem_of, simulate
 from sim.workload import Batch
@@ -21,8 +21,8 @@ def prepare() -> None:
 
 
 def simulate_planned_and_live() -> None:
-    """A run as one program, then one gate by gate."""
-    for name in ("fiddler", "mixtral-offloading"):
+    """A run as one program, one gate by gate, then all others, for what only some of them need."""
+    for name in ("fiddler", "mixtral-offloading", *POLICIES):
         simulate(_scenario(name))
 
 

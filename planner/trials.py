@@ -93,7 +93,9 @@ class Trials:
             if not trial.is_named:
                 raise
             return Infeasible(reason=str(error), missing_bytes=0)
-        staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share) if number == 0 else 0
+        if number:
+            return run.metrics, "", 0
+        staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share)
         return run.metrics, run.timeline.digest, weight_bytes(self._scenario.model, run.residency) + staged
 
     def whole_run(self, trial: Trial, number: int) -> Run:

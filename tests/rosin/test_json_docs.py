@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Setting
-from rosin.report import json_documents
+from rosin.report import json_documents, kv_documents
 from sim.metrics import Metrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
@@ -16,6 +16,9 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "simulate": json_documents.SimulateResult,
     "compare": json_documents.CompareResult,
     "plan": json_documents.PlanResult,
+    "kv-replay": kv_documents.KvReplayResult,
+    "trace": kv_documents.ReplayedTrace,
+    "pools": kv_documents.ReplayedPool,
     "reproduce": json_documents.ReproduceResult,
     "validate": json_documents.ValidateResult,
     "error_fraction": json_documents.PairedErrors,

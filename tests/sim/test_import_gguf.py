@@ -150,6 +150,18 @@ def test_experts_in_separate_tensors_are_one_class(tmp_path: Path) -> None:
     assert model.expert_intermediate == 14336
 
 
+def test_a_dense_file_has_no_experts(tmp_path: Path) -> None:
+    """Without expert tensors nothing is asked about experts; the feed-forward block counts whole."""
+    rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if "_exps" not in row[0] and "gate_inp" not in row[0]]
+    rows += [(f"blk.0.ffn_{name}.weight", (14336, 4096), "F16") for name in ("gate", "up")]
+    rows.append(("blk.0.ffn_down.weight", (4096, 14336), "F16"))
+    metadata = {key: value for key, value in MIXTRAL.items() if not key.startswith("expert_")} | {"block_count": 1}
+    model = model_from_gguf(_write(tmp_path / "dense.gguf", "llama", metadata, rows))
+    assert model.is_dense and (model.expert_intermediate, model.num_experts) == (0, 0)
+    assert model.layers[0].params[TensorClass.DENSE_FFN] == 3 * 4096 * 14336
+    assert model.layers[0].attention == load_model("llama-3.1-8b").layers[0].attention
+
+
 def test_a_missing_head_is_tied(tmp_path: Path) -> None:
     """Without output.weight the embedding is the head."""
     rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if row[0] != "output.weight"]
@@ -291,7 +303,7 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("expert_count", None, "not a Mixture-of-Experts model: newmoe.expert_count is missing or 0"),
+        ("expert_count", None, "metadata key newmoe.expert_count is missing"),
         ("expert_used_count", None, "metadata key newmoe.expert_used_count is missing"),
         ("block_count", None, "metadata key newmoe.block_count is missing"),
         ("block_count", 9, "no tensors of layer 4 \\(of 9\\)"),

@@ -70,6 +70,8 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
     """Raises InputError, in one line, for what the backend does not execute."""
     if not policy.keeps_residency or policy.prefetch.is_active:
         raise InputError(f"{policy.name}: the backend executes policies whose residency stays; this one caches or fetches ahead")
+    if policy.tuning is not None or policy.feeding.is_pipelined:
+        raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")
     if not policy.is_lossless:
         raise InputError(f"{policy.name}: the backend executes lossless policies")
     if problem.batch.beams > 1:

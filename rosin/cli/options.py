@@ -35,8 +35,8 @@ RoutingOption = Annotated[
     _named(
         "--routing",
         "SPEC",
-        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or the name of some that ship), or a recorded trace (.npz); "
-        "otherwise the statistics that ship for the model, uniform where none do.",
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or the name of some that ship), or a recorded trace "
+        "(.npz); otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]
 EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]

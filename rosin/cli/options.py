@@ -35,8 +35,8 @@ RoutingOption = Annotated[
     _named(
         "--routing",
         "SPEC",
-        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or the name of some that ship), or a recorded trace "
-        "(.npz); otherwise the statistics that ship for the model, uniform where none do.",
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or a name that ships), or a recorded trace (.npz); "
+        "otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]
 EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]
@@ -50,6 +50,17 @@ SlotsOption = Annotated[
         help="Let the GPU hold this many experts of each layer, whatever memory would allow.",
         show_default=False,
     ),
+]
+DrawsOption = Annotated[
+    int | None,
+    _count(
+        "--draws",
+        "Average over this many independent draws of the routing; otherwise one, or as many as the plan named was made with "
+        "(rosin plan: 4 to 32, rosin whatif: 4).",
+    ),
+]
+ReserveOption = Annotated[
+    str | None, _named("--reserve-vram", "BYTES", "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.")
 ]
 PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
 ScenarioSeedOption = Annotated[

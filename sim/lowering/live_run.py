@@ -66,20 +66,25 @@ class LiveJob:
         return int(self.cached.counters[WASTED_BYTES] + timeline.tasks.num_bytes[copied].sum())
 
 
-def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions) -> LiveJob:
-    """Set a live run up; ``decisions.actions`` is filled in as it goes."""
+def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions, *, is_foreseen: bool = True) -> LiveJob:
+    """Set a live run up; ``decisions.actions`` is filled in as it goes.
+
+    Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room and a price for any.
+    """
     problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
-    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
+    most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
+    prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
     predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
     num_gates = tokens.shape[0] * tokens.shape[1]
-    num_tasks = 3 * int(np.count_nonzero(tokens)) + len(predictions.candidates) + num_gates * MAX_TASKS_PER_GATE + 4 * len(tokens)
+    num_runs = int(np.count_nonzero(tokens)) if is_foreseen else tokens.size
+    num_tasks = 3 * num_runs + len(predictions.candidates) + num_gates * MAX_TASKS_PER_GATE + 4 * len(tokens)
     return LiveJob(
         platform=platform(problem.machine, LIVE_RESOURCES),
         out=columns(num_tasks),
         state=fresh_state(),
         sheet=sheet_of(problem, passes, tokens, decisions, prices),
         cached=_cached(policy.cache, residency, predictions, foresight),
-        live=_live(policy, problem, predictions, tokens),
+        live=_live(policy, problem, predictions, tokens.shape, most_tokens),
         rings=rings_of(problem),
         last_task=np.zeros(len(passes), np.int64),
     )
@@ -164,7 +169,7 @@ def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     return following
 
 
-def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: NDArray[np.int32]) -> Live:
+def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tuple[int, ...], most_tokens: int) -> Live:
     cache, prefetch = policy.cache, policy.prefetch
     rules = np.zeros(1, RULES)
     score = Score.RECENCY if cache.score is None else cache.score
@@ -183,13 +188,13 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: ND
     }
     for name, value in values.items():
         rules[name] = value
-    num_experts = tokens.shape[2]
+    num_experts = shape[2]
     return Live(
         rules=rules,
         first=predictions.first,
         candidates=predictions.candidates,
-        believed=beliefs(problem, policy.dispatch, int(tokens.max(initial=0))),
-        operations=np.zeros((tokens.shape[1] * num_experts + 1, 2), np.int64),
+        believed=beliefs(problem, policy.dispatch, most_tokens),
+        operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
         is_miss=np.zeros(num_experts, np.bool_),
         priced=np.zeros((3, num_experts), np.int64),
     )

@@ -50,6 +50,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
         ["compare", "-h"],
         ["plan", "-h"],
         ["reproduce", "-h"],
+        ["measure", "-h"],
+        ["calibrate", "-h"],
         ["policies", "-h"],
         ["whatif", "-h"],
         ["kv-replay", "-h"],

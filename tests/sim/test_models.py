@@ -32,11 +32,11 @@ REQUIRED = [
     "kimi-k2",
     "granite-3-3b-a800m",
     "granite-3-1b-a400m",
-    "qwen3-next-80b-a3b",
     "llama-3.1-8b",
     "llama-3-70b",
     "llama-3.3-70b",
     "qwen2.5-72b",
+    "qwen3-next-80b-a3b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

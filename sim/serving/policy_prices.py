@@ -148,6 +148,7 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
         first_position=zeros if is_prefill else draws,
         context_tokens=sizes if is_prefill else draws + 1,
         is_prefill=np.full(len(rows), is_prefill),
+        group=np.arange(len(rows), dtype=np.int32),
     )
 
 

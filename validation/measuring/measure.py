@@ -96,12 +96,12 @@ def measure(
     on_stage("memory", 0.0)
     with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
         _check_sizes(models, place)
-        probes = _all_probes(models, place, around, dtypes, grid)
+        probes, too_large = _all_probes(models, place, around, dtypes, grid)
         found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
-        loads = _loads(place, curves, probes)
+        loads = _loads(place, found.points)
         factors = measure_interference(loads, effort.num_interference_rounds, lambda share: on_stage("interference", share))
         return Findings(
             is_cuda=place.is_cuda,
@@ -116,7 +116,7 @@ def measure(
             gaps=lane_gaps,
             factors=factors,
             rejected=rejected,
-            left_out=tuple(_left_out(models, found)),
+            left_out=(*too_large, *_left_out(models, found)),
         )
 
 
@@ -146,22 +146,33 @@ def _largest_block(models: Iterable[Model]) -> int:
 
 
 def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
+    """Experts must fit into the memory that is cycled; what else does not is left out."""
+    had = min(cold.num_bytes for cold in place.cold.values())
     for model in models:
-        if _largest_block([model]) > place.cold_bytes:
-            needed, had = format_bytes(_largest_block([model])), format_bytes(place.cold_bytes)
-            raise InputError(f"--models {model.name}: its largest matrices take {needed}, and {had} of memory are used for measuring")
+        needed = max(cold.dtype.itemsize for cold in place.cold.values()) * 3 * model.hidden * model.expert_intermediate
+        if needed > had:
+            raise InputError(
+                f"--models {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
+            )
 
 
-def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid) -> list[Probe]:
-    """Each point once, though several models have it."""
+def _all_probes(
+    models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid
+) -> tuple[list[Probe], list[str]]:
+    """Each point once, though several models have it, and what is left out since its weights do not fit."""
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
+    left_out: dict[str, None] = {}
     for model in models:
         for (bench, dtype), cold in place.cold.items():
-            found += model_probes(model, Place(bench=bench, cold=cold, dtype=dtype), grid)
-    return list({(probe.key, probe.x): probe for probe in found}.values())
+            for probe in model_probes(model, Place(bench=bench, cold=cold, dtype=dtype), grid):
+                if probe.weight_bytes <= cold.num_bytes:
+                    found.append(probe)
+                else:
+                    left_out[f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"] = None
+    return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
-def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]], probes: Sequence[Probe]) -> dict[str, Load]:
+def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, Load]:
     """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
     loads: dict[str, Load] = {}
     for lane in ("gpu", "cpu"):

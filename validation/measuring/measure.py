@@ -44,7 +44,7 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
             cuda_grid=QUICK,
             budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
             num_gaps=200,
-            num_interference_rounds=12,
+            num_interference_rounds=16,
         ),
         "full": Effort(
             grid=FULL,

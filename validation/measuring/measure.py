@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
-from hwprofiles.units import format_bytes
+from hwprofiles.units import MIB, format_bytes
 from sim.model import Model
 from validation.measuring.attention_probes import attention_is_built
 from validation.measuring.bench import Bench
@@ -21,6 +21,9 @@ from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Budget, Point, Sampled, sample
 from validation.measuring.surroundings import Surroundings, surroundings
 from validation.measuring.workplace import DTYPES, Emulation, Workplace, choose_device, split_cores, workplace
+
+LEAST_LOAD_BYTES = 4 * MIB
+"""Of a copy beside which a lane is timed: of smaller ones, starting and ending would be most."""
 
 OnStage = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done."""
@@ -175,14 +178,15 @@ def _all_probes(
 def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, Load]:
     """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
     loads: dict[str, Load] = {}
+    experts: dict[str, Point] = {}
     for lane in ("gpu", "cpu"):
         ones = [points[0] for key, points in curves.items() if key.operation is Operation.EXPERT and key.device == lane]
-        point = max(ones, key=lambda one: one.probe.weight_bytes)
+        experts[lane] = point = max(ones, key=lambda one: one.probe.weight_bytes)
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+    expert_bytes = max(LEAST_LOAD_BYTES, *(point.probe.weight_bytes for point in experts.values()))
     for lane in ("h2d", "d2h"):
         copies = [point for key, points in curves.items() if key.operation is Operation.COPY and key.device == lane for point in points]
-        wanted = loads["gpu"].lasts_ns
-        point = min(copies, key=lambda one: abs(one.ns - max(wanted, 1e6)))
+        point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads
 

@@ -48,12 +48,13 @@ def make_plan(
 def bounds_of(best: Run) -> dict[str, Any]:
     """Proven lower limits on the end of any run of this work, and by how much the plan ends later.
 
-    All GPU memory counts, whatever the plan sets aside. No gap to the static bound for a plan whose residency changes.
+    All GPU memory counts, whatever the plan sets aside. No gap to the static bound where residency changes or layers overlap.
     """
     problem = problem_of(best.scenario)
     work = problem, best.passes, best.tokens
     static_s, clairvoyant_s = static_bound(*work).end_to_end_s, clairvoyant_bound(*work).end_to_end_s
-    is_static = best.scenario.policy.keeps_residency
+    policy = best.scenario.policy
+    is_static = policy.keeps_residency and not policy.feeding.is_pipelined
     return {
         "static_bound_s": static_s,
         "clairvoyant_bound_s": clairvoyant_s,

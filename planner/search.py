@@ -13,7 +13,7 @@ from sim.metrics import Metrics
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
-from sim.simulate import Drawn, Run, Scenario, check, draw, problem_of, run_drawn
+from sim.simulate import Drawn, Run, Scenario, check, draw, problem_of, run_drawn, tuned
 from sim.workload import Feeding
 
 OBJECTIVES: Mapping[str, Callable[[Metrics], float]] = MappingProxyType(
@@ -111,7 +111,8 @@ class Draws:
 
 
 def _tried(scenario: Scenario, policy: Policy, draws: Draws, on_progress: Progress | None) -> Run | Infeasible:
-    scenario = replace(scenario, policy=policy)
+    scenario = tuned(replace(scenario, policy=policy))
+    policy = scenario.policy
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)
     if isinstance(residency, Infeasible):

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 
 from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.frontier import CellWork, Frontiers, compiled, frontiers
+from planner.bounds.lanes import lanes_bound
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -131,6 +132,8 @@ def _simplex(link: float, price: float) -> Floats:
 
 def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
     """The bound over those passes with those tokens per expert [pass, layer, expert], for policies within that memory rule."""
+    if problem.feeding.is_pipelined:
+        return lanes_bound(problem, passes, tokens)
     work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
     everything = np.ones(len(passes), bool)
     whole, first, rest = (_dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill))

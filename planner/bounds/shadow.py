@@ -24,8 +24,11 @@ def shadow_prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], r
     """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link to the GPU, and per GB/s of DRAM (10^9).
 
     Negative: it would save that much. These are derivatives at the machine as it is, at the bound's own multipliers (the envelope
-    theorem), so they hold for small changes. A measured curve stands for itself: where it prices an operation, a rate changes nothing.
+    theorem), so they hold for small changes. Layers pipelined over micro-batches have none.
+    A measured curve stands for itself: where it prices an operation, a rate changes nothing.
     """
+    if problem.feeding.is_pipelined:
+        return {}
     found = relax(problem, passes, tokens, rule)
 
     def per_rate(quantity: Quantity, change: Callable[[Machine, float], Machine]) -> float:

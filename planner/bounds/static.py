@@ -15,6 +15,7 @@ from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.clairvoyant import clairvoyant_bound
 from planner.bounds.dual import Multipliers, StaticDual
 from planner.bounds.frontier import CellWork, frontiers
+from planner.bounds.lanes import lanes_bound
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -79,6 +80,8 @@ def static_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], ru
 
     A fixed plan is one of those that the clairvoyant bound covers, so the better of the two counts, for each time apart.
     """
+    if problem.feeding.is_pipelined:
+        return lanes_bound(problem, passes, tokens)
     found, wider = relax(problem, passes, tokens, rule), clairvoyant_bound(problem, passes, tokens, rule)
     first, rest = max(seconds_below(found.first.ns), wider.ttft_s), max(seconds_below(found.rest.ns), wider.decode_s)
     return Bound(

@@ -35,7 +35,7 @@ RoutingOption = Annotated[
     _named(
         "--routing",
         "SPEC",
-        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml), or a recorded trace (.npz); "
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or a name that ships), or a recorded trace (.npz); "
         "otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]

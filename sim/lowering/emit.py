@@ -22,7 +22,7 @@ N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY 
 """Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
-_IDLE = int(Action.IDLE)
+_IDLE, _DEFERRED, _AHEAD = int(Action.IDLE), int(Action.DEFERRED), int(Action.AHEAD)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
@@ -72,10 +72,7 @@ PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences"
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
 RUN = np.dtype(
-    [
-        (name, "i8")
-        for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")
-    ]
+    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")]
 )
 """What holds for the whole run."""
 
@@ -252,7 +249,7 @@ def emit_group_launch(out, state, sheet, index, layer):
     if sheet.run[0].group_gpu > 0:
         shape, work = sheet.layers[layer].shape, 0
         for expert in range(sheet.tokens.shape[2]):
-            if sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION):
+            if sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
         if 0 < work < sheet.run[0].group_gpu:
             append(out, state, GPU, sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)

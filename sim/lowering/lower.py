@@ -19,9 +19,9 @@ from sim.workload import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
-MAX_TASKS_PER_LAYER = 11
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, two calls of groups of
-experts, and one to spare."""
+MAX_TASKS_PER_LAYER = 14
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of
+groups of experts, and one to spare."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""

@@ -22,6 +22,7 @@ SHAPES = {name: stand_in(model) for name, model in MODELS.items()}
 BATCHES = {
     "one": Batch(prompt_tokens=5, output_tokens=4),
     "several": Batch(prompt_tokens=9, output_tokens=3, batch_size=3),
+    "beams": Batch(prompt_tokens=5, output_tokens=4, batch_size=2, beams=3),
     "long-prompt": Batch(prompt_tokens=600, output_tokens=2),
 }
 

@@ -12,7 +12,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
-from hwprofiles import InputError
 from sim.engine import engine
 from sim.policies import POLICIES, Policy
 from sim.routing import uniform
@@ -76,12 +75,6 @@ def test_an_error_on_a_lane_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("validation.backend.forward_pass.ForwardPass.run_expert", broken)
     with pytest.raises(ArithmeticError, match="no such expert"):
         subject.run()
-
-
-def test_beams_are_refused() -> None:
-    """The backend decodes greedily."""
-    with pytest.raises(InputError, match="beams must be 1, got 2"):
-        case(POLICIES["on-demand"], SHAPES["plain"], Batch(prompt_tokens=3, output_tokens=2, beams=2)).run()
 
 
 def test_a_measured_timeline_opens_in_a_viewer(tmp_path: Path) -> None:

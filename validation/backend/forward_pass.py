@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sim.workload import Batch
+from validation.backend.architecture import LayerShape
+from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept
 from validation.backend.functions import attention, feed_forward, gate, head, normalized, rotation, routed_expert, shared_experts
 from validation.backend.routes import Routes
 from validation.backend.weights import Block, Weights, num_bytes_of
+
+
+def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple[int, ...]:
+    """Of a layer's KV cache: keys and values by head, or the latent and its rotary key."""
+    if shape.latent is not None:
+        return 1, num_sequences, 1, num_tokens, shape.latent.key_rank + shape.latent.rotary_dim
+    return 2, num_sequences, shape.num_kv_heads, num_tokens, shape.head_dim
 
 
 class Sequences:
@@ -26,9 +35,10 @@ class Sequences:
     def __init__(self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST) -> None:
         architecture, count = weights.architecture, batch.num_sequences
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
-        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL
+        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
+        self._batch, self._beams = batch, Beams(batch)
         self.caches_2SKCH = [
-            torch.zeros((2, count, shape.num_kv_heads, batch.context_tokens, shape.head_dim), dtype=weights.dtype, device=device)
+            torch.zeros(cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device)
             for shape in architecture.layers
         ]
         self.turns_2CH = {
@@ -47,6 +57,26 @@ class Sequences:
         if self.caches_2SKCH[layer].device != place:
             self.caches_2SKCH[layer] = self.caches_2SKCH[layer].to(place)
         return self.caches_2SKCH[layer]
+
+    def take(self, logits_SV: Tensor, end: int) -> None:
+        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are chosen, and hypotheses live on or die."""
+        self.logits_SV.append(logits_SV)
+        chosen = self._beams.take(logits_SV, is_first=end == self._batch.prompt_tokens)
+        if chosen is None:
+            return
+        parents, tokens = chosen
+        if self._batch.beams > 1:
+            self._inherit(parents, is_first=end == self._batch.prompt_tokens)
+        self.tokens_SC[:, end] = tokens
+
+    def _inherit(self, parents: Tensor, *, is_first: bool) -> None:
+        """Every hypothesis takes over what its parent has read; experts of the prompt are those of the sequence that read it."""
+        self.tokens_SC = self.tokens_SC[parents]
+        for cache_2SKCH in self.caches_2SKCH:
+            cache_2SKCH.copy_(cache_2SKCH[:, parents.to(cache_2SKCH.device)])
+        if is_first:
+            prompts = np.arange(self._batch.num_sequences) % self._batch.batch_size
+            self.expert_ids[:, : self._batch.prompt_tokens] = self.expert_ids[prompts, : self._batch.prompt_tokens]
 
 
 class ForwardPass:
@@ -88,7 +118,9 @@ class ForwardPass:
         """The gate: tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
-        experts_TP, self._shares_TP = gate(self._y_TD, dense.tensors["router"], shape.top_k, normalizes=normalizes)
+        router_ED, bias_E = dense.tensors["router"], dense.tensors.get("router_bias")
+        scoring = self.architecture.scoring
+        experts_TP, self._shares_TP = gate(self._y_TD, router_ED, shape.top_k, normalizes=normalizes, scoring=scoring, bias_E=bias_E)
         chosen: NDArray[Any] = experts_TP.cpu().numpy()
         ids = self._sequences.expert_ids
         ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(-1, self._end - self._first, shape.top_k)
@@ -173,8 +205,7 @@ class ForwardPass:
         """Logits of each sequence's last position, and the token they choose."""
         self.settle(top.flat.device)
         logits_SV = head(kept(self._last_SD()), top.tensors, self.architecture.norm_epsilon).cpu()
-        self._sequences.logits_SV.append(logits_SV)
-        self._sequences.tokens_SC[self._rows, self._end] = logits_SV.argmax(dim=-1)
+        self._sequences.take(logits_SV, self._end)
 
     def _last_SD(self) -> Tensor:
         """The hidden state of each sequence's last position; all of it where only that was moved."""

@@ -70,10 +70,12 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
         raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
+    if policy.tuning is not None or policy.feeding.is_pipelined:
+        raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")
     if policy.placement.is_remade or not policy.is_lossless:
         raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
-    if problem.batch.beams > 1:
-        raise InputError(f"the backend decodes greedily: beams must be 1, got {problem.batch.beams}")
+    if problem.overlap.groups_experts:
+        raise InputError(f"{policy.name}: the backend runs experts one by one, not in groups")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]
     asked = [(layer.num_experts, layer.top_k, "shared_expert" in layer.params) for layer in problem.model.layers]
     if built != asked:

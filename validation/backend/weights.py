@@ -58,9 +58,19 @@ class Weights:
         self.top = Block(empty(_size(architecture.top_shapes()), dtype, is_pinned=is_pinned), architecture.top_shapes())
 
 
-def random_weights(architecture: Architecture, seed: int, dtype: torch.dtype = torch.float32) -> Weights:
-    """Weights drawn by seed: normal with the deviation that keeps activations near 1; norms are all ones."""
-    weights, generator = Weights(architecture, dtype), torch.Generator().manual_seed(seed)
+def random_weights(
+    architecture: Architecture,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    drawn_on: torch.device = ON_HOST,
+    is_pinned: bool = False,
+) -> Weights:
+    """Weights drawn by seed, in host memory: normal with the deviation that keeps activations near 1; norms are all ones.
+
+    ``drawn_on``: where the numbers are made; each device makes others of the same seed.
+    """
+    weights, generator = Weights(architecture, dtype, is_pinned=is_pinned), torch.Generator(drawn_on).manual_seed(seed)
     for block in blocks_of(weights):
         for name, tensor in block.tensors.items():
             if name.endswith("norm"):
@@ -68,7 +78,7 @@ def random_weights(architecture: Architecture, seed: int, dtype: torch.dtype = t
             else:
                 # The router is drawn wider than the rest: near-equal shares would make the choice of experts a matter of rounding.
                 deviation = 1.0 if name in ("embedding", "head") else (3.0 if name == "router" else 1.0) * tensor.shape[-1] ** -0.5
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)
+                tensor.copy_(torch.randn(tensor.shape, generator=generator, device=drawn_on) * deviation)
     return weights
 
 

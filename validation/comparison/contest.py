@@ -14,6 +14,7 @@ from sim.policies.policy import Policy
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.table import POLICIES
 from sim.simulate import Scenario, simulate
+from validation.backend.rehearsal import Rehearsal
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights
 from validation.comparison.trial import Contender, Trial, prepare, why_not
@@ -43,17 +44,22 @@ class Contest:
 
 
 def contest(
-    scenario: Scenario, rivals: Iterable[Contender], weights: Weights, tier: Tier, *, slowest_factor: float | None = None
+    scenario: Scenario,
+    rivals: Iterable[Contender],
+    weights: Weights,
+    tier: Tier,
+    *,
+    longest_s: float | None = None,
+    rehearsal: Rehearsal | None = None,
 ) -> Contest:
     """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that fit and can be executed.
 
-    ``slowest_factor`` leaves rivals out that are predicted to take more than that many times as long. Raises InputError where nothing fits.
+    Rivals that are predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
     """
     found = search(scenario, "throughput")
     if isinstance(found, Infeasible):
         raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {found.missing_bytes} bytes are missing")
     chosen = found.best.scenario.policy
-    longest_s = None if slowest_factor is None else slowest_factor * found.best.metrics.end_to_end_s
     left_out: dict[str, str] = {}
     taken = [Contender(name=CALIBRATION.name, policy=CALIBRATION), Contender(name=f"planned: {chosen.name}", policy=chosen)]
     for rival in rivals:
@@ -63,7 +69,7 @@ def contest(
         else:
             left_out[rival.name] = problem
     pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy)) for contender in taken)
-    calibration, *trials = prepare(scenario, pinned, weights, tier)
+    calibration, *trials = prepare(scenario, pinned, weights, tier, rehearsal)
     return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
 
 

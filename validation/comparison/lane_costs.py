@@ -10,7 +10,7 @@ from sim.timeline import Timeline
 from validation.backend.executed import Executed
 
 KEPT_FRACTION = 0.95
-"""Of the delays of a kind, from the shortest on, those that count."""
+"""Of the delays of a kind between paced tasks, from the shortest on, those that count; between real operations all do, as all recur."""
 
 _NUM_RESOURCES = 6
 """Lanes of a live run, which has one more than a static one."""
@@ -48,12 +48,13 @@ def fit_lane_costs(*runs: Executed) -> LaneCosts:
     """Trimmed means over the tasks of some runs of one plan; prices are left as they are."""
     delays = [_delays(executed) for executed in runs]
     pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
+    kept = KEPT_FRACTION if runs[0].is_paced.all() else 1.0
     return LaneCosts(
-        hand_over_ns=_typical(pooled["hand_over"]),
-        same_lane_ns=_typical(pooled["same_lane"]),
-        decision_ns=_typical(pooled["decision"]),
-        submission_ns=_typical(pooled["submission"]),
-        late_ns=_typical(pooled["late"]),
+        hand_over_ns=_typical(pooled["hand_over"], kept),
+        same_lane_ns=_typical(pooled["same_lane"], kept),
+        decision_ns=_typical(pooled["decision"], kept),
+        submission_ns=_typical(pooled["submission"], kept),
+        late_ns=_typical(pooled["late"], kept),
         is_paced=_padded(runs[0].is_paced, False),
         work_ns=_work_ns(runs),
         scale=np.ones((_NUM_RESOURCES, len(TaskKind))),
@@ -116,7 +117,7 @@ def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
     took_ns = np.concatenate([run.work_ns for run in runs])
     work_ns = np.full((_NUM_RESOURCES, len(TaskKind)), np.nan)
     for pair in set(zip(resource.tolist(), kind.tolist(), strict=True)):
-        work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])])
+        work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])], KEPT_FRACTION)
     return work_ns
 
 
@@ -137,8 +138,8 @@ def _padded(flags: NDArray[np.bool_], value: bool) -> NDArray[np.bool_]:
     return np.append(flags, [value] * (_NUM_RESOURCES - len(flags)))
 
 
-def _typical(values: NDArray[np.int64]) -> float:
-    """The mean, as delays add up; the slowest twentieth, when something else had the processor, left out. 0 of none."""
+def _typical(values: NDArray[np.int64], kept_fraction: float) -> float:
+    """The mean, as delays add up, of so many from the shortest on: the others are when something else had the processor. 0 of none."""
     if not len(values):
         return 0.0
-    return float(np.mean(np.sort(values)[: max(1, round(len(values) * KEPT_FRACTION))]))
+    return float(np.mean(np.sort(values)[: max(1, round(len(values) * kept_fraction))]))

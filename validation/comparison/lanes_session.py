@@ -12,12 +12,16 @@ from sim.task import Resource, Task, TaskKind, TaskTable, task_table
 from sim.timeline import Timeline
 from validation.comparison.lane_costs import LaneCosts
 
+NUM_INBOXES = 6
+"""More than a lane ever has on its way at once: the tasks behind a gate that are submitted while one is handed over."""
+
 
 class LanesSession:
     """A session within a session: each task becomes three.
 
     A coordinator submits task by task, and goes on behind a gate only once it has ended; what a lane waits for from elsewhere reaches it
-    through its inbox, ``hand_over_ns`` later. Coordinator and inboxes are resources, so nothing but tasks and dependencies is needed.
+    through its inbox, ``hand_over_ns`` later. Coordinator and inboxes are resources, so nothing but tasks and dependencies is needed; an
+    inbox is several, used in turn, as what is on its way does not hold up what comes next.
     """
 
     def __init__(self, inner: Session, num_lanes: int, costs: LaneCosts) -> None:
@@ -70,7 +74,8 @@ class LanesSession:
         elsewhere = tuple(self.places[wait] for wait in waits if self._lane_of[wait] != lane)
         # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see Streaming.
         submitted = () if kind is TaskKind.LAYER_FETCH else (number,)
-        inbox = Task(resource=self._num_lanes + 1 + lane, duration_ns=round(costs.hand_over_ns), after=(*submitted, *elsewhere))
+        place = self._num_lanes + 1 + lane * NUM_INBOXES + len(self.places) % NUM_INBOXES
+        inbox = Task(resource=place, duration_ns=round(costs.hand_over_ns), after=(*submitted, *elsewhere))
         task = Task(
             resource=lane,
             duration_ns=duration_ns,
@@ -122,7 +127,8 @@ def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
 
 def _with_inboxes(platform: Platform) -> Platform:
     """Coordinator and inboxes behind the lanes; an inbox has its lane's discipline, and none of them disturbs any other."""
-    inboxes = tuple(replace(lane, name=f"inbox of {lane.name}") for lane in platform.resources)
+    numbers = range(NUM_INBOXES)
+    inboxes = tuple(replace(lane, name=f"inbox {number} of {lane.name}") for lane in platform.resources for number in numbers)
     resources = (*platform.resources, Resource(name="coordinator"), *inboxes)
     if platform.rate_factors is None:
         return Platform(resources=resources)

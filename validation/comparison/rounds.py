@@ -71,23 +71,36 @@ class Report:
         return measured_ns[name] / min(measured_ns.values()) - 1
 
 
-def run_rounds(trials: tuple[Trial, ...], calibration: Trial, num_rounds: int, on_run: Callable[[str], None] | None = None) -> Report:
-    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted."""
+def run_rounds(
+    trials: tuple[Trial, ...],
+    calibration: Trial,
+    num_rounds: int,
+    on_run: Callable[[str], None] | None = None,
+    *,
+    is_time_left: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted.
+
+    Unless ``is_time_left``, no further run begins; trials that had none by then are not reported on, save the first, which has one.
+    """
     for trial in (calibration, *trials):
-        trial.run()
+        if is_time_left():
+            trial.run()
     before = calibration.run()
     first = fitted(calibration, before)
     found: list[list[PairedRun]] = [[] for _ in trials]
     calibration_ns = [before.timeline.makespan_ns]
     for _ in range(num_rounds):
         for trial, runs in zip(trials, found, strict=True):
+            if found[0] and not is_time_left():
+                break
             executed, after = trial.run(), calibration.run()
             calibration_ns.append(after.timeline.makespan_ns)
             runs.append(_compared(trial, executed, first, fitted(calibration, before, after)))
             before = after
             if on_run is not None:
                 on_run(trial.name)
-    plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True))
+    plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True) if runs)
     return _report(plans, float(np.std(calibration_ns) / np.mean(calibration_ns)))
 
 

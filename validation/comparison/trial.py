@@ -52,13 +52,17 @@ class Trial:
 
 
 def prepare(
-    scenario: Scenario, contenders: tuple[Contender, ...], weights: Weights | None = None, tier: Tier = Tier.PACED
+    scenario: Scenario,
+    contenders: tuple[Contender, ...],
+    weights: Weights | None = None,
+    tier: Tier = Tier.PACED,
+    rehearsal: Rehearsal | None = None,
 ) -> tuple[Trial, ...]:
     """The contenders on the scenario's machine, model and batch, with the same weights for all: those given, or a small stand-in's.
 
     The scenario's seed draws the prompts, and the weights of a stand-in. Where operations are real, the machine's software overheads are
-    left out: the lanes have their own, which are fitted. Raises InputError for a plan that does not fit memory or that the backend does
-    not execute.
+    left out: the lanes have their own, which are fitted. ``rehearsal`` is of the same weights and batch, if
+    there is one. Raises InputError for a plan that does not fit memory or that the backend does not execute.
     """
     scenario = scenario if tier is Tier.PACED else replace(scenario, machine=_without_overheads(scenario.machine))
     weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
@@ -66,7 +70,7 @@ def prepare(
     trials = tuple(_prepared(scenario, contender, weights, prompts_SL, tier) for contender in contenders)
     if all(trial.policy.cache.score is None for trial in trials):
         return trials
-    rehearsal = rehearse(weights, trials[0].problem, prompts_SL, scenario.seed)
+    rehearsal = rehearsal or rehearse(weights, trials[0].problem, prompts_SL, scenario.seed)
     return tuple(replace(trial, rehearsal=rehearsal) for trial in trials)
 
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from hwprofiles import InputError, Operation
 from hwprofiles.units import MIB, format_bytes
 from sim.model import Model
-from validation.measuring.attention_probes import attention_is_built
 from validation.measuring.bench import Bench
+from validation.measuring.built import has_attention
 from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
 from validation.measuring.interference_probes import Factor, Load, measure_interference
 from validation.measuring.lane_probes import LaneGaps, measure_gaps
@@ -195,5 +195,5 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
     for key, size in found.left_out.items():
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
-        if not all(attention_is_built(layer.attention) for layer in model.layers):
-            yield f"attention of {model.name}: multi-head latent or linear; priced by rates"
+        if not all(has_attention(model, layer) for layer in range(model.num_layers)):
+            yield f"attention of {model.name}: of a kind that the backend does not run; priced by rates"

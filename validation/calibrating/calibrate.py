@@ -13,7 +13,7 @@ from planner.plan import Plan
 from sim.model import Model, TensorClass
 from sim.simulate import Scenario
 from validation.backend.architecture import architecture_of
-from validation.backend.tier import Tier
+from validation.backend.tier import Tier, device_of
 from validation.backend.weights import Weights, random_weights
 from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
 from validation.calibrating.fitted_machine import Marking, fitted_machine
@@ -97,20 +97,21 @@ def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> 
     for name, plan in plans:
         scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
         if scenario.model.name not in weights:
-            weights[scenario.model.name] = _weights(scenario)
+            weights[scenario.model.name] = _weights(scenario, tier)
         own = Contender(name=name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
         found += prepare(scenario, (own,), weights[scenario.model.name], tier)
     return found
 
 
-def _weights(scenario: Scenario) -> Weights:
+def _weights(scenario: Scenario, tier: Tier) -> Weights:
     """Random weights of the model's dimensions and format. Raises InputError for what cannot be run here."""
     model = scenario.model
     dtype = model.dtypes[TensorClass.EXPERT]
     if dtype not in DTYPES:
         raise InputError(f"{model.name} is stored in {dtype}; operations are run in {', '.join(DTYPES)}")
     _check_memory(model)
-    return random_weights(architecture_of(model), scenario.seed, DTYPES[dtype])
+    device = device_of(tier)
+    return random_weights(architecture_of(model), scenario.seed, DTYPES[dtype], drawn_on=device, is_pinned=device.type == "cuda")
 
 
 def _check_memory(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""`rosin simulate --workload`: requests over time, served by engines with queues, batches and tiers of KV."""
+"""`rosin simulate --workload`: requests over time, served by instances with queues, batches and tiers of KV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,7 +31,7 @@ RequestsOption = Annotated[
 ServingOption = Annotated[
     Path | None,
     typer.Option(
-        "--serving", metavar="FILE", help="With --workload: how it is served, engines and tiers of KV (.yaml).", show_default=False
+        "--serving", metavar="FILE", help="With --workload: how it is served, instances and tiers of KV (.yaml).", show_default=False
     ),
 ]
 TierOption = Annotated[
@@ -46,7 +46,7 @@ TierOption = Annotated[
 
 IGNORED = ("prompt_tokens", "output_tokens", "batch", "beams", "expert_slots_per_layer", "plan")
 """Options of a scenario that requests make meaningless."""
-SPEC_PARTS = ("disaggregation", "engine", "num_instances", "offload", "routing")
+SPEC_PARTS = ("disaggregation", "instance", "num_instances", "offload", "routing")
 """First words of the keys of a serving file that ``--set`` changes."""
 
 

@@ -36,8 +36,8 @@ def serve_record(command: str, setting: ServingSetting, spec: ServingSpec, workl
 
 def _memory(run: ServingRun, setting: ServingSetting) -> Memory:
     """One instance's GPUs: KV, the weights that are there, and what is left for activations or unused."""
-    total = int(setting.machine.gpu.memory_bytes.effective * setting.engine.num_gpus)
-    kv_bytes = run.cluster.num_blocks * setting.engine.block_tokens * setting.model.kv_bytes_per_token
+    total = int(setting.machine.gpu.memory_bytes.effective * setting.instance.num_gpus)
+    kv_bytes = run.cluster.num_blocks * setting.instance.block_tokens * setting.model.kv_bytes_per_token
     items = {"KV blocks": kv_bytes, "weights": run.cluster.resident_bytes}
     peak = round(kv_bytes * run.metrics.gpu_kv_peak_fraction) + run.cluster.resident_bytes
     return Memory(

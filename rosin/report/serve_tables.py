@@ -42,9 +42,9 @@ def serve_page(result: ServeResult, setting: ServingSetting) -> Iterator[Rendera
 
 
 def _scenario_lines(result: ServeResult, setting: ServingSetting) -> Iterator[str]:
-    record, engine, metrics = result.scenario, setting.engine, result.metrics
-    count = f"{setting.num_instances} engines" if setting.num_instances > 1 else "one engine"
-    gpus = f"{engine.num_gpus} GPUs" if engine.num_gpus > 1 else "1 GPU"
+    record, instance, metrics = result.scenario, setting.instance, result.metrics
+    count = f"{setting.num_instances} instances" if setting.num_instances > 1 else "one instance"
+    gpus = f"{instance.num_gpus} GPUs" if instance.num_gpus > 1 else "1 GPU"
     yield f"{record.model} ({record.quantization}, {format_bytes(setting.model.total_bytes)}) on {record.machine}: {count} of {gpus}"
     placed = f", experts placed by {record.policy}" if record.policy else ""
     warmup = f" after {metrics.num_warmup_requests} that warm caches up" if metrics.num_warmup_requests else ""
@@ -66,11 +66,11 @@ def _throughput_table(metrics: ServingMetrics) -> Table:
     table.add_row("requests", f"{format_count(metrics.request_throughput_per_s)} /s", f"over {format_duration(metrics.duration_s)}")
     table.add_row("prompt tokens", f"{format_count(metrics.prompt_tokens_per_s)} /s", "found in a cache or computed")
     table.add_row("output tokens", f"{format_count(metrics.output_tokens_per_s)} /s", "")
-    table.add_row("engines busy", format_share(metrics.gpu_busy_fraction), share_bar(metrics.gpu_busy_fraction, 30))
+    table.add_row("instances busy", format_share(metrics.gpu_busy_fraction), share_bar(metrics.gpu_busy_fraction, 30))
     if metrics.num_preemptions:
         table.add_row("pre-empted", f"{metrics.num_preemptions:,}", "times KV ran out")
     if metrics.num_rejected_requests:
-        table.add_row("turned away", f"{metrics.num_rejected_requests:,}", "longer than the engine can hold")
+        table.add_row("turned away", f"{metrics.num_rejected_requests:,}", "longer than the instance can hold")
     return table
 
 
@@ -80,7 +80,7 @@ def _kv_table(metrics: ServingMetrics, setting: ServingSetting) -> Table:
         table.add_row(f"found in {'GPU memory' if name == 'gpu' else name}", format_share(share), share_bar(share, 30))
     computed = 1 - sum(metrics.kv_hit_rate.values())
     table.add_row("computed", format_share(computed), share_bar(computed, 30))
-    left = metrics.gpu_kv_evicted_blocks * setting.engine.block_tokens * setting.model.kv_bytes_per_token
+    left = metrics.gpu_kv_evicted_blocks * setting.instance.block_tokens * setting.model.kv_bytes_per_token
     table.add_row("KV evicted from GPU memory", format_bytes(left) if left else "0", "")
     return table
 
@@ -99,7 +99,7 @@ def _tier_table(tiers: tuple[TierUse, ...]) -> Table:
 
 
 def _memory_table(result: ServeResult) -> Table:
-    table, memory = facts_table("GPU memory of an engine"), result.memory
+    table, memory = facts_table("GPU memory of an instance"), result.memory
     for item in memory.items:
         table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30))
     table.add_row("KV in use at the most", format_share(result.metrics.gpu_kv_peak_fraction), "of its blocks")

@@ -3,7 +3,7 @@
 from sim.serving.cluster import Cluster, ServingSetting, prepare
 from sim.serving.handover import Disaggregation
 from sim.serving.metrics import ServingMetrics, Spread
-from sim.serving.options import AllReduce, EngineOptions
+from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import AttentionPrice, StepPrices
 from sim.serving.router import Routing
 from sim.serving.serve import ServingRun, serve
@@ -15,7 +15,7 @@ __all__ = [
     "ClosedLoop",
     "Cluster",
     "Disaggregation",
-    "EngineOptions",
+    "InstanceOptions",
     "OpenLoop",
     "Routing",
     "ServingMetrics",

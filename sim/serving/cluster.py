@@ -1,4 +1,4 @@
-"""What serves: engines alike, their prices and KV, the tiers behind them, and who does what."""
+"""What serves: instances alike, their prices and KV, the tiers behind them, and who does what."""
 
 from dataclasses import dataclass
 
@@ -9,30 +9,30 @@ from sim.serving.gpu_prices import gpu_prices
 from sim.serving.handover import Disaggregation
 from sim.serving.memory import num_kv_blocks
 from sim.serving.offload_options import OffloadOptions
-from sim.serving.options import EngineOptions
+from sim.serving.options import InstanceOptions
 from sim.serving.prices import StepPrices
 from sim.serving.router import Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingSetting:
-    """Which model is served on what: ``num_instances`` engines with ``engine.num_gpus`` GPUs each, and the tiers behind them.
+    """Which model is served on what: ``num_instances`` instances with ``instance.num_gpus`` GPUs each, and the tiers behind them.
 
     With ``disaggregation`` some of the instances prefill and the others decode: its numbers must add up to ``num_instances``.
     """
 
     machine: Machine
     model: Model
-    engine: EngineOptions
+    instance: InstanceOptions
     num_instances: int = 1
     offload: OffloadOptions | None = None
     disaggregation: Disaggregation | None = None
     routing: Routing = Routing.LEAST_LIVE
 
     def __post_init__(self) -> None:
-        wanted, present = self.num_instances * self.engine.num_gpus, self.machine.gpu.count
+        wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
         if wanted > present:
-            raise InputError(f"num_instances × engine.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}")
+            raise InputError(f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}")
         if any(layer.attention.state_elements for layer in self.model.layers):
             raise InputError(f"{self.model.name} has layers with a recurrent state, which the serving scale does not model")
         parts = self.disaggregation
@@ -49,7 +49,7 @@ class Cluster:
 
     prices: StepPrices
     num_blocks: int
-    engine: EngineOptions
+    instance: InstanceOptions
     num_instances: int = 1
     max_context_tokens: int | None = None
     offload: OffloadOptions | None = None
@@ -61,10 +61,10 @@ class Cluster:
 
 def prepare(setting: ServingSetting) -> Cluster | Infeasible:
     """Prices and memory of a model that is on the GPUs whole; Infeasible where the weights leave no room for KV."""
-    blocks = num_kv_blocks(setting.machine, setting.model, setting.engine)
+    blocks = num_kv_blocks(setting.machine, setting.model, setting.instance)
     if isinstance(blocks, Infeasible):
         return blocks
-    prices = gpu_prices(setting.machine, setting.model, setting.engine)
+    prices = gpu_prices(setting.machine, setting.model, setting.instance)
     return cluster_of(setting, prices, blocks, setting.model.total_bytes)
 
 
@@ -73,7 +73,7 @@ def cluster_of(setting: ServingSetting, prices: StepPrices, num_blocks: int, res
     return Cluster(
         prices=prices,
         num_blocks=num_blocks,
-        engine=setting.engine,
+        instance=setting.instance,
         num_instances=setting.num_instances,
         max_context_tokens=setting.model.max_context_tokens,
         offload=setting.offload,

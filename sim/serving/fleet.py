@@ -119,7 +119,7 @@ def _instance(env: simpy.Environment, cluster: Cluster, on_end: OnEnd, tiers: Ti
     return Instance(
         env=env,
         prices=cluster.prices,
-        options=cluster.engine,
+        options=cluster.instance,
         pool=BlockPool(cluster.num_blocks),
         on_end=on_end,
         offload=None if tiers is None else tiers.offload(env, cluster.prices),

@@ -9,7 +9,7 @@ from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
 from sim.model import Attention, Model, TensorClass, layer_shapes
-from sim.serving.options import AllReduce, EngineOptions
+from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
@@ -18,7 +18,7 @@ ALL_REDUCES_PER_LAYER = 2
 Ns = NDArray[np.float64]
 
 
-def gpu_prices(machine: Machine, model: Model, options: EngineOptions) -> StepPrices:
+def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
     """Prices with every weight on ``options.num_gpus`` GPUs: their bandwidth and compute pooled, and the all-reduces between them.
 
     Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation, not a draw.
@@ -40,7 +40,7 @@ def gpu_prices(machine: Machine, model: Model, options: EngineOptions) -> StepPr
     )
 
 
-def pooled_machine(machine: Machine, options: EngineOptions) -> Machine:
+def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
     """The machine with ``options.num_gpus`` of its GPUs as one; without launch overhead where steps are captured as graphs."""
     gpu, count = machine.gpu, options.num_gpus
     launch = _scaled(gpu.launch_overhead_ns, 0) if options.captures_graphs else gpu.launch_overhead_ns
@@ -87,7 +87,7 @@ def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, 
     )
 
 
-def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: EngineOptions) -> Ns:
+def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
     """All but attention and vocabulary: feed-forwards, routers, experts, and the host's own time."""
     model = costs.model
     representatives, numbers = layer_shapes(model)
@@ -109,7 +109,7 @@ def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
     return np.asarray(chosen * costs.expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns, np.float64)
 
 
-def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: EngineOptions) -> Ns:
+def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
     link = options.all_reduce
     if options.num_gpus == 1 or link is None:
         return np.zeros(len(tokens))
@@ -117,17 +117,17 @@ def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: EngineOptio
     return np.asarray(ALL_REDUCES_PER_LAYER * model.num_layers * (link.latency_ns + num_bytes / link.bytes_per_s * NS_PER_S))
 
 
-def _provenance(costs: CostModel, options: EngineOptions) -> Provenance:
+def _provenance(costs: CostModel, options: InstanceOptions) -> Provenance:
     gpu = costs.machine.gpu
     used: list[Quantity] = [gpu.memory_bytes, gpu.memory_bytes_per_s, *gpu.flops_per_s.values()]
     link: list[AllReduce] = [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
     return weakest([quantity.provenance for quantity in used] + [part.provenance for part in link])
 
 
-def _warnings(model: Model, options: EngineOptions) -> list[str]:
+def _warnings(model: Model, options: InstanceOptions) -> list[str]:
     found = []
     if options.num_gpus > 1 and options.all_reduce is None:
-        found.append(f"{options.num_gpus} GPUs work as one with no time for their all-reduces; state engine.all_reduce to count it")
+        found.append(f"{options.num_gpus} GPUs work as one with no time for their all-reduces; state instance.all_reduce to count it")
     if model.moe_layers:
         found.append("experts are taken to be selected evenly; with --policy they are drawn from the routing")
     return found

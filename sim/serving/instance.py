@@ -1,4 +1,4 @@
-"""One instance of an engine: continuous batching with chunked prefill over paged KV, as vLLM's scheduler does it.
+"""One instance of a serving engine: continuous batching with chunked prefill over paged KV, as vLLM's scheduler does it.
 
 Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to ``max_step_tokens``. A prompt is
 admitted when blocks for all of it are there. When a decoding sequence finds no block, the one admitted last is pre-empted: its
@@ -20,7 +20,7 @@ from sim.serving.decoding import DecodingSet
 from sim.serving.handover import Handover
 from sim.serving.lines import pipelined
 from sim.serving.offload import Offload
-from sim.serving.options import EngineOptions
+from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.serving.sequence import Sequence
 
@@ -51,11 +51,11 @@ class Busy:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Instance:
-    """One engine. ``on_end`` is told every sequence whose last token is out; requests come in through ``submit``."""
+    """One instance. ``on_end`` is told every sequence whose last token is out; requests come in through ``submit``."""
 
     env: simpy.Environment
     prices: StepPrices
-    options: EngineOptions
+    options: InstanceOptions
     pool: BlockPool
     on_end: Callable[[Sequence], None]
     offload: Offload | None = None

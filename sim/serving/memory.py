@@ -3,14 +3,14 @@
 from hwprofiles import Machine
 from sim.memory import Infeasible, activation_bytes
 from sim.model import Model
-from sim.serving.options import EngineOptions
+from sim.serving.options import InstanceOptions
 from sim.workload import Batch, Feeding
 
 MIN_BLOCKS = 2
 """One for a sequence and one for its growth."""
 
 
-def num_kv_blocks(machine: Machine, model: Model, options: EngineOptions) -> int | Infeasible:
+def num_kv_blocks(machine: Machine, model: Model, options: InstanceOptions) -> int | Infeasible:
     """Blocks of KV that fit beside all the weights and the activations of the largest step, split evenly over the GPUs.
 
     A layer with a sliding window is given KV for the whole context too.

@@ -51,7 +51,7 @@ class ServingMetrics:
     ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a request's tokens after its first, over
     requests with more than one (None: there are none). Rates are over ``duration_s``, from the first arrival to the last end.
     ``kv_hit_rate`` is the share of prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
-    ``num_events`` counts the instants at which an engine did anything: steps that are alike are taken at once.
+    ``num_events`` counts the instants at which an instance did anything: steps that are alike are taken at once.
     """
 
     num_requests: int
@@ -79,7 +79,7 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Se
     """Read the metrics off a finished run. Raises InputError when no request was answered."""
     if not recorder.num_finished:
         raise InputError(
-            f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the engine can hold"
+            f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the instance can hold"
         )
     assert recorder.first_arrival_ns is not None
     duration_s = (recorder.last_end_ns - recorder.first_arrival_ns) / NS_PER_S

@@ -38,7 +38,7 @@ class Offload:
 
     @property
     def is_server(self) -> bool:
-        """Whether KV moves beside the engine's steps."""
+        """Whether KV moves beside the instance's steps."""
         return self.options.mode is Mode.SERVER
 
     def plan(self, sequence: Sequence, gpu_tokens: int) -> int:
@@ -122,7 +122,7 @@ class Offload:
         return len(copied)
 
     def store_beside(self, sequence: Sequence) -> Process:
-        """Server: copy the chunks that have become full, and are nowhere near host memory, while the engine goes on."""
+        """Server: copy the chunks that have become full, and are nowhere near host memory, while the instance goes on."""
         name = self._host.name
         keys = [key for key in self._unsaved(sequence, sequence.computed_tokens) if key not in self._host.store]
         fresh = [key for key in keys if (name, key) not in self._pending]
@@ -135,7 +135,7 @@ class Offload:
         self._write_deeper([key for key in fresh if self._keep_in_host(key)])
 
     def load_beside(self, sequence: Sequence) -> Process:
-        """Server: bring what a sequence loads to the GPUs while the engine goes on."""
+        """Server: bring what a sequence loads to the GPUs while the instance goes on."""
         yield from self.fetch(sequence)
         now = int(self._env.now)
         yield self._env.timeout(self.copies_in.reserve(now, self.copy_in_ns(sequence)) - now)

@@ -1,4 +1,4 @@
-"""How an engine uses KV tiers behind its GPUs, in the words of LMCache (arXiv 2510.09665)."""
+"""How an instance uses KV tiers behind its GPUs, in the words of LMCache (arXiv 2510.09665)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from sim.serving.tier import TierOptions
 
 
 class Mode(StrEnum):
-    """Who moves KV: the engine's own process inside its steps, or a server beside it while they go on."""
+    """Who moves KV: the instance's own process inside its steps, or a server beside it while they go on."""
 
     IN_PROCESS = "in-process"
     SERVER = "server"
@@ -66,7 +66,7 @@ class OffloadOptions:
         if self.mode is Mode.SERVER:
             wrong = [name for name in ("is_layerwise", "prefetches") if getattr(self, name)]
             if wrong:
-                raise InputError(f"offload.{wrong[0]} is for mode in-process; the server always works beside the engine's steps")
+                raise InputError(f"offload.{wrong[0]} is for mode in-process; the server always works beside the instance's steps")
             return
         if self.retains_deep_hits:
             raise InputError("offload.retains_deep_hits is for mode server; in-process, what is found deeper always moves to host memory")

@@ -17,14 +17,14 @@ class AllReduce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
+class InstanceOptions:
     """One instance: how many GPUs it spans, what a step may hold, and its paged KV cache.
 
     ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together; ``max_sequences`` those that
     run at once. KV comes in blocks of ``block_tokens``; ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what
     weights and activations leave of it, or room for ``kv_tokens``.
     ``captures_graphs``: kernels are launched as one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
-    engine's own software adds to each step, beside what the machine states.
+    instance's own software adds to each step, beside what the machine states.
     ``max_leap_steps`` bounds the steps taken at once (None: as many as are alike); it changes no result.
     """
 
@@ -44,11 +44,11 @@ class EngineOptions:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise InputError(f"engine.{item.name} must be at least 1, got {value}")
+                raise InputError(f"instance.{item.name} must be at least 1, got {value}")
         if not 0 < self.gpu_memory_fraction <= 1:
-            raise InputError(f"engine.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}")
+            raise InputError(f"instance.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}")
         if self.max_step_tokens < self.max_sequences:
             raise InputError(
-                f"engine.max_step_tokens must be at least engine.max_sequences (each decodes a token), got {self.max_step_tokens} < "
+                f"instance.max_step_tokens must be at least instance.max_sequences (each decodes a token), got {self.max_step_tokens} < "
                 f"{self.max_sequences}"
             )

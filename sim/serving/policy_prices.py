@@ -46,24 +46,24 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
 
     Raises InputError for a policy that cannot be served.
     """
-    policy, engine = served.policy, setting.engine
+    policy, instance = served.policy, setting.instance
     kv_tokens = _check(setting, served)
     batch = Batch(prompt_tokens=kv_tokens, output_tokens=1)
     scenario = Scenario(machine=setting.machine, model=setting.model, batch=batch, policy=policy, routing=served.routing, seed=served.seed)
     check(replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=1)))  # KV of many sequences may be longer than any one of them
-    problem = replace(problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=engine.max_step_tokens))
+    problem = replace(problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=instance.max_step_tokens))
     residency = policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         return residency
     if not (residency.dense.all() and residency.has_head and (residency.kv is None or residency.kv.all())):
         raise InputError(f"--policy {policy.name}: it keeps layers off the GPU; at the serving scale only experts may be elsewhere")
     prices = _prices(setting, served, problem, residency)
-    return cluster_of(setting, prices, kv_tokens // engine.block_tokens, weight_bytes(setting.model, residency))
+    return cluster_of(setting, prices, kv_tokens // instance.block_tokens, weight_bytes(setting.model, residency))
 
 
 def _check(setting: ServingSetting, served: ServedPolicy) -> int:
     """Refuse what cannot be served; returns the tokens of KV that the GPU sets aside."""
-    policy, engine = served.policy, setting.engine
+    policy, instance = served.policy, setting.instance
     if not setting.model.moe_layers:
         raise InputError(f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out")
     reasons = {
@@ -74,27 +74,27 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> int:
     for reason, is_so in reasons.items():
         if is_so:
             raise InputError(f"--policy {policy.name}: {reason}; the serving scale takes policies that place experts once and for all")
-    if engine.num_gpus > 1:
-        raise InputError(f"--policy {policy.name} runs on one GPU; set engine.num_gpus to 1, got {engine.num_gpus}")
-    if engine.kv_tokens is None:
-        raise InputError(f"--policy {policy.name}: engine.kv_tokens must say how many tokens of KV the GPU holds beside experts")
-    return engine.kv_tokens
+    if instance.num_gpus > 1:
+        raise InputError(f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}")
+    if instance.kv_tokens is None:
+        raise InputError(f"--policy {policy.name}: instance.kv_tokens must say how many tokens of KV the GPU holds beside experts")
+    return instance.kv_tokens
 
 
 def _prices(setting: ServingSetting, served: ServedPolicy, problem: Problem, residency: Residency) -> StepPrices:
     """The table: batches that only decode up to ``max_sequences`` tokens, one prompt's chunk beyond."""
-    costs, engine = problem.costs, setting.engine
-    grid = _grid(engine.max_step_tokens)
-    decode = [tokens for tokens in grid if tokens <= engine.max_sequences]
-    prefill = [tokens for tokens in grid if tokens > engine.max_sequences]
+    costs, instance = problem.costs, setting.instance
+    grid = _grid(instance.max_step_tokens)
+    decode = [tokens for tokens in grid if tokens <= instance.max_sequences]
+    prefill = [tokens for tokens in grid if tokens > instance.max_sequences]
     points = _simulated(served, problem, residency, decode, is_prefill=False)
     if prefill:
         points |= _simulated(served, problem, residency, prefill, is_prefill=True)
     known = np.array(sorted(points))
-    base = np.interp(np.arange(engine.max_step_tokens + 1), known, [points[tokens] for tokens in known.tolist()])
-    base += engine.step_overhead_ns
+    base = np.interp(np.arange(instance.max_step_tokens + 1), known, [points[tokens] for tokens in known.tolist()])
+    base += instance.step_overhead_ns
     base[0] = 0
-    head = costs.head("gpu", np.arange(engine.max_sequences + 1)).ns
+    head = costs.head("gpu", np.arange(instance.max_sequences + 1)).ns
     head[0] = 0
     gpu = setting.machine.gpu
     return StepPrices(
@@ -148,6 +148,7 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
         first_position=zeros if is_prefill else draws,
         context_tokens=sizes if is_prefill else draws + 1,
         is_prefill=np.full(len(rows), is_prefill),
+        group=np.arange(len(rows), dtype=np.int32),
     )
 
 
@@ -161,10 +162,10 @@ def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
 
 
 def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residency) -> list[str]:
-    model, engine = setting.model, setting.engine
+    model, instance = setting.model, setting.instance
     found = [f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"]
-    step = Batch(prompt_tokens=engine.max_step_tokens, output_tokens=1)
-    held = weight_bytes(model, residency) + (engine.kv_tokens or 0) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
+    step = Batch(prompt_tokens=instance.max_step_tokens, output_tokens=1)
+    held = weight_bytes(model, residency) + (instance.kv_tokens or 0) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
     over = held - machine_bytes(setting.machine)
     if over > 0:
         found.append(f"{served.policy.name} sets aside too little: GPU memory would be exceeded by {over} bytes")

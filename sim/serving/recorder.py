@@ -39,7 +39,7 @@ class Recorder:
             self.first_arrival_ns = now_ns
 
     def rejected(self, number: int) -> None:
-        """A request is longer than the engine can ever hold."""
+        """A request is longer than the instance can ever hold."""
         self.num_rejected += number >= self.num_warmup_requests
 
     def finished(self, sequence: Sequence, now_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""A request inside an engine: how far it is, and what it holds."""
+"""A request inside an instance: how far it is, and what it holds."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ class Load:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Sequence:
-    """A request that an engine has taken on, and everything about it that changes.
+    """A request that an instance has taken on, and everything about it that changes.
 
     ``keys`` name the full blocks of prompt and answer. The next ``target_tokens`` of context must be computed before the next
     token comes out: the prompt, and after a pre-emption what was generated too. The sequence holds ``num_blocks`` blocks of KV, of

@@ -83,4 +83,4 @@ class _Run:
     def _warnings(self) -> Iterator[str]:
         recorder = self._recorder
         if recorder.num_rejected:
-            yield f"{recorder.num_rejected} of {recorder.num_submitted} requests are longer than the engine can hold: turned away"
+            yield f"{recorder.num_rejected} of {recorder.num_submitted} requests are longer than the instance can hold: turned away"

@@ -16,15 +16,15 @@ HOST = "cpu"
 
 
 def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSetting:
-    """What the file says, on that machine. Raises InputError for engines without GPUs and tiers without rates."""
+    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers without rates."""
     num_instances = spec.num_instances
-    num_gpus = spec.engine.num_gpus or machine.gpu.count // num_instances
+    num_gpus = spec.instance.num_gpus or machine.gpu.count // num_instances
     if num_gpus < 1:
         raise InputError(f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {num_instances}")
     return ServingSetting(
         machine=machine,
         model=model,
-        engine=spec.engine.options(num_gpus),
+        instance=spec.instance.options(num_gpus),
         num_instances=num_instances,
         offload=_offload(spec, machine, num_gpus),
         disaggregation=_disaggregation(spec),
@@ -34,16 +34,16 @@ def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> Servin
 
 def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     """The numbers of the machine, and of the serving file, that the run is charged by."""
-    gpu, engine = setting.machine.gpu, setting.engine
+    gpu, instance = setting.machine.gpu, setting.instance
     quantities = {"gpu.memory_bytes": gpu.memory_bytes, "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s}
     quantities |= {f"gpu.flops_per_s.{name}": rate for name, rate in gpu.flops_per_s.items() if name in _compute_types(setting)}
-    if not engine.captures_graphs:
+    if not instance.captures_graphs:
         quantities["gpu.launch_overhead_ns"] = gpu.launch_overhead_ns
     for path, quantity in quantities.items():
         yield UsedNumber(path=path, value=quantity.effective, provenance=quantity.provenance)
-    if engine.all_reduce is not None and engine.num_gpus > 1:
-        link = engine.all_reduce
-        yield UsedNumber(path="engine.all_reduce.bytes_per_s", value=link.bytes_per_s, provenance=link.provenance)
+    if instance.all_reduce is not None and instance.num_gpus > 1:
+        link = instance.all_reduce
+        yield UsedNumber(path="instance.all_reduce.bytes_per_s", value=link.bytes_per_s, provenance=link.provenance)
     if setting.disaggregation is not None:
         rate = setting.disaggregation.link.bytes_per_s
         yield UsedNumber(path="disaggregation.link.bytes_per_s", value=rate, provenance=setting.disaggregation.provenance)
@@ -101,7 +101,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
 
 
 def _host_rates(machine: Machine, num_gpus: int) -> tuple[RateSpec, RateSpec]:
-    """Each GPU of an engine copies its share over a link of its own, all at once."""
+    """Each GPU of an instance copies its share over a link of its own, all at once."""
     link = machine.link
     return tuple(_rate(way.bytes_per_s, way.latency_ns, num_gpus) for way in (link.h2d, link.d2h))  # type: ignore[return-value]  # two
 

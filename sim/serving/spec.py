@@ -1,4 +1,4 @@
-"""The serving file ``rosin-serving/1``: engines, and the tiers of KV behind them. All keys may be left out."""
+"""The serving file ``rosin-serving/1``: instances, and the tiers of KV behind them. All keys may be left out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
 from hwprofiles.quantity import UNDATED, Number
 from sim.kv.replay import TouchOrder
 from sim.serving.offload_options import Loading, Mode
-from sim.serving.options import AllReduce, EngineOptions
+from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.router import Routing
 from sim.serving.tier import Compression
 
@@ -40,8 +40,8 @@ class RateSpec(_Part):
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
 
-class EngineSpec(_Part):
-    """The fields of sim.serving.options.EngineOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
+class InstanceSpec(_Part):
+    """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
 
     num_gpus: Positive | None = None
     max_step_tokens: Positive = 8192
@@ -54,14 +54,14 @@ class EngineSpec(_Part):
     kv_tokens: Positive | None = None
     all_reduce: RateSpec | None = None
 
-    def options(self, num_gpus: int) -> EngineOptions:
-        """Of an engine with so many GPUs."""
+    def options(self, num_gpus: int) -> InstanceOptions:
+        """Of an instance with so many GPUs."""
         link = self.all_reduce
         values = self.model_dump(exclude={"num_gpus", "all_reduce"})
         if link is None:
-            return EngineOptions(num_gpus=num_gpus, **values)
+            return InstanceOptions(num_gpus=num_gpus, **values)
         all_reduce = AllReduce(latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance)
-        return EngineOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
+        return InstanceOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
 
 
 class CompressionSpec(_Part):
@@ -122,7 +122,7 @@ class ServingSpec(_Part):
     format: Literal["rosin-serving/1"] = FORMAT
     num_instances: Positive = 1
     routing: Routing = Routing.LEAST_LIVE
-    engine: EngineSpec = EngineSpec()
+    instance: InstanceSpec = InstanceSpec()
     disaggregation: DisaggregationSpec | None = None
     tiers: tuple[TierSpec, ...] = ()
     offload: OffloadSpec | None = None

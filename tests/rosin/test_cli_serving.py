@@ -51,7 +51,7 @@ def test_json_has_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """What the JSON names as its command gives the same figures."""
-    first = json_of(capsys, *SERVED, "--requests", "12", "--kv-tier", "cpu=10GB", "--set", "engine.max_sequences=4")
+    first = json_of(capsys, *SERVED, "--requests", "12", "--kv-tier", "cpu=10GB", "--set", "instance.max_sequences=4")
     again = json_of(capsys, *first["scenario"]["command"].split()[1:])
     assert first == again
 
@@ -67,7 +67,7 @@ def test_a_serving_file(capsys: pytest.CaptureFixture[str]) -> None:
     """Prefill and decode apart, with tiers of stated rates; sizes on the command line take the place of the file's."""
     Path("serving.yaml").write_text(
         """format: rosin-serving/1
-engine: {num_gpus: 2, max_sequences: 32, all_reduce: {bytes_per_s: 150e9, latency_ns: 10e3, source: a test}}
+instance: {num_gpus: 2, max_sequences: 32, all_reduce: {bytes_per_s: 150e9, latency_ns: 10e3, source: a test}}
 disaggregation:
   num_prefill: 1
   num_decode: 2
@@ -91,7 +91,7 @@ offload: {loading: cheaper, prefetches: true}
 def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     """With a policy, a model larger than the GPU is served: slower, and said to rest on a table of steps."""
     small = ("simulate", "--model", "mixtral-8x7b", "--machine", "desktop-rtx-4090-ddr5", "--workload", "requests.yaml")
-    settings = ("--set", "engine.kv_tokens=20000", "--set", "engine.max_step_tokens=512", "--requests", "4")
+    settings = ("--set", "instance.kv_tokens=20000", "--set", "instance.max_step_tokens=512", "--requests", "4")
     result = json_of(capsys, *small, "--policy", "ktransformers", *settings)
     assert result["metrics"]["num_requests"] == 4 and any("interpolated" in warning for warning in result["warnings"])
     assert main([*small, *settings]) == 3
@@ -107,13 +107,13 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (("--kv-tier", "disk=1TB"), "the first must be named cpu"),
         (("--kv-tier", "cpu=1GB", "--kv-tier", "disk=1TB"), "states no rates for it"),
         (("--kv-tier", "cpu=lots"), "tiers.0.capacity_bytes"),
-        (("--set", "engine.max_sequence=3"), "did you mean 'max_sequences'"),
+        (("--set", "instance.max_sequence=3"), "did you mean 'max_sequences'"),
         (("--set", "offload.mode=server"), "offload needs the key tiers"),
         (("--routing", "uniform"), "--routing needs --policy"),
         (("--set", "budget=3"), "--set budget needs --policy"),
         (("--serving", "none.yaml"), "cannot read serving file none.yaml"),
         (("--policy", "lru"), "it holds other experts from step to step"),
-        (("--policy", "fiddler"), "engine.kv_tokens must say"),
+        (("--policy", "fiddler"), "instance.kv_tokens must say"),
     ],
 )
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hwprofiles import Kind, Provenance
 from sim.requests.request import Request, Span
-from sim.serving import AttentionPrice, Cluster, EngineOptions, OpenLoop, ServingRun, StepPrices, serve
+from sim.serving import AttentionPrice, Cluster, InstanceOptions, OpenLoop, ServingRun, StepPrices, serve
 from sim.serving.prices import TICKS_PER_NS
 
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for tests", date="undated")
@@ -41,8 +41,8 @@ def _attention(window_tokens: int | None, num_layers: int) -> AttentionPrice:
 
 def cluster(prices: StepPrices, num_blocks: int = 1000, num_instances: int = 1, **options: Any) -> Cluster:
     """Engines with those prices."""
-    engine = EngineOptions(**({"max_step_tokens": len(prices.base) - 1, "max_sequences": 16, "block_tokens": 4} | options))
-    return Cluster(prices=prices, num_blocks=num_blocks, engine=engine, num_instances=num_instances)
+    instance = InstanceOptions(**({"max_step_tokens": len(prices.base) - 1, "max_sequences": 16, "block_tokens": 4} | options))
+    return Cluster(prices=prices, num_blocks=num_blocks, instance=instance, num_instances=num_instances)
 
 
 def request(number: int, arrival_ns: int, prompt_tokens: int, output_tokens: int, content: int | None = None, **rest: Any) -> Request:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hwprofiles import InputError, load_machine
 from sim.model_library import load_model
 from sim.requests.request import Request
-from sim.serving import Cluster, Disaggregation, EngineOptions, Routing, ServingSetting
+from sim.serving import Cluster, Disaggregation, InstanceOptions, Routing, ServingSetting
 from sim.serving.link import TransferRate
 from tests.sim.serving.clusters import cluster, constant_prices, odd_prices, request, serve_all
 from tests.sim.serving.test_leaps import workloads
@@ -21,14 +21,14 @@ LINK = TransferRate(bytes_per_s=4e3, latency_ns=11)
 CHUNK_NS = 2_000_011
 
 
-def apart(prices: Any = None, *, num_prefill: int = 1, num_decode: int = 1, buffer_bytes: int | None = None, **engine: Any) -> Cluster:
+def apart(prices: Any = None, *, num_prefill: int = 1, num_decode: int = 1, buffer_bytes: int | None = None, **instance: Any) -> Cluster:
     """Instances that prefill and instances that decode."""
     parts = Disaggregation(num_prefill=num_prefill, num_decode=num_decode, link=LINK, chunk_tokens=8, buffer_bytes=buffer_bytes)
-    made = cluster(prices or constant_prices(STEP_NS), num_instances=num_prefill + num_decode, **engine)
+    made = cluster(prices or constant_prices(STEP_NS), num_instances=num_prefill + num_decode, **instance)
     return Cluster(
         prices=made.prices,
         num_blocks=made.num_blocks,
-        engine=made.engine,
+        instance=made.instance,
         num_instances=made.num_instances,
         disaggregation=parts,
         kv_bytes_per_token=1,
@@ -62,8 +62,8 @@ def test_decoding_is_not_disturbed() -> None:
 def test_a_full_buffer_stalls_the_prefill() -> None:
     """With blocks for one sequence at the decoder and a buffer for one prompt, the fourth prompt waits for the first answer."""
     rows = [request(number, 0, 32, 40) for number in range(4)]
-    engine = {"max_sequences": 1}
-    roomy, tight = serve_all(apart(**engine), rows), serve_all(apart(buffer_bytes=40, **engine), rows)
+    instance = {"max_sequences": 1}
+    roomy, tight = serve_all(apart(**instance), rows), serve_all(apart(buffer_bytes=40, **instance), rows)
     assert roomy.recorder.queue_s[3] < 0.01 and tight.recorder.queue_s[3] > 40 * STEP_NS / 1e9
     assert tight.metrics.num_requests == 4
 
@@ -103,4 +103,4 @@ def test_numbers_must_add_up() -> None:
     parts = Disaggregation(num_prefill=2, num_decode=1, link=LINK)
     machine = load_machine("fmoe-6x3090")
     with pytest.raises(InputError, match=r"must be num_instances, got 2 \+ 1 and 4"):
-        ServingSetting(machine=machine, model=load_model("mixtral-8x7b"), engine=EngineOptions(), num_instances=4, disaggregation=parts)
+        ServingSetting(machine=machine, model=load_model("mixtral-8x7b"), instance=InstanceOptions(), num_instances=4, disaggregation=parts)

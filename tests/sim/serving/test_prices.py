@@ -10,7 +10,7 @@ from sim.model import Model, TensorClass
 from sim.model_library import load_model
 from sim.policies import find_policy
 from sim.routing import load_routing
-from sim.serving import Cluster, EngineOptions, ServingSetting, StepPrices, prepare
+from sim.serving import Cluster, InstanceOptions, ServingSetting, StepPrices, prepare
 from sim.serving.gpu_prices import gpu_prices, pooled_machine
 from sim.serving.options import AllReduce
 from sim.serving.policy_prices import ServedPolicy, prepare_policy
@@ -19,7 +19,7 @@ from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
 from tests.sim.small import small_model
 
-ENGINE = EngineOptions(max_step_tokens=512, max_sequences=64)
+INSTANCE = InstanceOptions(max_step_tokens=512, max_sequences=64)
 
 
 def _decode_ns(prices: StepPrices, sequences: int, context: int) -> float:
@@ -48,9 +48,9 @@ def _cost_model_ns(costs: CostModel, tokens: int, sequences: int, first: int, en
 def test_a_dense_step_costs_what_its_operations_cost(window_tokens: int | None, captures_graphs: bool) -> None:
     """Decoding and prefill of a dense model on one GPU: the sum of the step scale's prices, to rounding."""
     model = small_model(dense_layers=(0, 1, 2), window_tokens=window_tokens)
-    engine = EngineOptions(max_step_tokens=512, max_sequences=64, captures_graphs=captures_graphs)
+    instance = InstanceOptions(max_step_tokens=512, max_sequences=64, captures_graphs=captures_graphs)
     machine = load_machine("h100")
-    prices, costs = gpu_prices(machine, model, engine), CostModel(machine=pooled_machine(machine, engine), model=model)
+    prices, costs = gpu_prices(machine, model, instance), CostModel(machine=pooled_machine(machine, instance), model=model)
     for sequences, context in ((1, 1), (7, 40), (64, 3000)):
         assert _decode_ns(prices, sequences, context) == pytest.approx(
             _cost_model_ns(costs, sequences, sequences, context - 1, context), abs=20
@@ -63,27 +63,27 @@ def test_gpus_pool_their_rates() -> None:
     """Eight GPUs take an eighth of the time, and the time of the all-reduces where that is stated."""
     model = load_model("qwen3-30b-a3b")
     machine = load_machine("h100")
-    one = gpu_prices(machine, model, ENGINE)
-    eight = gpu_prices(machine, model, EngineOptions(max_step_tokens=512, max_sequences=64, num_gpus=8))
+    one = gpu_prices(machine, model, INSTANCE)
+    eight = gpu_prices(machine, model, InstanceOptions(max_step_tokens=512, max_sequences=64, num_gpus=8))
     assert _decode_ns(eight, 8, 1000) == pytest.approx(_decode_ns(one, 8, 1000) / 8, rel=1e-3)
     link = AllReduce(latency_ns=1000, bytes_per_s=1e9)
-    linked = gpu_prices(machine, model, EngineOptions(max_step_tokens=512, max_sequences=64, num_gpus=8, all_reduce=link))
+    linked = gpu_prices(machine, model, InstanceOptions(max_step_tokens=512, max_sequences=64, num_gpus=8, all_reduce=link))
     added = 2 * model.num_layers * (1000 + 8 * model.hidden * 2)
     assert _decode_ns(linked, 8, 1000) - _decode_ns(eight, 8, 1000) == pytest.approx(added, rel=1e-6)
 
 
 def test_what_does_not_fit_says_by_how_much() -> None:
-    """A model larger than the GPUs is infeasible; more engines than GPUs are an error."""
-    setting = ServingSetting(machine=load_machine("h100"), model=load_model("mixtral-8x22b"), engine=ENGINE)
+    """A model larger than the GPUs is infeasible; more instances than GPUs are an error."""
+    setting = ServingSetting(machine=load_machine("h100"), model=load_model("mixtral-8x22b"), instance=INSTANCE)
     found = prepare(setting)
     assert isinstance(found, Infeasible) and found.missing_bytes > 0 and "leaves no room for KV on 1 GPU of h100" in found.reason
     with pytest.raises(InputError, match="at most the 1 GPUs of h100, got 2"):
-        prepare(ServingSetting(machine=load_machine("h100"), model=load_model("mixtral-8x22b"), engine=ENGINE, num_instances=2))
+        prepare(ServingSetting(machine=load_machine("h100"), model=load_model("mixtral-8x22b"), instance=INSTANCE, num_instances=2))
 
 
 def _served(policy: str, model: Model, kv_tokens: int = 40_000) -> Cluster | Infeasible:
-    engine = EngineOptions(max_step_tokens=512, max_sequences=64, kv_tokens=kv_tokens)
-    setting = ServingSetting(machine=load_machine("desktop-rtx-4090-ddr5"), model=model, engine=engine)
+    instance = InstanceOptions(max_step_tokens=512, max_sequences=64, kv_tokens=kv_tokens)
+    setting = ServingSetting(machine=load_machine("desktop-rtx-4090-ddr5"), model=model, instance=instance)
     return prepare_policy(setting, ServedPolicy(policy=find_policy(policy), routing=load_routing("uniform", model)))
 
 
@@ -121,5 +121,5 @@ def test_policies_that_do_not_stand_still_are_refused(policy: str, message: str)
 
 def test_prices_grow_with_the_batch() -> None:
     """More tokens never take less time, with experts evenly selected."""
-    prices = gpu_prices(load_machine("h100"), load_model("qwen3-30b-a3b"), ENGINE)
+    prices = gpu_prices(load_machine("h100"), load_model("qwen3-30b-a3b"), INSTANCE)
     assert (np.diff(np.array(prices.base, dtype=float)) >= 0).all()

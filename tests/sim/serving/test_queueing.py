@@ -1,9 +1,9 @@
-"""An engine that serves one request at a time is a queue, and queues have closed forms."""
+"""An instance that serves one request at a time is a queue, and queues have closed forms."""
 
 import numpy as np
 import pytest
 
-from sim.serving import EngineOptions
+from sim.serving import InstanceOptions
 from tests.sim.serving.clusters import cluster, constant_prices, request, serve_all
 
 STEP_NS = 1_000_000
@@ -12,7 +12,7 @@ MEAN_TOKENS = 100
 
 
 def _mean_wait_s(outputs: np.ndarray, load: float, generator: np.random.Generator) -> float:
-    """Mean wait of one run with Poisson arrivals that keep the engine busy for that share of the time."""
+    """Mean wait of one run with Poisson arrivals that keep the instance busy for that share of the time."""
     arrivals_ns = np.cumsum(generator.exponential(MEAN_TOKENS * STEP_NS / load, len(outputs))).astype(int)
     alone = cluster(constant_prices(STEP_NS), max_sequences=1)
     requests = (request(number, int(at), 1, int(tokens)) for number, (at, tokens) in enumerate(zip(arrivals_ns, outputs, strict=True)))
@@ -63,5 +63,5 @@ def test_long_prompts_are_cut_into_chunks() -> None:
 
 def test_options_state_what_they_need() -> None:
     """A step that cannot hold all that decodes is refused."""
-    with pytest.raises(ValueError, match=r"max_step_tokens must be at least engine\.max_sequences"):
-        EngineOptions(max_step_tokens=8, max_sequences=9)
+    with pytest.raises(ValueError, match=r"max_step_tokens must be at least instance\.max_sequences"):
+        InstanceOptions(max_step_tokens=8, max_sequences=9)

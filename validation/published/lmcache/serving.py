@@ -16,9 +16,9 @@ BLOCK_TOKENS = 64
 
 
 def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Cluster:
-    """One engine, all defaults but for the blocks. Raises InputError where the model does not fit."""
+    """One instance, all defaults but for the blocks. Raises InputError where the model does not fit."""
     spec = ServingSpec.model_validate(
-        {"engine": {"num_gpus": num_gpus, "block_tokens": BLOCK_TOKENS}, "tiers": [dict(tier) for tier in tiers]}
+        {"instance": {"num_gpus": num_gpus, "block_tokens": BLOCK_TOKENS}, "tiers": [dict(tier) for tier in tiers]}
     )
     found = prepare(serving_setting(spec, load_machine(MACHINE), load_model(model)))
     if not isinstance(found, Cluster):

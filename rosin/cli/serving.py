@@ -46,7 +46,7 @@ TierOption = Annotated[
 
 IGNORED = ("prompt_tokens", "output_tokens", "batch", "beams", "expert_slots_per_layer", "plan")
 """Options of a scenario that requests make meaningless."""
-SPEC_PARTS = ("disaggregation", "instance", "num_instances", "offload", "routing")
+SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offload")
 """First words of the keys of a serving file that ``--set`` changes."""
 
 

@@ -51,6 +51,17 @@ SlotsOption = Annotated[
         show_default=False,
     ),
 ]
+DrawsOption = Annotated[
+    int | None,
+    _count(
+        "--draws",
+        "Average over this many independent draws of the routing; otherwise one, or as many as the plan named was made with "
+        "(rosin plan: 4 to 32, rosin whatif: 4).",
+    ),
+]
+ReserveOption = Annotated[
+    str | None, _named("--reserve-vram", "BYTES", "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.")
+]
 PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
 ScenarioSeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random; otherwise 0.", show_default=False)

@@ -50,15 +50,15 @@ def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | N
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
     from rosin.report.tables import shortfall
+    from sim.draws import simulate_draws
     from sim.provenance import provenance_of
     from sim.simulate import Run
-    from sim.simulate import simulate as run_scenario
 
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)])
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
     announce_compilation(scenario.engine, output)
-    run = run_scenario(scenario)
+    run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
     if trace is not None:
@@ -66,7 +66,7 @@ def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | N
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
     result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
-    page, warnings = run_page(run, result), run_warnings(run, provenance)
+    page, warnings = run_page(run, result, request.num_draws), run_warnings(run, provenance)
     output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
 
 

@@ -152,7 +152,6 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
         context_tokens=sizes if is_prefill else draws + 1,
         group=np.arange(len(rows), dtype=np.int32),
         is_prefill=np.full(len(rows), is_prefill),
-        group=np.arange(len(rows), dtype=np.int32),
     )
 
 

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import ServeResult
 from rosin.report.run_tables import facts_table
+from rosin.report.serve_documents import ServeResult
 from rosin.report.tables import format_count, format_share, number_column, plain_table, share_bar, text_column
 from sim.serving import Percentiles, ServingMetrics, ServingSetting
 from sim.serving.metrics import TierUse

@@ -31,8 +31,8 @@ OBJECTIVES: Mapping[str, Value] = MappingProxyType(
 MARGIN_FRACTION = 0.01
 """What is not better by this much is not worth a tier, a rule or more memory."""
 NUM_HALVINGS = 4
-POLICIES = ("arc", "lfu")
-"""Tried in place of LRU."""
+POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType({Mode.IN_PROCESS: ("lfu", "fifo"), Mode.SERVER: ("arc",)})
+"""Tried in place of LRU: what LMCache has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class _Search:
             best = self._best(with_tiers=True)
             changed = (best.spec.offload or rules).model_copy(update=change)
             self._try(f"{best.label}, {words}", best.spec.model_copy(update={"offload": changed}))
-        for policy in POLICIES:
+        for policy in POLICIES[rules.mode]:
             best = self._best(with_tiers=True)
             self._try(f"{best.label}, {policy}", _with_tiers(best.spec, lambda tier, name=policy: {"policy": name}))  # type: ignore[misc]
 

@@ -28,6 +28,12 @@ ServingFileOption = Annotated[
 ]
 
 
+KvFileOption = Annotated[
+    Path | None,
+    typer.Option("--kv-file", metavar="FILE", help="Write the best's tiers for rosin export (.yaml); only cpu.", show_default=False),
+]
+
+
 def kv_plan(
     model: ModelName,
     machine: MachineName,
@@ -39,12 +45,14 @@ def kv_plan(
     quantization: QuantizationOption = None,
     settings: SetAnyOption = None,
     output_file: ServingFileOption = None,
+    kv_file: KvFileOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
     from hwprofiles import InputError, load_machine, write_yaml
+    from planner.kv_tiers import kv_tiers_of
     from planner.serving import ServingPlan, ServingQuestion, plan_serving
     from rosin.report.serve_plan import plan_record, serve_plan_page
     from rosin.report.tables import shortfall
@@ -70,14 +78,23 @@ def kv_plan(
         raise Infeasible(f"no feasible plan: {shortfall(found)}")
     if output_file is not None:
         write_yaml(found.best.spec.model_dump(mode="json", exclude_none=True), output_file)
-    result = plan_record(found, question, None if output_file is None else str(output_file))
-    output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=_warnings(found, question))
+    if kv_file is not None:
+        write_yaml(kv_tiers_of(found.best.spec, question.requests.name).model_dump(mode="json", exclude_none=True), kv_file)
+    paths = [None if file is None else str(file) for file in (output_file, kv_file)]
+    result = plan_record(found, question, *paths)
+    output.emit(
+        result.model_dump(mode="json"), serve_plan_page(result), warnings=_warnings(found, question, writes_tiers=kv_file is not None)
+    )
 
 
-def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
-    """What the best run warns of."""
+def _warnings(found: "ServingPlan", question: "ServingQuestion", *, writes_tiers: bool) -> list[str]:
+    """What the best run warns of, and what a file of its tiers cannot say."""
     from sim.serving import Cluster, prepare
+    from sim.serving.offload_options import Loading
     from sim.serving.setting import serving_setting
 
     cluster = prepare(serving_setting(found.best.spec, question.machine, question.model))
-    return list(cluster.prices.warnings) if isinstance(cluster, Cluster) else []
+    found_warnings = list(cluster.prices.warnings) if isinstance(cluster, Cluster) else []
+    if writes_tiers and found.best.spec.offload is not None and found.best.spec.offload.loading is Loading.CHEAPER:
+        found_warnings.append("LMCache loads whatever it finds: that only what is cheaper is loaded is not in the file of tiers")
+    return found_warnings

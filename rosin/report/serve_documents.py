@@ -68,6 +68,7 @@ class KvPlanResult(Document):
     tiers_gain_fraction: float | None
     best: TriedServing
     path: str | None
+    kv_path: str | None
     rows: list[TriedServing]
 
 

@@ -14,7 +14,7 @@ from rosin.report.tables import format_count, format_share, number_column, plain
 NUM_SHOWN = 12
 
 
-def plan_record(found: ServingPlan, question: ServingQuestion, path: str | None) -> KvPlanResult:
+def plan_record(found: ServingPlan, question: ServingQuestion, path: str | None, kv_path: str | None) -> KvPlanResult:
     """The plan as JSON has it."""
     return KvPlanResult(
         machine=question.machine.name,
@@ -25,6 +25,7 @@ def plan_record(found: ServingPlan, question: ServingQuestion, path: str | None)
         tiers_gain_fraction=found.gain_fraction,
         best=_tried(found.best),
         path=path,
+        kv_path=kv_path,
         rows=[_tried(row) for row in found.rows],
     )
 
@@ -52,6 +53,8 @@ def serve_plan_page(result: KvPlanResult) -> Iterator[RenderableType]:
     yield Text(result.verdict)
     if result.path is not None:
         yield Text(f"Written to {result.path}; rosin simulate --serving {result.path} runs it.")
+    if result.kv_path is not None:
+        yield Text(f"Its tiers are in {result.kv_path}; rosin export {result.kv_path} --to lmcache writes them for LMCache.")
     yield Text()
     yield _rows_table(result)
     if len(result.rows) > NUM_SHOWN:

@@ -144,4 +144,13 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["verdict"].startswith(("Use ", "Leave offloading off"))
     again = json_of(capsys, "simulate", *words, "--serving", "best.yaml")
     assert again["metrics"] == document["best"]["metrics"]
+    assert (
+        main(
+            ["kv-plan", *words, "--kv-tier", "cpu=20GB", "--kv-file", "kv.yaml", "--set", "instance.kv_tokens=6000", "--objective", "ttft"]
+        )
+        == 0
+    )
+    assert "Its tiers are in kv.yaml" in capsys.readouterr().out
+    assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
+    assert "max_local_cpu_size" in capsys.readouterr().out
     assert "Best for latency" in text_of(capsys, "kv-plan", *words, "--requests", "10")

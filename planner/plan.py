@@ -36,6 +36,8 @@ class Setting(BaseModel):
     routing: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     expert_slots_per_layer: Annotated[int, Field(ge=0)] | None = None
+    gpus: Count = 1
+    expert_cache_bytes: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def batch(self) -> Batch:
@@ -67,6 +69,8 @@ class Setting(BaseModel):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
+            num_gpus=self.gpus,
+            expert_cache_bytes=self.expert_cache_bytes,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
@@ -64,10 +65,12 @@ class Work:
 
 
 def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work:
-    """The work of those passes with those tokens per expert [pass, layer, expert].
+    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises InputError for several GPUs.
 
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
+    if problem.num_gpus > 1:
+        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     gpu, cpu = (
         _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
         _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False),

@@ -15,11 +15,14 @@ from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale."""
+"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lanes`` numbers those of further GPUs."""
 
-STATE_SIZE = 11
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY = range(STATE_SIZE)
-"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
+STATE_SIZE = 12
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(STATE_SIZE)
+"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …
+
+Behind them as many further ends to wait for as NUM_JOINS says, those of further GPUs first; then STAGED of each further GPU.
+"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
@@ -61,8 +64,11 @@ class Columns(NamedTuple):
     free: NDArray[np.int64]
 
 
-LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "layer_fetch", "expert_bytes", "layer_bytes")])
-"""What a layer is and what its copies cost (ns) and move (bytes)."""
+LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes")])
+"""What a layer is and what copies of its experts cost (ns) and move (bytes)."""
+
+SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
+"""What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
 
 WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
 """Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
@@ -70,15 +76,17 @@ WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
 PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")])
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
-RUN = np.dtype([(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "layer_overhead", "step_overhead")])
-"""What holds for the whole run."""
+RUN = np.dtype(
+    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "layer_overhead", "step_overhead", "num_gpus", "first_peer")]
+)
+"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow."""
 
 
 class Sheet(NamedTuple):
     """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
 
     ``tokens`` and ``actions`` are [pass, layer, expert]; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU,
-    layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``run`` has one record.
+    layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE; ``run`` has one record.
     """
 
     tokens: NDArray[np.int32]
@@ -88,6 +96,7 @@ class Sheet(NamedTuple):
     work: NDArray[np.void]
     experts: NDArray[np.int64]
     activations: NDArray[np.int64]
+    shares: NDArray[np.void]
     run: NDArray[np.void]
 
 
@@ -123,10 +132,33 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
 
 
 @inner
+def lane_of(sheet, first, owner):
+    """The resource of GPU ``owner`` that is ``first`` (GPU, H2D or D2H) on GPU 0."""
+    return first if owner == 0 else sheet.run[0].first_peer + 3 * (owner - 1) + first
+
+
+@inner
+def note_last(state, owner, task, last):
+    """What was last on GPU 0, now that a task was emitted to a GPU; what was last on another is a further end to wait for."""
+    if owner == 0:
+        return task
+    state[STATE_SIZE + owner - 1] = task
+    return last
+
+
+@inner
+def last_on(state, owner, last):
+    """What was last on a GPU, where ``last`` was on GPU 0."""
+    return last if owner == 0 else state[STATE_SIZE + owner - 1]
+
+
+@inner
 def wait_for_join(out, state):
     """The task about to be emitted waits for the last of each lane of the layer before."""
     wait_for(out, state, state[JOIN_A])
     wait_for(out, state, state[JOIN_B])
+    for place in range(STATE_SIZE, STATE_SIZE + state[NUM_JOINS]):
+        wait_for(out, state, state[place])
 
 
 @inner
@@ -160,9 +192,24 @@ def move_hidden(out, state, sheet, place, tokens, layer):
 
 @inner
 def _stream(out, state, ring, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer."""
-    wait_for(out, state, ring[state[STREAMED] % len(ring)])
+    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0."""
+    wait_for(out, state, ring[0, state[STREAMED] % ring.shape[1]])
     return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
+
+
+@inner
+def _stream_peers(out, state, sheet, ring, layer):
+    """Copy the experts of further GPUs to them; the runs there follow the last of these copies on each, which is returned as a number.
+
+    The copies to GPUs 1, 2, … are consecutive tasks.
+    """
+    first = _NONE
+    for owner in range(1, sheet.run[0].num_gpus):
+        wait_for(out, state, ring[owner, state[STREAMED] % ring.shape[1]])
+        share = sheet.shares[layer, owner]
+        copy = append(out, state, lane_of(sheet, H2D, owner), share.fetch, _LAYER_FETCH, layer, _NONE, share.num_bytes)
+        first = copy if owner == 1 else first
+    return first
 
 
 @inner
@@ -185,34 +232,35 @@ def _layer_on_cpu(out, state, sheet, index, layer):
 
 @inner
 def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns GPU 0's last run.
 
     The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
     """
-    num_bytes, source = sheet.layers[layer].expert_bytes, gate
+    num_bytes, source, owner = sheet.layers[layer].expert_bytes, gate, expert % sheet.run[0].num_gpus
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
-        wait_for(out, state, last)
-        source = append(out, state, D2H, sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
+        wait_for(out, state, last_on(state, owner, last))
+        source = append(out, state, lane_of(sheet, D2H, owner), sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
     wait_for(out, state, source)
-    slot = state[STAGED] % len(ring)
+    counter = STAGED if owner == 0 else STATE_SIZE + state[NUM_JOINS] + owner - 1
+    slot = state[counter] % ring.shape[1]
     if not is_swap:
-        wait_for(out, state, ring[slot])
+        wait_for(out, state, ring[owner, slot])
     kind = _SLOT_FETCH if is_swap else _FETCHING
-    copy = append(out, state, H2D, sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
+    copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
     wait_for(out, state, copy)
-    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
+    run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     if not is_swap:
-        ring[slot] = run
-        state[STAGED] += 1
-    return run
+        ring[owner, slot] = run
+        state[counter] += 1
+    return note_last(state, owner, run, last)
 
 
 @inner
 def emit_expert(out, state, sheet, index, layer, expert, resource):
     """One routed expert on the GPU or the CPU."""
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
-    duration_ns = sheet.experts[0, shape, tokens] if resource == GPU else sheet.experts[1, shape, tokens]
+    duration_ns = sheet.experts[1, shape, tokens] if resource == CPU else sheet.experts[0, shape, tokens]
     return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
@@ -236,15 +284,21 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
 
 
 @inner
-def _experts(out, state, sheet, ring, index, layer, gate):
-    """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
+def _experts(out, state, sheet, ring, index, layer, gate, streamed):
+    """The routed experts of a layer whose dense part runs on the GPU; ``streamed``: its copy to GPU 1, if it is copied whole. Sets the join.
+    """
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
-            last = emit_expert(out, state, sheet, index, layer, expert, GPU)
+            owner = expert % sheet.run[0].num_gpus
+            if owner > 0:
+                wait_for(out, state, gate)
+                wait_for(out, state, streamed if streamed < 0 else streamed + owner - 1)
+            run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
+            last = note_last(state, owner, run, last)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] >= _FETCH:
             last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
@@ -258,21 +312,24 @@ def _experts(out, state, sheet, ring, index, layer, gate):
 @inner
 def _layer_on_gpu(out, state, sheet, rings, index, layer):
     is_streamed = sheet.work[index, layer].mode == _STREAM
-    weights = _NONE
+    weights, streamed = _NONE, _NONE
     if is_streamed:
-        weights = _stream(out, state, rings[1], sheet.layers[layer].layer_fetch, sheet.layers[layer].layer_bytes, layer)
+        share = sheet.shares[layer, 0]
+        weights = _stream(out, state, rings[1], share.fetch, share.num_bytes, layer)
+        streamed = _stream_peers(out, state, sheet, rings[1], layer)
     move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
     wait_for_join(out, state)
     wait_for(out, state, weights)
     last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
     if sheet.layers[layer].is_moe:
         gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-        _experts(out, state, sheet, rings[0], index, layer, gate)
+        _experts(out, state, sheet, rings[0], index, layer, gate, streamed)
     else:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
         set_join(state, last, _NONE)
     if is_streamed:
-        rings[1][state[STREAMED] % len(rings[1])] = state[JOIN_A]
+        for owner in range(sheet.run[0].num_gpus):
+            rings[1][owner, state[STREAMED] % rings[1].shape[1]] = last_on(state, owner, state[JOIN_A])
         state[STREAMED] += 1
 
 
@@ -292,7 +349,7 @@ def emit_head(out, state, sheet, rings, index):
     last = append(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
     set_join(state, last, _NONE)
     if mode == _STREAM:
-        rings[1][state[STREAMED] % len(rings[1])] = last
+        rings[1][0, state[STREAMED] % rings[1].shape[1]] = last
         state[STREAMED] += 1
 
 

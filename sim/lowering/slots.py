@@ -19,6 +19,8 @@ SLOT = np.dtype(
         ("is_unused", "i4"),  # brought by a prefetch, not used since
         ("visits", "i4"),
         ("copy", "i8"),  # task that brings or brought it
+        ("looked_up", "i8"),  # task that its prefetch waits for: what named it
+        ("freed_by", "i8"),  # and the last use of what was in its place
         ("last_use", "i8"),  # task that last read its weights
         ("pinned_at", "i8"),  # stamp of the gate that needs it kept
         ("used_at", "i8"),  # stamp of the gate at which it last ran
@@ -41,7 +43,7 @@ TIE_BREAK = 2.0**-40
 class Cached(NamedTuple):
     """A cache at work.
 
-    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last entry for a budget over all layers; ``coming``
+    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last for a budget over all layers, of each GPU in turn; ``coming``
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     """
@@ -113,20 +115,29 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
 
 
 @kernel
+def _pool(cached, is_global, layer, expert):
+    """The place in ``free`` of the slots that an expert of a layer may take."""
+    num_layers = cached.slots.shape[0]
+    num_gpus = len(cached.free) // (num_layers + 1)
+    return (num_layers if is_global else layer) * num_gpus + expert % num_gpus
+
+
+@kernel
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    What is on its way stays, and what the gate with that stamp needs until it has run. NEXT_USE, which knows, makes room
-    for nothing that is needed later than all it holds: that goes through a buffer.
+    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run. NEXT_USE, which knows,
+    makes room for nothing that is needed later than all it holds: that goes through a buffer.
     """
-    place = len(cached.free) - 1 if is_global else layer
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    place = _pool(cached, is_global, layer, expert)
     if cached.free[place] > 0:
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
     least, victim_layer, victim = 0.0, _NONE, _NONE
     for candidate_layer in range(first, last):
-        for candidate in range(cached.slots.shape[1]):
+        for candidate in range(expert % num_gpus, cached.slots.shape[1], num_gpus):
             slot = cached.slots[candidate_layer, candidate]
             if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
                 continue
@@ -144,9 +155,9 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
 
 
 @kernel
-def give_back(cached, is_global, layer):
-    """A slot of a layer (or of the common budget) is free again."""
-    cached.free[len(cached.free) - 1 if is_global else layer] += 1
+def give_back(cached, is_global, layer, expert):
+    """The slot of an expert, of its layer (or of the common budget), is free again."""
+    cached.free[_pool(cached, is_global, layer, expert)] += 1
 
 
 @kernel

@@ -36,7 +36,11 @@ class Overlap(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers."""
+    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers.
+
+    Experts are dealt over ``num_gpus``: expert e is on GPU e modulo their number, all else on GPU 0. ``expert_cache_bytes``, all GPUs
+    together, is the most that may hold experts (None: as much as there is room for).
+    """
 
     machine: Machine
     model: Model
@@ -45,6 +49,8 @@ class Problem:
     popularity: NDArray[np.float64]
     overlap: Overlap
     slots_per_layer: int | None = None
+    num_gpus: int = 1
+    expert_cache_bytes: int | None = None
 
     @property
     def costs(self) -> CostModel:

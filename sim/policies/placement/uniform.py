@@ -11,7 +11,10 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniformPlacement(RankedPlacement):
-    """The largest equal number of experts per MoE layer that fits; within a layer by popularity, ties to the lower expert."""
+    """The largest equal number of experts per MoE layer that fits; within a layer by popularity, ties to the lower expert.
+
+    Of several GPUs each holds few experts of a layer: there, what an equal number leaves over goes to layers spread evenly in depth.
+    """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement."""
@@ -19,5 +22,12 @@ class UniformPlacement(RankedPlacement):
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
         """See RankedPlacement."""
-        one_of_each = int(expert_sizes(problem)[list(problem.model.moe_layers)].sum())
-        return top_per_layer(problem, score, min(left // one_of_each, problem.model.num_experts))
+        layers = np.array(problem.model.moe_layers)
+        sizes = expert_sizes(problem)[layers]
+        count = left // int(sizes.sum())
+        chosen = top_per_layer(problem, score, min(count, problem.model.num_experts))
+        num_more = (left - count * int(sizes.sum())) // int(sizes.max()) if problem.num_gpus > 1 else 0
+        for layer in layers[np.diff(np.arange(len(layers) + 1) * num_more // len(layers)) > 0]:
+            following = np.argsort(-score[layer], kind="stable")[count : count + 1]
+            chosen[layer, following] = np.isfinite(score[layer, following])
+        return chosen

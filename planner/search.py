@@ -57,6 +57,8 @@ def search(scenario: Scenario, objective: str, on_progress: Progress | None = No
     Raises InputError for an unknown objective.
     """
     check(scenario)
+    if scenario.num_gpus > 1:
+        raise InputError(f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several")
     score, draws = _score(objective), Draws(scenario)
     tried = [(policy, _tried(scenario, policy, draws, on_progress), is_named) for policy, is_named in _policies()]
     runs = [outcome for _, outcome, _ in tried if isinstance(outcome, Run) and is_allowed(outcome)]

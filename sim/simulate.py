@@ -24,7 +24,7 @@ from sim.workload import Batch, Feeding, Passes, forward_passes, with_shared_pro
 class Scenario:
     """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
-    ``num_gpus`` of the machine's share the experts, expert e on GPU e modulo their number, each with its own stream, copies and memory;
+    ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has its own stream, copies and memory;
     all else is on GPU 0. Hidden states go from GPU to GPU in no time. ``expert_cache_bytes`` limits what all of them hold of experts.
     """
 

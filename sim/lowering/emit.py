@@ -132,6 +132,12 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
 
 
 @inner
+def owner_of(sheet, layer, expert):
+    """The GPU that an expert is on: they are dealt out in turn, layer after layer."""
+    return (layer * sheet.tokens.shape[2] + expert) % sheet.run[0].num_gpus
+
+
+@inner
 def lane_of(sheet, first, owner):
     """The resource of GPU ``owner`` that is ``first`` (GPU, H2D or D2H) on GPU 0."""
     return first if owner == 0 else sheet.run[0].first_peer + 3 * (owner - 1) + first
@@ -192,7 +198,9 @@ def move_hidden(out, state, sheet, place, tokens, layer):
 
 @inner
 def _stream(out, state, ring, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0."""
+    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0; with one buffer, nothing is copied ahead of its turn."""
+    if ring.shape[1] == 1:
+        wait_for_join(out, state)
     wait_for(out, state, ring[0, state[STREAMED] % ring.shape[1]])
     return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
 
@@ -205,6 +213,8 @@ def _stream_peers(out, state, sheet, ring, layer):
     """
     first = _NONE
     for owner in range(1, sheet.run[0].num_gpus):
+        if ring.shape[1] == 1:
+            wait_for_join(out, state)
         wait_for(out, state, ring[owner, state[STREAMED] % ring.shape[1]])
         share = sheet.shares[layer, owner]
         copy = append(out, state, lane_of(sheet, H2D, owner), share.fetch, _LAYER_FETCH, layer, _NONE, share.num_bytes)
@@ -236,7 +246,7 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
 
     The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
     """
-    num_bytes, source, owner = sheet.layers[layer].expert_bytes, gate, expert % sheet.run[0].num_gpus
+    num_bytes, source, owner = sheet.layers[layer].expert_bytes, gate, owner_of(sheet, layer, expert)
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
         wait_for(out, state, last_on(state, owner, last))
@@ -293,7 +303,7 @@ def _experts(out, state, sheet, ring, index, layer, gate, streamed):
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
-            owner = expert % sheet.run[0].num_gpus
+            owner = owner_of(sheet, layer, expert)
             if owner > 0:
                 wait_for(out, state, gate)
                 wait_for(out, state, streamed if streamed < 0 else streamed + owner - 1)

@@ -30,6 +30,7 @@ from sim.lowering.emit import (
     lane_of,
     move_hidden,
     note_last,
+    owner_of,
     set_join,
     wait_for,
     wait_for_join,
@@ -45,6 +46,7 @@ from sim.lowering.slots import (
     PREFETCHED_BYTES,
     QUEUED,
     give_back,
+    note_arrival,
     note_gate,
     settle_arrivals,
     take_slot,
@@ -263,7 +265,7 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
 @kernel
 def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last, stamp):
     """One selected expert on its GPU, its copy first where it is missing; returns the last run on GPU 0."""
-    slot, owner = cached.slots[layer, expert], expert % sheet.run[0].num_gpus
+    slot, owner = cached.slots[layer, expert], owner_of(sheet, layer, expert)
     is_missing = sheet.actions[index, layer, expert] == _FETCH
     if is_missing and not _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
         last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
@@ -287,7 +289,7 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     )
     if not has_room:
         return False
-    source, num_bytes, owner = gate, sheet.layers[layer].expert_bytes, expert % sheet.run[0].num_gpus
+    source, num_bytes, owner = gate, sheet.layers[layer].expert_bytes, owner_of(sheet, layer, expert)
     if rules.writes_back and victim >= 0:
         wait_for(out, state, gate)
         wait_for(out, state, freed_by)
@@ -335,7 +337,7 @@ def _hold(out, state, sheet, cached, live, layer):
 @kernel
 def _queue(out, state, sheet, live, slot, layer, expert, priority):
     """Emit the prefetch of an expert, behind the copies on demand where they pause it."""
-    copied, rules, owner = sheet.layers[layer], live.rules[0], expert % sheet.run[0].num_gpus
+    copied, rules, owner = sheet.layers[layer], live.rules[0], owner_of(sheet, layer, expert)
     wait_for(out, state, slot.looked_up)
     wait_for(out, state, slot.freed_by)
     if rules.pauses_on_miss:
@@ -362,6 +364,7 @@ def _prefetch(out, state, sheet, cached, live, index, layer, lookup, stamp):
         )
         if not has_room:
             continue
+        note_arrival(cached, rules.score, slot)
         slot.looked_up, slot.freed_by = lookup, freed_by
         _queue(out, state, sheet, live, slot, candidate.layer, candidate.expert, 1 + candidate.priority)
         slot.status, slot.phase, slot.is_unused = COMING, QUEUED, 1

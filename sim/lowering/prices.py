@@ -88,9 +88,10 @@ def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
 
 def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
     """Copies of what each GPU runs of a layer: its experts, and on GPU 0 the dense part."""
-    layers, owners = costs.model.layers, np.arange(problem.num_gpus)
-    experts = np.array([layer.num_experts for layer in layers])[:, None]
-    num_bytes = -(-(experts - owners) // problem.num_gpus) * np.array([layer.expert_bytes for layer in layers])[:, None]
+    layers = costs.model.layers
+    exists = np.arange(costs.model.num_experts) < np.array([layer.num_experts for layer in layers])[:, None]
+    counts = np.stack([(exists & (problem.gpu_of_expert == gpu)).sum(axis=1) for gpu in range(problem.num_gpus)], axis=1)
+    num_bytes = counts * np.array([layer.expert_bytes for layer in layers])[:, None]
     num_bytes[:, 0] += [layer.dense_bytes for layer in layers]
     return {"share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns, "share_bytes": num_bytes}
 

@@ -74,7 +74,7 @@ def worth(cached, score, index, current, layer, expert):
     row = index + 1 if layer <= current + cached.counters[REACH] else index  # row 0 of a forecast stands before the first pass
     share = float(cached.forecast[row, layer, expert])
     if score == _TIMES_VISITS:
-        return share * slot.visits
+        return share * max(slot.visits, 1)  # coming in counts as a visit: else what is fetched ahead for the first time leaves first
     return share * (1.0 - layer / cached.slots.shape[0])
 
 
@@ -119,7 +119,7 @@ def _pool(cached, is_global, layer, expert):
     """The place in ``free`` of the slots that an expert of a layer may take."""
     num_layers = cached.slots.shape[0]
     num_gpus = len(cached.free) // (num_layers + 1)
-    return (num_layers if is_global else layer) * num_gpus + expert % num_gpus
+    return (num_layers if is_global else layer) * num_gpus + (layer * cached.slots.shape[1] + expert) % num_gpus
 
 
 @kernel
@@ -130,14 +130,14 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     makes room for nothing that is needed later than all it holds: that goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
-    place = _pool(cached, is_global, layer, expert)
+    owner, place = (layer * cached.slots.shape[1] + expert) % num_gpus, _pool(cached, is_global, layer, expert)
     if cached.free[place] > 0:
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
     least, victim_layer, victim = 0.0, _NONE, _NONE
     for candidate_layer in range(first, last):
-        for candidate in range(expert % num_gpus, cached.slots.shape[1], num_gpus):
+        for candidate in range((owner - candidate_layer * cached.slots.shape[1]) % num_gpus, cached.slots.shape[1], num_gpus):
             slot = cached.slots[candidate_layer, candidate]
             if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
                 continue
@@ -152,6 +152,14 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0
     return True, slot.last_use, victim_layer, victim
+
+
+@kernel
+def note_arrival(cached, score, slot):
+    """An expert fetched ahead comes in as the most recently used: else it would leave before it is."""
+    if score != _SMOOTHED:
+        cached.counters[TICK] += 1
+        slot.score = cached.counters[TICK]
 
 
 @kernel

@@ -38,7 +38,7 @@ class Overlap(ABC):
 class Problem:
     """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers.
 
-    Experts are dealt over ``num_gpus``: expert e is on GPU e modulo their number, all else on GPU 0. ``expert_cache_bytes``, all GPUs
+    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. ``expert_cache_bytes``, all GPUs
     together, is the most that may hold experts (None: as much as there is room for).
     """
 
@@ -56,6 +56,11 @@ class Problem:
     def costs(self) -> CostModel:
         """True prices on this machine."""
         return CostModel(machine=self.machine, model=self.model)
+
+    @property
+    def gpu_of_expert(self) -> NDArray[np.int64]:
+        """The GPU of each expert [layer, expert]."""
+        return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
 
     @property
     def staging_bytes(self) -> int:

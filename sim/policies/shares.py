@@ -9,11 +9,16 @@ from sim.workload import with_shared_prompts
 
 
 def drawn(foresight: Foresight) -> Draw:
-    """The run's choices with their gate weights, where the routing knows those."""
+    """The run's choices with their gate weights and embeddings, where the routing knows those."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
     weights = foresight.routing.gate_weights(problem.model, sequences, tokens, foresight.seed)
-    return Draw(ids=foresight.expert_ids, weights=None if weights is None else with_shared_prompts(weights, problem.batch))
+    embeddings = foresight.routing.token_embeddings(problem.model, sequences, tokens, foresight.seed)
+    return Draw(
+        ids=foresight.expert_ids,
+        weights=None if weights is None else with_shared_prompts(weights, problem.batch),
+        embeddings=None if embeddings is None else with_shared_prompts(embeddings, problem.batch),
+    )
 
 
 def maps_of(foresight: Foresight) -> ExpertMaps:

@@ -34,7 +34,7 @@ class RankedPlacement(Placement):
             return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets)
         chosen = np.zeros(score.shape, bool)
         for gpu, budget in enumerate(budgets):
-            chosen |= self.fill(problem, np.where(_is_on(problem, gpu), score, -np.inf), budget)
+            chosen |= self.fill(problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget)
         return _checked(problem, chosen, budgets)
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
@@ -89,12 +89,7 @@ def budgets_by_gpu(problem: Problem, rule: MemoryRule, left: int) -> list[int]:
 def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:
     """Bytes of experts [layer, expert] on each GPU."""
     sizes = expert_sizes(problem)[:, None] * chosen
-    return [int(sizes[:, gpu :: problem.num_gpus].sum()) for gpu in range(problem.num_gpus)]
-
-
-def _is_on(problem: Problem, gpu: int) -> NDArray[np.bool_]:
-    """Whether an expert [1, expert] is on that GPU."""
-    return (np.arange(problem.model.num_experts) % problem.num_gpus == gpu)[None]
+    return [int(sizes[problem.gpu_of_expert == gpu].sum()) for gpu in range(problem.num_gpus)]
 
 
 def spelt(items: Mapping[str, int]) -> str:

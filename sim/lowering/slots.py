@@ -126,7 +126,8 @@ def _pool(cached, is_global, layer, expert):
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run. NEXT_USE, which knows,
+    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run; of what was fetched
+    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows,
     makes room for nothing that is needed later than all it holds: that goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
@@ -140,6 +141,8 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         for candidate in range((owner - candidate_layer * cached.slots.shape[1]) % num_gpus, cached.slots.shape[1], num_gpus):
             slot = cached.slots[candidate_layer, candidate]
             if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
+                continue
+            if score == _TIMES_VISITS and slot.is_unused and current < candidate_layer <= current + cached.counters[REACH]:
                 continue
             value = worth(cached, score, index, current, candidate_layer, candidate)
             if victim < 0 or value < least:

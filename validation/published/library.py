@@ -5,9 +5,10 @@ from pathlib import Path
 
 from hwprofiles import unknown_name
 from validation.published.fiddler.tables import reproduce_fiddler
+from validation.published.fmoe.tables import reproduce_fmoe
 from validation.published.reproduction import Reproduction
 
-REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {"fiddler": reproduce_fiddler}
+REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {"fiddler": reproduce_fiddler, "fmoe": reproduce_fmoe}
 """The table, by name."""
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 FILLED_TOGETHER = 64
+"""Maps whose likeness to the store is computed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,6 +79,7 @@ class MapStore:
         self.insert(embeddings[:room], maps[:room])
         joint = self._joint(embeddings, maps)
         stored = self._joint(self._embeddings[: self.count], self._maps[:, : self.count].swapaxes(0, 1))
+        latest: dict[int, int] = {}
         for first in range(room, len(maps), FILLED_TOGETHER):
             block = joint[first : first + FILLED_TOGETHER]
             likeness, among = block @ stored.T, block @ block.T
@@ -85,7 +87,9 @@ class MapStore:
                 place = int(np.argmax(likeness[number]))
                 likeness[:, place] = among[:, number]
                 stored[place] = block[number]
-                self._put(place, embeddings[first + number], maps[first + number])
+                latest[place] = first + number
+        for place, number in latest.items():
+            self._put(place, embeddings[number], maps[number])
 
     def _joint(self, embeddings: Array, maps: Array) -> Array:
         """Vectors whose products are what says how redundant a pair is."""

@@ -45,7 +45,9 @@ class Metrics:
     busy_s: dict[str, float]
 
 
-def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]) -> Metrics:
+def measure(
+    execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
+) -> Metrics:
     """Read the metrics off an execution; ``fixed_bytes`` of each GPU's memory are held throughout."""
     timeline, passes = execution.timeline, foresight.passes
     ends_s = timeline.end_ns[execution.last_task] / NS_PER_S

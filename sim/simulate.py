@@ -159,7 +159,9 @@ def check(scenario: Scenario) -> None:
         raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
     slots = scenario.slots_per_layer
     if not 1 <= scenario.num_gpus <= scenario.machine.gpu.count:
-        raise InputError(f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}")
+        raise InputError(
+            f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
+        )
     if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
         raise InputError(f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}")
     if slots is not None and not 0 <= slots <= model.num_experts:

@@ -295,8 +295,7 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
 
 @inner
 def _experts(out, state, sheet, ring, index, layer, gate, streamed):
-    """The routed experts of a layer whose dense part runs on the GPU; ``streamed``: its copy to GPU 1, if it is copied whole. Sets the join.
-    """
+    """The routed experts of a layer whose dense part runs on the GPU; ``streamed``: its copy to GPU 1, if it is copied whole. Sets the join."""
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
     last = gate
     if sheet.work[index, layer].ffn > 0:

@@ -169,7 +169,11 @@ def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
 def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
     experts = np.bincount(decisions.actions.ravel(), minlength=len(Action))
     copies = experts[Action.FETCH] + 2 * experts[Action.SWAP]
-    return int(experts[1:].sum() + copies) + decisions.modes.size * (MAX_TASKS_PER_LAYER + num_gpus - 1) + len(decisions.modes) * MAX_TASKS_PER_PASS
+    return (
+        int(experts[1:].sum() + copies)
+        + decisions.modes.size * (MAX_TASKS_PER_LAYER + num_gpus - 1)
+        + len(decisions.modes) * MAX_TASKS_PER_PASS
+    )
 
 
 def columns(size: int, *, num_gpus: int = 1) -> Columns:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hwprofiles import InputError
 from validation.published.figure import figure_png
-from validation.published.sensitivity_figure import sensitivity_png
 from validation.published.reproduction import Cell, Reproduction, Table
+from validation.published.sensitivity_figure import sensitivity_png
 
 _COLUMNS = (
     "table,environment,system,input_tokens,output_tokens,quantity,unit,"

@@ -81,4 +81,4 @@ def _inclusion(model: Model, sharpness: float) -> np.ndarray[tuple[int, ...], np
     for _ in range(30):
         inclusion *= model.top_k / inclusion.sum(axis=2, keepdims=True)
         inclusion = np.minimum(inclusion, MAX_INCLUSION)
-    return inclusion
+    return np.asarray(inclusion)

@@ -97,8 +97,7 @@ def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
     """The eight figures again, beside what each value of a knob gives; not scored, the first table is."""
     rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
     cells = (
-        _cell(row, base.ratio(_quantity(row), row.system), _by_value(sweep, _quantity(row), row.system), is_scored=False)
-        for row in rows
+        _cell(row, base.ratio(_quantity(row), row.system), _by_value(sweep, _quantity(row), row.system), is_scored=False) for row in rows
     )
     return Table(name=name, title=title, assumptions=f"{ASSUMPTIONS} Columns: other values of that knob alone.", cells=tuple(cells))
 

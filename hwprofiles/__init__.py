@@ -4,6 +4,7 @@ from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.library import load_machine, machine_names, parse_machine
 from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
+from hwprofiles.pooling import pooled
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 from hwprofiles.text_file import write_text, write_yaml
@@ -30,6 +31,7 @@ __all__ = [
     "load_machine",
     "machine_names",
     "parse_machine",
+    "pooled",
     "read_yaml",
     "unknown_name",
     "weakest",

@@ -53,7 +53,7 @@ def bounds_of(best: Run) -> dict[str, Any]:
     problem = problem_of(best.scenario)
     work = problem, best.passes, best.tokens
     static_s, clairvoyant_s = static_bound(*work).end_to_end_s, clairvoyant_bound(*work).end_to_end_s
-    is_static = best.scenario.policy.cache.is_static
+    is_static = best.scenario.policy.keeps_residency
     return {
         "static_bound_s": static_s,
         "clairvoyant_bound_s": clairvoyant_s,

@@ -6,7 +6,7 @@ end is scaled by the ratio of rooflines, and the price says that it is extrapola
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,9 @@ KERNELS: Mapping[str, int] = {"attention": 10, "gate": 4, "dense_ffn": 4, "share
 
 FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
+
+FLOPS_PER_STATE_ELEMENT = 7
+"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what the query reads 2 (arXiv 2412.06464, section 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,15 @@ class CostModel:
 
         return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
 
+    def in_groups(self) -> "CostModel":
+        """Prices of experts that run together in one call, whose launches or hand-over are not theirs; measured curves stay as measured."""
+        return replace(self, machine=without_call_overheads(self.machine))
+
+    def group_overhead_ns(self, device: Device) -> int:
+        """The launches of one call for all experts of a layer (GPU: the least it lasts), or its hand-over to the pool (CPU: on top)."""
+        overhead = self._quantities(device, self.model.dtypes[TensorClass.EXPERT])[2].effective
+        return round(KERNELS["expert"] * overhead if device == "gpu" else overhead)
+
     def expert_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices this model's experts on a device, if the machine has one."""
         shape = {"hidden": self.model.hidden, "intermediate": self.model.expert_intermediate}
@@ -67,7 +79,10 @@ class CostModel:
         return table
 
     def attention(self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike) -> Price:
-        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``."""
+        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``.
+
+        A recurrent state is read and written once a pass, and updated for every token.
+        """
         spec = self.model.layers[layer]
         attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
@@ -76,8 +91,9 @@ class CostModel:
         seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
         params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
         num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
-        kv_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
+        kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
         flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
+        flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
         activations = 4 * count * self.model.hidden * self.model.activation_bytes
         ns = self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
         return _price(None, count, lambda _: ns, self._rates(device, dtype))
@@ -142,6 +158,15 @@ class CostModel:
             if curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype):
                 return curve
         return None
+
+
+def without_call_overheads(machine: Machine) -> Machine:
+    """The machine with kernel launches and calls to the CPU pool for nothing."""
+    gpu, cpu = machine.gpu, machine.cpu
+    launch = gpu.launch_overhead_ns.model_copy(update={"value": 0.0})
+    call = cpu.call_overhead_ns.model_copy(update={"value": 0.0})
+    parts = {"gpu": gpu.model_copy(update={"launch_overhead_ns": launch}), "cpu": cpu.model_copy(update={"call_overhead_ns": call})}
+    return machine.model_copy(update=parts)
 
 
 def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes], rates: tuple[Provenance, ...]) -> Price:

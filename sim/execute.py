@@ -9,24 +9,28 @@ from hwprofiles import InputError
 from sim.engine import engine
 from sim.engine.compilation import is_kept
 from sim.engine.flat import flat_pass
-from sim.lowering.decisions import Decisions, decide
-from sim.lowering.emit import emit_run
+from sim.lowering.decisions import Decisions, decide_all
 from sim.lowering.live_fast import run_live
 from sim.lowering.live_run import live_job, process
 from sim.lowering.lower import lower
+from sim.lowering.passes import emit_run
 from sim.memory import Residency
 from sim.policies.actions import LayerMode
 from sim.policies.base import Foresight
 from sim.policies.policy import Policy
 from sim.timeline import Timeline
 
+COMPILATION_NOTICE = "compiling the simulator, once (about 10 s)…"
+"""What to tell the user before a first run; the time was measured on two cores of a 2020s server, see ``docs/performance.md``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Execution:
-    """What was decided and when it happened; ``last_task`` [pass] ends each pass."""
+    """What was decided and when it happened; ``tokens`` [pass, layer, expert] is what experts got, ``last_task`` [pass] ends each pass."""
 
     decisions: Decisions
     timeline: Timeline
+    tokens: NDArray[np.int32]
     last_task: NDArray[np.int64]
     wasted_prefetch_bytes: int
 
@@ -47,11 +51,14 @@ def needs_compilation() -> bool:
 
 def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
     """One program for the whole run."""
-    problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
-    decisions = decide(policy, problem, residency, passes, tokens)
+    if foresight.problem.num_gpus > 1 and (policy.placement.is_remade or not policy.cache.is_static):
+        raise InputError(f"{policy.name}: what moves experts without a score knows one GPU only, got {foresight.problem.num_gpus} (--gpus)")
+    problem, passes = foresight.problem, foresight.passes
+    decisions = decide_all(policy, residency, foresight)
+    tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
     lowered = lower(problem, passes, tokens, decisions)
     timeline = engine(engine_name).run_program(lowered.program)
-    return Execution(decisions=decisions, timeline=timeline, last_task=lowered.last_task, wasted_prefetch_bytes=0)
+    return Execution(decisions=decisions, timeline=timeline, tokens=tokens, last_task=lowered.last_task, wasted_prefetch_bytes=0)
 
 
 def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
@@ -62,6 +69,8 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
         raise InputError(f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere")
     if not foresight.problem.overlap.staging_experts:
         raise InputError("staging_experts must be at least 1 where a cache may have no slot to spare for what is fetched, got 0")
+    if foresight.problem.overlap.deferred or policy.dispatch.foretells:
+        raise InputError(f"{policy.name}: experts that the CPU carries into another layer need residents that the clock does not change")
     decisions = Decisions(
         actions=np.zeros(foresight.tokens.shape, np.uint8),
         modes=modes,
@@ -72,4 +81,10 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
         timeline = run_live(job)
     else:
         timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
-    return Execution(decisions=decisions, timeline=timeline, last_task=job.last_task, wasted_prefetch_bytes=job.wasted_bytes(timeline))
+    return Execution(
+        decisions=decisions,
+        timeline=timeline,
+        tokens=foresight.tokens,
+        last_task=job.last_task,
+        wasted_prefetch_bytes=job.wasted_bytes(timeline),
+    )

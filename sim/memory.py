@@ -93,7 +93,7 @@ def fixed_items(
     if rule.budgets_activations:
         items["activations"] = activation_bytes(model, batch, feeding)
     if rule.counts_rotary_tables:
-        head_dim = model.layers[0].attention.value_elements // model.layers[0].attention.num_heads
+        head_dim = max(layer.attention.value_elements // layer.attention.num_heads for layer in model.layers)
         items["rotary tables"] = model.num_layers * model.max_context_tokens * head_dim * 2 * model.activation_bytes
     items["staging buffers"] = staging_bytes
     return items

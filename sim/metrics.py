@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hwprofiles.units import NS_PER_S
 from sim.execute import Execution
 from sim.lowering.decisions import Decisions
-from sim.policies.actions import Action, LayerMode
+from sim.policies.actions import ON_CPU, Action, LayerMode
 from sim.policies.base import Foresight
 from sim.task import TaskKind
 from sim.timeline import Timeline
@@ -68,7 +68,7 @@ def measure(
         peak_gpu_memory_bytes=max(fixed + peak_staged_bytes(timeline, layer_share, gpu) for gpu, fixed in enumerate(fixed_bytes)),
         utilization={name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()},
         busy_s=busy_s,
-        **_expert_counts(foresight.tokens, execution.decisions, passes, batch),
+        **_expert_counts(execution.tokens, execution.decisions, passes, batch),
     )
 
 
@@ -97,8 +97,8 @@ def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Pass
     return {
         "expert_hit_rate": float(tokens[is_hit].sum() / max(1, tokens.sum())),
         "decode_expert_misses_per_step": float(is_missed[decode].sum() / max(1, batch.output_tokens - 1)),
-        "cpu_expert_calls": int((actions == Action.CPU).sum()),
-        "gpu_expert_calls": int((is_active & (actions != Action.CPU)).sum()),
+        "cpu_expert_calls": int(np.isin(actions, ON_CPU).sum()),
+        "gpu_expert_calls": int((is_active & ~np.isin(actions, ON_CPU)).sum()),
     }
 
 

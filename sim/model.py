@@ -42,6 +42,9 @@ class Attention:
     grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA. ``window_tokens`` bounds a sliding window.
     ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
     values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
+
+    A linear-attention layer has a recurrent state instead: ``state_elements`` that every token updates and reads, kept with the
+    convolution's last inputs in ``state_bytes`` a sequence, whatever its length.
     """
 
     num_heads: int
@@ -49,6 +52,8 @@ class Attention:
     score_elements: int
     value_elements: int
     window_tokens: int | None = None
+    state_elements: int = 0
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,14 +181,14 @@ class Model:
         return round(elements * self.kv_element_bytes)
 
     def kv_bytes(self, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length; a sliding-window layer keeps its window only."""
+        """KV bytes of one sequence of that length: of a window at most the window, of a linear-attention layer its constant state."""
         return sum(self.layer_kv_bytes(index, context_tokens) for index in range(self.num_layers))
 
     def layer_kv_bytes(self, layer: int, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length in one layer."""
+        """KV bytes of one sequence of that length in one layer, a recurrent state included."""
         attention = self.layers[layer].attention
         kept = context_tokens if attention.window_tokens is None else min(context_tokens, attention.window_tokens)
-        return round(kept * attention.kv_elements_per_token * self.kv_element_bytes)
+        return round(kept * attention.kv_elements_per_token * self.kv_element_bytes) + attention.state_bytes
 
     def renamed(self, name: str) -> "Model":
         """The same model under another name."""

@@ -52,6 +52,8 @@ class AttentionSpec(_Part):
     score_elements: Count
     value_elements: Count
     window_tokens: Positive | None = None
+    state_elements: Count = 0
+    state_bytes: Count = 0
 
 
 class LayerSpec(_Part):
@@ -202,6 +204,8 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
             score_elements=attention.score_elements,
             value_elements=attention.value_elements,
             window_tokens=attention.window_tokens,
+            state_elements=attention.state_elements,
+            state_bytes=attention.state_bytes,
         ),
         num_experts=layer.num_experts,
         top_k=layer.top_k,

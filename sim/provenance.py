@@ -8,7 +8,7 @@ import numpy as np
 from hwprofiles import Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, compute_type
 from sim.model import TensorClass
-from sim.policies.actions import Action
+from sim.policies.actions import ON_CPU
 from sim.simulate import Run
 
 
@@ -93,7 +93,7 @@ def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
 
 def _extrapolated(run: Run) -> Iterator[str]:
     actions, tokens = run.decisions.actions, run.tokens
-    is_on_cpu = actions == Action.CPU
+    is_on_cpu = np.isin(actions, ON_CPU)
     for device in _devices(run):
         on_device = is_on_cpu if device == "cpu" else ~is_on_cpu
         curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(device)

@@ -93,7 +93,7 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
         scenario=scenario,
         residency=residency,
         passes=drawn.passes,
-        tokens=drawn.tokens,
+        tokens=execution.tokens,
         decisions=execution.decisions,
         timeline=execution.timeline,
         metrics=metrics,

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from sim.costs import CostModel
+from sim.lowering.decisions import held_after_prompt
 from sim.memory import Infeasible, MemoryRule, usable_bytes
 from sim.model import Model
-from sim.policies.actions import Action, LayerMode
+from sim.policies.actions import ON_CPU, Action, LayerMode
 from sim.policies.policy import Policy
 from sim.routing.base import Routing
 from sim.routing.generated import uniform
-from sim.simulate import Run, Scenario, simulate
+from sim.simulate import Run, Scenario, problem_of, simulate
 from sim.task import NONE, Discipline, TaskKind
 from sim.workload import Batch
 
@@ -84,7 +85,9 @@ def check_actions(run: Run) -> None:
     on_cpu = (run.decisions.modes == LayerMode.CPU)[:, :, None] & is_selected
     assert (actions[on_cpu] == Action.CPU).all(), "experts of a layer on the CPU run there"
     if run.scenario.policy.cache.is_static:
-        is_held = run.residency.experts | (run.decisions.modes == LayerMode.STREAM)[:, :, None]
+        after = held_after_prompt(run.scenario.policy, problem_of(run.scenario), run.residency, run.passes, run.tokens)
+        held = np.where(run.passes.is_prefill[:, None, None], run.residency.experts, after)
+        is_held = held | (run.decisions.modes == LayerMode.STREAM)[:, :, None]
         assert not ((actions == Action.RESIDENT) & ~is_held).any(), "an expert counts as resident that the GPU does not hold"
     top_k = np.array([layer.top_k for layer in run.scenario.model.layers])
     assert (run.tokens.sum(axis=2) == run.passes.num_tokens[:, None] * top_k).all(), "every token selects top-k experts in every MoE layer"
@@ -93,13 +96,15 @@ def check_actions(run: Run) -> None:
 def check_expert_tasks(run: Run) -> None:
     """Each action is one EXPERT task, on its device and as long as its tokens cost."""
     tasks, costs = run.timeline.tasks, CostModel(machine=run.scenario.machine, model=run.scenario.model)
+    if run.scenario.policy.overlap.groups_experts:
+        costs = costs.in_groups()
     is_expert = tasks.kind == TaskKind.EXPERT
     columns = (tasks.step, tasks.layer, tasks.expert, tasks.resource, tasks.duration_ns)
     found = sorted(zip(*(column[is_expert].tolist() for column in columns), strict=True))
     gpu, cpu = run.timeline.platform.index("gpu"), run.timeline.platform.index("cpu")
     expected = []
     for index, layer, expert in np.argwhere(run.tokens > 0).tolist():
-        on_cpu = run.decisions.actions[index, layer, expert] == Action.CPU
+        on_cpu = run.decisions.actions[index, layer, expert] in ON_CPU
         price = int(costs.expert("cpu" if on_cpu else "gpu", layer, run.tokens[index, layer, expert]).ns)
         expected.append((int(run.passes.step[index]), layer, expert, cpu if on_cpu else gpu, price))
     assert found == sorted(expected), "EXPERT tasks are not one per action at the price of its tokens"
@@ -146,11 +151,21 @@ def activation_tokens(run: Run, runs_head: NDArray[np.bool_]) -> tuple[int, int]
             down += count if wants_cpu and not on_cpu else 0
             up += count if on_cpu and not wants_cpu else 0
             on_cpu = bool(wants_cpu)
-        is_cpu_expert = run.decisions.actions[index] == Action.CPU
-        sent = np.minimum((run.tokens[index] * is_cpu_expert).sum(axis=1), fed)
-        split = int(sent[run.decisions.modes[index] != LayerMode.CPU].sum())
-        down, up = down + split, up + split
+        sent, returned = _split_tokens(run, index)
+        down, up = down + sent, up + returned
     return down, up
+
+
+def _split_tokens(run: Run, index: int) -> tuple[int, int]:
+    """Tokens sent to the CPU for experts of layers on the GPU, and those that come back, maybe in another layer."""
+    tokens, actions = run.tokens[index], run.decisions.actions[index]
+    own, deferred, ahead = ((tokens * (actions == action)).sum(axis=1) for action in ON_CPU)
+    own[run.decisions.modes[index] == LayerMode.CPU] = 0
+    sent, returned = own + deferred, own + ahead
+    sent[:-1] += ahead[1:]
+    returned[1:] += deferred[:-1]
+    fed = int(run.passes.num_tokens[index])
+    return int(np.minimum(sent, fed).sum()), int(np.minimum(returned, fed).sum())
 
 
 def check_timeline(run: Run) -> None:
@@ -181,17 +196,36 @@ def check_timeline(run: Run) -> None:
 def check_order(run: Run) -> None:
     """A layer waits for all of the layer before, experts for their gate, CPU experts for the activations they work on."""
     line, tasks = run.timeline, run.timeline.tasks
-    is_ahead = np.isin(tasks.kind, (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.LOOKUP))
+    is_carried = carried_tasks(run)
+    is_ahead = np.isin(tasks.kind, (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.LOOKUP)) | is_carried
     before = np.append(0, np.maximum.accumulate(np.where(is_ahead, 0, line.end_ns)))[:-1]
     is_join = np.isin(tasks.kind, (TaskKind.ATTENTION, TaskKind.HEAD))
     late = np.flatnonzero(is_join & (line.start_ns < before))
     assert not late.size, f"task {late[:1]}: a layer starts before the one before it has ended"
+    joins = np.flatnonzero(is_join)
+    for task in np.flatnonzero(is_carried).tolist():
+        joined = joins[np.searchsorted(joins, task) + 1]
+        assert line.end_ns[task] <= line.start_ns[joined], f"task {task}: carried beyond the layer that joins it"
     is_expert = np.isin(tasks.kind, (TaskKind.EXPERT, TaskKind.SHARED_EXPERT))
     gated = _last_end(line.end_ns, tasks.kind == TaskKind.GATE)
     assert (line.start_ns >= gated)[is_expert].all(), "an expert runs before its gate"
     on_cpu = is_expert & (tasks.resource == line.platform.index("cpu"))
     sent = _last_end(line.end_ns, (tasks.kind == TaskKind.ACTIVATION_COPY) & (tasks.resource == line.platform.index("d2h")))
     assert (line.start_ns >= sent)[on_cpu].all(), "a CPU expert runs before its activations are there"
+
+
+def carried_tasks(run: Run) -> NDArray[np.bool_]:
+    """Which tasks are experts that start in one layer and are joined in the next, or send activations to one."""
+    tasks = run.timeline.tasks
+    first = np.searchsorted(run.passes.step, tasks.step)  # only decode steps carry; where one has several passes, any of them may
+    last = np.searchsorted(run.passes.step, tasks.step, side="right")
+    found = np.zeros(len(tasks), bool)
+    for task in np.flatnonzero(tasks.kind == TaskKind.EXPERT).tolist():
+        actions = run.decisions.actions[first[task] : last[task], tasks.layer[task], tasks.expert[task]]
+        if np.isin(actions, (Action.DEFERRED, Action.AHEAD)).any():
+            waits = tasks.dependencies[tasks.dependency_offsets[task] : tasks.dependency_offsets[task + 1]]
+            found[[task, *waits[tasks.kind[waits] == TaskKind.ACTIVATION_COPY]]] = True
+    return found
 
 
 def _last_end(end_ns: NDArray[np.int64], is_marked: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -115,11 +115,10 @@ class Request:
 
 def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
     """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the engine's own."""
-    from sim.engine.preparation import NOTICE
-    from sim.execute import needs_compilation
+    from sim.execute import COMPILATION_NOTICE, needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
-        output.note(notice or NOTICE)
+        output.note(notice or COMPILATION_NOTICE)
 
 
 def _check_size(scenario: "Scenario") -> None:

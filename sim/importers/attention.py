@@ -1,27 +1,26 @@
 """Attention of each layer from a configuration: geometry, windows, and weights."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from hwprofiles import InputError
+from sim.importers.attention_weights import AttentionWeights
 from sim.importers.config_keys import ConfigKeys
 from sim.importers.families import Family
+from sim.importers.linear_attention import linear_attention_weights, linear_layers
 from sim.model import Attention
 
 _LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionWeights:
-    """The attention of one layer without its window: geometry, weights of the projections, and weights of its own norms."""
-
-    geometry: Attention
-    params: int
-    norm_params: int
-
-
-def attention_weights(keys: ConfigKeys, family: Family) -> AttentionWeights:
-    """The attention that all layers of the model share."""
-    return _latent(keys) if family.is_mla else _grouped(keys, family)
+def attention_by_layer(keys: ConfigKeys, family: Family, num_layers: int) -> list[AttentionWeights]:
+    """The attention of each layer, with its window; equal layers share one object."""
+    quadratic = _latent(keys) if family.is_mla else _grouped(keys, family)
+    if family.has_linear_attention:
+        linear = linear_attention_weights(keys)
+        return [linear if is_linear else quadratic for is_linear in linear_layers(keys, num_layers)]
+    sizes = windows(keys, family, num_layers)
+    windowed = {size: replace(quadratic, geometry=replace(quadratic.geometry, window_tokens=size)) for size in set(sizes)}
+    return [windowed[size] for size in sizes]
 
 
 def windows(keys: ConfigKeys, family: Family, num_layers: int) -> list[int | None]:
@@ -69,10 +68,11 @@ def _grouped(keys: ConfigKeys, family: Family) -> AttentionWeights:
     head_dim = keys.count("head_dim") if keys.has("head_dim") else _divided(keys, hidden, heads)
     query, key_value = heads * head_dim, 2 * kv_heads * head_dim
     has_bias = keys.flag_or(False, "attention_bias") if family.attention_bias is None else keys.flag_or(family.attention_bias, "qkv_bias")
-    biases = (query + key_value + (hidden if family.has_output_bias else 0)) if has_bias else 0
+    queries = 2 * query if family.has_query_gate else query
+    biases = (queries + key_value + (hidden if family.has_output_bias else 0)) if has_bias else 0
     return AttentionWeights(
         geometry=Attention(num_heads=heads, kv_elements_per_token=key_value, score_elements=query, value_elements=query),
-        params=2 * hidden * query + hidden * key_value + biases + (heads if family.has_sinks else 0),
+        params=hidden * (queries + query) + hidden * key_value + biases + (heads if family.has_sinks else 0),
         norm_params=_qk_norm_params(keys, family, head_dim, query + key_value // 2),
     )
 

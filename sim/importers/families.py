@@ -18,6 +18,8 @@ class Family:
     queries and keys), ``"full"`` (over all heads), ``"flag"`` (``use_qk_norm`` decides, per head) or None. ``expert_width`` is the key of
     the experts' inner dimension; ``is_expert_width_shared`` says that one shared expert of the same width stands beside them.
     ``full_attention_period`` n leaves every n-th layer without the window where the configuration names no layers.
+    ``has_query_gate``: the query projection is twice as wide, its second half a gate on the output. ``has_linear_attention``: layers that
+    ``layer_types`` names so, or all but every ``full_attention_interval``-th, are gated delta nets (arXiv 2412.06464).
     """
 
     is_mla: bool = False
@@ -33,10 +35,19 @@ class Family:
     is_expert_width_shared: bool = False
     expert_width: str = "intermediate_size"
     full_attention_period: int | None = None
+    has_query_gate: bool = False
+    has_linear_attention: bool = False
     required: tuple[str, ...] = ()
 
 
 _MOE_WIDTH = "moe_intermediate_size"
+_LINEAR_HEADS = (
+    "linear_num_key_heads",
+    "linear_num_value_heads",
+    "linear_key_head_dim",
+    "linear_value_head_dim",
+    "linear_conv_kernel_dim",
+)
 _LEADING_DENSE = ("first_k_dense_replace", "n_shared_experts")
 _V3 = Family(is_mla=True, has_correction_bias=True, expert_width=_MOE_WIDTH, required=_LEADING_DENSE)
 
@@ -52,6 +63,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             required=("shared_expert_intermediate_size",),
         ),
         "qwen3_moe": Family(qk_norm="head", expert_width=_MOE_WIDTH, required=("head_dim",)),
+        "qwen3_next": Family(
+            qk_norm="head",
+            has_shared_gate=True,
+            expert_width=_MOE_WIDTH,
+            has_query_gate=True,
+            has_linear_attention=True,
+            required=("head_dim", "shared_expert_intermediate_size", *_LINEAR_HEADS),
+        ),
         "deepseek_v2": Family(is_mla=True, expert_width=_MOE_WIDTH, required=_LEADING_DENSE),
         "deepseek_v3": _V3,
         "kimi_k2": _V3,

@@ -102,7 +102,7 @@ def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
     is_moe = TensorClass.EXPERT in found.params
     num_experts = keys.count("expert_count", index) if is_moe else 0
     return Layer(
-        attention=_no_attention() if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
+        attention=_recurrent(keys) if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
         num_experts=num_experts,
         top_k=keys.count("expert_used_count", index) if is_moe else 0,
         params=per_expert(found.params, max(num_experts, 1)),
@@ -130,9 +130,21 @@ def _attention(keys: _Metadata, index: int) -> Attention:
     )
 
 
-def _no_attention() -> Attention:
-    """A recurrent layer: its state does not grow with the context."""
-    return Attention(num_heads=1, kv_elements_per_token=0, score_elements=0, value_elements=0)
+def _recurrent(keys: _Metadata) -> Attention:
+    """A recurrent layer: its state, which llama.cpp keeps in 32 bit with the convolution's last inputs, does not grow with the context.
+
+    Sizes as in llama.cpp's hparams (n_embd_s, n_embd_r); 0 where the file does not state them.
+    """
+    inner, state = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
+    kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (inner + 2 * keys.count_or(0, "ssm.group_count") * state)
+    return Attention(
+        num_heads=max(keys.count_or(1, "ssm.time_step_rank"), 1),
+        kv_elements_per_token=0,
+        score_elements=0,
+        value_elements=0,
+        state_elements=inner * state,
+        state_bytes=4 * (inner * state + kept),
+    )
 
 
 def _window(keys: _Metadata, index: int) -> int | None:

@@ -1,11 +1,11 @@
 """A model from a Hugging Face config.json."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from hwprofiles import InputError, Provenance
-from sim.importers.attention import AttentionWeights, attention_weights, windows
+from sim.importers.attention import attention_by_layer
+from sim.importers.attention_weights import AttentionWeights
 from sim.importers.config_keys import ConfigKeys
 from sim.importers.families import Family, family_of
 from sim.importers.feed_forward import dense_params, experts, moe_layers, moe_params
@@ -66,21 +66,18 @@ def native_quantization(config: Mapping[str, Any], where: str) -> str:
 
 def _layers(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str]) -> tuple[Layer, ...]:
     num_layers = keys.count("num_hidden_layers")
-    attention = attention_weights(keys, family)
     routing = moe_layers(keys, num_layers)
-    made: dict[tuple[bool, int | None], Layer] = {}
+    made: dict[tuple[bool, AttentionWeights], Layer] = {}
     layers = []
-    for index, window in enumerate(windows(keys, family, num_layers)):
-        kind = (index in routing, window)
+    for index, attention in enumerate(attention_by_layer(keys, family, num_layers)):
+        kind = (index in routing, attention)
         if kind not in made:
-            made[kind] = _layer(keys, family, attention, dtypes, *kind)
+            made[kind] = _layer(keys, family, dtypes, *kind)
         layers.append(made[kind])
     return tuple(layers)
 
 
-def _layer(
-    keys: ConfigKeys, family: Family, weights: AttentionWeights, dtypes: Mapping[TensorClass, str], is_moe: bool, window: int | None
-) -> Layer:
+def _layer(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str], is_moe: bool, weights: AttentionWeights) -> Layer:
     routed = experts(keys, family)
     params = {
         TensorClass.NORM: _norm_params(keys, family, num_norms=2) + weights.norm_params,
@@ -88,7 +85,7 @@ def _layer(
         **(moe_params(keys, family, routed) if is_moe else dense_params(keys)),
     }
     return Layer(
-        attention=replace(weights.geometry, window_tokens=window),
+        attention=weights.geometry,
         num_experts=routed.num_experts if is_moe else 0,
         top_k=routed.top_k if is_moe else 0,
         params=params,

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.engine.compilation import allocating_kernel
 from sim.lowering.decisions import Decisions, beliefs, decide_misses
-from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, ROW, STATE_SIZE, Columns, Sheet, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, ROW, STATE_SIZE, Columns, Sheet
 from sim.lowering.lower import MAX_TASKS_PER_LAYER, MAX_TASKS_PER_PASS, RESOURCES, sheet_of
+from sim.lowering.passes import emit_run
 from sim.lowering.prices import price
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch

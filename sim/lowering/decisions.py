@@ -9,10 +9,11 @@ from sim.engine.compilation import allocating_kernel
 from sim.memory import Residency
 from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
-from sim.policies.base import Dispatch
+from sim.policies.base import Dispatch, Foresight
 from sim.policies.dispatch.split import Rule, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.routing.base import tokens_per_expert
 from sim.workload import Passes
 
 _RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Rule.FETCH)
@@ -20,46 +21,132 @@ _RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decisions:
-    """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass] (LayerMode)."""
+    """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass] (LayerMode).
+
+    Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass, layer, expert] are what experts get.
+    """
 
     actions: NDArray[np.uint8]
     modes: NDArray[np.uint8]
     head_modes: NDArray[np.uint8]
+    foretold: NDArray[np.bool_] | None = None
+    tokens: NDArray[np.int32] | None = None
+
+
+def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
+    """What the policy does in a run, what it predicts and defers included."""
+    problem, passes = foresight.problem, foresight.passes
+    if not policy.dispatch.foretells:
+        decisions = decide(policy, problem, residency, passes, foresight.tokens)
+    else:
+        decisions = _foretelling(policy, residency, foresight)
+    if problem.overlap.deferred:
+        may_defer = deferrable(foresight, problem.overlap.deferred, _followed(problem, decisions.modes))
+        decisions.actions[(decisions.actions == Action.CPU) & may_defer] = Action.DEFERRED
+    return decisions
 
 
 def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]) -> Decisions:
-    """What the policy does with those tokens per expert [pass, layer, expert]."""
+    """What the policy does with those tokens per expert [pass, layer, expert], by rules that know nothing else of the routing."""
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     is_active = tokens > 0
     actions = np.zeros(tokens.shape, np.uint8)
     if policy.cache.is_static:
         dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
         believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
-        decide_misses(tokens, residency.experts, shape_of, int(dispatch.rule), believed, actions)
+        held, rule = held_after_prompt(policy, problem, residency, passes, tokens), int(dispatch.rule)
+        if held is residency.experts:
+            decide_misses(tokens, held, shape_of, rule, believed, actions)
+        else:
+            for rows, experts, fate in ((passes.is_prefill, residency.experts, _FETCHING), (~passes.is_prefill, held, rule)):
+                chosen = actions[rows]
+                decide_misses(tokens[rows], experts, shape_of, fate, believed, chosen)
+                actions[rows] = chosen
     else:
-        _replay(policy, problem, residency, tokens, actions)
+        _Replay(policy, problem, residency).run(passes, tokens, actions)
     actions[~is_active] = Action.IDLE
     _follow_layers(actions, modes, is_active)
     return Decisions(actions=actions, modes=modes, head_modes=policy.dispatch.head_modes(residency, passes.num_tokens))
 
 
-def _replay(policy: Policy, problem: Problem, residency: Residency, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
-    """Run the cache over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
-    state = policy.cache.start(residency)
-    has_slots = [bool(row.any()) for row in residency.experts]
-    for index in range(len(tokens)):
-        for layer in problem.model.moe_layers:
-            row = tokens[index, layer]
+def held_after_prompt(
+    policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself where nothing moves."""
+    if not policy.placement.is_remade:
+        return residency.experts
+    return policy.placement.after_prompt(problem, residency, tokens[passes.is_prefill].sum(axis=0, dtype=np.int64))
+
+
+class _Replay:
+    """A cache run over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
+
+    def __init__(self, policy: Policy, problem: Problem, residency: Residency) -> None:
+        self._policy, self._problem, self._state = policy, problem, policy.cache.start(residency)
+        self._has_slots = [bool(row.any()) for row in residency.experts]
+
+    def run(self, passes: Passes, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
+        """Every pass by its gates."""
+        for index in range(len(tokens)):
+            self.step(tokens[index], actions[index], is_prefill=bool(passes.is_prefill[index]), is_foretold=False)
+
+    def held(self) -> NDArray[np.bool_]:
+        """What the GPU holds [layer, expert]."""
+        everything = np.arange(self._problem.model.num_experts)
+        return np.stack([self._state.classify(layer, everything) for layer in range(self._problem.model.num_layers)])
+
+    def step(self, tokens: NDArray[np.int32], actions: NDArray[np.uint8], *, is_prefill: bool, is_foretold: bool) -> None:
+        """One pass [layer, expert]; what it foretells sends its misses to the CPU."""
+        swapped = Action.SWAP if self._policy.cache.writes_back else Action.FETCH
+        for layer in self._problem.model.moe_layers:
+            row = tokens[layer]
             selected = np.flatnonzero(row)
-            is_hit = state.classify(layer, selected)
+            brought = self._state.reallocate(layer, row, is_prefill=is_prefill)
+            is_hit = self._state.classify(layer, selected)
             is_miss = np.zeros(len(row), bool)
             is_miss[selected[~is_hit]] = True
-            chosen = policy.dispatch.assign(layer, row, is_miss, problem)
+            if is_foretold:
+                chosen = np.where(is_miss, Action.CPU, Action.IDLE).astype(np.uint8)
+            else:
+                chosen = self._policy.dispatch.assign(layer, row, is_miss, self._problem)
             chosen[selected[is_hit]] = Action.RESIDENT
             fetched = np.flatnonzero(is_miss & (chosen == Action.FETCH))
-            state.admit(layer, fetched)
-            chosen[fetched] = Action.SWAP if policy.cache.writes_back and has_slots[layer] else Action.FETCH
-            actions[index, layer] = chosen
+            left = self._state.admit(layer, fetched)
+            chosen[fetched] = swapped if self._has_slots[layer] and len(left) else Action.FETCH
+            chosen[brought] = swapped
+            actions[layer] = chosen
+
+
+def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
+    """The same, asking before each pass what it runs by prediction."""
+    passes, tokens = foresight.passes, foresight.tokens.copy()
+    modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
+    actions, foretold = np.zeros(tokens.shape, np.uint8), np.zeros(modes.shape, bool)
+    replay, can_precede = _Replay(policy, foresight.problem, residency), np.zeros(modes.shape, bool)
+    can_precede[:, 1:] = _followed(foresight.problem, modes)[:, :-1]
+    for index in range(len(passes)):
+        found = policy.dispatch.foretell(foresight, index, replay.held(), can_precede[index])
+        if found is not None:
+            tokens[index], foretold[index] = found.tokens, found.layers
+        replay.step(tokens[index], actions[index], is_prefill=bool(passes.is_prefill[index]), is_foretold=found is not None)
+    _follow_layers(actions, modes, tokens > 0)
+    actions[(actions == Action.CPU) & foretold[:, :, None]] = Action.AHEAD
+    head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
+    return Decisions(actions=actions, modes=modes, head_modes=head_modes, foretold=foretold, tokens=tokens)
+
+
+def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[pass, layer]: MoE layers on the GPU that another such layer follows, which can join what they start."""
+    is_moe = np.array([layer.is_moe for layer in problem.model.layers]) & (modes == LayerMode.GPU)
+    return np.asarray(is_moe & np.append(is_moe[:, 1:], np.zeros((len(modes), 1), bool), axis=1))
+
+
+def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[pass, layer, expert]: no token of a decode step has it among its top_k − ``deferred`` weightiest, and a layer follows."""
+    model, passes = foresight.problem.model, foresight.passes
+    kept = max(0, foresight.expert_ids.shape[3] - deferred)
+    urgent = tokens_per_expert(model, foresight.expert_ids[..., :kept], passes) if kept else np.zeros(foresight.tokens.shape, np.int32)
+    return np.asarray((urgent == 0) & (is_followed & ~passes.is_prefill[:, None])[:, :, None])
 
 
 def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_active: NDArray[np.bool_]) -> None:

@@ -1,4 +1,4 @@
-"""From decisions to tasks: compiled, one pass after another.
+"""From decisions to tasks: what passes are made of, compiled. ``passes`` puts it together.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed) · attention · gate · activations to
 the CPU · CPU experts · shared experts · resident experts · each missing expert's copy (after the one that leaves, in a
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner
 from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lanes`` numbers those of further GPUs."""
+"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of further ones."""
 
 STATE_SIZE = 12
 N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(STATE_SIZE)
@@ -25,6 +25,7 @@ Behind them as many further ends to wait for as NUM_JOINS says, those of further
 """
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
+_IDLE = int(Action.IDLE)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
@@ -77,7 +78,13 @@ PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences"
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
 RUN = np.dtype(
-    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "layer_overhead", "step_overhead", "num_gpus", "first_peer")]
+    [
+        (name, "i8")
+        for name in (
+            *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead"),
+            *("num_gpus", "first_peer"),
+        )
+    ]
 )
 """What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow."""
 
@@ -197,50 +204,6 @@ def move_hidden(out, state, sheet, place, tokens, layer):
 
 
 @inner
-def _stream(out, state, ring, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0; with one buffer, nothing is copied ahead of its turn."""
-    if ring.shape[1] == 1:
-        wait_for_join(out, state)
-    wait_for(out, state, ring[0, state[STREAMED] % ring.shape[1]])
-    return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
-
-
-@inner
-def _stream_peers(out, state, sheet, ring, layer):
-    """Copy the experts of further GPUs to them; the runs there follow the last of these copies on each, which is returned as a number.
-
-    The copies to GPUs 1, 2, … are consecutive tasks.
-    """
-    first = _NONE
-    for owner in range(1, sheet.run[0].num_gpus):
-        if ring.shape[1] == 1:
-            wait_for_join(out, state)
-        wait_for(out, state, ring[owner, state[STREAMED] % ring.shape[1]])
-        share = sheet.shares[layer, owner]
-        copy = append(out, state, lane_of(sheet, H2D, owner), share.fetch, _LAYER_FETCH, layer, _NONE, share.num_bytes)
-        first = copy if owner == 1 else first
-    return first
-
-
-@inner
-def _layer_on_cpu(out, state, sheet, index, layer):
-    """Attention, gate, feed-forward and all experts, one after another on the CPU."""
-    move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
-    wait_for_join(out, state)
-    last = append(out, state, CPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
-    if sheet.layers[layer].is_moe:
-        last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
-    shape = sheet.layers[layer].shape
-    for expert in range(sheet.tokens.shape[2]):
-        tokens = sheet.tokens[index, layer, expert]
-        if tokens > 0:
-            last = append(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
-    set_join(state, last, _NONE)
-
-
-@inner
 def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
     """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns GPU 0's last run.
 
@@ -286,6 +249,9 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
         tokens = min(tokens, sheet.passes[index].num_tokens)
         wait_for(out, state, gate)
         sent = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        if sheet.run[0].group_cpu > 0:
+            wait_for(out, state, sent)
+            append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == _CPU_ACTION:
                 wait_for(out, state, sent)
@@ -294,92 +260,14 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
 
 
 @inner
-def _experts(out, state, sheet, ring, index, layer, gate, streamed):
-    """The routed experts of a layer whose dense part runs on the GPU; ``streamed``: its copy to GPU 1, if it is copied whole. Sets the join."""
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
-    last = gate
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] == _RESIDENT:
-            owner = owner_of(sheet, layer, expert)
+def emit_group_launch(out, state, sheet, index, layer, gate):
+    """Where a layer's experts on a GPU run as one call: what its launches last beyond the work of all of them; on each GPU."""
+    for owner in range(sheet.run[0].num_gpus if sheet.run[0].group_gpu > 0 else 0):
+        shape, work = sheet.layers[layer].shape, 0
+        for expert in range(sheet.tokens.shape[2]):
+            if owner_of(sheet, layer, expert) == owner and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION):
+                work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
+        if 0 < work < sheet.run[0].group_gpu:
             if owner > 0:
                 wait_for(out, state, gate)
-                wait_for(out, state, streamed if streamed < 0 else streamed + owner - 1)
-            run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
-            last = note_last(state, owner, run, last)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] >= _FETCH:
-            last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
-    back = _NONE
-    if last_on_cpu >= 0:
-        wait_for(out, state, last_on_cpu)
-        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
-    set_join(state, last, back)
-
-
-@inner
-def _layer_on_gpu(out, state, sheet, rings, index, layer):
-    is_streamed = sheet.work[index, layer].mode == _STREAM
-    weights, streamed = _NONE, _NONE
-    if is_streamed:
-        share = sheet.shares[layer, 0]
-        weights = _stream(out, state, rings[1], share.fetch, share.num_bytes, layer)
-        streamed = _stream_peers(out, state, sheet, rings[1], layer)
-    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
-    wait_for_join(out, state)
-    wait_for(out, state, weights)
-    last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
-    if sheet.layers[layer].is_moe:
-        gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-        _experts(out, state, sheet, rings[0], index, layer, gate, streamed)
-    else:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
-        set_join(state, last, _NONE)
-    if is_streamed:
-        for owner in range(sheet.run[0].num_gpus):
-            rings[1][owner, state[STREAMED] % rings[1].shape[1]] = last_on(state, owner, state[JOIN_A])
-        state[STREAMED] += 1
-
-
-@inner
-def emit_head(out, state, sheet, rings, index):
-    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
-    if sheet.passes[index].head < 0:
-        return
-    weights = _NONE
-    mode = sheet.passes[index].head_mode
-    if mode == _STREAM:
-        weights = _stream(out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE)
-    place = CPU if mode == _ON_CPU else GPU
-    move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
-    wait_for_join(out, state)
-    wait_for(out, state, weights)
-    last = append(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
-    set_join(state, last, _NONE)
-    if mode == _STREAM:
-        rings[1][0, state[STREAMED] % rings[1].shape[1]] = last
-        state[STREAMED] += 1
-
-
-@inner
-def emit_pass(out, state, sheet, rings, index):
-    """All tasks of one forward pass."""
-    state[IS_SERIAL] = sheet.passes[index].is_serial
-    state[STEP] = sheet.passes[index].step
-    for layer in range(sheet.work.shape[1]):
-        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-        if sheet.work[index, layer].mode == _ON_CPU:
-            _layer_on_cpu(out, state, sheet, index, layer)
-        else:
-            _layer_on_gpu(out, state, sheet, rings, index, layer)
-    emit_head(out, state, sheet, rings, index)
-    emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
-
-
-@kernel
-def emit_run(out, state, sheet, rings, last_task):
-    """All passes of a run; ``last_task`` [pass] gets the task whose end completes each."""
-    for index in range(len(sheet.passes)):
-        emit_pass(out, state, sheet, rings, index)
-        last_task[index] = state[N] - 1
+            append(out, state, lane_of(sheet, GPU, owner), sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)

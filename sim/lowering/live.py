@@ -1,8 +1,9 @@
 """What is decided and emitted at a gate when residency changes over time: hits, promotions, fetches, prefetches.
 
-A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A layer goes in two parts. ``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies
-have started or arrived, ``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses,
-makes room, emits runs and copies, and then the prefetches that the gate calls for. Both engines are driven by these functions.
+A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A layer goes in two parts.
+``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies have started or arrived,
+``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses, makes room, emits runs and copies,
+and then the prefetches that the gate calls for. Both engines are driven by these functions.
 """
 
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from sim.lowering.emit import (
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
-    emit_head,
+    emit_group_launch,
     emit_overhead,
     lane_of,
     move_hidden,
@@ -35,6 +36,7 @@ from sim.lowering.emit import (
     wait_for,
     wait_for_join,
 )
+from sim.lowering.passes import emit_head
 from sim.lowering.slots import (
     ABSENT,
     ARRIVED,
@@ -250,6 +252,7 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     if sheet.work[index, layer].ffn > 0:
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    emit_group_launch(out, state, sheet, index, layer, ready)
     for wanted in (_RESIDENT, _LATE, _FETCH):
         for expert in range(len(actions)):
             if actions[expert] == wanted:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.lowering.carried import emit_carried_run
 from sim.lowering.decisions import Decisions
 from sim.lowering.emit import (
     JOIN_A,
@@ -24,8 +25,8 @@ from sim.lowering.emit import (
     Columns,
     N,
     Sheet,
-    emit_run,
 )
+from sim.lowering.passes import emit_run
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
@@ -38,8 +39,9 @@ RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
 MATCHER_RESOURCE = Resource(name="matcher")
-MAX_TASKS_PER_LAYER = 9
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, and one to spare."""
+MAX_TASKS_PER_LAYER = 11
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, two calls of groups
+of experts, and one to spare; each further GPU adds a copy and a call."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -73,7 +75,14 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     gpus = problem.num_gpus
     out, state = columns(_most_tasks(decisions, gpus), num_gpus=gpus), fresh_state(gpus)
     last_task = np.zeros(len(passes), np.int64)
-    emit_run(out, state, sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem), last_task)
+    sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
+    if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
+        if gpus > 1:
+            raise InputError(f"experts that finish in the next layer, or run on a prediction, go with one GPU only, got {gpus} (--gpus)")
+        foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
+        emit_carried_run(out, state, sheet, rings, last_task, foretold)
+    else:
+        emit_run(out, state, sheet, rings, last_task)
     program = Program(platform=platform(problem.machine, with_peers(RESOURCES, gpus)), tasks=table(out, 0, int(state[N])))
     return Lowered(program=program, last_task=last_task)
 
@@ -146,6 +155,8 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             head_fetch=np.array([prices.head_fetch]),
             head_bytes=np.array([prices.head_bytes]),
             activation_bytes=np.array([prices.activation_bytes]),
+            group_gpu=np.array([prices.group_gpu]),
+            group_cpu=np.array([prices.group_cpu]),
             layer_overhead=np.array([prices.layer_overhead]),
             step_overhead=np.array([prices.step_overhead]),
             num_gpus=np.array([problem.num_gpus]),
@@ -171,7 +182,7 @@ def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
     copies = experts[Action.FETCH] + 2 * experts[Action.SWAP]
     return (
         int(experts[1:].sum() + copies)
-        + decisions.modes.size * (MAX_TASKS_PER_LAYER + num_gpus - 1)
+        + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )
 

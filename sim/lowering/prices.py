@@ -19,7 +19,8 @@ class Prices(NamedTuple):
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
     bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of several GPUs runs of a layer; activations are
-    [tokens], ``activation_bytes`` for one token.
+    [tokens], ``activation_bytes`` for one token. ``group_gpu`` and ``group_cpu``: what a layer's experts cost
+    together besides, where they run as one call (0: they do not).
     """
 
     attention: NDArray[np.int64]
@@ -41,6 +42,8 @@ class Prices(NamedTuple):
     activations_h2d: NDArray[np.int64]
     activations_d2h: NDArray[np.int64]
     activation_bytes: int
+    group_gpu: int
+    group_cpu: int
     layer_overhead: int
     step_overhead: int
 
@@ -53,7 +56,9 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
     token_bytes = model.hidden * model.activation_bytes
     activations = np.arange(int(passes.num_tokens.max()) + 1) * token_bytes
     on = _by_mode(costs, passes, modes, representatives, shape_of)
-    tables = {device: _expert_tables(costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
+    is_grouped = problem.overlap.groups_experts
+    expert_costs = costs.in_groups() if is_grouped else costs
+    tables = {device: _expert_tables(expert_costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
     return Prices(
         attention=on(_attention),
         gate=on(_gate),
@@ -65,6 +70,8 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         activations_h2d=costs.copy("h2d", activations, is_pinned=problem.overlap.is_pinned).ns,
         activations_d2h=costs.copy("d2h", activations, is_pinned=problem.overlap.is_pinned).ns,
         activation_bytes=token_bytes,
+        group_gpu=costs.group_overhead_ns("gpu") if is_grouped else 0,
+        group_cpu=costs.group_overhead_ns("cpu") if is_grouped else 0,
         layer_overhead=costs.layer_overhead_ns(),
         step_overhead=costs.step_overhead_ns(),
         **copies,

@@ -13,6 +13,14 @@ class Action(IntEnum):
     SWAP = 4
     LATE = 5
     """On its way by a prefetch that has not ended when the gate asks for it: the run waits for the rest of the copy."""
+    DEFERRED = 6
+    """On the CPU, and joined one layer late: the next layer works without its result. Lossy."""
+    AHEAD = 7
+    """On the CPU, started by the layer before on a prediction, with that layer's hidden state. Lossy."""
+
+
+ON_CPU = (Action.CPU, Action.DEFERRED, Action.AHEAD)
+"""Actions that the CPU carries out."""
 
 
 class LayerMode(IntEnum):

@@ -28,6 +28,18 @@ class Placement(ABC):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """The residency, within GPU memory as the part accounts for it; Infeasible, with the bytes missing, when there is none."""
 
+    @property
+    def is_remade(self) -> bool:
+        """Whether ``after_prompt`` may move experts."""
+        return False
+
+    def after_prompt(self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The experts [layer, expert] held from the first decoded token on, given those that the prompt's ``tokens`` [layer, expert] selected.
+
+        As many of every layer as at time 0; where it moves any, the prompt's misses are fetched. By default nothing moves.
+        """
+        return residency.experts
+
 
 class CacheState(ABC):
     """A cache during one run; the only part that changes."""
@@ -39,6 +51,10 @@ class CacheState(ABC):
     @abstractmethod
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Take in fetched experts, in order; returns the experts that left."""
+
+    def reallocate(self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool) -> NDArray[np.int64]:
+        """Selected experts that the gate's counts [expert] bring in for good, before any is looked up; as many leave. By default none."""
+        return np.empty(0, np.int64)
 
 
 class Cache:
@@ -171,8 +187,31 @@ class Prefetch:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Foretold:
+    """What a pass runs by prediction: ``tokens`` [layer, expert] of experts in all its layers; which ``layers`` [layer] are predicted.
+
+    A predicted layer runs no gate of its own: the layer before runs it, and starts the experts that go to the CPU.
+    """
+
+    tokens: NDArray[np.int32]
+    layers: NDArray[np.bool_]
+
+
 class Dispatch(ABC):
     """Decides what happens to a missing expert, and where a layer that is not resident runs."""
+
+    @property
+    def foretells(self) -> bool:
+        """Whether ``foretell`` is asked; such a policy is lossy."""
+        return False
+
+    def foretell(self, foresight: Foresight, index: int, held: NDArray[np.bool_], can_precede: NDArray[np.bool_]) -> Foretold | None:
+        """What pass ``index`` runs by prediction, given what the GPU holds [layer, expert] before it; None: it follows its gates.
+
+        Only layers of ``can_precede`` [layer] may be predicted. Every expert that such a pass does not find on the GPU goes to the CPU.
+        """
+        return None
 
     @property
     @abstractmethod

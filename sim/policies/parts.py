@@ -8,22 +8,26 @@ from sim.policies.cache.forecast_depth import ForecastDepthCache
 from sim.policies.cache.forecast_visits import ForecastVisitsCache
 from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
+from sim.policies.cache.prompt_swaps import PromptSwapsCache
 from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
+from sim.policies.placement.even import EvenPlacement
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
@@ -38,12 +42,14 @@ PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
     "by-accuracy": ByAccuracyPlacement,
     "common": CommonSlotsPlacement,
+    "even": EvenPlacement,
     "explicit": ExplicitPlacement,
     "front": FrontLoadingPlacement,
     "gain": GainPlacement,
     "last-layers": LastLayersPlacement,
     "no-layers": NoLayersPlacement,
     "popularity": PopularityPlacement,
+    "prompt": PromptPlacement,
     "random": RandomPlacement,
     "uniform": UniformPlacement,
 }
@@ -52,6 +58,7 @@ CACHES: Mapping[str, type[Cache]] = {
     "depth": ForecastDepthCache,
     "lfu": LfuCache,
     "lru": LruCache,
+    "prompt-swaps": PromptSwapsCache,
     "random": RandomCache,
     "scored": SmoothedGateCache,
     "static": StaticCache,
@@ -70,6 +77,7 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "cheapest": CheapestDispatch,
     "cpu": CpuDispatch,
     "fetch": FetchDispatch,
+    "foretold": ForetoldDispatch,
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }

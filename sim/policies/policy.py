@@ -31,6 +31,15 @@ class Policy:
     feeding: Feeding = field(default_factory=Feeding)
     is_lossless: bool = True
 
+    def __post_init__(self) -> None:
+        if self.overlap.deferred or self.dispatch.foretells:
+            object.__setattr__(self, "is_lossless", False)  # whatever was said: a setting may have made it lossy
+
+    @property
+    def keeps_residency(self) -> bool:
+        """Whether the GPU holds throughout what the placement put there."""
+        return self.cache.is_static and not self.placement.is_remade
+
     @property
     def knows_future(self) -> bool:
         """Whether it decides by the future: it says what a system could reach at best, and is none."""

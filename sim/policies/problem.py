@@ -16,13 +16,18 @@ class Overlap(ABC):
     """Decides what may run at once.
 
     ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which each need hold only
-    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix).
+    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix). ``groups_experts``: the experts
+    of a layer run as one call on each device, so that launches, or the hand-over to the CPU pool, are paid once. ``deferred`` is how
+    many of a token's selected experts, the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
     """
+
+    deferred: int = 0
 
     staging_experts: int
     staging_layers: int
     staging_layer_share: float
     is_pinned: bool
+    groups_experts: bool = False
 
     @property
     def manner(self) -> str:

@@ -9,16 +9,14 @@ from sim.workload import with_shared_prompts
 
 
 def drawn(foresight: Foresight) -> Draw:
-    """The run's choices with their gate weights and embeddings, where the routing knows those."""
+    """The run's choices with what the routing knows of their gates and embeddings."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
-    weights = foresight.routing.gate_weights(problem.model, sequences, tokens, foresight.seed)
-    embeddings = foresight.routing.token_embeddings(problem.model, sequences, tokens, foresight.seed)
-    return Draw(
-        ids=foresight.expert_ids,
-        weights=None if weights is None else with_shared_prompts(weights, problem.batch),
-        embeddings=None if embeddings is None else with_shared_prompts(embeddings, problem.batch),
+    known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed)
+    weights, full, embeddings = (
+        None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full, known.embeddings)
     )
+    return Draw(ids=foresight.expert_ids, weights=weights, full=full, embeddings=embeddings)
 
 
 def maps_of(foresight: Foresight) -> ExpertMaps:

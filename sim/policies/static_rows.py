@@ -8,9 +8,11 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.even import EvenPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.popularity import PopularityPlacement
+from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
@@ -82,8 +84,18 @@ STATIC_ROWS: tuple[Policy, ...] = (
     Policy(
         name="ktransformers",
         summary="as many experts of every layer on the GPU, the rest computed by the CPU at the same time; no weight moves",
-        source="KTransformers (SOSP 2025), uniform placement, no deferral, no layer-wise GPU prefill",
+        source="KTransformers (SOSP 2025), uniform placement, by popularity within a layer; no deferral, no layer-wise GPU prefill",
         placement=UniformPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-uniform",
+        summary="ktransformers without knowing popularity: the lowest numbers of every layer on the GPU",
+        source="KTransformers kt-kernel 0.7 (generate_uniform_masks of its SGLang fork): the first experts of every layer; no deferral",
+        placement=EvenPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
@@ -118,6 +130,19 @@ STATIC_ROWS: tuple[Policy, ...] = (
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
         overlap=LanesOverlap(staging_experts=0),
+    ),
+    Policy(
+        name="kt-dynamic",
+        summary="kt-frequency until a prompt of 512 tokens or more; then, in every layer, the experts that the prompt selected most",
+        source=(
+            "KTransformers kt-kernel 0.7, --kt-enable-dynamic-expert-update (select_top_experts_from_batch); the prompt's misses are fetched "
+            "as it runs on the GPU, the copies of experts that it did not select but that fill a layer's number are not charged"
+        ),
+        placement=PromptPlacement(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
+        dispatch=CpuDispatch(),
+        overlap=LanesOverlap(),
     ),
     Policy(
         name="on-demand",

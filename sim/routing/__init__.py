@@ -5,6 +5,7 @@ from sim.routing.fitted import FittedRouting
 from sim.routing.fitting import fit
 from sim.routing.generated import GeneratedRouting, uniform
 from sim.routing.importers import import_trace
+from sim.routing.latent import LatentRouting
 from sim.routing.library import load_routing
 from sim.routing.recorded import RecordedRouting
 from sim.routing.spec import RoutingSpec
@@ -15,6 +16,7 @@ __all__ = [
     "Draw",
     "FittedRouting",
     "GeneratedRouting",
+    "LatentRouting",
     "RecordedRouting",
     "Routing",
     "RoutingSpec",

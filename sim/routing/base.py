@@ -22,20 +22,24 @@ class Draw:
     """Expert choices with what the gate gave them.
 
     ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's share of the softmax over
-    all experts, descending by rank and not renormalised over the selected; None where unknown. ``embeddings`` [sequence, token,
-    dimension] stand for the output of the model's embedding layer; None where unknown.
+    all experts, descending by rank and not renormalised over the selected; None where unknown. ``full`` [sequence, token, MoE layer,
+    expert] is that softmax; None where only the weights are known, or nothing. ``embeddings`` [sequence, token, dimension] stand for
+    the output of the model's embedding layer; None where unknown.
     """
 
     ids: NDArray[np.int16]
     weights: NDArray[np.float32] | None
+    full: NDArray[np.float32] | None = None
     embeddings: NDArray[np.float32] | None = None
 
     def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
         """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are unknown.
 
-        Only the selected experts' weights are known: what they leave of 1 is spread over the others in proportion to
+        Where only the selected experts' weights are known, what they leave of 1 is spread over the others in proportion to
         ``popularity`` [MoE layer, expert], which is an assumption. Weights that sum to more than 1 leave nothing.
         """
+        if self.full is not None:
+            return self.full
         if self.weights is None:
             return None
         chosen = self.ids.astype(np.int64)
@@ -75,7 +79,8 @@ def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64]) -> 
             offsets = np.arange(len(popularity))[:, None] * popularity.shape[1]
             shares[number] = np.bincount((ids + offsets).ravel(), minlength=popularity.size).reshape(popularity.shape) / ids[:, 0].size
         else:
-            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, rows]).distribution(popularity)
+            full = None if draw.full is None else draw.full[None, sequence, rows]
+            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, rows], full=full).distribution(popularity)
             assert known is not None
             shares[number] = known[0].mean(axis=0)
     embeddings = None
@@ -100,14 +105,23 @@ class Routing(ABC):
         """Gate weights of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
         return None
 
+    def gate_distribution(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """The softmax over all experts, as in ``Draw.full``, of what ``experts`` gives for the same arguments; None where it is unknown."""
+        return None
+
     def token_embeddings(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
         """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
         return None
 
     def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
-        """Expert ids, gate weights and embeddings together."""
+        """Expert ids and what is known of their gates and embeddings, together."""
         arguments = (model, num_sequences, num_tokens, seed)
-        return Draw(ids=self.experts(*arguments), weights=self.gate_weights(*arguments), embeddings=self.token_embeddings(*arguments))
+        return Draw(
+            ids=self.experts(*arguments),
+            weights=self.gate_weights(*arguments),
+            full=self.gate_distribution(*arguments),
+            embeddings=self.token_embeddings(*arguments),
+        )
 
     def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
         """What a system saw before: sequences that are not those which ``draw`` gives for ``used`` (sequences, tokens) and the seed.

@@ -2,6 +2,7 @@
 
 import json
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ from sim.routing.trace_file import load_trace
 
 
 def load_routing(spec: str | None, model: Model) -> Routing:
-    """``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, or a recorded ``.npz`` trace.
+    """``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, a recorded ``.npz`` trace, or the name of statistics that ship.
 
     None stands for the statistics that ship for the model, uniform where none do. Raises InputError.
     """
+    shipped = shipped_spec(model.name if spec is None else spec)
+    if shipped is not None:
+        return _from_yaml(shipped, model)
     if spec is None:
-        shipped = resources.files("sim.routing") / "specs" / f"{model.name}.yaml"
-        return _from_yaml(Path(str(shipped)), model) if shipped.is_file() else uniform()
+        return uniform()
     if spec == "uniform":
         return uniform()
     if spec.startswith("popularity:"):
@@ -32,7 +35,22 @@ def load_routing(spec: str | None, model: Model) -> Routing:
         return _from_yaml(path, model)
     if path.suffix == ".npz":
         return load_trace(path)
-    raise InputError(f"--routing {spec}: write uniform, popularity:FILE, a .yaml of statistics or a .npz trace")
+    raise InputError(f"--routing {spec}: write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or {', '.join(shipped_names())}")
+
+
+def shipped_names() -> list[str]:
+    """Names of the statistics that ship, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _specs().iterdir() if entry.name.endswith(".yaml"))
+
+
+def shipped_spec(name: str) -> Path | None:
+    """The file of the statistics of that name; None where none ship."""
+    found = _specs() / f"{name}.yaml"
+    return Path(str(found)) if "/" not in name and found.is_file() else None
+
+
+def _specs() -> Traversable:
+    return resources.files("sim.routing") / "specs"
 
 
 def load_spec(path: Path) -> RoutingSpec:

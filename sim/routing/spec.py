@@ -11,6 +11,7 @@ from hwprofiles.quantity import SourceDate, SourceText
 from sim.routing.base import Accuracy, Routing
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.generated import GeneratedRouting
+from sim.routing.latent import Fading, LatentRouting
 
 FORMAT: Literal["rosin-routing/1"] = "rosin-routing/1"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -79,6 +80,35 @@ class GeneratorSpec(_Frozen):
         return self
 
 
+class FadingSpec(_Frozen):
+    """The fields of ``Fading``."""
+
+    memory_tokens: Annotated[float, Field(gt=0)]
+    share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
+
+
+class LatentSpec(_Frozen):
+    """The numbers of ``LatentRouting``: shares of the score's variance as [position, share], positions in depth from 0 to 1."""
+
+    score_spread: Annotated[float, Field(gt=0)]
+    popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
+    request_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
+    fading: tuple[FadingSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        parts = (self.popularity_share, self.request_share, *(part.share for part in self.fading))
+        for points in parts:
+            positions = [position for position, _ in points]
+            if any(later <= earlier for earlier, later in pairwise(positions)):
+                raise ValueError(f"positions of a share must rise strictly, got {positions}")
+        positions = sorted({position for points in parts for position, _ in points})
+        total = np.sum([np.interp(positions, *np.array(points).T) for points in parts], axis=0)
+        if total.max() > 1.0 + SUM_TOLERANCE:
+            raise ValueError(f"shares must sum to at most 1 at every position, got {total.max():.3f}")
+        return self
+
+
 class PredictionAccuracy(_Frozen):
     """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers before; null where it names none."""
 
@@ -94,7 +124,7 @@ class RoutingSpec(_Frozen):
 
     ``first_choice_repeat`` is the published share of tokens whose first choice is the token before's, at
     positions in depth from 0 (first MoE layer) to 1 (last); ``popularity`` is [MoE layer, expert]. ``generator`` stands instead of
-    both, fitted to a trace of ``task``.
+    both, fitted to a trace of ``task``; or ``latent``, from published statistics that say how choices persist.
     """
 
     format: Literal["rosin-routing/1"]
@@ -108,6 +138,7 @@ class RoutingSpec(_Frozen):
     source: str
     date: str
     generator: GeneratorSpec | None = None
+    latent: LatentSpec | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -117,9 +148,10 @@ class RoutingSpec(_Frozen):
         for layer, row in enumerate(self.popularity or ()):
             if len(row) != self.num_experts or not sum(row) > 0:
                 raise ValueError(f"popularity of MoE layer {layer} must be {self.num_experts} shares with a positive sum, got {len(row)}")
+        stated = [name for name in ("generator", "latent") if getattr(self, name) is not None]
+        if len(stated) == 2 or (stated and (self.first_choice_repeat or self.popularity is not None)):
+            raise ValueError(f"{stated[0]} stands instead of first_choice_repeat, popularity and any other generator: leave those out")
         if self.generator is not None:
-            if self.first_choice_repeat or self.popularity is not None:
-                raise ValueError("generator stands instead of first_choice_repeat and popularity: leave those out")
             if len(self.generator.inclusion[0][0]) != self.num_experts:
                 raise ValueError(
                     f"generator: inclusion has {len(self.generator.inclusion[0][0])} experts, num_experts is {self.num_experts}"
@@ -135,6 +167,8 @@ class RoutingSpec(_Frozen):
         accuracy = tuple((entry.distance, entry.by_layer) for entry in self.prediction_accuracy)
         if self.generator is not None:
             return _fitted(self.generator, self.name, provenance, accuracy)
+        if self.latent is not None:
+            return _latent(self.latent, self.num_experts, self.name, provenance, accuracy)
         kept = tuple((position, _kept(repeat, chance)) for position, repeat, chance in self._repeats())
         return GeneratedRouting(
             label=self.name, stated_provenance=provenance, weights=self.popularity, kept=kept or ((0.0, 0.0),), accuracy=accuracy
@@ -152,6 +186,19 @@ class RoutingSpec(_Frozen):
 
 def _kept(repeat: float, chance: float) -> float:
     return max(0.0, (repeat - chance) / (1.0 - chance)) if chance < 1.0 else 0.0
+
+
+def _latent(spec: LatentSpec, num_experts: int, label: str, provenance: Provenance, accuracy: Accuracy) -> LatentRouting:
+    return LatentRouting(
+        label=label,
+        stated_provenance=provenance,
+        num_experts=num_experts,
+        score_spread=spec.score_spread,
+        popularity_share=spec.popularity_share,
+        request_share=spec.request_share,
+        fading=tuple(Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading),
+        accuracy=accuracy,
+    )
 
 
 def _fitted(spec: GeneratorSpec, label: str, provenance: Provenance, accuracy: Accuracy) -> FittedRouting:

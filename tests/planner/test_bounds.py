@@ -75,7 +75,7 @@ def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
             run = simulate(replace(base, policy=policy))
             if isinstance(run, Run) and _is_within_memory(run):
                 static, wider = bounds(policy.feeding)
-                if policy.cache.is_static:
+                if policy.keeps_residency:
                     _assert_below(static, run.metrics, f"static, {name}, seed {seed}")
                 _assert_below(wider, run.metrics, f"clairvoyant, {name}, seed {seed}")
                 assert wider.end_to_end_s <= static.end_to_end_s

@@ -11,7 +11,9 @@ from sim.task import TaskKind
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, plain_forward
 
-STATIC = {name: policy for name, policy in POLICIES.items() if policy.cache.is_static and not policy.prefetch.is_active}
+STATIC = {
+    name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active
+}
 LIVE = {name: policy for name, policy in POLICIES.items() if name not in STATIC}
 
 

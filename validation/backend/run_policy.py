@@ -68,8 +68,10 @@ def execute_policy(
 
 def check_executable(policy: Policy, problem: Problem, residency: Residency, weights: Weights) -> None:
     """Raises InputError, in one line, for what the backend does not execute."""
-    if not policy.cache.is_static or policy.prefetch.is_active:
+    if not policy.keeps_residency or policy.prefetch.is_active:
         raise InputError(f"{policy.name}: the backend executes policies whose residency stays; this one caches or fetches ahead")
+    if not policy.is_lossless:
+        raise InputError(f"{policy.name}: the backend executes lossless policies")
     if problem.batch.beams > 1:
         raise InputError(f"the backend decodes greedily: beams must be 1, got {problem.batch.beams}")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from sim.policies.base import Cache
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.memory import Residency
+from sim.policies.base import Cache, CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,3 +17,22 @@ class StaticCache(Cache):
     def is_static(self) -> bool:
         """See Cache."""
         return True
+
+    def start(self, residency: Residency) -> CacheState:
+        """See Cache; asked only where a dispatch has to be asked pass by pass."""
+        return Unchanging(residency)
+
+
+class Unchanging(CacheState):
+    """What the GPU held at time 0."""
+
+    def __init__(self, residency: Residency) -> None:
+        self._experts = residency.experts
+
+    def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See CacheState."""
+        return np.asarray(self._experts[layer, experts])
+
+    def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See CacheState; nothing is taken in."""
+        return np.empty(0, np.int64)

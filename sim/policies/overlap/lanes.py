@@ -16,7 +16,9 @@ Concurrency = Literal["serial", "lanes"]
 class LanesOverlap(Overlap):
     """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at once, and join at the end of a layer.
 
-    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory.
+    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts``: as in Overlap.
+    ``deferred`` (lossy if not 0) joins the CPU's least weighted experts of a decode step one layer later, as KTransformers' expert
+    deferral does.
     """
 
     prefill: Concurrency = "lanes"
@@ -25,9 +27,11 @@ class LanesOverlap(Overlap):
     staging_layers: int = 0
     staging_layer_share: float = 1.0
     is_pinned: bool = True
+    deferred: int = 0
+    groups_experts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("staging_experts", "staging_layers"):
+        for name in ("staging_experts", "staging_layers", "deferred"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 < self.staging_layer_share <= 1:

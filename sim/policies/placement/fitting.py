@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from hwprofiles.units import format_bytes
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, usable_bytes, weight_bytes
 from sim.policies.base import Placement
@@ -14,9 +15,17 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedPlacement(Placement):
-    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best first."""
+    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best first.
+
+    ``gpu_experts_fraction`` states how much of all experts' bytes to hold (KTransformers' --kt-gpu-experts-ratio); None: what fits.
+    """
 
     memory: MemoryRule = field(default_factory=MemoryRule)
+    gpu_experts_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpu_experts_fraction is not None and not 0 <= self.gpu_experts_fraction <= 1:
+            raise InputError(f"gpu_experts_fraction must be from 0 to 1, got {self.gpu_experts_fraction:g}")
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """Preference [layer, expert], larger first; ties go to the lower layer, then the lower expert."""
@@ -32,6 +41,15 @@ class RankedPlacement(Placement):
         score, budgets = self.ranking(problem), budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
             return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets)
+        if self.gpu_experts_fraction is not None:
+            counts = np.array([layer.num_experts for layer in model.layers])
+            exists = np.arange(model.num_experts) < counts[:, None]
+            stated = [int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)]
+            over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
+            if over > 0:
+                reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"
+                return Infeasible(reason=reason, missing_bytes=over)
+            budgets = stated
         chosen = np.zeros(score.shape, bool)
         for gpu, budget in enumerate(budgets):
             chosen |= self.fill(problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget)

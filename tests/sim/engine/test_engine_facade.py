@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 import sim.engine
-from sim.engine import ENGINES, engine, needs_compilation, prepare
+from sim.engine import ENGINES, engine
 
-ASKS = "import sys, sim.engine; early = 'numba' in sys.modules; print(early, sim.engine.needs_compilation())"
+ASKS = """
+import sys, sim.engine
+early = "numba" in sys.modules
+from sim.execute import needs_compilation
+print(early, needs_compilation())
+"""
 
 
 def test_importing_engines_does_not_import_the_compiler(tmp_path: Path) -> None:
@@ -21,15 +26,6 @@ def test_importing_engines_does_not_import_the_compiler(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.split() == [b"False", b"True"]
-
-
-def test_a_prepared_engine_needs_no_compilation() -> None:
-    """After ``prepare`` nothing is left to compile, and a second one has nothing to say."""
-    prepare(lambda notice: None)
-    assert not needs_compilation()
-    notices: list[str] = []
-    prepare(notices.append)
-    assert notices == []
 
 
 def test_engines_are_named_after_themselves() -> None:

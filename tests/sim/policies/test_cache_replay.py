@@ -97,7 +97,10 @@ def test_no_policy_without_prefetch_hits_more_than_belady(slots: int, seed: int)
     rivals = [
         name
         for name, policy in POLICIES.items()
-        if not policy.prefetch.is_active and not policy.cache.is_global and name not in {"zero-streaming", "llama.cpp", "all-on-gpu"}
+        if policy.is_lossless
+        and not policy.prefetch.is_active
+        and not policy.cache.is_global
+        and name not in {"zero-streaming", "llama.cpp", "all-on-gpu"}
     ]
     assert {"lru", "lfu", "random", "fiddler", "ktransformers", "on-demand", "mixtral-offloading"} <= set(rivals)
     for name in rivals:

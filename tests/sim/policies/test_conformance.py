@@ -100,8 +100,9 @@ def test_parts_combine_freely(data: st.DataObject) -> None:
     model, batch = data.draw(st.sampled_from(list(MODELS.values()))), data.draw(st.sampled_from(list(BATCHES.values())))
     memory_bytes = data.draw(st.floats(0.6, 1.4)) * _tight(model, batch)
     machine = small_machine(memory_bytes, latency_ns=500)
-    if parts["cache"] != "static" and parts["placement"] in {"last-layers", "no-layers"}:
-        with contextlib.suppress(InputError):  # a cache of experts needs all else on the GPU; where memory is too small, it is not asked
+    is_live = policy.cache.score is not None
+    if is_live and (parts["placement"] in {"last-layers", "no-layers"} or policy.dispatch.foretells):
+        with contextlib.suppress(InputError):  # needs all else on the GPU, and nothing carried on; where memory is too small, it is not asked
             scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform())
             assert isinstance(simulate(scenario), Infeasible)
         return

@@ -1,10 +1,10 @@
 """How tokens route in fMoE's models, as far as anybody has said: one set of statistics for all three.
 
 Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts repeat. The statistics are those measured
-on DeepSeek-V2-Lite's chat, taken as the excess over chance, (share - chance) / (1 - chance), that they show: reuse of an active expert 1, 2,
-4, 16, 128 tokens later .185, .115, .084, .061, .040; the next layers' experts recalled from this layer's .42; those of the same token, seen
-before, .26. What counts most for fMoE is how much of an iteration its nearest stored map foretells: searched as fMoE does, .52 to .69 of the
-experts on DeepSeek-V2-Lite's three traces, and .58 on this generator of that shape (tests/validation/test_published_fmoe.py).
+on DeepSeek-V2-Lite's chat, taken as the excess over chance that they show, (share - chance) / (1 - chance): reuse of an active expert 1, 2,
+4, 16, 128 tokens later .185, .115, .084, .061, .040; the next layers' experts recalled from this layer's .42; those of the same token
+.26. What counts most for fMoE is how much of an iteration its nearest stored map foretells: searched as fMoE does, .52 to .69 of the
+experts on DeepSeek-V2-Lite's three traces, and .59 on this generator of that shape (tests/validation/test_published_fmoe.py).
 """
 
 import numpy as np

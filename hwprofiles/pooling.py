@@ -1,0 +1,30 @@
+"""Several equal GPUs taken as one: what ideal tensor parallelism would be."""
+
+from hwprofiles.machine import Machine
+from hwprofiles.quantity import Kind, Quantity
+
+
+def pooled(machine: Machine) -> Machine:
+    """The machine with one GPU of the memory, memory rate and compute of all of its, whose link is still that of one.
+
+    Every card holds an equal share of each weight and works at the same time. What exchanging the shares costs is left out; where nothing
+    of it depends on what is compared, no order does either. The pooled quantities are assumed. A machine with one GPU is returned as it is.
+    """
+    count = machine.gpu.count
+    if count == 1:
+        return machine
+
+    def times(quantity: Quantity) -> Quantity:
+        source = f"{count} cards pooled, ideal tensor parallelism: {quantity.source}"
+        return quantity.model_copy(update={"value": quantity.value * count, "kind": Kind.ASSUMED, "source": source})
+
+    gpu = machine.gpu.model_copy(
+        update={
+            "name": f"{count} x {machine.gpu.name}, pooled",
+            "count": 1,
+            "memory_bytes": times(machine.gpu.memory_bytes),
+            "memory_bytes_per_s": times(machine.gpu.memory_bytes_per_s),
+            "flops_per_s": {name: times(rate) for name, rate in machine.gpu.flops_per_s.items()},
+        }
+    )
+    return machine.model_copy(update={"gpu": gpu})

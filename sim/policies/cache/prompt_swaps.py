@@ -1,0 +1,67 @@
+"""Residents that each prompt brings in once, as DAOP has it (arXiv 2501.10375)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.memory import Residency
+from sim.policies.base import Cache, CacheState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSwapsCache(Cache):
+    """At each gate of a prefill pass the layer's hottest missing experts are paired with its coldest residents, up to ``most_swaps`` pairs.
+
+    A pair changes places if the missing one has more than ``threshold`` times the tokens. Both copies are made (the one that leaves goes
+    back to the host), and the newcomer runs on the GPU at once. After the prompt nothing moves. Threshold, pairs and moment are those of
+    the released code, github.com/ecolab-nus/DAOP (swap_in_out 1.05, largest_num 4); a whole batch counts as one prompt: assumed.
+    """
+
+    threshold: float = 1.05
+    most_swaps: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.threshold >= 1:
+            raise InputError(f"threshold must be at least 1, got {self.threshold}")
+        if self.most_swaps < 0:
+            raise InputError(f"most_swaps must be at least 0, got {self.most_swaps}")
+
+    @property
+    def writes_back(self) -> bool:
+        """See Cache."""
+        return True
+
+    def start(self, residency: Residency) -> CacheState:
+        """See Cache."""
+        return _Swapping(self, residency)
+
+
+class _Swapping(CacheState):
+    """The residents of every layer."""
+
+    def __init__(self, part: PromptSwapsCache, residency: Residency) -> None:
+        self._part, self._held = part, residency.experts.copy()
+
+    def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See CacheState."""
+        return np.asarray(self._held[layer, experts])
+
+    def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See CacheState; what is fetched for one layer's run is not kept."""
+        return np.empty(0, np.int64)
+
+    def reallocate(self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool) -> NDArray[np.int64]:
+        """See CacheState; ties by the lower expert."""
+        if not is_prefill:
+            return np.empty(0, np.int64)
+        held, missing = (np.flatnonzero(which) for which in (self._held[layer], ~self._held[layer]))
+        hot = missing[np.argsort(-tokens[missing], kind="stable")]
+        cold = held[np.argsort(tokens[held], kind="stable")]
+        pairs = min(len(hot), len(cold), self._part.most_swaps)
+        is_better = tokens[hot[:pairs]] > self._part.threshold * tokens[cold[:pairs]]
+        brought = hot[:pairs][is_better]
+        self._held[layer, cold[:pairs][is_better]] = False
+        self._held[layer, brought] = True
+        return brought

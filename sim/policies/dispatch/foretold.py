@@ -1,0 +1,99 @@
+"""Experts run by prediction, those on the CPU a layer ahead, as DAOP has it (arXiv 2501.10375)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.policies.base import Dispatch, Foresight, Foretold
+from sim.policies.dispatch.belief import Belief, Source, belief
+from sim.policies.dispatch.split import Rule
+from sim.policies.prefetch.next_gate import NextGatePrefetch
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForetoldDispatch(Dispatch):
+    """Decode steps run layers from ``first_layer`` on (counted from 0) by what the layer before predicts, misses on the CPU.
+
+    The prediction is the layer's own gate on the hidden state of the layer before; it replaces the gate. A selected expert is named with
+    the accuracy that the routing knows for (layer, distance 1), else ``accuracy`` (0.87: AdapMoE's mean for Mixtral, arXiv 2408.10284); in
+    place of one that is missed runs another, drawn in proportion to popularity. ``degrades``: where all that a token is predicted to select
+    lie on the CPU, the least weighted gives way to a resident. A prompt, whose misses are split by ``believed_cost`` as in Fiddler's
+    algorithm 1, follows its gates. First layer, prompt rule and degradation are those of the released code,
+    github.com/ecolab-nus/DAOP, for top-2 of Mixtral and Phi-3.5. Assumed: the same for any top-k above 1, and that the resident is drawn in
+    proportion to popularity, where the code takes the one of the highest predicted weight, which is not simulated.
+    """
+
+    first_layer: int = 5
+    accuracy: float = 0.87
+    degrades: bool = True
+    believed_cost: Source = "measured"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.accuracy <= 1.0:
+            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
+        if self.first_layer < 1:
+            raise InputError(f"first_layer must be at least 1, as no layer precedes layer 0, got {self.first_layer}")
+
+    @property
+    def rule(self) -> Rule:
+        """See Dispatch; for prompts."""
+        return Rule.CHEAPEST
+
+    @property
+    def foretells(self) -> bool:
+        """See Dispatch."""
+        return True
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)
+
+    def foretell(self, foresight: Foresight, index: int, held: NDArray[np.bool_], can_precede: NDArray[np.bool_]) -> Foretold | None:
+        """See Dispatch."""
+        passes, moe_layers = foresight.passes, np.array(foresight.problem.model.moe_layers)
+        if passes.is_prefill[index]:
+            return None
+        layers = can_precede & (np.arange(len(can_precede)) >= self.first_layer)
+        places = np.flatnonzero(layers[moe_layers])
+        tokens = foresight.tokens[index].copy()
+        if places.size:
+            first = passes.first_sequence[index]
+            rows = slice(passes.first_position[index], passes.context_tokens[index])
+            ids = foresight.expert_ids[first : first + passes.num_sequences[index], rows]
+            chosen = ids.reshape(-1, *ids.shape[2:])[:, places].astype(np.int64)
+            generator = np.random.default_rng((foresight.seed, index))
+            named = self._named(chosen, foresight, moe_layers[places], held, generator)
+            tokens[moe_layers[places]] = 0
+            np.add.at(tokens, (np.broadcast_to(moe_layers[places][:, None], named.shape), named), 1)
+        return Foretold(tokens=tokens, layers=layers)
+
+    def _named(
+        self,
+        chosen: NDArray[np.int64],
+        foresight: Foresight,
+        layers: NDArray[np.int64],
+        held: NDArray[np.bool_],
+        generator: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """What runs in place of ``chosen`` [token, layer, rank], which the gates would select."""
+        accuracy = NextGatePrefetch(accuracy=self.accuracy, accuracy_source="routing").accuracy_at(foresight, 1)[layers]
+        popularity = foresight.problem.popularity[layers]
+        draw = generator.random((*chosen.shape[:2], popularity.shape[1])) ** (1.0 / np.maximum(popularity, 1e-12))
+        draw[np.broadcast_to(popularity <= 0, draw.shape)] = -1.0
+        others = draw.copy()
+        np.put_along_axis(others, chosen, -1.0, axis=2)
+        is_right = generator.random(chosen.shape) < accuracy[:, None]
+        order = np.argsort(-others, axis=2, kind="stable")[:, :, : chosen.shape[2]]
+        place = np.maximum(np.cumsum(~is_right, axis=2) - 1, 0)
+        other = np.take_along_axis(order, place, axis=2)
+        is_right |= np.take_along_axis(others, other, axis=2) < 0  # no expert is left to mistake it for
+        named = np.where(is_right, chosen, other)
+        if self.degrades and chosen.shape[2] > 1:
+            resident = np.where(held[layers], draw, -1.0)
+            is_absent = ~np.take_along_axis(np.broadcast_to(held[layers], draw.shape), named, axis=2).any(axis=2)
+            replaced = is_absent & (resident.max(axis=2) >= 0)
+            named[:, :, -1] = np.where(replaced, resident.argmax(axis=2), named[:, :, -1])
+        return named

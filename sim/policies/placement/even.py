@@ -1,0 +1,18 @@
+"""As many experts in every layer, whichever they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.policies.placement.fitting import RankedPlacement
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvenPlacement(RankedPlacement):
+    """The lowest numbers of every layer, what is left over in the first layers (KTransformers' uniform, which knows no popularity)."""
+
+    def ranking(self, problem: Problem) -> NDArray[np.float64]:
+        """See RankedPlacement."""
+        return np.repeat(-np.arange(float(problem.model.num_experts))[None], problem.model.num_layers, axis=0)

@@ -1,0 +1,122 @@
+"""Latent routing: scores that persist in part select the experts, and their softmax is the gate, of the unselected too."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from hwprofiles import InputError, Provenance
+from sim.model import Model
+from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
+from sim.routing.compiled import sequence_key
+from sim.routing.latent_scores import fill_popularity, fill_scores, select
+
+Array = NDArray[np.float64]
+Points = tuple[tuple[float, float], ...]
+"""(position in depth from 0 first MoE layer to 1 last, value), straight between them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fading:
+    """A part of the scores that fades with a token's distance: its correlation falls by e every ``memory_tokens``."""
+
+    memory_tokens: float
+    share: Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentRouting(Routing):
+    """Each token selects the top-k experts by a normal score; the softmax of ``score_spread`` · score is its gate.
+
+    Of the score's variance, ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one request,
+    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to a longer
+    sequence, or more of them.
+    """
+
+    label: str
+    stated_provenance: Provenance
+    num_experts: int
+    score_spread: float
+    popularity_share: Points
+    request_share: Points
+    fading: tuple[Fading, ...] = ()
+    accuracy: Accuracy = ()
+
+    def popularity(self, model: Model) -> Array:
+        """See Routing: with the score beyond which a layer selects taken as fixed, close for many experts, a few percent off for eight."""
+        own = self._own_scores(model)
+        left = np.sqrt(1.0 - np.minimum(self._shares(model)[0], 1.0))
+        shares = np.empty_like(own)
+        for layer, scores in enumerate(own):
+
+            def excess(threshold: float, scores: Array = scores, spread: float = float(left[layer])) -> float:
+                return float(norm.sf((threshold - scores) / max(spread, 1e-9)).sum()) - model.top_k
+
+            selected = norm.sf((brentq(excess, -10.0, 10.0) - scores) / max(float(left[layer]), 1e-9))
+            shares[layer] = selected / selected.sum()
+        return shares
+
+    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+        """See Routing."""
+        chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
+        for sequence in range(num_sequences):
+            select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])
+        return chosen
+
+    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """See Routing."""
+        return self.draw(model, num_sequences, num_tokens, seed).weights
+
+    def gate_distribution(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """See Routing."""
+        return self.draw(model, num_sequences, num_tokens, seed).full
+
+    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
+        """See Routing."""
+        shape = (num_sequences, num_tokens, len(model.moe_layers))
+        ids, full = np.empty((*shape, model.top_k), np.int16), np.empty((*shape, self.num_experts), np.float32)
+        for sequence in range(num_sequences):
+            scores = self._scores(model, sequence, num_tokens, seed)
+            select(scores, ids[sequence])
+            gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
+            full[sequence] = gates / gates.sum(axis=2, keepdims=True)
+        return Draw(ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full)
+
+    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
+        """See Routing."""
+        return stated_accuracy(self.accuracy, layer, distance)
+
+    def _scores(self, model: Model, sequence: int, num_tokens: int, seed: int) -> NDArray[np.float32]:
+        """Scores [token, MoE layer, expert] of one sequence."""
+        own, shares = self._own_scores(model), self._shares(model)
+        out = np.empty((num_tokens, *own.shape), np.float32)
+        fade = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
+        fill_scores(own, np.sqrt(shares[1:]), fade, np.uint64(sequence_key(seed, sequence)), out)
+        return out
+
+    def _own_scores(self, model: Model) -> Array:
+        """What each expert has in all requests [MoE layer, expert]: the same whatever the seed."""
+        if model.num_experts != self.num_experts:
+            raise InputError(f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}")
+        own = np.empty((len(model.moe_layers), self.num_experts))
+        fill_popularity(np.sqrt(self._shares(model)[0]), own)
+        return own
+
+    def _shares(self, model: Model) -> Array:
+        """Shares of the variance [popularity, request, each fading part, new; MoE layer]."""
+        depth = np.linspace(0, 1, len(model.moe_layers))
+        parts = (self.popularity_share, self.request_share, *(part.share for part in self.fading))
+        shares = np.array([np.interp(depth, *np.array(points).T) for points in parts])
+        return np.vstack([shares, np.maximum(1.0 - shares.sum(axis=0), 0.0)])
+
+    @property
+    def provenance(self) -> Provenance:
+        """See Routing."""
+        return self.stated_provenance
+
+    @property
+    def description(self) -> str:
+        """See Routing."""
+        return self.label

@@ -26,8 +26,20 @@ class UniformPlacement(RankedPlacement):
         sizes = expert_sizes(problem)[layers]
         count = left // int(sizes.sum())
         chosen = top_per_layer(problem, score, min(count, problem.model.num_experts))
-        num_more = (left - count * int(sizes.sum())) // int(sizes.max()) if problem.num_gpus > 1 else 0
-        for layer in layers[np.diff(np.arange(len(layers) + 1) * num_more // len(layers)) > 0]:
-            following = np.argsort(-score[layer], kind="stable")[count : count + 1]
-            chosen[layer, following] = np.isfinite(score[layer, following])
+        if problem.num_gpus > 1:
+            held = int((chosen.sum(axis=1) * expert_sizes(problem)).sum())
+            _add_evenly(chosen, np.where(chosen, -np.inf, score), layers, (left - held) // int(sizes.max()))
         return chosen
+
+
+def _add_evenly(chosen: NDArray[np.bool_], score: NDArray[np.float64], layers: NDArray[np.int64], num_more: int) -> None:
+    """One more expert, the best, in layers spread evenly in depth, again and again while there are any; minus infinity is none."""
+    while num_more > 0:
+        open_layers = layers[np.isfinite(score[layers]).any(axis=1)]
+        taken = min(num_more, len(open_layers))
+        if not taken:
+            return
+        for layer in open_layers[np.diff(np.arange(len(open_layers) + 1) * taken // len(open_layers)) > 0]:
+            best = int(np.argmax(score[layer]))
+            chosen[layer, best], score[layer, best] = True, -np.inf
+        num_more -= taken

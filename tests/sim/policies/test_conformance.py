@@ -102,7 +102,9 @@ def test_parts_combine_freely(data: st.DataObject) -> None:
     machine = small_machine(memory_bytes, latency_ns=500)
     is_live = policy.cache.score is not None
     if is_live and (parts["placement"] in {"last-layers", "no-layers"} or policy.dispatch.foretells):
-        with contextlib.suppress(InputError):  # needs all else on the GPU, and nothing carried on; where memory is too small, it is not asked
+        with contextlib.suppress(
+            InputError
+        ):  # needs all else on the GPU, and nothing carried on; where memory is too small, it is not asked
             scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform())
             assert isinstance(simulate(scenario), Infeasible)
         return

@@ -34,7 +34,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     panels: dict[str, list[Cell]] = {}
     for table in reproduction.tables:
-        for cell in table.cells:
+        for cell in table.cells if any(cell.is_scored for cell in table.cells) else ():  # else they are another table's, again
             panels.setdefault(cell.unit, []).append(cell)
     crowded = {unit: cells for unit, cells in panels.items() if len(cells) >= MIN_PANEL_CELLS}
     return crowded or panels
@@ -57,4 +57,6 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
                 x, y = [cell.published for cell in chosen], [cell.simulated for cell in chosen]
                 axes.scatter(x, y, s=22, facecolors=face, edgecolors=f"C{number}", label=label, zorder=3)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"published [{unit}]", ylabel=f"simulated [{unit}]")
+    axes.tick_params(which="minor", labelsize=6)
+    axes.tick_params(axis="x", which="minor", labelrotation=60)
     axes.legend(fontsize=7)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import mean
 
 from validation.published.fmoe.measured import Measured
-from validation.published.fmoe.systems import BASELINES, SYSTEMS
+from validation.published.fmoe.systems import BASELINES, PERFECT, SYSTEMS
 from validation.published.reproduction import SummaryLine
 
 MEAN_REDUCTION, TOLERANCE = 0.47, 0.10
@@ -26,14 +26,14 @@ def summary_of(base: Measured, overheads: Mapping[str, Measured], caches: Mappin
             is_met=abs(reduction - MEAN_REDUCTION) <= TOLERANCE,
         ),
         _order("Hit rate, highest first", HIT_ORDER, base, "hit"),
-        *(_mean_at(f"Mean reduction at {words} of host overhead", measured) for words, measured in overheads.items()),
-        *(_mean_at(f"Mean reduction with {words} of experts", measured) for words, measured in caches.items()),
+        *(_mean_at(f"Mean reduction, overhead {words}", measured) for words, measured in overheads.items()),
+        *(_mean_at(f"Mean reduction, experts {words}", measured) for words, measured in caches.items()),
     )
 
 
-def mean_reduction(measured: Measured) -> float:
+def mean_reduction(measured: Measured, own: str = "fMoE") -> float:
     """Of TTFT and of TPOT against the four baselines."""
-    return mean(1 - measured.ratio(quantity, system) for quantity in ("ttft", "tpot") for system in BASELINES)
+    return mean(1 - measured.ratio(quantity, system, own) for quantity in ("ttft", "tpot") for system in BASELINES)
 
 
 def _order(name: str, published: tuple[str, ...], measured: Measured, quantity: str) -> SummaryLine:
@@ -46,4 +46,5 @@ def _spelt(systems: tuple[str, ...]) -> str:
 
 
 def _mean_at(name: str, measured: Measured) -> SummaryLine:
-    return SummaryLine(name=name, target="no target", found=f"{mean_reduction(measured):.0%}", is_met=None)
+    found = f"{mean_reduction(measured):.0%}, foretelling all {mean_reduction(measured, PERFECT):.0%}"
+    return SummaryLine(name=name, target="no target", found=found, is_met=None)

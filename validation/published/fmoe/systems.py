@@ -30,6 +30,8 @@ NUM_PAST_REQUESTS = 45
 BASELINES = ("DeepSpeed-Inference", "Mixtral-Offloading", "ProMoE", "MoE-Infinity")
 """From the slowest to the fastest, as published; fMoE is faster than all."""
 SYSTEMS = (*BASELINES, "fMoE")
+PERFECT = "a perfect predictor"
+"""No system: every expert named d layers ahead, in ProMoE's place; what is to be had by foretelling better."""
 VARIANTS = ("DeepSpeed-Inference, one layer ahead", "Mixtral-Offloading, one thing at a time", "ProMoE without its predictor")
 
 
@@ -61,6 +63,8 @@ def policy_of(system: str, model: str, batch: Batch) -> Policy:
         distance = DISTANCES[model]
         speculation = LearnedPrefetch(accuracy=_next_gate_mean(model) ** distance, stride=distance)
         return replace(_one_budget(find_policy("promoe")), prefetch=speculation)
+    if name == PERFECT:
+        return replace(_one_budget(find_policy("promoe")), prefetch=LearnedPrefetch(accuracy=1.0, stride=DISTANCES[model]))
     if name == "MoE-Infinity":
         return find_policy("moe-infinity")
     num_stored = NUM_PAST_REQUESTS * batch.output_tokens

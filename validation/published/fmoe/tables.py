@@ -8,7 +8,7 @@ from hwprofiles import InputError
 from hwprofiles.units import GB
 from validation.published.fmoe.measured import Measured, Workload, all_workloads, measure
 from validation.published.fmoe.summary import summary_of
-from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, VARIANTS, Point
+from validation.published.fmoe.systems import BASE, BASELINES, PERFECT, SYSTEMS, VARIANTS, Point
 from validation.published.published_row import PublishedRow, published_rows
 from validation.published.reproduction import Cell, Comparison, Curve, Panel, Reproduction, Table
 
@@ -41,7 +41,7 @@ def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | 
     if routing_popularity is not None:
         raise InputError("reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have")
     extent = extent or Extent()
-    base = measure((*SYSTEMS, *VARIANTS), BASE, seed, extent.workloads)
+    base = measure((*SYSTEMS, PERFECT, *VARIANTS), BASE, seed, extent.workloads)
     overheads = _swept({f"{value:g} ms": replace(BASE, layer_overhead_ms=value) for value in extent.overheads_ms}, base, seed, extent)
     caches = _swept({f"{value} GB": replace(BASE, cache_bytes=value * GB) for value in extent.caches_gb}, base, seed, extent)
     alike = _swept({f"sharpness {value:g}": replace(BASE, sharpness=value) for value in extent.sharpnesses}, base, seed, extent)
@@ -67,7 +67,8 @@ def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | 
 def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Extent) -> Sweep:
     known = base.of(extent.swept_workloads)
     return {
-        words: known if point == base.point else measure(SYSTEMS, point, seed, extent.swept_workloads) for words, point in points.items()
+        words: known if point == base.point else measure((*SYSTEMS, PERFECT), point, seed, extent.swept_workloads)
+        for words, point in points.items()
     }
 
 

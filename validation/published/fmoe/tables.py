@@ -65,10 +65,9 @@ def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | 
 
 
 def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Extent) -> Sweep:
-    known = base.of(extent.swept_workloads)
+    known, systems = base.of(extent.swept_workloads), (*SYSTEMS, PERFECT)
     return {
-        words: known if point == base.point else measure((*SYSTEMS, PERFECT), point, seed, extent.swept_workloads)
-        for words, point in points.items()
+        words: known if point == base.point else measure(systems, point, seed, extent.swept_workloads) for words, point in points.items()
     }
 
 

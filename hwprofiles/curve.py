@@ -11,7 +11,7 @@ from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
-    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for attention over a KV cache."""
+    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for decoding, threads for reads of memory."""
 
     EXPERT = "expert"
     DENSE = "dense"
@@ -20,6 +20,7 @@ class Operation(StrEnum):
     GATE = "gate"
     NORM = "norm"
     COPY = "copy"
+    MEMORY_READ = "memory_read"
 
 
 class Curve(BaseModel):
@@ -27,6 +28,7 @@ class Curve(BaseModel):
 
     ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``, ``intermediate``); an
     operation of another shape does not use it. Between points: straight in log-log, so monotone wherever the points are.
+    ``spread_fractions`` says how noisy each point was: the interquartile range of its samples by their median; empty where not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -36,6 +38,7 @@ class Curve(BaseModel):
     dtype: str = "bf16"
     shape: dict[str, int] = {}
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
+    spread_fractions: tuple[Annotated[float, Field(ge=0)], ...] = ()
     kind: Kind
     source: SourceText
     date: SourceDate
@@ -47,6 +50,8 @@ class Curve(BaseModel):
             raise ValueError("points must be [size > 0, ns > 0]")
         if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
+        if self.spread_fractions and len(self.spread_fractions) != len(self.points):
+            raise ValueError(f"spread_fractions must have one for each of {len(self.points)} points, got {len(self.spread_fractions)}")
         return self
 
     @property

@@ -81,10 +81,15 @@ class Store(_Part):
 
 
 class Host(_Part):
-    """Software costs of the machine at hand that no device shows: per layer and per forward pass."""
+    """Software costs of the machine at hand that no device shows: per layer and per forward pass.
+
+    ``hand_over_ns`` passes between the end of a task and the start of one on another lane that waited for it; it is for comparison with
+    real lanes, and simulated by nothing.
+    """
 
     layer_overhead_ns: Quantity
     step_overhead_ns: Quantity
+    hand_over_ns: Quantity | None = None
 
 
 class Interference(_Part):

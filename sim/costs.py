@@ -1,5 +1,7 @@
 """What an operation costs on a machine: a measured curve where there is one, else a roofline with overhead.
 
+There are curves of experts, dense feed-forwards, the vocabulary projection, gates, attention and copies:
+``sim.curve_shapes`` says of which shapes.
 Roofline: the longer of bytes / memory rate and FLOPs / compute rate, but no less than the launches of its kernels
 (launches run ahead of the stream, so they show only when they are the longer). Outside a curve's measured range its nearest
 end is scaled by the ratio of rooflines, and the price says that it is extrapolated.
@@ -14,20 +16,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwprofiles import Curve, Direction, InputError, Machine, Operation, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
+from sim.attention_price import AttentionWork, FromCurves, from_curves
+from sim.curve_shapes import attention_curves, expert_shape, ffn_shape, find_curve, gate_shape, head_shape
 from sim.model import Model, TensorClass
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
 Sizes = NDArray[np.float64]
 
-KERNELS: Mapping[str, int] = {"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2}
+KERNELS: Mapping[str, int] = {
+    **{"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2},
+    **{"attention_input": 6, "attention_core": 2, "attention_output": 2},
+}
 """GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral block of transformers."""
 
 FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
 
 FLOPS_PER_STATE_ELEMENT = 7
-"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what the query reads 2 (arXiv 2412.06464, section 3)."""
+"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what the query reads 2.
+
+Source: arXiv 2412.06464, section 3.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +79,25 @@ class CostModel:
 
     def expert_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices this model's experts on a device, if the machine has one."""
-        shape = {"hidden": self.model.hidden, "intermediate": self.model.expert_intermediate}
-        return self._curve(Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], shape)
+        return find_curve(self.machine, Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], expert_shape(self.model))
+
+    def weights_curve(self, device: Device, layer: int, which: TensorClass) -> Curve | None:
+        """The measured curve that prices ``weights``, if the machine has one."""
+        is_gate = which is TensorClass.ROUTER
+        shape = gate_shape(self.model, layer) if is_gate else ffn_shape(self.model, layer, which)
+        return find_curve(self.machine, Operation.GATE if is_gate else Operation.DENSE, device, self.model.dtypes[which], shape)
+
+    def head_curve(self, device: Device) -> Curve | None:
+        """The measured curve that prices the vocabulary projection, if the machine has one."""
+        return find_curve(self.machine, Operation.DENSE, device, self.model.dtypes[self._head_class], head_shape(self.model))
+
+    def attention_curves(self, device: Device, layer: int) -> list[Curve]:
+        """The measured curves that price the layer's attention; none where the machine has none."""
+        return attention_curves(self.machine, self.model, device, layer)
+
+    def copy_curve(self, way: Way, *, is_pinned: bool) -> Curve | None:
+        """The measured curve that prices copies, if the machine has one."""
+        return find_curve(self.machine, Operation.COPY, way if is_pinned else f"{way}_pageable", None, {})
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
         """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""
@@ -83,32 +110,58 @@ class CostModel:
 
         A recurrent state is read and written once a pass, and updated for every token.
         """
-        spec = self.model.layers[layer]
-        attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
+        count, many, start, stop = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (tokens, sequences, first, end)))
+        rates = self._rates(device, self.model.dtypes[TensorClass.ATTENTION])
+        curves = self.attention_curves(device, layer)
+        if not curves:
+            ns = self._attention_roofline(device, layer, count, many, start, stop)
+            return _price(None, count, lambda _: ns, rates)
+
+        def formula(work: AttentionWork) -> Sizes:
+            fed = work.sequences * (work.end - work.first)
+            return self._attention_roofline(device, layer, fed, work.sequences, work.first, work.end)
+
+        work = AttentionWork(sequences=many.ravel(), first=start.ravel(), end=stop.ravel())
+        return _attention_price(from_curves(curves, work, formula), rates, count.shape)
+
+    def attention_core(
+        self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike
+    ) -> Price:
+        """Scores and weighted values alone, as where the CPU attends over a KV cache in host memory: it reads the cache once a sequence."""
+        attention, dtype = self.model.layers[layer].attention, self.model.dtypes[TensorClass.ATTENTION]
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
         window = np.inf if attention.window_tokens is None else attention.window_tokens
         kept = np.minimum(stop, window + (stop - start) - 1)
         seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
-        params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
-        num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
-        kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
-        flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
-        flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
-        activations = 4 * count * self.model.hidden * self.model.activation_bytes
-        ns = self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
+        per_pair = attention.score_elements + attention.value_elements
+        num_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
+        num_bytes = num_bytes + count * per_pair * self.model.activation_bytes
+        ns = self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * count * seen * per_pair, KERNELS["attention_core"], dtype)
         return _price(None, count, lambda _: ns, self._rates(device, dtype))
+
+    def projection(self, layer: int, tokens: ArrayLike, *, is_output: bool) -> Price:
+        """On the GPU, the products before the attention core (norm, queries, keys, values) or behind it (the output)."""
+        spec, dtype = self.model.layers[layer], self.model.dtypes[TensorClass.ATTENTION]
+        output = output_params(self.model, layer)
+        params = output if is_output else spec.params[TensorClass.ATTENTION] - output + spec.params.get(TensorClass.NORM, 0)
+        share = output / max(1, spec.params[TensorClass.ATTENTION])
+        num_bytes = spec.bytes[TensorClass.ATTENTION] * (share if is_output else 1 - share)
+        num_bytes += 0 if is_output else spec.bytes.get(TensorClass.NORM, 0)
+        kernels = "attention_output" if is_output else "attention_input"
+        return self._product("gpu", num_bytes, params, tokens, kernels, dtype, None)
 
     def weights(self, device: Device, layer: int, which: TensorClass, tokens: ArrayLike) -> Price:
         """A plain product with the weights of one class of a layer: ROUTER, DENSE_FFN or SHARED_EXPERT."""
         spec = self.model.layers[layer]
         kernels = {TensorClass.ROUTER: "gate", TensorClass.DENSE_FFN: "dense_ffn", TensorClass.SHARED_EXPERT: "shared_expert"}[which]
-        return self._product(device, spec.bytes.get(which, 0), spec.params.get(which, 0), tokens, kernels, self.model.dtypes[which])
+        num_bytes, params, curve = spec.bytes.get(which, 0), spec.params.get(which, 0), self.weights_curve(device, layer, which)
+        return self._product(device, num_bytes, params, tokens, kernels, self.model.dtypes[which], curve)
 
     def head(self, device: Device, tokens: ArrayLike) -> Price:
         """Final norm and vocabulary projection of that many positions."""
-        model = self.model
-        which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
-        return self._product(device, model.top_bytes.get(which, 0), model.top_params.get(which, 0), tokens, "head", model.dtypes[which])
+        model, which = self.model, self._head_class
+        num_bytes, params = model.top_bytes.get(which, 0), model.top_params.get(which, 0)
+        return self._product(device, num_bytes, params, tokens, "head", model.dtypes[which], self.head_curve(device))
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
         """A copy between host and GPU."""
@@ -118,9 +171,8 @@ class CostModel:
         def linear(size: Sizes) -> Sizes:
             return latency.effective + size / rate.effective * NS_PER_S
 
-        curve = self._curve(Operation.COPY, way if is_pinned else f"{way}_pageable", None, {})
         sizes = np.maximum(np.asarray(num_bytes, np.float64), 1)
-        return _price(curve, sizes, linear, (rate.provenance, latency.provenance))
+        return _price(self.copy_curve(way, is_pinned=is_pinned), sizes, linear, (rate.provenance, latency.provenance))
 
     def layer_overhead_ns(self) -> int:
         """Host time per layer that nothing hides."""
@@ -130,11 +182,32 @@ class CostModel:
         """Host time per forward pass that nothing hides."""
         return round(self.machine.host.step_overhead_ns.effective)
 
-    def _product(self, device: Device, num_bytes: int, params: int, tokens: ArrayLike, kernels: str, dtype: str) -> Price:
-        count = np.asarray(tokens, np.float64)
-        activations = 2 * count * self.model.hidden * self.model.activation_bytes
-        ns = self._roofline(device, num_bytes + activations, FLOPS_PER_WEIGHT * params * count, KERNELS[kernels], dtype)
-        return _price(None, count, lambda _: ns, self._rates(device, dtype))
+    @property
+    def _head_class(self) -> TensorClass:
+        return TensorClass.EMBEDDING if self.model.is_head_tied else TensorClass.HEAD
+
+    def _product(
+        self, device: Device, num_bytes: float, params: int, tokens: ArrayLike, kernels: str, dtype: str, curve: Curve | None
+    ) -> Price:
+        def roofline(count: Sizes) -> Sizes:
+            activations = 2 * count * self.model.hidden * self.model.activation_bytes
+            return self._roofline(device, num_bytes + activations, FLOPS_PER_WEIGHT * params * count, KERNELS[kernels], dtype)
+
+        return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
+
+    def _attention_roofline(self, device: Device, layer: int, count: Sizes, many: Sizes, start: Sizes, stop: Sizes) -> Sizes:
+        spec = self.model.layers[layer]
+        attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
+        window = np.inf if attention.window_tokens is None else attention.window_tokens
+        kept = np.minimum(stop, window + (stop - start) - 1)
+        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
+        params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
+        num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
+        kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
+        flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
+        flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
+        activations = 4 * count * self.model.hidden * self.model.activation_bytes
+        return self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
 
     def _roofline(
         self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
@@ -152,12 +225,6 @@ class CostModel:
 
     def _rates(self, device: Device, dtype: str) -> tuple[Provenance, ...]:
         return tuple(quantity.provenance for quantity in self._quantities(device, dtype))
-
-    def _curve(self, operation: Operation, device: str, dtype: str | None, shape: dict[str, int]) -> Curve | None:
-        for curve in self.machine.curves:
-            if curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype):
-                return curve
-        return None
 
 
 def without_call_overheads(machine: Machine) -> Machine:
@@ -177,6 +244,19 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
         ns = curve.duration_ns(sizes) * np.where(outside, formula(sizes) / formula(np.clip(sizes, *curve.range)), 1.0)
         provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
+
+
+def output_params(model: Model, layer: int) -> int:
+    """Weights of an attention's output product: those of a plain one, but at most half of all (MLA keeps it in other shapes): assumed."""
+    spec = model.layers[layer]
+    return min(model.hidden * spec.attention.value_elements, spec.params[TensorClass.ATTENTION] // 2)
+
+
+def _attention_price(found: FromCurves, rates: tuple[Provenance, ...], shape: tuple[int, ...]) -> Price:
+    is_all_measured = bool(found.is_measured.all()) and not found.is_outside.any()
+    provenance = weakest(found.provenances if is_all_measured and found.provenances else (*found.provenances, *rates))
+    ns = np.rint(found.ns).astype(np.int64).reshape(shape)
+    return Price(ns=ns, provenance=provenance, is_extrapolated=found.is_outside.reshape(shape))
 
 
 def _pairs(length: Sizes, window: float) -> Sizes:

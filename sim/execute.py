@@ -14,6 +14,7 @@ from sim.lowering.live_fast import run_live
 from sim.lowering.live_run import live_job, process
 from sim.lowering.lower import lower
 from sim.lowering.passes import emit_run
+from sim.lowering.pipeline_run import lower_pipelined
 from sim.memory import Residency
 from sim.policies.actions import LayerMode
 from sim.policies.base import Foresight
@@ -56,7 +57,7 @@ def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_
     problem, passes = foresight.problem, foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
-    lowered = lower(problem, passes, tokens, decisions)
+    lowered = (lower if decisions.pipelined is None else lower_pipelined)(problem, passes, tokens, decisions)
     timeline = engine(engine_name).run_program(lowered.program)
     return Execution(decisions=decisions, timeline=timeline, tokens=tokens, last_task=lowered.last_task, wasted_prefetch_bytes=0)
 

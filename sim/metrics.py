@@ -90,8 +90,8 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
 
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     actions = decisions.actions
-    is_hit = (actions == Action.RESIDENT) & (decisions.modes == LayerMode.GPU)[:, :, None]
-    is_active = (actions != Action.IDLE) & (tokens > 0)
+    is_hit = (actions == Action.RESIDENT) & np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))[:, :, None]
+    is_active = actions != Action.IDLE
     is_missed = is_active & ~is_hit
     decode = ~passes.is_prefill
     return {
@@ -109,7 +109,7 @@ def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[
     """
     tasks = timeline.tasks
     is_there = tasks.resource == timeline.platform.index(f"h2d{gpu or ''}")
-    copies = np.flatnonzero(is_there & ((tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH)))
+    copies = np.flatnonzero(is_there & np.isin(tasks.kind, (TaskKind.FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)))
     ends = _last_use_ns(timeline, copies, timeline.platform.index(f"gpu{gpu or ''}"))
     is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
     sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
@@ -124,16 +124,28 @@ def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> i
     return int(staged_bytes(timeline, layer_share, gpu)[1].max(initial=0))
 
 
+def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
+    """[task]: the end of the last work on the GPU in the step and layer of a task, which a page waits for in its buffer."""
+    tasks = timeline.tasks
+    place = tasks.step.astype(np.int64) * (int(tasks.layer.max()) + 2) + tasks.layer + 1
+    on_gpu, last = tasks.resource == timeline.platform.index("gpu"), np.zeros(int(place.max()) + 1, np.int64)
+    np.maximum.at(last, place[on_gpu], timeline.end_ns[on_gpu])
+    return np.asarray(last[place])
+
+
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
     """When the weights of each copy were last used: the end of the latest task of the same pass that needs them.
 
-    An expert's copy is used by the task after it; a layer's by every task of that layer and pass on the GPU.
+    An expert's copy is used by the task after it; a layer's by every task of that layer and pass on the GPU, and so is each of its pages.
     """
     tasks = timeline.tasks
     ends = np.empty(len(copies), np.int64)
     is_expert = tasks.kind[copies] == TaskKind.FETCH
     ends[is_expert] = timeline.end_ns[copies[is_expert] + 1]
-    whole = np.flatnonzero(~is_expert)
+    is_page = tasks.kind[copies] == TaskKind.PAGE
+    if is_page.any():
+        ends[is_page] = last_paged_use_ns(timeline)[copies[is_page]]
+    whole = np.flatnonzero(tasks.kind[copies] == TaskKind.LAYER_FETCH)
     following = np.append(copies[whole], len(tasks))[1:]
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):

@@ -1,15 +1,19 @@
 """Which numbers went into a run, and how far to trust what came out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from hwprofiles import Machine, Operation, Provenance, Quantity, weakest
-from sim.costs import CostModel, Device, compute_type
-from sim.model import TensorClass
-from sim.policies.actions import ON_CPU
+from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
+from sim.costs import CostModel, Device, Way, compute_type
+from sim.model import TensorClass, layer_shapes
+from sim.policies.actions import ON_CPU, LayerMode
 from sim.simulate import Run
+
+X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
+"""What a curve's sizes are, where they are not tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ def provenance_of(run: Run) -> RunProvenance:
         routing=routing,
         model=run.scenario.model.provenance,
         numbers=numbers,
-        extrapolated=tuple(_extrapolated(run)),
+        extrapolated=(*_extrapolated(run), *_extrapolated_attention(run)),
     )
 
 
@@ -84,11 +88,28 @@ def _link_numbers(run: Run) -> Iterator[UsedNumber]:
 
 
 def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
-    for device in _devices(run):
-        curve = CostModel(machine=machine, model=run.scenario.model).expert_curve(device)
-        if curve:
-            place = machine.curves.index(curve)
-            yield UsedNumber(path=f"curves.{place} ({device} expert, ns by tokens)", value=curve.points[0][1], provenance=curve.provenance)
+    found = [(f"{curve.device} {curve.operation.value}", curve) for device in _devices(run) for curve in _priced_by(run, device)]
+    is_pinned = run.scenario.policy.overlap.is_pinned
+    costs = CostModel(machine=machine, model=run.scenario.model)
+    ways: tuple[Way, Way] = ("h2d", "d2h")
+    copies = [costs.copy_curve(way, is_pinned=is_pinned) for way in ways if run.metrics.busy_s[way]]
+    found += [(f"{curve.device} copy", curve) for curve in copies if curve is not None]
+    for what, curve in found:
+        x = X_OF.get(curve.operation, "tokens")
+        path = f"curves.{machine.curves.index(curve)} ({what}, ns by {x})"
+        yield UsedNumber(path=path, value=curve.points[0][1], provenance=curve.provenance)
+
+
+def _priced_by(run: Run, device: Device) -> list[Curve]:
+    """The measured curves that price work on a device, each once."""
+    model = run.scenario.model
+    costs = CostModel(machine=run.scenario.machine, model=model)
+    found = [costs.expert_curve(device), costs.head_curve(device)]
+    for layer in layer_shapes(model)[0]:
+        classes = model.layers[layer].params.keys() & {TensorClass.ROUTER, TensorClass.SHARED_EXPERT, TensorClass.DENSE_FFN}
+        found += [costs.weights_curve(device, layer, which) for which in sorted(classes)]
+        found += costs.attention_curves(device, layer)
+    return list({id(curve): curve for curve in found if curve is not None}.values())
 
 
 def _extrapolated(run: Run) -> Iterator[str]:
@@ -105,6 +126,23 @@ def _extrapolated(run: Run) -> Iterator[str]:
             share = outside / used.size
             low, high = curve.range
             yield f"{share:.0%} of {device} {Operation.EXPERT} runs lie outside the measured {low:g} to {high:g} tokens (extrapolated)"
+
+
+def _extrapolated_attention(run: Run) -> Iterator[str]:
+    """Of the layers that run on a device which has measured attention, how many passes were not measured as they are."""
+    costs, passes, modes = CostModel(machine=run.scenario.machine, model=run.scenario.model), run.passes, run.decisions.modes
+    representatives, shape_of = layer_shapes(run.scenario.model)
+    for device in _devices(run):
+        is_here, outside, count = (modes == LayerMode.CPU) == (device == "cpu"), 0, 0
+        for shape, layer in enumerate(representatives):
+            if not costs.attention_curves(device, layer):
+                continue
+            work = passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens
+            runs = is_here[:, shape_of == shape].sum(axis=1)
+            outside += int(runs[costs.attention(device, layer, *work).is_extrapolated].sum())
+            count += int(runs.sum())
+        if outside:
+            yield f"{outside / count:.0%} of {device} attention runs have a context or number of sequences not measured (extrapolated)"
 
 
 def _number(path: str, quantity: Quantity) -> UsedNumber:

@@ -1,6 +1,6 @@
 """One run: a scenario in, everything that happened out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +67,18 @@ class Drawn:
 def simulate(scenario: Scenario) -> Run | Infeasible:
     """Run the scenario. Infeasible, with its reason, when the policy finds no placement within memory."""
     check(scenario)
+    scenario = tuned(scenario)
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         return residency
     return run_drawn(scenario, problem, residency, draw(scenario, scenario.policy.feeding))
+
+
+def tuned(scenario: Scenario) -> Scenario:
+    """The scenario under a policy with all parameters set."""
+    policy = scenario.policy
+    return scenario if policy.tuning is None else replace(scenario, policy=policy.tuning.tune(policy, problem_of(scenario)))
 
 
 def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
@@ -153,6 +160,8 @@ def check(scenario: Scenario) -> None:
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
         raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
+    if model.is_dense:
+        raise InputError(f"{model.name} is dense: it has no experts that a policy could place")
     kinds = {(layer.num_experts, layer.top_k) for layer in model.layers if layer.is_moe}
     if len(kinds) != 1:
         found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"

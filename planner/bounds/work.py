@@ -72,8 +72,8 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     gpu, cpu = (
-        _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
-        _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
+        prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
+        prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
     )
     experts = _experts(tokens, gpu)
     cells = tokens.shape[0] * tokens.shape[1]
@@ -99,8 +99,9 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
     )
 
 
-def _prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
-    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned))
+def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
+    """Prices with every layer on one device."""
+    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
 

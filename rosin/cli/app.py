@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import compare, machines, models, plan, policies, prepare, reproduce, routing, simulate, validate, whatif
+from rosin.cli import (
+    calibrate,
+    compare,
+    export,
+    kv_replay,
+    machines,
+    measure,
+    models,
+    plan,
+    policies,
+    prepare,
+    reproduce,
+    routing,
+    simulate,
+    validate,
+    whatif,
+)
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -34,7 +50,11 @@ def build_app() -> typer.Typer:
     app.command("compare")(compare.compare)
     app.command("plan")(plan.plan)
     app.command("whatif")(whatif.whatif)
+    app.command("export")(export.export)
+    app.command("kv-replay")(kv_replay.kv_replay)
     app.command("reproduce")(reproduce.reproduce)
+    app.command("measure")(measure.measure)
+    app.command("calibrate")(calibrate.calibrate)
     app.command("validate")(validate.validate)
     app.command("prepare")(prepare.prepare)
     return app

@@ -45,7 +45,7 @@ RoutingOption = Annotated[
     _named(
         "--routing",
         "SPEC",
-        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml), or a recorded trace (.npz); "
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or a name that ships), or a recorded trace (.npz); "
         "otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]
@@ -74,6 +74,17 @@ CacheBytesOption = Annotated[
         help="Most that experts may take of GPU memory, all GPUs together, such as 24GB; otherwise what there is room for.",
         show_default=False,
     ),
+]
+DrawsOption = Annotated[
+    int | None,
+    _count(
+        "--draws",
+        "Average over this many independent draws of the routing; otherwise one, or as many as the plan named was made with "
+        "(rosin plan: 4 to 32, rosin whatif: 4).",
+    ),
+]
+ReserveOption = Annotated[
+    str | None, _named("--reserve-vram", "BYTES", "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.")
 ]
 PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
 ScenarioSeedOption = Annotated[

@@ -7,6 +7,7 @@ import typer
 
 from rosin.cli.options import JsonOption, QuietOption, ScenarioSeedOption
 from rosin.cli.output import Output
+from rosin.cli.torch_needed import require_torch
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -46,8 +47,8 @@ def validate(
     from planner.plan import load_plan
 
     _check_device(device)
-    loaded = _with_seed(load_plan(plan), seed)
-    _require_torch()
+    loaded = with_seed(load_plan(plan), seed)
+    require_torch("validate runs the plan")
     from rosin.report.validate_result import validate_result, validate_warnings
     from rosin.report.validate_tables import validate_page
     from validation.backend import load_checkpoint
@@ -93,7 +94,7 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
     write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
 
 
-def _with_seed(plan: "Plan", seed: int | None) -> "Plan":
+def with_seed(plan: "Plan", seed: int | None) -> "Plan":
     """The plan with another seed, which draws weights and prompts; its own where none is given."""
     from dataclasses import replace
 
@@ -107,13 +108,3 @@ def _quick_batch(plan: "Plan") -> "Batch":
     batch = plan.setting.batch
     prompt, answer = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS), min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
     return replace(batch, prompt_tokens=prompt, output_tokens=answer)
-
-
-def _require_torch() -> None:
-    """Raises InputError where torch is not installed."""
-    from importlib.util import find_spec
-
-    from hwprofiles import InputError
-
-    if find_spec("torch") is None or find_spec("safetensors") is None:
-        raise InputError("validate runs the plan with torch, which is not installed: pip install 'rosin[validate]'")

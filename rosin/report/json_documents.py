@@ -8,6 +8,7 @@ from hwprofiles import Kind, Provenance
 from planner.plan import Setting
 from sim.metrics import Metrics
 from sim.provenance import UsedNumber
+from sim.serving.metrics import ServingMetrics
 
 
 class Document(BaseModel):
@@ -86,6 +87,47 @@ class SimulateDocument(SimulateResult, Envelope):
     """The whole of ``rosin simulate --json``."""
 
 
+class ServedWorkload(Document):
+    """Which requests were served: as they were named, and where they are from."""
+
+    name: str
+    source: str
+    date: str
+
+
+class ServeRecord(Document):
+    """All that is needed to repeat a served run; ``serving`` as in a serving file, with everything that was left out."""
+
+    command: str
+    machine: str
+    model: str
+    quantization: str
+    workload: ServedWorkload
+    serving: dict[str, Any]
+    policy: str | None
+
+
+class ServeBasis(Document):
+    """What a served run rests on: the numbers of the machine and of the serving file, their kinds counted, and the model."""
+
+    num_numbers: dict[Kind, int]
+    numbers: list[UsedNumber]
+    model: Provenance
+
+
+class ServeResult(Document):
+    """What ``rosin simulate --workload`` found; the memory is that of one instance's GPUs together."""
+
+    scenario: ServeRecord
+    metrics: ServingMetrics
+    memory: Memory
+    basis: ServeBasis
+
+
+class ServeDocument(ServeResult, Envelope):
+    """The whole of ``rosin simulate --workload --json``."""
+
+
 class ComparedPolicy(Document):
     """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy, and sums to 1."""
 
@@ -120,13 +162,33 @@ class CompareDocument(CompareResult, Envelope):
 
 
 class PlanRival(Document):
-    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's."""
+    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's.
+
+    Both are means over its ``num_draws`` draws, the first of the plan's.
+    """
 
     policy: str
     metrics: Metrics | None
     speed_fraction: float | None
+    num_draws: int
     reason: str | None
     missing_bytes: int | None
+
+
+class PlanRunnerUp(Document):
+    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a single draw)."""
+
+    policy: str
+    worse_fraction: float
+    half_width_fraction: float | None
+
+
+class PlanConstraints(Document):
+    """What the plan keeps to."""
+
+    max_ttft_s: float | None
+    reserve_vram_bytes: int
+    is_lossless: bool
 
 
 class PlanResult(Document):
@@ -134,10 +196,16 @@ class PlanResult(Document):
 
     command: str
     objective: str
+    constraints: PlanConstraints
     num_tried: int
+    is_stopped: bool
     plan: dict[str, Any]
     path: str | None
     predicted: Metrics
+    num_draws: int
+    end_to_end_half_width_s: float | None
+    price_per_hour_usd: float | None
+    usd_per_million_output_tokens: float | None
     timeline_digest: str
     static_bound_s: float | None
     clairvoyant_bound_s: float | None
@@ -145,6 +213,8 @@ class PlanResult(Document):
     gap_to_clairvoyant_bound_fraction: float | None
     binding_resource: str
     shadow_prices: dict[str, float] | None
+    resimulated_prices: dict[str, float | None] | None
+    runner_up: PlanRunnerUp | None
     rivals: list[PlanRival]
     time: list[ResourceTime]
     memory: Memory
@@ -255,3 +325,61 @@ class ValidateResult(Document):
     regret_fraction: float
     plans: list[ValidatedPlan]
     left_out: dict[str, str]
+
+
+class NoisyPoint(Document):
+    """The noisiest point of one curve."""
+
+    curve: str
+    size: int
+    spread_fraction: float
+
+
+class MeasureResult(Document):
+    """What ``rosin measure`` found and wrote."""
+
+    path: str
+    device: str
+    description: str
+    machine: dict[str, Any]
+    num_curves: int
+    num_points: int
+    num_rounds: int
+    disturbed_fraction: float
+    median_spread_fraction: float
+    noisiest: list[NoisyPoint]
+    rejected: list[str]
+    left_out: list[str]
+
+
+class FittedFactor(Document):
+    """What prices of one part on one lane were multiplied by, or, for copies of activations, what was added to those of every copy."""
+
+    lane: str
+    part: str
+    factor: float | None
+    delay_ns: float | None
+    num_tasks: int
+
+
+class HeldOutError(Document):
+    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that fit."""
+
+    plan: str
+    before_fraction: float
+    after_fraction: float
+    fitted_to: str
+
+
+class CalibrateResult(Document):
+    """What ``rosin calibrate`` fitted and wrote."""
+
+    path: str
+    device: str
+    machine: dict[str, Any]
+    factors: list[FittedFactor]
+    before_layer_overhead_ns: float
+    layer_overhead_ns: float
+    held_out: list[HeldOutError]
+    variation_fraction: float
+    num_runs: int

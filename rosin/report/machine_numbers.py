@@ -11,6 +11,10 @@ from hwprofiles import Curve, Kind, Machine, Provenance, Quantity
 EFFICIENCY = "efficiency"
 
 
+DERIVED_SIZES = ("kv_elements", "score_elements", "value_elements", "params")
+"""Sizes of a curve's shape that make its name long and tell it from others only where ``hidden``, ``heads`` and ``sequences`` do not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
     """One number of a machine file. ``value`` is what the source states; a curve counts as one number and has None.
@@ -96,7 +100,7 @@ def _children(node: object) -> Iterable[tuple[str, object]]:
 def _label(item: object, index: int) -> str:
     """What an item of a list is called: a curve by what it prices, an interference by its two resources, else its index."""
     if isinstance(item, Curve):
-        shape = "×".join(str(size) for size in item.shape.values())
+        shape = "×".join(str(size) for name, size in item.shape.items() if name not in DERIVED_SIZES)
         return ".".join(part for part in (item.device, item.operation, item.dtype, shape) if part)
     busy, slows = getattr(item, "busy", None), getattr(item, "slows", None)
     return f"{busy}_slows_{slows}" if busy and slows else str(index)

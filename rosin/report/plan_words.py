@@ -11,6 +11,7 @@ from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
+from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
@@ -21,11 +22,13 @@ OBJECTIVE_WORDS: Mapping[str, str] = {
     "latency": "the shortest whole run",
     "ttft": "the shortest time to the first token",
     "tpot": "the shortest time for each further token",
+    "cost": "the least price of an output token",
 }
 PART_WORDS: Mapping[type, str] = {
     StaticCache: "the same experts all the time; none leaves the GPU",
     LruCache: "an expert that comes takes the place of its layer's least recently used",
     NoPrefetch: "nothing is copied before it is known to be needed",
+    ThreeLanesDispatch: "misses of a layer are shared out over CPU and link, beside what the GPU has to do, so that all end together",
     BalancedDispatch: "misses of a layer are shared out so that CPU and link end together",
     CheapestDispatch: "each miss is computed by the CPU or copied, whichever is cheaper",
     CpuDispatch: "every miss is computed by the CPU; no weight moves",

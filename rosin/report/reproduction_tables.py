@@ -50,8 +50,8 @@ def _tables(tables: Sequence[ReproducedTable]) -> Table:
 
 
 def _pair(cell: ReproducedCell) -> str:
-    lengths = "" if cell.input_tokens is None else f" ({cell.input_tokens}/{cell.output_tokens})"
-    return f"{cell.published:g} → {format_count(cell.simulated)} {cell.unit}{lengths}"
+    lengths = "/".join(str(count) for count in (cell.input_tokens, cell.output_tokens) if count is not None)
+    return f"{cell.published:g} → {format_count(cell.simulated)} {cell.unit}{lengths and f' ({lengths})'}"
 
 
 def _where(result: ReproduceResult) -> str:

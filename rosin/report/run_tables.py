@@ -47,12 +47,14 @@ NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
-def run_page(run: Run, result: SimulateResult) -> Iterator[RenderableType]:
-    """The page of one run, at most 80 columns and about 45 lines."""
+def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
+    """The page of one run, or of the mean over several draws, at most 80 columns and about 45 lines."""
     yield Text(f"policy {run.scenario.policy.name}: {run.scenario.policy.summary}")
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text()
     yield speed_table(run)
+    if num_draws > 1:
+        yield Text(f"means over {num_draws} draws of the routing; where time goes is of the first", style="dim")
     yield Text()
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")

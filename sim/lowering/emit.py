@@ -25,7 +25,7 @@ Behind them as many further ends to wait for as NUM_JOINS says, those of further
 """
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
-_IDLE = int(Action.IDLE)
+_IDLE, _DEFERRED, _AHEAD = int(Action.IDLE), int(Action.DEFERRED), int(Action.AHEAD)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
@@ -265,7 +265,8 @@ def emit_group_launch(out, state, sheet, index, layer, gate):
     for owner in range(sheet.run[0].num_gpus if sheet.run[0].group_gpu > 0 else 0):
         shape, work = sheet.layers[layer].shape, 0
         for expert in range(sheet.tokens.shape[2]):
-            if owner_of(sheet, layer, expert) == owner and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION):
+            is_there = owner_of(sheet, layer, expert) == owner
+            if is_there and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
         if 0 < work < sheet.run[0].group_gpu:
             if owner > 0:

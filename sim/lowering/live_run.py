@@ -79,14 +79,19 @@ class LiveJob:
         return int(self.cached.counters[WASTED_BYTES] + timeline.tasks.num_bytes[copied].sum())
 
 
-def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions) -> LiveJob:
-    """Set a live run up; ``decisions.actions`` is filled in as it goes."""
+def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions, *, is_foreseen: bool = True) -> LiveJob:
+    """Set a live run up; ``decisions.actions`` is filled in as it goes.
+
+    Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room and a price for any.
+    """
     problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
-    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
+    most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
+    prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
     predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
-    live, gpus = _live(policy, problem, predictions, tokens), problem.num_gpus
+    live, gpus = _live(policy, problem, predictions, tokens.shape, most_tokens), problem.num_gpus
     num_gates = tokens.shape[0] * tokens.shape[1]
-    num_tasks = 3 * int(np.count_nonzero(tokens)) + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
+    num_runs = int(np.count_nonzero(tokens)) if is_foreseen else tokens.size
+    num_tasks = 3 * num_runs + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
     num_tasks += _most_queued(predictions, tokens.shape) if live.rules[0]["pauses_on_miss"] else len(predictions.candidates)
     return LiveJob(
         platform=platform(problem.machine, with_peers(LIVE_RESOURCES, gpus)),
@@ -179,7 +184,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
-        gates=gate_shares(foresight) if cache.score is Score.SMOOTHED_GATE else np.zeros((0, 0, 0), np.float32),
+        gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
     )
 
@@ -199,7 +204,7 @@ def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     return following
 
 
-def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: NDArray[np.int32]) -> Live:
+def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tuple[int, ...], most_tokens: int) -> Live:
     cache, prefetch = policy.cache, policy.prefetch
     rules = np.zeros(1, RULES)
     score = Score.RECENCY if cache.score is None else cache.score
@@ -221,16 +226,16 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, tokens: ND
     }
     for name, value in values.items():
         rules[name] = value
-    num_experts, num_gates = tokens.shape[2], tokens.shape[0] * tokens.shape[1]
+    num_experts, num_gates = shape[2], shape[0] * shape[1]
     if rules[0]["pauses_on_miss"] and not rules[0]["drops_stale"]:
         raise InputError(f"{policy.name}: drops_stale must be true where a miss pauses prefetching")
-    missing = num_gates + len(tokens) + 1 - len(predictions.first)
+    missing = num_gates + shape[0] + 1 - len(predictions.first)
     return Live(
         rules=rules,
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),
         candidates=predictions.candidates,
-        believed=beliefs(problem, policy.dispatch, int(tokens.max(initial=0))),
-        operations=np.zeros((tokens.shape[1] * num_experts + 1, 2), np.int64),
+        believed=beliefs(problem, policy.dispatch, most_tokens),
+        operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
         on_demand=np.full(problem.num_gpus, NONE),
         is_miss=np.zeros(num_experts, np.bool_),
         priced=np.zeros((3, num_experts), np.int64),

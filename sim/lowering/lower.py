@@ -39,9 +39,9 @@ RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
 MATCHER_RESOURCE = Resource(name="matcher")
-MAX_TASKS_PER_LAYER = 11
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, gate, feed-forward, two activation copies, two calls of groups
-of experts, and one to spare; each further GPU adds a copy and a call."""
+MAX_TASKS_PER_LAYER = 14
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of
+groups of experts, and one to spare; each further GPU adds a copy and a call."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -78,7 +78,7 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         if gpus > 1:
-            raise InputError(f"experts that finish in the next layer, or run on a prediction, go with one GPU only, got {gpus} (--gpus)")
+            raise InputError(f"experts that finish in the next layer, or run on a prediction, know one GPU only, got {gpus} (--gpus)")
         foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
         emit_carried_run(out, state, sheet, rings, last_task, foretold)
     else:

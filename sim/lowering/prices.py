@@ -140,9 +140,11 @@ def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClas
 
 def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The vocabulary projection of each sequence's last position; chunks of a prefill before its last need none."""
-    gpu: Price = costs.head("gpu", passes.num_sequences)
-    cpu = costs.head("cpu", passes.num_sequences)
+    sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
+    gpu: Price = costs.head("gpu", sequences)
+    cpu = costs.head("cpu", sequences)
     is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
+    is_last_chunk &= np.append(np.diff(passes.group) != 0, True)
     return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), NONE)
 
 

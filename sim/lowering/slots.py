@@ -35,6 +35,7 @@ TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, 
 
 _RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
 _TIMES_VISITS, _BY_DEPTH, _SMOOTHED = int(Score.FORECAST_TIMES_VISITS), int(Score.FORECAST_BY_DEPTH), int(Score.SMOOTHED_GATE)
+_SELECTIVE = int(Score.SELECTIVE_GATE)
 _NONE = NONE
 TIE_BREAK = 2.0**-40
 """Weight of recency where frequency decides: below one visit for any run."""
@@ -61,7 +62,7 @@ class Cached(NamedTuple):
 def worth(cached, score, index, current, layer, expert):
     """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
     slot = cached.slots[layer, expert]
-    if score in (_RECENCY, _SMOOTHED):
+    if score in (_RECENCY, _SMOOTHED, _SELECTIVE):
         return slot.score
     if score == _FREQUENCY:
         return slot.visits + slot.score * TIE_BREAK
@@ -98,14 +99,14 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
     for expert in range(cached.slots.shape[1]):
         slot = cached.slots[layer, expert]
         slot.visits += tokens[expert] > 0
-        if score == _SMOOTHED:
+        if score in (_SMOOTHED, _SELECTIVE):
             share = cached.gates[index, layer, expert]
             num_larger = 0
             for other in range(cached.slots.shape[1]):
                 if cached.gates[index, layer, other] > share:
                     num_larger += 1
             slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
-    if score != _SMOOTHED:
+    if score not in (_SMOOTHED, _SELECTIVE):
         for is_missing in (False, True):
             for expert in range(cached.slots.shape[1]):
                 slot = cached.slots[layer, expert]
@@ -127,8 +128,8 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
     On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run; of what was fetched
-    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows,
-    makes room for nothing that is needed later than all it holds: that goes through a buffer.
+    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows, and SELECTIVE_GATE make
+    room for nothing that is worth no more than all they hold: that goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
     owner, place = (layer * cached.slots.shape[1] + expert) % num_gpus, _pool(cached, is_global, layer, expert)
@@ -147,7 +148,7 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
             value = worth(cached, score, index, current, candidate_layer, candidate)
             if victim < 0 or value < least:
                 least, victim_layer, victim = value, candidate_layer, candidate
-    if victim < 0 or (score == _NEXT_USE and least >= worth(cached, score, index, current, layer, expert)):
+    if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
     slot.status = ABSENT

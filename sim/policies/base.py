@@ -34,7 +34,7 @@ class Placement(ABC):
         return False
 
     def after_prompt(self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """The experts [layer, expert] held from the first decoded token on, given those that the prompt's ``tokens`` [layer, expert] selected.
+        """The experts [layer, expert] held from the first decoded token on, given the ``tokens`` [layer, expert] of the prompt.
 
         As many of every layer as at time 0; where it moves any, the prompt's misses are fetched. By default nothing moves.
         """
@@ -85,7 +85,7 @@ class Cache:
 
     @property
     def smoothing(self) -> tuple[float, int]:
-        """alpha, and how many shares are kept for each expert that a token selects, for SMOOTHED_GATE."""
+        """alpha, and how many shares are kept for each expert that a token selects, for the gate scores."""
         return 0.0, 0
 
     def start(self, residency: Residency) -> CacheState:

@@ -128,8 +128,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="hybrimoe",
         summary="a cache by smoothed gate scores; misses split over CPU, link and GPU to end together; prefetches what saves most",
         source=(
-            "arXiv 2504.05897; alpha assumed; experts of a lane run by number, not by tokens; the prefetch weighs one expert's saving, "
-            "where the paper simulates whole layers"
+            "arXiv 2504.05897; alpha 0.5 from its released code; experts of a lane run by number, not by tokens; the prefetch weighs "
+            "one expert's saving, where the paper simulates whole layers"
         ),
         placement=UniformPlacement(),
         cache=SmoothedGateCache(),

@@ -7,16 +7,29 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Setting
-from rosin.report import json_documents
+from rosin.report import json_documents, kv_documents
 from sim.metrics import Metrics
+from sim.serving.metrics import ServingMetrics, TierUse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[json_documents.Document]] = {
     "Every output": json_documents.Envelope,
     "simulate": json_documents.SimulateResult,
+    "simulate --workload": json_documents.ServeResult,
+    "served scenario": json_documents.ServeRecord,
+    "workload": json_documents.ServedWorkload,
+    "served basis": json_documents.ServeBasis,
     "compare": json_documents.CompareResult,
     "plan": json_documents.PlanResult,
+    "kv-replay": kv_documents.KvReplayResult,
+    "trace": kv_documents.ReplayedTrace,
+    "pools": kv_documents.ReplayedPool,
     "reproduce": json_documents.ReproduceResult,
+    "measure": json_documents.MeasureResult,
+    "noisiest": json_documents.NoisyPoint,
+    "calibrate": json_documents.CalibrateResult,
+    "factors": json_documents.FittedFactor,
+    "held_out": json_documents.HeldOutError,
     "validate": json_documents.ValidateResult,
     "error_fraction": json_documents.PairedErrors,
     "plans": json_documents.ValidatedPlan,
@@ -52,6 +65,12 @@ def test_section_has_the_keys_of_the_schema(title: str) -> None:
 def test_metrics_are_explained() -> None:
     """Every metric has its row."""
     assert _keys("metrics") == [field.name for field in dataclasses.fields(Metrics)]
+
+
+@pytest.mark.parametrize(("title", "kind"), [("served metrics", ServingMetrics), ("tiers", TierUse)])
+def test_served_metrics_are_explained(title: str, kind: type) -> None:
+    """Every figure of a served run, and of a tier, has its row."""
+    assert _keys(title) == [field.name for field in dataclasses.fields(kind)]
 
 
 def test_setting_is_explained() -> None:

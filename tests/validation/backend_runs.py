@@ -14,7 +14,7 @@ from sim.routing import uniform
 from sim.simulate import Scenario, problem_of
 from sim.workload import Batch
 from tests.sim.small import MODELS, small_machine
-from validation.backend import Executed, Weights, architecture_of, execute_policy, random_weights, stand_in
+from validation.backend import Executed, Tier, Weights, architecture_of, execute_policy, random_weights, stand_in
 
 SHAPES = {name: stand_in(model) for name, model in MODELS.items()}
 """The odd shapes that policies have to cope with, as fp32 models that the backend builds exactly."""
@@ -22,6 +22,7 @@ SHAPES = {name: stand_in(model) for name, model in MODELS.items()}
 BATCHES = {
     "one": Batch(prompt_tokens=5, output_tokens=4),
     "several": Batch(prompt_tokens=9, output_tokens=3, batch_size=3),
+    "beams": Batch(prompt_tokens=5, output_tokens=4, batch_size=2, beams=3),
     "long-prompt": Batch(prompt_tokens=600, output_tokens=2),
 }
 
@@ -36,9 +37,9 @@ class Case:
     weights: Weights
     prompts: torch.Tensor
 
-    def run(self, *, is_paced: bool = False) -> Executed:
+    def run(self, *, tier: Tier = Tier.FREE) -> Executed:
         """The run."""
-        return execute_policy(self.policy, self.problem, self.residency, self.weights, self.prompts, is_paced=is_paced)
+        return execute_policy(self.policy, self.problem, self.residency, self.weights, self.prompts, tier=tier)
 
     def predicted(self, executed: Executed) -> Lowered:
         """The simulator's program for the routing that the run's own router chose."""

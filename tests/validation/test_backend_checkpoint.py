@@ -17,7 +17,7 @@ from sim.routing import uniform
 from sim.simulate import Scenario, problem_of
 from sim.workload import Batch, forward_passes
 from tests.sim.small import small_machine
-from validation.backend import Checkpoint, execute_policy, load_checkpoint, plain_forward
+from validation.backend import Checkpoint, Tier, execute_policy, load_checkpoint, plain_forward
 
 BATCH = Batch(prompt_tokens=7, output_tokens=6, batch_size=2)
 SHARED: dict[str, Any] = {
@@ -32,11 +32,31 @@ SHARED: dict[str, Any] = {
     "initializer_range": 0.3,
 }
 QWEN = {"num_experts": 6, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 40}
+LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("Mixtral", {"num_local_experts": 4, "rms_norm_eps": 1e-5}),
     "mixtral-window": ("Mixtral", {"num_local_experts": 4, "sliding_window": 5}),
     "qwen2-moe": ("Qwen2Moe", QWEN),
     "qwen2-moe-normalized-and-dense": ("Qwen2Moe", QWEN | {"norm_topk_prob": True, "mlp_only_layers": [0]}),
+    "qwen3-moe": (
+        "Qwen3Moe",
+        {"num_experts": 6, "moe_intermediate_size": 16, "head_dim": 12, "norm_topk_prob": True, "mlp_only_layers": [1]},
+    ),
+    "deepseek-v2": ("DeepseekV2", LATENT | {"q_lora_rank": None, "topk_method": "greedy", "n_group": 1, "topk_group": 1}),
+    "deepseek-v2-groups": ("DeepseekV2", LATENT | {"q_lora_rank": 20, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5}),
+    "deepseek-v3": ("DeepseekV3", LATENT | {"q_lora_rank": 20, "routed_scaling_factor": 2.5, "norm_topk_prob": True}),
     "qwen2-moe-tied": ("Qwen2Moe", QWEN | {"tie_word_embeddings": True}),
 }
 
@@ -51,6 +71,9 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)  # zero at birth, which would hide a bias left out
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            torch.nn.init.normal_(buffer, std=0.1)
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder, max_shard_size="60KB")
     return model, folder
@@ -109,6 +132,6 @@ def _executed(checkpoint: Checkpoint, name: str, prompts: Any) -> Any:
     scenario = Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), slots_per_layer=2)
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)
-    executed = execute_policy(policy, problem, residency, checkpoint.weights, prompts, is_paced=False)  # type: ignore[arg-type]
+    executed = execute_policy(policy, problem, residency, checkpoint.weights, prompts, tier=Tier.FREE)  # type: ignore[arg-type]
     assert isinstance(executed.expert_ids, np.ndarray)
     return executed.tokens_SC

@@ -12,22 +12,32 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
-from hwprofiles import InputError
+from sim.engine import engine
 from sim.policies import POLICIES, Policy
 from sim.routing import uniform
 from sim.simulate import Scenario
 from sim.task import TaskKind
 from sim.testing import check_timeline
+from sim.timeline import Timeline
 from sim.trace import write_trace
 from sim.workload import Batch
 from tests.sim.small import MODELS, small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, case
 from tests.validation.test_backend_policies import STATIC, check_tasks, check_tokens
-from validation.backend import Executed
+from validation.backend import Executed, Tier
 from validation.backend.pacing import sleep_until
-from validation.comparison import Contender, LaneCosts, Trial, compare, fit_lane_costs, predict, prepare, run_rounds, timed, timed_on_lanes
+from validation.comparison import Contender, LaneCosts, Trial, compare, fit_lane_costs, prepare, run_rounds, time_program_on_lanes
 
-FREE = LaneCosts(hand_over_ns=0, same_lane_ns=0, decision_ns=0, submission_ns=0, late_ns=0, work_ns=np.full((5, len(TaskKind)), np.nan))
+FREE = LaneCosts(
+    hand_over_ns=0,
+    same_lane_ns=0,
+    decision_ns=0,
+    submission_ns=0,
+    late_ns=0,
+    is_paced=np.ones(6, bool),
+    work_ns=np.full((6, len(TaskKind)), np.nan),
+    scale=np.ones((6, len(TaskKind))),
+)
 """Lanes that cost nothing."""
 
 
@@ -36,7 +46,7 @@ FREE = LaneCosts(hand_over_ns=0, same_lane_ns=0, decision_ns=0, submission_ns=0,
 def test_every_task_ran_once_on_its_lane(policy: Policy, shape: str) -> None:
     """In order, one at a time, after its dependencies, for no less than its time, with the bytes and the kinds of the simulator."""
     subject = case(policy, SHAPES[shape], BATCHES["several"], overhead_ns=100_000)
-    executed = subject.run(is_paced=True)
+    executed = subject.run(tier=Tier.PACED)
     check_tasks(subject, executed)
     check_tokens(subject, executed)
     check_timeline(cast(Any, SimpleNamespace(timeline=executed.timeline)))
@@ -67,12 +77,6 @@ def test_an_error_on_a_lane_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
         subject.run()
 
 
-def test_beams_are_refused() -> None:
-    """The backend decodes greedily."""
-    with pytest.raises(InputError, match="beams must be 1, got 2"):
-        case(POLICIES["on-demand"], SHAPES["plain"], Batch(prompt_tokens=3, output_tokens=2, beams=2)).run()
-
-
 def test_a_measured_timeline_opens_in_a_viewer(tmp_path: Path) -> None:
     """The trace has a slice for every task."""
     executed = case(POLICIES["fiddler"], SHAPES["plain"], BATCHES["one"]).run()
@@ -94,7 +98,7 @@ def test_lanes_that_cost_nothing_change_nothing(policy: Policy) -> None:
     """The program with coordinator and inboxes at no cost is the simulator's own where nothing is streamed ahead of a serial pass."""
     subject = case(policy, SHAPES["dense-first-and-shared"], BATCHES["several"])
     program = subject.predicted(subject.run()).program
-    plain, on_lanes = timed(program), timed_on_lanes(program, FREE)
+    plain, on_lanes = engine("fast").run_program(program), time_program_on_lanes(program, FREE)
     assert on_lanes.makespan_ns == plain.makespan_ns
     assert np.array_equal(on_lanes.start_ns, plain.start_ns) and np.array_equal(on_lanes.end_ns, plain.end_ns)
 
@@ -104,7 +108,7 @@ def test_lane_costs_add_up_on_a_chain() -> None:
     subject = case(POLICIES["fiddler"], SHAPES["plain"], BATCHES["one"])
     program = subject.predicted(subject.run()).program
     costs = replace(FREE, hand_over_ns=70_000.0, decision_ns=100_000.0, late_ns=10_000.0, same_lane_ns=2_000.0)
-    longer_ns = timed_on_lanes(program, costs).makespan_ns - timed(program).makespan_ns
+    longer_ns = time_program_on_lanes(program, costs).makespan_ns - engine("fast").run_program(program).makespan_ns
     gates = int((program.tasks.kind == TaskKind.GATE).sum())
     assert gates * 170_000 + len(program.tasks) * 12_000 <= longer_ns <= len(program.tasks) * 182_000
 
@@ -112,11 +116,11 @@ def test_lane_costs_add_up_on_a_chain() -> None:
 def test_comparison_measures_what_it_says() -> None:
     """A run against its own times has no error; against times twice as long, an error of 1 everywhere."""
     subject = case(POLICIES["on-demand"], SHAPES["plain"], BATCHES["one"])
-    executed = subject.run(is_paced=True)
-    program, line = subject.predicted(executed).program, executed.timeline
-    own = compare(executed, program, _as_predicted(executed, 1))
+    executed = subject.run(tier=Tier.PACED)
+    line = executed.timeline
+    own = compare(line, _as_predicted(executed, 1))
     assert own.error_fraction == 0 and own.by_layer.p90_fraction == 0 and own.by_step.p90_fraction == 0
-    twice = compare(executed, program, _as_predicted(executed, 2))
+    twice = compare(line, _as_predicted(executed, 2))
     assert twice.error_fraction == 1 and twice.by_step.median_fraction == 1 and twice.by_layer.median_fraction == 1
     assert twice.by_step.num_compared == subject.problem.batch.output_tokens
     assert twice.by_kind["expert"].num_compared == int((line.tasks.kind == TaskKind.EXPERT).sum())
@@ -144,12 +148,12 @@ def test_lane_costs_are_of_what_ran() -> None:
     ran = np.zeros(costs.work_ns.shape, bool)
     ran[tasks.resource, tasks.kind] = True
     assert np.array_equal(np.isfinite(costs.work_ns), ran)
-    assert len(predict(trial.policy, trial.problem, trial.residency, executed).tasks) == len(tasks)
+    assert len(trial.predict(executed).plain().tasks) == len(tasks)
 
 
-def _as_predicted(executed: Executed, factor: int) -> Any:
+def _as_predicted(executed: Executed, factor: int) -> Timeline:
     line = executed.timeline
-    return SimpleNamespace(start_ns=line.start_ns * factor, end_ns=line.end_ns * factor, makespan_ns=line.makespan_ns * factor)
+    return replace(line, start_ns=line.start_ns * factor, end_ns=line.end_ns * factor)
 
 
 def _trials(*names: str) -> tuple[Trial, ...]:

@@ -8,13 +8,17 @@ torch = pytest.importorskip("torch", reason="needs torch, from the extra `valida
 from hwprofiles import InputError
 from sim.policies import POLICIES, Policy
 from sim.task import TaskKind
+from sim.workload import Batch, Feeding, forward_passes
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, plain_forward
 
 STATIC = {
-    name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active
+    name: policy
+    for name, policy in POLICIES.items()
+    if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active and policy.tuning is None
 }
-LIVE = {name: policy for name, policy in POLICIES.items() if name not in STATIC}
+LIVE = {name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.cache.score is not None}
+OTHERS = {name: policy for name, policy in POLICIES.items() if name not in STATIC and name not in LIVE}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,13 +38,51 @@ def test_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: 
     check_tasks(subject, executed)
 
 
-@pytest.mark.parametrize("policy", LIVE.values(), ids=LIVE)
-def test_changing_residency_is_refused(policy: Policy) -> None:
-    """A policy that the backend does not execute is refused in one line that names it."""
+@pytest.mark.parametrize("policy", OTHERS.values(), ids=OTHERS)
+def test_other_policies_are_refused(policy: Policy) -> None:
+    """Lossy ones, and those that place experts anew: in one line that names the policy."""
     subject = case(STATIC["on-demand"], SHAPES["plain"], BATCHES["one"])
     with pytest.raises(InputError, match=policy.name) as error:
         Case(policy=policy, problem=subject.problem, residency=subject.residency, weights=subject.weights, prompts=subject.prompts).run()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("batch", "share"), [("one", 0.3), ("several", 0.5)])
+@pytest.mark.parametrize("shape", ["plain", "dense-first-and-shared", "windows-and-uneven-bytes"])
+@pytest.mark.parametrize("policy", LIVE.values(), ids=LIVE)
+def test_live_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: float) -> None:
+    """Caches and prefetchers too: what is evicted and brought back is the expert that is meant."""
+    subject = case(policy, SHAPES[shape], BATCHES[batch], share=share)
+    executed = subject.run()
+    check_tokens(subject, executed)
+
+
+@pytest.mark.parametrize("name", ["fiddler", "fiddler-v1", "llama.cpp", "zero-streaming", "ktransformers", "on-demand", "lru", "fmoe"])
+def test_beams_change_no_token(name: str) -> None:
+    """Hypotheses that live on and die do so alike, however their steps are fed."""
+    subject = case(POLICIES[name], SHAPES["dense-first-and-shared"], BATCHES["beams"])
+    check_tokens(subject, subject.run())
+
+
+def test_beams_are_the_best_hypotheses() -> None:
+    """A search that reads every hypothesis anew from its start, without caches to hand down, finds the same."""
+    batch = BATCHES["beams"]
+    subject = case(POLICIES["on-demand"], SHAPES["plain"], batch)
+    found = plain_forward(subject.weights, batch, forward_passes(batch, Feeding()), subject.prompts).tokens_SC
+    for prompt in range(batch.batch_size):
+        best = [(0.0, subject.prompts[prompt].tolist())]
+        for _ in range(batch.output_tokens):
+            longer = [(score + step, [*tokens, token]) for score, tokens in best for token, step in enumerate(_log_shares(subject, tokens))]
+            best = sorted(longer, reverse=True)[: batch.beams]
+        assert [tokens for _, tokens in best] == found[prompt :: batch.batch_size].tolist()
+
+
+def _log_shares(subject: Case, tokens: list[int]) -> list[float]:
+    """Logarithms of the next token's probabilities."""
+    batch = Batch(prompt_tokens=len(tokens), output_tokens=1)
+    read = plain_forward(subject.weights, batch, forward_passes(batch, Feeding()), torch.tensor([tokens]))
+    shares: list[float] = torch.log_softmax(read.logits_SV[0][0], dim=-1).tolist()
+    return shares
 
 
 def check_tokens(subject: Case, executed: Executed) -> None:

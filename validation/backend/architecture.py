@@ -9,8 +9,39 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatentShape:
+    """Multi-head latent attention (arXiv 2405.04434): ranks of the queries' (0: not compressed) and the keys' latents, head dimensions."""
+
+    query_rank: int
+    key_rank: int
+    plain_dim: int
+    rotary_dim: int
+    value_dim: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How a router turns logits into shares: softmax or sigmoid (with a bias that counts for the choice alone), then times ``scale``.
+
+    A token selects among the experts of its ``top_groups`` best of ``num_groups`` groups: by their best expert, or with sigmoid by the sum
+    of their best two.
+    """
+
+    is_sigmoid: bool = False
+    num_groups: int = 1
+    top_groups: int = 1
+    scale: float = 1.0
+
+
+SOFTMAX = Scoring()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """Dimensions of one decoder layer; what it does not have is 0."""
+    """Dimensions of one decoder layer; what it does not have is 0. With ``latent`` the head dimensions are its own.
+
+    ``has_head_norms``: queries and keys are normed head by head.
+    """
 
     num_heads: int
     num_kv_heads: int
@@ -21,6 +52,8 @@ class LayerShape:
     shared_intermediate: int
     dense_intermediate: int
     expert_intermediate: int
+    latent: LatentShape | None = None
+    has_head_norms: bool = False
 
     @property
     def is_moe(self) -> bool:
@@ -30,7 +63,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """An MoE decoder as torch runs it: rotary grouped-query attention, gated feed-forwards, RMS norms.
+    """An MoE decoder as torch runs it: rotary grouped-query or latent attention, gated feed-forwards, RMS norms.
 
     ``normalizes_top_k``: the shares of the selected experts are made to sum to 1 (Mixtral does; Qwen-MoE by its configuration).
     """
@@ -44,17 +77,18 @@ class Architecture:
     normalizes_top_k: bool = True
     has_qkv_bias: bool = False
     has_shared_gate: bool = False
+    scoring: Scoring = SOFTMAX
 
     def dense_shapes(self, layer: int) -> Shapes:
         """Tensors of a layer outside its routed experts, by name, outputs first."""
         hidden, shape = self.hidden, self.layers[layer]
-        queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-        shapes: Shapes = {"input_norm": (hidden,), "q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}
-        if self.has_qkv_bias:
-            shapes |= {"q_bias": (queries,), "k_bias": (keys,), "v_bias": (keys,)}
+        shapes: Shapes = {"input_norm": (hidden,)}
+        shapes |= _latent_shapes(hidden, shape, shape.latent) if shape.latent else _grouped_shapes(hidden, shape, self.has_qkv_bias)
         shapes["post_norm"] = (hidden,)
         if shape.is_moe:
             shapes["router"] = (shape.num_experts, hidden)
+            if self.scoring.is_sigmoid:
+                shapes["router_bias"] = (shape.num_experts,)
         if shape.shared_intermediate:
             shapes |= _gated("shared", hidden, shape.shared_intermediate)
             if self.has_shared_gate:
@@ -72,26 +106,33 @@ class Architecture:
         return {"embedding": (self.vocab, self.hidden), "norm": (self.hidden,), "head": (self.vocab, self.hidden)}
 
 
-def architecture_of(model: Model) -> Architecture:
-    """The decoder that a model of the simulator describes, from its own counts. Raises InputError for what the backend does not build."""
+def architecture_of(model: Model, latent: LatentShape | None = None) -> Architecture:
+    """The decoder that a model of the simulator describes, from its own counts; ``latent`` is the shape of its latent attention if known.
+
+    Raises InputError for what the backend does not build.
+    """
     gates = {layer.params[TensorClass.SHARED_EXPERT] % (3 * model.hidden) for layer in model.layers if _has_shared(layer)}
     if gates - {0, model.hidden}:
         raise InputError(f"{model.name}: shared experts of {gates} weights beyond whole rows of {model.hidden} are not executed")
-    norms = {layer.params.get(TensorClass.NORM, 0) for layer in model.layers}
-    if norms != {2 * model.hidden}:
-        raise InputError(f"{model.name}: norms of {max(norms)} weights a layer are not executed; two of {model.hidden} are")
-    biases = {_attention_rest(model, layer) for layer in model.layers}
+    shapes = tuple(_layer_shape(model, layer, latent) for layer in model.layers)
+    for layer, shape in zip(model.layers, shapes, strict=True):
+        _check_norms(model, layer, shape)
+    biases = {attention_rest(model, layer) for layer in model.layers if layer.attention.score_elements == layer.attention.value_elements}
     sizes = {_bias_size(layer.attention) for layer in model.layers}
-    if biases not in ({0}, sizes):
+    if biases not in (set(), {0}, sizes):
         raise InputError(f"{model.name}: attention with {max(biases)} weights beyond query, key, value and output is not executed")
+    routers = {layer.params[TensorClass.ROUTER] - model.hidden * layer.num_experts for layer in model.layers if layer.is_moe}
+    if not routers <= {0, model.num_experts}:
+        raise InputError(f"{model.name}: routers with {max(routers)} weights beyond one row an expert are not executed")
     return Architecture(
         name=model.name,
         hidden=model.hidden,
         vocab=model.vocab,
-        layers=tuple(_layer_shape(model, layer) for layer in model.layers),
+        layers=shapes,
         normalizes_top_k=gates != {model.hidden},
-        has_qkv_bias=biases != {0},
+        has_qkv_bias=bool(biases - {0}),
         has_shared_gate=gates == {model.hidden},
+        scoring=Scoring(is_sigmoid=model.num_experts in routers),
     )
 
 
@@ -154,21 +195,29 @@ def _bias_size(attention: Attention) -> int:
     return attention.value_elements + attention.kv_elements_per_token
 
 
-def _attention_rest(model: Model, layer: Layer) -> int:
-    """Weights of a layer's attention that its four matrices do not account for."""
+def attention_rest(model: Model, layer: Layer) -> int:
+    """Weights of a layer's grouped-query attention that its four matrices do not account for."""
     attention = layer.attention
-    if attention.score_elements != attention.value_elements:
-        raise InputError(f"{model.name}: multi-head latent attention is not executed; a stand-in of the model is")
     matrices = model.hidden * (2 * attention.value_elements + attention.kv_elements_per_token)
     return layer.params[TensorClass.ATTENTION] - matrices
 
 
-def _layer_shape(model: Model, layer: Layer) -> LayerShape:
+def _check_norms(model: Model, layer: Layer, shape: LayerShape) -> None:
+    latent = shape.latent
+    own = latent.query_rank + latent.key_rank if latent else 2 * shape.head_dim * shape.has_head_norms
+    found = layer.params.get(TensorClass.NORM, 0)
+    if found != 2 * model.hidden + own:
+        raise InputError(f"{model.name}: norms of {found} weights a layer are not executed; {2 * model.hidden + own} are")
+
+
+def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> LayerShape:
     attention, row = layer.attention, 3 * model.hidden
-    head_dim = attention.value_elements // attention.num_heads
+    if latent is None and attention.score_elements != attention.value_elements:
+        latent = _latent_shape(model, layer)
+    head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
     return LayerShape(
         num_heads=attention.num_heads,
-        num_kv_heads=attention.kv_elements_per_token // (2 * head_dim),
+        num_kv_heads=1 if latent else attention.kv_elements_per_token // (2 * head_dim),
         head_dim=head_dim,
         window_tokens=attention.window_tokens,
         num_experts=layer.num_experts,
@@ -176,4 +225,41 @@ def _layer_shape(model: Model, layer: Layer) -> LayerShape:
         shared_intermediate=layer.params.get(TensorClass.SHARED_EXPERT, 0) // row,
         dense_intermediate=layer.params.get(TensorClass.DENSE_FFN, 0) // row,
         expert_intermediate=layer.params.get(TensorClass.EXPERT, 0) // row,
+        latent=latent,
+        has_head_norms=latent is None and layer.params.get(TensorClass.NORM, 0) == 2 * model.hidden + 2 * head_dim,
     )
+
+
+def _latent_shape(model: Model, layer: Layer) -> LatentShape:
+    """From the counts: plain and value dimensions are not told apart by them, and taken to be alike, as in every published model."""
+    attention, hidden, heads = layer.attention, model.hidden, layer.attention.num_heads
+    key_rank = attention.value_elements // heads
+    rotary = attention.score_elements // heads - key_rank
+    query_rank = layer.params.get(TensorClass.NORM, 0) - 2 * hidden - key_rank
+    into_queries = (query_rank or hidden) * heads
+    rest = layer.params[TensorClass.ATTENTION] - hidden * (query_rank + key_rank + rotary) - into_queries * rotary
+    dim, left = divmod(rest, into_queries + 2 * key_rank * heads + heads * hidden)
+    if left or dim <= 0 or query_rank < 0:
+        raise InputError(f"{model.name}: latent attention with {left} weights beyond its projections is not executed")
+    return LatentShape(query_rank=query_rank, key_rank=key_rank, plain_dim=dim, rotary_dim=rotary, value_dim=dim)
+
+
+def _grouped_shapes(hidden: int, shape: LayerShape, has_bias: bool) -> Shapes:
+    queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    shapes: Shapes = {"q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}
+    if has_bias:
+        shapes |= {"q_bias": (queries,), "k_bias": (keys,), "v_bias": (keys,)}
+    if shape.has_head_norms:
+        shapes |= {"q_norm": (shape.head_dim,), "k_norm": (shape.head_dim,)}
+    return shapes
+
+
+def _latent_shapes(hidden: int, shape: LayerShape, latent: LatentShape) -> Shapes:
+    heads, key_dim = shape.num_heads, latent.plain_dim + latent.rotary_dim
+    shapes: Shapes = {"q": (heads * key_dim, latent.query_rank or hidden)}
+    if latent.query_rank:
+        shapes |= {"q_down": (latent.query_rank, hidden), "q_down_norm": (latent.query_rank,)}
+    shapes |= {"kv_down": (latent.key_rank + latent.rotary_dim, hidden), "kv_down_norm": (latent.key_rank,)}
+    shapes["kv"] = (heads * (latent.plain_dim + latent.value_dim), latent.key_rank)
+    shapes["o"] = (hidden, heads * latent.value_dim)
+    return shapes

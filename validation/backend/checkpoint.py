@@ -15,13 +15,28 @@ from torch import Tensor
 from hwprofiles import InputError, Kind, Provenance
 from sim.importers import model_from_config
 from sim.model import Model
-from validation.backend.architecture import Architecture, architecture_of
+from validation.backend.architecture import Architecture, LatentShape, Scoring, architecture_of
 from validation.backend.weights import Block, Weights
 
+_NORMS = MappingProxyType({"input_norm": "input_layernorm.weight", "post_norm": "post_attention_layernorm.weight"})
 _ATTENTION = MappingProxyType(
-    {"input_norm": "input_layernorm.weight", "post_norm": "post_attention_layernorm.weight"}
+    dict(_NORMS)
     | {name: f"self_attn.{name}_proj.weight" for name in "qkvo"}
     | {f"{name}_bias": f"self_attn.{name}_proj.bias" for name in "qkv"}
+    | {f"{name}_norm": f"self_attn.{name}_norm.weight" for name in "qk"}
+)
+_LATENT = MappingProxyType(
+    dict(_NORMS)
+    | {
+        "q_down": "self_attn.q_a_proj.weight",
+        "q_down_norm": "self_attn.q_a_layernorm.weight",
+        "kv_down": "self_attn.kv_a_proj_with_mqa.weight",
+        "kv_down_norm": "self_attn.kv_a_layernorm.weight",
+        "kv": "self_attn.kv_b_proj.weight",
+        "o": "self_attn.o_proj.weight",
+        "router": "mlp.gate.weight",
+        "router_bias": "mlp.gate.e_score_correction_bias",
+    }
 )
 
 
@@ -54,9 +69,20 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         ),
+        "qwen3_moe": Layout(
+            dense=dict(_ATTENTION) | {"router": "mlp.gate.weight"} | _projections("dense", "mlp"),
+            expert=_projections("expert", "mlp.experts.{expert}"),
+        ),
+    }
+    | {
+        family: Layout(
+            dense=dict(_LATENT) | _projections("shared", "mlp.shared_experts") | _projections("dense", "mlp"),
+            expert=_projections("expert", "mlp.experts.{expert}"),
+        )
+        for family in ("deepseek_v2", "deepseek_v3")
     }
 )
-"""By ``model_type`` of config.json."""
+"""By ``model_type`` of config.json. Queries of latent attention are ``q_b_proj`` where they have a latent, else ``q_proj``."""
 
 _TOP = MappingProxyType({"embedding": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"})
 
@@ -101,12 +127,39 @@ def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Arch
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise InputError(f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is")
+    latent = _latent(config) if config.get("kv_lora_rank") else None
+    if config.get("attention_bias") and latent is not None:
+        raise InputError(f"{folder / 'config.json'}: attention_bias of latent attention is not executed")
+    known = architecture_of(model, latent)
     return replace(
-        architecture_of(model),
+        known,
+        scoring=_scoring(config, known.scoring),
         rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
         norm_epsilon=float(config.get("rms_norm_eps", 1e-6)),
-        normalizes_top_k=config["model_type"] == "mixtral" or bool(config.get("norm_topk_prob", False)),
+        normalizes_top_k=config["model_type"] == "mixtral" or _normalizes(config),
     )
+
+
+def _normalizes(config: Mapping[str, Any]) -> bool:
+    """Whether shares are made to sum to 1; DeepSeek-V2's code never does, whatever its configuration says."""
+    return config["model_type"] != "deepseek_v2" and bool(config.get("norm_topk_prob", config["model_type"] == "deepseek_v3"))
+
+
+def _latent(config: Mapping[str, Any]) -> LatentShape:
+    return LatentShape(
+        query_rank=int(config.get("q_lora_rank") or 0),
+        key_rank=int(config["kv_lora_rank"]),
+        plain_dim=int(config["qk_nope_head_dim"]),
+        rotary_dim=int(config["qk_rope_head_dim"]),
+        value_dim=int(config["v_head_dim"]),
+    )
+
+
+def _scoring(config: Mapping[str, Any], known: Scoring) -> Scoring:
+    scale = float(config.get("routed_scaling_factor", 1.0))
+    if config.get("topk_method", "noaux_tc") == "greedy" or not config.get("n_group"):
+        return replace(known, scale=scale)
+    return replace(known, num_groups=int(config["n_group"]), top_groups=int(config["topk_group"]), scale=scale)
 
 
 def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
@@ -130,9 +183,15 @@ def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tupl
         blocks += [(block, layout.expert, expert) for expert, block in enumerate(layer.experts)]
         for block, names, expert in blocks:
             for name, place in block.tensors.items():
-                yield f"model.layers.{number}.{names[name].format(expert=expert)}", place
+                yield f"model.layers.{number}.{_own_name(name, names, block).format(expert=expert)}", place
     for name, place in weights.top.tensors.items():
         yield _TOP["embedding" if name == "head" and is_tied else name], place
+
+
+def _own_name(name: str, names: Mapping[str, str], block: Block) -> str:
+    if name == "q" and "kv_down" in block.tensors:
+        return f"self_attn.{'q_b_proj' if 'q_down' in block.tensors else 'q_proj'}.weight"
+    return names[name]
 
 
 def _fill(place: Tensor, name: str, files: Mapping[str, Any], folder: Path) -> None:

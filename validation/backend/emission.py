@@ -1,28 +1,28 @@
 """Tasks in the order in which the simulator emits them, with the same dependencies: what ``sim.lowering.emit`` does, for real lanes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sim.lowering.emit import CPU, D2H, GPU, H2D, HOST
-from sim.lowering.lower import RESOURCES
 from sim.program import Platform
 from sim.task import NONE, Task, TaskKind, task_table
 from sim.timeline import Timeline
-from validation.backend.lane import Lane, Ticket, Work, raise_first_error
+from validation.backend.lane import Line, finish
+from validation.backend.ticket import Ticket, Work
 
-__all__ = ["CPU", "D2H", "GPU", "H2D", "HOST", "Emission"]
+__all__ = ["CPU", "D2H", "GPU", "H2D", "HOST", "Emission", "timeline_of"]
 
 
 class Emission:
     """The tasks of a run so far, and what the next one waits for."""
 
-    def __init__(self, *, is_paced: bool) -> None:
+    def __init__(self, lanes: Sequence[Line]) -> None:
         self.tickets: list[Ticket] = []
         self.is_serial = False
         self.step = 0
         self.join: tuple[Ticket | None, Ticket | None] = (None, None)
-        self._lanes = [Lane(resource.name, is_paced=is_paced) for resource in RESOURCES]
+        self._lanes = lanes
 
     def append(
         self, resource: int, kind: TaskKind, layer: int, expert: int, duration_ns: int, work: Work | None, *waits: Ticket | None
@@ -55,26 +55,22 @@ class Emission:
         ticket.waits = tuple(other for other in waits if other is not None) + before
         return ticket
 
-    def close(self) -> None:
-        """Let every lane finish. Raises what went wrong on one."""
-        for lane in self._lanes:
-            lane.close()
-        raise_first_error(self.tickets)
+    def finish(self) -> None:
+        """Return once all has ended. Raises what went wrong on a lane."""
+        finish(self.tickets)
 
-    def timeline(self, platform: Platform, began_ns: int) -> Timeline:
-        """What happened, in the simulator's format, from that instant on; a task's duration is what it was made to last."""
-        numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(self.tickets)}
-        tasks = task_table([_task(ticket, numbers) for ticket in self.tickets])
-        start_ns = np.array([ticket.start_ns - began_ns for ticket in self.tickets], np.int64)
-        end_ns = np.array([ticket.end_ns - began_ns for ticket in self.tickets], np.int64)
-        return Timeline(
-            platform=platform,
-            tasks=tasks,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            busy_ns=end_ns - start_ns,
-            is_dropped=np.zeros(len(self.tickets), bool),
-        )
+
+def timeline_of(tickets: Sequence[Ticket], platform: Platform, began_ns: int) -> Timeline:
+    """What happened, in the simulator's format, from that instant on; a task's duration is what it was made to last."""
+    numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(tickets)}
+    return Timeline(
+        platform=platform,
+        tasks=task_table([_task(ticket, numbers) for ticket in tickets]),
+        start_ns=np.array([ticket.start_ns - began_ns for ticket in tickets], np.int64),
+        end_ns=np.array([ticket.end_ns - began_ns for ticket in tickets], np.int64),
+        busy_ns=np.array([ticket.busy_ns for ticket in tickets], np.int64),
+        is_dropped=np.array([ticket.is_dropped for ticket in tickets], bool),
+    )
 
 
 def _task(ticket: Ticket, numbers: Mapping[Ticket, int]) -> Task:
@@ -83,6 +79,7 @@ def _task(ticket: Ticket, numbers: Mapping[Ticket, int]) -> Task:
         duration_ns=ticket.duration_ns,
         after=tuple(numbers[other] for other in ticket.waits),
         priority=ticket.priority,
+        num_chunks=ticket.num_chunks,
         kind=ticket.kind,
         step=ticket.step,
         layer=ticket.layer,

@@ -11,30 +11,72 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sim.workload import Batch
-from validation.backend.functions import Tensors, attention, feed_forward, gate, head, normalized, rotation, shared_experts
+from validation.backend.architecture import LayerShape
+from validation.backend.beams import Beams
+from validation.backend.crossing import ON_HOST, brought, kept
+from validation.backend.functions import attention, feed_forward, gate, head, normalized, rotation, routed_expert, shared_experts
+from validation.backend.routes import Routes
 from validation.backend.weights import Block, Weights, num_bytes_of
 
 
-class Sequences:
-    """The tokens, KV caches and outcomes of a batch; ``expert_ids`` is [sequence, token, MoE layer, rank], as routings give it."""
+def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple[int, ...]:
+    """Of a layer's KV cache: keys and values by head, or the latent and its rotary key."""
+    if shape.latent is not None:
+        return 1, num_sequences, 1, num_tokens, shape.latent.key_rank + shape.latent.rotary_dim
+    return 2, num_sequences, shape.num_kv_heads, num_tokens, shape.head_dim
 
-    def __init__(self, weights: Weights, batch: Batch, prompts_SL: Tensor) -> None:
+
+class Sequences:
+    """The tokens, KV caches and outcomes of a batch; ``expert_ids`` is [sequence, token, MoE layer, rank], as routings give it.
+
+    Tokens and outcomes are on the host; a KV cache is where its layer runs, and is moved should that change.
+    """
+
+    def __init__(self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST) -> None:
         architecture, count = weights.architecture, batch.num_sequences
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
-        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL
+        self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
+        self._batch, self._beams = batch, Beams(batch)
         self.caches_2SKCH = [
-            torch.zeros((2, count, shape.num_kv_heads, batch.context_tokens, shape.head_dim), dtype=weights.dtype)
+            torch.zeros(cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device)
             for shape in architecture.layers
         ]
         self.turns_2CH = {
-            head_dim: rotation(batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype)
+            (head_dim, place): rotation(batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype).to(place)
             for head_dim in {shape.head_dim for shape in architecture.layers}
+            for place in {ON_HOST, device}
         }
         self.logits_SV: list[Tensor] = []
         moe_layers = [layer for layer, shape in enumerate(architecture.layers) if shape.is_moe]
         self.place_of = {layer: place for place, layer in enumerate(moe_layers)}
         top_k = max(shape.top_k for shape in architecture.layers)
         self.expert_ids = np.zeros((count, batch.context_tokens - 1, len(moe_layers), top_k), np.int16)
+
+    def cache(self, layer: int, place: torch.device) -> Tensor:
+        """The KV cache of a layer, brought to where the layer runs."""
+        if self.caches_2SKCH[layer].device != place:
+            self.caches_2SKCH[layer] = self.caches_2SKCH[layer].to(place)
+        return self.caches_2SKCH[layer]
+
+    def take(self, logits_SV: Tensor, end: int) -> None:
+        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are chosen, and hypotheses live on or die."""
+        self.logits_SV.append(logits_SV)
+        chosen = self._beams.take(logits_SV, is_first=end == self._batch.prompt_tokens)
+        if chosen is None:
+            return
+        parents, tokens = chosen
+        if self._batch.beams > 1:
+            self._inherit(parents, is_first=end == self._batch.prompt_tokens)
+        self.tokens_SC[:, end] = tokens
+
+    def _inherit(self, parents: Tensor, *, is_first: bool) -> None:
+        """Every hypothesis takes over what its parent has read; experts of the prompt are those of the sequence that read it."""
+        self.tokens_SC = self.tokens_SC[parents]
+        for cache_2SKCH in self.caches_2SKCH:
+            cache_2SKCH.copy_(cache_2SKCH[:, parents.to(cache_2SKCH.device)])
+        if is_first:
+            prompts = np.arange(self._batch.num_sequences) % self._batch.batch_size
+            self.expert_ids[:, : self._batch.prompt_tokens] = self.expert_ids[prompts, : self._batch.prompt_tokens]
 
 
 class ForwardPass:
@@ -49,21 +91,22 @@ class ForwardPass:
         self._has_begun = False
         self._sequences, self._rows, self._first, self._end = sequences, rows, first, end
         self._x_TD = self._y_TD = torch.empty(0)
-        self._shares_TP = self._experts_TP = torch.empty(0)
+        self._shares_TP, self._routes = torch.empty(0), Routes()
         self._given: dict[int, tuple[Tensor | None, Tensor]] = {}
         self._sent_RD = self._back_RD = torch.empty(0)
         self._places: dict[int, slice | None] = {}
 
     def attend(self, layer: int, dense: Block) -> None:
         """Take in what the layer before gave (or the tokens, which are looked up where the table lies), and attend."""
-        self.settle()
-        shape, cache_2SKCH = self.architecture.layers[layer], self._sequences.caches_2SKCH[layer][:, self._rows]
+        place = dense.flat.device
+        self.settle(place)
+        shape, cache_2SKCH = self.architecture.layers[layer], self._sequences.cache(layer, place)[:, self._rows]
         attended = attention(
             self._x_TD,
             dense.tensors,
             shape,
             self.architecture.norm_epsilon,
-            self._sequences.turns_2CH[shape.head_dim],
+            self._sequences.turns_2CH[shape.head_dim, place],
             cache_2SKCH,
             self._first,
             self._end,
@@ -75,11 +118,15 @@ class ForwardPass:
         """The gate: tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
-        self._experts_TP, self._shares_TP = gate(self._y_TD, dense.tensors["router"], shape.top_k, normalizes=normalizes)
-        chosen: NDArray[Any] = self._experts_TP.numpy()
+        router_ED, bias_E = dense.tensors["router"], dense.tensors.get("router_bias")
+        scoring = self.architecture.scoring
+        experts_TP, self._shares_TP = gate(self._y_TD, router_ED, shape.top_k, normalizes=normalizes, scoring=scoring, bias_E=bias_E)
+        chosen: NDArray[Any] = experts_TP.cpu().numpy()
         ids = self._sequences.expert_ids
         ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(-1, self._end - self._first, shape.top_k)
-        return np.bincount(chosen.ravel(), minlength=shape.num_experts).astype(np.int32)
+        tokens_E = np.bincount(chosen.ravel(), minlength=shape.num_experts).astype(np.int32)
+        self._routes = Routes.of(chosen, tokens_E, self._shares_TP)
+        return tokens_E
 
     def feed_shared(self, dense: Block) -> None:
         """The shared experts, ahead of all routed ones in the sum."""
@@ -91,28 +138,28 @@ class ForwardPass:
 
     def run_expert(self, expert: int, weights: Block) -> None:
         """One routed expert over its tokens, where the hidden state is."""
-        rows_M, ranks_M = self._tokens_of(expert)
-        self._given[expert] = rows_M, self._weighted(self._y_TD[rows_M], rows_M, ranks_M, weights.tensors)
+        rows_M, shares_M1 = self._routes.here(expert)
+        self._given[expert] = rows_M, routed_expert(self._y_TD[rows_M], shares_M1, weights.tensors)
 
     def send(self, experts: list[int]) -> int:
         """Copy what those experts work on to the CPU: their rows, or all rows where that is less; returns bytes."""
-        rows = [self._tokens_of(expert)[0] for expert in experts]
+        rows = [self._routes.here(expert)[0] for expert in experts]
         ends = np.cumsum([len(rows_M) for rows_M in rows]).tolist()
         if ends[-1] < len(self._y_TD):
-            self._sent_RD = self._y_TD[torch.cat(rows)]
+            self._sent_RD = brought(kept(self._y_TD)[torch.cat(rows)], ON_HOST)
             self._places = {expert: slice(end - len(rows_M), end) for expert, rows_M, end in zip(experts, rows, ends, strict=True)}
         else:
-            self._sent_RD = self._y_TD.clone()
+            self._sent_RD = brought(kept(self._y_TD), ON_HOST)
             self._places = dict.fromkeys(experts)
-        self._back_RD = torch.zeros_like(self._sent_RD)
+        self._back_RD = torch.zeros_like(self._sent_RD, pin_memory=self._sent_RD.is_pinned())
         return num_bytes_of(self._sent_RD)
 
     def run_sent_expert(self, expert: int, weights: Block) -> None:
         """One routed expert over the rows that were sent, its result kept on the CPU."""
-        rows_M, ranks_M = self._tokens_of(expert)
+        rows_M, shares_M1 = self._routes.on_host(expert)
         place = self._places[expert]
         own_MD = self._sent_RD[rows_M] if place is None else self._sent_RD[place]
-        result_MD = self._weighted(own_MD, rows_M, ranks_M, weights.tensors)
+        result_MD = routed_expert(own_MD, shares_M1, weights.tensors)
         if place is None:
             self._back_RD.index_add_(0, rows_M, result_MD)
         else:
@@ -120,24 +167,26 @@ class ForwardPass:
 
     def bring_back(self) -> int:
         """Copy what the CPU's experts gave to the accelerator: as many rows as were sent; returns bytes."""
-        received_RD = self._back_RD.clone()
+        received_RD = brought(self._back_RD, self._y_TD.device)
         for expert, place in self._places.items():
             if place is None:
                 self._given[expert] = None, received_RD
                 break
-            self._given[expert] = self._tokens_of(expert)[0], received_RD[place]
+            self._given[expert] = self._routes.here(expert)[0], received_RD[place]
         return num_bytes_of(received_RD)
 
-    def settle(self) -> None:
-        """Add up what the experts of the last layer gave; at the start of the pass, look the tokens up."""
+    def settle(self, place: torch.device) -> None:
+        """Add up what the experts of the last layer gave; at the start of the pass, look the tokens up for that place."""
         if not self._has_begun:
-            self._x_TD = self._embedding_VD[self._sequences.tokens_SC[self._rows, self._first : self._end].reshape(-1)]
+            looked_up_TD = self._embedding_VD[self._sequences.tokens_SC[self._rows, self._first : self._end].reshape(-1)]
+            self._x_TD = looked_up_TD.to(place)
             self._has_begun = True
         if not self._given:
             return
         total_TD = torch.zeros_like(self._x_TD)
         for expert in sorted(self._given):
             rows_M, given_MD = self._given[expert]
+            kept(given_MD)
             if rows_M is None:
                 total_TD += given_MD
             else:
@@ -145,27 +194,20 @@ class ForwardPass:
         self._x_TD = self._x_TD + total_TD
         self._given = {}
 
-    def move(self, *, only_last: bool) -> int:
+    def move(self, place: torch.device, *, only_last: bool) -> int:
         """Copy the hidden state between CPU and accelerator, of the last position alone if that is all that is needed; returns bytes."""
-        self.settle()
-        self._x_TD = self._last_SD() if only_last else self._x_TD.clone()
+        self.settle(place)
+        kept(self._x_TD)
+        self._x_TD = brought(self._last_SD() if only_last else self._x_TD, place)
         return num_bytes_of(self._x_TD)
 
     def finish(self, top: Block) -> None:
         """Logits of each sequence's last position, and the token they choose."""
-        self.settle()
-        logits_SV = head(self._last_SD(), top.tensors, self.architecture.norm_epsilon)
-        self._sequences.logits_SV.append(logits_SV)
-        self._sequences.tokens_SC[self._rows, self._end] = logits_SV.argmax(dim=-1)
+        self.settle(top.flat.device)
+        logits_SV = head(kept(self._last_SD()), top.tensors, self.architecture.norm_epsilon).cpu()
+        self._sequences.take(logits_SV, self._end)
 
     def _last_SD(self) -> Tensor:
         """The hidden state of each sequence's last position; all of it where only that was moved."""
         count = len(self._sequences.tokens_SC[self._rows])
         return self._x_TD.view(count, -1, self._x_TD.shape[-1])[:, -1].clone()
-
-    def _tokens_of(self, expert: int) -> tuple[Tensor, Tensor]:
-        rows_M, ranks_M = torch.where(self._experts_TP == expert)
-        return rows_M, ranks_M
-
-    def _weighted(self, own_MD: Tensor, rows_M: Tensor, ranks_M: Tensor, weights: Tensors) -> Tensor:
-        return feed_forward(own_MD, weights, "expert") * self._shares_TP[rows_M, ranks_M, None]

@@ -10,12 +10,13 @@ from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 from sim.workload import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory
+from validation.backend.crossing import ON_HOST
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import CPU, D2H, GPU, H2D, HOST, Emission
 from validation.backend.forward_pass import Sequences
-from validation.backend.lane import Ticket, Work
 from validation.backend.plain import pass_of
 from validation.backend.streaming import Streaming
+from validation.backend.ticket import Ticket, Work
 from validation.backend.weights import Block, Weights
 
 
@@ -135,7 +136,7 @@ class PassRun:
         number, buffer, last_use = self._staged.take(layer)
         source = self._weights.layers[layer].experts[expert]
         duration_ns = int(self._prices.fetch[layer])
-        copy = self._emission.append(H2D, TaskKind.FETCH, layer, expert, duration_ns, lambda: buffer.copy_from(source), gate, last_use)
+        copy = self._emission.append(H2D, TaskKind.FETCH, layer, expert, duration_ns, buffer.copy_from(source), gate, last_use)
         run = self._expert(GPU, layer, expert, tokens, self._runs_expert(expert, buffer), copy)
         self._staged.give_back(number, run)
         return run
@@ -215,13 +216,14 @@ class PassRun:
             return
         count, current = self._num_sequences if only_last else self._num_tokens, self._pass
         prices, resource = (self._prices.activations_h2d, H2D) if to_gpu else (self._prices.activations_d2h, D2H)
+        place = self._memory.device if to_gpu else ON_HOST
         copy = self._emission.append(
             resource,
             TaskKind.ACTIVATION_COPY,
             layer,
             NONE,
             int(prices[count]),
-            lambda: current.move(only_last=only_last),
+            lambda: current.move(place, only_last=only_last),
             *self._emission.join,
         )
         self._emission.join = copy, None

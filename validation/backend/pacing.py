@@ -24,6 +24,13 @@ def sleep_until(instant_ns: int) -> None:
         time.sleep(0)  # lets the other threads run
 
 
+def rest_until(instant_ns: int) -> None:
+    """Return at that instant or a little later, leaving the processor to others."""
+    left_ns = instant_ns - time.perf_counter_ns()
+    if left_ns > 0:
+        time.sleep(left_ns * 1e-9)
+
+
 def wake_promptly() -> None:
     """Ask the kernel to wake this thread without the 50 µs by which it may bundle timers; Linux alone has such a setting."""
     if sys.platform == "linux":

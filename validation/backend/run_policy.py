@@ -1,79 +1,81 @@
 """A policy executed: every operation done for real, on its lane, where and when the policy says."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hwprofiles import InputError
 from sim.lowering.decisions import Decisions
 from sim.lowering.lower import RESOURCES, platform
-from sim.lowering.prices import Prices, price
+from sim.lowering.prices import price
 from sim.memory import Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.timeline import Timeline
 from sim.workload import Passes, forward_passes
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import Emission
+from validation.backend.execute_live import LiveRun
+from validation.backend.executed import Executed, executed_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.layer_steps import PassRun, StagedExperts
 from validation.backend.pacing import quick_switching
+from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
 from validation.backend.streaming import Streaming
+from validation.backend.tier import Lanes, Tier, device_of, open_lanes
 from validation.backend.weights import Weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Executed:
-    """A run that happened: its timeline, what was decided, and what came out.
-
-    ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to its lane, ``lane_order`` its place
-    among the tasks its lane served; ``logits_SV`` has one entry for each pass that gives tokens, ``expert_ids`` is as in Foresight.
-    """
-
-    timeline: Timeline
-    decisions: Decisions
-    passes: Passes
-    tokens: NDArray[np.int32]
-    expert_ids: NDArray[np.int16]
-    logits_SV: tuple[Tensor, ...]
-    tokens_SC: Tensor
-    work_ns: NDArray[np.int64]
-    submitted_ns: NDArray[np.int64]
-    lane_order: NDArray[np.int64]
-
-
 def execute_policy(
-    policy: Policy, problem: Problem, residency: Residency, weights: Weights, prompts_SL: Tensor, *, is_paced: bool
+    policy: Policy,
+    problem: Problem,
+    residency: Residency,
+    weights: Weights,
+    prompts_SL: Tensor,
+    *,
+    tier: Tier,
+    rehearsal: Rehearsal | None = None,
 ) -> Executed:
     """Run the batch of the problem under the policy, from that residency.
 
-    Durations are those of the problem's model on its machine; weights may be a stand-in with the same layers and experts. Unpaced, an
-    operation lasts as long as it lasts. Raises InputError for what the backend does not execute.
+    Where a tier paces, durations are those of the problem's model on its machine; weights may be a stand-in with the same layers and
+    experts. ``rehearsal`` is what prefetchers may look at (None: found out first, by a plain forward pass). Raises InputError for what
+    the backend does not execute.
     """
     check_executable(policy, problem, residency, weights)
     passes = forward_passes(problem.batch, policy.feeding)
-    dispatching = Dispatching(policy, problem, residency, passes)
-    prices = price(problem, passes, dispatching.modes, dispatching.head_modes, int(passes.num_tokens.max()))
-    memory = AcceleratorMemory(weights, residency, problem.overlap)
+    is_live = policy.cache.score is not None
+    if is_live and rehearsal is None:
+        rehearsal = rehearse(weights, problem, prompts_SL, seed=0)
+    device = device_of(tier)
     with quick_switching(), torch.inference_mode():
-        sequences = Sequences(weights, problem.batch, prompts_SL)
-        run = _Run(problem, passes, dispatching, prices, weights, memory, sequences, is_paced=is_paced)
-        return run.execute()
+        sequences = Sequences(weights, problem.batch, prompts_SL, device)
+        if is_live and rehearsal is not None:
+            run: LiveRun | StaticRun = LiveRun(policy, foresight_of(problem, residency, passes, rehearsal), weights, sequences, device)
+        else:
+            run = StaticRun(policy, problem, residency, passes, weights, sequences, device)
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # buffers are filled on another stream than those that read them
+        with open_lanes(tier, run.resources) as lanes:
+            return run.execute(lanes)
 
 
 def check_executable(policy: Policy, problem: Problem, residency: Residency, weights: Weights) -> None:
     """Raises InputError, in one line, for what the backend does not execute."""
-    if not policy.keeps_residency or policy.prefetch.is_active:
-        raise InputError(f"{policy.name}: the backend executes policies whose residency stays; this one caches or fetches ahead")
-    if not policy.is_lossless:
-        raise InputError(f"{policy.name}: the backend executes lossless policies")
-    if problem.batch.beams > 1:
-        raise InputError(f"the backend decodes greedily: beams must be 1, got {problem.batch.beams}")
+    if not policy.cache.is_static and policy.cache.score is None:
+        raise InputError(f"{policy.name}: a cache with code of its own is not executed; a scored or a static one is")
+    if policy.cache.is_static and policy.prefetch.is_active:
+        raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
+    if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
+        raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
+    if policy.tuning is not None or policy.feeding.is_pipelined:
+        raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")
+    if policy.placement.is_remade or not policy.is_lossless:
+        raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
+    if problem.overlap.groups_experts:
+        raise InputError(f"{policy.name}: the backend runs experts one by one, not in groups")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]
     asked = [(layer.num_experts, layer.top_k, "shared_expert" in layer.params) for layer in problem.model.layers]
     if built != asked:
@@ -82,35 +84,38 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"residency is for {residency.experts.shape} layers and experts, the model has {len(asked)}")
 
 
-class _Run:
-    """One run in progress."""
+class StaticRun:
+    """One run of a policy whose residency stays."""
+
+    resources = RESOURCES
 
     def __init__(
         self,
+        policy: Policy,
         problem: Problem,
+        residency: Residency,
         passes: Passes,
-        dispatching: Dispatching,
-        prices: Prices,
         weights: Weights,
-        memory: AcceleratorMemory,
         sequences: Sequences,
-        *,
-        is_paced: bool,
+        device: torch.device,
     ) -> None:
-        self._problem, self._passes, self._dispatching, self._prices = problem, passes, dispatching, prices
-        self._weights, self._memory, self._sequences, self._is_paced = weights, memory, sequences, is_paced
+        self._problem, self._passes, self._weights, self._sequences = problem, passes, weights, sequences
+        self._dispatching = Dispatching(policy, problem, residency, passes)
+        modes, head_modes = self._dispatching.modes, self._dispatching.head_modes
+        self._prices = price(problem, passes, modes, head_modes, int(passes.num_tokens.max()))
+        self._memory = AcceleratorMemory(weights, residency, problem.overlap, device)
         shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
         self._tokens, self._actions = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
 
-    def execute(self) -> Executed:
-        """Pass after pass; the lanes are closed whatever happens."""
-        emission = Emission(is_paced=self._is_paced)
+    def execute(self, lanes: Lanes) -> Executed:
+        """Pass after pass."""
+        emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
-        try:
-            self._emit_all(emission)
-        finally:
-            emission.close()
-        return self._executed(emission, began_ns)
+        self._emit_all(emission)
+        emission.finish()
+        decisions = Decisions(actions=self._actions, modes=self._dispatching.modes, head_modes=self._dispatching.head_modes)
+        resources = platform(self._problem.machine, RESOURCES)
+        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences, lanes.is_paced)
 
     def _emit_all(self, emission: Emission) -> None:
         is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)
@@ -133,18 +138,3 @@ class _Run:
             )
             current.run(self._tokens[index], self._actions[index])
             on_gpu = current.is_on_gpu
-
-    def _executed(self, emission: Emission, began_ns: int) -> Executed:
-        tickets = emission.tickets
-        return Executed(
-            timeline=emission.timeline(platform(self._problem.machine, RESOURCES), began_ns),
-            decisions=Decisions(actions=self._actions, modes=self._dispatching.modes, head_modes=self._dispatching.head_modes),
-            passes=self._passes,
-            tokens=self._tokens,
-            expert_ids=self._sequences.expert_ids,
-            logits_SV=tuple(self._sequences.logits_SV),
-            tokens_SC=self._sequences.tokens_SC,
-            work_ns=np.array([ticket.worked_ns - ticket.start_ns for ticket in tickets], np.int64),
-            submitted_ns=np.array([ticket.submitted_ns - began_ns for ticket in tickets], np.int64),
-            lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
-        )

@@ -8,9 +8,10 @@ from sim.policies.actions import LayerMode
 from sim.task import NONE, TaskKind
 from sim.workload import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory
+from validation.backend.copying import Copy
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import H2D, Emission
-from validation.backend.lane import Ticket
+from validation.backend.ticket import Ticket
 from validation.backend.weights import Block, LayerWeights, Weights
 
 Place = tuple[int, int]
@@ -54,7 +55,7 @@ class Streaming:
         if early is not None:
             return self._emission.claim(early)
         duration_ns, layer = self._duration_ns(place), place[1]
-        return self._emission.append(H2D, TaskKind.LAYER_FETCH, layer, NONE, duration_ns, lambda: self._copy(place), self._free(place))
+        return self._emission.append(H2D, TaskKind.LAYER_FETCH, layer, NONE, duration_ns, self._copy(place), self._free(place))
 
     def release(self, last_use: Ticket) -> None:
         """The last use of the oldest buffer not yet released is that task."""
@@ -85,14 +86,14 @@ class Streaming:
 
     def _submit_ahead(self, place: Place, step: int) -> Ticket:
         duration_ns = self._duration_ns(place)
-        return self._emission.ahead(H2D, TaskKind.LAYER_FETCH, place[1], duration_ns, lambda: self._copy(place), step, self._free(place))
+        return self._emission.ahead(H2D, TaskKind.LAYER_FETCH, place[1], duration_ns, self._copy(place), step, self._free(place))
 
     def _free(self, place: Place) -> Ticket | None:
         """The last use of what the buffer held before."""
         before = self._number_of[place] - self._num_buffers
         return self._last_uses[before] if before >= 0 else None
 
-    def _copy(self, place: Place) -> int:
+    def _copy(self, place: Place) -> Copy:
         if place[1] == NONE:
             return self.top(place).copy_from(self._weights.top)
         return self.layer(place).copy_from(self._weights.layers[place[1]])

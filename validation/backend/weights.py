@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from validation.backend.architecture import Architecture, Shapes
+from validation.backend.copying import Copy
+from validation.backend.crossing import ON_HOST
 
 
 class Block:
@@ -23,40 +25,52 @@ class Block:
         """Bytes of all of it."""
         return num_bytes_of(self.flat)
 
-    def copy_from(self, other: "Block") -> int:
-        """Overwrite with another block's numbers; returns the bytes copied."""
-        self.flat.copy_(other.flat)
-        return self.num_bytes
+    def copy_from(self, other: "Block") -> Copy:
+        """The copy that overwrites this with another block's numbers."""
+        return Copy((self.flat, other.flat))
 
 
 class LayerWeights:
     """One layer: its ``dense`` block, and a block for each routed expert."""
 
-    def __init__(self, architecture: Architecture, layer: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, architecture: Architecture, layer: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False
+    ) -> None:
         dense, expert = architecture.dense_shapes(layer), architecture.expert_shapes(layer)
-        self.dense = Block(empty(_size(dense), dtype), dense)
-        self.experts_EW = empty(architecture.layers[layer].num_experts * _size(expert), dtype).view(-1, max(1, _size(expert)))
+        self.dense = Block(empty(_size(dense), dtype, device, is_pinned=is_pinned), dense)
+        num_weights = architecture.layers[layer].num_experts * _size(expert)
+        self.experts_EW = empty(num_weights, dtype, device, is_pinned=is_pinned).view(-1, max(1, _size(expert)))
         self.experts = tuple(Block(row, expert) for row in self.experts_EW)
 
-    def copy_from(self, other: "LayerWeights") -> int:
-        """Overwrite the whole layer; returns the bytes copied."""
-        self.experts_EW.copy_(other.experts_EW)
-        return self.dense.copy_from(other.dense) + num_bytes_of(self.experts_EW)
+    def copy_from(self, other: "LayerWeights") -> Copy:
+        """The copy that overwrites the whole layer."""
+        return Copy((self.experts_EW.view(-1), other.experts_EW.view(-1)), (self.dense.flat, other.dense.flat))
 
 
 class Weights:
-    """A whole decoder: ``layers`` and the ``top`` block (embedding, last norm, head)."""
+    """A whole decoder: ``layers`` and the ``top`` block (embedding, last norm, head), in host memory, page-locked if asked for."""
 
-    def __init__(self, architecture: Architecture, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, architecture: Architecture, dtype: torch.dtype = torch.float32, *, is_pinned: bool = False) -> None:
         self.architecture = architecture
         self.dtype = dtype
-        self.layers = tuple(LayerWeights(architecture, layer, dtype) for layer in range(len(architecture.layers)))
-        self.top = Block(empty(_size(architecture.top_shapes()), dtype), architecture.top_shapes())
+        numbers = range(len(architecture.layers))
+        self.layers = tuple(LayerWeights(architecture, layer, dtype, is_pinned=is_pinned) for layer in numbers)
+        self.top = Block(empty(_size(architecture.top_shapes()), dtype, is_pinned=is_pinned), architecture.top_shapes())
 
 
-def random_weights(architecture: Architecture, seed: int, dtype: torch.dtype = torch.float32) -> Weights:
-    """Weights drawn by seed: normal with the deviation that keeps activations near 1; norms are all ones."""
-    weights, generator = Weights(architecture, dtype), torch.Generator().manual_seed(seed)
+def random_weights(
+    architecture: Architecture,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    drawn_on: torch.device = ON_HOST,
+    is_pinned: bool = False,
+) -> Weights:
+    """Weights drawn by seed, in host memory: normal with the deviation that keeps activations near 1; norms are all ones.
+
+    ``drawn_on``: where the numbers are made; each device makes others of the same seed.
+    """
+    weights, generator = Weights(architecture, dtype, is_pinned=is_pinned), torch.Generator(drawn_on).manual_seed(seed)
     for block in blocks_of(weights):
         for name, tensor in block.tensors.items():
             if name.endswith("norm"):
@@ -64,7 +78,7 @@ def random_weights(architecture: Architecture, seed: int, dtype: torch.dtype = t
             else:
                 # The router is drawn wider than the rest: near-equal shares would make the choice of experts a matter of rounding.
                 deviation = 1.0 if name in ("embedding", "head") else (3.0 if name == "router" else 1.0) * tensor.shape[-1] ** -0.5
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)
+                tensor.copy_(torch.randn(tensor.shape, generator=generator, device=drawn_on) * deviation)
     return weights
 
 
@@ -73,9 +87,9 @@ def blocks_of(weights: Weights) -> list[Block]:
     return [block for layer in weights.layers for block in (layer.dense, *layer.experts)] + [weights.top]
 
 
-def empty(size: int, dtype: torch.dtype) -> Tensor:
+def empty(size: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False) -> Tensor:
     """Room for that many numbers, not-a-number until something is copied there: what is read too early shows."""
-    return torch.full((size,), torch.nan, dtype=dtype)
+    return torch.full((size,), torch.nan, dtype=dtype, device=device, pin_memory=is_pinned)
 
 
 def num_bytes_of(tensor: Tensor) -> int:

@@ -2,8 +2,9 @@
 
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
+from validation.comparison.lanes_session import time_program_on_lanes
 from validation.comparison.plan_validation import PlanValidation, run_again, validate_plan
-from validation.comparison.prediction import Predicted, predict, timed, timed_on_lanes
+from validation.comparison.prediction import Prediction, predict
 from validation.comparison.rounds import PairedRun, PlanErrors, Report, run_rounds
 from validation.comparison.trial import Contender, Trial, prepare
 
@@ -15,7 +16,7 @@ __all__ = [
     "PairedRun",
     "PlanErrors",
     "PlanValidation",
-    "Predicted",
+    "Prediction",
     "Report",
     "Trial",
     "compare",
@@ -25,7 +26,6 @@ __all__ = [
     "run_again",
     "run_rounds",
     "summary_of",
-    "timed",
-    "timed_on_lanes",
+    "time_program_on_lanes",
     "validate_plan",
 ]

@@ -1,15 +1,21 @@
 """Predicted against measured: by operation kind, by layer, by step and end to end."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.program import Program
-from sim.task import TaskKind, TaskTable
-from validation.backend.run_policy import Executed
-from validation.comparison.prediction import Predicted
+from sim.task import TaskKind
+from sim.timeline import Timeline
+
+ASIDE = (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.LOOKUP)
+"""Tasks that run ahead of the layer they are for."""
+
+BEGINNINGS = (TaskKind.ATTENTION, TaskKind.HEAD)
+
+Key = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +29,10 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1, end to end."""
+    """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1, end to end.
+
+    ``unmatched_fraction``: tasks of the run that the prediction does not have, as copies decided by another clock; of all tasks.
+    """
 
     predicted_ns: int
     measured_ns: int
@@ -31,22 +40,26 @@ class Comparison:
     by_kind: Mapping[str, ErrorSummary]
     by_layer: ErrorSummary
     by_step: ErrorSummary
+    unmatched_fraction: float = 0.0
 
 
-def compare(executed: Executed, program: Program, predicted: Predicted) -> Comparison:
-    """Errors of a prediction; task for task, so the program must be that of the run."""
-    tasks, line = program.tasks, executed.timeline
-    assert len(tasks) == len(line.tasks), "the program is not that of the run"
-    lasted_ns, expected_ns = line.end_ns - line.start_ns, predicted.end_ns - predicted.start_ns
-    by_kind = {kind.name.lower(): summary(expected_ns[tasks.kind == kind], lasted_ns[tasks.kind == kind]) for kind in _kinds(tasks)}
-    layers, steps = _segments(tasks, by_layer=True), _segments(tasks, by_layer=False)
+def compare(measured: Timeline, predicted: Timeline) -> Comparison:
+    """Errors of a prediction; task for task, where both have the task."""
+    pairs = _matched(measured, predicted)
+    lasted_ns = (measured.end_ns - measured.start_ns)[pairs[:, 0]]
+    expected_ns = (predicted.end_ns - predicted.start_ns)[pairs[:, 1]]
+    kinds = measured.tasks.kind[pairs[:, 0]]
+    by_kind = {
+        TaskKind(kind).name.lower(): summary(expected_ns[kinds == kind], lasted_ns[kinds == kind]) for kind in np.unique(kinds).tolist()
+    }
     return Comparison(
         predicted_ns=predicted.makespan_ns,
-        measured_ns=line.makespan_ns,
-        error_fraction=predicted.makespan_ns / line.makespan_ns - 1,
+        measured_ns=measured.makespan_ns,
+        error_fraction=predicted.makespan_ns / measured.makespan_ns - 1,
         by_kind=by_kind,
-        by_layer=summary(_elapsed(predicted.end_ns, tasks, layers), _elapsed(line.end_ns, tasks, layers)),
-        by_step=summary(_elapsed(predicted.end_ns, tasks, steps), _elapsed(line.end_ns, tasks, steps)),
+        by_layer=summary(_elapsed(predicted, by_layer=True), _elapsed(measured, by_layer=True)),
+        by_step=summary(_elapsed(predicted, by_layer=False), _elapsed(measured, by_layer=False)),
+        unmatched_fraction=1 - len(pairs) / len(measured.tasks),
     )
 
 
@@ -64,20 +77,28 @@ def summary_of(errors_fraction: NDArray[np.float64]) -> ErrorSummary:
     return ErrorSummary(median_fraction=float(np.median(sizes)), p90_fraction=float(np.percentile(sizes, 90)), num_compared=len(sizes))
 
 
-def _kinds(tasks: TaskTable) -> list[TaskKind]:
-    return [TaskKind(kind) for kind in np.unique(tasks.kind).tolist()]
+def _matched(measured: Timeline, predicted: Timeline) -> NDArray[np.int64]:
+    """Rows (task of the run, task of the prediction) that are the same thing."""
+    places = {key: number for number, key in enumerate(_keys(predicted))}
+    pairs = [(number, places[key]) for number, key in enumerate(_keys(measured)) if key in places]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _segments(tasks: TaskTable, *, by_layer: bool) -> NDArray[np.int64]:
-    """The first task of each layer of each pass, or of each step; the head and what follows it count as a layer."""
-    changes = np.diff(tasks.step) != 0
-    if by_layer:
-        changes |= np.diff(tasks.layer) != 0
-    return np.append(0, np.flatnonzero(changes) + 1)
+def _keys(line: Timeline) -> list[Key]:
+    """What each task is: its step, lane, kind, layer and expert, and how many like it came before."""
+    tasks, seen, found = line.tasks, Counter[Key](), []
+    columns = (tasks.step, tasks.resource, tasks.kind, tasks.layer, tasks.expert)
+    for key in zip(*(column.tolist() for column in columns), strict=True):
+        found.append((*key, seen[key]))
+        seen[key] += 1
+    return found
 
 
-def _elapsed(end_ns: NDArray[np.int64], tasks: TaskTable, segments: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Time from the end of one segment to the end of the next; copies ahead of their layer do not hold a segment open."""
-    counted_ns = np.where(tasks.kind == TaskKind.LAYER_FETCH, 0, end_ns)
+def _elapsed(line: Timeline, *, by_layer: bool) -> NDArray[np.int64]:
+    """Time from the end of one layer of a pass (or of one step) to the end of the next; the head and what follows it count as a layer."""
+    tasks = line.tasks
+    begins = np.isin(tasks.kind, BEGINNINGS) if by_layer else np.append(True, np.diff(tasks.step) != 0)
+    segments = np.unique(np.append(0, np.flatnonzero(begins)))
+    counted_ns = np.where(np.isin(tasks.kind, ASIDE), 0, line.end_ns)
     ends_ns = np.maximum.accumulate(np.maximum.reduceat(counted_ns, segments))
     return np.diff(ends_ns, prepend=0)

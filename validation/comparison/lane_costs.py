@@ -1,25 +1,30 @@
-"""What real lanes add to the simulator's tasks: hand-overs between threads, decisions, and work that does not fit its duration."""
+"""What real lanes add to the simulator's tasks: hand-overs between threads, decisions, and work that does not take its price."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.task import TaskKind, TaskTable
-from validation.backend.run_policy import Executed
+from sim.timeline import Timeline
+from validation.backend.executed import Executed
 
 KEPT_FRACTION = 0.95
-"""Of the delays of a kind, from the shortest on, those that count."""
+"""Of the delays of a kind between paced tasks, from the shortest on, those that count; between real operations all do, as all recur."""
+
+_NUM_RESOURCES = 6
+"""Lanes of a live run, which has one more than a static one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneCosts:
-    """Fitted from one run, the calibration; none of them is in the machine file.
+    """Fitted from runs of the calibration plan; none of them is in the machine file.
 
     ``hand_over_ns`` passes between a task's end (or its submission) and the start of one on another lane that waited for it;
     ``same_lane_ns`` between a task and the next of its lane; ``decision_ns`` between the end of a gate and the first submission after it;
-    ``submission_ns`` between one submission and the next. A task ends ``late_ns`` after its time, and its real work takes ``work_ns``
-    [resource, kind]; NaN for what the calibration did not run.
+    ``submission_ns`` between one submission and the next. Where ``is_paced`` [resource], a task ends ``late_ns`` after its time, and its
+    real work takes ``work_ns`` [resource, kind]; NaN for what the calibration did not run. Elsewhere a task takes its price times
+    ``scale`` [resource, kind].
     """
 
     hand_over_ns: float
@@ -27,35 +32,49 @@ class LaneCosts:
     decision_ns: float
     submission_ns: float
     late_ns: float
+    is_paced: NDArray[np.bool_]
     work_ns: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     def durations_ns(self, tasks: TaskTable) -> NDArray[np.int64]:
-        """How long tasks really last: their time and the lateness of its end, or their work where that is longer."""
+        """How long tasks really last: their time and the lateness of its end, their work where that is longer, or their price scaled."""
         work_ns = np.nan_to_num(self.work_ns[tasks.resource, tasks.kind])
-        paced_ns = np.where(tasks.duration_ns > 0, tasks.duration_ns + self.late_ns, 0.0)
-        return np.rint(np.maximum(paced_ns, work_ns)).astype(np.int64)
+        paced_ns = np.maximum(np.where(tasks.duration_ns > 0, tasks.duration_ns + self.late_ns, 0.0), work_ns)
+        real_ns = tasks.duration_ns * self.scale[tasks.resource, tasks.kind]
+        return np.rint(np.where(self.is_paced[tasks.resource], paced_ns, real_ns)).astype(np.int64)
 
 
-def fit_lane_costs(executed: Executed) -> LaneCosts:
-    """Trimmed means over the tasks of one paced run."""
-    tasks, line = executed.timeline.tasks, executed.timeline
-    before_ns, others_ns = ready_times(executed)
-    gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
-    is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns
-    lasted_ns = line.end_ns - line.start_ns
-    is_in_time = (executed.work_ns < tasks.duration_ns) & (tasks.duration_ns > 0)
-    is_after_gate = np.append(False, tasks.kind[:-1] == TaskKind.GATE)
-    is_next = np.append(False, ~is_after_gate[1:]) & (executed.submitted_ns >= np.append(0, executed.submitted_ns[:-1]))
-    since_ns = np.diff(executed.submitted_ns, prepend=0)
-    since_gate_ns = executed.submitted_ns - np.append(0, line.end_ns[:-1])
+def fit_lane_costs(*runs: Executed) -> LaneCosts:
+    """Trimmed means over the tasks of some runs of one plan; prices are left as they are."""
+    delays = [_delays(executed) for executed in runs]
+    pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
+    kept = KEPT_FRACTION if runs[0].is_paced.all() else 1.0
     return LaneCosts(
-        hand_over_ns=_typical(gap_ns[is_handed]),
-        same_lane_ns=_typical(gap_ns[~is_handed]),
-        decision_ns=_typical(since_gate_ns[is_after_gate & (since_gate_ns > 0)]),
-        submission_ns=_typical(since_ns[is_next]),
-        late_ns=_typical((lasted_ns - tasks.duration_ns)[is_in_time]),
-        work_ns=_work_ns(executed),
+        hand_over_ns=_typical(pooled["hand_over"], kept),
+        same_lane_ns=_typical(pooled["same_lane"], kept),
+        decision_ns=_typical(pooled["decision"], kept),
+        submission_ns=_typical(pooled["submission"], kept),
+        late_ns=_typical(pooled["late"], kept),
+        is_paced=_padded(runs[0].is_paced, False),
+        work_ns=_work_ns(runs),
+        scale=np.ones((_NUM_RESOURCES, len(TaskKind))),
     )
+
+
+def fit_scale(costs: LaneCosts, runs: tuple[Executed, ...], predicted: tuple[Timeline, ...]) -> LaneCosts:
+    """With the scales at which those predictions, made with these costs, would have had the right total of each lane and kind.
+
+    What the calibration did not run on a lane goes by all that it ran there.
+    """
+    scale = costs.scale.copy()
+    for resource in np.flatnonzero(~costs.is_paced).tolist():
+        all_of = [_totals_ns(run, line, resource, None, costs) for run, line in zip(runs, predicted, strict=True)]
+        scale[resource] *= _ratio(all_of)
+        for kind in TaskKind:
+            own = [_totals_ns(run, line, resource, kind, costs) for run, line in zip(runs, predicted, strict=True)]
+            if sum(total for _, total in own) > 0:
+                scale[resource, kind] = costs.scale[resource, kind] * _ratio(own)
+    return replace(costs, scale=scale)
 
 
 def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -72,16 +91,55 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
     return before_ns, others_ns
 
 
-def _work_ns(executed: Executed) -> NDArray[np.float64]:
-    tasks = executed.timeline.tasks
-    work_ns = np.full((len(executed.timeline.platform.resources), len(TaskKind)), np.nan)
-    for resource, kind in set(zip(tasks.resource.tolist(), tasks.kind.tolist(), strict=True)):
-        work_ns[resource, kind] = _typical(executed.work_ns[(tasks.resource == resource) & (tasks.kind == kind)])
+def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
+    """What passed between the tasks of one run, by name."""
+    tasks, line = executed.timeline.tasks, executed.timeline
+    before_ns, others_ns = ready_times(executed)
+    gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
+    is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns
+    is_in_time = (executed.work_ns < tasks.duration_ns) & (tasks.duration_ns > 0) & executed.is_paced[tasks.resource]
+    is_after_gate = np.append(False, tasks.kind[:-1] == TaskKind.GATE)
+    is_next = np.append(False, ~is_after_gate[1:]) & (executed.submitted_ns >= np.append(0, executed.submitted_ns[:-1]))
+    since_gate_ns = executed.submitted_ns - np.append(0, line.end_ns[:-1])
+    return {
+        "hand_over": gap_ns[is_handed],
+        "same_lane": gap_ns[~is_handed],
+        "decision": since_gate_ns[is_after_gate & (since_gate_ns > 0)],
+        "submission": np.diff(executed.submitted_ns, prepend=0)[is_next],
+        "late": (line.end_ns - line.start_ns - tasks.duration_ns)[is_in_time],
+    }
+
+
+def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
+    """How long each kind of real work took on each lane."""
+    resource = np.concatenate([run.timeline.tasks.resource for run in runs])
+    kind = np.concatenate([run.timeline.tasks.kind for run in runs])
+    took_ns = np.concatenate([run.work_ns for run in runs])
+    work_ns = np.full((_NUM_RESOURCES, len(TaskKind)), np.nan)
+    for pair in set(zip(resource.tolist(), kind.tolist(), strict=True)):
+        work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])], KEPT_FRACTION)
     return work_ns
 
 
-def _typical(values: NDArray[np.int64]) -> float:
-    """The mean, as delays add up; the slowest twentieth, when something else had the processor, left out. 0 of none."""
+def _totals_ns(run: Executed, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts) -> tuple[float, float]:
+    """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
+    tasks = run.timeline.tasks
+    is_meant = (tasks.resource == resource) & ((tasks.kind == kind) | (kind is None))
+    expected_ns = predicted.busy_ns[is_meant] - round(costs.same_lane_ns)
+    return float(run.timeline.busy_ns[is_meant].sum()), float(np.maximum(expected_ns, 0).sum())
+
+
+def _ratio(totals_ns: list[tuple[float, float]]) -> float:
+    measured_ns, expected_ns = (sum(pair[place] for pair in totals_ns) for place in (0, 1))
+    return measured_ns / expected_ns if expected_ns > 0 else 1.0
+
+
+def _padded(flags: NDArray[np.bool_], value: bool) -> NDArray[np.bool_]:
+    return np.append(flags, [value] * (_NUM_RESOURCES - len(flags)))
+
+
+def _typical(values: NDArray[np.int64], kept_fraction: float) -> float:
+    """The mean, as delays add up, of so many from the shortest on: the others are when something else had the processor. 0 of none."""
     if not len(values):
         return 0.0
-    return float(np.mean(np.sort(values)[: max(1, round(len(values) * KEPT_FRACTION))]))
+    return float(np.mean(np.sort(values)[: max(1, round(len(values) * kept_fraction))]))

@@ -3,25 +3,20 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from hwprofiles import InputError
 from planner.plan import Plan
-from sim.engine import engine
 from sim.memory import Infeasible
 from sim.policies import POLICIES
-from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.simulate import Scenario, simulate
 from sim.timeline import Timeline
 from sim.workload import Batch
 from validation.backend.weights import Weights
+from validation.comparison.contest import CALIBRATION
 from validation.comparison.rounds import Report, run_rounds
-from validation.comparison.trial import Contender, Trial, prepare
+from validation.comparison.trial import Contender, Trial, prepare, why_not
 
 MOST_RIVALS = 3
 SLOWEST_RIVAL_FACTOR = 2.0
 """A rival predicted to take longer than this many times the plan's own time cannot be the best, whatever the error."""
-
-_CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
-"""Uses every lane, so that what each adds is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,8 +31,7 @@ class PlanValidation:
     @property
     def regret_fraction(self) -> float:
         """How much slower the plan measured than the best that was run; 0 where it is the best."""
-        measured_ns = [plan.measured_ns for plan in self.report.plans]
-        return measured_ns[0] / min(measured_ns) - 1
+        return self.report.regret_fraction(self.report.plans[0].name)
 
 
 def validate_plan(
@@ -59,7 +53,7 @@ def validate_plan(
     (trial,) = prepare(scenario, (own,), weights)
     left_out: dict[str, str] = {}
     rivals = tuple(_rivals(scenario, left_out, trial.weights))
-    calibration = Contender(name=_CALIBRATION.name, policy=_CALIBRATION, slots_per_layer=scenario.slots_per_layer)
+    calibration = Contender(name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer)
     trials = prepare(scenario, (calibration, own, *rivals), weights)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trial)
@@ -68,7 +62,7 @@ def validate_plan(
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
     """One more run of the plan: what the simulator says of that very run, and what was measured."""
     executed = validation.trial.run()
-    return engine("fast").run_program(validation.trial.predict(executed)), executed.timeline
+    return validation.trial.predict(executed).plain(), executed.timeline
 
 
 def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> Iterator[Contender]:
@@ -80,9 +74,10 @@ def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> I
         if policy.name == scenario.policy.name:
             continue
         found = simulate(replace(scenario, policy=policy))
+        rival = Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer)
         if isinstance(found, Infeasible):
             left_out[policy.name] = found.reason
-        elif (problem := _not_run(replace(scenario, policy=policy), weights)) is not None:
+        elif (problem := why_not(scenario, rival, weights)) is not None:
             left_out[policy.name] = problem
         elif found.metrics.end_to_end_s > SLOWEST_RIVAL_FACTOR * own.metrics.end_to_end_s:
             left_out[policy.name] = f"predicted to take over {SLOWEST_RIVAL_FACTOR:.0f} times as long"
@@ -93,13 +88,3 @@ def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> I
             yield Contender(name=name, policy=POLICIES[name], slots_per_layer=scenario.slots_per_layer)
         else:
             left_out[name] = f"{MOST_RIVALS} others are predicted to be faster"
-
-
-def _not_run(scenario: Scenario, weights: Weights) -> str | None:
-    """Why the backend does not execute the scenario's policy, if it does not."""
-    policy = scenario.policy
-    try:
-        prepare(scenario, (Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer),), weights)
-    except InputError as error:
-        return str(error)
-    return None

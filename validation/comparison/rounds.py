@@ -1,14 +1,14 @@
-"""Plans run in interleaved rounds, each run beside a run of one calibration plan, and how far predictions were from what was measured."""
+"""Plans run in interleaved rounds, each run beside runs of one calibration plan, and how far predictions were from what was measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import kendalltau
 
-from validation.backend.run_policy import Executed
+from validation.backend.executed import Executed
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
-from validation.comparison.lane_costs import LaneCosts, fit_lane_costs
-from validation.comparison.prediction import timed, timed_on_lanes
+from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scale
 from validation.comparison.trial import Trial
 
 MOST_VARIATION_FRACTION = 0.12
@@ -19,7 +19,8 @@ MOST_VARIATION_FRACTION = 0.12
 class PairedRun:
     """One run against three predictions.
 
-    ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start; ``paired`` those of the adjacent calibration.
+    ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start; ``paired`` those of the calibration runs just
+    before and after.
     """
 
     plain: Comparison
@@ -29,10 +30,14 @@ class PairedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanErrors:
-    """A plan over all rounds. Errors are medians over its runs, signed; ``noise_fraction`` is how far its runs are from their median."""
+    """A plan over all rounds. Errors are medians over its runs, signed; ``noise_fraction`` is how far its runs are from their median.
+
+    ``predicted_ns`` is the median of the absolute prediction.
+    """
 
     name: str
     measured_ns: int
+    predicted_ns: int
     plain_fraction: float
     absolute_fraction: float
     paired_fraction: float
@@ -42,7 +47,10 @@ class PlanErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All plans. Summaries are over single runs; ``noise`` is over runs too, each against the median of its plan."""
+    """All plans. Summaries are over single runs; ``noise`` is over runs too, each against the median of its plan.
+
+    ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as measured; None where there is but one.
+    """
 
     plans: tuple[PlanErrors, ...]
     plain: ErrorSummary
@@ -50,37 +58,66 @@ class Report:
     paired: ErrorSummary
     noise: ErrorSummary
     calibration_variation_fraction: float
+    kendall_tau: float | None
 
     @property
     def is_too_noisy(self) -> bool:
         """Whether calibration runs differ so much that the errors say nothing."""
         return self.calibration_variation_fraction > MOST_VARIATION_FRACTION
 
+    def regret_fraction(self, name: str) -> float:
+        """How much slower the plan of that name measured than the best that was run; 0 where it is the best."""
+        measured_ns = {plan.name: plan.measured_ns for plan in self.plans}
+        return measured_ns[name] / min(measured_ns.values()) - 1
 
-def run_rounds(trials: tuple[Trial, ...], calibration: Trial, num_rounds: int, on_run: Callable[[str], None] | None = None) -> Report:
-    """Run every trial once a round, right after a run of the calibration plan. A first round warms up and is not counted."""
+
+def run_rounds(
+    trials: tuple[Trial, ...],
+    calibration: Trial,
+    num_rounds: int,
+    on_run: Callable[[str], None] | None = None,
+    *,
+    is_time_left: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted.
+
+    Unless ``is_time_left``, no further run begins; trials that had none by then are not reported on, save the first, which has one.
+    """
     for trial in (calibration, *trials):
-        trial.run()
-    first = fit_lane_costs(calibration.run())
+        if is_time_left():
+            trial.run()
+    before = calibration.run()
+    first = fitted(calibration, before)
     found: list[list[PairedRun]] = [[] for _ in trials]
-    calibration_ns = []
+    calibration_ns = [before.timeline.makespan_ns]
     for _ in range(num_rounds):
         for trial, runs in zip(trials, found, strict=True):
-            adjacent = calibration.run()
-            calibration_ns.append(adjacent.timeline.makespan_ns)
-            runs.append(_compared(trial, trial.run(), first, fit_lane_costs(adjacent)))
+            if found[0] and not is_time_left():
+                break
+            executed, after = trial.run(), calibration.run()
+            calibration_ns.append(after.timeline.makespan_ns)
+            runs.append(_compared(trial, executed, first, fitted(calibration, before, after)))
+            before = after
             if on_run is not None:
                 on_run(trial.name)
-    plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True))
+    plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True) if runs)
     return _report(plans, float(np.std(calibration_ns) / np.mean(calibration_ns)))
 
 
+def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
+    """What those runs of the calibration plan say of lanes, and of how far real operations are from their prices now."""
+    costs = fit_lane_costs(*runs)
+    if costs.is_paced.all():
+        return costs
+    return fit_scale(costs, runs, tuple(calibration.predict(run).on_lanes(costs) for run in runs))
+
+
 def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: LaneCosts) -> PairedRun:
-    program = trial.predict(executed)
+    prediction = trial.predict(executed)
     return PairedRun(
-        plain=compare(executed, program, timed(program)),
-        absolute=compare(executed, program, timed_on_lanes(program, first)),
-        paired=compare(executed, program, timed_on_lanes(program, adjacent)),
+        plain=compare(executed.timeline, prediction.plain()),
+        absolute=compare(executed.timeline, prediction.on_lanes(first)),
+        paired=compare(executed.timeline, prediction.on_lanes(adjacent)),
     )
 
 
@@ -90,6 +127,7 @@ def _plan_errors(name: str, runs: tuple[PairedRun, ...]) -> PlanErrors:
     return PlanErrors(
         name=name,
         measured_ns=round(middle_ns),
+        predicted_ns=round(float(np.median([run.absolute.predicted_ns for run in runs]))),
         plain_fraction=float(np.median([run.plain.error_fraction for run in runs])),
         absolute_fraction=float(np.median([run.absolute.error_fraction for run in runs])),
         paired_fraction=float(np.median([run.paired.error_fraction for run in runs])),
@@ -108,4 +146,11 @@ def _report(plans: tuple[PlanErrors, ...], variation_fraction: float) -> Report:
         paired=summary_of(np.array([run.paired.error_fraction for run in runs])),
         noise=summary_of(np.array(noise)),
         calibration_variation_fraction=variation_fraction,
+        kendall_tau=_kendall_tau(plans),
     )
+
+
+def _kendall_tau(plans: tuple[PlanErrors, ...]) -> float | None:
+    if len(plans) < 2:
+        return None
+    return float(kendalltau([plan.predicted_ns for plan in plans], [plan.measured_ns for plan in plans]).statistic)

@@ -4,16 +4,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from hwprofiles import InputError
+from hwprofiles import InputError, Machine, Quantity
 from sim.memory import Infeasible, Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.program import Program
 from sim.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
-from validation.backend.run_policy import Executed, check_executable, execute_policy
+from validation.backend.executed import Executed
+from validation.backend.rehearsal import Rehearsal, random_prompts, rehearse
+from validation.backend.run_policy import check_executable, execute_policy
+from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
-from validation.comparison.prediction import predict
+from validation.comparison.prediction import Prediction, predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,34 +37,74 @@ class Trial:
     residency: Residency
     weights: Weights
     prompts_SL: torch.Tensor
+    tier: Tier
+    rehearsal: Rehearsal | None = None
 
     def run(self) -> Executed:
-        """One paced run."""
-        return execute_policy(self.policy, self.problem, self.residency, self.weights, self.prompts_SL, is_paced=True)
+        """One run."""
+        return execute_policy(
+            self.policy, self.problem, self.residency, self.weights, self.prompts_SL, tier=self.tier, rehearsal=self.rehearsal
+        )
 
-    def predict(self, executed: Executed) -> Program:
-        """The simulator's program for the routing of that run."""
-        return predict(self.policy, self.problem, self.residency, executed)
+    def predict(self, executed: Executed) -> Prediction:
+        """What the simulator says of the routing of that run."""
+        return predict(self.policy, self.problem, self.residency, executed, self.rehearsal)
 
 
-def prepare(scenario: Scenario, contenders: tuple[Contender, ...], weights: Weights | None = None) -> tuple[Trial, ...]:
+def prepare(
+    scenario: Scenario,
+    contenders: tuple[Contender, ...],
+    weights: Weights | None = None,
+    tier: Tier = Tier.PACED,
+    rehearsal: Rehearsal | None = None,
+) -> tuple[Trial, ...]:
     """The contenders on the scenario's machine, model and batch, with the same weights for all: those given, or a small stand-in's.
 
-    The scenario's seed draws the prompts, and the weights of a stand-in. Raises InputError for a plan that does not fit memory or that
-    the backend does not execute.
+    The scenario's seed draws the prompts, and the weights of a stand-in. Where operations are real, the machine's software overheads are
+    left out: the lanes have their own, which are fitted. ``rehearsal`` is of the same weights and batch, if
+    there is one. Raises InputError for a plan that does not fit memory or that the backend does not execute.
     """
-    batch = scenario.batch
+    scenario = scenario if tier is Tier.PACED else replace(scenario, machine=_without_overheads(scenario.machine))
     weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
-    generator = torch.Generator().manual_seed(scenario.seed)
-    prompts_SL = torch.randint(weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)
-    return tuple(_prepared(scenario, contender, weights, prompts_SL) for contender in contenders)
+    prompts_SL = random_prompts(weights, scenario.batch, scenario.seed)
+    trials = tuple(_prepared(scenario, contender, weights, prompts_SL, tier) for contender in contenders)
+    if all(trial.policy.cache.score is None for trial in trials):
+        return trials
+    rehearsal = rehearsal or rehearse(weights, trials[0].problem, prompts_SL, scenario.seed)
+    return tuple(replace(trial, rehearsal=rehearsal) for trial in trials)
 
 
-def _prepared(scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor) -> Trial:
+def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str | None:
+    """Why a contender does not fit or is not executed, in one line, if so."""
+    try:
+        _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _without_overheads(machine: Machine) -> Machine:
+    def none(quantity: Quantity) -> Quantity:
+        return quantity.model_copy(update={"value": 0})
+
+    host = machine.host
+    changed = {"layer_overhead_ns": none(host.layer_overhead_ns), "step_overhead_ns": none(host.step_overhead_ns)}
+    return machine.model_copy(update={"host": host.model_copy(update=changed)})
+
+
+def _prepared(scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier) -> Trial:
     own = replace(scenario, policy=contender.policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
     residency = contender.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         raise InputError(f"{contender.name}: {residency.reason}, {residency.missing_bytes} bytes are missing")
     check_executable(contender.policy, problem, residency, weights)
-    return Trial(name=contender.name, policy=contender.policy, problem=problem, residency=residency, weights=weights, prompts_SL=prompts_SL)
+    return Trial(
+        name=contender.name,
+        policy=contender.policy,
+        problem=problem,
+        residency=residency,
+        weights=weights,
+        prompts_SL=prompts_SL,
+        tier=tier,
+    )

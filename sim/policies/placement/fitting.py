@@ -1,6 +1,6 @@
 """Filling GPU memory with experts in an order of preference: what most placements share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,17 +33,19 @@ class RankedPlacement(Placement):
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
-        model = problem.model
-        dense = np.ones(model.num_layers, bool)
-        left = bytes_for_experts(problem, self.memory, dense)
+        return self.place_ranked(problem, self.ranking)
+
+    def place_ranked(self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]) -> Residency | Infeasible:
+        """The same by a ranking from elsewhere: whoever tries many policies need not rank anew for each."""
+        left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(left, Infeasible):
             return left
-        score, budgets = self.ranking(problem), budgets_by_gpu(problem, self.memory, left)
+        score, budgets = ranking(problem), budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
             return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets)
         if self.gpu_experts_fraction is not None:
-            counts = np.array([layer.num_experts for layer in model.layers])
-            exists = np.arange(model.num_experts) < counts[:, None]
+            counts = np.array([layer.num_experts for layer in problem.model.layers])
+            exists = np.arange(problem.model.num_experts) < counts[:, None]
             stated = [int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)]
             over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
             if over > 0:

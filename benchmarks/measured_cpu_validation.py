@@ -1,0 +1,124 @@
+"""How far predictions are from real operations on this computer: python benchmarks/measured_cpu_validation.py [-o DIR] [--rounds N].
+
+A Mixtral-shaped decoder of 16 layers × 8 experts (hidden 1024, bf16, random weights) on an emulated accelerator: one core computes as
+the accelerator, the others as the CPU, a paced copier plays the link. The machine is measured first (or read: --machine FILE), the
+planner plans for it, and its plan runs interleaved with its rivals, each run between two runs of a calibration plan that is none of them.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hwprofiles import Kind, Machine, Provenance, Quantity, load_machine, parse_machine
+from rosin.version import __version__
+from sim.importers import model_from_config
+from sim.model import Model
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.table import POLICIES
+from sim.simulate import Scenario
+from sim.workload import Batch
+from validation.backend import Tier, architecture_of, random_weights
+from validation.backend.rehearsal import profiled
+from validation.comparison import Contender, run_rounds
+from validation.comparison.contest import CALIBRATION, RIVALS, contest
+from validation.comparison.report_files import host_words, markdown, write_report
+from validation.measuring import EFFORTS, Emulation, machine_data, measure
+
+CONFIG = {
+    "model_type": "mixtral",
+    "hidden_size": 1024,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": 4096,
+    "max_position_embeddings": 2048,
+}
+BATCH = Batch(prompt_tokens=8, output_tokens=6)
+SLOTS = 4
+"""Experts of each layer that the accelerator's memory is cut down to, beside the rest of the model."""
+
+LINK_BYTES_PER_S = 2.5e9
+
+_LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=LanesOverlap())
+CONTENDERS = (
+    *(Contender(name=name, policy=policy) for name, policy in RIVALS.items() if name != "streaming"),
+    Contender(name="fiddler with lanes", policy=_LANES),
+    *(Contender(name=name, policy=POLICIES[name]) for name in ("lfu", "moe-infinity", "fmoe", "hybrimoe")),
+    *(
+        Contender(name=f"{name}, {slots} slots", policy=policy, slots_per_layer=slots)
+        for name, policy, slots in (
+            ("on-demand balanced", replace(CALIBRATION, name="on-demand balanced"), 1),
+            ("on-demand", POLICIES["on-demand"], 2),
+            ("static CPU experts", POLICIES["ktransformers"], 2),
+            ("lru", POLICIES["lru"], 2),
+        )
+    ),
+)
+
+
+def main() -> None:
+    """Measure, plan, run, print the report, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--machine", type=Path, help="a machine file that `rosin measure` wrote on this computer")
+    parser.add_argument("-o", dest="folder", type=Path)
+    arguments = parser.parse_args()
+    began_s = time.monotonic()
+    model = model_from_config(CONFIG, name="16 layers x 8 experts", provenance=_ASSUMED)
+    measured = load_machine(str(arguments.machine)) if arguments.machine else measure_here(model)
+    weights = random_weights(architecture_of(model), seed=0, dtype=torch.bfloat16)
+    torch.set_num_threads(1)
+    scenario = Scenario(
+        machine=_with_memory(measured, model),
+        model=model,
+        batch=BATCH,
+        policy=CALIBRATION,
+        routing=profiled(weights, BATCH, seed=0),
+    )
+    chosen = contest(scenario, CONTENDERS, weights, Tier.CPU)
+    for name, reason in chosen.left_out.items():
+        print(f"not run: {name}: {reason}", file=sys.stderr)
+    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, lambda _: print(".", end="", file=sys.stderr, flush=True))
+    facts = {
+        "tier": "measured-cpu: real bf16 operations, one core as the accelerator, a paced copier as the link; no GPU",
+        "host": host_words(),
+        "machine": measured.description,
+        "model": f"{model.name}, hidden {model.hidden}, expert {model.expert_bytes / 1e6:.1f} MB, {SLOTS} of 8 in the accelerator's memory",
+        "work": f"{BATCH.prompt_tokens} prompt and {BATCH.output_tokens} output tokens, {arguments.rounds} interleaved rounds",
+        "took": f"{time.monotonic() - began_s:.0f} s",
+    }
+    print("\n" + "\n".join(markdown(report, "measured-cpu", facts)))
+    if arguments.folder is not None:
+        write_report(report, arguments.folder, "measured-cpu", facts)
+
+
+_ASSUMED = Provenance(kind=Kind.ASSUMED, source="chosen for this benchmark", date="2026-11")
+
+
+def measure_here(model: Model) -> Machine:
+    """This computer, as `rosin measure` sees it, for that model's shapes."""
+    effort, emulation = EFFORTS["quick"], Emulation(link_bytes_per_s=LINK_BYTES_PER_S)
+    findings = measure((model,), device="cpu", dtypes=("bf16",), effort=effort, emulation=emulation)
+    return parse_machine(machine_data(findings, "this-computer", __version__), "this computer")
+
+
+def _with_memory(machine: Machine, model: Model) -> Machine:
+    """The machine with memory for SLOTS experts of each layer beside the rest of the model, its caches and its buffers."""
+    routed = SLOTS * len(model.moe_layers) * model.expert_bytes
+    working = BATCH.num_sequences * model.kv_bytes(BATCH.context_tokens) + 4 * 2**20
+    needed = (model.non_expert_bytes + working + 2.5 * model.expert_bytes + routed) / 0.95
+    memory = Quantity(value=needed, kind=_ASSUMED.kind, source=_ASSUMED.source, date=_ASSUMED.date)
+    return machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"memory_bytes": memory})})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""A measurement as the document that ``rosin measure`` writes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rosin.report.json_documents import MeasureResult, NoisyPoint
+from validation.measuring import Findings
+
+NOISY_FRACTION = 0.12
+"""A spread beyond this is worth a warning: calibration runs that vary by as much end a validation."""
+
+
+def measure_result(findings: Findings, machine: dict[str, Any], path: Path) -> MeasureResult:
+    """The machine file and how noisy its points are, the noisiest curves first."""
+    worst = {key: max(points, key=lambda point: point.spread_fraction) for key, points in findings.curves.items()}
+    noisiest = [NoisyPoint(curve=key.text, size=point.probe.x, spread_fraction=point.spread_fraction) for key, point in worst.items()]
+    return MeasureResult(
+        path=str(path),
+        device="cuda" if findings.is_cuda else "emulated",
+        description=machine["description"],
+        machine=machine,
+        num_curves=len(findings.curves),
+        num_points=len(_spreads(findings)),
+        num_rounds=findings.num_rounds,
+        disturbed_fraction=_disturbed_fraction(findings),
+        median_spread_fraction=float(np.median(_spreads(findings))),
+        noisiest=sorted(noisiest, key=lambda one: -one.spread_fraction),
+        rejected=[one.reason for one in findings.rejected],
+        left_out=list(findings.left_out),
+    )
+
+
+def measure_warnings(findings: Findings) -> list[str]:
+    """What to know before trusting the file."""
+    spreads = _spreads(findings)
+    noisy = sum(spread > NOISY_FRACTION for spread in spreads)
+    found = [f"left out, since it cannot be: {one.reason}" for one in findings.rejected]
+    if 2 * noisy > len(spreads):
+        found.append(
+            f"this computer is noisy: half of the samples of {noisy} of {len(spreads)} points lie more than {NOISY_FRACTION:.0%} apart; "
+            "measure again when it is quiet"
+        )
+    return found
+
+
+def _disturbed_fraction(findings: Findings) -> float:
+    """The share of samples in which another process had the core."""
+    points = [point for points in findings.curves.values() for point in points]
+    disturbed = sum(point.num_disturbed for point in points)
+    return disturbed / (disturbed + sum(point.num_samples for point in points))
+
+
+def _spreads(findings: Findings) -> list[float]:
+    return [point.spread_fraction for points in findings.curves.values() for point in points]

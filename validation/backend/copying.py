@@ -1,0 +1,30 @@
+"""Copies of weights, as things that can be cut into pieces."""
+
+from torch import Tensor
+
+
+class Copy:
+    """Numbers of flat tensors to be copied to others of the same size; calling it copies, and returns the bytes."""
+
+    def __init__(self, *pairs: tuple[Tensor, Tensor]) -> None:
+        """Pairs of (target, source)."""
+        self._pairs = pairs
+        self.num_bytes = sum(int(source.nbytes) for _, source in pairs)
+
+    def __call__(self) -> int:
+        """Copy all of it."""
+        for target, source in self._pairs:
+            target.copy_(source, non_blocking=True)
+        return self.num_bytes
+
+    def pieces(self, count: int) -> list["Copy"]:
+        """That many copies (at least one) that together are this one, cut alike from every tensor."""
+        count = max(1, count)
+        return [
+            Copy(*((_cut(target, place, count), _cut(source, place, count)) for target, source in self._pairs)) for place in range(count)
+        ]
+
+
+def _cut(flat: Tensor, place: int, count: int) -> Tensor:
+    size = flat.numel()
+    return flat[size * place // count : size * (place + 1) // count]

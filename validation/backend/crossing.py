@@ -1,0 +1,23 @@
+"""Tensors that cross between host and accelerator, or between streams of one."""
+
+import torch
+from torch import Tensor
+
+ON_HOST = torch.device("cpu")
+
+
+def brought(tensor: Tensor, place: torch.device) -> Tensor:
+    """A copy in that place, in the order of the calling thread's stream; on the host what comes from afar lands in page-locked memory."""
+    if tensor.device == place:
+        return tensor.clone()
+    if place.type == "cpu":
+        landing = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return landing.copy_(tensor, non_blocking=True)
+    return tensor.to(place, non_blocking=True)
+
+
+def kept(tensor: Tensor) -> Tensor:
+    """The tensor, whose memory is not given to others until the calling thread's stream has come to here."""
+    if tensor.is_cuda:
+        tensor.record_stream(torch.cuda.current_stream(tensor.device))
+    return tensor

@@ -1,0 +1,60 @@
+"""A policy whose residency changes, executed: its decisions are taken gate by gate, about what has really been copied by then."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sim.lowering.decisions import Decisions
+from sim.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process
+from sim.policies.base import Foresight
+from sim.policies.policy import Policy
+from validation.backend.accelerator_memory import AcceleratorMemory
+from validation.backend.executed import Executed, executed_of
+from validation.backend.forward_pass import Sequences
+from validation.backend.live_session import LiveSession
+from validation.backend.live_work import LiveWork
+from validation.backend.slot_arena import SlotArena
+from validation.backend.tier import Lanes
+from validation.backend.weights import Weights
+
+
+def job_of(policy: Policy, foresight: Foresight) -> LiveJob:
+    """The simulator's own state of a live run, with room for whatever the router may select."""
+    shape = foresight.tokens.shape
+    decisions = Decisions(
+        actions=np.zeros(shape, np.uint8),
+        modes=np.ascontiguousarray(policy.dispatch.layer_modes(foresight.residency, foresight.passes.num_tokens)),
+        head_modes=policy.dispatch.head_modes(foresight.residency, foresight.passes.num_tokens),
+    )
+    return live_job(policy, foresight.residency, foresight, decisions, is_foreseen=False)
+
+
+class LiveRun:
+    """One run of the batch; what the router really selects replaces what was foreseen, gate by gate."""
+
+    resources = LIVE_RESOURCES
+
+    def __init__(self, policy: Policy, foresight: Foresight, weights: Weights, sequences: Sequences, device: torch.device) -> None:
+        problem, residency = foresight.problem, foresight.residency
+        self._job, self._passes, self._sequences = job_of(policy, foresight), foresight.passes, sequences
+        memory = AcceleratorMemory(weights, replace(residency, experts=np.zeros_like(residency.experts)), problem.overlap, device)
+        self._arena = SlotArena(weights, residency, self._job.cached.slots, device, is_global=policy.cache.is_global)
+        self._work = LiveWork(self._job, self._passes, weights, memory, self._arena, sequences)
+
+    def execute(self, lanes: Lanes) -> Executed:
+        """Gate by gate."""
+        job = self._job
+        session = LiveSession(lanes.lines, self._work, self._arena)
+        began_ns = time.perf_counter_ns()
+        session.run(process(job, session))
+        decisions = Decisions(actions=job.sheet.actions, modes=job.sheet.work["mode"].astype(np.uint8), head_modes=_head_modes(job))
+        return executed_of(
+            session.tickets, job.platform, began_ns, decisions, self._passes, job.sheet.tokens, self._sequences, lanes.is_paced
+        )
+
+
+def _head_modes(job: LiveJob) -> NDArray[np.uint8]:
+    return job.sheet.passes["head_mode"].astype(np.uint8)

@@ -1,0 +1,64 @@
+"""A run that happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sim.lowering.decisions import Decisions
+from sim.program import Platform
+from sim.timeline import Timeline
+from sim.workload import Passes
+from validation.backend.emission import timeline_of
+from validation.backend.forward_pass import Sequences
+from validation.backend.ticket import Ticket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Executed:
+    """A run that happened: its timeline, what was decided, and what came out.
+
+    ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to its lane, ``lane_order`` its place
+    among the tasks its lane served; ``is_paced`` [resource] says whose tasks were made to last their price;
+    ``logits_SV`` has one entry for each pass that gives tokens, ``expert_ids`` is as in Foresight.
+    """
+
+    timeline: Timeline
+    decisions: Decisions
+    passes: Passes
+    tokens: NDArray[np.int32]
+    expert_ids: NDArray[np.int16]
+    logits_SV: tuple[Tensor, ...]
+    tokens_SC: Tensor
+    work_ns: NDArray[np.int64]
+    submitted_ns: NDArray[np.int64]
+    lane_order: NDArray[np.int64]
+    is_paced: NDArray[np.bool_]
+
+
+def executed_of(
+    tickets: Sequence[Ticket],
+    platform: Platform,
+    began_ns: int,
+    decisions: Decisions,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    sequences: Sequences,
+    is_paced: NDArray[np.bool_],
+) -> Executed:
+    """What was seen of the tasks, and what the sequences have come to."""
+    return Executed(
+        timeline=timeline_of(tickets, platform, began_ns),
+        decisions=decisions,
+        passes=passes,
+        tokens=tokens,
+        expert_ids=sequences.expert_ids,
+        logits_SV=tuple(sequences.logits_SV),
+        tokens_SC=sequences.tokens_SC,
+        work_ns=np.array([ticket.worked_ns - ticket.start_ns for ticket in tickets], np.int64),
+        submitted_ns=np.array([ticket.submitted_ns - began_ns for ticket in tickets], np.int64),
+        lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
+        is_paced=is_paced,
+    )

@@ -1,0 +1,106 @@
+"""What the router of a decoder will select, found by a plain forward pass: predictors of stated accuracy need to know it beforehand."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hwprofiles import Kind, Provenance
+from sim.memory import Residency
+from sim.model import Model
+from sim.policies.base import Foresight
+from sim.policies.problem import Problem
+from sim.routing.base import Draw, Routing, tokens_per_expert
+from sim.routing.recorded import RecordedRouting
+from sim.workload import Batch, Feeding, Passes, forward_passes
+from validation.backend.plain import plain_forward
+from validation.backend.weights import Weights
+
+MOST_OTHERS = 8
+"""Requests that a system is shown of what came before: each is a plain forward pass of its own."""
+
+_OTHER_SEED = 1_000_003
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rehearsal(Routing):
+    """The routing of a batch as the decoder's own router has it: ``own_ids`` [sequence, token, MoE layer, rank].
+
+    ``known`` [MoE layer, expert] is the popularity that placements were told. Requests that came before are rehearsed when asked for.
+    """
+
+    weights: Weights
+    batch: Batch
+    seed: int
+    own_ids: NDArray[np.int16]
+    known: NDArray[np.float64] = field(repr=False)
+
+    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+        """See Routing: the batch's own, whatever is asked."""
+        return self.own_ids
+
+    def popularity(self, model: Model) -> NDArray[np.float64]:
+        """See Routing."""
+        return self.known
+
+    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
+        """See Routing: random prompts, as many as MOST_OTHERS."""
+        return Draw(ids=self._other_ids[:num_sequences, :num_tokens], weights=None)
+
+    @cached_property
+    def _other_ids(self) -> NDArray[np.int16]:
+        batch = replace(self.batch, batch_size=MOST_OTHERS, beams=1)
+        prompts_SL = random_prompts(self.weights, batch, self.seed + _OTHER_SEED)
+        return plain_forward(self.weights, batch, forward_passes(batch, Feeding()), prompts_SL).expert_ids
+
+    @property
+    def provenance(self) -> Provenance:
+        """See Routing."""
+        return Provenance(kind=Kind.MEASURED, source=f"plain forward pass of {self.weights.architecture.name}", date="this run")
+
+    @property
+    def description(self) -> str:
+        """See Routing."""
+        return "the router's own choices, from a plain forward pass"
+
+
+def rehearse(weights: Weights, problem: Problem, prompts_SL: Tensor, seed: int) -> Rehearsal:
+    """Run the batch plainly. Which experts a token selects does not depend on how the batch is fed."""
+    passes = forward_passes(problem.batch, Feeding())
+    own_ids = plain_forward(weights, problem.batch, passes, prompts_SL).expert_ids
+    known = problem.popularity[list(problem.model.moe_layers)]
+    return Rehearsal(weights=weights, batch=problem.batch, seed=seed, own_ids=own_ids, known=known)
+
+
+def foresight_of(problem: Problem, residency: Residency, passes: Passes, rehearsal: Rehearsal) -> Foresight:
+    """What prefetchers may look at, from what was rehearsed; its counts of tokens are a copy of their own."""
+    return Foresight(
+        problem=problem,
+        residency=residency,
+        routing=rehearsal,
+        passes=passes,
+        tokens=tokens_per_expert(problem.model, rehearsal.own_ids, passes),
+        expert_ids=rehearsal.own_ids,
+        seed=rehearsal.seed,
+    )
+
+
+def profiled(weights: Weights, batch: Batch, seed: int, num_requests: int = MOST_OTHERS) -> RecordedRouting:
+    """The routing of random requests of that length, recorded by plain forward passes: what profiling offline shows of a decoder."""
+    own = replace(batch, batch_size=num_requests, beams=1)
+    ids = plain_forward(weights, own, forward_passes(own, Feeding()), random_prompts(weights, own, seed + _OTHER_SEED)).expert_ids
+    return RecordedRouting(
+        name=f"profile of {weights.architecture.name}",
+        expert_ids=ids.reshape(-1, *ids.shape[2:]),
+        num_experts=max(shape.num_experts for shape in weights.architecture.layers),
+        sequence_num_tokens=np.full(num_requests, ids.shape[1]),
+    )
+
+
+def random_prompts(weights: Weights, batch: Batch, seed: int) -> Tensor:
+    """Token ids [sequence, position] drawn by seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)

@@ -1,0 +1,91 @@
+"""Streams of an accelerator: queues of work that run by themselves, with marks to wait for. A test double has the same two faces."""
+
+import time
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import torch
+
+from hwprofiles.units import NS_PER_MS
+
+
+class Mark(Protocol):
+    """A place in a stream's queue, reached once all that was given before it is done."""
+
+    def wait(self) -> None:
+        """Return once it is reached."""
+
+    def ns_since(self, earlier: "Mark") -> int:
+        """Time that passed between two marks that are reached."""
+
+
+class Stream(Protocol):
+    """One queue."""
+
+    def use(self) -> AbstractContextManager[object]:
+        """What the calling thread launches within the block goes to this queue."""
+
+    def mark(self) -> Mark:
+        """A mark behind all that was given so far."""
+
+    def wait_for(self, mark: Mark) -> None:
+        """What is given from now on runs only once that mark is reached."""
+
+
+class StreamClock:
+    """The host's clock beside an accelerator's: when, by the host's, a mark was reached. The accelerator must have nothing to do."""
+
+    def __init__(self, stream: Stream, num_tries: int = 5) -> None:
+        tries = [_tried(stream) for _ in range(num_tries)]
+        _, self._base, self._base_ns = min(tries, key=lambda one: one[0])
+
+    def instant_ns(self, mark: Mark) -> int:
+        """The instant of ``time.perf_counter_ns`` at which the mark was reached; some microseconds uncertain."""
+        return self._base_ns + mark.ns_since(self._base)
+
+
+def _tried(stream: Stream) -> tuple[int, Mark, int]:
+    """A mark between two looks at the host's clock: how far they are apart, the mark, and the middle between them."""
+    before_ns = time.perf_counter_ns()
+    mark = stream.mark()
+    mark.wait()
+    after_ns = time.perf_counter_ns()
+    return after_ns - before_ns, mark, (before_ns + after_ns) // 2
+
+
+class CudaMark:
+    """A mark of a CUDA stream."""
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.event = torch.cuda.Event(enable_timing=True)
+        self.event.record(stream)
+
+    def wait(self) -> None:
+        """See Mark."""
+        self.event.synchronize()
+
+    def ns_since(self, earlier: Mark) -> int:
+        """See Mark; CUDA keeps half a microsecond."""
+        assert isinstance(earlier, CudaMark)
+        return round(float(earlier.event.elapsed_time(self.event)) * NS_PER_MS)
+
+
+class CudaStream:
+    """A stream of the current CUDA device."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    def use(self) -> AbstractContextManager[object]:
+        """See Stream."""
+        context: AbstractContextManager[object] = torch.cuda.stream(self._stream)
+        return context
+
+    def mark(self) -> CudaMark:
+        """See Stream."""
+        return CudaMark(self._stream)
+
+    def wait_for(self, mark: Mark) -> None:
+        """See Stream."""
+        assert isinstance(mark, CudaMark)
+        self._stream.wait_event(mark.event)

@@ -1,0 +1,75 @@
+"""A lane on a stream: tasks are launched in the order submitted, ahead of their time, and wait for each other on the accelerator."""
+
+import queue
+import threading
+import time
+
+import torch
+
+from validation.backend.cores import Worker
+from validation.backend.stream import Stream, StreamClock
+from validation.backend.ticket import Ticket
+
+
+class StreamLane:
+    """Two threads: one launches, the other sees tasks end and tells who waits.
+
+    A task that waits for one of another stream is launched behind a mark; one that waits for a thread's work is launched after it.
+    """
+
+    def __init__(self, name: str, stream: Stream, clock: StreamClock, worker: Worker) -> None:
+        self._line: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._launched: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._stream, self._clock, self._worker = stream, clock, worker
+        self._threads = [
+            threading.Thread(target=serve, name=f"lane {name}: {role}", daemon=True)
+            for role, serve in (("launches", self._launch_all), ("ends", self._end_all))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Put a task at the end of the line."""
+        ticket.submitted_ns = time.perf_counter_ns()
+        ticket.launch = threading.Event()
+        self._line.put(ticket)
+
+    def close(self) -> None:
+        """Return once all that was submitted has ended."""
+        self._line.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _launch_all(self) -> None:
+        self._worker.settle()
+        lane_order = 0
+        with torch.inference_mode():
+            while (ticket := self._line.get()) is not None:
+                self._wait_for(ticket)
+                with self._stream.use():
+                    begins = self._stream.mark()
+                    ticket.launch_work()
+                    ends = self._stream.mark()
+                ticket.lane_order, ticket.marks = lane_order, (begins, ends)
+                assert ticket.launch is not None
+                ticket.launch.set()
+                self._launched.put(ticket)
+                lane_order += 1
+        self._launched.put(None)
+
+    def _wait_for(self, ticket: Ticket) -> None:
+        for other in ticket.waits:
+            if other.launch is None:
+                other.wait()
+            else:
+                other.launch.wait()
+                assert other.marks is not None
+                self._stream.wait_for(other.marks[1])
+
+    def _end_all(self) -> None:
+        self._worker.settle()
+        while (ticket := self._launched.get()) is not None:
+            assert ticket.marks is not None
+            begins, ends = ticket.marks
+            ends.wait()
+            ticket.happened(self._clock.instant_ns(begins), self._clock.instant_ns(ends))

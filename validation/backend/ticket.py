@@ -1,0 +1,140 @@
+"""A task on its way through a lane, and what was seen of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+
+from sim.task import TaskKind
+from validation.backend.copying import Copy
+from validation.backend.paced_link import copy_evenly
+from validation.backend.pacing import sleep_until
+from validation.backend.stream import Mark
+
+Work = Callable[[], int]
+"""What a task does for real; returns the bytes it copied."""
+
+
+class Pace(Enum):
+    """How long a lane makes a task last: its own time, slept out to its duration, or copied evenly over its duration."""
+
+    OWN = auto()
+    PADDED = auto()
+    LINK = auto()
+
+
+class Ticket:
+    """One task; all instants are of ``time.perf_counter_ns``, and 0 until they have come.
+
+    ``duration_ns`` is how long it is made to last where its lane is paced; ``worked_ns`` is the instant its real work was done. What is
+    done in ``num_chunks`` pieces may be overtaken between them: ``busy_ns`` leaves that out. On a stream, ``launch`` is set once the task
+    stands in the queue, between its two ``marks``.
+    """
+
+    def __init__(
+        self,
+        resource: int,
+        kind: TaskKind,
+        step: int,
+        layer: int,
+        expert: int,
+        duration_ns: int,
+        priority: int,
+        work: Work | None,
+        num_chunks: int = 1,
+    ) -> None:
+        self.resource, self.kind, self.step, self.layer, self.expert = resource, kind, step, layer, expert
+        self.duration_ns, self.priority, self.work, self.num_chunks = duration_ns, priority, work, num_chunks
+        self.waits: tuple[Ticket, ...] = ()
+        self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = self._paused_ns = 0
+        self.num_bytes = self.chunks_done = 0
+        self.lane_order = -1
+        self.is_dropped = False
+        self.error: BaseException | None = None
+        self.listeners: list[Callable[[], None]] = []
+        self.launch: threading.Event | None = None
+        self.marks: tuple[Mark, Mark] | None = None
+        self._latch = threading.Lock()
+        self._latch.acquire()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it has run, or was dropped."""
+        return self.end_ns > 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all that it waits for has ended."""
+        return all(other.is_ended for other in self.waits)
+
+    def wait(self) -> None:
+        """Return once the task has ended."""
+        if not self.end_ns:
+            self._latch.acquire()
+            self._latch.release()
+
+    def begin(self, lane_order: int) -> None:
+        """It starts now, as the lane's next."""
+        self.lane_order = lane_order
+        self.start_ns = time.perf_counter_ns()
+
+    def perform(self, pace: Pace, settle: Callable[[], None] | None = None) -> None:
+        """Do the next piece, and last as long as it should; an error is kept for whoever looks.
+
+        ``settle`` returns once what the piece has launched is done.
+        """
+        began_ns = time.perf_counter_ns() if self.chunks_done else self.start_ns
+        try:
+            self.num_bytes += self._do_piece(began_ns, pace)
+            if settle is not None:
+                settle()
+        except BaseException as error:
+            self.error = error
+        self.worked_ns = time.perf_counter_ns()
+        self.chunks_done += 1
+        if pace is not Pace.OWN:
+            sleep_until(began_ns + self._piece_ns)
+        self._paused_ns = time.perf_counter_ns()
+        self.busy_ns += self._paused_ns - began_ns
+
+    def launch_work(self) -> None:
+        """Give all of the work to a stream; an error is kept for whoever looks."""
+        try:
+            self.num_bytes = self.work() if self.work is not None else 0
+        except BaseException as error:
+            self.error = error
+
+    def happened(self, start_ns: int, end_ns: int) -> None:
+        """A stream has done it, between those instants; whoever waits goes on."""
+        self.start_ns, self.worked_ns, self._paused_ns = start_ns, end_ns, end_ns
+        self.busy_ns = end_ns - start_ns
+        self.finish()
+
+    def drop(self) -> None:
+        """It is taken back: it ends now, having run nothing."""
+        self.is_dropped = True
+        self.start_ns = self.worked_ns = self._paused_ns = time.perf_counter_ns()
+        self.finish()
+
+    def finish(self) -> None:
+        """It has ended with its last piece; whoever waits goes on."""
+        self.end_ns = self._paused_ns
+        self._latch.release()
+        for listener in self.listeners:
+            listener()
+
+    @property
+    def _piece_ns(self) -> int:
+        """How long the last piece was to take."""
+        done, count = self.chunks_done, self.num_chunks
+        return self.duration_ns * done // count - self.duration_ns * (done - 1) // count
+
+    def _do_piece(self, began_ns: int, pace: Pace) -> int:
+        work = self.work
+        if self.num_chunks > 1 and isinstance(work, Copy):
+            work = work.pieces(self.num_chunks)[self.chunks_done]
+        if work is None:
+            return 0
+        if pace is Pace.LINK and isinstance(work, Copy):
+            return copy_evenly(work, began_ns, self.duration_ns // self.num_chunks)
+        return work()

@@ -1,0 +1,131 @@
+"""Calibration: a few plans run for real, and what their operations lasted fitted into the machine file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from hwprofiles import InputError, Machine
+from hwprofiles.units import format_bytes
+from planner.plan import Plan
+from sim.model import Model, TensorClass
+from sim.simulate import Scenario
+from validation.backend.architecture import architecture_of
+from validation.backend.tier import Tier
+from validation.backend.weights import Weights, random_weights
+from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
+from validation.calibrating.fitted_machine import Marking, fitted_machine
+from validation.calibrating.observed_run import ObservedRun, observed_run
+from validation.comparison.trial import Contender, Trial, prepare
+from validation.measuring.machine_file import EMULATED
+from validation.measuring.surroundings import memory_bytes
+from validation.measuring.workplace import DTYPES
+
+MOST_MEMORY_SHARE = 0.7
+"""Of this computer's memory that weights may fill, the accelerator's copies included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """The machine file, what was fitted, how good that is on runs it was not fitted to, and how much runs of one plan vary."""
+
+    data: dict[str, Any]
+    fit: Fit
+    held_out: Sequence[HeldOut]
+    before_layer_overhead_ns: float
+    variation_fraction: float
+    num_runs: int
+
+
+def calibrate(
+    plans: Sequence[tuple[str, Plan]],
+    machine: Machine,
+    *,
+    name: str,
+    version: str,
+    device: str = "auto",
+    num_rounds: int = 5,
+    on_run: Callable[[str], None] = lambda plan: None,
+) -> Calibration:
+    """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not count: ``machine`` does.
+
+    Raises InputError for a machine that the device cannot stand for, and a plan that does not fit or that the backend does not execute.
+    """
+    tier = tier_for(device, machine)
+    trials = _trials(plans, machine, tier)
+    for trial in trials:
+        trial.run()
+    runs: list[ObservedRun] = []
+    for _ in range(num_rounds):
+        for trial in trials:
+            runs.append(_observed(trial))
+            on_run(trial.name)
+    found, overhead_ns = fit(runs), machine.host.layer_overhead_ns.effective
+    text = f"rosin calibrate {version}, {num_rounds} runs of each of: {', '.join(trial.name for trial in trials)}"
+    marking = Marking(source=text, date=date.today().isoformat())
+    models = list({trial.problem.model.name: trial.problem.model for trial in trials}.values())
+    sequences = trials[0].problem.batch.num_sequences
+    return Calibration(
+        data=fitted_machine(machine, models, sequences, found, name, marking),
+        fit=found,
+        held_out=hold_out(runs, overhead_ns),
+        before_layer_overhead_ns=overhead_ns,
+        variation_fraction=_variation(runs),
+        num_runs=len(runs),
+    )
+
+
+def tier_for(device: str, machine: Machine) -> Tier:
+    """The tier of real operations. Raises InputError where it cannot stand for the machine."""
+    is_emulated = machine.description.startswith(EMULATED)
+    wanted = ("cpu" if is_emulated else "cuda") if device == "auto" else device
+    if (wanted == "cpu") != is_emulated:
+        right = "--device cpu runs on it" if is_emulated else "only a machine that rosin measure --device cpu wrote is one"
+        raise InputError(f"--device {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}")
+    tier = Tier.__members__.get(wanted.upper())
+    if tier is None:
+        raise InputError(f"--device {wanted}: the backend runs no plan there so far; on an emulated accelerator it does")
+    return tier
+
+
+def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[Trial]:
+    """Every plan on the machine, ready to run; plans of one model share its weights."""
+    weights: dict[str, Weights] = {}
+    found: list[Trial] = []
+    for name, plan in plans:
+        scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
+        if scenario.model.name not in weights:
+            weights[scenario.model.name] = _weights(scenario)
+        own = Contender(name=name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
+        found += prepare(scenario, (own,), weights[scenario.model.name], tier)
+    return found
+
+
+def _weights(scenario: Scenario) -> Weights:
+    """Random weights of the model's dimensions and format. Raises InputError for what cannot be run here."""
+    model = scenario.model
+    dtype = model.dtypes[TensorClass.EXPERT]
+    if dtype not in DTYPES:
+        raise InputError(f"{model.name} is stored in {dtype}; operations are run in {', '.join(DTYPES)}")
+    _check_memory(model)
+    return random_weights(architecture_of(model), scenario.seed, DTYPES[dtype])
+
+
+def _check_memory(model: Model) -> None:
+    needed, had = 2 * model.total_bytes, MOST_MEMORY_SHARE * memory_bytes()
+    if needed > had:
+        raise InputError(f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled")
+
+
+def _observed(trial: Trial) -> ObservedRun:
+    executed = trial.run()
+    return observed_run(trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers)
+
+
+def _variation(runs: Sequence[ObservedRun]) -> float:
+    """Standard deviation of the runs of one plan by their mean, the largest over the plans."""
+    plans = {run.plan for run in runs}
+    times = [np.array([run.makespan_ns for run in runs if run.plan == plan], np.float64) for plan in sorted(plans)]
+    return max(float(own.std() / own.mean()) for own in times)

@@ -1,0 +1,95 @@
+"""A run as calibration sees it: what each task was priced at, and how long it lasted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine import engine
+from sim.program import Platform, Program
+from sim.task import TaskKind, TaskTable
+from sim.timeline import Timeline
+
+
+class Part(StrEnum):
+    """What is priced by one formula or curve: on a lane it has one factor, or, copies of activations, a delay."""
+
+    EXPERT = "expert"
+    FEED_FORWARD = "feed_forward"
+    HEAD = "head"
+    GATE = "gate"
+    ATTENTION_DECODE = "attention_decode"
+    ATTENTION_PREFILL = "attention_prefill"
+    COPY = "copy"
+    ACTIVATION_COPY = "activation_copy"
+
+
+PART_OF: Mapping[TaskKind, Part] = MappingProxyType(
+    {
+        TaskKind.EXPERT: Part.EXPERT,
+        TaskKind.SHARED_EXPERT: Part.FEED_FORWARD,
+        TaskKind.DENSE_FFN: Part.FEED_FORWARD,
+        TaskKind.HEAD: Part.HEAD,
+        TaskKind.GATE: Part.GATE,
+        TaskKind.ATTENTION: Part.ATTENTION_DECODE,
+        TaskKind.FETCH: Part.COPY,
+        TaskKind.LAYER_FETCH: Part.COPY,
+        TaskKind.EVICT: Part.COPY,
+        TaskKind.ACTIVATION_COPY: Part.ACTIVATION_COPY,
+        TaskKind.PREFETCH: Part.COPY,
+        TaskKind.SLOT_FETCH: Part.COPY,
+    }
+)
+"""What prices a kind of task; attention of step 0 is that of a prompt. Other kinds are times that a file states."""
+
+Group = tuple[str, Part]
+"""A lane and what runs there: what has a factor of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ObservedRun:
+    """One run of a plan. ``tasks`` have their prices as durations, in the order and with the dependencies that they had."""
+
+    plan: str
+    platform: Platform
+    tasks: TaskTable
+    lasted_ns: NDArray[np.int64]
+    makespan_ns: int
+    num_layer_passes: int
+
+    @property
+    def groups(self) -> dict[Group, NDArray[np.bool_]]:
+        """Which tasks are of which group; tasks of no group are in none."""
+        found: dict[Group, NDArray[np.bool_]] = {}
+        is_prompt = self.tasks.step == 0
+        for kind, part in PART_OF.items():
+            for lane in np.unique(self.tasks.resource[self.tasks.kind == kind]).tolist():
+                here = (self.tasks.kind == kind) & (self.tasks.resource == lane)
+                name = self.platform.resources[lane].name
+                parts = {part: here}
+                if kind is TaskKind.ATTENTION:
+                    parts = {Part.ATTENTION_PREFILL: here & is_prompt, Part.ATTENTION_DECODE: here & ~is_prompt}
+                for own, chosen in parts.items():
+                    if chosen.any():
+                        found[name, own] = found.get((name, own), np.zeros(len(self.tasks), bool)) | chosen
+        return found
+
+    def timed(self, durations_ns: NDArray[np.float64]) -> Timeline:
+        """The same tasks as the simulator times them with those durations, interference included."""
+        tasks = replace(self.tasks, duration_ns=np.rint(durations_ns).astype(np.int64))
+        return engine("fast").run_program(Program(platform=self.platform, tasks=tasks))
+
+
+def observed_run(plan: str, line: Timeline, num_layer_passes: int) -> ObservedRun:
+    """What calibration needs of a measured timeline."""
+    return ObservedRun(
+        plan=plan,
+        platform=line.platform,
+        tasks=line.tasks,
+        lasted_ns=line.end_ns - line.start_ns,
+        makespan_ns=line.makespan_ns,
+        num_layer_passes=num_layer_passes,
+    )

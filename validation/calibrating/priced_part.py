@@ -1,0 +1,127 @@
+"""The priced parts of a model on a device: by which curves, or by which formula at which sizes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Curve, Operation
+from sim.costs import CostModel, Device
+from sim.curve_shapes import Shape, attention_shape, expert_shape, ffn_shape, gate_shape, head_shape
+from sim.model import TensorClass, layer_shapes
+from validation.calibrating.observed_run import Part
+
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+CONTEXTS = (1, 16, 64, 256, 1024, 4096)
+PROMPTS = (2, 8, 32, 128, 512, 1024)
+"""Sizes at which a price by rates becomes a curve."""
+
+Sizes = NDArray[np.float64]
+PriceNs = Callable[[Sizes], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PricedPart:
+    """``curves`` price it; where there are none, ``price_ns`` does, which is taken at ``sizes``."""
+
+    part: Part
+    operation: Operation
+    device: Device
+    dtype: str
+    shape: Shape
+    curves: tuple[Curve, ...]
+    sizes: tuple[int, ...]
+    price_ns: PriceNs
+
+
+def priced_parts(costs: CostModel, sequences: int) -> Iterator[PricedPart]:
+    """All of the model on both devices, its copies left out; ``sequences`` are decoded at once."""
+    devices: tuple[Device, Device] = ("gpu", "cpu")
+    for device in devices:
+        own = _Parts(costs=costs, device=device)
+        yield own.expert()
+        yield own.head()
+        for layer in layer_shapes(costs.model)[0]:
+            yield from own.weights(layer)
+            yield own.attention(layer, sequences, is_decode=True)
+            yield own.attention(layer, sequences, is_decode=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """The parts on one device."""
+
+    costs: CostModel
+    device: Device
+
+    def expert(self) -> PricedPart:
+        """A routed expert."""
+        costs, first = self.costs, self.costs.model.moe_layers[0]
+
+        def price_ns(tokens: Sizes) -> NDArray[np.int64]:
+            return costs.expert(self.device, first, tokens).ns
+
+        curve = costs.expert_curve(self.device)
+        return self._part(Part.EXPERT, Operation.EXPERT, TensorClass.EXPERT, expert_shape(costs.model), curve, price_ns)
+
+    def head(self) -> PricedPart:
+        """The vocabulary projection."""
+        model = self.costs.model
+        which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
+
+        def price_ns(sequences: Sizes) -> NDArray[np.int64]:
+            return self.costs.head(self.device, sequences).ns
+
+        return self._part(Part.HEAD, Operation.DENSE, which, head_shape(model), self.costs.head_curve(self.device), price_ns)
+
+    def weights(self, layer: int) -> Iterator[PricedPart]:
+        """The router and the feed-forward that every token meets, as far as the layer has them."""
+        model = self.costs.model
+        present = model.layers[layer].params.keys()
+        for which in (TensorClass.ROUTER, TensorClass.SHARED_EXPERT, TensorClass.DENSE_FFN):
+            is_gate = which is TensorClass.ROUTER
+            shape = gate_shape(model, layer) if is_gate else ffn_shape(model, layer, which)
+            if which in present and shape is not None:
+                part, operation = (Part.GATE, Operation.GATE) if is_gate else (Part.FEED_FORWARD, Operation.DENSE)
+                curve = self.costs.weights_curve(self.device, layer, which)
+                yield self._part(part, operation, which, shape, curve, partial(self._weights_ns, layer, which))
+
+    def attention(self, layer: int, sequences: int, *, is_decode: bool) -> PricedPart:
+        """Attention of a layer, one new token a sequence by context, or a prompt by its tokens."""
+        model, spec = self.costs.model, self.costs.model.layers[layer]
+        operation = Operation.ATTENTION_DECODE if is_decode else Operation.ATTENTION_PREFILL
+        shape = attention_shape(model.hidden, spec.attention, spec.params[TensorClass.ATTENTION]) | {"sequences": sequences}
+
+        def price_ns(x: Sizes) -> NDArray[np.int64]:
+            first = x - 1 if is_decode else np.zeros_like(x)
+            return self.costs.attention(self.device, layer, sequences * (x - first), sequences, first, x).ns
+
+        return PricedPart(
+            part=Part.ATTENTION_DECODE if is_decode else Part.ATTENTION_PREFILL,
+            operation=operation,
+            device=self.device,
+            dtype=model.dtypes[TensorClass.ATTENTION],
+            shape=shape,
+            curves=tuple(curve for curve in self.costs.attention_curves(self.device, layer) if curve.operation is operation),
+            sizes=CONTEXTS if is_decode else PROMPTS,
+            price_ns=price_ns,
+        )
+
+    def _weights_ns(self, layer: int, which: TensorClass, tokens: Sizes) -> NDArray[np.int64]:
+        return self.costs.weights(self.device, layer, which, tokens).ns
+
+    def _part(
+        self, part: Part, operation: Operation, which: TensorClass, shape: Shape, curve: Curve | None, price_ns: PriceNs
+    ) -> PricedPart:
+        return PricedPart(
+            part=part,
+            operation=operation,
+            device=self.device,
+            dtype=self.costs.model.dtypes[which],
+            shape=shape,
+            curves=() if curve is None else (curve,),
+            sizes=TOKENS,
+            price_ns=price_ns,
+        )

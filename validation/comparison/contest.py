@@ -1,0 +1,91 @@
+"""A planned policy and its rivals, for the same memory: what a comparison on a machine at hand runs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from hwprofiles import InputError
+from planner.objectives import Goal
+from planner.search import Search, search
+from sim.memory import Infeasible
+from sim.policies.cache.lru import LruCache
+from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.policy import Policy
+from sim.policies.prefetch.next_gate import NextGatePrefetch
+from sim.policies.table import POLICIES
+from sim.simulate import Scenario, simulate
+from validation.backend.rehearsal import Rehearsal
+from validation.backend.tier import Tier
+from validation.backend.weights import Weights
+from validation.comparison.trial import Contender, Trial, prepare, why_not
+
+CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
+"""Uses every lane, so that what each adds is seen."""
+
+RIVALS: Mapping[str, Policy] = MappingProxyType(
+    {
+        "fiddler": POLICIES["fiddler"],
+        "LRU with prefetch": replace(POLICIES["lru"], name="LRU with prefetch", cache=LruCache(), prefetch=NextGatePrefetch()),
+        "static CPU experts": POLICIES["ktransformers"],
+        "streaming": POLICIES["zero-streaming"],
+        "on-demand": POLICIES["on-demand"],
+    }
+)
+"""What a plan has to beat, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contest:
+    """The calibration plan, the planned one and its rivals, ready to run, and what was left out for what reason."""
+
+    calibration: Trial
+    trials: tuple[Trial, ...]
+    left_out: Mapping[str, str]
+
+
+def contest(
+    scenario: Scenario,
+    rivals: Iterable[Contender],
+    weights: Weights,
+    tier: Tier,
+    *,
+    longest_s: float | None = None,
+    rehearsal: Rehearsal | None = None,
+) -> Contest:
+    """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that fit and can be executed.
+
+    Rivals that are predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
+    """
+    found = search(scenario, Goal(), 1)
+    if isinstance(found, Infeasible):
+        raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {found.missing_bytes} bytes are missing")
+    assert isinstance(found, Search)  # no constraint is asked for
+    chosen = found.best.scenario.policy
+    left_out: dict[str, str] = {}
+    taken = [Contender(name=CALIBRATION.name, policy=CALIBRATION), Contender(name=f"planned: {chosen.name}", policy=chosen)]
+    for rival in rivals:
+        problem = why_not(scenario, rival, weights) or _too_slow(scenario, rival, longest_s)
+        if problem is None:
+            taken.append(rival)
+        else:
+            left_out[rival.name] = problem
+    pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy)) for contender in taken)
+    calibration, *trials = prepare(scenario, pinned, weights, tier, rehearsal)
+    return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
+
+
+def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> str | None:
+    """What is said of a rival that is predicted to take longer than that, if it is."""
+    if longest_s is None:
+        return None
+    run = simulate(replace(scenario, policy=rival.policy, slots_per_layer=rival.slots_per_layer))
+    assert not isinstance(run, Infeasible), "what does not fit was left out before"
+    lasts_s = run.metrics.end_to_end_s
+    return f"predicted to take {lasts_s:.1f} s, more than the {longest_s:.1f} s that are waited for" if lasts_s > longest_s else None
+
+
+def with_pinned_copies(policy: Policy) -> Policy:
+    """The policy, its copies from page-locked memory: that is where the backend's weights are."""
+    overlap = policy.overlap
+    return replace(policy, overlap=replace(overlap, is_pinned=True)) if isinstance(overlap, LanesOverlap) else policy

@@ -1,0 +1,5 @@
+"""python -m validation.gpu."""
+
+from validation.gpu.run import main
+
+main()

@@ -1,0 +1,111 @@
+"""What is planned and run on the machine at hand: shapes of published models, cut to what memory and time allow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from hwprofiles import InputError
+from hwprofiles.units import GB, GIB, MIB
+from sim.importers import model_from_config
+from sim.model import Model
+from sim.model_library import load_model, load_spec
+from validation.backend import Tier, stand_in
+from validation.measuring.surroundings import memory_bytes
+
+NAMES = ("mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite")
+BUDGETS_GB = (16, 8, 24)
+"""Memory of the accelerator that a plan may fill; in this order, as time may run out."""
+
+MOST_HOST_BYTES = 32 * GIB
+HOST_SHARE = 0.3
+"""Of the computer's memory, what the weights of one model may take."""
+
+PACED_LAYERS = 6
+SMALL_SHARES = (0.5, 0.25, 0.75)
+"""Of a small model's experts, those that its budgets leave room for."""
+
+SMALL: Mapping[str, Any] = MappingProxyType(
+    {
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "vocab_size": 1024,
+        "max_position_embeddings": 512,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "intermediate_size": 256,
+        "moe_intermediate_size": 128,
+        "kv_lora_rank": 64,
+        "qk_nope_head_dim": 32,
+        "qk_rope_head_dim": 16,
+        "v_head_dim": 32,
+    }
+)
+"""Dimensions that replace a published configuration's own where no GPU computes; layers of experts keep their number and top-k."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseModel:
+    """A model as it is priced and as it is executed, and the budgets of memory it is planned for, by name."""
+
+    priced: Model
+    executed: Model
+    budgets_bytes: Mapping[str, int]
+
+
+def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
+    """In the order in which they are to be run. Raises InputError for an unknown name, or where not even one layer fits the computer."""
+    makers = {Tier.CUDA: _full, Tier.PACED: _paced}
+    return [makers.get(tier, _small)(name) for name in names]
+
+
+def _full(name: str) -> CaseModel:
+    """All dimensions, as many layers as the computer has memory for, in the budgets that the card can give."""
+    model = load_model(name)
+    room = min(MOST_HOST_BYTES, int(HOST_SHARE * memory_bytes()))
+    count = _layers_within(model, room)
+    free_bytes, _ = torch.cuda.mem_get_info()
+    budgets = {words: size for words, size in _budgets().items() if size <= free_bytes}
+    if not count or not budgets:
+        raise InputError(f"{name}: {room / GB:.0f} GB of the computer's memory and {free_bytes / GB:.0f} GB of the card's are too little")
+    own = _cut(model, count)
+    return CaseModel(priced=own, executed=own, budgets_bytes=budgets)
+
+
+def _paced(name: str) -> CaseModel:
+    model = load_model(name)
+    own = _cut(model, min(PACED_LAYERS, model.num_layers))
+    return CaseModel(priced=own, executed=stand_in(own), budgets_bytes=_budgets())
+
+
+def _small(name: str) -> CaseModel:
+    spec = load_spec(name)
+    assert spec.config is not None, "models of the library are counted from their configuration"
+    config = spec.config | {key: value for key, value in SMALL.items() if key in spec.config}
+    model = model_from_config(config, name=f"{name}, small", provenance=spec.provenance)
+    routed = len(model.moe_layers) * model.num_experts * model.expert_bytes
+    rest = model.non_expert_bytes + 4 * model.expert_bytes + MIB
+    budgets = {f"{share:.0%} of the experts": int((rest + share * routed) / 0.95) for share in SMALL_SHARES}
+    return CaseModel(priced=model, executed=model, budgets_bytes=budgets)
+
+
+def _budgets() -> dict[str, int]:
+    return {f"{size} GB": size * GB for size in BUDGETS_GB}
+
+
+def _cut(model: Model, count: int) -> Model:
+    if count == model.num_layers:
+        return model
+    return replace(model, name=f"{model.name}, first {count} layers", layers=model.layers[:count])
+
+
+def _layers_within(model: Model, room_bytes: int) -> int:
+    """How many of the first layers fit, beside what is outside the layers."""
+    left, count = room_bytes - sum(model.top_bytes.values()), 0
+    for layer in model.layers:
+        left -= layer.dense_bytes + layer.num_experts * layer.expert_bytes
+        count += left >= 0
+    return count

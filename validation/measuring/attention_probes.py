@@ -1,0 +1,121 @@
+"""Probes of attention: the backend's own function, the norm behind it included, which is what it does before a gate."""
+
+# TensorLegend: T tokens of a pass, S sequences, C context, D hidden, K key-value heads, H head dimension.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+
+from torch import Tensor
+
+from hwprofiles import InputError, Operation
+from sim.curve_shapes import attention_shape
+from sim.model import Attention, Model, TensorClass
+from validation.backend.architecture import Architecture, LayerShape, Shapes, architecture_of
+from validation.backend.functions import attention, normalized, rotation
+from validation.measuring.bench import Work
+from validation.measuring.grid import Grid
+from validation.measuring.place import Place
+from validation.measuring.probe import Probe
+
+EPSILON, ROPE_THETA = 1e-6, 10_000.0
+NOT_ATTENTION = ("router", "shared", "dense")
+"""How names of tensors begin that a layer has beside its attention and norms."""
+
+
+def attention_is_built(geometry: Attention) -> bool:
+    """Whether it is grouped-query attention; multi-head latent and linear attention are not measured."""
+    return geometry.score_elements == geometry.value_elements and not geometry.state_elements
+
+
+def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
+    """Decoding by context and prompts by tokens, for each number of sequences, as far as contexts and memory allow."""
+    spec = model.layers[layer]
+    params, element_bytes = spec.params[TensorClass.ATTENTION], place.cold.dtype.itemsize
+    own = _Layer(model=model, layer=layer, place=place)
+    for sequences in grid.attention_sequences:
+        shape = attention_shape(model.hidden, spec.attention, params) | {"sequences": sequences}
+        for operation, sizes in ((Operation.ATTENTION_DECODE, grid.contexts), (Operation.ATTENTION_PREFILL, grid.prompts)):
+            for x in sizes:
+                fed = sequences * (1 if operation is Operation.ATTENTION_DECODE else x)
+                is_large = own.num_elements(sequences, x) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
+                if x > model.max_context_tokens or is_large:
+                    continue
+                yield Probe(
+                    key=place.key(operation, shape),
+                    x=x,
+                    bench=place.bench,
+                    make=own.maker(sequences, x - fed // sequences, x),
+                    weight_bytes=params * element_bytes,
+                    flops=2.0 * params * fed,
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Layer:
+    """Attention of one layer somewhere."""
+
+    model: Model
+    layer: int
+    place: Place
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model as the backend builds it; where it refuses, its plain grouped-query attention alone, of the same dimensions."""
+        try:
+            return architecture_of(self.model)
+        except InputError:
+            shapes = tuple(_plain_shape(layer.attention) for layer in self.model.layers)
+            return Architecture(name=self.model.name, hidden=self.model.hidden, vocab=1, layers=shapes)
+
+    def cache_sizes(self, shape: LayerShape, sequences: int, context: int) -> tuple[int, int, int, int, int]:
+        """Of keys and values."""
+        return 2, sequences, shape.num_kv_heads, context, shape.head_dim
+
+    def num_elements(self, sequences: int, context: int) -> int:
+        """The largest block that a run takes, and room to move on."""
+        spec = self.model.layers[self.layer]
+        return 2 * max(spec.params[TensorClass.ATTENTION], sequences * context * spec.attention.kv_elements_per_token)
+
+    def maker(self, sequences: int, first: int, end: int) -> Callable[[], Work]:
+        """Makes runs over positions ``first`` up to ``end``."""
+        place, architecture = self.place, self.architecture
+        shape, hidden = architecture.layers[self.layer], architecture.hidden
+        weights: Shapes = {
+            name: sizes for name, sizes in architecture.dense_shapes(self.layer).items() if not name.startswith(NOT_ATTENTION)
+        }
+        sizes = self.cache_sizes(shape, sequences, end)
+
+        @cache
+        def inputs() -> tuple[Tensor, Tensor]:
+            turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(place.cold.device)
+            return place.draw(sequences * (end - first), hidden), turn_2CH
+
+        def make() -> Work:
+            x_TD, turn_2CH = inputs()
+            tensors = place.cold.block(weights).tensors
+            cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)
+
+            def work() -> Tensor:
+                y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, cache_2SKCH, first, end)
+                return normalized(y_TD, tensors["post_norm"], EPSILON)
+
+            return work
+
+        return make
+
+
+def _plain_shape(geometry: Attention) -> LayerShape:
+    head_dim = geometry.value_elements // geometry.num_heads
+    return LayerShape(
+        num_heads=geometry.num_heads,
+        num_kv_heads=max(1, geometry.kv_elements_per_token // (2 * head_dim)),
+        head_dim=head_dim,
+        window_tokens=geometry.window_tokens,
+        num_experts=0,
+        top_k=0,
+        shared_intermediate=0,
+        dense_intermediate=0,
+        expert_intermediate=0,
+    )

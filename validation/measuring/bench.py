@@ -1,0 +1,110 @@
+"""Benches: a place where work runs, with a stopwatch. One for each lane: accelerator, CPU, and the two directions of the link."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from hwprofiles.units import NS_PER_MS
+from validation.backend.cores import Worker
+from validation.backend.stream import Stream
+from validation.measuring.timing import Timing, num_evictions
+
+Work = Callable[[], Any]
+"""What is timed: everything it needs has been made before."""
+
+BUSY_BATCH_NS = 5 * NS_PER_MS
+"""How much a bench that is kept busy is given at a time."""
+
+
+class Bench(ABC):
+    """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
+
+    def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
+        self.name, self.device = name, device
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
+
+    def time(self, works: Sequence[Work]) -> Timing:
+        """Run them one after another."""
+        timing: Timing = self._thread.submit(self._timed, works).result()
+        return timing
+
+    def run(self, work: Work) -> Any:
+        """Do something on the bench's thread, and wait for it."""
+        return self._thread.submit(self._alone, work).result()
+
+    @contextmanager
+    def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
+        """Work that lasts about that long is repeated for as long as the block lasts; it has begun when the block begins."""
+        count, stop, begun = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns))), threading.Event(), threading.Event()
+
+        def repeat() -> None:
+            while not stop.is_set():
+                self._timed([makes() for _ in range(count)], begun.set)
+
+        running = self._thread.submit(repeat)
+        begun.wait()
+        try:
+            yield
+        finally:
+            stop.set()
+            running.result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _alone(self, work: Work) -> Any:
+        with torch.inference_mode():
+            return work()
+
+    @abstractmethod
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+        """Run the works on the calling thread."""
+
+
+class HostBench(Bench):
+    """Cores of the host (none: wherever the system puts it), timed by its clock."""
+
+    def __init__(self, name: str, cores: Sequence[int]) -> None:
+        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores))))
+
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+        if on_begin is not None:
+            on_begin()
+        with torch.inference_mode():
+            evictions, start_ns = num_evictions(), time.perf_counter_ns()
+            for work in works:
+                work()
+            lasted_ns = time.perf_counter_ns() - start_ns
+            return Timing(ns=lasted_ns / len(works), is_disturbed=num_evictions() > evictions)
+
+
+class StreamBench(Bench):
+    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host was."""
+
+    def __init__(self, name: str, device: torch.device, stream: Stream) -> None:
+        super().__init__(name, device, Worker())
+        self._stream = stream
+
+    def _alone(self, work: Work) -> Any:
+        with torch.inference_mode(), self._stream.use():
+            found = work()
+        self._stream.mark().wait()
+        return found
+
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+        start = self._stream.mark()
+        with torch.inference_mode(), self._stream.use():
+            for work in works:
+                work()
+        end = self._stream.mark()
+        if on_begin is not None:
+            on_begin()
+        end.wait()
+        return Timing(ns=end.ns_since(start) / len(works))

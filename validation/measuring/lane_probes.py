@@ -1,0 +1,130 @@
+"""What lanes cost beside the work: launches, hand-overs between two of them, and a decision that waits for one."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from hwprofiles.units import NS_PER_S, NS_PER_US
+from sim.task import NONE, TaskKind
+from validation.backend.cores import Worker
+from validation.backend.lane import Lane
+from validation.backend.pacing import quick_switching
+from validation.backend.ticket import Pace, Ticket
+from validation.measuring.bench import Bench
+
+SPACING_NS = 300 * NS_PER_US
+"""How long a task before a hand-over lasts, so that who waits for it has gone to sleep, as behind real work."""
+
+KEPT_FRACTION = 0.95
+"""Of the gaps, from the shortest on, those that count: then and now something else has the processor."""
+
+NUM_LAUNCHES = 200
+NUM_READ_BACKS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Durations of one kind of gap: their median in ns, their interquartile range by it, and how many there are."""
+
+    ns: float
+    spread_fraction: float
+    num_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneGaps:
+    """``launch``: one small operation of many; ``hand_over``: lane to lane; ``call``: there and back; ``decision``: via who decides."""
+
+    launch: Gaps
+    hand_over: Gaps
+    call: Gaps
+    decision: Gaps
+
+
+def measure_gaps(accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int) -> LaneGaps:
+    """All four, on lanes as the backend has them, each held to its cores."""
+    with quick_switching():
+        lanes = _lane("one", cores[0]), _lane("other", cores[1])
+        try:
+            hand_over, call = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples)
+            is_core = accelerator.device.type == "cpu"
+            decision = _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
+        finally:
+            for lane in lanes:
+                lane.close()
+    return LaneGaps(launch=gaps(_launches(accelerator, num_samples)), hand_over=gaps(hand_over), call=gaps(call), decision=gaps(decision))
+
+
+def _lane(name: str, cores: Sequence[int]) -> Lane:
+    return Lane(name, Pace.OWN, Worker(cores=tuple(cores)))
+
+
+def gaps(found_ns: Sequence[float]) -> Gaps:
+    """What was found, without the slowest twentieth."""
+    kept = np.sort(np.asarray(found_ns, np.float64))[: max(1, round(len(found_ns) * KEPT_FRACTION))]
+    low, middle, high = np.percentile(kept, [25, 50, 75]).tolist()
+    return Gaps(ns=middle, spread_fraction=(high - low) / middle if middle else 0.0, num_samples=len(kept))
+
+
+def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
+    """From the end of a task to the start of one on the other lane that waited for it."""
+    tickets = [_ticket() for _ in range(count + 1)]
+    for before, after in pairwise(tickets):
+        after.waits = (before,)
+    for number, ticket in enumerate(tickets):
+        lanes[number % 2].submit(ticket)
+    tickets[-1].wait()
+    return [float(after.start_ns - before.end_ns) for before, after in pairwise(tickets)]
+
+
+def _calls(lane: Lane, count: int) -> list[float]:
+    """From the submission of an empty task to a lane that sleeps, to when its end is known."""
+    found = []
+    for _ in range(count):
+        time.sleep(SPACING_NS / NS_PER_S)
+        ticket = _ticket(lasts_ns=0)
+        lane.submit(ticket)
+        ticket.wait()
+        found.append(float(time.perf_counter_ns() - ticket.submitted_ns))
+    return found
+
+
+def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
+    """From the end of a task, over who waits for it and submits another, to the start of that one."""
+    found = []
+    for number in range(count):
+        gate, after = _ticket(), _ticket(lasts_ns=0)
+        lanes[0].submit(gate)
+        gate.wait()
+        lanes[number % 2].submit(after)
+        after.wait()
+        found.append(float(after.start_ns - gate.end_ns))
+    return found
+
+
+def _read_backs(bench: Bench, count: int) -> list[float]:
+    """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
+    x = torch.zeros(1, device=bench.device)
+    works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
+    return [bench.time(works).ns for _ in range(max(5, count // 5))]
+
+
+def _launches(bench: Bench, count: int) -> list[float]:
+    """One of many small operations, each with nothing to do."""
+    x = torch.zeros(1, device=bench.device)
+    works: list[Callable[[], object]] = [lambda: x.add_(1.0)] * NUM_LAUNCHES
+    bench.run(lambda: x.add_(1.0))
+    return [bench.time(works).ns for _ in range(max(5, count // 5))]
+
+
+def _ticket(lasts_ns: int = SPACING_NS) -> Ticket:
+    def work() -> int:
+        if lasts_ns:
+            time.sleep(lasts_ns / NS_PER_S)
+        return 0
+
+    return Ticket(0, TaskKind.OVERHEAD, 0, NONE, NONE, 0, 0, work)

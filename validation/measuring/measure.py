@@ -1,0 +1,184 @@
+"""Measuring the computer at hand: everything that a machine file holds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hwprofiles import InputError, Operation
+from hwprofiles.units import format_bytes
+from sim.model import Model
+from validation.measuring.attention_probes import attention_is_built
+from validation.measuring.bench import Bench
+from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
+from validation.measuring.interference_probes import Factor, Load, measure_interference
+from validation.measuring.lane_probes import LaneGaps, measure_gaps
+from validation.measuring.memory_probes import copy_probes, read_benches, read_probes
+from validation.measuring.model_probes import model_probes
+from validation.measuring.place import Place
+from validation.measuring.plausibility import Rejected, fastest_reads, plausible
+from validation.measuring.probe import CurveKey, Probe
+from validation.measuring.sampling import Budget, Point, Sampled, sample
+from validation.measuring.surroundings import Surroundings, surroundings
+from validation.measuring.workplace import DTYPES, Emulation, Workplace, choose_device, split_cores, workplace
+
+OnStage = Callable[[str, float], None]
+"""Called with what is being done, and the share of it that is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How thoroughly: sizes, the time for curves, and how often the rest is repeated."""
+
+    grid: Grid
+    cuda_grid: Grid
+    budget: Budget
+    num_gaps: int
+    num_interference_rounds: int
+
+
+EFFORTS: Mapping[str, Effort] = MappingProxyType(
+    {
+        "quick": Effort(
+            grid=QUICK,
+            cuda_grid=QUICK,
+            budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
+            num_gaps=200,
+            num_interference_rounds=12,
+        ),
+        "full": Effort(
+            grid=FULL,
+            cuda_grid=FULL_CUDA,
+            budget=Budget(total_s=300.0, most_point_s=1.5, most_rounds=40),
+            num_gaps=1000,
+            num_interference_rounds=40,
+        ),
+    }
+)
+"""By name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that was found. ``left_out`` says in lines what was not measured, and why; ``rejected`` what cannot be."""
+
+    is_cuda: bool
+    around: Surroundings
+    emulation: Emulation
+    cpu_cores: tuple[int, ...]
+    cold_bytes: int
+    dtypes: tuple[str, ...]
+    models: tuple[str, ...]
+    curves: Mapping[CurveKey, tuple[Point, ...]]
+    num_rounds: int
+    gaps: LaneGaps
+    factors: Sequence[Factor]
+    rejected: Sequence[Rejected]
+    left_out: Sequence[str]
+
+
+def measure(
+    models: Sequence[Model],
+    *,
+    device: str = "auto",
+    dtypes: tuple[str, ...] = ("bf16",),
+    effort: Effort = EFFORTS["full"],
+    emulation: Emulation | None = None,
+    around: Surroundings | None = None,
+    seed: int = 0,
+    on_stage: OnStage = lambda stage, share: None,
+) -> Findings:
+    """Measure what those models need. Raises InputError for a device or format that is not there, or too large a model."""
+    check_dtypes(dtypes)
+    stated, around, chosen = emulation or Emulation(), around or surroundings(), choose_device(device)
+    grid = effort.cuda_grid if chosen == "cuda" else effort.grid
+    largest = 2 * _largest_block(models)
+    on_stage("memory", 0.0)
+    with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
+        _check_sizes(models, place)
+        probes = _all_probes(models, place, around, dtypes, grid)
+        found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
+        curves, rejected = plausible(found.points, fastest_reads(found.points))
+        on_stage("hand-overs", 0.0)
+        lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
+        loads = _loads(place, curves, probes)
+        factors = measure_interference(loads, effort.num_interference_rounds, lambda share: on_stage("interference", share))
+        return Findings(
+            is_cuda=place.is_cuda,
+            around=around,
+            emulation=stated,
+            cpu_cores=place.cpu_cores,
+            cold_bytes=place.cold_bytes,
+            dtypes=dtypes,
+            models=tuple(model.name for model in models),
+            curves=curves,
+            num_rounds=found.num_rounds,
+            gaps=lane_gaps,
+            factors=factors,
+            rejected=rejected,
+            left_out=tuple(_left_out(models, found)),
+        )
+
+
+def check_dtypes(dtypes: Sequence[str]) -> None:
+    """Raises InputError for a format that is not measured."""
+    for name in dtypes:
+        if name not in DTYPES:
+            raise InputError(f"--dtype {name}: not measured; {', '.join(DTYPES)} are")
+
+
+@contextmanager
+def _benches_of(place: Workplace, around: Surroundings) -> Iterator[dict[str, Bench]]:
+    """The lanes' benches and those that read memory by threads."""
+    reading = read_benches(around.cores)
+    try:
+        yield {**place.benches, **reading}
+    finally:
+        for bench in reading.values():
+            bench.close()
+
+
+def _largest_block(models: Iterable[Model]) -> int:
+    """Bytes of the largest thing that is read at once, in the widest format."""
+    widest = max(dtype.itemsize for dtype in DTYPES.values())
+    sizes = (widest * max(model.hidden * model.vocab, 3 * model.hidden * model.expert_intermediate) for model in models)
+    return int(max(sizes))
+
+
+def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
+    for model in models:
+        if _largest_block([model]) > place.cold_bytes:
+            needed, had = format_bytes(_largest_block([model])), format_bytes(place.cold_bytes)
+            raise InputError(f"--models {model.name}: its largest matrices take {needed}, and {had} of memory are used for measuring")
+
+
+def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid) -> list[Probe]:
+    """Each point once, though several models have it."""
+    found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
+    for model in models:
+        for (bench, dtype), cold in place.cold.items():
+            found += model_probes(model, Place(bench=bench, cold=cold, dtype=dtype), grid)
+    return list({(probe.key, probe.x): probe for probe in found}.values())
+
+
+def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]], probes: Sequence[Probe]) -> dict[str, Load]:
+    """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
+    loads: dict[str, Load] = {}
+    for lane in ("gpu", "cpu"):
+        ones = [points[0] for key, points in curves.items() if key.operation is Operation.EXPERT and key.device == lane]
+        point = max(ones, key=lambda one: one.probe.weight_bytes)
+        loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+    for lane in ("h2d", "d2h"):
+        copies = [point for key, points in curves.items() if key.operation is Operation.COPY and key.device == lane for point in points]
+        wanted = loads["gpu"].lasts_ns
+        point = min(copies, key=lambda one: abs(one.ns - max(wanted, 1e6)))
+        loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+    return loads
+
+
+def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
+    for key, size in found.left_out.items():
+        yield f"{key.text} from {size:,} on: takes too long for the time given"
+    for model in models:
+        if not all(attention_is_built(layer.attention) for layer in model.layers):
+            yield f"attention of {model.name}: multi-head latent or linear; priced by rates"

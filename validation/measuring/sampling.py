@@ -1,0 +1,175 @@
+"""Sampling: every probe once a round, in another order each round, so that a drift of the computer meets all of them alike."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hwprofiles.units import NS_PER_S, NS_PER_US
+from validation.measuring.bench import Work
+from validation.measuring.probe import CurveKey, Probe
+from validation.measuring.timing import Timing
+
+LEAST_SAMPLE_NS = 300 * NS_PER_US
+MOST_REPEATS = 64
+"""A sample shorter than this is taken over several runs, but not over more than that many."""
+
+LEAST_ROUNDS = 5
+"""Points for which the time does not allow as many samples are left out, the slowest first."""
+
+LEAST_QUIET = 3
+"""Undisturbed samples without which the disturbed ones count too."""
+
+HOPELESS_FACTOR = 4
+"""A first run, which may have to load what it runs, that takes so many times too long is not repeated."""
+
+
+class Timer(Protocol):
+    """What a bench offers to sampling."""
+
+    def time(self, works: Sequence[Work]) -> Timing:
+        """Run the works one after another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A measured size: median of its samples in ns, their interquartile range by the median, the fastest, and how many there are.
+
+    ``num_disturbed`` more were left out, since another process had the core; none, where too few were left to do without them.
+    """
+
+    probe: Probe
+    ns: float
+    spread_fraction: float
+    best_ns: float
+    num_samples: int
+    num_disturbed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How long sampling may take; a point of which one run takes longer than ``most_point_s`` is left out, and those beyond it."""
+
+    total_s: float
+    most_point_s: float
+    most_rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """Points by curve, sizes rising; how many rounds there were; and for which curves, from which size on, time was too short."""
+
+    points: Mapping[CurveKey, tuple[Point, ...]]
+    num_rounds: int
+    left_out: Mapping[CurveKey, int]
+
+
+Progress = Callable[[float], None]
+"""Called with the share that is done."""
+
+
+def sample(
+    probes: Sequence[Probe],
+    benches: Mapping[str, Timer],
+    budget: Budget,
+    *,
+    seed: int = 0,
+    now_s: Callable[[], float] = time.monotonic,
+    on_progress: Progress = lambda share: None,
+) -> Sampled:
+    """Warm up, then round after round until the time is used up; every point that is kept has at least LEAST_QUIET samples."""
+    deadline_s = now_s() + budget.total_s
+    estimates_ns, left_out = _warmed_up(probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2)
+    kept = _affordable([probe for probe in probes if probe in estimates_ns], estimates_ns, (deadline_s - now_s()) * NS_PER_S, left_out)
+    samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
+    order, generator = list(kept), random.Random(seed)
+    begun_s, num_rounds = now_s(), 0
+    while kept and num_rounds < budget.most_rounds and (num_rounds < LEAST_QUIET or now_s() < deadline_s):
+        generator.shuffle(order)
+        for probe in order:
+            if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
+                break
+            samples[probe].append(_sampled(probe, benches, estimates_ns[probe]))
+            done = max(num_rounds / budget.most_rounds, (now_s() - begun_s) / max(1e-9, deadline_s - begun_s))
+            on_progress(min(1.0, done))
+        num_rounds += 1
+    on_progress(1.0)
+    return Sampled(
+        points=_by_curve({probe: _point(probe, found) for probe, found in samples.items()}), num_rounds=num_rounds, left_out=left_out
+    )
+
+
+def _warmed_up(
+    probes: Sequence[Probe], benches: Mapping[str, Timer], budget: Budget, is_late: Callable[[], bool]
+) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
+    """The faster of two runs of each probe in ns.
+
+    A curve ends at the first size that takes too long, or whose turn comes when it is late; its smallest size is always kept.
+    """
+    estimates_ns: dict[Probe, float] = {}
+    begun: set[CurveKey] = set()
+    left_out: dict[CurveKey, int] = {}
+    for probe in sorted(probes, key=lambda one: one.x):
+        if probe.key in left_out:
+            continue
+        if probe.key in begun and is_late():
+            left_out[probe.key] = probe.x
+            continue
+        took_ns = [benches[probe.bench].time([probe.make()]).ns]
+        if took_ns[0] <= HOPELESS_FACTOR * budget.most_point_s * NS_PER_S:
+            took_ns.append(benches[probe.bench].time([probe.make()]).ns)
+        if min(took_ns) > budget.most_point_s * NS_PER_S and probe.key in begun:
+            left_out[probe.key] = probe.x
+        else:
+            estimates_ns[probe] = min(took_ns)
+            begun.add(probe.key)
+    return estimates_ns, left_out
+
+
+def _affordable(probes: Sequence[Probe], estimates_ns: Mapping[Probe, float], left_ns: float, left_out: dict[CurveKey, int]) -> list[Probe]:
+    """The probes without the slowest, so that the rest have LEAST_ROUNDS; a curve keeps its smallest size whatever it takes."""
+    costs_ns = {probe: estimates_ns[probe] * _repeats(estimates_ns[probe]) for probe in probes}
+    smallest = {key: min(probe.x for probe in probes if probe.key == key) for key in {probe.key for probe in probes}}
+    total_ns = sum(costs_ns.values()) * LEAST_ROUNDS
+    kept = list(probes)
+    for probe in sorted(probes, key=costs_ns.__getitem__, reverse=True):
+        if total_ns <= left_ns:
+            break
+        if probe.x > smallest[probe.key]:
+            beyond = [one for one in kept if one.key == probe.key and one.x >= probe.x]
+            total_ns -= sum(costs_ns[one] for one in beyond) * LEAST_ROUNDS
+            kept = [one for one in kept if one not in beyond]
+            left_out[probe.key] = probe.x
+    return kept
+
+
+def _sampled(probe: Probe, benches: Mapping[str, Timer], estimate_ns: float) -> Timing:
+    return benches[probe.bench].time([probe.make() for _ in range(_repeats(estimate_ns))])
+
+
+def _repeats(estimate_ns: float) -> int:
+    return int(np.clip(np.ceil(LEAST_SAMPLE_NS / max(1.0, estimate_ns)), 1, MOST_REPEATS))
+
+
+def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
+    quiet_ns = [sample.ns for sample in samples if not sample.is_disturbed]
+    samples_ns = quiet_ns if len(quiet_ns) >= min(LEAST_QUIET, len(samples)) else [sample.ns for sample in samples]
+    low, middle, high = np.percentile(samples_ns, [25, 50, 75]).tolist()
+    return Point(
+        probe=probe,
+        ns=middle,
+        spread_fraction=(high - low) / middle if middle else 0.0,
+        best_ns=min(samples_ns),
+        num_samples=len(samples_ns),
+        num_disturbed=len(samples) - len(samples_ns),
+    )
+
+
+def _by_curve(points: Mapping[Probe, Point]) -> dict[CurveKey, tuple[Point, ...]]:
+    found: dict[CurveKey, list[Point]] = {}
+    for probe in sorted(points, key=lambda one: one.x):
+        found.setdefault(probe.key, []).append(points[probe])
+    return {key: tuple(own) for key, own in found.items()}

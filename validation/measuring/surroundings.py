@@ -1,0 +1,64 @@
+"""What the computer is: its cores, memory and caches, and the versions of what measures it."""
+
+import os
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from hwprofiles.units import KIB, MIB
+from validation.backend.cores import own_cores
+
+UNKNOWN_CACHE_BYTES = 64 * MIB
+"""Taken for the last cache where the system does not say: more than most processors have."""
+
+_PROC, _CPUS, _CGROUP = Path("/proc"), Path("/sys/devices/system/cpu"), Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """``cores`` are those that this process may use; ``cache_bytes`` is the size of the largest cache that one of them sees."""
+
+    cpu: str
+    sockets: int
+    cores: tuple[int, ...]
+    memory_bytes: int
+    cache_bytes: int
+    software: str
+
+
+def surroundings() -> Surroundings:
+    """Of this computer, now."""
+    cpu_info = _read(_PROC / "cpuinfo")
+    names, sockets = re.findall(r"^model name\s*: (.*)$", cpu_info, re.M), set(re.findall(r"^physical id\s*: (.*)$", cpu_info, re.M))
+    system = f"{platform.system()} {platform.release().split('-')[0]}"
+    return Surroundings(
+        cpu=names[0].strip() if names else platform.processor() or platform.machine(),
+        sockets=max(1, len(sockets)),
+        cores=own_cores(),
+        memory_bytes=memory_bytes(),
+        cache_bytes=cache_bytes(_read(path) for path in _CPUS.glob("cpu[0-9]*/cache/index*/size")),
+        software=f"Python {platform.python_version()}, torch {version('torch')}, {system}",
+    )
+
+
+def memory_bytes() -> int:
+    """Memory that this process may fill: the computer's, or its container's where that is less."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _read(_CGROUP).strip()
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def cache_bytes(sizes: Iterable[str]) -> int:
+    """The largest of cache sizes as Linux writes them (``491520K``)."""
+    found = [int(size.strip().rstrip("K")) * KIB for size in sizes if size.strip().endswith("K")]
+    return max(found, default=UNKNOWN_CACHE_BYTES)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -69,8 +69,6 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
 
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
-    if problem.num_gpus > 1:
-        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     gpu, cpu = (
         prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
         prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
@@ -101,6 +99,8 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
 
 def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
     """Prices with every layer on one device."""
+    if problem.num_gpus > 1:
+        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))

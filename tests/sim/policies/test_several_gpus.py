@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError, Machine
 from planner.bounds import clairvoyant_bound, static_bound
+from planner.objectives import Goal
 from planner.search import search
 from sim.memory import Infeasible, MemoryRule, usable_bytes
 from sim.metrics import staged_bytes
@@ -183,7 +184,7 @@ def test_wanting_more_gpus_than_there_are() -> None:
     with pytest.raises(InputError, match="--gpus must be between 1 and the 2 of"):
         simulate(scenario_of("lru", 3, machine=machine_of(2)))
     with pytest.raises(InputError, match="plans and their bounds are for one GPU"):
-        search(scenario_of("lru", 2), "latency")
+        search(scenario_of("lru", 2), Goal(), 1)
     run = run_of(scenario_of("lru", 2))
     for bound in (static_bound, clairvoyant_bound):
         with pytest.raises(InputError, match="bounds are proven for one GPU, got 2"):

@@ -69,6 +69,7 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> int:
     reasons = {
         "it holds other experts from step to step": policy.cache.score is not None,
         "it fetches ahead": policy.prefetch.is_active,
+        "it takes micro-batches of one batch through its layers together": policy.tuning is not None or policy.feeding.is_pipelined,
         "its tokens differ from a plain forward pass": not policy.is_lossless,
     }
     for reason, is_so in reasons.items():
@@ -148,6 +149,7 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
         first_position=zeros if is_prefill else draws,
         context_tokens=sizes if is_prefill else draws + 1,
         is_prefill=np.full(len(rows), is_prefill),
+        group=np.arange(len(rows), dtype=np.int32),
     )
 
 

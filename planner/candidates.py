@@ -1,75 +1,75 @@
 """The combinations that the planner tries: parts that fit together, named systems or not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from sim.policies import POLICIES, Policy
-from sim.policies.base import Cache, Dispatch, Placement
+from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
+from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
+from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
-from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement
+from sim.policies.placement.layer_times import Misses
+from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.prefetch.gain import GainPrefetch
+from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
+from sim.workload import Batch, Feeding
 
 SOURCE = "combination of parts tried by the planner"
 BY_GAIN = "experts where they save most time"
 
-
-def candidates() -> Iterator[Policy]:
-    """Every combination tried, best ideas first; names say the parts, summaries say them in words."""
-    yield _combination("all-on-gpu", "the whole model on the GPU", AllLayersPlacement(), FetchDispatch())
-    for staging in (1, 2):
-        buffers = "1 staging buffer" if staging == 1 else f"{staging} staging buffers"
-        yield _combination(
-            f"gain+balanced/{staging}",
-            f"{BY_GAIN}; misses split between CPU and link so that both end together; {buffers}",
-            GainPlacement(misses="balanced"),
-            BalancedDispatch(),
-            staging=staging,
-        )
-        yield _combination(
-            f"gain+cheapest/{staging}",
-            f"{BY_GAIN}; each miss on the CPU or copied, whichever is cheaper by itself; {buffers}",
-            GainPlacement(),
+DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
+    {
+        "lanes": ("misses split over CPU and link, beside what the GPU has to do", ThreeLanesDispatch(), "balanced"),
+        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
+        "cheapest": (
+            "each miss on the CPU or copied, whichever is cheaper by itself",
             CheapestDispatch(believed_cost="priced"),
-            staging=staging,
-        )
-        yield _combination(
-            f"gain+fetch/{staging}",
-            f"{BY_GAIN}; every miss is copied to the GPU; {buffers}",
-            GainPlacement(misses="fetch"),
-            FetchDispatch(),
-            staging=staging,
-        )
-    yield _combination(
-        "gain+cpu", f"{BY_GAIN}; every miss is computed by the CPU; no weight moves", GainPlacement(misses="cpu"), CpuDispatch()
-    )
-    dispatches: tuple[tuple[str, str, Dispatch], ...] = (
-        ("fetch", "every miss is copied", FetchDispatch()),
-        ("balanced", "misses split between CPU and link so that both end together", BalancedDispatch()),
-        ("cheapest", "each miss on the CPU or copied, whichever is cheaper by itself", CheapestDispatch(believed_cost="priced")),
-    )
-    for name, fate, dispatch in dispatches:
-        yield _combination(
-            f"lru+{name}",
-            f"as many experts of every layer; {fate}; what is copied takes the place of the least recently used of its layer",
-            UniformPlacement(),
-            dispatch,
-            staging=1,
-            cache=LruCache(),
-        )
-    yield _combination(
-        "layers+stream",
-        "the last layers on the GPU; the others on the CPU, or copied whole for passes of 32 tokens and more; 2 layer buffers",
-        LastLayersPlacement(),
-        LayerStreamingDispatch(min_tokens=32),
-        staging_layers=2,
-    )
+            "cheapest",
+        ),
+        "cpu": ("every miss is computed by the CPU", CpuDispatch(), "cpu"),
+        "fetch": ("every miss is copied to the GPU", FetchDispatch(), "fetch"),
+    }
+)
+"""The fates of a missing expert: in words, as a part, and as a placement foresees them."""
+
+CACHES: Mapping[str, tuple[str, Cache]] = MappingProxyType(
+    {
+        "lru": ("what is copied takes the place of the least recently used of its layer", LruCache()),
+        "lfu": ("what is copied takes the place of the least often used of its layer", LfuCache()),
+        "smoothed": ("what is copied takes the place of what gates have favoured least of late", SmoothedGateCache()),
+    }
+)
+PREFETCHES: Mapping[str, tuple[str, Prefetch]] = MappingProxyType(
+    {
+        "next": ("the next layer's experts are fetched as its gate names them early", NextGatePrefetch(accuracy_source="routing")),
+        "gain": ("predicted experts are fetched where that saves most", GainPrefetch()),
+    }
+)
+STAGINGS = (1, 2, 4, 8)
+"""Buffers that copies of single experts go through."""
+CHUNKS = (512, 2048)
+"""Tokens of one prefill pass, over all prompts: smaller passes need less memory for activations."""
+
+
+def candidates(batch: Batch) -> Iterator[Policy]:
+    """Every combination tried for such a batch, best ideas first; names say the parts, summaries say them in words.
+
+    Where the prompts are longer than a chunk, each also with chunked prefill.
+    """
+    yield from _combinations(Feeding(), "")
+    for chunk in CHUNKS:
+        if batch.prompt_tokens * batch.batch_size > chunk:
+            yield from _combinations(Feeding(prefill_chunk_tokens=chunk), f"@{chunk}")
 
 
 def named_systems() -> Iterator[Policy]:
@@ -77,23 +77,78 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
+def _combinations(feeding: Feeding, mark: str) -> Iterator[Policy]:
+    everything = AllLayersPlacement()
+    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), LanesOverlap(), feeding)
+    yield from _fixed(feeding, mark)
+    yield from _cached(feeding, mark)
+    yield from _streamed(feeding, mark)
+
+
+def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
+    """Experts that stay where they are."""
+    for name, (fate, dispatch, misses) in DISPATCHES.items():
+        for staging in STAGINGS if name != "cpu" else (0,):
+            label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
+            summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
+            overlap = LanesOverlap(staging_experts=staging)
+            yield _combination(f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding)
+
+
+def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
+    """Experts that come and go."""
+    for cache_name, (keeping, cache) in CACHES.items():
+        for name in ("lanes", "balanced", "fetch"):
+            fate, dispatch, _ = DISPATCHES[name]
+            start = f"as many experts of every layer; {fate}; {keeping}"
+            overlap = LanesOverlap(staging_experts=2)
+            yield _combination(f"{cache_name}+{name}{mark}", start, UniformPlacement(), dispatch, overlap, feeding, cache)
+            for prefetch_name, (ahead, prefetch) in PREFETCHES.items() if name != "balanced" else ():
+                label = f"{cache_name}+{name}+{prefetch_name}{mark}"
+                yield _combination(label, f"{start}; {ahead}", UniformPlacement(), dispatch, overlap, feeding, cache, prefetch)
+
+
+def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
+    """Whole layers on the GPU, others with their KV cache in host memory, run there or copied whole."""
+    buffers = ((2, 1.0, "2 layer buffers"), (1, 1 / 3, "a buffer for one of a layer's matrices"))
+    for staging, share, words in buffers:
+        overlap = LanesOverlap(staging_experts=0, staging_layers=staging, staging_layer_share=share)
+        for least in (32, 512):
+            summary = f"the last layers on the GPU; the others on the CPU, or copied whole for passes of {least} tokens and more; {words}"
+            label = f"layers+stream{least}/{staging if share == 1 else 'part'}{mark}"
+            yield _combination(label, summary, LastLayersPlacement(), LayerStreamingDispatch(min_tokens=least), overlap, feeding)
+    everything = LayerStreamingDispatch(min_tokens=0, streams_head=True)
+    overlap = LanesOverlap(staging_experts=0, staging_layers=2)
+    summary = "every layer is copied whole for every pass; 2 layer buffers"
+    yield _combination(f"stream-all{mark}", summary, NoLayersPlacement(), everything, overlap, feeding)
+
+
+def _buffers(staging: int) -> str:
+    if not staging:
+        return "no weight moves"
+    return "1 staging buffer" if staging == 1 else f"{staging} staging buffers"
+
+
 def _combination(
     name: str,
     summary: str,
     placement: Placement,
     dispatch: Dispatch,
-    *,
-    staging: int = 0,
-    staging_layers: int = 0,
+    overlap: LanesOverlap,
+    feeding: Feeding,
     cache: Cache | None = None,
+    prefetch: Prefetch | None = None,
 ) -> Policy:
+    if feeding.prefill_chunk_tokens is not None:
+        summary = f"{summary}; prompts in passes of at most {feeding.prefill_chunk_tokens} tokens"
     return Policy(
         name=name,
         summary=summary,
         source=SOURCE,
         placement=placement,
         cache=cache or StaticCache(),
-        prefetch=NoPrefetch(),
+        prefetch=prefetch or NoPrefetch(),
         dispatch=dispatch,
-        overlap=LanesOverlap(staging_experts=staging, staging_layers=staging_layers),
+        overlap=overlap,
+        feeding=feeding,
     )

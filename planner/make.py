@@ -4,16 +4,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from planner.bounds import clairvoyant_bound, shadow_prices, static_bound
+from planner.bounds.draws import MeanBounds, mean_bounds
+from planner.bounds.shadow import mean_shadow_prices
+from planner.objectives import Goal
 from planner.plan import Plan, Setting
-from planner.search import Progress, Search, binding_resource, search
-from sim.memory import Infeasible
+from planner.resimulate import resimulated
+from planner.search import Progress, Search, Unmet, binding_resource, default_draws, is_fixed, search
+from sim.memory import Infeasible, MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.policies import find_policy
+from sim.policies.problem import Problem
 from sim.provenance import RunProvenance, provenance_of
 from sim.simulate import Run, problem_of
 
 ANY_POLICY = "on-demand"
 """The search replaces the policy of the scenario it is given; this one only fills the place."""
+
+PRICED_DRAWS = 4
+"""Draws over which shadow prices are taken and checked."""
+
+NO_BOUNDS: Mapping[str, Any] = {
+    "static_bound_s": None,
+    "clairvoyant_bound_s": None,
+    "gap_to_static_bound_fraction": None,
+    "gap_to_clairvoyant_bound_fraction": None,
+    "shadow_prices": None,
+    "resimulated_prices": None,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,42 +41,59 @@ class Planned:
 
 
 def make_plan(
-    setting: Setting, objective: str, version: str, on_progress: Progress | None = None, *, engine: str = "fast"
-) -> Planned | Infeasible:
+    setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
+) -> Planned | Unmet | Infeasible:
     """Search for the best plan in that setting. Raises InputError for what the setting cannot name."""
-    found = search(setting.scenario(find_policy(ANY_POLICY), engine), objective, on_progress)
-    if isinstance(found, Infeasible):
+    scenario = setting.scenario(find_policy(ANY_POLICY), engine)
+    found = search(scenario, goal, setting.draws or default_draws(scenario), on_progress)
+    if not isinstance(found, Search):
         return found
     best = found.best
     plan = Plan(
-        setting=setting,
-        objective=objective,
+        setting=setting.model_copy(update={"draws": found.num_draws}),
+        goal=goal,
         policy=best.scenario.policy,
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
-        bounds=bounds_of(best),
+        bounds=bounds_of(found) if has_bounds else dict(NO_BOUNDS),
         binding_resource=binding_resource(best.metrics),
         provenance=_stated(provenance_of(best)),
         version=version,
+        is_stopped=found.is_stopped,
     )
     return Planned(plan=plan, search=found)
 
 
-def bounds_of(best: Run) -> dict[str, Any]:
-    """Proven lower limits on the end of any run of this work, and by how much the plan ends later.
+def bounds_of(found: Search) -> dict[str, Any]:
+    """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
 
-    All GPU memory counts, whatever the plan sets aside. No gap to the static bound for a plan whose residency changes.
+    The static bound is for placements that keep to the memory which the plan and all fixed systems here keep to; for the clairvoyant one
+    all GPU memory counts. No gap to the static bound for a plan whose residency changes, and none at all for a lossy one.
     """
-    problem = problem_of(best.scenario)
-    work = problem, best.passes, best.tokens
-    static_s, clairvoyant_s = static_bound(*work).end_to_end_s, clairvoyant_bound(*work).end_to_end_s
-    is_static = best.scenario.policy.keeps_residency
+    best = found.best
+    problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
+    bounds = mean_bounds(problem, found.draws, rule)
+    policy = best.scenario.policy
     return {
-        "static_bound_s": static_s,
-        "clairvoyant_bound_s": clairvoyant_s,
-        "gap_to_static_bound_fraction": _gap(best, static_s) if is_static else None,
-        "gap_to_clairvoyant_bound_fraction": _gap(best, clairvoyant_s),
-        "shadow_prices": shadow_prices(*work),
+        "static_bound_s": bounds.static_s,
+        "clairvoyant_bound_s": bounds.clairvoyant_s,
+        "gap_to_static_bound_fraction": _gap(best, bounds.static_s) if is_fixed(policy) else None,
+        "gap_to_clairvoyant_bound_fraction": _gap(best, bounds.clairvoyant_s) if policy.is_lossless else None,
+        "shadow_prices": _prices(problem, found, bounds, rule),
+        "resimulated_prices": resimulated(best.scenario, found.policy, found.draws[:PRICED_DRAWS]),
     }
+
+
+def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
+    """What a fixed placement may hold of weights: all that the default budget leaves, or what some fixed run held, whichever is more."""
+    model, batch = problem.model, problem.batch
+    kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    left = usable_bytes(problem.machine, MemoryRule()) - kv_bytes - activation_bytes(model, batch, problem.feeding)
+    share = max(left, held_bytes, 0) / machine_bytes(problem.machine)
+    return MemoryRule(usable_fraction=min(1.0, share), budgets_kv=False, budgets_activations=False)
+
+
+def _prices(problem: Problem, found: Search, bounds: MeanBounds, rule: MemoryRule) -> dict[str, float]:
+    return mean_shadow_prices(problem, found.draws[:PRICED_DRAWS], rule, bounds)
 
 
 def _gap(best: Run, bound_s: float) -> float | None:

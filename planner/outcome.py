@@ -10,14 +10,21 @@ from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import InputError, load_machine
 from planner.make import Planned, make_plan
+from planner.objectives import Goal
 from planner.plan import Setting
 from planner.search import Search
 from planner.study import Keys
+from sim.memory import Infeasible
 from sim.metrics import Metrics
 from sim.policies import Policy, find_policy
-from sim.simulate import Run
+
+STUDY_DRAWS = 4
+"""Draws that a point is averaged over, where nobody says: points of a study share them, so that fewer do."""
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
+OF_PLAN = "speed_of_plan_fraction"
+"""A rival's figure besides: the plan's whole run by its own, on the draws that both have met."""
+
 OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
     {"throughput": "output_tokens_per_s", "latency": "end_to_end_s", "ttft": "ttft_s", "tpot": "tpot_s"}
 )
@@ -32,13 +39,14 @@ class Job:
     objective: str
     version: str
     key: str
+    has_bounds: bool = True
 
 
 class Outcome(BaseModel):
     """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first; ``weakest`` is the
-    provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
+    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first, each over its draws; ``weakest``
+    is the provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,13 +66,15 @@ class Outcome(BaseModel):
 
 def evaluate(job: Job) -> Outcome:
     """Plan one point. Raises InputError where this program, or the files it sees, are not those of whoever asks."""
-    if Keys(job.objective, job.version).key(job.setting) != job.key:
+    if Keys(job.objective, job.version, has_bounds=job.has_bounds).key(job.setting) != job.key:
         raise InputError("a worker has another version of the program, or other files of the same name, than the study; give it the same")
-    planned = make_plan(job.setting, job.objective, job.version)
+    setting = job.setting if job.setting.draws else job.setting.model_copy(update={"draws": STUDY_DRAWS})
+    planned = make_plan(setting, Goal(objective=job.objective), job.version, has_bounds=job.has_bounds)
     price = load_machine(job.setting.machine, job.setting.machine_overrides).price_usd
     price_usd = price.effective if price is not None else None
     if isinstance(planned, Planned):
         return _outcome(planned, price_usd)
+    assert isinstance(planned, Infeasible)  # a study sets no constraint
     return Outcome(is_feasible=False, reason=planned.reason, missing_bytes=planned.missing_bytes, machine_price_usd=price_usd)
 
 
@@ -84,8 +94,11 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
 
 
 def _rivals(search: Search) -> dict[str, dict[str, float]]:
-    runs = {rival.policy: rival.outcome for rival in search.rivals if isinstance(rival.outcome, Run)}
-    return {name: _figures(run.metrics) for name, run in runs.items() if _could_be_had(find_policy(name))}
+    found = {}
+    for rival in search.rivals:
+        if isinstance(rival.outcome, Metrics) and rival.plan_metrics is not None and _could_be_had(find_policy(rival.policy)):
+            found[rival.policy] = _figures(rival.outcome) | {OF_PLAN: rival.plan_metrics.end_to_end_s / rival.outcome.end_to_end_s}
+    return found
 
 
 def _could_be_had(policy: Policy) -> bool:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwprofiles import InputError, closest, first_problem, load_machine, machine_names, read_yaml, write_yaml
-from planner.search import OBJECTIVES
+from hwprofiles import InputError, Machine, closest, first_problem, load_machine, machine_names, read_yaml, write_yaml
+from hwprofiles.units import format_bytes
+from planner.objectives import OBJECTIVES, Goal
 from sim.model_library import load_model, model_names
 from sim.policies.policy import Policy
 from sim.policies.serialize import policy_from_data, policy_to_data
@@ -21,7 +22,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Setting(BaseModel):
-    """What was asked: names or paths as the user gave them, and the numbers of the batch."""
+    """What was asked: names or paths as the user gave them, and the numbers of the batch.
+
+    ``draws`` of the routing are averaged over (None: one, unless a plan is looked for).
+    ``reserve_vram_bytes`` of GPU memory belong to others.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +40,11 @@ class Setting(BaseModel):
     beams: Count = 1
     routing: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    draws: Count | None = None
+    reserve_vram_bytes: Annotated[int, Field(ge=0)] = 0
     expert_slots_per_layer: Annotated[int, Field(ge=0)] | None = None
+    gpus: Count = 1
+    expert_cache_bytes: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def batch(self) -> Batch:
@@ -55,11 +64,23 @@ class Setting(BaseModel):
             updates["routing"] = f"{kind}{colon}{change(file)}"
         return self.model_copy(update=updates)
 
+    def loaded_machine(self) -> Machine:
+        """The machine with what is changed of it, without what is reserved. Raises InputError where nothing would be left."""
+        machine = load_machine(self.machine, self.machine_overrides)
+        if not self.reserve_vram_bytes:
+            return machine
+        memory_bytes = int(machine.gpu.memory_bytes.effective)
+        if self.reserve_vram_bytes >= memory_bytes:
+            reserved = format_bytes(self.reserve_vram_bytes)
+            raise InputError(f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}")
+        left = f"gpu.memory_bytes={memory_bytes - self.reserve_vram_bytes}"
+        return load_machine(self.machine, (*self.machine_overrides, left))
+
     def scenario(self, policy: Policy, engine: str = "fast") -> Scenario:
         """The setting under a policy. Raises InputError when a name leads nowhere."""
         model = load_model(self.model, self.quantization)
         return Scenario(
-            machine=load_machine(self.machine, self.machine_overrides),
+            machine=self.loaded_machine(),
             model=model,
             batch=self.batch,
             policy=policy,
@@ -67,6 +88,8 @@ class Setting(BaseModel):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
+            num_gpus=self.gpus,
+            expert_cache_bytes=self.expert_cache_bytes,
         )
 
 
@@ -74,18 +97,19 @@ class Setting(BaseModel):
 class Plan:
     """A plan as its file states it.
 
-    ``predicted`` holds the metrics of the simulated run; ``bounds`` holds static_bound_s and clairvoyant_bound_s with the gaps to
-    them; ``provenance`` the weakest of what went in and where it is from.
+    ``predicted`` holds the metrics, means over the setting's draws; ``bounds`` holds static_bound_s and clairvoyant_bound_s with the gaps
+    to them; ``provenance`` the weakest of what went in and where it is from. ``is_stopped``: the search was ended before it had.
     """
 
     setting: Setting
-    objective: str
+    goal: Goal
     policy: Policy
     predicted: Mapping[str, Any]
     bounds: Mapping[str, Any]
     binding_resource: str
     provenance: Mapping[str, Any]
     version: str
+    is_stopped: bool = False
 
 
 class _File(BaseModel):
@@ -95,6 +119,8 @@ class _File(BaseModel):
     version: str
     setting: Setting
     objective: str
+    constraints: dict[str, Any] = {}
+    is_stopped: bool = False
     policy: dict[str, Any]
     predicted: dict[str, Any]
     bounds: dict[str, Any]
@@ -108,7 +134,9 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
         "format": "rosin-plan/1",
         "version": plan.version,
         "setting": plan.setting.model_dump(mode="json"),
-        "objective": plan.objective,
+        "objective": plan.goal.objective,
+        "constraints": plan.goal.model_dump(mode="json", exclude={"objective"}),
+        "is_stopped": plan.is_stopped,
         "policy": policy_to_data(plan.policy),
         "predicted": dict(plan.predicted),
         "bounds": dict(plan.bounds),
@@ -128,9 +156,14 @@ def load_plan(path: Path) -> Plan:
         raise InputError(f"{path}: {first_problem(error, _File)}") from None
     if file.objective not in OBJECTIVES:
         raise InputError(f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}")
+    try:
+        goal = Goal.model_validate({"objective": file.objective, **file.constraints})
+    except ValidationError as error:
+        raise InputError(f"{path}: constraints: {first_problem(error, Goal)}") from None
     return Plan(
         setting=file.setting.moved(lambda name: _from_folder(name, path.parent)),
-        objective=file.objective,
+        goal=goal,
+        is_stopped=file.is_stopped,
         policy=policy_from_data(file.policy, f"{path}: policy"),
         predicted=file.predicted,
         bounds=file.bounds,

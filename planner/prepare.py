@@ -5,9 +5,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from hwprofiles import load_machine
-from planner.bounds import clairvoyant_bound, static_bound
+from planner.bounds.draws import mean_bounds
 from sim.model_library import load_model
-from sim.policies import find_policy
+from sim.policies import POLICIES, find_policy
 from sim.routing import load_routing
 from sim.simulate import Scenario, draw, problem_of, simulate
 from sim.workload import Batch
@@ -21,17 +21,15 @@ def prepare() -> None:
 
 
 def simulate_planned_and_live() -> None:
-    """A run as one program, then one gate by gate."""
-    for name in ("fiddler", "mixtral-offloading"):
+    """A run as one program, one gate by gate, then all others, for what only some of them need."""
+    for name in ("fiddler", "mixtral-offloading", *POLICIES):
         simulate(_scenario(name))
 
 
 def bound_both_ways() -> None:
-    """The static and the clairvoyant bound."""
+    """The static and the clairvoyant bound on a mean."""
     scenario = _scenario("on-demand")
-    drawn = draw(scenario, scenario.policy.feeding)
-    for bound in (static_bound, clairvoyant_bound):
-        bound(problem_of(scenario), drawn.passes, drawn.tokens)
+    mean_bounds(problem_of(scenario), [draw(scenario, scenario.policy.feeding)])
 
 
 STEPS: tuple[Callable[[], None], ...] = (simulate_planned_and_live, bound_both_ways)

@@ -37,6 +37,7 @@ class Study:
     axes: tuple[Axis, ...]
     objective: str
     version: str
+    has_bounds: bool = True
 
     @property
     def num_points(self) -> int:
@@ -59,9 +60,9 @@ class Keys:
     setting names. Contents are read once an object: files are taken not to change while it lives.
     """
 
-    def __init__(self, objective: str, version: str) -> None:
+    def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:
         """Keys for that objective under that version."""
-        self._program = [objective, version, code_digest()]
+        self._program = [objective if has_bounds else f"{objective} without bounds", version, code_digest()]
         self._contents: dict[tuple[str | None, ...], str] = {}
 
     def key(self, setting: Setting) -> str:

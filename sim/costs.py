@@ -24,7 +24,10 @@ Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
 Sizes = NDArray[np.float64]
 
-KERNELS: Mapping[str, int] = {"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2}
+KERNELS: Mapping[str, int] = {
+    **{"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2},
+    **{"attention_input": 6, "attention_core": 2, "attention_output": 2},
+}
 """GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral block of transformers."""
 
 FLOPS_PER_WEIGHT = 2
@@ -121,6 +124,32 @@ class CostModel:
         work = AttentionWork(sequences=many.ravel(), first=start.ravel(), end=stop.ravel())
         return _attention_price(from_curves(curves, work, formula), rates, count.shape)
 
+    def attention_core(
+        self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike
+    ) -> Price:
+        """Scores and weighted values alone, as where the CPU attends over a KV cache in host memory: it reads the cache once a sequence."""
+        attention, dtype = self.model.layers[layer].attention, self.model.dtypes[TensorClass.ATTENTION]
+        count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
+        window = np.inf if attention.window_tokens is None else attention.window_tokens
+        kept = np.minimum(stop, window + (stop - start) - 1)
+        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
+        per_pair = attention.score_elements + attention.value_elements
+        num_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
+        num_bytes = num_bytes + count * per_pair * self.model.activation_bytes
+        ns = self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * count * seen * per_pair, KERNELS["attention_core"], dtype)
+        return _price(None, count, lambda _: ns, self._rates(device, dtype))
+
+    def projection(self, layer: int, tokens: ArrayLike, *, is_output: bool) -> Price:
+        """On the GPU, the products before the attention core (norm, queries, keys, values) or behind it (the output)."""
+        spec, dtype = self.model.layers[layer], self.model.dtypes[TensorClass.ATTENTION]
+        output = output_params(self.model, layer)
+        params = output if is_output else spec.params[TensorClass.ATTENTION] - output + spec.params.get(TensorClass.NORM, 0)
+        share = output / max(1, spec.params[TensorClass.ATTENTION])
+        num_bytes = spec.bytes[TensorClass.ATTENTION] * (share if is_output else 1 - share)
+        num_bytes += 0 if is_output else spec.bytes.get(TensorClass.NORM, 0)
+        kernels = "attention_output" if is_output else "attention_input"
+        return self._product("gpu", num_bytes, params, tokens, kernels, dtype, None)
+
     def weights(self, device: Device, layer: int, which: TensorClass, tokens: ArrayLike) -> Price:
         """A plain product with the weights of one class of a layer: ROUTER, DENSE_FFN or SHARED_EXPERT."""
         spec = self.model.layers[layer]
@@ -158,7 +187,7 @@ class CostModel:
         return TensorClass.EMBEDDING if self.model.is_head_tied else TensorClass.HEAD
 
     def _product(
-        self, device: Device, num_bytes: int, params: int, tokens: ArrayLike, kernels: str, dtype: str, curve: Curve | None
+        self, device: Device, num_bytes: float, params: int, tokens: ArrayLike, kernels: str, dtype: str, curve: Curve | None
     ) -> Price:
         def roofline(count: Sizes) -> Sizes:
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
@@ -215,6 +244,12 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
         ns = curve.duration_ns(sizes) * np.where(outside, formula(sizes) / formula(np.clip(sizes, *curve.range)), 1.0)
         provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
+
+
+def output_params(model: Model, layer: int) -> int:
+    """Weights of an attention's output product: those of a plain one, but at most half of all (MLA keeps it in other shapes): assumed."""
+    spec = model.layers[layer]
+    return min(model.hidden * spec.attention.value_elements, spec.params[TensorClass.ATTENTION] // 2)
 
 
 def _attention_price(found: FromCurves, rates: tuple[Provenance, ...], shape: tuple[int, ...]) -> Price:

@@ -1,7 +1,7 @@
 """What GPU memory has to hold besides routed experts, and what is left for them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,13 +63,18 @@ def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
     """Working memory of the largest pass: six hidden-sized and two wide buffers a token, and logits in 32 bit.
 
     The wide buffers are those of the widest feed-forward a token meets (its top-k experts or a dense layer's). Attention is taken to be
-    fused, so no score matrix is kept.
+    fused, so no score matrix is kept. Of a pass in micro-batches only the hidden states of the others wait.
     """
-    passes = forward_passes(batch, feeding)
+    passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)  # every decode step is as wide
     tokens = int(passes.num_tokens.max())
     dense = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (3 * model.hidden)
     wide = max(model.top_k * model.expert_intermediate, dense)
-    return tokens * (6 * model.hidden + 2 * wide) * model.activation_bytes + 4 * batch.num_sequences * model.vocab
+    waiting = int(np.bincount(passes.group, passes.num_tokens).max()) - tokens
+    return (
+        waiting * model.hidden * model.activation_bytes
+        + tokens * (6 * model.hidden + 2 * wide) * model.activation_bytes
+        + 4 * batch.num_sequences * model.vocab
+    )
 
 
 def fixed_items(

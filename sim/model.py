@@ -92,9 +92,9 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An MoE decoder.
+    """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts are 0.
 
-    ``hidden``, ``expert_intermediate`` and ``vocab`` are dimensions; ``expert_matrices`` is 3 for gated experts.
+    ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
     ``kv_element_bytes`` of one KV-cache element.
@@ -126,6 +126,11 @@ class Model:
     def moe_layers(self) -> tuple[int, ...]:
         """Indices of the layers that route."""
         return tuple(index for index, layer in enumerate(self.layers) if layer.is_moe)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether no layer routes."""
+        return not self.moe_layers
 
     @property
     def num_experts(self) -> int:

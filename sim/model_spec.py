@@ -83,7 +83,7 @@ class TensorSpec(_Part):
     family: Text
     hidden: Positive
     vocab: Positive
-    expert_intermediate: Positive
+    expert_intermediate: Count
     max_context_tokens: Positive
     is_head_tied: bool = False
     activation_bytes: Positive = 2

@@ -37,6 +37,12 @@ class TaskKind(IntEnum):
     OTHER = 13
     SLOT_FETCH = 14
     """A copy into a slot of the cache, where FETCH goes through a staging buffer."""
+    PROJECTION = 15
+    """The products before or behind an attention that runs elsewhere than they do."""
+    PAGE = 16
+    """A part of the weights of a layer that are not resident, copied ahead."""
+    KV_COPY = 17
+    """What a prompt leaves in the KV cache, copied to host memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

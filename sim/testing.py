@@ -17,6 +17,7 @@ from sim.routing.base import Routing
 from sim.routing.generated import uniform
 from sim.simulate import Run, Scenario, problem_of, simulate
 from sim.task import NONE, Discipline, TaskKind
+from sim.testing_pipelined import check_groups, check_pages, extra_bytes, is_pipelined
 from sim.workload import Batch
 
 
@@ -118,12 +119,15 @@ def check_bytes(run: Run) -> None:
     fetches = np.isin(decisions.actions, (Action.FETCH, Action.SWAP)).sum(axis=(0, 2))
     runs_head = (~run.passes.is_prefill) | (np.arange(len(run.passes)) == run.passes.is_prefill.sum() - 1)
     heads = int(((decisions.head_modes == LayerMode.STREAM) & runs_head).sum()) * sum(model.top_bytes.values())
-    down, up = activation_tokens(run, runs_head)
     token_bytes = model.hidden * model.activation_bytes
+    down, up = (tokens * token_bytes for tokens in activation_tokens(run, runs_head))
+    extra = extra_bytes(run)
+    up, down = (size + sum(pair[way] for pair in extra.values()) for way, size in enumerate((up, down)))
     expected = {
         TaskKind.LAYER_FETCH: int((decisions.modes == LayerMode.STREAM).sum(axis=0) @ layer_bytes) + heads,
-        TaskKind.ACTIVATION_COPY: (down + up) * token_bytes,
+        **{kind: sum(pair) for kind, pair in extra.items()},
     }
+    expected[TaskKind.ACTIVATION_COPY] = up + down - sum(expected.get(kind, 0) for kind in (TaskKind.PAGE, TaskKind.KV_COPY))
     moved = {kind: int(tasks.num_bytes[(tasks.kind == kind) & ~run.timeline.is_dropped].sum()) for kind in TaskKind}
     for kind, size in expected.items():
         assert moved[kind] == size, f"{kind.name}: {moved[kind]} bytes copied, {size} asked for"
@@ -131,9 +135,9 @@ def check_bytes(run: Run) -> None:
     assert fetched == int(fetches @ expert_bytes), f"{fetched} bytes of experts copied, {int(fetches @ expert_bytes)} missing"
     writes_back = run.scenario.policy.cache.writes_back
     assert moved[TaskKind.EVICT] <= moved[TaskKind.SLOT_FETCH] if writes_back else not moved[TaskKind.EVICT], "evictions without a swap"
-    h2d = fetched + moved[TaskKind.PREFETCH] + expected[TaskKind.LAYER_FETCH] + up * token_bytes
+    h2d = fetched + moved[TaskKind.PREFETCH] + expected[TaskKind.LAYER_FETCH] + up
     assert run.metrics.h2d_bytes == h2d, f"h2d_bytes {run.metrics.h2d_bytes}, expected {h2d}"
-    d2h = moved[TaskKind.EVICT] + down * token_bytes
+    d2h = moved[TaskKind.EVICT] + down
     assert run.metrics.d2h_bytes == d2h, f"d2h_bytes {run.metrics.d2h_bytes}, expected {d2h}"
     assert run.metrics.prefetched_bytes == moved[TaskKind.PREFETCH] >= run.metrics.wasted_prefetch_bytes, "prefetched bytes do not add up"
 
@@ -194,7 +198,24 @@ def check_timeline(run: Run) -> None:
 
 
 def check_order(run: Run) -> None:
-    """A layer waits for all of the layer before, experts for their gate, CPU experts for the activations they work on."""
+    """A layer waits for all of the layer before, experts for their gate, CPU experts for the activations they work on.
+
+    Pipelined layers wait micro-batch by micro-batch: there only steps are in order.
+    """
+    line, tasks = run.timeline, run.timeline.tasks
+    if is_pipelined(run):
+        check_groups(run)
+    else:
+        _check_joins(run)
+    is_expert = np.isin(tasks.kind, (TaskKind.EXPERT, TaskKind.SHARED_EXPERT))
+    gated = _last_end(line.end_ns, tasks.kind == TaskKind.GATE)
+    assert (line.start_ns >= gated)[is_expert].all(), "an expert runs before its gate"
+    on_cpu = is_expert & (tasks.resource == line.platform.index("cpu"))
+    sent = _last_end(line.end_ns, (tasks.kind == TaskKind.ACTIVATION_COPY) & (tasks.resource == line.platform.index("d2h")))
+    assert (line.start_ns >= sent)[on_cpu].all(), "a CPU expert runs before its activations are there"
+
+
+def _check_joins(run: Run) -> None:
     line, tasks = run.timeline, run.timeline.tasks
     is_carried = carried_tasks(run)
     is_ahead = np.isin(tasks.kind, (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.LOOKUP)) | is_carried
@@ -206,12 +227,6 @@ def check_order(run: Run) -> None:
     for task in np.flatnonzero(is_carried).tolist():
         joined = joins[np.searchsorted(joins, task) + 1]
         assert line.end_ns[task] <= line.start_ns[joined], f"task {task}: carried beyond the layer that joins it"
-    is_expert = np.isin(tasks.kind, (TaskKind.EXPERT, TaskKind.SHARED_EXPERT))
-    gated = _last_end(line.end_ns, tasks.kind == TaskKind.GATE)
-    assert (line.start_ns >= gated)[is_expert].all(), "an expert runs before its gate"
-    on_cpu = is_expert & (tasks.resource == line.platform.index("cpu"))
-    sent = _last_end(line.end_ns, (tasks.kind == TaskKind.ACTIVATION_COPY) & (tasks.resource == line.platform.index("d2h")))
-    assert (line.start_ns >= sent)[on_cpu].all(), "a CPU expert runs before its activations are there"
 
 
 def carried_tasks(run: Run) -> NDArray[np.bool_]:
@@ -225,6 +240,8 @@ def carried_tasks(run: Run) -> NDArray[np.bool_]:
         if np.isin(actions, (Action.DEFERRED, Action.AHEAD)).any():
             waits = tasks.dependencies[tasks.dependency_offsets[task] : tasks.dependency_offsets[task + 1]]
             found[[task, *waits[tasks.kind[waits] == TaskKind.ACTIVATION_COPY]]] = True
+            called = tasks.kind[task - 1] == TaskKind.OVERHEAD and tasks.resource[task - 1] == tasks.resource[task]
+            found[task - 1] |= called  # a group's call
     return found
 
 
@@ -246,6 +263,7 @@ def check_serial(run: Run) -> None:
 def check_copies(run: Run) -> None:
     """A copy starts after its gate, and what needs it after its end; no more copies are in use than there are buffers."""
     overlap = run.scenario.policy.overlap
+    check_pages(run)
     assert all(True for _ in _spans(run, TaskKind.SLOT_FETCH))
     for kind, buffers in ((TaskKind.FETCH, overlap.staging_experts), (TaskKind.LAYER_FETCH, overlap.staging_layers)):
         spans = list(_spans(run, kind))

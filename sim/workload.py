@@ -46,16 +46,28 @@ class Feeding:
     """How a system feeds a batch to the model.
 
     ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once); ``replicates_prompt`` runs the
-    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step.
+    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step. Micro-batches of so many sequences,
+    where either number is set, go through every layer one after another: a layer's weights serve them all.
     """
 
     prefill_chunk_tokens: int | None = None
     replicates_prompt: bool = False
     decodes_beams_apart: bool = False
+    micro_batch_sequences: int | None = None
+    prefill_micro_batch_sequences: int | None = None
 
     def __post_init__(self) -> None:
-        if self.prefill_chunk_tokens is not None and self.prefill_chunk_tokens < 1:
-            raise InputError(f"prefill_chunk_tokens must be at least 1, got {self.prefill_chunk_tokens}")
+        for name in ("prefill_chunk_tokens", "micro_batch_sequences", "prefill_micro_batch_sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        if self.is_pipelined and (self.prefill_chunk_tokens is not None or self.decodes_beams_apart):
+            raise InputError("micro-batches of sequences go with neither prefill_chunk_tokens nor decodes_beams_apart")
+
+    @property
+    def is_pipelined(self) -> bool:
+        """Whether micro-batches go through the layers together."""
+        return self.micro_batch_sequences is not None or self.prefill_micro_batch_sequences is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +76,8 @@ class Passes:
 
     ``step`` is the output token that a pass works towards (0: prefill). A pass feeds ``num_tokens`` tokens of
     ``num_sequences`` sequences, numbered from ``first_sequence``; each sequence's tokens are its positions
-    ``first_position`` up to ``context_tokens`` (exclusive).
+    ``first_position`` up to ``context_tokens`` (exclusive). Passes of the same ``group`` are micro-batches that go layer by layer together;
+    groups are numbered in order, and one ends in one vocabulary projection.
     """
 
     step: NDArray[np.int32]
@@ -73,6 +86,7 @@ class Passes:
     first_sequence: NDArray[np.int32]
     first_position: NDArray[np.int32]
     context_tokens: NDArray[np.int32]
+    group: NDArray[np.int32]
     is_prefill: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -81,6 +95,8 @@ class Passes:
 
 def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
     """The passes of a batch under that feeding: prefill chunks first, then one (or one per beam) for each later token."""
+    if feeding.is_pipelined:
+        return _micro_batches(batch, feeding)
     prefill_sequences = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     per_sequence = batch.prompt_tokens
     if feeding.prefill_chunk_tokens is not None:
@@ -96,14 +112,37 @@ def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
             rows.extend((step, 1, 1, sequence, position, position + 1, False) for sequence in range(sequences))
         else:
             rows.append((step, sequences, sequences, 0, position, position + 1, False))
-    return _passes(rows)
+    return _passes(rows, np.arange(len(rows), dtype=np.int32))
 
 
-def _passes(rows: list[tuple[int, int, int, int, int, int, bool]]) -> Passes:
+def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
+    """The same, whole prompts and decode steps cut into micro-batches of sequences; the last of each may be smaller."""
+    total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
+    most, rows = micro_batches(batch, feeding)[0], []
+    for first in range(0, total, most):
+        count = min(most, total - first)
+        rows.append((0, count * batch.prompt_tokens, count, first, 0, batch.prompt_tokens, True))
+    total, most = batch.num_sequences, micro_batches(batch, feeding)[1]
+    for step in range(1, batch.output_tokens):
+        position = batch.prompt_tokens + step - 1
+        for first in range(0, total, most):
+            count = min(most, total - first)
+            rows.append((step, count, count, first, position, position + 1, False))
+    return _passes(rows, np.array([row[0] for row in rows], np.int32))
+
+
+def micro_batches(batch: Batch, feeding: Feeding) -> tuple[int, int]:
+    """Sequences of the largest micro-batch of a prompt and of a decode step; a size that is not set means all."""
+    prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
+    sizes = feeding.prefill_micro_batch_sequences or prompts, feeding.micro_batch_sequences or batch.num_sequences
+    return min(sizes[0], prompts), min(sizes[1], batch.num_sequences)
+
+
+def _passes(rows: list[tuple[int, int, int, int, int, int, bool]], group: NDArray[np.int32]) -> Passes:
     table = np.array(rows, dtype=np.int32).T
     names = ("step", "num_tokens", "num_sequences", "first_sequence", "first_position", "context_tokens")
     columns = {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=False)}
-    return Passes(is_prefill=table[6].astype(bool), **columns)
+    return Passes(is_prefill=table[6].astype(bool), group=group, **columns)
 
 
 def with_shared_prompts(rows: NDArray[T], batch: Batch) -> NDArray[T]:

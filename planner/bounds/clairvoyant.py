@@ -7,6 +7,7 @@ cheapest way through the run on its own. The proof is in docs/explanation/bounds
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from scipy.optimize import minimize
 
 from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.frontier import CellWork, Frontiers, compiled, frontiers
+from planner.bounds.lanes import lanes_bound
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -28,6 +30,18 @@ LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 
 NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
+
+
+class Point(NamedTuple):
+    """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
+
+    link_share: float = 0.0
+    byte_price: float = 0.0
+    steepness: float = 0.0
+
+
+Guess = tuple[Point, ...]
+"""A point for the whole run, or one for prefill and one for decode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,22 +110,28 @@ class ClairvoyantDual:
         rented = _cheapest(ways.starts, ways.index, cost, ways.size_bytes, link_share * ways.copy_ns, byte_price)
         return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
 
-    def solve(self) -> float:
-        """The best bound found, in ns."""
+    def solve(self) -> tuple[float, Point]:
+        """The best bound found, in ns, and the point that proves it."""
         if not self.num_passes:
-            return 0.0
-        tried = [(self.value_ns(0.0, 0.0, 0.0), 0.0, 0.0, 0.0)]
+            return 0.0, Point()
+        lanes = Point(), self.value_ns(*Point())
+        tried = [(lanes[1], 0.0, 0.0, 0.0)]
         for link in LINK_STARTS:
             scale = self.saving(link)
             tried += [(self.value_ns(link, price * scale, 1.0), link, price, scale) for price in PRICE_STARTS]
         best, link, price, scale = max(tried)
 
+        def point(at: Floats) -> Point:
+            return Point(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
+
         def loss(at: Floats) -> float:
-            return -self.value_ns(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
+            return -self.value_ns(*point(at))
 
         options = {"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)}
         found = minimize(loss, [link, price, 1.0], method="Nelder-Mead", options=options)
-        return max(best, -float(found.fun))
+        ends = [lanes, (Point(link, price * scale, 1.0 if scale else 0.0), best), (point(found.x), -float(found.fun))]
+        at, value = max(ends, key=lambda end: end[1])
+        return value, at
 
     def saving(self, link_share: float) -> float:
         """What the last byte of GPU memory saves per pass when the most saving come first, each use the cheaper of a copy and elsewhere."""
@@ -131,10 +151,12 @@ def _simplex(link: float, price: float) -> Floats:
 
 def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
     """The bound over those passes with those tokens per expert [pass, layer, expert], for policies within that memory rule."""
+    if problem.feeding.is_pipelined:
+        return lanes_bound(problem, passes, tokens)
     work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
     everything = np.ones(len(passes), bool)
     whole, first, rest = (_dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill))
-    first_ns, rest_ns, whole_ns = first.solve(), rest.solve(), whole.solve()
+    first_ns, rest_ns, whole_ns = (dual.solve()[0] for dual in (first, rest, whole))
     lanes = whole.value_ns(0.0, 0.0, 0.0)
     return Bound(
         end_to_end_s=seconds_below(max(whole_ns, first_ns + rest_ns)),
@@ -143,6 +165,22 @@ def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32
         binding_resource="gpu" if lanes >= max(whole_ns, first_ns + rest_ns) * 0.999 else "h2d",
         method="clairvoyant: Lagrangian dual over residency that changes between passes",
     )
+
+
+def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[float, Guess]:
+    """The end-to-end bound in ns of one of many similar runs, and what proves it: without a guess it is solved, else only evaluated.
+
+    A guess has a point for the whole run, or one for each phase: whichever was better where it was solved.
+    """
+    everything = np.ones(len(work.is_prefill), bool)
+    phases = work.is_prefill, ~work.is_prefill
+    if guess is not None:
+        parts = (everything,) if len(guess) == 1 else phases
+        duals = [_dual(work, stores, which) for which in parts]
+        return sum(dual.value_ns(*point) if dual.num_passes else 0.0 for dual, point in zip(duals, guess, strict=True)), guess
+    whole, at = _dual(work, stores, everything).solve()
+    first, rest = (_dual(work, stores, which).solve() for which in phases)
+    return (whole, (at,)) if whole >= first[0] + rest[0] else (first[0] + rest[0], (first[1], rest[1]))
 
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:

@@ -50,7 +50,7 @@ class Frontiers(NamedTuple):
 
 def compiled(function):  # type: ignore[no-untyped-def]
     """numba's njit with an on-disk cache; numba has no type stubs, so the decorator is untyped."""
-    return njit(cache=True)(function)
+    return njit(cache=True, nogil=True)(function)
 
 
 @compiled
@@ -69,7 +69,7 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     """
     first, last = work.offsets[cell], work.offsets[cell + 1]
     cpu, gpu, tokens = np.sort(work.cpu[first:last]), np.sort(work.gpu[first:last])[::-1], np.sort(work.tokens[first:last])
-    size, share, price = last - first, work.time_share[cell], work.link_share[cell] * work.fetch[cell]
+    size, share = last - first, work.time_share[cell]
     all_gpu = work.beside[cell] + gpu.sum()
     on_cpu, off_gpu, up = np.zeros(size + 1), np.zeros(size + 1), np.zeros(size + 1)
     sent = 0
@@ -88,7 +88,8 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
         for copies in range(size - count + 1):
             link = copies * work.fetch[cell] + max(up[count], gpu[size - 1]) if copies > 0 else 0.0
             longest, which = _longest(all_gpu - off_gpu[count], chain, link)
-            value = min(share * longest + copies * price, work.cap[cell])
+            held_up = work.link_share[cell] * max(chain, copies * work.fetch[cell])
+            value = min(share * longest + held_up, work.cap[cell])
             if value < ns[count + copies]:
                 ns[count + copies], lane[count + copies] = value, which
     return size + 1
@@ -124,7 +125,7 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
     """
     first, last = work.offsets[cell], work.offsets[cell + 1]
     total, size = weight.sum(), last - first
-    share, price = work.time_share[cell], work.link_share[cell] * work.fetch[cell]
+    share = work.time_share[cell]
     least = min(work.tokens[first:last].min(), work.num_tokens[cell])
     slope = (work.cpu[first:last].sum() + work.down[least] + work.up[least]) / total
     start, fall = _gpu_tangent(work, cell, weight, slope)
@@ -136,7 +137,7 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
             lightest += ascending[copies - 1]
         link = copies * work.fetch[cell] + least_gpu if copies > 0 else 0.0
         most = max(0.0, total - lightest)
-        for which in range(6):
+        for which in range(7):
             if which == 0:
                 at = 0.0
             elif which == 1:
@@ -147,13 +148,16 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
                 at = start / (slope + fall)
             elif which == 3:
                 at = link / slope
+            elif which == 6:
+                at = copies * work.fetch[cell] / slope
             else:
                 at = (start - link) / fall if fall > 0 else 0.0
             if 0 <= at <= most:
                 longest, longest_lane = _longest(start - fall * at, slope * at, link)
+                held_up = work.link_share[cell] * max(slope * at, copies * work.fetch[cell])
                 missing[num], ns[num], lane[num] = (
                     min(total, copied + at),
-                    min(share * longest + copies * price, work.cap[cell]),
+                    min(share * longest + held_up, work.cap[cell]),
                     longest_lane,
                 )
                 num += 1
@@ -182,12 +186,43 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
 
 
 @compiled
+def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
+    """Whether two cells have the same experts' work, in the same order, and all else alike."""
+    first, second, size = work.offsets[cell], work.offsets[other], work.offsets[cell + 1] - work.offsets[cell]
+    if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
+        return False
+    for row in (work.fetch, work.beside, work.cap, work.time_share, work.link_share):
+        if row[cell] != row[other]:
+            return False
+    for place in range(size):
+        if work.tokens[first + place] != work.tokens[second + place]:
+            return False
+        if work.cpu[first + place] != work.cpu[second + place] or work.gpu[first + place] != work.gpu[second + place]:
+            return False
+    return True
+
+
+@compiled
 def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = np.max(np.diff(work.offsets))
-    x, y, z = np.empty(6 * widest + 6), np.empty(6 * widest + 6), np.empty(6 * widest + 6, np.int64)
+    x, y, z = np.empty(7 * widest + 7), np.empty(7 * widest + 7), np.empty(7 * widest + 7, np.int64)
+    before = -1
     for cell in range(len(offsets) - 1):
         first, last = work.offsets[cell], work.offsets[cell + 1]
+        if before >= 0 and _is_same(work, cell, before):  # as most cells of single tokens are
+            start, count = offsets[before], offsets[before + 1] - offsets[before]
+            weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
+            for vertex in range(count):
+                missing[end + vertex], ns[end + vertex], lane[end + vertex] = (
+                    missing[start + vertex],
+                    ns[start + vertex],
+                    lane[start + vertex],
+                )
+            end += count
+            offsets[cell + 1] = end
+            continue
+        before = cell
         prices = work.cpu[first:last]
         if prices.max() <= spread * prices.min() or prices.min() <= 0:
             weight[first:last] = 1.0
@@ -203,7 +238,7 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
 def frontiers(work: CellWork) -> Frontiers:
     """The lower hull of every cell."""
     num_cells = len(work.offsets) - 1
-    size = 6 * (len(work.cpu) + num_cells)
+    size = 7 * (len(work.cpu) + num_cells)
     missing, ns, lane = np.empty(size), np.empty(size), np.empty(size, np.int64)
     offsets, weight = np.zeros(num_cells + 1, np.int64), np.empty(len(work.cpu))
     end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0

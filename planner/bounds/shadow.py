@@ -1,6 +1,6 @@
 """Shadow prices: what a little more of a resource would change in the static bound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Quantity
 from hwprofiles.units import NS_PER_S
+from planner.bounds.draws import MeanBounds, summed, value_ns, works_of
 from planner.bounds.static import StaticRelaxation, relax, relaxation
-from planner.bounds.stores import LOOSEST
+from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
 from sim.memory import MemoryRule
 from sim.policies.problem import Problem
+from sim.simulate import Drawn
 from sim.workload import Passes
 
 GIGA = 10**9
@@ -24,18 +26,21 @@ def shadow_prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], r
     """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link to the GPU, and per GB/s of DRAM (10^9).
 
     Negative: it would save that much. These are derivatives at the machine as it is, at the bound's own multipliers (the envelope
-    theorem), so they hold for small changes. A measured curve stands for itself: where it prices an operation, a rate changes nothing.
+    theorem), so they hold for small changes. Layers pipelined over micro-batches have none.
+    A measured curve stands for itself: where it prices an operation, a rate changes nothing.
     """
+    if problem.feeding.is_pipelined:
+        return {}
     found = relax(problem, passes, tokens, rule)
 
     def per_rate(quantity: Quantity, change: Callable[[Machine, float], Machine]) -> float:
-        faster = replace(problem, machine=change(problem.machine, 1 + STEP))
+        faster = replace(problem, machine=change(problem.machine, quantity.effective * STEP))
         return _difference_s(found, faster, passes, tokens) / (quantity.effective * STEP / GIGA)
 
     return {
         "end_to_end_s_per_gpu_memory_gb": -found.whole.multipliers.byte_price * GIGA / NS_PER_S,
-        "end_to_end_s_per_h2d_gb_per_s": per_rate(problem.machine.link.h2d.bytes_per_s, _faster_link),
-        "end_to_end_s_per_dram_gb_per_s": per_rate(problem.machine.cpu.memory_bytes_per_s, _faster_dram),
+        "end_to_end_s_per_h2d_gb_per_s": per_rate(problem.machine.link.h2d.bytes_per_s, with_more_link),
+        "end_to_end_s_per_dram_gb_per_s": per_rate(problem.machine.cpu.memory_bytes_per_s, with_more_dram),
     }
 
 
@@ -46,17 +51,49 @@ def _difference_s(found: StaticRelaxation, faster: Problem, passes: Passes, toke
     return (dual.value_ns(found.whole.multipliers) - found.whole.dual.value_ns(found.whole.multipliers)) / NS_PER_S
 
 
-def _scaled(quantity: Quantity, factor: float) -> Quantity:
-    return quantity.model_copy(update={"value": quantity.value * factor})
+def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds) -> dict[str, float]:
+    """The same of the bound on a mean: its multipliers are those found for all draws, the rates' prices are taken over these."""
+    if problem.feeding.is_pipelined:
+        return {}
+    stores, kinds = stores_of(problem, rule), [bounds.kind]
+
+    def value_s(machine: Machine) -> float:
+        sums = summed(works_of(replace(problem, machine=machine), draws), stores, kinds)
+        price = bounds.byte_price_s * NS_PER_S * len(draws)
+        return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
+
+    machine, now = problem.machine, value_s(problem.machine)
+    link, dram = (rate.effective * STEP for rate in (machine.link.h2d.bytes_per_s, machine.cpu.memory_bytes_per_s))
+    return {
+        "end_to_end_s_per_gpu_memory_gb": -bounds.byte_price_s * GIGA,
+        "end_to_end_s_per_h2d_gb_per_s": (value_s(with_more_link(machine, link)) - now) / (link / GIGA),
+        "end_to_end_s_per_dram_gb_per_s": (value_s(with_more_dram(machine, dram)) - now) / (dram / GIGA),
+    }
 
 
-def _faster_link(machine: Machine, factor: float) -> Machine:
+def with_more_memory(machine: Machine, more_bytes: float) -> Machine:
+    """The machine with that much more GPU memory."""
+    return machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"memory_bytes": _grown(machine.gpu.memory_bytes, more_bytes)})})
+
+
+def with_more_link(machine: Machine, more_bytes_per_s: float) -> Machine:
+    """The machine with a link to the GPU faster by that much; pageable copies in proportion."""
     h2d = machine.link.h2d
-    pageable = None if h2d.pageable_bytes_per_s is None else _scaled(h2d.pageable_bytes_per_s, factor)
-    faster = h2d.model_copy(update={"bytes_per_s": _scaled(h2d.bytes_per_s, factor), "pageable_bytes_per_s": pageable})
+    rate = _grown(h2d.bytes_per_s, more_bytes_per_s)
+    factor = rate.value / h2d.bytes_per_s.value
+    pageable = (
+        None if h2d.pageable_bytes_per_s is None else _grown(h2d.pageable_bytes_per_s, h2d.pageable_bytes_per_s.effective * (factor - 1))
+    )
+    faster = h2d.model_copy(update={"bytes_per_s": rate, "pageable_bytes_per_s": pageable})
     return machine.model_copy(update={"link": machine.link.model_copy(update={"h2d": faster})})
 
 
-def _faster_dram(machine: Machine, factor: float) -> Machine:
-    rate = _scaled(machine.cpu.memory_bytes_per_s, factor)
+def with_more_dram(machine: Machine, more_bytes_per_s: float) -> Machine:
+    """The machine with host memory faster by that much."""
+    rate = _grown(machine.cpu.memory_bytes_per_s, more_bytes_per_s)
     return machine.model_copy(update={"cpu": machine.cpu.model_copy(update={"memory_bytes_per_s": rate})})
+
+
+def _grown(quantity: Quantity, more: float) -> Quantity:
+    """The quantity with that much more of its effective value."""
+    return quantity.model_copy(update={"value": quantity.value * (1 + more / quantity.effective)})

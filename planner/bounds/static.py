@@ -15,6 +15,7 @@ from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.clairvoyant import clairvoyant_bound
 from planner.bounds.dual import Multipliers, StaticDual
 from planner.bounds.frontier import CellWork, frontiers
+from planner.bounds.lanes import lanes_bound
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -49,7 +50,7 @@ class Streaming:
         return (stores.buffers if self.is_ahead else stores.part_buffers)[self.has_experts]
 
 
-_KINDS = tuple(Streaming(has_experts=has_experts, is_ahead=is_ahead) for has_experts in (False, True) for is_ahead in (False, True))
+KINDS = tuple(Streaming(has_experts=has_experts, is_ahead=is_ahead) for has_experts in (False, True) for is_ahead in (False, True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +80,8 @@ def static_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], ru
 
     A fixed plan is one of those that the clairvoyant bound covers, so the better of the two counts, for each time apart.
     """
+    if problem.feeding.is_pipelined:
+        return lanes_bound(problem, passes, tokens)
     found, wider = relax(problem, passes, tokens, rule), clairvoyant_bound(problem, passes, tokens, rule)
     first, rest = max(seconds_below(found.first.ns), wider.ttft_s), max(seconds_below(found.rest.ns), wider.decode_s)
     return Bound(
@@ -97,7 +100,7 @@ def relax(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: Mem
     first, rest = (_from_scratch(work, stores, which) for which in (work.is_prefill, ~work.is_prefill))
     whole = _solved(relaxation(work, stores, everything, None), _joined(first, rest), _cell_passes(work, everything))
     kinds = [(whole, first, rest)]
-    for kind in _KINDS:
+    for kind in KINDS:
         if kind.buffer_bytes(stores) <= stores.capacity_bytes:
             shares = _SAME if kind.is_ahead else ((0.0, 0.0),)
             early = _streamed(work, stores, work.is_prefill, first, kind, shares)
@@ -146,7 +149,7 @@ def _streamed(
     for pair in shares:
         streaming = replace(kind, link_shares=pair)
         dual = relaxation(work, stores, passes, streaming)
-        share = _link_share(work, streaming)[rival.cell_pass]
+        share = link_share_of(work, streaming)[rival.cell_pass]
         mean = float(share.mean()) if len(share) else 0.0
         start = Multipliers(slope=rival.multipliers.slope * (1 - share), byte_price=rival.multipliers.byte_price * (1 - mean))
         found = Relaxed(ns=dual.value_ns(start), dual=dual, multipliers=start, streaming=streaming, cell_pass=rival.cell_pass)
@@ -163,17 +166,17 @@ def _streamed(
 
 def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming: Streaming | None) -> StaticDual:
     """The problem over the marked passes as its dual sees it."""
-    share = _link_share(work, streaming)
-    on, off = _layers(work, share, streaming)
-    head_on, head_off = _heads(work, share, streaming)
+    share = link_share_of(work, streaming)
+    on, off = layer_times(work, share, streaming)
+    head_on, head_off = head_times(work, share, streaming)
     experts, layers = work.experts, work.num_layers
     is_used = passes[experts.cell_of // layers]
     is_inside = np.repeat(is_used, np.diff(experts.offsets))
     cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
     room = stores.capacity_bytes - (0.0 if streaming is None else streaming.buffer_bytes(stores))
-    ahead = _ahead_share(work, share, passes) * stores.ns_per_byte(work)
+    ahead = ahead_share(work, share, passes) * stores.ns_per_byte(work)
     return StaticDual(
-        frontiers=frontiers(_cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
+        frontiers=frontiers(cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share)),
         layer=cells % layers,
         cell=np.repeat(np.arange(len(cells)), sizes),
         item=experts.item[is_inside],
@@ -188,20 +191,20 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
     )
 
 
-def _ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
+def ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
     """The weight of copies that decode may have had made before it began: none where they are counted with prefill's."""
     if passes[0] and share[0] == share[-1]:
         return 0.0
     return float((share * ~work.is_prefill)[passes].max(initial=0))
 
 
-def _link_share(work: Work, streaming: Streaming | None) -> Floats:
+def link_share_of(work: Work, streaming: Streaming | None) -> Floats:
     """[pass]: the weight of the link's total."""
     shares = (0.0, 0.0) if streaming is None else streaming.link_shares
     return np.where(work.is_prefill, *shares)
 
 
-def _layers(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
+def layer_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
     """[pass, layer]: the part of a resident layer that does not depend on its experts, and all of a layer that is not resident."""
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
@@ -215,7 +218,7 @@ def _layers(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Flo
     return np.minimum(on, off), off
 
 
-def _heads(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
+def head_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
     """[pass]: the head where it is resident, and where it is not."""
     off = (1 - share) * work.head_cpu
     if streaming is not None:
@@ -224,7 +227,7 @@ def _heads(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floa
     return np.minimum((1 - share) * work.head_gpu, off), off
 
 
-def _cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_], cap: Floats, share: Floats) -> CellWork:
+def cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_], cap: Floats, share: Floats) -> CellWork:
     """The experts' work of the cells in use. However a resident layer is run, a cell takes no more than one that is not resident."""
     experts, cells = work.experts, work.experts.cell_of[is_used]
     index, layer = np.divmod(cells, work.num_layers)

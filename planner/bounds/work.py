@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
@@ -64,13 +65,13 @@ class Work:
 
 
 def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work:
-    """The work of those passes with those tokens per expert [pass, layer, expert].
+    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises InputError for several GPUs.
 
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
     gpu, cpu = (
-        _prices(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
-        _prices(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
+        prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
+        prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
     )
     experts = _experts(tokens, gpu)
     cells = tokens.shape[0] * tokens.shape[1]
@@ -96,8 +97,11 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
     )
 
 
-def _prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
-    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned))
+def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
+    """Prices with every layer on one device."""
+    if problem.num_gpus > 1:
+        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
+    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
 

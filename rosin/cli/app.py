@@ -4,7 +4,24 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli import calibrate, compare, machines, measure, models, plan, policies, prepare, reproduce, routing, simulate, validate, whatif
+from rosin.cli import (
+    calibrate,
+    compare,
+    export,
+    kv_plan,
+    kv_replay,
+    machines,
+    measure,
+    models,
+    plan,
+    policies,
+    prepare,
+    reproduce,
+    routing,
+    simulate,
+    validate,
+    whatif,
+)
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -34,6 +51,9 @@ def build_app() -> typer.Typer:
     app.command("compare")(compare.compare)
     app.command("plan")(plan.plan)
     app.command("whatif")(whatif.whatif)
+    app.command("export")(export.export)
+    app.command("kv-plan")(kv_plan.kv_plan)
+    app.command("kv-replay")(kv_replay.kv_replay)
     app.command("reproduce")(reproduce.reproduce)
     app.command("measure")(measure.measure)
     app.command("calibrate")(calibrate.calibrate)

@@ -45,7 +45,7 @@ def compare(
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     announce_compilation(request.engine, output)
     words = ("compare", "--policies", policies) if policies else ("compare",)
-    comparison = compare_all(scenarios, record_of(request, scenarios[0], options.command(*words), has_policy=False))
+    comparison = compare_all(scenarios, record_of(request, scenarios[0], options.command(*words), has_policy=False), request.num_draws)
     if not comparison.result.rows:
         raise _nothing_fits(comparison.result.infeasible)
     if figure is not None:

@@ -23,10 +23,22 @@ PopularityOption = Annotated[
 ]
 
 
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests",
+        metavar="FILE",
+        help="Mooncake's conversation trace; without it, hit rates over it are skipped.",
+        show_default=False,
+    ),
+]
+
+
 def reproduce(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which publication, such as fiddler.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which publication: fiddler or lmcache.", show_default=False)] = None,
     folder: FolderOption = None,
     routing: PopularityOption = None,
+    requests: RequestsOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -41,7 +53,7 @@ def reproduce(
     if name is None:
         raise InputError(f"name what to reproduce; known: {', '.join(reproduction_names())}")
     output = Output(json=json, seed=seed, quiet=quiet)
-    reproduction = run_reproduction(name, seed, _popularity(routing))
+    reproduction = run_reproduction(name, seed, _popularity(routing), requests)
     result = reproduction_result(reproduction, write(reproduction, folder) if folder is not None else ())
     output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))
 

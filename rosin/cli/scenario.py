@@ -40,7 +40,11 @@ class ScenarioOptions:
     routing: given.RoutingOption = None
     quantization: given.QuantizationOption = None
     expert_slots_per_layer: given.SlotsOption = None
+    gpus: given.GpusOption = None
+    expert_cache_bytes: given.CacheBytesOption = None
     seed: given.ScenarioSeedOption = None
+    draws: given.DrawsOption = None
+    reserve_vram: given.ReserveOption = None
     plan: given.PlanOption = None
     engine: given.EngineOption = "fast"
     settings: given.SetAnyOption = None
@@ -83,6 +87,11 @@ class Request:
     setting: "Setting"
     parameters: Mapping[str, str]
     engine: str
+
+    @property
+    def num_draws(self) -> int:
+        """Draws that a simulation averages over."""
+        return self.setting.draws or 1
 
     def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
         """One scenario a policy, alike in all else. Raises InputError for a name, file or value that is wrong.
@@ -169,9 +178,28 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
         if name not in values:
             raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
     batch = {field.name: values[field.name] for field in fields(Batch) if field.name in values}
+    values |= _reserved(options.reserve_vram)
+    if options.draws is not None and options.draws < 1:
+        raise InputError(f"--draws must be at least 1, got {options.draws}")
     Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _reserved(text: str | None) -> dict[str, int]:
+    """The reserved bytes of a setting, where the option says any. Raises InputError."""
+    from hwprofiles import InputError
+    from hwprofiles.units import parse_number
+
+    if text is None:
+        return {}
+    try:
+        size = parse_number(text)
+    except ValueError as error:
+        raise InputError(f"--reserve-vram {text}: {error}") from None
+    if not 0 <= size < float("inf"):
+        raise InputError(f"--reserve-vram must be at least 0, got {text}")
+    return {"reserve_vram_bytes": int(size)}
 
 
 def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

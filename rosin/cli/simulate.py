@@ -1,4 +1,4 @@
-"""`rosin simulate`: one model on one machine under one policy."""
+"""`rosin simulate`: one model on one machine, one batch under one policy or a workload over time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
+from rosin.cli.serving import RequestsOption, ServingOption, ServingOptions, TierOption, WorkloadOption, simulate_serving
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -25,22 +26,39 @@ def simulate(
     options: ScenarioOptions,
     policy: PolicyOption = None,
     trace: TraceOption = None,
+    workload: WorkloadOption = None,
+    requests: RequestsOption = None,
+    serving: ServingOption = None,
+    kv_tier: TierOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Predict how fast a model runs on a machine under a policy."""
+    """Predict how fast a model runs a batch, or serves a workload."""
+    served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
+    if workload is None:
+        served.check_unused()
+        return simulate_batch(options, policy, trace, json=json, quiet=quiet)
+    if trace is not None:
+        from hwprofiles import InputError
+
+        raise InputError("--trace writes the tasks of one batch; it does not go with --workload")
+    return simulate_serving(options, policy, served, json=json, quiet=quiet)
+
+
+def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | None, *, json: str | None, quiet: bool) -> None:
+    """Predict one batch."""
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
     from rosin.report.tables import shortfall
+    from sim.draws import simulate_draws
     from sim.provenance import provenance_of
     from sim.simulate import Run
-    from sim.simulate import simulate as run_scenario
 
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)])
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
     announce_compilation(scenario.engine, output)
-    run = run_scenario(scenario)
+    run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
     if trace is not None:
@@ -48,7 +66,7 @@ def simulate(
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
     result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
-    page, warnings = run_page(run, result), run_warnings(run, provenance)
+    page, warnings = run_page(run, result, request.num_draws), run_warnings(run, provenance)
     output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
 
 

@@ -50,6 +50,7 @@ StudyObjectiveOption = Annotated[
 TornadoOption = Annotated[
     bool, typer.Option("--tornado", help="Plan also with each main number of the machine 20 % less and 20 % more; draw what that changes.")
 ]
+NoBoundsOption = Annotated[bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=1, help="Processes to plan in; otherwise one a core.", show_default=False)
 ]
@@ -81,6 +82,7 @@ def whatif(
     vary: VaryOption = None,
     objective: StudyObjectiveOption = None,
     tornado: TornadoOption = False,
+    no_bounds: NoBoundsOption = False,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
     prices: PricesOption = None,
@@ -94,13 +96,13 @@ def whatif(
     from rosin.report.whatif_result import whatif_result
     from rosin.report.whatif_tables import whatif_page
 
-    study, request = _study(options, vary or (), objective, has_tornado=tornado)
+    study, request = _study(options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds)
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
     output = Output(json=json, seed=study.base.seed, quiet=quiet)
     announce_compilation(request.engine, output, NOTICE)
     swept = _swept(study, folder, _Workers(num_workers=workers, scheduler=scheduler), output, has_tornado=tornado)
-    words = _words(vary or (), objective, prices, has_tornado=tornado)
+    words = [*_words(vary or (), objective, prices, has_tornado=tornado), *(["--no-bounds"] if no_bounds else [])]
     command = options.command("whatif", *words, "-o", str(folder))
     result = whatif_result(study, swept.outcomes, costs, swept.tornado, command=command, num_computed=swept.num_computed)
     files, warnings = write_files(result, folder)
@@ -111,7 +113,9 @@ def whatif(
         raise _nothing_fits(swept.outcomes, folder)
 
 
-def _study(options: ScenarioOptions, vary: Sequence[str], objective: str | None, *, has_tornado: bool) -> tuple["Study", Request]:
+def _study(
+    options: ScenarioOptions, vary: Sequence[str], objective: str | None, *, has_tornado: bool, has_bounds: bool
+) -> tuple["Study", Request]:
     """What is asked, checked at every point. Raises InputError."""
     from hwprofiles import InputError
     from planner.axes import parse_axes
@@ -128,8 +132,8 @@ def _study(options: ScenarioOptions, vary: Sequence[str], objective: str | None,
         raise InputError(f"--set {key}: whatif chooses the parameters of policies itself; here --set changes numbers of the machine")
     if request.engine != "fast":
         raise InputError(f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same")
-    wanted = objective or (request.plan.objective if request.plan is not None else "throughput")
-    study = Study(base=request.setting, axes=axes, objective=wanted, version=__version__)
+    wanted = objective or (request.plan.goal.objective if request.plan is not None else "throughput")
+    study = Study(base=request.setting, axes=axes, objective=wanted, version=__version__, has_bounds=has_bounds)
     check_study(study)
     _check_size(study, request)
     return study, request
@@ -209,11 +213,12 @@ def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, h
     from planner.store import open_store
     from planner.study import Keys
 
-    keys = Keys(study.objective, study.version)
+    keys = Keys(study.objective, study.version, has_bounds=study.has_bounds)
     varied = list(variations(study.base)) if has_tornado else []
 
     def job(setting: "Setting") -> Job:
-        return Job(setting=setting, objective=study.objective, version=study.version, key=keys.key(setting))
+        key = keys.key(setting)
+        return Job(setting=setting, objective=study.objective, version=study.version, key=key, has_bounds=study.has_bounds)
 
     jobs = [job(point.setting) for point in study.points()]
     extra = [job(setting) for setting in _tornado_settings(study, varied)]

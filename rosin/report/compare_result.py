@@ -9,9 +9,10 @@ from hwprofiles import Provenance, weakest
 from rosin.report.json_documents import ComparedPolicy, CompareResult, MisfitPolicy, ScenarioRecord
 from rosin.report.occupancy import occupancy
 from rosin.report.run_result import run_warnings
+from sim.draws import simulate_draws
 from sim.policies import settings_of
 from sim.provenance import provenance_of
-from sim.simulate import Run, Scenario, simulate
+from sim.simulate import Run, Scenario
 
 NOTHING = "nothing"
 SEPARATOR = "+"
@@ -27,11 +28,11 @@ class Comparison:
     warnings: list[str]
 
 
-def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord) -> Comparison:
-    """Simulate each, the fastest first; those that do not fit stand apart with their reason, the nearest to fitting first."""
+def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws: int = 1) -> Comparison:
+    """Simulate each over that many draws, the fastest first; those that do not fit stand apart with their reason."""
     rows, misfits, provenances = [], [], []
     for scenario in scenarios:
-        run = simulate(scenario)
+        run = simulate_draws(scenario, num_draws)
         if isinstance(run, Run):
             provenance = provenance_of(run)
             provenances.append(provenance.weakest)
@@ -47,7 +48,7 @@ def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord) -> Compar
 
 def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
     busy_s = run.metrics.busy_s
-    shares = occupancy(run.timeline)
+    shares = occupancy(run.timeline, is_merged=True)
     order = list(busy_s)
     return ComparedPolicy(
         policy=run.scenario.policy.name,

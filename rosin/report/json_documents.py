@@ -120,13 +120,33 @@ class CompareDocument(CompareResult, Envelope):
 
 
 class PlanRival(Document):
-    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's."""
+    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's.
+
+    Both are means over its ``num_draws`` draws, the first of the plan's.
+    """
 
     policy: str
     metrics: Metrics | None
     speed_fraction: float | None
+    num_draws: int
     reason: str | None
     missing_bytes: int | None
+
+
+class PlanRunnerUp(Document):
+    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a single draw)."""
+
+    policy: str
+    worse_fraction: float
+    half_width_fraction: float | None
+
+
+class PlanConstraints(Document):
+    """What the plan keeps to."""
+
+    max_ttft_s: float | None
+    reserve_vram_bytes: int
+    is_lossless: bool
 
 
 class PlanResult(Document):
@@ -134,10 +154,16 @@ class PlanResult(Document):
 
     command: str
     objective: str
+    constraints: PlanConstraints
     num_tried: int
+    is_stopped: bool
     plan: dict[str, Any]
     path: str | None
     predicted: Metrics
+    num_draws: int
+    end_to_end_half_width_s: float | None
+    price_per_hour_usd: float | None
+    usd_per_million_output_tokens: float | None
     timeline_digest: str
     static_bound_s: float | None
     clairvoyant_bound_s: float | None
@@ -145,6 +171,8 @@ class PlanResult(Document):
     gap_to_clairvoyant_bound_fraction: float | None
     binding_resource: str
     shadow_prices: dict[str, float] | None
+    resimulated_prices: dict[str, float | None] | None
+    runner_up: PlanRunnerUp | None
     rivals: list[PlanRival]
     time: list[ResourceTime]
     memory: Memory

@@ -9,6 +9,7 @@ from hwprofiles.units import BILLION, MILLION, TERA, format_bytes
 from rosin.report.model_summary import ModelSummary
 from rosin.report.tables import name_column, number_column, plain_table, text_column
 
+DENSE = "dense"
 ROUNDS_UP = 0.9995
 """From here on, three digits of a unit read 1000: the next unit is due."""
 
@@ -18,8 +19,11 @@ def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
     numbers = [number_column(name) for name in ("layers", "experts", "weights", "active", "size", "expert")]
     table = plain_table(name_column("model"), *numbers, text_column("stored"))
     for row in rows:
-        shape = str(row.num_layers), f"{row.top_k} of {row.num_experts}", format_params(row.total_params), format_params(row.active_params)
-        table.add_row(row.name, *shape, format_bytes(row.total_bytes), format_bytes(row.expert_bytes), row.quantization)
+        experts = f"{row.top_k} of {row.num_experts}" if row.num_experts else DENSE
+        shape = str(row.num_layers), experts, format_params(row.total_params), format_params(row.active_params)
+        table.add_row(
+            row.name, *shape, format_bytes(row.total_bytes), format_bytes(row.expert_bytes) if row.num_experts else "", row.quantization
+        )
     yield table
     yield Text("\nExperts per token and layer, and of how many; weights active per token; expert: the size of one.")
 
@@ -56,12 +60,15 @@ def _three_digits(value: float) -> str:
 def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "layers", str(model.num_layers)
     yield "of which route to experts", str(model.num_moe_layers)
-    yield "experts per layer", str(model.num_experts)
-    yield "experts selected per token", str(model.top_k)
-    yield "one expert", format_bytes(model.expert_bytes)
+    if model.num_experts:
+        yield "experts per layer", str(model.num_experts)
+        yield "experts selected per token", str(model.top_k)
+        yield "one expert", format_bytes(model.expert_bytes)
+        yield "expert intermediate size", f"{model.expert_intermediate:,}"
     yield "all but routed experts", format_bytes(model.non_expert_bytes)
     yield "KV cache per token", format_bytes(model.kv_bytes_per_token)
+    if model.state_bytes:
+        yield "state per sequence", format_bytes(model.state_bytes)
     yield "hidden size", f"{model.hidden:,}"
-    yield "expert intermediate size", f"{model.expert_intermediate:,}"
     yield "vocabulary", f"{model.vocab:,}"
     yield "longest context", f"{model.max_context_tokens:,} tokens"

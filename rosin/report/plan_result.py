@@ -1,31 +1,42 @@
 """A search for a plan in figures: what its page and its JSON show."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from planner.make import Planned
+from planner.objectives import OBJECTIVES
 from planner.plan import plan_to_data
-from planner.search import OBJECTIVES, Rival
-from rosin.report.json_documents import PlanResult, PlanRival
+from planner.search import Rival
+from rosin.report.json_documents import PlanConstraints, PlanResult, PlanRival, PlanRunnerUp
 from rosin.report.run_result import resource_times, run_basis, run_memory
 from sim.metrics import Metrics
 from sim.provenance import RunProvenance
-from sim.simulate import Run
 
 
 def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | None, command: str) -> PlanResult:
     """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was written."""
-    plan, best = planned.plan, planned.search.best
+    plan, found = planned.plan, planned.search
+    best, goal = found.best, plan.goal
     return PlanResult(
         command=command,
-        objective=plan.objective,
-        num_tried=planned.search.num_tried,
+        objective=goal.objective,
+        constraints=PlanConstraints(
+            max_ttft_s=goal.max_ttft_s, reserve_vram_bytes=plan.setting.reserve_vram_bytes, is_lossless=goal.is_lossless
+        ),
+        num_tried=found.num_tried,
+        is_stopped=found.is_stopped,
         plan=plan_to_data(plan),
         path=None if path is None else str(path),
         predicted=best.metrics,
+        num_draws=found.num_draws,
+        end_to_end_half_width_s=found.half_width_s,
+        price_per_hour_usd=goal.price_per_hour_usd,
+        usd_per_million_output_tokens=goal.usd_per_million_tokens(best.metrics),
         timeline_digest=best.timeline.digest,
         binding_resource=plan.binding_resource,
-        rivals=[_rival(rival, best.metrics, plan.objective) for rival in planned.search.rivals],
+        runner_up=PlanRunnerUp(**asdict(found.runner_up)) if found.runner_up else None,
+        rivals=[_rival(rival, goal.objective) for rival in found.rivals],
         time=resource_times(best),
         memory=run_memory(best),
         basis=run_basis(provenance),
@@ -33,12 +44,13 @@ def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | Non
     )
 
 
-def _rival(rival: Rival, best: Metrics, objective: str) -> PlanRival:
+def _rival(rival: Rival, objective: str) -> PlanRival:
     found = rival.outcome
     empty: dict[str, Any] = dict.fromkeys(PlanRival.model_fields)
-    values = empty | {"policy": rival.policy}
-    if isinstance(found, Run):
-        values |= {"metrics": found.metrics, "speed_fraction": speed_fraction(found.metrics, best, objective)}
+    values = empty | {"policy": rival.policy, "num_draws": rival.num_draws}
+    if isinstance(found, Metrics):
+        assert rival.plan_metrics is not None
+        values |= {"metrics": found, "speed_fraction": speed_fraction(found, rival.plan_metrics, objective)}
     else:
         values |= {"reason": found.reason, "missing_bytes": found.missing_bytes}
     return PlanRival(**values)

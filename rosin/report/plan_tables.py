@@ -31,6 +31,7 @@ SPEED_WORDS: Mapping[str, str] = {
     "latency": "how soon the whole run ends",
     "ttft": "how soon the first token is there (TTFT)",
     "tpot": "how soon each further token is there",
+    "cost": "what a dollar buys",
 }
 PRICE_WORDS: Mapping[str, tuple[str, str]] = {
     "end_to_end_s_per_gpu_memory_gb": ("GPU memory", "GB"),
@@ -44,16 +45,18 @@ BAR_WIDTH = 12
 def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     """The page of one plan, at most 80 columns."""
     yield Text("\n".join(scenario_lines(run.scenario)))
-    yield Text(f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} simulated\n")
+    yield Text("\n".join([*_asked(result), ""]))
     yield _words(run)
     yield Text()
     yield _layers(run)
     yield Text()
     yield speed_table(run)
+    yield from _draws(result)
     yield from _bounds(result)
     yield Text()
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
+    yield from _runner_up(result)
     yield from _misfits(result)
     yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
     yield time_table(result.time)
@@ -65,6 +68,42 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield weakest_table(result.basis, result.time)
     yield Text()
     yield Text(_where(result))
+
+
+def _asked(result: PlanResult) -> Iterator[str]:
+    """The goal, and what the plan keeps to."""
+    yield f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} combinations"
+    constraints = result.constraints
+    kept = []
+    if constraints.max_ttft_s is not None:
+        kept.append(f"first token within {format_duration(constraints.max_ttft_s)}")
+    if constraints.reserve_vram_bytes:
+        kept.append(f"{format_bytes(constraints.reserve_vram_bytes)} of GPU memory left to others")
+    if not constraints.is_lossless:
+        kept.append("tokens may change")
+    if kept:
+        yield f"keeps to: {', '.join(kept)}"
+
+
+def _draws(result: PlanResult) -> Iterator[Text]:
+    """Over how much of the routing the figures are means, and what they cost."""
+    if result.num_draws > 1 and result.end_to_end_half_width_s is not None:
+        width = f"± {result.end_to_end_half_width_s / result.predicted.end_to_end_s:.2%}".replace("%", " %")
+        yield Text(f"means over {result.num_draws} draws of the routing; the whole run {width} (95 % confidence)", style="dim")
+    if result.usd_per_million_output_tokens is not None:
+        price = f"{result.usd_per_million_output_tokens:,.2f} USD for a million output tokens"
+        yield Text(f"{price}, at {result.price_per_hour_usd:g} USD an hour")
+
+
+def _runner_up(result: PlanResult) -> Iterator[Text]:
+    """The best of what was not chosen, and whether the draws tell it apart."""
+    second = result.runner_up
+    if second is None:
+        return
+    width = second.half_width_fraction
+    sure = "" if width is None else f" ± {width:.2%}".replace("%", " %")
+    tied = "; the draws do not tell them apart" if width is not None and abs(second.worse_fraction) <= width else ""
+    yield Text(f"next best: {second.policy}, {second.worse_fraction:.2%}".replace("%", " %") + f"{sure} slower{tied}", style="dim")
 
 
 def _words(run: Run) -> Table:
@@ -154,11 +193,12 @@ def _limit(result: PlanResult) -> str:
 
 
 def _more_of_it(result: PlanResult) -> Iterator[str]:
-    """What a little more of each resource would save, by the static bound's shadow prices; nothing where there are none."""
-    prices = result.shadow_prices or {}
-    saved = [f"{what} {format_duration(-prices[key])} a {unit}" for key, (what, unit) in PRICE_WORDS.items() if prices.get(key, 0.0) < 0]
-    if saved:
-        yield f"A little more of each would save the best fixed placement:\n{', '.join(saved)}"
+    """What a little more of each resource would save: the best fixed placement, by the bound's prices, and this plan, simulated."""
+    for prices, whom in ((result.shadow_prices, "the best fixed placement"), (result.resimulated_prices, "this plan, simulated anew")):
+        known = {key: price for key, price in (prices or {}).items() if price is not None and price < 0}
+        saved = [f"{what} {format_duration(-known[key])} a {unit}" for key, (what, unit) in PRICE_WORDS.items() if key in known]
+        if saved:
+            yield f"A little more of each would save {whom}:\n{', '.join(saved)}"
 
 
 def _where(result: PlanResult) -> str:

@@ -10,6 +10,7 @@ from hwprofiles import Kind
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
 from rosin.report.json_documents import Basis, Memory, ResourceTime, SimulateResult
+from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
     format_quantity,
@@ -33,6 +34,9 @@ KIND_NAMES: Mapping[str, str] = {
     "expert": "experts",
     "fetch": "missing experts",
     "layer_fetch": "whole layers",
+    "page": "pages of weights",
+    "kv_copy": "KV cache",
+    "projection": "attention's products",
     "evict": "leaving experts",
     "activation_copy": "activations",
     "gate": "routers",
@@ -46,12 +50,14 @@ NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
-def run_page(run: Run, result: SimulateResult) -> Iterator[RenderableType]:
-    """The page of one run, at most 80 columns and about 45 lines."""
+def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
+    """The page of one run, or of the mean over several draws, at most 80 columns and about 45 lines."""
     yield Text(f"policy {run.scenario.policy.name}: {run.scenario.policy.summary}")
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text()
     yield speed_table(run)
+    if num_draws > 1:
+        yield Text(f"means over {num_draws} draws of the routing; where time goes is of the first", style="dim")
     yield Text()
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")
@@ -66,7 +72,8 @@ def run_page(run: Run, result: SimulateResult) -> Iterator[RenderableType]:
 
 def resource_name(resource: str) -> str:
     """What a person calls it."""
-    return RESOURCE_NAMES.get(resource, resource)
+    name, gpu = on_one_gpu(resource)
+    return f"{RESOURCE_NAMES.get(name, name)} {gpu}" if gpu else RESOURCE_NAMES.get(name, name)
 
 
 def scenario_lines(scenario: Scenario) -> Iterator[str]:

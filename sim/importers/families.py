@@ -1,4 +1,4 @@
-"""What distinguishes one family of MoE decoders from another, where its configuration does not say it."""
+"""What distinguishes one family of decoders from another, where its configuration does not say it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ class Family:
 
     ``attention_bias`` is a fixed fact where the class hard-codes it and None where the key of that name decides;
     ``has_output_bias`` says whether that bias reaches the output projection. ``required`` lists the keys that real
-    configurations state and without which weights would be guessed. ``qk_norm`` is ``"head"`` (one vector of head_dim each for
-    queries and keys), ``"full"`` (over all heads), ``"flag"`` (``use_qk_norm`` decides, per head) or None. ``expert_width`` is the key of
-    the experts' inner dimension; ``is_expert_width_shared`` says that one shared expert of the same width stands beside them.
-    ``full_attention_period`` n leaves every n-th layer without the window where the configuration names no layers.
+    configurations state and without which weights would be guessed. A family ``is_dense`` where no layer routes. ``qk_norm`` is
+    ``"head"`` (one vector of head_dim each for queries and keys), ``"full"`` (over all heads), ``"flag"`` (``use_qk_norm`` decides, per
+    head) or None. ``expert_width`` is the key of the experts' inner dimension; ``is_expert_width_shared`` says that one shared expert
+    of the same width stands beside them. ``full_attention_period`` n leaves every n-th layer without the window where the configuration
+    names no layers.
     ``has_query_gate``: the query projection is twice as wide, its second half a gate on the output. ``has_linear_attention``: layers that
     ``layer_types`` names so, or all but every ``full_attention_interval``-th, are gated delta nets (arXiv 2412.06464).
     """
 
+    is_dense: bool = False
     is_mla: bool = False
     attention_bias: bool | None = None
     has_output_bias: bool = True
@@ -53,6 +55,8 @@ _V3 = Family(is_mla=True, has_correction_bias=True, expert_width=_MOE_WIDTH, req
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
+        "llama": Family(is_dense=True),
+        "qwen2": Family(is_dense=True, attention_bias=True, has_output_bias=False),
         "mixtral": Family(attention_bias=False),
         "phimoe": Family(has_norm_bias=True, required=("attention_bias", "lm_head_bias")),
         "qwen2_moe": Family(

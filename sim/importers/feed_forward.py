@@ -19,7 +19,9 @@ class Experts:
 
 
 def experts(keys: ConfigKeys, family: Family) -> Experts:
-    """Number, selection and width of the experts. Raises InputError when more are selected than there are."""
+    """Number, selection and width of the experts, all 0 in a dense family. Raises InputError when more are selected than there are."""
+    if family.is_dense:
+        return Experts(num_experts=0, top_k=0, intermediate=0)
     num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
     top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk")
     if top_k > num_experts:
@@ -27,8 +29,13 @@ def experts(keys: ConfigKeys, family: Family) -> Experts:
     return Experts(num_experts=num_experts, top_k=top_k, intermediate=keys.count(family.expert_width))
 
 
-def moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """Indices of the layers that route, by whichever convention the configuration uses. Raises InputError when none does."""
+def moe_layers(keys: ConfigKeys, family: Family, num_layers: int) -> frozenset[int]:
+    """Indices of the layers that route, by whichever convention the configuration uses; none in a dense family.
+
+    Raises InputError when none does in another.
+    """
+    if family.is_dense:
+        return frozenset()
     if keys.has("moe_layers"):
         routed = keys.layer_indices("moe_layers", num_layers)
     elif keys.has("interleave_moe_layer_step"):
@@ -42,13 +49,15 @@ def moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
         dense = keys.layer_indices("mlp_only_layers", num_layers) if keys.has("mlp_only_layers") else frozenset()
         routed = frozenset(range(step - 1, num_layers, step)) - dense
     if not routed:
-        raise InputError(f"{keys.where}: no layer routes to experts; a Mixture-of-Experts model is needed")
+        raise InputError(f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models")
     return routed
 
 
 def dense_params(keys: ConfigKeys) -> Mapping[TensorClass, int]:
     """Weights of the feed-forward block of a dense layer."""
-    return {TensorClass.DENSE_FFN: 3 * keys.count("hidden_size") * keys.count("intermediate_size_mlp", "intermediate_size")}
+    hidden, intermediate = keys.count("hidden_size"), keys.count("intermediate_size_mlp", "intermediate_size")
+    biases = 2 * intermediate + hidden if keys.flag_or(False, "mlp_bias") else 0
+    return {TensorClass.DENSE_FFN: 3 * hidden * intermediate + biases}
 
 
 def moe_params(keys: ConfigKeys, family: Family, routed: Experts) -> Mapping[TensorClass, int]:

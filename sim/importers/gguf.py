@@ -26,7 +26,7 @@ def model_from_gguf(path: str | Path) -> Model:
 
     Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for multi-token prediction,
     which engines leave out, are left out. ``dtypes`` names for each class the type that holds most of its bytes.
-    Raises InputError, one line, for a file that is truncated, not GGUF, not a Mixture-of-Experts model, or lacks a key.
+    Raises InputError, one line, for a file that is truncated, not GGUF, or lacks a key.
     """
     path = Path(path)
     header = read_header(path)
@@ -37,13 +37,14 @@ def model_from_gguf(path: str | Path) -> Model:
     kept = [*top, *(tensor for tensors in by_layer for tensor in tensors)]
     if TensorClass.EMBEDDING not in top_totals.params:
         raise InputError(f"{path}: tensor token_embd.weight is missing")
+    layers = tuple(_layer(keys, index, tensors) for index, tensors in enumerate(by_layer))
     return Model(
         name=str(header.fields.get("general.name") or path.stem),
         family=keys.architecture,
         hidden=keys.count("embedding_length"),
         vocab=_embedding_rows(top),
-        expert_intermediate=_expert_width(keys, kept),
-        layers=tuple(_layer(keys, index, tensors) for index, tensors in enumerate(by_layer)),
+        expert_intermediate=_expert_width(keys, kept) if any(layer.is_moe for layer in layers) else 0,
+        layers=layers,
         top_params=dict(top_totals.params),
         top_bytes=dict(top_totals.bytes),
         dtypes=dominant_types(kept),
@@ -63,8 +64,6 @@ class _Metadata:
         self.architecture = str(header.fields.get("general.architecture") or "")
         if not self.architecture:
             raise InputError(f"{self.where}: metadata key general.architecture is missing")
-        if not self.count_or(0, "expert_count"):
-            raise InputError(f"{self.where}: not a Mixture-of-Experts model: {self.architecture}.expert_count is missing or 0")
 
     def get(self, name: str, layer: int = 0) -> Any:
         """The value, for that layer if it is an array; None where the key is missing or the array too short."""

@@ -66,7 +66,7 @@ def native_quantization(config: Mapping[str, Any], where: str) -> str:
 
 def _layers(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str]) -> tuple[Layer, ...]:
     num_layers = keys.count("num_hidden_layers")
-    routing = moe_layers(keys, num_layers)
+    routing = moe_layers(keys, family, num_layers)
     made: dict[tuple[bool, AttentionWeights], Layer] = {}
     layers = []
     for index, attention in enumerate(attention_by_layer(keys, family, num_layers)):

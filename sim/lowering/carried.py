@@ -17,21 +17,21 @@ from sim.lowering.emit import (
     append,
     emit_expert,
     emit_fetched_expert,
-    emit_head,
-    emit_layer,
+    emit_group_launch,
     emit_overhead,
     move_hidden,
     set_join,
     wait_for,
     wait_for_join,
 )
+from sim.lowering.passes import emit_head, emit_layer
 from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 _ON_CPU, _DEFERRED, _AHEAD = int(Action.CPU), int(Action.DEFERRED), int(Action.AHEAD)
 _RESIDENT, _FETCH, _SWAP, _ON_GPU = int(Action.RESIDENT), int(Action.FETCH), int(Action.SWAP), int(LayerMode.GPU)
 _ATTENTION, _GATE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.SHARED_EXPERT)
-_ACTIVATIONS, _NONE = int(TaskKind.ACTIVATION_COPY), NONE
+_ACTIVATIONS, _OVERHEAD, _NONE = int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD), NONE
 
 
 @inner
@@ -46,7 +46,13 @@ def _tokens_of(sheet, index, layer, action):
 
 @inner
 def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
-    """The experts of a layer with that action, on the CPU once activations are there; returns the last, ``last`` if there is none."""
+    """The experts of a layer with that action, on the CPU once activations are there; returns the last, ``last`` if there is none.
+
+    Where experts run in groups, these are one call.
+    """
+    if sheet.run[0].group_cpu > 0 and _tokens_of(sheet, index, layer, action) > 0:
+        wait_for(out, state, sent)
+        append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == action:
             wait_for(out, state, sent)
@@ -93,6 +99,7 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
+    emit_group_launch(out, state, sheet, index, layer, gate)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
             last = emit_expert(out, state, sheet, index, layer, expert, GPU)

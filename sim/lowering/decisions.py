@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.engine.compilation import allocating_kernel
 from sim.memory import Residency
 from sim.model import layer_shapes
@@ -20,10 +21,19 @@ _RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pipelined:
+    """What pipelined layers need to know besides actions: ``paged`` [layer, expert] comes whatever the gates say; ``kv_on_gpu`` [layer]."""
+
+    paged: NDArray[np.bool_]
+    kv_on_gpu: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decisions:
     """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass] (LayerMode).
 
     Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass, layer, expert] are what experts get.
+    ``pipelined`` is there where layers are.
     """
 
     actions: NDArray[np.uint8]
@@ -31,6 +41,7 @@ class Decisions:
     head_modes: NDArray[np.uint8]
     foretold: NDArray[np.bool_] | None = None
     tokens: NDArray[np.int32] | None = None
+    pipelined: Pipelined | None = None
 
 
 def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
@@ -66,7 +77,22 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
         _Replay(policy, problem, residency).run(passes, tokens, actions)
     actions[~is_active] = Action.IDLE
     _follow_layers(actions, modes, is_active)
-    return Decisions(actions=actions, modes=modes, head_modes=policy.dispatch.head_modes(residency, passes.num_tokens))
+    head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
+    return Decisions(actions=actions, modes=modes, head_modes=head_modes, pipelined=_pipelined(policy, problem, residency, modes))
+
+
+def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]) -> Pipelined | None:
+    """Raises InputError for residents that change under pipelined layers."""
+    if not (modes == LayerMode.PIPELINE).any():
+        return None
+    if not policy.keeps_residency:
+        raise InputError(f"{policy.name}: pipelined layers need residents that stay; give it the cache static")
+    counts = np.array([layer.num_experts for layer in problem.model.layers])
+    absent = ~residency.experts & (np.arange(residency.experts.shape[1]) < counts[:, None])
+    return Pipelined(
+        paged=absent & (policy.dispatch.rule == Rule.FETCH),
+        kv_on_gpu=residency.dense if residency.kv is None else residency.kv,
+    )
 
 
 def held_after_prompt(
@@ -150,9 +176,10 @@ def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool
 
 
 def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_active: NDArray[np.bool_]) -> None:
-    """In a layer that runs on the CPU or is streamed whole, its experts go with it."""
+    """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined one, what is missing is paged."""
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
+    actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED
 
 
 def beliefs(problem: Problem, dispatch: Dispatch, max_tokens: int) -> NDArray[np.int64]:

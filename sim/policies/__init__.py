@@ -3,7 +3,7 @@
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Cache, CacheState, Dispatch, Foresight, Foretold, Placement, Predictions, Prefetch
 from sim.policies.parts import PARTS, part_name
-from sim.policies.policy import Policy, parameter_names, settings_of, with_settings
+from sim.policies.policy import Policy, Tuning, parameter_names, settings_of, with_settings
 from sim.policies.problem import Overlap, Problem
 from sim.policies.table import POLICIES, find_policy
 
@@ -23,6 +23,7 @@ __all__ = [
     "Predictions",
     "Prefetch",
     "Problem",
+    "Tuning",
     "find_policy",
     "parameter_names",
     "part_name",

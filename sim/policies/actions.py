@@ -17,6 +17,8 @@ class Action(IntEnum):
     """On the CPU, and joined one layer late: the next layer works without its result. Lossy."""
     AHEAD = 7
     """On the CPU, started by the layer before on a prediction, with that layer's hidden state. Lossy."""
+    PAGED = 8
+    """On the GPU, with weights that come page by page while the layer before runs, whatever its gate says."""
 
 
 ON_CPU = (Action.CPU, Action.DEFERRED, Action.AHEAD)
@@ -24,8 +26,12 @@ ON_CPU = (Action.CPU, Action.DEFERRED, Action.AHEAD)
 
 
 class LayerMode(IntEnum):
-    """Where a layer's dense part runs: from GPU memory, on the CPU, or on the GPU after the whole layer was copied there."""
+    """Where a layer's dense part runs: from GPU memory, on the CPU, or on the GPU after the whole layer was copied there.
+
+    PIPELINE: from GPU memory, micro-batch by micro-batch, attention where the KV cache lies, experts that are not resident paged in.
+    """
 
     GPU = 0
     CPU = 1
     STREAM = 2
+    PIPELINE = 3

@@ -1,7 +1,7 @@
 """Named systems whose CPU experts start in one layer and are joined in the next: KTransformers' deferral, DAOP."""
 
-from sim.policies.cache.prompt_swaps import PromptSwapsCache
 from sim.policies.cache.static import StaticCache
+from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.constant import CpuDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -11,7 +11,7 @@ from sim.policies.prefetch.none import NoPrefetch
 
 CARRYING_ROWS: tuple[Policy, ...] = (
     Policy(
-        name="ktransformers-deferral",
+        name="kt-deferral",
         summary="as ktransformers, but each layer's least weighted experts on the CPU are added one layer late, so attention need not wait",
         source=(
             "KTransformers (SOSP 2025), expert deferral; one expert a token, as its example of --kt-max-deferred-experts-per-token; as in "
@@ -32,7 +32,7 @@ CARRYING_ROWS: tuple[Policy, ...] = (
             "prediction from the routing; CPU and GPU experts of the first layers run at once, where the code runs them in turn"
         ),
         placement=UniformPlacement(),
-        cache=PromptSwapsCache(),
+        cache=SwapsCache(),
         prefetch=NoPrefetch(),
         dispatch=ForetoldDispatch(),
         overlap=LanesOverlap(staging_experts=1),

@@ -1,5 +1,6 @@
 """A policy: five parts and the way it feeds the model."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, get_type_hints
@@ -9,8 +10,16 @@ from pydantic import TypeAdapter, ValidationError
 from hwprofiles import InputError, closest
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.score import Score
-from sim.policies.problem import Overlap
+from sim.policies.problem import Overlap, Problem
 from sim.workload import Feeding
+
+
+class Tuning(ABC):
+    """How a system chooses those of its parameters that are not set, once it knows machine, model and batch."""
+
+    @abstractmethod
+    def tune(self, policy: "Policy", problem: Problem) -> "Policy":
+        """The policy with every parameter set, and no tuning; called before anything else of a run. ``problem`` has the untuned feeding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,7 @@ class Policy:
     overlap: Overlap
     feeding: Feeding = field(default_factory=Feeding)
     is_lossless: bool = True
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if self.overlap.deferred or self.dispatch.foretells:

@@ -6,10 +6,11 @@ from hwprofiles import InputError, unknown_name
 from sim.policies.caching_rows import CACHING_ROWS
 from sim.policies.carrying_rows import CARRYING_ROWS
 from sim.policies.imported import imported
+from sim.policies.pipelined_rows import PIPELINED_ROWS
 from sim.policies.policy import Policy
 from sim.policies.static_rows import STATIC_ROWS
 
-POLICIES: Mapping[str, Policy] = {policy.name: policy for policy in (*STATIC_ROWS, *CARRYING_ROWS, *CACHING_ROWS)}
+POLICIES: Mapping[str, Policy] = {policy.name: policy for policy in (*STATIC_ROWS, *CARRYING_ROWS, *PIPELINED_ROWS, *CACHING_ROWS)}
 """The table, by name."""
 
 

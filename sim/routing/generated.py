@@ -94,6 +94,7 @@ def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-
     """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity."""
     num_tokens, num_layers, top_k = draws.shape
     num_experts = popularity.shape[1]
+    is_taken = np.zeros(num_experts, np.bool_)
     for token in range(num_tokens):
         for layer in range(num_layers):
             left = 1.0
@@ -101,18 +102,12 @@ def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-
                 expert = -1
                 if token > 0 and keeps.shape[2] > 0 and keeps[token, layer, rank] < kept[layer]:
                     expert = chosen[token - 1, layer, rank]
-                    for earlier in range(rank):
-                        if chosen[token, layer, earlier] == expert:
-                            expert = -1
-                            break
+                    if is_taken[expert]:
+                        expert = -1
                 if expert < 0:
                     target = draws[token, layer, rank] * left
                     for candidate in range(num_experts):
-                        is_taken = False
-                        for earlier in range(rank):
-                            if chosen[token, layer, earlier] == candidate:
-                                is_taken = True
-                        if is_taken:
+                        if is_taken[candidate]:
                             continue
                         if popularity[layer, candidate] > 0.0 or expert < 0:
                             expert = candidate
@@ -120,4 +115,7 @@ def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-
                         if target < 0.0:
                             break
                 chosen[token, layer, rank] = expert
+                is_taken[expert] = True
                 left -= popularity[layer, expert]
+            for rank in range(top_k):
+                is_taken[chosen[token, layer, rank]] = False

@@ -31,8 +31,8 @@ class LatentRouting(Routing):
     """Each token selects the top-k experts by a normal score; the softmax of ``score_spread`` · score is its gate.
 
     Of the score's variance, ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one request,
-    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to a longer
-    sequence, or more of them.
+    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to
+    a longer sequence, or more of them.
     """
 
     label: str
@@ -99,7 +99,9 @@ class LatentRouting(Routing):
     def _own_scores(self, model: Model) -> Array:
         """What each expert has in all requests [MoE layer, expert]: the same whatever the seed."""
         if model.num_experts != self.num_experts:
-            raise InputError(f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}")
+            raise InputError(
+                f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}"
+            )
         own = np.empty((len(model.moe_layers), self.num_experts))
         fill_popularity(np.sqrt(self._shares(model)[0]), own)
         return own

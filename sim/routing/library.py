@@ -35,7 +35,9 @@ def load_routing(spec: str | None, model: Model) -> Routing:
         return _from_yaml(path, model)
     if path.suffix == ".npz":
         return load_trace(path)
-    raise InputError(f"--routing {spec}: write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or {', '.join(shipped_names())}")
+    raise InputError(
+        f"--routing {spec}: write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or {', '.join(shipped_names())}"
+    )
 
 
 def shipped_names() -> list[str]:

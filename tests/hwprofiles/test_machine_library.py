@@ -18,6 +18,8 @@ EXPERT_BYTES = 3 * 4096 * 14336 * 2  # Mixtral-8x7B, 16 bit
 NAMES = {
     "a100-40",
     "a100-80",
+    "a800-x8",
+    "b200",
     "desktop-rtx-3060-ddr4",
     "desktop-rtx-3090-ddr4",
     "desktop-rtx-4090-ddr5",
@@ -27,7 +29,9 @@ NAMES = {
     "fiddler-l4",
     "fmoe-6x3090",
     "h100",
+    "h100-x8",
     "h200",
+    "h800-x8",
     "server-12ch-ddr5-rtx-5090",
     "server-8ch-ddr5-rtx-4090",
 }

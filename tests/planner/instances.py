@@ -108,10 +108,21 @@ class RandomPlan:
 
 def random_plan(rng: np.random.Generator, problem: Problem, tokens: NDArray[np.int32]) -> RandomPlan:
     """Fixed residency, with any mixture of CPU experts, copies, layers on the CPU and layers streamed, the buffers within memory too."""
-    model, shape = problem.model, tokens.shape
+    residency, streams = random_residency(rng, problem)
+    return RandomPlan(residency=residency, decisions=random_decisions(rng, residency, tokens, streams=streams))
+
+
+def random_residency(rng: np.random.Generator, problem: Problem) -> tuple[Residency, bool]:
+    """Fixed residency within memory, and whether there is a buffer beside it that layers can be streamed through."""
+    model = problem.model
     buffer = max(*(_whole(layer) for layer in model.layers), sum(model.top_bytes.values()))
     streams = bool(rng.integers(2)) and buffer <= machine_bytes(problem.machine)
-    residency = _within(rng, model, machine_bytes(problem.machine) - (buffer if streams else 0))
+    return _within(rng, model, machine_bytes(problem.machine) - (buffer if streams else 0)), streams
+
+
+def random_decisions(rng: np.random.Generator, residency: Residency, tokens: NDArray[np.int32], *, streams: bool) -> Decisions:
+    """Anything that such a residency allows in every layer of every pass."""
+    shape = tokens.shape
     elsewhere = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[:2]) if streams else np.full(shape[:2], LayerMode.CPU)
     modes = np.where(residency.dense, rng.choice([LayerMode.GPU, LayerMode.CPU], shape[:2], p=[0.9, 0.1]), elsewhere).astype(np.uint8)
     head = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[0]) if streams else np.full(shape[0], LayerMode.CPU)
@@ -122,7 +133,7 @@ def random_plan(rng: np.random.Generator, problem: Problem, tokens: NDArray[np.i
     actions[(modes == LayerMode.STREAM)] = Action.RESIDENT
     actions[tokens == 0] = Action.IDLE
     head_modes = np.full(shape[0], LayerMode.GPU, np.uint8) if residency.has_head else head.astype(np.uint8)
-    return RandomPlan(residency=residency, decisions=Decisions(actions=actions, modes=modes, head_modes=head_modes))
+    return Decisions(actions=actions, modes=modes, head_modes=head_modes)
 
 
 def _whole(layer: Layer) -> int:

@@ -60,7 +60,7 @@ def _is_within_memory(run: Run) -> bool:
 
 @pytest.mark.parametrize("block", range(8))
 def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
-    """On random models, machines and batches, no run within memory beats its bounds; and the clairvoyant bound is the looser."""
+    """On random models, machines and batches, no lossless run within memory beats its bounds; and the clairvoyant bound is the looser."""
     num_runs = 0
     for seed in range(block * SEEDS_PER_BLOCK, (block + 1) * SEEDS_PER_BLOCK):
         rng = np.random.default_rng(seed)
@@ -75,9 +75,10 @@ def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
             run = simulate(replace(base, policy=policy))
             if isinstance(run, Run) and _is_within_memory(run):
                 static, wider = bounds(policy.feeding)
-                if policy.keeps_residency:
+                if policy.keeps_residency and policy.is_lossless:
                     _assert_below(static, run.metrics, f"static, {name}, seed {seed}")
-                _assert_below(wider, run.metrics, f"clairvoyant, {name}, seed {seed}")
+                if policy.is_lossless:
+                    _assert_below(wider, run.metrics, f"clairvoyant, {name}, seed {seed}")
                 assert wider.end_to_end_s <= static.end_to_end_s
                 num_runs += 1
         num_runs += _check_random_plans(rng, base, *bounds(base.policy.feeding), f"random plan, seed {seed}")

@@ -10,6 +10,7 @@ import yaml
 
 from hwprofiles import InputError, write_yaml
 from planner.make import Planned, make_plan
+from planner.objectives import Goal
 from planner.plan import Plan, Setting, load_plan, plan_to_data, save_plan
 from sim.model_library import load_model, save_model
 from sim.simulate import Run, simulate
@@ -18,7 +19,7 @@ SETTING = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_
 
 
 def _plan(setting: Setting = SETTING) -> Plan:
-    planned = make_plan(setting, "throughput", "0.0")
+    planned = make_plan(setting, Goal(), "0.0")
     assert isinstance(planned, Planned)
     return planned.plan
 

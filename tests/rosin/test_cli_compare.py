@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.make import make_plan
+from planner.objectives import Goal
 from planner.plan import Setting, save_plan
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
@@ -54,7 +55,7 @@ def test_a_parameter_reaches_those_that_have_it(capsys: pytest.CaptureFixture[st
 def test_a_plan_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --plan its policy is compared with the others, in its setting."""
     setting = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4)
-    planned = make_plan(setting, "throughput", "0")
+    planned = make_plan(setting, Goal(), "0")
     save_plan(planned.plan, tmp_path / "plan.yaml")  # type: ignore[union-attr]  # it fits
     data = json_of(capsys, "compare", "--plan", str(tmp_path / "plan.yaml"), "--policies", "ktransformers")
     digests = {row["policy"]: row["timeline_digest"] for row in data["rows"]}

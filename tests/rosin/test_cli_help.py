@@ -54,6 +54,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
         ["calibrate", "-h"],
         ["policies", "-h"],
         ["whatif", "-h"],
+        ["kv-replay", "-h"],
+        ["export", "-h"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:

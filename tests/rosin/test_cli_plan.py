@@ -3,18 +3,19 @@
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from planner.candidates import candidates
-from planner.search import OBJECTIVES
+from planner.objectives import OBJECTIVES
+from planner.search import Step
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress
 from rosin.report.json_documents import PlanDocument
-from sim.memory import Infeasible
 from sim.policies import POLICIES
 from tests.rosin.scenarios import SMALL, json_of, text_of
 
@@ -35,7 +36,7 @@ def test_json_is_as_documented(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert data["clairvoyant_bound_s"] <= data["static_bound_s"] <= data["predicted"]["end_to_end_s"]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", [*OBJECTIVES])
 def test_simulate_repeats_the_plan(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +45,7 @@ def test_simulate_repeats_the_plan(
     here.mkdir()
     there.mkdir()
     monkeypatch.chdir(here)
-    planned = json_of(capsys, *PLAN, "--objective", objective, "--seed", "3", "-o", "plan.yaml")
+    planned = json_of(capsys, *PLAN, "--objective", objective, "--price-per-hour", "2", "--seed", "3", "-o", "plan.yaml")
     assert planned["objective"] == objective
     again = json_of(capsys, *shlex.split(planned["command"])[1:])
     monkeypatch.chdir(there)
@@ -113,8 +114,7 @@ def test_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*PLAN, "--set", "gpu.memory_bytes=1e8", "-o", str(target)]) == ExitCode.INFEASIBLE
     captured = capsys.readouterr()
     assert captured.out == ""
-    tried = len(list(candidates())) + len(POLICIES)
-    assert captured.err.startswith(f"error: no feasible plan: none of {tried} combinations fits, nearest is: ")
+    assert captured.err.startswith("error: no feasible plan: no combination of parts fits, nearest is: ")
     assert captured.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
@@ -128,6 +128,12 @@ def test_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["-o", "no/such/folder/plan.yaml"], "no folder no/such/folder"),
         (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1"),
         (["--engine", "slow"], "slow"),
+        (["--max-ttft", "0"], "--max-ttft must be above 0, got 0"),
+        (["--reserve-vram", "1TiB"], "--reserve-vram must be less than the GPU's 25.4 GB"),
+        (["--reserve-vram", "much"], "--reserve-vram much: "),
+        (["--draws", "0"], "--draws must be at least 1"),
+        (["--amortize-hours", "100"], "states no price_usd"),
+        (["--amortize-hours", "100", "--price-per-hour", "1"], "give one"),
     ],
 )
 def test_mistakes(arguments: list[str], fragment: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,12 +155,77 @@ def test_placement_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_progress_line(capsys: pytest.CaptureFixture[str]) -> None:
     """At a terminal one line of at most 79 characters, taken away at the end; elsewhere nothing."""
-    shown = SearchProgress("throughput", 2, is_shown=True)
-    shown("a-policy", Infeasible(reason="too big", missing_bytes=1))
-    assert shown.line == "[##########..........] 1 of 2 tried; best: none fits yet"
+    step = Step(doing="4 draws", num_done=1, num_in_all=2, policy=None, metrics=None)
+    shown = SearchProgress("throughput", is_shown=True)
+    shown(step)
+    assert shown.line == "[##########..........] 4 draws; best: none yet"
     shown.close()
     assert capsys.readouterr().err.endswith("\r\x1b[K")
-    silent = SearchProgress("throughput", 2, is_shown=False)
-    silent("a-policy", Infeasible(reason="too big", missing_bytes=1))
+    silent = SearchProgress("throughput", is_shown=False)
+    silent(step)
     silent.close()
     assert capsys.readouterr().err == ""
+
+
+def test_constraints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is reserved is left free, the price is the hour's by the tokens of an hour, and the plan file keeps both."""
+    target = tmp_path / "plan.yaml"
+    words = ("--reserve-vram", "4GiB", "--max-ttft", "30", "--price-per-hour", "0.5", "--objective", "cost", "--lossless")
+    data = json_of(capsys, *PLAN, *words, "-o", str(target))
+    assert data["constraints"] == {"max_ttft_s": 30.0, "reserve_vram_bytes": 4 * 2**30, "is_lossless": True}
+    assert data["memory"]["total_bytes"] == pytest.approx(25.4e9 - 4 * 2**30, rel=0.01)
+    tokens_an_hour = data["predicted"]["output_tokens_per_s"] * 3600
+    assert data["usd_per_million_output_tokens"] == pytest.approx(0.5 / tokens_an_hour * 1e6)
+    assert json_of(capsys, "simulate", "--plan", str(target))["metrics"] == data["predicted"]
+    again = json_of(capsys, "plan", "--plan", str(target))
+    assert (again["constraints"], again["objective"], again["predicted"]) == (data["constraints"], "cost", data["predicted"])
+
+
+def test_no_plan_meets_the_constraint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3, one line with the best that is reachable, and no file; that best is then reachable indeed."""
+    target = tmp_path / "plan.yaml"
+    assert main([*PLAN, "--max-ttft", "0.001", "-o", str(target)]) == ExitCode.INFEASIBLE
+    error = capsys.readouterr().err
+    assert error.startswith("error: no plan meets --max-ttft 0.001 s: the best reaches ")
+    assert error.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+    reached_s = float(error.split("(")[1].split(" s)")[0])
+    assert json_of(capsys, *PLAN, "--max-ttft", str(reached_s * 1.001))["predicted"]["ttft_s"] <= reached_s * 1.001
+
+
+def test_without_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same plan, all that is proven null."""
+    with_bounds, without = json_of(capsys, *PLAN), json_of(capsys, *PLAN, "--no-bounds")
+    assert without["predicted"] == with_bounds["predicted"]
+    names = ("static_bound_s", "clairvoyant_bound_s", "gap_to_static_bound_fraction", "gap_to_clairvoyant_bound_fraction", "shadow_prices")
+    assert all(without[name] is None and with_bounds[name] is not None for name in names)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C while a process searches: it ends well, says that it was stopped, and the plan it wrote can be simulated."""
+    target = tmp_path / "plan.yaml"
+    words = ("--model", "deepseek-v3", "--machine", "h100", "--quantization", "4bit", "--set", "cpu.memory_bytes=2e12")
+    command = (sys.executable, "-m", "rosin", "plan", *words, "--output-tokens", "256", "-o", str(target), "--json", "-")
+    interrupted = (sys.executable, "-c", INTERRUPTED_AFTER_A_RUN, *command[3:])
+    done = subprocess.run(interrupted, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning: the search was stopped" in done.stderr
+    data = json.loads(done.stdout)
+    assert data["is_stopped"] and data["plan"]["is_stopped"]
+    assert yaml.safe_load(target.read_text(encoding="utf-8"))["is_stopped"]
+
+
+INTERRUPTED_AFTER_A_RUN = """
+import os, signal, sys
+from planner.trials import Trials
+from rosin.__main__ import main
+run = Trials.whole_run
+def run_and_interrupt(trials, trial, number):
+    if trial.policy.name == "hybrimoe":
+        os.kill(os.getpid(), signal.SIGINT)
+    return run(trials, trial, number)
+Trials.whole_run = run_and_interrupt
+sys.exit(main(sys.argv[1:]))
+"""
+"""A `rosin` that gets SIGINT from outside the search's own code, once systems that fit have run."""

@@ -10,6 +10,7 @@ import pytest
 
 from hwprofiles import load_machine
 from planner.make import make_plan
+from planner.objectives import Goal
 from planner.plan import Plan, Setting, save_plan
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
@@ -148,7 +149,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
     """A plan file for the small scenario, and the plan in it."""
     path = tmp_path_factory.mktemp("plans") / "plan.yaml"
     setting = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4)
-    planned = make_plan(setting, "throughput", "0")
+    planned = make_plan(setting, Goal(), "0")
     save_plan(planned.plan, path)  # type: ignore[union-attr]  # it fits
     return path, planned.plan  # type: ignore[union-attr]
 

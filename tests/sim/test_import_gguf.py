@@ -150,6 +150,18 @@ def test_experts_in_separate_tensors_are_one_class(tmp_path: Path) -> None:
     assert model.expert_intermediate == 14336
 
 
+def test_a_dense_file_has_no_experts(tmp_path: Path) -> None:
+    """Without expert tensors nothing is asked about experts; the feed-forward block counts whole."""
+    rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if "_exps" not in row[0] and "gate_inp" not in row[0]]
+    rows += [(f"blk.0.ffn_{name}.weight", (14336, 4096), "F16") for name in ("gate", "up")]
+    rows.append(("blk.0.ffn_down.weight", (4096, 14336), "F16"))
+    metadata = {key: value for key, value in MIXTRAL.items() if not key.startswith("expert_")} | {"block_count": 1}
+    model = model_from_gguf(_write(tmp_path / "dense.gguf", "llama", metadata, rows))
+    assert model.is_dense and (model.expert_intermediate, model.num_experts) == (0, 0)
+    assert model.layers[0].params[TensorClass.DENSE_FFN] == 3 * 4096 * 14336
+    assert model.layers[0].attention == load_model("llama-3.1-8b").layers[0].attention
+
+
 def test_a_missing_head_is_tied(tmp_path: Path) -> None:
     """Without output.weight the embedding is the head."""
     rows = [row for row in _mixtral_rows("F16", F16, num_layers=1) if row[0] != "output.weight"]
@@ -213,6 +225,16 @@ def test_metadata_may_differ_between_layers(tmp_path: Path) -> None:
     model = model_from_gguf(_write(tmp_path / "layers.gguf", "newmoe", metadata, _small_rows(4, more=recurrent)))
     assert [layer.attention.kv_elements_per_token for layer in model.layers] == [24, 48, 96, 0]
     assert [layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
+
+
+def test_recurrent_layers_keep_a_state(tmp_path: Path) -> None:
+    """State and convolution in 32 bit, as llama.cpp allocates them; 0 where the file states no sizes."""
+    sizes = {"ssm.inner_size": 64, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.conv_kernel": 4, "ssm.time_step_rank": 4}
+    rows = _small_rows(4, more=[("blk.1.ssm_a", (4,), "F32")])
+    attention = model_from_gguf(_write(tmp_path / "state.gguf", "qwen3next", _small(sizes), rows)).layers[1].attention
+    assert (attention.num_heads, attention.state_elements) == (4, 64 * 16)
+    assert attention.state_bytes == 4 * (64 * 16 + 3 * (64 + 2 * 2 * 16))
+    assert model_from_gguf(_write(tmp_path / "none.gguf", "other", _small({}), rows)).layers[1].attention.state_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -281,7 +303,7 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("expert_count", None, "not a Mixture-of-Experts model: newmoe.expert_count is missing or 0"),
+        ("expert_count", None, "metadata key newmoe.expert_count is missing"),
         ("expert_used_count", None, "metadata key newmoe.expert_used_count is missing"),
         ("block_count", None, "metadata key newmoe.block_count is missing"),
         ("block_count", 9, "no tensors of layer 4 \\(of 9\\)"),

@@ -124,6 +124,26 @@ def test_qwen_mixes_dense_layers_in() -> None:
     assert _model("qwen3-30b-a3b", mlp_only_layers=[0, 5]).moe_layers == tuple(sorted(set(range(48)) - {0, 5}))
 
 
+def test_dense_llama_has_no_experts() -> None:
+    """Llama: every layer dense, no router; biases of attention (output too) and feed-forward only where the flags say so."""
+    plain, biased = _model("llama-3.1-8b"), _model("llama-3.1-8b", attention_bias=True, mlp_bias=True)
+    assert plain.is_dense and (plain.num_experts, plain.top_k, plain.expert_intermediate, plain.expert_bytes) == (0, 0, 0, 0)
+    assert plain.layers[0].params == {
+        TensorClass.NORM: 2 * 4096,
+        TensorClass.ATTENTION: 2 * 4096 * 4096 + 2 * 4096 * 1024,
+        TensorClass.DENSE_FFN: 3 * 4096 * 14336,
+    }
+    added = 4096 + 2 * 1024 + 4096, 2 * 14336 + 4096
+    assert biased.total_params - plain.total_params == 32 * sum(added)
+
+
+def test_qwen2_counts_biases_on_queries_keys_and_values() -> None:
+    """Qwen2.5: biases without the output's, and no window while the configuration does not use it."""
+    model = _model("qwen2.5-72b")
+    assert model.layers[0].params[TensorClass.ATTENTION] == 2 * 8192 * 8192 + 2 * 8192 * 1024 + 8192 + 2 * 1024
+    assert all(layer.attention.window_tokens is None for layer in model.layers)
+
+
 def test_a_tied_head_has_no_weights() -> None:
     """Granite shares its embedding with the head; untied it would have one table more."""
     tied = _model("granite-3-3b-a800m")

@@ -32,6 +32,11 @@ REQUIRED = [
     "kimi-k2",
     "granite-3-3b-a800m",
     "granite-3-1b-a400m",
+    "llama-3.1-8b",
+    "llama-3-70b",
+    "llama-3.3-70b",
+    "qwen2.5-72b",
+    "qwen3-next-80b-a3b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005
@@ -106,6 +111,9 @@ def test_mixtral_is_exact() -> None:
         ("kimi-k2", 61 * 576 * 2),
         ("qwen3-30b-a3b", 48 * 2 * 4 * 128 * 2),
         ("granite-3-3b-a800m", 32 * 2 * 8 * 64 * 2),
+        ("llama-3.1-8b", 131_072),
+        ("llama-3.3-70b", 320 * 1024),
+        ("qwen2.5-72b", 320 * 1024),
     ],
 )
 def test_kv_bytes_of_a_token(name: str, kv_bytes: int) -> None:

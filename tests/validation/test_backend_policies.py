@@ -13,7 +13,9 @@ from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, plain_forward
 
 STATIC = {
-    name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active
+    name: policy
+    for name, policy in POLICIES.items()
+    if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active and policy.tuning is None
 }
 LIVE = {name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.cache.score is not None}
 OTHERS = {name: policy for name, policy in POLICIES.items() if name not in STATIC and name not in LIVE}

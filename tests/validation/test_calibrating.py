@@ -77,7 +77,7 @@ def test_a_fit_finds_what_was_done() -> None:
 
 
 def test_a_fit_survives_noise() -> None:
-    """Eight runs of 5 % noise: factors within 3 %, for the slowest twentieth does not count."""
+    """Eight runs of 5 % noise: factors within 3 %."""
     found = fit([_run("a", seed, 0.05) for seed in range(8)])
     assert found.scales.factors["gpu", Part.EXPERT] == pytest.approx(1.5, rel=0.03)
     assert found.scales.factors["cpu", Part.EXPERT] == pytest.approx(0.8, rel=0.03)

@@ -70,6 +70,8 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
         raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
+    if policy.tuning is not None or policy.feeding.is_pipelined:
+        raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")
     if policy.placement.is_remade or not policy.is_lossless:
         raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
     if problem.overlap.groups_experts:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hwprofiles import InputError
-from planner.search import search
+from planner.objectives import Goal
+from planner.search import Search, search
 from sim.memory import Infeasible
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
@@ -56,9 +57,10 @@ def contest(
 
     Rivals that are predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
     """
-    found = search(scenario, "throughput")
+    found = search(scenario, Goal(), 1)
     if isinstance(found, Infeasible):
         raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {found.missing_bytes} bytes are missing")
+    assert isinstance(found, Search)  # no constraint is asked for
     chosen = found.best.scenario.policy
     left_out: dict[str, str] = {}
     taken = [Contender(name=CALIBRATION.name, policy=CALIBRATION), Contender(name=f"planned: {chosen.name}", policy=chosen)]

@@ -8,6 +8,9 @@ from validation.published.reproduction import Cell, Reproduction
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MANY_DECADES = 1000
+"""Axes that end so many times above their start have ticks enough at powers of ten."""
+
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""
 
@@ -25,7 +28,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
     FigureCanvasAgg(figure)
     for position, (unit, cells) in enumerate(panels.items(), start=1):
         _draw_panel(figure.add_subplot(1, len(panels), position), unit, cells)
-    figure.suptitle(f"{reproduction.title}: simulated against published")
+    figure.suptitle(f"{reproduction.title}\nsimulated against published", fontsize=10)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()
@@ -34,7 +37,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     panels: dict[str, list[Cell]] = {}
     for table in reproduction.tables:
-        for cell in table.cells:
+        for cell in table.cells if any(cell.is_scored for cell in table.cells) else ():  # else they are another table's, again
             panels.setdefault(cell.unit, []).append(cell)
     crowded = {unit: cells for unit, cells in panels.items() if len(cells) >= MIN_PANEL_CELLS}
     return crowded or panels
@@ -57,4 +60,16 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
                 x, y = [cell.published for cell in chosen], [cell.simulated for cell in chosen]
                 axes.scatter(x, y, s=22, facecolors=face, edgecolors=f"C{number}", label=label, zorder=3)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"published [{unit}]", ylabel=f"simulated [{unit}]")
+    if ends[1] < MANY_DECADES * ends[0]:
+        _label_plainly(axes)
     axes.legend(fontsize=7)
+
+
+def _label_plainly(axes: "Axes") -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())

@@ -5,10 +5,23 @@ from pathlib import Path
 
 from hwprofiles import unknown_name
 from validation.published.fiddler.tables import reproduce_fiddler
+from validation.published.fmoe.tables import reproduce_fmoe
+from validation.published.hybrimoe.tables import reproduce_hybrimoe
+from validation.published.ktransformers.tables import reproduce_ktransformers
+from validation.published.lmcache.tables import reproduce_lmcache
 from validation.published.reproduction import Reproduction
 
-REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {"fiddler": reproduce_fiddler}
-"""The table, by name."""
+REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
+    "fiddler": reproduce_fiddler,
+    "fmoe": reproduce_fmoe,
+    "hybrimoe": reproduce_hybrimoe,
+    "ktransformers": reproduce_ktransformers,
+    "lmcache": reproduce_lmcache,
+}
+"""The table, by name. Each takes a seed and a file that a reader may have: measured popularity, or a request trace."""
+
+ABOUT_REQUESTS = frozenset({"lmcache"})
+"""Those whose file is a request trace."""
 
 
 def reproduction_names() -> tuple[str, ...]:
@@ -16,11 +29,11 @@ def reproduction_names() -> tuple[str, ...]:
     return tuple(sorted(REPRODUCTIONS))
 
 
-def reproduce(name: str, seed: int = 0, routing_popularity: Path | None = None) -> Reproduction:
-    """The tables of that publication, simulated. ``routing_popularity`` is a file of measured expert counts.
+def reproduce(name: str, seed: int = 0, routing_popularity: Path | None = None, requests: Path | None = None) -> Reproduction:
+    """The tables of that publication, simulated. ``routing_popularity`` is a file of measured expert counts, ``requests`` a trace.
 
-    Without it, what needs measured popularity is skipped with its reason. Raises InputError for an unknown name or an unreadable file.
+    What needs one that is not given is skipped with its reason. Raises InputError for an unknown name or an unreadable file.
     """
     if name not in REPRODUCTIONS:
         raise unknown_name("reproduction", name, REPRODUCTIONS)
-    return REPRODUCTIONS[name](seed, routing_popularity)
+    return REPRODUCTIONS[name](seed, requests if name in ABOUT_REQUESTS else routing_popularity)

@@ -11,7 +11,8 @@ from sim.routing import load_routing
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
 
-FAMILIES = sorted({load_model(name).family: name for name in reversed(model_names())}.values())
+ROUTED = [name for name in model_names() if not load_model(name).is_dense]
+FAMILIES = sorted({load_model(name).family: name for name in reversed(ROUTED)}.values())
 BATCH = Batch(prompt_tokens=5, output_tokens=3, batch_size=2)
 
 

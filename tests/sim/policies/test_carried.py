@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
+from planner.objectives import Goal
 from planner.search import is_allowed
+from planner.trials import Trial
 from sim.costs import CostModel
 from sim.lowering.decisions import deferrable
 from sim.model import Model, TensorClass
@@ -70,7 +72,7 @@ def _step_ns(run: Run, step: int) -> int:
 def test_a_deferred_expert_is_awaited_one_layer_late(latency_ns: int) -> None:
     """Two layers, top-2, all on the CPU: the second expert of layer 0 runs while layer 1 attends; the last layer defers nothing."""
     model, machine = small_model(num_layers=2), small_machine(latency_ns=latency_ns)
-    deferred = _run("ktransformers-deferral", machine, model, slots=0)
+    deferred = _run("kt-deferral", machine, model, slots=0)
     at_once = _run("ktransformers", machine, model, slots=0)
     for step in range(1, DECODE.output_tokens):
         p = _pieces(machine, model, DECODE.prompt_tokens + step - 1)
@@ -85,7 +87,7 @@ def test_a_deferred_expert_is_awaited_one_layer_late(latency_ns: int) -> None:
 def test_deferral_layer_by_layer(slots: int, deferred: int) -> None:
     """Four layers with shared experts, top-3: a plain recurrence of the lanes gives every step; the least weighted are deferred."""
     model, machine = small_model(num_layers=4, has_shared=True, top_k=3), small_machine(latency_ns=300)
-    run = _run("ktransformers-deferral", machine, model, slots=slots, deferred=str(deferred))
+    run = _run("kt-deferral", machine, model, slots=slots, deferred=str(deferred))
     shared = int(CostModel(machine=machine, model=model).weights("gpu", 0, TensorClass.SHARED_EXPERT, 1).ns)
     ids = draw(run.scenario, run.scenario.policy.feeding).expert_ids[0]
     for step in range(1, DECODE.output_tokens):
@@ -186,8 +188,10 @@ def test_a_prompt_brings_its_hot_experts_in() -> None:
         ("daop", {"first_layer": "1"}),
         ("daop", {"first_layer": "1", "deferred": "1", "prefill": "serial"}),
         ("daop", {"first_layer": "1", "decode": "serial"}),
-        ("ktransformers-deferral", {"deferred": "5"}),
-        ("ktransformers-deferral", {"decode": "serial"}),
+        ("kt-deferral", {"deferred": "5"}),
+        ("kt-deferral", {"decode": "serial"}),
+        ("kt-deferral", {"groups_experts": "true"}),
+        ("daop", {"first_layer": "1", "groups_experts": "true"}),
         ("fiddler-v1", {"deferred": "1"}),
         ("llama.cpp", {"deferred": "1"}),
         ("kt-front-loading", {"deferred": "1"}),
@@ -206,7 +210,7 @@ def test_only_experts_that_no_token_needs_at_once_are_deferred() -> None:
         machine=small_machine(),
         model=small_model(),
         batch=Batch(prompt_tokens=2, output_tokens=30, batch_size=3),
-        policy=find_policy("ktransformers-deferral"),
+        policy=find_policy("kt-deferral"),
         routing=uniform(),
     )
     drawn = draw(scenario, scenario.policy.feeding)
@@ -231,11 +235,13 @@ def test_only_experts_that_no_token_needs_at_once_are_deferred() -> None:
 
 
 def test_carried_rows_are_lossy_and_no_plan() -> None:
-    """Any setting that defers marks the policy lossy; a run says so and may not be planned with."""
-    for policy in (POLICIES["daop"], POLICIES["ktransformers-deferral"], with_settings(POLICIES["ktransformers"], {"deferred": "1"})):
+    """Any setting that defers marks the policy lossy; a run says so and may not be planned with, unless that is asked for."""
+    for policy in (POLICIES["daop"], POLICIES["kt-deferral"], with_settings(POLICIES["ktransformers"], {"deferred": "1"})):
         assert not policy.is_lossless
         run = check_policy(policy, small_model(), small_machine(), DECODE, slots_per_layer=2)
-        assert isinstance(run, Run) and any("is lossy" in warning for warning in run.warnings) and not is_allowed(run)
+        assert isinstance(run, Run) and any("is lossy" in warning for warning in run.warnings)
+        trial = Trial(policy=policy, is_named=True, problem=problem_of(run.scenario), residency=run.residency, metrics=[run.metrics])
+        assert not is_allowed(run.scenario, trial, Goal()) and is_allowed(run.scenario, trial, Goal(is_lossless=False))
     assert POLICIES["ktransformers"].is_lossless
 
 

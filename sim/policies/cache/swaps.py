@@ -11,7 +11,7 @@ from sim.policies.base import Cache, CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptSwapsCache(Cache):
+class SwapsCache(Cache):
     """At each gate of a prefill pass the layer's hottest missing experts are paired with its coldest residents, up to ``most_swaps`` pairs.
 
     A pair changes places if the missing one has more than ``threshold`` times the tokens. Both copies are made (the one that leaves goes
@@ -41,7 +41,7 @@ class PromptSwapsCache(Cache):
 class _Swapping(CacheState):
     """The residents of every layer."""
 
-    def __init__(self, part: PromptSwapsCache, residency: Residency) -> None:
+    def __init__(self, part: SwapsCache, residency: Residency) -> None:
         self._part, self._held = part, residency.experts.copy()
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,0 +1,99 @@
+"""Lines below the frontiers of many runs, summed by layer and expert: what the static bound over several draws is made of.
+
+Every cell (one layer of one pass) is bounded from below by the line that touches its frontier where a given share of its experts is
+missing. Any line is valid, so nothing is solved for each cell; which share is best is settled by layer and phase, from the sums.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.bounds.frontier import Frontiers, compiled
+from planner.bounds.work import Floats
+
+MISSING_SHARES = (0.08, 0.2, 0.35, 0.5, 0.62, 0.74, 0.86, 0.95)
+"""Where lines touch: shares of a cell's experts that are missing."""
+
+NUM_PHASES = 2
+"""Prefill and decode: lines are chosen for each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lines:
+    """Sums over cells in ns: ``height`` [kind, phase, share, layer] with all experts missing, ``gain`` [phase, share, item] of one."""
+
+    height: Floats
+    gain: Floats
+
+    def __add__(self, other: "Lines") -> "Lines":
+        """The sums over both."""
+        return Lines(height=self.height + other.height, gain=self.gain + other.gain)
+
+    def __truediv__(self, number: int) -> "Lines":
+        """The mean of that many."""
+        return Lines(height=self.height / number, gain=self.gain / number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cells:
+    """Cells of experts: layer, phase, the bounds of each one's triples, and the item of each triple."""
+
+    layer: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    item: NDArray[np.int64]
+
+
+def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_items: int) -> Lines:
+    """The lines of these cells. ``caps`` [kind, cell] is the most that a cell takes in plans of that kind, however its layer is run."""
+    shares = np.array(MISSING_SHARES)
+    height = np.zeros((len(caps), NUM_PHASES, len(shares), num_layers))
+    gain = np.zeros((NUM_PHASES, len(shares), num_items))
+    _add_lines(found, cells.layer, cells.phase, cells.offsets, cells.item, np.ascontiguousarray(caps), shares, height, gain)
+    return Lines(height=height, gain=gain)
+
+
+@compiled
+def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain):  # type: ignore[no-untyped-def]
+    """For every cell and share: the slope of the frontier there, at least 0, and what the line through all vertices from below gives."""
+    for cell in range(len(layer)):
+        first, last = found.offsets[cell], found.offsets[cell + 1]
+        total = 0.0
+        for triple in range(offsets[cell], offsets[cell + 1]):
+            total += found.weight[triple]
+        for number in range(len(shares)):
+            slope = 0.0
+            for vertex in range(first, last - 1):
+                slope = (found.ns[vertex + 1] - found.ns[vertex]) / (found.missing[vertex + 1] - found.missing[vertex])
+                if found.missing[vertex + 1] > shares[number] * total:
+                    break
+            slope = max(slope, 0.0)
+            least = np.inf
+            for vertex in range(first, last):
+                least = min(least, found.ns[vertex] - slope * found.missing[vertex])
+            for kind in range(len(caps)):
+                height[kind, phase[cell], number, layer[cell]] += min(least + slope * total, caps[kind, cell])
+            for triple in range(offsets[cell], offsets[cell + 1]):
+                gain[phase[cell], number, item[triple]] += slope * found.weight[triple]
+
+
+@compiled
+def relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, best):  # type: ignore[no-untyped-def]
+    """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines; fills ``best`` [layer, phase]."""
+    num_shares, num_layers = height.shape[1], height.shape[2]
+    num_experts, total = gain.shape[2] // num_layers, 0.0
+    for layer in range(num_layers):
+        rent, found = byte_price * item_bytes[layer], -np.inf
+        items = slice(layer * num_experts, (layer + 1) * num_experts)
+        for early in range(num_shares):
+            for late in range(num_shares):
+                saved = 0.0
+                for item in range(items.start, items.stop):
+                    saved += max(0.0, gain[0, early, item] + gain[1, late, item] - rent)
+                here = on[layer] + byte_price * dense_bytes[layer] + height[0, early, layer] + height[1, late, layer] - saved
+                if min(here, off[layer]) > found:
+                    found = min(here, off[layer])
+                    best[layer, 0], best[layer, 1] = early, late
+        total += found
+    return total

@@ -1,0 +1,165 @@
+"""Where KV may live beside the GPU, as a file: format rosin-kv/1, from which engines' configurations are written."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwprofiles import InputError, closest, first_problem, read_yaml
+from hwprofiles.quantity import Number
+from sim.serving.offload_options import Mode
+from sim.serving.spec import OffloadSpec, ServingSpec
+
+FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
+Text = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Bytes = Annotated[Number, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+POLICIES = {"engine": ("lru", "lfu", "fifo", "mru"), "server": ("lru", "arc")}
+"""The eviction policies that LMCache 0.5.6 has, by where it runs."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Disk(_Part):
+    """A folder on a local disk, and what each rank may fill of it."""
+
+    path: Annotated[str, Field(pattern=r"^/\S*$")]
+    bytes_per_rank: Bytes
+
+
+class Remote(_Part):
+    """A store that several nodes share, such as ``lm://host:port`` or ``redis://host:port``."""
+
+    url: Annotated[str, Field(pattern=r"^\w+://\S+$")]
+    serde: Literal["naive", "kivi", "cachegen"] = "naive"
+
+
+class Endpoint(_Part):
+    """A host and a port on it."""
+
+    host: Text
+    port: Port
+
+
+class Peer(_Part):
+    """Where a decoder listens: one port a rank for each of two purposes."""
+
+    host: Text
+    init_ports: Annotated[tuple[Port, ...], Field(min_length=1)]
+    alloc_ports: Annotated[tuple[Port, ...], Field(min_length=1)]
+
+
+class Disaggregation(_Part):
+    """This engine's part where prefill and decode run apart: a prefiller sends, and tells ``proxy``; a decoder receives at ``peer``."""
+
+    role: Literal["sender", "receiver"]
+    buffer_bytes: Bytes
+    buffer_device: Literal["cuda", "cpu"] = "cuda"
+    proxy: Endpoint | None = None
+    peer: Peer | None = None
+
+    @model_validator(mode="after")
+    def _has_its_partner(self) -> Self:
+        needed = "proxy" if self.role == "sender" else "peer"
+        if getattr(self, needed) is None:
+            raise ValueError(f"role {self.role} needs the key {needed}")
+        return self
+
+
+class KvTiers(_Part):
+    """The tiers behind one engine's GPUs. ``..._per_rank`` is what each of ``num_ranks`` tensor-parallel ranks takes.
+
+    ``runs_in``: LMCache inside the engine, or as a server beside it (then ``server`` says where, and ranks share what they bring).
+    ``layerwise`` loads a layer while another computes; ``loads_while_queued`` moves KV up while a request waits;
+    ``saves_answers`` keeps what decoding makes, too; below ``min_load_tokens`` nothing is loaded.
+    """
+
+    format: Literal["rosin-kv/1"]
+    name: Text
+    runs_in: Literal["engine", "server"] = "engine"
+    num_ranks: Count = 1
+    chunk_tokens: Count = 256
+    host_bytes_per_rank: Bytes
+    policy: str = "lru"
+    disk: Disk | None = None
+    remote: Remote | None = None
+    layerwise: bool = False
+    loads_while_queued: bool = False
+    saves_answers: bool = False
+    min_load_tokens: Annotated[int, Field(ge=0, strict=True)] = 0
+    disaggregation: Disaggregation | None = None
+    server: Endpoint | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.policy not in POLICIES[self.runs_in]:
+            raise ValueError(
+                f"policy of LMCache in the {self.runs_in}: no policy {self.policy!r}{closest(self.policy, POLICIES[self.runs_in])}"
+            )
+        if (self.server is None) == (self.runs_in == "server"):
+            raise ValueError("the key server is needed with runs_in: server, and only then")
+        peer = self.disaggregation.peer if self.disaggregation else None
+        for ports in (peer.init_ports, peer.alloc_ports) if peer else ():
+            if len(ports) != self.num_ranks:
+                raise ValueError(f"disaggregation.peer needs one port for each of the {self.num_ranks} ranks, got {len(ports)}")
+        if self.runs_in == "server":
+            self._check_server()
+        return self
+
+    @property
+    def host_bytes(self) -> float:
+        """CPU memory of all ranks together."""
+        return self.num_ranks * self.host_bytes_per_rank
+
+    def _check_server(self) -> None:
+        """Refuse what a server's configuration cannot say."""
+        for name in ("disk", "remote", "layerwise", "loads_while_queued", "saves_answers", "min_load_tokens", "disaggregation"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is for LMCache in the engine; with runs_in: server leave it out")
+
+
+def load_kv_tiers(path: Path) -> KvTiers:
+    """Read a file of tiers. Raises InputError, one line."""
+    return parse_kv_tiers(read_yaml(path, "KV"), str(path))
+
+
+def kv_tiers_of(spec: ServingSpec, name: str) -> KvTiers:
+    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``.
+
+    Raises InputError where there are none, and for what only their owner knows.
+    """
+    if not spec.tiers:
+        raise InputError("the best plan leaves offloading off: there are no tiers to write")
+    host, *deeper = spec.tiers
+    if deeper:
+        raise InputError(f"tier {deeper[0].name}: its path or address is not known here; write it into a file of rosin-kv/1 yourself")
+    rules, ranks = spec.offload or OffloadSpec(), spec.instance.num_gpus or 1
+    if host.capacity_bytes is None:
+        raise InputError("tier cpu: an engine must be told its size; give one")
+    if rules.mode is Mode.SERVER:
+        raise InputError(
+            "offload.mode server: the server's host and port are not known here; write them into a file of rosin-kv/1 yourself"
+        )
+    data = {
+        "format": FORMAT,
+        "name": "-".join(name.split()),
+        "num_ranks": ranks,
+        "chunk_tokens": rules.chunk_tokens,
+        "host_bytes_per_rank": host.capacity_bytes // ranks,
+        "policy": host.policy,
+        "layerwise": rules.is_layerwise,
+        "loads_while_queued": rules.prefetches,
+        "min_load_tokens": rules.min_retrieve_tokens,
+    }
+    return parse_kv_tiers(data, "the plan's tiers")
+
+
+def parse_kv_tiers(data: Any, where: str) -> KvTiers:
+    """Validate the data of such a file; ``where`` names its origin in errors."""
+    try:
+        return KvTiers.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error, KvTiers)}") from None

@@ -1,0 +1,42 @@
+"""What one more of a resource really gives a policy: shadow prices, checked by simulating it on the larger machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hwprofiles import Machine
+from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_more_memory
+from sim.draws import mean_metrics, seed_of
+from sim.memory import Residency
+from sim.policies.policy import Policy
+from sim.simulate import Drawn, Scenario, problem_of, run_drawn, tuned
+
+
+def resimulated(scenario: Scenario, policy: Policy, draws: Sequence[Drawn]) -> dict[str, float | None]:
+    """Change in seconds of the policy's mean end over those draws with one GB more of GPU memory, one GB/s more of link, of DRAM (10^9).
+
+    The policy places anew on the larger machine. None where it does not fit.
+    """
+    scenario = replace(scenario, policy=policy)
+    now = _mean_end_s(scenario, draws)
+
+    def change(machine: Machine) -> float | None:
+        after = _mean_end_s(replace(scenario, machine=machine), draws)
+        return None if after is None or now is None else after - now
+
+    machine = scenario.machine
+    return {
+        "end_to_end_s_per_gpu_memory_gb": change(with_more_memory(machine, GIGA)),
+        "end_to_end_s_per_h2d_gb_per_s": change(with_more_link(machine, GIGA)),
+        "end_to_end_s_per_dram_gb_per_s": change(with_more_dram(machine, GIGA)),
+    }
+
+
+def _mean_end_s(scenario: Scenario, draws: Sequence[Drawn]) -> float | None:
+    scenario = tuned(scenario)
+    problem = problem_of(scenario)
+    residency = scenario.policy.placement.place(problem)
+    if not isinstance(residency, Residency):
+        return None
+    seeds = [seed_of(scenario.seed, number) for number in range(len(draws))]
+    runs = [run_drawn(replace(scenario, seed=seed), problem, residency, drawn) for seed, drawn in zip(seeds, draws, strict=True)]
+    return mean_metrics([run.metrics for run in runs]).end_to_end_s

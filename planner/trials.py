@@ -1,0 +1,161 @@
+"""Trying policies on common random routing: each policy's runs over the draws that it has met, or why it has none."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from sim.draws import mean_metrics, seed_of
+from sim.memory import Infeasible, Residency, weight_bytes
+from sim.metrics import Metrics, peak_staged_bytes
+from sim.policies.placement.fitting import RankedPlacement
+from sim.policies.policy import Policy
+from sim.policies.problem import Problem
+from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn, tuned
+from sim.workload import Feeding, Passes
+
+NUM_THREADS = 2
+"""Runs at once."""
+
+SHORT_STEPS = 16
+"""Output tokens of the short runs that screen candidates; what they say of decoding stands for all further tokens."""
+
+
+@dataclass(eq=False)
+class Trial:
+    """One policy: where everything starts (or why nothing does), and its metrics on every draw so far, in order.
+
+    Of the first run, ``digest`` is the timeline's, and ``held_bytes`` the most of weights, resident or in flight, on the GPU.
+    """
+
+    policy: Policy
+    is_named: bool
+    problem: Problem
+    residency: Residency | Infeasible
+    digest: str = ""
+    metrics: list[Metrics] = field(default_factory=list)
+    held_bytes: int = 0
+
+    @property
+    def mean(self) -> Metrics:
+        """Over the draws so far."""
+        return mean_metrics(self.metrics)
+
+
+class Trials:
+    """All that is tried for one scenario, on common draws. Deterministic: nothing depends on the order of trying."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Nothing tried yet; the scenario's policy is ignored."""
+        self._scenario = scenario
+        self._draws: dict[tuple[Feeding, int], Drawn] = {}
+        self._rankings: dict[object, NDArray[np.float64]] = {}
+
+    def start(self, policy: Policy, *, is_named: bool) -> Trial:
+        """Place the policy. A named system that cannot be run here at all is Infeasible, with what it says."""
+        scenario = replace(self._scenario, policy=policy)
+        try:
+            scenario = tuned(scenario)
+            policy, problem = scenario.policy, problem_of(scenario)
+            residency = self._placed(policy, problem)
+        except InputError as error:
+            if not is_named:
+                raise
+            problem, residency = problem_of(scenario), Infeasible(reason=str(error), missing_bytes=0)
+        return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency)
+
+    def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:
+        """Run each on the draws up to that number that it has not met, several at once; yields each when it has, in order.
+
+        What is interrupted leaves a trial with the draws before.
+        """
+        steps = [(trial, number) for trial in trials for number in range(len(trial.metrics), num_draws) if is_feasible(trial)]
+        for trial, number in steps:
+            self.drawn(trial.policy.feeding, number)
+        with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+            try:
+                found = threads.map(lambda step: self._outcome(*step), steps)
+                for trial in trials:
+                    for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):
+                        _note(trial, next(found))
+                    yield trial
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, str, int] | Infeasible":
+        """Metrics, the timeline's digest and the weights held; Infeasible where a named system cannot be run here."""
+        try:
+            run = self.whole_run(trial, number)
+        except InputError as error:
+            if not trial.is_named:
+                raise
+            return Infeasible(reason=str(error), missing_bytes=0)
+        if number:
+            return run.metrics, "", 0
+        staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share)
+        return run.metrics, run.timeline.digest, weight_bytes(self._scenario.model, run.residency) + staged
+
+    def whole_run(self, trial: Trial, number: int) -> Run:
+        """The run of a trial on that draw, with its timeline."""
+        assert isinstance(trial.residency, Residency)
+        scenario = replace(self._scenario, policy=trial.policy, seed=seed_of(self._scenario.seed, number))
+        return run_drawn(scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number))
+
+    def screened(self, trial: Trial) -> Metrics:
+        """What the first draw's prompt and first few tokens promise for the whole."""
+        assert isinstance(trial.residency, Residency)
+        batch, drawn = self._scenario.batch, self.drawn(trial.policy.feeding, 0)
+        short = replace(self._scenario, policy=trial.policy, batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)))
+        found = run_drawn(short, trial.problem, trial.residency, _cut(drawn, short.batch.output_tokens)).metrics
+        end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
+        return replace(found, end_to_end_s=end_s, output_tokens_per_s=batch.batch_size * batch.output_tokens / end_s)
+
+    def drawn(self, feeding: Feeding, number: int) -> Drawn:
+        """The draw of that number under that feeding: the same tokens for every feeding."""
+        if (feeding, number) not in self._draws:
+            scenario = replace(self._scenario, seed=seed_of(self._scenario.seed, number))
+            self._draws[feeding, number] = draw(scenario, feeding)
+        return self._draws[feeding, number]
+
+    def _placed(self, policy: Policy, problem: Problem) -> Residency | Infeasible:
+        """As the policy places, its ranking computed once for all policies that only differ in buffers."""
+        placement, overlap = policy.placement, policy.overlap
+        if not isinstance(placement, RankedPlacement):
+            return placement.place(problem)
+
+        def ranking(problem: Problem) -> NDArray[np.float64]:
+            is_serial = tuple(overlap.is_serial(np.array([True, False])).tolist())
+            key = (placement, policy.feeding, is_serial, overlap.is_pinned)
+            if key not in self._rankings:
+                self._rankings[key] = placement.ranking(problem)
+            return self._rankings[key]
+
+        return placement.place_ranked(problem, ranking)
+
+
+def is_feasible(trial: Trial) -> bool:
+    """Whether it has a placement."""
+    return isinstance(trial.residency, Residency)
+
+
+def _note(trial: Trial, outcome: "tuple[Metrics, str, int] | Infeasible") -> None:
+    """Keep what came of the next draw."""
+    if isinstance(outcome, Infeasible):
+        trial.residency = outcome
+    elif is_feasible(trial):
+        metrics, digest, held_bytes = outcome
+        if not trial.metrics:
+            trial.digest, trial.held_bytes = digest, held_bytes
+        trial.metrics.append(metrics)
+
+
+def _cut(drawn: Drawn, output_tokens: int) -> Drawn:
+    """The passes up to that output token."""
+    kept = drawn.passes.step < output_tokens
+    columns: dict[str, NDArray[np.int32]] = {name: getattr(drawn.passes, name)[kept] for name in Passes.__dataclass_fields__}
+    is_prefill = drawn.passes.is_prefill[kept]
+    passes = Passes(**(columns | {"is_prefill": is_prefill}))  # type: ignore[arg-type]  # all other columns are int32
+    return Drawn(passes=passes, expert_ids=drawn.expert_ids, tokens=np.ascontiguousarray(drawn.tokens[kept]))

@@ -1,0 +1,111 @@
+"""As many experts as fit beside page buffers, and the KV cache of some layers: MoE-Lightning's shares of weights and KV cache."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError
+from hwprofiles.units import format_bytes
+from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.policies.base import Placement
+from sim.policies.placement.fitting import expert_sizes, spelt
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedPlacement(Placement):
+    """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV cache of the first ``kv_layers`` layers.
+
+    The first layers hold one expert more where the number does not divide. The KV cache of other layers lies in host memory, but for
+    recurrent states. None: as many experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for
+    what the GPU lacks of a layer.
+    """
+
+    resident_experts: int | None = None
+    kv_layers: int | None = None
+    memory: MemoryRule = field(default_factory=MemoryRule)
+
+    def __post_init__(self) -> None:
+        for name in ("resident_experts", "kv_layers"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"{name} must be at least 0, got {value}")
+
+    def place(self, problem: Problem) -> Residency | Infeasible:
+        """See Placement."""
+        model = problem.model
+        layers = model.num_layers if self.kv_layers is None else min(self.kv_layers, model.num_layers)
+        items = fixed_bytes(problem, self.memory, layers)
+        left = machine_bytes(problem.machine) - sum(items.values())
+        counts = resident_counts(problem, imposed_experts(problem, self.resident_experts), left)
+        missing = held_bytes(problem, counts) - left
+        if missing > 0:
+            found = f"{counts.sum()} experts with the page buffers for the others do not fit GPU memory beside {spelt(items)}"
+            return Infeasible(reason=found, missing_bytes=missing)
+        rank = np.argsort(np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable")
+        dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, layers)
+        return _host_checked(problem, Residency(experts=rank < counts[:, None], dense=dense, has_head=True, kv=kv))
+
+
+def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str, int]:
+    """What GPU memory holds besides experts and page buffers, by item."""
+    model = problem.model
+    staging = problem.overlap.staging_experts * model.expert_bytes
+    dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, kv_layers)
+    machine, batch, feeding = problem.machine, problem.batch, problem.feeding
+    return dict(fixed_items(machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv))
+
+
+def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
+    """[layer]: the first ones have their KV cache on the GPU; so do those with a recurrent state, which has a constant size."""
+    has_state = np.array([layer.attention.state_bytes > 0 for layer in problem.model.layers])
+    return np.asarray((np.arange(problem.model.num_layers) < kv_layers) | has_state)
+
+
+def imposed_experts(problem: Problem, resident_experts: int | None) -> int | None:
+    """How many experts the GPU is to hold, if that is said."""
+    if problem.slots_per_layer is None:
+        return resident_experts
+    return problem.slots_per_layer * len(problem.model.moe_layers)
+
+
+def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[np.int64]:
+    """Experts to hold [layer]: that many in all; or as many as those bytes are enough for, or need least where they are not."""
+    num_experts, moe_layers = _experts_by_layer(problem), problem.model.moe_layers
+    if total is None:
+        even = np.minimum(np.arange(problem.model.num_experts + 1)[:, None], num_experts)
+        needed = np.array([held_bytes(problem, counts) for counts in even])
+        fits = np.flatnonzero(needed <= left)
+        if not fits.size:
+            return np.asarray(even[int(needed.argmin())])
+        counts = even[int(fits[-1])]
+        more = np.cumsum(expert_sizes(problem)[list(moe_layers)]) <= left - needed[int(fits[-1])]
+        total = int(counts.sum() + more.sum())
+    each, over = divmod(min(total, int(num_experts.sum())), len(moe_layers))
+    held = np.zeros(len(num_experts), np.int64)
+    held[list(moe_layers)] = each + (np.arange(len(moe_layers)) < over)
+    return np.minimum(held, num_experts)
+
+
+def held_bytes(problem: Problem, counts: NDArray[np.int64]) -> int:
+    """Bytes of that many experts [layer] and of the page buffers for the rest."""
+    sizes = expert_sizes(problem)
+    missing = (_experts_by_layer(problem) - counts) * sizes
+    return int((counts * sizes).sum() + problem.overlap.staging_layers * missing.max())
+
+
+def _experts_by_layer(problem: Problem) -> NDArray[np.int64]:
+    return np.array([layer.num_experts for layer in problem.model.layers])
+
+
+def _host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
+    """The residency, unless the host's stated memory cannot hold the weights and the KV cache that the GPU does not."""
+    stated, model, batch = problem.machine.cpu.memory_bytes, problem.model, problem.batch
+    assert residency.kv is not None
+    cache = sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(~residency.kv).tolist())
+    behind = model.total_bytes - weight_bytes(model, residency) + batch.num_sequences * cache
+    if stated is not None and behind > stated.effective:
+        reason = f"host memory would hold {format_bytes(behind)} of weights and KV cache, has {format_bytes(stated.effective)}"
+        return Infeasible(reason=reason, missing_bytes=behind - int(stated.effective))
+    return residency

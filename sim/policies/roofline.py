@@ -1,0 +1,129 @@
+"""MoE-Lightning's hierarchical roofline (arXiv 2411.11217): how long a pipelined layer takes, in closed form.
+
+An operation x on device i, some of whose bytes come from a memory j behind a link, runs at min(P_i, B_i · I_x^i, B_ji · I_x^j): P peak
+FLOP/s, B bytes/s, I FLOPs per byte of that memory. A layer takes as long as the longest of its lanes. Two terms are added to the paper's:
+launches and calls, and that n micro-batches in turn hide GPU and CPU behind each other only up to an nth of their sum.
+"""
+
+from dataclasses import dataclass
+from math import ceil, inf
+
+from hwprofiles.units import NS_PER_S
+from sim.costs import FLOPS_PER_WEIGHT, KERNELS, compute_type
+from sim.model import Layer, TensorClass
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A device with its memory: peak FLOP/s and bytes/s."""
+
+    flops_per_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One pass of a group in micro-batches: the prompt of all sequences, or a decode step. ``context_tokens`` are seen on average.
+
+    ``kv_on_gpu``: attention runs there; in a prompt it always does, and its cache goes to host memory if that is where it lies.
+    """
+
+    sequences: int
+    tokens_per_sequence: int
+    context_tokens: float
+    micro_batch: int
+    is_prefill: bool
+    kv_on_gpu: bool
+    ffn_on_gpu: bool
+    experts_held: float
+
+
+def attainable_flops_per_s(
+    flops: float, level: Level, local_bytes: float, link_bytes_per_s: float = inf, moved_bytes: float = 0.0
+) -> float:
+    """min(P_i, B_i · I_i, B_ji · I_j)."""
+    bound = min(level.flops_per_s, level.bytes_per_s * flops / local_bytes)
+    return min(bound, link_bytes_per_s * flops / moved_bytes) if moved_bytes else bound
+
+
+def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
+    """One layer of a group: the longest of link, CPU and GPU."""
+    spec, number = problem.model.layers[layer], ceil(stage.sequences / stage.micro_batch)
+    link, back = problem.machine.link.h2d, problem.machine.link.d2h
+    held = stage.experts_held / spec.num_experts if spec.is_moe else 1.0
+    on_gpu = 1.0 if stage.ffn_on_gpu else held
+    gpu = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=0.0)
+    moved = _moved_bytes(problem, spec, stage, held)
+    fed = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=moved)
+    fed = max(fed, moved / link.bytes_per_s.effective + 2 * number * link.latency_ns.effective / NS_PER_S)
+    cpu = _cpu_seconds(problem, spec, stage, number, 1.0 - on_gpu)
+    written = _kv_bytes(problem, spec, stage) if stage.is_prefill and not stage.kv_on_gpu else 0.0
+    return max(fed, cpu, (gpu + cpu) / number, written / back.bytes_per_s.effective)
+
+
+def _gpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, on_gpu: float, moved_bytes: float) -> float:
+    """All of the GPU's work of a layer, launches included; ``on_gpu`` is the share of its experts that run there."""
+    tokens = stage.sequences * stage.tokens_per_sequence
+    params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
+    touched = _touched(spec, stage) * on_gpu
+    flops, num_bytes = FLOPS_PER_WEIGHT * tokens * params, number * (spec.dense_bytes + touched * spec.expert_bytes)
+    if stage.kv_on_gpu or stage.is_prefill:
+        flops += _pair_flops(spec, stage)
+        num_bytes += _kv_bytes(problem, spec, stage)
+    level = _level(problem, "gpu")
+    rate = attainable_flops_per_s(flops, level, num_bytes, problem.machine.link.h2d.bytes_per_s.effective, moved_bytes)
+    launches = KERNELS["attention"] + KERNELS["gate"] + KERNELS["shared_expert"] + touched * KERNELS["expert"]
+    return max(flops / rate, number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S)
+
+
+def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share: float) -> float:
+    """Attention over a KV cache in host memory, and that share of the experts."""
+    level, calls, seconds = _level(problem, "cpu"), 0.0, 0.0
+    if not (stage.kv_on_gpu or stage.is_prefill):
+        flops, calls = _pair_flops(spec, stage), float(number)
+        seconds += flops / attainable_flops_per_s(flops, level, _kv_bytes(problem, spec, stage))
+    if share > 0 and spec.is_moe:
+        tokens = stage.sequences * stage.tokens_per_sequence
+        flops = FLOPS_PER_WEIGHT * tokens * spec.top_k * spec.params[TensorClass.EXPERT] * share
+        touched = _touched(spec, stage) * share
+        seconds += flops / attainable_flops_per_s(flops, level, number * touched * spec.expert_bytes)
+        calls += number * touched
+    return seconds + calls * problem.machine.cpu.call_overhead_ns.effective / NS_PER_S
+
+
+def _moved_bytes(problem: Problem, spec: Layer, stage: Stage, held: float) -> float:
+    """Bytes to the GPU: pages, and what attention or experts on the CPU give back."""
+    tokens, element = stage.sequences * stage.tokens_per_sequence, problem.model.activation_bytes
+    pages = (1.0 - held) * spec.num_experts * spec.expert_bytes if stage.ffn_on_gpu else 0.0
+    sums = 0 if stage.kv_on_gpu or stage.is_prefill else tokens * spec.attention.value_elements * element
+    return pages + sums + (0 if stage.ffn_on_gpu else tokens * problem.model.hidden * element)
+
+
+def _touched(spec: Layer, stage: Stage) -> float:
+    """Experts that a micro-batch selects, were all equally popular."""
+    if not spec.is_moe:
+        return 0.0
+    tokens = min(stage.micro_batch, stage.sequences) * stage.tokens_per_sequence
+    return float(spec.num_experts * (1.0 - (1.0 - spec.top_k / spec.num_experts) ** tokens))
+
+
+def _seen(spec: Layer, stage: Stage) -> float:
+    return stage.context_tokens if spec.attention.window_tokens is None else min(stage.context_tokens, spec.attention.window_tokens)
+
+
+def _pair_flops(spec: Layer, stage: Stage) -> float:
+    per_pair = spec.attention.score_elements + spec.attention.value_elements
+    return FLOPS_PER_WEIGHT * stage.sequences * stage.tokens_per_sequence * _seen(spec, stage) * per_pair
+
+
+def _kv_bytes(problem: Problem, spec: Layer, stage: Stage) -> float:
+    """The cache of all sequences in a layer: what a prompt leaves, or a decode step reads."""
+    length = stage.tokens_per_sequence if stage.is_prefill else _seen(spec, stage)
+    return stage.sequences * length * spec.attention.kv_elements_per_token * problem.model.kv_element_bytes
+
+
+def _level(problem: Problem, device: str) -> Level:
+    part = problem.machine.gpu if device == "gpu" else problem.machine.cpu
+    rate = part.flops_per_s[compute_type(part.flops_per_s, problem.model.dtypes[TensorClass.EXPERT])]
+    return Level(flops_per_s=rate.effective, bytes_per_s=part.memory_bytes_per_s.effective)

@@ -1,0 +1,26 @@
+"""Requests to a serving engine: what a prompt is made of, recorded traces and generators."""
+
+from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
+from sim.requests.library import load_requests, request_names
+from sim.requests.multi_round import MultiRound, Session
+from sim.requests.prefix_keys import prefix_keys
+from sim.requests.request import Request, Span
+from sim.requests.spec import RequestsSpec
+from sim.requests.trace_file import read_trace
+
+__all__ = [
+    "MultiRound",
+    "Request",
+    "RequestsSpec",
+    "Session",
+    "Span",
+    "at_speed",
+    "even_arrivals_ns",
+    "gamma_arrivals_ns",
+    "load_requests",
+    "poisson_arrivals_ns",
+    "prefix_keys",
+    "read_trace",
+    "request_names",
+    "with_arrivals",
+]

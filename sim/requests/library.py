@@ -1,0 +1,48 @@
+"""Requests by name or path: what ships with Rosin, a request file, or a trace."""
+
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name
+from sim.requests.spec import RequestsSpec
+from sim.requests.trace_file import read_trace
+
+
+def request_names() -> list[str]:
+    """Names of the request files that ship with Rosin, sorted."""
+    return sorted(_library())
+
+
+def load_requests(name_or_path: str) -> RequestsSpec:
+    """The requests of that name, of a request file (``.yaml``), or of a trace (``.jsonl``, ``.csv``).
+
+    Raises InputError, one line, for an unknown name, an unreadable file, an unknown format, or a wrong key or value.
+    """
+    library = _library()
+    path = library.get(name_or_path, Path(name_or_path))
+    if path.suffix in {".yaml", ".yml"}:
+        return _load_file(path, name_or_path)
+    if path.is_file() or path.suffix:
+        read_trace(path)  # so that what is no trace is said before anything runs
+        return RequestsSpec(name=path.stem, source=str(path), date="undated", trace=path)
+    raise unknown_name("requests", name_or_path, library)
+
+
+def _load_file(path: Path, where: str) -> RequestsSpec:
+    if not path.is_file():
+        raise InputError(f"no request file {where}{closest(path.stem, _library())}")
+    try:
+        spec = RequestsSpec.model_validate({"format": None, **read_yaml(path, "request")})
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error, RequestsSpec)}") from None
+    if spec.trace is not None:
+        read_trace(path.parent / spec.trace)
+        return spec.model_copy(update={"trace": path.parent / spec.trace})
+    return spec
+
+
+def _library() -> dict[str, Path]:
+    folder = Path(str(resources.files("sim") / "requests" / "workloads"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -1,0 +1,43 @@
+"""What a user sends to a serving engine: a prompt made of pieces of content, and how long its answer is."""
+
+from dataclasses import dataclass
+
+_PRIVATE = 0x5851F42D4C957F2D
+_CONTENT_BITS = 2**61 - 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The first ``num_tokens`` tokens (at least 1) of one piece of content: equal (content, offset) means equal tokens.
+
+    ``content`` is an identity of at least 0: a hash of a trace, or a number drawn by a generator.
+    """
+
+    content: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request. ``number`` counts from 0 in order of arrival; ``prompt`` runs from the first token on.
+
+    ``answer`` is the identity of the tokens that it generates, so that a later prompt can contain them (None: nobody
+    asks); ``session`` is the user or the conversation that it belongs to.
+    """
+
+    number: int
+    arrival_ns: int
+    prompt: tuple[Span, ...]
+    output_tokens: int
+    answer: int | None = None
+    session: int | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        return sum(span.num_tokens for span in self.prompt)
+
+
+def private_content(number: int) -> int:
+    """An identity for content that only the request of that number has: of 61 bits, apart from hashes and from small numbers."""
+    return hash((_PRIVATE, number)) & _CONTENT_BITS

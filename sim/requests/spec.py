@@ -1,0 +1,156 @@
+"""The request file ``rosin-requests/1``: a generator with its parameters, or a trace and how to run it."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles.quantity import SourceDate, SourceText
+from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
+from sim.requests.multi_round import MultiRound
+from sim.requests.request import Request, Span
+from sim.requests.trace_file import read_trace, says_what_is_shared
+
+FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Above = Annotated[float, Field(gt=0)]
+
+PROCESS_KEYS: Mapping[str, frozenset[str]] = {
+    "poisson": frozenset({"requests_per_s"}),
+    "gamma": frozenset({"requests_per_s", "shape"}),
+    "even": frozenset({"requests_per_s"}),
+    "trace": frozenset(),
+}
+"""What each process of arrivals needs."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MultiRoundSpec(_Part):
+    """The fields of sim.requests.multi_round.MultiRound."""
+
+    num_users: Positive
+    num_rounds: Annotated[int, Field(ge=2, strict=True)]
+    system_tokens: Count
+    history_tokens: Count
+    question_tokens: Positive
+    answer_tokens: Positive
+    requests_per_s: Above
+    num_warmup_users: Count = 0
+    warmup_requests_per_s: Above = 2.0
+
+
+class LengthsSpec(_Part):
+    """Requests that are all of one size and have nothing in common."""
+
+    prompt_tokens: Positive
+    output_tokens: Positive
+
+
+class ArrivalsSpec(_Part):
+    """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
+
+    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts.
+    """
+
+    process: Literal["poisson", "gamma", "even", "trace"]
+    requests_per_s: Above | None = None
+    shape: Above | None = None
+    speed: Above | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        needed = {"poisson": {"requests_per_s"}, "even": {"requests_per_s"}, "gamma": {"requests_per_s", "shape"}, "trace": set()}[
+            self.process
+        ]
+        allowed = needed | ({"speed"} if self.process == "trace" else set())
+        stated = {name for name in ("requests_per_s", "shape", "speed") if getattr(self, name) is not None}
+        for name in sorted(needed - stated):
+            raise ValueError(f"process {self.process} needs the key {name}")
+        for name in sorted(stated - allowed):
+            raise ValueError(f"process {self.process} does not take the key {name}")
+        return self
+
+    def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
+        """The requests, at these times."""
+        if self.process == "trace":
+            return requests if self.speed is None else at_speed(requests, self.speed)
+        assert self.requests_per_s is not None
+        if self.process == "even":
+            return with_arrivals(requests, even_arrivals_ns(self.requests_per_s))
+        generator = np.random.default_rng(seed)
+        if self.process == "poisson":
+            return with_arrivals(requests, poisson_arrivals_ns(self.requests_per_s, generator))
+        assert self.shape is not None
+        return with_arrivals(requests, gamma_arrivals_ns(self.requests_per_s, self.shape, generator))
+
+
+class RequestsSpec(_Part):
+    """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's path is relative to the file.
+
+    ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out and is then run whole.
+    """
+
+    format: Literal["rosin-requests/1"] = FORMAT
+    name: Annotated[str, Field(min_length=1)]
+    source: SourceText
+    date: SourceDate
+    num_requests: Positive | None = None
+    multi_round: MultiRoundSpec | None = None
+    lengths: LengthsSpec | None = None
+    trace: Path | None = None
+    arrivals: ArrivalsSpec | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        given = [name for name in ("multi_round", "lengths", "trace") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of the keys multi_round, lengths and trace must be given, got {', '.join(given) or 'none'}")
+        if self.num_requests is None and self.trace is None:
+            raise ValueError(f"{given[0]} needs the key num_requests")
+        if self.multi_round is not None and self.arrivals is not None:
+            raise ValueError("multi_round has its own timing: leave the key arrivals out")
+        if self.lengths is not None and (self.arrivals is None or self.arrivals.process == "trace"):
+            raise ValueError("lengths needs the key arrivals, with a process of its own")
+        return self
+
+    @property
+    def scenario(self) -> MultiRound | None:
+        """The sessions behind the requests, for who issues a round only when the one before has ended; None where there are none."""
+        return None if self.multi_round is None else MultiRound(**self.multi_round.model_dump())
+
+    @property
+    def num_warmup_requests(self) -> int:
+        """How many of the first requests only warm caches up."""
+        return 0 if self.multi_round is None else self.multi_round.num_warmup_users
+
+    @property
+    def says_what_is_shared(self) -> bool:
+        """Whether it is known what prompts have in common; else nothing can be found in any cache."""
+        return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
+
+    def requests(self, seed: int = 0) -> Iterator[Request]:
+        """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""
+        made = self._made()
+        return islice(made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests)
+
+    def _made(self) -> Iterator[Request]:
+        scenario = self.scenario
+        if scenario is not None:
+            return scenario.requests()
+        if self.trace is not None:
+            return read_trace(self.trace)
+        assert self.lengths is not None
+        return _equal(self.lengths)
+
+
+def _equal(lengths: LengthsSpec) -> Iterator[Request]:
+    for number, _ in enumerate(repeat(None)):
+        prompt = (Span(content=number, num_tokens=lengths.prompt_tokens),)
+        yield Request(number=number, arrival_ns=0, prompt=prompt, output_tokens=lengths.output_tokens)

@@ -1,0 +1,88 @@
+"""Load or compute: Mooncake's least rate, and the prefix from which loading wins on a B200."""
+
+from dataclasses import dataclass
+
+from hwprofiles import load_machine
+from hwprofiles.units import BITS_PER_BYTE, GIGA
+from sim.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
+from sim.model_library import load_model
+from validation.published.lmcache.rows import cell_of, rows
+from validation.published.published_row import PublishedRow
+from validation.published.reproduction import Cell, Comparison, Table
+
+REUSE_MODEL = "llama-3-70b"
+RATES_GBIT = (32, 64, 128)
+SETUPS = (
+    ("llama-3.1-8b", "bf16"),
+    ("llama-3.1-8b", "fp8"),
+    ("llama-3.3-70b", "bf16"),
+    ("llama-3.3-70b", "fp8"),
+    ("qwen2.5-72b", "fp8"),
+)
+"""Model and type of its arithmetic: the sources at hand say neither."""
+
+CHUNK_TOKENS = 256
+"""What starts within the first chunk of LMCache, starts at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossover:
+    """From how many tokens on loading wins at each of the rates; None: never."""
+
+    model: str
+    dtype: str
+    tokens: dict[int, int | None]
+
+    @property
+    def is_in_the_papers_order(self) -> bool:
+        """At 64 and 128 Gbit/s always; at 32 not, but for longer prompts."""
+        slow, *others = (self.tokens[rate] for rate in RATES_GBIT)
+        return slow is not None and slow > CHUNK_TOKENS and all(each is not None and each <= CHUNK_TOKENS for each in others)
+
+
+def reuse_table() -> Table:
+    """Mooncake's criterion, and beside it what the model's own layers ask for."""
+    return Table(
+        name="reuse",
+        title="Mooncake's criterion: the least rate at which loading pays",
+        assumptions="Compute at the peak of the datasheets, as the paper takes it; `own layers` counts the model's weights and causal "
+        "attention instead of a = 4 and b = 22.",
+        cells=tuple(_reuse_cell(row) for row in rows("reuse")),
+    )
+
+
+def crossover_table(found: tuple[Crossover, ...]) -> Table:
+    """The one figure that is published, beside ours for several models."""
+    (row,) = rows("crossover")
+    return Table(
+        name="crossover",
+        title="Load or compute on a B200: prefix from which loading at 32 Gbit/s wins",
+        assumptions="The sources at hand name neither model nor arithmetic: each of several is tried. Compute at 0.7 of the datasheet's "
+        "peak (assumed, docs/reference/machines.md), KV in 16 bit, no fixed costs on either side.",
+        cells=tuple(_crossover_cell(row, each) for each in found if each.tokens[RATES_GBIT[0]] is not None),
+    )
+
+
+def crossovers() -> tuple[Crossover, ...]:
+    """Ours, for every set-up and rate."""
+    return tuple(_crossover(model, dtype) for model, dtype in SETUPS)
+
+
+def _reuse_cell(row: PublishedRow) -> Cell:
+    model, compute = load_model(REUSE_MODEL), Compute.of(load_machine(row.environment), is_peak=True)
+    assert row.input_tokens is not None
+    own = Comparison(label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA)
+    return cell_of(row, mooncake_bytes_per_s(model, row.input_tokens, compute) / GIGA, comparisons=(own,))
+
+
+def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
+    first, *others = RATES_GBIT
+    comparisons = tuple(Comparison(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0)) for rate in others)
+    return cell_of(row, float(found.tokens[first] or 0), system=f"{first} Gbit/s, {found.model} in {found.dtype}", comparisons=comparisons)
+
+
+def _crossover(model: str, dtype: str) -> Crossover:
+    compute = Compute.of(load_machine("b200"), dtype)
+    rates = {rate: rate * GIGA / BITS_PER_BYTE for rate in RATES_GBIT}
+    tokens = {rate: crossover_tokens(load_model(model), compute, bytes_per_s) for rate, bytes_per_s in rates.items()}
+    return Crossover(model=model, dtype=dtype, tokens=tokens)

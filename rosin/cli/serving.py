@@ -46,7 +46,7 @@ TierOption = Annotated[
 
 IGNORED = ("prompt_tokens", "output_tokens", "batch", "beams", "expert_slots_per_layer", "plan")
 """Options of a scenario that requests make meaningless."""
-SPEC_PARTS = ("disaggregation", "instance", "num_instances", "offload", "routing")
+SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offload")
 """First words of the keys of a serving file that ``--set`` changes."""
 
 
@@ -72,7 +72,7 @@ class ServingOptions:
 def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:
     """Serve the workload and say how it went. Raises InputError for what is wrong, Infeasible where the model does not fit."""
     from hwprofiles import load_machine
-    from rosin.report.json_documents import ServedWorkload
+    from rosin.report.serve_documents import ServedWorkload
     from rosin.report.serve_result import serve_record, serve_result
     from rosin.report.serve_tables import serve_page
     from rosin.report.tables import shortfall
@@ -84,8 +84,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
 
     assert serving.workload is not None
     _check(options)
-    overrides, changes, parameters = _split(options.settings or ())
-    spec = load_serving(serving.serving, changes, dict(map(_tier_size, serving.kv_tiers)))
+    overrides, changes, parameters = split_serving_settings(options.settings or ())
+    spec = load_serving(serving.serving, changes, tier_sizes(serving.kv_tiers))
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization))
     requests, seed = load_requests(serving.workload), options.seed or 0
@@ -133,7 +133,7 @@ def _check(options: ScenarioOptions) -> None:
         raise InputError(f"--{said[0].replace('_', '-')} does not go with --workload, whose requests say how long they are")
 
 
-def _split(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
     """Settings of the machine, of the serving file, and of the policy."""
     import yaml
 
@@ -142,6 +142,11 @@ def _split(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str
     overrides, others = split_settings(settings)
     changes = {key: yaml.safe_load(value) for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
     return overrides, changes, {key: value for key, value in others.items() if key not in changes}
+
+
+def tier_sizes(texts: Sequence[str]) -> dict[str, str | None]:
+    """Sizes by name, None for unlimited, of ``--kv-tier``. Raises InputError."""
+    return dict(map(_tier_size, texts))
 
 
 def _tier_size(text: str) -> tuple[str, str | None]:

@@ -8,7 +8,6 @@ from hwprofiles import Kind, Provenance
 from planner.plan import Setting
 from sim.metrics import Metrics
 from sim.provenance import UsedNumber
-from sim.serving.metrics import ServingMetrics
 
 
 class Document(BaseModel):
@@ -85,47 +84,6 @@ class SimulateResult(Document):
 
 class SimulateDocument(SimulateResult, Envelope):
     """The whole of ``rosin simulate --json``."""
-
-
-class ServedWorkload(Document):
-    """Which requests were served: as they were named, and where they are from."""
-
-    name: str
-    source: str
-    date: str
-
-
-class ServeRecord(Document):
-    """All that is needed to repeat a served run; ``serving`` as in a serving file, with everything that was left out."""
-
-    command: str
-    machine: str
-    model: str
-    quantization: str
-    workload: ServedWorkload
-    serving: dict[str, Any]
-    policy: str | None
-
-
-class ServeBasis(Document):
-    """What a served run rests on: the numbers of the machine and of the serving file, their kinds counted, and the model."""
-
-    num_numbers: dict[Kind, int]
-    numbers: list[UsedNumber]
-    model: Provenance
-
-
-class ServeResult(Document):
-    """What ``rosin simulate --workload`` found; the memory is that of one instance's GPUs together."""
-
-    scenario: ServeRecord
-    metrics: ServingMetrics
-    memory: Memory
-    basis: ServeBasis
-
-
-class ServeDocument(ServeResult, Envelope):
-    """The whole of ``rosin simulate --workload --json``."""
 
 
 class ComparedPolicy(Document):
@@ -323,6 +281,7 @@ class ValidateResult(Document):
     noise_floor_fraction: float
     calibration_variation_fraction: float
     regret_fraction: float
+    kendall_tau: float | None
     plans: list[ValidatedPlan]
     left_out: dict[str, str]
 

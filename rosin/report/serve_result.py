@@ -3,7 +3,8 @@
 from collections import Counter
 
 from hwprofiles import Kind
-from rosin.report.json_documents import Memory, MemoryItem, ServeBasis, ServedWorkload, ServeRecord, ServeResult
+from rosin.report.json_documents import Memory, MemoryItem
+from rosin.report.serve_documents import ServeBasis, ServedWorkload, ServeRecord, ServeResult
 from sim.serving import ServingRun, ServingSetting
 from sim.serving.setting import serving_numbers
 from sim.serving.spec import ServingSpec

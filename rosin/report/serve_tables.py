@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import ServeResult
 from rosin.report.run_tables import facts_table
+from rosin.report.serve_documents import ServeResult
 from rosin.report.tables import format_count, format_share, number_column, plain_table, share_bar, text_column
-from sim.serving import ServingMetrics, ServingSetting, Spread
+from sim.serving import Percentiles, ServingMetrics, ServingSetting
 from sim.serving.metrics import TierUse
 
 LATENCIES = {
@@ -55,8 +55,8 @@ def _latency_table(metrics: ServingMetrics) -> Table:
     columns = [number_column(name, width=10) for name in ("mean", "p50", "p90", "p99")]
     table = plain_table(text_column("Latency", width=32), *columns)
     for name, words in LATENCIES.items():
-        spread: Spread | None = getattr(metrics, name)
-        values = ["none"] * 4 if spread is None else [format_duration(value) for value in (spread.mean, spread.p50, spread.p90, spread.p99)]
+        found: Percentiles | None = getattr(metrics, name)
+        values = ["none"] * 4 if found is None else [format_duration(value) for value in (found.mean, found.p50, found.p90, found.p99)]
         table.add_row(words, *values)
     return table
 

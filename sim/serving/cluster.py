@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from hwprofiles import InputError, Machine
 from sim.memory import Infeasible
 from sim.model import Model
+from sim.serving.balancing import Balancing
 from sim.serving.gpu_prices import gpu_prices
 from sim.serving.handover import Disaggregation
 from sim.serving.memory import num_kv_blocks
 from sim.serving.offload_options import OffloadOptions
 from sim.serving.options import InstanceOptions
 from sim.serving.prices import StepPrices
-from sim.serving.router import Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class ServingSetting:
     num_instances: int = 1
     offload: OffloadOptions | None = None
     disaggregation: Disaggregation | None = None
-    routing: Routing = Routing.LEAST_LIVE
+    balancing: Balancing = Balancing.LEAST_LIVE
 
     def __post_init__(self) -> None:
         wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
@@ -54,7 +54,7 @@ class Cluster:
     max_context_tokens: int | None = None
     offload: OffloadOptions | None = None
     disaggregation: Disaggregation | None = None
-    routing: Routing = Routing.LEAST_LIVE
+    balancing: Balancing = Balancing.LEAST_LIVE
     kv_bytes_per_token: int = 1
     resident_bytes: int = 0
 
@@ -78,7 +78,7 @@ def cluster_of(setting: ServingSetting, prices: StepPrices, num_blocks: int, res
         max_context_tokens=setting.model.max_context_tokens,
         offload=setting.offload,
         disaggregation=setting.disaggregation,
-        routing=setting.routing,
+        balancing=setting.balancing,
         kv_bytes_per_token=setting.model.kv_bytes_per_token,
         resident_bytes=resident_bytes,
     )

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import simpy
 
+from sim.serving.balancing import choose
 from sim.serving.blocks import BlockPool
 from sim.serving.cluster import Cluster
 from sim.serving.handover import Buffer, Disaggregation, Handover, Process
 from sim.serving.instance import Instance
-from sim.serving.router import choose
 from sim.serving.sequence import Sequence
 from sim.serving.tiers import Tiers
 
@@ -49,7 +49,7 @@ class Together:
 
     def submit(self, sequence: Sequence) -> None:
         """As Fleet."""
-        choose(self.instances, sequence, self._cluster.routing).submit(sequence)
+        choose(self.instances, sequence, self._cluster.balancing).submit(sequence)
 
 
 class Apart:
@@ -84,7 +84,7 @@ class Apart:
         """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
         request = replace(sequence.request, output_tokens=1, answer=None)
         prompt = Sequence(request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns)
-        prefiller = choose(self.prefillers, prompt, self._cluster.routing)
+        prefiller = choose(self.prefillers, prompt, self._cluster.balancing)
         self._requests[sequence.number] = sequence, self.handovers[self.prefillers.index(prefiller)]
         prefiller.submit(prompt)
 

@@ -36,7 +36,7 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
         attention=attention_prices(costs),
         num_layers=model.num_layers,
         provenance=_provenance(costs, options),
-        warnings=tuple(_warnings(model, options)),
+        warnings=(*_warnings(model, options), *attention_warnings(costs)),
     )
 
 
@@ -67,6 +67,13 @@ def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
         counts[key] += 1
         sample[key] = index, params, num_bytes
     return tuple(_attention_price(costs, *sample[key], count) for key, count in counts.items())
+
+
+def attention_warnings(costs: CostModel) -> list[str]:
+    """What to say where the machine has measured attention: the curves are of equal sequences, and a step's are not."""
+    if not any(costs.attention_curves("gpu", layer) for layer in range(costs.model.num_layers)):
+        return []
+    return [f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"]
 
 
 def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> AttentionPrice:

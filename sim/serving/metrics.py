@@ -35,7 +35,7 @@ class TierUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class Percentiles:
     """A figure over all requests: its mean and percentiles (linearly interpolated)."""
 
     mean: float
@@ -61,10 +61,10 @@ class ServingMetrics:
     num_steps: int
     num_events: int
     duration_s: float
-    queue_s: Spread
-    ttft_s: Spread
-    tpot_s: Spread | None
-    end_to_end_s: Spread
+    queue_s: Percentiles
+    ttft_s: Percentiles
+    tpot_s: Percentiles | None
+    end_to_end_s: Percentiles
     request_throughput_per_s: float
     prompt_tokens_per_s: float
     output_tokens_per_s: float
@@ -92,10 +92,10 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Se
         num_steps=sum(instance.busy.num_steps for instance in instances),
         num_events=sum(instance.busy.num_events for instance in instances),
         duration_s=duration_s,
-        queue_s=_spread(recorder.queue_s),
-        ttft_s=_spread(recorder.ttft_s),
-        tpot_s=_spread(recorder.tpot_s) if recorder.tpot_s else None,
-        end_to_end_s=_spread(recorder.end_to_end_s),
+        queue_s=_percentiles(recorder.queue_s),
+        ttft_s=_percentiles(recorder.ttft_s),
+        tpot_s=_percentiles(recorder.tpot_s) if recorder.tpot_s else None,
+        end_to_end_s=_percentiles(recorder.end_to_end_s),
         request_throughput_per_s=recorder.num_finished / duration_s,
         prompt_tokens_per_s=recorder.prompt_tokens / duration_s,
         output_tokens_per_s=recorder.output_tokens / duration_s,
@@ -127,6 +127,6 @@ def _tier_uses(tiers: Sequence[Tier], instances: Sequence[Instance], duration_s:
         )
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _percentiles(values: Sequence[float]) -> Percentiles:
     found = np.asarray(values)
-    return Spread(mean=float(found.mean()), **{name: float(np.percentile(found, q)) for name, q in PERCENTILES.items()})
+    return Percentiles(mean=float(found.mean()), **{name: float(np.percentile(found, q)) for name, q in PERCENTILES.items()})

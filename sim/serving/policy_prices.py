@@ -18,7 +18,7 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
 from sim.serving.cluster import Cluster, ServingSetting, cluster_of
-from sim.serving.gpu_prices import attention_prices
+from sim.serving.gpu_prices import attention_prices, attention_warnings
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.simulate import Scenario, check, problem_of
 from sim.workload import Batch, Feeding, Passes
@@ -74,7 +74,9 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> int:
     }
     for reason, is_so in reasons.items():
         if is_so:
-            raise InputError(f"--policy {policy.name}: {reason}; the serving scale takes policies that place experts once and for all")
+            raise InputError(
+                f"--policy {policy.name}: {reason}; the serving scale takes policies that only place experts, once and for all"
+            )
     if instance.num_gpus > 1:
         raise InputError(f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}")
     if instance.kv_tokens is None:
@@ -148,8 +150,8 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
         first_sequence=draws if is_prefill else zeros,
         first_position=zeros if is_prefill else draws,
         context_tokens=sizes if is_prefill else draws + 1,
-        is_prefill=np.full(len(rows), is_prefill),
         group=np.arange(len(rows), dtype=np.int32),
+        is_prefill=np.full(len(rows), is_prefill),
     )
 
 
@@ -164,7 +166,8 @@ def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
 
 def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residency) -> list[str]:
     model, instance = setting.model, setting.instance
-    found = [f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"]
+    found = [*attention_warnings(CostModel(machine=setting.machine, model=model))]
+    found += [f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"]
     step = Batch(prompt_tokens=instance.max_step_tokens, output_tokens=1)
     held = weight_bytes(model, residency) + (instance.kv_tokens or 0) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
     over = held - machine_bytes(setting.machine)

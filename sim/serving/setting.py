@@ -28,7 +28,7 @@ def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> Servin
         num_instances=num_instances,
         offload=_offload(spec, machine, num_gpus),
         disaggregation=_disaggregation(spec),
-        routing=spec.routing,
+        balancing=spec.balancing,
     )
 
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
 from hwprofiles.quantity import UNDATED, Number
 from sim.kv.replay import TouchOrder
+from sim.serving.balancing import Balancing
 from sim.serving.offload_options import Loading, Mode
 from sim.serving.options import AllReduce, InstanceOptions
-from sim.serving.router import Routing
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
@@ -121,7 +121,7 @@ class ServingSpec(_Part):
 
     format: Literal["rosin-serving/1"] = FORMAT
     num_instances: Positive = 1
-    routing: Routing = Routing.LEAST_LIVE
+    balancing: Balancing = Balancing.LEAST_LIVE
     instance: InstanceSpec = InstanceSpec()
     disaggregation: DisaggregationSpec | None = None
     tiers: tuple[TierSpec, ...] = ()

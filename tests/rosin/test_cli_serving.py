@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rosin.__main__ import main
-from rosin.report.json_documents import ServeDocument
+from rosin.report.serve_documents import KvPlanDocument, ServeDocument
 from tests.rosin.scenarios import json_of, text_of
 from tests.shared_data import shared_data
 
@@ -134,3 +134,23 @@ def test_the_conversation_trace_is_served(capsys: pytest.CaptureFixture[str]) ->
     trace = shared_data("requests/mooncake-conversation.jsonl")
     result = json_of(capsys, "simulate", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", str(trace))
     assert result["metrics"]["num_requests"] + result["metrics"]["num_rejected_requests"] == 12_031
+
+
+def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan says whether tiers are worth it, and writes a serving file whose run is the plan's."""
+    words = ("--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml")
+    document = json_of(capsys, "kv-plan", *words, "--kv-tier", "cpu=20GB", "-o", "best.yaml")
+    KvPlanDocument.model_validate(document)
+    assert document["verdict"].startswith(("Use ", "Leave offloading off"))
+    again = json_of(capsys, "simulate", *words, "--serving", "best.yaml")
+    assert again["metrics"] == document["best"]["metrics"]
+    assert (
+        main(
+            ["kv-plan", *words, "--kv-tier", "cpu=20GB", "--kv-file", "kv.yaml", "--set", "instance.kv_tokens=6000", "--objective", "ttft"]
+        )
+        == 0
+    )
+    assert "Its tiers are in kv.yaml" in capsys.readouterr().out
+    assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
+    assert "max_local_cpu_size" in capsys.readouterr().out
+    assert "Best for latency" in text_of(capsys, "kv-plan", *words, "--requests", "10")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Setting
-from rosin.report import json_documents, kv_documents
+from rosin.report import json_documents, kv_documents, serve_documents
 from sim.metrics import Metrics
 from sim.serving.metrics import ServingMetrics, TierUse
 
@@ -15,10 +15,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(
 SECTIONS: dict[str, type[json_documents.Document]] = {
     "Every output": json_documents.Envelope,
     "simulate": json_documents.SimulateResult,
-    "simulate --workload": json_documents.ServeResult,
-    "served scenario": json_documents.ServeRecord,
-    "workload": json_documents.ServedWorkload,
-    "served basis": json_documents.ServeBasis,
+    "simulate --workload": serve_documents.ServeResult,
+    "kv-plan": serve_documents.KvPlanResult,
+    "tried": serve_documents.TriedServing,
+    "served scenario": serve_documents.ServeRecord,
+    "workload": serve_documents.ServedWorkload,
+    "served basis": serve_documents.ServeBasis,
     "compare": json_documents.CompareResult,
     "plan": json_documents.PlanResult,
     "kv-replay": kv_documents.KvReplayResult,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hwprofiles import InputError, load_machine
 from sim.model_library import load_model
 from sim.requests.request import Request
-from sim.serving import Cluster, Disaggregation, InstanceOptions, Routing, ServingSetting
+from sim.serving import Balancing, Cluster, Disaggregation, InstanceOptions, ServingSetting
 from sim.serving.link import TransferRate
 from tests.sim.serving.clusters import cluster, constant_prices, odd_prices, request, serve_all
 from tests.sim.serving.test_leaps import workloads
@@ -94,7 +94,7 @@ def test_routing_by_cache_goes_where_the_prefix_is() -> None:
     """Two conversations, two instances: each goes on where its KV is, so that all but the newest tokens are found."""
     rounds = [request(number, number * 10**9, 20 + 8 * (number // 2), 1, content=number % 2) for number in range(10)]
     served_by = cluster(constant_prices(STEP_NS), num_instances=2)
-    by_cache = serve_all(replace(served_by, routing=Routing.CACHE_AND_LOAD), rounds)
+    by_cache = serve_all(replace(served_by, balancing=Balancing.CACHE_AND_LOAD), rounds)
     assert by_cache.recorder.hit_tokens["gpu"] == sum(each.prompt_tokens - 8 for each in rounds[2:])
 
 

@@ -7,7 +7,7 @@ from sim.serving.instance import Instance
 from sim.serving.sequence import Sequence
 
 
-class Routing(StrEnum):
+class Balancing(StrEnum):
     """To the instance with the fewest live requests, or to that with the fewest tokens to compute, the prompt's own included.
 
     The latter counts what the instance's GPUs already hold of the prompt.
@@ -17,8 +17,8 @@ class Routing(StrEnum):
     CACHE_AND_LOAD = "cache-and-load"
 
 
-def choose(instances: Items[Instance], sequence: Sequence, routing: Routing) -> Instance:
+def choose(instances: Items[Instance], sequence: Sequence, balancing: Balancing) -> Instance:
     """The best instance now; the first of equals."""
-    if routing is Routing.LEAST_LIVE or len(instances) == 1:
+    if balancing is Balancing.LEAST_LIVE or len(instances) == 1:
         return min(instances, key=lambda instance: instance.num_live)
     return min(instances, key=lambda instance: instance.pending_tokens + sequence.prompt_tokens - instance.found_tokens(sequence))

@@ -102,6 +102,9 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--batch", "2"), "--batch does not go with --workload"),
+        (("--draws", "2"), "means over draws already"),
+        (("--reserve-vram", "2GiB"), "instance.gpu_memory_fraction"),
+        (("--engine", "reference"), "serving has one engine"),
         (("--trace", "x.json"), "--trace writes the tasks of one batch"),
         (("--kv-tier", "cpu"), "write NAME=SIZE"),
         (("--kv-tier", "disk=1TB"), "the first must be named cpu"),

@@ -45,6 +45,7 @@ LOADS = {
 }
 VERSION = "planner grid"
 FASTER = 0.05
+STRIDE = 77
 COLUMNS = (
     "model",
     "machine",
@@ -72,7 +73,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells, one load after another, so that a stopped run has whole parts of the grid."""
+    """All cells, the loads one after another."""
     for load, counts in LOADS.items():
         for model, quantization in MODELS:
             for machine in MACHINES:
@@ -103,7 +104,8 @@ def run(folder: Path, most: int | None) -> list[dict[str, object]]:
     keys, todo = Keys("throughput", VERSION), list(cells())
     jobs = [Job(setting=cell.setting, objective="throughput", version=VERSION, key=keys.key(cell.setting)) for cell in todo]
     with open_store(folder / "study.sqlite", keys.identity(todo[0].setting)) as store:
-        missing = [(cell, job) for cell, job in zip(todo, jobs, strict=True) if job.key not in store.kept_keys()]
+        spread = sorted(range(len(todo)), key=lambda place: place * STRIDE % len(todo))  # a stopped run has some of everything
+        missing = [(todo[place], jobs[place]) for place in spread if jobs[place].key not in store.kept_keys()]
         try:
             for number, (cell, job) in enumerate(missing[:most]):
                 store.add(job.key, job.setting, evaluate(job))

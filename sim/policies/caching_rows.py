@@ -102,8 +102,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="fmoe",
         summary="searches a store of past expert maps as the gates become known and fetches what they name; one budget over all layers",
         source=(
-            "arXiv 2502.05370 (FineMoE, EuroSys 2026), as the paper has it, not its demo; semantic search by the request's mean map, as "
-            "embeddings are not simulated; one GPU; the cache starts with the most popular experts"
+            "arXiv 2502.05370 (FineMoE, EuroSys 2026), as the paper has it, not its demo; semantic search by the request's mean map where "
+            "the routing gives no embeddings; the cache starts with the most popular experts"
         ),
         placement=CommonSlotsPlacement(),
         cache=ForecastVisitsCache(),

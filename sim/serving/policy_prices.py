@@ -69,7 +69,7 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> int:
     reasons = {
         "it holds other experts from step to step": policy.cache.score is not None,
         "it fetches ahead": policy.prefetch.is_active,
-        "it feeds micro-batches": policy.feeding.is_pipelined,
+        "it takes micro-batches of one batch through its layers together": policy.tuning is not None or policy.feeding.is_pipelined,
         "its tokens differ from a plain forward pass": not policy.is_lossless,
     }
     for reason, is_so in reasons.items():

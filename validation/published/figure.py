@@ -37,7 +37,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     panels: dict[str, list[Cell]] = {}
     for table in reproduction.tables:
-        for cell in table.cells:
+        for cell in table.cells if any(cell.is_scored for cell in table.cells) else ():  # else they are another table's, again
             panels.setdefault(cell.unit, []).append(cell)
     crowded = {unit: cells for unit, cells in panels.items() if len(cells) >= MIN_PANEL_CELLS}
     return crowded or panels

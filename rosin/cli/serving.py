@@ -96,6 +96,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     _check(options)
     overrides, changes, parameters = split_serving_settings(options.settings or ())
     spec = load_serving(serving.serving, changes, tier_sizes(serving.kv_tiers))
+    if policy is not None:
+        spec = spec.on_one_gpu()
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization))
     requests, seed = load_requests(serving.workload), options.seed or 0

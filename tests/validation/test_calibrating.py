@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError, Kind, Machine, Operation, parse_machine
+from planner.objectives import Goal
 from planner.plan import Plan, Setting
 from sim.costs import CostModel
 from sim.engine import engine
@@ -186,7 +187,7 @@ def test_a_quantised_model_is_not_run(tmp_path: Path) -> None:
 def _plan(setting: Setting, policy: str) -> Plan:
     return Plan(
         setting=setting,
-        objective="throughput",
+        goal=Goal(),
         policy=POLICIES[policy],
         predicted={},
         bounds={},

@@ -10,7 +10,7 @@ from hwprofiles.units import MIB, format_bytes
 from sim.model import Model
 from validation.measuring.bench import Bench
 from validation.measuring.built import has_attention
-from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
+from validation.measuring.grid import FULL, FULL_CUDA, QUICK, QUICK_CUDA, Grid
 from validation.measuring.interference_probes import Factor, Load, measure_interference
 from validation.measuring.lane_probes import LaneGaps, measure_gaps
 from validation.measuring.memory_probes import copy_probes, read_benches, read_probes
@@ -44,7 +44,7 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
     {
         "quick": Effort(
             grid=QUICK,
-            cuda_grid=QUICK,
+            cuda_grid=QUICK_CUDA,
             budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
             num_gaps=200,
             num_interference_rounds=16,

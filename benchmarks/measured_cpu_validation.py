@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--machine", type=Path, help="a machine file that `rosin measure` wrote on this computer")
+    parser.add_argument("--even-if-noisy", action="store_true", help="run all rounds, even if calibration runs differ too much")
     parser.add_argument("-o", dest="folder", type=Path)
     arguments = parser.parse_args()
     began_s = time.monotonic()
@@ -89,7 +90,7 @@ def main() -> None:
     chosen = contest(scenario, CONTENDERS, weights, Tier.CPU)
     for name, reason in chosen.left_out.items():
         print(f"not run: {name}: {reason}", file=sys.stderr)
-    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, _show_progress, stops_when_noisy=True)
+    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, _show_progress, stops_when_noisy=not arguments.even_if_noisy)
     facts = {
         "tier": "measured-cpu: real bf16 operations, one core as the accelerator, a paced copier as the link; no GPU",
         "host": host_words(),

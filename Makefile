@@ -3,6 +3,8 @@
 #   make demo    install into .venv and plan one model on one machine
 #   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
+#   make gpu     measure this GPU machine, plan for it, and set measured beside predicted, in at most ten minutes (into out/gpu);
+#                uses the torch that PYTHON has: make gpu PYTHON=python3 GPU_ARGS="--time-s 300"
 #   make clean   remove what the others made
 #
 # PYTHON chooses the interpreter of the environment: make test PYTHON=python3.13
@@ -10,6 +12,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+GPU_VENV ?= .venv-gpu
 MODEL ?= mixtral-8x7b
 MACHINE ?= desktop-rtx-4090-ddr5
 BIN := $(VENV)/bin
@@ -18,7 +21,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PACKAGE := $(INSTALL) --no-build-isolation --editable
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu clean
 
 demo: $(VENV)/.prepared
 	@mkdir -p out
@@ -37,6 +40,25 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# An environment of its own that sees PYTHON's packages: torch with CUDA is there already, and stays as it is. What else is missing is
+# installed; where nothing is, no network is needed.
+gpu: $(GPU_VENV)/.installed
+	$(GPU_VENV)/bin/python -m validation.gpu -o out/gpu $(GPU_ARGS)
+
+$(GPU_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is not Python >= 3.11; name one that is: make gpu PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import torch; sys = __import__("sys"); sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' 2>/dev/null || \
+	  { echo "error: $(PYTHON) has no torch >= 2.11; install one for this machine's CUDA first, or name the Python that has it" >&2; exit 2; }
+	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@# Where PYTHON is itself of an environment, what that has is seen too.
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' > \
+	  "$$($(GPU_VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/outer.pth"
+	$(GPU_VENV)/bin/python -m validation.missing_packages > $(GPU_VENV)/missing.txt
+	@! grep -q . $(GPU_VENV)/missing.txt || \
+	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(GPU_VENV)/missing.txt
+	touch $@
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,5 +82,5 @@ $(VENV)/.installed-torch: $(VENV)/.installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(GPU_VENV) out build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from hwprofiles.curve import Curve
+from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest
 from hwprofiles.machine import Machine, ResourceName
 from hwprofiles.problems import nested_model
@@ -21,8 +21,9 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
 
     What is set is the effective value: a quantity loses its efficiency, its kind becomes ``assumed`` and its source
     says that the user set it. A path is a machine file's own, except ``interference.BUSY.SLOWS``, which names a pair
-    of resources and replaces or adds its factor. Raises InputError for a path that does not exist or a value that
-    does not fit.
+    of resources and replaces or adds its factor. A rate or latency of the link replaces the measured curve of those copies too; other
+    curves stay, so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not exist or a value that does
+    not fit.
     """
     for override in overrides:
         path, separator, text = override.partition("=")
@@ -31,6 +32,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 raise InputError("write path=value, for example link.h2d.bytes_per_s=50e9")
             keys = path.split(".")
             data = _with_factor(data, keys, text) if keys[0] == "interference" else _with_value(data, Machine, keys, text)
+            data = _without_copy_curves(data, keys)
         except InputError as error:
             raise InputError(" ".join(f"--set {override}: {error}".split())) from None
     return data
@@ -70,6 +72,18 @@ def _with_entry(table: Any, keys: list[str], text: str, place: str) -> dict[str,
     if keys[0] not in table:
         raise InputError(f"{place} has no key {keys[0]!r}{closest(keys[0], table)}")
     return {**table, keys[0]: _quantity(text, f"{place}.{keys[0]}")}
+
+
+def _without_copy_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The data without the curves of copies whose price was just set."""
+    if keys[0] != "link" or len(keys) != 3 or not data.get("curves"):
+        return data
+    way, number = keys[1:]
+    pageable = f"{way}_pageable"
+    of_number = {"bytes_per_s": {way}, "pageable_bytes_per_s": {pageable}, "latency_ns": {way, pageable}}
+    replaced = of_number.get(number, set())
+    kept = [curve for curve in data["curves"] if curve["operation"] != Operation.COPY or curve["device"] not in replaced]
+    return {**data, "curves": kept}
 
 
 def _with_factor(data: dict[str, Any], keys: list[str], text: str) -> dict[str, Any]:

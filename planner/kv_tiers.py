@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hwprofiles import InputError, closest, first_problem, read_yaml
 from hwprofiles.quantity import Number
+from sim.serving.offload_options import Mode
+from sim.serving.spec import OffloadSpec, ServingSpec
 
 FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
@@ -122,6 +124,37 @@ class KvTiers(_Part):
 def load_kv_tiers(path: Path) -> KvTiers:
     """Read a file of tiers. Raises InputError, one line."""
     return parse_kv_tiers(read_yaml(path, "KV"), str(path))
+
+
+def kv_tiers_of(spec: ServingSpec, name: str) -> KvTiers:
+    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``.
+
+    Raises InputError where there are none, and for what only their owner knows.
+    """
+    if not spec.tiers:
+        raise InputError("the best plan leaves offloading off: there are no tiers to write")
+    host, *deeper = spec.tiers
+    if deeper:
+        raise InputError(f"tier {deeper[0].name}: its path or address is not known here; write it into a file of rosin-kv/1 yourself")
+    rules, ranks = spec.offload or OffloadSpec(), spec.instance.num_gpus or 1
+    if host.capacity_bytes is None:
+        raise InputError("tier cpu: an engine must be told its size; give one")
+    if rules.mode is Mode.SERVER:
+        raise InputError(
+            "offload.mode server: the server's host and port are not known here; write them into a file of rosin-kv/1 yourself"
+        )
+    data = {
+        "format": FORMAT,
+        "name": "-".join(name.split()),
+        "num_ranks": ranks,
+        "chunk_tokens": rules.chunk_tokens,
+        "host_bytes_per_rank": host.capacity_bytes // ranks,
+        "policy": host.policy,
+        "layerwise": rules.is_layerwise,
+        "loads_while_queued": rules.prefetches,
+        "min_load_tokens": rules.min_retrieve_tokens,
+    }
+    return parse_kv_tiers(data, "the plan's tiers")
 
 
 def parse_kv_tiers(data: Any, where: str) -> KvTiers:

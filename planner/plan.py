@@ -43,6 +43,8 @@ class Setting(BaseModel):
     draws: Count | None = None
     reserve_vram_bytes: Annotated[int, Field(ge=0)] = 0
     expert_slots_per_layer: Annotated[int, Field(ge=0)] | None = None
+    gpus: Count = 1
+    expert_cache_bytes: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def batch(self) -> Batch:
@@ -86,6 +88,8 @@ class Setting(BaseModel):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
+            num_gpus=self.gpus,
+            expert_cache_bytes=self.expert_cache_bytes,
         )
 
 

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 
+from hwprofiles import InputError
 from planner.candidates import candidates, named_systems
 from planner.objectives import Goal
 from planner.trials import SHORT_STEPS, Trial, Trials
@@ -112,6 +113,8 @@ def search(scenario: Scenario, goal: Goal, num_draws: int, on_progress: Progress
     Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a goal that cannot be planned for.
     """
     check(scenario)
+    if scenario.num_gpus > 1:
+        raise InputError(f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several")
     goal.check()
     hunt = _Hunt(scenario, goal, num_draws if has_draws(scenario) else 1, on_progress)
     is_stopped = False

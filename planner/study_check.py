@@ -25,7 +25,7 @@ class Checker:
                 load_machine(setting.machine, overrides)
         names = (setting.model, setting.quantization, setting.routing)
         batch = setting.batch
-        if self._is_new(*names, batch, setting.expert_slots_per_layer):
+        if self._is_new(*names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes):
             model = load_model(setting.model, setting.quantization)
             check(
                 Scenario(
@@ -35,6 +35,8 @@ class Checker:
                     policy=find_policy("on-demand"),
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
+                    num_gpus=setting.gpus,
+                    expert_cache_bytes=setting.expert_cache_bytes,
                 )
             )
 

@@ -10,10 +10,10 @@ from sim.engine import engine
 from sim.engine.compilation import is_kept
 from sim.engine.flat import flat_pass
 from sim.lowering.decisions import Decisions, decide_all
-from sim.lowering.emit import emit_run
 from sim.lowering.live_fast import run_live
 from sim.lowering.live_run import live_job, process
 from sim.lowering.lower import lower
+from sim.lowering.passes import emit_run
 from sim.lowering.pipeline_run import lower_pipelined
 from sim.memory import Residency
 from sim.policies.actions import LayerMode
@@ -52,6 +52,8 @@ def needs_compilation() -> bool:
 
 def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
     """One program for the whole run."""
+    if foresight.problem.num_gpus > 1 and (policy.placement.is_remade or not policy.cache.is_static):
+        raise InputError(f"{policy.name}: what moves experts without a score knows one GPU only, got {foresight.problem.num_gpus} (--gpus)")
     problem, passes = foresight.problem, foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens

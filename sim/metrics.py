@@ -45,14 +45,17 @@ class Metrics:
     busy_s: dict[str, float]
 
 
-def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: int) -> Metrics:
-    """Read the metrics off an execution; ``fixed_bytes`` of GPU memory are held throughout."""
+def measure(
+    execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
+) -> Metrics:
+    """Read the metrics off an execution; ``fixed_bytes`` of each GPU's memory are held throughout."""
     timeline, passes = execution.timeline, foresight.passes
     ends_s = timeline.end_ns[execution.last_task] / NS_PER_S
     first_token_s = float(ends_s[passes.is_prefill][-1])
     total_s = float(ends_s[-1])
     decode_steps = batch.output_tokens - 1
     busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
+    layer_share = foresight.problem.overlap.staging_layer_share
     return Metrics(
         ttft_s=first_token_s,
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
@@ -62,7 +65,7 @@ def measure(execution: Execution, batch: Batch, foresight: Foresight, *, num_res
         num_resident_experts=num_resident_experts,
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        peak_gpu_memory_bytes=fixed_bytes + peak_staged_bytes(timeline, foresight.problem.overlap.staging_layer_share),
+        peak_gpu_memory_bytes=max(fixed + peak_staged_bytes(timeline, layer_share, gpu) for gpu, fixed in enumerate(fixed_bytes)),
         utilization={name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()},
         busy_s=busy_s,
         **_expert_counts(execution.tokens, execution.decisions, passes, batch),
@@ -74,10 +77,15 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     tasks = timeline.tasks
     moved = np.where(timeline.is_dropped, 0, tasks.num_bytes)
     return {
-        "h2d_bytes": int(moved[tasks.resource == timeline.platform.index("h2d")].sum()),
-        "d2h_bytes": int(moved[tasks.resource == timeline.platform.index("d2h")].sum()),
+        "h2d_bytes": int(moved[np.isin(tasks.resource, _copiers(timeline, "h2d"))].sum()),
+        "d2h_bytes": int(moved[np.isin(tasks.resource, _copiers(timeline, "d2h"))].sum()),
         "prefetched_bytes": int(moved[tasks.kind == TaskKind.PREFETCH].sum()),
     }
+
+
+def _copiers(timeline: Timeline, way: str) -> list[int]:
+    """Numbers of the resources that copy that way, one a GPU."""
+    return [number for number, resource in enumerate(timeline.platform.resources) if resource.name.startswith(way)]
 
 
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
@@ -94,14 +102,15 @@ def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Pass
     }
 
 
-def staged_bytes(timeline: Timeline, layer_share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Instants (ns, ascending) and the bytes in staging buffers from then on: from a copy's start to its last use.
+def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Instants (ns, ascending) and the bytes in a GPU's staging buffers from then on: from a copy's start to its last use.
 
     Of a layer that is copied whole, only that share is staged at a time.
     """
     tasks = timeline.tasks
-    copies = np.flatnonzero(np.isin(tasks.kind, (TaskKind.FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)))
-    ends = _last_use_ns(timeline, copies)
+    is_there = tasks.resource == timeline.platform.index(f"h2d{gpu or ''}")
+    copies = np.flatnonzero(is_there & np.isin(tasks.kind, (TaskKind.FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)))
+    ends = _last_use_ns(timeline, copies, timeline.platform.index(f"gpu{gpu or ''}"))
     is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
     sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
     instants = np.concatenate([ends, timeline.start_ns[copies]])
@@ -110,9 +119,9 @@ def staged_bytes(timeline: Timeline, layer_share: float) -> tuple[NDArray[np.int
     return instants[order], np.cumsum(changes[order])
 
 
-def peak_staged_bytes(timeline: Timeline, layer_share: float) -> int:
-    """The most bytes in staging buffers at once."""
-    return int(staged_bytes(timeline, layer_share)[1].max(initial=0))
+def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> int:
+    """The most bytes in a GPU's staging buffers at once."""
+    return int(staged_bytes(timeline, layer_share, gpu)[1].max(initial=0))
 
 
 def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
@@ -124,7 +133,7 @@ def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
     return np.asarray(last[place])
 
 
-def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.int64]:
+def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
     """When the weights of each copy were last used: the end of the latest task of the same pass that needs them.
 
     An expert's copy is used by the task after it; a layer's by every task of that layer and pass on the GPU, and so is each of its pages.
@@ -138,7 +147,6 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64]) -> NDArray[np.in
         ends[is_page] = last_paged_use_ns(timeline)[copies[is_page]]
     whole = np.flatnonzero(tasks.kind[copies] == TaskKind.LAYER_FETCH)
     following = np.append(copies[whole], len(tasks))[1:]
-    gpu = timeline.platform.index("gpu")
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):
         uses = on_gpu[start:end][tasks.layer[start:end] == tasks.layer[start]]

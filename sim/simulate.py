@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Machine
 from sim.execute import execute
 from sim.lowering.decisions import Decisions
-from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes
 from sim.metrics import Metrics, measure
 from sim.model import Model
 from sim.policies.base import Foresight
+from sim.policies.placement.fitting import bytes_by_gpu
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
@@ -21,7 +22,11 @@ from sim.workload import Batch, Feeding, Passes, forward_passes, with_shared_pro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds."""
+    """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
+
+    ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has its own stream, copies and memory;
+    all else is on GPU 0. Hidden states go from GPU to GPU in no time. ``expert_cache_bytes`` limits what all of them hold of experts.
+    """
 
     machine: Machine
     model: Model
@@ -31,6 +36,8 @@ class Scenario:
     seed: int = 0
     engine: str = "fast"
     slots_per_layer: int | None = None
+    num_gpus: int = 1
+    expert_cache_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +94,8 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     )
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency)
-    metrics = measure(execution, scenario.batch, foresight, num_resident_experts=residency.num_experts, fixed_bytes=sum(items.values()))
+    fixed = (sum(items.values()), *(items["context and fragmentation"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]))
+    metrics = measure(execution, scenario.batch, foresight, num_resident_experts=residency.num_experts, fixed_bytes=fixed)
     return Run(
         scenario=scenario,
         residency=residency,
@@ -113,6 +121,8 @@ def problem_of(scenario: Scenario) -> Problem:
         popularity=popularity,
         overlap=scenario.policy.overlap,
         slots_per_layer=scenario.slots_per_layer,
+        num_gpus=scenario.num_gpus,
+        expert_cache_bytes=scenario.expert_cache_bytes,
     )
 
 
@@ -129,7 +139,7 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
 
 
 def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
-    """GPU memory held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
+    """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
     rule = MemoryRule(usable_fraction=1.0)
     items = fixed_items(
         problem.machine,
@@ -142,8 +152,7 @@ def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
         staging_bytes=0,
         kv=residency.kv,
     )
-    outside = items["weights outside experts"]
-    return dict(items) | {"resident experts": weight_bytes(problem.model, residency) - outside}
+    return dict(items) | {"resident experts": bytes_by_gpu(problem, residency.experts)[0]}
 
 
 def check(scenario: Scenario) -> None:
@@ -158,6 +167,12 @@ def check(scenario: Scenario) -> None:
         found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"
         raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
     slots = scenario.slots_per_layer
+    if not 1 <= scenario.num_gpus <= scenario.machine.gpu.count:
+        raise InputError(
+            f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
+        )
+    if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
+        raise InputError(f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}")
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")
 
@@ -172,8 +187,11 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     slots = scenario.slots_per_layer
     if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
         found.append(f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed")
-    if scenario.machine.gpu.count > 1:
-        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; this policy uses one of them")
+    if scenario.machine.gpu.count > scenario.num_gpus:
+        used = "one of them is used" if scenario.num_gpus == 1 else f"{scenario.num_gpus} of them are used"
+        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (--gpus)")
+    if scenario.num_gpus > 1:
+        found.append(f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time")
     if not scenario.policy.is_lossless:
         found.append(f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass")
     if scenario.policy.knows_future:

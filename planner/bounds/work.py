@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
@@ -64,7 +65,7 @@ class Work:
 
 
 def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work:
-    """The work of those passes with those tokens per expert [pass, layer, expert].
+    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises InputError for several GPUs.
 
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
@@ -98,6 +99,8 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work
 
 def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
     """Prices with every layer on one device."""
+    if problem.num_gpus > 1:
+        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))

@@ -8,6 +8,7 @@ from rosin.cli import (
     calibrate,
     compare,
     export,
+    kv_plan,
     kv_replay,
     machines,
     measure,
@@ -51,6 +52,7 @@ def build_app() -> typer.Typer:
     app.command("plan")(plan.plan)
     app.command("whatif")(whatif.whatif)
     app.command("export")(export.export)
+    app.command("kv-plan")(kv_plan.kv_plan)
     app.command("kv-replay")(kv_replay.kv_replay)
     app.command("reproduce")(reproduce.reproduce)
     app.command("measure")(measure.measure)

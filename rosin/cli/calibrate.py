@@ -44,10 +44,10 @@ def calibrate(
     from rosin.report.calibrate_result import calibrate_result, calibrate_warnings
     from rosin.report.calibrate_tables import calibrate_page
     from validation.calibrating import calibrate as calibrated
-    from validation.calibrating import tier_for
+    from validation.comparison.tiers import real_tier
 
     output = Output(json=json, seed=loaded[0][1].setting.seed, quiet=quiet)
-    tier = tier_for(device, own)
+    tier = real_tier(device, own)
     found = calibrated(
         loaded,
         own,

@@ -22,6 +22,16 @@ def _count(option: str, text: str) -> Any:
     return typer.Option(option, metavar="N", help=text, show_default=False)
 
 
+def num_bytes(text: str) -> int:
+    """A size in bytes. Raises BadParameter for what is none."""
+    from hwprofiles.units import parse_number
+
+    try:
+        return int(parse_number(text))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 # None stands for "not said": then the plan's value where one is given, else the default that the help names.
 ModelOption = Annotated[str | None, _named("--model", "NAME", "A model's name, or a model file; rosin models lists them.")]
 MachineOption = Annotated[str | None, _named("--machine", "NAME", "A machine's name, or a machine file; rosin machines lists them.")]
@@ -35,7 +45,7 @@ RoutingOption = Annotated[
     _named(
         "--routing",
         "SPEC",
-        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml), or a recorded trace (.npz); "
+        "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or a name that ships), or a recorded trace (.npz); "
         "otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]
@@ -48,6 +58,20 @@ SlotsOption = Annotated[
         metavar="N",
         min=0,
         help="Let the GPU hold this many experts of each layer, whatever memory would allow.",
+        show_default=False,
+    ),
+]
+GpusOption = Annotated[
+    int | None,
+    _count("--gpus", "Deal the experts out in turn to this many of the machine's GPUs; otherwise 1."),
+]
+CacheBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--expert-cache-bytes",
+        metavar="SIZE",
+        parser=num_bytes,
+        help="Most that experts may take of GPU memory, all GPUs together, such as 24GB; otherwise what there is room for.",
         show_default=False,
     ),
 ]

@@ -47,6 +47,9 @@ def fit(
     source: Annotated[
         str | None, typer.Option("--source", metavar="TEXT", help="Where the trace comes from; by default its path.", show_default=False)
     ] = None,
+    classes: Annotated[
+        int, typer.Option("--classes", min=1, max=256, metavar="N", help="Classes of tokens: more link layers better, and take longer.")
+    ] = 8,
     figure: FigureOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
@@ -59,7 +62,7 @@ def fit(
     from sim.routing.fit_file import fit_file
     from sim.routing.sampling import trace_of
 
-    spec = fit_file(trace, task=task, source=source, seed=seed)
+    spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     recorded, generated = statistics(import_trace(trace), seed), statistics(trace_of(str(destination), None, seed), seed)
     both = {"trace": recorded, "generator": generated}

@@ -40,6 +40,8 @@ class ScenarioOptions:
     routing: given.RoutingOption = None
     quantization: given.QuantizationOption = None
     expert_slots_per_layer: given.SlotsOption = None
+    gpus: given.GpusOption = None
+    expert_cache_bytes: given.CacheBytesOption = None
     seed: given.ScenarioSeedOption = None
     draws: given.DrawsOption = None
     reserve_vram: given.ReserveOption = None

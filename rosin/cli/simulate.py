@@ -1,4 +1,4 @@
-"""`rosin simulate`: one model on one machine under one policy."""
+"""`rosin simulate`: one model on one machine, one batch under one policy or a workload over time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
+from rosin.cli.serving import RequestsOption, ServingOption, ServingOptions, TierOption, WorkloadOption, simulate_serving
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -25,10 +26,27 @@ def simulate(
     options: ScenarioOptions,
     policy: PolicyOption = None,
     trace: TraceOption = None,
+    workload: WorkloadOption = None,
+    requests: RequestsOption = None,
+    serving: ServingOption = None,
+    kv_tier: TierOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Predict how fast a model runs on a machine under a policy."""
+    """Predict how fast a model runs a batch, or serves a workload."""
+    served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
+    if workload is None:
+        served.check_unused()
+        return simulate_batch(options, policy, trace, json=json, quiet=quiet)
+    if trace is not None:
+        from hwprofiles import InputError
+
+        raise InputError("--trace writes the tasks of one batch; it does not go with --workload")
+    return simulate_serving(options, policy, served, json=json, quiet=quiet)
+
+
+def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | None, *, json: str | None, quiet: bool) -> None:
+    """Predict one batch."""
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
     from rosin.report.tables import shortfall

@@ -48,7 +48,7 @@ def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws
 
 def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
     busy_s = run.metrics.busy_s
-    shares = occupancy(run.timeline)
+    shares = occupancy(run.timeline, is_merged=True)
     order = list(busy_s)
     return ComparedPolicy(
         policy=run.scenario.policy.name,

@@ -281,6 +281,7 @@ class ValidateResult(Document):
     noise_floor_fraction: float
     calibration_variation_fraction: float
     regret_fraction: float
+    kendall_tau: float | None
     plans: list[ValidatedPlan]
     left_out: dict[str, str]
 

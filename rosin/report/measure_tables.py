@@ -25,6 +25,8 @@ RATES = (
     "host.layer_overhead_ns",
 )
 LANES = ("gpu", "cpu", "h2d", "d2h")
+MOST_LEFT_OUT = 6
+"""Lines that are shown of what was not measured."""
 
 
 def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
@@ -37,11 +39,13 @@ def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
     yield _curves(result.machine)
     spread, disturbed = format_share(result.median_spread_fraction), format_share(result.disturbed_fraction)
     yield Text(f"\n{result.num_points} points of {result.num_curves} curves, {result.num_rounds} rounds")
-    yield Text(f"spread: interquartile range by the median; half of the points have less than {spread}")
+    yield Text(f"spread: interquartile range by the median; that of the middle point is {spread}")
     if result.disturbed_fraction:
         yield Text(f"left out: {disturbed} of the samples, in which another process had the core")
-    for line in result.left_out:
+    for line in result.left_out[:MOST_LEFT_OUT]:
         yield Text(f"not measured: {line}")
+    if len(result.left_out) > MOST_LEFT_OUT:
+        yield Text(f"not measured: {len(result.left_out) - MOST_LEFT_OUT} more (--json has them)")
     yield Text(f"Written to {result.path}; every command takes it: --machine {result.path}")
 
 

@@ -17,7 +17,10 @@ class TensorSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """The figures of one model; ``expert_bytes`` is of one routed expert, ``tensors`` has only classes that it holds."""
+    """The figures of one model.
+
+    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``tensors`` has only classes that the model holds.
+    """
 
     name: str
     family: str
@@ -36,6 +39,7 @@ class ModelSummary:
     non_expert_bytes: int
     expert_bytes: int
     kv_bytes_per_token: int
+    state_bytes: int
     tensors: dict[TensorClass, TensorSummary]
     provenance: Provenance
 
@@ -61,6 +65,7 @@ def model_summary(model: Model) -> ModelSummary:
         non_expert_bytes=model.non_expert_bytes,
         expert_bytes=model.expert_bytes,
         kv_bytes_per_token=model.kv_bytes_per_token,
+        state_bytes=sum(layer.attention.state_bytes for layer in model.layers),
         tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
         provenance=model.provenance,
     )

@@ -67,6 +67,8 @@ def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "expert intermediate size", f"{model.expert_intermediate:,}"
     yield "all but routed experts", format_bytes(model.non_expert_bytes)
     yield "KV cache per token", format_bytes(model.kv_bytes_per_token)
+    if model.state_bytes:
+        yield "state per sequence", format_bytes(model.state_bytes)
     yield "hidden size", f"{model.hidden:,}"
     yield "vocabulary", f"{model.vocab:,}"
     yield "longest context", f"{model.max_context_tokens:,} tokens"

@@ -7,10 +7,11 @@ import numpy as np
 from sim.timeline import Timeline
 
 
-def occupancy(timeline: Timeline) -> dict[frozenset[str], float]:
+def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[str], float]:
     """The share of the run during which exactly those resources were busy; the empty set: none was. Shares sum to 1.
 
-    A chunked task counts as busy from its start to its end. A run without a task gives nothing.
+    ``is_merged``: those of further GPUs count as GPU 0's. A chunked task counts as busy from its start to its end. A run without a task
+    gives nothing.
     """
     total = timeline.makespan_ns
     if total == 0:
@@ -24,8 +25,21 @@ def occupancy(timeline: Timeline) -> dict[frozenset[str], float]:
     for index in range(len(timeline.platform.resources)):
         changes = np.concatenate([[0], np.where(owners == index, 1, 0), np.where(owners == index, -1, 0)])
         states |= (np.cumsum(changes[order]) > 0).astype(np.int64) << index
-    shares = np.bincount(states, weights=lengths) / total
-    return {_names(timeline, state): float(shares[state]) for state in np.flatnonzero(shares).tolist()}
+    found, which = np.unique(states, return_inverse=True)
+    shares = np.bincount(which, weights=lengths) / total
+    totals: dict[frozenset[str], float] = {}
+    for state, share in zip(found.tolist(), shares.tolist(), strict=True):
+        if share:
+            names = _names(timeline, state)
+            names = frozenset(on_one_gpu(name)[0] for name in names) if is_merged else names
+            totals[names] = totals.get(names, 0.0) + share
+    return totals
+
+
+def on_one_gpu(resource: str) -> tuple[str, int]:
+    """What the resource would be called on GPU 0, and the GPU that it belongs to: ``h2d2`` is ``h2d`` of GPU 2."""
+    name = resource.rstrip("0123456789")
+    return name, int(resource[len(name) :] or 0)
 
 
 def alone(shares: Mapping[frozenset[str], float], resource: str) -> float:

@@ -10,6 +10,7 @@ from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -33,6 +34,7 @@ PART_WORDS: Mapping[type, str] = {
     CheapestDispatch: "each miss is computed by the CPU or copied, whichever is cheaper",
     CpuDispatch: "every miss is computed by the CPU; no weight moves",
     FetchDispatch: "every miss is copied to the GPU and computed there",
+    PagedDispatch: "its weights come page by page while the layer before runs, whether it is selected or not",
     LayerStreamingDispatch: "a layer that is elsewhere is copied whole where the pass has tokens enough, else computed by the CPU",
 }
 
@@ -43,7 +45,7 @@ def plan_words(run: Run) -> Iterator[tuple[str, str]]:
     yield "start", _start(run)
     yield "later", _part_words(policy.cache)
     if not _has_all_experts(run):
-        yield "missing expert", _part_words(policy.dispatch)
+        yield "missing expert", _miss_words(policy)
         yield "ahead of need", _part_words(policy.prefetch)
         yield "copies go through", _buffers(policy)
     yield "at once", _overlap_words(policy)
@@ -72,7 +74,9 @@ def _start(run: Run) -> str:
     each = f"{low} of {model.num_experts} in every layer" if low == high else f"{low}–{high} of {model.num_experts} in a layer"
     words = f"{held.sum():,} of {len(held) * model.num_experts:,} experts on the GPU, {each}, {format_bytes(model.expert_bytes)} each"
     if run.residency.dense.all() and run.residency.has_head:
-        return f"{words}; all else of the model too"
+        away = 0 if run.residency.kv is None else int((~run.residency.kv).sum())
+        cache = f"; the KV cache of {away} layers in host memory, where the CPU attends" if away else ""
+        return f"{words}; all else of the model too{cache}"
     return f"{words}; of {model.num_layers} layers the rest (attention, routers) is there for {int(run.residency.dense.sum())}"
 
 
@@ -80,9 +84,19 @@ def _has_all_experts(run: Run) -> bool:
     return run.residency.num_experts == len(run.scenario.model.moe_layers) * run.scenario.model.num_experts
 
 
+def _miss_words(policy: Policy) -> str:
+    if isinstance(policy.dispatch, PagedDispatch) and policy.dispatch.ffn_on_gpu is False:
+        return PART_WORDS[CpuDispatch]
+    return _part_words(policy.dispatch)
+
+
 def _part_words(part: object) -> str:
     """The words for a part; for one of somebody else's, the first line of what it says about itself."""
     return PART_WORDS.get(type(part)) or (inspect.getdoc(part) or type(part).__name__).splitlines()[0]
+
+
+def _count(size: int | None) -> str:
+    return "all" if size is None else str(size)
 
 
 def _buffers(policy: Policy) -> str:
@@ -108,6 +122,10 @@ def _overlap_words(policy: Policy) -> str:
 
 def _prompt_words(policy: Policy) -> str:
     feeding = policy.feeding
+    if feeding.is_pipelined:
+        return (
+            f"micro-batches of {_count(feeding.prefill_micro_batch_sequences)} prompts, answers of {_count(feeding.micro_batch_sequences)}"
+        )
     size = feeding.prefill_chunk_tokens
     words = "in one pass" if size is None else f"in passes of at most {size} tokens"
     return f"{words}, once for every beam" if feeding.replicates_prompt else words

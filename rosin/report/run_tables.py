@@ -10,6 +10,7 @@ from hwprofiles import Kind
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
 from rosin.report.json_documents import Basis, Memory, ResourceTime, SimulateResult
+from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
     format_quantity,
@@ -33,6 +34,9 @@ KIND_NAMES: Mapping[str, str] = {
     "expert": "experts",
     "fetch": "missing experts",
     "layer_fetch": "whole layers",
+    "page": "pages of weights",
+    "kv_copy": "KV cache",
+    "projection": "attention's products",
     "evict": "leaving experts",
     "activation_copy": "activations",
     "gate": "routers",
@@ -68,7 +72,8 @@ def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[R
 
 def resource_name(resource: str) -> str:
     """What a person calls it."""
-    return RESOURCE_NAMES.get(resource, resource)
+    name, gpu = on_one_gpu(resource)
+    return f"{RESOURCE_NAMES.get(name, name)} {gpu}" if gpu else RESOURCE_NAMES.get(name, name)
 
 
 def scenario_lines(scenario: Scenario) -> Iterator[str]:

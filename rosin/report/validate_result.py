@@ -1,13 +1,28 @@
 """A validation as the document that ``rosin validate`` writes."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 
 from hwprofiles.units import NS_PER_S
 from rosin.report.json_documents import ErrorShare, PairedErrors, ValidatedPlan, ValidateResult
+from validation.backend import Tier
 from validation.comparison import ErrorSummary, PlanErrors, PlanValidation
 
-TIER = "paced: real tensors, copies and threads, each operation slept out to the time the machine file gives"
+TIERS: Mapping[Tier, str] = MappingProxyType(
+    {
+        Tier.PACED: "paced: real tensors, copies and threads, each operation slept out to the time the machine file gives",
+        Tier.CPU: "measured-cpu: real operations on an emulated accelerator: one core computes as the GPU, a paced copier is the link",
+        Tier.CUDA: "cuda: real operations on the GPU, the CPU and the link",
+    }
+)
+LIMITS: Mapping[Tier, str] = MappingProxyType(
+    {
+        Tier.PACED: "paced runs test order, dependencies, decisions and hand-overs; they say nothing about the machine file's own numbers",
+        Tier.CPU: "an emulated accelerator is no GPU: what is tested is the method, on this computer's own cores",
+    }
+)
 
 
 def validate_result(validation: PlanValidation) -> ValidateResult:
@@ -16,8 +31,8 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
     own = report.plans[0]
     predicted_s = own.runs[0].plain.predicted_ns / NS_PER_S
     return ValidateResult(
-        device="paced",
-        tier=TIER,
+        device=validation.trial.tier.value,
+        tier=TIERS[validation.trial.tier],
         machine=scenario.machine.name,
         model=scenario.model.name,
         host=f"{platform.machine()} {platform.system()}, torch {version('torch')}",
@@ -27,6 +42,7 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
         noise_floor_fraction=report.noise.median_fraction,
         calibration_variation_fraction=report.calibration_variation_fraction,
         regret_fraction=validation.regret_fraction,
+        kendall_tau=report.kendall_tau,
         plans=[_plan(plan) for plan in report.plans],
         left_out=validation.left_out,
     )
@@ -34,7 +50,7 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
 
 def validate_warnings(validation: PlanValidation) -> list[str]:
     """What a reader must know before trusting the figures."""
-    found = ["paced runs test order, dependencies, decisions and hand-overs; they say nothing about the machine file's own numbers"]
+    found = [LIMITS[validation.trial.tier]] if validation.trial.tier in LIMITS else []
     variation = validation.report.calibration_variation_fraction
     if validation.report.is_too_noisy:
         found.append(f"this machine is too noisy to compare with: calibration runs vary by {variation:.1%}")

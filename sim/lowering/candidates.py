@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.engine.compilation import allocating_kernel
 from sim.lowering.decisions import Decisions, beliefs, decide_misses
-from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, ROW, STATE_SIZE, Columns, Sheet, emit_run
+from sim.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, ROW, STATE_SIZE, Columns, Sheet
 from sim.lowering.lower import MAX_TASKS_PER_LAYER, MAX_TASKS_PER_PASS, RESOURCES, sheet_of
+from sim.lowering.passes import emit_run
 from sim.lowering.prices import price
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch
@@ -29,6 +30,8 @@ def placement_makespans(
 
     Equal to simulating each of them. Raises InputError where interference makes one pass too few.
     """
+    if problem.num_gpus > 1:
+        raise InputError(f"placements can be tried together on one GPU only, got {problem.num_gpus}: simulate them one by one")
     if problem.machine.interference:
         raise InputError("placements cannot be tried together on a machine with interference: simulate them one by one")
     shape = (len(passes), tokens.shape[1])
@@ -59,9 +62,9 @@ def placement_makespans(
 def _run_share(sheet, experts_CLE, shape_of, rule, believed, rows, room, staging, makespans_C):
     """The makespans of some of the placements, over the same working room."""
     actions = np.zeros(sheet.tokens.shape, np.uint8)
-    own = Sheet(sheet.tokens, actions, sheet.passes, sheet.layers, sheet.work, sheet.experts, sheet.activations, sheet.run)
+    own = Sheet(sheet.tokens, actions, sheet.passes, sheet.layers, sheet.work, sheet.experts, sheet.activations, sheet.shares, sheet.run)
     out = Columns(rows, np.empty(0, np.int64), np.empty(room, np.int64), np.zeros(_NUM_RESOURCES, np.int64))
-    rings = (np.empty(staging[0], np.int64), np.empty(staging[1], np.int64))
+    rings = (np.empty((1, staging[0]), np.int64), np.empty((1, staging[1]), np.int64))
     state, last_task = np.empty(STATE_SIZE, np.int64), np.zeros(len(sheet.passes), np.int64)
     for candidate in range(len(experts_CLE)):
         decide_misses(sheet.tokens, experts_CLE[candidate], shape_of, rule, believed, actions)

@@ -18,14 +18,13 @@ from sim.lowering.emit import (
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
-    emit_head,
-    emit_layer,
     emit_overhead,
     move_hidden,
     set_join,
     wait_for,
     wait_for_join,
 )
+from sim.lowering.passes import emit_head, emit_layer
 from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
@@ -100,7 +99,7 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer)
+    emit_group_launch(out, state, sheet, index, layer, gate)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
             last = emit_expert(out, state, sheet, index, layer, expert, GPU)

@@ -1,4 +1,4 @@
-"""From decisions to tasks: compiled, one pass after another.
+"""From decisions to tasks: what passes are made of, compiled. ``passes`` puts it together.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed) · attention · gate · activations to
 the CPU · CPU experts · shared experts · resident experts · each missing expert's copy (after the one that leaves, in a
@@ -10,16 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner
 from sim.policies.actions import Action, LayerMode
 from sim.task import NONE, TaskKind
 
 GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale."""
+"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of further ones."""
 
-STATE_SIZE = 11
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY = range(STATE_SIZE)
-"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …"""
+STATE_SIZE = 12
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(STATE_SIZE)
+"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …
+
+Behind them as many further ends to wait for as NUM_JOINS says, those of further GPUs first; then STAGED of each further GPU.
+"""
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
 _IDLE, _DEFERRED, _AHEAD = int(Action.IDLE), int(Action.DEFERRED), int(Action.AHEAD)
@@ -62,8 +65,11 @@ class Columns(NamedTuple):
     free: NDArray[np.int64]
 
 
-LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "layer_fetch", "expert_bytes", "layer_bytes")])
-"""What a layer is and what its copies cost (ns) and move (bytes)."""
+LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes")])
+"""What a layer is and what copies of its experts cost (ns) and move (bytes)."""
+
+SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
+"""What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
 
 WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
 """Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
@@ -72,16 +78,22 @@ PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences"
 """A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
 
 RUN = np.dtype(
-    [(name, "i8") for name in ("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead")]
+    [
+        (name, "i8")
+        for name in (
+            *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead"),
+            *("num_gpus", "first_peer"),
+        )
+    ]
 )
-"""What holds for the whole run."""
+"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow."""
 
 
 class Sheet(NamedTuple):
     """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
 
     ``tokens`` and ``actions`` are [pass, layer, expert]; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU,
-    layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``run`` has one record.
+    layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE; ``run`` has one record.
     """
 
     tokens: NDArray[np.int32]
@@ -91,6 +103,7 @@ class Sheet(NamedTuple):
     work: NDArray[np.void]
     experts: NDArray[np.int64]
     activations: NDArray[np.int64]
+    shares: NDArray[np.void]
     run: NDArray[np.void]
 
 
@@ -126,10 +139,39 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
 
 
 @inner
+def owner_of(sheet, layer, expert):
+    """The GPU that an expert is on: they are dealt out in turn, layer after layer."""
+    return (layer * sheet.tokens.shape[2] + expert) % sheet.run[0].num_gpus
+
+
+@inner
+def lane_of(sheet, first, owner):
+    """The resource of GPU ``owner`` that is ``first`` (GPU, H2D or D2H) on GPU 0."""
+    return first if owner == 0 else sheet.run[0].first_peer + 3 * (owner - 1) + first
+
+
+@inner
+def note_last(state, owner, task, last):
+    """What was last on GPU 0, now that a task was emitted to a GPU; what was last on another is a further end to wait for."""
+    if owner == 0:
+        return task
+    state[STATE_SIZE + owner - 1] = task
+    return last
+
+
+@inner
+def last_on(state, owner, last):
+    """What was last on a GPU, where ``last`` was on GPU 0."""
+    return last if owner == 0 else state[STATE_SIZE + owner - 1]
+
+
+@inner
 def wait_for_join(out, state):
     """The task about to be emitted waits for the last of each lane of the layer before."""
     wait_for(out, state, state[JOIN_A])
     wait_for(out, state, state[JOIN_B])
+    for place in range(STATE_SIZE, STATE_SIZE + state[NUM_JOINS]):
+        wait_for(out, state, state[place])
 
 
 @inner
@@ -162,62 +204,36 @@ def move_hidden(out, state, sheet, place, tokens, layer):
 
 
 @inner
-def _stream(out, state, ring, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer."""
-    wait_for(out, state, ring[state[STREAMED] % len(ring)])
-    return append(out, state, H2D, duration_ns, _LAYER_FETCH, layer, _NONE, num_bytes)
-
-
-@inner
-def _layer_on_cpu(out, state, sheet, index, layer):
-    """Attention, gate, feed-forward and all experts, one after another on the CPU."""
-    move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
-    wait_for_join(out, state)
-    last = append(out, state, CPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
-    if sheet.layers[layer].is_moe:
-        last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
-    if sheet.layers[layer].is_moe and sheet.run[0].group_cpu > 0:
-        last = append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
-    shape = sheet.layers[layer].shape
-    for expert in range(sheet.tokens.shape[2]):
-        tokens = sheet.tokens[index, layer, expert]
-        if tokens > 0:
-            last = append(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
-    set_join(state, last, _NONE)
-
-
-@inner
 def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns the run.
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns GPU 0's last run.
 
     The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
     """
-    num_bytes, source = sheet.layers[layer].expert_bytes, gate
+    num_bytes, source, owner = sheet.layers[layer].expert_bytes, gate, owner_of(sheet, layer, expert)
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
-        wait_for(out, state, last)
-        source = append(out, state, D2H, sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
+        wait_for(out, state, last_on(state, owner, last))
+        source = append(out, state, lane_of(sheet, D2H, owner), sheet.layers[layer].evict, _EVICT, layer, expert, num_bytes)
     wait_for(out, state, source)
-    slot = state[STAGED] % len(ring)
+    counter = STAGED if owner == 0 else STATE_SIZE + state[NUM_JOINS] + owner - 1
+    slot = state[counter] % ring.shape[1]
     if not is_swap:
-        wait_for(out, state, ring[slot])
+        wait_for(out, state, ring[owner, slot])
     kind = _SLOT_FETCH if is_swap else _FETCHING
-    copy = append(out, state, H2D, sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
+    copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
     wait_for(out, state, copy)
-    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
+    run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     if not is_swap:
-        ring[slot] = run
-        state[STAGED] += 1
-    return run
+        ring[owner, slot] = run
+        state[counter] += 1
+    return note_last(state, owner, run, last)
 
 
 @inner
 def emit_expert(out, state, sheet, index, layer, expert, resource):
     """One routed expert on the GPU or the CPU."""
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
-    duration_ns = sheet.experts[0, shape, tokens] if resource == GPU else sheet.experts[1, shape, tokens]
+    duration_ns = sheet.experts[1, shape, tokens] if resource == CPU else sheet.experts[0, shape, tokens]
     return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
@@ -244,103 +260,15 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
 
 
 @inner
-def emit_group_launch(out, state, sheet, index, layer):
-    """Where a layer's GPU experts run as one call: what its launches last beyond the work of all of them."""
-    if sheet.run[0].group_gpu > 0:
+def emit_group_launch(out, state, sheet, index, layer, gate):
+    """Where a layer's experts on a GPU run as one call: what its launches last beyond the work of all of them; on each GPU."""
+    for owner in range(sheet.run[0].num_gpus if sheet.run[0].group_gpu > 0 else 0):
         shape, work = sheet.layers[layer].shape, 0
         for expert in range(sheet.tokens.shape[2]):
-            if sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
+            is_there = owner_of(sheet, layer, expert) == owner
+            if is_there and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
         if 0 < work < sheet.run[0].group_gpu:
-            append(out, state, GPU, sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)
-
-
-@inner
-def _experts(out, state, sheet, ring, index, layer, gate):
-    """The routed experts of a layer whose dense part runs on the GPU; sets the join."""
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
-    last = gate
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] == _RESIDENT:
-            last = emit_expert(out, state, sheet, index, layer, expert, GPU)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] >= _FETCH:
-            last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
-    back = _NONE
-    if last_on_cpu >= 0:
-        wait_for(out, state, last_on_cpu)
-        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
-    set_join(state, last, back)
-
-
-@inner
-def _layer_on_gpu(out, state, sheet, rings, index, layer):
-    is_streamed = sheet.work[index, layer].mode == _STREAM
-    weights = _NONE
-    if is_streamed:
-        weights = _stream(out, state, rings[1], sheet.layers[layer].layer_fetch, sheet.layers[layer].layer_bytes, layer)
-    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
-    wait_for_join(out, state)
-    wait_for(out, state, weights)
-    last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
-    if sheet.layers[layer].is_moe:
-        gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-        _experts(out, state, sheet, rings[0], index, layer, gate)
-    else:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
-        set_join(state, last, _NONE)
-    if is_streamed:
-        rings[1][state[STREAMED] % len(rings[1])] = state[JOIN_A]
-        state[STREAMED] += 1
-
-
-@inner
-def emit_head(out, state, sheet, rings, index):
-    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
-    if sheet.passes[index].head < 0:
-        return
-    weights = _NONE
-    mode = sheet.passes[index].head_mode
-    if mode == _STREAM:
-        weights = _stream(out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE)
-    place = CPU if mode == _ON_CPU else GPU
-    move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
-    wait_for_join(out, state)
-    wait_for(out, state, weights)
-    last = append(out, state, place, sheet.passes[index].head, _HEAD, _NONE, _NONE, 0)
-    set_join(state, last, _NONE)
-    if mode == _STREAM:
-        rings[1][state[STREAMED] % len(rings[1])] = last
-        state[STREAMED] += 1
-
-
-@inner
-def emit_layer(out, state, sheet, rings, index, layer):
-    """All tasks of one layer of a pass."""
-    emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-    if sheet.work[index, layer].mode == _ON_CPU:
-        _layer_on_cpu(out, state, sheet, index, layer)
-    else:
-        _layer_on_gpu(out, state, sheet, rings, index, layer)
-
-
-@inner
-def emit_pass(out, state, sheet, rings, index):
-    """All tasks of one forward pass."""
-    state[IS_SERIAL] = sheet.passes[index].is_serial
-    state[STEP] = sheet.passes[index].step
-    for layer in range(sheet.work.shape[1]):
-        emit_layer(out, state, sheet, rings, index, layer)
-    emit_head(out, state, sheet, rings, index)
-    emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
-
-
-@kernel
-def emit_run(out, state, sheet, rings, last_task):
-    """All passes of a run; ``last_task`` [pass] gets the task whose end completes each."""
-    for index in range(len(sheet.passes)):
-        emit_pass(out, state, sheet, rings, index)
-        last_task[index] = state[N] - 1
+            if owner > 0:
+                wait_for(out, state, gate)
+            append(out, state, lane_of(sheet, GPU, owner), sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)

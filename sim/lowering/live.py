@@ -1,8 +1,9 @@
 """What is decided and emitted at a gate when residency changes over time: hits, promotions, fetches, prefetches.
 
-A layer goes in two parts. ``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies
-have started or arrived, ``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses,
-makes room, emits runs and copies, and then the prefetches that the gate calls for. Both engines are driven by these functions.
+A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A layer goes in two parts.
+``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies have started or arrived,
+``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses, makes room, emits runs and copies,
+and then the prefetches that the gate calls for. Both engines are driven by these functions.
 """
 
 from typing import NamedTuple
@@ -17,20 +18,25 @@ from sim.lowering.emit import (
     H2D,
     HOST,
     IS_SERIAL,
+    NUM_JOINS,
     PREVIOUS,
+    STATE_SIZE,
     N,
     append,
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
-    emit_head,
     emit_overhead,
+    lane_of,
     move_hidden,
+    note_last,
+    owner_of,
     set_join,
     wait_for,
     wait_for_join,
 )
+from sim.lowering.passes import emit_head
 from sim.lowering.slots import (
     ABSENT,
     ARRIVED,
@@ -42,6 +48,7 @@ from sim.lowering.slots import (
     PREFETCHED_BYTES,
     QUEUED,
     give_back,
+    note_arrival,
     note_gate,
     settle_arrivals,
     take_slot,
@@ -66,6 +73,9 @@ RULES = np.dtype(
             "max_waiting",
             "lookup_ns",
             "is_lookup_awaited",
+            "is_copy_awaited",
+            "pauses_on_miss",
+            "update_ns",
             "writes_back",
         )
     ]
@@ -85,9 +95,10 @@ _NONE = NONE
 class Live(NamedTuple):
     """What a live run works on.
 
-    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer; ``believed`` is ns [CPU,
-    copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the session;
-    ``is_miss`` [expert] and ``priced`` [3, expert] are working room.
+    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer, behind the gates those of the starts of
+    passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
+    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``is_miss`` [expert] and
+    ``priced`` [3, expert] are working room.
     """
 
     rules: NDArray[np.void]
@@ -95,8 +106,25 @@ class Live(NamedTuple):
     candidates: NDArray[np.void]
     believed: NDArray[np.int64]
     operations: NDArray[np.int64]
+    on_demand: NDArray[np.int64]
     is_miss: NDArray[np.bool_]
     priced: NDArray[np.int64]
+
+
+@kernel
+def emit_start_of_pass(out, state, sheet, cached, live, last, index):
+    """The prefetches named before the pass has any gate, once the pass before has ended with task ``last``."""
+    stamp = start_of_pass(sheet, index)
+    cached.counters[NUM_OPERATIONS] = 0
+    settle_arrivals(cached)
+    lookup = _look_up(out, state, live, _NONE, last, stamp)
+    _prefetch(out, state, sheet, cached, live, index, _NONE, lookup, stamp)
+
+
+@kernel
+def start_of_pass(sheet, index):
+    """The place of a pass's start among the gates: behind them all."""
+    return np.int64(sheet.work.size + index)
 
 
 @kernel
@@ -124,8 +152,12 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     if rules.drops_stale:
         _drop_stale(cached, live, layer, stamp)
     lookup = _look_up(out, state, live, layer, gate, stamp)
+    for gpu in range(len(live.on_demand)):
+        live.on_demand[gpu] = _NONE
     _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp)
-    _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp)
+    if rules.pauses_on_miss:
+        _hold(out, state, sheet, cached, live, layer)
+    _prefetch(out, state, sheet, cached, live, index, layer, lookup, stamp)
 
 
 @kernel
@@ -182,7 +214,7 @@ def _drop_stale(cached, live, layer, stamp):
         if code // num_experts == layer and slot.phase == QUEUED and slot.pinned_at != stamp:
             _operate(cached, live, slot.copy, DROP)
             slot.status, slot.is_unused = ABSENT, 0
-            give_back(cached, live.rules[0].is_global, layer)
+            give_back(cached, live.rules[0].is_global, layer, code % num_experts)
         else:
             cached.coming[num_left] = code
             num_left += 1
@@ -220,7 +252,7 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     if sheet.work[index, layer].ffn > 0:
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer)
+    emit_group_launch(out, state, sheet, index, layer, ready)
     for wanted in (_RESIDENT, _LATE, _FETCH):
         for expert in range(len(actions)):
             if actions[expert] == wanted:
@@ -235,15 +267,20 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
 
 @kernel
 def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last, stamp):
-    """One selected expert on the GPU, its copy first where it is missing; returns the run."""
-    slot = cached.slots[layer, expert]
-    if sheet.actions[index, layer, expert] == _FETCH and not _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
-        return emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
+    """One selected expert on its GPU, its copy first where it is missing; returns the last run on GPU 0."""
+    slot, owner = cached.slots[layer, expert], owner_of(sheet, layer, expert)
+    is_missing = sheet.actions[index, layer, expert] == _FETCH
+    if is_missing and not _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
+        last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
+        live.on_demand[owner] = state[N] - 2  # the copy stands before its run
+        return last
+    if is_missing:
+        live.on_demand[owner] = slot.copy
     wait_for(out, state, gate)
     wait_for(out, state, slot.copy)
-    run = emit_expert(out, state, sheet, index, layer, expert, GPU)
+    run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
-    return run
+    return note_last(state, owner, run, last)
 
 
 @kernel
@@ -255,16 +292,16 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     )
     if not has_room:
         return False
-    source, num_bytes = gate, sheet.layers[layer].expert_bytes
+    source, num_bytes, owner = gate, sheet.layers[layer].expert_bytes, owner_of(sheet, layer, expert)
     if rules.writes_back and victim >= 0:
         wait_for(out, state, gate)
         wait_for(out, state, freed_by)
         leaving = sheet.layers[victim_layer]
-        source = append(out, state, D2H, leaving.evict, _EVICT, victim_layer, victim, leaving.expert_bytes)
+        source = append(out, state, lane_of(sheet, D2H, owner), leaving.evict, _EVICT, victim_layer, victim, leaving.expert_bytes)
     wait_for(out, state, source)
     wait_for(out, state, freed_by)
     slot = cached.slots[layer, expert]
-    slot.copy = append(out, state, H2D, sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
+    slot.copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
     slot.status, slot.phase, slot.is_unused = HELD, ARRIVED, 0
     return True
 
@@ -285,7 +322,38 @@ def _keep_named(cached, live, stamp):
 
 
 @kernel
-def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp):
+def _hold(out, state, sheet, cached, live, layer):
+    """A miss pauses prefetching on every link: what is queued for later layers is taken back, and queued anew behind the missing copies."""
+    num_experts, latest = cached.slots.shape[1], np.int64(_NONE)
+    for gpu in range(len(live.on_demand)):
+        latest = max(latest, live.on_demand[gpu])
+    if latest < 0:
+        return
+    for place in range(cached.counters[NUM_COMING]):
+        code = cached.coming[place]
+        slot = cached.slots[code // num_experts, code % num_experts]
+        if slot.phase == QUEUED and code // num_experts != layer:
+            _operate(cached, live, slot.copy, DROP)
+            _queue(out, state, sheet, live, slot, code // num_experts, code % num_experts, out.rows[slot.copy].priority)
+
+
+@kernel
+def _queue(out, state, sheet, live, slot, layer, expert, priority):
+    """Emit the prefetch of an expert, behind the copies on demand where they pause it."""
+    copied, rules, owner = sheet.layers[layer], live.rules[0], owner_of(sheet, layer, expert)
+    wait_for(out, state, slot.looked_up)
+    wait_for(out, state, slot.freed_by)
+    if rules.pauses_on_miss:
+        for gpu in range(len(live.on_demand)):
+            wait_for(out, state, live.on_demand[gpu])
+    slot.copy = _append_aside(out, state, lane_of(sheet, H2D, owner), copied.fetch, _PREFETCHING, layer, expert, copied.expert_bytes)
+    out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = priority, rules.num_chunks
+    if rules.is_copy_awaited:
+        state[STATE_SIZE + state[NUM_JOINS] - 1 - owner] = slot.copy
+
+
+@kernel
+def _prefetch(out, state, sheet, cached, live, index, layer, lookup, stamp):
     """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as may wait."""
     rules = live.rules[0]
     end = _keep_named(cached, live, stamp)
@@ -299,20 +367,21 @@ def _prefetch(out, state, sheet, cached, live, index, layer, gate, lookup, stamp
         )
         if not has_room:
             continue
-        copied = sheet.layers[candidate.layer]
-        wait_for(out, state, lookup)
-        wait_for(out, state, freed_by)
-        slot.copy = _append_aside(out, state, H2D, copied.fetch, _PREFETCHING, candidate.layer, candidate.expert, copied.expert_bytes)
-        out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = 1 + candidate.priority, rules.num_chunks
+        note_arrival(cached, rules.score, slot)
+        slot.looked_up, slot.freed_by = lookup, freed_by
+        _queue(out, state, sheet, live, slot, candidate.layer, candidate.expert, 1 + candidate.priority)
         slot.status, slot.phase, slot.is_unused = COMING, QUEUED, 1
         cached.coming[cached.counters[NUM_COMING]] = candidate.layer * cached.slots.shape[1] + candidate.expert
         cached.counters[NUM_COMING] += 1
-        cached.counters[PREFETCHED_BYTES] += copied.expert_bytes
+        cached.counters[PREFETCHED_BYTES] += sheet.layers[candidate.layer].expert_bytes
 
 
 @kernel
-def emit_end_of_pass(out, state, sheet, rings, last_task, index):
-    """What follows the last layer of a pass; notes the task that ends it."""
+def emit_end_of_pass(out, state, sheet, live, rings, last_task, index):
+    """What follows the last layer of a pass; notes the task that ends it. What was learnt from the pass is stored aside."""
     emit_head(out, state, sheet, rings, index)
     emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
     last_task[index] = state[N] - 1
+    if live.rules[0].update_ns > 0:
+        wait_for(out, state, last_task[index])
+        _append_aside(out, state, MATCHER, live.rules[0].update_ns, _LOOKUP, _NONE, _NONE, 0)

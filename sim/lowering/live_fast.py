@@ -8,7 +8,7 @@ from sim.engine.kernels import admit, drop, promote, run
 from sim.engine.state import AWAITED, BUSY, DONE, DROPPED, END, ENTRY, FINISHED, START, TASK
 from sim.engine.state import STARTED as RUNNING
 from sim.lowering.emit import IS_SERIAL, STEP, N
-from sim.lowering.live import PROMOTE, emit_after_gate, emit_end_of_pass, emit_to_gate
+from sim.lowering.live import PROMOTE, emit_after_gate, emit_end_of_pass, emit_start_of_pass, emit_to_gate, start_of_pass
 from sim.lowering.live_run import LiveJob
 from sim.lowering.lower import table
 from sim.lowering.slots import ARRIVED, NUM_COMING, NUM_OPERATIONS, STARTED
@@ -25,8 +25,8 @@ def run_live(job: LiveJob) -> Timeline:
     tasks, times = np.empty(room, TASK), np.empty((3, room), np.int64)
     lanes = idle_lanes(job.platform)
     is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in job.platform.resources])
-    assert is_priority.sum() <= 1, "one heap, for one resource by priority"
-    heap, clock = np.empty(room, ENTRY), np.zeros(CLOCK_SIZE, np.int64)
+    lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * room
+    heap, clock = np.empty(room * max(1, int(is_priority.sum())), ENTRY), np.zeros(CLOCK_SIZE, np.int64)
     factors = active_factors(job.platform)
     outcome = _drive(
         job.out, job.state, job.sheet, job.cached, job.live, job.rings, job.last_task, tasks, times, lanes, heap, clock, factors
@@ -82,6 +82,17 @@ def _submit(out, first, end, offsets, tasks, times, lanes, heap, clock):
     )
 
 
+@kernel
+def _operate(tasks, times, out, lanes, heap, clock, cached, live):
+    """Promote and drop what the gate asks for."""
+    for place in range(cached.counters[NUM_OPERATIONS]):
+        task, operation = live.operations[place, 0], live.operations[place, 1]
+        if operation == PROMOTE:
+            promote(tasks, lanes, heap, clock, task, 0)
+        else:
+            drop(tasks, times, out.dependencies, lanes, heap, clock, task)
+
+
 @allocating_kernel
 def _drive(out, state, sheet, cached, live, rings, last_task, tasks, times, lanes, heap, clock, factors):
     """All passes; returns why the engine stopped."""
@@ -90,6 +101,18 @@ def _drive(out, state, sheet, cached, live, rings, last_task, tasks, times, lane
     offsets = np.zeros(len(out.rows) + 1, np.int64)
     for index in range(len(sheet.passes)):
         state[IS_SERIAL], state[STEP] = sheet.passes[index].is_serial, sheet.passes[index].step
+        start = start_of_pass(sheet, index)
+        if live.first[start] < live.first[start + 1]:
+            wait[0] = last_task[index - 1] if index > 0 else _NONE
+            if index > 0:
+                _submit(out, submitted, state[N], offsets, tasks, times, lanes, heap, clock)
+                submitted = state[N]
+                outcome = run(tasks, times, out.dependencies, lanes, heap, factors, clock, wait)
+                if outcome != AWAITED:
+                    return outcome
+                _note_copies(cached, tasks)
+            emit_start_of_pass(out, state, sheet, cached, live, wait[0], index)
+            _operate(tasks, times, out, lanes, heap, clock, cached, live)
         for layer in range(sheet.work.shape[1]):
             gate = emit_to_gate(out, state, sheet, index, layer)
             if gate == _NONE:
@@ -102,12 +125,7 @@ def _drive(out, state, sheet, cached, live, rings, last_task, tasks, times, lane
                 return outcome
             _note_copies(cached, tasks)
             emit_after_gate(out, state, sheet, cached, live, rings[0], index, layer, gate)
-            for place in range(cached.counters[NUM_OPERATIONS]):
-                task, operation = live.operations[place, 0], live.operations[place, 1]
-                if operation == PROMOTE:
-                    promote(tasks, lanes, heap, clock, task, 0)
-                else:
-                    drop(tasks, times, out.dependencies, lanes, heap, clock, task)
-        emit_end_of_pass(out, state, sheet, rings, last_task, index)
+            _operate(tasks, times, out, lanes, heap, clock, cached, live)
+        emit_end_of_pass(out, state, sheet, live, rings, last_task, index)
     _submit(out, submitted, state[N], offsets, tasks, times, lanes, heap, clock)
     return run(tasks, times, out.dependencies, lanes, heap, factors, clock, wait[:0])

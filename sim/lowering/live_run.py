@@ -6,10 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from sim.lowering.decisions import Decisions, beliefs
 from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet
-from sim.lowering.live import DROP, MATCHER, PROMOTE, RULES, Live, emit_after_gate, emit_end_of_pass, emit_to_gate
-from sim.lowering.lower import RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table
+from sim.lowering.live import (
+    DROP,
+    MATCHER,
+    PROMOTE,
+    RULES,
+    Live,
+    emit_after_gate,
+    emit_end_of_pass,
+    emit_start_of_pass,
+    emit_to_gate,
+    start_of_pass,
+)
+from sim.lowering.lower import MATCHER_RESOURCE, RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table, with_peers
 from sim.lowering.prices import price
 from sim.lowering.slots import (
     ARRIVED,
@@ -37,12 +49,13 @@ LIVE_RESOURCES = (
     *RESOURCES[:H2D],
     Resource(name=RESOURCES[H2D].name, discipline=Discipline.PRIORITY),
     *RESOURCES[H2D + 1 :],
-    Resource(name="matcher"),
+    MATCHER_RESOURCE,
 )
 """As RESOURCES, but copies to the GPU go by priority, and predictions are looked up aside."""
 assert LIVE_RESOURCES[MATCHER].name == "matcher"
 
 MAX_TASKS_PER_GATE = 10
+MAX_TASKS_PER_PASS = 6
 NO_LIMIT = 2**62
 
 
@@ -75,16 +88,18 @@ def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisio
     most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
     prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
     predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
+    live, gpus = _live(policy, problem, predictions, tokens.shape, most_tokens), problem.num_gpus
     num_gates = tokens.shape[0] * tokens.shape[1]
     num_runs = int(np.count_nonzero(tokens)) if is_foreseen else tokens.size
-    num_tasks = 3 * num_runs + len(predictions.candidates) + num_gates * MAX_TASKS_PER_GATE + 4 * len(tokens)
+    num_tasks = 3 * num_runs + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
+    num_tasks += _most_queued(predictions, tokens.shape) if live.rules[0]["pauses_on_miss"] else len(predictions.candidates)
     return LiveJob(
-        platform=platform(problem.machine, LIVE_RESOURCES),
-        out=columns(num_tasks),
-        state=fresh_state(),
+        platform=platform(problem.machine, with_peers(LIVE_RESOURCES, gpus)),
+        out=columns(num_tasks, num_gpus=gpus + 1),
+        state=fresh_state(gpus, gpus if live.rules[0]["is_copy_awaited"] else 0),
         sheet=sheet_of(problem, passes, tokens, decisions, prices),
         cached=_cached(policy.cache, residency, predictions, foresight),
-        live=_live(policy, problem, predictions, tokens.shape, most_tokens),
+        live=live,
         rings=rings_of(problem),
         last_task=np.zeros(len(passes), np.int64),
     )
@@ -96,6 +111,16 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
     submitted = 0
     for index in range(len(sheet.passes)):
         state[IS_SERIAL], state[STEP] = sheet.passes[index]["is_serial"], sheet.passes[index]["step"]
+        start = start_of_pass(sheet, index)
+        if job.live.first[start] < job.live.first[start + 1]:
+            last = int(job.last_task[index - 1]) if index else NONE
+            if index:
+                session.submit(table(out, submitted, int(state[N])))
+                submitted = int(state[N])
+                yield (last,)
+                _note_copies(job.cached, session)
+            emit_start_of_pass(out, state, sheet, job.cached, job.live, last, index)
+            _operate(job, session)
         for layer in range(sheet.work.shape[1]):
             gate = emit_to_gate(out, state, sheet, index, layer)
             if gate == NONE:
@@ -106,7 +131,7 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
             _note_copies(job.cached, session)
             emit_after_gate(out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate)
             _operate(job, session)
-        emit_end_of_pass(out, state, sheet, job.rings, job.last_task, index)
+        emit_end_of_pass(out, state, sheet, job.live, job.rings, job.last_task, index)
     session.submit(table(out, submitted, int(state[N])))
 
 
@@ -131,6 +156,15 @@ def _operate(job: LiveJob, session: Session) -> None:
             session.drop(task)
 
 
+def _most_queued(predictions: Predictions, shape: tuple[int, ...]) -> int:
+    """How often prefetches are queued at most: each once at every gate from the one that names it to the one it is for."""
+    num_gates = shape[0] * shape[1]
+    named_at = np.repeat(np.arange(len(predictions.first) - 1), np.diff(predictions.first))
+    layer = predictions.candidates["layer"].astype(np.int64)
+    named_at = np.where(named_at < num_gates, named_at, (named_at - num_gates) * shape[1] - 1)  # the start of a pass
+    return int((1 + (layer - named_at - 1) % shape[1]).sum()) + len(layer)
+
+
 def _nothing(shape: tuple[int, ...]) -> Predictions:
     return Predictions(first=np.zeros(shape[0] * shape[1] + 1, np.int64), candidates=np.empty(0, CANDIDATE))
 
@@ -139,17 +173,18 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     shape = residency.experts.shape
     slots = np.zeros(shape, SLOT)
     slots["status"] = np.where(residency.experts, HELD, 0)
-    slots["copy"], slots["last_use"], slots["pinned_at"], slots["used_at"] = NONE, NONE, NONE, NONE
+    for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
+        slots[name] = NONE
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
     return Cached(
         slots=slots,
-        free=np.zeros(shape[0] + 1, np.int64),
+        free=np.zeros((shape[0] + 1) * foresight.problem.num_gpus, np.int64),
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
-        gates=gate_shares(foresight) if cache.score is Score.SMOOTHED_GATE else np.zeros((0, 0, 0), np.float32),
+        gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
     )
 
@@ -182,19 +217,26 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
         "writes_back": cache.writes_back,
         "drops_stale": prefetch.drops_stale,
         "num_chunks": prefetch.num_chunks,
-        "max_waiting": NO_LIMIT if prefetch.max_waiting is None else prefetch.max_waiting,
+        "max_waiting": NO_LIMIT if prefetch.max_waiting is None else prefetch.max_waiting * problem.num_gpus,
         "lookup_ns": prefetch.lookup_ns,
         "is_lookup_awaited": prefetch.is_lookup_awaited,
+        "is_copy_awaited": prefetch.is_copy_awaited,
+        "pauses_on_miss": prefetch.pauses_on_miss and problem.num_gpus > 1,
+        "update_ns": prefetch.update_ns,
     }
     for name, value in values.items():
         rules[name] = value
-    num_experts = shape[2]
+    num_experts, num_gates = shape[2], shape[0] * shape[1]
+    if rules[0]["pauses_on_miss"] and not rules[0]["drops_stale"]:
+        raise InputError(f"{policy.name}: drops_stale must be true where a miss pauses prefetching")
+    missing = num_gates + shape[0] + 1 - len(predictions.first)
     return Live(
         rules=rules,
-        first=predictions.first,
+        first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),
         candidates=predictions.candidates,
         believed=beliefs(problem, policy.dispatch, most_tokens),
         operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
+        on_demand=np.full(problem.num_gpus, NONE),
         is_miss=np.zeros(num_experts, np.bool_),
         priced=np.zeros((3, num_experts), np.int64),
     )

@@ -1,6 +1,7 @@
 """A scenario's decisions as one program."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,23 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Machine
 from sim.lowering.carried import emit_carried_run
 from sim.lowering.decisions import Decisions
-from sim.lowering.emit import JOIN_A, JOIN_B, LAYER, PASS, PREVIOUS, ROW, RUN, STATE_SIZE, WORK, Columns, N, Sheet, emit_run
+from sim.lowering.emit import (
+    JOIN_A,
+    JOIN_B,
+    LAYER,
+    NUM_JOINS,
+    PASS,
+    PREVIOUS,
+    ROW,
+    RUN,
+    SHARE,
+    STATE_SIZE,
+    WORK,
+    Columns,
+    N,
+    Sheet,
+)
+from sim.lowering.passes import emit_run
 from sim.lowering.prices import Prices, price
 from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
@@ -19,9 +36,12 @@ from sim.workload import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
-MAX_TASKS_PER_LAYER = 13
+FIRST_PEER = 6
+"""Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
+MATCHER_RESOURCE = Resource(name="matcher")
+MAX_TASKS_PER_LAYER = 14
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of
-groups of experts."""
+groups of experts, and one to spare; each further GPU adds a copy and a call."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -52,41 +72,54 @@ def _check_buffers(problem: Problem, decisions: Decisions) -> None:
 
 def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
     """The same, with the prices at hand."""
-    out, state = columns(_most_tasks(decisions)), fresh_state()
+    gpus = problem.num_gpus
+    out, state = columns(_most_tasks(decisions, gpus), num_gpus=gpus), fresh_state(gpus)
     last_task = np.zeros(len(passes), np.int64)
     sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
+        if gpus > 1:
+            raise InputError(f"experts that finish in the next layer, or run on a prediction, know one GPU only, got {gpus} (--gpus)")
         foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
         emit_carried_run(out, state, sheet, rings, last_task, foretold)
     else:
         emit_run(out, state, sheet, rings, last_task)
-    program = Program(platform=platform(problem.machine, RESOURCES), tasks=table(out, 0, int(state[N])))
+    program = Program(platform=platform(problem.machine, with_peers(RESOURCES, gpus)), tasks=table(out, 0, int(state[N])))
     return Lowered(program=program, last_task=last_task)
 
 
-def fresh_state() -> NDArray[np.int64]:
-    """The running state of ``emit`` before the first task."""
-    state = np.zeros(STATE_SIZE, np.int64)
+def fresh_state(num_gpus: int = 1, num_awaited: int = 0) -> NDArray[np.int64]:
+    """The running state of ``emit`` before the first task; a layer's end waits for ``num_awaited`` tasks besides the last of each lane."""
+    num_joins = num_gpus - 1 + num_awaited
+    state = np.zeros(STATE_SIZE + num_joins + num_gpus - 1, np.int64)
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
+    state[STATE_SIZE : STATE_SIZE + num_joins] = NONE
+    state[NUM_JOINS] = num_joins
     return state
 
 
 def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The staging buffers of experts and of layers, none of them used yet."""
-    overlap = problem.overlap
-    return np.full(max(1, overlap.staging_experts), NONE), np.full(max(1, overlap.staging_layers), NONE)
+    """The staging buffers of experts and of layers [GPU, buffer], none of them used yet."""
+    overlap, gpus = problem.overlap, problem.num_gpus
+    return np.full((gpus, max(1, overlap.staging_experts)), NONE), np.full((gpus, max(1, overlap.staging_layers)), NONE)
+
+
+def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource, ...]:
+    """The resources, with those of further GPUs behind: each its stream and two directions of copies, as GPU 0 has them."""
+    if num_gpus == 1:
+        return resources
+    filled = (*resources, MATCHER_RESOURCE)[:FIRST_PEER]
+    peers = (replace(resource, name=f"{resource.name}{gpu}") for gpu in range(1, num_gpus) for resource in resources[:3])
+    return (*filled, *peers)
 
 
 def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
-    """The resources of one GPU and its host, with the machine's interference."""
+    """The resources with the machine's interference; that of GPU 0 and its link holds for each GPU and its link."""
     if not machine.interference:
         return Platform(resources=resources)
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
-        names = [resource.name for resource in resources]
-        if pair.busy in names and pair.slows in names:
-            place = names.index(pair.slows), names.index(pair.busy)
-            factors[place] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
+        for slows, busy in product(_named(resources, pair.slows), _named(resources, pair.busy)):
+            factors[slows, busy] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 
 
@@ -111,13 +144,12 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             is_moe=is_moe,
             fetch=prices.fetch,
             evict=prices.evict,
-            layer_fetch=prices.layer_fetch,
             expert_bytes=prices.expert_bytes,
-            layer_bytes=prices.layer_bytes,
         ),
         work=_records(WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn),
         experts=np.stack([prices.expert_gpu, prices.expert_cpu]),
         activations=np.stack([prices.activations_h2d, prices.activations_d2h]),
+        shares=_records(SHARE, fetch=prices.share_fetch, num_bytes=prices.share_bytes),
         run=_records(
             RUN,
             head_fetch=np.array([prices.head_fetch]),
@@ -127,6 +159,8 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             group_cpu=np.array([prices.group_cpu]),
             layer_overhead=np.array([prices.layer_overhead]),
             step_overhead=np.array([prices.step_overhead]),
+            num_gpus=np.array([problem.num_gpus]),
+            first_peer=np.array([FIRST_PEER]),
         ),
     )
 
@@ -138,16 +172,25 @@ def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.vo
     return records
 
 
-def _most_tasks(decisions: Decisions) -> int:
+def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
+    """Numbers of the resource of that name, on each GPU that has one."""
+    return [number for number, resource in enumerate(resources) if resource.name == name or resource.name.rstrip("0123456789") == name]
+
+
+def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
     experts = np.bincount(decisions.actions.ravel(), minlength=len(Action))
     copies = experts[Action.FETCH] + 2 * experts[Action.SWAP]
-    return int(experts[1:].sum() + copies) + decisions.modes.size * MAX_TASKS_PER_LAYER + len(decisions.modes) * MAX_TASKS_PER_PASS
+    return (
+        int(experts[1:].sum() + copies)
+        + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
+        + len(decisions.modes) * MAX_TASKS_PER_PASS
+    )
 
 
-def columns(size: int) -> Columns:
-    """Room for that many tasks."""
-    nothing = np.zeros(0, np.int64)
-    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * MAX_DEPENDENCIES, np.int64), ends=nothing, free=nothing)
+def columns(size: int, *, num_gpus: int = 1) -> Columns:
+    """Room for that many tasks; each may also wait for the last task and the awaited copy of each further GPU."""
+    nothing, most = np.zeros(0, np.int64), MAX_DEPENDENCIES + 2 * num_gpus - 2
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * most, np.int64), ends=nothing, free=nothing)
 
 
 def table(out: Columns, first: int, end: int) -> TaskTable:

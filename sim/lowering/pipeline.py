@@ -21,11 +21,11 @@ from sim.lowering.emit import (
     emit_cpu_experts,
     emit_expert,
     emit_group_launch,
-    emit_head,
     emit_overhead,
     set_join,
     wait_for,
 )
+from sim.lowering.passes import emit_head
 from sim.policies.actions import Action
 from sim.task import NONE, TaskKind
 
@@ -98,7 +98,7 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer)
+    emit_group_launch(out, state, sheet, index, layer, gate)
     for wanted in (_RESIDENT, _PAGED):
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == wanted:

@@ -18,7 +18,8 @@ class Prices(NamedTuple):
     """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (NONE: not run).
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
-    bytes; activations are [tokens], ``activation_bytes`` for one token. ``group_gpu`` and ``group_cpu``: what a layer's experts cost
+    bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of several GPUs runs of a layer; activations are
+    [tokens], ``activation_bytes`` for one token. ``group_gpu`` and ``group_cpu``: what a layer's experts cost
     together besides, where they run as one call (0: they do not).
     """
 
@@ -36,6 +37,8 @@ class Prices(NamedTuple):
     expert_bytes: NDArray[np.int64]
     layer_bytes: NDArray[np.int64]
     head_bytes: int
+    share_fetch: NDArray[np.int64]
+    share_bytes: NDArray[np.int64]
     activations_h2d: NDArray[np.int64]
     activations_d2h: NDArray[np.int64]
     activation_bytes: int
@@ -49,7 +52,7 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
     """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets."""
     costs, model = problem.costs, problem.model
     representatives, shape_of = layer_shapes(model)
-    copies = _copies(costs, problem.overlap.is_pinned)
+    copies = _copies(costs, problem.overlap.is_pinned) | _shares(costs, problem)
     token_bytes = model.hidden * model.activation_bytes
     activations = np.arange(int(passes.num_tokens.max()) + 1) * token_bytes
     on = _by_mode(costs, passes, modes, representatives, shape_of)
@@ -88,6 +91,16 @@ def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
         "layer_bytes": whole,
         "head_bytes": top,
     }
+
+
+def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
+    """Copies of what each GPU runs of a layer: its experts, and on GPU 0 the dense part."""
+    layers = costs.model.layers
+    exists = np.arange(costs.model.num_experts) < np.array([layer.num_experts for layer in layers])[:, None]
+    counts = np.stack([(exists & (problem.gpu_of_expert == gpu)).sum(axis=1) for gpu in range(problem.num_gpus)], axis=1)
+    num_bytes = counts * np.array([layer.expert_bytes for layer in layers])[:, None]
+    num_bytes[:, 0] += [layer.dense_bytes for layer in layers]
+    return {"share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns, "share_bytes": num_bytes}
 
 
 Pricer = Callable[[CostModel, Device, int, Passes], NDArray[np.int64]]

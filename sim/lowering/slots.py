@@ -19,6 +19,8 @@ SLOT = np.dtype(
         ("is_unused", "i4"),  # brought by a prefetch, not used since
         ("visits", "i4"),
         ("copy", "i8"),  # task that brings or brought it
+        ("looked_up", "i8"),  # task that its prefetch waits for: what named it
+        ("freed_by", "i8"),  # and the last use of what was in its place
         ("last_use", "i8"),  # task that last read its weights
         ("pinned_at", "i8"),  # stamp of the gate that needs it kept
         ("used_at", "i8"),  # stamp of the gate at which it last ran
@@ -33,6 +35,7 @@ TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, 
 
 _RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
 _TIMES_VISITS, _BY_DEPTH, _SMOOTHED = int(Score.FORECAST_TIMES_VISITS), int(Score.FORECAST_BY_DEPTH), int(Score.SMOOTHED_GATE)
+_SELECTIVE = int(Score.SELECTIVE_GATE)
 _NONE = NONE
 TIE_BREAK = 2.0**-40
 """Weight of recency where frequency decides: below one visit for any run."""
@@ -41,7 +44,7 @@ TIE_BREAK = 2.0**-40
 class Cached(NamedTuple):
     """A cache at work.
 
-    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last entry for a budget over all layers; ``coming``
+    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last for a budget over all layers, of each GPU in turn; ``coming``
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     """
@@ -59,7 +62,7 @@ class Cached(NamedTuple):
 def worth(cached, score, index, current, layer, expert):
     """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
     slot = cached.slots[layer, expert]
-    if score in (_RECENCY, _SMOOTHED):
+    if score in (_RECENCY, _SMOOTHED, _SELECTIVE):
         return slot.score
     if score == _FREQUENCY:
         return slot.visits + slot.score * TIE_BREAK
@@ -72,7 +75,7 @@ def worth(cached, score, index, current, layer, expert):
     row = index + 1 if layer <= current + cached.counters[REACH] else index  # row 0 of a forecast stands before the first pass
     share = float(cached.forecast[row, layer, expert])
     if score == _TIMES_VISITS:
-        return share * slot.visits
+        return share * max(slot.visits, 1)  # coming in counts as a visit: else what is fetched ahead for the first time leaves first
     return share * (1.0 - layer / cached.slots.shape[0])
 
 
@@ -96,14 +99,14 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
     for expert in range(cached.slots.shape[1]):
         slot = cached.slots[layer, expert]
         slot.visits += tokens[expert] > 0
-        if score == _SMOOTHED:
+        if score in (_SMOOTHED, _SELECTIVE):
             share = cached.gates[index, layer, expert]
             num_larger = 0
             for other in range(cached.slots.shape[1]):
                 if cached.gates[index, layer, other] > share:
                     num_larger += 1
             slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
-    if score != _SMOOTHED:
+    if score not in (_SMOOTHED, _SELECTIVE):
         for is_missing in (False, True):
             for expert in range(cached.slots.shape[1]):
                 slot = cached.slots[layer, expert]
@@ -113,27 +116,39 @@ def note_gate(cached, score, alpha, kept, index, layer, tokens):
 
 
 @kernel
+def _pool(cached, is_global, layer, expert):
+    """The place in ``free`` of the slots that an expert of a layer may take."""
+    num_layers = cached.slots.shape[0]
+    num_gpus = len(cached.free) // (num_layers + 1)
+    return (num_layers if is_global else layer) * num_gpus + (layer * cached.slots.shape[1] + expert) % num_gpus
+
+
+@kernel
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    What is on its way stays, and what the gate with that stamp needs until it has run. NEXT_USE, which knows, makes room
-    for nothing that is needed later than all it holds: that goes through a buffer.
+    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run; of what was fetched
+    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows, and SELECTIVE_GATE make
+    room for nothing that is worth no more than all they hold: that goes through a buffer.
     """
-    place = len(cached.free) - 1 if is_global else layer
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    owner, place = (layer * cached.slots.shape[1] + expert) % num_gpus, _pool(cached, is_global, layer, expert)
     if cached.free[place] > 0:
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
     least, victim_layer, victim = 0.0, _NONE, _NONE
     for candidate_layer in range(first, last):
-        for candidate in range(cached.slots.shape[1]):
+        for candidate in range((owner - candidate_layer * cached.slots.shape[1]) % num_gpus, cached.slots.shape[1], num_gpus):
             slot = cached.slots[candidate_layer, candidate]
             if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
+                continue
+            if score == _TIMES_VISITS and slot.is_unused and current < candidate_layer <= current + cached.counters[REACH]:
                 continue
             value = worth(cached, score, index, current, candidate_layer, candidate)
             if victim < 0 or value < least:
                 least, victim_layer, victim = value, candidate_layer, candidate
-    if victim < 0 or (score == _NEXT_USE and least >= worth(cached, score, index, current, layer, expert)):
+    if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
     slot.status = ABSENT
@@ -144,9 +159,17 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
 
 
 @kernel
-def give_back(cached, is_global, layer):
-    """A slot of a layer (or of the common budget) is free again."""
-    cached.free[len(cached.free) - 1 if is_global else layer] += 1
+def note_arrival(cached, score, slot):
+    """An expert fetched ahead comes in as the most recently used: else it would leave before it is."""
+    if score != _SMOOTHED:
+        cached.counters[TICK] += 1
+        slot.score = cached.counters[TICK]
+
+
+@kernel
+def give_back(cached, is_global, layer, expert):
+    """The slot of an expert, of its layer (or of the common budget), is free again."""
+    cached.free[_pool(cached, is_global, layer, expert)] += 1
 
 
 @kernel

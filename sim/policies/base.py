@@ -34,7 +34,7 @@ class Placement(ABC):
         return False
 
     def after_prompt(self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """The experts [layer, expert] held from the first decoded token on, given those that the prompt's ``tokens`` [layer, expert] selected.
+        """The experts [layer, expert] held from the first decoded token on, given the ``tokens`` [layer, expert] of the prompt.
 
         As many of every layer as at time 0; where it moves any, the prompt's misses are fetched. By default nothing moves.
         """
@@ -85,7 +85,7 @@ class Cache:
 
     @property
     def smoothing(self) -> tuple[float, int]:
-        """alpha, and how many shares are kept for each expert that a token selects, for SMOOTHED_GATE."""
+        """alpha, and how many shares are kept for each expert that a token selects, for the gate scores."""
         return 0.0, 0
 
     def start(self, residency: Residency) -> CacheState:
@@ -118,7 +118,8 @@ class Foresight:
 class Predictions:
     """What to fetch after each gate, and what is known for eviction.
 
-    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer. ``forecast`` [pass + 1, layer, expert]
+    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer; behind the gates there may be one more entry a
+    pass, for what is named when it starts. ``forecast`` [pass + 1, layer, expert]
     holds predicted shares (None: there are none): row 0 before the run, row p + 1 those of pass p, of which a gate knows
     the layers up to ``reach`` beyond its own; of the others it knows the row before.
     """
@@ -165,6 +166,21 @@ class Prefetch:
     def is_lookup_awaited(self) -> bool:
         """Whether the layer waits for the lookup, or it runs aside."""
         return False
+
+    @property
+    def is_copy_awaited(self) -> bool:
+        """Whether the next layer waits for what was fetched ahead."""
+        return False
+
+    @property
+    def pauses_on_miss(self) -> bool:
+        """Whether no prefetch begins on the link of any GPU while a missing expert is copied to one; each link by itself always does so."""
+        return False
+
+    @property
+    def update_ns(self) -> int:
+        """Time that storing what a pass has shown takes, aside."""
+        return 0
 
     def predict(self, foresight: Foresight) -> Predictions:
         """The candidates of every gate of the run."""

@@ -102,8 +102,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="fmoe",
         summary="searches a store of past expert maps as the gates become known and fetches what they name; one budget over all layers",
         source=(
-            "arXiv 2502.05370 (FineMoE, EuroSys 2026), as the paper has it, not its demo; semantic search by the request's mean map, as "
-            "embeddings are not simulated; one GPU; the cache starts with the most popular experts"
+            "arXiv 2502.05370 (FineMoE, EuroSys 2026), as the paper has it, not its demo; semantic search by the request's mean map where "
+            "the routing gives no embeddings; the cache starts with the most popular experts"
         ),
         placement=CommonSlotsPlacement(),
         cache=ForecastVisitsCache(),
@@ -128,8 +128,8 @@ CACHING_ROWS: tuple[Policy, ...] = (
         name="hybrimoe",
         summary="a cache by smoothed gate scores; misses split over CPU, link and GPU to end together; prefetches what saves most",
         source=(
-            "arXiv 2504.05897; alpha assumed; experts of a lane run by number, not by tokens; the prefetch weighs one expert's saving, "
-            "where the paper simulates whole layers"
+            "arXiv 2504.05897; alpha 0.5 from its released code; experts of a lane run by number, not by tokens; the prefetch weighs "
+            "one expert's saving, where the paper simulates whole layers"
         ),
         placement=UniformPlacement(),
         cache=SmoothedGateCache(),

@@ -41,7 +41,11 @@ class Overlap(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers."""
+    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers.
+
+    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. ``expert_cache_bytes``, all GPUs
+    together, is the most that may hold experts (None: as much as there is room for).
+    """
 
     machine: Machine
     model: Model
@@ -50,11 +54,18 @@ class Problem:
     popularity: NDArray[np.float64]
     overlap: Overlap
     slots_per_layer: int | None = None
+    num_gpus: int = 1
+    expert_cache_bytes: int | None = None
 
     @property
     def costs(self) -> CostModel:
         """True prices on this machine."""
         return CostModel(machine=self.machine, model=self.model)
+
+    @property
+    def gpu_of_expert(self) -> NDArray[np.int64]:
+        """The GPU of each expert [layer, expert]."""
+        return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
 
     @property
     def staging_bytes(self) -> int:

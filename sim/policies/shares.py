@@ -9,12 +9,14 @@ from sim.workload import with_shared_prompts
 
 
 def drawn(foresight: Foresight) -> Draw:
-    """The run's choices with what the routing knows of their gates."""
+    """The run's choices with what the routing knows of their gates and embeddings."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
     known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed)
-    weights, full = (None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full))
-    return Draw(ids=foresight.expert_ids, weights=weights, full=full)
+    weights, full, embeddings = (
+        None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full, known.embeddings)
+    )
+    return Draw(ids=foresight.expert_ids, weights=weights, full=full, embeddings=embeddings)
 
 
 def maps_of(foresight: Foresight) -> ExpertMaps:

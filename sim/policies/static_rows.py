@@ -135,8 +135,8 @@ STATIC_ROWS: tuple[Policy, ...] = (
         name="kt-dynamic",
         summary="kt-frequency until a prompt of 512 tokens or more; then, in every layer, the experts that the prompt selected most",
         source=(
-            "KTransformers kt-kernel 0.7, --kt-enable-dynamic-expert-update (select_top_experts_from_batch); the prompt's misses are fetched "
-            "as it runs on the GPU, the copies of experts that it did not select but that fill a layer's number are not charged"
+            "KTransformers kt-kernel 0.7, --kt-enable-dynamic-expert-update (select_top_experts_from_batch); the prompt's misses are "
+            "fetched as it runs on the GPU, the copies of experts that it did not select but that fill a layer's number are not charged"
         ),
         placement=PromptPlacement(),
         cache=StaticCache(),

@@ -23,12 +23,14 @@ class Draw:
 
     ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's share of the softmax over
     all experts, descending by rank and not renormalised over the selected; None where unknown. ``full`` [sequence, token, MoE layer,
-    expert] is that softmax; None where only the weights are known, or nothing.
+    expert] is that softmax; None where only the weights are known, or nothing. ``embeddings`` [sequence, token, dimension] stand for
+    the output of the model's embedding layer; None where unknown.
     """
 
     ids: NDArray[np.int16]
     weights: NDArray[np.float32] | None
     full: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] | None = None
 
     def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
         """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are unknown.
@@ -54,12 +56,14 @@ class ExpertMaps:
     """Of every iteration, a sequence in a pass: the gate's mean distribution over its tokens.
 
     ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts where no gate weights are
-    known. Iterations are in order of passes; ``of_pass`` and ``of_sequence`` say whose they are.
+    known. Iterations are in order of passes; ``of_pass`` and ``of_sequence`` say whose they are. ``embeddings`` [iteration,
+    dimension] are means over the iteration's tokens, None where unknown.
     """
 
     shares: NDArray[np.float32]
     of_pass: NDArray[np.int64]
     of_sequence: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None = None
 
 
 def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64]) -> ExpertMaps:
@@ -79,7 +83,11 @@ def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64]) -> 
             known = Draw(ids=ids[None], weights=draw.weights[None, sequence, rows], full=full).distribution(popularity)
             assert known is not None
             shares[number] = known[0].mean(axis=0)
-    return ExpertMaps(shares=shares, of_pass=of_pass, of_sequence=of_sequence)
+    embeddings = None
+    if draw.embeddings is not None:
+        spans = zip(of_sequence.tolist(), passes.first_position[of_pass].tolist(), passes.context_tokens[of_pass].tolist(), strict=True)
+        embeddings = np.stack([draw.embeddings[sequence, first:end].mean(axis=0) for sequence, first, end in spans])
+    return ExpertMaps(shares=shares, of_pass=of_pass, of_sequence=of_sequence, embeddings=embeddings)
 
 
 class Routing(ABC):
@@ -101,10 +109,19 @@ class Routing(ABC):
         """The softmax over all experts, as in ``Draw.full``, of what ``experts`` gives for the same arguments; None where it is unknown."""
         return None
 
+    def token_embeddings(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+        """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
+        return None
+
     def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
-        """Expert ids and what is known of their gates, together."""
+        """Expert ids and what is known of their gates and embeddings, together."""
         arguments = (model, num_sequences, num_tokens, seed)
-        return Draw(ids=self.experts(*arguments), weights=self.gate_weights(*arguments), full=self.gate_distribution(*arguments))
+        return Draw(
+            ids=self.experts(*arguments),
+            weights=self.gate_weights(*arguments),
+            full=self.gate_distribution(*arguments),
+            embeddings=self.token_embeddings(*arguments),
+        )
 
     def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
         """What a system saw before: sequences that are not those which ``draw`` gives for ``used`` (sequences, tokens) and the seed.

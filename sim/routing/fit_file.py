@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from hwprofiles import Kind, Provenance
-from sim.routing.fitting import fit
+from sim.routing.fitting import NUM_CLASSES, fit
 from sim.routing.importers import import_trace
 from sim.routing.spec import RoutingSpec, fitted_spec
 
 
-def fit_file(path: Path, *, task: str | None = None, source: str | None = None, seed: int = 0) -> RoutingSpec:
+def fit_file(
+    path: Path, *, task: str | None = None, source: str | None = None, num_classes: int = NUM_CLASSES, seed: int = 0
+) -> RoutingSpec:
     """Fit a generator to a trace file. Raises InputError.
 
     ``task`` says what the tokens are of (the file's name unless said): the fit holds for that task and claims no other.
@@ -21,5 +23,5 @@ def fit_file(path: Path, *, task: str | None = None, source: str | None = None, 
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     size = f"{len(trace.expert_ids):,} tokens in {len(trace.borders) - 1} sequences"
     said = f"fitted to task {task!r} alone, {size}; other tasks route otherwise; trace: {source or path.name}"
-    routing = fit(trace, provenance=Provenance(kind=Kind.FITTED, source=said, date=date), seed=seed)
+    routing = fit(trace, provenance=Provenance(kind=Kind.FITTED, source=said, date=date), num_classes=num_classes, seed=seed)
     return fitted_spec(routing, task=task, sequence_num_tokens=tuple(np.diff(trace.borders).tolist()))

@@ -33,7 +33,8 @@ class FittedRouting(Routing):
     ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not reach back as far).
     ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log preference for an expert, that lasts, and of
     what is added to it anew every ``drift_tokens`` on average. ``linked_fraction``: share of
-    choices whose random numbers are those of the same choice in the other layers.
+    choices whose random numbers are those of the same choice in the other layers. ``embedded_fraction``: share of tokens whose embedding
+    tells their class; those of the others are of a class at random.
     """
 
     label: str
@@ -53,6 +54,7 @@ class FittedRouting(Routing):
     linked_fraction: float
     gate: GateProfile | None = None
     accuracy: Accuracy = ()
+    embedded_fraction: float = 1.0
 
     def popularity(self, model: Model) -> Array:
         """See Routing."""
@@ -70,17 +72,26 @@ class FittedRouting(Routing):
         flat = self.weigh(np.full(num_sequences, num_tokens), seed)
         return None if flat is None else flat.reshape(num_sequences, num_tokens, *self._shape)
 
+    def token_embeddings(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32]:
+        """See Routing: those of one class are alike, and at right angles to those of the others."""
+        self._check(model)
+        keys = [np.uint64(sequence_key(seed, sequence)) for sequence in range(num_sequences)]
+        classes = np.array([draw_classes(*self._class_process, key, num_tokens) for key in keys])
+        generator = np.random.default_rng(seed)
+        is_other = generator.random(classes.shape) >= self.embedded_fraction
+        others = generator.choice(len(self.class_share), classes.shape, p=self.class_share)
+        return np.eye(len(self.class_share), dtype=np.float32)[np.where(is_other, others, classes)]
+
     def choose(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.int16]:
         """Choices [token, layer, rank] of sequences of these lengths, one after another."""
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.int16)
         weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
         spreads = self.request_spread, self.drift_spread, self.drift_tokens
-        process = np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), np.cumsum(self.class_chain, axis=1)
         copies = self.copy_lags, np.cumsum(self.copy_kernel), self.copied
         for sequence, length in enumerate(lengths):
             key = np.uint64(sequence_key(seed, sequence))
-            classes = draw_classes(*process, key, int(length))
+            classes = draw_classes(*self._class_process, key, int(length))
             rows = out[borders[sequence] : borders[sequence + 1]]
             choose_sequence(weights, *spreads, classes, *copies, self.linked_fraction, key, rows)
         return out
@@ -105,6 +116,10 @@ class FittedRouting(Routing):
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
         """See Routing."""
         return stated_accuracy(self.accuracy, layer, distance)
+
+    @property
+    def _class_process(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
+        return np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), np.cumsum(self.class_chain, axis=1)
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -31,8 +31,8 @@ class LatentRouting(Routing):
     """Each token selects the top-k experts by a normal score; the softmax of ``score_spread`` · score is its gate.
 
     Of the score's variance, ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one request,
-    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to a longer
-    sequence, or more of them.
+    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to
+    a longer sequence, or more of them.
     """
 
     label: str

@@ -151,11 +151,8 @@ class RoutingSpec(_Frozen):
         stated = [name for name in ("generator", "latent") if getattr(self, name) is not None]
         if len(stated) == 2 or (stated and (self.first_choice_repeat or self.popularity is not None)):
             raise ValueError(f"{stated[0]} stands instead of first_choice_repeat, popularity and any other generator: leave those out")
-        if self.generator is not None:
-            if len(self.generator.inclusion[0][0]) != self.num_experts:
-                raise ValueError(
-                    f"generator: inclusion has {len(self.generator.inclusion[0][0])} experts, num_experts is {self.num_experts}"
-                )
+        if self.generator is not None and len(self.generator.inclusion[0][0]) != self.num_experts:
+            raise ValueError(f"generator: inclusion has {len(self.generator.inclusion[0][0])} experts, num_experts is {self.num_experts}")
         return self
 
     def routing(self) -> Routing:

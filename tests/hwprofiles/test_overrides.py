@@ -6,6 +6,7 @@ import pytest
 
 from hwprofiles.errors import InputError
 from hwprofiles.library import load_machine
+from hwprofiles.overrides import apply_overrides
 from hwprofiles.quantity import Kind
 
 MACHINE = "desktop-rtx-4090-ddr5"
@@ -111,3 +112,20 @@ def test_a_value_that_the_machine_cannot_have_is_refused(override: str, message:
     with pytest.raises(InputError) as caught:
         load_machine(MACHINE, [override])
     assert str(caught.value) == f"{MACHINE} with --set {override}: {message}"
+
+
+def test_a_rate_of_the_link_replaces_the_curve_of_its_copies() -> None:
+    """Of that direction and kind of memory alone; a latency, of both kinds; curves of operations stay."""
+    source = {"kind": "measured", "source": "a test", "date": "2026"}
+    copies = [{"operation": "copy", "device": device, "points": [[1, 5], [9, 9]], **source} for device in ("h2d", "h2d_pageable", "d2h")]
+    expert = {"operation": "expert", "device": "gpu", "points": [[1, 5]], **source}
+    data = load_machine("h100").model_dump(mode="json", exclude_none=True) | {"curves": [*copies, expert]}
+
+    def left(override: str) -> list[str]:
+        return [curve["device"] for curve in apply_overrides(data, [override])["curves"]]
+
+    assert left("link.h2d.bytes_per_s=50e9") == ["h2d_pageable", "d2h", "gpu"]
+    assert left("link.h2d.pageable_bytes_per_s=5e9") == ["h2d", "d2h", "gpu"]
+    assert left("link.h2d.latency_ns=5") == ["d2h", "gpu"]
+    assert left("gpu.memory_bytes_per_s=1e12") == ["h2d", "h2d_pageable", "d2h", "gpu"]
+    assert len(data["curves"]) == 4, "the data itself is left alone"

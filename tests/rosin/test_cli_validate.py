@@ -81,9 +81,21 @@ def test_without_torch_it_says_so(plan_file: Path, capsys: pytest.CaptureFixture
     assert "pip install 'rosin[validate]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("device", "problem"), [("cuda", "only paced runs are made so far"), ("pacd", "did you mean 'paced'")])
-def test_other_devices_are_refused(device: str, problem: str, plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tier that is not there, and a misspelt one."""
-    assert main(["validate", str(plan_file), "--device", device]) == 2
+def test_misspelt_devices_are_refused(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, with the closest name."""
+    assert main(["validate", str(plan_file), "--device", "pacd"]) == 2
     error = capsys.readouterr().err
-    assert problem in error and error.count("\n") == 1
+    assert "did you mean 'paced'" in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="needs torch and safetensors, from the extra `validate`")
+def test_real_operations_need_a_machine_of_this_computer(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a machine that was not measured here, --device cpu says what would be one; on one that was, the plan runs for real."""
+    assert main(["validate", str(plan_file), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "only a machine that rosin measure --device cpu wrote is one" in error and error.count("\n") == 1
+    machine = plan_file.parent / "machine.yaml"
+    machine.write_text(machine.read_text().replace("for tests", "Emulated accelerator, for tests"), encoding="utf-8")
+    assert main(["validate", str(plan_file), "--quick", "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cpu" and "emulated accelerator" in found["tier"]

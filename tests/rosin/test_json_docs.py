@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Setting
-from rosin.report import json_documents, kv_documents
+from rosin.report import json_documents, kv_documents, serve_documents
 from sim.metrics import Metrics
+from sim.serving.metrics import ServingMetrics, TierUse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[json_documents.Document]] = {
     "Every output": json_documents.Envelope,
     "simulate": json_documents.SimulateResult,
+    "simulate --workload": serve_documents.ServeResult,
+    "kv-plan": serve_documents.KvPlanResult,
+    "tried": serve_documents.TriedServing,
+    "served scenario": serve_documents.ServeRecord,
+    "workload": serve_documents.ServedWorkload,
+    "served basis": serve_documents.ServeBasis,
     "compare": json_documents.CompareResult,
     "plan": json_documents.PlanResult,
     "kv-replay": kv_documents.KvReplayResult,
@@ -60,6 +67,12 @@ def test_section_has_the_keys_of_the_schema(title: str) -> None:
 def test_metrics_are_explained() -> None:
     """Every metric has its row."""
     assert _keys("metrics") == [field.name for field in dataclasses.fields(Metrics)]
+
+
+@pytest.mark.parametrize(("title", "kind"), [("served metrics", ServingMetrics), ("tiers", TierUse)])
+def test_served_metrics_are_explained(title: str, kind: type) -> None:
+    """Every figure of a served run, and of a tier, has its row."""
+    assert _keys(title) == [field.name for field in dataclasses.fields(kind)]
 
 
 def test_setting_is_explained() -> None:

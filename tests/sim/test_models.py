@@ -36,6 +36,7 @@ REQUIRED = [
     "llama-3-70b",
     "llama-3.3-70b",
     "qwen2.5-72b",
+    "qwen3-next-80b-a3b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

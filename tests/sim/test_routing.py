@@ -246,7 +246,10 @@ def test_a_wrong_specification_is_one_line(tmp_path: Path, changes: dict[str, st
 
 def test_an_unknown_kind_of_routing_is_one_line() -> None:
     """The forms that --routing takes."""
-    _refused(lambda: load_routing("zipf", _model(4, 2)), "write uniform, popularity:FILE, a .yaml of statistics or a .npz trace")
+    _refused(
+        lambda: load_routing("zipf", _model(4, 2)),
+        "write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or mixtral-8x7b, mixtral-8x7b-gates, ",
+    )
 
 
 def _spec(folder: Path, **changes: str) -> Path:

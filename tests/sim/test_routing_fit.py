@@ -10,7 +10,7 @@ from hwprofiles import Kind, write_yaml
 from sim.model_library import load_model
 from sim.routing import FittedRouting, RecordedRouting, RoutingSpec, load_routing, load_trace
 from sim.routing.fit_file import fit_file
-from sim.routing.recurrence import distinct_experts, reuse
+from sim.routing.recurrence import distinct_experts, next_layer_recall, reuse
 from sim.routing.replay import CachePolicy, hit_rates
 from sim.routing.sampling import sample, trace_of
 from sim.routing.statistics import BATCH_TOKENS, REUSE_LAGS, inclusion
@@ -83,6 +83,22 @@ def test_gate_weights_keep_their_profile(task: str) -> None:
     """Mean gate weights by rank come within 12 %."""
     for name, (wanted, found) in _pairs(task, "weight").items():
         assert found == pytest.approx(wanted, rel=0.12), name
+
+
+@pytest.mark.slow
+def test_more_classes_link_layers() -> None:
+    """With 24 classes instead of 8, next-layer recall comes closer to the trace's, and hit rates stay within 3 points."""
+    trace, more = load_trace(_path("intent")), fit_file(_path("intent"), num_classes=24).routing()
+    assert isinstance(more, FittedRouting)
+    fewer = _spec("intent").routing()
+    assert isinstance(fewer, FittedRouting)
+    shown = [sample(routing, np.diff(trace.borders), 7) for routing in (fewer, more)]
+    recalls = [next_layer_recall(each.expert_ids, each.borders, 64, 1) for each in (*shown, trace)]
+    assert recalls[0] + 0.03 < recalls[1] < recalls[2]
+    for slots in (16, 32):
+        for policy in (CachePolicy.LRU, CachePolicy.BELADY):
+            wanted, found = (hit_rates(each.expert_ids, 64, slots, policy).mean() for each in (trace, shown[1]))
+            assert found == pytest.approx(wanted, abs=0.03)
 
 
 def _hit_share(popular: np.ndarray, trace: RecordedRouting) -> float:

@@ -73,7 +73,7 @@ def _independent_in_all_layers(ids_TLK: NDArray[np.int64], capacities: list[int]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_recorded_traces_replay_as_independent_code_does(task: str) -> None:
-    """In every layer, every policy, at 12.5, 25 and 50 % of the experts, the whole trace: equal hits; in one layer by sets and lists too."""
+    """In every layer, every policy, at 12.5, 25 and 50 % of the experts, the whole trace: equal hits; in one by sets and lists too."""
     trace = load_trace(shared_data(f"routing/deepseek-v2-lite-{task}.npz"))
     ids, capacities = trace.expert_ids.astype(np.int64), [round(64 * fraction) for fraction in CACHE_FRACTIONS]
     found = [cache_hits(trace, fraction) for fraction in CACHE_FRACTIONS]

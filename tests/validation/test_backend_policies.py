@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
+from hwprofiles import InputError
 from sim.policies import POLICIES, Policy
 from sim.task import TaskKind
 from sim.workload import Batch, Feeding, forward_passes

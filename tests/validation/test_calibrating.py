@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError, Kind, Machine, Operation, parse_machine
+from planner.objectives import Goal
 from planner.plan import Plan, Setting
 from sim.costs import CostModel
 from sim.engine import engine
@@ -22,8 +23,9 @@ from tests.sim.small import MODELS, SOURCE, small_machine
 from tests.tiny_config import write_tiny_config
 from tests.validation.measuring_fakes import findings
 from validation.backend import Tier
-from validation.calibrating import Fit, ObservedRun, Part, Scales, calibrate, fit, hold_out, observed_run, tier_for
+from validation.calibrating import Fit, ObservedRun, Part, Scales, calibrate, fit, hold_out, observed_run
 from validation.calibrating.fitted_machine import Marking, fitted_machine
+from validation.comparison.tiers import real_tier
 from validation.measuring import machine_data
 
 LANES = [resource.name for resource in RESOURCES]
@@ -76,7 +78,7 @@ def test_a_fit_finds_what_was_done() -> None:
 
 
 def test_a_fit_survives_noise() -> None:
-    """Eight runs of 5 % noise: factors within 3 %, for the slowest twentieth does not count."""
+    """Eight runs of 5 % noise: factors within 3 %."""
     found = fit([_run("a", seed, 0.05) for seed in range(8)])
     assert found.scales.factors["gpu", Part.EXPERT] == pytest.approx(1.5, rel=0.03)
     assert found.scales.factors["cpu", Part.EXPERT] == pytest.approx(0.8, rel=0.03)
@@ -151,11 +153,11 @@ def test_copies_get_a_factor_and_a_delay() -> None:
 def test_only_an_emulated_accelerator_is_calibrated_on_a_core() -> None:
     """A core's times say nothing of a GPU, and the other way round."""
     emulated = parse_machine(machine_data(findings(), "here", "1"), "here")
-    assert tier_for("auto", emulated) is Tier.CPU is tier_for("cpu", emulated)
+    assert real_tier("auto", emulated) is Tier.CPU is real_tier("cpu", emulated)
     with pytest.raises(InputError, match="--device cpu: small is not an emulated accelerator"):
-        tier_for("cpu", small_machine())
+        real_tier("cpu", small_machine())
     with pytest.raises(InputError, match="--device cuda: here is an emulated accelerator"):
-        tier_for("cuda", emulated)
+        real_tier("cuda", emulated)
 
 
 @pytest.mark.slow
@@ -185,7 +187,7 @@ def test_a_quantised_model_is_not_run(tmp_path: Path) -> None:
 def _plan(setting: Setting, policy: str) -> Plan:
     return Plan(
         setting=setting,
-        objective="throughput",
+        goal=Goal(),
         policy=POLICIES[policy],
         predicted={},
         bounds={},

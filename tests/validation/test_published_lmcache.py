@@ -4,12 +4,13 @@ import pytest
 
 from tests.shared_data import shared_data
 from validation.published import Reproduction, SummaryLine, reproduce
+from validation.published.lmcache.tables import reproduce_without_engine
 
 
 @pytest.fixture(scope="module")
 def lmcache() -> Reproduction:
-    """The reproduction without any trace."""
-    return reproduce("lmcache")
+    """What needs neither a trace nor an engine."""
+    return reproduce_without_engine(0, None)
 
 
 def _lines(reproduction: Reproduction, start: str) -> list[SummaryLine]:
@@ -59,7 +60,19 @@ def test_hit_rates_are_skipped_without_a_trace(lmcache: Reproduction) -> None:
 
 def test_hit_rates_equal_lmcaches_simulator() -> None:
     """On the trace they agree to the digits of the published rows."""
-    reproduction = reproduce("lmcache", requests=shared_data("requests/mooncake-conversation.jsonl"))
+    reproduction = reproduce_without_engine(0, shared_data("requests/mooncake-conversation.jsonl"))
     assert all(line.is_met for line in _lines(reproduction, "Token hit rate"))
     for cell in reproduction.table("hit_rates").cells:
         assert cell.simulated == pytest.approx(cell.published, abs=6e-5)
+
+
+@pytest.mark.slow
+def test_what_the_serving_engine_reaches() -> None:
+    """One set of parameters puts three models inside the paper's ranges, and every sign of Google Cloud's table is right."""
+    reproduction = reproduce("lmcache")
+    for start in ("TTFT, multi-round", "Throughput at equal TTFT", "Google Cloud"):
+        assert all(line.is_met for line in _lines(reproduction, start)), start
+    ratios = {cell.system: cell.simulated for cell in reproduction.table("multi_round").cells if cell.quantity == "itl_reduction_percent"}
+    assert ratios["least"] > 0
+    for cell in reproduction.table("google_cloud").cells:
+        assert (cell.simulated - 1) * (cell.published - 1) > 0, (cell.input_tokens, cell.quantity)

@@ -71,8 +71,8 @@ def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
 
 
 def device_of(tier: Tier) -> torch.device:
-    """Where the accelerator's memory is."""
-    return torch.device("cuda") if tier is Tier.CUDA else ON_HOST
+    """Where the accelerator's memory is; with its number, as tensors there name it."""
+    return torch.device("cuda", torch.cuda.current_device()) if tier is Tier.CUDA else ON_HOST
 
 
 def stream_of(tier: Tier, name: str) -> Stream | None:

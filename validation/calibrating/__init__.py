@@ -1,7 +1,7 @@
 """Fitting a machine file to a few real runs. Importing this package imports torch."""
 
-from validation.calibrating.calibrate import Calibration, calibrate, tier_for
+from validation.calibrating.calibrate import Calibration, calibrate
 from validation.calibrating.fit import Fit, HeldOut, Scales, fit, hold_out
 from validation.calibrating.observed_run import ObservedRun, Part, observed_run
 
-__all__ = ["Calibration", "Fit", "HeldOut", "ObservedRun", "Part", "Scales", "calibrate", "fit", "hold_out", "observed_run", "tier_for"]
+__all__ = ["Calibration", "Fit", "HeldOut", "ObservedRun", "Part", "Scales", "calibrate", "fit", "hold_out", "observed_run"]

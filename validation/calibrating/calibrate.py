@@ -7,24 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from hwprofiles import InputError, Machine
-from hwprofiles.units import format_bytes
+from hwprofiles import Machine
 from planner.plan import Plan
-from sim.model import Model, TensorClass
-from sim.simulate import Scenario
-from validation.backend.architecture import architecture_of
 from validation.backend.tier import Tier
-from validation.backend.weights import Weights, random_weights
+from validation.backend.weights import Weights
 from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
 from validation.calibrating.fitted_machine import Marking, fitted_machine
 from validation.calibrating.observed_run import ObservedRun, observed_run
+from validation.comparison.tiers import real_tier, real_weights
 from validation.comparison.trial import Contender, Trial, prepare
-from validation.measuring.machine_file import EMULATED
-from validation.measuring.surroundings import memory_bytes
-from validation.measuring.workplace import DTYPES
-
-MOST_MEMORY_SHARE = 0.7
-"""Of this computer's memory that weights may fill, the accelerator's copies included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +44,7 @@ def calibrate(
 
     Raises InputError for a machine that the device cannot stand for, and a plan that does not fit or that the backend does not execute.
     """
-    tier = tier_for(device, machine)
+    tier = real_tier(device, machine)
     trials = _trials(plans, machine, tier)
     for trial in trials:
         trial.run()
@@ -77,19 +68,6 @@ def calibrate(
     )
 
 
-def tier_for(device: str, machine: Machine) -> Tier:
-    """The tier of real operations. Raises InputError where it cannot stand for the machine."""
-    is_emulated = machine.description.startswith(EMULATED)
-    wanted = ("cpu" if is_emulated else "cuda") if device == "auto" else device
-    if (wanted == "cpu") != is_emulated:
-        right = "--device cpu runs on it" if is_emulated else "only a machine that rosin measure --device cpu wrote is one"
-        raise InputError(f"--device {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}")
-    tier = Tier.__members__.get(wanted.upper())
-    if tier is None:
-        raise InputError(f"--device {wanted}: the backend runs no plan there so far; on an emulated accelerator it does")
-    return tier
-
-
 def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[Trial]:
     """Every plan on the machine, ready to run; plans of one model share its weights."""
     weights: dict[str, Weights] = {}
@@ -97,26 +75,10 @@ def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> 
     for name, plan in plans:
         scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
         if scenario.model.name not in weights:
-            weights[scenario.model.name] = _weights(scenario)
+            weights[scenario.model.name] = real_weights(scenario, tier)
         own = Contender(name=name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
         found += prepare(scenario, (own,), weights[scenario.model.name], tier)
     return found
-
-
-def _weights(scenario: Scenario) -> Weights:
-    """Random weights of the model's dimensions and format. Raises InputError for what cannot be run here."""
-    model = scenario.model
-    dtype = model.dtypes[TensorClass.EXPERT]
-    if dtype not in DTYPES:
-        raise InputError(f"{model.name} is stored in {dtype}; operations are run in {', '.join(DTYPES)}")
-    _check_memory(model)
-    return random_weights(architecture_of(model), scenario.seed, DTYPES[dtype])
-
-
-def _check_memory(model: Model) -> None:
-    needed, had = 2 * model.total_bytes, MOST_MEMORY_SHARE * memory_bytes()
-    if needed > had:
-        raise InputError(f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled")
 
 
 def _observed(trial: Trial) -> ObservedRun:

@@ -12,9 +12,6 @@ from validation.calibrating.observed_run import Group, ObservedRun, Part
 NUM_PASSES = 4
 """Interference makes what a task lasts depend on the other tasks' factors: the factors are found over and over."""
 
-KEPT_FRACTION = 0.95
-"""Of a group's tasks, from the fastest in terms of their price on, those that count: then and now something else has the processor."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
@@ -111,14 +108,11 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
     """The scales after one more pass; ``counts`` is filled with how many tasks went into each."""
     factors, delays_ns = dict(scales.factors), dict(scales.copy_delays_ns)
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
-        count = max(1, round(len(lasted_ns) * KEPT_FRACTION))
-        counts[lane, part] = count
+        counts[lane, part] = len(lasted_ns)
         if part is Part.ACTIVATION_COPY:
-            late_ns = np.sort(lasted_ns - expected_ns)[:count]
-            delays_ns[lane] = delays_ns.get(lane, 0.0) + float(late_ns.mean())
+            delays_ns[lane] = delays_ns.get(lane, 0.0) + float((lasted_ns - expected_ns).mean())
         else:
-            kept = np.argsort(lasted_ns / expected_ns, kind="stable")[:count]
-            factors[lane, part] = factors.get((lane, part), 1.0) * float(lasted_ns[kept].sum() / expected_ns[kept].sum())
+            factors[lane, part] = factors.get((lane, part), 1.0) * float(lasted_ns.sum() / expected_ns.sum())
     return Scales(factors=factors, copy_delays_ns=delays_ns)
 
 

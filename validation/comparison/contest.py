@@ -70,7 +70,7 @@ def contest(
             taken.append(rival)
         else:
             left_out[rival.name] = problem
-    pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy)) for contender in taken)
+    pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy, tier)) for contender in taken)
     calibration, *trials = prepare(scenario, pinned, weights, tier, rehearsal)
     return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
 
@@ -85,7 +85,8 @@ def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> 
     return f"predicted to take {lasts_s:.1f} s, more than the {longest_s:.1f} s that are waited for" if lasts_s > longest_s else None
 
 
-def with_pinned_copies(policy: Policy) -> Policy:
-    """The policy, its copies from page-locked memory: that is where the backend's weights are."""
-    overlap = policy.overlap
-    return replace(policy, overlap=replace(overlap, is_pinned=True)) if isinstance(overlap, LanesOverlap) else policy
+def with_pinned_copies(policy: Policy, tier: Tier) -> Policy:
+    """Where operations are real, the policy with its copies from page-locked memory: that is where the backend's weights are."""
+    if tier is Tier.PACED or not isinstance(policy.overlap, LanesOverlap):
+        return policy
+    return replace(policy, overlap=replace(policy.overlap, is_pinned=True))

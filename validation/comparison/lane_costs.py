@@ -12,6 +12,9 @@ from validation.backend.executed import Executed
 KEPT_FRACTION = 0.95
 """Of the delays of a kind between paced tasks, from the shortest on, those that count; between real operations all do, as all recur."""
 
+WEIGHT_COPIES = (TaskKind.FETCH, TaskKind.SLOT_FETCH, TaskKind.PREFETCH, TaskKind.LAYER_FETCH, TaskKind.EVICT)
+"""On an emulated link these last their price by being copied evenly; what else they last is interference, which the engine adds."""
+
 _NUM_RESOURCES = 6
 """Lanes of a live run, which has one more than a static one."""
 
@@ -118,6 +121,8 @@ def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
     work_ns = np.full((_NUM_RESOURCES, len(TaskKind)), np.nan)
     for pair in set(zip(resource.tolist(), kind.tolist(), strict=True)):
         work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])], KEPT_FRACTION)
+    if not runs[0].is_paced.all():
+        work_ns[:, list(WEIGHT_COPIES)] = np.nan
     return work_ns
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from planner.plan import Plan
 from sim.memory import Infeasible
@@ -10,8 +11,9 @@ from sim.simulate import Scenario, simulate
 from sim.timeline import Timeline
 from sim.workload import Batch
 from validation.backend.weights import Weights
-from validation.comparison.contest import CALIBRATION
+from validation.comparison.contest import CALIBRATION, with_pinned_copies
 from validation.comparison.rounds import Report, run_rounds
+from validation.comparison.tiers import tier_of, weights_for
 from validation.comparison.trial import Contender, Trial, prepare, why_not
 
 MOST_RIVALS = 3
@@ -39,24 +41,27 @@ def validate_plan(
     num_rounds: int,
     *,
     batch: Batch | None = None,
-    weights: Weights | None = None,
+    device: str = "paced",
+    checkpoint: Path | None = None,
     on_run: Callable[[str], None] | None = None,
 ) -> PlanValidation:
-    """Run the plan and the named systems that might beat it, in interleaved rounds. ``batch`` replaces the plan's own, for a shorter run;
-    ``weights`` (of the plan's model) a stand-in's.
+    """Run the plan and the named systems that might beat it, in interleaved rounds.
 
-    Raises InputError for a plan that does not fit or that the backend does not execute.
+    ``device`` is ``auto``, ``paced``, ``cpu`` or ``cuda``; ``batch`` replaces the plan's own, for a shorter run; ``checkpoint`` is a folder
+    with weights of the plan's model, in place of random ones. Raises InputError for a plan that does not fit or is not executed.
     """
     scenario = plan.setting.scenario(plan.policy)
     scenario = scenario if batch is None else replace(scenario, batch=batch)
+    tier = tier_of(device, scenario.machine)
     own = Contender(name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
-    (trial,) = prepare(scenario, (own,), weights)
+    first = prepare(scenario, (own,), weights_for(scenario, tier, checkpoint), tier)[0]
     left_out: dict[str, str] = {}
-    rivals = tuple(_rivals(scenario, left_out, trial.weights))
+    rivals = tuple(_rivals(scenario, left_out, first.weights))
     calibration = Contender(name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer)
-    trials = prepare(scenario, (calibration, own, *rivals), weights)
+    contenders = tuple(replace(one, policy=with_pinned_copies(one.policy, tier)) for one in (calibration, own, *rivals))
+    trials = prepare(scenario, contenders, first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
-    return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trial)
+    return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])
 
 
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:

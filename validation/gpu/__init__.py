@@ -1,7 +1,7 @@
 """Plans validated on the machine at hand, in one command and a given time: python -m validation.gpu. Importing it imports torch."""
 
 from validation.gpu.case_models import CaseModel, case_models
-from validation.gpu.run import main, run
+from validation.gpu.stages import main, run
 from validation.gpu.summary import Case, write_summary
 
 __all__ = ["Case", "CaseModel", "case_models", "main", "run", "write_summary"]

@@ -1,5 +1,5 @@
 """python -m validation.gpu."""
 
-from validation.gpu.run import main
+from validation.gpu.stages import main
 
 main()

@@ -23,7 +23,7 @@ MOST_HOST_BYTES = 32 * GIB
 HOST_SHARE = 0.3
 """Of the computer's memory, what the weights of one model may take."""
 
-PACED_LAYERS = 6
+PACED_LAYERS = 4
 SMALL_SHARES = (0.5, 0.25, 0.75)
 """Of a small model's experts, those that its budgets leave room for."""
 

@@ -9,12 +9,14 @@ from math import prod
 
 from torch import Tensor
 
-from hwprofiles import InputError, Operation
+from hwprofiles import Operation
 from sim.curve_shapes import attention_shape
-from sim.model import Attention, Model, TensorClass
-from validation.backend.architecture import Architecture, LayerShape, Shapes, architecture_of
+from sim.model import Model, TensorClass
+from validation.backend.architecture import Architecture, Shapes
+from validation.backend.forward_pass import cache_shape
 from validation.backend.functions import attention, normalized, rotation
 from validation.measuring.bench import Work
+from validation.measuring.built import built
 from validation.measuring.grid import Grid
 from validation.measuring.place import Place
 from validation.measuring.probe import Probe
@@ -22,11 +24,6 @@ from validation.measuring.probe import Probe
 EPSILON, ROPE_THETA = 1e-6, 10_000.0
 NOT_ATTENTION = ("router", "shared", "dense")
 """How names of tensors begin that a layer has beside its attention and norms."""
-
-
-def attention_is_built(geometry: Attention) -> bool:
-    """Whether it is grouped-query attention; multi-head latent and linear attention are not measured."""
-    return geometry.score_elements == geometry.value_elements and not geometry.state_elements
 
 
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
@@ -62,16 +59,8 @@ class _Layer:
 
     @property
     def architecture(self) -> Architecture:
-        """The model as the backend builds it; where it refuses, its plain grouped-query attention alone, of the same dimensions."""
-        try:
-            return architecture_of(self.model)
-        except InputError:
-            shapes = tuple(_plain_shape(layer.attention) for layer in self.model.layers)
-            return Architecture(name=self.model.name, hidden=self.model.hidden, vocab=1, layers=shapes)
-
-    def cache_sizes(self, shape: LayerShape, sequences: int, context: int) -> tuple[int, int, int, int, int]:
-        """Of keys and values."""
-        return 2, sequences, shape.num_kv_heads, context, shape.head_dim
+        """The model as the backend builds it."""
+        return built(self.model)
 
     def num_elements(self, sequences: int, context: int) -> int:
         """The largest block that a run takes, and room to move on."""
@@ -85,7 +74,7 @@ class _Layer:
         weights: Shapes = {
             name: sizes for name, sizes in architecture.dense_shapes(self.layer).items() if not name.startswith(NOT_ATTENTION)
         }
-        sizes = self.cache_sizes(shape, sequences, end)
+        sizes = cache_shape(shape, sequences, end)
 
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
@@ -104,18 +93,3 @@ class _Layer:
             return work
 
         return make
-
-
-def _plain_shape(geometry: Attention) -> LayerShape:
-    head_dim = geometry.value_elements // geometry.num_heads
-    return LayerShape(
-        num_heads=geometry.num_heads,
-        num_kv_heads=max(1, geometry.kv_elements_per_token // (2 * head_dim)),
-        head_dim=head_dim,
-        window_tokens=geometry.window_tokens,
-        num_experts=0,
-        top_k=0,
-        shared_intermediate=0,
-        dense_intermediate=0,
-        expert_intermediate=0,
-    )

@@ -26,7 +26,7 @@ class Bench(ABC):
     """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
 
     def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
-        self.name, self.device = name, device
+        self.name, self.device, self.cores = name, device, frozenset(worker.cores)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
 
     def time(self, works: Sequence[Work]) -> Timing:

@@ -29,6 +29,14 @@ QUICK = Grid(
 )
 """For ``--quick``."""
 
+QUICK_CUDA = replace(
+    QUICK,
+    expert_tokens=(*QUICK.expert_tokens, 512),
+    tokens=(*QUICK.tokens, 512),
+    copy_bytes=(*QUICK.copy_bytes, 256 * MIB),
+)
+"""For ``--quick`` on a GPU."""
+
 FULL = Grid(
     expert_tokens=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512),
     tokens=(1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512),

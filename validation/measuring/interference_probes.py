@@ -7,6 +7,8 @@ from itertools import permutations
 import numpy as np
 
 from validation.measuring.bench import BUSY_BATCH_NS, Bench, Work
+from validation.measuring.sampling import LEAST_QUIET
+from validation.measuring.timing import Timing
 
 LANES = ("gpu", "cpu", "h2d", "d2h")
 
@@ -30,34 +32,51 @@ class Load:
     make: Callable[[], Work]
     lasts_ns: float
 
-    def time_ns(self) -> float:
+    def time(self) -> Timing:
         """One run among as many as take a few milliseconds together."""
-        return self.bench.time([self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))]).ns
+        return self.bench.time([self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))])
 
 
 def measure_interference(
     loads: Mapping[str, Load], num_rounds: int, on_progress: Callable[[float], None] = lambda share: None
 ) -> list[Factor]:
-    """A factor for each ordered pair of lanes. A lane is timed alone right before it is timed beside each of the others: drift cancels."""
-    ratios: dict[tuple[str, str], list[float]] = {pair: [] for pair in permutations(loads, 2)}
+    """A factor for each ordered pair of lanes.
+
+    A lane is timed alone right before it is timed beside each of the others: drift cancels. Pairs of timings that another process
+    disturbed do not count, if enough others do; between lanes of one core, being put off it beside the other is what is looked for.
+    """
+    pairs: dict[tuple[str, str], list[_Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(num_rounds):
         for slows in loads:
-            for busy, ratio in _ratios(loads, slows):
-                ratios[busy, slows].append(ratio)
+            for busy, pair in _beside_others(loads, slows):
+                pairs[busy, slows].append(pair)
         on_progress((number + 1) / num_rounds)
-    return [_factor(busy, slows, found) for (busy, slows), found in ratios.items()]
+    return [_factor(busy, slows, found) for (busy, slows), found in pairs.items()]
 
 
-def _ratios(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str, float]]:
-    """Speed beside each other lane by speed alone, in one round."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """Speed beside another lane by speed alone, and whether something else had a part in it."""
+
+    ratio: float
+    is_disturbed: bool
+
+
+def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str, _Pair]]:
+    """A lane beside each other one, in one round."""
+    own = loads[slows]
     for busy, other in loads.items():
         if busy != slows:
-            alone_ns = loads[slows].time_ns()
+            alone = own.time()
             with other.bench.kept_busy(other.make, other.lasts_ns):
-                beside_ns = loads[slows].time_ns()
-            yield busy, alone_ns / beside_ns
+                beside = own.time()
+            is_shared = bool(own.bench.cores & other.bench.cores)
+            is_disturbed = alone.is_disturbed or (beside.is_disturbed and not is_shared)
+            yield busy, _Pair(ratio=alone.ns / beside.ns, is_disturbed=is_disturbed)
 
 
-def _factor(busy: str, slows: str, ratios: list[float]) -> Factor:
+def _factor(busy: str, slows: str, pairs: list[_Pair]) -> Factor:
+    quiet = [pair.ratio for pair in pairs if not pair.is_disturbed]
+    ratios = quiet if len(quiet) >= min(LEAST_QUIET, len(pairs)) else [pair.ratio for pair in pairs]
     low, middle, high = np.percentile(ratios, [25, 50, 75]).tolist()
     return Factor(busy=busy, slows=slows, rate_fraction=min(1.0, middle), spread_fraction=(high - low) / middle, num_samples=len(ratios))

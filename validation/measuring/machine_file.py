@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hwprofiles import Machine, Operation, parse_machine
+from hwprofiles import InputError, Machine, Operation, parse_machine
 from hwprofiles.machine import FORMAT
 from hwprofiles.units import GIGA, NS_PER_S, format_bytes
 from sim.model import Model
@@ -114,6 +114,8 @@ class _Writer:
         products = [point for point in own if point.probe.flops]
         wanted = {Operation.EXPERT, Operation.MEMORY_READ} if self._found.is_cuda else {Operation.EXPERT}
         reads = [point for point in own if point.probe.key.operation in wanted and point.probe.x == 1]
+        if not reads:
+            raise InputError(f"no expert of one token was measured plausibly on the {device}: measure again when this computer is quiet")
         fastest = max(reads, key=lambda point: rate_of(point, point.ns))
         return {
             "memory_bytes_per_s": self._of_point(fastest, rate_of(fastest, fastest.ns)),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
-from hwprofiles.units import format_bytes
+from hwprofiles.units import MIB, format_bytes
 from sim.model import Model
-from validation.measuring.attention_probes import attention_is_built
 from validation.measuring.bench import Bench
-from validation.measuring.grid import FULL, FULL_CUDA, QUICK, Grid
+from validation.measuring.built import has_attention
+from validation.measuring.grid import FULL, FULL_CUDA, QUICK, QUICK_CUDA, Grid
 from validation.measuring.interference_probes import Factor, Load, measure_interference
 from validation.measuring.lane_probes import LaneGaps, measure_gaps
 from validation.measuring.memory_probes import copy_probes, read_benches, read_probes
@@ -21,6 +21,9 @@ from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Budget, Point, Sampled, sample
 from validation.measuring.surroundings import Surroundings, surroundings
 from validation.measuring.workplace import DTYPES, Emulation, Workplace, choose_device, split_cores, workplace
+
+LEAST_LOAD_BYTES = 4 * MIB
+"""Of a copy beside which a lane is timed: of smaller ones, starting and ending would be most."""
 
 OnStage = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done."""
@@ -41,10 +44,10 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
     {
         "quick": Effort(
             grid=QUICK,
-            cuda_grid=QUICK,
+            cuda_grid=QUICK_CUDA,
             budget=Budget(total_s=45.0, most_point_s=0.4, most_rounds=30),
             num_gaps=200,
-            num_interference_rounds=12,
+            num_interference_rounds=16,
         ),
         "full": Effort(
             grid=FULL,
@@ -96,12 +99,12 @@ def measure(
     on_stage("memory", 0.0)
     with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
         _check_sizes(models, place)
-        probes = _all_probes(models, place, around, dtypes, grid)
+        probes, too_large = _all_probes(models, place, around, dtypes, grid)
         found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
-        loads = _loads(place, curves, probes)
+        loads = _loads(place, found.points)
         factors = measure_interference(loads, effort.num_interference_rounds, lambda share: on_stage("interference", share))
         return Findings(
             is_cuda=place.is_cuda,
@@ -116,7 +119,7 @@ def measure(
             gaps=lane_gaps,
             factors=factors,
             rejected=rejected,
-            left_out=tuple(_left_out(models, found)),
+            left_out=(*too_large, *_left_out(models, found)),
         )
 
 
@@ -146,32 +149,44 @@ def _largest_block(models: Iterable[Model]) -> int:
 
 
 def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
+    """Experts must fit into the memory that is cycled; what else does not is left out."""
+    had = min(cold.num_bytes for cold in place.cold.values())
     for model in models:
-        if _largest_block([model]) > place.cold_bytes:
-            needed, had = format_bytes(_largest_block([model])), format_bytes(place.cold_bytes)
-            raise InputError(f"--models {model.name}: its largest matrices take {needed}, and {had} of memory are used for measuring")
+        needed = max(cold.dtype.itemsize for cold in place.cold.values()) * 3 * model.hidden * model.expert_intermediate
+        if needed > had:
+            raise InputError(
+                f"--models {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
+            )
 
 
-def _all_probes(models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid) -> list[Probe]:
-    """Each point once, though several models have it."""
+def _all_probes(
+    models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid
+) -> tuple[list[Probe], list[str]]:
+    """Each point once, though several models have it, and what is left out since its weights do not fit."""
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
+    left_out: dict[str, None] = {}
     for model in models:
         for (bench, dtype), cold in place.cold.items():
-            found += model_probes(model, Place(bench=bench, cold=cold, dtype=dtype), grid)
-    return list({(probe.key, probe.x): probe for probe in found}.values())
+            for probe in model_probes(model, Place(bench=bench, cold=cold, dtype=dtype), grid):
+                if probe.weight_bytes <= cold.num_bytes:
+                    found.append(probe)
+                else:
+                    left_out[f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"] = None
+    return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
-def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]], probes: Sequence[Probe]) -> dict[str, Load]:
+def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, Load]:
     """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
     loads: dict[str, Load] = {}
+    experts: dict[str, Point] = {}
     for lane in ("gpu", "cpu"):
         ones = [points[0] for key, points in curves.items() if key.operation is Operation.EXPERT and key.device == lane]
-        point = max(ones, key=lambda one: one.probe.weight_bytes)
+        experts[lane] = point = max(ones, key=lambda one: one.probe.weight_bytes)
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+    expert_bytes = max(LEAST_LOAD_BYTES, *(point.probe.weight_bytes for point in experts.values()))
     for lane in ("h2d", "d2h"):
         copies = [point for key, points in curves.items() if key.operation is Operation.COPY and key.device == lane for point in points]
-        wanted = loads["gpu"].lasts_ns
-        point = min(copies, key=lambda one: abs(one.ns - max(wanted, 1e6)))
+        point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads
 
@@ -180,5 +195,5 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
     for key, size in found.left_out.items():
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
-        if not all(attention_is_built(layer.attention) for layer in model.layers):
-            yield f"attention of {model.name}: multi-head latent or linear; priced by rates"
+        if not all(has_attention(model, layer) for layer in range(model.num_layers)):
+            yield f"attention of {model.name}: of a kind that the backend does not run; priced by rates"

@@ -11,10 +11,11 @@ from torch import Tensor
 from hwprofiles import Operation
 from sim.curve_shapes import Shape, expert_shape, ffn_shape, gate_shape, head_shape, norm_shape
 from sim.model import Model, TensorClass, layer_shapes
-from validation.backend.architecture import Shapes
+from validation.backend.architecture import Architecture, Shapes
 from validation.backend.functions import feed_forward, gate, head, normalized, routed_expert
-from validation.measuring.attention_probes import attention_is_built, attention_probes
+from validation.measuring.attention_probes import attention_probes
 from validation.measuring.bench import Work
+from validation.measuring.built import built, has_attention
 from validation.measuring.grid import Grid
 from validation.measuring.place import Place
 from validation.measuring.probe import Probe
@@ -23,7 +24,7 @@ EPSILON = 1e-6
 
 
 def model_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
-    """Everything of the model that the backend computes; attention that it has not (multi-head latent) is left out."""
+    """Everything of the model that the backend computes; attention that it has not is left out."""
     yield from ffn_probes(place, Operation.EXPERT, expert_shape(model), grid.expert_tokens)
     yield from _norm_probes(model, place, grid)
     yield from _head_probes(model, place, grid)
@@ -34,8 +35,8 @@ def model_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
             if shape is not None:
                 yield from ffn_probes(place, Operation.DENSE, shape, grid.tokens)
         if spec.is_moe:
-            yield from _gate_probes(place, gate_shape(model, layer), grid)
-        if attention_is_built(spec.attention):
+            yield from _gate_probes(place, gate_shape(model, layer), built(model), grid)
+        if has_attention(model, layer):
             yield from attention_probes(model, layer, place, grid)
 
 
@@ -74,12 +75,15 @@ def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     yield from _over_tokens(place, Operation.NORM, norm_shape(model), grid.tokens, 0, make)
 
 
-def _gate_probes(place: Place, shape: Shape, grid: Grid) -> Iterator[Probe]:
-    def make(x_TD: Tensor) -> Work:
-        router_ED = place.cold.take(shape["experts"] * shape["hidden"]).view(shape["experts"], shape["hidden"])
-        return lambda: gate(x_TD, router_ED, shape["top_k"], normalizes=True)
+def _gate_probes(place: Place, shape: Shape, architecture: Architecture, grid: Grid) -> Iterator[Probe]:
+    experts, normalizes, scoring = shape["experts"], architecture.normalizes_top_k, architecture.scoring
 
-    yield from _over_tokens(place, Operation.GATE, shape, grid.tokens, shape["experts"] * shape["hidden"], make)
+    def make(x_TD: Tensor) -> Work:
+        router_ED = place.cold.take(experts * shape["hidden"]).view(experts, shape["hidden"])
+        bias_E = place.cold.take(experts) if scoring.is_sigmoid else None
+        return lambda: gate(x_TD, router_ED, shape["top_k"], normalizes=normalizes, scoring=scoring, bias_E=bias_E)
+
+    yield from _over_tokens(place, Operation.GATE, shape, grid.tokens, experts * shape["hidden"], make)
 
 
 def _over_tokens(

@@ -105,7 +105,7 @@ def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_b
     benches["cpu"] = HostBench("cpu", around.cores)
     properties = torch.cuda.get_device_properties(gpu)
     wanted = max(CACHES_OF_COLD_MEMORY * getattr(properties, "L2_cache_size", 0), cold_bytes)
-    on_gpu = int(min(max(wanted, LEAST_GPU_COLD_BYTES), properties.total_memory * MOST_COLD_SHARE))
+    on_gpu = int(min(max(wanted, LEAST_GPU_COLD_BYTES), torch.cuda.mem_get_info(gpu)[0] * MOST_COLD_SHARE))
     cold = {("gpu", name): ColdMemory(on_gpu, DTYPES[name], gpu) for name in dtypes}
     cold |= {("cpu", name): ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
     pinned = ColdMemory(2 * copy_bytes, torch.uint8, host, is_pinned=True)

@@ -28,7 +28,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
     FigureCanvasAgg(figure)
     for position, (unit, cells) in enumerate(panels.items(), start=1):
         _draw_panel(figure.add_subplot(1, len(panels), position), unit, cells)
-    figure.suptitle(f"{reproduction.title}: simulated against published")
+    figure.suptitle(f"{reproduction.title}\nsimulated against published", fontsize=10)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()
@@ -37,7 +37,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     panels: dict[str, list[Cell]] = {}
     for table in reproduction.tables:
-        for cell in table.cells:
+        for cell in table.cells if any(cell.is_scored for cell in table.cells) else ():  # else they are another table's, again
             panels.setdefault(cell.unit, []).append(cell)
     crowded = {unit: cells for unit, cells in panels.items() if len(cells) >= MIN_PANEL_CELLS}
     return crowded or panels

@@ -5,11 +5,17 @@ from pathlib import Path
 
 from hwprofiles import unknown_name
 from validation.published.fiddler.tables import reproduce_fiddler
+from validation.published.fmoe.tables import reproduce_fmoe
+from validation.published.hybrimoe.tables import reproduce_hybrimoe
+from validation.published.ktransformers.tables import reproduce_ktransformers
 from validation.published.lmcache.tables import reproduce_lmcache
 from validation.published.reproduction import Reproduction
 
 REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
     "fiddler": reproduce_fiddler,
+    "fmoe": reproduce_fmoe,
+    "hybrimoe": reproduce_hybrimoe,
+    "ktransformers": reproduce_ktransformers,
     "lmcache": reproduce_lmcache,
 }
 """The table, by name. Each takes a seed and a file that a reader may have: measured popularity, or a request trace."""

@@ -52,7 +52,7 @@ class Table:
     @property
     def mean_absolute_error_fraction(self) -> float:
         """Over the scored cells."""
-        scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored]
+        scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [abs(cell.error_fraction) for cell in self.cells]
         return sum(scored) / len(scored)
 
 
@@ -67,8 +67,28 @@ class SummaryLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One system's figures ``y`` against a knob's values ``x``, and the one figure that is published."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    published: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """How figures depend on a knob that the publication leaves open."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """A paper's tables beside the simulator's."""
+    """A paper's tables beside the simulator's; ``panels`` are figures of their own."""
 
     name: str
     title: str
@@ -76,6 +96,7 @@ class Reproduction:
     routing: str
     tables: tuple[Table, ...]
     summary: tuple[SummaryLine, ...]
+    panels: tuple[Panel, ...] = ()
 
     def table(self, name: str) -> Table:
         """The table of that name. Raises KeyError."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from hwprofiles import InputError
 from validation.published.figure import figure_png
 from validation.published.reproduction import Cell, Reproduction, Table
+from validation.published.sensitivity_figure import sensitivity_png
 
 _COLUMNS = (
     "table,environment,system,input_tokens,output_tokens,quantity,unit,"
@@ -17,18 +18,20 @@ _COLUMNS = (
 
 
 def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
-    """Write NAME.csv, NAME.md and NAME.png into the folder (made if absent), each whole or not at all; returns their paths.
+    """Write NAME.csv, NAME.md, NAME.png and any NAME-sensitivity.png into the folder (made if absent), each whole; returns their paths.
 
     Raises InputError where the folder cannot be written.
     """
     contents = {
-        "csv": csv_text(reproduction).encode(),
-        "md": markdown_text(reproduction).encode(),
-        "png": figure_png(reproduction),
+        ".csv": csv_text(reproduction).encode(),
+        ".md": markdown_text(reproduction).encode(),
+        ".png": figure_png(reproduction),
     }
+    if reproduction.panels:
+        contents["-sensitivity.png"] = sensitivity_png(reproduction)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return tuple(_write_whole(folder / f"{reproduction.name}.{suffix}", content) for suffix, content in contents.items())
+        return tuple(_write_whole(folder / f"{reproduction.name}{suffix}", content) for suffix, content in contents.items())
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from None
 

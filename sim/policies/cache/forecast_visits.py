@@ -10,6 +10,7 @@ from sim.policies.cache.score import Score
 class ForecastVisitsCache(Cache):
     """The largest 1 / (p · visits) leaves, p being the prefetcher's forecast (fMoE, arXiv 2502.05370); popularity where it makes none.
 
+    Two things the paper does not say are assumed: to come in counts as a visit, and what was fetched ahead stays until its layer's gate.
     ``is_global``: one budget over all layers, as fMoE has it.
     """
 

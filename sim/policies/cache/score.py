@@ -13,3 +13,5 @@ class Score(IntEnum):
     FORECAST_TIMES_VISITS = 4
     FORECAST_BY_DEPTH = 5
     SMOOTHED_GATE = 6
+    SELECTIVE_GATE = 7
+    """As SMOOTHED_GATE, and what is worth no more than all that is held goes through a buffer, and is not kept."""

@@ -11,16 +11,18 @@ class SmoothedGateCache(Cache):
     """The least S leaves, where each gate sets S to alpha · TopP(s) + (1 - alpha) · S (HybriMoE, arXiv 2504.05897).
 
     s is the gate's distribution, of which TopP keeps the largest ``kept_per_choice`` · top-k shares (the paper's p = 2K). Where the
-    routing gives no gate weights, s is the shares of the choices. The paper's alpha is not known here: 0.3 is assumed.
+    routing gives no gate weights, s is the shares of the choices. The paper states no alpha; the released code has 0.5. There whatever is
+    fetched is kept in place of another; ``is_selective``: only if its S is not the least of all.
     """
 
-    alpha: float = 0.3
+    alpha: float = 0.5
     kept_per_choice: int = 2
+    is_selective: bool = False
 
     @property
     def score(self) -> Score:
         """See Cache."""
-        return Score.SMOOTHED_GATE
+        return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE
 
     @property
     def smoothing(self) -> tuple[float, int]:

@@ -21,7 +21,7 @@ class CommonSlotsPlacement(RankedPlacement):
         """See RankedPlacement."""
         chosen = np.zeros(score.shape, bool)
         counts = np.array([layer.num_experts for layer in problem.model.layers])
-        exists = np.arange(score.shape[1]) < counts[:, None]
+        exists = (np.arange(score.shape[1]) < counts[:, None]) & np.isfinite(score)
         order = np.argsort(np.where(exists, -score, np.inf), axis=None, kind="stable")
         num_slots = min(left // int(expert_sizes(problem).max()), int(exists.sum()))
         chosen.ravel()[order[:num_slots]] = True

@@ -8,7 +8,7 @@ from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
 from sim.model import Model
 from sim.policies.base import Placement
-from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
 from sim.policies.problem import Problem
 
 
@@ -39,7 +39,8 @@ class ExplicitPlacement(Placement):
         left = bytes_for_experts(problem, self.memory, dense)
         if isinstance(left, Infeasible):
             return left
-        over = int((chosen.sum(axis=1) * expert_sizes(problem)).sum()) - left
+        budgets = budgets_by_gpu(problem, self.memory, left)
+        over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
         if over > 0:
             return Infeasible(reason="the experts of this placement do not fit GPU memory", missing_bytes=over)
         return host_checked(problem, Residency(experts=chosen, dense=dense, has_head=True))

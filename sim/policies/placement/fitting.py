@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
-from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, usable_bytes, weight_bytes
 from sim.policies.base import Placement
 from sim.policies.problem import Problem
 
@@ -40,26 +40,34 @@ class RankedPlacement(Placement):
         left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(left, Infeasible):
             return left
-        score = ranking(problem)
+        score, budgets = ranking(problem), budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
-            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), left)
+            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets)
         if self.gpu_experts_fraction is not None:
             counts = np.array([layer.num_experts for layer in problem.model.layers])
-            stated = int(self.gpu_experts_fraction * int(counts @ expert_sizes(problem)))
-            if stated > left:
+            exists = np.arange(problem.model.num_experts) < counts[:, None]
+            stated = [int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)]
+            over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
+            if over > 0:
                 reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"
-                return Infeasible(reason=reason, missing_bytes=stated - left)
-            left = stated
-        return _checked(problem, self.fill(problem, score, left), left)
+                return Infeasible(reason=reason, missing_bytes=over)
+            budgets = stated
+        chosen = np.zeros(score.shape, bool)
+        for gpu, budget in enumerate(budgets):
+            chosen |= self.fill(problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget)
+        return _checked(problem, chosen, budgets)
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """Experts [layer, expert] within ``left`` bytes: in order of preference over all layers, each that still fits."""
+        """Experts [layer, expert] within ``left`` bytes of one GPU: in order of preference over all layers, each that still fits.
+
+        A score of minus infinity stands for an expert of another GPU.
+        """
         sizes = expert_sizes(problem)
         chosen = np.zeros(score.shape, bool)
         for flat in np.argsort(-score, axis=None, kind="stable"):
             layer, expert = divmod(int(flat), score.shape[1])
             size = int(sizes[layer])
-            if 0 < size <= left and expert < problem.model.layers[layer].num_experts:
+            if 0 < size <= left and expert < problem.model.layers[layer].num_experts and np.isfinite(score[layer, expert]):
                 chosen[layer, expert] = True
                 left -= size
         return chosen
@@ -68,7 +76,7 @@ class RankedPlacement(Placement):
 def bytes_for_experts(
     problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None
 ) -> int | Infeasible:
-    """Bytes that GPU memory has left for routed experts, or by how many it falls short of everything else."""
+    """Bytes that the memory of GPU 0 has left for routed experts, or by how many it falls short of everything else."""
     items = fixed_items(
         problem.machine,
         problem.model,
@@ -86,6 +94,24 @@ def bytes_for_experts(
     return Infeasible(reason=f"without a single expert, GPU memory would hold {spelt(items)}", missing_bytes=-left)
 
 
+def budgets_by_gpu(problem: Problem, rule: MemoryRule, left: int) -> list[int]:
+    """Bytes for routed experts on each GPU, of which GPU 0 has ``left``: the others hold nothing else but the buffers of copies.
+
+    Each holds an equal part of ``expert_cache_bytes`` at most.
+    """
+    peer = max(0, usable_bytes(problem.machine, rule) - problem.staging_bytes)
+    budgets = [left, *[peer] * (problem.num_gpus - 1)]
+    if problem.expert_cache_bytes is None:
+        return budgets
+    return [min(budget, problem.expert_cache_bytes // problem.num_gpus) for budget in budgets]
+
+
+def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:
+    """Bytes of experts [layer, expert] on each GPU."""
+    sizes = expert_sizes(problem)[:, None] * chosen
+    return [int(sizes[problem.gpu_of_expert == gpu].sum()) for gpu in range(problem.num_gpus)]
+
+
 def spelt(items: Mapping[str, int]) -> str:
     """Items of a budget in words: ``weights outside experts 3.21 GB, KV cache 0.10 GB``."""
     return ", ".join(f"{name} {format_bytes(size)}" for name, size in items.items() if size)
@@ -101,16 +127,16 @@ def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> N
     chosen = np.zeros(score.shape, bool)
     best = np.argsort(-score, axis=1, kind="stable")[:, :count]
     for layer in problem.model.moe_layers:
-        chosen[layer, best[layer]] = True
+        chosen[layer, best[layer]] = np.isfinite(score[layer, best[layer]])
     return chosen
 
 
-def _checked(problem: Problem, chosen: NDArray[np.bool_], left: int) -> Residency | Infeasible:
+def _checked(problem: Problem, chosen: NDArray[np.bool_], budgets: list[int]) -> Residency | Infeasible:
     """The residency, unless what stays behind exceeds the host's memory."""
     model = problem.model
     dense = np.ones(model.num_layers, bool)
     residency = Residency(experts=chosen, dense=dense, has_head=True)
-    over = int((chosen.sum(axis=1) * expert_sizes(problem)).sum()) - left
+    over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
     if over > 0:
         return Infeasible(reason=f"{problem.slots_per_layer} experts of every layer do not fit GPU memory", missing_bytes=over)
     return host_checked(problem, residency)

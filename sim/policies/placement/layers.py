@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.memory import Infeasible, MemoryRule, Residency
 from sim.policies.base import Placement
-from sim.policies.placement.fitting import bytes_for_experts, expert_sizes, host_checked
+from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
 from sim.policies.problem import Problem
 
 
@@ -82,7 +82,8 @@ def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]
 def missing_bytes(
     problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool, kv: NDArray[np.bool_] | None = None
 ) -> int:
-    """By how many bytes the marked layers, whole, exceed GPU memory (negative: they fit)."""
+    """By how many bytes the marked layers, whole, exceed the memory of the GPU that lacks most (negative: they fit)."""
     left = bytes_for_experts(problem, rule, dense, has_head=has_head, kv=kv)
-    needed = int((all_experts(problem, dense).sum(axis=1) * expert_sizes(problem)).sum())
-    return needed + left.missing_bytes if isinstance(left, Infeasible) else needed - left
+    needed = bytes_by_gpu(problem, all_experts(problem, dense))
+    budgets = budgets_by_gpu(problem, rule, -left.missing_bytes if isinstance(left, Infeasible) else left)
+    return max(bytes_there - budget for bytes_there, budget in zip(needed, budgets, strict=True))

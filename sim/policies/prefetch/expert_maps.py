@@ -11,7 +11,7 @@ from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, sele
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
-from sim.routing.base import expert_maps
+from sim.routing.base import ExpertMaps, expert_maps
 from sim.workload import Feeding, forward_passes
 
 FLOOR = 1e-6
@@ -23,21 +23,24 @@ class ExpertMapPrefetch(Prefetch):
     """Searches a store of ``capacity`` expert maps and fetches what the nearest gives weight to, ``distance`` layers ahead.
 
     A map is the gate's mean distribution in every layer over an iteration's tokens (shares of the choices where a routing
-    gives no weights). The first layers go by semantic likeness: instead of the model's embeddings, which are not simulated, by the mean map
-    of the request's earlier iterations, looked up at the last gate of the pass before (never in the first pass). Later layers go by the
+    gives no weights). The first layers go by semantic likeness, when a pass starts: of the embeddings, means over the pass's tokens; where
+    a routing gives none, of the mean map of the request's earlier iterations (never in the first pass). Later layers go by the
     trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1), at least top-k; priority
-    share / layers ahead. The store starts with ``num_stored`` maps of other requests of the same routing (0: empty) and takes in the
-    run's. The lookup runs aside for ``lookup_ns`` (0.1 ms: assumed). A copy that has begun is not interrupted.
+    share / layers ahead. The store has seen ``num_stored`` maps of other requests of the same routing (0: it is empty) and takes in the
+    run's. Lookups, of ``lookup_ns``, and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses prefetching
+    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted.
     """
 
     distance: int = 3
     capacity: int = 1000
     num_stored: int = 1000
     lookup_ns: int = 100_000
+    update_ns: int = 100_000
+    pauses_on_miss: bool = True
     drops_stale: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0)):
+        for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0), ("update_ns", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -45,7 +48,7 @@ class ExpertMapPrefetch(Prefetch):
         """See Prefetch."""
         model = foresight.problem.model
         moe_layers, maps = np.array(model.moe_layers), maps_of(foresight)
-        embeddings = embeddings_of(maps.shares, maps.of_sequence)
+        embeddings = _embeddings(maps)
         store = self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
@@ -64,15 +67,22 @@ class ExpertMapPrefetch(Prefetch):
     def filled(self, foresight: Foresight) -> MapStore:
         """The store before the run."""
         model = foresight.problem.model
-        store = MapStore(self.capacity, len(model.moe_layers), model.num_experts, self.distance)
-        wanted = min(self.num_stored, self.capacity)
-        if wanted:
-            draw, batch = past_requests(foresight, -(-wanted // foresight.problem.batch.output_tokens))
+        shape, past = (len(model.moe_layers), model.num_experts), None
+        if self.num_stored:
+            draw, batch = past_requests(foresight, -(-self.num_stored // foresight.problem.batch.output_tokens))
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
                 past = expert_maps(draw, forward_passes(batch, Feeding()), popularity)
-                store.insert(embeddings_of(past.shares, past.of_sequence)[:wanted], past.shares[:wanted])
+        dimension = _embeddings(maps_of(foresight)).shape[1] if past is None else _embeddings(past).shape[1]
+        store = MapStore(self.capacity, *shape, self.distance, dimension)
+        if past is not None:
+            store.fill(_embeddings(past)[: self.num_stored], past.shares[: self.num_stored])
         return store
+
+
+def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
+    """The embeddings of iterations, or what stands for them."""
+    return embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
 
 
 def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight) -> NDArray[np.int64]:
@@ -82,9 +92,10 @@ def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64]
     for iteration in range(len(found.score)):
         for layer in range(len(moe_layers)):
             is_semantic = layer < distance
-            if found.score[iteration, layer] <= 0 or (is_semantic and index == 0):
+            if found.score[iteration, layer] <= 0:
                 continue
-            gate = (index - 1) * num_layers + moe_layers[-1] if is_semantic else index * num_layers + moe_layers[layer - distance]
+            start = len(foresight.passes) * num_layers + index
+            gate = start if is_semantic else index * num_layers + moe_layers[layer - distance]
             ahead = layer + 1 if is_semantic else distance
             shares = found.shares[iteration, layer]
             for expert in select(shares, float(found.score[iteration, layer]), top_k).tolist():

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+FILLED_TOGETHER = 64
+"""Maps whose likeness to the store is computed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,12 +26,13 @@ class Found:
 class MapStore:
     """Up to ``capacity`` pairs of an embedding and an expert map; the one state of the search."""
 
-    def __init__(self, capacity: int, num_layers: int, num_experts: int, distance: int) -> None:
+    def __init__(self, capacity: int, num_layers: int, num_experts: int, distance: int, dimension: int | None = None) -> None:
+        """Empty; embeddings of that ``dimension``, by default that of a flattened map."""
         self.distance = distance
         self.count = 0
         self._maps = np.zeros((num_layers, capacity, num_experts), np.float32)
         self._lengths = np.zeros((num_layers, capacity), np.float32)
-        self._embeddings = np.zeros((capacity, num_layers * num_experts), np.float32)
+        self._embeddings = np.zeros((capacity, num_layers * num_experts if dimension is None else dimension), np.float32)
 
     def search(self, embeddings: Array, maps: Array) -> Found:
         """Top-1 by cosine for every iteration, of which ``embeddings`` [iteration, dimension] and ``maps`` [iteration, layer, expert].
@@ -68,8 +71,35 @@ class MapStore:
                 place = int(np.argmax(weight * found.semantic[number] + (1.0 - weight) * found.trajectory[number]))
             else:
                 return
-            self._maps[:, place], self._embeddings[place] = maps[number], _units(embeddings[number])
-            self._lengths[:, place] = _lengths(maps[number][:, None])[:, 0]
+            self._put(place, embeddings[number], maps[number])
+
+    def fill(self, embeddings: Array, maps: Array) -> None:
+        """Add iterations of earlier requests one after another, as ``insert`` does; of many at once, likeness is computed together."""
+        room = self._lengths.shape[1] - self.count
+        self.insert(embeddings[:room], maps[:room])
+        joint = self._joint(embeddings, maps)
+        stored = self._joint(self._embeddings[: self.count], self._maps[:, : self.count].swapaxes(0, 1))
+        latest: dict[int, int] = {}
+        for first in range(room, len(maps), FILLED_TOGETHER):
+            block = joint[first : first + FILLED_TOGETHER]
+            likeness, among = block @ stored.T, block @ block.T
+            for number in range(len(block)):
+                place = int(np.argmax(likeness[number]))
+                likeness[:, place] = among[:, number]
+                stored[place] = block[number]
+                latest[place] = first + number
+        for place, number in latest.items():
+            self._put(place, embeddings[number], maps[number])
+
+    def _joint(self, embeddings: Array, maps: Array) -> Array:
+        """Vectors whose products are what says how redundant a pair is."""
+        weight = min(self.distance, maps.shape[1]) / maps.shape[1]
+        flat = maps.reshape(len(maps), -1)
+        return np.concatenate([np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1).astype(np.float32)
+
+    def _put(self, place: int, embedding: Array, expert_map: Array) -> None:
+        self._maps[:, place], self._embeddings[place] = expert_map, _units(embedding)
+        self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
 
 
 def select(shares: Array, score: float, top_k: int) -> NDArray[np.int64]:

@@ -30,10 +30,13 @@ def named(
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...], *, most: int | None = None) -> Predictions:
-    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority; of each gate ``most`` at most."""
+    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority; of each gate ``most`` at most.
+
+    Behind the gates of all passes stand the starts of passes.
+    """
     all_rows = np.concatenate([np.zeros((0, 4), np.int64), *rows])
     all_rows = all_rows[np.lexsort((all_rows[:, 3], all_rows[:, 2], all_rows[:, 1], all_rows[:, 0]))]
-    gates = np.arange(shape[0] * shape[1] + 1)
+    gates = np.arange(shape[0] * shape[1] + shape[0] + 1)
     if most is not None:
         place = np.arange(len(all_rows)) - np.searchsorted(all_rows[:, 0], all_rows[:, 0])
         all_rows = all_rows[place < most]

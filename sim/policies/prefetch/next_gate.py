@@ -27,6 +27,7 @@ class NextGatePrefetch(Prefetch):
     is named, in proportion to popularity. Heaviest first, nearer layers first. ``accuracy_source`` says where a is from:
     ``stated`` is ``accuracy`` (0.87: AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
     each layer, by depth, and ``routing`` what the routing knows for layer and distance (``accuracy`` where it knows none).
+    ``is_copy_awaited``: the next layer begins when all of it has arrived.
     """
 
     accuracy: float = 0.87
@@ -34,6 +35,7 @@ class NextGatePrefetch(Prefetch):
     distance: int = 1
     num_chunks: int = 1
     drops_stale: bool = True
+    is_copy_awaited: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.accuracy <= 1.0:

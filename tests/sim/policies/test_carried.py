@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
+from planner.objectives import Goal
 from planner.search import is_allowed
+from planner.trials import Trial
 from sim.costs import CostModel
 from sim.lowering.decisions import deferrable
 from sim.model import Model, TensorClass
@@ -233,11 +235,13 @@ def test_only_experts_that_no_token_needs_at_once_are_deferred() -> None:
 
 
 def test_carried_rows_are_lossy_and_no_plan() -> None:
-    """Any setting that defers marks the policy lossy; a run says so and may not be planned with."""
+    """Any setting that defers marks the policy lossy; a run says so and may not be planned with, unless that is asked for."""
     for policy in (POLICIES["daop"], POLICIES["kt-deferral"], with_settings(POLICIES["ktransformers"], {"deferred": "1"})):
         assert not policy.is_lossless
         run = check_policy(policy, small_model(), small_machine(), DECODE, slots_per_layer=2)
-        assert isinstance(run, Run) and any("is lossy" in warning for warning in run.warnings) and not is_allowed(run)
+        assert isinstance(run, Run) and any("is lossy" in warning for warning in run.warnings)
+        trial = Trial(policy=policy, is_named=True, problem=problem_of(run.scenario), residency=run.residency, metrics=[run.metrics])
+        assert not is_allowed(run.scenario, trial, Goal()) and is_allowed(run.scenario, trial, Goal(is_lossless=False))
     assert POLICIES["ktransformers"].is_lossless
 
 

@@ -14,10 +14,12 @@ from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
 from sim.policies.shares import gate_shares, maps_of
 from sim.routing.base import Draw, expert_maps
 from sim.routing.recorded import RecordedRouting
-from sim.task import NONE
+from sim.simulate import Run, simulate
+from sim.task import NONE, TaskKind
 from sim.workload import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of, scenario_of
 from tests.sim.small import small_model
+from validation.published.fmoe.routing import structured_routing
 
 
 @pytest.mark.parametrize(
@@ -166,3 +168,34 @@ def test_a_store_that_has_seen_it_all_foretells_it() -> None:
     found = ExpertMapPrefetch(distance=2).predict(foresight).candidates
     assert set(zip(found["layer"].tolist(), found["expert"].tolist(), strict=True)) == {(n, e) for n in range(6) for e in (n, n + 1)}
     assert found["priority"].min() == 500_000 and found["priority"].max() == 750_000, "share 1/2, one layer ahead or two"
+
+
+def test_filling_at_once_is_inserting_one_by_one() -> None:
+    """Far more maps than there is room for: the store ends the same, whether likeness is computed together or for each."""
+    generator = np.random.default_rng(5)
+    maps = generator.random((150, 4, 3), dtype=np.float32)
+    embeddings = generator.random((150, 6), dtype=np.float32)
+    at_once, one_by_one = (MapStore(20, num_layers=4, num_experts=3, distance=1, dimension=6) for _ in range(2))
+    at_once.fill(embeddings, maps)
+    for number in range(len(maps)):
+        own = slice(number, number + 1)
+        one_by_one.insert(embeddings[own], maps[own], one_by_one.search(embeddings[own], maps[own]))
+    found, expected = at_once.search(embeddings[:9], maps[:9]), one_by_one.search(embeddings[:9], maps[:9])
+    assert found.trajectory == pytest.approx(expected.trajectory, abs=1e-5)
+    assert found.semantic == pytest.approx(expected.semantic, abs=1e-5)
+
+
+def test_the_first_layers_are_named_before_the_first_gate() -> None:
+    """Where a routing gives embeddings, the search by them names experts for layers 0 to d - 1 when the first pass starts."""
+    model = small_model(num_layers=4)
+    routing = structured_routing(model)
+    foresight = foresight_of(replace(scenario_of("fmoe", Batch(prompt_tokens=4, output_tokens=20)), model=model, routing=routing))
+    found = ExpertMapPrefetch(distance=2).predict(foresight)
+    first = foresight.tokens.shape[0] * foresight.tokens.shape[1]
+    named = found.candidates["layer"][found.first[first] : found.first[first + 1]]
+    assert set(named.tolist()) == {0, 1}
+    at_once = scenario_of("fmoe", Batch(prompt_tokens=4, output_tokens=20), lookup_ns="0")
+    run = simulate(replace(at_once, model=model, routing=routing))
+    assert isinstance(run, Run)
+    ahead = (run.timeline.tasks.kind == TaskKind.PREFETCH) & (run.timeline.tasks.layer < 2)
+    assert run.timeline.start_ns[ahead].min() < run.timeline.end_ns[run.timeline.tasks.kind == TaskKind.GATE].min()

@@ -1,13 +1,13 @@
-"""LMCache's tables against the simulator.
+"""LMCache's tables against the simulator: those that need no engine, and those that serve requests."""
 
-Tables that need the serving engine (multi-round question answering, Google Cloud's) belong here too: one file a table, as the
-others, with its rows in a CSV file; join them to ``tables`` below and judge them in ``summary_of``.
-"""
-
+from dataclasses import replace
 from pathlib import Path
 
+from validation.published.lmcache.google_cloud import changes, google_cloud_table
 from validation.published.lmcache.hit_rates import hit_rate_table
+from validation.published.lmcache.multi_round import gains, multi_round_table
 from validation.published.lmcache.reuse import crossover_table, crossovers, reuse_table
+from validation.published.lmcache.serving_summary import serving_summary
 from validation.published.lmcache.summary import summary_of
 from validation.published.lmcache.transfer import transfer_table
 from validation.published.reproduction import Reproduction
@@ -15,6 +15,14 @@ from validation.published.reproduction import Reproduction
 
 def reproduce_lmcache(seed: int, requests: Path | None) -> Reproduction:
     """All of LMCache's tables; without a request trace its hit rates are skipped."""
+    closed = reproduce_without_engine(seed, requests)
+    served, changed = gains(), changes(seed)
+    tables = (*closed.tables, multi_round_table(served), google_cloud_table(changed))
+    return replace(closed, tables=tables, summary=(*closed.summary, *serving_summary(served, changed)))
+
+
+def reproduce_without_engine(seed: int, requests: Path | None) -> Reproduction:
+    """The tables that take no more than arithmetic and a replay."""
     found = crossovers()
     tables = [transfer_table(), reuse_table(), crossover_table(found)]
     if requests is not None:

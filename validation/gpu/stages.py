@@ -92,6 +92,7 @@ def run(folder: Path, tier: Tier, *, time_s: float = TIME_S, machine_file: Path 
     stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s, time_s=time_s)
     _say(f"machine: {machine.description} {stage.left_s:.0f} s are left.")
     cases: list[Case] = []
+    write_summary(cases, folder, _facts(stage))
     for number, model in enumerate(models):
         if stage.left_s < LEAST_SHARE * time_s:
             _say(f"{model.priced.name}: left out, {stage.left_s:.0f} s are left")

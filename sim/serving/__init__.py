@@ -1,0 +1,29 @@
+"""The serving scale: requests, continuous batching over paged KV, tiers of KV; steps cost what the step scale says."""
+
+from sim.serving.balancing import Balancing
+from sim.serving.cluster import Cluster, ServingSetting, prepare
+from sim.serving.handover import Disaggregation
+from sim.serving.metrics import Percentiles, ServingMetrics
+from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.prices import AttentionPrice, StepPrices
+from sim.serving.serve import ServingRun, serve
+from sim.serving.sources import ClosedLoop, OpenLoop, source_of
+
+__all__ = [
+    "AllReduce",
+    "AttentionPrice",
+    "Balancing",
+    "ClosedLoop",
+    "Cluster",
+    "Disaggregation",
+    "InstanceOptions",
+    "OpenLoop",
+    "Percentiles",
+    "ServingMetrics",
+    "ServingRun",
+    "ServingSetting",
+    "StepPrices",
+    "prepare",
+    "serve",
+    "source_of",
+]

@@ -1,0 +1,89 @@
+"""Paged KV on the GPU: blocks that sequences share by prefix, count references to, and leave behind for later prompts."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+
+class BlockPool:
+    """``num_blocks`` blocks of KV. A block is empty, private to a sequence, or named by the key of the prefix it ends.
+
+    A named block that nobody refers to stays until room is needed: the one that was let go of longest ago leaves first, of a
+    sequence its last block first (as in vLLM). Empty blocks are used before any leaves.
+    """
+
+    def __init__(self, num_blocks: int) -> None:
+        """All empty."""
+        self.num_blocks = num_blocks
+        self.num_empty = num_blocks
+        self.num_evictions = 0
+        self._references: dict[int, int] = {}
+        self._unused: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def num_available(self) -> int:
+        """Blocks that could be taken: empty, or named and unused."""
+        return self.num_empty + len(self._unused)
+
+    @property
+    def num_held(self) -> int:
+        """Blocks that sequences hold."""
+        return self.num_blocks - self.num_available
+
+    def match(self, keys: Sequence[int], limit: int) -> tuple[int, int]:
+        """How many of the first ``limit`` keys are here, up to the first that is not; and how many of those nobody refers to."""
+        references, unused, idle = self._references, self._unused, 0
+        for position in range(limit):
+            key = keys[position]
+            if key not in references:
+                if key not in unused:
+                    return position, idle
+                idle += 1
+        return limit, idle
+
+    def hold(self, keys: Iterable[int]) -> None:
+        """Refer to blocks that are here."""
+        references, unused = self._references, self._unused
+        for key in keys:
+            if key in references:
+                references[key] += 1
+            else:
+                del unused[key]
+                references[key] = 1
+
+    def take(self, count: int) -> None:
+        """Make that many blocks private; no more than are available."""
+        assert count <= self.num_available
+        evicted = count - self.num_empty
+        if evicted > 0:
+            for _ in range(evicted):
+                self._unused.popitem(last=False)
+            self.num_evictions += evicted
+            self.num_empty = 0
+        else:
+            self.num_empty -= count
+
+    def publish(self, keys: Iterable[int]) -> None:
+        """Name private blocks, one for each key, and refer to them. Where a block of that name is here already, that one is used."""
+        references, unused = self._references, self._unused
+        for key in keys:
+            if key in references:
+                references[key] += 1
+                self.num_empty += 1
+            elif key in unused:
+                del unused[key]
+                references[key] = 1
+                self.num_empty += 1
+            else:
+                references[key] = 1
+
+    def release(self, keys: Sequence[int], num_private: int) -> None:
+        """Refer no more to the blocks of those keys, the last first; empty private ones."""
+        references, unused = self._references, self._unused
+        for key in reversed(keys):
+            count = references[key]
+            if count > 1:
+                references[key] = count - 1
+            else:
+                del references[key]
+                unused[key] = None
+        self.num_empty += num_private

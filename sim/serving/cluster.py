@@ -1,0 +1,84 @@
+"""What serves: instances alike, their prices and KV, the tiers behind them, and who does what."""
+
+from dataclasses import dataclass
+
+from hwprofiles import InputError, Machine
+from sim.memory import Infeasible
+from sim.model import Model
+from sim.serving.balancing import Balancing
+from sim.serving.gpu_prices import gpu_prices
+from sim.serving.handover import Disaggregation
+from sim.serving.memory import num_kv_blocks
+from sim.serving.offload_options import OffloadOptions
+from sim.serving.options import InstanceOptions
+from sim.serving.prices import StepPrices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingSetting:
+    """Which model is served on what: ``num_instances`` instances with ``instance.num_gpus`` GPUs each, and the tiers behind them.
+
+    With ``disaggregation`` some of the instances prefill and the others decode: its numbers must add up to ``num_instances``.
+    """
+
+    machine: Machine
+    model: Model
+    instance: InstanceOptions
+    num_instances: int = 1
+    offload: OffloadOptions | None = None
+    disaggregation: Disaggregation | None = None
+    balancing: Balancing = Balancing.LEAST_LIVE
+
+    def __post_init__(self) -> None:
+        wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
+        if wanted > present:
+            raise InputError(f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}")
+        if any(layer.attention.state_elements for layer in self.model.layers):
+            raise InputError(f"{self.model.name} has layers with a recurrent state, which the serving scale does not model")
+        parts = self.disaggregation
+        if parts is not None and parts.num_prefill + parts.num_decode != self.num_instances:
+            raise InputError(
+                f"disaggregation.num_prefill + num_decode must be num_instances, got {parts.num_prefill} + {parts.num_decode} and "
+                f"{self.num_instances}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cluster:
+    """What serves: the instances' prices and KV blocks, the longest context that they take, the weights on the GPUs of each."""
+
+    prices: StepPrices
+    num_blocks: int
+    instance: InstanceOptions
+    num_instances: int = 1
+    max_context_tokens: int | None = None
+    offload: OffloadOptions | None = None
+    disaggregation: Disaggregation | None = None
+    balancing: Balancing = Balancing.LEAST_LIVE
+    kv_bytes_per_token: int = 1
+    resident_bytes: int = 0
+
+
+def prepare(setting: ServingSetting) -> Cluster | Infeasible:
+    """Prices and memory of a model that is on the GPUs whole; Infeasible where the weights leave no room for KV."""
+    blocks = num_kv_blocks(setting.machine, setting.model, setting.instance)
+    if isinstance(blocks, Infeasible):
+        return blocks
+    prices = gpu_prices(setting.machine, setting.model, setting.instance)
+    return cluster_of(setting, prices, blocks, setting.model.total_bytes)
+
+
+def cluster_of(setting: ServingSetting, prices: StepPrices, num_blocks: int, resident_bytes: int) -> Cluster:
+    """The setting with its prices and memory."""
+    return Cluster(
+        prices=prices,
+        num_blocks=num_blocks,
+        instance=setting.instance,
+        num_instances=setting.num_instances,
+        max_context_tokens=setting.model.max_context_tokens,
+        offload=setting.offload,
+        disaggregation=setting.disaggregation,
+        balancing=setting.balancing,
+        kv_bytes_per_token=setting.model.kv_bytes_per_token,
+        resident_bytes=resident_bytes,
+    )

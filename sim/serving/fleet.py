@@ -1,0 +1,126 @@
+"""The instances of a run, and the way of a request through them: one does all of it, or one prefills and another decodes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import simpy
+
+from sim.serving.balancing import choose
+from sim.serving.blocks import BlockPool
+from sim.serving.cluster import Cluster
+from sim.serving.handover import Buffer, Disaggregation, Handover, Process
+from sim.serving.instance import Instance
+from sim.serving.sequence import Sequence
+from sim.serving.tiers import Tiers
+
+OnEnd = Callable[[Sequence], None]
+
+
+class Fleet(Protocol):
+    """Instances that requests go to."""
+
+    instances: list[Instance]
+
+    def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """Whether a request of those lengths fits at all."""
+
+    def submit(self, sequence: Sequence) -> None:
+        """A request that fits arrives."""
+
+
+def fleet(env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd) -> Fleet:
+    """The instances of a cluster. ``on_end`` is told each sequence whose last token is out."""
+    if cluster.disaggregation is None:
+        return Together(env, cluster, tiers, on_end)
+    return Apart(env, cluster, cluster.disaggregation, tiers, on_end)
+
+
+class Together:
+    """Every instance prefills and decodes."""
+
+    def __init__(self, env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd) -> None:
+        self.instances = [_instance(env, cluster, on_end, tiers) for _ in range(cluster.num_instances)]
+        self._cluster = cluster
+
+    def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """As Fleet."""
+        return self.instances[0].can_hold(prompt_tokens + output_tokens)
+
+    def submit(self, sequence: Sequence) -> None:
+        """As Fleet."""
+        choose(self.instances, sequence, self._cluster.balancing).submit(sequence)
+
+
+class Apart:
+    """Some instances prefill, with the tiers behind them; the others decode what is handed over to them.
+
+    A decode instance computes the last token of a prompt itself, and with it the first of the answer.
+    """
+
+    def __init__(self, env: simpy.Environment, cluster: Cluster, options: Disaggregation, tiers: Tiers, on_end: OnEnd) -> None:
+        self.prefillers = [_instance(env, cluster, self._prefilled, tiers) for _ in range(options.num_prefill)]
+        self.decoders = [_instance(env, cluster, on_end, None) for _ in range(options.num_decode)]
+        self.instances = self.prefillers + self.decoders
+        self.buffers = [Buffer(env, options.buffer_bytes) for _ in self.decoders]
+        self.handovers = [Handover(env, options, cluster.kv_bytes_per_token, self._buffer_for) for _ in self.prefillers]
+        for prefiller, handover in zip(self.prefillers, self.handovers, strict=True):
+            prefiller.handover = handover
+        for decoder in self.decoders:
+            decoder.on_admitted = self._admitted
+        self._env = env
+        self._cluster = cluster
+        self._requests: dict[int, tuple[Sequence, Handover]] = {}
+        self._decoder_of: dict[int, int] = {}
+        self._num_assigned = [0] * options.num_decode
+
+    def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """As Fleet; the prompt must fit the buffer too."""
+        size = self.buffers[0].capacity_bytes
+        fits_buffer = size is None or prompt_tokens * self._cluster.kv_bytes_per_token <= size
+        return fits_buffer and self.decoders[0].can_hold(prompt_tokens + output_tokens)
+
+    def submit(self, sequence: Sequence) -> None:
+        """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
+        request = replace(sequence.request, output_tokens=1, answer=None)
+        prompt = Sequence(request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns)
+        prefiller = choose(self.prefillers, prompt, self._cluster.balancing)
+        self._requests[sequence.number] = sequence, self.handovers[self.prefillers.index(prefiller)]
+        prefiller.submit(prompt)
+
+    def _buffer_for(self, sequence: Sequence) -> Buffer:
+        """Of the decode instance with the fewest requests, those on their way included."""
+        loads = [decoder.num_live + on_way for decoder, on_way in zip(self.decoders, self._num_assigned, strict=True)]
+        index = loads.index(min(loads))
+        self._num_assigned[index] += 1
+        self._decoder_of[sequence.number] = index
+        return self.buffers[index]
+
+    def _prefilled(self, prompt: Sequence) -> None:
+        self._env.process(self._deliver(prompt))
+
+    def _deliver(self, prompt: Sequence) -> Process:
+        sequence, handover = self._requests[prompt.number]
+        yield from handover.arrived(prompt)
+        sequence.admitted_ns, sequence.hit_tokens = prompt.admitted_ns, prompt.hit_tokens
+        sequence.brought_tokens = sequence.prompt_tokens - 1
+        index = self._decoder_of.pop(sequence.number)
+        self._num_assigned[index] -= 1
+        self.decoders[index].submit(sequence)
+
+    def _admitted(self, sequence: Sequence) -> None:
+        """A decode instance has blocks for a sequence: the first time, they come from its buffer."""
+        found = self._requests.pop(sequence.number, None)
+        if found is not None:
+            found[1].unload(sequence)
+
+
+def _instance(env: simpy.Environment, cluster: Cluster, on_end: OnEnd, tiers: Tiers | None) -> Instance:
+    return Instance(
+        env=env,
+        prices=cluster.prices,
+        options=cluster.instance,
+        pool=BlockPool(cluster.num_blocks),
+        on_end=on_end,
+        offload=None if tiers is None else tiers.offload(env, cluster.prices),
+    )

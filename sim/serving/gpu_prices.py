@@ -1,0 +1,148 @@
+"""Prices of a model that lives on the GPUs whole, alone or split over several by tensor parallelism."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Machine, Provenance, Quantity, weakest
+from hwprofiles.units import NS_PER_S
+from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
+from sim.model import Attention, Model, TensorClass, layer_shapes
+from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
+
+ALL_REDUCES_PER_LAYER = 2
+"""After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
+
+Ns = NDArray[np.float64]
+
+
+def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
+    """Prices with every weight on ``options.num_gpus`` GPUs: their bandwidth and compute pooled, and the all-reduces between them.
+
+    Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation, not a draw.
+    """
+    pooled = pooled_machine(machine, options)
+    costs = CostModel(machine=pooled, model=model)
+    tokens = np.arange(options.max_step_tokens + 1)
+    base = _base_ns(costs, tokens, options) + _all_reduce_ns(model, tokens, options)
+    base[0] = 0
+    sampled = costs.head("gpu", np.arange(options.max_sequences + 1)).ns
+    sampled[0] = 0
+    return StepPrices(
+        base=_ticks(base),
+        head=_ticks(sampled),
+        attention=attention_prices(costs),
+        num_layers=model.num_layers,
+        provenance=_provenance(costs, options),
+        warnings=(*_warnings(model, options), *attention_warnings(costs)),
+    )
+
+
+def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
+    """The machine with ``options.num_gpus`` of its GPUs as one; without launch overhead where steps are captured as graphs."""
+    gpu, count = machine.gpu, options.num_gpus
+    launch = _scaled(gpu.launch_overhead_ns, 0) if options.captures_graphs else gpu.launch_overhead_ns
+    pooled = gpu.model_copy(
+        update={
+            "count": 1,
+            "memory_bytes": _scaled(gpu.memory_bytes, count),
+            "memory_bytes_per_s": _scaled(gpu.memory_bytes_per_s, count),
+            "flops_per_s": {name: _scaled(rate, count) for name, rate in gpu.flops_per_s.items()},
+            "launch_overhead_ns": launch,
+        }
+    )
+    return machine.model_copy(update={"gpu": pooled, "curves": machine.curves if count == 1 else ()})
+
+
+def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
+    """Attention by kind of layer, as ``CostModel.attention`` prices it."""
+    counts: Counter[tuple[Attention, int, int]] = Counter()
+    sample = {}
+    for index, layer in enumerate(costs.model.layers):
+        params = layer.params[TensorClass.ATTENTION] + layer.params.get(TensorClass.NORM, 0)
+        num_bytes = layer.bytes[TensorClass.ATTENTION] + layer.bytes.get(TensorClass.NORM, 0)
+        key = (layer.attention, params, num_bytes)
+        counts[key] += 1
+        sample[key] = index, params, num_bytes
+    return tuple(_attention_price(costs, *sample[key], count) for key, count in counts.items())
+
+
+def attention_warnings(costs: CostModel) -> list[str]:
+    """What to say where the machine has measured attention: the curves are of equal sequences, and a step's are not."""
+    if not any(costs.attention_curves("gpu", layer) for layer in range(costs.model.num_layers)):
+        return []
+    return [f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"]
+
+
+def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> AttentionPrice:
+    model, gpu = costs.model, costs.machine.gpu
+    attention = model.layers[layer].attention
+    ticks_per_byte = NS_PER_S * TICKS_PER_NS / gpu.memory_bytes_per_s.effective
+    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, model.dtypes[TensorClass.ATTENTION])]
+    ticks_per_flop = NS_PER_S * TICKS_PER_NS / rate.effective
+    return AttentionPrice(
+        num_layers=num_layers,
+        window_tokens=attention.window_tokens,
+        floor=round(KERNELS["attention"] * gpu.launch_overhead_ns.effective * TICKS_PER_NS),
+        read_fixed=round(num_bytes * ticks_per_byte),
+        read_token=round(4 * model.hidden * model.activation_bytes * ticks_per_byte),
+        read_kv=round(attention.kv_elements_per_token * model.kv_element_bytes * ticks_per_byte),
+        compute_token=round(FLOPS_PER_WEIGHT * params * ticks_per_flop),
+        compute_pair=round(FLOPS_PER_WEIGHT * (attention.score_elements + attention.value_elements) * ticks_per_flop),
+    )
+
+
+def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
+    """All but attention and vocabulary: feed-forwards, routers, experts, and the host's own time."""
+    model = costs.model
+    representatives, numbers = layer_shapes(model)
+    total = np.full(len(tokens), options.step_overhead_ns + float(costs.step_overhead_ns() + model.num_layers * costs.layer_overhead_ns()))
+    for shape, layer in enumerate(representatives):
+        each = np.zeros(len(tokens))
+        for which in (TensorClass.ROUTER, TensorClass.DENSE_FFN, TensorClass.SHARED_EXPERT):
+            if model.layers[layer].params.get(which):
+                each += costs.weights("gpu", layer, which, tokens).ns
+        if model.layers[layer].is_moe:
+            each += _experts_ns(costs, layer, tokens)
+        total += each * np.count_nonzero(numbers == shape)
+    return total
+
+
+def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
+    spec = costs.model.layers[layer]
+    chosen = spec.num_experts * (1 - (1 - spec.top_k / spec.num_experts) ** np.maximum(tokens, 1))
+    return np.asarray(chosen * costs.expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns, np.float64)
+
+
+def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
+    link = options.all_reduce
+    if options.num_gpus == 1 or link is None:
+        return np.zeros(len(tokens))
+    num_bytes = tokens * model.hidden * model.activation_bytes
+    return np.asarray(ALL_REDUCES_PER_LAYER * model.num_layers * (link.latency_ns + num_bytes / link.bytes_per_s * NS_PER_S))
+
+
+def _provenance(costs: CostModel, options: InstanceOptions) -> Provenance:
+    gpu = costs.machine.gpu
+    used: list[Quantity] = [gpu.memory_bytes, gpu.memory_bytes_per_s, *gpu.flops_per_s.values()]
+    link: list[AllReduce] = [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
+    return weakest([quantity.provenance for quantity in used] + [part.provenance for part in link])
+
+
+def _warnings(model: Model, options: InstanceOptions) -> list[str]:
+    found = []
+    if options.num_gpus > 1 and options.all_reduce is None:
+        found.append(f"{options.num_gpus} GPUs work as one with no time for their all-reduces; state instance.all_reduce to count it")
+    if model.moe_layers:
+        found.append("experts are taken to be selected evenly; with --policy they are drawn from the routing")
+    return found
+
+
+def _scaled(quantity: Quantity, factor: int) -> Quantity:
+    return quantity.model_copy(update={"value": quantity.value * factor})
+
+
+def _ticks(ns: NDArray[np.generic]) -> tuple[int, ...]:
+    return tuple(round(float(value) * TICKS_PER_NS) for value in ns)

@@ -1,0 +1,118 @@
+"""Prefill and decode apart: KV goes from a prefill instance through a link into a decode instance's buffer, and from there to its blocks.
+
+Semantics of LMCache's disaggregated prefill (arXiv 2510.09665): chunks leave as they are computed, first come, first served, and a decode
+starts once the last is there. A prompt takes its room in the buffer before its first chunk leaves, and gives it back when the
+decode instance has blocks for it; while there is no room, the prefill instance stands still.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from hwprofiles import InputError, Kind, Provenance
+from sim.serving.link import Link, TransferRate
+from sim.serving.sequence import Sequence
+
+Process = Generator[simpy.Event, Any, None]
+_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregation:
+    """How many instances prefill and how many decode, the link that each prefill instance sends over, a chunk a message.
+
+    ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
+    """
+
+    num_prefill: int
+    num_decode: int
+    link: TransferRate
+    chunk_tokens: int = 256
+    buffer_bytes: int | None = None
+    provenance: Provenance = field(default=_UNSTATED)
+
+    def __post_init__(self) -> None:
+        for name in ("num_prefill", "num_decode", "chunk_tokens", "buffer_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"disaggregation.{name} must be at least 1, got {value}")
+
+
+class Buffer:
+    """Bytes at a decode instance for prompts on their way; granted first come, first served, whole prompts at a time."""
+
+    def __init__(self, env: simpy.Environment, capacity_bytes: int | None) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.num_waiting = 0
+        self.peak_bytes = self.used_bytes = 0
+        self._room = None if capacity_bytes is None else simpy.Container(env, capacity=capacity_bytes, init=capacity_bytes)
+
+    def claim(self, num_bytes: int) -> Process:
+        """Ends when there is room."""
+        if self._room is not None:
+            yield self._room.get(num_bytes)
+        self.used_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.used_bytes)
+
+    def give_back(self, num_bytes: int) -> None:
+        """The prompt is in the decode instance's blocks."""
+        self.used_bytes -= num_bytes
+        if self._room is not None:
+            self._room.put(num_bytes)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shipment:
+    """What of a prompt has left, to which buffer, and when the last of it is there."""
+
+    buffer: Buffer
+    num_bytes: int
+    shipped_tokens: int = 0
+    arrival_ns: int = 0
+
+
+class Handover:
+    """The sending side of one prefill instance. ``buffer_for`` names the buffer that a prompt goes to."""
+
+    def __init__(
+        self, env: simpy.Environment, options: Disaggregation, bytes_per_token: int, buffer_for: Callable[[Sequence], Buffer]
+    ) -> None:
+        self.link = Link()
+        self.stalled_ns = 0
+        self.sent_bytes = 0
+        self._env = env
+        self._options = options
+        self._bytes_per_token = bytes_per_token
+        self._buffer_for = buffer_for
+        self._shipments: dict[int, _Shipment] = {}
+
+    def ship(self, sequence: Sequence, computed_tokens: int) -> Process:
+        """So much of a prompt has KV: its full chunks leave, and at its end the rest. Waits while its buffer has no room."""
+        shipment = self._shipments.get(sequence.number)
+        if shipment is None:
+            shipment = _Shipment(buffer=self._buffer_for(sequence), num_bytes=sequence.prompt_tokens * self._bytes_per_token)
+            self._shipments[sequence.number] = shipment
+            before_ns = int(self._env.now)
+            yield from shipment.buffer.claim(shipment.num_bytes)
+            self.stalled_ns += int(self._env.now) - before_ns
+        size = self._options.chunk_tokens
+        end = computed_tokens if computed_tokens >= sequence.prompt_tokens else computed_tokens // size * size
+        tokens = end - shipment.shipped_tokens
+        if tokens > 0:
+            shipment.shipped_tokens = end
+            self.sent_bytes += tokens * self._bytes_per_token
+            duration_ns = self._options.link.duration_ns(-(-tokens // size), tokens * self._bytes_per_token)
+            shipment.arrival_ns = self.link.reserve(int(self._env.now), duration_ns)
+
+    def arrived(self, sequence: Sequence) -> Process:
+        """Ends when all of the prompt is in the buffer."""
+        wait_ns = self._shipments[sequence.number].arrival_ns - int(self._env.now)
+        if wait_ns > 0:
+            yield self._env.timeout(wait_ns)
+
+    def unload(self, sequence: Sequence) -> None:
+        """The decode instance has blocks for the prompt."""
+        shipment = self._shipments.pop(sequence.number)
+        shipment.buffer.give_back(shipment.num_bytes)

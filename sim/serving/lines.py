@@ -1,0 +1,26 @@
+"""Durations in whole numbers: sums over steps of the largest of several straight lines, and pipelines."""
+
+from collections.abc import Sequence
+
+Line = tuple[int, int]
+"""Value at step 0, and what each step adds."""
+
+
+def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
+    """The sum over steps 0 … num_steps − 1 of the largest line. Time grows with the number of lines, not of steps."""
+    total = step = 0
+    while step < num_steps:
+        value, slope = max((start + rise * step, rise) for start, rise in lines)
+        stop = num_steps
+        for start, rise in lines:
+            if rise > slope:  # it will overtake, from the first step on at which it is larger
+                stop = min(stop, step + (value - start - rise * step) // (rise - slope) + 1)
+        count = stop - step
+        total += count * value + slope * (count * (count - 1) // 2)
+        step = stop
+    return total
+
+
+def pipelined(works: Sequence[int], num_stages: int) -> int:
+    """How long works take that follow each other in each of ``num_stages`` equal stages, at once over stages; one stage: their sum."""
+    return (sum(works) + (num_stages - 1) * max(works)) // num_stages

@@ -1,0 +1,28 @@
+"""How much KV the GPUs of an instance hold beside the weights."""
+
+from hwprofiles import Machine
+from sim.memory import Infeasible, activation_bytes
+from sim.model import Model
+from sim.serving.options import InstanceOptions
+from sim.workload import Batch, Feeding
+
+MIN_BLOCKS = 2
+"""One for a sequence and one for its growth."""
+
+
+def num_kv_blocks(machine: Machine, model: Model, options: InstanceOptions) -> int | Infeasible:
+    """Blocks of KV that fit beside all the weights and the activations of the largest step, split evenly over the GPUs.
+
+    A layer with a sliding window is given KV for the whole context too.
+    """
+    usable = int(machine.gpu.memory_bytes.effective * options.num_gpus * options.gpu_memory_fraction)
+    step = Batch(prompt_tokens=options.max_step_tokens, output_tokens=1)
+    logits = 4 * (options.max_sequences - 1) * model.vocab
+    left = usable - model.total_bytes - activation_bytes(model, step, Feeding()) - logits
+    wanted = MIN_BLOCKS if options.kv_tokens is None else max(MIN_BLOCKS, options.kv_tokens // options.block_tokens)
+    block_bytes = options.block_tokens * model.kv_bytes_per_token
+    if left < wanted * block_bytes:
+        what = "KV" if options.kv_tokens is None else f"{options.kv_tokens:,} tokens of KV"
+        reason = f"{model.name} leaves no room for {what} on {options.num_gpus} GPU{'s' if options.num_gpus > 1 else ''} of {machine.name}"
+        return Infeasible(reason=reason, missing_bytes=wanted * block_bytes - left)
+    return left // block_bytes if options.kv_tokens is None else wanted

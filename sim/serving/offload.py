@@ -1,0 +1,259 @@
+"""KV behind one instance's GPUs: finding it, deciding to load it, and moving it.
+
+Semantics of LMCache 0.3.6 as arXiv 2510.09665 measured it (in-process) and of its multi-process server: chunks named by the prefix they
+end, the first miss ends a match, only full chunks of prompts are stored, in every tier; eviction drops; what is found deeper is
+promoted to host memory; a prompt found whole computes its last token anew.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Mapping
+from collections.abc import Sequence as Items
+from typing import Any
+
+import simpy
+
+from hwprofiles.units import NS_PER_S
+from sim.kv.replay import TouchOrder
+from sim.requests.prefix_keys import prefix_keys
+from sim.serving.link import Link
+from sim.serving.offload_options import Loading, Mode, OffloadOptions
+from sim.serving.prices import StepPrices
+from sim.serving.sequence import Load, Sequence
+from sim.serving.tier import Tier
+
+Process = Generator[simpy.Event, Any, None]
+
+
+class Offload:
+    """The tiers as one instance sees them. The first is the host memory; copies between it and the GPUs have links of their own."""
+
+    def __init__(self, env: simpy.Environment, options: OffloadOptions, tiers: Items[Tier], prices: StepPrices) -> None:
+        self.options = options
+        self.copies_in, self.copies_out = Link(), Link()
+        self._env = env
+        self._tiers = tuple(tiers)
+        self._host = self._tiers[0]
+        self._prices = prices
+        self._pending: set[tuple[str, int]] = set()
+
+    @property
+    def is_server(self) -> bool:
+        """Whether KV moves beside the instance's steps."""
+        return self.options.mode is Mode.SERVER
+
+    def plan(self, sequence: Sequence, gpu_tokens: int) -> int:
+        """Decide what an admitted sequence loads beyond its ``gpu_tokens``; returns the tokens of context that it has after it.
+
+        At least the last token of the context is left to compute.
+        """
+        keys, size = self._keys(sequence), self.options.chunk_tokens
+        places = self._search(keys)
+        self._touch(keys[: len(places)], places)
+        sequence.num_saved_chunks = len(places)
+        start, most = gpu_tokens // size, sequence.target_tokens - 1
+        end = len(places)
+        if min(end * size, most) - gpu_tokens < max(1, self.options.min_retrieve_tokens):
+            end = start
+        elif self.options.loading is Loading.CHEAPER:
+            end = self._cheapest_end(places, start, gpu_tokens, sequence)
+        origins = self._let_go(sequence)
+        if min(end * size, most) <= gpu_tokens:
+            return gpu_tokens
+        sequence.load = Load(keys=keys[start:end], places=tuple(places[start:end]))
+        for key, place in zip(sequence.load.keys, sequence.load.places, strict=True):
+            self._tiers[place].store.pin(key)
+        if sequence.num_preemptions == 0:
+            self._count_hits(sequence, origins, gpu_tokens, start)
+        return min(end * size, most)
+
+    def fetch(self, sequence: Sequence) -> Process:
+        """Bring what a sequence loads from deeper tiers to host memory, tier after tier."""
+        load = sequence.load
+        assert load is not None
+        for place, count in sorted(Counter(load.places).items()):
+            if place:
+                yield self._read(self._tiers[place], count)
+        for key, place in zip(load.keys, load.places, strict=True):
+            if place and (not self.is_server or self.options.retains_deep_hits):
+                self._keep_in_host(key)
+
+    def loaded(self, sequence: Sequence) -> None:
+        """What a sequence loads is on the GPUs."""
+        load, sequence.load = sequence.load, None
+        assert load is not None
+        self._host.num_read += len(load.keys)
+        for key, place in zip(load.keys, load.places, strict=True):
+            self._tiers[place].store.unpin(key)
+
+    def copy_in_ns(self, sequence: Sequence) -> int:
+        """Time to copy what a sequence loads from host memory to the GPUs."""
+        assert sequence.load is not None
+        return self._host.read_ns(len(sequence.load.keys))
+
+    def bring(self, loading: Items[Sequence]) -> Generator[simpy.Event, Any, int]:
+        """In-process: fetch what sequences load, one after the other; returns how long to copy it to the GPUs takes from then on."""
+        copy_ns = 0
+        for sequence in loading:
+            yield from self.fetch(sequence)
+            copy_ns += self.copy_in_ns(sequence)
+            self.loaded(sequence)
+        self.copies_in.reserve(int(self._env.now), copy_ns)
+        return copy_ns
+
+    def copy_out_ns(self, num_chunks: int) -> int:
+        """Time to copy chunks from the GPUs to host memory."""
+        return self._host.write_ns(num_chunks) if num_chunks else 0
+
+    def store(self, sequence: Sequence, computed_tokens: int) -> int:
+        """In-process: keep the chunks that are full once so much of the context is computed; returns how many have to be copied.
+
+        Chunk after chunk: where one that is there makes room for the one before it, it is copied too. Head first, one that is there is
+        touched, as LMCache's simulator does it.
+        """
+        copied = []
+        for key in self._unsaved(sequence, computed_tokens):
+            if key not in self._host.store:
+                if self._keep_in_host(key):
+                    copied.append(key)
+            elif self.options.touch_order is TouchOrder.HEAD_FIRST:
+                self._host.store.touch(key)
+        self._write_deeper(copied)
+        self.copies_out.reserve(int(self._env.now), self.copy_out_ns(len(copied)))
+        return len(copied)
+
+    def store_beside(self, sequence: Sequence) -> Process:
+        """Server: copy the chunks that have become full, and are nowhere near host memory, while the instance goes on."""
+        name = self._host.name
+        keys = [key for key in self._unsaved(sequence, sequence.computed_tokens) if key not in self._host.store]
+        fresh = [key for key in keys if (name, key) not in self._pending]
+        if not fresh:
+            return
+        self._pending.update((name, key) for key in fresh)
+        now_ns = int(self._env.now)
+        yield self._env.timeout(self.copies_out.reserve(now_ns, self.copy_out_ns(len(fresh))) - now_ns)
+        self._pending.difference_update((name, key) for key in fresh)
+        self._write_deeper([key for key in fresh if self._keep_in_host(key)])
+
+    def load_beside(self, sequence: Sequence) -> Process:
+        """Server: bring what a sequence loads to the GPUs while the instance goes on."""
+        yield from self.fetch(sequence)
+        now = int(self._env.now)
+        yield self._env.timeout(self.copies_in.reserve(now, self.copy_in_ns(sequence)) - now)
+        self.loaded(sequence)
+
+    def has_deep_hits(self, sequence: Sequence) -> bool:
+        """Whether a prefetch would bring anything to host memory."""
+        return self.options.prefetches and any(self._search(self._keys(sequence)))
+
+    def prefetch(self, sequence: Sequence) -> Process:
+        """Bring what is found deeper to host memory while the sequence waits, and keep it there until it is planned."""
+        keys = self._keys(sequence)
+        found = [(key, place) for key, place in zip(keys, self._search(keys), strict=False) if place]
+        for key, place in found:
+            self._tiers[place].store.pin(key)
+        for place, count in sorted(Counter(place for _, place in found).items()):
+            yield self._read(self._tiers[place], count)
+        for key, place in found:
+            self._tiers[place].store.unpin(key)
+            if self._keep_in_host(key):
+                self._host.store.pin(key)
+                sequence.prefetched[key] = place
+
+    def _let_go(self, sequence: Sequence) -> Mapping[int, int]:
+        """What was prefetched for the sequence may leave again, once what it loads is pinned anew; returns where it had been."""
+        origins, sequence.prefetched = sequence.prefetched, {}
+        for key in origins:
+            self._host.store.unpin(key)
+        return origins
+
+    def _count_hits(self, sequence: Sequence, origins: Mapping[int, int], gpu_tokens: int, start: int) -> None:
+        assert sequence.load is not None
+        size = self.options.chunk_tokens
+        for chunk, (key, place) in enumerate(zip(sequence.load.keys, sequence.load.places, strict=True), start):
+            name = self._tiers[origins.get(key, place)].name
+            tokens = (chunk + 1) * size - max(gpu_tokens, chunk * size)
+            sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + tokens
+
+    def _search(self, keys: Items[int]) -> list[int]:
+        """The first tier that holds each key, up to the first that none holds."""
+        places = []
+        for key in keys:
+            place = next((index for index, tier in enumerate(self._tiers) if key in tier.store), None)
+            if place is None:
+                break
+            places.append(place)
+        return places
+
+    def _touch(self, keys: Items[int], places: Items[int]) -> None:
+        pairs = list(zip(keys, places, strict=True))
+        for key, place in pairs if self.options.touch_order is TouchOrder.HEAD_FIRST else reversed(pairs):
+            self._tiers[place].store.touch(key)
+
+    def _cheapest_end(self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence) -> int:
+        """Up to which chunk loading is predicted to be worth it under the queues of now; only where the tier changes, or all, or none."""
+        size, target = self.options.chunk_tokens, sequence.target_tokens
+        borders = [chunk for chunk in range(start + 1, len(places)) if places[chunk] != places[chunk - 1]]
+        costs = []
+        for end in (start, *borders, len(places)):
+            present = max(gpu_tokens, min(end * size, target - 1))
+            costs.append((self._load_ns(places[start:end]) + self._prices.prefill_ns(present, target), end))
+        return min(costs)[1]
+
+    def _load_ns(self, places: Items[int]) -> int:
+        """Predicted time until chunks in those tiers are on the GPUs."""
+        if not places:
+            return 0
+        now_ns = int(self._env.now)
+        deep = sum(
+            self._tiers[place].reads.wait_ns(now_ns) + self._tiers[place].read_ns(count)
+            for place, count in Counter(places).items()
+            if place
+        )
+        return deep + self.copies_in.wait_ns(now_ns) + self._host.read_ns(len(places))
+
+    def _read(self, tier: Tier, num_chunks: int) -> simpy.Event:
+        now_ns = int(self._env.now)
+        tier.num_read += num_chunks
+        return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
+
+    def _keep_in_host(self, key: int) -> bool:
+        """The server never evicts to make room: a full host memory takes nothing until the next sweep."""
+        store = self._host.store
+        if self.is_server and key not in store and store.capacity_blocks is not None and len(store) >= store.capacity_blocks:
+            return False
+        return self._host.keep(key)
+
+    def _unsaved(self, sequence: Sequence, computed_tokens: int) -> Items[int]:
+        """Keys of the chunks that have become full since the last time; they count as seen to from now on."""
+        saved, full = sequence.num_saved_chunks, computed_tokens // self.options.chunk_tokens
+        sequence.num_saved_chunks = max(saved, full)
+        return self._keys(sequence)[saved:full]
+
+    def _write_deeper(self, keys: Items[int]) -> None:
+        for tier in self._tiers[1:]:
+            missing = [key for key in keys if key not in tier.store and (tier.name, key) not in self._pending]
+            if missing:
+                self._env.process(self._write_through(tier, missing))
+
+    def _write_through(self, tier: Tier, keys: list[int]) -> Process:
+        """Write chunks to a deeper tier, even if host memory lets go of them meanwhile: a buffer of the writer's holds them."""
+        now_ns = int(self._env.now)
+        self._pending.update((tier.name, key) for key in keys)
+        yield self._env.timeout(tier.writes.reserve(now_ns, tier.write_ns(len(keys))) - now_ns)
+        for key in keys:
+            self._pending.discard((tier.name, key))
+            tier.keep(key)
+
+    def _keys(self, sequence: Sequence) -> tuple[int, ...]:
+        if sequence.chunk_keys is None:
+            sequence.chunk_keys = prefix_keys(sequence.request.prompt, self.options.chunk_tokens)
+        return sequence.chunk_keys
+
+
+def sweep(env: simpy.Environment, host: Tier, options: OffloadOptions) -> Process:
+    """The server's sweep of host memory, once a second without end."""
+    capacity = host.store.capacity_blocks
+    while capacity is not None:
+        yield env.timeout(NS_PER_S)
+        if len(host.store) > options.watermark_fraction * capacity:
+            host.store.evict(int(options.evicted_fraction * len(host.store)))

@@ -1,0 +1,76 @@
+"""How an instance uses KV tiers behind its GPUs, in the words of LMCache (arXiv 2510.09665)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hwprofiles import InputError
+from sim.kv.replay import TouchOrder
+from sim.serving.tier import TierOptions
+
+
+class Mode(StrEnum):
+    """Who moves KV: the instance's own process inside its steps, or a server beside it while they go on."""
+
+    IN_PROCESS = "in-process"
+    SERVER = "server"
+
+
+class Loading(StrEnum):
+    """When KV that was found is loaded: always, or as far as loading is predicted to take less time than computing anew."""
+
+    ALWAYS = "always"
+    CHEAPER = "cheaper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadOptions:
+    """Tiers, searched in order; the first is the host memory that every copy goes through.
+
+    KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many as on the GPU). ``is_layerwise``
+    pipelines copies between host memory and GPUs with the computation of layers; ``prefetches`` moves what lies deeper into host
+    memory while a request waits: both in-process only.
+    The server's host memory is emptied by ``evicted_fraction`` of what it holds each second that finds it above ``watermark_fraction``;
+    ``retains_deep_hits`` is its prefetch policy ``retain``: what is found deeper stays in host memory too.
+    """
+
+    tiers: tuple[TierOptions, ...]
+    mode: Mode = Mode.IN_PROCESS
+    chunk_tokens: int = 256
+    bytes_per_token: int | None = None
+    loading: Loading = Loading.ALWAYS
+    min_retrieve_tokens: int = 0
+    is_layerwise: bool = False
+    prefetches: bool = False
+    touch_order: TouchOrder = TouchOrder.TAIL_FIRST
+    watermark_fraction: float = 0.8
+    evicted_fraction: float = 0.2
+    retains_deep_hits: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.tiers:
+            raise InputError("offload.tiers must name at least one tier, the host memory first")
+        names = [tier.name for tier in self.tiers]
+        repeated = next((name for name in names if names.count(name) > 1 or name == "gpu"), None)
+        if repeated is not None:
+            raise InputError(f"offload.tiers: each tier needs a name of its own, other than gpu; got {', '.join(names)}")
+        for name in ("chunk_tokens", "bytes_per_token"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"offload.{name} must be at least 1, got {value}")
+        for name in ("watermark_fraction", "evicted_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}")
+        self._check_mode()
+
+    def _check_mode(self) -> None:
+        if self.mode is Mode.SERVER:
+            wrong = [name for name in ("is_layerwise", "prefetches") if getattr(self, name)]
+            if wrong:
+                raise InputError(f"offload.{wrong[0]} is for mode in-process; the server always works beside the instance's steps")
+            return
+        if self.retains_deep_hits:
+            raise InputError("offload.retains_deep_hits is for mode server; in-process, what is found deeper always moves to host memory")
+        if self.tiers[0].is_shared:
+            raise InputError(
+                f"offload.tiers: in-process, {self.tiers[0].name} belongs to one instance; leave is_shared out or use mode server"
+            )

@@ -1,0 +1,98 @@
+"""What one step of a serving engine costs: a batch of prefill chunks and decoding sequences, in one forward pass.
+
+Prices are whole numbers of ticks, so that many steps at once cost exactly what they cost one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hwprofiles import Provenance
+from sim.serving.lines import sum_of_max
+
+TICKS_PER_NS = 2**20
+"""Steps are priced in ns / 2**20, the grain that the engines of the step scale keep remaining work in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPrice:
+    """Attention of ``num_layers`` equal layers: the longest of a floor, the time to read and the time to compute.
+
+    Reading takes ``read_fixed`` + ``read_token`` a token + ``read_kv`` for each token of KV read; computing ``compute_token`` a
+    token + ``compute_pair`` for each query-key pair. All are ticks for one layer. Keys older than ``window_tokens`` are not looked at.
+    """
+
+    num_layers: int
+    window_tokens: int | None
+    floor: int
+    read_fixed: int
+    read_token: int
+    read_kv: int
+    compute_token: int
+    compute_pair: int
+
+    def kept(self, first: int, end: int) -> int:
+        """Tokens of KV that a sequence's tokens first … end − 1 read."""
+        return end if self.window_tokens is None else min(end, self.window_tokens + end - first - 1)
+
+    def pairs(self, first: int, end: int) -> int:
+        """Query-key pairs of those tokens: each sees itself and what is before it within the window."""
+        return self._pairs_from_start(end) - self._pairs_from_start(first)
+
+    def seen(self, context_tokens: int) -> int:
+        """Tokens that a decoding sequence looks at, its newest included: KV read and pairs alike."""
+        return context_tokens if self.window_tokens is None else min(context_tokens, self.window_tokens)
+
+    def step(self, num_tokens: int, kept: int, pairs: int) -> int:
+        """Ticks of one step, all layers."""
+        read = self.read_fixed + self.read_token * num_tokens + self.read_kv * kept
+        return self.num_layers * max(self.floor, read, self.compute_token * num_tokens + self.compute_pair * pairs)
+
+    def leap(self, num_sequences: int, seen: int, growing: int, num_steps: int) -> int:
+        """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing`` more in each later one."""
+        read = self.read_fixed + self.read_token * num_sequences + self.read_kv * seen
+        compute = self.compute_token * num_sequences + self.compute_pair * seen
+        lines = ((self.floor, 0), (read, self.read_kv * growing), (compute, self.compute_pair * growing))
+        return self.num_layers * sum_of_max(lines, num_steps)
+
+    def _pairs_from_start(self, length: int) -> int:
+        inside = length if self.window_tokens is None else min(length, self.window_tokens)
+        return inside * (inside + 1) // 2 + (length - inside) * inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPrices:
+    """Ticks of a step: ``base[tokens]`` for all but attention and vocabulary, ``head[sequences]`` for the vocabulary, and attention.
+
+    ``base`` and ``head`` start at 0 tokens and 0 sequences and limit what a step may hold. ``warnings`` say what is left out.
+    """
+
+    base: tuple[int, ...]
+    head: tuple[int, ...]
+    attention: tuple[AttentionPrice, ...]
+    num_layers: int
+    provenance: Provenance
+    warnings: tuple[str, ...] = field(default=())
+
+    def step(self, num_tokens: int, num_sampled: int, kept: Sequence[int], pairs: Sequence[int]) -> int:
+        """Ticks of one step; ``kept`` and ``pairs`` summed over the batch, one for each entry of ``attention``."""
+        ticks = self.base[num_tokens] + self.head[num_sampled]
+        for part, read, seen in zip(self.attention, kept, pairs, strict=True):
+            ticks += part.step(num_tokens, read, seen)
+        return ticks
+
+    def leap(self, num_sequences: int, seen: Sequence[int], growing: Sequence[int], num_steps: int) -> int:
+        """Ticks of that many steps that only decode; equal to as many calls of ``step``."""
+        ticks = num_steps * (self.base[num_sequences] + self.head[num_sequences])
+        for part, first, more in zip(self.attention, seen, growing, strict=True):
+            ticks += part.leap(num_sequences, first, more, num_steps)
+        return ticks
+
+    def prefill_ns(self, first: int, end: int) -> int:
+        """How long the tokens first … end − 1 of one prompt take alone, in steps as long as prices reach: an estimate for decisions."""
+        ticks, longest = 0, len(self.base) - 1
+        while first < end:
+            stop = min(end, first + longest)
+            kept, pairs = ([part.kept(first, stop) for part in self.attention], [part.pairs(first, stop) for part in self.attention])
+            ticks += self.step(stop - first, 0, kept, pairs)
+            first = stop
+        return ticks // TICKS_PER_NS

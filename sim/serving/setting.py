@@ -1,0 +1,127 @@
+"""From a serving file, a machine and a model to what is run: rates that the file leaves out are the machine's."""
+
+from collections.abc import Iterator
+
+from hwprofiles import InputError, Machine, Quantity, Store, weakest
+from sim.model import Model
+from sim.provenance import UsedNumber
+from sim.serving.cluster import ServingSetting
+from sim.serving.handover import Disaggregation
+from sim.serving.link import TransferRate
+from sim.serving.offload_options import OffloadOptions
+from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
+from sim.serving.tier import TierOptions
+
+HOST = "cpu"
+
+
+def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSetting:
+    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers without rates."""
+    num_instances = spec.num_instances
+    num_gpus = spec.instance.num_gpus or machine.gpu.count // num_instances
+    if num_gpus < 1:
+        raise InputError(f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {num_instances}")
+    return ServingSetting(
+        machine=machine,
+        model=model,
+        instance=spec.instance.options(num_gpus),
+        num_instances=num_instances,
+        offload=_offload(spec, machine, num_gpus),
+        disaggregation=_disaggregation(spec),
+        balancing=spec.balancing,
+    )
+
+
+def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
+    """The numbers of the machine, and of the serving file, that the run is charged by."""
+    gpu, instance = setting.machine.gpu, setting.instance
+    quantities = {"gpu.memory_bytes": gpu.memory_bytes, "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s}
+    quantities |= {f"gpu.flops_per_s.{name}": rate for name, rate in gpu.flops_per_s.items() if name in _compute_types(setting)}
+    if not instance.captures_graphs:
+        quantities["gpu.launch_overhead_ns"] = gpu.launch_overhead_ns
+    for path, quantity in quantities.items():
+        yield UsedNumber(path=path, value=quantity.effective, provenance=quantity.provenance)
+    if instance.all_reduce is not None and instance.num_gpus > 1:
+        link = instance.all_reduce
+        yield UsedNumber(path="instance.all_reduce.bytes_per_s", value=link.bytes_per_s, provenance=link.provenance)
+    if setting.disaggregation is not None:
+        rate = setting.disaggregation.link.bytes_per_s
+        yield UsedNumber(path="disaggregation.link.bytes_per_s", value=rate, provenance=setting.disaggregation.provenance)
+    for tier in setting.offload.tiers if setting.offload else ():
+        yield UsedNumber(path=f"tiers.{tier.name}.read.bytes_per_s", value=tier.read.bytes_per_s, provenance=tier.provenance)
+        yield UsedNumber(path=f"tiers.{tier.name}.write.bytes_per_s", value=tier.write.bytes_per_s, provenance=tier.provenance)
+
+
+def _compute_types(setting: ServingSetting) -> set[str]:
+    present = setting.machine.gpu.flops_per_s
+    return {dtype if dtype in present else "bf16" for dtype in setting.model.dtypes.values()}
+
+
+def _disaggregation(spec: ServingSpec) -> Disaggregation | None:
+    parts = spec.disaggregation
+    if parts is None:
+        return None
+    return Disaggregation(
+        num_prefill=parts.num_prefill,
+        num_decode=parts.num_decode,
+        link=TransferRate(bytes_per_s=parts.link.bytes_per_s, latency_ns=parts.link.latency_ns),
+        chunk_tokens=parts.chunk_tokens,
+        buffer_bytes=None if parts.buffer_bytes is None else int(parts.buffer_bytes),
+        provenance=parts.link.provenance,
+    )
+
+
+def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptions | None:
+    if not spec.tiers:
+        return None
+    tiers = tuple(_tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers))
+    options = (spec.offload or OffloadSpec()).model_dump()
+    return OffloadOptions(tiers=tiers, **options)
+
+
+def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:
+    if is_host != (spec.name == HOST):
+        raise InputError(f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}")
+    read, write = spec.read, spec.write
+    if read is None or write is None:
+        own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)
+        read, write = read or own[0], write or own[1]
+    is_remote = spec.name == "remote"
+    return TierOptions(
+        name=spec.name,
+        capacity_bytes=None if spec.capacity_bytes is None else int(spec.capacity_bytes),
+        read=TransferRate(bytes_per_s=read.bytes_per_s, latency_ns=read.latency_ns),
+        write=TransferRate(bytes_per_s=write.bytes_per_s, latency_ns=write.latency_ns),
+        policy=spec.policy,
+        is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
+        is_shared=is_remote if spec.is_shared is None else spec.is_shared,
+        compression=None if spec.compression is None else spec.compression.compression,
+        provenance=weakest([read.provenance, write.provenance]),
+    )
+
+
+def _host_rates(machine: Machine, num_gpus: int) -> tuple[RateSpec, RateSpec]:
+    """Each GPU of an instance copies its share over a link of its own, all at once."""
+    link = machine.link
+    return tuple(_rate(way.bytes_per_s, way.latency_ns, num_gpus) for way in (link.h2d, link.d2h))  # type: ignore[return-value]  # two
+
+
+def _store_rates(name: str, machine: Machine) -> tuple[RateSpec, RateSpec]:
+    store: Store | None = getattr(machine, name) if name in {"disk", "remote"} else None
+    if store is None:
+        raise InputError(
+            f"tier {name}: {machine.name} states no rates for it; give read.bytes_per_s and write.bytes_per_s in a serving file"
+        )
+    rate = _rate(store.bytes_per_s, store.latency_ns, 1)
+    return rate, rate
+
+
+def _rate(bytes_per_s: Quantity, latency_ns: Quantity, factor: int) -> RateSpec:
+    worst = weakest([bytes_per_s.provenance, latency_ns.provenance])
+    return RateSpec(
+        bytes_per_s=bytes_per_s.effective * factor,
+        latency_ns=latency_ns.effective,
+        kind=worst.kind,
+        source=worst.source,
+        date=worst.date,
+    )

@@ -1,0 +1,122 @@
+"""Where requests come from: at times of their own (open loop), or each after the answer before it (closed loop)."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import simpy
+
+from hwprofiles import InputError
+from hwprofiles.units import NS_PER_S
+from sim.requests.multi_round import Session
+from sim.requests.request import Request
+from sim.requests.spec import RequestsSpec
+
+Process = Generator[simpy.Event, Any, None]
+
+
+class FrontDoor(Protocol):
+    """What a source sees of a run."""
+
+    @property
+    def env(self) -> simpy.Environment:
+        """The clock."""
+
+    def submit(self, request: Request) -> simpy.Event:
+        """Hand a request in now; the event happens when it is answered, or at once with the value False when it is turned away."""
+
+
+class Source(Protocol):
+    """Hands requests in, in the order of their numbers. ``num_warmup_requests`` first ones only fill caches: no figure counts them."""
+
+    @property
+    def num_warmup_requests(self) -> int:
+        """How many of the first requests are not counted."""
+
+    def feed(self, door: FrontDoor) -> Process:
+        """Ends when no request is left to hand in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoop:
+    """Requests at the times that they state, answered or not."""
+
+    requests: Iterator[Request]
+    num_warmup_requests: int = 0
+
+    def feed(self, door: FrontDoor) -> Process:
+        """As Source. Raises InputError for a request that arrives before the one ahead of it."""
+        env = door.env
+        for request in self.requests:
+            wait = request.arrival_ns - int(env.now)
+            if wait < 0:
+                raise InputError(f"request {request.number} arrives at {request.arrival_ns / NS_PER_S:g} s, before the one ahead of it")
+            if wait:
+                yield env.timeout(wait)
+            door.submit(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoop:
+    """Conversations: each asks its next question when the answer before it is there and its time has come; ``num_requests`` in all."""
+
+    sessions: Iterator[Session]
+    num_requests: int
+    num_warmup_requests: int = 0
+
+    def feed(self, door: FrontDoor) -> Process:
+        """As Source."""
+        counter = _Counter(limit=self.num_requests)
+        env, talks = door.env, []
+        for session in self.sessions:
+            if session.start_ns > env.now:
+                yield env.timeout(session.start_ns - int(env.now))
+            if counter.is_exhausted:
+                break
+            talks.append(env.process(_converse(session, door, counter)))
+            talks = [talk for talk in talks if talk.is_alive]
+        yield from talks
+
+
+@dataclass(slots=True, kw_only=True)
+class _Counter:
+    """Numbers for requests as they are handed in."""
+
+    limit: int
+    number: int = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all requests have been handed in."""
+        return self.number >= self.limit
+
+    def next(self) -> int:
+        """The next number."""
+        self.number += 1
+        return self.number - 1
+
+
+def _converse(session: Session, door: FrontDoor, counter: _Counter) -> Process:
+    for round_number in range(session.num_rounds):
+        if counter.is_exhausted:
+            return
+        arrival_ns = int(door.env.now)
+        is_answered = yield door.submit(session.request(round_number, counter.next(), arrival_ns))
+        if not is_answered:
+            return
+        wait = session.next_arrival_ns(arrival_ns, int(door.env.now)) - int(door.env.now)
+        if wait:
+            yield door.env.timeout(wait)
+
+
+def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) -> OpenLoop | ClosedLoop:
+    """The source that a request file describes: conversations wait for their answers, all else comes at its own times.
+
+    ``num_requests`` takes the place of the file's.
+    """
+    spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
+    scenario = spec.scenario
+    if scenario is None:
+        return OpenLoop(requests=spec.requests(seed), num_warmup_requests=spec.num_warmup_requests)
+    assert spec.num_requests is not None
+    return ClosedLoop(sessions=scenario.sessions(), num_requests=spec.num_requests, num_warmup_requests=spec.num_warmup_requests)

@@ -1,0 +1,175 @@
+"""The serving file ``rosin-serving/1``: instances, and the tiers of KV behind them. All keys may be left out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
+from hwprofiles.quantity import UNDATED, Number
+from sim.kv.replay import TouchOrder
+from sim.serving.balancing import Balancing
+from sim.serving.offload_options import Loading, Mode
+from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.tier import Compression
+
+FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Above = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RateSpec(_Part):
+    """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two numbers are from."""
+
+    bytes_per_s: Above
+    latency_ns: Annotated[Number, Field(ge=0)] = 0.0
+    kind: Kind = Kind.ASSUMED
+    source: Annotated[str, Field(min_length=1)] = "stated in the serving file"
+    date: str = UNDATED
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of both numbers."""
+        return Provenance(kind=self.kind, source=self.source, date=self.date)
+
+
+class InstanceSpec(_Part):
+    """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
+
+    num_gpus: Positive | None = None
+    max_step_tokens: Positive = 8192
+    max_sequences: Positive = 256
+    block_tokens: Positive = 16
+    has_prefix_cache: bool = True
+    gpu_memory_fraction: Fraction = 0.9
+    captures_graphs: bool = True
+    step_overhead_ns: Annotated[Number, Field(ge=0)] = 0.0
+    kv_tokens: Positive | None = None
+    all_reduce: RateSpec | None = None
+
+    def options(self, num_gpus: int) -> InstanceOptions:
+        """Of an instance with so many GPUs."""
+        link = self.all_reduce
+        values = self.model_dump(exclude={"num_gpus", "all_reduce"})
+        if link is None:
+            return InstanceOptions(num_gpus=num_gpus, **values)
+        all_reduce = AllReduce(latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance)
+        return InstanceOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
+
+
+class CompressionSpec(_Part):
+    """The fields of sim.serving.tier.Compression; a rate left out takes no time."""
+
+    factor: Above
+    encode_bytes_per_s: Above | None = None
+    decode_bytes_per_s: Above | None = None
+
+    @property
+    def compression(self) -> Compression:
+        """With what is stated."""
+        return Compression(**self.model_dump(exclude_none=True))
+
+
+class TierSpec(_Part):
+    """A tier. A size left out is unlimited. Rates left out are the machine's, for the names cpu, disk and remote."""
+
+    name: Annotated[str, Field(min_length=1)]
+    capacity_bytes: Above | None = None
+    read: RateSpec | None = None
+    write: RateSpec | None = None
+    policy: str = "lru"
+    is_duplex: bool | None = None
+    is_shared: bool | None = None
+    compression: CompressionSpec | None = None
+
+
+class OffloadSpec(_Part):
+    """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
+
+    mode: Mode = Mode.IN_PROCESS
+    chunk_tokens: Positive = 256
+    bytes_per_token: Positive | None = None
+    loading: Loading = Loading.ALWAYS
+    min_retrieve_tokens: Count = 0
+    is_layerwise: bool = False
+    prefetches: bool = False
+    touch_order: TouchOrder = TouchOrder.TAIL_FIRST
+    watermark_fraction: Fraction = 0.8
+    evicted_fraction: Fraction = 0.2
+    retains_deep_hits: bool = False
+
+
+class DisaggregationSpec(_Part):
+    """The fields of sim.serving.handover.Disaggregation."""
+
+    num_prefill: Positive
+    num_decode: Positive
+    link: RateSpec
+    chunk_tokens: Positive = 256
+    buffer_bytes: Above | None = None
+
+
+class ServingSpec(_Part):
+    """A serving file. With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out."""
+
+    format: Literal["rosin-serving/1"] = FORMAT
+    num_instances: Positive = 1
+    balancing: Balancing = Balancing.LEAST_LIVE
+    instance: InstanceSpec = InstanceSpec()
+    disaggregation: DisaggregationSpec | None = None
+    tiers: tuple[TierSpec, ...] = ()
+    offload: OffloadSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_up(cls, data: Any) -> Any:
+        parts = data.get("disaggregation") if isinstance(data, dict) else None
+        counts = [parts.get(name) for name in ("num_prefill", "num_decode")] if isinstance(parts, dict) else []
+        if counts and "num_instances" not in data and all(isinstance(count, int) for count in counts):
+            return {**data, "num_instances": sum(counts)}
+        return data
+
+    @model_validator(mode="after")
+    def _has_tiers_to_use(self) -> Self:
+        if self.offload is not None and not self.tiers:
+            raise ValueError("offload needs the key tiers: name at least the tier cpu")
+        return self
+
+
+def load_serving(path: Path | None, changes: Mapping[str, Any], tiers: Mapping[str, Any]) -> ServingSpec:
+    """A serving file with changes by dotted key, and tiers of those sizes in place of its own of the same name.
+
+    Without a path all is as a file that says nothing. Raises InputError, one line, for whatever is wrong.
+    """
+    where = "" if path is None else f"{path}: "
+    data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")
+    if path is not None:
+        data = {"format": None, **data}
+    for key, value in changes.items():
+        _set(data, key, value)
+    listed = data.get("tiers") or []
+    if tiers and isinstance(listed, list):
+        named = {tier.get("name"): tier for tier in listed if isinstance(tier, dict)}
+        for name, size in tiers.items():
+            named[name] = {**named.get(name, {"name": name}), "capacity_bytes": size}
+        data["tiers"] = list(named.values())
+    try:
+        return ServingSpec.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}{first_problem(error, ServingSpec)}") from None
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = data.get(part)
+        data[part] = dict(inner) if isinstance(inner, dict) else {}
+        data = data[part]
+    data[last] = value

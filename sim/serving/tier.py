@@ -1,0 +1,93 @@
+"""A tier of KV behind the GPU: what it may hold, how fast it is, and what it holds now."""
+
+from dataclasses import dataclass, field
+
+from hwprofiles import InputError, Kind, Provenance
+from sim.kv.block_store import BlockStore
+from sim.kv.eviction.library import eviction
+from sim.serving.link import Link, TransferRate
+
+_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """KV takes 1 / ``factor`` of its bytes in the tier; coding takes its full bytes / these rates."""
+
+    factor: float
+    encode_bytes_per_s: float = float("inf")
+    decode_bytes_per_s: float = float("inf")
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "encode_bytes_per_s", "decode_bytes_per_s"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"compression.{name} must be above 0, got {getattr(self, name):g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierOptions:
+    """A tier: ``capacity_bytes`` of it in all (None: unlimited), read and written a chunk a message.
+
+    ``is_duplex``: reads and writes do not wait for each other. ``is_shared``: one for all instances, else one of this size each.
+    """
+
+    name: str
+    capacity_bytes: int | None
+    read: TransferRate
+    write: TransferRate
+    policy: str = "lru"
+    is_duplex: bool = True
+    is_shared: bool = False
+    compression: Compression | None = None
+    provenance: Provenance = field(default=_UNSTATED)
+
+    def __post_init__(self) -> None:
+        eviction(self.policy)
+        if self.capacity_bytes is not None and self.capacity_bytes < 1:
+            raise InputError(f"tier {self.name}: capacity_bytes must be at least 1, got {self.capacity_bytes}")
+
+
+class Tier:
+    """A tier during a run. Chunks are whole: what does not fit is not kept."""
+
+    def __init__(self, options: TierOptions, chunk_bytes: int) -> None:
+        self.options = options
+        self.chunk_bytes = chunk_bytes
+        factor = options.compression.factor if options.compression else 1.0
+        self.stored_bytes = max(1, round(chunk_bytes / factor))
+        self.store = BlockStore(block_bytes=self.stored_bytes, capacity_bytes=options.capacity_bytes, eviction=eviction(options.policy))
+        self.reads = Link()
+        self.writes = Link() if options.is_duplex else self.reads
+        self.num_stored = 0
+        self.num_read = 0
+        self.peak_bytes = 0
+
+    @property
+    def name(self) -> str:
+        """As in its options."""
+        return self.options.name
+
+    def read_ns(self, num_chunks: int) -> int:
+        """Time to read chunks, without waiting."""
+        return self._duration_ns(self.options.read, num_chunks, is_read=True)
+
+    def write_ns(self, num_chunks: int) -> int:
+        """Time to write chunks, without waiting."""
+        return self._duration_ns(self.options.write, num_chunks, is_read=False)
+
+    def keep(self, key: int) -> bool:
+        """Hold a chunk, evicting what it takes; whether it is held then."""
+        if key in self.store:
+            return True
+        self.store.insert(key)
+        is_held = key in self.store
+        self.num_stored += is_held
+        self.peak_bytes = max(self.peak_bytes, self.store.held_bytes)
+        return is_held
+
+    def _duration_ns(self, rate: TransferRate, num_chunks: int, *, is_read: bool) -> int:
+        codec_ns, compression = 0, self.options.compression
+        if compression:
+            speed = compression.decode_bytes_per_s if is_read else compression.encode_bytes_per_s
+            codec_ns = TransferRate(bytes_per_s=speed).duration_ns(0, num_chunks * self.chunk_bytes) if speed != float("inf") else 0
+        return rate.duration_ns(num_chunks, num_chunks * self.stored_bytes) + codec_ns

@@ -1,0 +1,39 @@
+"""The tiers of a run: one for all instances where it is shared, else one for each."""
+
+import simpy
+
+from sim.serving.offload import Offload, sweep
+from sim.serving.offload_options import OffloadOptions
+from sim.serving.prices import StepPrices
+from sim.serving.tier import Tier
+
+
+class Tiers:
+    """Makes the tiers as instances come, and remembers them all. Without options there are none."""
+
+    def __init__(self, options: OffloadOptions | None, kv_bytes_per_token: int) -> None:
+        self.all: list[Tier] = []
+        self._options = options
+        self._kv_bytes_per_token = kv_bytes_per_token
+        self._shared: dict[str, Tier] = {}
+
+    def offload(self, env: simpy.Environment, prices: StepPrices) -> Offload | None:
+        """The tiers as a new instance sees them."""
+        if self._options is None:
+            return None
+        known = len(self.all)
+        tiers = [self._shared.get(name) or self._made(name) for name in (tier.name for tier in self._options.tiers)]
+        offload = Offload(env, self._options, tiers, prices)
+        if offload.is_server and tiers[0] in self.all[known:]:
+            env.process(sweep(env, tiers[0], self._options))
+        return offload
+
+    def _made(self, name: str) -> Tier:
+        assert self._options is not None
+        options = next(tier for tier in self._options.tiers if tier.name == name)
+        per_token = self._options.bytes_per_token or self._kv_bytes_per_token
+        tier = Tier(options, self._options.chunk_tokens * per_token)
+        self.all.append(tier)
+        if options.is_shared:
+            self._shared[name] = tier
+        return tier

@@ -1,0 +1,79 @@
+"""The plan for serving: tiers where they help, none where they do not."""
+
+from typing import Any
+
+import pytest
+
+from hwprofiles import InputError, load_machine
+from planner.serving import ServingPlan, ServingQuestion, plan_serving
+from sim.memory import Infeasible
+from sim.model_library import load_model
+from sim.requests.spec import RequestsSpec
+from sim.serving.spec import ServingSpec
+
+TALKS = {"num_users": 6, "num_rounds": 5, "system_tokens": 0, "history_tokens": 6000, "question_tokens": 20, "answer_tokens": 20}
+REQUESTS = RequestsSpec.model_validate(
+    {"name": "talks", "source": "made up for tests", "date": "2026", "num_requests": 40, "multi_round": TALKS | {"requests_per_s": 1.5}}
+)
+HOST = {"name": "cpu", "capacity_bytes": "100GB"}
+
+
+def _question(machine: str = "h100", model: str = "llama-3.1-8b", objective: str = "latency", **offered: Any) -> ServingQuestion:
+    return ServingQuestion(
+        machine=load_machine(machine),
+        model=load_model(model),
+        requests=REQUESTS,
+        offered=ServingSpec.model_validate(offered),
+        objective=objective,
+    )
+
+
+def _plan(question: ServingQuestion) -> ServingPlan:
+    found = plan_serving(question)
+    assert isinstance(found, ServingPlan)
+    return found
+
+
+def test_offloading_is_left_off_where_the_gpu_holds_it_all() -> None:
+    """440,000 tokens of KV hold six conversations of 6,000: storing them elsewhere gains nothing, and the plan says so."""
+    found = _plan(_question(tiers=[HOST]))
+    assert not found.uses_tiers and found.gain_fraction is not None and found.gain_fraction < 0.01
+
+
+def test_tiers_are_used_where_the_gpu_is_too_small() -> None:
+    """With room for two conversations of six, host memory saves most prompts; a fraction of what is offered is enough."""
+    found = _plan(_question(tiers=[HOST], instance={"kv_tokens": 14_000}, objective="ttft"))
+    assert found.uses_tiers and found.gain_fraction is not None and found.gain_fraction > 0.3
+    size = found.best.spec.tiers[0].capacity_bytes
+    assert size is not None and size < 100e9
+    assert found.without_tiers.metrics.ttft_s.mean > found.best.metrics.ttft_s.mean
+
+
+def test_shares_use_all_gpus() -> None:
+    """Eight GPUs are one instance of eight, two of four, …; prefill and decode apart are tried where a link is offered."""
+    apart = {"num_prefill": 1, "num_decode": 1, "link": {"bytes_per_s": 49e9, "latency_ns": 15e3}}
+    found = _plan(_question("h100-x8", disaggregation=apart))
+    shared = {(row.spec.num_instances, row.spec.instance.num_gpus) for row in found.rows}
+    assert {(1, 8), (2, 4), (4, 2), (8, 1)} <= shared
+    assert any(row.spec.disaggregation is not None for row in found.rows)
+    assert found.gain_fraction is None and found.with_tiers is None
+
+
+def test_the_best_is_no_worse_than_any_row_but_for_the_margin() -> None:
+    """Rows are sorted, and the best is within 1 % of the first."""
+    found = _plan(_question(tiers=[HOST], instance={"kv_tokens": 14_000}, objective="throughput"))
+    rates = [row.metrics.request_throughput_per_s for row in found.rows]
+    assert rates == sorted(rates, reverse=True)
+    assert found.best.metrics.request_throughput_per_s >= 0.99 * rates[0]
+
+
+def test_what_fits_nowhere_is_infeasible() -> None:
+    """A model larger than the GPU: the typed answer, with the bytes that are missing."""
+    found = plan_serving(_question(model="llama-3.3-70b"))
+    assert isinstance(found, Infeasible) and found.missing_bytes > 0
+
+
+def test_unknown_objectives_are_refused() -> None:
+    """With those there are."""
+    with pytest.raises(InputError, match="latency, ttft, tpot, throughput"):
+        plan_serving(_question(objective="speed"))

@@ -1,0 +1,156 @@
+"""`rosin simulate --workload`: requests over time."""
+
+from pathlib import Path
+
+import pytest
+
+from rosin.__main__ import main
+from rosin.report.serve_documents import KvPlanDocument, ServeDocument
+from tests.rosin.scenarios import json_of, text_of
+from tests.shared_data import shared_data
+
+REQUESTS = """format: rosin-requests/1
+name: small
+source: made up for tests
+date: "2026"
+num_requests: 40
+multi_round:
+  num_users: 5
+  num_rounds: 4
+  system_tokens: 300
+  history_tokens: 2000
+  question_tokens: 20
+  answer_tokens: 30
+  requests_per_s: 2.0
+"""
+SERVED = ("simulate", "--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a request file."""
+    monkeypatch.chdir(tmp_path)
+    Path("requests.yaml").write_text(REQUESTS, encoding="utf-8")
+    return tmp_path
+
+
+def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*SERVED, *arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_json_has_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """The document validates, and its figures hang together."""
+    document = ServeDocument.model_validate(json_of(capsys, *SERVED, "--kv-tier", "cpu=10GB"))
+    metrics = document.metrics
+    assert metrics.num_requests == 40
+    assert metrics.ttft_s.p50 <= metrics.ttft_s.p90 <= metrics.ttft_s.p99
+    assert set(metrics.kv_hit_rate) == {"gpu", "cpu"} or set(metrics.kv_hit_rate) == {"gpu"}
+    assert document.scenario.serving["tiers"][0]["capacity_bytes"] == 10e9
+
+
+def test_the_command_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the JSON names as its command gives the same figures."""
+    first = json_of(capsys, *SERVED, "--requests", "12", "--kv-tier", "cpu=10GB", "--set", "instance.max_sequences=4")
+    again = json_of(capsys, *first["scenario"]["command"].split()[1:])
+    assert first == again
+
+
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page says what was served, how long it took, and where KV was found."""
+    text = text_of(capsys, *SERVED, "--kv-tier", "cpu=10GB")
+    for words in ("40 requests of requests.yaml", "time to first token (TTFT)", "found in GPU memory", "Tier", "KV blocks"):
+        assert words in text
+
+
+def test_a_serving_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prefill and decode apart, with tiers of stated rates; sizes on the command line take the place of the file's."""
+    Path("serving.yaml").write_text(
+        """format: rosin-serving/1
+instance: {num_gpus: 2, max_sequences: 32, all_reduce: {bytes_per_s: 150e9, latency_ns: 10e3, source: a test}}
+disaggregation:
+  num_prefill: 1
+  num_decode: 2
+  link: {bytes_per_s: 50e9, latency_ns: 15e3}
+  buffer_bytes: 2GB
+tiers:
+  - {name: cpu, capacity_bytes: 1GB}
+  - {name: disk, read: {bytes_per_s: 5e9}, write: {bytes_per_s: 2e9}, policy: lfu}
+offload: {loading: cheaper, prefetches: true}
+""",
+        encoding="utf-8",
+    )
+    many = ("simulate", "--model", "qwen3-30b-a3b", "--machine", "h100-x8", "--workload", "requests.yaml")
+    result = json_of(capsys, *many, "--serving", "serving.yaml", "--kv-tier", "cpu=8GB")
+    assert result["scenario"]["serving"]["num_instances"] == 3
+    assert [tier["capacity_bytes"] for tier in result["metrics"]["tiers"]] == [8 * 10**9, None]
+    assert not any("all-reduces" in warning for warning in result["warnings"])
+
+
+@pytest.mark.slow
+def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a policy, a model larger than the GPU is served: slower, and said to rest on a table of steps."""
+    small = ("simulate", "--model", "mixtral-8x7b", "--machine", "desktop-rtx-4090-ddr5", "--workload", "requests.yaml")
+    settings = ("--set", "instance.kv_tokens=20000", "--set", "instance.max_step_tokens=512", "--requests", "4")
+    result = json_of(capsys, *small, "--policy", "ktransformers", *settings)
+    assert result["metrics"]["num_requests"] == 4 and any("interpolated" in warning for warning in result["warnings"])
+    assert main([*small, *settings]) == 3
+    assert "leaves no room for 20,000 tokens of KV" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch", "2"), "--batch does not go with --workload"),
+        (("--trace", "x.json"), "--trace writes the tasks of one batch"),
+        (("--kv-tier", "cpu"), "write NAME=SIZE"),
+        (("--kv-tier", "disk=1TB"), "the first must be named cpu"),
+        (("--kv-tier", "cpu=1GB", "--kv-tier", "disk=1TB"), "states no rates for it"),
+        (("--kv-tier", "cpu=lots"), "tiers.0.capacity_bytes"),
+        (("--set", "instance.max_sequence=3"), "did you mean 'max_sequences'"),
+        (("--set", "offload.mode=server"), "offload needs the key tiers"),
+        (("--routing", "uniform"), "--routing needs --policy"),
+        (("--set", "budget=3"), "--set budget needs --policy"),
+        (("--serving", "none.yaml"), "cannot read serving file none.yaml"),
+        (("--policy", "lru"), "it holds other experts from step to step"),
+        (("--policy", "fiddler"), "instance.kv_tokens must say"),
+    ],
+)
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+    """Each names the option or key, and what would be right."""
+    error = _error(capsys, *arguments)
+    assert message in error and error.count("\n") == 1
+
+
+def test_options_of_serving_need_a_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --workload they would do nothing, so they are refused."""
+    assert main(["simulate", "--model", "mixtral-8x7b", "--machine", "h100", "--policy", "fiddler", "--requests", "3"]) == 2
+    assert "--requests needs --workload" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_conversation_trace_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    """All 12,031 requests of Mooncake's conversation trace on one instance of eight GPUs."""
+    trace = shared_data("requests/mooncake-conversation.jsonl")
+    result = json_of(capsys, "simulate", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", str(trace))
+    assert result["metrics"]["num_requests"] + result["metrics"]["num_rejected_requests"] == 12_031
+
+
+def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan says whether tiers are worth it, and writes a serving file whose run is the plan's."""
+    words = ("--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml")
+    document = json_of(capsys, "kv-plan", *words, "--kv-tier", "cpu=20GB", "-o", "best.yaml")
+    KvPlanDocument.model_validate(document)
+    assert document["verdict"].startswith(("Use ", "Leave offloading off"))
+    again = json_of(capsys, "simulate", *words, "--serving", "best.yaml")
+    assert again["metrics"] == document["best"]["metrics"]
+    assert (
+        main(
+            ["kv-plan", *words, "--kv-tier", "cpu=20GB", "--kv-file", "kv.yaml", "--set", "instance.kv_tokens=6000", "--objective", "ttft"]
+        )
+        == 0
+    )
+    assert "Its tiers are in kv.yaml" in capsys.readouterr().out
+    assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
+    assert "max_local_cpu_size" in capsys.readouterr().out
+    assert "Best for latency" in text_of(capsys, "kv-plan", *words, "--requests", "10")

@@ -1,0 +1,127 @@
+"""Latent routing: gates of all experts, that agree with the choices and with what is published of the models."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from hwprofiles import InputError
+from sim.model_library import load_model
+from sim.routing import LatentRouting, RoutingSpec, load_routing
+from sim.routing.recurrence import reuse
+from sim.routing.replay import CachePolicy, hit_rates
+from sim.routing.statistics import entropy, inclusion
+
+MIXTRAL = load_model("mixtral-8x7b")
+NEXT = load_model("qwen3-next-80b-a3b")
+
+
+def _routing(name: str) -> LatentRouting:
+    routing = load_routing(name, MIXTRAL if name.startswith("mixtral") else NEXT)
+    assert isinstance(routing, LatentRouting)
+    return routing
+
+
+def _spec(**latent: Any) -> RoutingSpec:
+    stated = {"score_spread": 1.0, "popularity_share": [[0.0, 0.1]], "request_share": [[0.0, 0.2]]} | latent
+    common = {"format": "rosin-routing/1", "name": "made up", "num_experts": 8, "kind": "assumed", "source": "a test", "date": "2026"}
+    return RoutingSpec.model_validate(common | {"latent": stated})
+
+
+def test_gates_agree_with_choices() -> None:
+    """Gates sum to 1; the choices are their largest, in descending order, and carry their weights; the whole gate is what a policy sees."""
+    draw = _routing("mixtral-8x7b-gates").draw(MIXTRAL, 2, 16, 3)
+    assert draw.full is not None and draw.weights is not None
+    np.testing.assert_allclose(draw.full.sum(axis=3), 1.0, rtol=1e-5)
+    order = np.argsort(-draw.full, axis=3, kind="stable")[..., :2]
+    assert (order == draw.ids).all()
+    assert (draw.weights == np.take_along_axis(draw.full, draw.ids.astype(np.int64), axis=3)).all()
+    assert draw.distribution(np.ones((32, 8)) / 8) is draw.full
+    assert (_routing("mixtral-8x7b-gates").experts(MIXTRAL, 2, 16, 3) == draw.ids).all()
+
+
+def test_a_longer_sequence_begins_alike() -> None:
+    """More tokens or sequences change no earlier choice, another seed changes most."""
+    routing = _routing("mixtral-8x7b-gates")
+    short, long = routing.experts(MIXTRAL, 1, 12, 5), routing.experts(MIXTRAL, 2, 20, 5)
+    assert (long[:1, :12] == short).all()
+    assert (long[:1, :12] != routing.experts(MIXTRAL, 1, 12, 6)).mean() > 0.5
+
+
+def test_mixtral_repeats_as_published() -> None:
+    """First or second choice repeats as in arXiv 2401.04088, table 5, within two points of 100; entropy of the choices 0.98 to 1."""
+    ids = _routing("mixtral-8x7b-gates").experts(MIXTRAL, 16, 400, 0)
+    for layer, published in ((0, 0.4815), (15, 0.622), (31, 0.5235)):
+        before, after = ids[:, :-1, layer], ids[:, 1:, layer]
+        repeats = (before[..., :, None] == after[..., None, :]).any(axis=(2, 3)).mean()
+        assert repeats == pytest.approx(published, abs=0.02), layer
+    shares = inclusion(ids.reshape(-1, 32, 2), 8) / 2
+    assert 0.98 <= entropy(shares).mean() <= 1.0
+
+
+def test_the_512_experts_behave_as_published() -> None:
+    """Of Qwen3.8-Flash-Next: the 32 most popular cover 10 %; LRU hits over 300 tokens, of five sizes four not used, within 3.5 points."""
+    routing = _routing("qwen3-next-80b-a3b")
+    popular = -np.sort(-routing.popularity(NEXT), axis=1)
+    assert popular[:, :32].sum(axis=1).mean() == pytest.approx(0.10, abs=0.005)
+    ids = routing.experts(NEXT, 1, 300, 0)[0]
+    for slots, published in ((93, 0.435), (186, 0.620), (279, 0.720), (372, 0.789), (512, 0.850)):
+        assert hit_rates(ids[:, ::6], 512, slots, CachePolicy.LRU).mean() == pytest.approx(published, abs=0.035), slots
+    counts = -np.sort(-inclusion(ids[:, :1], 512), axis=1)
+    assert counts[0, :64].sum() / 10 == pytest.approx(0.41, abs=0.05)
+
+
+def test_reuse_fades_to_a_floor() -> None:
+    """Reuse falls with distance, and stays above chance within a request, not across requests."""
+    routing = _routing("qwen3-next-80b-a3b")
+    ids = routing.experts(NEXT, 2, 200, 0)
+    by_lag = reuse(ids[0], np.array([0, 200]), 512, np.array([1, 4, 64])).mean(axis=1)
+    across = (ids[0, :, :, :, None] == ids[1, :, :, None, :]).any(axis=3).mean()
+    assert by_lag[0] > by_lag[1] > by_lag[2] > 1.3 * across
+
+
+def test_popularity_is_what_is_counted() -> None:
+    """Shares stated before a run are those of many requests' choices, to a few percent."""
+    routing = _routing("mixtral-8x7b-gates")
+    counted = inclusion(routing.experts(MIXTRAL, 200, 8, 1).reshape(-1, 32, 2), 8) / 2
+    np.testing.assert_allclose(routing.popularity(MIXTRAL), counted, atol=0.03)
+    assert np.corrcoef(routing.popularity(MIXTRAL).ravel(), counted.ravel())[0, 1] > 0.9
+
+
+def test_no_share_is_left_out() -> None:
+    """With all of the variance in popularity, every token chooses alike."""
+    routing = _spec(popularity_share=[[0.0, 1.0]], request_share=[[0.0, 0.0]]).routing()
+    ids = routing.experts(MIXTRAL, 2, 10, 0)
+    assert (ids == ids[:1, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("latent", "fragment"),
+    [
+        ({"request_share": [[0.0, 0.95]]}, "shares must sum to at most 1 at every position, got 1.050"),
+        ({"fading": [{"memory_tokens": 4.0, "share": [[0.0, 0.1], [1.0, 0.8]]}]}, "got 1.100"),
+        ({"request_share": [[1.0, 0.1], [0.0, 0.1]]}, "must rise strictly"),
+        ({"score_spread": 0.0}, "greater than 0"),
+    ],
+)
+def test_inconsistent_shares_are_refused(latent: dict[str, Any], fragment: str) -> None:
+    """What cannot be is an error that says which relation is violated."""
+    with pytest.raises(ValidationError, match=fragment):
+        _spec(**latent)
+
+
+def test_one_kind_of_statistics() -> None:
+    """Latent statistics stand alone, and for as many experts as they state."""
+    data = _spec().model_dump(mode="json", exclude_defaults=True) | {"first_choice_repeat": [[0.0, 0.2]]}
+    with pytest.raises(ValidationError, match="latent stands instead of"):
+        RoutingSpec.model_validate(data)
+    with pytest.raises(InputError, match="8 experts do not fit qwen3-next-80b-a3b"):
+        _spec().routing().experts(NEXT, 1, 1, 0)
+
+
+def test_statistics_have_names() -> None:
+    """Shipped statistics are found by name; an unknown name lists them."""
+    assert load_routing("mixtral-8x7b-gates", MIXTRAL).description == "mixtral-8x7b gates"
+    with pytest.raises(InputError, match="mixtral-8x7b, mixtral-8x7b-gates, qwen3-next-80b-a3b"):
+        load_routing("mixtral-gates", MIXTRAL)

@@ -1,0 +1,36 @@
+"""A model as the backend builds it, for the measuring of its parts."""
+
+from hwprofiles import InputError
+from sim.model import Attention, Model
+from validation.backend.architecture import Architecture, LayerShape, architecture_of
+
+
+def built(model: Model) -> Architecture:
+    """The decoder that the backend runs; where it refuses, one of the same dimensions with plain grouped-query attention."""
+    try:
+        return architecture_of(model)
+    except InputError:
+        shapes = tuple(_plain_shape(layer.attention) for layer in model.layers)
+        return Architecture(name=model.name, hidden=model.hidden, vocab=model.vocab, layers=shapes)
+
+
+def has_attention(model: Model, layer: int) -> bool:
+    """Whether ``built`` has attention of that layer's dimensions: not linear attention, nor latent attention that the backend refuses."""
+    geometry = model.layers[layer].attention
+    is_latent = geometry.score_elements != geometry.value_elements
+    return not geometry.state_elements and (not is_latent or built(model).layers[layer].latent is not None)
+
+
+def _plain_shape(geometry: Attention) -> LayerShape:
+    head_dim = max(1, geometry.value_elements // geometry.num_heads)
+    return LayerShape(
+        num_heads=geometry.num_heads,
+        num_kv_heads=max(1, geometry.kv_elements_per_token // (2 * head_dim)),
+        head_dim=head_dim,
+        window_tokens=geometry.window_tokens,
+        num_experts=0,
+        top_k=0,
+        shared_intermediate=0,
+        dense_intermediate=0,
+        expert_intermediate=0,
+    )

@@ -1,0 +1,56 @@
+"""Runs of all systems at one point of the knobs, and what is read off them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+
+from sim.metrics import Metrics
+from validation.published.fmoe.systems import BATCHES, DISTANCES, Point, run
+
+Workload = tuple[str, str]
+"""A model and a data set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """The metrics of every system on every workload, at one point."""
+
+    point: Point
+    by_system: Mapping[str, Mapping[Workload, Metrics]]
+
+    def ratio(self, quantity: str, system: str, own: str = "fMoE") -> float:
+        """fMoE's figure (or that of another) over that system's, the mean over workloads."""
+        return mean(self.ratios(quantity, system, own).values())
+
+    def ratios(self, quantity: str, system: str, own_system: str = "fMoE") -> dict[Workload, float]:
+        """The same, by workload."""
+        own, other = self.by_system[own_system], self.by_system[system]
+        return {workload: _read(own[workload], quantity) / _read(other[workload], quantity) for workload in own}
+
+    def of(self, workloads: tuple[Workload, ...]) -> "Measured":
+        """The same runs, of these workloads only."""
+        kept = {system: {workload: found[workload] for workload in workloads} for system, found in self.by_system.items()}
+        return Measured(point=self.point, by_system=kept)
+
+    def average(self, quantity: str, system: str) -> float:
+        """A system's own figure, the mean over workloads."""
+        return mean(_read(metrics, quantity) for metrics in self.by_system[system].values())
+
+
+def measure(systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]) -> Measured:
+    """Run them all."""
+    return Measured(
+        point=point,
+        by_system={
+            system: {(model, data): run(system, model, BATCHES[data], point, seed) for model, data in workloads} for system in systems
+        },
+    )
+
+
+def all_workloads(data_sets: tuple[str, ...] = tuple(BATCHES)) -> tuple[Workload, ...]:
+    """Every model on each of those data sets."""
+    return tuple((model, data) for data in data_sets for model in DISTANCES)
+
+
+def _read(metrics: Metrics, quantity: str) -> float:
+    return {"ttft": metrics.ttft_s, "tpot": metrics.tpot_s, "hit": metrics.expert_hit_rate}[quantity]

@@ -1,0 +1,159 @@
+"""fMoE's figures against the simulator."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwprofiles import InputError
+from hwprofiles.units import GB
+from validation.published.fmoe.measured import Measured, Workload, all_workloads, measure
+from validation.published.fmoe.summary import summary_of
+from validation.published.fmoe.systems import BASE, BASELINES, PERFECT, SYSTEMS, VARIANTS, Point
+from validation.published.published_row import PublishedRow, published_rows
+from validation.published.reproduction import Cell, Comparison, Curve, Panel, Reproduction, Table
+
+OVERHEADS_MS = (0.0, 10.0, 30.0, 100.0)
+CACHES_GB = (6, 12, 24, 48, 96)
+SHARPNESSES = (2.5, 3.5, 12.0)
+ASSUMPTIONS = (
+    "Each figure is fMoE's over the baseline's, the mean of three models on two data sets; one request a run, one seed. Host overhead "
+    f"{BASE.layer_overhead_ms:g} ms a layer for every system, {BASE.cache_bytes / GB:g} GB of experts over six GPUs."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much is run: all of it, or what a test has time for."""
+
+    workloads: tuple[Workload, ...] = all_workloads()
+    swept_workloads: tuple[Workload, ...] = all_workloads(("LMSYS",))
+    overheads_ms: tuple[float, ...] = OVERHEADS_MS
+    caches_gb: tuple[int, ...] = CACHES_GB
+    sharpnesses: tuple[float, ...] = SHARPNESSES
+
+
+Sweep = Mapping[str, Measured]
+"""By the value of the knob, in words."""
+
+
+def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | None = None) -> Reproduction:
+    """All of fMoE's figures. Raises InputError for measured popularity, which these models' generator does not take."""
+    if routing_popularity is not None:
+        raise InputError("reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have")
+    extent = extent or Extent()
+    base = measure((*SYSTEMS, PERFECT, *VARIANTS), BASE, seed, extent.workloads)
+    overheads = _swept({f"{value:g} ms": replace(BASE, layer_overhead_ms=value) for value in extent.overheads_ms}, base, seed, extent)
+    caches = _swept({f"{value} GB": replace(BASE, cache_bytes=value * GB) for value in extent.caches_gb}, base, seed, extent)
+    alike = _swept({f"sharpness {value:g}": replace(BASE, sharpness=value) for value in extent.sharpnesses}, base, seed, extent)
+    tables = (
+        _headline(base),
+        _hits(base, alike),
+        _sweep("overhead", "By host overhead a layer, LMSYS", overheads, base),
+        _sweep("cache", "By experts on the GPUs, LMSYS", caches, base),
+        _sweep("routing", "By how alike tokens of one kind route, LMSYS", alike, base),
+        _smallest_cache(caches),
+    )
+    return Reproduction(
+        name="fmoe",
+        title="fMoE (arXiv 2502.05370)",
+        seed=seed,
+        routing="DeepSeek-V2-Lite's statistics carried over to each model",
+        tables=tables,
+        summary=summary_of(base, overheads, caches),
+        panels=tuple(_panels("host overhead a layer [ms]", overheads) + _panels("experts on the GPUs [GB]", caches)),
+    )
+
+
+def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Extent) -> Sweep:
+    known, systems = base.of(extent.swept_workloads), (*SYSTEMS, PERFECT)
+    return {
+        words: known if point == base.point else measure(systems, point, seed, extent.swept_workloads) for words, point in points.items()
+    }
+
+
+def _headline(base: Measured) -> Table:
+    """The eight reductions, with those of each model and data set beside."""
+
+    def others(quantity: str, system: str) -> tuple[Comparison, ...]:
+        by_workload = base.ratios(quantity, system).items()
+        found = [Comparison(label=f"{model}, {data}", simulated=value) for (model, data), value in by_workload]
+        variants = [name for name in VARIANTS if name.startswith(system)]
+        return (*found, *(Comparison(label=name, simulated=base.ratio(quantity, name)) for name in variants))
+
+    rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
+    cells = (_cell(row, base.ratio(_quantity(row), row.system), others(_quantity(row), row.system)) for row in rows)
+    return Table(name="headline", title="fMoE's time over the baseline's", assumptions=ASSUMPTIONS, cells=tuple(cells))
+
+
+def _hits(base: Measured, alike: Sweep) -> Table:
+    """Relative hit rates; DeepSpeed-Inference fetches whole layers and so has none."""
+    rows = [row for row in _rows() if row.quantity == "hit_ratio"]
+    cells = (_cell(row, base.ratio("hit", row.system), _by_value(alike, "hit", row.system)) for row in rows)
+    words = f"{ASSUMPTIONS} A hit is an expert on its GPU when the gate selects it."
+    return Table(name="hit_rates", title="fMoE's hit rate over the baseline's", assumptions=words, cells=tuple(cells))
+
+
+def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
+    """The eight figures again, beside what each value of a knob gives; not scored, the first table is."""
+    rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
+    cells = (
+        _cell(row, base.ratio(_quantity(row), row.system), _by_value(sweep, _quantity(row), row.system), is_scored=False) for row in rows
+    )
+    return Table(name=name, title=title, assumptions=f"{ASSUMPTIONS} Columns: other values of that knob alone.", cells=tuple(cells))
+
+
+def _smallest_cache(caches: Sweep) -> Table:
+    """TPOT at the paper's smallest cache."""
+    smallest = caches[next(iter(caches))]
+    rows = [row for row in _rows() if row.environment == "6 GB cache"]
+    cells = (_cell(row, smallest.ratio(_quantity(row), row.system), ()) for row in rows)
+    return Table(name="smallest_cache", title="TPOT with 6 GB of experts, LMSYS", assumptions=ASSUMPTIONS, cells=tuple(cells))
+
+
+def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[Comparison, ...]:
+    return tuple(Comparison(label=words, simulated=measured.ratio(quantity, system)) for words, measured in sweep.items())
+
+
+def _rows() -> Iterable[PublishedRow]:
+    return published_rows("validation.published.fmoe", "figures.csv")
+
+
+def _quantity(row: PublishedRow) -> str:
+    return row.quantity.partition("_")[0]
+
+
+def _cell(row: PublishedRow, simulated: float, comparisons: tuple[Comparison, ...], *, is_scored: bool = True) -> Cell:
+    return Cell(
+        environment=row.environment,
+        system=row.system,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        quantity=row.quantity,
+        unit=row.unit,
+        published=row.value,
+        simulated=simulated,
+        mark=row.mark,
+        source=row.source,
+        is_scored=is_scored,
+        comparisons=comparisons,
+    )
+
+
+def _panels(knob: str, sweep: Sweep) -> list[Panel]:
+    """How much lower fMoE's times are than each baseline's, against a knob; dashed, as published."""
+    published = {(row.system, row.quantity): 100 * (1 - row.value) for row in _rows() if row.environment == "both data sets"}
+    values = tuple(float(words.split()[0]) for words in sweep)
+
+    def curve(system: str, quantity: str) -> Curve:
+        heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
+        return Curve(label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"])
+
+    return [
+        Panel(
+            title=quantity.upper(),
+            x_label=knob,
+            y_label="lower under fMoE [%]",
+            curves=tuple(curve(system, quantity) for system in BASELINES),
+        )
+        for quantity in ("ttft", "tpot")
+    ]

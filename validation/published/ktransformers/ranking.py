@@ -1,0 +1,71 @@
+"""How well the simulated grid ranks the published one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy.stats import kendalltau
+
+Grid = Mapping[tuple[float, str], float]
+"""Tokens a second by (share of the experts on the GPU, placement)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Published and simulated grids of the same cells. ``noise_fraction``: published cells so close count as equal."""
+
+    published: Grid
+    simulated: Grid
+    noise_fraction: float
+
+    @property
+    def shares(self) -> list[float]:
+        """The shares at which placements differ: neither none of the experts nor all."""
+        return sorted({share for share, _ in self.published if 0.0 < share < 1.0})
+
+    @property
+    def tau(self) -> float:
+        """Kendall's tau-b over all cells at these shares."""
+        return self._tau(self.shares)
+
+    @property
+    def tau_within_shares(self) -> float:
+        """The mean over shares of tau-b among its placements: what is left when the share says nothing."""
+        return sum(self._tau([share]) for share in self.shares) / len(self.shares)
+
+    @property
+    def tau_of_shares_alone(self) -> float:
+        """Tau-b of a simulator that knew of no placement: every cell of a share alike."""
+        keys = self._keys(self.shares)
+        return _tau([share for share, _ in keys], [self.published[key] for key in keys])
+
+    def right_best(self) -> list[float]:
+        """The shares at which the simulated best is, but for the noise, the published best."""
+        return [share for share in self.shares if self._is_right(share, 1.0)]
+
+    def right_worst(self) -> list[float]:
+        """The shares at which the simulated worst is, but for the noise, the published worst."""
+        return [share for share in self.shares if self._is_right(share, -1.0)]
+
+    def _is_right(self, share: float, sign: float) -> bool:
+        keys = self._keys([share])
+        chosen = max(keys, key=lambda key: sign * self.simulated[key])
+        extreme = max(keys, key=lambda key: sign * self.published[key])
+        low, high = sorted((self.published[chosen], self.published[extreme]))
+        return high / low - 1.0 <= self.noise_fraction
+
+    def _tau(self, shares: list[float]) -> float:
+        keys = self._keys(shares)
+        return _tau([self.simulated[key] for key in keys], [self.published[key] for key in keys])
+
+    def _keys(self, shares: list[float]) -> list[tuple[float, str]]:
+        return [key for key in self.published if key[0] in shares]
+
+
+def noise_of(published: Grid) -> float:
+    """The spread of the cells that hold none of the experts, where all placements are the same."""
+    cells = [value for (share, _), value in published.items() if share == 0.0]
+    return max(cells) / min(cells) - 1.0
+
+
+def _tau(simulated: list[float], published: list[float]) -> float:
+    return float(kendalltau(simulated, published).statistic)

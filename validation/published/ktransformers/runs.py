@@ -1,0 +1,90 @@
+"""The simulator runs that stand for KTransformers' placement grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+
+from hwprofiles import InputError, Machine, load_machine, pooled
+from sim.memory import Infeasible
+from sim.model import Model
+from sim.model_library import load_model
+from sim.policies import Policy, find_policy, with_settings
+from sim.routing import Routing, load_routing
+from sim.simulate import Drawn, Scenario, draw, problem_of, run_drawn
+from sim.workload import Batch
+
+PLACEMENTS: Mapping[str, str] = {
+    "random": "kt-random",
+    "uniform": "kt-uniform",
+    "front-loading": "kt-front-loading",
+    "frequency": "kt-frequency",
+    "dynamic": "kt-dynamic",
+}
+"""The grid's columns, each with its policy row."""
+
+BATCH = Batch(prompt_tokens=43, output_tokens=122)
+"""The mean lengths of ShareGPT, which the grid was measured on (fMoE, arXiv 2502.05370); the grid's own lengths are not published."""
+
+NUM_REQUESTS = 2
+"""Requests over which a cell's time of a token is averaged, one after another."""
+
+SPLIT_NS = 118e3
+"""One hand-over from GPU to CPU and back, copies included, as ik_llama.cpp pull request 232 has it: 1.88 s / 640 tokens / 25 splits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A machine, the model and a routing, with the draws of the requests, ready to run any placement at any share."""
+
+    machine: Machine
+    model: Model
+    routing: Routing
+    seed: int
+    draws: tuple[Drawn, ...]
+
+    def tokens_per_s(self, placement: str, share: float) -> float:
+        """Decoded tokens a second of one sequence. Raises InputError where the share does not fit."""
+        return 1.0 / mean(self._tpot_s(policy_of(placement, share), number) for number in range(len(self.draws)))
+
+    def _tpot_s(self, policy: Policy, number: int) -> float:
+        scenario = _scenario(self.machine, self.model, self.routing, policy, self.seed + number)
+        problem = problem_of(scenario)
+        residency = policy.placement.place(problem)
+        if isinstance(residency, Infeasible):
+            raise InputError(f"{policy.name} on {self.machine.name}: {residency.reason} ({residency.missing_bytes} bytes missing)")
+        return run_drawn(scenario, problem, residency, self.draws[number]).metrics.tpot_s
+
+
+def bench(seed: int, *, routing: Routing | None = None, machine: Machine | None = None, num_requests: int = NUM_REQUESTS) -> Bench:
+    """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for it."""
+    model = load_model("qwen3-next-80b-a3b", "fp8")
+    routing, machine = routing or load_routing(None, model), machine or testbed()
+    policy = policy_of("frequency", 0.5)
+    draws = (draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding) for number in range(num_requests))
+    return Bench(machine=machine, model=model, routing=routing, seed=seed, draws=tuple(draws))
+
+
+def testbed(hand_over_ns: float | None = None) -> Machine:
+    """The grid's machine, its four cards taken as one; ``hand_over_ns`` stands in for a call to the CPU pool."""
+    machine = pooled(load_machine("ktransformers-4x4090"))
+    if hand_over_ns is None:
+        return machine
+    call = machine.cpu.call_overhead_ns.model_copy(update={"value": hand_over_ns})
+    return machine.model_copy(update={"cpu": machine.cpu.model_copy(update={"call_overhead_ns": call})})
+
+
+def slow_hand_over_ns(machine: Machine) -> float:
+    """A call to the CPU pool such that with both copies' latencies a split costs SPLIT_NS."""
+    return SPLIT_NS - machine.link.h2d.latency_ns.effective - machine.link.d2h.latency_ns.effective
+
+
+def policy_of(placement: str, share: float) -> Policy:
+    """The row of a column, with that share of all experts on the GPU and a layer's experts in one call; a re-placement after any prompt."""
+    settings = {"gpu_experts_fraction": str(share), "groups_experts": "true"}
+    if placement == "dynamic":
+        settings["min_prompt_tokens"] = "1"
+    return with_settings(find_policy(PLACEMENTS[placement]), settings)
+
+
+def _scenario(machine: Machine, model: Model, routing: Routing, policy: Policy, seed: int) -> Scenario:
+    return Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=routing, seed=seed)

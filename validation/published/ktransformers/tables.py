@@ -1,0 +1,85 @@
+"""KTransformers' placement grid against the simulator."""
+
+from pathlib import Path
+
+from hwprofiles import InputError
+from validation.published.ktransformers.ranking import Grid, Ranking, noise_of
+from validation.published.ktransformers.runs import BATCH, Bench, bench, slow_hand_over_ns, testbed
+from validation.published.ktransformers.summary import summary_of
+from validation.published.published_row import PublishedRow, published_rows
+from validation.published.reproduction import Cell, Comparison, Reproduction, Table
+
+SLOW = "hand-over 118 us"
+"""What the runs with a published cost of a split are called."""
+
+ASSUMPTIONS = (
+    "Published: ShareGPT, tensor parallel size 4; neither lengths nor concurrency. Taken: one sequence, 43 prompt and 122 output tokens "
+    "(ShareGPT's means), decoded tokens/s. Four cards pooled as ideal tensor parallelism: the all-reduces, the same in every cell, are "
+    "left out, so speeds are too high and no order depends on them. One socket. A layer's experts run as one call on each device. Dynamic "
+    f"starts from frequency and is re-placed after every prompt. `{SLOW}`: a call to the CPU pool such that a split costs what "
+    "ik_llama.cpp pull request 232 measured, instead of the 20 us that all machine files assume."
+)
+
+
+def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Reproduction:
+    """The grid with its ranking. Raises InputError for a popularity file, which it has no use for."""
+    if routing_popularity is not None:
+        raise InputError(f"--routing popularity:{routing_popularity}: ktransformers takes no popularity; its routing is stated, not given")
+    usual = bench(seed)
+    slow = bench(seed, machine=testbed(slow_hand_over_ns(usual.machine)))
+    table = grid_table(usual, slow)
+    published = {key_of(row): row.value for row in rows()}
+    first = {key: cell.simulated for key, cell in zip(published, table.cells, strict=True)}
+    second = {key: cell.comparisons[0].simulated for key, cell in zip(published, table.cells, strict=True)}
+    rankings = tuple(Ranking(published=published, simulated=grid, noise_fraction=noise_of(published)) for grid in (first, second))
+    return Reproduction(
+        name="ktransformers",
+        title="KTransformers' expert placements (Qwen3-Next-80B-A3B FP8)",
+        seed=seed,
+        routing=usual.routing.description,
+        tables=(table,),
+        summary=summary_of(*rankings, slow=SLOW),
+    )
+
+
+def grid_table(usual: Bench, slow: Bench) -> Table:
+    """All cells, with the slower hand-over beside each."""
+    cells = tuple(_cell(row, usual, slow) for row in rows())
+    return Table(name="grid", title="Decoded tokens/s by share and placement", assumptions=ASSUMPTIONS, cells=cells)
+
+
+def simulated_grid(given: Bench, shares: list[float]) -> Grid:
+    """The simulated cells at these shares."""
+    return {key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares}
+
+
+def published_grid(shares: list[float]) -> Grid:
+    """The published cells at these shares, and those with no expert on the GPU."""
+    return {key_of(row): row.value for row in rows() if key_of(row)[0] in (0.0, *shares)}
+
+
+def rows() -> tuple[PublishedRow, ...]:
+    """The grid as published."""
+    return published_rows("validation.published.ktransformers", "grid.csv")
+
+
+def key_of(row: PublishedRow) -> tuple[float, str]:
+    """Share and placement of a row."""
+    return int(row.quantity.partition("%")[0]) / 100, row.system
+
+
+def _cell(row: PublishedRow, usual: Bench, slow: Bench) -> Cell:
+    share, placement = key_of(row)
+    return Cell(
+        environment=row.environment,
+        system=row.system,
+        input_tokens=BATCH.prompt_tokens,
+        output_tokens=BATCH.output_tokens,
+        quantity=row.quantity,
+        unit=row.unit,
+        published=row.value,
+        simulated=usual.tokens_per_s(placement, share),
+        mark=row.mark,
+        source=row.source,
+        comparisons=(Comparison(label=SLOW, simulated=slow.tokens_per_s(placement, share)),),
+    )

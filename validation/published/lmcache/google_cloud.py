@@ -1,0 +1,91 @@
+"""Google Cloud's table: prompts that share prefixes, with KV beyond the GPUs' memory and within it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprofiles.units import GB, TIB
+from sim.requests.request import Request, Span
+from sim.serving import OpenLoop, ServingMetrics
+from sim.serving.spec import RateSpec, TierSpec
+from validation.published.lmcache.rows import cell_of, rows
+from validation.published.lmcache.serving import cluster_of, metrics_of
+from validation.published.reproduction import Cell, Comparison, Table
+
+MODEL, NUM_GPUS = "llama-3.3-70b", 8
+PROMPTS_PER_PREFIX, QUESTION_TOKENS, ANSWER_TOKENS = 20, 256, 512
+PREFIX_TOKENS = (1_000, 5_000, 10_000, 50_000, 100_000)
+LARGE, SMALL = "4.0 to 4.3 M tokens", "1.1 to 1.3 M tokens"
+CACHE_TOKENS: Mapping[str, int] = {LARGE: 4_150_000, SMALL: 1_200_000}
+RAM = TierSpec(name="cpu", capacity_bytes=TIB)
+SSD_RATE = RateSpec(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
+SSD = TierSpec(name="disk", capacity_bytes=5 * TIB, read=SSD_RATE, write=SSD_RATE)
+TIERS: Mapping[int, tuple[TierSpec, ...]] = {1_000: (RAM,), 5_000: (RAM,), 10_000: (RAM,), 50_000: (RAM, SSD), 100_000: (RAM, SSD)}
+"""The best set-up of each row, as the table names it; RAM where it names none."""
+
+ASSUMPTIONS = (
+    "Not known here: lengths of questions and answers, the rate, what the cache's size counts. Taken: "
+    f"{QUESTION_TOKENS} and {ANSWER_TOKENS} tokens, all prompts at once in random order, as many prefixes, each of {PROMPTS_PER_PREFIX} "
+    "prompts, as make the size with all tokens of prompts counted (with answers counted too, prefixes of 5K would fit GPU memory "
+    "and gain nothing); a disk of 10 GB/s each way. What is asked of the simulator is the signs."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What tiers change: with them over the GPUs alone, by quantity."""
+
+    size: str
+    prefix_tokens: int
+    ratios: Mapping[str, float]
+
+
+def changes(seed: int) -> tuple[Change, ...]:
+    """Of both sizes of cache, for every length of prefix."""
+    return tuple(_change(size, prefix, seed) for size in CACHE_TOKENS for prefix in PREFIX_TOKENS)
+
+
+def google_cloud_table(found: tuple[Change, ...]) -> Table:
+    """The published changes beside ours; the rows without published figures are judged by their signs alone."""
+    by_place = {(change.size, change.prefix_tokens): change for change in found}
+    return Table(
+        name="google_cloud",
+        title="Google Cloud's tiered cache: with tiers over GPU memory alone, Llama-3.3-70B on 8x H100",
+        assumptions=ASSUMPTIONS,
+        cells=tuple(_cell(number, by_place) for number in range(len(rows("google_cloud")))),
+    )
+
+
+def _cell(number: int, by_place: Mapping[tuple[str, int], Change]) -> Cell:
+    row = rows("google_cloud")[number]
+    assert row.input_tokens is not None
+    large, small = (by_place[size, row.input_tokens].ratios[row.quantity] for size in (LARGE, SMALL))
+    return cell_of(row, large, note=f"printed as {row.value - 1:+.0%}", comparisons=(Comparison(label=f"at {SMALL}", simulated=small),))
+
+
+def _change(size: str, prefix_tokens: int, seed: int) -> Change:
+    before, after = (
+        _figures(metrics_of(cluster_of(MODEL, NUM_GPUS, tiers), OpenLoop(requests=_requests(CACHE_TOKENS[size], prefix_tokens, seed))))
+        for tiers in ((), TIERS[prefix_tokens])
+    )
+    return Change(size=size, prefix_tokens=prefix_tokens, ratios={name: after[name] / before[name] for name in before})
+
+
+def _figures(metrics: ServingMetrics) -> dict[str, float]:
+    return {
+        "ttft_ratio": metrics.ttft_s.mean,
+        "input_throughput_ratio": metrics.prompt_tokens_per_s,
+        "end_to_end_ratio": metrics.end_to_end_s.mean,
+    }
+
+
+def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Request]:
+    """All prompts of all prefixes, shuffled, at time 0; KV of answers is not kept beyond them."""
+    per_prefix = prefix_tokens + PROMPTS_PER_PREFIX * QUESTION_TOKENS
+    num_prefixes = round(cache_tokens / per_prefix)
+    order = np.random.default_rng(seed).permutation(num_prefixes * PROMPTS_PER_PREFIX).tolist()
+    for number, prompt in enumerate(order):
+        shared = Span(content=prompt // PROMPTS_PER_PREFIX, num_tokens=prefix_tokens)
+        question = Span(content=num_prefixes + prompt, num_tokens=QUESTION_TOKENS)
+        yield Request(number=number, arrival_ns=0, prompt=(shared, question), output_tokens=ANSWER_TOKENS)

@@ -1,0 +1,118 @@
+"""Multi-round question answering: host memory for KV against the GPU's prefix cache alone, three models, one set of parameters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwprofiles.units import GB
+from sim.requests.multi_round import MultiRound
+from sim.serving import ClosedLoop, Cluster, ServingMetrics
+from sim.serving.spec import TierSpec
+from validation.published.lmcache.rows import cell_of, rows
+from validation.published.lmcache.serving import cluster_of, fewest_gpus, metrics_of
+from validation.published.reproduction import Cell, Comparison, Table
+
+HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}
+"""With the system prompt, 20,000 and 10,000 tokens a query, as the paper says."""
+NUM_USERS, NUM_ROUNDS, SYSTEM_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 60, 20, 1_000, 20, 100
+REQUESTS_PER_USER = NUM_ROUNDS
+"""As many as one conversation has: users at all stages are served."""
+HOST = TierSpec(name="cpu", capacity_bytes=500 * GB)
+LOADS = (0.5, 0.8)
+"""Shares of what the baseline can serve at all, at which the two are compared."""
+SATURATING_REQUESTS_PER_S = 1000.0
+NUM_HALVINGS = 3
+
+ASSUMPTIONS = (
+    "Not published: rounds, rates, size of the GPU's cache, number of GPUs. Taken: rounds, system prompt and answers of LMBenchmark's "
+    f"long-input preset ({NUM_ROUNDS}, {SYSTEM_TOKENS:,}, {ANSWER_TOKENS}), {NUM_USERS} users, rates at "
+    f"{' and '.join(f'{load:.0%}' for load in LOADS)} of what the baseline can serve at all, the fewest GPUs whose KV holds one full "
+    "context, 500 GB of host memory. The baseline is the same engine with the GPU's prefix cache alone; the paper's strongest may be "
+    "another. No time is counted for the engine's own software."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What host memory gains one model: by load, how many times shorter TTFT is and what share of TPOT goes; and more requests."""
+
+    model: str
+    num_gpus: int
+    ttft_ratios: tuple[float, ...]
+    tpot_reductions: tuple[float, ...]
+    throughput_ratio: float
+
+
+def gains() -> tuple[Gain, ...]:
+    """Of the three models."""
+    return tuple(_gain(model) for model in HISTORY_TOKENS)
+
+
+def multi_round_table(found: Sequence[Gain]) -> Table:
+    """The ends of the published ranges beside ours."""
+    values = {
+        "ttft_ratio": {f"{gain.model} at {load:.0%}": ratio for gain in found for load, ratio in zip(LOADS, gain.ttft_ratios, strict=True)},
+        "throughput_ratio": {gain.model: gain.throughput_ratio for gain in found},
+        "itl_reduction_percent": {
+            f"{gain.model} at {load:.0%}": 100 * share for gain in found for load, share in zip(LOADS, gain.tpot_reductions, strict=True)
+        },
+    }
+    return Table(
+        name="multi_round",
+        title="Multi-round question answering on 8x H100: KV in host memory against the GPU's prefix cache",
+        assumptions=ASSUMPTIONS,
+        cells=tuple(_cell(row.quantity, values[row.quantity], number) for number, row in enumerate(rows("multi_round"))),
+    )
+
+
+def _cell(quantity: str, values: dict[str, float], number: int) -> Cell:
+    row = rows("multi_round")[number]
+    end = min if row.system == "least" else max
+    comparisons = tuple(Comparison(label=label, simulated=value) for label, value in values.items())
+    note = "an end of a range over set-ups that are not listed"
+    return cell_of(row, end(values.values()), note=note, comparisons=comparisons)
+
+
+def _gain(model: str) -> Gain:
+    num_gpus = fewest_gpus(model)
+    alone, offloading = cluster_of(model, num_gpus), cluster_of(model, num_gpus, [HOST])
+    most_per_s = _run(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
+    before = [_run(alone, model, load * most_per_s) for load in LOADS]
+    after = [_run(offloading, model, load * most_per_s) for load in LOADS]
+    return Gain(
+        model=model,
+        num_gpus=num_gpus,
+        ttft_ratios=tuple(old.ttft_s.mean / new.ttft_s.mean for old, new in zip(before, after, strict=True)),
+        tpot_reductions=tuple(1 - _tpot_s(new) / _tpot_s(old) for old, new in zip(before, after, strict=True)),
+        throughput_ratio=_highest_rate(offloading, model, LOADS[-1] * most_per_s, before[-1].ttft_s.mean) / (LOADS[-1] * most_per_s),
+    )
+
+
+def _highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float) -> float:
+    """The highest rate at which the mean TTFT is no longer than that: first doubling, then halving what is left."""
+    low, high = rate_per_s, 2 * rate_per_s
+    while _run(cluster, model, high).ttft_s.mean <= ttft_s:
+        low, high = high, 2 * high
+    for _ in range(NUM_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _run(cluster, model, middle).ttft_s.mean <= ttft_s else (low, middle)
+    return low
+
+
+def _run(cluster: Cluster, model: str, requests_per_s: float) -> ServingMetrics:
+    talks = MultiRound(
+        num_users=NUM_USERS,
+        num_rounds=NUM_ROUNDS,
+        system_tokens=SYSTEM_TOKENS,
+        history_tokens=HISTORY_TOKENS[model],
+        question_tokens=QUESTION_TOKENS,
+        answer_tokens=ANSWER_TOKENS,
+        requests_per_s=requests_per_s,
+        num_warmup_users=NUM_USERS,
+    )
+    num_requests = NUM_USERS * (1 + REQUESTS_PER_USER)
+    return metrics_of(cluster, ClosedLoop(sessions=talks.sessions(), num_requests=num_requests, num_warmup_requests=NUM_USERS))
+
+
+def _tpot_s(metrics: ServingMetrics) -> float:
+    assert metrics.tpot_s is not None
+    return metrics.tpot_s.mean

@@ -1,0 +1,43 @@
+"""Targets that need the serving engine, and whether they are met."""
+
+from collections.abc import Iterator, Sequence
+
+from validation.published.lmcache.google_cloud import LARGE, SMALL, Change
+from validation.published.lmcache.multi_round import Gain
+from validation.published.lmcache.rows import rows
+from validation.published.reproduction import SummaryLine
+
+TTFT = "ttft_ratio"
+NO_GAIN_RATIO = 0.98
+"""TTFT of more than this is no gain."""
+SHORTEST_TOKENS = 1_000
+"""The one prefix for which the source sees no gain."""
+
+
+def serving_summary(gains: Sequence[Gain], changes: Sequence[Change]) -> Iterator[SummaryLine]:
+    """One line a target."""
+    yield _in_range("TTFT, multi-round, three models", "ttft_ratio", [ratio for gain in gains for ratio in gain.ttft_ratios])
+    yield _in_range("Throughput at equal TTFT, multi-round", "throughput_ratio", [gain.throughput_ratio for gain in gains])
+    large = {change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == LARGE}
+    small = {change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == SMALL}
+    longer = {prefix: ratio for prefix, ratio in large.items() if prefix > SHORTEST_TOKENS}
+    yield _signs(f"Google Cloud, {LARGE}: prefixes from 5K on", "TTFT falls", longer, all(each < NO_GAIN_RATIO for each in longer.values()))
+    short = {SHORTEST_TOKENS: large[SHORTEST_TOKENS]}
+    yield _signs(f"Google Cloud, {LARGE}: prefixes of 1K", "no gain", short, large[SHORTEST_TOKENS] > NO_GAIN_RATIO)
+    none = all(each > NO_GAIN_RATIO for each in small.values())
+    yield _signs(f"Google Cloud, {SMALL}", "no gain: GPU memory alone is best", small, none)
+
+
+def _in_range(name: str, quantity: str, found: Sequence[float]) -> SummaryLine:
+    low, high = (row.value for row in rows("multi_round") if row.quantity == quantity)
+    return SummaryLine(
+        name=name,
+        target=f"{low:g} to {high:g} times",
+        found=f"{min(found):.1f} to {max(found):.1f} times",
+        is_met=low <= min(found) and max(found) <= high,
+    )
+
+
+def _signs(name: str, target: str, found: dict[int, float], is_met: bool) -> SummaryLine:
+    words = ", ".join(f"{prefix // 1000}K {ratio - 1:+.0%}" for prefix, ratio in found.items())
+    return SummaryLine(name=name, target=target, found=words, is_met=is_met)

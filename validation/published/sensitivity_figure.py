@@ -1,0 +1,38 @@
+"""What a publication's figures become as a knob that it leaves open is turned: one panel a figure and knob."""
+
+import io
+from typing import TYPE_CHECKING
+
+from validation.published.reproduction import Panel, Reproduction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NUM_COLUMNS = 2
+
+
+def sensitivity_png(reproduction: Reproduction) -> bytes:
+    """A PNG: a line a system, dashed where its published figure lies; the knob's values are set evenly."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # imported here: it takes longer than a simulation
+
+    num_rows = -(-len(reproduction.panels) // NUM_COLUMNS)
+    figure = Figure(figsize=(4.8 * NUM_COLUMNS, 3.8 * num_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for position, panel in enumerate(reproduction.panels, start=1):
+        _draw_panel(figure.add_subplot(num_rows, NUM_COLUMNS, position), panel)
+    figure.suptitle(f"{reproduction.title}: simulated (lines) and published (dashed)")
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=150)
+    return out.getvalue()
+
+
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    for number, curve in enumerate(panel.curves):
+        places = range(len(curve.x))
+        axes.plot(places, curve.y, color=f"C{number}", marker="o", markersize=4, label=curve.label)
+        axes.axhline(curve.published, color=f"C{number}", linestyle="--", linewidth=1)
+        axes.set_xticks(places, [f"{value:g}" for value in curve.x])
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.legend(fontsize=7)

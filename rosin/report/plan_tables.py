@@ -22,6 +22,7 @@ from rosin.report.run_tables import (
 )
 from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, share_bar, text_column
 from sim.metrics import Metrics
+from sim.policies import POLICIES
 from sim.simulate import Run
 
 MAX_GROUPS = 8
@@ -56,6 +57,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield Text()
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
+    yield from _no_plans(result)
     yield from _runner_up(result)
     yield from _misfits(result)
     yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
@@ -93,6 +95,16 @@ def _draws(result: PlanResult) -> Iterator[Text]:
     if result.usd_per_million_output_tokens is not None:
         price = f"{result.usd_per_million_output_tokens:,.2f} USD for a million output tokens"
         yield Text(f"{price}, at {result.price_per_hour_usd:g} USD an hour")
+
+
+def _no_plans(result: PlanResult) -> Iterator[Text]:
+    """Which of the rows could not be a plan, whatever their speed."""
+    shown = [rival.policy for rival in result.rivals if rival.metrics is not None]
+    lossy = [name for name in shown if result.constraints.is_lossless and not POLICIES[name].is_lossless]
+    seers = [name for name in shown if POLICIES[name].knows_future]
+    reasons = [f"{', '.join(names)} {why}" for names, why in ((lossy, "may change tokens"), (seers, "knows the future")) if names]
+    if reasons:
+        yield Text(f"no plans: {'; '.join(reasons)}", style="dim")
 
 
 def _runner_up(result: PlanResult) -> Iterator[Text]:

@@ -261,3 +261,14 @@ def test_people_at_a_terminal_are_told_why_they_wait(
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
     assert main(["simulate", *SMALL, "--policy", "fiddler", *words]) == 0
     assert ("compiling" in capsys.readouterr().err) == (is_terminal and not words)
+
+
+def test_means_over_draws(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --draws the metrics are means over runs with other seeds, the timeline is still the first's, and the page says so."""
+    words = ("simulate", *SMALL, "--policy", "ktransformers", "--routing", "uniform")
+    one, many = json_of(capsys, *words), json_of(capsys, *words, "--draws", "5")
+    assert many["timeline_digest"] == one["timeline_digest"]
+    assert many["metrics"]["end_to_end_s"] != one["metrics"]["end_to_end_s"]
+    assert many["metrics"]["end_to_end_s"] == pytest.approx(one["metrics"]["end_to_end_s"], rel=0.2)
+    assert many["scenario"]["setting"]["draws"] == 5
+    assert "means over 5 draws of the routing" in text_of(capsys, *words, "--draws", "5")

@@ -1,0 +1,105 @@
+"""What stands between plans and the clairvoyant bound: python benchmarks/gap_closers.py.
+
+For some cells of the grid: the plan's mean end over the clairvoyant bound, and what remains above that same bound with perfect prediction
+of the next three layers (beside the best cache of the future, on the same machine), with the link four times as fast, with twice the DRAM
+rate, and with half as much GPU memory again, planned anew each time.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.planner_grid import LOADS
+from planner.bounds import mean_bounds
+from planner.objectives import Goal
+from planner.plan import Setting
+from planner.search import Search, search
+from sim.draws import simulate_draws
+from sim.policies import Policy, find_policy
+from sim.policies.cache.belady import BeladyCache
+from sim.policies.cache.lru import LruCache
+from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
+from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.prefetch.next_gate import NextGatePrefetch
+from sim.simulate import Run, Scenario, problem_of
+
+CELLS = (
+    ("mixtral-8x7b", "desktop-rtx-4090-ddr5"),
+    ("mixtral-8x7b", "fiddler-e2"),
+    ("deepseek-v2-lite", "desktop-rtx-3060-ddr4"),
+    ("qwen3-30b-a3b", "desktop-rtx-4090-ddr5"),
+)
+CHANGES = {
+    "link × 4": {"link.h2d.bytes_per_s": 4.0, "link.h2d.pageable_bytes_per_s": 4.0},
+    "DRAM × 2": {"cpu.memory_bytes_per_s": 2.0},
+    "memory × 1.5": {"gpu.memory_bytes": 1.5},
+}
+DRAWS = 4
+NO_GAP = "none"
+
+
+def foreseeing() -> Iterator[Policy]:
+    """Caches that copy ahead what a perfect predictor names, one of them choosing victims by the future."""
+    base = find_policy("lru")
+    for cache in (LruCache(), BeladyCache()):
+        for distance in (1, 3):
+            yield replace(
+                base,
+                placement=UniformPlacement(),
+                cache=cache,
+                prefetch=NextGatePrefetch(accuracy=1.0, distance=distance),
+                dispatch=ThreeLanesDispatch(),
+                overlap=LanesOverlap(staging_experts=2),
+            )
+
+
+def changed(scenario: Scenario, factors: dict[str, float]) -> Scenario:
+    """The scenario on a machine with some numbers multiplied."""
+    machine = scenario.machine
+    for path, factor in factors.items():
+        *parents, name = path.split(".")
+        machine = _scaled(machine, parents, name, factor)
+    return replace(scenario, machine=machine)
+
+
+def _scaled(part: object, parents: list[str], name: str, factor: float):  # type: ignore[no-untyped-def]
+    """A copy of a part of a machine with one quantity multiplied; what is not stated stays so."""
+    if parents:
+        child = getattr(part, parents[0])
+        return part.model_copy(update={parents[0]: _scaled(child, parents[1:], name, factor)})  # type: ignore[attr-defined]
+    quantity = getattr(part, name)
+    return part if quantity is None else part.model_copy(update={name: quantity.model_copy(update={"value": quantity.value * factor})})  # type: ignore[attr-defined]
+
+
+def row(model: str, machine: str) -> str:
+    """One line of the table."""
+    counts = LOADS["chat"] | {"draws": DRAWS}
+    scenario = Setting.model_validate({"model": model, "machine": machine, **counts}).scenario(find_policy("on-demand"))
+    found = search(scenario, Goal(), DRAWS)
+    assert isinstance(found, Search)
+    bound_s = mean_bounds(problem_of(found.best.scenario), found.draws).clairvoyant_s
+    ends_s = [found.best.metrics.end_to_end_s]
+    runs = [simulate_draws(replace(scenario, policy=policy), DRAWS) for policy in foreseeing()]
+    ends_s.append(min(run.metrics.end_to_end_s for run in runs if isinstance(run, Run)))
+    for factors in CHANGES.values():
+        better = search(changed(scenario, factors), Goal(), DRAWS)
+        assert isinstance(better, Search)
+        ends_s.append(better.best.metrics.end_to_end_s)
+    cells = [f"{end_s / bound_s - 1:.0%}" if end_s > bound_s else NO_GAP for end_s in ends_s]
+    return f"| {model} | {machine} | {bound_s:.3g} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    print("| model | machine | clairvoyant bound, s | plan | perfect prediction | " + " | ".join(CHANGES) + " |")
+    print("|---|---|---|" + "---|" * (2 + len(CHANGES)))
+    for cell in CELLS:
+        print(row(*cell), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -47,6 +47,8 @@ SLOTS = 4
 """Experts of each layer that the accelerator's memory is cut down to, beside the rest of the model."""
 
 LINK_BYTES_PER_S = 2.5e9
+TOO_NOISY = 3
+"""Exit code where calibration runs differ by more than the comparison can bear: it stopped after that round."""
 
 _LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=LanesOverlap())
 CONTENDERS = (
@@ -87,18 +89,23 @@ def main() -> None:
     chosen = contest(scenario, CONTENDERS, weights, Tier.CPU)
     for name, reason in chosen.left_out.items():
         print(f"not run: {name}: {reason}", file=sys.stderr)
-    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, lambda _: print(".", end="", file=sys.stderr, flush=True))
+    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, _show_progress, stops_when_noisy=True)
     facts = {
         "tier": "measured-cpu: real bf16 operations, one core as the accelerator, a paced copier as the link; no GPU",
         "host": host_words(),
         "machine": measured.description,
         "model": f"{model.name}, hidden {model.hidden}, expert {model.expert_bytes / 1e6:.1f} MB, {SLOTS} of 8 in the accelerator's memory",
-        "work": f"{BATCH.prompt_tokens} prompt and {BATCH.output_tokens} output tokens, {arguments.rounds} interleaved rounds",
+        "work": f"{BATCH.prompt_tokens} prompt and {BATCH.output_tokens} output tokens, {len(report.plans[0].runs)} interleaved rounds",
         "took": f"{time.monotonic() - began_s:.0f} s",
     }
     print("\n" + "\n".join(markdown(report, "measured-cpu", facts)))
     if arguments.folder is not None:
         write_report(report, arguments.folder, "measured-cpu", facts)
+    raise SystemExit(TOO_NOISY if report.is_too_noisy else 0)
+
+
+def _show_progress(_: str) -> None:
+    print(".", end="", file=sys.stderr, flush=True)
 
 
 _ASSUMED = Provenance(kind=Kind.ASSUMED, source="chosen for this benchmark", date="2026-11")

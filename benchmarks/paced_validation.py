@@ -1,8 +1,8 @@
 """How far predictions are from paced runs on a 4090 desktop: python benchmarks/paced_validation.py [--rounds N] [-o FILE.json].
 
 The first 12 layers of Mixtral 8x7B, a prompt of 16 tokens and 4 output tokens, 16 plans, three of them with caches. Tensors are small,
-their copies and operations real, each slept out to what the machine file says. Every run stands beside a run of the calibration plan, from
-which what real lanes add is fitted. The calibration plan is not among the plans.
+their copies and operations real, each slept out to what the machine file says. Every run stands between two runs of the calibration plan,
+from which what real lanes add is fitted. The calibration plan is not among the plans.
 """
 
 import argparse

@@ -131,8 +131,8 @@ class _Search:
             best = self._best(with_tiers=True)
             changed = (best.spec.offload or rules).model_copy(update=change)
             self._try(f"{best.label}, {words}", best.spec.model_copy(update={"offload": changed}))
+        best = self._best(with_tiers=True)
         for policy in POLICIES[rules.mode]:
-            best = self._best(with_tiers=True)
             self._try(f"{best.label}, {policy}", _with_tiers(best.spec, lambda tier, name=policy: {"policy": name}))  # type: ignore[misc]
 
     def shrink(self) -> None:

@@ -52,8 +52,6 @@ def needs_compilation() -> bool:
 
 def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
     """One program for the whole run."""
-    if foresight.problem.num_gpus > 1 and (policy.placement.is_remade or not policy.cache.is_static):
-        raise InputError(f"{policy.name}: what moves experts without a score knows one GPU only, got {foresight.problem.num_gpus} (--gpus)")
     problem, passes = foresight.problem, foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens

@@ -171,6 +171,8 @@ def check(scenario: Scenario) -> None:
         raise InputError(
             f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
         )
+    if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+        raise InputError(f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}")
     if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
         raise InputError(f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}")
     if slots is not None and not 0 <= slots <= model.num_experts:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
-from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption, SetAnyOption
+from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 from rosin.cli.serving import RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
 
@@ -28,6 +28,15 @@ ServingFileOption = Annotated[
 ]
 
 
+ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a number of the machine (link.h2d.bytes_per_s=50e9) or of the serving file (instance.kv_tokens=N); may be repeated.",
+        show_default=False,
+    ),
+]
 KvFileOption = Annotated[
     Path | None,
     typer.Option("--kv-file", metavar="FILE", help="Write the best's tiers for rosin export (.yaml); only cpu.", show_default=False),
@@ -43,7 +52,7 @@ def kv_plan(
     kv_tier: TierOption = None,
     objective: ServedObjective = "latency",
     quantization: QuantizationOption = None,
-    settings: SetAnyOption = None,
+    settings: ChangeOption = None,
     output_file: ServingFileOption = None,
     kv_file: KvFileOption = None,
     json: JsonOption = None,

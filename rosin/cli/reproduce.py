@@ -53,6 +53,8 @@ def reproduce(
     if name is None:
         raise InputError(f"name what to reproduce; known: {', '.join(reproduction_names())}")
     output = Output(json=json, seed=seed, quiet=quiet)
+    if name == "lmcache":
+        output.note("serving some 150,000 requests, about half a minute…")
     reproduction = run_reproduction(name, seed, _popularity(routing), requests)
     result = reproduction_result(reproduction, write(reproduction, folder) if folder is not None else ())
     output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))

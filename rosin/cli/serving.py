@@ -44,8 +44,18 @@ TierOption = Annotated[
     ),
 ]
 
-IGNORED = ("prompt_tokens", "output_tokens", "batch", "beams", "expert_slots_per_layer", "plan")
-"""Options of a scenario that requests make meaningless."""
+_LENGTHS = "its requests say how long they are"
+REFUSED: Mapping[str, str] = {
+    "prompt_tokens": _LENGTHS,
+    "output_tokens": _LENGTHS,
+    "batch": "its requests come when they come",
+    "beams": "its requests have one answer each",
+    "expert_slots_per_layer": "--set instance.kv_tokens=N says how much memory experts leave to KV",
+    "draws": "its steps are means over draws already",
+    "reserve_vram": "--set instance.gpu_memory_fraction=F says how much memory is used",
+    "plan": "a plan is for one batch; name a policy",
+}
+"""Options of a scenario that do not go with a workload, and why."""
 SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offload")
 """First words of the keys of a serving file that ``--set`` changes."""
 
@@ -86,6 +96,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     _check(options)
     overrides, changes, parameters = split_serving_settings(options.settings or ())
     spec = load_serving(serving.serving, changes, tier_sizes(serving.kv_tiers))
+    if policy is not None:
+        spec = spec.on_one_gpu()
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization))
     requests, seed = load_requests(serving.workload), options.seed or 0
@@ -126,11 +138,11 @@ def _prepared(
 def _check(options: ScenarioOptions) -> None:
     from hwprofiles import InputError
 
-    said = [name for name in IGNORED if getattr(options, name) is not None]
+    for name, reason in REFUSED.items():
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} does not go with --workload: {reason}")
     if options.engine != "fast":
-        said.append("engine")
-    if said:
-        raise InputError(f"--{said[0].replace('_', '-')} does not go with --workload, whose requests say how long they are")
+        raise InputError("--engine does not go with --workload: serving has one engine")
 
 
 def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:

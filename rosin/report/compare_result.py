@@ -32,6 +32,9 @@ def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws
     """Simulate each over that many draws, the fastest first; those that do not fit stand apart with their reason."""
     rows, misfits, provenances = [], [], []
     for scenario in scenarios:
+        if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+            misfits.append(MisfitPolicy(policy=scenario.policy.name, reason="it runs on one GPU only", missing_bytes=0))
+            continue
         run = simulate_draws(scenario, num_draws)
         if isinstance(run, Run):
             provenance = provenance_of(run)

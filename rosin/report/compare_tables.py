@@ -8,6 +8,7 @@ from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
 from rosin.report.json_documents import CompareResult
+from rosin.report.occupancy import on_one_gpu
 from rosin.report.run_tables import RESOURCE_NAMES, scenario_lines
 from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, text_column
 from sim.simulate import Scenario
@@ -41,7 +42,8 @@ def _table(result: CompareResult) -> Table:
         speed = format_count(metrics.output_tokens_per_s), format_share(row.speed_fraction)
         tpot = format_duration(metrics.tpot_s) if result.scenario.setting.output_tokens > 1 else ""
         counts = format_share(metrics.expert_hit_rate), format_bytes(metrics.h2d_bytes), f"{metrics.num_resident_experts:,}"
-        busiest = SHORT_NAMES.get(row.busiest_resource, row.busiest_resource)
+        name, gpu = on_one_gpu(row.busiest_resource)
+        busiest = f"{SHORT_NAMES.get(name, name)}{f' {gpu}' if gpu else ''}"
         share = format_share(metrics.utilization[row.busiest_resource])
         table.add_row(row.policy, *speed, format_duration(metrics.ttft_s), tpot, *counts, f"{busiest} {share}")
     return table

@@ -126,6 +126,8 @@ class PlanRival(Document):
     """
 
     policy: str
+    is_lossless: bool
+    knows_future: bool
     metrics: Metrics | None
     speed_fraction: float | None
     num_draws: int

@@ -11,6 +11,7 @@ from planner.search import Rival
 from rosin.report.json_documents import PlanConstraints, PlanResult, PlanRival, PlanRunnerUp
 from rosin.report.run_result import resource_times, run_basis, run_memory
 from sim.metrics import Metrics
+from sim.policies import find_policy
 from sim.provenance import RunProvenance
 
 
@@ -47,7 +48,9 @@ def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | Non
 def _rival(rival: Rival, objective: str) -> PlanRival:
     found = rival.outcome
     empty: dict[str, Any] = dict.fromkeys(PlanRival.model_fields)
+    policy = find_policy(rival.policy)
     values = empty | {"policy": rival.policy, "num_draws": rival.num_draws}
+    values |= {"is_lossless": policy.is_lossless, "knows_future": policy.knows_future}
     if isinstance(found, Metrics):
         assert rival.plan_metrics is not None
         values |= {"metrics": found, "speed_fraction": speed_fraction(found, rival.plan_metrics, objective)}

@@ -22,7 +22,6 @@ from rosin.report.run_tables import (
 )
 from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, share_bar, text_column
 from sim.metrics import Metrics
-from sim.policies import POLICIES
 from sim.simulate import Run
 
 MAX_GROUPS = 8
@@ -57,7 +56,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield Text()
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
-    yield from _no_plans(result)
+    yield from _marks(result)
     yield from _runner_up(result)
     yield from _misfits(result)
     yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
@@ -95,16 +94,6 @@ def _draws(result: PlanResult) -> Iterator[Text]:
     if result.usd_per_million_output_tokens is not None:
         price = f"{result.usd_per_million_output_tokens:,.2f} USD for a million output tokens"
         yield Text(f"{price}, at {result.price_per_hour_usd:g} USD an hour")
-
-
-def _no_plans(result: PlanResult) -> Iterator[Text]:
-    """Which of the rows could not be a plan, whatever their speed."""
-    shown = [rival.policy for rival in result.rivals if rival.metrics is not None]
-    lossy = [name for name in shown if result.constraints.is_lossless and not POLICIES[name].is_lossless]
-    seers = [name for name in shown if POLICIES[name].knows_future]
-    reasons = [f"{', '.join(names)} {why}" for names, why in ((lossy, "may change tokens"), (seers, "knows the future")) if names]
-    if reasons:
-        yield Text(f"no plans: {'; '.join(reasons)}", style="dim")
 
 
 def _runner_up(result: PlanResult) -> Iterator[Text]:
@@ -172,8 +161,21 @@ def _rivals(run: Run, result: PlanResult) -> Table:
     table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
     for rival in result.rivals:
         if rival.metrics is not None and rival.speed_fraction is not None:
-            table.add_row(rival.policy, *_speeds(rival.metrics), *_share(rival.speed_fraction))
+            table.add_row(_marked(rival), *_speeds(rival.metrics), *_share(rival.speed_fraction))
     return table
+
+
+def _marked(rival: PlanRival) -> str:
+    return f"{rival.policy} *" if not rival.is_lossless else f"{rival.policy} +" if rival.knows_future else rival.policy
+
+
+def _marks(result: PlanResult) -> Iterator[Text]:
+    """Why some rivals that are faster are not the plan."""
+    shown = [rival for rival in result.rivals if rival.metrics is not None]
+    if any(not rival.is_lossless for rival in shown):
+        yield Text("* lossy: its tokens differ from a plain forward pass", style="dim")
+    if any(rival.knows_future for rival in shown):
+        yield Text("+ decides by what is still to come: a limit, not a system", style="dim")
 
 
 def _speeds(metrics: Metrics) -> tuple[str, str, str]:

@@ -77,8 +77,7 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     last_task = np.zeros(len(passes), np.int64)
     sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
-        if gpus > 1:
-            raise InputError(f"experts that finish in the next layer, or run on a prediction, know one GPU only, got {gpus} (--gpus)")
+        assert gpus == 1, "experts carried into the next layer on several GPUs"
         foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
         emit_carried_run(out, state, sheet, rings, last_task, foretold)
     else:

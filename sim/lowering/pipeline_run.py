@@ -25,10 +25,9 @@ MAX_TASKS_PER_GROUP = 4
 
 
 def lower_pipelined(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
-    """All tasks of the run. Raises InputError for pages without a buffer, and for several GPUs."""
+    """All tasks of the run. Raises InputError for pages without a buffer."""
     assert decisions.pipelined is not None, "pipelined layers without what they need to know"
-    if problem.num_gpus > 1:
-        raise InputError(f"pipelined layers know one GPU only, got {problem.num_gpus} (--gpus)")
+    assert problem.num_gpus == 1, "pipelined layers on several GPUs"
     pipe = pipeline_prices(problem, passes, decisions.pipelined)
     overlap = problem.overlap
     if pipe["page_bytes"].any() and not (overlap.staging_layers and overlap.staging_layer_share == 1):

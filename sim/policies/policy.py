@@ -51,6 +51,12 @@ class Policy:
         return self.cache.is_static and not self.placement.is_remade
 
     @property
+    def knows_one_gpu(self) -> bool:
+        """Whether it runs on one GPU only: what moves experts without a score, carries them into the next layer, or pipelines layers."""
+        moves = self.placement.is_remade or (not self.cache.is_static and self.cache.score is None)
+        return moves or bool(self.overlap.deferred) or self.dispatch.foretells or self.feeding.is_pipelined or self.tuning is not None
+
+    @property
     def knows_future(self) -> bool:
         """Whether it decides by the future: it says what a system could reach at best, and is none."""
         return self.cache.score is Score.NEXT_USE

@@ -14,10 +14,11 @@ from sim.costs import CostModel
 from sim.execute import execute
 from sim.memory import Infeasible, Residency, activation_bytes, machine_bytes, weight_bytes
 from sim.policies.base import Foresight
+from sim.policies.placement.layers import AllLayersPlacement
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
-from sim.serving.cluster import Cluster, ServingSetting, cluster_of
+from sim.serving.cluster import Cluster, ServingSetting, cluster_of, prepare
 from sim.serving.gpu_prices import attention_prices, attention_warnings
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.simulate import Scenario, check, problem_of
@@ -28,6 +29,8 @@ STEPS_PER_DOUBLING = 2
 DRAWS_OF_FEW, DRAWS_OF_MANY = 16, 2
 """Batches simulated at a point of the grid: more where few tokens make them differ."""
 MANY_TOKENS = 128
+KV_FRACTION = 0.25
+"""Of GPU memory, for KV beside experts, where nobody says how much: assumed."""
 
 Ns = NDArray[np.float64]
 
@@ -47,7 +50,10 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
     Raises InputError for a policy that cannot be served.
     """
     policy, instance = served.policy, setting.instance
-    kv_tokens = _check(setting, served)
+    if instance.num_gpus > 1 and isinstance(policy.placement, AllLayersPlacement):
+        return prepare(setting)
+    _check(setting, served)
+    kv_tokens = _kv_tokens(setting)
     batch = Batch(prompt_tokens=kv_tokens, output_tokens=1)
     scenario = Scenario(machine=setting.machine, model=setting.model, batch=batch, policy=policy, routing=served.routing, seed=served.seed)
     check(replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=1)))  # KV of many sequences may be longer than any one of them
@@ -61,8 +67,8 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
     return cluster_of(setting, prices, kv_tokens // instance.block_tokens, weight_bytes(setting.model, residency))
 
 
-def _check(setting: ServingSetting, served: ServedPolicy) -> int:
-    """Refuse what cannot be served; returns the tokens of KV that the GPU sets aside."""
+def _check(setting: ServingSetting, served: ServedPolicy) -> None:
+    """Refuse what cannot be served. Raises InputError."""
     policy, instance = served.policy, setting.instance
     if not setting.model.moe_layers:
         raise InputError(f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out")
@@ -79,9 +85,14 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> int:
             )
     if instance.num_gpus > 1:
         raise InputError(f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}")
-    if instance.kv_tokens is None:
-        raise InputError(f"--policy {policy.name}: instance.kv_tokens must say how many tokens of KV the GPU holds beside experts")
-    return instance.kv_tokens
+
+
+def _kv_tokens(setting: ServingSetting) -> int:
+    """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but no more than a share of its memory."""
+    if setting.instance.kv_tokens is not None:
+        return setting.instance.kv_tokens
+    most = int(KV_FRACTION * machine_bytes(setting.machine)) // setting.model.kv_bytes_per_token
+    return min(setting.model.max_context_tokens, most)
 
 
 def _prices(setting: ServingSetting, served: ServedPolicy, problem: Problem, residency: Residency) -> StepPrices:
@@ -169,7 +180,11 @@ def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residenc
     found = [*attention_warnings(CostModel(machine=setting.machine, model=model))]
     found += [f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"]
     step = Batch(prompt_tokens=instance.max_step_tokens, output_tokens=1)
-    held = weight_bytes(model, residency) + (instance.kv_tokens or 0) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
+    if instance.kv_tokens is None:
+        found.append(f"the GPU keeps {_kv_tokens(setting):,} tokens of KV beside experts; instance.kv_tokens says otherwise")
+    if setting.machine.gpu.count > setting.num_instances:
+        found.append(f"the machine has {setting.machine.gpu.count} GPUs; this policy uses {setting.num_instances} of them")
+    held = weight_bytes(model, residency) + _kv_tokens(setting) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
     over = held - machine_bytes(setting.machine)
     if over > 0:
         found.append(f"{served.policy.name} sets aside too little: GPU memory would be exceeded by {over} bytes")

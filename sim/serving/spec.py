@@ -127,6 +127,12 @@ class ServingSpec(_Part):
     tiers: tuple[TierSpec, ...] = ()
     offload: OffloadSpec | None = None
 
+    def on_one_gpu(self) -> "ServingSpec":
+        """The same with one GPU an instance, where it does not say how many."""
+        if self.instance.num_gpus is not None:
+            return self
+        return self.model_copy(update={"instance": self.instance.model_copy(update={"num_gpus": 1})})
+
     @model_validator(mode="before")
     @classmethod
     def _add_up(cls, data: Any) -> Any:

@@ -124,3 +124,17 @@ def test_mistakes(arguments: list[str], fragment: str, capsys: pytest.CaptureFix
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert fragment in captured.err
+
+
+def test_several_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    """Policies that know one GPU only stand apart; the others run on two, whose lanes are named and count as one kind."""
+    six = ("--model", "mixtral-8x7b", "--machine", "fmoe-6x3090", "--prompt-tokens", "4", "--output-tokens", "2", "--gpus", "2")
+    data = json_of(capsys, "compare", *six, "--policies", "lru,daop", "--expert-cache-bytes", "6GB")
+    assert [(misfit["policy"], misfit["reason"]) for misfit in data["infeasible"]] == [("daop", "it runs on one GPU only")]
+    [row] = data["rows"]
+    assert {"gpu1", "h2d1", "d2h1"} < set(row["metrics"]["busy_s"])
+    assert not any("h2d1" in names for names in row["overlap_fractions"])
+    assert row["metrics"]["num_resident_experts"] == 2 * (3_000_000_000 // 352_321_536)
+    assert data["scenario"]["setting"]["gpus"] == 2
+    text = text_of(capsys, "simulate", *six, "--policy", "lru")
+    assert "copies to GPU 1" in text and max(map(len, text.splitlines())) <= 80

@@ -94,6 +94,8 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("--set", "instance.kv_tokens=20000", "--set", "instance.max_step_tokens=512", "--requests", "4")
     result = json_of(capsys, *small, "--policy", "ktransformers", *settings)
     assert result["metrics"]["num_requests"] == 4 and any("interpolated" in warning for warning in result["warnings"])
+    plain = json_of(capsys, *small, "--policy", "fiddler", "--requests", "2", "--set", "instance.max_step_tokens=512")
+    assert any("tokens of KV beside experts" in warning for warning in plain["warnings"])
     assert main([*small, *settings]) == 3
     assert "leaves no room for 20,000 tokens of KV" in capsys.readouterr().err
 
@@ -102,6 +104,9 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--batch", "2"), "--batch does not go with --workload"),
+        (("--draws", "2"), "means over draws already"),
+        (("--reserve-vram", "2GiB"), "instance.gpu_memory_fraction"),
+        (("--engine", "reference"), "serving has one engine"),
         (("--trace", "x.json"), "--trace writes the tasks of one batch"),
         (("--kv-tier", "cpu"), "write NAME=SIZE"),
         (("--kv-tier", "disk=1TB"), "the first must be named cpu"),
@@ -113,7 +118,7 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (("--set", "budget=3"), "--set budget needs --policy"),
         (("--serving", "none.yaml"), "cannot read serving file none.yaml"),
         (("--policy", "lru"), "it holds other experts from step to step"),
-        (("--policy", "fiddler"), "instance.kv_tokens must say"),
+        (("--policy", "fiddler", "--set", "instance.num_gpus=2"), "at most the 1 GPUs"),
     ],
 )
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:

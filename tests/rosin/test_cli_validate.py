@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import write_yaml
+from planner.objectives import Goal
 from planner.plan import Plan, Setting, save_plan
 from rosin.__main__ import main
 from sim.policies import POLICIES
@@ -32,7 +33,7 @@ def plan_file(tmp_path: Path) -> Path:
     )
     plan = Plan(
         setting=setting,
-        objective="throughput",
+        goal=Goal(),
         policy=POLICIES["on-demand"],
         predicted={},
         bounds={},

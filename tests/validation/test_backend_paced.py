@@ -29,7 +29,7 @@ from validation.backend.pacing import sleep_until
 from validation.comparison import Contender, LaneCosts, Trial, compare, fit_lane_costs, prepare, run_rounds, time_program_on_lanes
 
 FREE = LaneCosts(
-    hand_over_ns=0,
+    hand_over_ns=np.zeros(6),
     same_lane_ns=0,
     decision_ns=0,
     submission_ns=0,
@@ -107,7 +107,7 @@ def test_lane_costs_add_up_on_a_chain() -> None:
     """A serial run takes longer by its hand-overs, decisions, lateness and gaps, and by no more than that for every task."""
     subject = case(POLICIES["fiddler"], SHAPES["plain"], BATCHES["one"])
     program = subject.predicted(subject.run()).program
-    costs = replace(FREE, hand_over_ns=70_000.0, decision_ns=100_000.0, late_ns=10_000.0, same_lane_ns=2_000.0)
+    costs = replace(FREE, hand_over_ns=np.full(6, 70_000.0), decision_ns=100_000.0, late_ns=10_000.0, same_lane_ns=2_000.0)
     longer_ns = time_program_on_lanes(program, costs).makespan_ns - engine("fast").run_program(program).makespan_ns
     gates = int((program.tasks.kind == TaskKind.GATE).sum())
     assert gates * 170_000 + len(program.tasks) * 12_000 <= longer_ns <= len(program.tasks) * 182_000
@@ -143,7 +143,7 @@ def test_lane_costs_are_of_what_ran() -> None:
     (trial,) = _trials("fiddler-v1")
     executed = trial.run()
     costs = fit_lane_costs(executed)
-    assert min(costs.hand_over_ns, costs.same_lane_ns, costs.decision_ns, costs.submission_ns) > 0
+    assert min(*costs.hand_over_ns, costs.same_lane_ns, costs.decision_ns, costs.submission_ns) > 0
     tasks = executed.timeline.tasks
     ran = np.zeros(costs.work_ns.shape, bool)
     ran[tasks.resource, tasks.kind] = True

@@ -55,14 +55,15 @@ def contest(
 ) -> Contest:
     """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that fit and can be executed.
 
-    Rivals that are predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
+    Where the best is not executed, the best named system that is stands for it. Rivals that are predicted to take more than ``longest_s``
+    are left out. Raises InputError where nothing fits.
     """
     found = search(scenario, Goal(), 1)
     if isinstance(found, Infeasible):
         raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {found.missing_bytes} bytes are missing")
     assert isinstance(found, Search)  # no constraint is asked for
-    chosen = found.best.scenario.policy
     left_out: dict[str, str] = {}
+    chosen = _chosen(found, scenario, weights, left_out)
     taken = [Contender(name=CALIBRATION.name, policy=CALIBRATION), Contender(name=f"planned: {chosen.name}", policy=chosen)]
     for rival in rivals:
         problem = why_not(scenario, rival, weights) or _too_slow(scenario, rival, longest_s)
@@ -73,6 +74,17 @@ def contest(
     pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy, tier)) for contender in taken)
     calibration, *trials = prepare(scenario, pinned, weights, tier, rehearsal)
     return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
+
+
+def _chosen(found: Search, scenario: Scenario, weights: Weights, left_out: dict[str, str]) -> Policy:
+    """The best of the search that the backend executes; says why another was better."""
+    fitting = (rival.policy for rival in found.rivals if not isinstance(rival.outcome, Infeasible))
+    for policy in (found.best.scenario.policy, *(POLICIES[name] for name in fitting)):
+        problem = why_not(scenario, Contender(name=policy.name, policy=policy), weights)
+        if problem is None and policy.is_lossless and not policy.knows_future:
+            return policy
+        left_out[f"planned: {policy.name}"] = problem or "it knows the future, as no system does"
+    raise InputError(f"{scenario.model.name} on {scenario.machine.name}: nothing that fits is executed")
 
 
 def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> str | None:

@@ -23,14 +23,14 @@ _NUM_RESOURCES = 6
 class LaneCosts:
     """Fitted from runs of the calibration plan; none of them is in the machine file.
 
-    ``hand_over_ns`` passes between a task's end (or its submission) and the start of one on another lane that waited for it;
+    ``hand_over_ns`` [resource] passes between a task's end (or its submission) and the start of one on that other lane that waited for it;
     ``same_lane_ns`` between a task and the next of its lane; ``decision_ns`` between the end of a gate and the first submission after it;
     ``submission_ns`` between one submission and the next. Where ``is_paced`` [resource], a task ends ``late_ns`` after its time, and its
     real work takes ``work_ns`` [resource, kind]; NaN for what the calibration did not run. Elsewhere a task takes its price times
     ``scale`` [resource, kind].
     """
 
-    hand_over_ns: float
+    hand_over_ns: NDArray[np.float64]
     same_lane_ns: float
     decision_ns: float
     submission_ns: float
@@ -53,7 +53,7 @@ def fit_lane_costs(*runs: Executed) -> LaneCosts:
     pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
     kept = KEPT_FRACTION if runs[0].is_paced.all() else 1.0
     return LaneCosts(
-        hand_over_ns=_typical(pooled["hand_over"], kept),
+        hand_over_ns=_hand_overs_ns(pooled["hand_over"], pooled["receiver"], kept),
         same_lane_ns=_typical(pooled["same_lane"], kept),
         decision_ns=_typical(pooled["decision"], kept),
         submission_ns=_typical(pooled["submission"], kept),
@@ -106,11 +106,20 @@ def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
     since_gate_ns = executed.submitted_ns - np.append(0, line.end_ns[:-1])
     return {
         "hand_over": gap_ns[is_handed],
+        "receiver": tasks.resource[is_handed].astype(np.int64),
         "same_lane": gap_ns[~is_handed],
         "decision": since_gate_ns[is_after_gate & (since_gate_ns > 0)],
         "submission": np.diff(executed.submitted_ns, prepend=0)[is_next],
         "late": (line.end_ns - line.start_ns - tasks.duration_ns)[is_in_time],
     }
+
+
+def _hand_overs_ns(gaps_ns: NDArray[np.int64], receivers: NDArray[np.int64], kept: float) -> NDArray[np.float64]:
+    """By lane; that of all lanes together for one that waited for no other."""
+    hand_overs_ns = np.full(_NUM_RESOURCES, _typical(gaps_ns, kept))
+    for lane in np.unique(receivers).tolist():
+        hand_overs_ns[lane] = max(0.0, _typical(gaps_ns[receivers == lane], kept))
+    return hand_overs_ns
 
 
 def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:

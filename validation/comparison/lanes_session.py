@@ -75,7 +75,7 @@ class LanesSession:
         # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see Streaming.
         submitted = () if kind is TaskKind.LAYER_FETCH else (number,)
         place = self._num_lanes + 1 + lane * NUM_INBOXES + len(self.places) % NUM_INBOXES
-        inbox = Task(resource=place, duration_ns=round(costs.hand_over_ns), after=(*submitted, *elsewhere))
+        inbox = Task(resource=place, duration_ns=round(float(costs.hand_over_ns[lane])), after=(*submitted, *elsewhere))
         task = Task(
             resource=lane,
             duration_ns=duration_ns,

@@ -80,7 +80,9 @@ def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> I
             continue
         found = simulate(replace(scenario, policy=policy))
         rival = Contender(name=policy.name, policy=policy, slots_per_layer=scenario.slots_per_layer)
-        if isinstance(found, Infeasible):
+        if policy.knows_future:
+            left_out[policy.name] = "it knows the future, as no system does"
+        elif isinstance(found, Infeasible):
             left_out[policy.name] = found.reason
         elif (problem := why_not(scenario, rival, weights)) is not None:
             left_out[policy.name] = problem

@@ -78,10 +78,12 @@ def run_rounds(
     on_run: Callable[[str], None] | None = None,
     *,
     is_time_left: Callable[[], bool] = lambda: True,
+    stops_when_noisy: bool = False,
 ) -> Report:
     """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted.
 
     Unless ``is_time_left``, no further run begins; trials that had none by then are not reported on, save the first, which has one.
+    ``stops_when_noisy``: nor after a round by which calibration runs differ too much.
     """
     for trial in (calibration, *trials):
         if is_time_left():
@@ -100,8 +102,10 @@ def run_rounds(
             before = after
             if on_run is not None:
                 on_run(trial.name)
+        if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
+            break
     plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True) if runs)
-    return _report(plans, float(np.std(calibration_ns) / np.mean(calibration_ns)))
+    return _report(plans, _variation(calibration_ns))
 
 
 def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
@@ -110,6 +114,11 @@ def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
     if costs.is_paced.all():
         return costs
     return fit_scale(costs, runs, tuple(calibration.predict(run).on_lanes(costs) for run in runs))
+
+
+def _variation(calibration_ns: list[int]) -> float:
+    """Standard deviation by mean."""
+    return float(np.std(calibration_ns) / np.mean(calibration_ns))
 
 
 def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: LaneCosts) -> PairedRun:

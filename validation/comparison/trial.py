@@ -79,7 +79,7 @@ def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str |
     try:
         _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
     except InputError as error:
-        return str(error)
+        return str(error).removeprefix(f"{contender.policy.name}: ")
     return None
 
 

@@ -124,7 +124,9 @@ def _case(stage: _Stage, model: CaseModel, budget: str, weights: Weights, rehear
     scenario = _scenario(stage.machine, model.priced, model.budgets_bytes[budget])
     try:
         found = contest(scenario, rivals, weights, stage.tier, longest_s=LONGEST_RUN_S, rehearsal=rehearsal)
-        report = run_rounds(found.trials, found.calibration, MOST_ROUNDS, is_time_left=lambda: time.monotonic() < until_s)
+        report = run_rounds(
+            found.trials, found.calibration, MOST_ROUNDS, is_time_left=lambda: time.monotonic() < until_s, stops_when_noisy=True
+        )
         case = Case(name=name, report=report, left_out=found.left_out)
         write_report(report, stage.folder, case.file_name, _facts(stage) | {"case": name, "not run": dict(found.left_out)})
         _write_timelines(found, stage.folder, case.file_name)

@@ -58,7 +58,7 @@ def accepted(scenario: Scenario) -> Run | None:
     try:
         found = simulate(scenario)
     except InputError as error:
-        assert "one GPU only" in str(error)
+        assert "runs on one GPU only" in str(error)
         return None
     return None if isinstance(found, Infeasible) else found
 

@@ -234,3 +234,14 @@ def test_one_pool_of_the_conversation_trace() -> None:
     options = OffloadOptions(tiers=(host,), chunk_tokens=512, bytes_per_token=131_072, touch_order=TouchOrder.HEAD_FIRST)
     run = serve_all(replace(made, offload=options), apart)
     assert run.metrics.kv_hit_rate["cpu"] == pytest.approx(0.046089, abs=5e-7)
+
+
+@pytest.mark.parametrize("rate", [1e5, 3e6, 1e7, 3e7, 1e8, 1e9, 1e12])
+def test_the_choice_is_the_better_of_both(rate: float) -> None:
+    """A lone request, links of many speeds: loading what is cheaper takes no longer than loading always, nor than computing always."""
+    link = tier(read=TransferRate(bytes_per_s=rate))
+    ttft_ns = {
+        loading: _ttft_ns(_twice(offloading(link, prices=odd_prices(), loading=loading), prompt_tokens=60))[1] for loading in Loading
+    }
+    computed = _ttft_ns(_twice(cluster(odd_prices(), has_prefix_cache=False), prompt_tokens=60))[1]
+    assert ttft_ns[Loading.CHEAPER] <= min(ttft_ns[Loading.ALWAYS], computed) + 1

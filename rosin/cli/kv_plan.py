@@ -12,6 +12,7 @@ from rosin.cli.serving import RequestsOption, ServingOption, TierOption, split_s
 
 if TYPE_CHECKING:
     from planner.serving import ServingPlan, ServingQuestion
+    from planner.serving_target import ServingTarget
 
 ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="A model's name, or a model file; rosin models lists them.")]
 MachineName = Annotated[
@@ -22,6 +23,19 @@ WorkloadName = Annotated[
 ]
 ServedObjective = Annotated[
     str, typer.Option("--objective", metavar="WHAT", help="What to make best, on average: latency, ttft, tpot or throughput.")
+]
+TtftLimitOption = Annotated[
+    float | None,
+    typer.Option("--max-ttft", metavar="SECONDS", help="The fewest GPUs whose p90 of the time to first token is this.", show_default=False),
+]
+ItlLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-itl",
+        metavar="SECONDS",
+        help="The fewest GPUs whose p90 of a request's mean time between tokens is this.",
+        show_default=False,
+    ),
 ]
 ServingFileOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the best as a serving file (.yaml).", show_default=False)
@@ -51,6 +65,8 @@ def kv_plan(
     serving: ServingOption = None,
     kv_tier: TierOption = None,
     objective: ServedObjective = "latency",
+    max_ttft: TtftLimitOption = None,
+    max_itl: ItlLimitOption = None,
     quantization: QuantizationOption = None,
     settings: ChangeOption = None,
     output_file: ServingFileOption = None,
@@ -60,10 +76,9 @@ def kv_plan(
     quiet: QuietOption = False,
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
-    from hwprofiles import InputError, load_machine, write_yaml
-    from planner.kv_tiers import kv_tiers_of
-    from planner.serving import ServingPlan, ServingQuestion, plan_serving
-    from rosin.report.serve_plan import plan_record, serve_plan_page
+    from hwprofiles import InputError, load_machine
+    from planner.serving import ServingPlan, ServingQuestion, TargetMissed, plan_serving
+    from rosin.report.serve_plan import missed
     from rosin.report.tables import shortfall
     from sim.model_library import load_model
     from sim.requests import load_requests
@@ -80,11 +95,28 @@ def kv_plan(
         objective=objective,
         num_requests=requests,
         seed=seed,
+        target=_target(max_ttft, max_itl),
     )
     output = Output(json=json, seed=seed, quiet=quiet)
     found = plan_serving(question, lambda label: output.note(f"trying {label}"))
     if not isinstance(found, ServingPlan):
-        raise Infeasible(f"no feasible plan: {shortfall(found)}")
+        raise Infeasible(missed(found) if isinstance(found, TargetMissed) else f"no feasible plan: {shortfall(found)}")
+    _write(found, question, output, output_file, kv_file)
+
+
+def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget | None":
+    from planner.serving_target import ServingTarget
+
+    target = ServingTarget(max_ttft_s=max_ttft_s, max_itl_s=max_itl_s)
+    return None if target == ServingTarget() else target
+
+
+def _write(found: "ServingPlan", question: "ServingQuestion", output: Output, output_file: Path | None, kv_file: Path | None) -> None:
+    """The files that were asked for, and the page or JSON."""
+    from hwprofiles import write_yaml
+    from planner.kv_tiers import kv_tiers_of
+    from rosin.report.serve_plan import plan_record, serve_plan_page
+
     if output_file is not None:
         write_yaml(found.best.spec.model_dump(mode="json", exclude_none=True), output_file)
     if kv_file is not None:

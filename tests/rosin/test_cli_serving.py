@@ -159,3 +159,16 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
     assert "max_local_cpu_size" in capsys.readouterr().out
     assert "Best for latency" in text_of(capsys, "kv-plan", *words, "--requests", "10")
+
+
+def test_kv_plan_for_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+    """One GPU of eight is enough for an easy target; an impossible one ends with exit code 3 and the nearest value, in one line."""
+    words = ("kv-plan", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", "requests.yaml", "--requests", "10")
+    document = json_of(capsys, *words, "--max-ttft", "50", "--max-itl", "5")
+    KvPlanDocument.model_validate(document)
+    assert document["best"]["num_gpus"] == 1 and document["best"]["meets_target"] and document["max_itl_s"] == 5
+    text = text_of(capsys, *words, "--max-ttft", "50")
+    assert "fewest GPUs that meet it: 1\n" in text and "p90 TTFT" in text
+    assert main([*words, "--max-ttft", "1e-9", "--max-itl", "5"]) == 3
+    error = capsys.readouterr().err
+    assert "(--max-ttft 1e-09 s)" in error and "a p90 ITL of" in error and error.splitlines()[-1].startswith("error: ")

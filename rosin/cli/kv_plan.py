@@ -184,6 +184,8 @@ def _unsaid(spec: "ServingSpec") -> Iterator[str]:
 
     if spec.offload is not None and spec.offload.loading is Loading.CHEAPER:
         yield "LMCache loads whatever it finds: that only what is cheaper is loaded is not in the file of tiers"
+    if spec.offload is not None and spec.offload.pins:
+        yield "offload.pins are not in the file of tiers; LMCache is told to pin while it runs"
     for tier in spec.tiers:
         if tier.compression is not None:
             yield f"tier {tier.name}: its compression is not in the file of tiers; LMCache has serde, of remote only"

@@ -285,7 +285,8 @@ class _Search:
 
     def _rules(self, num_tiers: int) -> Iterator[tuple[str, dict[str, object]]]:
         yield "loading what is cheaper", {"loading": Loading.CHEAPER}
-        if self._question.offered.offload is not None and self._question.offered.offload.mode is not Mode.IN_PROCESS:
+        offload = self._question.offered.offload
+        if offload is not None and (offload.mode is not Mode.IN_PROCESS or offload.blend is not None):
             return
         yield "layer by layer", {"is_layerwise": True}
         if num_tiers > 1:

@@ -186,6 +186,8 @@ def _unsaid(spec: "ServingSpec") -> Iterator[str]:
         yield "LMCache loads whatever it finds: that only what is cheaper is loaded is not in the file of tiers"
     if spec.offload is not None and spec.offload.pins:
         yield "offload.pins are not in the file of tiers; LMCache is told to pin while it runs"
+    if spec.offload is not None and spec.offload.blend is not None:
+        yield "offload.blend is not in the file of tiers; the engine must be set up for CacheBlend"
     for tier in spec.tiers:
         if tier.compression is not None:
             yield f"tier {tier.name}: its compression is not in the file of tiers; LMCache has serde, of remote only"

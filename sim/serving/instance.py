@@ -14,6 +14,7 @@ import simpy
 
 from sim.requests.prefix_keys import prefix_keys
 from sim.requests.request import Span
+from sim.serving.blend import Blend
 from sim.serving.blocks import BlockPool
 from sim.serving.clock import StepEnd
 from sim.serving.decoding import DecodingSet
@@ -229,25 +230,35 @@ class Instance:
         if int(self.env.now) > before_ns:
             self._clock_ticks = int(self.env.now) * TICKS_PER_NS
         stages = self.prices.num_layers if offload.options.is_layerwise else 1
-        ticks = self._step_ticks(chunks)
-        without_stores = pipelined((copy_in_ns * TICKS_PER_NS, ticks), stages)
+        ticks, without_stores = self._compute_and_load_ticks(offload, chunks, copy_in_ns * TICKS_PER_NS, stages)
         yield self._pass(ticks, without_stores - ticks)
         copied = sum(offload.store(sequence, sequence.computed_tokens + tokens) for sequence, tokens in chunks)
         if copied:
-            every = (copy_in_ns * TICKS_PER_NS, ticks, offload.copy_out_ns(copied) * TICKS_PER_NS)
+            before = (copy_in_ns * TICKS_PER_NS, ticks) if offload.options.blend is None else (without_stores,)
+            every = (*before, offload.copy_out_ns(copied) * TICKS_PER_NS)
             self._clock_ticks += pipelined(every, stages) - without_stores
             yield self._end_at(self._clock_ticks)
 
-    def _step_ticks(self, chunks: list[Chunk]) -> int:
+    def _compute_and_load_ticks(self, offload: Offload, chunks: list[Chunk], load_ticks: int, stages: int) -> tuple[int, int]:
+        """How long a step computes, and how long it takes with what it loads."""
+        ticks, blend, num_layers = self._step_ticks(chunks), offload.options.blend, self.prices.num_layers
+        if blend is None:
+            return ticks, pipelined((load_ticks, ticks), stages)
+        mended = self._step_ticks(chunks, blend)
+        return blend.duration(0, ticks, mended, num_layers), blend.duration(load_ticks, ticks, mended, num_layers)
+
+    def _step_ticks(self, chunks: list[Chunk], blend: Blend | None = None) -> int:
+        """All tokens of the chunks computed; with ``blend``, as in a layer that mends what was found."""
         kept, pairs = list(self.decoding.seen), list(self.decoding.seen)
         num_tokens = num_sampled = len(self.decoding)
         for sequence, tokens in chunks:
             first, end = sequence.computed_tokens, sequence.computed_tokens + tokens
-            num_tokens += tokens
+            computed = tokens if blend is None else blend.computed_tokens(tokens, sequence.found_tokens(first, end))
+            num_tokens += computed
             num_sampled += end == sequence.target_tokens
             for index, part in enumerate(self.prices.attention):
                 kept[index] += part.kept(first, end)
-                pairs[index] += part.pairs(first, end)
+                pairs[index] += part.pairs(first, end) * computed // tokens
         return self.prices.step(num_tokens, num_sampled, kept, pairs)
 
     def _take_leap(self, max_steps: int | None) -> Waiting:

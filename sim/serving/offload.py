@@ -14,7 +14,9 @@ import simpy
 
 from hwprofiles.units import NS_PER_S
 from sim.kv.replay import TouchOrder
+from sim.requests.content_keys import content_keys
 from sim.requests.prefix_keys import prefix_keys
+from sim.serving.blend import Blend
 from sim.serving.link import Link
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
 from sim.serving.pins import PinnedChunks
@@ -52,6 +54,9 @@ class Offload:
         """
         keys, size = self._keys(sequence), self.options.chunk_tokens
         self._pinned.admitted(sequence.number, keys)
+        if self.options.blend is not None:
+            self._plan_blend(self.options.blend, sequence, gpu_tokens)
+            return gpu_tokens
         places = self._search(keys)
         self._touch(keys[: len(places)], places)
         sequence.num_saved_chunks = len(places)
@@ -70,6 +75,35 @@ class Offload:
         if sequence.num_preemptions == 0:
             self._count_hits(sequence, origins, gpu_tokens, start)
         return min(end * size, most)
+
+    def _plan_blend(self, blend: Blend, sequence: Sequence, gpu_tokens: int) -> None:
+        """Decide whether an admitted sequence loads the chunks that are found, wherever in its prompt, and mends them."""
+        size, most, keys = self.options.chunk_tokens, sequence.target_tokens - 1, self._keys(sequence)
+        sequence.num_saved_chunks, sequence.found_ranges = 0, ()
+        found = [(chunk, place) for chunk, key in enumerate(keys) if (place := self._place(key)) is not None]
+        for chunk, place in reversed(found):
+            self._tiers[place].store.touch(keys[chunk])
+        found = [(chunk, place) for chunk, place in found if gpu_tokens < min((chunk + 1) * size, most)]
+        ranges = tuple((max(chunk * size, gpu_tokens), min((chunk + 1) * size, most)) for chunk, _ in found)
+        num_found, places = sum(end - first for first, end in ranges), tuple(place for _, place in found)
+        if num_found < max(1, self.options.min_retrieve_tokens):
+            return
+        if self.options.loading is Loading.CHEAPER and not self._is_blending_cheaper(blend, sequence, gpu_tokens, num_found, places):
+            return
+        sequence.load, sequence.found_ranges = Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places), ranges
+        for key, place, (first, end) in zip(sequence.load.keys, places, ranges, strict=True):
+            self._tiers[place].store.pin(key)
+            if sequence.num_preemptions == 0:
+                name = self._tiers[place].name
+                sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + end - first
+
+    def _is_blending_cheaper(self, blend: Blend, sequence: Sequence, gpu_tokens: int, num_found: int, places: Items[int]) -> bool:
+        """Whether loading and mending is predicted to take less time than computing, under the queues of now."""
+        full, num_tokens = self._prices.prefill_ns(gpu_tokens, sequence.target_tokens), sequence.target_tokens - gpu_tokens
+        mended = full * blend.computed_tokens(num_tokens, num_found) // num_tokens
+        copies_ns = self._host.read_ns(len(places))
+        before_ns = self._load_ns(places) - copies_ns
+        return before_ns + blend.duration(copies_ns, full, mended, self._prices.num_layers) < full
 
     def fetch(self, sequence: Sequence) -> Process:
         """Bring what a sequence loads from deeper tiers to host memory, tier after tier."""
@@ -183,11 +217,14 @@ class Offload:
         """The first tier that holds each key, up to the first that none holds."""
         places = []
         for key in keys:
-            place = next((index for index, tier in enumerate(self._tiers) if key in tier.store), None)
+            place = self._place(key)
             if place is None:
                 break
             places.append(place)
         return places
+
+    def _place(self, key: int) -> int | None:
+        return next((index for index, tier in enumerate(self._tiers) if key in tier.store), None)
 
     def _touch(self, keys: Items[int], places: Items[int]) -> None:
         pairs = list(zip(keys, places, strict=True))
@@ -251,7 +288,8 @@ class Offload:
 
     def _keys(self, sequence: Sequence) -> tuple[int, ...]:
         if sequence.chunk_keys is None:
-            sequence.chunk_keys = prefix_keys(sequence.request.prompt, self.options.chunk_tokens)
+            keys_of = prefix_keys if self.options.blend is None else content_keys
+            sequence.chunk_keys = keys_of(sequence.request.prompt, self.options.chunk_tokens)
         return sequence.chunk_keys
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from hwprofiles import InputError
 from sim.kv.replay import TouchOrder
+from sim.serving.blend import Blend
 from sim.serving.pins import Pin
 from sim.serving.tier import TierOptions
 
@@ -32,7 +33,7 @@ class OffloadOptions:
     memory while a request waits: both in-process only.
     The server's host memory is emptied by ``evicted_fraction`` of what it holds each second that finds it above ``watermark_fraction``;
     ``retains_deep_hits`` is its prefetch policy ``retain``: what is found deeper stays in host memory too.
-    ``pins`` name prefixes that no tier lets go of.
+    ``pins`` name prefixes that no tier lets go of. With ``blend``, chunks are named by what is in them, and found anywhere in a prompt.
     """
 
     tiers: tuple[TierOptions, ...]
@@ -48,6 +49,7 @@ class OffloadOptions:
     evicted_fraction: float = 0.2
     retains_deep_hits: bool = False
     pins: tuple[Pin, ...] = ()
+    blend: Blend | None = None
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -64,6 +66,7 @@ class OffloadOptions:
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}")
         self._check_pins()
+        self._check_blend()
         self._check_mode()
 
     def _check_pins(self) -> None:
@@ -73,6 +76,14 @@ class OffloadOptions:
         short = next((pin for pin in self.pins if pin.tokens < self.chunk_tokens), None)
         if short is not None:
             raise InputError(f"offload.pins: tokens must be at least offload.chunk_tokens ({self.chunk_tokens}), got {short.tokens}")
+
+    def _check_blend(self) -> None:
+        if self.blend is None:
+            return
+        if self.mode is Mode.SERVER or self.prefetches:
+            raise InputError("offload.blend is for mode in-process without prefetches: it loads layer by layer inside the step")
+        if self.touch_order is not TouchOrder.TAIL_FIRST:
+            raise InputError("offload.blend needs touch_order tail-first")
 
     def _check_mode(self) -> None:
         if self.mode is Mode.SERVER:

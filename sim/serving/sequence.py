@@ -21,6 +21,7 @@ class Sequence:
     token comes out: the prompt, and after a pre-emption what was generated too. The sequence holds ``num_blocks`` blocks of KV, of
     which the first ``num_keyed`` are shared under their keys. ``joining`` tells its times in the decoding set apart.
     ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no storing; ``prefetched`` are pinned for it.
+    ``found_ranges`` of its context, first to end, have KV that is mended, not computed.
     ``brought_tokens`` of its KV come from another instance as it is admitted.
     """
 
@@ -45,11 +46,16 @@ class Sequence:
     load: Load | None = None
     brought_tokens: int = 0
     prefetched: dict[int, int] = field(default_factory=dict)
+    found_ranges: tuple[tuple[int, int], ...] = ()
 
     @property
     def number(self) -> int:
         """Of the request: requests are served in this order."""
         return self.request.number
+
+    def found_tokens(self, first: int, end: int) -> int:
+        """Of the tokens first … end − 1, those whose KV is mended."""
+        return sum(max(0, min(end, stop) - max(first, start)) for start, stop in self.found_ranges)
 
     @property
     def tokens_left(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
 from sim.model import Model
 from sim.provenance import UsedNumber
+from sim.serving.blend import Blend
 from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
@@ -78,7 +79,8 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
     tiers = tuple(_tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers))
     offload = spec.offload or OffloadSpec()
     pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
-    return OffloadOptions(tiers=tiers, pins=pins, **offload.model_dump(exclude={"pins"}))
+    blend = None if offload.blend is None else Blend(**offload.blend.model_dump())
+    return OffloadOptions(tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"}))
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:

@@ -97,6 +97,13 @@ class PinSpec(_Part):
     tokens: Positive
 
 
+class BlendSpec(_Part):
+    """The fields of sim.serving.blend.Blend."""
+
+    recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
+    num_check_layers: Count = 1
+
+
 class OffloadSpec(_Part):
     """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
 
@@ -112,6 +119,7 @@ class OffloadSpec(_Part):
     evicted_fraction: Fraction = 0.2
     retains_deep_hits: bool = False
     pins: tuple[PinSpec, ...] = ()
+    blend: BlendSpec | None = None
 
 
 class DisaggregationSpec(_Part):

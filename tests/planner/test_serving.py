@@ -131,3 +131,11 @@ def test_who_is_turned_away_is_not_served_in_time() -> None:
     found = _plan(_question("h100-x8", model="llama-3.3-70b", target=target, instance={"gpu_memory_fraction": 0.95}))
     rejected = {row.num_gpus: row.metrics.num_rejected_requests for row in found.rows}
     assert found.best.metrics.num_rejected_requests == 0 and found.best.num_gpus == min(n for n, count in rejected.items() if not count)
+
+
+def test_blending_is_kept_in_a_plan() -> None:
+    """With ``offload.blend`` only rules that go with it are tried."""
+    disk = {"name": "disk", "read": {"bytes_per_s": 5e9}, "write": {"bytes_per_s": 5e9}}
+    found = _plan(_question(tiers=[HOST, disk], offload={"blend": {}}, instance={"kv_tokens": 14_000}, objective="ttft"))
+    offers = [row.spec.offload for row in found.rows if row.spec.tiers]
+    assert offers and all(offload is not None and offload.blend is not None and not offload.prefetches for offload in offers)

@@ -15,6 +15,7 @@ from sim.serving import ServingRun
 from sim.serving.blend import Blend
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import Loading, Mode
+from sim.serving.prices import TICKS_PER_NS
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
 from tests.sim.serving.clusters import odd_prices, serve_all
@@ -55,6 +56,15 @@ def test_mending_takes_between_nothing_and_all() -> None:
     assert _ttft_ns(_served(*prompts, blend=Blend(num_check_layers=NUM_LAYERS)))[1] == pytest.approx(plain, abs=2)
     part, little = (_ttft_ns(_served(*prompts, blend=Blend(recompute_fraction=part)))[1] for part in (0.5, 0.15))
     assert little < part < plain
+
+
+def test_mended_layers_compute_what_was_not_found_and_a_share_of_what_was() -> None:
+    """Of 36 tokens 24 are found: 12 + ⌈0.15 · 24⌉ = 16 are computed, that share of the pairs, and all KV is read."""
+    prices = odd_prices(window_tokens=None)
+    pairs = sum(range(1, 37)) * 16 // 36
+    ticks = prices.step(16, 1, [36, 36], [pairs, pairs])
+    found = _ttft_ns(_served((1, 2, 3), (9, 3, 1, 2), blend=Blend(num_check_layers=0)))[1]
+    assert found == pytest.approx(ticks / TICKS_PER_NS, abs=2)
 
 
 @pytest.mark.parametrize("bytes_per_s", [8e6, 8e4])

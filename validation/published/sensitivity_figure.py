@@ -21,7 +21,8 @@ def sensitivity_png(reproduction: Reproduction) -> bytes:
     FigureCanvasAgg(figure)
     for position, panel in enumerate(reproduction.panels, start=1):
         _draw_panel(figure.add_subplot(num_rows, NUM_COLUMNS, position), panel)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(reproduction.panels[0].curves), fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()  # the same systems in every panel
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     figure.suptitle(f"{reproduction.title}: simulated (lines) and published (dashed)")
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hwprofiles import InputError, closest, first_problem, read_yaml
 from hwprofiles.quantity import Number
 from sim.serving.offload_options import Mode
-from sim.serving.spec import OffloadSpec, ServingSpec
+from sim.serving.spec import OffloadSpec, ServingSpec, TierSpec
 
 FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
@@ -17,6 +17,8 @@ Bytes = Annotated[Number, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 POLICIES = {"engine": ("lru", "lfu", "fifo", "mru"), "server": ("lru", "arc")}
 """The eviction policies that LMCache 0.5.6 has, by where it runs."""
+LMCACHE_ORDERS = ((), ("cpu",), ("cpu", "disk"), ("cpu", "remote"), ("cpu", "disk", "remote"))
+"""The tiers that it has in the engine, in the order in which it looks for KV."""
 
 
 class _Part(BaseModel):
@@ -126,35 +128,58 @@ def load_kv_tiers(path: Path) -> KvTiers:
     return parse_kv_tiers(read_yaml(path, "KV"), str(path))
 
 
-def kv_tiers_of(spec: ServingSpec, name: str) -> KvTiers:
-    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``.
+def kv_tiers_of(spec: ServingSpec, name: str, *, disk_path: str | None = None, remote_url: str | None = None) -> KvTiers:
+    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``, ``compression`` and the size of ``remote``.
 
-    Raises InputError where there are none, and for what only their owner knows.
+    Raises InputError where there are none, and for what LMCache cannot do, or only its owner knows.
     """
     if not spec.tiers:
         raise InputError("the best plan leaves offloading off: there are no tiers to write")
-    host, *deeper = spec.tiers
-    if deeper:
-        raise InputError(f"tier {deeper[0].name}: its path or address is not known here; write it into a file of rosin-kv/1 yourself")
-    rules, ranks = spec.offload or OffloadSpec(), spec.instance.num_gpus or 1
-    if host.capacity_bytes is None:
-        raise InputError("tier cpu: an engine must be told its size; give one")
-    if rules.mode is Mode.SERVER:
-        raise InputError(
-            "offload.mode server: the server's host and port are not known here; write them into a file of rosin-kv/1 yourself"
-        )
+    check_exportable(spec, disk_path=disk_path, remote_url=remote_url)
+    host, rules, ranks = spec.tiers[0], spec.offload or OffloadSpec(), spec.instance.num_gpus or 1
+    places: dict[str, Any] = {}
+    for tier in spec.tiers[1:]:
+        is_disk = tier.name == "disk"
+        places[tier.name] = {"path": disk_path, "bytes_per_rank": _bytes_per_rank(tier, ranks)} if is_disk else {"url": remote_url}
     data = {
         "format": FORMAT,
         "name": "-".join(name.split()),
         "num_ranks": ranks,
         "chunk_tokens": rules.chunk_tokens,
-        "host_bytes_per_rank": host.capacity_bytes // ranks,
+        "host_bytes_per_rank": _bytes_per_rank(host, ranks),
         "policy": host.policy,
         "layerwise": rules.is_layerwise,
         "loads_while_queued": rules.prefetches,
         "min_load_tokens": rules.min_retrieve_tokens,
     }
-    return parse_kv_tiers(data, "the plan's tiers")
+    return parse_kv_tiers(data | places, "the plan's tiers")
+
+
+def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: str | None) -> None:
+    """Refuse tiers that LMCache in the engine does not have, or whose places are not said. Raises InputError."""
+    if spec.offload is not None and spec.offload.mode is Mode.SERVER:
+        raise InputError(
+            "offload.mode server: the server's host and port are not known here; write them into a file of rosin-kv/1 yourself"
+        )
+    names = tuple(tier.name for tier in spec.tiers)
+    if names not in LMCACHE_ORDERS:
+        raise InputError(f"tiers {', '.join(names)}: LMCache in the engine has cpu, then disk, then remote, and no others")
+    if len({tier.policy for tier in spec.tiers if tier.name != "remote"}) > 1:
+        raise InputError("tiers: LMCache has one policy for cpu and disk; give both the same")
+    for tier in spec.tiers:
+        if tier.capacity_bytes is None and tier.name != "remote":
+            raise InputError(f"tier {tier.name}: an engine must be told its size; give one")
+        if tier.name == "disk" and tier.is_shared:
+            raise InputError("tier disk: LMCache's disk is one engine's own; leave is_shared out")
+    if "disk" in names and not (disk_path or "").startswith("/"):
+        raise InputError(f"--disk-path must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}")
+    if "remote" in names and "://" not in (remote_url or ""):
+        raise InputError(f"--remote-url must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}")
+
+
+def _bytes_per_rank(tier: TierSpec, num_ranks: int) -> float:
+    assert tier.capacity_bytes is not None
+    return tier.capacity_bytes // num_ranks
 
 
 def parse_kv_tiers(data: Any, where: str) -> KvTiers:

@@ -53,6 +53,8 @@ class TriedServing(Document):
     """A way of serving that was tried: what it is in words, as a serving file, and what came of it."""
 
     label: str
+    num_gpus: int
+    meets_target: bool | None
     serving: dict[str, Any]
     metrics: ServingMetrics
 
@@ -64,6 +66,8 @@ class KvPlanResult(Document):
     model: str
     workload: str
     objective: str
+    max_ttft_s: float | None
+    max_itl_s: float | None
     verdict: str
     tiers_gain_fraction: float | None
     best: TriedServing

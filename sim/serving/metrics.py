@@ -15,6 +15,10 @@ from sim.serving.tier import Tier
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
 
+class NothingAnswered(InputError):
+    """No request was answered: all are longer than an instance can hold."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierUse:
     """What became of one tier, or of the instances' tiers of one name together; bytes are as stored.
@@ -76,9 +80,9 @@ class ServingMetrics:
 
 
 def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()) -> ServingMetrics:
-    """Read the metrics off a finished run. Raises InputError when no request was answered."""
+    """Read the metrics off a finished run. Raises NothingAnswered when no request was."""
     if not recorder.num_finished:
-        raise InputError(
+        raise NothingAnswered(
             f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the instance can hold"
         )
     assert recorder.first_arrival_ns is not None

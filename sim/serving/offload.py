@@ -17,6 +17,7 @@ from sim.kv.replay import TouchOrder
 from sim.requests.prefix_keys import prefix_keys
 from sim.serving.link import Link
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
+from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
 from sim.serving.sequence import Load, Sequence
 from sim.serving.tier import Tier
@@ -27,13 +28,16 @@ Process = Generator[simpy.Event, Any, None]
 class Offload:
     """The tiers as one instance sees them. The first is the host memory; copies between it and the GPUs have links of their own."""
 
-    def __init__(self, env: simpy.Environment, options: OffloadOptions, tiers: Items[Tier], prices: StepPrices) -> None:
+    def __init__(
+        self, env: simpy.Environment, options: OffloadOptions, tiers: Items[Tier], prices: StepPrices, pinned: PinnedChunks
+    ) -> None:
         self.options = options
         self.copies_in, self.copies_out = Link(), Link()
         self._env = env
         self._tiers = tuple(tiers)
         self._host = self._tiers[0]
         self._prices = prices
+        self._pinned = pinned
         self._pending: set[tuple[str, int]] = set()
 
     @property
@@ -47,6 +51,7 @@ class Offload:
         At least the last token of the context is left to compute.
         """
         keys, size = self._keys(sequence), self.options.chunk_tokens
+        self._pinned.admitted(sequence.number, keys)
         places = self._search(keys)
         self._touch(keys[: len(places)], places)
         sequence.num_saved_chunks = len(places)

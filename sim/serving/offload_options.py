@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from hwprofiles import InputError
 from sim.kv.replay import TouchOrder
+from sim.serving.pins import Pin
 from sim.serving.tier import TierOptions
 
 
@@ -31,6 +32,7 @@ class OffloadOptions:
     memory while a request waits: both in-process only.
     The server's host memory is emptied by ``evicted_fraction`` of what it holds each second that finds it above ``watermark_fraction``;
     ``retains_deep_hits`` is its prefetch policy ``retain``: what is found deeper stays in host memory too.
+    ``pins`` name prefixes that no tier lets go of.
     """
 
     tiers: tuple[TierOptions, ...]
@@ -45,6 +47,7 @@ class OffloadOptions:
     watermark_fraction: float = 0.8
     evicted_fraction: float = 0.2
     retains_deep_hits: bool = False
+    pins: tuple[Pin, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -60,7 +63,16 @@ class OffloadOptions:
         for name in ("watermark_fraction", "evicted_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}")
+        self._check_pins()
         self._check_mode()
+
+    def _check_pins(self) -> None:
+        numbers = [pin.request for pin in self.pins]
+        if len(set(numbers)) < len(numbers):
+            raise InputError("offload.pins: each request may be named once")
+        short = next((pin for pin in self.pins if pin.tokens < self.chunk_tokens), None)
+        if short is not None:
+            raise InputError(f"offload.pins: tokens must be at least offload.chunk_tokens ({self.chunk_tokens}), got {short.tokens}")
 
     def _check_mode(self) -> None:
         if self.mode is Mode.SERVER:

@@ -9,6 +9,7 @@ from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import OffloadOptions
+from sim.serving.pins import Pin
 from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 
@@ -75,8 +76,9 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
     if not spec.tiers:
         return None
     tiers = tuple(_tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers))
-    options = (spec.offload or OffloadSpec()).model_dump()
-    return OffloadOptions(tiers=tiers, **options)
+    offload = spec.offload or OffloadSpec()
+    pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
+    return OffloadOptions(tiers=tiers, pins=pins, **offload.model_dump(exclude={"pins"}))
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:

@@ -90,6 +90,13 @@ class TierSpec(_Part):
     compression: CompressionSpec | None = None
 
 
+class PinSpec(_Part):
+    """The fields of sim.serving.pins.Pin."""
+
+    request: Count = 0
+    tokens: Positive
+
+
 class OffloadSpec(_Part):
     """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
 
@@ -104,6 +111,7 @@ class OffloadSpec(_Part):
     watermark_fraction: Fraction = 0.8
     evicted_fraction: Fraction = 0.2
     retains_deep_hits: bool = False
+    pins: tuple[PinSpec, ...] = ()
 
 
 class DisaggregationSpec(_Part):

@@ -1,5 +1,6 @@
 """A tier of KV behind the GPU: what it may hold, how fast it is, and what it holds now."""
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from hwprofiles import InputError, Kind, Provenance
@@ -48,7 +49,7 @@ class TierOptions:
 
 
 class Tier:
-    """A tier during a run. Chunks are whole: what does not fit is not kept."""
+    """A tier during a run. Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of."""
 
     def __init__(self, options: TierOptions, chunk_bytes: int) -> None:
         self.options = options
@@ -61,6 +62,7 @@ class Tier:
         self.num_stored = 0
         self.num_read = 0
         self.peak_bytes = 0
+        self.pinned_keys: Set[int] = frozenset()
 
     @property
     def name(self) -> str:
@@ -81,6 +83,8 @@ class Tier:
             return True
         self.store.insert(key)
         is_held = key in self.store
+        if is_held and key in self.pinned_keys:
+            self.store.pin(key)
         self.num_stored += is_held
         self.peak_bytes = max(self.peak_bytes, self.store.held_bytes)
         return is_held

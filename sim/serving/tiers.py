@@ -4,6 +4,7 @@ import simpy
 
 from sim.serving.offload import Offload, sweep
 from sim.serving.offload_options import OffloadOptions
+from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
 from sim.serving.tier import Tier
 
@@ -16,6 +17,7 @@ class Tiers:
         self._options = options
         self._kv_bytes_per_token = kv_bytes_per_token
         self._shared: dict[str, Tier] = {}
+        self._pinned = PinnedChunks(options.pins, options.chunk_tokens) if options is not None else PinnedChunks((), 1)
 
     def offload(self, env: simpy.Environment, prices: StepPrices) -> Offload | None:
         """The tiers as a new instance sees them."""
@@ -23,7 +25,7 @@ class Tiers:
             return None
         known = len(self.all)
         tiers = [self._shared.get(name) or self._made(name) for name in (tier.name for tier in self._options.tiers)]
-        offload = Offload(env, self._options, tiers, prices)
+        offload = Offload(env, self._options, tiers, prices, self._pinned)
         if offload.is_server and tiers[0] in self.all[known:]:
             env.process(sweep(env, tiers[0], self._options))
         return offload
@@ -34,6 +36,7 @@ class Tiers:
         per_token = self._options.bytes_per_token or self._kv_bytes_per_token
         tier = Tier(options, self._options.chunk_tokens * per_token)
         self.all.append(tier)
+        self._pinned.watch(tier)
         if options.is_shared:
             self._shared[name] = tier
         return tier

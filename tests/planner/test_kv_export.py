@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hwprofiles import InputError
 from hwprofiles.units import GIB
 from planner.kv_export import KV_EXPORTERS, kv_transfer_config, lmcache_config, lmcache_keys, lmcache_text, problems_of, server_command
-from planner.kv_tiers import FORMAT, KvTiers, load_kv_tiers, parse_kv_tiers
+from planner.kv_tiers import FORMAT, KvTiers, kv_tiers_of, load_kv_tiers, parse_kv_tiers
+from sim.serving.spec import ServingSpec
 
 PLAIN: dict[str, Any] = {"format": FORMAT, "name": "chat", "host_bytes_per_rank": "60GiB"}
 SERVER = PLAIN | {"runs_in": "server", "num_ranks": 8, "policy": "arc", "server": {"host": "node7", "port": 5555}}
@@ -169,3 +170,40 @@ def test_a_file_is_read_from_disk(tmp_path: Path) -> None:
     path = tmp_path / "kv.yaml"
     path.write_text(yaml.safe_dump(SERVER), encoding="utf-8")
     assert load_kv_tiers(path) == parse_kv_tiers(SERVER, "here")
+
+
+def _serving(*tiers: dict[str, Any], **offload: Any) -> ServingSpec:
+    return ServingSpec.model_validate({"instance": {"num_gpus": 4}, "tiers": tiers, "offload": offload})
+
+
+CPU, DISK, REMOTE = {"name": "cpu", "capacity_bytes": "400GB"}, {"name": "disk", "capacity_bytes": "2TB"}, {"name": "remote"}
+
+
+def test_a_plan_with_every_tier_is_written() -> None:
+    """Sizes are divided by ranks, places are as given, and LMCache's configuration has all three tiers."""
+    made = kv_tiers_of(_serving(CPU, DISK, REMOTE, prefetches=True), "a chat", disk_path="/mnt/kv", remote_url="redis://store:6379")
+    assert (made.num_ranks, made.host_bytes_per_rank, made.loads_while_queued) == (4, 100e9, True)
+    config = lmcache_config(made)
+    assert config["local_disk"] == "/mnt/kv" and config["max_local_disk_size"] * GIB == pytest.approx(500e9)
+    assert config["remote_url"] == "redis://store:6379"
+    assert kv_tiers_of(_serving(CPU, REMOTE), "x", remote_url="lm://a:1").disk is None
+
+
+@pytest.mark.parametrize(
+    ("tiers", "offload", "message"),
+    [
+        ((), {}, "leaves offloading off"),
+        ((CPU, DISK), {}, "--disk-path must say where"),
+        ((CPU, REMOTE), {}, "--remote-url must be"),
+        ((CPU, {"name": "disk"}), {}, "tier disk: an engine must be told its size"),
+        ((CPU, REMOTE, DISK), {}, "cpu, then disk, then remote"),
+        ((CPU, DISK | {"policy": "lfu"}), {}, "one policy for cpu and disk"),
+        ((CPU, DISK | {"is_shared": True}), {}, "leave is_shared out"),
+        ((CPU,), {"mode": "server"}, "host and port are not known"),
+    ],
+)
+def test_what_lmcache_in_the_engine_cannot_do_is_refused(tiers: Any, offload: Any, message: str) -> None:
+    """One line each, before anything is written."""
+    spec = _serving(*tiers, **offload) if tiers else ServingSpec()
+    with pytest.raises(InputError, match=message):
+        kv_tiers_of(spec, "x")

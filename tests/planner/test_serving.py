@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, load_machine
-from planner.serving import ServingPlan, ServingQuestion, plan_serving
+from planner.serving import ServingPlan, ServingQuestion, TargetMissed, plan_serving
+from planner.serving_target import ServingTarget
 from sim.memory import Infeasible
 from sim.model_library import load_model
 from sim.requests.spec import RequestsSpec
@@ -18,13 +19,20 @@ REQUESTS = RequestsSpec.model_validate(
 HOST = {"name": "cpu", "capacity_bytes": "100GB"}
 
 
-def _question(machine: str = "h100", model: str = "llama-3.1-8b", objective: str = "latency", **offered: Any) -> ServingQuestion:
+def _question(
+    machine: str = "h100",
+    model: str = "llama-3.1-8b",
+    objective: str = "latency",
+    target: ServingTarget | None = None,
+    **offered: Any,
+) -> ServingQuestion:
     return ServingQuestion(
         machine=load_machine(machine),
         model=load_model(model),
         requests=REQUESTS,
         offered=ServingSpec.model_validate(offered),
         objective=objective,
+        target=target,
     )
 
 
@@ -77,3 +85,49 @@ def test_unknown_objectives_are_refused() -> None:
     """With those there are."""
     with pytest.raises(InputError, match="latency, ttft, tpot, throughput"):
         plan_serving(_question(objective="speed"))
+
+
+def test_the_fewest_gpus_that_meet_a_target() -> None:
+    """A target that one GPU meets takes one; just below the best of one GPU it takes two, and whatever has fewer GPUs misses it."""
+    easy = _plan(_question("h100-x8", target=ServingTarget(max_ttft_s=100, max_itl_s=100)))
+    assert easy.best.num_gpus == 1 and easy.best.meets_target
+    reached_s = min(row.metrics.ttft_s.p90 for row in easy.rows if row.num_gpus == 1)
+    harder = _plan(_question("h100-x8", target=ServingTarget(max_ttft_s=0.999 * reached_s)))
+    assert harder.best.num_gpus > 1 and harder.best.metrics.ttft_s.p90 < reached_s
+    assert harder.rows[0].num_gpus == harder.best.num_gpus
+    assert all(row.meets_target == (row.metrics.ttft_s.p90 <= 0.999 * reached_s) for row in harder.rows)
+    assert not any(row.meets_target for row in harder.rows if row.num_gpus < harder.best.num_gpus)
+
+
+def test_tiers_may_save_gpus() -> None:
+    """Where the GPU is too small for the conversations, a target between the best with and without host memory takes the tier."""
+    both = _plan(_question("h100", tiers=[HOST], instance={"kv_tokens": 14_000}, objective="ttft"))
+    assert both.with_tiers is not None
+    between_s = (both.with_tiers.metrics.ttft_s.p90 + both.without_tiers.metrics.ttft_s.p90) / 2
+    target = ServingTarget(max_ttft_s=between_s)
+    found = _plan(_question("h100-x8", target=target, tiers=[HOST], instance={"kv_tokens": 14_000}, objective="ttft"))
+    assert found.best.num_gpus == 1 and found.uses_tiers and not found.without_tiers.meets_target
+
+
+def test_a_target_out_of_reach_comes_with_the_nearest() -> None:
+    """A microsecond cannot be met: the answer is what comes nearest, of all GPUs that the machine has."""
+    found = plan_serving(_question("h100-x8", target=ServingTarget(max_itl_s=1e-6)))
+    assert isinstance(found, TargetMissed) and found.nearest.metrics.tpot_s is not None
+    assert found.nearest.spec.instance.num_gpus == 8
+    assert found.nearest.excess_fraction == pytest.approx(found.nearest.metrics.tpot_s.p90 / 1e-6 - 1)
+
+
+def test_targets_and_shares_that_cannot_be_are_refused() -> None:
+    """A limit of nothing, and three instances of eight GPUs where all are to be used alike."""
+    with pytest.raises(InputError, match="--max-ttft must be above 0"):
+        ServingTarget(max_ttft_s=0)
+    with pytest.raises(InputError, match="equal share of the 8 GPUs"):
+        plan_serving(_question("h100-x8", num_instances=3))
+
+
+def test_who_is_turned_away_is_not_served_in_time() -> None:
+    """Conversations that only several GPUs together can hold: one GPU meets no target, however quick its few answers are."""
+    target = ServingTarget(max_ttft_s=1000)
+    found = _plan(_question("h100-x8", model="llama-3.3-70b", target=target, instance={"gpu_memory_fraction": 0.95}))
+    rejected = {row.num_gpus: row.metrics.num_rejected_requests for row in found.rows}
+    assert found.best.metrics.num_rejected_requests == 0 and found.best.num_gpus == min(n for n, count in rejected.items() if not count)

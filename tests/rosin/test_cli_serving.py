@@ -159,3 +159,40 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
     assert "max_local_cpu_size" in capsys.readouterr().out
     assert "Best for latency" in text_of(capsys, "kv-plan", *words, "--requests", "10")
+
+
+def test_kv_plan_for_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+    """One GPU of eight is enough for an easy target; an impossible one ends with exit code 3 and the nearest value, in one line."""
+    words = ("kv-plan", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", "requests.yaml", "--requests", "10")
+    document = json_of(capsys, *words, "--max-ttft", "50", "--max-itl", "5")
+    KvPlanDocument.model_validate(document)
+    assert document["best"]["num_gpus"] == 1 and document["best"]["meets_target"] and document["max_itl_s"] == 5
+    text = text_of(capsys, *words, "--max-ttft", "50")
+    assert "fewest GPUs that meet it: 1\n" in text and "p90 TTFT" in text
+    assert main([*words, "--max-ttft", "1e-9", "--max-itl", "5"]) == 3
+    error = capsys.readouterr().err
+    assert "(--max-ttft 1e-09 s)" in error and "a p90 ITL of" in error and error.splitlines()[-1].startswith("error: ")
+
+
+def test_kv_plan_writes_a_disk_tier(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the disk is worth it, rosin export takes the file with it; a place that is not said is refused before the search."""
+    words = ["kv-plan", "--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml", "--objective", "ttft"]
+    words += ["--serving", "disk.yaml", "--kv-file", "kv.yaml"]
+    Path("disk.yaml").write_text(
+        """format: rosin-serving/1
+instance: {kv_tokens: 6000}
+tiers:
+  - {name: cpu, capacity_bytes: 150MB}
+  - {name: disk, capacity_bytes: 100GB, read: {bytes_per_s: 50e9}, write: {bytes_per_s: 50e9}}
+""",
+        encoding="utf-8",
+    )
+    assert main(words) == 2
+    assert "--disk-path must say where" in capsys.readouterr().err
+    assert main([*words, "--disk-path", "/mnt/kv"]) == 0
+    capsys.readouterr()
+    assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
+    text = capsys.readouterr().out
+    assert "local_disk: /mnt/kv" in text and "max_local_disk_size" in text
+    assert main([word for word in words if word not in {"--kv-file", "kv.yaml"}] + ["--disk-path", "/mnt/kv"]) == 2
+    assert "--disk-path needs --kv-file" in capsys.readouterr().err

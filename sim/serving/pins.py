@@ -1,0 +1,37 @@
+"""Prefixes that no tier lets go of, such as a system prompt that many requests share."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sim.serving.tier import Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned from when it is admitted."""
+
+    request: int
+    tokens: int
+
+
+class PinnedChunks:
+    """The chunks that every tier of a run keeps once it holds them."""
+
+    def __init__(self, pins: Iterable[Pin], chunk_tokens: int) -> None:
+        self._num_chunks = {pin.request: pin.tokens // chunk_tokens for pin in pins}
+        self._keys: set[int] = set()
+        self._tiers: list[Tier] = []
+
+    def watch(self, tier: Tier) -> None:
+        """A tier that is to keep them."""
+        tier.pinned_keys = self._keys
+        self._tiers.append(tier)
+
+    def admitted(self, number: int, chunk_keys: Sequence[int]) -> None:
+        """A request is admitted: what is stated of its prompt is pinned from now on, wherever it is or comes to be held."""
+        fresh = [key for key in chunk_keys[: self._num_chunks.pop(number, 0)] if key not in self._keys]
+        self._keys.update(fresh)
+        for tier in self._tiers:
+            for key in fresh:
+                if key in tier.store:
+                    tier.store.pin(key)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.routing.class_process import class_process
@@ -88,6 +87,8 @@ def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Ar
     curve = np.concatenate([[at_zero], excess])
     index = np.arange(1, len(curve))
     weight = np.sqrt(pairs / max(pairs.max(), 1))
+    from scipy.optimize import nnls  # a quarter of a second, which no other command should pay
+
     solution, _ = nnls(curve[np.abs(index[:, None] - index[None])] * weight[:, None], excess * weight)
     return np.asarray(solution)
 

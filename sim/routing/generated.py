@@ -89,7 +89,7 @@ def uniform() -> GeneratedRouting:
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-def]
     """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity."""
     num_tokens, num_layers, top_k = draws.shape

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hwprofiles import InputError
+from hwprofiles.units import format_bytes
 from planner.objectives import Goal
 from planner.search import Search, search
 from sim.memory import Infeasible
@@ -60,7 +61,7 @@ def contest(
     """
     found = search(scenario, Goal(), 1)
     if isinstance(found, Infeasible):
-        raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {found.missing_bytes} bytes are missing")
+        raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {format_bytes(found.missing_bytes)} too much")
     assert isinstance(found, Search)  # no constraint is asked for
     left_out: dict[str, str] = {}
     chosen = _chosen(found, scenario, weights, left_out)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hwprofiles.units import NS_PER_S
@@ -76,6 +77,10 @@ def summary_lines(report: Report) -> Iterator[str]:
         found = getattr(report, name)
         percent = f"median {found.median_fraction * 100:.2f} %, 90th percentile {found.p90_fraction * 100:.2f} %"
         yield f"- |{'noise' if name == 'noise' else name + ' error'}|: {percent}, {found.num_compared} runs"
+    for name in ("plain", "absolute", "paired"):
+        sizes = [abs(getattr(plan, f"{name}_fraction")) for plan in report.plans]
+        median, ninth = np.quantile(sizes, (0.5, 0.9))
+        yield f"- |{name} error| of plans, each the median of its runs: median {median * 100:.2f} %, 90th percentile {ninth * 100:.2f} %"
     if report.kendall_tau is not None:
         yield f"- order of plans, predicted against measured: Kendall tau {report.kendall_tau:.2f}"
     chosen = report.plans[0].name

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hwprofiles import InputError, Machine, Quantity
+from hwprofiles.units import format_bytes
 from sim.memory import Infeasible, Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -97,7 +98,7 @@ def _prepared(scenario: Scenario, contender: Contender, weights: Weights, prompt
     problem = problem_of(own)
     residency = contender.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
-        raise InputError(f"{contender.name}: {residency.reason}, {residency.missing_bytes} bytes are missing")
+        raise InputError(f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much")
     check_executable(contender.policy, problem, residency, weights)
     return Trial(
         name=contender.name,

@@ -81,7 +81,7 @@ def _markdown(cases: Sequence[Case], facts: Mapping[str, object]) -> Iterator[st
     yield ""
     for case in cases:
         yield f"- {case.name}: regret of the plan {case.regret_fraction:.1%}, {_variation(case)}"
-        yield from (f"  - not run: {name}: {reason}" for name, reason in case.left_out.items())
+        yield from (f"  - not run: {name}: {reason.removeprefix(f'{name}: ')}" for name, reason in case.left_out.items())
     yield "\nErrors are predicted / measured - 1, medians over the runs of a plan; predicted is the absolute prediction."
 
 

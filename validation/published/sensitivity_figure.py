@@ -21,6 +21,8 @@ def sensitivity_png(reproduction: Reproduction) -> bytes:
     FigureCanvasAgg(figure)
     for position, panel in enumerate(reproduction.panels, start=1):
         _draw_panel(figure.add_subplot(num_rows, NUM_COLUMNS, position), panel)
+    handles, labels = figure.axes[0].get_legend_handles_labels()  # the same systems in every panel
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     figure.suptitle(f"{reproduction.title}: simulated (lines) and published (dashed)")
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
@@ -35,4 +37,3 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
         axes.set_xticks(places, [f"{value:g}" for value in curve.x])
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-    axes.legend(fontsize=7)

@@ -222,6 +222,7 @@ INTERRUPTED_AFTER_A_RUN = """
 import os, signal, sys
 from planner.trials import Trials
 from rosin.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 run = Trials.whole_run
 def run_and_interrupt(trials, trial, number):
     if trial.policy.name == "hybrimoe":

@@ -92,12 +92,18 @@ def test_a_study_in_processes_from_a_shell(tmp_path: Path) -> None:
     assert "2 kept from before" in again.out
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs, which ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_ctrl_c_twice_ends_at_once_and_keeps_what_finished(tmp_path: Path) -> None:
     """An impatient user's second Ctrl-C hangs nothing, workers end too, and the points are there."""
     command = [sys.executable, "-m", "rosin", *TINY, "--vary", f"{LINK}=5e9:60e9:500", "--workers", "2", "-o", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    study = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    study = subprocess.Popen(command, env=environment, **pipes, text=True, start_new_session=True, preexec_fn=heed_ctrl_c)
     while len(points_kept(tmp_path / "study.sqlite")) < 3 and study.poll() is None:
         time.sleep(0.05)
     for _ in range(2):

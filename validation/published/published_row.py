@@ -4,6 +4,8 @@ import csv
 from dataclasses import dataclass
 from importlib import resources
 
+from validation.published.reproduction import Cell, Comparison
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
@@ -19,6 +21,27 @@ class PublishedRow:
     uncertainty: float | None
     mark: str
     source: str
+
+
+def cell_of(
+    row: PublishedRow, simulated: float, *, note: str = "", is_scored: bool = True, comparisons: tuple[Comparison, ...] = ()
+) -> Cell:
+    """A published figure with what we find for it, in its unit."""
+    return Cell(
+        environment=row.environment,
+        system=row.system,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        quantity=row.quantity,
+        unit=row.unit,
+        published=row.value,
+        simulated=simulated,
+        mark=row.mark,
+        source=row.source,
+        note=note,
+        is_scored=is_scored,
+        comparisons=comparisons,
+    )
 
 
 def published_rows(package: str, file_name: str) -> tuple[PublishedRow, ...]:

@@ -5,7 +5,7 @@ from statistics import mean
 
 from sim.workload import Batch
 from validation.published.fiddler.runs import MACHINES, Bench
-from validation.published.published_row import PublishedRow, published_rows
+from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Table
 
 SINGLE_BATCHES = tuple(Batch(prompt_tokens=prompt, output_tokens=output) for prompt in (32, 64, 128, 256, 512) for output in (64, 256, 512))
@@ -42,20 +42,8 @@ def _cell(row: PublishedRow, ratios: Ratios, others: Mapping[str, Ratios]) -> Ce
     shown = dict(ratios)
     shown |= {f"{label}, {place}": values for label, by_place in others.items() for place, values in by_place.items()}
     note = "; ".join(f"{label}: {min(values):.2f} to {max(values):.2f}" for label, values in shown.items())
-    return Cell(
-        environment=row.environment,
-        system=row.system,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        quantity=row.quantity,
-        unit=row.unit,
-        published=row.value,
-        simulated=mean(value for values in ratios.values() for value in values),
-        mark=row.mark,
-        source=row.source,
-        note=note,
-        comparisons=tuple(Comparison(label=label, simulated=mean(values)) for label, values in shown.items()),
-    )
+    comparisons = tuple(Comparison(label=label, simulated=mean(values)) for label, values in shown.items())
+    return cell_of(row, mean(value for values in ratios.values() for value in values), note=note, comparisons=comparisons)
 
 
 def _ratios(bench: Bench, baseline: str, batches: tuple[Batch, ...], settings: Mapping[str, str] | None = None) -> Ratios:

@@ -7,7 +7,7 @@ from sim.workload import Batch
 from validation.published.fiddler.headlines import headline_table
 from validation.published.fiddler.runs import Bench, model, quantity_of
 from validation.published.fiddler.summary import summary_of
-from validation.published.published_row import PublishedRow, published_rows
+from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Reproduction, Table
 
 NOISY_INPUT_TOKENS = 128
@@ -94,18 +94,5 @@ def _noise_of(row: PublishedRow) -> str:
 
 def _cell(row: PublishedRow, bench: Bench, *, is_scored: bool = True, note: str = "", comparisons: tuple[Comparison, ...] = ()) -> Cell:
     batch = _batch(row)
-    return Cell(
-        environment=row.environment,
-        system=row.system,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        quantity=row.quantity,
-        unit=row.unit,
-        published=row.value,
-        simulated=quantity_of(bench.run(row.environment, row.system, batch), batch, row.quantity),
-        mark=row.mark,
-        source=row.source,
-        note=note,
-        is_scored=is_scored,
-        comparisons=comparisons,
-    )
+    simulated = quantity_of(bench.run(row.environment, row.system, batch), batch, row.quantity)
+    return cell_of(row, simulated, note=note, is_scored=is_scored, comparisons=comparisons)

@@ -9,8 +9,8 @@ from hwprofiles.units import GB
 from validation.published.fmoe.measured import Measured, Workload, all_workloads, measure
 from validation.published.fmoe.summary import summary_of
 from validation.published.fmoe.systems import BASE, BASELINES, PERFECT, SYSTEMS, VARIANTS, Point
-from validation.published.published_row import PublishedRow, published_rows
-from validation.published.reproduction import Cell, Comparison, Curve, Panel, Reproduction, Table
+from validation.published.published_row import PublishedRow, cell_of, published_rows
+from validation.published.reproduction import Comparison, Curve, Panel, Reproduction, Table
 
 OVERHEADS_MS = (0.0, 10.0, 30.0, 100.0)
 CACHES_GB = (6, 12, 24, 48, 96)
@@ -81,14 +81,14 @@ def _headline(base: Measured) -> Table:
         return (*found, *(Comparison(label=name, simulated=base.ratio(quantity, name)) for name in variants))
 
     rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
-    cells = (_cell(row, base.ratio(_quantity(row), row.system), others(_quantity(row), row.system)) for row in rows)
+    cells = (cell_of(row, base.ratio(_quantity(row), row.system), comparisons=others(_quantity(row), row.system)) for row in rows)
     return Table(name="headline", title="fMoE's time over the baseline's", assumptions=ASSUMPTIONS, cells=tuple(cells))
 
 
 def _hits(base: Measured, alike: Sweep) -> Table:
     """Relative hit rates; DeepSpeed-Inference fetches whole layers and so has none."""
     rows = [row for row in _rows() if row.quantity == "hit_ratio"]
-    cells = (_cell(row, base.ratio("hit", row.system), _by_value(alike, "hit", row.system)) for row in rows)
+    cells = (cell_of(row, base.ratio("hit", row.system), comparisons=_by_value(alike, "hit", row.system)) for row in rows)
     words = f"{ASSUMPTIONS} A hit is an expert on its GPU when the gate selects it."
     return Table(name="hit_rates", title="fMoE's hit rate over the baseline's", assumptions=words, cells=tuple(cells))
 
@@ -97,7 +97,8 @@ def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
     """The eight figures again, beside what each value of a knob gives; not scored, the first table is."""
     rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
     cells = (
-        _cell(row, base.ratio(_quantity(row), row.system), _by_value(sweep, _quantity(row), row.system), is_scored=False) for row in rows
+        cell_of(row, base.ratio(_quantity(row), row.system), is_scored=False, comparisons=_by_value(sweep, _quantity(row), row.system))
+        for row in rows
     )
     return Table(name=name, title=title, assumptions=f"{ASSUMPTIONS} Columns: other values of that knob alone.", cells=tuple(cells))
 
@@ -106,7 +107,7 @@ def _smallest_cache(caches: Sweep) -> Table:
     """TPOT at the paper's smallest cache."""
     smallest = caches[next(iter(caches))]
     rows = [row for row in _rows() if row.environment == "6 GB cache"]
-    cells = (_cell(row, smallest.ratio(_quantity(row), row.system), ()) for row in rows)
+    cells = (cell_of(row, smallest.ratio(_quantity(row), row.system)) for row in rows)
     title, assumptions = "TPOT with 6 GB of experts, LMSYS", f"{ASSUMPTIONS} Here 6 GB."
     return Table(name="smallest_cache", title=title, assumptions=assumptions, cells=tuple(cells))
 
@@ -121,23 +122,6 @@ def _rows() -> Iterable[PublishedRow]:
 
 def _quantity(row: PublishedRow) -> str:
     return row.quantity.partition("_")[0]
-
-
-def _cell(row: PublishedRow, simulated: float, comparisons: tuple[Comparison, ...], *, is_scored: bool = True) -> Cell:
-    return Cell(
-        environment=row.environment,
-        system=row.system,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        quantity=row.quantity,
-        unit=row.unit,
-        published=row.value,
-        simulated=simulated,
-        mark=row.mark,
-        source=row.source,
-        is_scored=is_scored,
-        comparisons=comparisons,
-    )
 
 
 def _panels(knob: str, sweep: Sweep) -> list[Panel]:

@@ -14,7 +14,7 @@ from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Routing, load_routing
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
-from validation.published.published_row import PublishedRow, published_rows
+from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
 
 RESIDENT_FRACTION = 0.25
@@ -92,19 +92,9 @@ def _line(cell: Cell) -> SummaryLine:
 def _cell(row: PublishedRow, routing: Routing, seed: int) -> Cell:
     cache = LruCache() if row.system == LRU else SmoothedGateCache()
     others = OTHERS[row.system]
-    return Cell(
-        environment=row.environment,
-        system=row.system,
-        input_tokens=BATCH.prompt_tokens,
-        output_tokens=BATCH.output_tokens,
-        quantity=row.quantity,
-        unit=row.unit,
-        published=row.value,
-        simulated=hit_rate_percent(cache, routing, seed),
-        mark=row.mark,
-        source=row.source,
-        comparisons=tuple(Comparison(label=label, simulated=hit_rate_percent(other, routing, seed)) for label, other in others.items()),
-    )
+    sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
+    compared = tuple(Comparison(label=label, simulated=hit_rate_percent(other, routing, seed)) for label, other in others.items())
+    return cell_of(sized, hit_rate_percent(cache, routing, seed), comparisons=compared)
 
 
 def _hits(cache: Cache, routing: Routing, seed: int) -> float:

@@ -1,12 +1,13 @@
 """KTransformers' placement grid against the simulator."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hwprofiles import InputError
 from validation.published.ktransformers.ranking import Grid, Ranking, noise_of
 from validation.published.ktransformers.runs import BATCH, Bench, bench, slow_hand_over_ns, testbed
 from validation.published.ktransformers.summary import summary_of
-from validation.published.published_row import PublishedRow, published_rows
+from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Reproduction, Table
 
 SLOW = "hand-over 118 us"
@@ -70,16 +71,6 @@ def key_of(row: PublishedRow) -> tuple[float, str]:
 
 def _cell(row: PublishedRow, usual: Bench, slow: Bench) -> Cell:
     share, placement = key_of(row)
-    return Cell(
-        environment=row.environment,
-        system=row.system,
-        input_tokens=BATCH.prompt_tokens,
-        output_tokens=BATCH.output_tokens,
-        quantity=row.quantity,
-        unit=row.unit,
-        published=row.value,
-        simulated=usual.tokens_per_s(placement, share),
-        mark=row.mark,
-        source=row.source,
-        comparisons=(Comparison(label=SLOW, simulated=slow.tokens_per_s(placement, share)),),
-    )
+    sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
+    compared = Comparison(label=SLOW, simulated=slow.tokens_per_s(placement, share))
+    return cell_of(sized, usual.tokens_per_s(placement, share), comparisons=(compared,))

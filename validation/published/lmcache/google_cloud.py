@@ -9,8 +9,9 @@ from hwprofiles.units import GB, TIB
 from sim.requests.request import Request, Span
 from sim.serving import OpenLoop, ServingMetrics
 from sim.serving.spec import RateSpec, TierSpec
-from validation.published.lmcache.rows import cell_of, rows
+from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of
+from validation.published.published_row import cell_of
 from validation.published.reproduction import Cell, Comparison, Table
 
 MODEL, NUM_GPUS = "llama-3.3-70b", 8

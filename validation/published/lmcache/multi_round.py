@@ -7,8 +7,9 @@ from hwprofiles.units import GB
 from sim.requests.multi_round import MultiRound
 from sim.serving import ClosedLoop, Cluster, ServingMetrics
 from sim.serving.spec import TierSpec
-from validation.published.lmcache.rows import cell_of, rows
+from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, fewest_gpus, metrics_of
+from validation.published.published_row import cell_of
 from validation.published.reproduction import Cell, Comparison, Table
 
 HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}

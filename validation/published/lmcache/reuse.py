@@ -1,13 +1,13 @@
 """Load or compute: Mooncake's least rate, and the prefix from which loading wins on a B200."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwprofiles import load_machine
 from hwprofiles.units import BITS_PER_BYTE, GIGA
 from sim.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
 from sim.model_library import load_model
-from validation.published.lmcache.rows import cell_of, rows
-from validation.published.published_row import PublishedRow
+from validation.published.lmcache.rows import rows
+from validation.published.published_row import PublishedRow, cell_of
 from validation.published.reproduction import Cell, Comparison, Table
 
 REUSE_MODEL = "llama-3-70b"
@@ -78,7 +78,8 @@ def _reuse_cell(row: PublishedRow) -> Cell:
 def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
     first, *others = RATES_GBIT
     comparisons = tuple(Comparison(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0)) for rate in others)
-    return cell_of(row, float(found.tokens[first] or 0), system=f"{first} Gbit/s, {found.model} in {found.dtype}", comparisons=comparisons)
+    named = replace(row, system=f"{first} Gbit/s, {found.model} in {found.dtype}")
+    return cell_of(named, float(found.tokens[first] or 0), comparisons=comparisons)
 
 
 def _crossover(model: str, dtype: str) -> Crossover:

@@ -3,8 +3,8 @@
 from hwprofiles.units import BITS_PER_BYTE, GIGA
 from sim.kv import HOST_TO_GPU
 from sim.model_library import load_model
-from validation.published.lmcache.rows import cell_of, rows
-from validation.published.published_row import PublishedRow
+from validation.published.lmcache.rows import rows
+from validation.published.published_row import PublishedRow, cell_of
 from validation.published.reproduction import Table
 
 MODEL = "llama-3.1-8b"

@@ -71,7 +71,7 @@ def bounds_of(found: Search) -> dict[str, Any]:
     """
     best = found.best
     problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
-    bounds = mean_bounds(problem, found.draws, rule)
+    bounds = mean_bounds(problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike)
     policy = best.scenario.policy
     return {
         "static_bound_s": bounds.static_s,

@@ -18,6 +18,9 @@ from planner.bounds.work import Floats
 SPREAD = 1e-9
 """Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says more than counting them does."""
 
+FEW = 8
+"""Up to this many selected experts of a cell, every set of missing ones is tried with every set on the CPU."""
+
 WEIGHTS = 8
 """Steps in which a lane's weight is tried."""
 QUANTILES = 6
@@ -81,26 +84,105 @@ def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> F
 def _add_cells(work, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
     """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind, layer, size, m].
 
-    Two bounds, of which the better counts. Counted: c experts run on the CPU, whole ones, resident or not, and at least m - c are copied.
-    Weighed: whatever the lanes' weights, the longest lane takes no less than their mean, for which every expert decides alone.
+    Of few experts every choice is tried. Of more, two bounds, of which the better counts. Counted: c experts run on the CPU, whole ones,
+    resident or not, and at least m - c are copied. Weighed: whatever the lanes' weights, the longest lane takes no less than their mean,
+    for which every expert decides alone.
     """
     counted, sums = np.empty(np.max(np.diff(work.offsets)) + 1), np.empty((QUANTILES * WEIGHTS, 2))
-    num_weighed, before = 0, -1
+    by_set = np.empty(1 << FEW)
+    num_weighed, before, is_tried = 0, -1, False
     for cell in range(len(layer)):
-        size = work.offsets[cell + 1] - work.offsets[cell]
+        first, last = work.offsets[cell], work.offsets[cell + 1]
+        size = last - first
         if before < 0 or not is_same(work, cell, before):
-            num_weighed = _least_times(work, cell, counted, sums)
+            is_tried = size <= FEW and not _are_alike(work.cpu[first:last], work.gpu[first:last])
+            if is_tried:
+                _try_sets(work, cell, by_set)
+            else:
+                num_weighed = _least_times(work, cell, counted, sums)
         before = cell
         for kind in range(len(caps)):
-            cap = caps[kind, cell]
-            for missing in range(size + 1):
-                found = min(counted[missing], cap)
-                for number in range(num_weighed):
-                    none, each = sums[number]
-                    # A sum that may exceed what the cell takes at most is scaled until it does not, whichever experts are missing.
-                    scale = min(1.0, cap / each) if each > 0 else 1.0
-                    found = max(found, scale * (none + (each - none) * missing / size))
-                out[kind, layer[cell], size_of[cell], missing] += found
+            row = out[kind, layer[cell], size_of[cell]]
+            if is_tried:
+                _add_sets(by_set, size, caps[kind, cell], row)
+            else:
+                _add_counts(counted, sums[:num_weighed], size, caps[kind, cell], row)
+
+
+@compiled
+def _are_alike(cpu, gpu):  # type: ignore[no-untyped-def]
+    """Whether all experts of a cell cost the same."""
+    return cpu.max() <= cpu.min() * (1 + SPREAD) and gpu.max() <= gpu.min() * (1 + SPREAD)
+
+
+@compiled
+def _add_counts(counted, sums, size, cap, row):  # type: ignore[no-untyped-def]
+    """Add the better of both bounds to ``row`` [missing].
+
+    A weighed sum that may exceed what the cell takes at most is scaled until it does not, whichever experts are missing.
+    """
+    for missing in range(size + 1):
+        found = min(counted[missing], cap)
+        for number in range(len(sums)):
+            none, each = sums[number]
+            scale = min(1.0, cap / each) if each > 0 else 1.0
+            found = max(found, scale * (none + (each - none) * missing / size))
+        row[missing] += found
+
+
+@compiled
+def _add_sets(by_set, size, cap, row):  # type: ignore[no-untyped-def]
+    """Add the mean over all sets of missing experts of a size to ``row`` [missing]."""
+    total, number = np.zeros(size + 1), np.zeros(size + 1)
+    for away in range(1 << size):
+        missing = _count(away)
+        total[missing] += min(by_set[away], cap)
+        number[missing] += 1
+    row[: size + 1] += total / number
+
+
+@compiled
+def _count(mask):  # type: ignore[no-untyped-def]
+    """Members of a set."""
+    found = 0
+    while mask:
+        found += mask & 1
+        mask >>= 1
+    return found
+
+
+@compiled
+def _try_sets(work, cell, by_set):  # type: ignore[no-untyped-def]
+    """Fill ``by_set`` [set of missing experts]: the least over all sets of experts that the CPU may run."""
+    first, size = work.offsets[cell], work.offsets[cell + 1] - work.offsets[cell]
+    share, link_share, fetch, num_sets = work.time_share[cell], work.link_share[cell], work.fetch[cell], 1 << size
+    longer, chain, up, least_gpu = np.empty(num_sets), np.empty(num_sets), np.empty(num_sets), np.empty(num_sets)
+    members = np.empty(num_sets, np.int64)
+    all_gpu = work.beside[cell] + work.gpu[first : first + size].sum()
+    for chosen in range(num_sets):
+        on_cpu, off_gpu, sent, least_gpu[chosen] = 0.0, 0.0, 0, np.inf
+        for place in range(size):
+            if chosen >> place & 1:
+                on_cpu += work.cpu[first + place]
+                off_gpu += work.gpu[first + place]
+                sent += work.tokens[first + place]
+                least_gpu[chosen] = min(least_gpu[chosen], work.gpu[first + place])
+        sent = min(sent, work.num_tokens[cell])
+        members[chosen] = _count(chosen)
+        up[chosen] = work.up[sent] if chosen else 0.0
+        chain[chosen] = on_cpu + up[chosen] + (work.down[sent] if chosen else 0.0)
+        longer[chosen] = max(all_gpu - off_gpu, chain[chosen])
+    order = np.argsort(longer)
+    for away in range(num_sets):
+        best = np.inf
+        for chosen in order:
+            if share * longer[chosen] >= best:
+                break
+            copied = away & ~chosen
+            copies = members[copied] * fetch
+            link = copies + max(up[chosen], least_gpu[copied]) if copied else 0.0
+            best = min(best, share * max(longer[chosen], link) + link_share * max(chain[chosen], copies))
+        by_set[away] = best
 
 
 @compiled
@@ -119,7 +201,7 @@ def _least_times(work, cell, counted, sums):  # type: ignore[no-untyped-def]
         up[count] = work.up[sent]
         around[count] = up[count] + work.down[sent]
         chain[count] = on_cpu + around[count]
-    is_alike = cheapest[size - 1] <= cheapest[0] * (1 + SPREAD) and gpu.max() <= least_gpu * (1 + SPREAD)
+    is_alike = _are_alike(cpu, gpu)
     _two_lanes(cpu, gpu, work.beside[cell], around, WEIGHTS if not is_alike else 1, longer)
     for missing in range(size + 1):
         counted[missing] = np.inf

@@ -66,7 +66,8 @@ def make_plan(
 def bounds_of(found: Search) -> dict[str, Any]:
     """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
 
-    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all of it counts. No gap to the static bound for a plan whose residency changes, and none at all for a lossy one.
+    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all memory counts. No gap to
+    the static bound for a plan whose residency changes, and none at all for a lossy one.
     """
     best = found.best
     problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)

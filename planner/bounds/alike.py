@@ -73,7 +73,7 @@ def missing_shares(num_experts: int, num_selected: int) -> Floats:
     away = np.where(is_possible, missing, 0)
     logs = _log_choose(resident, held) + _log_choose(num_experts - resident, away) - _log_choose(num_experts, num_selected)
     found: Floats = np.where(is_possible, np.exp(logs), 0.0)
-    return found / found.sum(axis=0)
+    return np.asarray(found / found.sum(axis=0))
 
 
 def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> Floats:

@@ -52,11 +52,16 @@ def row(load: str, model: str, machine: str) -> str:
         staged = (1,) if isinstance(placement, AllLayersPlacement) else (1, 2, 4, 8)
         ends_s = [end_s(setting, replace(base, placement=placement, dispatch=dispatch, overlap=_lanes(buffers))) for buffers in staged]
         shown.append(min(ends_s))
-    took = [user_ms(setting, replace(base, placement=WAYS["lanes"][0], dispatch=WAYS[name][1], overlap=_lanes(2))) for name in WAYS if name in ("lanes", "spill")]
+    took = [
+        user_ms(setting, replace(base, placement=WAYS["lanes"][0], dispatch=WAYS[name][1], overlap=_lanes(2)))
+        for name in WAYS
+        if name in ("lanes", "spill")
+    ]
     texts = [f"{value:.4g}" if value < float("inf") else "–" for value in shown]
     gain = f"{100 * (1 - min(shown[1], shown[2]) / shown[0]):.1f} %" if shown[0] < float("inf") else "–"
     whole = f"{100 * (1 - shown[4] / shown[3]):.1f} %" if shown[3] < float("inf") else "–"
-    return f"| {load} | {model} | {machine} | {' | '.join(texts[:3])} | {gain} | {texts[3]} | {texts[4]} | {whole} | {took[0]:.0f} | {took[1]:.0f} |"
+    names = f"| {load} | {model} | {machine} |"
+    return f"{names} {' | '.join(texts[:3])} | {gain} | {texts[3]} | {texts[4]} | {whole} | {took[0]:.0f} | {took[1]:.0f} |"
 
 
 def end_s(setting: Setting, policy: Policy) -> float:

@@ -100,7 +100,7 @@ def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]
 def spilled_of(
     policy: Policy, actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_held: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked, and ran the layer; None without such a rule."""
+    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None without a rule that does so."""
     if policy.dispatch.rule != Rule.SPILL:
         return None
     return np.asarray((actions == Action.CPU) & is_held & (modes == LayerMode.GPU)[:, :, None])

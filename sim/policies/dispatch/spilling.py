@@ -10,6 +10,7 @@ from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import Action
 from sim.policies.problem import Problem
 
+Rows = NDArray[Any]
 GROUP_GPU, GROUP_CPU, BUFFERS, MAY_SPILL = range(4)
 """Places in ``Around.fixed``."""
 ROOM = 5
@@ -162,7 +163,18 @@ def spill_row(tokens, is_miss, is_held, priced, dense_ns, num_tokens, activation
 
 
 @kernel
-def spill_rows(tokens, is_miss, priced, dense, num_tokens, activations, fixed, room, is_held, actions):
+def spill_rows(
+    tokens: Rows,
+    is_miss: Rows,
+    priced: Rows,
+    dense: Rows,
+    num_tokens: Rows,
+    activations: Rows,
+    fixed: Rows,
+    room: Rows,
+    is_held: Rows,
+    actions: Rows,
+) -> None:
     """``spill_row`` for every case [case, expert]; ``priced`` [case, 3, expert], ``dense`` and ``num_tokens`` [case]; the rest is held."""
     for case in range(len(tokens)):
         for expert in range(tokens.shape[1]):

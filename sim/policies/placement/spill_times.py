@@ -1,15 +1,32 @@
 """The expected time of a layer whose experts are split over GPU, link and CPU, residents included, by how many it holds. Compiled."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, kernel
 from sim.policies.dispatch.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
 
+Rows = NDArray[Any]
 _HALVINGS = 24
+_ROUNDING_NS = 1e-3
+"""What sums of floats may leave over."""
 
 
 @allocating_kernel
-def spill_times(tokens, cpu, gpu, copy, dense_ns, num_tokens, activations, fixed, most_split, times):
+def spill_times(
+    tokens: Rows,
+    cpu: Rows,
+    gpu: Rows,
+    copy: Rows,
+    dense_ns: int,
+    num_tokens: int,
+    activations: Rows,
+    fixed: Rows,
+    most_split: int,
+    times: Rows,
+) -> None:
     """Fill ``times`` [residents from 0 to all] with the mean ns over samples [sample, expert from the most popular].
 
     Up to ``most_split`` selected experts are split as SpillDispatch splits them; more are taken as divisible.
@@ -54,13 +71,14 @@ def _divisible_ns(copies, runs, works, held_runs, held_works, other, handing):
     low, high = 0.0, max(other + held_runs + runs, copies)
     for _ in range(_HALVINGS):
         end = (low + high) / 2
-        away = max(0.0, 1.0 - end / copies) if copies > 0.0 else 0.0
+        away = max(0.0, 1.0 - end / copies) if copies >= _ROUNDING_NS else 0.0
         excess = max(0.0, other + held_runs + runs * (1.0 - away) - end)
         spilt = min(1.0, excess / held_runs) if held_runs > 0.0 else 0.0
         excess -= spilt * held_runs
-        if runs > 0.0:
+        if excess >= _ROUNDING_NS and runs >= _ROUNDING_NS:
             away += excess / runs
-        if (excess > 0.0 and runs == 0.0) or away > 1.0 + 1e-9 or handing + away * works + spilt * held_works > end:
+        is_left = excess >= _ROUNDING_NS > runs
+        if is_left or away > 1.0 + 1e-9 or handing + away * works + spilt * held_works > end:
             low = end
         else:
             high = end

@@ -12,8 +12,8 @@ from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
@@ -29,8 +29,8 @@ BY_GAIN = "experts where they save most time"
 
 DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
     {
-        "lanes": ("misses split over CPU and link, beside what the GPU has to do", ThreeLanesDispatch(), "balanced"),
-        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
+        "spill": ("misses split over CPU and link, residents too where the CPU has time to spare", SpillDispatch(), "spill"),
+        "split": ("the same, but placed as if only misses were split", SpillDispatch(), "balanced"),
         "cheapest": (
             "each miss on the CPU or copied, whichever is cheaper by itself",
             CheapestDispatch(believed_cost="priced"),
@@ -38,6 +38,7 @@ DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
         ),
         "cpu": ("every miss is computed by the CPU", CpuDispatch(), "cpu"),
         "fetch": ("every miss is copied to the GPU", FetchDispatch(), "fetch"),
+        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
     }
 )
 """The fates of a missing expert: in words, as a part, and as a placement foresees them."""
@@ -80,6 +81,8 @@ def named_systems() -> Iterator[Policy]:
 def _combinations(feeding: Feeding, mark: str) -> Iterator[Policy]:
     everything = AllLayersPlacement()
     yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), LanesOverlap(), feeding)
+    whole = "the whole model on the GPU; the CPU computes some of it where it has time to spare"
+    yield _combination(f"all-on-gpu+spill{mark}", whole, everything, SpillDispatch(), LanesOverlap(), feeding)
     yield from _fixed(feeding, mark)
     yield from _cached(feeding, mark)
     yield from _streamed(feeding, mark)
@@ -87,7 +90,8 @@ def _combinations(feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay where they are."""
-    for name, (fate, dispatch, misses) in DISPATCHES.items():
+    for name in ("spill", "split", "cheapest", "cpu", "fetch"):
+        fate, dispatch, misses = DISPATCHES[name]
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
@@ -98,7 +102,7 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
 def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that come and go."""
     for cache_name, (keeping, cache) in CACHES.items():
-        for name in ("lanes", "balanced", "fetch"):
+        for name in ("spill", "balanced", "fetch"):
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
             overlap = LanesOverlap(staging_experts=2)

@@ -20,7 +20,7 @@ from sim.workload import Batch, Passes
 class Metrics:
     """The figures of one single-batch run; units are in the names.
 
-    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them;
+    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them, wherever they run;
     ``decode_expert_misses_per_step`` counts distinct experts per decode step that were not. ``num_resident_experts`` is at time 0.
     Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource; the run lasts beyond
     ``end_to_end_s`` where a needless prefetch is still on its way.
@@ -91,6 +91,8 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     actions = decisions.actions
     is_hit = (actions == Action.RESIDENT) & np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))[:, :, None]
+    if decisions.spilled is not None:
+        is_hit |= decisions.spilled
     is_active = actions != Action.IDLE
     is_missed = is_active & ~is_hit
     decode = ~passes.is_prefill

@@ -54,7 +54,8 @@ from sim.lowering.slots import (
     take_slot,
 )
 from sim.policies.actions import Action
-from sim.policies.dispatch.split import split_row
+from sim.policies.dispatch.spilling import spill_row
+from sim.policies.dispatch.split import Rule, split_row
 from sim.task import NONE, TaskKind
 
 MATCHER = 5
@@ -85,7 +86,7 @@ RULES = np.dtype(
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
 PROMOTE, DROP = range(2)
-_RESIDENT, _FETCH, _LATE = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE)
+_RESIDENT, _CPU, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
 _ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
@@ -97,8 +98,9 @@ class Live(NamedTuple):
 
     ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer, behind the gates those of the starts of
     passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
-    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``is_miss`` [expert] and
-    ``priced`` [3, expert] are working room.
+    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``fixed`` is as in
+    Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes; ``is_miss`` and ``is_held`` [expert],
+    ``priced`` [3, expert] and ``room`` [ROOM, expert] are working room.
     """
 
     rules: NDArray[np.void]
@@ -107,8 +109,12 @@ class Live(NamedTuple):
     believed: NDArray[np.int64]
     operations: NDArray[np.int64]
     on_demand: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+    spilled: NDArray[np.bool_]
     is_miss: NDArray[np.bool_]
+    is_held: NDArray[np.bool_]
     priced: NDArray[np.int64]
+    room: NDArray[np.int64]
 
 
 @kernel
@@ -181,7 +187,9 @@ def _classify(sheet, cached, live, index, layer, stamp):
                     _operate(cached, live, slot.copy, PROMOTE)
             else:
                 misses += 1
-    if misses > 0:
+    if live.rules[0].dispatch == _SPILL:
+        _spill(sheet, live, index, layer)
+    elif misses > 0:
         _dispatch(sheet, live, index, layer, priced)
 
 
@@ -194,6 +202,24 @@ def _dispatch(sheet, live, index, layer, resident):
         for row in range(3):
             live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
     split_row(live.rules[0].dispatch, tokens, live.is_miss, live.priced[0], live.priced[1], live.priced[2], resident, actions)
+
+
+@kernel
+def _spill(sheet, live, index, layer):
+    """Ask the rule that may send residents to the CPU too; the runs of late experts count as the GPU's other work."""
+    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
+    other = np.int64(sheet.work[index, layer].ffn)
+    for expert in range(len(tokens)):
+        live.is_held[expert] = actions[expert] == _RESIDENT
+        live.is_miss[expert] = tokens[expert] > 0 and actions[expert] == 0
+        for row in range(3):
+            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
+        if actions[expert] == _LATE:
+            other += live.priced[2, expert]
+    num_tokens = sheet.passes[index].num_tokens
+    spill_row(tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions)
+    for expert in range(len(tokens)):
+        live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
 
 
 @kernel

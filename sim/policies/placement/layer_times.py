@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.model import layer_shapes
+from sim.policies.dispatch.spilling import around
+from sim.policies.placement.spill_times import spill_times
 from sim.policies.problem import Problem
 from sim.routing.generated import draw
 from sim.workload import forward_passes
 
-Misses = Literal["cpu", "fetch", "cheapest", "balanced"]
+Misses = Literal["cpu", "fetch", "cheapest", "balanced", "spill"]
+"""What is foreseen to happen to missing experts; ``spill``: to residents too, see SpillDispatch."""
 
 SAMPLE_SEED = 20240207
 """Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be tried on."""
@@ -42,8 +45,24 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
     kinds = np.stack([passes.num_tokens, is_serial.astype(np.int32)], axis=1)
     for (size, serial), count in zip(*np.unique(kinds, axis=0, return_counts=True), strict=True):
         tokens = _sampled_tokens(problem, int(size))
-        for layer, lanes in _work(problem, tokens):
+        work = _work(problem, tokens)
+        if misses == "spill" and not serial:
+            times += count * _spill_times(problem, int(size), tokens, work)
+            continue
+        for layer, lanes in work:
             times[layer] += count * _mean_time(lanes, misses, is_serial=bool(serial))
+    return times
+
+
+def _spill_times(problem: Problem, size: int, tokens: NDArray[np.int64], work: list[tuple[int, _Lanes]]) -> NDArray[np.float64]:
+    """Mean ns [layer, residents] of a pass of that many tokens."""
+    shape_of, beside = layer_shapes(problem.model)[1], around(problem, np.array([size], np.int64), may_spill=True)
+    times = np.zeros((problem.model.num_layers, problem.model.num_experts + 1))
+    for row, (layer, lanes) in enumerate(work):
+        dense_ns = beside.dense[0, shape_of[layer]]
+        ranked = np.ascontiguousarray(tokens[:, row])
+        where = dense_ns, size, beside.activations, beside.fixed
+        spill_times(ranked, lanes.cpu, lanes.gpu, lanes.copy, *where, MAX_SPLIT_EXPERTS, times[layer])
     return times
 
 

@@ -54,7 +54,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     """The page of one plan, at most 80 columns."""
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text("\n".join([*_asked(result), ""]))
-    yield _words(run)
+    yield _words(run, result)
     yield Text()
     yield _layers(run)
     yield Text()
@@ -113,8 +113,8 @@ def _offers(result: PlanResult) -> Iterator[RenderableType]:
     """What each offer would give, where there was a choice."""
     if not result.offers:
         return
-    columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan's speed")]
-    table = plain_table(name_column("Offered"), *columns, text_column("by"))
+    columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan")]
+    table = plain_table(name_column("Offered"), *columns, name_column("with"))
     for number, offer in enumerate(result.offers):
         style = "bold" if offer.is_chosen else None
         if offer.metrics is None or offer.speed_fraction is None:
@@ -135,7 +135,7 @@ def _offer_name(result: PlanResult, number: int) -> str:
     """What tells an offer from the others."""
     offers, offer = result.offers, result.offers[number]
     schemes, counts = {other.quantization for other in offers}, {other.cpu_threads for other in offers}
-    threads = f"{offer.cpu_threads} CPU thread{'s' if offer.cpu_threads != 1 else ''}"
+    threads = f"{offer.cpu_threads} thread{'s' if offer.cpu_threads != 1 else ''}"
     return ", ".join([*([offer.quantization] if len(schemes) > 1 else []), *([threads] if len(counts) > 1 else [])])
 
 
@@ -159,11 +159,25 @@ def _runner_up(result: PlanResult) -> Iterator[Text]:
     yield Text(f"next best: {second.policy}{which}, {worse}{tied}", style="dim")
 
 
-def _words(run: Run) -> Table:
+def _words(run: Run, result: PlanResult) -> Table:
     table = plain_table(text_column("The plan", width=18), text_column(run.scenario.policy.name, width=61))
-    for topic, sentence in plan_words(run):
+    for topic, sentence in (*_choices(result), *plan_words(run)):
         table.add_row(topic, sentence)
     return table
+
+
+def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
+    """What was taken of what was offered."""
+    own = next((offer for offer in result.offers if offer.is_chosen), None)
+    if own is None:
+        return
+    schemes, counts = (
+        [*dict.fromkeys(values)] for values in zip(*((each.quantization, each.cpu_threads) for each in result.offers), strict=True)
+    )
+    if len(schemes) > 1:
+        yield "weights", f"stored in {own.quantization}, of {', '.join(schemes)} that were offered"
+    if len(counts) > 1:
+        yield "CPU threads", f"{own.cpu_threads}, of {', '.join(map(str, counts))} that there are rates for"
 
 
 def _layers(run: Run) -> Table:

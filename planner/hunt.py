@@ -19,8 +19,11 @@ FEWEST_DRAWS = 4
 FIRST_TOKENS = 256
 """Runs of fewer tokens are met on more than one draw from the start."""
 
-SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS = 0.2, 6, 2
-"""Of the candidates' short runs the best fifth (at least six) go on to whole runs, and the best two of every offer."""
+SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
+"""Of the candidates' short runs the best fifth (at least six) that are at most half slower than the best go on to whole runs.
+
+So do the best two of every offer.
+"""
 
 CLOSE, MOST_CLOSE = 0.05, 8
 """Whole runs that are at first slower than the best by more are out; of the others so many go on."""
@@ -141,9 +144,14 @@ class Hunt:
         for number, trial in enumerate(left):
             ranked.append((self._goal.rank(self.trials.screened(trial)), number, trial))
             self._tell(f"screening by {SHORT_STEPS} tokens", number + 1, len(left))
-        order = [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]
+        ranked.sort(key=lambda entry: entry[:2])
+        order = [trial for _, _, trial in ranked]
         most = max((sum(trial.offer == offer for trial in placed) for offer in range(len(self.trials.scenarios))), default=0)
-        kept = order[: max(SCREENED_LEAST, round(SCREENED_SHARE * most))]
+        kept = [
+            trial
+            for (_, score), _, trial in ranked[: max(SCREENED_LEAST, round(SCREENED_SHARE * most))]
+            if as_time(score) <= (1 + SCREENED_LAG) * as_time(ranked[0][0][1])
+        ]
         if len(self.trials.scenarios) > 1:
             for offer in range(len(self.trials.scenarios)):
                 kept += [trial for trial in order if trial.offer == offer][:SCREENED_OTHERS]
@@ -275,7 +283,11 @@ def mean_of(trial: Trial, num_draws: int) -> Metrics:
 
 def goal_time(goal: Goal, metrics: Metrics) -> float:
     """What is minimised, as a time: of a rate, its inverse."""
-    score = goal.score(metrics)
+    return as_time(goal.score(metrics))
+
+
+def as_time(score: float) -> float:
+    """The same of a score."""
     return -1 / score if score < 0 else score
 
 

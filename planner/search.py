@@ -63,7 +63,7 @@ class Search:
     """The best found, with its placement spelt out: the first draw's run, its metrics means over ``num_draws``; ``policy`` as it was tried.
 
     ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one draw); ``rivals`` stand best first, then those that
-    do not fit. ``draws`` are those of the plan's way of feeding; ``held_bytes`` the most of weights that any fixed run here had on the GPU.
+    do not fit. ``draws`` are those of the plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
     ``offer`` is the number of the scenario chosen, and ``offers`` are the best of each. Candidates are counted by what ruled them out.
     """
 
@@ -153,7 +153,7 @@ def _outcome(hunt: Hunt, goal: Goal, *, is_stopped: bool) -> Search | Unmet | In
         num_tried=len(hunt.tried),
         is_stopped=is_stopped,
         draws=tuple(hunt.trials.drawn(best.policy.feeding, draw) for draw in range(number)),
-        held_bytes=max((trial.held_bytes for trial in own if is_fixed(trial.policy)), default=0),
+        held_bytes=best.held_bytes,
         offer=best.offer,
         offers=tuple(_offer_best(hunt, offer, best, goal) for offer in range(len(hunt.trials.scenarios))),
         ruled_out=hunt.ruled_out,

@@ -6,10 +6,12 @@ from typing import Any
 
 from planner.bounds.draws import MeanBounds, mean_bounds
 from planner.bounds.shadow import mean_shadow_prices
+from planner.hunt import Progress
 from planner.objectives import Goal
+from planner.offers import chosen, offer_rows, offers_of
 from planner.plan import Plan, Setting
 from planner.resimulate import resimulated
-from planner.search import Progress, Search, Unmet, binding_resource, default_draws, is_fixed, search
+from planner.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
 from sim.memory import Infeasible, MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.policies import find_policy
 from sim.policies.problem import Problem
@@ -43,14 +45,15 @@ class Planned:
 def make_plan(
     setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
 ) -> Planned | Unmet | Infeasible:
-    """Search for the best plan in that setting. Raises InputError for what the setting cannot name."""
-    scenario = setting.scenario(find_policy(ANY_POLICY), engine)
-    found = search(scenario, goal, setting.draws or default_draws(scenario), on_progress)
+    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name."""
+    offers = offers_of(setting)
+    scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
+    found = search(scenarios, goal, setting.draws or default_draws(scenarios[0]), on_progress)
     if not isinstance(found, Search):
         return found
     best = found.best
     plan = Plan(
-        setting=setting.model_copy(update={"draws": found.num_draws}),
+        setting=chosen(setting, offers, found.offer).model_copy(update={"draws": found.num_draws}),
         goal=goal,
         policy=best.scenario.policy,
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
@@ -59,6 +62,7 @@ def make_plan(
         provenance=_stated(provenance_of(best)),
         version=version,
         is_stopped=found.is_stopped,
+        offers=tuple(offer_rows(offers, found)),
     )
     return Planned(plan=plan, search=found)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from planner.hunt import Step
 from planner.objectives import OBJECTIVES
-from planner.search import Step
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress

@@ -48,6 +48,7 @@ from sim.lowering.slots import (
     PREFETCHED_BYTES,
     QUEUED,
     give_back,
+    hold,
     note_arrival,
     note_gate,
     settle_arrivals,
@@ -302,7 +303,8 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     wait_for(out, state, freed_by)
     slot = cached.slots[layer, expert]
     slot.copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
-    slot.status, slot.phase, slot.is_unused = HELD, ARRIVED, 0
+    slot.phase, slot.is_unused = ARRIVED, 0
+    hold(cached, layer, expert)
     return True
 
 

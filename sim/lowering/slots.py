@@ -47,6 +47,7 @@ class Cached(NamedTuple):
     ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last for a budget over all layers, of each GPU in turn; ``coming``
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
+    ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
     """
 
     slots: NDArray[np.void]
@@ -56,6 +57,38 @@ class Cached(NamedTuple):
     forecast: NDArray[np.float32]
     gates: NDArray[np.float32]
     next_use: NDArray[np.int32]
+    held: NDArray[np.int32]
+    num_held: NDArray[np.int64]
+
+
+def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """``held`` and ``num_held`` of a cache with those slots."""
+    is_held = slots["status"] == HELD
+    return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1)
+
+
+@kernel
+def hold(cached, layer, expert):
+    """An expert is on the GPU from now on."""
+    cached.slots[layer, expert].status = HELD
+    held, place = cached.held[layer], cached.num_held[layer]
+    while place > 0 and held[place - 1] > expert:
+        held[place] = held[place - 1]
+        place -= 1
+    held[place] = expert
+    cached.num_held[layer] += 1
+
+
+@kernel
+def _release(cached, layer, expert):
+    """An expert is no longer on the GPU."""
+    cached.slots[layer, expert].status = ABSENT
+    held, place = cached.held[layer], 0
+    while held[place] != expert:
+        place += 1
+    cached.num_held[layer] -= 1
+    for following in range(place, cached.num_held[layer]):
+        held[following] = held[following + 1]
 
 
 @kernel
@@ -139,9 +172,11 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
     least, victim_layer, victim = 0.0, _NONE, _NONE
     for candidate_layer in range(first, last):
-        for candidate in range((owner - candidate_layer * cached.slots.shape[1]) % num_gpus, cached.slots.shape[1], num_gpus):
+        for candidate in cached.held[candidate_layer, : cached.num_held[candidate_layer]]:
+            if num_gpus > 1 and (candidate_layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
+                continue
             slot = cached.slots[candidate_layer, candidate]
-            if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
+            if slot.pinned_at == stamp and slot.used_at != stamp:
                 continue
             if score == _TIMES_VISITS and slot.is_unused and current < candidate_layer <= current + cached.counters[REACH]:
                 continue
@@ -151,7 +186,7 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
-    slot.status = ABSENT
+    _release(cached, victim_layer, victim)
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0
@@ -181,7 +216,7 @@ def settle_arrivals(cached):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
         if slot.phase == ARRIVED:
-            slot.status = HELD
+            hold(cached, code // num_experts, code % num_experts)
         else:
             cached.coming[num_left] = code
             num_left += 1

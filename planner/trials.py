@@ -78,7 +78,9 @@ class Trials:
         with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
             try:
                 order = sorted(range(len(steps)), key=lambda place: not steps[place][0].policy.prefetch.is_active)
-                running = {place: threads.submit(self._outcome, *steps[place]) for place in order}  # what takes longest is not left to the end
+                running = {
+                    place: threads.submit(self._outcome, *steps[place]) for place in order
+                }  # what takes longest is not left to the end
                 found = (running[place].result() for place in range(len(steps)))
                 for trial in trials:
                     for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):

@@ -281,6 +281,7 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
+    cached.least[layer].stamp = _NONE  # it may leave from now on
     return note_last(state, owner, run, last)
 
 
@@ -320,6 +321,7 @@ def _keep_named(cached, live, stamp):
                 return place
             room -= 1
         slot.pinned_at = stamp
+        cached.least[candidate.layer].stamp = _NONE
     return live.first[stamp + 1]
 
 

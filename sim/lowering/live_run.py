@@ -176,7 +176,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     slots["status"] = np.where(residency.experts, HELD, 0)
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
-    held, num_held = held_of(slots)
+    held, num_held, least = held_of(slots)
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
@@ -190,6 +190,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
         held=held,
         num_held=num_held,
+        least=least,
     )
 
 

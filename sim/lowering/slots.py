@@ -30,6 +30,9 @@ SLOT = np.dtype(
 )
 """One expert as the cache sees it."""
 
+LEAST = np.dtype([("stamp", "i8"), ("expert", "i8"), ("worth", "f8")], align=True)
+"""The least worthy expert of a layer that may leave (NONE: none may) at the gate with that stamp, whose worths stay; NONE: not known."""
+
 TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH = range(8)
 """Places in the counters."""
 
@@ -48,6 +51,7 @@ class Cached(NamedTuple):
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
+    ``least`` [layer] of LEAST says which of them is worth least, where nothing has changed since it was looked for.
     """
 
     slots: NDArray[np.void]
@@ -59,12 +63,14 @@ class Cached(NamedTuple):
     next_use: NDArray[np.int32]
     held: NDArray[np.int32]
     num_held: NDArray[np.int64]
+    least: NDArray[np.void]
 
 
-def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """``held`` and ``num_held`` of a cache with those slots."""
-    is_held = slots["status"] == HELD
-    return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1)
+def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.void]]:
+    """``held``, ``num_held`` and ``least`` of a cache with those slots, in which nothing has been looked for."""
+    is_held, least = slots["status"] == HELD, np.zeros(len(slots), LEAST)
+    least["stamp"] = NONE
+    return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1), least
 
 
 @kernel
@@ -77,6 +83,7 @@ def hold(cached, layer, expert):
         place -= 1
     held[place] = expert
     cached.num_held[layer] += 1
+    cached.least[layer].stamp = _NONE
 
 
 @kernel
@@ -89,6 +96,7 @@ def _release(cached, layer, expert):
     cached.num_held[layer] -= 1
     for following in range(place, cached.num_held[layer]):
         held[following] = held[following + 1]
+    cached.least[layer].stamp = _NONE
 
 
 @kernel
@@ -157,6 +165,25 @@ def _pool(cached, is_global, layer, expert):
 
 
 @kernel
+def _least_of(cached, score, index, current, layer, stamp, owner):
+    """The expert of a layer on that GPU that is worth least of those that may leave, and its worth; ties to the lower number."""
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    least, victim = 0.0, np.int64(_NONE)
+    for candidate in cached.held[layer, : cached.num_held[layer]]:
+        if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
+            continue
+        slot = cached.slots[layer, candidate]
+        if slot.pinned_at == stamp and slot.used_at != stamp:
+            continue
+        if score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]:
+            continue
+        value = worth(cached, score, index, current, layer, candidate)
+        if victim < 0 or value < least:
+            least, victim = value, np.int64(candidate)
+    return victim, least
+
+
+@kernel
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
@@ -170,19 +197,14 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
-    least, victim_layer, victim = 0.0, _NONE, _NONE
+    least, victim_layer, victim = 0.0, np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
-        for candidate in cached.held[candidate_layer, : cached.num_held[candidate_layer]]:
-            if num_gpus > 1 and (candidate_layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
-                continue
-            slot = cached.slots[candidate_layer, candidate]
-            if slot.pinned_at == stamp and slot.used_at != stamp:
-                continue
-            if score == _TIMES_VISITS and slot.is_unused and current < candidate_layer <= current + cached.counters[REACH]:
-                continue
-            value = worth(cached, score, index, current, candidate_layer, candidate)
-            if victim < 0 or value < least:
-                least, victim_layer, victim = value, candidate_layer, candidate
+        own = cached.least[candidate_layer]
+        if own.stamp != stamp or num_gpus > 1 or score == _RANDOM:
+            own.stamp = stamp
+            own.expert, own.worth = _least_of(cached, score, index, current, candidate_layer, stamp, owner)
+        if own.expert >= 0 and (victim < 0 or own.worth < least):
+            least, victim_layer, victim = own.worth, np.int64(candidate_layer), own.expert
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]

@@ -79,7 +79,11 @@ class Trials:
             self.drawn(trial.policy.feeding, number)
         with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
             try:
-                found = threads.map(lambda step: self._outcome(*step), steps)
+                order = sorted(range(len(steps)), key=lambda place: not steps[place][0].policy.prefetch.is_active)
+                running = {
+                    place: threads.submit(self._outcome, *steps[place]) for place in order
+                }  # what takes longest is not left to the end
+                found = (running[place].result() for place in range(len(steps)))
                 for trial in trials:
                     for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):
                         _note(trial, next(found))

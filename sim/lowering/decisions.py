@@ -80,7 +80,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
                 actions[rows], is_held[rows] = chosen, experts
     else:
         _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
-    actions[~is_active] = Action.IDLE
+    actions *= is_active  # IDLE, which is 0, where no token selects
     _follow_layers(actions, modes, is_active)
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
     return Decisions(
@@ -207,6 +207,8 @@ def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool
 
 def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_active: NDArray[np.bool_]) -> None:
     """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined one, what is missing is paged."""
+    if (modes == LayerMode.GPU).all():
+        return
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
     actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED

@@ -48,6 +48,7 @@ from sim.lowering.slots import (
     PREFETCHED_BYTES,
     QUEUED,
     give_back,
+    hold,
     note_arrival,
     note_gate,
     settle_arrivals,
@@ -306,6 +307,7 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
+    cached.least[layer].stamp = _NONE  # it may leave from now on
     return note_last(state, owner, run, last)
 
 
@@ -328,7 +330,8 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     wait_for(out, state, freed_by)
     slot = cached.slots[layer, expert]
     slot.copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
-    slot.status, slot.phase, slot.is_unused = HELD, ARRIVED, 0
+    slot.phase, slot.is_unused = ARRIVED, 0
+    hold(cached, layer, expert)
     return True
 
 
@@ -344,6 +347,7 @@ def _keep_named(cached, live, stamp):
                 return place
             room -= 1
         slot.pinned_at = stamp
+        cached.least[candidate.layer].stamp = _NONE
     return live.first[stamp + 1]
 
 

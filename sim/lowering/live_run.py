@@ -34,6 +34,7 @@ from sim.lowering.slots import (
     STARTED,
     WASTED_BYTES,
     Cached,
+    held_of,
 )
 from sim.memory import Residency
 from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions
@@ -183,6 +184,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     slots["status"] = np.where(residency.experts, HELD, 0)
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
+    held, num_held, least = held_of(slots)
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
@@ -194,6 +196,9 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
         gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
+        held=held,
+        num_held=num_held,
+        least=least,
     )
 
 

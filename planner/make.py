@@ -66,12 +66,12 @@ def make_plan(
 def bounds_of(found: Search) -> dict[str, Any]:
     """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
 
-    The static bound is for placements that keep to the memory which the plan and all fixed systems here keep to; for the clairvoyant one
-    all GPU memory counts. No gap to the static bound for a plan whose residency changes, and none at all for a lossy one.
+    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all memory counts. No gap to
+    the static bound for a plan whose residency changes, and none at all for a lossy one.
     """
     best = found.best
     problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
-    bounds = mean_bounds(problem, found.draws, rule)
+    bounds = mean_bounds(problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike)
     policy = best.scenario.policy
     return {
         "static_bound_s": bounds.static_s,
@@ -84,7 +84,7 @@ def bounds_of(found: Search) -> dict[str, Any]:
 
 
 def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
-    """What a fixed placement may hold of weights: all that the default budget leaves, or what some fixed run held, whichever is more."""
+    """What a fixed placement may hold of weights: all that the default budget leaves, or what the plan held, whichever is more."""
     model, batch = problem.model, problem.batch
     kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
     left = usable_bytes(problem.machine, MemoryRule()) - kv_bytes - activation_bytes(model, batch, problem.feeding)

@@ -65,7 +65,7 @@ class Search:
     """The best found, with its placement spelt out: the first draw's run, its metrics means over ``num_draws``; ``policy`` as it was tried.
 
     ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one draw); ``rivals`` stand best first, then those that
-    do not fit. ``draws`` are those of the plan's way of feeding; ``held_bytes`` the most of weights that any fixed run here had on the GPU.
+    do not fit. ``draws`` are those of the plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
     """
 
     best: Run
@@ -182,7 +182,7 @@ class _Hunt:
             num_tried=len(self.tried),
             is_stopped=is_stopped,
             draws=tuple(self._trials.drawn(best.policy.feeding, draw) for draw in range(number)),
-            held_bytes=max((trial.held_bytes for trial in self.tried if is_fixed(trial.policy)), default=0),
+            held_bytes=best.held_bytes,
         )
 
     def _screen(self) -> list[Trial]:

@@ -142,7 +142,7 @@ def _layer_grid(run: Run) -> Table:
 def _bounds(result: PlanResult) -> Iterator[Text]:
     """How much faster anything could be, as far as it is proven."""
     within = [
-        f"{format_share(gap)} of {what}"
+        f"{format_share(max(gap, 0.0))} of {what}"
         for gap, what in (
             (result.gap_to_static_bound_fraction, "the best fixed placement"),
             (result.gap_to_clairvoyant_bound_fraction, "the best imaginable"),
@@ -150,9 +150,9 @@ def _bounds(result: PlanResult) -> Iterator[Text]:
         if gap is not None
     ]
     if within:
-        known = "both know" if len(within) > 1 else "it knows"
         limits = ",\n".join(within)
-        yield Text(f"proven for the whole run: within {limits}; {known} in advance what every token selects", style="dim")
+        known = "; that knows in advance what every token selects" if result.gap_to_clairvoyant_bound_fraction is not None else ""
+        yield Text(f"proven for the whole run: within {limits}{known}", style="dim")
 
 
 def _rivals(run: Run, result: PlanResult) -> Table:

@@ -57,6 +57,11 @@ class GeneratedRouting(Routing):
         """See Routing."""
         return stated_accuracy(self.accuracy, layer, distance)
 
+    @property
+    def treats_experts_alike(self) -> bool:
+        """See Routing: whatever is kept of the token before, where every expert is equally likely."""
+        return self.weights is None or all(len(set(row)) == 1 for row in self.weights)
+
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T
         return np.asarray(np.interp(np.linspace(0, 1, num_layers), positions, fractions))

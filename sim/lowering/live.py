@@ -36,6 +36,7 @@ from sim.lowering.emit import (
     wait_for,
     wait_for_join,
 )
+from sim.lowering.live_dispatch import dispatch_misses, spill
 from sim.lowering.passes import emit_head
 from sim.lowering.slots import (
     ABSENT,
@@ -55,8 +56,7 @@ from sim.lowering.slots import (
     take_slot,
 )
 from sim.policies.actions import Action
-from sim.policies.dispatch.spilling import spill_row
-from sim.policies.dispatch.split import Rule, split_row
+from sim.policies.dispatch.split import Rule
 from sim.task import NONE, TaskKind
 
 MATCHER = 5
@@ -87,7 +87,7 @@ RULES = np.dtype(
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
 PROMOTE, DROP = range(2)
-_RESIDENT, _CPU, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
+_RESIDENT, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
 _ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
@@ -189,38 +189,9 @@ def _classify(sheet, cached, live, index, layer, stamp):
             else:
                 misses += 1
     if live.rules[0].dispatch == _SPILL:
-        _spill(sheet, live, index, layer)
+        spill(sheet, live, index, layer)
     elif misses > 0:
-        _dispatch(sheet, live, index, layer, priced)
-
-
-@kernel
-def _dispatch(sheet, live, index, layer, resident):
-    """Ask the dispatch rule about the misses."""
-    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
-    for expert in range(len(tokens)):
-        live.is_miss[expert] = tokens[expert] > 0 and actions[expert] == 0
-        for row in range(3):
-            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
-    split_row(live.rules[0].dispatch, tokens, live.is_miss, live.priced[0], live.priced[1], live.priced[2], resident, actions)
-
-
-@kernel
-def _spill(sheet, live, index, layer):
-    """Ask the rule that may send residents to the CPU too; the runs of late experts count as the GPU's other work."""
-    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
-    other = np.int64(sheet.work[index, layer].ffn)
-    for expert in range(len(tokens)):
-        live.is_held[expert] = actions[expert] == _RESIDENT
-        live.is_miss[expert] = tokens[expert] > 0 and actions[expert] == 0
-        for row in range(3):
-            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
-        if actions[expert] == _LATE:
-            other += live.priced[2, expert]
-    num_tokens = sheet.passes[index].num_tokens
-    spill_row(tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions)
-    for expert in range(len(tokens)):
-        live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
+        dispatch_misses(sheet, live, index, layer, priced)
 
 
 @kernel

@@ -67,6 +67,26 @@ def _insert(row, size, expert, tokens):
 
 
 @inner
+def _sorted(tokens, is_miss, is_held, priced, fixed, room, actions):
+    """Fill the room with who may move, all misses to be fetched; returns how many misses, how many residents, and the residents' work."""
+    num_misses, num_held, held_ns = 0, 0, np.int64(0)
+    for expert in range(len(tokens)):
+        if is_miss[expert]:
+            room[_BY_NUMBER, num_misses] = expert
+            _insert(room[_MISSES], num_misses, expert, tokens)
+            num_misses += 1
+            actions[expert] = _FETCH
+        elif is_held[expert]:
+            held_ns += priced[_ON_GPU, expert]
+            if fixed[MAY_SPILL] == 1:
+                _insert(room[_HELD], num_held, expert, tokens)
+                num_held += 1
+    for place in range(num_misses):
+        room[_RANK, room[_MISSES, place]] = place
+    return num_misses, num_held, held_ns
+
+
+@inner
 def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed):
     """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
 
@@ -104,20 +124,7 @@ def spill_row(tokens, is_miss, is_held, priced, dense_ns, num_tokens, activation
     the fewer residents are needed to keep it as busy as the others, so that the pairs that matter lie on one walk of at most
     misses + residents steps, at each of which the layer is timed task by task.
     """
-    num_misses, num_held, held_ns = 0, 0, np.int64(0)
-    for expert in range(len(tokens)):
-        if is_miss[expert]:
-            room[_BY_NUMBER, num_misses] = expert
-            _insert(room[_MISSES], num_misses, expert, tokens)
-            num_misses += 1
-            actions[expert] = _FETCH
-        elif is_held[expert]:
-            held_ns += priced[_ON_GPU, expert]
-            if fixed[MAY_SPILL] == 1:
-                _insert(room[_HELD], num_held, expert, tokens)
-                num_held += 1
-    for place in range(num_misses):
-        room[_RANK, room[_MISSES, place]] = place
+    num_misses, num_held, held_ns = _sorted(tokens, is_miss, is_held, priced, fixed, room, actions)
     m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
     end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
     best, best_m, best_r = end, 0, 0

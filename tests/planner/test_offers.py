@@ -46,11 +46,12 @@ def test_the_best_offer_is_chosen_and_the_others_are_said() -> None:
 
 
 def test_what_makes_no_difference_goes_to_the_offer_named_first() -> None:
-    """Twice the same offer: the first."""
+    """Twice the same offer: the first; what the search finds for the other is no worse than its draws can tell."""
     [first, *_] = _offers(MODELS["plain"])
     found = search([first, first], Goal(), NUM_DRAWS)
     assert isinstance(found, Search) and found.offer == 0
-    assert found.offers[1].worse_fraction == 0
+    other = found.offers[1]
+    assert other.half_width_fraction is not None and 0 <= other.worse_fraction <= other.half_width_fraction
 
 
 def test_an_offer_that_does_not_fit_says_why() -> None:

@@ -141,8 +141,8 @@ class Hunt:
         """Those that no closed form rules out and whose short runs promise most; those already run whole are among them."""
         left, ranked = self._possible(placed) if self._has_closed_form else placed, []
         self.ruled_out.closed_form = len(placed) - len(left)
-        for number, trial in enumerate(left):
-            ranked.append((self._goal.rank(self.trials.screened(trial)), number, trial))
+        for number, (trial, metrics) in enumerate(zip(left, self.trials.screened(left), strict=True)):
+            ranked.append((self._goal.rank(metrics), number, trial))
             self._tell(f"screening by {SHORT_STEPS} tokens", number + 1, len(left))
         ranked.sort(key=lambda entry: entry[:2])
         order = [trial for _, _, trial in ranked]

@@ -111,15 +111,27 @@ class Trials:
         scenario = replace(own, policy=trial.policy, seed=seed_of(own.seed, number))
         return run_drawn(scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number))
 
-    def screened(self, trial: Trial) -> Metrics:
-        """What the first draw's prompt and first few tokens promise for the whole."""
+    def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
+        """What the first draw's prompt and first few tokens promise for the whole of each, several run at once."""
+        shorts = {feeding: self._short(feeding) for feeding in dict.fromkeys(trial.policy.feeding for trial in trials)}
+        with ThreadPoolExecutor(NUM_THREADS) as threads:
+            try:
+                yield from threads.map(lambda trial: self._screened(trial, shorts[trial.policy.feeding]), trials)
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _screened(self, trial: Trial, drawn: Drawn) -> Metrics:
         assert isinstance(trial.residency, Residency)
-        own, drawn = self.scenarios[trial.offer], self.drawn(trial.policy.feeding, 0)
+        own = self.scenarios[trial.offer]
         batch = own.batch
         short = replace(own, policy=trial.policy, batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)))
-        found = run_drawn(short, trial.problem, trial.residency, _cut(drawn, short.batch.output_tokens)).metrics
+        found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(found, end_to_end_s=end_s, output_tokens_per_s=batch.batch_size * batch.output_tokens / end_s)
+
+    def _short(self, feeding: Feeding) -> Drawn:
+        """The first draw, cut to what screening runs."""
+        return _cut(self.drawn(feeding, 0), min(SHORT_STEPS, self.scenarios[0].batch.output_tokens))
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
         """The draw of that number under that feeding: the same tokens for every feeding, and the same experts however they are stored."""

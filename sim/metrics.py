@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_S
+from sim.engine.compilation import kernel
 from sim.execute import Execution
 from sim.lowering.decisions import Decisions
 from sim.policies.actions import ON_CPU, Action, LayerMode
@@ -14,6 +15,9 @@ from sim.policies.base import Foresight
 from sim.task import TaskKind
 from sim.timeline import Timeline
 from sim.workload import Batch, Passes
+
+Rows = NDArray[Any]
+_IDLE, _RESIDENT, _ON_CPU = int(Action.IDLE), int(Action.RESIDENT), tuple(int(action) for action in ON_CPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +93,38 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
 
 
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
-    actions = decisions.actions
-    is_hit = (actions == Action.RESIDENT) & np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))[:, :, None]
-    if decisions.spilled is not None:
-        is_hit |= decisions.spilled
-    is_active = actions != Action.IDLE
-    is_missed = is_active & ~is_hit
-    decode = ~passes.is_prefill
-    on_cpu = sum(int(np.count_nonzero(actions == action)) for action in ON_CPU)
+    counts = np.zeros(5, np.int64)
+    can_hit = np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))
+    spilled = np.zeros((0, 0, 0), np.bool_) if decisions.spilled is None else decisions.spilled
+    _count_experts(tokens, decisions.actions, can_hit, spilled, passes.is_prefill, counts)
+    hit_tokens, all_tokens, missed, on_cpu, active = counts.tolist()
     return {
-        "expert_hit_rate": float((tokens * is_hit).sum() / max(1, tokens.sum())),
-        "decode_expert_misses_per_step": float(np.count_nonzero(is_missed[decode]) / max(1, batch.output_tokens - 1)),
+        "expert_hit_rate": float(hit_tokens / max(1, all_tokens)),
+        "decode_expert_misses_per_step": float(missed / max(1, batch.output_tokens - 1)),
         "cpu_expert_calls": on_cpu,
-        "gpu_expert_calls": int(np.count_nonzero(is_active)) - on_cpu,
+        "gpu_expert_calls": active - on_cpu,
     }
+
+
+@kernel
+def _count_experts(tokens: Rows, actions: Rows, can_hit: Rows, spilled: Rows, is_prefill: Rows, counts: Rows) -> None:
+    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all; ``spilled`` has no pass for none."""
+    for index in range(actions.shape[0]):
+        for layer in range(actions.shape[1]):
+            for expert in range(actions.shape[2]):
+                action, fed = actions[index, layer, expert], tokens[index, layer, expert]
+                counts[1] += fed
+                if action == _IDLE and spilled.shape[0] == 0:
+                    continue
+                is_hit = action == _RESIDENT and can_hit[index, layer]
+                if spilled.shape[0] > 0 and spilled[index, layer, expert]:
+                    is_hit = True
+                if is_hit:
+                    counts[0] += fed
+                if action != _IDLE:
+                    counts[2] += not is_hit and not is_prefill[index]
+                    counts[3] += action in _ON_CPU
+                    counts[4] += 1
 
 
 def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.engine.compilation import allocating_kernel
+from sim.engine.compilation import allocating_kernel, inner
 from sim.memory import Residency
 from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
@@ -239,15 +239,17 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, actions)
         return
     is_miss, is_held = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_)
     priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
+    cases, most = np.zeros((believed.shape[1], 3), np.int64), num_experts + 1 if rule == _SPILL else 0
+    spills = np.full((believed.shape[1], most, most, 2), -1, np.int32)
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
             shape, row, misses, hits = shape_of[layer], tokens[index, layer], 0, 0
             resident = beside.dense[index, shape]
             for expert in range(num_experts):
-                is_held[expert] = row[expert] > 0 and experts_LE[layer, expert]
-                is_miss[expert] = row[expert] > 0 and not experts_LE[layer, expert]
-                actions[index, layer, expert] = _RESIDENT if row[expert] > 0 else 0
+                is_held[expert], is_miss[expert], actions[index, layer, expert] = False, False, 0
                 if row[expert] > 0:
+                    is_held[expert], is_miss[expert] = experts_LE[layer, expert], not experts_LE[layer, expert]
+                    actions[index, layer, expert] = _RESIDENT
                     misses += is_miss[expert]
                     hits += is_held[expert]
                     for column in range(3):
@@ -255,17 +257,57 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, actions)
                     if is_held[expert]:
                         resident += priced[2, expert]
             if rule == _SPILL and misses + hits > 0:
-                spill_row(
-                    row,
-                    is_miss,
-                    is_held,
-                    priced,
-                    beside.dense[index, shape],
-                    beside.num_tokens[index],
-                    beside.activations,
-                    beside.fixed,
-                    room,
-                    actions[index, layer],
-                )
+                case = beside.dense[index, shape], beside.num_tokens[index]
+                chosen, noted, before = actions[index, layer], spills[shape], cases[shape]
+                if not _is_noted(row, case, misses, hits, before, noted):
+                    spill_row(row, is_miss, is_held, priced, case[0], case[1], beside.activations, beside.fixed, room, chosen)
+                    if before[0] > 0:
+                        _note(is_miss, is_held, chosen, noted[misses, hits])
+                else:
+                    _spill_as_noted(noted[misses, hits], is_miss, is_held, chosen)
             elif misses > 0:
                 split_row(rule, row, is_miss, priced[0], priced[1], priced[2], resident, actions[index, layer])
+
+
+@inner
+def _is_noted(row, case, misses, hits, before, noted):
+    """Whether this spill is known: where all selected experts get as many tokens, it depends on how many miss and hit alone.
+
+    So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as ``noted`` [misses, hits; of each]. Notes are
+    for one case: ``before`` (tokens of each expert, 0 where they differ; ns beside; tokens of the pass). In another they are forgotten.
+    """
+    each, is_even = np.int64(0), True
+    for expert in range(len(row)):
+        if row[expert] > 0:
+            is_even = is_even and (each == 0 or each == row[expert])
+            each = np.int64(row[expert])
+    if not is_even:
+        before[0] = 0
+        return False
+    if before[0] != each or before[1] != case[0] or before[2] != case[1]:
+        before[0], before[1], before[2] = each, case[0], case[1]
+        noted[:] = -1
+    return noted[misses, hits, 0] >= 0
+
+
+@inner
+def _note(is_miss, is_held, actions, spill):
+    """Count the misses and the hits that go to the CPU."""
+    spill[:] = 0
+    for expert in range(len(actions)):
+        if actions[expert] == _CPU:
+            spill[0] += is_miss[expert]
+            spill[1] += is_held[expert]
+
+
+@inner
+def _spill_as_noted(spill, is_miss, is_held, actions):
+    """Send that many misses and hits to the CPU, from the lowest number; the other misses are fetched."""
+    misses, hits = spill[0], spill[1]
+    for expert in range(len(actions)):
+        if is_miss[expert]:
+            actions[expert] = _CPU if misses > 0 else _FETCH
+            misses -= 1
+        elif is_held[expert] and hits > 0:
+            actions[expert] = _CPU
+            hits -= 1

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.engine.compilation import kernel
 from sim.lowering.carried import emit_carried_run
 from sim.lowering.decisions import Decisions
 from sim.lowering.emit import (
@@ -194,9 +195,23 @@ def columns(size: int, *, num_gpus: int = 1) -> Columns:
 
 def table(out: Columns, first: int, end: int) -> TaskTable:
     """The tasks emitted from number ``first`` up to ``end``."""
-    rows = out.rows[first:end]
-    plain = {name: np.ascontiguousarray(rows[name]) for name in ROW.names or () if name != "end_of_dependencies"}
-    before = int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
-    offsets = np.zeros(end - first + 1, np.int64)
-    offsets[1:] = rows["end_of_dependencies"] - before
+    number, before = end - first, int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
+    offsets, plain = np.zeros(number + 1, np.int64), {name: np.empty(number, ROW[name]) for name in _PLAIN}
+    _spread(out.rows[first:end], before, offsets[1:], tuple(plain.values()))
     return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[before : before + int(offsets[-1])], **plain)
+
+
+_PLAIN = ("resource", "duration_ns", "priority", "num_chunks", "kind", "step", "layer", "expert", "num_bytes")
+"""Columns that a task table has as they are."""
+
+
+@kernel
+def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
+    """Copy records to columns, and where their dependencies end, counted from ``before``."""
+    resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
+    for task in range(len(rows)):
+        row = rows[task]
+        resource[task], duration_ns[task], priority[task] = row.resource, row.duration_ns, row.priority
+        num_chunks[task], kind[task], step[task] = row.num_chunks, row.kind, row.step
+        layer[task], expert[task], num_bytes[task] = row.layer, row.expert, row.num_bytes
+        ends[task] = row.end_of_dependencies - before

@@ -1,6 +1,7 @@
 """The expected time of a layer's experts, by how many of its most popular ones the GPU holds."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -89,6 +90,13 @@ def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64
     if size > MAX_SAMPLED_TOKENS:
         expected: NDArray[np.float64] = np.rint(np.minimum(1.0, top_k * popularity) * size)
         return expected.astype(np.int64)[None]
+    return _samples(popularity.tobytes(), size, top_k)
+
+
+@lru_cache(maxsize=128)  # one for all fates of misses, ways of feeding, and machines
+def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64]:
+    """The same of experts of that popularity (float64, never rising); not to be written to."""
+    popularity = np.frombuffer(popularity_bytes, np.float64)
     num_samples, generator = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)), np.random.default_rng(SAMPLE_SEED)
     chosen = draw(popularity[None], num_samples * size, top_k, generator)[:, 0]
     tokens = np.zeros((num_samples, len(popularity)), np.int64)

@@ -1,10 +1,10 @@
 """Which of two is better over several draws, and where the draws do not tell: confidence intervals of paired differences."""
 
 from collections.abc import Sequence
-from math import sqrt
+from functools import lru_cache
+from math import atan, cos, pi, sin, sqrt
 
 import numpy as np
-from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -17,8 +17,32 @@ def half_width(values: Sequence[float]) -> float | None:
     number = len(values)
     if number < 2:
         return None
-    quantile = float(stdtrit(number - 1, (1 + CONFIDENCE) / 2))
-    return quantile * float(np.std(values, ddof=1)) / sqrt(number)
+    return _quantile(number - 1) * float(np.std(values, ddof=1)) / sqrt(number)
+
+
+@lru_cache
+def _quantile(freedom: int) -> float:
+    """The t that Student's distribution of that many degrees of freedom keeps within of zero with 95 % probability.
+
+    scipy's ``stdtrit`` says the same; importing it takes a fifth of a second, a tenth of a short plan.
+    """
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < CONFIDENCE:
+        high *= 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _within(middle, freedom) < CONFIDENCE else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """Probability of less than t from zero (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4)."""
+    angle = atan(t / sqrt(freedom))
+    is_odd = freedom % 2
+    term, total = (cos(angle), 0.0) if is_odd else (1.0, 0.0)
+    for power in range(1 + is_odd, freedom, 2):
+        total += term
+        term *= cos(angle) ** 2 * power / (power + 1)
+    return 2 / pi * (angle + sin(angle) * total) if is_odd else sin(angle) * total
 
 
 def is_tied(one: Sequence[float], other: Sequence[float]) -> bool:

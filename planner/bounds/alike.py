@@ -7,10 +7,10 @@ other of that size, and nothing has to be relaxed to shares of an expert. docs/e
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import lgamma
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from planner.bounds.frontier import CellWork, compiled, is_same
 from planner.bounds.work import Floats
@@ -77,7 +77,8 @@ def missing_shares(num_experts: int, num_selected: int) -> Floats:
 
 
 def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> Floats:
-    return np.asarray(gammaln(np.add(of, 1)) - gammaln(np.add(some, 1)) - gammaln(np.subtract(of, some) + 1))
+    logs = np.array([lgamma(number + 1) for number in range(int(np.max(of)) + 1)])  # of factorials
+    return np.asarray(logs[of] - logs[some] - logs[np.subtract(of, some)])
 
 
 @compiled

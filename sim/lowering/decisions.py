@@ -80,7 +80,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
                 actions[rows], is_held[rows] = chosen, experts
     else:
         _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
-    actions *= is_active  # IDLE, which is 0, where no token selects
+        actions *= is_active  # IDLE, which is 0, where no token selects
     _follow_layers(actions, modes, is_active)
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
     return Decisions(
@@ -241,73 +241,80 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, actions)
     priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
     cases, most = np.zeros((believed.shape[1], 3), np.int64), num_experts + 1 if rule == _SPILL else 0
     spills = np.full((believed.shape[1], most, most, 2), -1, np.int32)
+    places, num_selected = np.empty(num_experts + 1, np.int64), 0  # few of many: everything but finding them is done for those alone
+    actions[:] = 0
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
-            shape, row, misses, hits = shape_of[layer], tokens[index, layer], 0, 0
-            resident = beside.dense[index, shape]
-            for expert in range(num_experts):
-                is_held[expert], is_miss[expert], actions[index, layer, expert] = False, False, 0
-                if row[expert] > 0:
-                    is_held[expert], is_miss[expert] = experts_LE[layer, expert], not experts_LE[layer, expert]
-                    actions[index, layer, expert] = _RESIDENT
-                    misses += is_miss[expert]
-                    hits += is_held[expert]
-                    for column in range(3):
-                        priced[column, expert] = believed[column, shape, row[expert]]
-                    if is_held[expert]:
-                        resident += priced[2, expert]
-            if rule == _SPILL and misses + hits > 0:
-                case = beside.dense[index, shape], beside.num_tokens[index]
-                chosen, noted, before = actions[index, layer], spills[shape], cases[shape]
-                if not _is_noted(row, case, misses, hits, before, noted):
-                    spill_row(row, is_miss, is_held, priced, case[0], case[1], beside.activations, beside.fixed, room, chosen)
-                    if before[0] > 0:
-                        _note(is_miss, is_held, chosen, noted[misses, hits])
-                else:
-                    _spill_as_noted(noted[misses, hits], is_miss, is_held, chosen)
+            shape, row, chosen, misses = shape_of[layer], tokens[index, layer], actions[index, layer], 0
+            dense, num_tokens = beside.dense[index, shape], beside.num_tokens[index]
+            for expert in places[:num_selected]:
+                is_miss[expert] = is_held[expert] = False
+            num_selected = _select(row, places)
+            selected, resident = places[:num_selected], dense
+            for expert in selected:
+                is_held[expert], is_miss[expert], chosen[expert] = experts_LE[layer, expert], not experts_LE[layer, expert], _RESIDENT
+                misses += is_miss[expert]
+                for column in range(3):
+                    priced[column, expert] = believed[column, shape, row[expert]]
+                if is_held[expert]:
+                    resident += priced[2, expert]
+            if rule == _SPILL and num_selected > 0:
+                noted, before = spills[shape, misses], cases[shape]
+                if _is_noted(row, selected, dense, num_tokens, before, spills[shape]) and noted[num_selected - misses, 0] >= 0:
+                    _spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
+                    continue
+                spill_row(row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
+                if before[0] > 0:
+                    _note(selected, is_miss, chosen, noted[num_selected - misses])
             elif misses > 0:
-                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], resident, actions[index, layer])
+                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], resident, chosen)
 
 
 @inner
-def _is_noted(row, case, misses, hits, before, noted):
-    """Whether this spill is known: where all selected experts get as many tokens, it depends on how many miss and hit alone.
+def _select(row, places):
+    """Fill ``places`` with the experts that have tokens, ascending; returns how many. There is room for one more."""
+    number = 0
+    for expert in range(len(row)):
+        places[number] = expert
+        number += row[expert] > 0
+    return number
+
+
+@inner
+def _is_noted(row, selected, dense_ns, num_tokens, before, noted):
+    """Whether this case has notes: where all selected experts get as many tokens, a spill depends on how many miss and hit alone.
 
     So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as ``noted`` [misses, hits; of each]. Notes are
-    for one case: ``before`` (tokens of each expert, 0 where they differ; ns beside; tokens of the pass). In another they are forgotten.
+    for one case, ``before``: tokens of each expert (0 where they differ), ns beside, tokens of the pass. In another they are forgotten.
     """
-    each, is_even = np.int64(0), True
-    for expert in range(len(row)):
-        if row[expert] > 0:
-            is_even = is_even and (each == 0 or each == row[expert])
-            each = np.int64(row[expert])
-    if not is_even:
-        before[0] = 0
-        return False
-    if before[0] != each or before[1] != case[0] or before[2] != case[1]:
-        before[0], before[1], before[2] = each, case[0], case[1]
+    each = np.int64(row[selected[0]])
+    for expert in selected:
+        if row[expert] != each:
+            before[0] = 0
+            return False
+    if before[0] != each or before[1] != dense_ns or before[2] != num_tokens:
+        before[0], before[1], before[2] = each, dense_ns, num_tokens
         noted[:] = -1
-    return noted[misses, hits, 0] >= 0
+    return True
 
 
 @inner
-def _note(is_miss, is_held, actions, spill):
+def _note(selected, is_miss, actions, spill):
     """Count the misses and the hits that go to the CPU."""
     spill[:] = 0
-    for expert in range(len(actions)):
+    for expert in selected:
         if actions[expert] == _CPU:
-            spill[0] += is_miss[expert]
-            spill[1] += is_held[expert]
+            spill[0 if is_miss[expert] else 1] += 1
 
 
 @inner
-def _spill_as_noted(spill, is_miss, is_held, actions):
+def _spill_as_noted(spill, selected, is_miss, actions):
     """Send that many misses and hits to the CPU, from the lowest number; the other misses are fetched."""
     misses, hits = spill[0], spill[1]
-    for expert in range(len(actions)):
+    for expert in selected:
         if is_miss[expert]:
             actions[expert] = _CPU if misses > 0 else _FETCH
             misses -= 1
-        elif is_held[expert] and hits > 0:
+        elif hits > 0:
             actions[expert] = _CPU
             hits -= 1

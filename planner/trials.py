@@ -75,10 +75,9 @@ class Trials:
         What is interrupted leaves a trial with the draws before.
         """
         steps = [(trial, number) for trial in trials for number in range(len(trial.metrics), num_draws) if is_feasible(trial)]
-        for trial, number in steps:
-            self.drawn(trial.policy.feeding, number)
         with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
             try:
+                list(threads.map(lambda key: self.drawn(*key), dict.fromkeys((trial.policy.feeding, number) for trial, number in steps)))
                 order = sorted(range(len(steps)), key=lambda place: not steps[place][0].policy.prefetch.is_active)
                 running = {
                     place: threads.submit(self._outcome, *steps[place]) for place in order

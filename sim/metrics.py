@@ -94,7 +94,7 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
 
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     counts = np.zeros(5, np.int64)
-    can_hit = np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))
+    can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros((0, 0, 0), np.bool_) if decisions.spilled is None else decisions.spilled
     _count_experts(tokens, decisions.actions, can_hit, spilled, passes.is_prefill, counts)
     hit_tokens, all_tokens, missed, on_cpu, active = counts.tolist()
@@ -134,7 +134,8 @@ def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[
     """
     tasks = timeline.tasks
     is_there = tasks.resource == timeline.platform.index(f"h2d{gpu or ''}")
-    copies = np.flatnonzero(is_there & np.isin(tasks.kind, (TaskKind.FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)))
+    is_staged = (tasks.kind == TaskKind.FETCH) | (tasks.kind == TaskKind.LAYER_FETCH) | (tasks.kind == TaskKind.PAGE)
+    copies = np.flatnonzero(is_there & is_staged)
     ends = _last_use_ns(timeline, copies, timeline.platform.index(f"gpu{gpu or ''}"))
     is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
     sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])

@@ -118,8 +118,10 @@ def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOO
         least_s = sum(lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws) / len(draws)
         return MeanBounds(static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws))
     works = works_of(problem, draws)
-    static = relaxed_draws(works, stores_of(problem, rule), are_alike=are_alike)
-    clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST))
+    with ThreadPoolExecutor(1) as threads:  # each search goes step by step: they run side by side
+        first = threads.submit(repeated_bound, works[0], stores_of(problem, LOOSEST), None)
+        static = relaxed_draws(works, stores_of(problem, rule), are_alike=are_alike)
+        clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST), *first.result())
     number = len(draws)
     return MeanBounds(
         static_s=seconds_below(max(static.ns, clairvoyant_ns) / number),
@@ -253,9 +255,7 @@ def _weighed(work: Work, stores: Stores, kind: Streaming, rival: Relaxation, *, 
     return replace(kind, link_shares=best)
 
 
-def _clairvoyant_ns(works: Sequence[Work], stores: Stores) -> float:
+def _clairvoyant_ns(works: Sequence[Work], stores: Stores, first_ns: float, guess: Guess) -> float:
     """The sum of the draws' bounds, each a proof of its own; the first draw's multipliers serve all."""
-    first = repeated_bound(works[0], stores, None)
-    guess: Guess = first[1]
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        return first[0] + sum(threads.map(lambda work: repeated_bound(work, stores, guess)[0], works[1:]))
+        return first_ns + sum(threads.map(lambda work: repeated_bound(work, stores, guess)[0], works[1:]))

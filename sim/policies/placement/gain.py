@@ -24,9 +24,13 @@ class GainPlacement(RankedPlacement):
         """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""
         times, order = layer_times_ns(problem, self.misses), by_popularity(problem)
         saved = np.zeros(order.shape)
+        slopes: dict[bytes, NDArray[np.float64]] = {}  # layers of one shape and popularity have the same times
         for layer in problem.model.moe_layers:
             count = problem.model.layers[layer].num_experts
-            saved[layer, order[layer, :count]] = hull_slopes(times[layer, : count + 1])
+            own = times[layer, : count + 1]
+            if own.tobytes() not in slopes:
+                slopes[own.tobytes()] = hull_slopes(own)
+            saved[layer, order[layer, :count]] = slopes[own.tobytes()]
         return saved / np.maximum(expert_sizes(problem), 1)[:, None]
 
 

@@ -124,6 +124,27 @@ def test_fewest_tokens_first_loses_little() -> None:
     assert max(losses) < 0.05 and np.mean(losses) < 0.005
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    fed=st.lists(st.tuples(st.integers(1, 3), st.lists(st.booleans(), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS).filter(any)), min_size=12),
+    held=CASES["held"],
+    spread=st.integers(0, 1),
+)
+def test_a_pass_is_decided_whatever_was_decided_before(fed: list[tuple[int, list[bool]]], held: list[bool], spread: int) -> None:
+    """Spills of equal experts are noted and used again: of many passes in a row, each is decided as it is by itself."""
+    machine, overlap = small_machine(ROOMY, link_bytes_per_s=1e9, overhead_ns=5000, latency_ns=1000), LanesOverlap(staging_experts=2)
+    each = np.array([each for each, _ in fed], np.int32)
+    tokens = np.array([chosen for _, chosen in fed], np.int32)[:, None] * each[:, None, None]
+    tokens[::3, 0, 0] += spread  # now and then one expert gets more than the others
+    problem, dispatch, experts = _problem(machine, overlap, 8), SpillDispatch(), np.array(held)
+    passes = forward_passes(Batch(prompt_tokens=8, output_tokens=len(fed)), problem.feeding)
+    together = _actions(dispatch, problem, passes, tokens, experts)
+    for index in range(len(fed)):
+        kept = {name: getattr(passes, name)[[index]] for name in Passes.__dataclass_fields__}
+        alone = _actions(dispatch, problem, Passes(**kept), tokens[[index]], experts)
+        np.testing.assert_array_equal(together[[index]], alone)
+
+
 def _one_pass(machine: Machine, overlap: LanesOverlap, row: list[int]) -> tuple[Problem, Passes, NDArray[np.int32]]:
     problem = _problem(machine, overlap, max(1, max(row), sum(row) // MODEL.top_k))
     return problem, forward_passes(problem.batch, problem.feeding), np.array(row, np.int32)[None, None]

@@ -126,7 +126,9 @@ def test_fewest_tokens_first_loses_little() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    fed=st.lists(st.tuples(st.integers(1, 3), st.lists(st.booleans(), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS).filter(any)), min_size=12),
+    fed=st.lists(
+        st.tuples(st.integers(1, 3), st.lists(st.booleans(), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS).filter(any)), min_size=12
+    ),
     held=CASES["held"],
     spread=st.integers(0, 1),
 )

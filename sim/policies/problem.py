@@ -19,6 +19,8 @@ class Overlap(ABC):
     ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix). ``groups_experts``: the experts
     of a layer run as one call on each device, so that launches, or the hand-over to the CPU pool, are paid once. ``deferred`` is how
     many of a token's selected experts, the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
+    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each copied only when its turn has come,
+    as a loop over experts does that waits for every copy.
     """
 
     deferred: int = 0
@@ -28,6 +30,7 @@ class Overlap(ABC):
     staging_layer_share: float
     is_pinned: bool
     groups_experts: bool = False
+    in_turn: bool = False
 
     @property
     def manner(self) -> str:

@@ -18,7 +18,7 @@ class LanesOverlap(Overlap):
 
     Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts``: as in Overlap.
     ``deferred`` (lossy if not 0) joins the CPU's least weighted experts of a decode step one layer later, as KTransformers' expert
-    deferral does.
+    deferral does. ``in_turn``: as in Overlap; for caches with a score.
     """
 
     prefill: Concurrency = "lanes"
@@ -29,6 +29,7 @@ class LanesOverlap(Overlap):
     is_pinned: bool = True
     deferred: int = 0
     groups_experts: bool = False
+    in_turn: bool = False
 
     def __post_init__(self) -> None:
         for name in ("staging_experts", "staging_layers", "deferred"):

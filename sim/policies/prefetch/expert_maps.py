@@ -28,7 +28,9 @@ class ExpertMapPrefetch(Prefetch):
     trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1), at least top-k; priority
     share / layers ahead. The store has seen ``num_stored`` maps of other requests of the same routing (0: it is empty) and takes in the
     run's. Lookups, of ``lookup_ns``, and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses prefetching
-    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted.
+    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted. ``by_token``: every token of a prompt is an
+    iteration with a map of its own, and what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order of
+    their priorities. Both are so in the authors' released code (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     distance: int = 3
@@ -38,6 +40,8 @@ class ExpertMapPrefetch(Prefetch):
     update_ns: int = 100_000
     pauses_on_miss: bool = True
     drops_stale: bool = True
+    by_token: bool = False
+    names_all: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0), ("update_ns", 0)):
@@ -47,7 +51,7 @@ class ExpertMapPrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         model = foresight.problem.model
-        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight)
+        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight, by_token=self.by_token)
         embeddings = _embeddings(maps)
         store = self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
@@ -57,7 +61,7 @@ class ExpertMapPrefetch(Prefetch):
             own = slice(*np.searchsorted(maps.of_pass, [index, index + 1]))
             found = store.search(embeddings[own], maps.shares[own])
             store.insert(embeddings[own], maps.shares[own], found)
-            rows.append(_rows(index, found, self.distance, moe_layers, foresight))
+            rows.append(_rows(index, found, self.distance, moe_layers, foresight, names_all=self.names_all))
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
             forecast[index + 1, moe_layers[known]] = found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
@@ -72,8 +76,8 @@ class ExpertMapPrefetch(Prefetch):
             draw, batch = past_requests(foresight, -(-self.num_stored // foresight.problem.batch.output_tokens))
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
-                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity)
-        dimension = _embeddings(maps_of(foresight)).shape[1] if past is None else _embeddings(past).shape[1]
+                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token)
+        dimension = _embeddings(maps_of(foresight, by_token=self.by_token)).shape[1] if past is None else _embeddings(past).shape[1]
         store = MapStore(self.capacity, *shape, self.distance, dimension)
         if past is not None:
             store.fill(_embeddings(past)[: self.num_stored], past.shares[: self.num_stored])
@@ -85,9 +89,12 @@ def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
     return embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
 
 
-def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight) -> NDArray[np.int64]:
+def _rows(
+    index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, *, names_all: bool
+) -> NDArray[np.int64]:
     """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
-    num_layers, top_k = foresight.tokens.shape[1], foresight.problem.model.top_k
+    num_layers = foresight.tokens.shape[1]
+    least = foresight.tokens.shape[2] if names_all else foresight.problem.model.top_k
     best: dict[tuple[int, int], tuple[int, int]] = {}
     for iteration in range(len(found.score)):
         for layer in range(len(moe_layers)):
@@ -98,7 +105,7 @@ def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64]
             gate = start if is_semantic else index * num_layers + moe_layers[layer - distance]
             ahead = layer + 1 if is_semantic else distance
             shares = found.shares[iteration, layer]
-            for expert in select(shares, float(found.score[iteration, layer]), top_k).tolist():
+            for expert in select(shares, float(found.score[iteration, layer]), least).tolist():
                 priority = round((1.0 - float(shares[expert]) / ahead) * PRIORITY_SCALE)
                 key = int(moe_layers[layer]), expert
                 best[key] = min(best.get(key, (int(gate), priority)), (int(gate), priority))

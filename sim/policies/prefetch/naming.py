@@ -10,12 +10,13 @@ PRIORITY_SCALE = 1_000_000
 
 
 def named(
-    foresight: Foresight, accuracy: NDArray[np.float64], step: int, generator: np.random.Generator
+    foresight: Foresight, accuracy: NDArray[np.float64], step: int, generator: np.random.Generator, *, by_token: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What a predictor names ``step`` layers before each gate: rows (pass, layer, expert), and the tokens it expects for each.
 
     ``accuracy`` [layer] is the probability that a selected expert is named; for each one missed, another is named in its
     place, drawn in proportion to popularity and expected to get one token. The first ``step`` layers have no gate so early.
+    ``by_token``: so it is for every token of a pass of several, and what any of them names is named.
     """
     tokens, popularity = foresight.tokens[:, step:], foresight.problem.popularity[step:]
     is_selected = tokens > 0
@@ -24,9 +25,25 @@ def named(
     weight = generator.random(is_selected.shape) ** (1.0 / np.maximum(popularity, 1e-12))
     rank = np.argsort(np.argsort(-np.where(is_selected, -1.0, weight), axis=2, kind="stable"), axis=2, kind="stable")
     is_wrong = ~is_selected & (rank < num_wrong[:, :, None]) & (popularity > 0)
-    index, layer, expert = np.nonzero(is_right | is_wrong)
-    load = np.where(is_right, tokens, 1)[index, layer, expert]
+    expected = np.where(is_right, tokens, is_wrong)
+    if by_token:
+        several = foresight.passes.num_tokens > 1
+        expected[several] = _by_token(tokens[several], accuracy[step:], popularity, generator)
+    index, layer, expert = np.nonzero(expected)
+    load = expected[index, layer, expert]
     return np.stack([index, layer + step, expert], axis=1), load.astype(np.int64)
+
+
+def _by_token(
+    tokens: NDArray[np.int32], accuracy: NDArray[np.float64], popularity: NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those that mistake it for another."""
+    right = generator.binomial(tokens, accuracy[:, None])
+    num_wrong = (tokens - right).sum(axis=2)
+    shares = popularity / np.maximum(popularity.sum(axis=1, keepdims=True), 1e-12)
+    for index, layer in zip(*np.nonzero(num_wrong), strict=True):
+        right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
+    return np.asarray(right, np.int64)
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...], *, most: int | None = None) -> Predictions:

@@ -23,12 +23,15 @@ class RequestCountsPrefetch(Prefetch):
     layer i counts for its share in the past request's layer times 1 - (i - l)/(L + 1), l being the layer at hand. The layer waits
     for the lookup, of ``lookup_ns`` (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored`` past requests (100:
     assumed) come from the same routing. A whole batch has one matrix. ``max_waiting`` copies are queued at once (8: assumed).
+    ``names_top_k``: of each layer, only the top_k most used are candidates, as where fMoE's authors rebuilt it
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     num_stored: int = 100
     lookup_ns: int = 100_000
     max_waiting: int | None = 8
     is_lookup_awaited: bool = True
+    names_top_k: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_stored", "lookup_ns"):
@@ -47,11 +50,13 @@ class RequestCountsPrefetch(Prefetch):
             return gathered([], foresight.tokens.shape)
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
+        rank = np.argsort(np.argsort(-shares, axis=2, kind="stable"), axis=2, kind="stable")
+        named = np.where(rank < foresight.problem.model.top_k, shares, 0) if self.names_top_k else shares
         rows = []
         for index, scores in enumerate(during):
             if index:
                 forecast[index + 1, moe_layers] = shares[before[index]]
-            rows.append(_rows(index, shares[np.argmax(scores, axis=1)], moe_layers, foresight.tokens.shape))
+            rows.append(_rows(index, named[np.argmax(scores, axis=1)], moe_layers, foresight.tokens.shape))
         found = gathered(rows, foresight.tokens.shape)
         return Predictions(first=found.first, candidates=found.candidates, forecast=forecast, reach=len(forecast[0]))
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.policies.base import Foresight, Predictions, Prefetch
-from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
+from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, selected
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
@@ -93,20 +93,14 @@ def _rows(
     index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, *, names_all: bool
 ) -> NDArray[np.int64]:
     """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
-    num_layers = foresight.tokens.shape[1]
+    num_layers, count = foresight.tokens.shape[1], len(moe_layers)
     least = foresight.tokens.shape[2] if names_all else foresight.problem.model.top_k
-    best: dict[tuple[int, int], tuple[int, int]] = {}
-    for iteration in range(len(found.score)):
-        for layer in range(len(moe_layers)):
-            is_semantic = layer < distance
-            if found.score[iteration, layer] <= 0:
-                continue
-            start = len(foresight.passes) * num_layers + index
-            gate = start if is_semantic else index * num_layers + moe_layers[layer - distance]
-            ahead = layer + 1 if is_semantic else distance
-            shares = found.shares[iteration, layer]
-            for expert in select(shares, float(found.score[iteration, layer]), least).tolist():
-                priority = round((1.0 - float(shares[expert]) / ahead) * PRIORITY_SCALE)
-                key = int(moe_layers[layer]), expert
-                best[key] = min(best.get(key, (int(gate), priority)), (int(gate), priority))
-    return np.array([(gate, priority, *key) for key, (gate, priority) in best.items()], np.int64).reshape(-1, 4)
+    is_semantic = np.arange(count) < distance
+    start = len(foresight.passes) * num_layers + index
+    gate = np.where(is_semantic, start, index * num_layers + moe_layers[np.maximum(np.arange(count) - distance, 0)])
+    ahead = np.where(is_semantic, np.arange(count) + 1, distance)[:, None]
+    is_named = selected(found.shares, found.score, least) & (found.score > 0)[:, :, None]
+    share = np.where(is_named, found.shares.astype(np.float64), -1.0).max(axis=0)
+    layer, expert = np.nonzero(is_named.any(axis=0))
+    priority = np.rint((1.0 - share / ahead) * PRIORITY_SCALE).astype(np.int64)[layer, expert]
+    return np.stack([gate[layer], priority, moe_layers[layer], expert], axis=1)

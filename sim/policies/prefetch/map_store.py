@@ -102,13 +102,13 @@ class MapStore:
         self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
 
 
-def select(shares: Array, score: float, top_k: int) -> NDArray[np.int64]:
-    """The experts of one layer to fetch: the shortest prefix by descending share that adds up to 1 - score, and at least top_k."""
-    threshold = min(max(1.0 - score, 0.0), 1.0)
-    order = np.argsort(-shares, kind="stable")
-    reached = np.cumsum(shares[order]) >= threshold - 1e-6
-    count = int(np.argmax(reached)) + 1 if reached.any() else len(shares)
-    return order[: max(count, top_k)]
+def selected(shares: Array, score: Array, least: int) -> NDArray[np.bool_]:
+    """Which experts [..., expert] to fetch: the shortest prefix by descending share that adds up to 1 - score [...], and ``least`` of them."""
+    order = np.argsort(-shares, axis=-1, kind="stable")
+    threshold = (np.clip(1.0 - score.astype(np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)
+    reached = np.cumsum(np.take_along_axis(shares, order, axis=-1), axis=-1) >= threshold[..., None]
+    count = np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1, shares.shape[-1])
+    return np.asarray(np.argsort(order, axis=-1) < np.maximum(count, least)[..., None])
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:

@@ -10,7 +10,7 @@ from sim.lowering.slots import HELD, REACH, SLOT, Cached, take_slot
 from sim.model import Model
 from sim.policies.cache.score import Score
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
-from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
+from sim.policies.prefetch.map_store import MapStore, embeddings_of, selected
 from sim.policies.shares import gate_shares, maps_of
 from sim.routing.base import Draw, expert_maps
 from sim.routing.recorded import RecordedRouting
@@ -37,7 +37,8 @@ from validation.published.fmoe.routing import structured_routing
 )
 def test_selection_is_the_shortest_prefix(score: float, top_k: int, expected: list[int]) -> None:
     """Shares 0.3, 0.05, 0.5, 0.15: as many, from the largest, as add up to clip(1 - score, 0, 1), and at least top-k."""
-    assert select(np.array([0.3, 0.05, 0.5, 0.15], np.float32), score, top_k).tolist() == expected
+    shares = np.array([[0.3, 0.05, 0.5, 0.15]], np.float32)
+    assert np.flatnonzero(selected(shares, np.array([score], np.float32), top_k)).tolist() == sorted(expected)
 
 
 def _maps(*rows: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -178,10 +178,10 @@ def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
 
 
 def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
-    experts = np.bincount(decisions.actions.ravel(), minlength=len(Action))
-    copies = experts[Action.FETCH] + 2 * experts[Action.SWAP]
+    actions = decisions.actions
+    copies = np.count_nonzero(actions == Action.FETCH) + 2 * np.count_nonzero(actions == Action.SWAP)
     return (
-        int(experts[1:].sum() + copies)
+        int(np.count_nonzero(actions) + copies)
         + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )

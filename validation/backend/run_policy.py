@@ -115,7 +115,10 @@ class StaticRun:
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
         emission.finish()
-        decisions = Decisions(actions=self._actions, modes=self._dispatching.modes, head_modes=self._dispatching.head_modes)
+        actions, dispatching = self._actions, self._dispatching
+        decisions = Decisions(
+            actions=actions, modes=dispatching.modes, head_modes=dispatching.head_modes, spilled=dispatching.spilled(actions)
+        )
         resources = platform(self._problem.machine, RESOURCES)
         return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences, lanes.is_paced)
 

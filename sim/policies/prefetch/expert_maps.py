@@ -53,10 +53,8 @@ class ExpertMapPrefetch(Prefetch):
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
         rows = []
-        for index in range(len(foresight.passes)):
-            own = slice(*np.searchsorted(maps.of_pass, [index, index + 1]))
-            found = store.search(embeddings[own], maps.shares[own])
-            store.insert(embeddings[own], maps.shares[own], found)
+        borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
+        for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
             rows.append(_rows(index, found, self.distance, moe_layers, foresight))
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
@@ -73,10 +71,10 @@ class ExpertMapPrefetch(Prefetch):
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
                 past = expert_maps(draw, forward_passes(batch, Feeding()), popularity)
-        dimension = _embeddings(maps_of(foresight)).shape[1] if past is None else _embeddings(past).shape[1]
-        store = MapStore(self.capacity, *shape, self.distance, dimension)
+        embeddings = _embeddings(maps_of(foresight) if past is None else past)
+        store = MapStore(self.capacity, *shape, self.distance, embeddings.shape[1])
         if past is not None:
-            store.fill(_embeddings(past)[: self.num_stored], past.shares[: self.num_stored])
+            store.fill(embeddings[: self.num_stored], past.shares[: self.num_stored])
         return store
 
 
@@ -88,18 +86,11 @@ def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
 def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight) -> NDArray[np.int64]:
     """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
     num_layers, top_k = foresight.tokens.shape[1], foresight.problem.model.top_k
-    best: dict[tuple[int, int], tuple[int, int]] = {}
-    for iteration in range(len(found.score)):
-        for layer in range(len(moe_layers)):
-            is_semantic = layer < distance
-            if found.score[iteration, layer] <= 0:
-                continue
-            start = len(foresight.passes) * num_layers + index
-            gate = start if is_semantic else index * num_layers + moe_layers[layer - distance]
-            ahead = layer + 1 if is_semantic else distance
-            shares = found.shares[iteration, layer]
-            for expert in select(shares, float(found.score[iteration, layer]), top_k).tolist():
-                priority = round((1.0 - float(shares[expert]) / ahead) * PRIORITY_SCALE)
-                key = int(moe_layers[layer]), expert
-                best[key] = min(best.get(key, (int(gate), priority)), (int(gate), priority))
-    return np.array([(gate, priority, *key) for key, (gate, priority) in best.items()], np.int64).reshape(-1, 4)
+    is_named = select(found.shares, found.score, top_k) & (found.score > 0)[:, :, None]
+    ahead = np.minimum(np.arange(len(moe_layers)) + 1, distance)
+    priority = np.rint((1.0 - found.shares.astype(np.float64) / ahead[:, None]) * PRIORITY_SCALE).astype(np.int64)
+    best = np.where(is_named, priority, PRIORITY_SCALE + 1).min(axis=0)
+    layer, expert = np.nonzero(is_named.any(axis=0))
+    start = len(foresight.passes) * num_layers + index
+    gate = np.where(layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)])
+    return np.stack([gate, best[layer, expert], moe_layers[layer], expert], axis=1)

@@ -1,13 +1,14 @@
 """Plans over eight machines, six models and four loads, beside every named system and bounds: python benchmarks/planner_grid.py -o DIR.
 
 Every cell is kept in DIR/study.sqlite as it finishes; the same command goes on where it was stopped. Writes DIR/grid.csv and DIR/grid.md,
-of what is there, also when it is stopped. ``--cells N`` ends after N new cells.
+of what is there, also when it is stopped. ``--cells N`` ends after N new cells; ``--workers N`` plans so many at once.
 """
 
 import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from planner.outcome import OF_PLAN, Job, Outcome, evaluate
 from planner.plan import Setting
 from planner.store import open_store
 from planner.study import Keys
+from planner.workers import process_pool
 
 MACHINES = (
     "desktop-rtx-3060-ddr4",
@@ -98,7 +100,7 @@ def row(cell: Cell, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def run(folder: Path, most: int | None) -> list[dict[str, object]]:
+def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, object]]:
     """Plan the cells that the folder lacks, and return the lines of all that it has."""
     folder.mkdir(parents=True, exist_ok=True)
     keys, todo = Keys("throughput", VERSION), list(cells())
@@ -107,9 +109,12 @@ def run(folder: Path, most: int | None) -> list[dict[str, object]]:
         spread = sorted(range(len(todo)), key=lambda place: place * STRIDE % len(todo))  # a stopped run has some of everything
         missing = [(todo[place], jobs[place]) for place in spread if jobs[place].key not in store.kept_keys()]
         try:
-            for number, (cell, job) in enumerate(missing[:most]):
-                store.add(job.key, job.setting, evaluate(job))
-                print(f"{number + 1} of {len(missing)}: {cell.model}, {cell.machine}, {cell.load}", file=sys.stderr, flush=True)
+            with process_pool(num_workers) as pool:
+                waiting = {pool.submit(evaluate, job): (cell, job) for cell, job in missing[:most]}
+                for number, future in enumerate(as_completed(waiting)):
+                    cell, job = waiting[future]
+                    store.add(job.key, job.setting, future.result())
+                    print(f"{number + 1} of {len(missing)}: {cell.model}, {cell.machine}, {cell.load}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             print("stopped; the same command goes on", file=sys.stderr)
         kept = store.kept_keys()
@@ -166,8 +171,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cells", type=int, default=None, metavar="N")
+    parser.add_argument("--workers", type=int, default=2, metavar="N")
     options = parser.parse_args()
-    rows = run(options.output, options.cells)
+    rows = run(options.output, options.cells, options.workers)
     with (options.output / "grid.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

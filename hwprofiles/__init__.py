@@ -3,7 +3,7 @@
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.library import load_machine, machine_names, parse_machine
-from hwprofiles.machine import Cpu, Direction, Gpu, Host, Interference, Link, Machine, Store
+from hwprofiles.machine import Cpu, CpuThreads, Direction, Gpu, Host, Interference, Link, Machine, Store
 from hwprofiles.pooling import pooled
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
@@ -12,6 +12,7 @@ from hwprofiles.yaml_file import read_yaml
 
 __all__ = [
     "Cpu",
+    "CpuThreads",
     "Curve",
     "Direction",
     "Efficiency",

@@ -28,6 +28,7 @@ class Curve(BaseModel):
 
     ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``, ``intermediate``); an
     operation of another shape does not use it. Between points: straight in log-log, so monotone wherever the points are.
+    ``threads`` of the CPU computed it (None: as many as the machine's own rates are for).
     ``spread_fractions`` says how noisy each point was: the interquartile range of its samples by their median; empty where not known.
     """
 
@@ -37,6 +38,7 @@ class Curve(BaseModel):
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
     shape: dict[str, int] = {}
+    threads: Annotated[int, Field(ge=1)] | None = None
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
     spread_fractions: tuple[Annotated[float, Field(ge=0)], ...] = ()
     kind: Kind
@@ -53,6 +55,11 @@ class Curve(BaseModel):
         if self.spread_fractions and len(self.spread_fractions) != len(self.points):
             raise ValueError(f"spread_fractions must have one for each of {len(self.points)} points, got {len(self.spread_fractions)}")
         return self
+
+    @property
+    def is_of_cpu_rates(self) -> bool:
+        """Whether it says what the CPU takes with some number of threads; reads of memory say so for several."""
+        return self.device == "cpu" and self.operation is not Operation.MEMORY_READ
 
     @property
     def provenance(self) -> Provenance:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hwprofiles.curve import Curve
+from hwprofiles.errors import InputError
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
@@ -40,10 +41,20 @@ class Gpu(_Part):
     launch_overhead_ns: Quantity
 
 
+class CpuThreads(_Part):
+    """What the CPU does with another number of threads: every rate stated, none scaled from those of other numbers."""
+
+    threads: Annotated[int, Field(ge=1)]
+    memory_bytes_per_s: Rate
+    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
+    call_overhead_ns: Quantity
+
+
 class Cpu(_Part):
     """All sockets together. ``memory_bytes`` is null where no source states it: then it limits nothing.
 
-    ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back.
+    ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back. Rates are for ``threads`` threads (null: as many as
+    the source had); ``by_threads`` states them for other numbers, among which a plan may choose.
     """
 
     name: str
@@ -53,6 +64,18 @@ class Cpu(_Part):
     memory_bytes_per_s: Rate
     flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     call_overhead_ns: Quantity
+    threads: Annotated[int, Field(ge=1)] | None = None
+    by_threads: tuple[CpuThreads, ...] = ()
+
+    @model_validator(mode="after")
+    def _counts_differ(self) -> Self:
+        if self.by_threads and self.threads is None:
+            raise ValueError("by_threads needs threads, the number that the other rates are for")
+        counts = [self.threads, *(entry.threads for entry in self.by_threads)]
+        repeated = next((count for count in counts if counts.count(count) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"rates for {repeated} threads are there twice, in by_threads or as the others beside threads")
+        return self
 
 
 class Direction(_Part):
@@ -134,3 +157,24 @@ class Machine(_Part):
         if repeated:
             raise ValueError(f"interference has more than one factor for busy {repeated[0]}, slows {repeated[1]}")
         return self
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """The numbers of CPU threads that there are rates for, that of the file's other rates first; none where it states no number."""
+        return () if self.cpu.threads is None else (self.cpu.threads, *(entry.threads for entry in self.cpu.by_threads))
+
+    def at_threads(self, threads: int) -> "Machine":
+        """The machine computing with that many CPU threads: their rates, and only curves that were measured with as many.
+
+        Interference stays as it is stated. Raises InputError where no rates are stated for that number.
+        """
+        if threads not in self.thread_counts:
+            stated = ", ".join(map(str, self.thread_counts)) or "none"
+            raise InputError(f"{self.name} states no rates for {threads} CPU threads (cpu.by_threads); stated: {stated}")
+        if threads == self.cpu.threads:
+            return self
+        entry = next(entry for entry in self.cpu.by_threads if entry.threads == threads)
+        rates = {name: getattr(entry, name) for name in ("threads", "memory_bytes_per_s", "flops_per_s", "call_overhead_ns")}
+        curves = tuple(curve.model_copy(update={"threads": None}) if curve.threads == threads else curve for curve in self.curves)
+        kept = tuple(own for curve, own in zip(self.curves, curves, strict=True) if not curve.is_of_cpu_rates or curve.threads == threads)
+        return self.model_copy(update={"cpu": self.cpu.model_copy(update=rates | {"by_threads": ()}), "curves": kept})

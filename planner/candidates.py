@@ -1,8 +1,10 @@
 """The combinations that the planner tries: parts that fit together, named systems or not."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
+from sim.memory import machine_bytes
 from sim.policies import POLICIES, Policy
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.lfu import LfuCache
@@ -12,35 +14,40 @@ from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.pipeline_search import Choice, choices, with_choice
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
+from sim.policies.placement.paged import PagedPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.gain import GainPrefetch
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
-from sim.workload import Batch, Feeding
+from sim.policies.problem import Problem
+from sim.simulate import Scenario, problem_of
+from sim.workload import Feeding, micro_batches
 
 SOURCE = "combination of parts tried by the planner"
 BY_GAIN = "experts where they save most time"
 
 DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
     {
-        "lanes": ("misses split over CPU and link, beside what the GPU has to do", ThreeLanesDispatch(), "balanced"),
-        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
+        "cpu": ("every miss is computed by the CPU", CpuDispatch(), "cpu"),
+        "fetch": ("every miss is copied to the GPU", FetchDispatch(), "fetch"),
         "cheapest": (
             "each miss on the CPU or copied, whichever is cheaper by itself",
             CheapestDispatch(believed_cost="priced"),
             "cheapest",
         ),
-        "cpu": ("every miss is computed by the CPU", CpuDispatch(), "cpu"),
-        "fetch": ("every miss is copied to the GPU", FetchDispatch(), "fetch"),
+        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
+        "split": ("misses split over CPU and link, residents too where the CPU has time to spare", SpillDispatch(), "balanced"),
+        "spill": ("the same, and placed so as to suit it", SpillDispatch(), "spill"),
     }
 )
-"""The fates of a missing expert: in words, as a part, and as a placement foresees them."""
+"""The fates of a missing expert, simplest first: in words, as a part, and as a placement foresees them."""
 
 CACHES: Mapping[str, tuple[str, Cache]] = MappingProxyType(
     {
@@ -61,15 +68,25 @@ CHUNKS = (512, 2048)
 """Tokens of one prefill pass, over all prompts: smaller passes need less memory for activations."""
 
 
-def candidates(batch: Batch) -> Iterator[Policy]:
-    """Every combination tried for such a batch, best ideas first; names say the parts, summaries say them in words.
+LONG_KV_SHARE = 0.01
+"""Where the KV cache would take this much of GPU memory, it is also tried in host memory."""
+PAGED_EACH = 2
+"""Sizes of micro-batches that are tried for each place of KV cache and missing experts: the best by the roofline."""
 
-    Where the prompts are longer than a chunk, each also with chunked prefill.
+
+def candidates(scenario: Scenario) -> Iterator[Policy]:
+    """Every combination tried for such a scenario, the simplest first; names say the parts, summaries say them in words.
+
+    Where the prompts are longer than a chunk, each also with chunked prefill. Micro-batches, and a KV cache in host memory with all else
+    of the layers on the GPU, where there is more than one sequence or a long context.
     """
-    yield from _combinations(Feeding(), "")
-    for chunk in CHUNKS:
-        if batch.prompt_tokens * batch.batch_size > chunk:
-            yield from _combinations(Feeding(prefill_chunk_tokens=chunk), f"@{chunk}")
+    batch = scenario.batch
+    chunks = [chunk for chunk in CHUNKS if batch.prompt_tokens * batch.batch_size > chunk]
+    feedings = [(Feeding(), ""), *((Feeding(prefill_chunk_tokens=chunk), f"@{chunk}") for chunk in chunks)]
+    for make in (_fixed, _streamed, _cached):
+        for feeding, mark in feedings:
+            yield from make(feeding, mark)
+    yield from _paged(scenario)
 
 
 def named_systems() -> Iterator[Policy]:
@@ -77,17 +94,18 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
-def _combinations(feeding: Feeding, mark: str) -> Iterator[Policy]:
-    everything = AllLayersPlacement()
-    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), LanesOverlap(), feeding)
-    yield from _fixed(feeding, mark)
-    yield from _cached(feeding, mark)
-    yield from _streamed(feeding, mark)
+FIXED = ("cpu", "fetch", "cheapest", "split", "spill")
+"""Those for experts that stay where they are."""
 
 
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay where they are."""
-    for name, (fate, dispatch, misses) in DISPATCHES.items():
+    everything = AllLayersPlacement()
+    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), LanesOverlap(), feeding)
+    whole = "the whole model on the GPU; the CPU computes some of it where it has time to spare"
+    yield _combination(f"all-on-gpu+spill{mark}", whole, everything, SpillDispatch(), LanesOverlap(), feeding)
+    for name in FIXED:
+        fate, dispatch, misses = DISPATCHES[name]
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
@@ -98,7 +116,7 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
 def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that come and go."""
     for cache_name, (keeping, cache) in CACHES.items():
-        for name in ("lanes", "balanced", "fetch"):
+        for name in ("spill", "balanced", "fetch"):
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
             overlap = LanesOverlap(staging_experts=2)
@@ -121,6 +139,36 @@ def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     overlap = LanesOverlap(staging_experts=0, staging_layers=2)
     summary = "every layer is copied whole for every pass; 2 layer buffers"
     yield _combination(f"stream-all{mark}", summary, NoLayersPlacement(), everything, overlap, feeding)
+
+
+def _paged(scenario: Scenario) -> Iterator[Policy]:
+    """Layers pipelined over micro-batches, the KV cache of some in host memory: what MoE-Lightning's roofline finds best of each kind."""
+    row = POLICIES["moe-lightning"]
+    problem, placement = problem_of(replace(scenario, policy=row)), PagedPlacement()
+    if not is_long(problem):
+        if scenario.batch.num_sequences == 1:
+            return
+        placement = PagedPlacement(kv_layers=problem.model.num_layers)
+    found: dict[tuple[bool, int], list[Choice]] = {}
+    for choice in choices(replace(row, placement=placement), problem):
+        found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
+    for (ffn_on_gpu, kv_layers), same in found.items():
+        for choice in sorted(same, key=lambda choice: (choice.missing_bytes, choice.seconds))[:PAGED_EACH]:
+            prompts, sequences = micro_batches(scenario.batch, choice.feeding)
+            fate = "those missing are paged in" if ffn_on_gpu else "the CPU computes those missing"
+            away = problem.model.num_layers - kv_layers
+            cache = f"; the KV cache of {away} layers in host memory, where the CPU attends" if away else ""
+            summary = f"as many experts of every layer; {fate}{cache}; micro-batches of {prompts} prompts, answers of {sequences}"
+            name = f"paged+{'fetch' if ffn_on_gpu else 'cpu'}/{prompts}x{sequences}" + (f"/kv{kv_layers}" if away else "")
+            parts = with_choice(row, choice)
+            yield replace(parts, name=name, summary=summary, source=SOURCE)
+
+
+def is_long(problem: Problem) -> bool:
+    """Whether the KV cache matters beside the card's memory."""
+    batch, model = problem.batch, problem.model
+    kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    return kv_bytes >= LONG_KV_SHARE * machine_bytes(problem.machine)
 
 
 def _buffers(staging: int) -> str:

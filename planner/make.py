@@ -6,10 +6,12 @@ from typing import Any
 
 from planner.bounds.draws import MeanBounds, mean_bounds
 from planner.bounds.shadow import mean_shadow_prices
+from planner.hunt import Progress
 from planner.objectives import Goal
+from planner.offers import chosen, offer_rows, offers_of
 from planner.plan import Plan, Setting
 from planner.resimulate import resimulated
-from planner.search import Progress, Search, Unmet, binding_resource, default_draws, is_fixed, search
+from planner.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
 from sim.memory import Infeasible, MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.policies import find_policy
 from sim.policies.problem import Problem
@@ -43,14 +45,15 @@ class Planned:
 def make_plan(
     setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
 ) -> Planned | Unmet | Infeasible:
-    """Search for the best plan in that setting. Raises InputError for what the setting cannot name."""
-    scenario = setting.scenario(find_policy(ANY_POLICY), engine)
-    found = search(scenario, goal, setting.draws or default_draws(scenario), on_progress)
+    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name."""
+    offers = offers_of(setting)
+    scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
+    found = search(scenarios, goal, setting.draws or default_draws(scenarios[0]), on_progress)
     if not isinstance(found, Search):
         return found
     best = found.best
     plan = Plan(
-        setting=setting.model_copy(update={"draws": found.num_draws}),
+        setting=chosen(setting, offers, found.offer).model_copy(update={"draws": found.num_draws}),
         goal=goal,
         policy=best.scenario.policy,
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
@@ -59,6 +62,7 @@ def make_plan(
         provenance=_stated(provenance_of(best)),
         version=version,
         is_stopped=found.is_stopped,
+        offers=tuple(offer_rows(offers, found)),
     )
     return Planned(plan=plan, search=found)
 
@@ -66,12 +70,12 @@ def make_plan(
 def bounds_of(found: Search) -> dict[str, Any]:
     """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
 
-    The static bound is for placements that keep to the memory which the plan and all fixed systems here keep to; for the clairvoyant one
-    all GPU memory counts. No gap to the static bound for a plan whose residency changes, and none at all for a lossy one.
+    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all memory counts. No gap to
+    the static bound for a plan whose residency changes, and none at all for a lossy one.
     """
     best = found.best
     problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
-    bounds = mean_bounds(problem, found.draws, rule)
+    bounds = mean_bounds(problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike)
     policy = best.scenario.policy
     return {
         "static_bound_s": bounds.static_s,
@@ -84,7 +88,7 @@ def bounds_of(found: Search) -> dict[str, Any]:
 
 
 def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
-    """What a fixed placement may hold of weights: all that the default budget leaves, or what some fixed run held, whichever is more."""
+    """What a fixed placement may hold of weights: all that the default budget leaves, or what the plan held, whichever is more."""
     model, batch = problem.model, problem.batch
     kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
     left = usable_bytes(problem.machine, MemoryRule()) - kv_bytes - activation_bytes(model, batch, problem.feeding)

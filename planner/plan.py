@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 class Setting(BaseModel):
     """What was asked: names or paths as the user gave them, and the numbers of the batch.
 
+    ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen from (none: nothing was offered).
     ``draws`` of the routing are averaged over (None: one, unless a plan is looked for).
     ``reserve_vram_bytes`` of GPU memory belong to others.
     """
@@ -32,8 +33,11 @@ class Setting(BaseModel):
 
     model: str
     quantization: str | None = None
+    offered_quantizations: tuple[str, ...] = ()
     machine: str
     machine_overrides: tuple[str, ...] = ()
+    cpu_threads: Count | None = None
+    offered_cpu_threads: tuple[Count, ...] = ()
     prompt_tokens: Count
     output_tokens: Count
     batch_size: Count = 1
@@ -65,8 +69,14 @@ class Setting(BaseModel):
         return self.model_copy(update=updates)
 
     def loaded_machine(self) -> Machine:
-        """The machine with what is changed of it, without what is reserved. Raises InputError where nothing would be left."""
-        machine = load_machine(self.machine, self.machine_overrides)
+        """The machine with what is changed of it and its CPU threads, without what is reserved.
+
+        Raises InputError where nothing would be left, and for a number of threads that it has no rates for.
+        """
+        machine = self._unreserved(load_machine(self.machine, self.machine_overrides))
+        return machine if self.cpu_threads is None else machine.at_threads(self.cpu_threads)
+
+    def _unreserved(self, machine: Machine) -> Machine:
         if not self.reserve_vram_bytes:
             return machine
         memory_bytes = int(machine.gpu.memory_bytes.effective)
@@ -99,6 +109,7 @@ class Plan:
 
     ``predicted`` holds the metrics, means over the setting's draws; ``bounds`` holds static_bound_s and clairvoyant_bound_s with the gaps
     to them; ``provenance`` the weakest of what went in and where it is from. ``is_stopped``: the search was ended before it had.
+    ``offers`` are the best of each offer, the plan's own among them, where there were several.
     """
 
     setting: Setting
@@ -110,6 +121,7 @@ class Plan:
     provenance: Mapping[str, Any]
     version: str
     is_stopped: bool = False
+    offers: tuple[Mapping[str, Any], ...] = ()
 
 
 class _File(BaseModel):
@@ -126,6 +138,7 @@ class _File(BaseModel):
     bounds: dict[str, Any]
     binding_resource: str
     provenance: dict[str, Any]
+    offers: tuple[dict[str, Any], ...] = ()
 
 
 def plan_to_data(plan: Plan) -> dict[str, Any]:
@@ -142,6 +155,7 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
         "bounds": dict(plan.bounds),
         "binding_resource": plan.binding_resource,
         "provenance": dict(plan.provenance),
+        "offers": [dict(offer) for offer in plan.offers],
     }
 
 
@@ -170,6 +184,7 @@ def load_plan(path: Path) -> Plan:
         binding_resource=file.binding_resource,
         provenance=file.provenance,
         version=file.version,
+        offers=file.offers,
     )
 
 

@@ -1,10 +1,12 @@
 """What one more of a resource really gives a policy: shadow prices, checked by simulating it on the larger machine."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hwprofiles import Machine
 from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_more_memory
+from planner.trials import NUM_THREADS
 from sim.draws import mean_metrics, seed_of
 from sim.memory import Residency
 from sim.policies.policy import Policy
@@ -38,5 +40,6 @@ def _mean_end_s(scenario: Scenario, draws: Sequence[Drawn]) -> float | None:
     if not isinstance(residency, Residency):
         return None
     seeds = [seed_of(scenario.seed, number) for number in range(len(draws))]
-    runs = [run_drawn(replace(scenario, seed=seed), problem, residency, drawn) for seed, drawn in zip(seeds, draws, strict=True)]
-    return mean_metrics([run.metrics for run in runs]).end_to_end_s
+    with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+        runs = threads.map(lambda seed, drawn: run_drawn(replace(scenario, seed=seed), problem, residency, drawn), seeds, draws)
+        return mean_metrics([run.metrics for run in runs]).end_to_end_s

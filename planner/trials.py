@@ -28,7 +28,8 @@ SHORT_STEPS = 16
 class Trial:
     """One policy: where everything starts (or why nothing does), and its metrics on every draw so far, in order.
 
-    Of the first run, ``digest`` is the timeline's, and ``held_bytes`` the most of weights, resident or in flight, on the GPU.
+    ``offer`` is the number of the scenario that it is tried in. Of the first run, ``digest`` is the timeline's, and ``held_bytes`` the most
+    of weights, resident or in flight, on the GPU.
     """
 
     policy: Policy
@@ -38,6 +39,7 @@ class Trial:
     digest: str = ""
     metrics: list[Metrics] = field(default_factory=list)
     held_bytes: int = 0
+    offer: int = 0
 
     @property
     def mean(self) -> Metrics:
@@ -46,26 +48,26 @@ class Trial:
 
 
 class Trials:
-    """All that is tried for one scenario, on common draws. Deterministic: nothing depends on the order of trying."""
+    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Nothing tried yet; the scenario's policy is ignored."""
-        self._scenario = scenario
+    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+        """Nothing tried yet. The scenarios differ in machine and in how weights are stored alone; their policies are ignored."""
+        self.scenarios = tuple(scenarios)
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
-    def start(self, policy: Policy, *, is_named: bool) -> Trial:
+    def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
         """Place the policy. A named system that cannot be run here at all is Infeasible, with what it says."""
-        scenario = replace(self._scenario, policy=policy)
+        scenario = replace(self.scenarios[offer], policy=policy)
         try:
             scenario = tuned(scenario)
             policy, problem = scenario.policy, problem_of(scenario)
-            residency = self._placed(policy, problem)
+            residency = self._placed(policy, problem, offer)
         except InputError as error:
             if not is_named:
                 raise
             problem, residency = problem_of(scenario), Infeasible(reason=str(error), missing_bytes=0)
-        return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency)
+        return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency, offer=offer)
 
     def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:
         """Run each on the draws up to that number that it has not met, several at once; yields each when it has, in order.
@@ -77,7 +79,11 @@ class Trials:
             self.drawn(trial.policy.feeding, number)
         with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
             try:
-                found = threads.map(lambda step: self._outcome(*step), steps)
+                order = sorted(range(len(steps)), key=lambda place: not steps[place][0].policy.prefetch.is_active)
+                running = {
+                    place: threads.submit(self._outcome, *steps[place]) for place in order
+                }  # what takes longest is not left to the end
+                found = (running[place].result() for place in range(len(steps)))
                 for trial in trials:
                     for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):
                         _note(trial, next(found))
@@ -96,31 +102,33 @@ class Trials:
         if number:
             return run.metrics, "", 0
         staged = peak_staged_bytes(run.timeline, trial.policy.overlap.staging_layer_share)
-        return run.metrics, run.timeline.digest, weight_bytes(self._scenario.model, run.residency) + staged
+        return run.metrics, run.timeline.digest, weight_bytes(trial.problem.model, run.residency) + staged
 
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""
         assert isinstance(trial.residency, Residency)
-        scenario = replace(self._scenario, policy=trial.policy, seed=seed_of(self._scenario.seed, number))
+        own = self.scenarios[trial.offer]
+        scenario = replace(own, policy=trial.policy, seed=seed_of(own.seed, number))
         return run_drawn(scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number))
 
     def screened(self, trial: Trial) -> Metrics:
         """What the first draw's prompt and first few tokens promise for the whole."""
         assert isinstance(trial.residency, Residency)
-        batch, drawn = self._scenario.batch, self.drawn(trial.policy.feeding, 0)
-        short = replace(self._scenario, policy=trial.policy, batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)))
+        own, drawn = self.scenarios[trial.offer], self.drawn(trial.policy.feeding, 0)
+        batch = own.batch
+        short = replace(own, policy=trial.policy, batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)))
         found = run_drawn(short, trial.problem, trial.residency, _cut(drawn, short.batch.output_tokens)).metrics
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(found, end_to_end_s=end_s, output_tokens_per_s=batch.batch_size * batch.output_tokens / end_s)
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
-        """The draw of that number under that feeding: the same tokens for every feeding."""
+        """The draw of that number under that feeding: the same tokens for every feeding, and the same experts however they are stored."""
         if (feeding, number) not in self._draws:
-            scenario = replace(self._scenario, seed=seed_of(self._scenario.seed, number))
+            scenario = replace(self.scenarios[0], seed=seed_of(self.scenarios[0].seed, number))
             self._draws[feeding, number] = draw(scenario, feeding)
         return self._draws[feeding, number]
 
-    def _placed(self, policy: Policy, problem: Problem) -> Residency | Infeasible:
+    def _placed(self, policy: Policy, problem: Problem, offer: int) -> Residency | Infeasible:
         """As the policy places, its ranking computed once for all policies that only differ in buffers."""
         placement, overlap = policy.placement, policy.overlap
         if not isinstance(placement, RankedPlacement):
@@ -128,7 +136,7 @@ class Trials:
 
         def ranking(problem: Problem) -> NDArray[np.float64]:
             is_serial = tuple(overlap.is_serial(np.array([True, False])).tolist())
-            key = (placement, policy.feeding, is_serial, overlap.is_pinned)
+            key = (offer, placement, policy.feeding, is_serial, overlap.is_pinned)
             if key not in self._rankings:
                 self._rankings[key] = placement.ranking(problem)
             return self._rankings[key]

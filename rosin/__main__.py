@@ -1,11 +1,14 @@
 """Where `rosin` and `python -m rosin` start; what is heavy is imported by the command that needs it."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of rosin.cli.failures.ExitCode."""
+    # Before numpy is imported: products here are small and made in threads of ours, and BLAS's own took ten times the work beside others.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
 

@@ -51,9 +51,10 @@ def attention_shape(hidden: int, attention: Attention, params: int) -> Shape:
 
 
 def find_curve(machine: Machine, operation: Operation, device: str, dtype: str | None, shape: Mapping[str, int] | None) -> Curve | None:
-    """The first curve of that operation, device, format (None: any) and shape."""
+    """The first curve of that operation, device, format (None: any) and shape, with as many threads as the machine computes with."""
     for curve in machine.curves:
-        if curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype):
+        is_same = curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype)
+        if is_same and curve.threads in (None, machine.cpu.threads):
             return curve
     return None
 
@@ -69,6 +70,7 @@ def attention_curves(machine: Machine, model: Model, device: str, layer: int) ->
         if curve.operation in kinds
         and curve.device == device
         and curve.dtype == dtype
+        and curve.threads in (None, machine.cpu.threads)
         and "sequences" in curve.shape
         and {key: size for key, size in curve.shape.items() if key != "sequences"} == shape
     ]

@@ -1,6 +1,6 @@
 """From a residency and a draw of the routing to a timeline: planned as a whole, or live where residency changes with time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
     else:
         timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
     return Execution(
-        decisions=decisions,
+        decisions=replace(decisions, spilled=job.spilled),
         timeline=timeline,
         tokens=foresight.tokens,
         last_task=job.last_task,

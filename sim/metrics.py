@@ -20,7 +20,7 @@ from sim.workload import Batch, Passes
 class Metrics:
     """The figures of one single-batch run; units are in the names.
 
-    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them;
+    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them, wherever they run;
     ``decode_expert_misses_per_step`` counts distinct experts per decode step that were not. ``num_resident_experts`` is at time 0.
     Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource; the run lasts beyond
     ``end_to_end_s`` where a needless prefetch is still on its way.
@@ -77,8 +77,8 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     tasks = timeline.tasks
     moved = np.where(timeline.is_dropped, 0, tasks.num_bytes)
     return {
-        "h2d_bytes": int(moved[np.isin(tasks.resource, _copiers(timeline, "h2d"))].sum()),
-        "d2h_bytes": int(moved[np.isin(tasks.resource, _copiers(timeline, "d2h"))].sum()),
+        "h2d_bytes": sum(int(moved[tasks.resource == copier].sum()) for copier in _copiers(timeline, "h2d")),
+        "d2h_bytes": sum(int(moved[tasks.resource == copier].sum()) for copier in _copiers(timeline, "d2h")),
         "prefetched_bytes": int(moved[tasks.kind == TaskKind.PREFETCH].sum()),
     }
 
@@ -91,14 +91,17 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
 def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
     actions = decisions.actions
     is_hit = (actions == Action.RESIDENT) & np.isin(decisions.modes, (LayerMode.GPU, LayerMode.PIPELINE))[:, :, None]
+    if decisions.spilled is not None:
+        is_hit |= decisions.spilled
     is_active = actions != Action.IDLE
     is_missed = is_active & ~is_hit
     decode = ~passes.is_prefill
+    on_cpu = sum(int(np.count_nonzero(actions == action)) for action in ON_CPU)
     return {
-        "expert_hit_rate": float(tokens[is_hit].sum() / max(1, tokens.sum())),
-        "decode_expert_misses_per_step": float(is_missed[decode].sum() / max(1, batch.output_tokens - 1)),
-        "cpu_expert_calls": int(np.isin(actions, ON_CPU).sum()),
-        "gpu_expert_calls": int((is_active & ~np.isin(actions, ON_CPU)).sum()),
+        "expert_hit_rate": float((tokens * is_hit).sum() / max(1, tokens.sum())),
+        "decode_expert_misses_per_step": float(np.count_nonzero(is_missed[decode]) / max(1, batch.output_tokens - 1)),
+        "cpu_expert_calls": on_cpu,
+        "gpu_expert_calls": int(np.count_nonzero(is_active)) - on_cpu,
     }
 
 

@@ -56,7 +56,7 @@ class Attention:
     state_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One decoder layer. ``num_experts`` and ``top_k`` are 0 in a dense layer.
 
@@ -74,17 +74,17 @@ class Layer:
         """Whether the layer routes tokens to experts."""
         return self.num_experts > 0
 
-    @property
+    @cached_property
     def expert_bytes(self) -> int:
         """Bytes of one routed expert (0 in a dense layer)."""
         return self.bytes.get(TensorClass.EXPERT, 0)
 
-    @property
+    @cached_property
     def dense_bytes(self) -> int:
         """Bytes of everything but the routed experts."""
         return sum(self.bytes.get(tensor_class, 0) for tensor_class in LAYER_CLASSES)
 
-    @property
+    @cached_property
     def dense_params(self) -> int:
         """Weights of everything but the routed experts."""
         return sum(self.params.get(tensor_class, 0) for tensor_class in LAYER_CLASSES)
@@ -127,59 +127,64 @@ class Model:
         """Indices of the layers that route."""
         return tuple(index for index, layer in enumerate(self.layers) if layer.is_moe)
 
+    @cached_property
+    def shapes(self) -> tuple[list[int], NDArray[np.int64]]:
+        """See ``layer_shapes``."""
+        return _shapes_of(self)
+
     @property
     def is_dense(self) -> bool:
         """Whether no layer routes."""
         return not self.moe_layers
 
-    @property
+    @cached_property
     def num_experts(self) -> int:
         """Routed experts per MoE layer (the largest, should layers differ)."""
         return max(layer.num_experts for layer in self.layers)
 
-    @property
+    @cached_property
     def top_k(self) -> int:
         """Routed experts a token selects per MoE layer."""
         return max(layer.top_k for layer in self.layers)
 
-    @property
+    @cached_property
     def expert_params(self) -> int:
         """Weights of one routed expert."""
         return max(layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
 
-    @property
+    @cached_property
     def expert_bytes(self) -> int:
         """Bytes of the largest routed expert."""
         return max(layer.expert_bytes for layer in self.layers)
 
-    @property
+    @cached_property
     def total_params(self) -> int:
         """All weights."""
         routed = sum(layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
         return routed + self.non_expert_params
 
-    @property
+    @cached_property
     def non_expert_params(self) -> int:
         """All weights but those of routed experts."""
         return sum(self.top_params.values()) + sum(layer.dense_params for layer in self.layers)
 
-    @property
+    @cached_property
     def active_params(self) -> int:
         """Weights that take part in one token: everything but the routed experts it does not select."""
         routed = sum(layer.top_k * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
         return routed + self.non_expert_params
 
-    @property
+    @cached_property
     def total_bytes(self) -> int:
         """Bytes of all weights."""
         return sum(layer.num_experts * layer.expert_bytes for layer in self.layers) + self.non_expert_bytes
 
-    @property
+    @cached_property
     def non_expert_bytes(self) -> int:
         """Bytes of all weights but those of routed experts."""
         return sum(self.top_bytes.values()) + sum(layer.dense_bytes for layer in self.layers)
 
-    @property
+    @cached_property
     def kv_bytes_per_token(self) -> int:
         """Bytes that one token leaves in the KV caches of all layers (before any window)."""
         elements = sum(layer.attention.kv_elements_per_token for layer in self.layers)
@@ -206,7 +211,11 @@ def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int
 
 
 def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
-    """One representative layer per distinct shape, and the shape number of every layer."""
+    """One representative layer per distinct shape, and the shape number of every layer. Not to be changed: a model's are made once."""
+    return model.shapes
+
+
+def _shapes_of(model: Model) -> tuple[list[int], NDArray[np.int64]]:
     keys: dict[tuple[object, ...], int] = {}
     representatives: list[int] = []
     numbers = []

@@ -90,6 +90,11 @@ def check_actions(run: Run) -> None:
         held = np.where(run.passes.is_prefill[:, None, None], run.residency.experts, after)
         is_held = held | (run.decisions.modes == LayerMode.STREAM)[:, :, None]
         assert not ((actions == Action.RESIDENT) & ~is_held).any(), "an expert counts as resident that the GPU does not hold"
+        spilled = run.decisions.spilled
+        assert spilled is None or not (spilled & ~held).any(), "an expert spills to the CPU that the GPU does not hold"
+    if run.decisions.spilled is not None:
+        spills = actions[run.decisions.spilled]
+        assert np.isin(spills, ON_CPU).all(), "an expert that spills runs on the CPU"
     top_k = np.array([layer.top_k for layer in run.scenario.model.layers])
     assert (run.tokens.sum(axis=2) == run.passes.num_tokens[:, None] * top_k).all(), "every token selects top-k experts in every MoE layer"
 
@@ -169,6 +174,9 @@ def _split_tokens(run: Run, index: int) -> tuple[int, int]:
     sent[:-1] += ahead[1:]
     returned[1:] += deferred[:-1]
     fed = int(run.passes.num_tokens[index])
+    if run.scenario.policy.overlap.hand_over_ns > 0:
+        is_handed = np.array([layer.is_moe for layer in run.scenario.model.layers]) & (run.decisions.modes[index] != LayerMode.CPU)
+        sent, returned = fed * is_handed, fed * is_handed
     return int(np.minimum(sent, fed).sum()), int(np.minimum(returned, fed).sum())
 
 

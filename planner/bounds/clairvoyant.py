@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.frontier import CellWork, Frontiers, compiled, frontiers
 from planner.bounds.lanes import lanes_bound
+from planner.bounds.simplex import lowest
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -127,9 +127,8 @@ class ClairvoyantDual:
         def loss(at: Floats) -> float:
             return -self.value_ns(*point(at))
 
-        options = {"maxfev": NUM_TRIALS, "initial_simplex": _simplex(link, price)}
-        found = minimize(loss, [link, price, 1.0], method="Nelder-Mead", options=options)
-        ends = [lanes, (Point(link, price * scale, 1.0 if scale else 0.0), best), (point(found.x), -float(found.fun))]
+        found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
+        ends = [lanes, (Point(link, price * scale, 1.0 if scale else 0.0), best), (point(found), -least)]
         at, value = max(ends, key=lambda end: end[1])
         return value, at
 

@@ -7,16 +7,18 @@ the less such knowledge is worth. Both bounds hold for the mean over exactly the
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import Protocol, Self
 
 import numpy as np
 
 from hwprofiles.units import NS_PER_S
+from planner.bounds.alike import count_times
 from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
 from planner.bounds.lanes import lanes_bound
-from planner.bounds.lines import Cells, Lines, lines, relaxed_layers
+from planner.bounds.lines import Cells, lines
 from planner.bounds.static import KINDS, Streaming, ahead_share, cell_work, head_times, layer_times, link_share_of
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
@@ -29,6 +31,9 @@ NUM_PRICES, NUM_REFINEMENTS = 16, 10
 NUM_THREADS = 2
 LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 """Weights of the link's total against the layers' times that are tried for plans that copy layers ahead."""
+WEIGHT_FACTORS = ((3.0, 1 / 3), (1.5, 1 / 1.5), (1.15, 1 / 1.15))
+MOST_WEIGHT = 0.98
+"""By what either weight is then multiplied while that bounds better: coarsely first."""
 PRICE_PARTS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.3)
 """Prices of a byte that are tried with each of them, as parts of the price for plans that copy nothing ahead."""
 
@@ -37,14 +42,27 @@ WITHIN: tuple[Kind, ...] = (None, *(kind for kind in KINDS if not kind.is_ahead)
 """Kinds of plan whose copies all lie within their layer's window: they share their frontiers."""
 
 
+class ExpertTimes(Protocol):
+    """What the experts of every layer take at least, summed over runs, against which of them are resident."""
+
+    def __add__(self, other: Self) -> Self:
+        """The sums over both."""
+
+    def layers_ns(self, kind: int, on: Floats, off: Floats, dense_bytes: Floats, item_bytes: Floats, byte_price: float) -> float:
+        """Sum over layers of the least time at that price of a byte, for plans of that kind; all else [layer]."""
+
+    def savings_per_byte(self, item_bytes: Floats) -> Floats:
+        """Prices of a byte, in ns, among which the best one may be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums:
-    """The relaxed problem of some kinds of plan, summed over runs: lines, and [kind, layer] times with and without what is resident.
+    """The relaxed problem of some kinds of plan, summed over runs: of experts, and [kind, layer] times with and without what is resident.
 
     [kind]: the head's times, ``rest`` that is spent in any case, and what a byte without weights saves, which decode may have filled ahead.
     """
 
-    lines: Lines
+    experts: ExpertTimes
     on: Floats
     off: Floats
     head_on: Floats
@@ -55,7 +73,7 @@ class Sums:
     def __add__(self, other: "Sums") -> "Sums":
         """The sums over both."""
         return Sums(
-            lines=self.lines + other.lines,
+            experts=self.experts + other.experts,
             on=self.on + other.on,
             off=self.off + other.off,
             head_on=self.head_on + other.head_on,
@@ -78,7 +96,8 @@ class Relaxation:
 class MeanBounds:
     """No plan of either class has a shorter mean over these draws. ``byte_price_s``: seconds a byte more of GPU memory would save.
 
-    ``kind`` is what those plans stream that the static bound is least for.
+    ``kind`` is what those plans stream that the static bound is least for. Where experts ``are_alike``, the static bound is of the mean
+    over these draws with each layer's experts renamed in every way.
     """
 
     static_s: float
@@ -86,15 +105,20 @@ class MeanBounds:
     byte_price_s: float
     num_draws: int
     kind: Kind = None
+    are_alike: bool = False
 
 
-def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST) -> MeanBounds:
-    """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all that fit the card."""
+def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST, *, are_alike: bool = False) -> MeanBounds:
+    """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all that fit the card.
+
+    ``are_alike``: the routing treats the experts of a layer alike (``Routing.treats_experts_alike``), so the static bound may average
+    over their names instead of holding for these very draws.
+    """
     if problem.feeding.is_pipelined:
         least_s = sum(lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws) / len(draws)
         return MeanBounds(static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws))
     works = works_of(problem, draws)
-    static = relaxed_draws(works, stores_of(problem, rule))
+    static = relaxed_draws(works, stores_of(problem, rule), are_alike=are_alike)
     clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST))
     number = len(draws)
     return MeanBounds(
@@ -103,6 +127,7 @@ def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOO
         byte_price_s=static.byte_price / number / NS_PER_S,
         num_draws=number,
         kind=static.kind,
+        are_alike=are_alike,
     )
 
 
@@ -112,31 +137,22 @@ def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
         return list(threads.map(lambda drawn: work_of(problem, drawn.passes, drawn.tokens), draws))
 
 
-def relaxed_draws(works: Sequence[Work], stores: Stores) -> Relaxation:
+def relaxed_draws(works: Sequence[Work], stores: Stores, *, are_alike: bool) -> Relaxation:
     """The best bound found for each kind of plan, and of those the least."""
     within = [kind for kind in WITHIN if kind is None or kind.buffer_bytes(stores) <= stores.capacity_bytes]
-    best = _solved(summed(works, stores, within), stores, within, None)
+    best = _solved(summed(works, stores, within, are_alike=are_alike), stores, within, None)
     for kind in KINDS:
         if kind.is_ahead and kind.buffer_bytes(stores) <= stores.capacity_bytes:
-            weighed: list[Kind] = [_weighed(works[0], stores, kind, best.byte_price / len(works))]
-            best = _solved(summed(works, stores, weighed), stores, weighed, best)
+            rival = replace(best, ns=best.ns / len(works), byte_price=best.byte_price / len(works))
+            weighed: list[Kind] = [_weighed(works[0], stores, kind, rival, are_alike=are_alike)]
+            best = _solved(summed(works, stores, weighed, are_alike=are_alike), stores, weighed, best)
     return best
 
 
 def value_ns(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int, byte_price: float) -> float:
     """What that price of a byte proves for plans of that kind."""
-    room, num_layers = room_bytes(stores, kinds[number]), len(stores.dense_bytes)
-    chosen = np.zeros((num_layers, 2), np.int64)
-    layers = relaxed_layers(
-        sums.lines.height[number],
-        sums.lines.gain,
-        sums.on[number],
-        sums.off[number],
-        stores.dense_bytes,
-        stores.expert_bytes,
-        byte_price,
-        chosen,
-    )
+    room, on, off = room_bytes(stores, kinds[number]), sums.on[number], sums.off[number]
+    layers = sums.experts.layers_ns(number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price)
     head = min(sums.head_on[number] + byte_price * stores.head_bytes, sums.head_off[number])
     ahead = sums.ahead[number]
     return float(layers + head + sums.rest[number] - ahead * (stores.memory_bytes - room) - max(byte_price, ahead) * room)
@@ -147,16 +163,16 @@ def room_bytes(stores: Stores, kind: Kind) -> float:
     return stores.capacity_bytes - (0.0 if kind is None else kind.buffer_bytes(stores))
 
 
-def summed(works: Sequence[Work], stores: Stores, kinds: Sequence[Kind]) -> Sums:
+def summed(works: Sequence[Work], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """The sums over several draws."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        total, *others = threads.map(lambda work: sums_of(work, stores, kinds), works)
+        total, *others = threads.map(lambda work: sums_of(work, stores, kinds, are_alike=are_alike), works)
     for other in others:
         total += other
     return total
 
 
-def sums_of(work: Work, stores: Stores, kinds: Sequence[Kind]) -> Sums:
+def sums_of(work: Work, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """One draw's part. The kinds have the link's weight in common, so they share the frontiers, and differ in what a cell takes at most."""
     experts, num_layers = work.experts, work.num_layers
     share = link_share_of(work, kinds[0])
@@ -167,9 +183,11 @@ def sums_of(work: Work, stores: Stores, kinds: Sequence[Kind]) -> Sums:
     index, layer = np.divmod(experts.cell_of, num_layers)
     cells = Cells(layer=layer, phase=(~work.is_prefill[index]).astype(np.int64), offsets=experts.offsets, item=experts.item)
     caps = np.stack([(off - on).ravel()[experts.cell_of] for on, off in times])
-    found = frontiers(cell_work(work, *everything, uncapped, share))
+    inside = cell_work(work, *everything, uncapped, share)
     return Sums(
-        lines=lines(found, cells, caps, num_layers, num_layers * stores.num_experts),
+        experts=count_times(inside, layer, caps, num_layers, stores.num_experts)
+        if are_alike
+        else lines(frontiers(inside), cells, caps, num_layers, num_layers * stores.num_experts),
         on=np.stack([on.sum(axis=0) for on, _ in times]),
         off=np.stack([off.sum(axis=0) for _, off in times]),
         head_on=np.array([on.sum() for on, _ in heads]),
@@ -194,8 +212,7 @@ def _solved(sums: Sums, stores: Stores, kinds: Sequence[Kind], rival: Relaxation
 
 def _best_price(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int) -> tuple[float, float]:
     """The price of a byte with the highest bound, and that bound: along the gains a byte brings, then between the best one's neighbours."""
-    gains = sums.lines.gain.max(axis=1).sum(axis=0).reshape(len(stores.expert_bytes), -1)
-    rates = np.sort((gains / np.maximum(stores.expert_bytes, 1)[:, None])[gains > 0])
+    rates = sums.experts.savings_per_byte(stores.expert_bytes)
     prices = np.append(0.0, np.quantile(rates, np.linspace(0, 1, NUM_PRICES)) if len(rates) else [])
     values = {float(price): value_ns(sums, stores, kinds, number, float(price)) for price in prices}
     for _ in range(NUM_REFINEMENTS):
@@ -208,18 +225,31 @@ def _best_price(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int) 
     return values[price], price
 
 
-def _weighed(work: Work, stores: Stores, kind: Streaming, byte_price: float) -> Streaming:
-    """The kind with the weights of the link's total, in prefill and in decode, that bound one draw best."""
+def _weighed(work: Work, stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool) -> Streaming:
+    """The kind with the weights of the link's total, in prefill and in decode, that bound one draw best; ``rival`` is of that draw.
+
+    Any weights are valid. The best value is concave in them, so one after the other is moved, by ever less, while that helps. It ends where
+    the rival is exceeded: that one is the least then, whatever could still be gained.
+    """
+    found: dict[tuple[float, float], float] = {}
 
     def bound(shares: tuple[float, float]) -> float:
-        weighed = [replace(kind, link_shares=shares)]
-        sums = sums_of(work, stores, weighed)
-        return max(value_ns(sums, stores, weighed, 0, byte_price * part) for part in PRICE_PARTS)
+        if shares not in found:
+            weighed = [replace(kind, link_shares=shares)]
+            sums = sums_of(work, stores, weighed, are_alike=are_alike)
+            found[shares] = max(value_ns(sums, stores, weighed, 0, rival.byte_price * part) for part in PRICE_PARTS)
+        return found[shares]
 
     best = max(((share, share) for share in LINK_WEIGHTS), key=bound)
-    for phase in (1, 0):
-        tried = [(share, best[1]) if phase == 0 else (best[0], share) for share in LINK_WEIGHTS]
-        best = max([best, *tried], key=bound)
+    for factors in WEIGHT_FACTORS:
+        is_moved = True
+        while is_moved and bound(best) < rival.ns:
+            is_moved = False
+            for phase, factor in product((1, 0), factors):
+                share = min(best[phase] * factor, MOST_WEIGHT)
+                tried = (share, best[1]) if phase == 0 else (best[0], share)
+                if bound(tried) > bound(best):
+                    best, is_moved = tried, True
     return replace(kind, link_shares=best)
 
 

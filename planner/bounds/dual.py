@@ -7,13 +7,16 @@ for itself whether it is worth its bytes, each layer whether its dense part is, 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from planner.bounds.descent import descend
 from planner.bounds.frontier import Frontiers
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 
@@ -48,14 +51,18 @@ class StaticDual:
     ahead_price: float = 0.0
 
     @cached_property
-    def weights(self) -> csr_array:
+    def weights(self) -> "csr_array":
         """Weight of an item in a cell, [item, cell]."""
+        from scipy.sparse import csr_array  # a tenth of a second, which no bound on a mean needs
+
         shape = (len(self.item_bytes), len(self.layer))
         return csr_array((self.frontiers.weight, (self.item, self.cell)), shape=shape)
 
     @cached_property
-    def weights_by_cell(self) -> csr_array:
+    def weights_by_cell(self) -> "csr_array":
         """The same, [cell, item]."""
+        from scipy.sparse import csr_array
+
         return csr_array(self.weights.T)
 
     @cached_property

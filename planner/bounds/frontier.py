@@ -186,7 +186,7 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
 
 
 @compiled
-def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
+def is_same(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells have the same experts' work, in the same order, and all else alike."""
     first, second, size = work.offsets[cell], work.offsets[other], work.offsets[cell + 1] - work.offsets[cell]
     if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
@@ -210,7 +210,7 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
     before = -1
     for cell in range(len(offsets) - 1):
         first, last = work.offsets[cell], work.offsets[cell + 1]
-        if before >= 0 and _is_same(work, cell, before):  # as most cells of single tokens are
+        if before >= 0 and is_same(work, cell, before):  # as most cells of single tokens are
             start, count = offsets[before], offsets[before + 1] - offsets[before]
             weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
             for vertex in range(count):

@@ -30,9 +30,14 @@ class Lines:
         """The sums over both."""
         return Lines(height=self.height + other.height, gain=self.gain + other.gain)
 
-    def __truediv__(self, number: int) -> "Lines":
-        """The mean of that many."""
-        return Lines(height=self.height / number, gain=self.gain / number)
+    def layers_ns(self, kind: int, on: Floats, off: Floats, dense_bytes: Floats, item_bytes: Floats, byte_price: float) -> float:
+        """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines."""
+        return float(_relaxed_layers(self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price))
+
+    def savings_per_byte(self, item_bytes: Floats) -> Floats:
+        """What a byte of each expert saves, in ns, by its steepest lines: where a price of a byte may be best."""
+        gains = self.gain.max(axis=1).sum(axis=0).reshape(len(item_bytes), -1)
+        return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,8 +84,8 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
 
 
 @compiled
-def relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, best):  # type: ignore[no-untyped-def]
-    """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines; fills ``best`` [layer, phase]."""
+def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):  # type: ignore[no-untyped-def]
+    """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines."""
     num_shares, num_layers = height.shape[1], height.shape[2]
     num_experts, total = gain.shape[2] // num_layers, 0.0
     for layer in range(num_layers):
@@ -92,8 +97,6 @@ def relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, b
                 for item in range(items.start, items.stop):
                     saved += max(0.0, gain[0, early, item] + gain[1, late, item] - rent)
                 here = on[layer] + byte_price * dense_bytes[layer] + height[0, early, layer] + height[1, late, layer] - saved
-                if min(here, off[layer]) > found:
-                    found = min(here, off[layer])
-                    best[layer, 0], best[layer, 1] = early, late
+                found = max(found, min(here, off[layer]))
         total += found
     return total

@@ -58,7 +58,7 @@ def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRul
     stores, kinds = stores_of(problem, rule), [bounds.kind]
 
     def value_s(machine: Machine) -> float:
-        sums = summed(works_of(replace(problem, machine=machine), draws), stores, kinds)
+        sums = summed(works_of(replace(problem, machine=machine), draws), stores, kinds, are_alike=bounds.are_alike)
         price = bounds.byte_price_s * NS_PER_S * len(draws)
         return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
 

@@ -51,6 +51,23 @@ RoutingOption = Annotated[
 ]
 EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]
 QuantizationOption = Annotated[str | None, _named("--quantization", "SCHEME", "Store the weights in this scheme, not in their own.")]
+OfferedQuantizationOption = Annotated[
+    str | None,
+    _named(
+        "--quantization",
+        "SCHEME",
+        "Store the weights in this scheme, not in their own; for rosin plan also several, A,B,C, of which any will do.",
+    ),
+]
+ThreadsOption = Annotated[
+    str | None,
+    _named(
+        "--cpu-threads",
+        "N",
+        "Compute with this many CPU threads, which the machine file must have rates for; otherwise as many as its own rates are for. "
+        "For rosin plan also several, N,M; otherwise all that it has rates for.",
+    ),
+]
 SlotsOption = Annotated[
     int | None,
     typer.Option(

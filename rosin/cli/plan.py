@@ -1,7 +1,7 @@
 """`rosin plan`: the fastest way to run one model on one machine, as a file."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +82,7 @@ def plan(
     from sim.provenance import provenance_of
 
     _check_target(output_file)
-    request = read_options(options)
+    request = read_options(options, takes_offers=True)
     _check_request(request)
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     said = _Said(objective=objective, max_ttft_s=max_ttft, lossless=lossless, price_per_hour=price_per_hour, amortize_hours=amortize_hours)
@@ -182,12 +182,14 @@ def _check_request(request: Request) -> None:
     """Refuse, before any search, what cannot be simulated or planned. Raises InputError."""
     from hwprofiles import InputError, closest
     from planner.make import ANY_POLICY
+    from planner.offers import offers_of
     from sim.policies import find_policy
 
     for key in request.parameters:
         hint = closest(key.partition(".")[0], ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"))
         raise InputError(f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}")
-    request.scenarios([find_policy(ANY_POLICY)])
+    for offer in offers_of(request.setting):
+        replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
 
 
 def _check_target(path: Path | None) -> None:

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.search import Step
+    from planner.hunt import Step
     from sim.metrics import Metrics
 
 BAR_WIDTH = 20

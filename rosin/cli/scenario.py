@@ -38,7 +38,8 @@ class ScenarioOptions:
     batch: given.BatchOption = None
     beams: given.BeamsOption = None
     routing: given.RoutingOption = None
-    quantization: given.QuantizationOption = None
+    quantization: given.OfferedQuantizationOption = None
+    cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
     expert_cache_bytes: given.CacheBytesOption = None
@@ -139,14 +140,17 @@ def _check_size(scenario: "Scenario") -> None:
         raise InputError(f"{reached}; lower --batch, --beams, --prompt-tokens or --output-tokens")
 
 
-def read_options(options: ScenarioOptions) -> Request:
-    """Read the plan, if one is named, and put what the options say in place of what it says. Raises InputError."""
+def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Request:
+    """Read the plan, if one is named, and put what the options say in place of what it says. Raises InputError.
+
+    ``takes_offers``: options may name several of what a plan is then chosen from; otherwise a plan's own choice stands.
+    """
     from planner.plan import load_plan
     from rosin.cli.settings import split_settings
 
     plan = load_plan(options.plan) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
-    setting = _setting(options, plan, overrides)
+    setting = _setting(options, plan, overrides, takes_offers=takes_offers)
     return Request(plan=plan, plan_path=options.plan, setting=setting, parameters=parameters, engine=options.engine)
 
 
@@ -165,7 +169,7 @@ def record_of(request: Request, scenario: "Scenario", command: str, *, has_polic
     )
 
 
-def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str]) -> "Setting":
+def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool) -> "Setting":
     from hwprofiles import InputError
     from planner.plan import Setting
     from sim.workload import Batch
@@ -174,6 +178,11 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
     if plan is not None:
         values = plan.setting.model_dump()
     values |= dict(_said(options, Setting.model_fields))
+    if options.machine is not None or not takes_offers:
+        values |= {"offered_cpu_threads": ()} | ({"cpu_threads": None} if options.machine is not None else {})
+    values |= {} if takes_offers else {"offered_quantizations": ()}
+    values |= _offered("--quantization", options.quantization, "quantization", "offered_quantizations", takes_offers=takes_offers)
+    values |= _offered("--cpu-threads", options.cpu_threads, "cpu_threads", "offered_cpu_threads", takes_offers=takes_offers)
     for name in ("model", "machine"):
         if name not in values:
             raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
@@ -184,6 +193,33 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
     Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _offered(option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool) -> dict[str, Any]:
+    """What an option says that may offer several. Raises InputError for several where one is taken, and for what is there twice."""
+    from hwprofiles import InputError
+
+    if text is None:
+        return {}
+    items: list[Any] = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise InputError(f"{option} {text}: an empty name; write one, or several with commas")
+    if key == "cpu_threads":
+        items = [_whole(option, item) for item in items]
+    if len(items) > 1 and not takes_offers:
+        raise InputError(f"{option} {text}: one is taken here; rosin plan chooses among several, rosin whatif --vary tries each")
+    repeated = next((item for item in items if items.count(item) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{option} {text}: {repeated} is there twice")
+    return {key: items[0], offered_key: tuple(items) if len(items) > 1 else ()}
+
+
+def _whole(option: str, text: str) -> int:
+    from hwprofiles import InputError
+
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise InputError(f"{option} must be whole numbers of at least 1, got {text}")
+    return int(text)
 
 
 def _reserved(text: str | None) -> dict[str, int]:

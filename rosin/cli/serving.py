@@ -51,6 +51,7 @@ REFUSED: Mapping[str, str] = {
     "batch": "its requests come when they come",
     "beams": "its requests have one answer each",
     "expert_slots_per_layer": "--set instance.kv_tokens=N says how much memory experts leave to KV",
+    "cpu_threads": "no plan chose them, so the machine's own rates count",
     "draws": "its steps are means over draws already",
     "reserve_vram": "--set instance.gpu_memory_fraction=F says how much memory is used",
     "plan": "a plan is for one batch; name a policy",

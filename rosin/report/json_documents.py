@@ -136,11 +136,44 @@ class PlanRival(Document):
 
 
 class PlanRunnerUp(Document):
-    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a single draw)."""
+    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a single draw).
+
+    ``offer`` is its place in ``offers``, 0 where there is no choice.
+    """
 
     policy: str
+    offer: int
     worse_fraction: float
     half_width_fraction: float | None
+
+
+class PlanOffer(Document):
+    """One of several ways offered to store weights, or numbers of CPU threads: its best policy, or why nothing of it may be the plan.
+
+    ``metrics`` and how much worse than the plan it is are means over its ``num_draws`` draws, the first of the plan's.
+    """
+
+    quantization: str
+    cpu_threads: int | None
+    is_chosen: bool
+    policy: str | None
+    metrics: Metrics | None
+    speed_fraction: float | None
+    worse_fraction: float | None
+    half_width_fraction: float | None
+    num_draws: int
+    reason: str | None
+    missing_bytes: int | None
+
+
+class PlanRuledOut(Document):
+    """How many combinations of parts were ruled out, by what: see ``planner.hunt.RuledOut``."""
+
+    memory: int
+    constraints: int
+    closed_form: int
+    short_runs: int
+    draws: int
 
 
 class PlanConstraints(Document):
@@ -158,6 +191,7 @@ class PlanResult(Document):
     objective: str
     constraints: PlanConstraints
     num_tried: int
+    num_ruled_out: PlanRuledOut
     is_stopped: bool
     plan: dict[str, Any]
     path: str | None
@@ -175,6 +209,7 @@ class PlanResult(Document):
     shadow_prices: dict[str, float] | None
     resimulated_prices: dict[str, float | None] | None
     runner_up: PlanRunnerUp | None
+    offers: list[PlanOffer]
     rivals: list[PlanRival]
     time: list[ResourceTime]
     memory: Memory

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from hwprofiles import Curve, Kind, Machine, Provenance, Quantity
+from hwprofiles import CpuThreads, Curve, Kind, Machine, Provenance, Quantity
 
 EFFICIENCY = "efficiency"
 
@@ -98,9 +98,12 @@ def _children(node: object) -> Iterable[tuple[str, object]]:
 
 
 def _label(item: object, index: int) -> str:
-    """What an item of a list is called: a curve by what it prices, an interference by its two resources, else its index."""
+    """What an item of a list is called: curves by what they price, interference by two resources, rates by threads, else its index."""
     if isinstance(item, Curve):
+        threads = f"{item.threads}_threads" if item.threads else ""
         shape = "×".join(str(size) for name, size in item.shape.items() if name not in DERIVED_SIZES)
-        return ".".join(part for part in (item.device, item.operation, item.dtype, shape) if part)
+        return ".".join(part for part in (item.device, item.operation, item.dtype, shape, threads) if part)
+    if isinstance(item, CpuThreads):
+        return f"{item.threads}_threads"
     busy, slows = getattr(item, "busy", None), getattr(item, "slows", None)
     return f"{busy}_slows_{slows}" if busy and slows else str(index)

@@ -1,5 +1,6 @@
 """A search for a plan in figures: what its page and its JSON show."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 from planner.make import Planned
 from planner.objectives import OBJECTIVES
 from planner.plan import plan_to_data
-from planner.search import Rival
-from rosin.report.json_documents import PlanConstraints, PlanResult, PlanRival, PlanRunnerUp
+from planner.search import OfferBest, Rival
+from rosin.report.json_documents import PlanConstraints, PlanOffer, PlanResult, PlanRival, PlanRuledOut, PlanRunnerUp
 from rosin.report.run_result import resource_times, run_basis, run_memory
 from sim.metrics import Metrics
 from sim.policies import find_policy
@@ -26,6 +27,7 @@ def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | Non
             max_ttft_s=goal.max_ttft_s, reserve_vram_bytes=plan.setting.reserve_vram_bytes, is_lossless=goal.is_lossless
         ),
         num_tried=found.num_tried,
+        num_ruled_out=PlanRuledOut(**asdict(found.ruled_out)),
         is_stopped=found.is_stopped,
         plan=plan_to_data(plan),
         path=None if path is None else str(path),
@@ -37,12 +39,23 @@ def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | Non
         timeline_digest=best.timeline.digest,
         binding_resource=plan.binding_resource,
         runner_up=PlanRunnerUp(**asdict(found.runner_up)) if found.runner_up else None,
+        offers=[_offer(row, best, goal.objective) for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))],
         rivals=[_rival(rival, goal.objective) for rival in found.rivals],
         time=resource_times(best),
         memory=run_memory(best),
         basis=run_basis(provenance),
         **plan.bounds,
     )
+
+
+def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer:
+    """What the plan's file says of an offer, with all its metrics."""
+    values: dict[str, Any] = dict.fromkeys(PlanOffer.model_fields) | {"num_draws": best.num_draws}
+    values |= {name: value for name, value in row.items() if name in PlanOffer.model_fields}
+    if isinstance(best.outcome, Metrics):
+        assert best.plan_metrics is not None
+        values |= {"metrics": best.outcome, "speed_fraction": speed_fraction(best.outcome, best.plan_metrics, objective)}
+    return PlanOffer(**values)
 
 
 def _rival(rival: Rival, objective: str) -> PlanRival:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import PlanResult, PlanRival
+from rosin.report.json_documents import PlanOffer, PlanResult, PlanRival
 from rosin.report.plan_words import OBJECTIVE_WORDS, layer_counts, plan_words
 from rosin.report.run_tables import (
     at_once,
@@ -38,6 +38,14 @@ PRICE_WORDS: Mapping[str, tuple[str, str]] = {
     "end_to_end_s_per_dram_gb_per_s": ("host memory", "GB/s"),
     "end_to_end_s_per_h2d_gb_per_s": ("link", "GB/s"),
 }
+RULED_OUT_WORDS: Mapping[str, str] = {
+    "memory": "by memory",
+    "constraints": "as not asked for",
+    "closed_form": "in closed form",
+    "short_runs": "by short runs",
+    "draws": "by whole runs",
+}
+"""Of ``PlanRuledOut``, in the order in which it happens."""
 LAYERS_PER_LINE = 15
 BAR_WIDTH = 12
 
@@ -46,13 +54,14 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     """The page of one plan, at most 80 columns."""
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text("\n".join([*_asked(result), ""]))
-    yield _words(run)
+    yield _words(run, result)
     yield Text()
     yield _layers(run)
     yield Text()
     yield speed_table(run)
     yield from _draws(result)
     yield from _bounds(result)
+    yield from _offers(result)
     yield Text()
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
@@ -74,6 +83,10 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
 def _asked(result: PlanResult) -> Iterator[str]:
     """The goal, and what the plan keeps to."""
     yield f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} combinations"
+    counts = result.num_ruled_out.model_dump()
+    ruled_out = [f"{counts[key]} {words}" for key, words in RULED_OUT_WORDS.items() if counts[key]]
+    if ruled_out:
+        yield f"ruled out: {', '.join(ruled_out)}"
     constraints = result.constraints
     kept = []
     if constraints.max_ttft_s is not None:
@@ -96,6 +109,43 @@ def _draws(result: PlanResult) -> Iterator[Text]:
         yield Text(f"{price}, at {result.price_per_hour_usd:g} USD an hour")
 
 
+def _offers(result: PlanResult) -> Iterator[RenderableType]:
+    """What each offer would give, where there was a choice."""
+    if not result.offers:
+        return
+    columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan")]
+    table = plain_table(name_column("Offered"), *columns, name_column("with"))
+    for number, offer in enumerate(result.offers):
+        style = "bold" if offer.is_chosen else None
+        if offer.metrics is None or offer.speed_fraction is None:
+            table.add_row(_offer_name(result, number), "", "", "", "", offer.reason or "", style=style)
+        else:
+            speed = format_share(offer.speed_fraction)
+            table.add_row(_offer_name(result, number), *_speeds(offer.metrics), speed, offer.policy or "", style=style)
+    yield Text()
+    yield table
+    if len({offer.quantization for offer in result.offers}) > 1:
+        yield Text("answers differ with how weights are stored: only speed is simulated", style="dim")
+    tied = [_offer_name(result, number) for number, offer in enumerate(result.offers) if not offer.is_chosen and _is_told(offer) is False]
+    if tied:
+        yield Text(f"the draws do not tell the plan from {', '.join(tied)}; what is named first goes first", style="dim")
+
+
+def _offer_name(result: PlanResult, number: int) -> str:
+    """What tells an offer from the others."""
+    offers, offer = result.offers, result.offers[number]
+    schemes, counts = {other.quantization for other in offers}, {other.cpu_threads for other in offers}
+    threads = f"{offer.cpu_threads} thread{'s' if offer.cpu_threads != 1 else ''}"
+    return ", ".join([*([offer.quantization] if len(schemes) > 1 else []), *([threads] if len(counts) > 1 else [])])
+
+
+def _is_told(offer: PlanOffer) -> bool | None:
+    """Whether the draws tell an offer from the plan; None where they cannot say."""
+    if offer.worse_fraction is None or offer.half_width_fraction is None:
+        return None
+    return abs(offer.worse_fraction) > offer.half_width_fraction
+
+
 def _runner_up(result: PlanResult) -> Iterator[Text]:
     """The best of what was not chosen, and whether the draws tell it apart."""
     second = result.runner_up
@@ -104,14 +154,30 @@ def _runner_up(result: PlanResult) -> Iterator[Text]:
     width = second.half_width_fraction
     sure = "" if width is None else f" ± {width:.2%}".replace("%", " %")
     tied = "; the draws do not tell them apart" if width is not None and abs(second.worse_fraction) <= width else ""
-    yield Text(f"next best: {second.policy}, {second.worse_fraction:.2%}".replace("%", " %") + f"{sure} slower{tied}", style="dim")
+    which = f" ({_offer_name(result, second.offer)})" if result.offers else ""
+    worse = f"{abs(second.worse_fraction):.2%}".replace("%", " %") + f"{sure} {'slower' if second.worse_fraction >= 0 else 'faster'}"
+    yield Text(f"next best: {second.policy}{which}, {worse}{tied}", style="dim")
 
 
-def _words(run: Run) -> Table:
+def _words(run: Run, result: PlanResult) -> Table:
     table = plain_table(text_column("The plan", width=18), text_column(run.scenario.policy.name, width=61))
-    for topic, sentence in plan_words(run):
+    for topic, sentence in (*_choices(result), *plan_words(run)):
         table.add_row(topic, sentence)
     return table
+
+
+def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
+    """What was taken of what was offered."""
+    own = next((offer for offer in result.offers if offer.is_chosen), None)
+    if own is None:
+        return
+    schemes, counts = (
+        [*dict.fromkeys(values)] for values in zip(*((each.quantization, each.cpu_threads) for each in result.offers), strict=True)
+    )
+    if len(schemes) > 1:
+        yield "weights", f"stored in {own.quantization}, of {', '.join(schemes)} that were offered"
+    if len(counts) > 1:
+        yield "CPU threads", f"{own.cpu_threads}, of {', '.join(map(str, counts))} that there are rates for"
 
 
 def _layers(run: Run) -> Table:
@@ -142,7 +208,7 @@ def _layer_grid(run: Run) -> Table:
 def _bounds(result: PlanResult) -> Iterator[Text]:
     """How much faster anything could be, as far as it is proven."""
     within = [
-        f"{format_share(gap)} of {what}"
+        f"{format_share(max(gap, 0.0))} of {what}"
         for gap, what in (
             (result.gap_to_static_bound_fraction, "the best fixed placement"),
             (result.gap_to_clairvoyant_bound_fraction, "the best imaginable"),
@@ -150,9 +216,9 @@ def _bounds(result: PlanResult) -> Iterator[Text]:
         if gap is not None
     ]
     if within:
-        known = "both know" if len(within) > 1 else "it knows"
         limits = ",\n".join(within)
-        yield Text(f"proven for the whole run: within {limits}; {known} in advance what every token selects", style="dim")
+        known = "; that knows in advance what every token selects" if result.gap_to_clairvoyant_bound_fraction is not None else ""
+        yield Text(f"proven for the whole run: within {limits}{known}", style="dim")
 
 
 def _rivals(run: Run, result: PlanResult) -> Table:

@@ -11,6 +11,7 @@ from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.paged import PagedDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -30,6 +31,7 @@ PART_WORDS: Mapping[type, str] = {
     LruCache: "an expert that comes takes the place of its layer's least recently used",
     NoPrefetch: "nothing is copied before it is known to be needed",
     ThreeLanesDispatch: "misses of a layer are shared out over CPU and link, beside what the GPU has to do, so that all end together",
+    SpillDispatch: "misses of a layer are shared out over CPU and link, beside what the GPU has to do, so that the layer ends first",
     BalancedDispatch: "misses of a layer are shared out so that CPU and link end together",
     CheapestDispatch: "each miss is computed by the CPU or copied, whichever is cheaper",
     CpuDispatch: "every miss is computed by the CPU; no weight moves",
@@ -48,6 +50,8 @@ def plan_words(run: Run) -> Iterator[tuple[str, str]]:
         yield "missing expert", _miss_words(policy)
         yield "ahead of need", _part_words(policy.prefetch)
         yield "copies go through", _buffers(policy)
+    if isinstance(policy.dispatch, SpillDispatch) and (idle := _spilled_words(run)):
+        yield "idle CPU", idle
     yield "at once", _overlap_words(policy)
     yield "prompt", _prompt_words(policy)
 
@@ -88,6 +92,15 @@ def _miss_words(policy: Policy) -> str:
     if isinstance(policy.dispatch, PagedDispatch) and policy.dispatch.ffn_on_gpu is False:
         return PART_WORDS[CpuDispatch]
     return _part_words(policy.dispatch)
+
+
+def _spilled_words(run: Run) -> str:
+    """How much of what the GPU holds the CPU computes; nothing where that is nothing."""
+    spilled = run.decisions.spilled
+    if spilled is None or not spilled.any():
+        return ""
+    calls = int((run.tokens > 0).sum())
+    return f"computes experts that the GPU holds too, where the GPU would end last: {spilled.sum() / calls:.1%} of the runs of experts"
 
 
 def _part_words(part: object) -> str:

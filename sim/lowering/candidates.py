@@ -15,6 +15,8 @@ from sim.lowering.passes import emit_run
 from sim.lowering.prices import price
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch
+from sim.policies.dispatch.spilling import around
+from sim.policies.dispatch.split import Rule
 from sim.policies.problem import Problem
 from sim.task import NONE
 from sim.workload import Passes
@@ -45,12 +47,13 @@ def placement_makespans(
     sheet = sheet_of(problem, passes, tokens, decisions, prices)
     room = 2 * int(np.count_nonzero(tokens)) + shape[0] * shape[1] * MAX_TASKS_PER_LAYER + len(passes) * MAX_TASKS_PER_PASS
     believed, rows, rule = beliefs(problem, dispatch, most), np.empty(0, ROW), int(dispatch.rule)
+    beside = around(problem, passes.num_tokens, may_spill=dispatch.rule == Rule.SPILL)
     staging = (max(1, problem.overlap.staging_experts), max(1, problem.overlap.staging_layers))
     makespans_C = np.zeros(len(experts_CLE), np.int64)
 
     def run_share(share: NDArray[np.int64]) -> None:
         part = slice(share[0], share[-1] + 1)
-        _run_share(sheet, experts_CLE[part], prices.shape_of, rule, believed, rows, room, staging, makespans_C[part])
+        _run_share(sheet, experts_CLE[part], prices.shape_of, rule, believed, beside, rows, room, staging, makespans_C[part])
 
     shares = [share for share in np.array_split(np.arange(len(experts_CLE)), os.cpu_count() or 1) if len(share)]
     with ThreadPoolExecutor(max(1, len(shares))) as threads:  # compiled code runs without the interpreter's lock
@@ -59,7 +62,7 @@ def placement_makespans(
 
 
 @allocating_kernel
-def _run_share(sheet, experts_CLE, shape_of, rule, believed, rows, room, staging, makespans_C):
+def _run_share(sheet, experts_CLE, shape_of, rule, believed, beside, rows, room, staging, makespans_C):
     """The makespans of some of the placements, over the same working room."""
     actions = np.zeros(sheet.tokens.shape, np.uint8)
     own = Sheet(sheet.tokens, actions, sheet.passes, sheet.layers, sheet.work, sheet.experts, sheet.activations, sheet.shares, sheet.run)
@@ -67,7 +70,7 @@ def _run_share(sheet, experts_CLE, shape_of, rule, believed, rows, room, staging
     rings = (np.empty((1, staging[0]), np.int64), np.empty((1, staging[1]), np.int64))
     state, last_task = np.empty(STATE_SIZE, np.int64), np.zeros(len(sheet.passes), np.int64)
     for candidate in range(len(experts_CLE)):
-        decide_misses(sheet.tokens, experts_CLE[candidate], shape_of, rule, believed, actions)
+        decide_misses(sheet.tokens, experts_CLE[candidate], shape_of, rule, believed, beside, actions)
         state[:], rings[0][:], rings[1][:], out.free[:] = 0, _NONE, _NONE, 0
         state[PREVIOUS], state[JOIN_A], state[JOIN_B] = _NONE, _NONE, _NONE
         emit_run(out, state, own, rings, last_task)

@@ -11,6 +11,7 @@ from sim.memory import Residency
 from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Dispatch, Foresight
+from sim.policies.dispatch.spilling import ROOM, Around, around, spill_row
 from sim.policies.dispatch.split import Rule, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -18,6 +19,7 @@ from sim.routing.base import tokens_per_expert
 from sim.workload import Passes
 
 _RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Rule.FETCH)
+_SPILL = int(Rule.SPILL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +35,8 @@ class Decisions:
     """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass] (LayerMode).
 
     Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass, layer, expert] are what experts get.
-    ``pipelined`` is there where layers are.
+    ``pipelined`` is there where layers are. ``spilled`` [pass, layer, expert] marks experts on the CPU that the GPU holds (None: there is
+    none).
     """
 
     actions: NDArray[np.uint8]
@@ -42,6 +45,7 @@ class Decisions:
     foretold: NDArray[np.bool_] | None = None
     tokens: NDArray[np.int32] | None = None
     pipelined: Pipelined | None = None
+    spilled: NDArray[np.bool_] | None = None
 
 
 def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
@@ -61,24 +65,45 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
     """What the policy does with those tokens per expert [pass, layer, expert], by rules that know nothing else of the routing."""
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     is_active = tokens > 0
-    actions = np.zeros(tokens.shape, np.uint8)
+    actions, is_held = np.zeros(tokens.shape, np.uint8), np.zeros(tokens.shape, np.bool_)
     if policy.cache.is_static:
         dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
-        believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
+        believed, beside = beliefs(problem, dispatch, int(tokens.max(initial=0))), surroundings(policy, problem, passes.num_tokens)
         held, rule = held_after_prompt(policy, problem, residency, passes, tokens), int(dispatch.rule)
         if held is residency.experts:
-            decide_misses(tokens, held, shape_of, rule, believed, actions)
+            decide_misses(tokens, held, shape_of, rule, believed, beside, actions)
+            is_held[:] = held
         else:
             for rows, experts, fate in ((passes.is_prefill, residency.experts, _FETCHING), (~passes.is_prefill, held, rule)):
-                chosen = actions[rows]
-                decide_misses(tokens[rows], experts, shape_of, fate, believed, chosen)
-                actions[rows] = chosen
+                chosen, own = actions[rows], beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows])
+                decide_misses(tokens[rows], experts, shape_of, fate, believed, own, chosen)
+                actions[rows], is_held[rows] = chosen, experts
     else:
-        _Replay(policy, problem, residency).run(passes, tokens, actions)
-    actions[~is_active] = Action.IDLE
+        _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
+    actions *= is_active  # IDLE, which is 0, where no token selects
     _follow_layers(actions, modes, is_active)
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
-    return Decisions(actions=actions, modes=modes, head_modes=head_modes, pipelined=_pipelined(policy, problem, residency, modes))
+    return Decisions(
+        actions=actions,
+        modes=modes,
+        head_modes=head_modes,
+        pipelined=_pipelined(policy, problem, residency, modes),
+        spilled=spilled_of(policy, actions, modes, is_held),
+    )
+
+
+def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:
+    """What the policy's dispatch rule knows besides the prices of experts, for passes of that many tokens."""
+    return around(problem, num_tokens, may_spill=policy.dispatch.rule == Rule.SPILL and not policy.cache.writes_back)
+
+
+def spilled_of(
+    policy: Policy, actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_held: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None without a rule that does so."""
+    if policy.dispatch.rule != Rule.SPILL:
+        return None
+    return np.asarray((actions == Action.CPU) & is_held & (modes == LayerMode.GPU)[:, :, None])
 
 
 def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]) -> Pipelined | None:
@@ -111,17 +136,19 @@ class _Replay:
         self._policy, self._problem, self._state = policy, problem, policy.cache.start(residency)
         self._has_slots = [bool(row.any()) for row in residency.experts]
 
-    def run(self, passes: Passes, tokens: NDArray[np.int32], actions: NDArray[np.uint8]) -> None:
-        """Every pass by its gates."""
+    def run(self, passes: Passes, tokens: NDArray[np.int32], actions: NDArray[np.uint8], is_held: NDArray[np.bool_]) -> None:
+        """Every pass by its gates; notes which of the selected experts the GPU held."""
         for index in range(len(tokens)):
-            self.step(tokens[index], actions[index], is_prefill=bool(passes.is_prefill[index]), is_foretold=False)
+            self.step(tokens[index], actions[index], is_held[index], is_prefill=bool(passes.is_prefill[index]), is_foretold=False)
 
     def held(self) -> NDArray[np.bool_]:
         """What the GPU holds [layer, expert]."""
         everything = np.arange(self._problem.model.num_experts)
         return np.stack([self._state.classify(layer, everything) for layer in range(self._problem.model.num_layers)])
 
-    def step(self, tokens: NDArray[np.int32], actions: NDArray[np.uint8], *, is_prefill: bool, is_foretold: bool) -> None:
+    def step(
+        self, tokens: NDArray[np.int32], actions: NDArray[np.uint8], is_held: NDArray[np.bool_], *, is_prefill: bool, is_foretold: bool
+    ) -> None:
         """One pass [layer, expert]; what it foretells sends its misses to the CPU."""
         swapped = Action.SWAP if self._policy.cache.writes_back else Action.FETCH
         for layer in self._problem.model.moe_layers:
@@ -135,7 +162,9 @@ class _Replay:
                 chosen = np.where(is_miss, Action.CPU, Action.IDLE).astype(np.uint8)
             else:
                 chosen = self._policy.dispatch.assign(layer, row, is_miss, self._problem)
-            chosen[selected[is_hit]] = Action.RESIDENT
+            hits = selected[is_hit]
+            is_held[layer, hits] = True
+            chosen[hits[(chosen[hits] != Action.CPU) | self._policy.cache.writes_back]] = Action.RESIDENT
             fetched = np.flatnonzero(is_miss & (chosen == Action.FETCH))
             left = self._state.admit(layer, fetched)
             chosen[fetched] = swapped if self._has_slots[layer] and len(left) else Action.FETCH
@@ -148,13 +177,14 @@ def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> 
     passes, tokens = foresight.passes, foresight.tokens.copy()
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     actions, foretold = np.zeros(tokens.shape, np.uint8), np.zeros(modes.shape, bool)
+    is_held = np.zeros(tokens.shape[1:], bool)
     replay, can_precede = _Replay(policy, foresight.problem, residency), np.zeros(modes.shape, bool)
     can_precede[:, 1:] = _followed(foresight.problem, modes)[:, :-1]
     for index in range(len(passes)):
         found = policy.dispatch.foretell(foresight, index, replay.held(), can_precede[index])
         if found is not None:
             tokens[index], foretold[index] = found.tokens, found.layers
-        replay.step(tokens[index], actions[index], is_prefill=bool(passes.is_prefill[index]), is_foretold=found is not None)
+        replay.step(tokens[index], actions[index], is_held, is_prefill=bool(passes.is_prefill[index]), is_foretold=found is not None)
     _follow_layers(actions, modes, tokens > 0)
     actions[(actions == Action.CPU) & foretold[:, :, None]] = Action.AHEAD
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
@@ -177,6 +207,8 @@ def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool
 
 def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_active: NDArray[np.bool_]) -> None:
     """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined one, what is missing is paged."""
+    if (modes == LayerMode.GPU).all():
+        return
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
     actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED
@@ -194,8 +226,8 @@ def beliefs(problem: Problem, dispatch: Dispatch, max_tokens: int) -> NDArray[np
 
 
 @allocating_kernel
-def decide_misses(tokens, experts_LE, shape_of, rule, believed, actions):
-    """Hits, and what the rule says of misses, for residents that never change [layer, expert]; fills actions [pass, layer, expert]."""
+def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, actions):
+    """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions [pass, layer, expert]."""
     num_experts = experts_LE.shape[1]
     if rule <= _FETCHING:  # every miss meets the same fate
         missing = _FETCH if rule == _FETCHING else _CPU
@@ -205,16 +237,35 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, actions):
                     chosen = _RESIDENT if experts_LE[layer, expert] else missing
                     actions[index, layer, expert] = chosen if tokens[index, layer, expert] > 0 else 0
         return
-    is_miss, priced = np.zeros(num_experts, np.bool_), np.zeros((3, num_experts), np.int64)
+    is_miss, is_held = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_)
+    priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
-            shape, row, misses = shape_of[layer], tokens[index, layer], 0
+            shape, row, misses, hits = shape_of[layer], tokens[index, layer], 0, 0
+            resident = beside.dense[index, shape]
             for expert in range(num_experts):
+                is_held[expert] = row[expert] > 0 and experts_LE[layer, expert]
                 is_miss[expert] = row[expert] > 0 and not experts_LE[layer, expert]
-                if is_miss[expert]:
-                    misses += 1
+                actions[index, layer, expert] = _RESIDENT if row[expert] > 0 else 0
+                if row[expert] > 0:
+                    misses += is_miss[expert]
+                    hits += is_held[expert]
                     for column in range(3):
                         priced[column, expert] = believed[column, shape, row[expert]]
-                actions[index, layer, expert] = _RESIDENT if row[expert] > 0 else 0
-            if misses > 0:
-                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], 0, actions[index, layer])
+                    if is_held[expert]:
+                        resident += priced[2, expert]
+            if rule == _SPILL and misses + hits > 0:
+                spill_row(
+                    row,
+                    is_miss,
+                    is_held,
+                    priced,
+                    beside.dense[index, shape],
+                    beside.num_tokens[index],
+                    beside.activations,
+                    beside.fixed,
+                    room,
+                    actions[index, layer],
+                )
+            elif misses > 0:
+                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], resident, actions[index, layer])

@@ -36,6 +36,7 @@ from sim.lowering.emit import (
     wait_for,
     wait_for_join,
 )
+from sim.lowering.live_dispatch import dispatch_misses, spill
 from sim.lowering.operations import DROP, PROMOTE, empty, operate, take_back
 from sim.lowering.passes import emit_head
 from sim.lowering.slots import (
@@ -48,13 +49,14 @@ from sim.lowering.slots import (
     NUM_OPERATIONS,
     PREFETCHED_BYTES,
     QUEUED,
+    hold,
     note_arrival,
     note_gate,
     settle_arrivals,
     take_slot,
 )
 from sim.policies.actions import Action
-from sim.policies.dispatch.split import split_row
+from sim.policies.dispatch.split import Rule
 from sim.task import NONE, TaskKind
 
 MATCHER = 5
@@ -87,7 +89,7 @@ RULES = np.dtype(
 )
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
-_RESIDENT, _FETCH, _LATE = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE)
+_RESIDENT, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
 _ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
@@ -99,8 +101,9 @@ class Live(NamedTuple):
 
     ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer, behind the gates those of the starts of
     passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
-    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what
-    the next in turn waits for; ``is_miss`` [expert] and ``priced`` [3, expert] are working room.
+    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what the next in
+    turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes;
+    ``is_miss`` and ``is_held`` [expert], ``priced`` [3, expert] and ``room`` [ROOM, expert] are working room.
     """
 
     rules: NDArray[np.void]
@@ -110,8 +113,12 @@ class Live(NamedTuple):
     operations: NDArray[np.int64]
     on_demand: NDArray[np.int64]
     turn: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+    spilled: NDArray[np.bool_]
     is_miss: NDArray[np.bool_]
+    is_held: NDArray[np.bool_]
     priced: NDArray[np.int64]
+    room: NDArray[np.int64]
 
 
 @kernel
@@ -188,19 +195,10 @@ def _classify(sheet, cached, live, index, layer, stamp):
                     operate(cached, live, slot.copy, PROMOTE)
             else:
                 misses += 1
-    if misses > 0:
-        _dispatch(sheet, live, index, layer, priced)
-
-
-@kernel
-def _dispatch(sheet, live, index, layer, resident):
-    """Ask the dispatch rule about the misses."""
-    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
-    for expert in range(len(tokens)):
-        live.is_miss[expert] = tokens[expert] > 0 and actions[expert] == 0
-        for row in range(3):
-            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
-    split_row(live.rules[0].dispatch, tokens, live.is_miss, live.priced[0], live.priced[1], live.priced[2], resident, actions)
+    if live.rules[0].dispatch == _SPILL:
+        spill(sheet, live, index, layer)
+    elif misses > 0:
+        dispatch_misses(sheet, live, index, layer, priced)
 
 
 @kernel
@@ -269,6 +267,7 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
+    cached.least[layer].stamp = _NONE  # it may leave from now on
     return note_last(state, owner, run, last)
 
 
@@ -291,7 +290,8 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     wait_for(out, state, freed_by)
     slot = cached.slots[layer, expert]
     slot.copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
-    slot.status, slot.phase, slot.is_unused = HELD, ARRIVED, 0
+    slot.phase, slot.is_unused = ARRIVED, 0
+    hold(cached, layer, expert)
     return True
 
 
@@ -307,6 +307,7 @@ def _keep_named(cached, live, stamp):
                 return place
             room -= 1
         slot.pinned_at = stamp
+        cached.least[candidate.layer].stamp = _NONE
     return live.first[stamp + 1]
 
 

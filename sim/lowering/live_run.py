@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.lowering.decisions import Decisions, beliefs
+from sim.lowering.decisions import Decisions, beliefs, surroundings
 from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet
 from sim.lowering.live import (
     MATCHER,
@@ -34,16 +34,20 @@ from sim.lowering.slots import (
     STARTED,
     WASTED_BYTES,
     Cached,
+    held_of,
 )
 from sim.memory import Residency
 from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions
 from sim.policies.cache.score import Score
+from sim.policies.dispatch.spilling import BUFFERS, ROOM
+from sim.policies.dispatch.split import Rule
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
 from sim.program import Platform, Session, Wait
 from sim.task import NONE, Discipline, Resource
 from sim.timeline import Timeline
+from sim.workload import Passes
 
 LIVE_RESOURCES = (
     *RESOURCES[:H2D],
@@ -72,6 +76,11 @@ class LiveJob:
     rings: tuple[NDArray[np.int64], NDArray[np.int64]]
     last_task: NDArray[np.int64]
 
+    @property
+    def spilled(self) -> NDArray[np.bool_] | None:
+        """As in Decisions, once the run has ended."""
+        return self.live.spilled if self.live.spilled.size else None
+
     def wasted_bytes(self, timeline: Timeline) -> int:
         """Bytes of prefetches that were copied and never used: evicted before, or unused to the end."""
         unused = self.cached.slots["copy"][self.cached.slots["is_unused"] == 1]
@@ -88,7 +97,7 @@ def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisio
     most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
     prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
     predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
-    live, gpus = _live(policy, problem, predictions, tokens.shape, most_tokens), problem.num_gpus
+    live, gpus = _live(policy, problem, predictions, tokens.shape, passes, most_tokens), problem.num_gpus
     num_gates = tokens.shape[0] * tokens.shape[1]
     num_runs = int(np.count_nonzero(tokens)) if is_foreseen else tokens.size
     num_tasks = 3 * num_runs + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
@@ -180,6 +189,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         slots["status"] = ABSENT
         layers, experts = np.nonzero(residency.experts)
         np.add.at(free, (shape[0] if cache.is_global else layers, foresight.problem.gpu_of_expert[layers, experts]), 1)
+    held, num_held, least = held_of(slots)
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
@@ -191,6 +201,9 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
         gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
+        held=held,
+        num_held=num_held,
+        least=least,
     )
 
 
@@ -209,7 +222,7 @@ def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     return following
 
 
-def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tuple[int, ...], most_tokens: int) -> Live:
+def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tuple[int, ...], passes: Passes, most_tokens: int) -> Live:
     cache, prefetch = policy.cache, policy.prefetch
     rules = np.zeros(1, RULES)
     score = Score.RECENCY if cache.score is None else cache.score
@@ -237,6 +250,8 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
     num_experts, num_gates = shape[2], shape[0] * shape[1]
     if rules[0]["pauses_on_miss"] and not rules[0]["drops_stale"]:
         raise InputError(f"{policy.name}: drops_stale must be true where a miss pauses prefetching")
+    spills, fixed = policy.dispatch.rule == Rule.SPILL, surroundings(policy, problem, passes.num_tokens).fixed
+    fixed[BUFFERS] = num_experts  # each copy has a slot of its own
     missing = num_gates + shape[0] + 1 - len(predictions.first)
     return Live(
         rules=rules,
@@ -246,6 +261,10 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
         operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
         on_demand=np.full(problem.num_gpus, NONE),
         turn=np.full(1, NONE),
+        fixed=fixed,
+        spilled=np.zeros(shape if spills else (0, 0, 0), np.bool_),
         is_miss=np.zeros(num_experts, np.bool_),
+        is_held=np.zeros(num_experts, np.bool_),
         priced=np.zeros((3, num_experts), np.int64),
+        room=np.empty((ROOM, num_experts), np.int64),
     )

@@ -1,7 +1,7 @@
 """What is undone at a gate: prefetches promoted or taken back, caches emptied."""
 
 from sim.engine.compilation import kernel
-from sim.lowering.slots import ABSENT, HELD, NUM_COMING, NUM_OPERATIONS, QUEUED, WASTED_BYTES, give_back
+from sim.lowering.slots import ABSENT, HELD, NUM_COMING, NUM_OPERATIONS, QUEUED, WASTED_BYTES, give_back, release
 
 PROMOTE, DROP = range(2)
 """What a gate asks of the session for a task."""
@@ -41,7 +41,7 @@ def empty(sheet, cached, live):
         for expert in range(num_experts):
             slot = cached.slots[layer, expert]
             if slot.status == HELD:
-                slot.status = ABSENT
+                release(cached, layer, expert)
                 give_back(cached, live.rules[0].is_global, layer, expert)
                 if slot.is_unused:
                     cached.counters[WASTED_BYTES] += sheet.layers[layer].expert_bytes

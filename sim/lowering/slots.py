@@ -30,6 +30,9 @@ SLOT = np.dtype(
 )
 """One expert as the cache sees it."""
 
+LEAST = np.dtype([("stamp", "i8"), ("expert", "i8"), ("worth", "f8")], align=True)
+"""The least worthy expert of a layer that may leave (NONE: none may) at the gate with that stamp, whose worths stay; NONE: not known."""
+
 TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH = range(8)
 """Places in the counters."""
 
@@ -47,6 +50,8 @@ class Cached(NamedTuple):
     ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last for a budget over all layers, of each GPU in turn; ``coming``
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
+    ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
+    ``least`` [layer] of LEAST says which of them is worth least, where nothing has changed since it was looked for.
     """
 
     slots: NDArray[np.void]
@@ -56,6 +61,42 @@ class Cached(NamedTuple):
     forecast: NDArray[np.float32]
     gates: NDArray[np.float32]
     next_use: NDArray[np.int32]
+    held: NDArray[np.int32]
+    num_held: NDArray[np.int64]
+    least: NDArray[np.void]
+
+
+def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.void]]:
+    """``held``, ``num_held`` and ``least`` of a cache with those slots, in which nothing has been looked for."""
+    is_held, least = slots["status"] == HELD, np.zeros(len(slots), LEAST)
+    least["stamp"] = NONE
+    return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1), least
+
+
+@kernel
+def hold(cached, layer, expert):
+    """An expert is on the GPU from now on."""
+    cached.slots[layer, expert].status = HELD
+    held, place = cached.held[layer], cached.num_held[layer]
+    while place > 0 and held[place - 1] > expert:
+        held[place] = held[place - 1]
+        place -= 1
+    held[place] = expert
+    cached.num_held[layer] += 1
+    cached.least[layer].stamp = _NONE
+
+
+@kernel
+def release(cached, layer, expert):
+    """An expert is no longer on the GPU."""
+    cached.slots[layer, expert].status = ABSENT
+    held, place = cached.held[layer], 0
+    while held[place] != expert:
+        place += 1
+    cached.num_held[layer] -= 1
+    for following in range(place, cached.num_held[layer]):
+        held[following] = held[following + 1]
+    cached.least[layer].stamp = _NONE
 
 
 @kernel
@@ -124,6 +165,25 @@ def _pool(cached, is_global, layer, expert):
 
 
 @kernel
+def _least_of(cached, score, index, current, layer, stamp, owner):
+    """The expert of a layer on that GPU that is worth least of those that may leave, and its worth; ties to the lower number."""
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    least, victim = 0.0, np.int64(_NONE)
+    for candidate in cached.held[layer, : cached.num_held[layer]]:
+        if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
+            continue
+        slot = cached.slots[layer, candidate]
+        if slot.pinned_at == stamp and slot.used_at != stamp:
+            continue
+        if score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]:
+            continue
+        value = worth(cached, score, index, current, layer, candidate)
+        if victim < 0 or value < least:
+            least, victim = value, np.int64(candidate)
+    return victim, least
+
+
+@kernel
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
@@ -137,21 +197,18 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
-    least, victim_layer, victim = 0.0, _NONE, _NONE
+    least, victim_layer, victim = 0.0, np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
-        for candidate in range((owner - candidate_layer * cached.slots.shape[1]) % num_gpus, cached.slots.shape[1], num_gpus):
-            slot = cached.slots[candidate_layer, candidate]
-            if slot.status != HELD or (slot.pinned_at == stamp and slot.used_at != stamp):
-                continue
-            if score == _TIMES_VISITS and slot.is_unused and current < candidate_layer <= current + cached.counters[REACH]:
-                continue
-            value = worth(cached, score, index, current, candidate_layer, candidate)
-            if victim < 0 or value < least:
-                least, victim_layer, victim = value, candidate_layer, candidate
+        own = cached.least[candidate_layer]
+        if own.stamp != stamp or num_gpus > 1 or score == _RANDOM:
+            own.stamp = stamp
+            own.expert, own.worth = _least_of(cached, score, index, current, candidate_layer, stamp, owner)
+        if own.expert >= 0 and (victim < 0 or own.worth < least):
+            least, victim_layer, victim = own.worth, np.int64(candidate_layer), own.expert
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
-    slot.status = ABSENT
+    release(cached, victim_layer, victim)
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0
@@ -181,7 +238,7 @@ def settle_arrivals(cached):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
         if slot.phase == ARRIVED:
-            slot.status = HELD
+            hold(cached, code // num_experts, code % num_experts)
         else:
             cached.coming[num_left] = code
             num_left += 1

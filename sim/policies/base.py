@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.memory import Infeasible, Residency
+from sim.model import layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.belief import Belief, belief
+from sim.policies.dispatch.spilling import ROOM, around, spill_rows
 from sim.policies.dispatch.split import Rule, split_rows
 from sim.policies.problem import Problem
 from sim.routing.base import Routing
@@ -233,10 +235,23 @@ class Dispatch(ABC):
         return belief("priced", layer, max_tokens, problem)
 
     def assign(self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem) -> NDArray[np.uint8]:
-        """An Action per expert [..., expert], CPU or FETCH where ``is_miss``, IDLE elsewhere. Leading axes are independent cases."""
+        """An Action per expert [..., expert]: CPU or FETCH where ``is_miss``, elsewhere IDLE, or CPU for a resident that is to run there.
+
+        Leading axes are independent cases.
+        """
         actions = np.zeros(tokens.shape, np.uint8)
         cases = (-1, tokens.shape[-1])
         on_cpu, copies, on_gpu = (column[tokens].reshape(cases) for column in self.believed(layer, int(tokens.max(initial=0)), problem))
+        if self.rule == Rule.SPILL:
+            rows, top_k = tokens.reshape(cases), problem.model.layers[layer].top_k
+            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=True)
+            shape = layer_shapes(problem.model)[1][layer]
+            priced, room = np.stack([on_cpu, copies, on_gpu], axis=1), np.empty((ROOM, cases[1]), np.int64)
+            held = np.zeros(cases[1], np.bool_)
+            dense = np.ascontiguousarray(beside.dense[:, shape])
+            where = dense, beside.num_tokens, beside.activations, beside.fixed
+            spill_rows(rows, is_miss.reshape(cases), priced, *where, room, held, actions.reshape(cases))
+            return actions
         split_rows(int(self.rule), tokens.reshape(cases), is_miss.reshape(cases), on_cpu, copies, on_gpu, actions.reshape(cases))
         return actions
 

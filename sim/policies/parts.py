@@ -17,6 +17,7 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.dispatch.paged import PagedDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
@@ -82,6 +83,7 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "fetch": FetchDispatch,
     "foretold": ForetoldDispatch,
     "paged": PagedDispatch,
+    "spill": SpillDispatch,
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }

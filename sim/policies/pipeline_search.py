@@ -39,16 +39,20 @@ class PipelineTuning(Tuning):
 
     def tune(self, policy: Policy, problem: Problem) -> Policy:
         """See Tuning. The policy's placement, dispatch and overlap must be ``paged``, ``paged`` and ``lanes``."""
-        best = min(choices(policy, problem), key=lambda choice: (choice.missing_bytes, choice.seconds))
-        placement, dispatch, overlap = _parts(policy)
-        return replace(
-            policy,
-            placement=replace(placement, resident_experts=best.resident_experts, kv_layers=best.kv_layers),
-            dispatch=replace(dispatch, ffn_on_gpu=best.ffn_on_gpu),
-            overlap=replace(overlap, staging_layers=overlap.staging_layers if best.ffn_on_gpu else 0),
-            feeding=best.feeding,
-            tuning=None,
-        )
+        return with_choice(policy, min(choices(policy, problem), key=lambda choice: (choice.missing_bytes, choice.seconds)))
+
+
+def with_choice(policy: Policy, choice: Choice) -> Policy:
+    """The policy with the parameters of that point, and no tuning."""
+    placement, dispatch, overlap = _parts(policy)
+    return replace(
+        policy,
+        placement=replace(placement, resident_experts=choice.resident_experts, kv_layers=choice.kv_layers),
+        dispatch=replace(dispatch, ffn_on_gpu=choice.ffn_on_gpu),
+        overlap=replace(overlap, staging_layers=overlap.staging_layers if choice.ffn_on_gpu else 0),
+        feeding=choice.feeding,
+        tuning=None,
+    )
 
 
 def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:

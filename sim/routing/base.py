@@ -158,6 +158,11 @@ class Routing(ABC):
         return None
 
     @property
+    def treats_experts_alike(self) -> bool:
+        """Whether renaming the experts within every layer would leave the distribution of all choices as it is."""
+        return False
+
+    @property
     @abstractmethod
     def provenance(self) -> Provenance:
         """Where the statistics come from."""

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
+from sim.engine.compilation import allocating_kernel, inner
 from sim.model import Model
 from sim.routing.base import Accuracy, Routing, stated_accuracy
 
+Floats = NDArray[np.float64]
 UNIFORM = Provenance(kind=Kind.ASSUMED, source="no statistics given: every expert equally likely, tokens independent", date="2026-11")
+ROUNDING = 2.0**-50
+"""More than a sum of numbers up to 1 may be off by rounding, for each of them: half of 2⁻⁵² a term, in two sums that are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,11 @@ class GeneratedRouting(Routing):
         """See Routing."""
         return stated_accuracy(self.accuracy, layer, distance)
 
+    @property
+    def treats_experts_alike(self) -> bool:
+        """See Routing: whatever is kept of the token before, where every expert is equally likely."""
+        return self.weights is None or all(len(set(row)) == 1 for row in self.weights)
+
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T
         return np.asarray(np.interp(np.linspace(0, 1, num_layers), positions, fractions))
@@ -89,33 +97,79 @@ def uniform() -> GeneratedRouting:
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)
 
 
-@njit(cache=True, nogil=True)
-def _choose(popularity, kept, draws, keeps, chosen):  # type: ignore[no-untyped-def]
+@allocating_kernel
+def _choose(popularity: Floats, kept: Floats, draws: NDArray[np.float32], keeps: NDArray[np.float32], chosen: NDArray[np.int16]) -> None:
     """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity."""
     num_tokens, num_layers, top_k = draws.shape
     num_experts = popularity.shape[1]
-    is_taken = np.zeros(num_experts, np.bool_)
+    cumulative, guide = np.empty((num_layers, num_experts)), np.empty((num_layers, num_experts), np.int32)
+    for layer in range(num_layers):
+        _index(popularity[layer], cumulative[layer], guide[layer])
+    is_taken, taken = np.zeros(num_experts, np.bool_), np.empty(top_k, np.int64)
     for token in range(num_tokens):
         for layer in range(num_layers):
             left = 1.0
             for rank in range(top_k):
-                expert = -1
+                expert = np.int64(-1)
                 if token > 0 and keeps.shape[2] > 0 and keeps[token, layer, rank] < kept[layer]:
-                    expert = chosen[token - 1, layer, rank]
+                    expert = np.int64(chosen[token - 1, layer, rank])
                     if is_taken[expert]:
-                        expert = -1
+                        expert = np.int64(-1)
                 if expert < 0:
                     target = draws[token, layer, rank] * left
-                    for candidate in range(num_experts):
-                        if is_taken[candidate]:
-                            continue
-                        if popularity[layer, candidate] > 0.0 or expert < 0:
-                            expert = candidate
-                        target -= popularity[layer, candidate]
-                        if target < 0.0:
-                            break
+                    expert = _looked_up(popularity[layer], cumulative[layer], guide[layer], taken[:rank], target)
+                    if expert < 0:
+                        expert = _counted(popularity[layer], is_taken, target)
                 chosen[token, layer, rank] = expert
                 is_taken[expert] = True
+                place = rank
+                while place > 0 and taken[place - 1] > expert:
+                    taken[place] = taken[place - 1]
+                    place -= 1
+                taken[place] = expert
                 left -= popularity[layer, expert]
             for rank in range(top_k):
                 is_taken[chosen[token, layer, rank]] = False
+
+
+@inner
+def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> np.int64:
+    """The first expert at which those not taken add up to more than the target; the last likely one where none does."""
+    expert = np.int64(-1)
+    for candidate in range(len(popularity)):
+        if is_taken[candidate]:
+            continue
+        if popularity[candidate] > 0.0 or expert < 0:
+            expert = np.int64(candidate)
+        target -= popularity[candidate]
+        if target < 0.0:
+            break
+    return expert
+
+
+@inner
+def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> None:
+    """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n, 1/n, …"""
+    running, first, num_experts = 0.0, 0, len(popularity)
+    for expert in range(num_experts):
+        running += popularity[expert]
+        cumulative[expert] = running
+    for place in range(num_experts):
+        while first < num_experts - 1 and cumulative[first] <= place / num_experts:
+            first += 1
+        guide[place] = first
+
+
+@inner
+def _looked_up(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32], taken: NDArray[np.int64], target: float) -> np.int64:
+    """What ``_counted`` gives, without counting; -1 where rounding might decide, which must not change a choice. ``taken`` ascend."""
+    for expert in taken:  # the target among all experts has what the taken before it have, besides
+        if cumulative[expert] - popularity[expert] > target:
+            break
+        target += popularity[expert]
+    num_experts = len(cumulative)
+    found = np.int64(guide[min(max(int(target * num_experts), 0), num_experts - 1)])
+    while found < num_experts - 1 and cumulative[found] <= target:
+        found += 1
+    before, margin = cumulative[found - 1] if found > 0 else 0.0, num_experts * ROUNDING
+    return found if before + margin < target < cumulative[found] - margin else np.int64(-1)

@@ -128,7 +128,9 @@ def random_decisions(rng: np.random.Generator, residency: Residency, tokens: NDA
     head = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[0]) if streams else np.full(shape[0], LayerMode.CPU)
     on_cpu = rng.uniform(size=shape) < rng.choice([0.0, 0.3, 0.7, 1.0], (shape[0], shape[1], 1))
     actions = np.where(on_cpu, Action.CPU, Action.FETCH).astype(np.uint8)
-    actions[np.broadcast_to(residency.experts, shape)] = Action.RESIDENT
+    spills = on_cpu & (rng.integers(3) == 0)
+    actions[np.broadcast_to(residency.experts, shape) & ~spills] = Action.RESIDENT
+    actions[np.broadcast_to(residency.experts, shape) & spills] = Action.CPU
     actions[(modes == LayerMode.CPU)] = Action.CPU
     actions[(modes == LayerMode.STREAM)] = Action.RESIDENT
     actions[tokens == 0] = Action.IDLE

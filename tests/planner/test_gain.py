@@ -13,6 +13,7 @@ from sim.memory import Infeasible, usable_bytes, weight_bytes
 from sim.policies import POLICIES, Policy
 from sim.policies.base import Dispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.gain import GainPlacement, hull_slopes
@@ -70,6 +71,38 @@ def test_layer_times_are_those_of_the_simulator(misses: Misses, dispatch: Dispat
         simulated, planned = ends_ns[count] - ends_ns[2], expected[count] - expected[2]
         slack = gpu_ns if mode == "lanes" else 0
         assert planned - slack - 1 <= simulated <= planned + slack + copies_ns + 1
+
+
+@pytest.mark.parametrize("overhead_ns", [0, 5000])
+def test_times_with_spilling_are_those_of_the_simulator(overhead_ns: float) -> None:
+    """Few experts are split as the run splits them, copies, buffers and activations included: times differ to the nanosecond as runs do."""
+    machine, overlap, batch = (
+        small_machine(overhead_ns=overhead_ns, latency_ns=1000),
+        LanesOverlap(),
+        Batch(prompt_tokens=3, output_tokens=4),
+    )
+    scenarios = [replace(_scenario(SpillDispatch(), overlap, count, batch), machine=machine) for count in range(3)]
+    expected = layer_times_ns(problem_of(scenarios[0]), "spill")[0]
+    runs = [simulate(scenario) for scenario in scenarios]
+    ends_ns = [round(run.metrics.end_to_end_s * NS_PER_S) for run in runs if isinstance(run, Run)]
+    assert [end - ends_ns[2] for end in ends_ns] == pytest.approx((expected[:3] - expected[2]).tolist(), abs=2)
+    assert overhead_ns or expected[0] > expected[1] > expected[2]
+
+
+@pytest.mark.parametrize("overhead_ns", [0, 2000, 20000])
+def test_many_experts_are_taken_as_divisible(monkeypatch: pytest.MonkeyPatch, overhead_ns: float) -> None:
+    """What can be divided ends no later than whole experts, but for the activations of all tokens; residents hardly ever lengthen it."""
+    model = small_model(num_layers=1, num_experts=16, top_k=4, has_shared=True)
+    machine, batch = small_machine(overhead_ns=overhead_ns, latency_ns=500), Batch(prompt_tokens=8, output_tokens=3)
+    policy = replace(POLICIES["on-demand"], dispatch=SpillDispatch())
+    problem = problem_of(Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform()))
+    whole = layer_times_ns(problem, "spill")[0]
+    monkeypatch.setattr("sim.policies.placement.layer_times.MAX_SPLIT_EXPERTS", 0)
+    divided = layer_times_ns(problem, "spill")[0]
+    activations = 2 * int(problem.costs.copy("h2d", 8 * model.hidden * model.activation_bytes, is_pinned=True).ns)
+    passes = batch.output_tokens
+    assert (divided <= whole + passes * activations + 1).all() and (divided >= 0.5 * whole).all()
+    assert (np.diff(divided) <= 1e-4 * divided[:-1]).all() and (np.diff(whole) <= 1e-2 * whole[:-1]).all()
 
 
 @pytest.mark.parametrize("misses", ["cpu", "fetch", "cheapest", "balanced"])

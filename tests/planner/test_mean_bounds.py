@@ -106,11 +106,11 @@ def test_foresight_fades_with_draws() -> None:
 
 
 def test_the_plan_is_near_its_bound() -> None:
-    """On Mixtral under independent choices a fixed plan comes within 6 % of the best fixed placement for 24 draws of 32 tokens."""
+    """On Mixtral under independent choices a fixed plan comes within 3 % of the best fixed placement for 24 draws of 32 tokens."""
     found = search(_mixtral(), Goal(), 24)
     assert isinstance(found, Search)
     gap = bounds_of(found)["gap_to_static_bound_fraction"]
-    assert gap is not None and 0 <= gap < 0.06
+    assert gap is not None and -0.01 < gap < 0.03
 
 
 def test_no_fixed_rival_is_below_the_bound_of_a_plan() -> None:

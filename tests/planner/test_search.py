@@ -8,8 +8,9 @@ import pytest
 
 from hwprofiles import InputError, Machine
 from planner.candidates import candidates, named_systems
+from planner.hunt import Step
 from planner.objectives import OBJECTIVES, Goal
-from planner.search import Search, Step, Unmet, binding_resource, search
+from planner.search import Search, Unmet, binding_resource, search
 from sim.draws import mean_metrics, seed_of, simulate_draws
 from sim.memory import Infeasible, weight_bytes
 from sim.metrics import Metrics
@@ -142,7 +143,7 @@ def test_nothing_fits() -> None:
     scenario = _scenario(MODELS["plain"], small_machine(1000.0), BATCHES[0])
     found = search(scenario, Goal(), NUM_DRAWS)
     assert isinstance(found, Infeasible)
-    policies = [policy for group in (candidates(scenario.batch), named_systems()) for policy in group]
+    policies = [policy for group in (candidates(scenario), named_systems()) for policy in group]
     outcomes = [simulate(replace(scenario, policy=policy)) for policy in policies]
     assert all(isinstance(outcome, Infeasible) for outcome in outcomes)
     assert found.missing_bytes == min(outcome.missing_bytes for outcome in outcomes if isinstance(outcome, Infeasible))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from planner.hunt import Step
 from planner.objectives import OBJECTIVES
-from planner.search import Step
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress
@@ -232,3 +232,37 @@ Trials.whole_run = run_and_interrupt
 sys.exit(main(sys.argv[1:]))
 """
 """A `rosin` that gets SIGINT from outside the search's own code, once systems that fit have run."""
+
+
+def test_offers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several schemes: the plan takes one and says what each would give, on the page too; simulated again, it is that one."""
+    target = tmp_path / "plan.yaml"
+    data = json_of(capsys, *PLAN, "--no-bounds", "--quantization", "8bit,4bit", "-o", str(target))
+    PlanDocument.model_validate_json(json.dumps(data), strict=True)
+    assert [(offer["quantization"], offer["is_chosen"]) for offer in data["offers"]] == [("8bit", False), ("4bit", True)]
+    assert data["offers"][0]["speed_fraction"] < 1 == data["offers"][1]["speed_fraction"]
+    assert (data["plan"]["setting"]["quantization"], data["plan"]["setting"]["offered_quantizations"]) == ("4bit", ["8bit", "4bit"])
+    again = json_of(capsys, *shlex.split(data["command"])[1:])
+    assert (again["scenario"]["quantization"], again["metrics"]) == ("4bit", data["predicted"])
+    page = text_of(capsys, "plan", "--plan", str(target), "--no-bounds", "--draws", "1")
+    assert "stored in 4bit, of 8bit, 4bit that were offered" in page
+    assert "answers differ with how weights are stored" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("simulate", "--policy", "fiddler", "--quantization", "8bit,4bit"), "--quantization 8bit,4bit: one is taken here"),
+        (("plan", "--quantization", "8bit,8bit"), "--quantization 8bit,8bit: 8bit is there twice"),
+        (("plan", "--quantization", "8bit,"), "an empty name"),
+        (("plan", "--quantization", "8bit,9bit"), "no quantisation scheme named '9bit'; did you mean '8bit'?"),
+        (("plan", "--cpu-threads", "8"), "states no rates for 8 CPU threads (cpu.by_threads); stated: none"),
+        (("plan", "--cpu-threads", "0"), "--cpu-threads must be whole numbers of at least 1, got 0"),
+    ],
+)
+def test_offers_that_cannot_be(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says what would be right, before anything is searched."""
+    command, *options = words
+    assert main([command, *SMALL, *options]) == ExitCode.WRONG_INPUT
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line

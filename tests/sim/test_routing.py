@@ -65,6 +65,42 @@ def test_an_expert_without_weight_is_a_last_resort() -> None:
     assert (np.sort(ids[0, :, 0], axis=1) == [0, 2]).all()
 
 
+@pytest.mark.parametrize(("num_experts", "top_k", "kept"), [(40, 8, 0.0), (40, 8, 0.4), (6, 6, 0.0), (1, 1, 0.0)])
+def test_draws_are_those_of_counting_expert_by_expert(num_experts: int, top_k: int, kept: float) -> None:
+    """Uneven weights, some of them zero: every choice is that of subtracting popularities one by one, whatever rounding does."""
+    generator = np.random.default_rng(7)
+    weights = tuple((generator.gamma(0.2, size=num_experts) * (generator.random(num_experts) < 0.8) + 1e-9).tolist())
+    model, routing = _model(num_experts, top_k, num_layers=2), _generated(weights, kept, layers=2)
+    found = routing.experts(model, 1, 300, seed=8)[0]
+    generator = np.random.default_rng(8)
+    draws = generator.random(found.shape, dtype=np.float32)
+    keeps = generator.random(found.shape, dtype=np.float32) if kept else np.ones(found.shape, np.float32)
+    popularity = routing.popularity(model)
+    for token, layer in np.ndindex(*found.shape[:2]):
+        chosen: list[int] = []
+        for rank in range(top_k):
+            before = int(found[token - 1, layer, rank])
+            is_kept = token > 0 and keeps[token, layer, rank] < kept and before not in chosen
+            chosen.append(before if is_kept else _counted(popularity[layer], chosen, draws[token, layer, rank]))
+        assert found[token, layer].tolist() == chosen
+
+
+def _counted(popularity: np.ndarray, taken: list[int], draw: np.float32) -> int:
+    """The expert at which what is left of the popularity, summed up, exceeds the draw's share of it."""
+    left = np.float64(1.0)
+    for expert in taken:
+        left -= popularity[expert]
+    target, found = draw * left, -1
+    for expert in range(len(popularity)):
+        if expert not in taken:
+            if popularity[expert] > 0 or found < 0:
+                found = expert
+            target -= popularity[expert]
+            if target < 0:
+                break
+    return found
+
+
 def test_uniform_selects_all_alike() -> None:
     """Every expert of every layer within five standard deviations of the mean."""
     model = _model(8, 2, num_layers=2)

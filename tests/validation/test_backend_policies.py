@@ -1,12 +1,15 @@
 """The backend's execution of every static policy: the same tokens as a plain forward pass, the same tasks as the simulator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError
-from sim.policies import POLICIES, Policy
+from sim.policies import POLICIES, Action, Policy
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.task import TaskKind
 from sim.workload import Batch, Feeding, forward_passes
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
@@ -18,6 +21,10 @@ STATIC = {
     if policy.is_lossless and policy.keeps_residency and not policy.prefetch.is_active and policy.tuning is None
 }
 LIVE = {name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.cache.score is not None}
+SPILLING = {
+    "static": replace(POLICIES["on-demand"], name="spilling", dispatch=SpillDispatch()),
+    "cached": replace(POLICIES["lru"], name="spilling", dispatch=SpillDispatch()),
+}
 OTHERS = {name: policy for name, policy in POLICIES.items() if name not in STATIC and name not in LIVE}
 
 
@@ -36,6 +43,20 @@ def test_policy_changes_no_token(policy: Policy, shape: str, batch: str, share: 
     executed = subject.run()
     check_tokens(subject, executed)
     check_tasks(subject, executed)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("shape", ["plain", "dense-first-and-shared"])
+@pytest.mark.parametrize("policy", SPILLING.values(), ids=SPILLING)
+def test_residents_that_spill_change_no_token(policy: Policy, shape: str, share: float) -> None:
+    """Logits equal the plain forward's where the CPU computes experts that the accelerator holds, and they are counted as hits."""
+    subject = case(policy, SHAPES[shape], BATCHES["several"], share=share, overhead_ns=20_000)
+    executed = subject.run()
+    check_tokens(subject, executed)
+    spilled = executed.decisions.spilled
+    assert spilled is not None and spilled.any() and (executed.decisions.actions[spilled] == Action.CPU).all()
+    if policy is SPILLING["static"]:
+        check_tasks(subject, executed)
 
 
 @pytest.mark.parametrize("policy", OTHERS.values(), ids=OTHERS)

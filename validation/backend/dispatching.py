@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.decisions import beliefs, decide_misses
+from sim.lowering.decisions import beliefs, decide_misses, spilled_of, surroundings
 from sim.memory import Residency
 from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
@@ -24,6 +24,8 @@ class Dispatching:
         self.head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
         self._rule = int(policy.dispatch.rule)
         self._believed = beliefs(problem, policy.dispatch, int(passes.num_tokens.max()))
+        self._beside = surroundings(policy, problem, passes.num_tokens)
+        self._policy = policy
         self._shape_of = layer_shapes(problem.model)[1]
         self._experts_LE = residency.experts
         self._num_experts = [layer.num_experts for layer in problem.model.layers]
@@ -39,7 +41,12 @@ class Dispatching:
             everywhere = Action.CPU if mode == LayerMode.CPU else Action.RESIDENT
             return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
-        own = slice(layer, layer + 1)
-        _DECIDE(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, actions)
+        own, now = slice(layer, layer + 1), slice(index, index + 1)
+        beside = self._beside._replace(dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now])
+        _DECIDE(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, beside, actions)
         chosen: NDArray[np.uint8] = actions[0, 0]
         return chosen
+
+    def spilled(self, actions: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+        """As in Decisions, given the actions [pass, layer, expert] of a whole run."""
+        return spilled_of(self._policy, actions, self.modes, np.broadcast_to(self._experts_LE, actions.shape))

@@ -50,7 +50,12 @@ class LiveRun:
         session = LiveSession(lanes.lines, self._work, self._arena)
         began_ns = time.perf_counter_ns()
         session.run(process(job, session))
-        decisions = Decisions(actions=job.sheet.actions, modes=job.sheet.work["mode"].astype(np.uint8), head_modes=_head_modes(job))
+        decisions = Decisions(
+            actions=job.sheet.actions,
+            modes=job.sheet.work["mode"].astype(np.uint8),
+            head_modes=_head_modes(job),
+            spilled=job.spilled,
+        )
         return executed_of(
             session.tickets, job.platform, began_ns, decisions, self._passes, job.sheet.tokens, self._sequences, lanes.is_paced
         )

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hwprofiles import InputError
 from planner.plan import Plan
 from sim.memory import Infeasible
 from sim.policies import POLICIES
 from sim.simulate import Scenario, simulate
 from sim.timeline import Timeline
 from sim.workload import Batch
+from validation.backend.cores import own_cores
+from validation.backend.tier import Tier, worker_of
 from validation.backend.weights import Weights
 from validation.comparison.contest import CALIBRATION, with_pinned_copies
 from validation.comparison.rounds import Report, run_rounds
@@ -53,6 +56,7 @@ def validate_plan(
     scenario = plan.setting.scenario(plan.policy)
     scenario = scenario if batch is None else replace(scenario, batch=batch)
     tier = tier_of(device, scenario.machine)
+    _check_threads(plan.setting.cpu_threads, tier)
     own = Contender(name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
     first = prepare(scenario, (own,), weights_for(scenario, tier, checkpoint), tier)[0]
     left_out: dict[str, str] = {}
@@ -62,6 +66,13 @@ def validate_plan(
     trials = prepare(scenario, contenders, first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])
+
+
+def _check_threads(threads: int | None, tier: Tier) -> None:
+    """Refuse a plan for another number of CPU threads than real operations would get here. Raises InputError."""
+    real = worker_of(tier, "cpu", own_cores()).num_threads
+    if threads not in (None, real) and tier is not Tier.PACED:
+        raise InputError(f"the plan computes with {threads} CPU threads, here it would get {real}; --device paced runs it as predicted")
 
 
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:

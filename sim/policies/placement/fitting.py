@@ -62,15 +62,18 @@ class RankedPlacement(Placement):
 
         A score of minus infinity stands for an expert of another GPU.
         """
-        sizes = expert_sizes(problem)
-        chosen = np.zeros(score.shape, bool)
-        for flat in np.argsort(-score, axis=None, kind="stable"):
-            layer, expert = divmod(int(flat), score.shape[1])
-            size = int(sizes[layer])
-            if 0 < size <= left and expert < problem.model.layers[layer].num_experts and np.isfinite(score[layer, expert]):
-                chosen[layer, expert] = True
-                left -= size
-        return chosen
+        sizes = np.broadcast_to(expert_sizes(problem)[:, None], score.shape).ravel()
+        counts = np.array([layer.num_experts for layer in problem.model.layers])
+        can_be = (sizes > 0) & (np.isfinite(score) & (np.arange(score.shape[1]) < counts[:, None])).ravel()
+        order = np.argsort(-score, axis=None, kind="stable")
+        order, chosen = order[can_be[order]], np.zeros(score.size, bool)
+        while len(order):  # all up to the first that does not fit; then again without those too large for what is left
+            held = np.cumsum(sizes[order])
+            number = int(np.searchsorted(held, left, "right"))
+            chosen[order[:number]] = True
+            left -= int(held[number - 1]) if number else 0
+            order = order[number:][sizes[order[number:]] <= left]
+        return chosen.reshape(score.shape)
 
 
 def bytes_for_experts(

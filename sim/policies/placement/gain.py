@@ -31,13 +31,17 @@ class GainPlacement(RankedPlacement):
 
 
 def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step, never increasing."""
+    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step, never increasing.
+
+    Exactly the same all along a segment, also of another layer with the same times: what goes by ties then fills one segment after another.
+    """
     corners: list[int] = []
     for step in range(len(times)):
         while len(corners) > 1 and _is_above(times, corners[-2], corners[-1], step):
             corners.pop()
         corners.append(step)
-    return -np.diff(np.interp(np.arange(len(times)), corners, times[corners]))
+    steps = np.diff(corners)
+    return np.repeat(-np.diff(times[corners]) / steps, steps)
 
 
 def _is_above(times: NDArray[np.float64], left: int, middle: int, right: int) -> bool:

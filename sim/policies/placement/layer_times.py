@@ -7,17 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.model import layer_shapes
+from sim.policies.dispatch.spilling import around
+from sim.policies.placement.spill_times import spill_times
 from sim.policies.problem import Problem
 from sim.routing.generated import draw
 from sim.workload import forward_passes
 
-Misses = Literal["cpu", "fetch", "cheapest", "balanced"]
+Misses = Literal["cpu", "fetch", "cheapest", "balanced", "spill"]
+"""What is foreseen to happen to missing experts; ``spill``: to residents too, see SpillDispatch."""
 
 SAMPLE_SEED = 20240207
 """Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be tried on."""
 MAX_SAMPLED_TOKENS = 1024
 """Passes of more tokens are weighed at the expected tokens of each expert; smaller ones by sampling."""
 MAX_SAMPLES = 64
+RENAMINGS = 16
+"""Where all experts of a layer are equally popular, each sample stands for so many, its experts renamed at random."""
 MAX_SPLIT_EXPERTS = 16
 """Up to this many selected experts of a layer, every split over CPU and link is tried."""
 
@@ -34,16 +39,42 @@ class _Lanes:
 def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
     """Expected ns over the whole batch [layer, number of residents from 0 to all], the most popular experts being resident.
 
-    Sampled on tokens drawn independently from the popularity. Lanes end together in a layer; with a serial overlap they add up.
+    Sampled on tokens drawn independently from the popularity. Lanes end together in a layer; with a serial overlap they add up. Layers of
+    one shape and popularity are one, and have exactly the same times.
     """
+    first, same = _distinct_layers(problem)
     passes = forward_passes(problem.batch, problem.feeding)
     times = np.zeros((problem.model.num_layers, problem.model.num_experts + 1))
     is_serial = problem.overlap.is_serial(passes.is_prefill)
     kinds = np.stack([passes.num_tokens, is_serial.astype(np.int32)], axis=1)
     for (size, serial), count in zip(*np.unique(kinds, axis=0, return_counts=True), strict=True):
-        tokens = _sampled_tokens(problem, int(size))
-        for layer, lanes in _work(problem, tokens):
-            times[layer] += count * _mean_time(lanes, misses, is_serial=bool(serial))
+        for layer in first:
+            tokens = _sampled_tokens(problem, layer, int(size))
+            lanes = _lanes(problem, layer, tokens)
+            if misses == "spill" and not serial:
+                times[layer] += count * _spill_times(problem, layer, int(size), tokens, lanes)
+            else:
+                times[layer] += count * _mean_time(lanes, misses, is_serial=bool(serial))
+    times[list(problem.model.moe_layers)] = times[first][same]
+    return times
+
+
+def _distinct_layers(problem: Problem) -> tuple[list[int], NDArray[np.int64]]:
+    """MoE layers that differ in shape or in how popular their experts are, and which of those each MoE layer is like."""
+    layers = np.array(problem.model.moe_layers)
+    shapes = layer_shapes(problem.model)[1][layers]
+    ranked = -np.sort(-problem.popularity[layers], axis=1)
+    _, first, same = np.unique(np.column_stack([shapes, ranked]), axis=0, return_index=True, return_inverse=True)
+    return layers[first].tolist(), same.ravel()
+
+
+def _spill_times(problem: Problem, layer: int, size: int, tokens: NDArray[np.int64], lanes: _Lanes) -> NDArray[np.float64]:
+    """Mean ns [residents] of a pass of that many tokens."""
+    beside = around(problem, np.array([size], np.int64), may_spill=True)
+    times = np.zeros(problem.model.num_experts + 1)
+    dense_ns = beside.dense[0, layer_shapes(problem.model)[1][layer]]
+    where = dense_ns, size, beside.activations, beside.fixed
+    spill_times(tokens, lanes.cpu, lanes.gpu, lanes.copy, *where, MAX_SPLIT_EXPERTS, times)
     return times
 
 
@@ -52,39 +83,27 @@ def by_popularity(problem: Problem) -> NDArray[np.int64]:
     return np.argsort(-problem.popularity, axis=1, kind="stable")
 
 
-def _sampled_tokens(problem: Problem, size: int) -> NDArray[np.int64]:
-    """Tokens per expert [sample, MoE layer, rank of popularity] of passes of that many tokens."""
-    model = problem.model
-    popularity = np.sort(problem.popularity[list(model.moe_layers)], axis=1)[:, ::-1].copy()
+def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64]:
+    """Tokens per expert [sample, rank of popularity] of that layer in passes of that many tokens."""
+    popularity, top_k = -np.sort(-problem.popularity[layer]), problem.model.top_k
     if size > MAX_SAMPLED_TOKENS:
-        expected: NDArray[np.float64] = np.rint(np.minimum(1.0, model.top_k * popularity) * size)
+        expected: NDArray[np.float64] = np.rint(np.minimum(1.0, top_k * popularity) * size)
         return expected.astype(np.int64)[None]
-    num_samples = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size))
-    chosen = draw(popularity, num_samples * size, model.top_k, np.random.default_rng(SAMPLE_SEED))
-    tokens = np.zeros((num_samples, *popularity.shape), np.int64)
-    sample = np.repeat(np.arange(num_samples), size)[:, None, None]
-    layer = np.arange(popularity.shape[0])[None, :, None]
-    np.add.at(tokens, (sample, layer, chosen), 1)
-    return tokens
+    num_samples, generator = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)), np.random.default_rng(SAMPLE_SEED)
+    chosen = draw(popularity[None], num_samples * size, top_k, generator)[:, 0]
+    tokens = np.zeros((num_samples, len(popularity)), np.int64)
+    np.add.at(tokens, (np.repeat(np.arange(num_samples), size)[:, None], chosen), 1)
+    if popularity[0] > popularity[-1]:
+        return tokens
+    return np.asarray(generator.permuted(np.repeat(tokens, RENAMINGS, axis=0), axis=1))
 
 
-def _work(problem: Problem, tokens: NDArray[np.int64]) -> list[tuple[int, _Lanes]]:
-    """The lanes of every MoE layer."""
-    costs, model = problem.costs, problem.model
-    representatives, shape_of = layer_shapes(model)
-    most = int(tokens.max())
-    tables = {
-        layer: tuple(costs.expert_table(device, layer, most).astype(np.float64) for device in ("gpu", "cpu"))
-        for layer in representatives
-        if model.layers[layer].is_moe
-    }
-    found = []
-    for row, layer in enumerate(model.moe_layers):
-        gpu, cpu = tables[representatives[shape_of[layer]]]
-        ranked = tokens[:, row]
-        copy_ns = float(costs.copy("h2d", model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
-        found.append((layer, _Lanes(gpu=gpu[ranked], cpu=cpu[ranked], copy=np.where(ranked > 0, copy_ns, 0.0))))
-    return found
+def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
+    """What every sample is for the lanes."""
+    costs, num_bytes = problem.costs, problem.model.layers[layer].expert_bytes
+    gpu, cpu = (costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens] for device in ("gpu", "cpu"))
+    copy_ns = float(costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))
 
 
 def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.float64]:

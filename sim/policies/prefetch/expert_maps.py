@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.policies.base import Foresight, Predictions, Prefetch
-from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, selected
+from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
@@ -56,12 +56,10 @@ class ExpertMapPrefetch(Prefetch):
         store = self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
-        rows = []
-        for index in range(len(foresight.passes)):
-            own = slice(*np.searchsorted(maps.of_pass, [index, index + 1]))
-            found = store.search(embeddings[own], maps.shares[own])
-            store.insert(embeddings[own], maps.shares[own], found)
-            rows.append(_rows(index, found, self.distance, moe_layers, foresight, names_all=self.names_all))
+        rows, least = [], model.num_experts if self.names_all else model.top_k
+        borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
+        for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
+            rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
             forecast[index + 1, moe_layers[known]] = found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
@@ -77,10 +75,10 @@ class ExpertMapPrefetch(Prefetch):
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
                 past = expert_maps(draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token)
-        dimension = _embeddings(maps_of(foresight, by_token=self.by_token)).shape[1] if past is None else _embeddings(past).shape[1]
-        store = MapStore(self.capacity, *shape, self.distance, dimension)
+        embeddings = _embeddings(maps_of(foresight, by_token=self.by_token) if past is None else past)
+        store = MapStore(self.capacity, *shape, self.distance, embeddings.shape[1])
         if past is not None:
-            store.fill(_embeddings(past)[: self.num_stored], past.shares[: self.num_stored])
+            store.fill(embeddings[: self.num_stored], past.shares[: self.num_stored])
         return store
 
 
@@ -89,18 +87,14 @@ def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
     return embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
 
 
-def _rows(
-    index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, *, names_all: bool
-) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
-    num_layers, count = foresight.tokens.shape[1], len(moe_layers)
-    least = foresight.tokens.shape[2] if names_all else foresight.problem.model.top_k
-    is_semantic = np.arange(count) < distance
-    start = len(foresight.passes) * num_layers + index
-    gate = np.where(is_semantic, start, index * num_layers + moe_layers[np.maximum(np.arange(count) - distance, 0)])
-    ahead = np.where(is_semantic, np.arange(count) + 1, distance)[:, None]
-    is_named = selected(found.shares, found.score, least) & (found.score > 0)[:, :, None]
-    share = np.where(is_named, found.shares.astype(np.float64), -1.0).max(axis=0)
+def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, least: int) -> NDArray[np.int64]:
+    """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what several name has the highest priority."""
+    num_layers = foresight.tokens.shape[1]
+    is_named = select(found.shares, found.score, least) & (found.score > 0)[:, :, None]
+    ahead = np.minimum(np.arange(len(moe_layers)) + 1, distance)
+    priority = np.rint((1.0 - found.shares.astype(np.float64) / ahead[:, None]) * PRIORITY_SCALE).astype(np.int64)
+    best = np.where(is_named, priority, PRIORITY_SCALE + 1).min(axis=0)
     layer, expert = np.nonzero(is_named.any(axis=0))
-    priority = np.rint((1.0 - share / ahead) * PRIORITY_SCALE).astype(np.int64)[layer, expert]
-    return np.stack([gate[layer], priority, moe_layers[layer], expert], axis=1)
+    start = len(foresight.passes) * num_layers + index
+    gate = np.where(layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)])
+    return np.stack([gate, best[layer, expert], moe_layers[layer], expert], axis=1)

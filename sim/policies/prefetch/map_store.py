@@ -1,13 +1,17 @@
 """A store of expert maps of past iterations, and how fMoE searches it (arXiv 2502.05370)."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.compilation import kernel
+
 Array = NDArray[np.float32]
-FILLED_TOGETHER = 64
-"""Maps whose likeness to the store is computed at once."""
+TOGETHER = 64
+"""Iterations whose likeness to the store is computed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +34,8 @@ class MapStore:
         """Empty; embeddings of that ``dimension``, by default that of a flattened map."""
         self.distance = distance
         self.count = 0
-        self._maps = np.zeros((num_layers, capacity, num_experts), np.float32)
+        self._maps = np.zeros((capacity, num_layers, num_experts), np.float32)
+        self._by_expert = np.zeros((num_layers, num_experts, capacity), np.float32)  # a token has few experts: few rows to read
         self._lengths = np.zeros((num_layers, capacity), np.float32)
         self._embeddings = np.zeros((capacity, num_layers * num_experts if dimension is None else dimension), np.float32)
 
@@ -40,20 +45,27 @@ class MapStore:
         Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A score of 0 says that nothing was
         found: an empty store, or an embedding of zeros.
         """
-        stored = self._maps[:, : self.count]
-        semantic = _units(embeddings) @ self._embeddings[: self.count].T
-        products = np.cumsum(np.matmul(maps.swapaxes(0, 1), stored.swapaxes(1, 2)), axis=0)
-        own, theirs = _lengths(maps.swapaxes(0, 1)), self._lengths[:, : self.count]
-        prefixes = products / np.maximum(own[:, :, None] * theirs[:, None, :], 1e-12)
-        num_layers, num_iterations = len(stored), len(maps)
-        shares, score = np.zeros(maps.shape, np.float32), np.zeros((num_iterations, num_layers), np.float32)
-        for layer in range(num_layers if self.count else 0):
-            likeness = semantic if layer < self.distance else prefixes[layer - self.distance]
-            best = np.argmax(likeness, axis=1)
-            score[:, layer] = likeness[np.arange(num_iterations), best]
-            shares[:, layer] = stored[layer, best]
-        shares *= score[:, :, None] > 0
-        return Found(shares=shares, score=score, semantic=semantic, trajectory=prefixes[-1])
+        return self._found(_units(embeddings) @ self._embeddings[: self.count].T, maps)
+
+    def replay(self, embeddings: Array, maps: Array, borders: NDArray[np.int64]) -> Iterator[Found]:
+        """For each group of iterations in turn, from one border to the next, what ``search`` finds; then they are inserted.
+
+        Of several groups, the likeness of embeddings is computed together.
+        """
+        group = 0
+        while group < len(borders) - 1:
+            end = max(group + 1, int(np.searchsorted(borders, borders[group] + TOGETHER, "right")) - 1)
+            start = borders[group]
+            units = _units(embeddings[start : borders[end]])
+            semantic, among = np.zeros((len(units), len(self._maps)), np.float32), units @ units.T
+            semantic[:, : self.count] = units @ self._embeddings[: self.count].T
+            for first, last in itertools.pairwise(borders[group : end + 1].tolist()):
+                found = self._found(semantic[first - start : last - start, : self.count].copy(), maps[first:last])
+                yield found
+                for number, place in self._places(last - first, found):
+                    self._put(place, units[first - start + number], maps[first + number])
+                    semantic[:, place] = among[:, first - start + number]
+            group = end
 
     def insert(self, embeddings: Array, maps: Array, found: Found | None = None) -> None:
         """Add iterations; in a full store each overwrites the entry it makes redundant.
@@ -61,27 +73,20 @@ class MapStore:
         That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what ``search`` gave
         for them; it is not asked while there is room.
         """
-        num_layers, capacity, _ = self._maps.shape
-        weight = min(self.distance, num_layers) / num_layers
-        for number in range(len(maps)):
-            if self.count < capacity:
-                place = self.count
-                self.count += 1
-            elif found is not None and found.semantic.shape[1]:
-                place = int(np.argmax(weight * found.semantic[number] + (1.0 - weight) * found.trajectory[number]))
-            else:
-                return
-            self._put(place, embeddings[number], maps[number])
+        units = _units(embeddings)
+        for number, place in self._places(len(maps), found):
+            self._put(place, units[number], maps[number])
 
     def fill(self, embeddings: Array, maps: Array) -> None:
         """Add iterations of earlier requests one after another, as ``insert`` does; of many at once, likeness is computed together."""
-        room = self._lengths.shape[1] - self.count
+        room = len(self._maps) - self.count
         self.insert(embeddings[:room], maps[:room])
-        joint = self._joint(embeddings, maps)
-        stored = self._joint(self._embeddings[: self.count], self._maps[:, : self.count].swapaxes(0, 1))
+        if len(maps) <= room:
+            return
+        joint, stored = self._joint(embeddings, maps), self._joint(self._embeddings[: self.count], self._maps[: self.count])
         latest: dict[int, int] = {}
-        for first in range(room, len(maps), FILLED_TOGETHER):
-            block = joint[first : first + FILLED_TOGETHER]
+        for first in range(room, len(maps), TOGETHER):
+            block = joint[first : first + TOGETHER]
             likeness, among = block @ stored.T, block @ block.T
             for number in range(len(block)):
                 place = int(np.argmax(likeness[number]))
@@ -89,7 +94,34 @@ class MapStore:
                 stored[place] = block[number]
                 latest[place] = first + number
         for place, number in latest.items():
-            self._put(place, embeddings[number], maps[number])
+            self._put(place, _units(embeddings[number]), maps[number])
+
+    def _found(self, semantic: Array, maps: Array) -> Found:
+        """What the trajectories say, and that likeness [iteration, entry] of embeddings."""
+        num_iterations, num_layers, _ = maps.shape
+        trajectory, best = np.zeros((num_iterations, self.count), np.float32), np.zeros((num_iterations, num_layers), np.int64)
+        score = np.zeros((num_iterations, num_layers), np.float32)
+        if not self.count:
+            return Found(shares=np.zeros_like(maps), score=score, semantic=semantic, trajectory=trajectory)
+        best[:, : self.distance] = np.argmax(semantic, axis=1)[:, None]
+        score[:, : self.distance] = semantic.max(axis=1)[:, None]
+        own = np.ascontiguousarray(_lengths(maps.swapaxes(0, 1)).T)
+        _follow(np.ascontiguousarray(maps), own, self._by_expert, self._lengths, self.distance, trajectory, best, score)
+        shares = self._maps[best, np.arange(num_layers)] * (score > 0)[:, :, None]
+        return Found(shares=shares, score=score, semantic=semantic, trajectory=trajectory)
+
+    def _places(self, number: int, found: Found | None) -> Iterator[tuple[int, int]]:
+        """Where that many iterations go; those that find no place stay out."""
+        num_layers = self._maps.shape[1]
+        weight = min(self.distance, num_layers) / num_layers
+        for own in range(number):
+            if self.count < len(self._maps):
+                self.count += 1
+                yield own, self.count - 1
+            elif found is not None and found.semantic.shape[1]:
+                yield own, int(np.argmax(weight * found.semantic[own] + (1.0 - weight) * found.trajectory[own]))
+            else:
+                return
 
     def _joint(self, embeddings: Array, maps: Array) -> Array:
         """Vectors whose products are what says how redundant a pair is."""
@@ -97,18 +129,70 @@ class MapStore:
         flat = maps.reshape(len(maps), -1)
         return np.concatenate([np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1).astype(np.float32)
 
-    def _put(self, place: int, embedding: Array, expert_map: Array) -> None:
-        self._maps[:, place], self._embeddings[place] = expert_map, _units(embedding)
+    def _put(self, place: int, unit: Array, expert_map: Array) -> None:
+        """An entry: its embedding, of length 1, and its map."""
+        _transpose_into(self._by_expert, self._maps[place], expert_map, place)
+        self._maps[place], self._embeddings[place] = expert_map, unit
         self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
 
 
-def selected(shares: Array, score: Array, least: int) -> NDArray[np.bool_]:
-    """Which experts [..., expert] to fetch: the shortest prefix by descending share that adds up to 1 - score [...], and ``least`` of them."""
+@kernel
+def _follow(
+    maps: Array,
+    own: Array,
+    by_expert: Array,
+    lengths: Array,
+    distance: int,
+    trajectory: Array,
+    best: NDArray[np.int64],
+    score: Array,
+) -> None:
+    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and ``trajectory`` [iteration, entry].
+
+    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up to each; ties go to the earlier entry.
+    """
+    num_layers, count = maps.shape[1], trajectory.shape[1]
+    for number in range(len(maps)):
+        products = trajectory[number]  # grows by a layer at a time; in the end it is divided
+        for layer in range(num_layers):
+            for expert in range(maps.shape[2]):
+                share, theirs = maps[number, layer, expert], by_expert[layer, expert]
+                if share != 0:
+                    for entry in range(count):
+                        products[entry] += share * theirs[entry]
+            if layer + distance >= num_layers:
+                continue
+            found, most = 0, np.float32(-np.inf)
+            for entry in range(count):
+                likeness = products[entry] / max(own[number, layer] * lengths[layer, entry], np.float32(1e-12))
+                if likeness > most:
+                    found, most = entry, likeness
+            best[number, layer + distance], score[number, layer + distance] = found, most
+        for entry in range(count):
+            products[entry] /= max(own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12))
+
+
+@kernel
+def _transpose_into(by_expert: Array, before: Array, after: Array, place: int) -> None:
+    """Entry ``place`` of [layer, expert, entry], where another map [layer, expert] was."""
+    for layer in range(before.shape[0]):
+        for expert in range(before.shape[1]):
+            if before[layer, expert] != after[layer, expert]:
+                by_expert[layer, expert, place] = after[layer, expert]
+
+
+def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]:
+    """The experts [..., expert] of a layer to fetch: the shortest prefix by descending share that adds up to 1 - score, at least top_k.
+
+    Ties go to the lower number. ``score`` [...] is of each case.
+    """
+    threshold = (np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)[..., None]
     order = np.argsort(-shares, axis=-1, kind="stable")
-    threshold = (np.clip(1.0 - score.astype(np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)
-    reached = np.cumsum(np.take_along_axis(shares, order, axis=-1), axis=-1) >= threshold[..., None]
-    count = np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1, shares.shape[-1])
-    return np.asarray(np.argsort(order, axis=-1) < np.maximum(count, least)[..., None])
+    missing = np.cumsum(np.take_along_axis(shares, order, axis=-1), axis=-1) < threshold
+    count = np.maximum(missing.sum(axis=-1, keepdims=True) + 1, top_k)
+    chosen = np.zeros(shares.shape, np.bool_)
+    np.put_along_axis(chosen, order, np.arange(shares.shape[-1]) < count, axis=-1)
+    return chosen
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
@@ -116,9 +200,10 @@ def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
     for sequence in np.unique(of_sequence):
-        rows = np.flatnonzero(of_sequence == sequence)
-        sums = np.cumsum(flat[rows], axis=0)
-        embeddings[rows[1:]] = sums[:-1] / np.arange(1, len(rows))[:, None]
+        rows, running = np.flatnonzero(of_sequence == sequence), np.zeros(flat.shape[1], np.float32)
+        for number in range(1, len(rows)):
+            running += flat[rows[number - 1]]
+            embeddings[rows[number]] = running / number
     return embeddings
 
 

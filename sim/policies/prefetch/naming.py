@@ -3,10 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.compilation import kernel
 from sim.policies.base import CANDIDATE, Foresight, Predictions
 
 PRIORITY_SCALE = 1_000_000
 """Priorities are whole numbers: fractions are kept to a millionth."""
+NO_OVERFLOW = 2.0**62
+"""Rows are put in order by one whole number each."""
 
 
 def named(
@@ -21,17 +24,15 @@ def named(
     tokens, popularity = foresight.tokens[:, step:], foresight.problem.popularity[step:]
     is_selected = tokens > 0
     is_right = is_selected & (generator.random(is_selected.shape) < accuracy[step:, None])
-    num_wrong = (is_selected & ~is_right).sum(axis=2)
     weight = generator.random(is_selected.shape) ** (1.0 / np.maximum(popularity, 1e-12))
-    rank = np.argsort(np.argsort(-np.where(is_selected, -1.0, weight), axis=2, kind="stable"), axis=2, kind="stable")
-    is_wrong = ~is_selected & (rank < num_wrong[:, :, None]) & (popularity > 0)
-    expected = np.where(is_right, tokens, is_wrong)
+    is_named = is_right.copy()
+    _replace_missed(is_selected, weight, popularity, is_named)
+    expected = np.where(is_right, tokens, is_named)
     if by_token:
         several = foresight.passes.num_tokens > 1
         expected[several] = _by_token(tokens[several], accuracy[step:], popularity, generator)
     index, layer, expert = np.nonzero(expected)
-    load = expected[index, layer, expert]
-    return np.stack([index, layer + step, expert], axis=1), load.astype(np.int64)
+    return np.stack([index, layer + step, expert], axis=1), expected[index, layer, expert].astype(np.int64)
 
 
 def _by_token(
@@ -46,20 +47,47 @@ def _by_token(
     return np.asarray(right, np.int64)
 
 
-def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...], *, most: int | None = None) -> Predictions:
-    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority; of each gate ``most`` at most.
+@kernel
+def _replace_missed(
+    is_selected: NDArray[np.bool_], weight: NDArray[np.float64], popularity: NDArray[np.float64], is_named: NDArray[np.bool_]
+) -> None:
+    """For each selected expert that is not named, name the unselected one of the largest weight that is left; ties to the lower number.
+
+    All [pass, layer, expert]. One that is never selected, of no ``popularity`` [layer, expert], takes a place without being named.
+    """
+    num_passes, num_layers, num_experts = is_selected.shape
+    for index in range(num_passes):
+        for layer in range(num_layers):
+            missed = 0
+            for expert in range(num_experts):
+                missed += is_selected[index, layer, expert] and not is_named[index, layer, expert]
+            for _ in range(missed):
+                best, most = -1, -1.0
+                for expert in range(num_experts):
+                    if weight[index, layer, expert] > most and not is_selected[index, layer, expert]:
+                        best, most = expert, weight[index, layer, expert]
+                if best < 0:
+                    break
+                is_named[index, layer, best] = popularity[layer, best] > 0
+                weight[index, layer, best] = -1.0
+
+
+def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:
+    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority, then layer and expert.
 
     Behind the gates of all passes stand the starts of passes.
     """
     all_rows = np.concatenate([np.zeros((0, 4), np.int64), *rows])
-    all_rows = all_rows[np.lexsort((all_rows[:, 3], all_rows[:, 2], all_rows[:, 1], all_rows[:, 0]))]
+    width = 1 + all_rows.max(axis=0, initial=0)
+    assert float(np.prod(width.astype(np.float64))) < NO_OVERFLOW, "rows too many and too large to be put in order"
+    keys = np.sort(((all_rows[:, 0] * width[1] + all_rows[:, 1]) * width[2] + all_rows[:, 2]) * width[3] + all_rows[:, 3])
+    place, gate = keys // width[3], keys // (width[1] * width[2] * width[3])
+    expert, row = keys - place * width[3], place // width[2]
+    layer, priority = place - row * width[2], row - gate * width[1]
     gates = np.arange(shape[0] * shape[1] + shape[0] + 1)
-    if most is not None:
-        place = np.arange(len(all_rows)) - np.searchsorted(all_rows[:, 0], all_rows[:, 0])
-        all_rows = all_rows[place < most]
-    candidates = np.empty(len(all_rows), CANDIDATE)
-    candidates["priority"], candidates["layer"], candidates["expert"] = all_rows[:, 1], all_rows[:, 2], all_rows[:, 3]
-    return Predictions(first=np.searchsorted(all_rows[:, 0], gates).astype(np.int64), candidates=candidates)
+    candidates = np.empty(len(gate), CANDIDATE)
+    candidates["priority"], candidates["layer"], candidates["expert"] = priority, layer, expert
+    return Predictions(first=np.searchsorted(gate, gates).astype(np.int64), candidates=candidates)
 
 
 def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> NDArray[np.int64]:

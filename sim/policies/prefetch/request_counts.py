@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 
@@ -50,14 +50,10 @@ class RequestCountsPrefetch(Prefetch):
             return gathered([], foresight.tokens.shape)
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
+        forecast[2:, moe_layers] = shares[before[1:]]
         rank = np.argsort(np.argsort(-shares, axis=2, kind="stable"), axis=2, kind="stable")
-        named = np.where(rank < foresight.problem.model.top_k, shares, 0) if self.names_top_k else shares
-        rows = []
-        for index, scores in enumerate(during):
-            if index:
-                forecast[index + 1, moe_layers] = shares[before[index]]
-            rows.append(_rows(index, named[np.argmax(scores, axis=1)], moe_layers, foresight.tokens.shape))
-        found = gathered(rows, foresight.tokens.shape)
+        liked = np.where(rank < foresight.problem.model.top_k, shares, 0) if self.names_top_k else shares
+        found = _named(np.argmax(during, axis=2), liked, moe_layers, foresight.tokens.shape)
         return Predictions(first=found.first, candidates=found.candidates, forecast=forecast, reach=len(forecast[0]))
 
 
@@ -80,23 +76,39 @@ def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64
     ``counts`` [pass, MoE layer, expert] are this request's, up to and including each pass.
     """
     unit = stored / np.maximum(np.linalg.norm(stored, axis=2, keepdims=True), 1e-12)
-    own = counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)
-    cosines = np.matmul(own.astype(np.float32).swapaxes(0, 1), unit.transpose(1, 2, 0)).swapaxes(0, 1)
+    own = (counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)).astype(np.float32)
+    cosines = np.matmul(own.swapaxes(0, 1), np.ascontiguousarray(unit.transpose(1, 2, 0))).swapaxes(0, 1)
     earlier = np.concatenate([np.zeros_like(cosines[:1]), cosines[:-1]])
     so_far = np.cumsum(cosines, axis=1)
     to_come = earlier.sum(axis=1, keepdims=True) - np.cumsum(earlier, axis=1)
     return np.argmax(earlier.sum(axis=1), axis=1), (so_far + to_come) / counts.shape[1]
 
 
-def _rows(index: int, matched: Array, moe_layers: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) of one pass; ``matched`` [gate, MoE layer, expert] are shares of the request each gate finds."""
+def _named(matched: NDArray[np.int64], shares: Array, moe_layers: NDArray[np.int64], shape: tuple[int, ...]) -> Predictions:
+    """What the gates name, of which ``matched`` [pass, MoE layer] finds that request of ``shares`` [request, MoE layer, expert].
+
+    Gates of one layer that find the same request name the same.
+    """
     count = len(moe_layers)
-    ahead = np.arange(count)[None, :] - np.arange(count)[:, None]
-    weight = np.where(ahead > 0, 1.0 - ahead / (count + 1), 0.0)[:, :, None] * matched
-    if weight[0].size > MAX_NAMED:
-        flat = weight.reshape(count, -1)
-        least = np.partition(flat, -MAX_NAMED, axis=1)[:, -MAX_NAMED]
-        weight = np.where(weight >= least[:, None, None], weight, 0.0)
-    gate, layer, expert = np.nonzero(weight)
-    priority = np.rint((1.0 - weight[gate, layer, expert]) * PRIORITY_SCALE).astype(np.int64)
-    return np.stack([index * shape[1] + moe_layers[gate], priority, moe_layers[layer], expert], axis=1)
+    which, case = np.unique(matched * count + np.arange(count), return_inverse=True)
+    named = [_of_gate(shares[number // count], number % count, moe_layers) for number in which.tolist()]
+    sizes, case = np.array([len(candidates) for candidates in named]), case.ravel()
+    by_gate = np.zeros(shape[:2], np.int64)
+    by_gate[:, moe_layers] = sizes[case].reshape(matched.shape)
+    first = np.append(0, np.cumsum(np.append(by_gate, np.zeros(shape[0], np.int64))))
+    start = np.cumsum(sizes)[case] - np.cumsum(sizes[case])
+    return Predictions(first=first, candidates=np.concatenate(named)[np.repeat(start, sizes[case]) + np.arange(first[-1])])
+
+
+def _of_gate(shares: Array, place: int, moe_layers: NDArray[np.int64]) -> NDArray[np.void]:
+    """What the gate of the MoE layer at that place names of a request's ``shares`` [MoE layer, expert]: heaviest first, then by layer."""
+    count = len(moe_layers)
+    ahead = np.arange(count) - place
+    weight = np.where(ahead > 0, 1.0 - ahead / (count + 1), 0.0)[:, None] * shares
+    if weight.size > MAX_NAMED:
+        weight = np.where(weight >= np.partition(weight, -MAX_NAMED, axis=None)[-MAX_NAMED], weight, 0.0)
+    layer, expert = np.nonzero(weight)
+    named = np.empty(len(layer), CANDIDATE)
+    named["priority"], named["layer"] = np.rint((1.0 - weight[layer, expert]) * PRIORITY_SCALE), moe_layers[layer]
+    named["expert"] = expert
+    return np.sort(named, order=("priority", "layer", "expert"))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
+from planner.hunt import is_allowed
 from planner.objectives import Goal
-from planner.search import is_allowed
 from planner.trials import Trial
 from sim.costs import CostModel
 from sim.lowering.decisions import deferrable

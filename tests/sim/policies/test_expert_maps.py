@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sim.lowering.emit import LAYER
-from sim.lowering.slots import HELD, REACH, SLOT, Cached, take_slot
+from sim.lowering.slots import ABSENT, HELD, REACH, SLOT, Cached, held_of, hold, take_slot
 from sim.model import Model
 from sim.policies.cache.score import Score
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
-from sim.policies.prefetch.map_store import MapStore, embeddings_of, selected
+from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
 from sim.policies.shares import gate_shares, maps_of
 from sim.routing.base import Draw, expert_maps
 from sim.routing.recorded import RecordedRouting
@@ -37,8 +37,7 @@ from validation.published.fmoe.routing import structured_routing
 )
 def test_selection_is_the_shortest_prefix(score: float, top_k: int, expected: list[int]) -> None:
     """Shares 0.3, 0.05, 0.5, 0.15: as many, from the largest, as add up to clip(1 - score, 0, 1), and at least top-k."""
-    shares = np.array([[0.3, 0.05, 0.5, 0.15]], np.float32)
-    assert np.flatnonzero(selected(shares, np.array([score], np.float32), top_k)).tolist() == sorted(expected)
+    assert np.flatnonzero(select(np.array([0.3, 0.05, 0.5, 0.15], np.float32), score, top_k)).tolist() == sorted(expected)
 
 
 def _maps(*rows: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -97,7 +96,7 @@ def test_the_least_worthy_leaves() -> None:
     forecast[0], forecast[1, 0] = [[0.9, 0.9], [0.8, 0.1]], [0.3, 0.7]  # layer 1 is beyond reach of a gate in layer 0: row 0 counts
     counters = np.zeros(8, np.int64)
     counters[REACH] = 0
-    nothing = np.zeros((0, 0, 0), np.float32)
+    nothing, (held, num_held, least) = np.zeros((0, 0, 0), np.float32), held_of(slots)
     cached = Cached(
         slots=slots,
         free=np.zeros(3, np.int64),
@@ -106,10 +105,45 @@ def test_the_least_worthy_leaves() -> None:
         forecast=forecast,
         gates=nothing,
         next_use=np.zeros((0, 0, 0), np.int32),
+        held=held,
+        num_held=num_held,
+        least=least,
     )
     layers = np.zeros(2, LAYER)
     left = [take_slot(cached, int(Score.FORECAST_TIMES_VISITS), 1, 0, 0, 0, 0, 1, layers)[2:] for _ in range(5)]
     assert left == [(1, 1), (0, 0), (0, 1), (1, 0), (NONE, NONE)]
+
+
+def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
+    """A hundred evictions, arrivals and pins at one gate: each gives what a search of all slots gives."""
+    generator = np.random.default_rng(3)
+    slots = np.zeros((3, 6), SLOT)
+    slots["status"], slots["copy"], slots["last_use"], slots["pinned_at"] = HELD, NONE, NONE, NONE
+    slots["visits"] = generator.integers(1, 4, slots.shape)
+    held, num_held, least = held_of(slots)
+    cached = Cached(
+        slots=slots,
+        free=np.zeros(4, np.int64),
+        coming=np.zeros(18, np.int64),
+        counters=np.zeros(8, np.int64),
+        forecast=generator.integers(1, 4, (2, 3, 6)).astype(np.float32),
+        gates=np.zeros((0, 0, 0), np.float32),
+        next_use=np.zeros((0, 0, 0), np.int32),
+        held=held,
+        num_held=num_held,
+        least=least,
+    )
+    layers = np.zeros(3, LAYER)
+    score = int(Score.FORECAST_TIMES_VISITS)
+    for _ in range(100):
+        copied = Cached(*(array.copy() for array in cached))
+        copied.least["stamp"] = NONE
+        found = take_slot(cached, score, 1, 0, 0, 0, 0, 7, layers)
+        assert found == take_slot(copied, score, 1, 0, 0, 0, 0, 7, layers)
+        assert not found[0] or slots[found[2], found[3]]["status"] == ABSENT
+        for layer, expert in zip(*np.nonzero(slots["status"] == ABSENT), strict=True):
+            if generator.random() < 0.3:
+                hold(cached, layer, expert)
 
 
 def test_maps_are_choices_or_weights() -> None:

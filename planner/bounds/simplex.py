@@ -1,0 +1,87 @@
+"""The simplex search of Nelder and Mead (1965), for a function of a few numbers without slopes.
+
+As scipy's ``minimize(method="Nelder-Mead")`` does it, trial by trial; importing that takes a third of a second, a tenth of a short plan.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+NEAR, ALIKE = 1e-4, 1e-4
+"""The search ends where no corner is farther from the best along any axis, nor its value."""
+
+
+def lowest(function: Callable[[Floats], float], simplex: Floats, num_trials: int) -> tuple[Floats, float]:
+    """The best corner and its value, after at most that many trials, from a ``simplex`` [corner, axis]: at least as many as corners."""
+    values = np.array([function(corner) for corner in simplex])
+    search = _Search(function, simplex[(order := np.argsort(values))], values[order], num_trials - len(values))
+    while search.left > 0 and not search.is_small() and search.step():
+        search.sort()
+    search.sort()
+    return search.simplex[0], float(search.values[0])
+
+
+class _Search:
+    """A simplex on its way, best corner first, and how many trials are left."""
+
+    def __init__(self, function: Callable[[Floats], float], simplex: Floats, values: Floats, left: int) -> None:
+        self.simplex, self.values, self.left, self._function = simplex, values, left, function
+
+    def sort(self) -> None:
+        """Best first."""
+        order = np.argsort(self.values)
+        self.simplex, self.values = self.simplex[order], self.values[order]
+
+    def is_small(self) -> bool:
+        """Whether corners and values are alike."""
+        return bool(np.abs(self.simplex[1:] - self.simplex[0]).max() <= NEAR and np.abs(self.values[0] - self.values[1:]).max() <= ALIKE)
+
+    def step(self) -> bool:
+        """Reflect, and then expand, contract or shrink; False when the trials have run out."""
+        center = np.add.reduce(self.simplex[:-1], 0) / self.simplex.shape[1]
+        worst = self.simplex[-1]
+        reflected = 2 * center - worst
+        value = self._tried(reflected)
+        if value is None:
+            return False
+        if value < self.values[0]:
+            return self._place(reflected, value, 3 * center - 2 * worst, is_kept=True, most=value)
+        if value < self.values[-2]:
+            self.simplex[-1], self.values[-1] = reflected, value
+            return True
+        if value < self.values[-1]:
+            return self._place(reflected, value, 1.5 * center - 0.5 * worst, is_kept=False, most=np.nextafter(value, np.inf))
+        return self._place(reflected, value, 0.5 * center + 0.5 * worst, is_kept=False, most=self.values[-1])
+
+    def _place(self, reflected: Floats, value: float, other: Floats, *, is_kept: bool, most: float) -> bool:
+        """Put ``other`` in place of the worst if it is below ``most``; else the reflected one, if it ``is_kept``, or shrink."""
+        found = self._tried(other)
+        if found is None:
+            return False
+        if found < most:
+            self.simplex[-1], self.values[-1] = other, found
+        elif is_kept:
+            self.simplex[-1], self.values[-1] = reflected, value
+        else:
+            return self._shrink()
+        return True
+
+    def _shrink(self) -> bool:
+        """Halve the way of all corners to the best."""
+        for corner in range(1, len(self.simplex)):
+            self.simplex[corner] = self.simplex[0] + 0.5 * (self.simplex[corner] - self.simplex[0])
+            value = self._tried(self.simplex[corner])
+            if value is None:
+                return False
+            self.values[corner] = value
+        return True
+
+    def _tried(self, point: Floats) -> float | None:
+        """The value there; None where no trial is left."""
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        return self._function(point)

@@ -1,0 +1,62 @@
+"""What a plan may choose besides a policy: any of the ways offered to store the weights, and of the numbers of CPU threads with rates."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from hwprofiles import load_machine
+from planner.plan import Setting
+from planner.search import OfferBest, Search
+from sim.memory import Infeasible
+from sim.model_library import load_model
+
+RATES = ("cpu.memory_bytes_per_s", "cpu.flops_per_s", "cpu.call_overhead_ns")
+"""What a change of the machine sets for one number of threads only: beside it, the others' rates are no longer comparable."""
+
+FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
+
+
+def offers_of(setting: Setting) -> tuple[Setting, ...]:
+    """The setting once for each offer, in the order of preference: as named, and the machine's own number of threads first.
+
+    A setting without offers stands for itself; one that says no number of threads offers all that its machine has rates for.
+    Raises InputError for a scheme, or a number of threads, that there is not.
+    """
+    schemes = setting.offered_quantizations or (setting.quantization,)
+    return tuple(
+        setting.model_copy(update={"quantization": scheme, "cpu_threads": threads}) for scheme in schemes for threads in _threads(setting)
+    )
+
+
+def chosen(setting: Setting, offers: tuple[Setting, ...], number: int) -> Setting:
+    """The offer of that number, with what it was chosen from."""
+    counts = tuple(dict.fromkeys(offer.cpu_threads for offer in offers if offer.cpu_threads is not None))
+    offered = {"offered_quantizations": setting.offered_quantizations, "offered_cpu_threads": counts if len(counts) > 1 else ()}
+    return offers[number].model_copy(update=offered)
+
+
+def offer_rows(offers: tuple[Setting, ...], found: Search) -> Iterator[dict[str, Any]]:
+    """What each offer would give, in plain types; none where there is no choice."""
+    if len(offers) > 1:
+        for number, (offer, best) in enumerate(zip(offers, found.offers, strict=True)):
+            quantization = load_model(offer.model, offer.quantization).quantization
+            is_chosen = number == found.offer
+            yield {"quantization": quantization, "cpu_threads": offer.cpu_threads, "is_chosen": is_chosen} | _figures(best)
+
+
+def _figures(best: OfferBest) -> dict[str, Any]:
+    if isinstance(best.outcome, Infeasible):
+        return asdict(best.outcome)
+    shown = {name: getattr(best.outcome, name) for name in FIGURES}
+    compared = {name: getattr(best, name) for name in ("num_draws", "worse_fraction", "half_width_fraction")}
+    return {"policy": best.policy} | shown | compared
+
+
+def _threads(setting: Setting) -> tuple[int | None, ...]:
+    if setting.offered_cpu_threads:
+        return setting.offered_cpu_threads
+    counts = load_machine(setting.machine, setting.machine_overrides).thread_counts
+    if setting.cpu_threads is not None or not counts:
+        return (setting.cpu_threads,)
+    is_changed = any(override.partition("=")[0].startswith(RATES) for override in setting.machine_overrides)
+    return counts[:1] if is_changed else counts

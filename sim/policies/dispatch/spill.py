@@ -1,0 +1,34 @@
+"""Experts split over GPU, link and CPU, residents too: an idle CPU takes some of what the GPU holds."""
+
+from dataclasses import dataclass
+
+from sim.policies.base import Dispatch
+from sim.policies.dispatch.belief import Belief, Source, belief
+from sim.policies.dispatch.split import Rule
+from sim.policies.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpillDispatch(Dispatch):
+    """As ThreeLanesDispatch, but where the GPU would end last, resident experts spill to the idle CPU too, which has their weights as well.
+
+    The CPU takes the misses and the residents of fewest tokens, so many of each that the layer ends first, counting shared experts, copies
+    through the buffers, and activations to the CPU and back. Of all splits into such groups it finds the best, as one GPU without
+    interference and with residents that stay would run it. A resident that spills keeps its place and counts as a hit. Residents stay on
+    the GPU where stated host memory does not hold the whole model, or where a cache moves experts rather than copies them.
+    """
+
+    believed_cost: Source = "priced"
+
+    @property
+    def rule(self) -> Rule:
+        """See Dispatch."""
+        return Rule.SPILL
+
+    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
+        """See Dispatch; in a group, without the launches of each expert."""
+        found = belief(self.believed_cost, layer, max_tokens, problem)
+        if not problem.overlap.groups_experts or self.believed_cost != "priced":
+            return found
+        on_cpu, on_gpu = (problem.costs.in_groups().expert_table(device, layer, max_tokens) for device in ("cpu", "gpu"))
+        return found._replace(on_cpu=on_cpu, on_gpu=on_gpu)

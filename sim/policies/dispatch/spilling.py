@@ -1,0 +1,191 @@
+"""Which experts of a layer, missing or resident, the CPU computes so that the layer ends first: the compiled rule behind SpillDispatch."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import inner, kernel
+from sim.model import TensorClass, layer_shapes
+from sim.policies.actions import Action
+from sim.policies.problem import Problem
+
+Rows = NDArray[Any]
+GROUP_GPU, GROUP_CPU, BUFFERS, MAY_SPILL = range(4)
+"""Places in ``Around.fixed``."""
+ROOM = 5
+_BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS = range(ROOM)
+"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest tokens; …"""
+_ON_CPU, _COPIES, _ON_GPU = range(3)
+_CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
+_UP, _DOWN = range(2)
+
+
+class Around(NamedTuple):
+    """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in ns.
+
+    ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass]; ``activations`` [to or from the GPU, tokens];
+    ``fixed``: what a layer's experts cost together on GPU and CPU where they run as one call, buffers that copies go through, whether
+    residents may go to the CPU at all (1 or 0).
+    """
+
+    dense: NDArray[np.int64]
+    num_tokens: NDArray[np.int64]
+    activations: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+
+
+def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Around:
+    """True prices around the experts of passes of that many tokens."""
+    costs, model, overlap = problem.costs, problem.model, problem.overlap
+    representatives, _ = layer_shapes(model)
+    dense = np.zeros((len(num_tokens), len(representatives)), np.int64)
+    for shape, layer in enumerate(representatives):
+        if model.layers[layer].is_moe and model.layers[layer].params.get(TensorClass.SHARED_EXPERT, 0):
+            dense[:, shape] = costs.weights("gpu", layer, TensorClass.SHARED_EXPERT, num_tokens).ns
+    sizes = np.arange(int(num_tokens.max(initial=0)) + 1) * model.hidden * model.activation_bytes
+    up, down = (costs.copy(way, sizes, is_pinned=overlap.is_pinned).ns for way in ("h2d", "d2h"))
+    groups = [costs.group_overhead_ns("gpu"), costs.group_overhead_ns("cpu")] if overlap.groups_experts else [0, 0]
+    fixed = np.array([*groups, max(1, overlap.staging_experts), may_spill and has_host_copies(problem)], np.int64)
+    return Around(dense=dense, num_tokens=num_tokens.astype(np.int64), activations=np.stack([up, down]), fixed=fixed)
+
+
+def has_host_copies(problem: Problem) -> bool:
+    """Whether host memory, where it is stated, holds all weights of the model: then the CPU can run experts that the GPU holds too."""
+    stated = problem.machine.cpu.memory_bytes
+    return stated is None or problem.model.total_bytes <= stated.effective
+
+
+@inner
+def _insert(row, size, expert, tokens):
+    """Put the expert into an ascending row of that size: behind those of as many tokens."""
+    place = size
+    while place > 0 and tokens[row[place - 1]] > tokens[expert]:
+        row[place] = row[place - 1]
+        place -= 1
+    row[place] = expert
+
+
+@inner
+def _sorted(tokens, is_miss, is_held, priced, fixed, room, actions):
+    """Fill the room with who may move, all misses to be fetched; returns how many misses, how many residents, and the residents' work."""
+    num_misses, num_held, held_ns = 0, 0, np.int64(0)
+    for expert in range(len(tokens)):
+        if is_miss[expert]:
+            room[_BY_NUMBER, num_misses] = expert
+            _insert(room[_MISSES], num_misses, expert, tokens)
+            num_misses += 1
+            actions[expert] = _FETCH
+        elif is_held[expert]:
+            held_ns += priced[_ON_GPU, expert]
+            if fixed[MAY_SPILL] == 1:
+                _insert(room[_HELD], num_held, expert, tokens)
+                num_held += 1
+    for place in range(num_misses):
+        room[_RANK, room[_MISSES, place]] = place
+    return num_misses, num_held, held_ns
+
+
+@inner
+def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed):
+    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
+
+    The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
+    """
+    work = held_ns
+    for place in range(to_cpu, num_misses):
+        work += priced[_ON_GPU, room[_MISSES, place]]
+    on_gpu, on_link, num_fetched, buffers = dense_ns + held_ns, np.int64(0), 0, fixed[BUFFERS]
+    if 0 < work < fixed[GROUP_GPU]:
+        on_gpu += fixed[GROUP_GPU] - work
+    for place in range(num_misses):
+        expert = room[_BY_NUMBER, place]
+        if room[_RANK, expert] >= to_cpu:
+            if num_fetched >= buffers:
+                on_link = max(on_link, room[_ENDS, num_fetched % buffers])
+            on_link += priced[_COPIES, expert]
+            on_gpu = max(on_gpu, on_link) + priced[_ON_GPU, expert]
+            room[_ENDS, num_fetched % buffers] = on_gpu
+            num_fetched += 1
+    if num_sent == 0:
+        return on_gpu, np.int64(0)
+    rows = min(num_sent, num_tokens)
+    back = activations[_UP, rows]
+    return max(on_gpu, on_link + back), activations[_DOWN, rows] + fixed[GROUP_CPU] + core_ns + back
+
+
+@kernel
+def spill_row(tokens, is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions):
+    """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there; returns when the layer ends, in ns.
+
+    Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
+
+    The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the layer ends first. The more misses it takes,
+    the fewer residents are needed to keep it as busy as the others, so that the pairs that matter lie on one walk of at most
+    misses + residents steps, at each of which the layer is timed task by task.
+    """
+    num_misses, num_held, held_ns = _sorted(tokens, is_miss, is_held, priced, fixed, room, actions)
+    m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
+    end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+    best, best_m, best_r = end, 0, 0
+    while m < num_misses and back < best:  # misses alone; the CPU's end only grows
+        expert = room[_MISSES, m]
+        m += 1
+        core_ns += priced[_ON_CPU, expert]
+        num_sent += tokens[expert]
+        end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+        if max(end, back) < best:
+            best, best_m, best_r = max(end, back), m, 0
+    while num_held > 0:
+        while r < num_held and back < end:
+            expert = room[_HELD, r]
+            r += 1
+            held_ns -= priced[_ON_GPU, expert]
+            core_ns += priced[_ON_CPU, expert]
+            num_sent += tokens[expert]
+            end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+            if max(end, back) < best:
+                best, best_m, best_r = max(end, back), m, r
+        if m == 0:
+            break
+        m -= 1
+        expert = room[_MISSES, m]
+        core_ns -= priced[_ON_CPU, expert]
+        num_sent -= tokens[expert]
+        end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+        if max(end, back) < best:
+            best, best_m, best_r = max(end, back), m, r
+        if r > 0 and back >= end:
+            last = room[_HELD, r - 1]
+            less = priced[_ON_GPU, last], priced[_ON_CPU, last]
+            sent = num_sent - tokens[last]
+            one = _ends(priced, room, num_misses, m, held_ns + less[0], core_ns - less[1], sent, dense_ns, num_tokens, activations, fixed)
+            if max(one[0], one[1]) < best:
+                best, best_m, best_r = max(one[0], one[1]), m, r - 1
+    for place in range(best_m):
+        actions[room[_MISSES, place]] = _CPU
+    for place in range(best_r):
+        actions[room[_HELD, place]] = _CPU
+    return best
+
+
+@kernel
+def spill_rows(
+    tokens: Rows,
+    is_miss: Rows,
+    priced: Rows,
+    dense: Rows,
+    num_tokens: Rows,
+    activations: Rows,
+    fixed: Rows,
+    room: Rows,
+    is_held: Rows,
+    actions: Rows,
+) -> None:
+    """``spill_row`` for every case [case, expert]; ``priced`` [case, 3, expert], ``dense`` and ``num_tokens`` [case]; the rest is held."""
+    for case in range(len(tokens)):
+        for expert in range(tokens.shape[1]):
+            is_held[expert] = tokens[case, expert] > 0 and not is_miss[case, expert]
+        spill_row(
+            tokens[case], is_miss[case], is_held, priced[case], dense[case], num_tokens[case], activations, fixed, room, actions[case]
+        )

@@ -21,7 +21,7 @@ from sim.draws import simulate_draws
 from sim.policies import Policy, find_policy
 from sim.policies.cache.belady import BeladyCache
 from sim.policies.cache.lru import LruCache
-from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
+from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
@@ -52,7 +52,7 @@ def foreseeing() -> Iterator[Policy]:
                 placement=UniformPlacement(),
                 cache=cache,
                 prefetch=NextGatePrefetch(accuracy=1.0, distance=distance),
-                dispatch=ThreeLanesDispatch(),
+                dispatch=SpillDispatch(),
                 overlap=LanesOverlap(staging_experts=2),
             )
 

@@ -40,6 +40,8 @@ def execute(policy: Policy, residency: Residency, foresight: Foresight, engine_n
     """Run the policy. Raises InputError for parts that do not go together."""
     if policy.cache.score is not None:
         return _live(policy, residency, foresight, engine_name)
+    if foresight.problem.overlap.in_turn:
+        raise InputError(f"{policy.name}: running experts in turn needs a cache with a score, such as lru")
     if policy.prefetch.is_active:
         raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
     return _planned(policy, residency, foresight, engine_name)

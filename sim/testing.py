@@ -174,6 +174,9 @@ def _split_tokens(run: Run, index: int) -> tuple[int, int]:
     sent[:-1] += ahead[1:]
     returned[1:] += deferred[:-1]
     fed = int(run.passes.num_tokens[index])
+    if run.scenario.policy.overlap.hand_over_ns > 0:
+        is_handed = np.array([layer.is_moe for layer in run.scenario.model.layers]) & (run.decisions.modes[index] != LayerMode.CPU)
+        sent, returned = fed * is_handed, fed * is_handed
     return int(np.minimum(sent, fed).sum()), int(np.minimum(returned, fed).sum())
 
 

@@ -8,7 +8,6 @@ The CPU takes the experts that its layer waits for first. What is carried return
 from sim.engine.compilation import inner, kernel
 from sim.lowering.emit import (
     CPU,
-    D2H,
     GPU,
     H2D,
     IS_SERIAL,
@@ -20,6 +19,7 @@ from sim.lowering.emit import (
     emit_group_launch,
     emit_overhead,
     move_hidden,
+    send_down,
     set_join,
     wait_for,
     wait_for_join,
@@ -61,11 +61,12 @@ def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
 
 
 @inner
-def _copy_activations(out, state, sheet, index, resource, tokens, layer):
-    """Hidden states of those tokens, or of all that the pass feeds, over one direction of the link."""
-    count = min(tokens, sheet.passes[index].num_tokens)
-    duration_ns = sheet.activations[1, count] if resource == D2H else sheet.activations[0, count]
-    return append(out, state, resource, duration_ns, _ACTIVATIONS, layer, _NONE, count * sheet.run[0].activation_bytes)
+def _send_up(out, state, sheet, index, tokens, layer):
+    """Hidden states of those tokens to the GPU, of all that the pass feeds where every layer hands over."""
+    count = sheet.passes[index].num_tokens
+    if sheet.run[0].hand_over == 0:
+        count = min(tokens, count)
+    return append(out, state, H2D, sheet.activations[0, count], _ACTIVATIONS, layer, _NONE, count * sheet.run[0].activation_bytes)
 
 
 @inner
@@ -89,10 +90,10 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
     own, carried = _tokens_of(sheet, index, layer, _ON_CPU), _tokens_of(sheet, index, layer, _DEFERRED)
     carried += _tokens_of(sheet, index, ahead, _AHEAD) if ahead > layer else 0
     sent, last_on_cpu, last_carried = _NONE, _NONE, _NONE
-    if own + carried > 0:
-        wait_for(out, state, gate)
-        sent = _copy_activations(out, state, sheet, index, D2H, own + carried, layer)
-        last_on_cpu = _run_on_cpu(out, state, sheet, index, layer, _ON_CPU, sent, _NONE)
+    hands_over = sheet.run[0].hand_over > 0
+    if own + carried > 0 or hands_over:
+        sent, _ = send_down(out, state, sheet, index, layer, gate, own + carried)
+        last_on_cpu = _run_on_cpu(out, state, sheet, index, layer, _ON_CPU, sent, sent if hands_over else _NONE)
         last_carried = _run_on_cpu(out, state, sheet, index, layer, _DEFERRED, sent, _NONE)
         if ahead > layer:
             last_carried = _run_on_cpu(out, state, sheet, index, ahead, _AHEAD, sent, last_carried)
@@ -107,10 +108,10 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
         if _FETCH <= sheet.actions[index, layer, expert] <= _SWAP:
             last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
     back = _NONE
-    if own + awaited > 0:
+    if own + awaited > 0 or hands_over:
         wait_for(out, state, last_on_cpu)
         wait_for(out, state, pending)
-        back = _copy_activations(out, state, sheet, index, H2D, own + awaited, layer)
+        back = _send_up(out, state, sheet, index, own + awaited, layer)
     set_join(state, last, back)
     return last_carried, carried
 

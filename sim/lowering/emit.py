@@ -82,11 +82,14 @@ RUN = np.dtype(
         (name, "i8")
         for name in (
             *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead"),
-            *("num_gpus", "first_peer"),
+            *("num_gpus", "first_peer", "hand_over"),
         )
     ]
 )
-"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow."""
+"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow.
+
+``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go there that have experts there.
+"""
 
 
 class Sheet(NamedTuple):
@@ -238,18 +241,31 @@ def emit_expert(out, state, sheet, index, layer, expert, resource):
 
 
 @inner
+def send_down(out, state, sheet, index, layer, gate, tokens):
+    """Activations of those tokens to the CPU, of all where every layer hands over, and the hand-over; returns its last task, how many."""
+    count = sheet.passes[index].num_tokens
+    if sheet.run[0].hand_over == 0:
+        count = min(tokens, count)
+    wait_for(out, state, gate)
+    sent = append(out, state, D2H, sheet.activations[1, count], _ACTIVATIONS, layer, _NONE, count * sheet.run[0].activation_bytes)
+    if sheet.run[0].hand_over > 0:
+        wait_for(out, state, sent)
+        sent = append(out, state, CPU, sheet.run[0].hand_over, _OVERHEAD, layer, _NONE, 0)
+    return sent, count
+
+
+@inner
 def emit_cpu_experts(out, state, sheet, index, layer, gate):
-    """Send activations down and run the layer's CPU experts; returns the last of them, NONE where there is none."""
+    """Send activations down and run the layer's CPU experts; returns the last of that, NONE where nothing is sent, and the tokens sent."""
     tokens = 0
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _CPU_ACTION:
             tokens += sheet.tokens[index, layer, expert]
-    last = _NONE
-    if tokens > 0:
-        tokens = min(tokens, sheet.passes[index].num_tokens)
-        wait_for(out, state, gate)
-        sent = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
-        if sheet.run[0].group_cpu > 0:
+    last, has_experts = _NONE, tokens > 0
+    if has_experts or sheet.run[0].hand_over > 0:
+        sent, tokens = send_down(out, state, sheet, index, layer, gate, tokens)
+        last = sent if sheet.run[0].hand_over > 0 else last
+        if has_experts and sheet.run[0].group_cpu > 0:
             wait_for(out, state, sent)
             append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
         for expert in range(sheet.tokens.shape[2]):

@@ -37,6 +37,7 @@ from sim.lowering.emit import (
     wait_for_join,
 )
 from sim.lowering.live_dispatch import dispatch_misses, spill
+from sim.lowering.operations import DROP, PROMOTE, empty, operate, take_back
 from sim.lowering.passes import emit_head
 from sim.lowering.slots import (
     ABSENT,
@@ -48,7 +49,6 @@ from sim.lowering.slots import (
     NUM_OPERATIONS,
     PREFETCHED_BYTES,
     QUEUED,
-    give_back,
     hold,
     note_arrival,
     note_gate,
@@ -79,6 +79,9 @@ RULES = np.dtype(
             "pauses_on_miss",
             "update_ns",
             "writes_back",
+            "in_turn",
+            "copies_in_turn",
+            "is_emptied",
         )
     ]
     + [("alpha", "f8")],
@@ -86,7 +89,6 @@ RULES = np.dtype(
 )
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
-PROMOTE, DROP = range(2)
 _RESIDENT, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
 _ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
 _FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
@@ -99,9 +101,9 @@ class Live(NamedTuple):
 
     ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer, behind the gates those of the starts of
     passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
-    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``fixed`` is as in
-    Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes; ``is_miss`` and ``is_held`` [expert],
-    ``priced`` [3, expert] and ``room`` [ROOM, expert] are working room.
+    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what the next in
+    turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes;
+    ``is_miss`` and ``is_held`` [expert], ``priced`` [3, expert] and ``room`` [ROOM, expert] are working room.
     """
 
     rules: NDArray[np.void]
@@ -110,6 +112,7 @@ class Live(NamedTuple):
     believed: NDArray[np.int64]
     operations: NDArray[np.int64]
     on_demand: NDArray[np.int64]
+    turn: NDArray[np.int64]
     fixed: NDArray[np.int64]
     spilled: NDArray[np.bool_]
     is_miss: NDArray[np.bool_]
@@ -154,10 +157,12 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     cached.counters[NUM_OPERATIONS] = 0
     settle_arrivals(cached)
     rules = live.rules[0]
+    if rules.in_turn:
+        take_back(cached, live, layer, _NONE)  # the loop has its own copies wait for their turn
     _classify(sheet, cached, live, index, layer, stamp)
     note_gate(cached, rules.score, rules.alpha, rules.kept, index, layer, sheet.tokens[index, layer])
     if rules.drops_stale:
-        _drop_stale(cached, live, layer, stamp)
+        take_back(cached, live, layer, stamp)
     lookup = _look_up(out, state, live, layer, gate, stamp)
     for gpu in range(len(live.on_demand)):
         live.on_demand[gpu] = _NONE
@@ -165,6 +170,8 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     if rules.pauses_on_miss:
         _hold(out, state, sheet, cached, live, layer)
     _prefetch(out, state, sheet, cached, live, index, layer, lookup, stamp)
+    if rules.is_emptied and not sheet.layers["is_moe"][layer + 1 :].any():
+        empty(sheet, cached, live)
 
 
 @kernel
@@ -185,38 +192,13 @@ def _classify(sheet, cached, live, index, layer, stamp):
                 actions[expert] = _LATE
                 cached.counters[LATE_USES] += 1
                 if slot.phase == QUEUED:
-                    _operate(cached, live, slot.copy, PROMOTE)
+                    operate(cached, live, slot.copy, PROMOTE)
             else:
                 misses += 1
     if live.rules[0].dispatch == _SPILL:
         spill(sheet, live, index, layer)
     elif misses > 0:
         dispatch_misses(sheet, live, index, layer, priced)
-
-
-@kernel
-def _operate(cached, live, task, operation):
-    number = cached.counters[NUM_OPERATIONS]
-    live.operations[number, 0] = task
-    live.operations[number, 1] = operation
-    cached.counters[NUM_OPERATIONS] = number + 1
-
-
-@kernel
-def _drop_stale(cached, live, layer, stamp):
-    """Take back prefetches of this layer that have not started and that its gate did not ask for."""
-    num_experts, num_left = cached.slots.shape[1], 0
-    for place in range(cached.counters[NUM_COMING]):
-        code = cached.coming[place]
-        slot = cached.slots[code // num_experts, code % num_experts]
-        if code // num_experts == layer and slot.phase == QUEUED and slot.pinned_at != stamp:
-            _operate(cached, live, slot.copy, DROP)
-            slot.status, slot.is_unused = ABSENT, 0
-            give_back(cached, live.rules[0].is_global, layer, code % num_experts)
-        else:
-            cached.coming[num_left] = code
-            num_left += 1
-    cached.counters[NUM_COMING] = num_left
 
 
 @kernel
@@ -251,10 +233,17 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
     emit_group_launch(out, state, sheet, index, layer, ready)
-    for wanted in (_RESIDENT, _LATE, _FETCH):
+    live.turn[0] = ready
+    if live.rules[0].in_turn:
         for expert in range(len(actions)):
-            if actions[expert] == wanted:
-                last = _run(out, state, sheet, cached, live, ring, index, layer, expert, ready, last, stamp)
+            if actions[expert] in (_RESIDENT, _LATE, _FETCH):
+                last = _run(out, state, sheet, cached, live, ring, index, layer, expert, live.turn[0], last, stamp)
+                live.turn[0] = state[N] - 1  # its run, on whichever GPU
+    else:
+        for wanted in (_RESIDENT, _LATE, _FETCH):
+            for expert in range(len(actions)):
+                if actions[expert] == wanted:
+                    last = _run(out, state, sheet, cached, live, ring, index, layer, expert, ready, last, stamp)
     back = _NONE
     if last_on_cpu >= 0:
         wait_for(out, state, last_on_cpu)
@@ -334,7 +323,7 @@ def _hold(out, state, sheet, cached, live, layer):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
         if slot.phase == QUEUED and code // num_experts != layer:
-            _operate(cached, live, slot.copy, DROP)
+            operate(cached, live, slot.copy, DROP)
             _queue(out, state, sheet, live, slot, code // num_experts, code % num_experts, out.rows[slot.copy].priority)
 
 
@@ -347,8 +336,12 @@ def _queue(out, state, sheet, live, slot, layer, expert, priority):
     if rules.pauses_on_miss:
         for gpu in range(len(live.on_demand)):
             wait_for(out, state, live.on_demand[gpu])
+    if rules.copies_in_turn:
+        wait_for(out, state, live.turn[0])
     slot.copy = _append_aside(out, state, lane_of(sheet, H2D, owner), copied.fetch, _PREFETCHING, layer, expert, copied.expert_bytes)
     out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = priority, rules.num_chunks
+    if rules.copies_in_turn:
+        live.turn[0] = slot.copy
     if rules.is_copy_awaited:
         state[STATE_SIZE + state[NUM_JOINS] - 1 - owner] = slot.copy
 

@@ -8,9 +8,10 @@ from sim.engine.kernels import admit, drop, promote, run
 from sim.engine.state import AWAITED, BUSY, DONE, DROPPED, END, ENTRY, FINISHED, START, TASK
 from sim.engine.state import STARTED as RUNNING
 from sim.lowering.emit import IS_SERIAL, STEP, N
-from sim.lowering.live import PROMOTE, emit_after_gate, emit_end_of_pass, emit_start_of_pass, emit_to_gate, start_of_pass
+from sim.lowering.live import emit_after_gate, emit_end_of_pass, emit_start_of_pass, emit_to_gate, start_of_pass
 from sim.lowering.live_run import LiveJob
 from sim.lowering.lower import table
+from sim.lowering.operations import PROMOTE
 from sim.lowering.slots import ARRIVED, NUM_COMING, NUM_OPERATIONS, STARTED
 from sim.task import NONE, Discipline
 from sim.timeline import Timeline

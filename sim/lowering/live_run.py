@@ -10,9 +10,7 @@ from hwprofiles import InputError
 from sim.lowering.decisions import Decisions, beliefs, surroundings
 from sim.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet
 from sim.lowering.live import (
-    DROP,
     MATCHER,
-    PROMOTE,
     RULES,
     Live,
     emit_after_gate,
@@ -22,8 +20,10 @@ from sim.lowering.live import (
     start_of_pass,
 )
 from sim.lowering.lower import MATCHER_RESOURCE, RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table, with_peers
+from sim.lowering.operations import DROP, PROMOTE
 from sim.lowering.prices import price
 from sim.lowering.slots import (
+    ABSENT,
     ARRIVED,
     HELD,
     NUM_COMING,
@@ -184,13 +184,18 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     slots["status"] = np.where(residency.experts, HELD, 0)
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
+    free = np.zeros((shape[0] + 1, foresight.problem.num_gpus), np.int64)
+    if cache.is_emptied:
+        slots["status"] = ABSENT
+        layers, experts = np.nonzero(residency.experts)
+        np.add.at(free, (shape[0] if cache.is_global else layers, foresight.problem.gpu_of_expert[layers, experts]), 1)
     held, num_held, least = held_of(slots)
     counters = np.zeros(8, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
     return Cached(
         slots=slots,
-        free=np.zeros((shape[0] + 1) * foresight.problem.num_gpus, np.int64),
+        free=free.ravel(),
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
@@ -236,6 +241,9 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
         "is_copy_awaited": prefetch.is_copy_awaited,
         "pauses_on_miss": prefetch.pauses_on_miss and problem.num_gpus > 1,
         "update_ns": prefetch.update_ns,
+        "copies_in_turn": prefetch.copies_in_turn,
+        "in_turn": problem.overlap.in_turn,
+        "is_emptied": cache.is_emptied,
     }
     for name, value in values.items():
         rules[name] = value
@@ -252,6 +260,7 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
         believed=beliefs(problem, policy.dispatch, most_tokens),
         operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
         on_demand=np.full(problem.num_gpus, NONE),
+        turn=np.full(1, NONE),
         fixed=fixed,
         spilled=np.zeros(shape if spills else (0, 0, 0), np.bool_),
         is_miss=np.zeros(num_experts, np.bool_),

@@ -40,9 +40,9 @@ RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
 MATCHER_RESOURCE = Resource(name="matcher")
-MAX_TASKS_PER_LAYER = 14
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, four calls of
-groups of experts, and one to spare; each further GPU adds a copy and a call."""
+MAX_TASKS_PER_LAYER = 15
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, a hand-over,
+four calls of groups of experts, and one to spare; each further GPU adds a copy and a call."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
@@ -161,6 +161,7 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             step_overhead=np.array([prices.step_overhead]),
             num_gpus=np.array([problem.num_gpus]),
             first_peer=np.array([FIRST_PEER]),
+            hand_over=np.array([problem.overlap.hand_over_ns]),
         ),
     )
 

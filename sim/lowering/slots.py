@@ -87,7 +87,7 @@ def hold(cached, layer, expert):
 
 
 @kernel
-def _release(cached, layer, expert):
+def release(cached, layer, expert):
     """An expert is no longer on the GPU."""
     cached.slots[layer, expert].status = ABSENT
     held, place = cached.held[layer], 0
@@ -208,7 +208,7 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
-    _release(cached, victim_layer, victim)
+    release(cached, victim_layer, victim)
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0

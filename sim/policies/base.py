@@ -81,6 +81,11 @@ class Cache:
         return False
 
     @property
+    def is_emptied(self) -> bool:
+        """Whether all that is held is given up once a pass has run; such a cache starts empty."""
+        return False
+
+    @property
     def writes_back(self) -> bool:
         """Whether an expert that leaves is copied to the host."""
         return False
@@ -172,6 +177,11 @@ class Prefetch:
     @property
     def is_copy_awaited(self) -> bool:
         """Whether the next layer waits for what was fetched ahead."""
+        return False
+
+    @property
+    def copies_in_turn(self) -> bool:
+        """Whether what is fetched ahead comes one by one over all links, behind the experts of the layer where those run in turn."""
         return False
 
     @property

@@ -19,10 +19,10 @@ def drawn(foresight: Foresight) -> Draw:
     return Draw(ids=foresight.expert_ids, weights=weights, full=full, embeddings=embeddings)
 
 
-def maps_of(foresight: Foresight) -> ExpertMaps:
-    """The expert maps of the run."""
+def maps_of(foresight: Foresight, *, by_token: bool = False) -> ExpertMaps:
+    """The expert maps of the run, one an iteration or one a token."""
     popularity = foresight.problem.popularity[list(foresight.problem.model.moe_layers)]
-    return expert_maps(drawn(foresight), foresight.passes, popularity)
+    return expert_maps(drawn(foresight), foresight.passes, popularity, by_token=by_token)
 
 
 def gate_shares(foresight: Foresight) -> NDArray[np.float32]:

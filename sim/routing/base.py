@@ -66,28 +66,51 @@ class ExpertMaps:
     embeddings: NDArray[np.float32] | None = None
 
 
-def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64]) -> ExpertMaps:
-    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``."""
-    of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
-    within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
-    of_sequence = passes.first_sequence[of_pass] + within
-    shares = np.empty((len(of_pass), *popularity.shape), np.float32)
-    for number, (index, sequence) in enumerate(zip(of_pass.tolist(), of_sequence.tolist(), strict=True)):
-        rows = slice(passes.first_position[index], passes.context_tokens[index])
-        ids = draw.ids[sequence, rows]
+def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, by_token: bool = False) -> ExpertMaps:
+    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``. ``by_token``: each token is an iteration."""
+    spans = _spans(passes, by_token)
+    shares = np.zeros((len(spans), *popularity.shape), np.float32)
+    is_alone = (spans[:, 3] - spans[:, 2] == 1) & (draw.weights is None)
+    alone = draw.ids[spans[is_alone, 1], spans[is_alone, 2]].astype(np.int64)
+    shares[is_alone] = _shares_of_tokens(alone, popularity.shape)
+    for number, (_, sequence, first, end) in enumerate(spans.tolist()):
+        if is_alone[number]:
+            continue
+        ids = draw.ids[sequence, first:end]
         if draw.weights is None:
             offsets = np.arange(len(popularity))[:, None] * popularity.shape[1]
             shares[number] = np.bincount((ids + offsets).ravel(), minlength=popularity.size).reshape(popularity.shape) / ids[:, 0].size
         else:
-            full = None if draw.full is None else draw.full[None, sequence, rows]
-            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, rows], full=full).distribution(popularity)
+            full = None if draw.full is None else draw.full[None, sequence, first:end]
+            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, first:end], full=full).distribution(popularity)
             assert known is not None
             shares[number] = known[0].mean(axis=0)
     embeddings = None
     if draw.embeddings is not None:
-        spans = zip(of_sequence.tolist(), passes.first_position[of_pass].tolist(), passes.context_tokens[of_pass].tolist(), strict=True)
-        embeddings = np.stack([draw.embeddings[sequence, first:end].mean(axis=0) for sequence, first, end in spans])
-    return ExpertMaps(shares=shares, of_pass=of_pass, of_sequence=of_sequence, embeddings=embeddings)
+        embeddings = np.stack([draw.embeddings[sequence, first:end].mean(axis=0) for _, sequence, first, end in spans.tolist()])
+    return ExpertMaps(shares=shares, of_pass=spans[:, 0], of_sequence=spans[:, 1], embeddings=embeddings)
+
+
+def _shares_of_tokens(ids: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Of single tokens [token, layer, rank], the maps [token, layer, expert]: their choices alike."""
+    shares = np.zeros((len(ids), *shape), np.float32)
+    np.put_along_axis(shares, ids, 1.0 / ids.shape[2], axis=2)
+    return shares
+
+
+def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
+    """Rows (pass, sequence, first position, end) of iterations, in order of passes."""
+    of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
+    within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
+    first, end = passes.first_position[of_pass], passes.context_tokens[of_pass]
+    spans = np.stack([of_pass, passes.first_sequence[of_pass] + within, first, end], axis=1).astype(np.int64)
+    if not by_token:
+        return spans
+    lengths = end - first
+    tokens = np.repeat(spans, lengths, axis=0)
+    tokens[:, 2] += np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    tokens[:, 3] = tokens[:, 2] + 1
+    return tokens
 
 
 class Routing(ABC):

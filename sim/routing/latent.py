@@ -18,7 +18,7 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fading:
-    """A part of the scores that fades with a token's distance: its correlation falls by e every ``memory_tokens``."""
+    """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation falls by e every ``memory_tokens``."""
 
     memory_tokens: float
     share: Points
@@ -26,11 +26,12 @@ class Fading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentRouting(Routing):
-    """Each token selects the top-k experts by a normal score; the softmax of ``score_spread`` · score is its gate.
+    """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is its gate.
 
     Of the score's variance, ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one request,
-    ``fading`` parts fade, and what is left is new with every token. Layers are independent. The same seed gives the same choices to
-    a longer sequence, or more of them.
+    ``fading`` parts last for a while, and what is left is new with every token. All are normal, but that what lasts is skewed by ``skew``:
+    the logarithm of a few experts' favour is normal with that standard deviation (0: favour is normal itself). Layers share the tokens at
+    which parts are drawn anew, else they are independent. The same seed gives the same choices to a longer sequence, or more of them.
     """
 
     label: str
@@ -40,6 +41,7 @@ class LatentRouting(Routing):
     popularity_share: Points
     request_share: Points
     fading: tuple[Fading, ...] = ()
+    skew: float = 0.0
     accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
@@ -93,8 +95,8 @@ class LatentRouting(Routing):
         """Scores [token, MoE layer, expert] of one sequence."""
         own, shares = self._own_scores(model), self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
-        fade = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
-        fill_scores(own, np.sqrt(shares[1:]), fade, np.uint64(sequence_key(seed, sequence)), out)
+        kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
+        fill_scores(own, np.sqrt(shares[1:]), kept, float(self.skew), np.uint64(sequence_key(seed, sequence)), out)
         return out
 
     def _own_scores(self, model: Model) -> Array:

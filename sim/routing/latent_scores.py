@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from sim.routing.compiled import DRIFT, GATE, REQUEST, SCALE_24, hashed, low, middle
+from sim.routing.compiled import CLASS, DRIFT, GATE, REQUEST, SCALE_24, hashed, low, middle
 
 
 @njit(cache=True, inline="always")
@@ -23,37 +23,56 @@ def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
             out[layer, expert] = spread[layer] * first
 
 
+@njit(cache=True, inline="always")
+def _lasting(bits, skew):  # type: ignore[no-untyped-def]
+    """A number of mean 0 and variance 1: normal, or, of a ``skew`` k > 0, exp(k · normal) brought to that mean and variance."""
+    value, _ = _pair(bits)
+    if skew > 0.0:
+        square = np.exp(skew * skew)
+        value = (np.exp(skew * value) - np.sqrt(square)) / np.sqrt((square - 1.0) * square)
+    return value
+
+
 @njit(cache=True)
-def fill_scores(own, spread, fade, key, out):  # type: ignore[no-untyped-def]
+def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` [token, part] with the token at which each part was last drawn anew; from token to token it is ``kept`` that often."""
+    jumps = hashed(key, CLASS, 0)
+    for part in range(len(kept)):
+        drawn = 0
+        for token in range(len(out)):
+            if token > 0 and low(hashed(jumps, token, part)) >= kept[part]:
+                drawn = token
+            out[token, part] = drawn
+
+
+@njit(cache=True)
+def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` [token, layer, expert] with ``own`` [layer, expert] and the parts of ``spread`` [request, fading …, new; layer].
 
-    ``fade`` is each fading part's correlation from token to token.
+    A fading part is ``kept`` from token to token that often, else drawn anew, in all layers at once.
     """
     tokens, layers, experts = out.shape
-    parts = len(fade)
-    parts_now = np.empty((parts, experts))
+    parts = len(kept)
+    drawn = np.zeros((tokens, parts), np.int64)
+    last_drawn(kept, key, drawn)
+    values = np.empty((parts, experts))
+    base = np.empty(experts)
     for layer in range(layers):
-        lasting, starting = hashed(key, REQUEST, layer), hashed(key, DRIFT, layer)
-        base = np.empty(experts)
+        lasting, fading, own_key = hashed(key, REQUEST, layer), hashed(key, DRIFT, layer), hashed(key, GATE, layer)
         for expert in range(experts):
-            base[expert] = own[layer, expert] + spread[0, layer] * _pair(hashed(lasting, expert, 0))[0]
-            for part in range(parts):
-                parts_now[part, expert] = _pair(hashed(starting, expert, part))[0]
-        own_key = hashed(key, GATE, layer)
+            base[expert] = own[layer, expert] + spread[0, layer] * _lasting(hashed(lasting, expert, 0), skew)
         for token in range(tokens):
+            for part in range(parts):
+                if drawn[token, part] == token:
+                    part_key = hashed(fading, token, part)
+                    for expert in range(experts):
+                        values[part, expert] = _lasting(hashed(part_key, expert, 0), skew)
             token_key = hashed(own_key, token, 0)
             for expert in range(experts):
-                new, spare = _pair(hashed(token_key, expert, 0))
+                new, _ = _pair(hashed(token_key, expert, 0))
                 value = base[expert] + spread[1 + parts, layer] * new
                 for part in range(parts):
-                    if part % 2 == 1:
-                        push, spare = _pair(hashed(token_key, expert, part))
-                    else:
-                        push = spare
-                    if token > 0:
-                        kept = fade[part]
-                        parts_now[part, expert] = kept * parts_now[part, expert] + np.sqrt(1.0 - kept * kept) * push
-                    value += spread[1 + part, layer] * parts_now[part, expert]
+                    value += spread[1 + part, layer] * values[part, expert]
                 out[token, layer, expert] = value
 
 

@@ -94,6 +94,7 @@ class LatentSpec(_Frozen):
     popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
     request_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
     fading: tuple[FadingSpec, ...] = ()
+    skew: Annotated[float, Field(ge=0, le=3)] = 0.0
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -194,6 +195,7 @@ def _latent(spec: LatentSpec, num_experts: int, label: str, provenance: Provenan
         popularity_share=spec.popularity_share,
         request_share=spec.request_share,
         fading=tuple(Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading),
+        skew=spec.skew,
         accuracy=accuracy,
     )
 

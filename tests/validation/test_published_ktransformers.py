@@ -6,10 +6,10 @@ import pytest
 
 from hwprofiles import InputError
 from validation.published import reproduce
-from validation.published.ktransformers import runs
 from validation.published.ktransformers.ranking import Ranking, noise_of
-from validation.published.ktransformers.runs import BATCH, PLACEMENTS, bench, slow_hand_over_ns
+from validation.published.ktransformers.runs import BATCH, LAYER_NS, PLACEMENTS, bench
 from validation.published.ktransformers.sensitivity import SHARES, scaled, variants
+from validation.published.ktransformers.summary import BLIND
 from validation.published.ktransformers.tables import key_of, published_grid, rows, simulated_grid
 
 PUBLISHED = {(0.0, "a"): 100.0, (0.0, "b"): 102.0, (0.5, "a"): 110.0, (0.5, "b"): 130.0, (0.5, "c"): 131.0}
@@ -45,22 +45,42 @@ def test_the_grid_is_whole() -> None:
 
 
 def test_the_simulator_ranks_the_grid() -> None:
-    """Five shares, one request: tau of 0.6, the best placement right at each; more experts on the GPU are faster under every placement."""
+    """Five shares, one request: tau of 0.6, best and worst right at each, random and uniform as one; more experts on the GPU are faster."""
     simulated = simulated_grid(bench(0, num_requests=1), [0.0, *SHARES])
     published = published_grid(SHARES)
     found = Ranking(published=published, simulated=simulated, noise_fraction=noise_of(published))
-    assert found.tau >= 0.6 and found.right_best() == SHARES
+    assert found.tau >= 0.6 and found.right_best() == SHARES == found.right_worst(BLIND)
     for placement in PLACEMENTS:
         speeds = [simulated[share, placement] for share in (0.0, *SHARES)]
         assert speeds == sorted(speeds)
     assert len({round(simulated[0.0, placement], 6) for placement in PLACEMENTS}) == 1
 
 
-def test_a_slow_hand_over_turns_front_loading() -> None:
-    """With a published cost of a split, layers that never leave the GPU pay: the worst placement is that of the grid."""
-    machine = runs.testbed(slow_hand_over_ns(runs.testbed()))
-    found = simulated_grid(bench(0, machine=machine, num_requests=1), [0.7])
-    assert found[0.7, "front-loading"] > max(found[0.7, "random"], found[0.7, "uniform"])
+@pytest.mark.parametrize("layer_ns", [60e3, 77e3, LAYER_NS, 140e3])
+def test_hand_overs_in_every_layer_turn_front_loading(layer_ns: float) -> None:
+    """Whatever they cost: no layer saves them, so front-loading is ahead of random and uniform, and behind frequency."""
+    found = simulated_grid(bench(0, layer_ns=layer_ns, num_requests=1), [0.7])
+    assert max(found[0.7, "random"], found[0.7, "uniform"]) < found[0.7, "front-loading"] < found[0.7, "frequency"]
+
+
+def test_hand_overs_where_needed_do_not() -> None:
+    """Where only layers with experts on the CPU hand over, at the costs that machine files assume, front-loading is the slowest."""
+    found = simulated_grid(bench(0, layer_ns=0.0, num_requests=1), [0.7])
+    assert found[0.7, "front-loading"] < min(found[0.7, "random"], found[0.7, "uniform"])
+
+
+def test_speeds_are_near() -> None:
+    """No constant is fitted to the grid: without experts on the GPU, and with all of them there, speeds within a tenth."""
+    found, published = simulated_grid(bench(0, num_requests=1), [0.0, 1.0]), published_grid([1.0])
+    for share in (0.0, 1.0):
+        mean = sum(published[share, placement] for placement in PLACEMENTS) / len(PLACEMENTS)
+        assert found[share, "random"] == pytest.approx(mean, rel=0.1), share
+
+
+def test_blind_placements_count_as_each_other() -> None:
+    """Of published 110 (a), 130 and 131, b is a wrong worst, unless a and b are alike; c stays wrong."""
+    assert _ranking(a=2, b=1, c=3).right_worst() == [] == _ranking(a=2, b=3, c=1).right_worst(alike=("a", "b"))
+    assert _ranking(a=2, b=1, c=3).right_worst(alike=("a", "b")) == [0.5]
 
 
 def test_variants_scale_the_stated_skew() -> None:
@@ -79,8 +99,9 @@ def test_popularity_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_cell() -> None:
-    """The whole reproduction: 55 cells with lengths, tau and the best placements met, the worst not, and said so."""
+    """The whole reproduction: 55 cells with lengths; tau and best met, worst missed only between random and uniform, and said so."""
     found = reproduce("ktransformers")
     (table,) = found.tables
     assert len(table.cells) == 55 and {cell.output_tokens for cell in table.cells} == {BATCH.output_tokens}
-    assert [line.is_met for line in found.summary[:3]] == [True, True, False]
+    assert [line.is_met for line in found.summary[:4]] == [True, True, False, None]
+    assert found.summary[3].found == "9 of 9 shares" and table.mean_absolute_error_fraction < 0.08

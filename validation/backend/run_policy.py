@@ -76,6 +76,8 @@ def check_executable(policy: Policy, problem: Problem, residency: Residency, wei
         raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
     if problem.overlap.groups_experts:
         raise InputError(f"{policy.name}: the backend runs experts one by one, not in groups")
+    if problem.overlap.hand_over_ns > 0:
+        raise InputError(f"{policy.name}: the backend hands over to the CPU where it has experts to run, in no other layer")
     built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]
     asked = [(layer.num_experts, layer.top_k, "shared_expert" in layer.params) for layer in problem.model.layers]
     if built != asked:

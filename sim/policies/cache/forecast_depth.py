@@ -10,10 +10,11 @@ from sim.policies.cache.score import Score
 class ForecastDepthCache(Cache):
     """The smallest p · (1 - layer / layers) leaves, p being the prefetcher's forecast (MoE-Infinity, arXiv 2401.14361).
 
-    ``is_global``: one budget over all layers, as MoE-Infinity has it.
+    ``is_global``: one budget over all layers, as MoE-Infinity has it. ``is_emptied``: as in Cache.
     """
 
     is_global: bool = True
+    is_emptied: bool = False
 
     @property
     def score(self) -> Score:

@@ -11,10 +11,11 @@ class ForecastVisitsCache(Cache):
     """The largest 1 / (p · visits) leaves, p being the prefetcher's forecast (fMoE, arXiv 2502.05370); popularity where it makes none.
 
     Two things the paper does not say are assumed: to come in counts as a visit, and what was fetched ahead stays until its layer's gate.
-    ``is_global``: one budget over all layers, as fMoE has it.
+    ``is_global``: one budget over all layers, as fMoE has it. ``is_emptied``: as in Cache.
     """
 
     is_global: bool = True
+    is_emptied: bool = False
 
     @property
     def score(self) -> Score:

@@ -18,7 +18,7 @@ class LanesOverlap(Overlap):
 
     Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts``: as in Overlap.
     ``deferred`` (lossy if not 0) joins the CPU's least weighted experts of a decode step one layer later, as KTransformers' expert
-    deferral does.
+    deferral does. ``hand_over_ns``: as in Overlap. ``in_turn``: as in Overlap; for caches with a score.
     """
 
     prefill: Concurrency = "lanes"
@@ -29,9 +29,11 @@ class LanesOverlap(Overlap):
     is_pinned: bool = True
     deferred: int = 0
     groups_experts: bool = False
+    in_turn: bool = False
+    hand_over_ns: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("staging_experts", "staging_layers", "deferred"):
+        for name in ("staging_experts", "staging_layers", "deferred", "hand_over_ns"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 < self.staging_layer_share <= 1:

@@ -28,7 +28,9 @@ class ExpertMapPrefetch(Prefetch):
     trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1), at least top-k; priority
     share / layers ahead. The store has seen ``num_stored`` maps of other requests of the same routing (0: it is empty) and takes in the
     run's. Lookups, of ``lookup_ns``, and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses prefetching
-    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted.
+    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted. ``by_token``: every token of a prompt is an
+    iteration with a map of its own, and what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order of
+    their priorities. Both are so in the authors' released code (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     distance: int = 3
@@ -38,6 +40,8 @@ class ExpertMapPrefetch(Prefetch):
     update_ns: int = 100_000
     pauses_on_miss: bool = True
     drops_stale: bool = True
+    by_token: bool = False
+    names_all: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0), ("update_ns", 0)):
@@ -47,15 +51,15 @@ class ExpertMapPrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         model = foresight.problem.model
-        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight)
+        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight, by_token=self.by_token)
         embeddings = _embeddings(maps)
         store = self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
-        rows = []
+        rows, least = [], model.num_experts if self.names_all else model.top_k
         borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
         for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
-            rows.append(_rows(index, found, self.distance, moe_layers, foresight))
+            rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
             forecast[index + 1, moe_layers[known]] = found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
@@ -70,8 +74,8 @@ class ExpertMapPrefetch(Prefetch):
             draw, batch = past_requests(foresight, -(-self.num_stored // foresight.problem.batch.output_tokens))
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
-                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity)
-        embeddings = _embeddings(maps_of(foresight) if past is None else past)
+                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token)
+        embeddings = _embeddings(maps_of(foresight, by_token=self.by_token) if past is None else past)
         store = MapStore(self.capacity, *shape, self.distance, embeddings.shape[1])
         if past is not None:
             store.fill(embeddings[: self.num_stored], past.shares[: self.num_stored])
@@ -83,10 +87,10 @@ def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
     return embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
 
 
-def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) for one pass; what several sequences name has the highest of their priorities."""
-    num_layers, top_k = foresight.tokens.shape[1], foresight.problem.model.top_k
-    is_named = select(found.shares, found.score, top_k) & (found.score > 0)[:, :, None]
+def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, least: int) -> NDArray[np.int64]:
+    """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what several name has the highest priority."""
+    num_layers = foresight.tokens.shape[1]
+    is_named = select(found.shares, found.score, least) & (found.score > 0)[:, :, None]
     ahead = np.minimum(np.arange(len(moe_layers)) + 1, distance)
     priority = np.rint((1.0 - found.shares.astype(np.float64) / ahead[:, None]) * PRIORITY_SCALE).astype(np.int64)
     best = np.where(is_named, priority, PRIORITY_SCALE + 1).min(axis=0)

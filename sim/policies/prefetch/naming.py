@@ -13,12 +13,13 @@ NO_OVERFLOW = 2.0**62
 
 
 def named(
-    foresight: Foresight, accuracy: NDArray[np.float64], step: int, generator: np.random.Generator
+    foresight: Foresight, accuracy: NDArray[np.float64], step: int, generator: np.random.Generator, *, by_token: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What a predictor names ``step`` layers before each gate: rows (pass, layer, expert), and the tokens it expects for each.
 
     ``accuracy`` [layer] is the probability that a selected expert is named; for each one missed, another is named in its
     place, drawn in proportion to popularity and expected to get one token. The first ``step`` layers have no gate so early.
+    ``by_token``: so it is for every token of a pass of several, and what any of them names is named.
     """
     tokens, popularity = foresight.tokens[:, step:], foresight.problem.popularity[step:]
     is_selected = tokens > 0
@@ -26,9 +27,24 @@ def named(
     weight = generator.random(is_selected.shape) ** (1.0 / np.maximum(popularity, 1e-12))
     is_named = is_right.copy()
     _replace_missed(is_selected, weight, popularity, is_named)
-    index, layer, expert = np.nonzero(is_named)
-    load = np.where(is_right[index, layer, expert], tokens[index, layer, expert], 1)
-    return np.stack([index, layer + step, expert], axis=1), load.astype(np.int64)
+    expected = np.where(is_right, tokens, is_named)
+    if by_token:
+        several = foresight.passes.num_tokens > 1
+        expected[several] = _by_token(tokens[several], accuracy[step:], popularity, generator)
+    index, layer, expert = np.nonzero(expected)
+    return np.stack([index, layer + step, expert], axis=1), expected[index, layer, expert].astype(np.int64)
+
+
+def _by_token(
+    tokens: NDArray[np.int32], accuracy: NDArray[np.float64], popularity: NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those that mistake it for another."""
+    right = generator.binomial(tokens, accuracy[:, None])
+    num_wrong = (tokens - right).sum(axis=2)
+    shares = popularity / np.maximum(popularity.sum(axis=1, keepdims=True), 1e-12)
+    for index, layer in zip(*np.nonzero(num_wrong), strict=True):
+        right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
+    return np.asarray(right, np.int64)
 
 
 @kernel

@@ -27,7 +27,8 @@ class NextGatePrefetch(Prefetch):
     is named, in proportion to popularity. Heaviest first, nearer layers first. ``accuracy_source`` says where a is from:
     ``stated`` is ``accuracy`` (0.87: AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
     each layer, by depth, and ``routing`` what the routing knows for layer and distance (``accuracy`` where it knows none).
-    ``is_copy_awaited``: the next layer begins when all of it has arrived.
+    ``is_copy_awaited``: the next layer begins when all of it has arrived. ``copies_in_turn``: it comes one by one over all
+    links. ``by_token``: a prompt's tokens are predicted one by one, and what any of them is predicted to select is fetched.
     """
 
     accuracy: float = 0.87
@@ -36,6 +37,8 @@ class NextGatePrefetch(Prefetch):
     num_chunks: int = 1
     drops_stale: bool = True
     is_copy_awaited: bool = False
+    copies_in_turn: bool = False
+    by_token: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.accuracy <= 1.0:
@@ -50,7 +53,7 @@ class NextGatePrefetch(Prefetch):
         generator = np.random.default_rng(foresight.seed + 1)
         rows = []
         for step in range(1, min(self.distance, shape[1] - 1) + 1):
-            names, load = named(foresight, self.accuracy_at(foresight, step), step, generator)
+            names, load = named(foresight, self.accuracy_at(foresight, step), step, generator, by_token=self.by_token)
             asking = asking_layer(foresight, names[:, 1], step)
             gate = names[:, 0] * shape[1] + asking
             rows.append(np.stack([gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]], axis=1)[asking >= 0])

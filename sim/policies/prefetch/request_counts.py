@@ -23,12 +23,15 @@ class RequestCountsPrefetch(Prefetch):
     layer i counts for its share in the past request's layer times 1 - (i - l)/(L + 1), l being the layer at hand. The layer waits
     for the lookup, of ``lookup_ns`` (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored`` past requests (100:
     assumed) come from the same routing. A whole batch has one matrix. ``max_waiting`` copies are queued at once (8: assumed).
+    ``names_top_k``: of each layer, only the top_k most used are candidates, as where fMoE's authors rebuilt it
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     num_stored: int = 100
     lookup_ns: int = 100_000
     max_waiting: int | None = 8
     is_lookup_awaited: bool = True
+    names_top_k: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_stored", "lookup_ns"):
@@ -48,7 +51,9 @@ class RequestCountsPrefetch(Prefetch):
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
         forecast[2:, moe_layers] = shares[before[1:]]
-        found = _named(np.argmax(during, axis=2), shares, moe_layers, foresight.tokens.shape)
+        rank = np.argsort(np.argsort(-shares, axis=2, kind="stable"), axis=2, kind="stable")
+        liked = np.where(rank < foresight.problem.model.top_k, shares, 0) if self.names_top_k else shares
+        found = _named(np.argmax(during, axis=2), liked, moe_layers, foresight.tokens.shape)
         return Predictions(first=found.first, candidates=found.candidates, forecast=forecast, reach=len(forecast[0]))
 
 

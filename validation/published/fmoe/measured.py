@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import mean
 
 from sim.metrics import Metrics
-from validation.published.fmoe.systems import BATCHES, DISTANCES, Point, run
+from validation.published.fmoe.foretold import foretold_share
+from validation.published.fmoe.systems import BATCHES, DISTANCES, Point, run, scenario_of
 
 Workload = tuple[str, str]
 """A model and a data set."""
@@ -32,6 +33,10 @@ class Measured:
         kept = {system: {workload: found[workload] for workload in workloads} for system, found in self.by_system.items()}
         return Measured(point=self.point, by_system=kept)
 
+    def beside(self, others: "Measured") -> "Measured":
+        """The same runs and those of other systems on the same workloads."""
+        return Measured(point=self.point, by_system={**self.by_system, **others.by_system})
+
     def average(self, quantity: str, system: str) -> float:
         """A system's own figure, the mean over workloads."""
         return mean(_read(metrics, quantity) for metrics in self.by_system[system].values())
@@ -45,6 +50,14 @@ def measure(systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[
             system: {(model, data): run(system, model, BATCHES[data], point, seed) for model, data in workloads} for system in systems
         },
     )
+
+
+def foretold(systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]) -> dict[str, dict[Workload, float]]:
+    """Hit rates as the released code counts them."""
+    return {
+        system: {(model, data): foretold_share(scenario_of(system, model, BATCHES[data], point, seed)) for model, data in workloads}
+        for system in systems
+    }
 
 
 def all_workloads(data_sets: tuple[str, ...] = tuple(BATCHES)) -> tuple[Workload, ...]:

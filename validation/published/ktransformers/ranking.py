@@ -1,6 +1,6 @@
 """How well the simulated grid ranks the published one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from scipy.stats import kendalltau
@@ -42,14 +42,16 @@ class Ranking:
         """The shares at which the simulated best is, but for the noise, the published best."""
         return [share for share in self.shares if self._is_right(share, 1.0)]
 
-    def right_worst(self) -> list[float]:
-        """The shares at which the simulated worst is, but for the noise, the published worst."""
-        return [share for share in self.shares if self._is_right(share, -1.0)]
+    def right_worst(self, alike: Collection[str] = ()) -> list[float]:
+        """The shares at which the simulated worst is, but for the noise, the published worst; ``alike`` placements count as each other."""
+        return [share for share in self.shares if self._is_right(share, -1.0, alike)]
 
-    def _is_right(self, share: float, sign: float) -> bool:
+    def _is_right(self, share: float, sign: float, alike: Collection[str] = ()) -> bool:
         keys = self._keys([share])
         chosen = max(keys, key=lambda key: sign * self.simulated[key])
         extreme = max(keys, key=lambda key: sign * self.published[key])
+        if chosen[1] in alike and extreme[1] in alike:
+            return True
         low, high = sorted((self.published[chosen], self.published[extreme]))
         return high / low - 1.0 <= self.noise_fraction
 

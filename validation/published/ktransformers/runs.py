@@ -28,23 +28,34 @@ BATCH = Batch(prompt_tokens=43, output_tokens=122)
 NUM_REQUESTS = 2
 """Requests over which a cell's time of a token is averaged, one after another."""
 
-SPLIT_NS = 118e3
-"""One hand-over from GPU to CPU and back, copies included, as ik_llama.cpp pull request 232 has it: 1.88 s / 640 tokens / 25 splits."""
+LAYER_NS = 126e3
+"""What KTransformers' way to the CPU and back takes of a layer besides its experts, copies and the call of the pool included, measured on
+4 x H100 and 2 x Xeon 8480+: the fixed cost of a layer with KTransformers' host callbacks (77 us once they were replaced),
+github.com/mystous/vllm_hybrid, record of 2026-09-09, section 5, row 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A machine, the model and a routing, with the draws of the requests, ready to run any placement at any share."""
+    """A machine, the model and a routing, with the draws of the requests, ready to run any placement at any share.
+
+    ``layer_ns`` is what every layer takes to reach the CPU and back; 0: only layers with experts there go there, at the machine's costs.
+    """
 
     machine: Machine
     model: Model
     routing: Routing
     seed: int
     draws: tuple[Drawn, ...]
+    layer_ns: float = LAYER_NS
 
     def tokens_per_s(self, placement: str, share: float) -> float:
         """Decoded tokens a second of one sequence. Raises InputError where the share does not fit."""
-        return 1.0 / mean(self._tpot_s(policy_of(placement, share), number) for number in range(len(self.draws)))
+        return 1.0 / mean(self._tpot_s(self._policy(placement, share), number) for number in range(len(self.draws)))
+
+    def _policy(self, placement: str, share: float) -> Policy:
+        link, call = self.machine.link, self.machine.cpu.call_overhead_ns
+        charged_ns = link.h2d.latency_ns.effective + link.d2h.latency_ns.effective + call.effective
+        return policy_of(placement, share, hand_over_ns=round(max(0.0, self.layer_ns - charged_ns)))
 
     def _tpot_s(self, policy: Policy, number: int) -> float:
         scenario = _scenario(self.machine, self.model, self.routing, policy, self.seed + number)
@@ -55,32 +66,23 @@ class Bench:
         return run_drawn(scenario, problem, residency, self.draws[number]).metrics.tpot_s
 
 
-def bench(seed: int, *, routing: Routing | None = None, machine: Machine | None = None, num_requests: int = NUM_REQUESTS) -> Bench:
+def bench(seed: int, *, routing: Routing | None = None, layer_ns: float = LAYER_NS, num_requests: int = NUM_REQUESTS) -> Bench:
     """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for it."""
     model = load_model("qwen3-next-80b-a3b", "fp8")
-    routing, machine = routing or load_routing(None, model), machine or testbed()
+    routing, machine = routing or load_routing(None, model), testbed()
     policy = policy_of("frequency", 0.5)
     draws = (draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding) for number in range(num_requests))
-    return Bench(machine=machine, model=model, routing=routing, seed=seed, draws=tuple(draws))
+    return Bench(machine=machine, model=model, routing=routing, seed=seed, draws=tuple(draws), layer_ns=layer_ns)
 
 
-def testbed(hand_over_ns: float | None = None) -> Machine:
-    """The grid's machine, its four cards taken as one; ``hand_over_ns`` stands in for a call to the CPU pool."""
-    machine = pooled(load_machine("ktransformers-4x4090"))
-    if hand_over_ns is None:
-        return machine
-    call = machine.cpu.call_overhead_ns.model_copy(update={"value": hand_over_ns})
-    return machine.model_copy(update={"cpu": machine.cpu.model_copy(update={"call_overhead_ns": call})})
+def testbed() -> Machine:
+    """The grid's machine, its four cards taken as one."""
+    return pooled(load_machine("ktransformers-4x4090"))
 
 
-def slow_hand_over_ns(machine: Machine) -> float:
-    """A call to the CPU pool such that with both copies' latencies a split costs SPLIT_NS."""
-    return SPLIT_NS - machine.link.h2d.latency_ns.effective - machine.link.d2h.latency_ns.effective
-
-
-def policy_of(placement: str, share: float) -> Policy:
+def policy_of(placement: str, share: float, *, hand_over_ns: int = 0) -> Policy:
     """The row of a column, with that share of all experts on the GPU and a layer's experts in one call; a re-placement after any prompt."""
-    settings = {"gpu_experts_fraction": str(share), "groups_experts": "true"}
+    settings = {"gpu_experts_fraction": str(share), "groups_experts": "true", "hand_over_ns": str(hand_over_ns)}
     if placement == "dynamic":
         settings["min_prompt_tokens"] = "1"
     return with_settings(find_policy(PLACEMENTS[placement]), settings)

@@ -8,6 +8,7 @@ from sim.routing import LatentRouting, Routing, load_routing, uniform
 from sim.routing.latent import Fading, Points
 from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers.runs import bench
+from validation.published.ktransformers.summary import BLIND
 from validation.published.ktransformers.tables import published_grid, simulated_grid
 
 SHARES = [0.1, 0.3, 0.5, 0.7, 0.9]
@@ -45,8 +46,8 @@ def _times(points: Points, factor: float) -> Points:
 
 
 if __name__ == "__main__":
-    print("| routing | tau | within shares | best right | worst right |\n|---|---|---|---|---|")
+    print("| routing | tau | within shares | best right | worst right, random and uniform as one |\n|---|---|---|---|---|")
     for name, variant in variants():
         found = ranking(variant)
-        right = f"{len(found.right_best())} of {len(SHARES)} | {len(found.right_worst())} of {len(SHARES)}"
+        right = f"{len(found.right_best())} of {len(SHARES)} | {len(found.right_worst(BLIND))} of {len(SHARES)}"
         print(f"| {name} | {found.tau:.2f} | {found.tau_within_shares:.2f} | {right} |", flush=True)

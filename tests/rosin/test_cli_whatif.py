@@ -37,10 +37,11 @@ def test_one_number_varies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert first["num_computed"] == 3
     names = {Path(file).name for file in first["files"]}
     assert names >= {"study.sqlite", "table.csv", "lines.png", "lines.svg"}
+    names.discard("table.parquet")  # only where pyarrow is installed
     before = {name: (tmp_path / name).read_bytes() for name in names}
     again = json_of(capsys, *command)
     assert again == first | {"num_computed": 0}
-    assert {name: (tmp_path / name).read_bytes() for name in names if name != "table.parquet"} == before
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table[LINK]) == [6e9, 12e9, 50e9]
     assert list(table["output_tokens_per_s"]) == [row["metrics"]["output_tokens_per_s"] for row in first["rows"]]

@@ -62,7 +62,7 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"published [{unit}]", ylabel=f"simulated [{unit}]")
     if ends[1] < MANY_DECADES * ends[0]:
         _label_plainly(axes)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
 
 def _label_plainly(axes: "Axes") -> None:

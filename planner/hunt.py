@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from statistics import mean
 
 from planner.candidates import candidates, named_systems
 from planner.floors import Floors
 from planner.objectives import Goal
-from planner.ties import is_tied
+from planner.ties import half_width, is_tied
 from planner.trials import SHORT_STEPS, Trial, Trials, is_feasible
 from sim.draws import mean_metrics
 from sim.memory import Residency
@@ -30,6 +31,9 @@ CLOSE, MOST_CLOSE = 0.05, 8
 
 KEPT_OF, DRAWS_GROW = 3, 4
 """From round to round one of so many goes on, on so many times the draws."""
+
+PRECISE = 0.0015
+"""Where the number of draws is left open, a round whose best is known to within this fraction (95 % confidence) is the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +74,17 @@ class Hunt:
     """One search over offers, which may be stopped at any time."""
 
     def __init__(
-        self, scenarios: Sequence[Scenario], goal: Goal, num_draws: int, on_progress: Progress | None, *, has_closed_form: bool = True
+        self,
+        scenarios: Sequence[Scenario],
+        goal: Goal,
+        num_draws: int,
+        on_progress: Progress | None,
+        *,
+        has_closed_form: bool = True,
+        may_end_early: bool = False,
     ) -> None:
-        """Nothing tried yet."""
+        """Nothing tried yet; ``num_draws`` at most, where it may end early."""
+        self._may_end_early = may_end_early
         self._goal, self._num_draws, self._on_progress, self._has_closed_form = goal, num_draws, on_progress, has_closed_form
         self.trials = Trials(scenarios)
         self.tried: list[Trial] = []
@@ -213,11 +225,18 @@ class Hunt:
             number = min(number, self._num_draws)
             self._meet(close, number, f"{number} draws")
             close = sorted(close, key=self._rank)
-            if number == self._num_draws:
+            if number == self._num_draws or (self._may_end_early and self._is_precise(close[0])):
+                self._num_draws = number
                 break
             close = close[: max(2, -(-len(close) // KEPT_OF))]
             number *= DRAWS_GROW
         self._challenge()
+
+    def _is_precise(self, trial: Trial) -> bool:
+        """Whether the draws that it has met say well enough how long it takes."""
+        times = [goal_time(self._goal, metrics) for metrics in trial.metrics]
+        width = half_width(times)
+        return width is not None and width <= PRECISE * mean(times)
 
     def _challenge(self) -> None:
         while self.standing() and (found := [trial for trial in self.standing() if self._beats(trial, self.leader())]):

@@ -98,6 +98,7 @@ def search(
     on_progress: Progress | None = None,
     *,
     has_closed_form: bool = True,
+    may_end_early: bool = False,
 ) -> Search | Unmet | Infeasible:
     """Look for the best policy for the scenario (its own is ignored) by the mean over that many draws of the routing.
 
@@ -106,6 +107,8 @@ def search(
     best of them and all named systems are run whole on the first draw; those that are close on ever more draws, most of them dropping out
     each time. No named system that may be a plan is better than it on the draws that both have met. What the draws do not tell apart (95 %
     confidence) goes to the earlier: to the offer named first, then to the simpler candidate. Ctrl-C ends it with the best so far.
+
+    ``may_end_early``: fewer draws will do, where the best is known to within 0.15 % (95 % confidence).
 
     Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a goal that cannot be planned for.
     """
@@ -116,7 +119,7 @@ def search(
             raise InputError(f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several")
     goal.check()
     number = num_draws if has_draws(scenarios[0]) else 1
-    hunt = Hunt(scenarios, goal, number, on_progress, has_closed_form=has_closed_form)
+    hunt = Hunt(scenarios, goal, number, on_progress, has_closed_form=has_closed_form, may_end_early=may_end_early)
     is_stopped = False
     try:
         hunt.go()

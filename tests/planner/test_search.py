@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwprofiles import InputError, Machine
+from hwprofiles import InputError, Machine, load_machine
 from planner.candidates import candidates, named_systems
 from planner.hunt import Step
 from planner.objectives import OBJECTIVES, Goal
@@ -15,6 +15,7 @@ from sim.draws import mean_metrics, seed_of, simulate_draws
 from sim.memory import Infeasible, weight_bytes
 from sim.metrics import Metrics
 from sim.model import Model
+from sim.model_library import load_model
 from sim.policies import POLICIES
 from sim.routing.generated import uniform
 from sim.simulate import Run, Scenario, simulate
@@ -220,3 +221,16 @@ def test_objectives_that_are_not_there(objective: str, words: str) -> None:
     with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
         search(next(_grid()), Goal(objective=objective), NUM_DRAWS)
     assert words in str(caught.value)
+
+
+def test_fewer_draws_where_they_say_enough() -> None:
+    """A search that may end early stops at the round whose best is known to within 0.15 %, and only then."""
+    scenario = _scenario(load_model("qwen3-30b-a3b"), load_machine("desktop-rtx-4090-ddr5"), Batch(prompt_tokens=8, output_tokens=40))
+    found = search(scenario, Goal(), 200, may_end_early=True)
+    assert isinstance(found, Search) and found.half_width_s is not None
+    assert 4 < found.num_draws < 200
+    assert found.half_width_s <= 0.0015 * found.best.metrics.end_to_end_s
+    fewer = search(scenario, Goal(), found.num_draws // 4, may_end_early=True)
+    assert isinstance(fewer, Search) and fewer.half_width_s is not None
+    assert fewer.num_draws == found.num_draws // 4
+    assert fewer.half_width_s > 0.0015 * fewer.best.metrics.end_to_end_s

@@ -100,7 +100,7 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, gate)
+    emit_group_launch(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == _RESIDENT:
             last = emit_expert(out, state, sheet, index, layer, expert, GPU)

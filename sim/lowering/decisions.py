@@ -13,7 +13,7 @@ from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Dispatch, Foresight
 from sim.policies.dispatch.spilling import LINK_BUSY, ROOM, Around, around, spill_row
-from sim.policies.dispatch.split import Rule, split_row
+from sim.policies.dispatch.split import Rule, find_selected, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
@@ -291,7 +291,7 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
             dense, num_tokens = beside.dense[index, shape], beside.num_tokens[index]
             for expert in places[:num_selected]:
                 is_miss[expert] = is_held[expert] = False
-            num_selected = _select(row, places)
+            num_selected = find_selected(row, places)
             selected, resident = places[:num_selected], dense
             for expert in selected:
                 is_held[expert], is_miss[expert], chosen[expert] = experts_LE[layer, expert], not experts_LE[layer, expert], _RESIDENT
@@ -304,7 +304,7 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
                 resident += _take_early(early.experts[index, layer], selected, is_miss, priced, chosen)
                 if rule == _SPILL:
                     dense, beside.fixed[LINK_BUSY] = begun(early.experts[index, layer], selected, priced, early.lead[index, shape], dense)
-                    spill_row(row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
+                    spill_row(selected, row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
                     beside.fixed[LINK_BUSY] = 0
                     continue
             if rule == _SPILL and num_selected > 0:
@@ -312,11 +312,11 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
                 if _is_noted(row, selected, dense, num_tokens, before, spills[shape]) and noted[num_selected - misses, 0] >= 0:
                     _spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
                     continue
-                spill_row(row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
+                spill_row(selected, row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
                 if before[0] > 0:
                     _note(selected, is_miss, chosen, noted[num_selected - misses])
             elif misses > 0:
-                split_row(rule, row, is_miss, priced[0], priced[1], priced[2], resident, 0, chosen)
+                split_row(rule, selected, row, is_miss, priced[0], priced[1], priced[2], resident, 0, chosen)
 
 
 @inner
@@ -328,16 +328,6 @@ def _take_early(is_early, selected, is_miss, priced, actions):
             actions[expert], is_miss[expert] = _EARLY, False
             work += priced[2, expert]
     return work
-
-
-@inner
-def _select(row, places):
-    """Fill ``places`` with the experts that have tokens, ascending; returns how many. There is room for one more."""
-    number = 0
-    for expert in range(len(row)):
-        places[number] = expert
-        number += row[expert] > 0
-    return number
 
 
 @inner

@@ -294,10 +294,10 @@ def send_down(out, state, sheet, index, layer, gate, tokens):
 
 
 @inner
-def emit_cpu_experts(out, state, sheet, index, layer, gate):
-    """Send activations down and run the layer's CPU experts; returns the last of that, NONE where nothing is sent, and the tokens sent."""
+def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
+    """Send activations down and run the CPU experts among those of the layer; returns the last of that, NONE where nothing is sent, and the tokens sent."""
     tokens = 0
-    for expert in range(sheet.tokens.shape[2]):
+    for expert in experts:
         if sheet.actions[index, layer, expert] == _CPU_ACTION:
             tokens += sheet.tokens[index, layer, expert]
     last, has_experts = _NONE, tokens > 0
@@ -307,7 +307,7 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
         if has_experts and sheet.run[0].group_cpu > 0:
             wait_for(out, state, sent)
             append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
-        for expert in range(sheet.tokens.shape[2]):
+        for expert in experts:
             if sheet.actions[index, layer, expert] == _CPU_ACTION:
                 wait_for(out, state, sent)
                 last = emit_expert(out, state, sheet, index, layer, expert, CPU)
@@ -315,11 +315,11 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate):
 
 
 @inner
-def emit_group_launch(out, state, sheet, index, layer, gate):
-    """Where a layer's experts on a GPU run as one call: what its launches last beyond the work of all of them; on each GPU."""
+def emit_group_launch(out, state, sheet, index, layer, gate, experts):
+    """Where those ``experts`` of a layer on a GPU run as one call: what its launches last beyond the work of all of them; on each GPU."""
     for owner in range(sheet.run[0].num_gpus if sheet.run[0].group_gpu > 0 else 0):
         shape, work = sheet.layers[layer].shape, 0
-        for expert in range(sheet.tokens.shape[2]):
+        for expert in experts:
             is_there = owner_of(sheet, layer, expert) == owner
             if is_there and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]

@@ -47,7 +47,7 @@ from sim.lowering.slots import (
     take_slot,
 )
 from sim.policies.actions import Action
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.split import Rule, find_selected
 from sim.task import NONE, TaskKind
 
 MATCHER = 5
@@ -95,8 +95,9 @@ class Live(NamedTuple):
     passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
     handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what the next in
     turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes;
-    ``is_miss``, ``is_held``, ``asked`` and ``plan`` [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step,
-    expert], ``num_named`` [step] and ``needs`` are working room. Where prefetches are weighed by simulation, ``expected`` [step, pass,
+    ``asked[:num_asked[0]]`` are the experts that the gate at hand asks for, ascending. ``is_miss``, ``is_held`` and ``plan`` [expert],
+    ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are working
+    room. Where prefetches are weighed by simulation, ``expected`` [step, pass,
     layer, expert] and ``chances`` [step] are as in Predictions.
     """
 
@@ -113,7 +114,8 @@ class Live(NamedTuple):
     is_held: NDArray[np.bool_]
     priced: NDArray[np.int64]
     room: NDArray[np.int64]
-    asked: NDArray[np.int32]
+    asked: NDArray[np.int64]
+    num_asked: NDArray[np.int64]
     plan: NDArray[np.uint8]
     named: NDArray[np.int64]
     num_named: NDArray[np.int64]
@@ -162,7 +164,7 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     if rules.in_turn:
         take_back(cached, live, layer, _NONE)  # the loop has its own copies wait for their turn
     believed = _classify(sheet, cached, live, index, layer, stamp)
-    note_gate(cached, rules.score, rules.alpha, rules.kept, index, layer, sheet.tokens[index, layer])
+    note_gate(cached, rules.score, rules.alpha, rules.kept, index, layer, live.asked[: live.num_asked[0]], sheet.tokens[index, layer])
     if rules.drops_stale:
         take_back(cached, live, layer, stamp)
     lookup = _look_up(out, state, live, layer, gate, stamp)
@@ -185,17 +187,22 @@ def _classify(sheet, cached, live, index, layer, stamp):
     Returns what ``dispatch_missing`` does.
     """
     tokens, actions = sheet.tokens[index, layer], sheet.actions[index, layer]
-    for expert in range(len(tokens)):
-        actions[expert] = 0
-        if tokens[expert] > 0 or live.rules[0].loads_all:
-            slot = cached.slots[layer, expert]
-            slot.pinned_at = stamp
-            if slot.status == HELD:
-                actions[expert] = _RESIDENT
-            elif slot.status == COMING:
-                actions[expert] = _LATE
-            elif tokens[expert] == 0:
-                actions[expert] = _FETCH
+    if live.rules[0].loads_all:
+        live.num_asked[0] = len(tokens)
+        for expert in range(len(tokens)):
+            live.asked[expert] = expert
+    else:
+        live.num_asked[0] = find_selected(tokens, live.asked)
+    actions[:] = 0
+    for expert in live.asked[: live.num_asked[0]]:
+        slot = cached.slots[layer, expert]
+        slot.pinned_at = stamp
+        if slot.status == HELD:
+            actions[expert] = _RESIDENT
+        elif slot.status == COMING:
+            actions[expert] = _LATE
+        elif tokens[expert] == 0:
+            actions[expert] = _FETCH
     return dispatch_missing(sheet, cached, live, index, layer)
 
 
@@ -215,21 +222,22 @@ def _look_up(out, state, live, layer, gate, stamp):
 def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp):
     """Runs and on-demand copies: CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join."""
     ready = lookup if live.rules[0].is_lookup_awaited else gate
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, ready)
+    asked = live.asked[: live.num_asked[0]]
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, ready, asked)
     last, actions = ready, sheet.actions[index, layer]
     if sheet.work[index, layer].ffn > 0:
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, ready)
+    emit_group_launch(out, state, sheet, index, layer, ready, asked)
     live.turn[0] = ready
     if live.rules[0].in_turn:
-        for expert in range(len(actions)):
+        for expert in asked:
             if actions[expert] in (_RESIDENT, _LATE, _FETCH):
                 last = _run(out, state, sheet, cached, live, ring, index, layer, expert, live.turn[0], last, stamp)
                 live.turn[0] = state[N] - 1  # its run, on whichever GPU
     else:
         for wanted in (_RESIDENT, _LATE, _FETCH):
-            for expert in range(len(actions)):
+            for expert in asked:
                 if actions[expert] == wanted:
                     last = _run(out, state, sheet, cached, live, ring, index, layer, expert, ready, last, stamp)
     back = _NONE

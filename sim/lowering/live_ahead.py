@@ -10,6 +10,7 @@ from sim.lowering.emit import H2D, IS_SERIAL, NUM_JOINS, PREVIOUS, STATE_SIZE, a
 from sim.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns, lanes_asked
 from sim.lowering.operations import DROP, operate
 from sim.lowering.slots import ABSENT, COMING, HELD, NUM_COMING, PREFETCHED_BYTES, QUEUED, note_arrival, take_slot
+from sim.policies.dispatch.split import find_selected
 from sim.task import NONE, TaskKind
 
 _PREFETCHING = int(TaskKind.PREFETCH)
@@ -126,18 +127,14 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
     """
     num_experts, queued = cached.slots.shape[1], np.int64(0)
     for step in range(min(len(live.chances), cached.slots.shape[0] - 1 - layer)):
-        ahead, number = layer + 1 + step, 0
-        for expert in range(num_experts):
-            if live.expected[step, index, ahead, expert] == 0:
-                continue
-            live.named[step, number] = expert
-            number += 1
+        ahead = layer + 1 + step
+        live.num_named[step] = find_selected(live.expected[step, index, ahead], live.named[step])
+        for expert in live.named[step, : live.num_named[step]]:
             slot = cached.slots[ahead, expert]
             live.due[step, expert] = THERE if slot.status == HELD else NOT_COMING
             if slot.status == HELD:
                 slot.pinned_at = stamp
                 cached.least[ahead].stamp = _NONE
-        live.num_named[step] = number
     for place in range(cached.counters[NUM_COMING]):  # in the order in which they were queued
         of_layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
         if of_layer > layer:
@@ -153,20 +150,18 @@ def _foreseen(sheet, live, index, ahead, step, idle):
 
     Until that gate the link has ``idle`` ns to spare. The rule is asked about the experts expected there alone: most of a layer are not.
     """
-    shape, expected, number = sheet.layers[ahead].shape, live.expected[step, index, ahead], live.num_named[step]
-    num_asked = 0
-    for place in range(number):
-        expert = live.named[step, place]
+    shape, expected, named = sheet.layers[ahead].shape, live.expected[step, index, ahead], live.named[step, : live.num_named[step]]
+    num_misses = 0
+    for expert in named:
         late = min(max(np.int64(0), live.due[step, expert] - idle), sheet.layers[ahead].fetch)
-        live.is_held[place], live.is_miss[place] = late == 0, late > 0
-        num_asked += late > 0
-        live.asked[place] = expected[expert]
+        live.is_held[expert], live.is_miss[expert] = late == 0, late > 0
+        num_misses += late > 0
         for row in range(3):
-            live.priced[row, place] = live.believed[row, shape, expected[expert]]
-        live.priced[1, place], live.plan[place] = late, 0
-    tokens, other, num_tokens = live.asked[:number], sheet.work[index, ahead].ffn, sheet.passes[index].num_tokens
-    end = ask(sheet, live, shape, tokens, other, num_tokens, num_asked, 0, live.plan)
-    return end, *lanes_asked(live, tokens, live.plan, 0)
+            live.priced[row, expert] = live.believed[row, shape, expected[expert]]
+        live.priced[1, expert], live.plan[expert] = late, 0
+    other, num_tokens = sheet.work[index, ahead].ffn, sheet.passes[index].num_tokens
+    end = ask(sheet, live, named, expected, other, num_tokens, num_misses, 0, live.plan)
+    return end, *lanes_asked(live, named, expected, live.plan, 0)
 
 
 @kernel

@@ -50,32 +50,32 @@ def dispatch_missing(sheet, cached, live, index, layer):
     what has not is unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
     """
     tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
-    rule, other, num_asked = live.rules[0].dispatch, np.int64(sheet.work[index, layer].ffn), 0
+    rule, other, num_misses, asked = live.rules[0].dispatch, np.int64(sheet.work[index, layer].ffn), 0, live.asked[: live.num_asked[0]]
     busy = _link_busy_ns(sheet, cached, live)
-    for expert in range(len(tokens)):
+    for expert in asked:
         live.is_held[expert] = actions[expert] == _RESIDENT
         is_late = actions[expert] == _LATE
         live.is_miss[expert] = tokens[expert] > 0 and (actions[expert] == 0 or (is_late and rule != _TO_CPU))
-        num_asked += live.is_miss[expert]
+        num_misses += live.is_miss[expert]
         for row in range(3):
             live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
         if is_late:
             live.priced[1, expert] = max(0, copy_left_ns(sheet, cached, layer, expert) - busy)
             other += live.priced[2, expert] if rule == _TO_CPU else 0
-    end = ask(sheet, live, shape, tokens, other, sheet.passes[index].num_tokens, num_asked, busy, actions)
-    link, results = lanes_asked(live, tokens, actions, busy)
+    end = ask(sheet, live, asked, tokens, other, sheet.passes[index].num_tokens, num_misses, busy, actions)
+    link, results = lanes_asked(live, asked, tokens, actions, busy)
     if rule == _SPILL:
-        for expert in range(len(tokens)):
+        for expert in asked:
             live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
     _settle_late(cached, live, layer, tokens, actions)
     return end, link, results
 
 
 @kernel
-def lanes_asked(live, tokens, actions, busy):
+def lanes_asked(live, asked, tokens, actions, busy):
     """What ``ask`` has left to the link, in ns, and how many experts to the CPU."""
     link, results = np.int64(busy), 0
-    for expert in range(len(tokens)):
+    for expert in asked:
         if live.is_miss[expert] and actions[expert] == _FETCH:
             link += live.priced[1, expert]
         results += tokens[expert] > 0 and actions[expert] == _CPU
@@ -83,29 +83,29 @@ def lanes_asked(live, tokens, actions, busy):
 
 
 @kernel
-def ask(sheet, live, shape, tokens, other, num_tokens, num_asked, busy, actions):
-    """Have the rule write its actions for what ``is_miss``, ``is_held`` and ``priced`` of ``live`` say; returns the layer's end, in ns.
+def ask(sheet, live, asked, tokens, other, num_tokens, num_misses, busy, actions):
+    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held`` and ``priced`` of ``live`` say.
 
-    ``other``: the GPU's work besides routed experts; ``busy``: how long the link is not free.
+    Returns the layer's end, in ns. ``other``: the GPU's work besides routed experts; ``busy``: how long the link is not free.
     """
     if live.rules[0].dispatch == _SPILL:
         live.fixed[LINK_BUSY] = busy
         return spill_row(
-            tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
+            asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
         )
-    for expert in range(len(tokens)):
+    for expert in asked:
         if live.is_held[expert]:
             other += live.priced[2, expert]
-    if num_asked == 0:
+    if num_misses == 0:
         return other
     on_cpu, copies, on_gpu = live.priced[0], live.priced[1], live.priced[2]
-    return split_row(live.rules[0].dispatch, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
+    return split_row(live.rules[0].dispatch, asked, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
 
 
 @kernel
 def _settle_late(cached, live, layer, tokens, actions):
     """Promote what stays late; unpin what goes to the CPU."""
-    for expert in range(len(tokens)):
+    for expert in live.asked[: live.num_asked[0]]:
         slot = cached.slots[layer, expert]
         if tokens[expert] > 0 and slot.status == COMING:
             if actions[expert] == _CPU:

@@ -98,11 +98,11 @@ def _experts(out, state, sheet, ring, index, layer, gate, streamed, early):
 
     ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert.
     """
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, gate)
+    emit_group_launch(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
     if early >= 0:
         last = emit_early_runs(out, state, sheet, ring, index, layer, early, last)
     for expert in range(sheet.tokens.shape[2]):

@@ -94,11 +94,11 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
         ends[place, 1] = _NONE
         return
     gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate)
+    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, gate)
+    emit_group_launch(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
     for wanted in (_RESIDENT, _PAGED):
         for expert in range(sheet.tokens.shape[2]):
             if sheet.actions[index, layer, expert] == wanted:

@@ -134,28 +134,31 @@ def random_fraction(counters):
 
 
 @kernel
-def note_gate(cached, score, alpha, kept, index, layer, tokens):
-    """Tell the scores of a layer that its gate has selected the experts with tokens: those held or awaited first, then the missing.
+def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
+    """Tell the scores of a layer that its gate has selected those of ``asked`` with tokens: first what is held or awaited, then the missing.
 
     SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
     """
-    for expert in range(cached.slots.shape[1]):
-        slot = cached.slots[layer, expert]
-        slot.visits += tokens[expert] > 0
-        if score in (_SMOOTHED, _SELECTIVE):
-            share = cached.gates[index, layer, expert]
-            num_larger = 0
-            for other in range(cached.slots.shape[1]):
-                if cached.gates[index, layer, other] > share:
-                    num_larger += 1
-            slot.score = alpha * (share if num_larger < kept else 0.0) + (1.0 - alpha) * slot.score
-    if score not in (_SMOOTHED, _SELECTIVE):
-        for is_missing in (False, True):
-            for expert in range(cached.slots.shape[1]):
-                slot = cached.slots[layer, expert]
-                if tokens[expert] > 0 and (slot.status == ABSENT) == is_missing:
-                    cached.counters[TICK] += 1
-                    slot.score = cached.counters[TICK]
+    for expert in asked:
+        cached.slots[layer, expert].visits += tokens[expert] > 0
+    if score in (_SMOOTHED, _SELECTIVE):
+        shares = cached.gates[index, layer]
+        for expert in range(len(shares)):
+            slot, share = cached.slots[layer, expert], shares[expert]
+            if share > 0:  # of many experts few are: counting takes longest
+                num_larger = 0
+                for other in range(len(shares)):
+                    num_larger += shares[other] > share
+                if num_larger >= kept:
+                    share = np.float32(0.0)
+            slot.score = alpha * share + (1.0 - alpha) * slot.score
+        return
+    for is_missing in (False, True):
+        for expert in asked:
+            slot = cached.slots[layer, expert]
+            if tokens[expert] > 0 and (slot.status == ABSENT) == is_missing:
+                cached.counters[TICK] += 1
+                slot.score = cached.counters[TICK]
 
 
 @kernel

@@ -262,6 +262,7 @@ class Dispatch(ABC):
         actions = np.zeros(tokens.shape, np.uint8)
         cases = (-1, tokens.shape[-1])
         on_cpu, copies, on_gpu = (column[tokens].reshape(cases) for column in self.believed(layer, int(tokens.max(initial=0)), problem))
+        everyone = np.arange(tokens.shape[-1])
         if self.rule == Rule.SPILL:
             rows, top_k = tokens.reshape(cases), problem.model.layers[layer].top_k
             beside = around(problem, rows.sum(axis=1) // top_k, may_spill=True)
@@ -270,9 +271,9 @@ class Dispatch(ABC):
             held = np.zeros(cases[1], np.bool_)
             dense = np.ascontiguousarray(beside.dense[:, shape])
             where = dense, beside.num_tokens, beside.activations, beside.fixed
-            spill_rows(rows, is_miss.reshape(cases), priced, *where, room, held, actions.reshape(cases))
+            spill_rows(everyone, rows, is_miss.reshape(cases), priced, *where, room, held, actions.reshape(cases))
             return actions
-        split_rows(int(self.rule), tokens.reshape(cases), is_miss.reshape(cases), on_cpu, copies, on_gpu, actions.reshape(cases))
+        split_rows(int(self.rule), everyone, tokens.reshape(cases), is_miss.reshape(cases), on_cpu, copies, on_gpu, actions.reshape(cases))
         return actions
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:

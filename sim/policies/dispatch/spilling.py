@@ -70,10 +70,10 @@ def _insert(row, size, expert, tokens, copies):
 
 
 @inner
-def _sorted(tokens, is_miss, is_held, priced, fixed, room, actions):
+def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
     """Fill the room with who may move, all misses to be fetched; returns how many misses, how many residents, and the residents' work."""
     num_misses, num_held, held_ns = 0, 0, np.int64(0)
-    for expert in range(len(tokens)):
+    for expert in selected:
         if is_miss[expert]:
             room[_BY_NUMBER, num_misses] = expert
             _insert(room[_MISSES], num_misses, expert, tokens, priced[_COPIES])
@@ -122,16 +122,16 @@ def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns
 
 
 @kernel
-def spill_row(tokens, is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions):
+def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions):
     """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there; returns when the layer ends, in ns.
 
-    Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
+    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
 
     The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the layer ends first. The more misses it takes,
     the fewer residents are needed to keep it as busy as the others, so that the pairs that matter lie on one walk of at most
     misses + residents steps, at each of which the layer is timed task by task.
     """
-    num_misses, num_held, held_ns = _sorted(tokens, is_miss, is_held, priced, fixed, room, actions)
+    num_misses, num_held, held_ns = _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions)
     m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
     end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
     best, best_m, best_r = end, 0, 0
@@ -178,6 +178,7 @@ def spill_row(tokens, is_miss, is_held, priced, dense_ns, num_tokens, activation
 
 @kernel
 def spill_rows(
+    selected: Rows,
     tokens: Rows,
     is_miss: Rows,
     priced: Rows,
@@ -194,5 +195,15 @@ def spill_rows(
         for expert in range(tokens.shape[1]):
             is_held[expert] = tokens[case, expert] > 0 and not is_miss[case, expert]
         spill_row(
-            tokens[case], is_miss[case], is_held, priced[case], dense[case], num_tokens[case], activations, fixed, room, actions[case]
+            selected,
+            tokens[case],
+            is_miss[case],
+            is_held,
+            priced[case],
+            dense[case],
+            num_tokens[case],
+            activations,
+            fixed,
+            room,
+            actions[case],
         )

@@ -35,15 +35,25 @@ _BALANCED = int(Rule.BALANCED)
 
 
 @kernel
-def split_row(rule, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions):
-    """Write CPU or FETCH for every miss of one layer [expert]; returns when its lanes are believed to end, in ns.
+def find_selected(tokens, places):
+    """Fill ``places`` with the experts that have tokens, ascending; returns how many. There is room for one more than there are experts."""
+    number = 0
+    for expert in range(len(tokens)):  # without a branch that a processor could mispredict
+        places[number] = expert
+        number += tokens[expert] > 0
+    return number
+
+
+@kernel
+def split_row(rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions):
+    """Write CPU or FETCH for every miss of one layer [expert], all among ``selected``; returns when its lanes are believed to end, in ns.
 
     Believed ns: ``on_cpu`` there, ``copies`` of its weights, or what is left of that, ``on_gpu`` its run; ``resident`` the GPU's other
     work, ``link_busy`` how long the link is not free. Of experts with as many tokens, the CPU takes those of the longest copies first.
     """
-    num_experts, waits = len(tokens), 0
+    waits = 0
     on_link, on_stream, on_core = np.int64(link_busy), np.int64(resident), np.int64(0)
-    for expert in range(num_experts):
+    for expert in selected:
         if is_miss[expert]:
             there = link_busy + copies[expert] + on_gpu[expert]
             weighed = (rule == _CHEAPEST and on_cpu[expert] > there) or (rule == _OR_TIE and on_cpu[expert] >= there)
@@ -60,7 +70,7 @@ def split_row(rule, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy
         return best
     while True:
         lightest = -1
-        for expert in range(num_experts):
+        for expert in selected:
             if is_miss[expert] and actions[expert] == _FETCH and (lightest < 0 or _goes_first(tokens, copies, expert, lightest)):
                 lightest = expert
         if lightest < 0:
@@ -89,7 +99,9 @@ def _fetched(rule, waits, on_link, on_stream, resident):
 
 
 @kernel
-def split_rows(rule: int, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows) -> None:
+def split_rows(
+    rule: int, selected: Rows, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows
+) -> None:
     """``split_row`` for every case [case, expert], with no other work on the GPU."""
     for case in range(len(tokens)):
-        split_row(rule, tokens[case], is_miss[case], on_cpu[case], copies[case], on_gpu[case], 0, 0, actions[case])
+        split_row(rule, selected, tokens[case], is_miss[case], on_cpu[case], copies[case], on_gpu[case], 0, 0, actions[case])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, kernel
 from sim.policies.dispatch.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
+from sim.policies.dispatch.split import find_selected
 
 Rows = NDArray[Any]
 _HALVINGS = 24
@@ -34,13 +35,13 @@ def spill_times(
     num_experts = tokens.shape[1]
     is_miss, is_held, actions = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.uint8)
     priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
+    places = np.empty(num_experts + 1, np.int64)
     times[:] = 0
     for sample in range(len(tokens)):
-        active, copies, runs, works = 0, 0.0, 0.0, 0.0
+        selected, copies, runs, works = places[: find_selected(tokens[sample], places)], 0.0, 0.0, 0.0
         for expert in range(num_experts):
             is_miss[expert], is_held[expert] = tokens[sample, expert] > 0, False
             priced[0, expert], priced[1, expert], priced[2, expert] = cpu[sample, expert], copy[sample, expert], gpu[sample, expert]
-            active += is_miss[expert]
             copies += copy[sample, expert]
             runs += gpu[sample, expert]
             works += cpu[sample, expert]
@@ -56,12 +57,14 @@ def spill_times(
                 held_runs += gpu[sample, held - 1]
                 held_works += cpu[sample, held - 1]
             if held == 0 or is_held[held - 1]:
-                if active > most_split:
+                if len(selected) > most_split:
                     spillable = held_runs if fixed[MAY_SPILL] == 1 else 0.0
                     other = dense_ns + held_runs - spillable
                     end = _divisible_ns(copies, runs, works, spillable, held_works, other, handing)
                 else:
-                    end = spill_row(tokens[sample], is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions)
+                    end = spill_row(
+                        selected, tokens[sample], is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions
+                    )
             times[held] += end / len(tokens)
 
 

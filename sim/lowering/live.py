@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 from sim.lowering.emit import (
     D2H,
     GPU,
@@ -180,7 +180,7 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
         empty(sheet, cached, live)
 
 
-@kernel
+@inner
 def _classify(sheet, cached, live, index, layer, stamp):
     """Set the action of every expert asked for: held, late, or what the dispatch rule says; all are judged before any moves.
 
@@ -206,7 +206,7 @@ def _classify(sheet, cached, live, index, layer, stamp):
     return dispatch_missing(sheet, cached, live, index, layer)
 
 
-@kernel
+@inner
 def _look_up(out, state, live, layer, gate, stamp):
     """Time that finding this gate's prefetches takes, if there are any; returns what they wait for."""
     rules = live.rules[0]
@@ -218,7 +218,7 @@ def _look_up(out, state, live, layer, gate, stamp):
     return append_aside(out, state, MATCHER, rules.lookup_ns, _LOOKUP, layer, _NONE, 0)
 
 
-@kernel
+@inner
 def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp):
     """Runs and on-demand copies: CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join."""
     ready = lookup if live.rules[0].is_lookup_awaited else gate
@@ -248,7 +248,7 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     set_join(state, last, back)
 
 
-@kernel
+@inner
 def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last, stamp):
     """One selected expert on its GPU, its copy first where it is missing; returns the last run on GPU 0."""
     slot, owner = cached.slots[layer, expert], owner_of(sheet, layer, expert)
@@ -267,7 +267,7 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     return note_last(state, owner, run, last)
 
 
-@kernel
+@inner
 def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     """Copy a missing expert into a slot, in place of the least worthy; False if every slot is needed now."""
     rules = live.rules[0]

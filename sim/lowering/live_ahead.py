@@ -5,7 +5,7 @@ All compiled. ``live`` calls ``fetch_ahead`` once the experts of the gate's own 
 
 import numpy as np
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 from sim.lowering.emit import H2D, IS_SERIAL, NUM_JOINS, PREVIOUS, STATE_SIZE, append, lane_of, owner_of, wait_for
 from sim.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns, lanes_asked
 from sim.lowering.operations import DROP, operate
@@ -19,7 +19,7 @@ THERE, NOT_COMING, NO_ROOM = -1, 2**62, 2**62 + 1
 """Instead of the link's work until an expert has arrived: the GPU holds it; it is not on its way; and its layer has no slot for it."""
 
 
-@kernel
+@inner
 def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
     """Append a task that takes no part in a serial pass: it waits only for what it names, and nothing waits for it unasked."""
     previous, is_serial = state[PREVIOUS], state[IS_SERIAL]
@@ -101,7 +101,7 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
                     live.due[best_step, expert] = NO_ROOM
 
 
-@kernel
+@inner
 def _note_need(live, number, is_needed, idle):
     """Note, if it is, that the link is needed at once when it has had that many ns to spare; returns how many such needs there are."""
     if is_needed == 0:
@@ -110,7 +110,7 @@ def _note_need(live, number, is_needed, idle):
     return number + 1
 
 
-@kernel
+@inner
 def _delay_ns(live, num_needs, queued, copy):
     """What a copy is believed to delay: each need that comes while it holds the link waits for half a piece, on average."""
     delay = 0.0
@@ -120,7 +120,7 @@ def _delay_ns(live, num_needs, queued, copy):
     return delay
 
 
-@kernel
+@inner
 def _look_ahead(sheet, cached, live, index, layer, stamp):
     """Note what the next layers may need and when the link will have brought it, and keep what of it is there; returns the link's work in
     hand.
@@ -144,7 +144,7 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
     return queued
 
 
-@kernel
+@inner
 def _foreseen(sheet, live, index, ahead, step, idle):
     """When a layer to come is believed to end, from its gate on, its copies on demand, and what it sends to the CPU.
 
@@ -164,7 +164,7 @@ def _foreseen(sheet, live, index, ahead, step, idle):
     return end, *lanes_asked(live, named, expected, live.plan, 0)
 
 
-@kernel
+@inner
 def _heaviest_missing(live, index, ahead, step):
     """Of the experts expected there that are not on their way and may come, that of the most tokens; ties to the lower number."""
     expected, heaviest = live.expected[step, index, ahead], np.int64(_NONE)
@@ -174,7 +174,7 @@ def _heaviest_missing(live, index, ahead, step):
     return heaviest
 
 
-@kernel
+@inner
 def _keep_named(cached, live, stamp):
     """Pin what this gate names, in its order, until as many are missing as may still wait; returns the end of what is considered."""
     room = live.rules[0].max_waiting - cached.counters[NUM_COMING]
@@ -190,7 +190,7 @@ def _keep_named(cached, live, stamp):
     return live.first[stamp + 1]
 
 
-@kernel
+@inner
 def _bring(out, state, sheet, cached, live, index, current, layer, expert, priority, lookup, stamp):
     """Fetch an expert of a layer ahead, at the gate of layer ``current``; False if no slot can be had for it."""
     rules, slot = live.rules[0], cached.slots[layer, expert]
@@ -207,7 +207,7 @@ def _bring(out, state, sheet, cached, live, index, current, layer, expert, prior
     return True
 
 
-@kernel
+@inner
 def _queue(out, state, sheet, live, slot, layer, expert, priority):
     """Emit the prefetch of an expert, behind the copies on demand where they pause it."""
     copied, rules, owner = sheet.layers[layer], live.rules[0], owner_of(sheet, layer, expert)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner
 from sim.lowering.operations import PROMOTE, operate
 from sim.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
 from sim.policies.actions import Action
@@ -17,7 +17,7 @@ END, LINK, RESULTS = range(3)
 """Places in what ``dispatch_missing`` returns."""
 
 
-@kernel
+@inner
 def copy_left_ns(sheet, cached, layer, expert):
     """What is believed to be left of the copy of an awaited expert: all of it, or what its time since it began leaves."""
     slot, whole = cached.slots[layer, expert], np.int64(sheet.layers[layer].fetch)
@@ -28,7 +28,7 @@ def copy_left_ns(sheet, cached, layer, expert):
     return whole
 
 
-@kernel
+@inner
 def _link_busy_ns(sheet, cached, live):
     """How long a copy under way holds the link: to its end, or to the next border of its pieces."""
     num_experts, busy = cached.slots.shape[1], np.int64(0)
@@ -41,7 +41,7 @@ def _link_busy_ns(sheet, cached, live):
     return busy
 
 
-@kernel
+@inner
 def dispatch_missing(sheet, cached, live, index, layer):
     """Ask the rule about misses and experts still on their way.
 
@@ -71,7 +71,7 @@ def dispatch_missing(sheet, cached, live, index, layer):
     return end, link, results
 
 
-@kernel
+@inner
 def lanes_asked(live, asked, tokens, actions, busy):
     """What ``ask`` has left to the link, in ns, and how many experts to the CPU."""
     link, results = np.int64(busy), 0
@@ -82,7 +82,7 @@ def lanes_asked(live, asked, tokens, actions, busy):
     return link, results
 
 
-@kernel
+@inner
 def ask(sheet, live, asked, tokens, other, num_tokens, num_misses, busy, actions):
     """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held`` and ``priced`` of ``live`` say.
 
@@ -102,7 +102,7 @@ def ask(sheet, live, asked, tokens, other, num_tokens, num_misses, busy, actions
     return split_row(live.rules[0].dispatch, asked, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
 
 
-@kernel
+@inner
 def _settle_late(cached, live, layer, tokens, actions):
     """Promote what stays late; unpin what goes to the CPU."""
     for expert in live.asked[: live.num_asked[0]]:

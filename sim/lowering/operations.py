@@ -1,13 +1,13 @@
 """What is undone at a gate: prefetches promoted or taken back, caches emptied."""
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 from sim.lowering.slots import ABSENT, HELD, NUM_COMING, NUM_OPERATIONS, QUEUED, WASTED_BYTES, give_back, release
 
 PROMOTE, DROP = range(2)
 """What a gate asks of the session for a task."""
 
 
-@kernel
+@inner
 def operate(cached, live, task, operation):
     """Note one task to promote or drop."""
     number = cached.counters[NUM_OPERATIONS]

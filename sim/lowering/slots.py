@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 from sim.policies.cache.score import Score
 from sim.task import NONE
 
@@ -75,7 +75,7 @@ def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int6
     return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1), least
 
 
-@kernel
+@inner
 def hold(cached, layer, expert):
     """An expert is on the GPU from now on."""
     cached.slots[layer, expert].status = HELD
@@ -88,7 +88,7 @@ def hold(cached, layer, expert):
     cached.least[layer].stamp = _NONE
 
 
-@kernel
+@inner
 def release(cached, layer, expert):
     """An expert is no longer on the GPU."""
     cached.slots[layer, expert].status = ABSENT
@@ -101,7 +101,7 @@ def release(cached, layer, expert):
     cached.least[layer].stamp = _NONE
 
 
-@kernel
+@inner
 def worth(cached, score, index, current, layer, expert):
     """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
     slot = cached.slots[layer, expert]
@@ -122,7 +122,7 @@ def worth(cached, score, index, current, layer, expert):
     return share * (1.0 - layer / cached.slots.shape[0])
 
 
-@kernel
+@inner
 def random_fraction(counters):
     """The next of a seeded sequence (xorshift64) in [0, 1)."""
     state = np.uint64(counters[RANDOM_STATE])
@@ -133,7 +133,7 @@ def random_fraction(counters):
     return float(state >> np.uint64(11)) * 2.0**-53
 
 
-@kernel
+@inner
 def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
     """Tell the scores of a layer that its gate has selected those of ``asked`` with tokens: first what is held or awaited, then the missing.
 
@@ -161,7 +161,7 @@ def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
                 slot.score = cached.counters[TICK]
 
 
-@kernel
+@inner
 def _pool(cached, is_global, layer, expert):
     """The place in ``free`` of the slots that an expert of a layer may take."""
     num_layers = cached.slots.shape[0]
@@ -169,7 +169,7 @@ def _pool(cached, is_global, layer, expert):
     return (num_layers if is_global else layer) * num_gpus + (layer * cached.slots.shape[1] + expert) % num_gpus
 
 
-@kernel
+@inner
 def _least_of(cached, score, index, current, layer, stamp, owner):
     """The expert of a layer on that GPU that is worth least of those that may leave, and its worth; ties to the lower number."""
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
@@ -188,7 +188,7 @@ def _least_of(cached, score, index, current, layer, stamp, owner):
     return victim, least
 
 
-@kernel
+@inner
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
@@ -220,7 +220,7 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     return True, slot.last_use, victim_layer, victim
 
 
-@kernel
+@inner
 def note_arrival(cached, score, slot):
     """An expert fetched ahead comes in as the most recently used: else it would leave before it is."""
     if score != _SMOOTHED:
@@ -228,7 +228,7 @@ def note_arrival(cached, score, slot):
         slot.score = cached.counters[TICK]
 
 
-@kernel
+@inner
 def give_back(cached, is_global, layer, expert):
     """The slot of an expert, of its layer (or of the common budget), is free again."""
     cached.free[_pool(cached, is_global, layer, expert)] += 1

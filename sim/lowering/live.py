@@ -95,9 +95,10 @@ class Live(NamedTuple):
     passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
     handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what the next in
     turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes;
-    ``asked[:num_asked[0]]`` are the experts that the gate at hand asks for, ascending. ``is_miss``, ``is_held`` and ``plan`` [expert],
-    ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are working
-    room. Where prefetches are weighed by simulation, ``expected`` [step, pass,
+    ``asked[:num_asked[0]]`` are the experts that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
+    [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are
+    working room. ``notes`` [layer shape, misses, hits; end in ns, misses and hits on the CPU] are what spills came to in the ``cases``
+    [layer shape; tokens of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by simulation, ``expected`` [step, pass,
     layer, expert] and ``chances`` [step] are as in Predictions.
     """
 
@@ -112,11 +113,14 @@ class Live(NamedTuple):
     spilled: NDArray[np.bool_]
     is_miss: NDArray[np.bool_]
     is_held: NDArray[np.bool_]
+    copies: NDArray[np.int64]
     priced: NDArray[np.int64]
     room: NDArray[np.int64]
     asked: NDArray[np.int64]
     num_asked: NDArray[np.int64]
     plan: NDArray[np.uint8]
+    cases: NDArray[np.int64]
+    notes: NDArray[np.int64]
     named: NDArray[np.int64]
     num_named: NDArray[np.int64]
     due: NDArray[np.int64]

@@ -7,7 +7,7 @@ import numpy as np
 
 from sim.engine.compilation import inner, kernel
 from sim.lowering.emit import H2D, IS_SERIAL, NUM_JOINS, PREVIOUS, STATE_SIZE, append, lane_of, owner_of, wait_for
-from sim.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns, lanes_asked
+from sim.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns
 from sim.lowering.operations import DROP, operate
 from sim.lowering.slots import ABSENT, COMING, HELD, NUM_COMING, PREFETCHED_BYTES, QUEUED, note_arrival, take_slot
 from sim.policies.dispatch.split import find_selected
@@ -151,17 +151,16 @@ def _foreseen(sheet, live, index, ahead, step, idle):
     Until that gate the link has ``idle`` ns to spare. The rule is asked about the experts expected there alone: most of a layer are not.
     """
     shape, expected, named = sheet.layers[ahead].shape, live.expected[step, index, ahead], live.named[step, : live.num_named[step]]
-    num_misses = 0
+    whole, num_misses, is_alike = np.int64(sheet.layers[ahead].fetch), 0, len(named) > 0
     for expert in named:
-        late = min(max(np.int64(0), live.due[step, expert] - idle), sheet.layers[ahead].fetch)
+        late = min(max(np.int64(0), live.due[step, expert] - idle), whole)
         live.is_held[expert], live.is_miss[expert] = late == 0, late > 0
         num_misses += late > 0
-        for row in range(3):
-            live.priced[row, expert] = live.believed[row, shape, expected[expert]]
-        live.priced[1, expert], live.plan[expert] = late, 0
+        is_alike &= late in (0, whole) and expected[expert] == expected[named[0]]
+        live.copies[expert], live.plan[expert] = late, 0
+    copy = whole if is_alike else np.int64(_NONE)
     other, num_tokens = sheet.work[index, ahead].ffn, sheet.passes[index].num_tokens
-    end = ask(sheet, live, named, expected, other, num_tokens, num_misses, 0, live.plan)
-    return end, *lanes_asked(live, named, expected, live.plan, 0)
+    return ask(sheet, live, shape, named, expected, other, num_tokens, num_misses, copy, 0, live.plan)
 
 
 @inner

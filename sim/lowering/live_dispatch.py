@@ -13,6 +13,7 @@ from sim.task import NONE
 _RESIDENT, _CPU, _FETCH, _LATE = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Action.LATE)
 _TO_CPU, _SPILL = int(Rule.CPU), int(Rule.SPILL)
 _NONE = NONE
+_ON_CPU, _COPIES, _ON_GPU = range(3)
 END, LINK, RESULTS = range(3)
 """Places in what ``dispatch_missing`` returns."""
 
@@ -52,18 +53,19 @@ def dispatch_missing(sheet, cached, live, index, layer):
     tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
     rule, other, num_misses, asked = live.rules[0].dispatch, np.int64(sheet.work[index, layer].ffn), 0, live.asked[: live.num_asked[0]]
     busy = _link_busy_ns(sheet, cached, live)
+    is_alike = busy == 0
     for expert in asked:
         live.is_held[expert] = actions[expert] == _RESIDENT
         is_late = actions[expert] == _LATE
         live.is_miss[expert] = tokens[expert] > 0 and (actions[expert] == 0 or (is_late and rule != _TO_CPU))
         num_misses += live.is_miss[expert]
-        for row in range(3):
-            live.priced[row, expert] = live.believed[row, shape, tokens[expert]]
+        live.copies[expert] = live.believed[_COPIES, shape, tokens[expert]]
+        is_alike &= not is_late and tokens[expert] == tokens[asked[0]] > 0
         if is_late:
-            live.priced[1, expert] = max(0, copy_left_ns(sheet, cached, layer, expert) - busy)
-            other += live.priced[2, expert] if rule == _TO_CPU else 0
-    end = ask(sheet, live, asked, tokens, other, sheet.passes[index].num_tokens, num_misses, busy, actions)
-    link, results = lanes_asked(live, asked, tokens, actions, busy)
+            live.copies[expert] = max(0, copy_left_ns(sheet, cached, layer, expert) - busy)
+            other += live.believed[_ON_GPU, shape, tokens[expert]] if rule == _TO_CPU else 0
+    copy = live.copies[asked[0]] if is_alike and len(asked) > 0 else np.int64(_NONE)
+    end, link, results = ask(sheet, live, shape, asked, tokens, other, sheet.passes[index].num_tokens, num_misses, copy, busy, actions)
     if rule == _SPILL:
         for expert in asked:
             live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
@@ -72,34 +74,77 @@ def dispatch_missing(sheet, cached, live, index, layer):
 
 
 @inner
-def lanes_asked(live, asked, tokens, actions, busy):
-    """What ``ask`` has left to the link, in ns, and how many experts to the CPU."""
+def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, busy, actions):
+    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held`` and ``copies`` of ``live`` say.
+
+    Returns the layer's end, what is left to the link, both in ns, and how many experts to the CPU. ``other``: the GPU's work besides
+    routed experts; ``busy``: how long the link is not free; ``copy``: the one of every miss, where all experts have as many tokens
+    (NONE: they differ).
+    """
+    if live.rules[0].dispatch == _SPILL and copy >= 0 and 0 < len(asked) < live.notes.shape[1]:
+        return _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions)
+    _price(live, shape, asked, tokens)
+    if live.rules[0].dispatch == _SPILL:
+        live.fixed[LINK_BUSY] = busy
+        end = spill_row(
+            asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
+        )
+    else:
+        for expert in asked:
+            if live.is_held[expert]:
+                other += live.priced[_ON_GPU, expert]
+        end = other
+        if num_misses > 0:
+            on_cpu, copies, on_gpu = live.priced[_ON_CPU], live.priced[_COPIES], live.priced[_ON_GPU]
+            end = split_row(live.rules[0].dispatch, asked, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
     link, results = np.int64(busy), 0
     for expert in asked:
         if live.is_miss[expert] and actions[expert] == _FETCH:
-            link += live.priced[1, expert]
+            link += live.copies[expert]
         results += tokens[expert] > 0 and actions[expert] == _CPU
-    return link, results
+    return end, link, results
 
 
 @inner
-def ask(sheet, live, asked, tokens, other, num_tokens, num_misses, busy, actions):
-    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held`` and ``priced`` of ``live`` say.
+def _price(live, shape, asked, tokens):
+    """Fill in what is believed of the experts asked for, with their own copies."""
+    for expert in asked:
+        live.priced[_ON_CPU, expert] = live.believed[_ON_CPU, shape, tokens[expert]]
+        live.priced[_COPIES, expert] = live.copies[expert]
+        live.priced[_ON_GPU, expert] = live.believed[_ON_GPU, shape, tokens[expert]]
 
-    Returns the layer's end, in ns. ``other``: the GPU's work besides routed experts; ``busy``: how long the link is not free.
+
+@inner
+def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions):
+    """As ``ask``, for experts that differ only in who is missing, the link being free.
+
+    Then a spill depends on how many miss and hit alone, and of both the lowest numbers go to the CPU: so the ends are noted, for one
+    case of each layer shape at a time. So it is in decoding one sequence, and above all in simulating the layers ahead of each gate.
     """
-    if live.rules[0].dispatch == _SPILL:
-        live.fixed[LINK_BUSY] = busy
-        return spill_row(
+    case, each = live.cases[shape], np.int64(tokens[asked[0]])
+    if case[0] != each or case[1] != other or case[2] != num_tokens or case[3] != copy:
+        case[0], case[1], case[2], case[3] = each, other, num_tokens, copy
+        live.notes[shape] = -1
+    note = live.notes[shape, num_misses, len(asked) - num_misses]
+    if note[0] < 0:
+        _price(live, shape, asked, tokens)
+        live.fixed[LINK_BUSY] = 0
+        note[0] = spill_row(
             asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
         )
+        note[1] = note[2] = 0
+        for expert in asked:
+            if actions[expert] == _CPU:
+                note[1 if live.is_miss[expert] else 2] += 1
+    misses, hits = note[1], note[2]
     for expert in asked:
-        if live.is_held[expert]:
-            other += live.priced[2, expert]
-    if num_misses == 0:
-        return other
-    on_cpu, copies, on_gpu = live.priced[0], live.priced[1], live.priced[2]
-    return split_row(live.rules[0].dispatch, asked, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
+        if live.is_miss[expert]:
+            actions[expert] = _CPU if misses > 0 else _FETCH
+            misses -= 1
+        elif hits > 0:
+            actions[expert] = _CPU
+            hits -= 1
+    return note[0], (num_misses - note[1]) * copy, note[1] + note[2]
 
 
 @inner

@@ -265,11 +265,16 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
     spills, fixed = policy.dispatch.rule == Rule.SPILL, surroundings(policy, problem, passes.num_tokens).fixed
     fixed[BUFFERS] = num_experts  # each copy has a slot of its own
     missing = num_gates + shape[0] + 1 - len(predictions.first)
+    believed = beliefs(problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0)
+    num_shapes, most_alike = (
+        believed.shape[1],
+        problem.model.top_k + 1 if spills else 0,
+    )  # a lone token selects no more, nor is more foreseen
     return Live(
         rules=_rules(policy, problem),
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),
         candidates=predictions.candidates,
-        believed=beliefs(problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0),
+        believed=believed,
         operations=np.zeros((shape[1] * num_experts + 1, 2), np.int64),
         on_demand=np.full(problem.num_gpus, NONE),
         turn=np.full(1, NONE),
@@ -277,11 +282,14 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
         spilled=np.zeros(shape if spills else (0, 0, 0), np.bool_),
         is_miss=np.zeros(num_experts, np.bool_),
         is_held=np.zeros(num_experts, np.bool_),
+        copies=np.zeros(num_experts, np.int64),
         priced=np.zeros((3, num_experts), np.int64),
         room=np.empty((ROOM, num_experts), np.int64),
         asked=np.zeros(num_experts + 1, np.int64),
         num_asked=np.zeros(1, np.int64),
         plan=np.zeros(num_experts, np.uint8),
+        cases=np.zeros((num_shapes, 4), np.int64),
+        notes=np.zeros((num_shapes, most_alike, most_alike, 3), np.int64),
         named=np.zeros((len(predictions.chances), num_experts + 1), np.int64),
         num_named=np.zeros(len(predictions.chances), np.int64),
         due=np.zeros((len(predictions.chances), num_experts), np.int64),

@@ -99,9 +99,7 @@ def _fetched(rule, waits, on_link, on_stream, resident):
 
 
 @kernel
-def split_rows(
-    rule: int, selected: Rows, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows
-) -> None:
+def split_rows(rule: int, selected: Rows, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows) -> None:
     """``split_row`` for every case [case, expert], with no other work on the GPU."""
     for case in range(len(tokens)):
         split_row(rule, selected, tokens[case], is_miss[case], on_cpu[case], copies[case], on_gpu[case], 0, 0, actions[case])

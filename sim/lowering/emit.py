@@ -295,7 +295,10 @@ def send_down(out, state, sheet, index, layer, gate, tokens):
 
 @inner
 def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
-    """Send activations down and run the CPU experts among those of the layer; returns the last of that, NONE where nothing is sent, and the tokens sent."""
+    """Send activations down and run the CPU experts among those of the layer.
+
+    Returns the last of that, NONE where nothing is sent, and the tokens sent.
+    """
     tokens = 0
     for expert in experts:
         if sheet.actions[index, layer, expert] == _CPU_ACTION:

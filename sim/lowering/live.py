@@ -43,6 +43,7 @@ from sim.lowering.slots import (
     NUM_OPERATIONS,
     hold,
     note_gate,
+    note_run,
     settle_arrivals,
     take_slot,
 )
@@ -98,8 +99,8 @@ class Live(NamedTuple):
     ``asked[:num_asked[0]]`` are the experts that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
     [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are
     working room. ``notes`` [layer shape, misses, hits; end in ns, misses and hits on the CPU] are what spills came to in the ``cases``
-    [layer shape; tokens of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by simulation, ``expected`` [step, pass,
-    layer, expert] and ``chances`` [step] are as in Predictions.
+    [layer shape; tokens of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by simulation,
+    ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in Predictions.
     """
 
     rules: NDArray[np.void]
@@ -266,8 +267,8 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, gate)
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
-    slot.last_use, slot.is_unused, slot.used_at = run, 0, stamp
-    cached.least[layer].stamp = _NONE  # it may leave from now on
+    slot.last_use, slot.is_unused = run, 0
+    note_run(cached, live.rules[0].score, index, layer, expert, stamp)
     return note_last(state, owner, run, last)
 
 

@@ -134,7 +134,7 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
             live.due[step, expert] = THERE if slot.status == HELD else NOT_COMING
             if slot.status == HELD:
                 slot.pinned_at = stamp
-                cached.least[ahead].stamp = _NONE
+                cached.known[ahead].stamp = _NONE
     for place in range(cached.counters[NUM_COMING]):  # in the order in which they were queued
         of_layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
         if of_layer > layer:
@@ -185,7 +185,7 @@ def _keep_named(cached, live, stamp):
                 return place
             room -= 1
         slot.pinned_at = stamp
-        cached.least[candidate.layer].stamp = _NONE
+        cached.known[candidate.layer].stamp = _NONE
     return live.first[stamp + 1]
 
 

@@ -195,7 +195,6 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         slots["status"] = ABSENT
         layers, experts = np.nonzero(residency.experts)
         np.add.at(free, (shape[0] if cache.is_global else layers, foresight.problem.gpu_of_expert[layers, experts]), 1)
-    held, num_held, least = held_of(slots)
     counters = np.zeros(NUM_COUNTERS, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
@@ -207,9 +206,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
         gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
-        held=held,
-        num_held=num_held,
-        least=least,
+        **held_of(slots),
     )
 
 

@@ -1,6 +1,6 @@
 """The slots of a cache in compiled form: which experts the GPU holds or awaits, and which leaves when room is needed."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,12 @@ SLOT = np.dtype(
 )
 """One expert as the cache sees it."""
 
-LEAST = np.dtype([("stamp", "i8"), ("expert", "i8"), ("worth", "f8")], align=True)
-"""The least worthy expert of a layer that may leave (NONE: none may) at the gate with that stamp, whose worths stay; NONE: not known."""
+LEAVER = np.dtype([("expert", "i8"), ("worth", "f8")], align=True)
+"""One that may leave."""
+KNOWN = np.dtype([("stamp", "i8"), ("num", "i8"), ("is_all", "i8")], align=True)
+"""How many leavers of a layer are listed, for the gate with that stamp, whose worths stay (NONE: for none), and whether they are all."""
+LISTED = 4
+"""A gate mostly makes room for several; listing more takes as long as looking again."""
 
 TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH, NOW_NS = range(9)
 """Places in the counters; NOW_NS is when the gate at hand ended."""
@@ -53,7 +57,8 @@ class Cached(NamedTuple):
     lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
-    ``least`` [layer] of LEAST says which of them is worth least, where nothing has changed since it was looked for.
+    ``leavers[layer, : known[layer].num]`` of LEAVER are those of them that are worth least and may leave, the least first (ties to the lower
+    number), as ``known`` [layer] of KNOWN says.
     """
 
     slots: NDArray[np.void]
@@ -65,19 +70,25 @@ class Cached(NamedTuple):
     next_use: NDArray[np.int32]
     held: NDArray[np.int32]
     num_held: NDArray[np.int64]
-    least: NDArray[np.void]
+    leavers: NDArray[np.void]
+    known: NDArray[np.void]
 
 
-def held_of(slots: NDArray[np.void]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.void]]:
-    """``held``, ``num_held`` and ``least`` of a cache with those slots, in which nothing has been looked for."""
-    is_held, least = slots["status"] == HELD, np.zeros(len(slots), LEAST)
-    least["stamp"] = NONE
-    return np.argsort(~is_held, axis=1, kind="stable").astype(np.int32), is_held.sum(axis=1), least
+def held_of(slots: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+    """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which nothing has been looked for."""
+    is_held, known = slots["status"] == HELD, np.zeros(len(slots), KNOWN)
+    known["stamp"] = NONE
+    return {
+        "held": np.argsort(~is_held, axis=1, kind="stable").astype(np.int32),
+        "num_held": is_held.sum(axis=1),
+        "leavers": np.zeros((len(slots), LISTED), LEAVER),
+        "known": known,
+    }
 
 
 @inner
 def hold(cached, layer, expert):
-    """An expert is on the GPU from now on."""
+    """An expert is on the GPU from now on. Until it has run it may not leave, or no gate has looked yet for who may."""
     cached.slots[layer, expert].status = HELD
     held, place = cached.held[layer], cached.num_held[layer]
     while place > 0 and held[place - 1] > expert:
@@ -85,7 +96,6 @@ def hold(cached, layer, expert):
         place -= 1
     held[place] = expert
     cached.num_held[layer] += 1
-    cached.least[layer].stamp = _NONE
 
 
 @inner
@@ -98,7 +108,7 @@ def release(cached, layer, expert):
     cached.num_held[layer] -= 1
     for following in range(place, cached.num_held[layer]):
         held[following] = held[following + 1]
-    cached.least[layer].stamp = _NONE
+    cached.known[layer].stamp = _NONE
 
 
 @inner
@@ -135,7 +145,7 @@ def random_fraction(counters):
 
 @inner
 def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
-    """Tell the scores of a layer that its gate has selected those of ``asked`` with tokens: first what is held or awaited, then the missing.
+    """Tell the scores of a layer that its gate has selected those ``asked`` for with tokens: held or awaited ones first, then the missing.
 
     SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
     """
@@ -170,10 +180,10 @@ def _pool(cached, is_global, layer, expert):
 
 
 @inner
-def _least_of(cached, score, index, current, layer, stamp, owner):
-    """The expert of a layer on that GPU that is worth least of those that may leave, and its worth; ties to the lower number."""
-    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
-    least, victim = 0.0, np.int64(_NONE)
+def _list_leavers(cached, score, index, current, layer, stamp, owner):
+    """List who may leave of a layer on that GPU."""
+    num_gpus, known = len(cached.free) // (cached.slots.shape[0] + 1), cached.known[layer]
+    known.stamp, known.num, known.is_all = stamp, 0, 1
     for candidate in cached.held[layer, : cached.num_held[layer]]:
         if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
             continue
@@ -182,10 +192,41 @@ def _least_of(cached, score, index, current, layer, stamp, owner):
             continue
         if score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]:
             continue
-        value = worth(cached, score, index, current, layer, candidate)
-        if victim < 0 or value < least:
-            least, victim = value, np.int64(candidate)
-    return victim, least
+        _list(cached, layer, candidate, worth(cached, score, index, current, layer, candidate))
+
+
+@inner
+def _list(cached, layer, expert, value):
+    """List one more that may leave, if it is among the least."""
+    known, leavers = cached.known[layer], cached.leavers[layer]
+    place = known.num
+    if place == len(leavers) or known.is_all == 0:
+        known.is_all = 0
+        if place == 0 or not _leaves_first(expert, value, leavers[place - 1]):
+            return
+        if place == len(leavers):
+            place -= 1
+    while place > 0 and _leaves_first(expert, value, leavers[place - 1]):
+        leavers[place].expert, leavers[place].worth = leavers[place - 1].expert, leavers[place - 1].worth
+        place -= 1
+    leavers[place].expert, leavers[place].worth = expert, value
+    known.num = min(known.num + 1, len(leavers))
+
+
+@inner
+def _leaves_first(expert, value, other):
+    return value < other.worth or (value == other.worth and expert < other.expert)
+
+
+@inner
+def note_run(cached, score, index, layer, expert, stamp):
+    """An expert has run, at the gate with that stamp in its layer: what the GPU holds may leave from now on."""
+    num_gpus, slot = len(cached.free) // (cached.slots.shape[0] + 1), cached.slots[layer, expert]
+    slot.used_at = stamp
+    if num_gpus > 1 or score == _RANDOM:
+        cached.known[layer].stamp = _NONE
+    elif cached.known[layer].stamp == stamp and slot.status == HELD:
+        _list(cached, layer, expert, worth(cached, score, index, layer, layer, expert))
 
 
 @inner
@@ -204,16 +245,20 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
     least, victim_layer, victim = 0.0, np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
-        own = cached.least[candidate_layer]
-        if own.stamp != stamp or num_gpus > 1 or score == _RANDOM:
-            own.stamp = stamp
-            own.expert, own.worth = _least_of(cached, score, index, current, candidate_layer, stamp, owner)
-        if own.expert >= 0 and (victim < 0 or own.worth < least):
+        known = cached.known[candidate_layer]
+        if known.stamp != stamp or (known.num == 0 and known.is_all == 0) or num_gpus > 1 or score == _RANDOM:
+            _list_leavers(cached, score, index, current, candidate_layer, stamp, owner)
+        own = cached.leavers[candidate_layer, 0]
+        if known.num > 0 and (victim < 0 or own.worth < least):
             least, victim_layer, victim = own.worth, np.int64(candidate_layer), own.expert
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
-    slot = cached.slots[victim_layer, victim]
+    slot, known = cached.slots[victim_layer, victim], cached.known[victim_layer]
     release(cached, victim_layer, victim)
+    known.stamp, known.num = stamp, known.num - 1
+    for place in range(known.num):
+        following = cached.leavers[victim_layer, place + 1]
+        cached.leavers[victim_layer, place].expert, cached.leavers[victim_layer, place].worth = following.expert, following.worth
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0

@@ -125,7 +125,8 @@ def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns
 def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions):
     """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there; returns when the layer ends, in ns.
 
-    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
+    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows
+    as in Around; ``room`` [ROOM, expert] is working room.
 
     The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the layer ends first. The more misses it takes,
     the fewer residents are needed to keep it as busy as the others, so that the pairs that matter lie on one walk of at most

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim.lowering.emit import LAYER
-from sim.lowering.slots import ABSENT, HELD, REACH, SLOT, Cached, held_of, hold, take_slot
+from sim.lowering.slots import ABSENT, HELD, REACH, SLOT, Cached, held_of, hold, note_run, take_slot
 from sim.model import Model
 from sim.policies.cache.score import Score
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
@@ -96,7 +96,7 @@ def test_the_least_worthy_leaves() -> None:
     forecast[0], forecast[1, 0] = [[0.9, 0.9], [0.8, 0.1]], [0.3, 0.7]  # layer 1 is beyond reach of a gate in layer 0: row 0 counts
     counters = np.zeros(8, np.int64)
     counters[REACH] = 0
-    nothing, (held, num_held, least) = np.zeros((0, 0, 0), np.float32), held_of(slots)
+    nothing = np.zeros((0, 0, 0), np.float32)
     cached = Cached(
         slots=slots,
         free=np.zeros(3, np.int64),
@@ -105,9 +105,7 @@ def test_the_least_worthy_leaves() -> None:
         forecast=forecast,
         gates=nothing,
         next_use=np.zeros((0, 0, 0), np.int32),
-        held=held,
-        num_held=num_held,
-        least=least,
+        **held_of(slots),
     )
     layers = np.zeros(2, LAYER)
     left = [take_slot(cached, int(Score.FORECAST_TIMES_VISITS), 1, 0, 0, 0, 0, 1, layers)[2:] for _ in range(5)]
@@ -120,7 +118,6 @@ def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
     slots = np.zeros((3, 6), SLOT)
     slots["status"], slots["copy"], slots["last_use"], slots["pinned_at"] = HELD, NONE, NONE, NONE
     slots["visits"] = generator.integers(1, 4, slots.shape)
-    held, num_held, least = held_of(slots)
     cached = Cached(
         slots=slots,
         free=np.zeros(4, np.int64),
@@ -129,21 +126,27 @@ def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
         forecast=generator.integers(1, 4, (2, 3, 6)).astype(np.float32),
         gates=np.zeros((0, 0, 0), np.float32),
         next_use=np.zeros((0, 0, 0), np.int32),
-        held=held,
-        num_held=num_held,
-        least=least,
+        **held_of(slots),
     )
     layers = np.zeros(3, LAYER)
     score = int(Score.FORECAST_TIMES_VISITS)
     for _ in range(100):
         copied = Cached(*(array.copy() for array in cached))
-        copied.least["stamp"] = NONE
+        copied.known["stamp"] = NONE
         found = take_slot(cached, score, 1, 0, 0, 0, 0, 7, layers)
         assert found == take_slot(copied, score, 1, 0, 0, 0, 0, 7, layers)
         assert not found[0] or slots[found[2], found[3]]["status"] == ABSENT
-        for layer, expert in zip(*np.nonzero(slots["status"] == ABSENT), strict=True):
+        for expert in np.flatnonzero(slots["status"][0] == ABSENT):  # of the gate's own layer: fetched, and later run
             if generator.random() < 0.3:
-                hold(cached, layer, expert)
+                slots["pinned_at"][0, expert], slots["used_at"][0, expert] = 7, 6
+                hold(cached, 0, expert)
+        for expert in np.flatnonzero((slots["status"][0] == HELD) & (slots["pinned_at"][0] == 7) & (slots["used_at"][0] != 7)):
+            if generator.random() < 0.5:
+                note_run(cached, score, 0, 0, expert, 7)
+        for layer, expert in zip(*np.nonzero(slots["status"][1:] == ABSENT), strict=True):  # of layers ahead: here all at once
+            if generator.random() < 0.3:
+                hold(cached, 1 + layer, expert)
+                cached.known["stamp"][1 + layer] = NONE
 
 
 def test_maps_are_choices_or_weights() -> None:

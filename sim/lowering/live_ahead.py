@@ -196,7 +196,7 @@ def _bring(out, state, sheet, cached, live, index, current, layer, expert, prior
     has_room, freed_by, _, _ = take_slot(cached, rules.score, rules.is_global, index, current, layer, expert, stamp, sheet.layers)
     if not has_room:
         return False
-    note_arrival(cached, rules.score, slot)
+    note_arrival(cached, rules.score, layer, expert)
     slot.looked_up, slot.freed_by = lookup, freed_by
     _queue(out, state, sheet, live, slot, layer, expert, priority)
     slot.status, slot.phase, slot.is_unused = COMING, QUEUED, 1

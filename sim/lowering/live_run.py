@@ -200,6 +200,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     counters[REACH] = predictions.reach
     return Cached(
         slots=slots,
+        scores=np.zeros(shape),
         free=free.ravel(),
         coming=np.zeros(slots.size, np.int64),
         counters=counters,

@@ -25,7 +25,6 @@ SLOT = np.dtype(
         ("last_use", "i8"),  # task that last read its weights
         ("pinned_at", "i8"),  # stamp of the gate that needs it kept
         ("used_at", "i8"),  # stamp of the gate at which it last ran
-        ("score", "f8"),
     ],
     align=True,
 )
@@ -53,15 +52,16 @@ TIE_BREAK = 2.0**-40
 class Cached(NamedTuple):
     """A cache at work.
 
-    ``slots`` [layer, expert] of SLOT; ``free`` slots by layer, the last for a budget over all layers, of each GPU in turn; ``coming``
-    lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
+    ``slots`` [layer, expert] of SLOT, and their ``scores``; ``free`` slots by layer, the last for a budget over all layers, of each GPU
+    in turn; ``coming`` lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
     [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
     ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
-    ``leavers[layer, : known[layer].num]`` of LEAVER are those of them that are worth least and may leave, the least first (ties to the lower
-    number), as ``known`` [layer] of KNOWN says.
+    ``leavers[layer, :known[layer].num]`` of LEAVER are those of them that may leave and are worth least, the least first (ties to the
+    lower number), as ``known`` [layer] of KNOWN says.
     """
 
     slots: NDArray[np.void]
+    scores: NDArray[np.float64]
     free: NDArray[np.int64]
     coming: NDArray[np.int64]
     counters: NDArray[np.int64]
@@ -116,9 +116,9 @@ def worth(cached, score, index, current, layer, expert):
     """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
     slot = cached.slots[layer, expert]
     if score in (_RECENCY, _SMOOTHED, _SELECTIVE):
-        return slot.score
+        return cached.scores[layer, expert]
     if score == _FREQUENCY:
-        return slot.visits + slot.score * TIE_BREAK
+        return slot.visits + cached.scores[layer, expert] * TIE_BREAK
     if score == _RANDOM:
         return random_fraction(cached.counters)
     if score == _NEXT_USE:
@@ -152,23 +152,22 @@ def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
     for expert in asked:
         cached.slots[layer, expert].visits += tokens[expert] > 0
     if score in (_SMOOTHED, _SELECTIVE):
-        shares = cached.gates[index, layer]
+        shares, scores = cached.gates[index, layer], cached.scores[layer]
+        for expert in range(len(scores)):
+            scores[expert] *= 1.0 - alpha
         for expert in range(len(shares)):
-            slot, share = cached.slots[layer, expert], shares[expert]
-            if share > 0:  # of many experts few are: counting takes longest
+            if shares[expert] > 0:  # few of many
                 num_larger = 0
                 for other in range(len(shares)):
-                    num_larger += shares[other] > share
-                if num_larger >= kept:
-                    share = np.float32(0.0)
-            slot.score = alpha * share + (1.0 - alpha) * slot.score
+                    num_larger += shares[other] > shares[expert]
+                if num_larger < kept:
+                    scores[expert] += alpha * shares[expert]
         return
     for is_missing in (False, True):
         for expert in asked:
-            slot = cached.slots[layer, expert]
-            if tokens[expert] > 0 and (slot.status == ABSENT) == is_missing:
+            if tokens[expert] > 0 and (cached.slots[layer, expert].status == ABSENT) == is_missing:
                 cached.counters[TICK] += 1
-                slot.score = cached.counters[TICK]
+                cached.scores[layer, expert] = cached.counters[TICK]
 
 
 @inner
@@ -266,11 +265,11 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
 
 
 @inner
-def note_arrival(cached, score, slot):
+def note_arrival(cached, score, layer, expert):
     """An expert fetched ahead comes in as the most recently used: else it would leave before it is."""
     if score != _SMOOTHED:
         cached.counters[TICK] += 1
-        slot.score = cached.counters[TICK]
+        cached.scores[layer, expert] = cached.counters[TICK]
 
 
 @inner

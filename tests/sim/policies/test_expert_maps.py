@@ -99,6 +99,7 @@ def test_the_least_worthy_leaves() -> None:
     nothing = np.zeros((0, 0, 0), np.float32)
     cached = Cached(
         slots=slots,
+        scores=np.zeros(slots.shape),
         free=np.zeros(3, np.int64),
         coming=np.zeros(4, np.int64),
         counters=counters,
@@ -120,6 +121,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
     slots["visits"] = generator.integers(1, 4, slots.shape)
     cached = Cached(
         slots=slots,
+        scores=np.zeros(slots.shape),
         free=np.zeros(4, np.int64),
         coming=np.zeros(18, np.int64),
         counters=np.zeros(8, np.int64),

@@ -13,9 +13,12 @@ from sim.policies.problem import Problem
 Rows = NDArray[Any]
 GROUP_GPU, GROUP_CPU, BUFFERS, MAY_SPILL, LINK_BUSY = range(5)
 """Places in ``Around.fixed``."""
-ROOM = 5
-_BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS = range(ROOM)
-"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest tokens; …"""
+ROOM = 9
+_BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(ROOM)
+"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest tokens; of a miss, its places there; …"""
+_GROUP = 12
+"""Misses by number are timed in groups: of many misses most groups stay as they are when one more goes to the CPU."""
+_NEVER = -(2**62)
 _ON_CPU, _COPIES, _ON_GPU = range(3)
 _CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
 _UP, _DOWN = range(2)
@@ -75,7 +78,7 @@ def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
     num_misses, num_held, held_ns = 0, 0, np.int64(0)
     for expert in selected:
         if is_miss[expert]:
-            room[_BY_NUMBER, num_misses] = expert
+            room[_BY_NUMBER, num_misses], room[_PLACE, expert] = expert, num_misses
             _insert(room[_MISSES], num_misses, expert, tokens, priced[_COPIES])
             num_misses += 1
             actions[expert] = _FETCH
@@ -90,18 +93,32 @@ def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
 
 
 @inner
-def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed):
-    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
+def _time_group(priced, room, num_misses, to_cpu, group):
+    """Note what fetching a group's misses, by number and less the first ``to_cpu`` by tokens, comes to: copies, runs, the last run's end."""
+    copies, runs, end = np.int64(0), np.int64(0), np.int64(_NEVER)
+    for place in range(group * _GROUP, min(num_misses, (group + 1) * _GROUP)):
+        expert = room[_BY_NUMBER, place]
+        if room[_RANK, expert] >= to_cpu:
+            copies += priced[_COPIES, expert]
+            runs += priced[_ON_GPU, expert]
+            end = max(end, copies) + priced[_ON_GPU, expert]
+    room[_GROUP_COPIES, group], room[_GROUP_RUNS, group], room[_GROUP_END, group] = copies, runs, end
 
-    The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
-    """
-    on_gpu, on_link, buffers = dense_ns + held_ns, fixed[LINK_BUSY], fixed[BUFFERS]
-    if fixed[GROUP_GPU] > 0:
-        work = held_ns
-        for place in range(to_cpu, num_misses):
-            work += priced[_ON_GPU, room[_MISSES, place]]
-        if 0 < work < fixed[GROUP_GPU]:
-            on_gpu += fixed[GROUP_GPU] - work
+
+@inner
+def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
+    """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies going through buffers that never run out."""
+    on_link = fixed[LINK_BUSY]
+    for group in range((num_misses + _GROUP - 1) // _GROUP):
+        on_gpu = max(on_gpu + room[_GROUP_RUNS, group], on_link + room[_GROUP_END, group])
+        on_link += room[_GROUP_COPIES, group]
+    return on_gpu, on_link
+
+
+@inner
+def _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed):
+    """The same, each copy waiting for a buffer."""
+    on_link, buffers = fixed[LINK_BUSY], fixed[BUFFERS]
     num_fetched, buffer = 0, 0  # counted round: dividing took most of the time
     for place in range(num_misses):
         expert = room[_BY_NUMBER, place]
@@ -113,9 +130,29 @@ def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns
             room[_ENDS, buffer] = on_gpu
             num_fetched += 1
             buffer = buffer + 1 if buffer + 1 < buffers else 0
+    return on_gpu, on_link
+
+
+@inner
+def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed):
+    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
+
+    The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
+    """
+    on_gpu = dense_ns + held_ns
+    if fixed[GROUP_GPU] > 0:
+        work = held_ns
+        for place in range(to_cpu, num_misses):
+            work += priced[_ON_GPU, room[_MISSES, place]]
+        if 0 < work < fixed[GROUP_GPU]:
+            on_gpu += fixed[GROUP_GPU] - work
+    if num_misses <= fixed[BUFFERS]:
+        on_gpu, on_link = _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed)
+    else:
+        on_gpu, on_link = _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed)
     if num_sent == 0:
         return on_gpu, np.int64(0)
-    on_link = on_link if num_fetched > 0 else np.int64(0)
+    on_link = on_link if num_misses > to_cpu else np.int64(0)
     rows = min(num_sent, num_tokens)
     back = activations[_UP, rows]
     return max(on_gpu, on_link + back), activations[_DOWN, rows] + fixed[GROUP_CPU] + core_ns + back
@@ -134,11 +171,16 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
     """
     num_misses, num_held, held_ns = _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions)
     m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
+    has_groups = num_misses <= fixed[BUFFERS]
+    for group in range((num_misses + _GROUP - 1) // _GROUP if has_groups else 0):
+        _time_group(priced, room, num_misses, 0, group)
     end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
     best, best_m, best_r = end, 0, 0
     while m < num_misses and back < best:  # misses alone; the CPU's end only grows
         expert = room[_MISSES, m]
         m += 1
+        if has_groups:
+            _time_group(priced, room, num_misses, m, room[_PLACE, expert] // _GROUP)
         core_ns += priced[_ON_CPU, expert]
         num_sent += tokens[expert]
         end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
@@ -158,6 +200,8 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
             break
         m -= 1
         expert = room[_MISSES, m]
+        if has_groups:
+            _time_group(priced, room, num_misses, m, room[_PLACE, expert] // _GROUP)
         core_ns -= priced[_ON_CPU, expert]
         num_sent -= tokens[expert]
         end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)

@@ -94,7 +94,7 @@ def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
 
 @inner
 def _time_group(priced, room, num_misses, to_cpu, group):
-    """Note what fetching a group's misses, by number and less the first ``to_cpu`` by tokens, comes to: copies, runs, the last run's end."""
+    """Note what fetching a group's misses by number, less the first ``to_cpu`` by tokens, comes to: copies, runs, its last end."""
     copies, runs, end = np.int64(0), np.int64(0), np.int64(_NEVER)
     for place in range(group * _GROUP, min(num_misses, (group + 1) * _GROUP)):
         expert = room[_BY_NUMBER, place]

@@ -207,7 +207,7 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
         gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
         next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
-        **held_of(slots),
+        **held_of(slots, is_global=cache.is_global),
     )
 
 

@@ -35,7 +35,7 @@ LEAVER = np.dtype([("expert", "i8"), ("worth", "f8")], align=True)
 KNOWN = np.dtype([("stamp", "i8"), ("num", "i8"), ("is_all", "i8")], align=True)
 """How many leavers of a layer are listed, for the gate with that stamp, whose worths stay (NONE: for none), and whether they are all."""
 LISTED = 4
-"""A gate mostly makes room for several; listing more takes as long as looking again."""
+"""A gate mostly makes room for several in its layer; listing more takes as long as looking again. With one budget for all, they spread."""
 
 TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH, NOW_NS = range(9)
 """Places in the counters; NOW_NS is when the gate at hand ended."""
@@ -74,14 +74,14 @@ class Cached(NamedTuple):
     known: NDArray[np.void]
 
 
-def held_of(slots: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[Any]]:
     """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which nothing has been looked for."""
     is_held, known = slots["status"] == HELD, np.zeros(len(slots), KNOWN)
     known["stamp"] = NONE
     return {
         "held": np.argsort(~is_held, axis=1, kind="stable").astype(np.int32),
         "num_held": is_held.sum(axis=1),
-        "leavers": np.zeros((len(slots), LISTED), LEAVER),
+        "leavers": np.zeros((len(slots), 1 if is_global else LISTED), LEAVER),
         "known": known,
     }
 

@@ -106,14 +106,15 @@ def test_the_least_worthy_leaves() -> None:
         forecast=forecast,
         gates=nothing,
         next_use=np.zeros((0, 0, 0), np.int32),
-        **held_of(slots),
+        **held_of(slots, is_global=True),
     )
     layers = np.zeros(2, LAYER)
     left = [take_slot(cached, int(Score.FORECAST_TIMES_VISITS), 1, 0, 0, 0, 0, 1, layers)[2:] for _ in range(5)]
     assert left == [(1, 1), (0, 0), (0, 1), (1, 0), (NONE, NONE)]
 
 
-def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
+@pytest.mark.parametrize("is_global", [False, True])
+def test_who_leaves_is_looked_for_anew_where_something_changed(is_global: bool) -> None:
     """A hundred evictions, arrivals and pins at one gate: each gives what a search of all slots gives."""
     generator = np.random.default_rng(3)
     slots = np.zeros((3, 6), SLOT)
@@ -128,7 +129,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed() -> None:
         forecast=generator.integers(1, 4, (2, 3, 6)).astype(np.float32),
         gates=np.zeros((0, 0, 0), np.float32),
         next_use=np.zeros((0, 0, 0), np.int32),
-        **held_of(slots),
+        **held_of(slots, is_global=is_global),
     )
     layers = np.zeros(3, LAYER)
     score = int(Score.FORECAST_TIMES_VISITS)

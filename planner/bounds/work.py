@@ -101,7 +101,8 @@ def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode:
     """Prices with every layer on one device."""
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
-    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
+    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts)
+    either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
 

@@ -46,12 +46,12 @@ Guess = tuple[Point, ...]
 class Ways(NamedTuple):
     """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then by pass; ``starts`` [item + 1].
 
-    ``index`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
+    ``pass_of`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
     a use of something else has no cell (-1) and costs ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
     """
 
     starts: NDArray[np.int64]
-    index: NDArray[np.int64]
+    pass_of: NDArray[np.int64]
     cell: NDArray[np.int64]
     weight: Floats
     cost_ns: Floats
@@ -78,11 +78,11 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
         for use in range(ways.starts[item], ways.starts[item + 1]):
             cell = ways.cell[use]
             cost = (slope[cell] * ways.weight[use] if cell >= 0 else ways.cost_ns[use]) * time
-            held = inside + (ways.index[use] - before) * rent
+            held = inside + (ways.pass_of[use] - before) * rent
             absent = min(inside, outside)
             inside = min(held, absent + copy)
             outside = min(held, absent + min(copy, cost))
-            before = ways.index[use]
+            before = ways.pass_of[use]
         total += min(inside, outside)
     return total
 
@@ -228,7 +228,7 @@ def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
     uses = num_passes * num_dense
     return Ways(
         starts=np.append(0, np.cumsum(counts)),
-        index=np.append(number[part.index][cell], np.tile(np.arange(num_passes), num_dense)),
+        pass_of=np.append(number[part.index][cell], np.tile(np.arange(num_passes), num_dense)),
         cell=np.append(cell, np.full(uses, -1)),
         weight=np.append(weight[order], np.zeros(uses)),
         cost_ns=np.append(np.zeros(len(order)), dense.T.ravel()),

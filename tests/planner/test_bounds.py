@@ -220,7 +220,7 @@ def test_cheapest_way_of_one_item() -> None:
         """Of one byte, used in passes 0 and 3, where the link and all else count half of their time each."""
         ways = Ways(
             starts=np.array([0, 2]),
-            index=np.array([0, 3]),
+            pass_of=np.array([0, 3]),
             cell=np.array([-1, -1]),
             weight=np.zeros(2),
             cost_ns=np.full(2, 2 * elsewhere_ns),

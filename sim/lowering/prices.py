@@ -56,7 +56,7 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
     costs, model = problem.costs, problem.model
     representatives, shape_of = layer_shapes(model)
     is_pinned, is_grouped = problem.overlap.is_pinned, problem.overlap.groups_experts
-    of_passes = costs.once(("passes", *_contents(passes)), lambda: _by_device(costs, passes, representatives, shape_of))
+    of_passes = costs.once(("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of))
     copies = costs.once(
         ("copies", is_pinned, int(passes.num_tokens.max())), lambda: _copies(costs, is_pinned, int(passes.num_tokens.max()))
     )
@@ -80,11 +80,6 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         **copies,
         **shares,
     )
-
-
-def _contents(passes: Passes) -> tuple[bytes, ...]:
-    """Equal for equal passes."""
-    return tuple(getattr(passes, name).tobytes() for name in Passes.__dataclass_fields__)
 
 
 def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ class Floors:
             return None
         key = (policy.feeding, problem.overlap.groups_experts)
         if key not in self._works:
-            self._works[key] = [work_of(problem, drawn.passes, drawn.tokens) for drawn in draws]
+            self._works[key] = [work_of(problem, drawn.passes, drawn.tokens, drawn.selected) for drawn in draws]
         found = [
             _floor(policy, problem, residency, work, _early(policy, problem, residency, drawn))
             for work, drawn in zip(self._works[key], draws, strict=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from planner.threads import NUM_THREADS
+from sim.costs import CostModel
 from sim.draws import mean_metrics, seed_of
 from sim.memory import Infeasible, Residency, weight_bytes
 from sim.metrics import Metrics
@@ -51,6 +52,7 @@ class Trials:
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         """Nothing tried yet. The scenarios differ in machine and in how weights are stored alone; their policies are ignored."""
         self.scenarios = tuple(scenarios)
+        self._costs = tuple(CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios)
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
@@ -58,8 +60,8 @@ class Trials:
         """Place the policy. A named system that cannot be run here at all is Infeasible, with what it says."""
         scenario = replace(self.scenarios[offer], policy=policy)
         try:
-            scenario = tuned(scenario)
-            policy, problem = scenario.policy, problem_of(scenario)
+            scenario = tuned(scenario, self._costs[offer])
+            policy, problem = scenario.policy, problem_of(scenario, self._costs[offer])
             residency = self._placed(policy, problem, offer)
         except InputError as error:
             if not is_named:

@@ -8,8 +8,8 @@ end is scaled by the ratio of rooflines, and the price says that it is extrapola
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,12 +23,16 @@ from sim.model import Model, TensorClass
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
 Sizes = NDArray[np.float64]
+Priced = TypeVar("Priced")
 
 KERNELS: Mapping[str, int] = {
     **{"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2},
     **{"attention_input": 6, "attention_core": 2, "attention_output": 2},
 }
 """GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral block of transformers."""
+
+MOST_KEPT = 1000
+"""Prices that a model of costs keeps before it forgets them all: a plan asks for some dozens, served requests for ever others."""
 
 FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
@@ -51,10 +55,26 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostModel:
-    """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices have their shape."""
+    """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices have their shape.
+
+    What is asked for ``once`` is kept for as long as the model of costs lives: runs that share one share those prices.
+    """
 
     machine: Machine
     model: Model
+    _kept: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: tuple[object, ...], priced: Callable[[], Priced]) -> Priced:
+        """What ``priced`` gives, computed when first asked for by that key, which says all that it depends on besides these costs.
+
+        Nobody may change it. Threads that ask at the same time may each compute it: they find the same.
+        """
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            found = self._kept[key] = priced()
+        return cast(Priced, found)
 
     def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
         """One routed expert of the layer over that many tokens."""
@@ -71,7 +91,7 @@ class CostModel:
 
     def in_groups(self) -> "CostModel":
         """Prices of experts that run together in one call, whose launches or hand-over are not theirs; measured curves stay as measured."""
-        return replace(self, machine=without_call_overheads(self.machine))
+        return self.once(("in groups",), lambda: replace(self, machine=without_call_overheads(self.machine)))
 
     def group_overhead_ns(self, device: Device) -> int:
         """The launches of one call for all experts of a layer (GPU: the least it lasts), or its hand-over to the pool (CPU: on top)."""
@@ -101,10 +121,14 @@ class CostModel:
         return find_curve(self.machine, Operation.COPY, way if is_pinned else f"{way}_pageable", None, {})
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
-        """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none."""
-        table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
-        table[0] = 0
-        return table
+        """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none. Kept: not to be changed."""
+
+        def priced() -> NDArray[np.int64]:
+            table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
+            table[0] = 0
+            return table
+
+        return self.once(("expert table", device, layer, max_tokens), priced)
 
     def attention(self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike) -> Price:
         """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``.

@@ -19,6 +19,8 @@ from sim.workload import Batch, Passes
 Rows = NDArray[Any]
 STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)
 """Copies into staging buffers."""
+_IS_STAGED = np.isin(np.arange(len(TaskKind)), STAGED)
+_IS_PREFETCH = np.isin(np.arange(len(TaskKind)), (TaskKind.PREFETCH, TaskKind.EARLY_FETCH))
 _IDLE, _RESIDENT, _ON_CPU = int(Action.IDLE), int(Action.RESIDENT), tuple(int(action) for action in ON_CPU)
 
 
@@ -52,9 +54,18 @@ class Metrics:
 
 
 def measure(
-    execution: Execution, batch: Batch, foresight: Foresight, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
+    execution: Execution,
+    batch: Batch,
+    foresight: Foresight,
+    selected: NDArray[np.int64],
+    *,
+    num_resident_experts: int,
+    fixed_bytes: tuple[int, ...],
 ) -> Metrics:
-    """Read the metrics off an execution; ``fixed_bytes`` of each GPU's memory are held throughout."""
+    """Read the metrics off an execution; ``selected`` are the places of experts with tokens in its ``tokens``, flattened.
+
+    ``fixed_bytes`` of each GPU's memory are held throughout.
+    """
     timeline, passes = execution.timeline, foresight.passes
     ends_s = timeline.end_ns[execution.last_task] / NS_PER_S
     first_token_s = float(ends_s[passes.is_prefill][-1])
@@ -74,19 +85,30 @@ def measure(
         peak_gpu_memory_bytes=max(fixed + peak_staged_bytes(timeline, layer_share, gpu) for gpu, fixed in enumerate(fixed_bytes)),
         utilization={name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()},
         busy_s=busy_s,
-        **_expert_counts(execution.tokens, execution.decisions, passes, batch),
+        **_expert_counts(selected, execution.tokens, execution.decisions, passes, batch),
     )
 
 
 def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
     tasks = timeline.tasks
-    moved = np.where(timeline.is_dropped, 0, tasks.num_bytes)
+    moved, prefetched = np.zeros(len(timeline.platform.resources), np.int64), np.zeros(1, np.int64)
+    _count_bytes(tasks.resource, tasks.kind, tasks.num_bytes, timeline.is_dropped, _IS_PREFETCH, moved, prefetched)
     return {
-        "h2d_bytes": sum(int(moved[tasks.resource == copier].sum()) for copier in _copiers(timeline, "h2d")),
-        "d2h_bytes": sum(int(moved[tasks.resource == copier].sum()) for copier in _copiers(timeline, "d2h")),
-        "prefetched_bytes": int(moved[np.isin(tasks.kind, (TaskKind.PREFETCH, TaskKind.EARLY_FETCH))].sum()),
+        "h2d_bytes": int(moved[_copiers(timeline, "h2d")].sum()),
+        "d2h_bytes": int(moved[_copiers(timeline, "d2h")].sum()),
+        "prefetched_bytes": int(prefetched[0]),
     }
+
+
+@kernel
+def _count_bytes(resource: Rows, kind: Rows, num_bytes: Rows, is_dropped: Rows, is_prefetch: Rows, moved: Rows, prefetched: Rows) -> None:
+    """Add up what each resource ``moved``, and of that what kinds of prefetches did."""
+    for task in range(len(resource)):
+        if not is_dropped[task]:
+            moved[resource[task]] += num_bytes[task]
+            if is_prefetch[kind[task]]:
+                prefetched[0] += num_bytes[task]
 
 
 def _copiers(timeline: Timeline, way: str) -> list[int]:
@@ -94,11 +116,14 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
     return [number for number, resource in enumerate(timeline.platform.resources) if resource.name.startswith(way)]
 
 
-def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch) -> dict[str, Any]:
+def _expert_counts(
+    selected: NDArray[np.int64], tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch
+) -> dict[str, Any]:
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
-    spilled = np.zeros((0, 0, 0), np.bool_) if decisions.spilled is None else decisions.spilled
-    _count_experts(tokens, decisions.actions, can_hit, spilled, passes.is_prefill, counts)
+    spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
+    is_decode = np.repeat(~passes.is_prefill, tokens.shape[1])
+    _count_experts(selected, tokens.ravel(), decisions.actions.ravel(), can_hit.ravel(), spilled, is_decode, counts)
     hit_tokens, all_tokens, missed, on_cpu, active = counts.tolist()
     return {
         "expert_hit_rate": float(hit_tokens / max(1, all_tokens)),
@@ -109,24 +134,25 @@ def _expert_counts(tokens: NDArray[np.int32], decisions: Decisions, passes: Pass
 
 
 @kernel
-def _count_experts(tokens: Rows, actions: Rows, can_hit: Rows, spilled: Rows, is_prefill: Rows, counts: Rows) -> None:
-    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all; ``spilled`` has no pass for none."""
-    for index in range(actions.shape[0]):
-        for layer in range(actions.shape[1]):
-            for expert in range(actions.shape[2]):
-                action, fed = actions[index, layer, expert], tokens[index, layer, expert]
-                counts[1] += fed
-                if action == _IDLE and spilled.shape[0] == 0:
-                    continue
-                is_hit = action == _RESIDENT and can_hit[index, layer]
-                if spilled.shape[0] > 0 and spilled[index, layer, expert]:
-                    is_hit = True
-                if is_hit:
-                    counts[0] += fed
-                if action != _IDLE and fed > 0:
-                    counts[2] += not is_hit and not is_prefill[index]
-                    counts[3] += action in _ON_CPU
-                    counts[4] += 1
+def _count_experts(selected: Rows, tokens: Rows, actions: Rows, can_hit: Rows, spilled: Rows, is_decode: Rows, counts: Rows) -> None:
+    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all, over the ``selected`` places.
+
+    All is flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass, layer and expert]; ``spilled`` is empty for none.
+    """
+    num_experts = len(tokens) // len(can_hit)
+    row, end = 0, num_experts
+    for place in selected:
+        while place >= end:
+            row, end = row + 1, end + num_experts
+        action, fed = actions[place], tokens[place]
+        counts[1] += fed
+        is_hit = (action == _RESIDENT and can_hit[row]) or (len(spilled) > 0 and spilled[place])
+        if is_hit:
+            counts[0] += fed
+        if action != _IDLE:
+            counts[2] += not is_hit and is_decode[row]
+            counts[3] += action in _ON_CPU
+            counts[4] += 1
 
 
 def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,8 +162,7 @@ def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[
     """
     tasks = timeline.tasks
     is_there = tasks.resource == timeline.platform.index(f"h2d{gpu or ''}")
-    is_staged = np.isin(tasks.kind, STAGED)
-    copies = np.flatnonzero(is_there & is_staged)
+    copies = np.flatnonzero(is_there & _IS_STAGED[tasks.kind])
     ends = _last_use_ns(timeline, copies, timeline.platform.index(f"gpu{gpu or ''}"))
     is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
     sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
@@ -178,6 +203,8 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDA
     if is_page.any():
         ends[is_page] = last_paged_use_ns(timeline)[copies[is_page]]
     whole = np.flatnonzero(tasks.kind[copies] == TaskKind.LAYER_FETCH)
+    if not len(whole):
+        return ends
     following = np.append(copies[whole], len(tasks))[1:]
     on_gpu = np.where(tasks.resource == gpu, timeline.end_ns, 0)
     for position, (start, end) in enumerate(zip(copies[whole], following, strict=True)):

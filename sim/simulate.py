@@ -1,11 +1,13 @@
 """One run: a scenario in, everything that happened out."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.costs import CostModel
 from sim.execute import execute
 from sim.lowering.decisions import Decisions
 from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes
@@ -55,13 +57,18 @@ class Run:
     warnings: tuple[str, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
     """The passes of a batch under one feeding, and which experts their tokens select: ids and tokens per expert, as in Foresight."""
 
     passes: Passes
     expert_ids: NDArray[np.int16]
     tokens: NDArray[np.int32]
+
+    @cached_property
+    def selected(self) -> NDArray[np.int64]:
+        """Places in ``tokens``, flattened, of experts that have any, ascending: found once for all runs over the draw."""
+        return np.flatnonzero(self.tokens.ravel() > 0)
 
 
 def simulate(scenario: Scenario) -> Run | Infeasible:
@@ -75,10 +82,10 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
     return run_drawn(scenario, problem, residency, draw(scenario, scenario.policy.feeding))
 
 
-def tuned(scenario: Scenario) -> Scenario:
+def tuned(scenario: Scenario, common_costs: CostModel | None = None) -> Scenario:
     """The scenario under a policy with all parameters set."""
     policy = scenario.policy
-    return scenario if policy.tuning is None else replace(scenario, policy=policy.tuning.tune(policy, problem_of(scenario)))
+    return scenario if policy.tuning is None else replace(scenario, policy=policy.tuning.tune(policy, problem_of(scenario, common_costs)))
 
 
 def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
@@ -87,7 +94,8 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency)
     fixed = (sum(items.values()), *(items["context and fragmentation"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]))
-    metrics = measure(execution, scenario.batch, foresight, num_resident_experts=residency.num_experts, fixed_bytes=fixed)
+    selected = drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
+    metrics = measure(execution, scenario.batch, foresight, selected, num_resident_experts=residency.num_experts, fixed_bytes=fixed)
     return Run(
         scenario=scenario,
         residency=residency,
@@ -114,8 +122,8 @@ def foresight_of(scenario: Scenario, problem: Problem, residency: Residency, dra
     )
 
 
-def problem_of(scenario: Scenario) -> Problem:
-    """What the policy's parts may know before the run."""
+def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Problem:
+    """What the policy's parts may know before the run; it shares ``common_costs`` of that machine and model with other problems."""
     popularity = np.zeros((scenario.model.num_layers, scenario.model.num_experts))
     popularity[list(scenario.model.moe_layers)] = scenario.routing.popularity(scenario.model)
     return Problem(
@@ -129,6 +137,7 @@ def problem_of(scenario: Scenario) -> Problem:
         num_gpus=scenario.num_gpus,
         expert_cache_bytes=scenario.expert_cache_bytes,
         keeps_host_copies=scenario.policy.needs_host_copies,
+        common_costs=common_costs,
     )
 
 

@@ -1,6 +1,7 @@
 """What is asked of a model: a single-user batch, and the forward passes it becomes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class Feeding:
         return self.micro_batch_sequences is not None or self.prefill_micro_batch_sequences is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Passes:
     """P forward passes in order, one column a field (int32 or bool, length P).
 
@@ -91,6 +92,11 @@ class Passes:
 
     def __len__(self) -> int:
         return len(self.step)
+
+    @cached_property
+    def contents(self) -> tuple[bytes, ...]:
+        """Equal for equal passes: what depends on nothing else may be kept by it."""
+        return tuple(getattr(self, field.name).tobytes() for field in fields(self))
 
 
 def forward_passes(batch: Batch, feeding: Feeding) -> Passes:

@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.bound import Bound, seconds_below
-from planner.bounds.frontier import CellWork, Frontiers, frontiers
+from planner.bounds.compilation import bound_kernel
+from planner.bounds.frontier import Frontiers, frontiers
 from planner.bounds.lanes import lanes_bound
+from planner.bounds.part import NEVER_NS, Part
 from planner.bounds.simplex import lowest
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
-from sim.engine.compilation import kept
 from sim.memory import MemoryRule
 from sim.policies.problem import Problem
 from sim.workload import Passes
-
-NEVER_NS = 1e30
-"""A copy within a layer's window: the link is bounded over the whole run instead."""
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 """First guesses: the weight of the link's total, and the price of a byte against what the last byte that fits would save."""
@@ -45,16 +43,15 @@ Guess = tuple[Point, ...]
 """A point for the whole run, or one for prefill and one for decode."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ways:
+class Ways(NamedTuple):
     """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then by pass; ``starts`` [item + 1].
 
-    ``index`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
+    ``pass_of`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
     a use of something else has no cell (-1) and costs ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
     """
 
     starts: NDArray[np.int64]
-    index: NDArray[np.int64]
+    pass_of: NDArray[np.int64]
     cell: NDArray[np.int64]
     weight: Floats
     cost_ns: Floats
@@ -62,18 +59,30 @@ class Ways:
     copy_ns: Floats
 
 
-@kept
-def _cheapest(starts, index, cost, size, copy, price):  # type: ignore[no-untyped-def]
+@bound_kernel
+def _relaxed(front, slope, ways, link_share, price, least):  # type: ignore[no-untyped-def]
+    """Fill ``least`` [cell] with the least of ns - slope · missing, and return what all items' uses cost, by their cheapest way."""
+    for cell in range(len(slope)):
+        least[cell] = np.inf
+        for vertex in range(front.offsets[cell], front.offsets[cell + 1]):
+            least[cell] = min(least[cell], front.ns[vertex] - slope[cell] * front.missing[vertex])
+    return _cheapest(ways, slope, link_share, price)
+
+
+@bound_kernel
+def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
     """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied anew, or served elsewhere."""
-    total = 0.0
-    for item in range(len(starts) - 1):
-        inside, outside, before, rent = 0.0, 0.0, -1, price * size[item]
-        for use in range(starts[item], starts[item + 1]):
-            held = inside + (index[use] - before) * rent
+    total, time = 0.0, 1 - link_share
+    for item in range(len(ways.starts) - 1):
+        inside, outside, before, rent, copy = 0.0, 0.0, -1, price * ways.size_bytes[item], link_share * ways.copy_ns[item]
+        for use in range(ways.starts[item], ways.starts[item + 1]):
+            cell = ways.cell[use]
+            cost = (slope[cell] * ways.weight[use] if cell >= 0 else ways.cost_ns[use]) * time
+            held = inside + (ways.pass_of[use] - before) * rent
             absent = min(inside, outside)
-            inside = min(held, absent + copy[item])
-            outside = min(held, absent + min(copy[item], cost[use]))
-            before = index[use]
+            inside = min(held, absent + copy)
+            outside = min(held, absent + min(copy, cost))
+            before = ways.pass_of[use]
         total += min(inside, outside)
     return total
 
@@ -104,11 +113,8 @@ class ClairvoyantDual:
     def value_ns(self, link_share: float, byte_price: float, steepness: float) -> float:
         """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
         time, slope = 1 - link_share, self.steepest * steepness
-        front, ways = self.frontiers, self.ways
-        height = front.ns - slope[self.vertex_cell] * front.missing
-        least = np.minimum.reduceat(height, front.offsets[:-1]) if len(slope) else slope
-        cost = np.where(ways.cell >= 0, np.append(slope, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * time
-        rented = _cheapest(ways.starts, ways.index, cost, ways.size_bytes, link_share * ways.copy_ns, byte_price)
+        least = np.empty(len(slope))
+        rented = _relaxed(self.frontiers, slope, self.ways, link_share, byte_price, least)
         return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
 
     def solve(self) -> tuple[float, Point]:
@@ -185,19 +191,19 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
     """The problem over the marked passes."""
-    experts, layers = work.experts, work.num_layers
-    is_used = passes[experts.cell_of // layers]
-    is_inside = np.repeat(is_used, np.diff(experts.offsets))
-    found = frontiers(_cell_work(work, is_used, is_inside))
+    part = Part(work=work, marked=passes)
+    found = frontiers(
+        part.uncapped._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
+    )  # copies count over the whole run, not in the window
     is_moe = np.zeros(work.serial_gpu.shape, bool)
-    is_moe.ravel()[experts.cell_of] = True
+    is_moe.ravel()[work.experts.cell_of] = True
     on = np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
     off = np.where(is_moe, work.serial_cpu - work.ffn_gpu - _activations(work)[:, None], work.whole_cpu)
     base = np.minimum(on, off)[passes].sum() + np.minimum(work.head_gpu, work.head_cpu)[passes].sum() + work.step_overhead * passes.sum()
     dense = np.maximum(0.0, np.column_stack([off - on, work.head_cpu - work.head_gpu]))[passes]
     return ClairvoyantDual(
         frontiers=found,
-        ways=_ways(work, stores, passes, is_inside, found.weight, dense),
+        ways=_ways(part, stores, found.weight, dense),
         base_ns=float(base),
         num_passes=int(passes.sum()),
         capacity_bytes=stores.capacity_bytes,
@@ -209,46 +215,23 @@ def _activations(work: Work) -> Floats:
     return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
 
 
-def _ways(work: Work, stores: Stores, passes: NDArray[np.bool_], is_inside: NDArray[np.bool_], weight: Floats, dense: Floats) -> Ways:
+def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
     """Uses of experts, then of dense parts and the head, by item and pass. A copy costs its share of a whole layer's, if that is less."""
-    experts, layers = work.experts, work.num_layers
-    number = np.cumsum(passes) - 1
-    index = number[experts.cell[is_inside] // layers]
-    cell = np.unique(experts.cell[is_inside], return_inverse=True)[1]
-    order = np.lexsort((index, experts.item[is_inside]))
-    item = experts.item[is_inside][order]
-    num_items, (num_passes, num_dense) = layers * stores.num_experts, dense.shape
+    work, cell, item = part.work, part.cell_of_triple, part.cells.item
+    num_items, (num_passes, num_dense) = work.num_layers * stores.num_experts, dense.shape
+    number = np.cumsum(part.marked) - 1
+    order = np.argsort(item.astype(np.min_scalar_type(num_items)), kind="stable")  # by item and, as triples are ordered, by pass
+    cell = cell[order]
     counts = np.append(np.bincount(item, minlength=num_items), np.full(num_dense, num_passes))
     share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
     copies = np.minimum(work.fetch, share * stores.expert_bytes), share * stores.weight_bytes
     uses = num_passes * num_dense
     return Ways(
         starts=np.append(0, np.cumsum(counts)),
-        index=np.append(index[order], np.tile(np.arange(num_passes), num_dense)),
-        cell=np.append(cell[order], np.full(uses, -1)),
+        pass_of=np.append(number[part.index][cell], np.tile(np.arange(num_passes), num_dense)),
+        cell=np.append(cell, np.full(uses, -1)),
         weight=np.append(weight[order], np.zeros(uses)),
         cost_ns=np.append(np.zeros(len(order)), dense.T.ravel()),
         size_bytes=np.concatenate([np.repeat(stores.expert_bytes, stores.num_experts), stores.dense_bytes, [stores.head_bytes]]),
         copy_ns=np.concatenate([np.repeat(copies[0], stores.num_experts), copies[1], [work.head_fetch]]),
-    )
-
-
-def _cell_work(work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> CellWork:
-    """The experts' work of the cells in use, without copies within the window."""
-    experts, cells = work.experts, work.experts.cell_of[is_used]
-    index = cells // work.num_layers
-    return CellWork(
-        cpu=experts.cpu_ns[is_inside],
-        gpu=experts.gpu_ns[is_inside],
-        tokens=experts.tokens[is_inside],
-        offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[is_used])),
-        fetch=np.full(len(cells), NEVER_NS),
-        beside=work.ffn_gpu.ravel()[cells],
-        cap=np.full(len(cells), NEVER_NS),
-        num_tokens=work.num_tokens[index],
-        down=work.activations_d2h,
-        up=work.activations_h2d,
-        time_share=np.ones(len(cells)),
-        link_share=np.zeros(len(cells)),
-        is_early=np.zeros(len(cells), np.bool_),
     )

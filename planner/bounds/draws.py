@@ -11,7 +11,6 @@ from itertools import pairwise, product
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwprofiles.units import NS_PER_S
 from planner.bounds.alike import count_times
@@ -19,8 +18,9 @@ from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
 from planner.bounds.lanes import lanes_bound
-from planner.bounds.lines import Cells, lines
-from planner.bounds.static import KINDS, STREAMING, Streaming, ahead_share, cell_work, head_times, layer_times, link_share_of
+from planner.bounds.lines import lines
+from planner.bounds.part import Part
+from planner.bounds.static import KINDS, STREAMING, Streaming, ahead_share, head_times, layer_times, link_share_of
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from planner.threads import NUM_THREADS
@@ -28,7 +28,6 @@ from sim.memory import MemoryRule
 from sim.policies.problem import Problem
 from sim.simulate import Drawn
 
-NEVER_NS = 1e30
 NUM_PRICES, NUM_REFINEMENTS = 16, 10
 LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 """Weights of the link's total against the layers' times that are tried for plans that copy layers ahead."""
@@ -121,7 +120,7 @@ def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOO
     works = works_of(problem, draws)
     with ThreadPoolExecutor(1) as threads:  # each search goes step by step: they run side by side
         first = threads.submit(repeated_bound, works[0], stores_of(problem, LOOSEST), None)
-        static = relaxed_draws(works, stores_of(problem, rule), are_alike=are_alike)
+        static = relaxed_draws(wholes_of(works), stores_of(problem, rule), are_alike=are_alike)
         clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST), *first.result())
     number = len(draws)
     return MeanBounds(
@@ -137,18 +136,25 @@ def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOO
 def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
     """The work of each draw."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        return list(threads.map(lambda drawn: work_of(problem, drawn.passes, drawn.tokens), draws))
+        return list(threads.map(lambda drawn: work_of(problem, drawn.passes, drawn.tokens, drawn.selected), draws))
 
 
-def relaxed_draws(works: Sequence[Work], stores: Stores, *, are_alike: bool) -> Relaxation:
+def wholes_of(works: Sequence[Work]) -> list[Part]:
+    """All passes of each run."""
+    return [Part(work=work, marked=np.ones(len(work.is_prefill), bool)) for work in works]
+
+
+def relaxed_draws(wholes: Sequence[Part], stores: Stores, *, are_alike: bool) -> Relaxation:
     """The best bound found for each kind of plan, and of those the least."""
+    work = wholes[0].work
+    phases = [Part(work=work, marked=which) for which in (work.is_prefill, ~work.is_prefill) if which.any()]
     within = [kind for kind in WITHIN if kind is None or kind.buffer_bytes(stores) <= stores.capacity_bytes]
-    best = _solved(summed(works, stores, within, are_alike=are_alike), stores, within, None)
+    best = _solved(summed(wholes, stores, within, are_alike=are_alike), stores, within, None)
     for kind in KINDS:
         if (kind.is_ahead or kind.is_early) and kind.buffer_bytes(stores) <= stores.capacity_bytes:
-            rival = replace(best, ns=best.ns / len(works), byte_price=best.byte_price / len(works))
-            weighed: list[Kind] = [_weighed(works[0], stores, kind, rival, are_alike=are_alike)]
-            best = _solved(summed(works, stores, weighed, are_alike=are_alike), stores, weighed, best)
+            rival = replace(best, ns=best.ns / len(wholes), byte_price=best.byte_price / len(wholes))
+            weighed: list[Kind] = [_weighed(phases, stores, kind, rival, are_alike=are_alike)]
+            best = _solved(summed(wholes, stores, weighed, are_alike=are_alike), stores, weighed, best)
     return best
 
 
@@ -166,36 +172,30 @@ def room_bytes(stores: Stores, kind: Kind) -> float:
     return stores.capacity_bytes - (0.0 if kind is None else kind.buffer_bytes(stores))
 
 
-def summed(works: Sequence[Work], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
+def summed(wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """The sums over several draws."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        total, *others = threads.map(lambda work: sums_of(work, stores, kinds, are_alike=are_alike), works)
+        total, *others = threads.map(lambda whole: sums_of(whole, stores, kinds, are_alike=are_alike), wholes)
     for other in others:
         total += other
     return total
 
 
-def sums_of(work: Work, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool, passes: NDArray[np.bool_] | None = None) -> Sums:
+def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """One draw's part, or that of some of its passes.
 
     The kinds have the link's weight in common, so they share the frontiers, and differ in what a cell takes at most.
     """
-    experts, num_layers = work.experts, work.num_layers
-    marked = np.ones(len(work.is_prefill), bool) if passes is None else passes
+    work, marked, num_layers = part.work, part.marked, part.work.num_layers
     share = link_share_of(work, kinds[0])
     times = [layer_times(work, share, kind) for kind in kinds]
     heads = [head_times(work, share, kind) for kind in kinds]
-    is_used = marked[experts.cell_of // num_layers]
-    is_inside, cell_of = np.repeat(is_used, np.diff(experts.offsets)), experts.cell_of[is_used]
-    index, layer = np.divmod(cell_of, num_layers)
-    caps = np.stack([(off - on).ravel()[cell_of] for on, off in times])
-    inside = cell_work(work, is_used, is_inside, np.full(len(cell_of), NEVER_NS), share, kinds[0])
-    phase = (~work.is_prefill[index]).astype(np.int64)
-    cells = Cells(layer=layer, phase=phase, offsets=inside.offsets, item=experts.item[is_inside])
+    caps = np.stack([(off - on).ravel()[part.cell_of] for on, off in times])
+    inside = part.weighed(share, is_prompt_early=kinds[0] is not None and kinds[0].is_early)
     return Sums(
-        experts=count_times(inside, layer, caps, num_layers, stores.num_experts)
+        experts=count_times(inside, part.tables, part.sizes, part.layer, caps, num_layers, stores.num_experts)
         if are_alike
-        else lines(frontiers(inside), cells, caps, num_layers, num_layers * stores.num_experts),
+        else lines(frontiers(inside), part.cells, caps, num_layers, num_layers * stores.num_experts),
         on=np.stack([on[marked].sum(axis=0) for on, _ in times]),
         off=np.stack([off[marked].sum(axis=0) for _, off in times]),
         head_on=np.array([on[marked].sum() for on, _ in heads]),
@@ -233,7 +233,7 @@ def _best_price(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int) 
     return values[price], price
 
 
-def _weighed(work: Work, stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool) -> Streaming:
+def _weighed(phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool) -> Streaming:
     """The kind with the weights of the link's total, in prefill and in decode, that bound one draw best; ``rival`` is of that draw.
 
     Any weights are valid. The best value is concave in them, so one after the other is moved, by ever less, while that helps. It ends where
@@ -241,13 +241,13 @@ def _weighed(work: Work, stores: Stores, kind: Streaming, rival: Relaxation, *, 
     """
     found: dict[tuple[float, float], float] = {}
     parts: dict[tuple[int, float], Sums] = {}
-    phases = [which for which in (work.is_prefill, ~work.is_prefill) if which.any()]
+    work = phases[0].work
 
     def part(phase: int, share: float) -> Sums:
         """Of prefill or decode alone, which a move of the other's weight leaves as it is."""
         if (phase, share) not in parts:
             weighed = [replace(kind, link_shares=(share, share))]
-            parts[phase, share] = sums_of(work, stores, weighed, are_alike=are_alike, passes=phases[phase])
+            parts[phase, share] = sums_of(phases[phase], stores, weighed, are_alike=are_alike)
         return parts[phase, share]
 
     def bound(shares: tuple[float, float]) -> float:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kept
+from planner.bounds.compilation import bound_kernel
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Frontiers(NamedTuple):
     weight: Floats
 
 
-@kept
+@bound_kernel
 def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
     """The longest lane and its number."""
     if gpu >= cpu and gpu >= link:
@@ -61,7 +61,7 @@ def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
     return (cpu, 1) if cpu >= link else (link, 2)
 
 
-@kept
+@bound_kernel
 def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and copies; returns how many.
 
@@ -96,7 +96,7 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     return size + 1
 
 
-@kept
+@bound_kernel
 def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it, touching where the CPU's line meets it.
 
@@ -117,7 +117,7 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     return start, fall
 
 
-@kept
+@bound_kernel
 def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
     """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns how many.
 
@@ -166,7 +166,7 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
     return num
 
 
-@kept
+@bound_kernel
 def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type: ignore[no-untyped-def]
     """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
     end = start
@@ -187,17 +187,14 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
     return end
 
 
-@kept
-def is_same(work, cell, other):  # type: ignore[no-untyped-def]
-    """Whether two cells have the same experts' work, in the same order, and all else alike."""
+@bound_kernel
+def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
+    """Whether two cells have the same experts' work, in the same order, and the same beside it."""
     first, second, size = work.offsets[cell], work.offsets[other], work.offsets[cell + 1] - work.offsets[cell]
     if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
         return False
-    if work.is_early[cell] != work.is_early[other]:
+    if work.fetch[cell] != work.fetch[other] or work.beside[cell] != work.beside[other]:
         return False
-    for row in (work.fetch, work.beside, work.cap, work.time_share, work.link_share):
-        if row[cell] != row[other]:
-            return False
     for place in range(size):
         if work.tokens[first + place] != work.tokens[second + place]:
             return False
@@ -206,7 +203,17 @@ def is_same(work, cell, other):  # type: ignore[no-untyped-def]
     return True
 
 
-@kept
+@bound_kernel
+def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
+    """Whether two cells are alike in all."""
+    if work.cap[cell] != work.cap[other] or work.is_early[cell] != work.is_early[other]:
+        return False
+    if work.time_share[cell] != work.time_share[other] or work.link_share[cell] != work.link_share[other]:
+        return False
+    return has_same_experts(work, cell, other)
+
+
+@bound_kernel
 def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = np.max(np.diff(work.offsets))
@@ -214,7 +221,7 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
     before = -1
     for cell in range(len(offsets) - 1):
         first, last = work.offsets[cell], work.offsets[cell + 1]
-        if before >= 0 and is_same(work, cell, before):  # as most cells of single tokens are
+        if before >= 0 and _is_same(work, cell, before):  # as most cells of single tokens are
             start, count = offsets[before], offsets[before + 1] - offsets[before]
             weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
             for vertex in range(count):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers
 from planner.bounds.work import Floats
-from sim.engine.compilation import kept
 
 MISSING_SHARES = (0.08, 0.2, 0.35, 0.5, 0.62, 0.74, 0.86, 0.95)
 """Where lines touch: shares of a cell's experts that are missing."""
@@ -60,7 +60,7 @@ def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_ite
     return Lines(height=height, gain=gain)
 
 
-@kept
+@bound_kernel
 def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain):  # type: ignore[no-untyped-def]
     """For every cell and share: the slope of the frontier there, at least 0, and what the line through all vertices from below gives."""
     for cell in range(len(layer)):
@@ -84,7 +84,7 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
                 gain[phase[cell], number, item[triple]] += slope * found.weight[triple]
 
 
-@kept
+@bound_kernel
 def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):  # type: ignore[no-untyped-def]
     """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines."""
     num_shares, num_layers = height.shape[1], height.shape[2]

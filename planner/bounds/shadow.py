@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Quantity
 from hwprofiles.units import NS_PER_S
-from planner.bounds.draws import MeanBounds, summed, value_ns, works_of
+from planner.bounds.draws import MeanBounds, summed, value_ns, wholes_of, works_of
 from planner.bounds.static import StaticRelaxation, relax, relaxation
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
@@ -58,7 +58,8 @@ def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRul
     stores, kinds = stores_of(problem, rule), [bounds.kind]
 
     def value_s(machine: Machine) -> float:
-        sums = summed(works_of(replace(problem, machine=machine), draws), stores, kinds, are_alike=bounds.are_alike)
+        wholes = wholes_of(works_of(replace(problem, machine=machine), draws))
+        sums = summed(wholes, stores, kinds, are_alike=bounds.are_alike)
         price = bounds.byte_price_s * NS_PER_S * len(draws)
         return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.clairvoyant import clairvoyant_bound
 from planner.bounds.dual import Multipliers, StaticDual
-from planner.bounds.frontier import CellWork, frontiers
+from planner.bounds.frontier import frontiers
 from planner.bounds.lanes import lanes_bound
+from planner.bounds.part import Part
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from sim.memory import MemoryRule
@@ -185,17 +186,16 @@ def relaxation(work: Work, stores: Stores, passes: NDArray[np.bool_], streaming:
     share = link_share_of(work, streaming)
     on, off = layer_times(work, share, streaming)
     head_on, head_off = head_times(work, share, streaming)
-    experts, layers = work.experts, work.num_layers
-    is_used = passes[experts.cell_of // layers]
-    is_inside = np.repeat(is_used, np.diff(experts.offsets))
-    cells, sizes = experts.cell_of[is_used], np.diff(experts.offsets)[is_used]
+    part, layers = Part(work=work, marked=passes), work.num_layers
+    weighed = part.weighed(share, is_prompt_early=streaming is not None and streaming.is_early)
+    cap = (off - on).ravel()[part.cell_of]  # however a resident layer is run, a cell takes no more than one that is not resident
     room = stores.capacity_bytes - (0.0 if streaming is None else streaming.buffer_bytes(stores))
     ahead = ahead_share(work, share, passes) * stores.ns_per_byte(work)
     return StaticDual(
-        frontiers=frontiers(cell_work(work, is_used, is_inside, (off - on).ravel()[cells], share, streaming)),
-        layer=cells % layers,
-        cell=np.repeat(np.arange(len(cells)), sizes),
-        item=experts.item[is_inside],
+        frontiers=frontiers(weighed._replace(cap=cap)),
+        layer=part.layer,
+        cell=part.cell_of_triple,
+        item=part.cells.item,
         item_bytes=np.repeat(stores.expert_bytes, stores.num_experts),
         item_layer=np.repeat(np.arange(layers), stores.num_experts),
         on_ns=np.append(on[passes].sum(axis=0), head_on[passes].sum()),
@@ -241,29 +241,6 @@ def head_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[
         link = share if streaming.is_ahead else 1 - share
         off = np.minimum(off, (1 - share) * work.head_gpu + link * work.head_fetch * (work.head_gpu > 0))
     return np.minimum((1 - share) * work.head_gpu, off), off
-
-
-def cell_work(
-    work: Work, is_used: NDArray[np.bool_], is_inside: NDArray[np.bool_], cap: Floats, share: Floats, streaming: Streaming | None
-) -> CellWork:
-    """The experts' work of the cells in use. However a resident layer is run, a cell takes no more than one that is not resident."""
-    experts, cells = work.experts, work.experts.cell_of[is_used]
-    index, layer = np.divmod(cells, work.num_layers)
-    return CellWork(
-        cpu=experts.cpu_ns[is_inside],
-        gpu=experts.gpu_ns[is_inside],
-        tokens=experts.tokens[is_inside],
-        offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[is_used])),
-        fetch=work.fetch[layer],
-        beside=work.ffn_gpu.ravel()[cells],
-        cap=cap,
-        num_tokens=work.num_tokens[index],
-        down=work.activations_d2h,
-        up=work.activations_h2d,
-        time_share=1 - share[index],
-        link_share=share[index],
-        is_early=work.is_prefill[index] & (streaming is not None and streaming.is_early),
-    )
 
 
 def binding_resource(found: StaticRelaxation) -> str:

@@ -64,16 +64,17 @@ class Work:
         return int(self.serial_gpu.shape[1])
 
 
-def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Work:
+def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selected: NDArray[np.int64] | None = None) -> Work:
     """The work of those passes with those tokens per expert [pass, layer, expert]. Raises InputError for several GPUs.
 
+    ``selected`` are the places in ``tokens``, flattened, of experts that have any, if the caller has found them.
     Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
     """
     gpu, cpu = (
         prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
         prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
     )
-    experts = _experts(tokens, gpu)
+    experts = _experts(tokens, np.flatnonzero(tokens) if selected is None else selected, gpu)
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
@@ -101,7 +102,8 @@ def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode:
     """Prices with every layer on one device."""
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
-    either = replace(problem, overlap=LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts))
+    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts)
+    either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
 
@@ -116,17 +118,17 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     return found | {name: least(name) for name in ("fetch", "layer_fetch")} | {"head_fetch": float(least("head_fetch"))}
 
 
-def _experts(tokens: NDArray[np.int32], prices: Prices) -> Experts:
-    index, layer, expert = np.nonzero(tokens)
-    count = tokens[index, layer, expert].astype(np.int64)
-    cell = index * tokens.shape[1] + layer
-    cell_of, starts = np.unique(cell, return_index=True)
+def _experts(tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices) -> Experts:
+    num_layers, num_experts = tokens.shape[1:]
+    cell, count = selected // num_experts, tokens.ravel()[selected].astype(np.int64)
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    shape = prices.shape_of[cell % num_layers]
     return Experts(
         cell=cell,
-        item=layer * tokens.shape[2] + expert,
+        item=selected % (num_layers * num_experts),
         tokens=count,
-        gpu_ns=prices.expert_gpu[prices.shape_of[layer], count].astype(np.float64),
-        cpu_ns=prices.expert_cpu[prices.shape_of[layer], count].astype(np.float64),
+        gpu_ns=prices.expert_gpu[shape, count].astype(np.float64),
+        cpu_ns=prices.expert_cpu[shape, count].astype(np.float64),
         offsets=np.append(starts, len(cell)).astype(np.int64),
-        cell_of=cell_of,
+        cell_of=cell[starts],
     )

@@ -1,7 +1,8 @@
 """Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
 
 By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or
-parts from does. Kernels here call each other across files, so what is kept is stamped with the content of the package ``sim``.
+parts from does. Kernels here call each other across files, so what is kept is stamped with the content of the package ``sim``, and that
+of another package with its own content besides.
 """
 
 import hashlib
@@ -19,9 +20,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _PLAIN_PYTHON = frozenset({"importers", "kv", "requests", "serving"})  # subpackages that compiled code takes nothing from
 
 
-def _source_stamp() -> str:
+def source_stamp(package: Path) -> str:
     """A hash of every source file that a kernel can be made of: the package's modules, less those that describe models and requests."""
-    package = Path(__file__).parent.parent
     stamp = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
@@ -30,7 +30,7 @@ def _source_stamp() -> str:
     return stamp.hexdigest()
 
 
-_SOURCE_STAMP = _source_stamp()
+_SOURCE_STAMP = source_stamp(Path(__file__).parent.parent)
 
 
 def _import_array_functions() -> None:
@@ -69,11 +69,11 @@ def kept(function: Function, **options: Any) -> Function:
     return cast(Function, dispatcher)
 
 
-def _stamped(dispatcher: Function) -> Function:
+def _stamped(dispatcher: Function, stamp: str = _SOURCE_STAMP) -> Function:
     """The dispatcher, its cache bound to the whole package: numba has no public way to say what else a kernel is made of."""
     cache_file = getattr(cast(Any, dispatcher)._cache, "_cache_file", None)
     if cache_file is not None:
-        cache_file._source_stamp = _SOURCE_STAMP
+        cache_file._source_stamp = stamp
     return dispatcher
 
 
@@ -86,6 +86,12 @@ def kernel(function: Function) -> Function:
 def allocating_kernel(function: Function) -> Function:
     """An entry point that makes arrays of its own."""
     return _stamped(kept(function, error_model="numpy"))
+
+
+def kernels_of(stamp: str) -> Callable[[Function], Function]:
+    """The same for kernels of another package, which may be made of the simulator too: ``stamp`` is its ``source_stamp``."""
+    both = hashlib.sha256(f"{_SOURCE_STAMP} {stamp}".encode()).hexdigest()
+    return lambda function: _stamped(kept(function, error_model="numpy"), both)
 
 
 def parallel_kernel(function: Function) -> Function:

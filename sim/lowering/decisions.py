@@ -69,7 +69,6 @@ def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> De
 def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]) -> Decisions:
     """What the policy does with those tokens per expert [pass, layer, expert], by rules that know nothing else of the routing."""
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
-    is_active = tokens > 0
     actions, is_held = np.zeros(tokens.shape, np.uint8), np.zeros(tokens.shape, np.bool_)
     early, leaving = early_of(policy, problem, residency, passes, modes), None
     if policy.cache.is_static:
@@ -78,7 +77,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
         held, rule = held_after_prompt(policy, problem, residency, passes, tokens), int(dispatch.rule)
         if held is residency.experts:
             decide_misses(tokens, held, shape_of, rule, believed, beside, early, actions)
-            is_held[:] = held
+            is_held = np.broadcast_to(held, tokens.shape)
         else:
             for rows, experts, fate in ((passes.is_prefill, residency.experts, _FETCHING), (~passes.is_prefill, held, rule)):
                 chosen, own = actions[rows], beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows])
@@ -86,8 +85,8 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
                 actions[rows], is_held[rows] = chosen, experts
     else:
         leaving = _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
-        actions *= is_active  # IDLE, which is 0, where no token selects
-    _follow_layers(actions, modes, is_active)
+        actions *= tokens > 0  # IDLE, which is 0, where no token selects
+    _follow_layers(actions, modes, tokens)
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
     return Decisions(
         actions=actions,
@@ -111,7 +110,8 @@ def spilled_of(
     """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None without a rule that does so."""
     if policy.dispatch.rule != Rule.SPILL:
         return None
-    spilled: NDArray[np.bool_] = (actions == Action.CPU) & is_held
+    spilled: NDArray[np.bool_] = actions == Action.CPU
+    spilled &= is_held
     is_resident = modes == LayerMode.GPU
     if not is_resident.all():
         spilled &= is_resident[:, :, None]
@@ -225,7 +225,7 @@ def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> 
             tokens[index], foretold[index] = found.tokens, found.layers
         rows = tokens[index], actions[index], is_held, leaving[index]
         replay.step(*rows, is_prefill=bool(passes.is_prefill[index]), is_foretold=found is not None)
-    _follow_layers(actions, modes, tokens > 0)
+    _follow_layers(actions, modes, tokens)
     actions[(actions == Action.CPU) & foretold[:, :, None]] = Action.AHEAD
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
     return Decisions(actions=actions, modes=modes, head_modes=head_modes, foretold=foretold, tokens=tokens, leaving=leaving)
@@ -245,10 +245,11 @@ def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool
     return np.asarray((urgent == 0) & (is_followed & ~passes.is_prefill[:, None])[:, :, None])
 
 
-def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_active: NDArray[np.bool_]) -> None:
+def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]) -> None:
     """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined one, what is missing is paged."""
     if (modes == LayerMode.GPU).all():
         return
+    is_active = tokens > 0
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
     actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED

@@ -39,6 +39,7 @@ RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
+_FETCH, _SWAP = int(Action.FETCH), int(Action.SWAP)
 MATCHER_RESOURCE = Resource(name="matcher")
 MAX_TASKS_PER_LAYER = 15
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, a hand-over,
@@ -181,13 +182,21 @@ def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
 
 
 def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
-    actions = decisions.actions
-    copies = np.count_nonzero(actions == Action.FETCH) + 2 * np.count_nonzero(actions == Action.SWAP)
     return (
-        int(np.count_nonzero(actions) + copies + (0 if decisions.early is None else np.count_nonzero(decisions.early)))
+        int(_tasks_of_experts(decisions.actions.ravel()) + (0 if decisions.early is None else np.count_nonzero(decisions.early)))
         + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )
+
+
+@kernel
+def _tasks_of_experts(actions: Any) -> int:
+    """Tasks of experts with those actions: a run each, and the copies of weights."""
+    number = 0
+    for place in range(len(actions)):
+        action = actions[place]
+        number += (action != 0) + (action == _FETCH) + 2 * (action == _SWAP)
+    return number
 
 
 def columns(size: int, *, num_gpus: int = 1) -> Columns:

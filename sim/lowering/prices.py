@@ -1,12 +1,12 @@
 """The price of everything a run may do, in arrays that compiled code reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.costs import CostModel, Device, Price
+from sim.costs import CostModel, Device
 from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
@@ -49,44 +49,57 @@ class Prices(NamedTuple):
 
 
 def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes: NDArray[np.uint8], max_tokens: int) -> Prices:
-    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets."""
+    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets. No array is to be changed.
+
+    What depends on neither modes nor the policy is priced once for all runs that share the problem's costs.
+    """
     costs, model = problem.costs, problem.model
     representatives, shape_of = layer_shapes(model)
-    copies = _copies(costs, problem.overlap.is_pinned) | _shares(costs, problem)
-    token_bytes = model.hidden * model.activation_bytes
-    activations = np.arange(int(passes.num_tokens.max()) + 1) * token_bytes
-    on = _by_mode(costs, passes, modes, representatives, shape_of)
-    is_grouped = problem.overlap.groups_experts
+    is_pinned, is_grouped = problem.overlap.is_pinned, problem.overlap.groups_experts
+    of_passes = costs.once(("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of))
+    copies = costs.once(
+        ("copies", is_pinned, int(passes.num_tokens.max())), lambda: _copies(costs, is_pinned, int(passes.num_tokens.max()))
+    )
+    shares = costs.once(("shares", is_pinned, problem.num_gpus), lambda: _shares(costs, problem))
     expert_costs = costs.in_groups() if is_grouped else costs
     tables = {device: _expert_tables(expert_costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
+    is_on_cpu, is_head_on_cpu = modes == LayerMode.CPU, head_modes == LayerMode.CPU
     return Prices(
-        attention=on(_attention),
-        gate=on(_gate),
-        ffn=on(_ffn),
-        head=_head(costs, passes, head_modes),
+        attention=_chosen(is_on_cpu, of_passes["attention"]),
+        gate=_chosen(is_on_cpu, of_passes["gate"]),
+        ffn=_chosen(is_on_cpu, of_passes["ffn"]),
+        head=np.where(of_passes["is_head_run"], _chosen(is_head_on_cpu, of_passes["head"]), NONE),
         expert_gpu=tables["gpu"],
         expert_cpu=tables["cpu"],
         shape_of=shape_of,
-        activations_h2d=costs.copy("h2d", activations, is_pinned=problem.overlap.is_pinned).ns,
-        activations_d2h=costs.copy("d2h", activations, is_pinned=problem.overlap.is_pinned).ns,
-        activation_bytes=token_bytes,
+        activation_bytes=model.hidden * model.activation_bytes,
         group_gpu=costs.group_overhead_ns("gpu") if is_grouped else 0,
         group_cpu=costs.group_overhead_ns("cpu") if is_grouped else 0,
         layer_overhead=costs.layer_overhead_ns(),
         step_overhead=costs.step_overhead_ns(),
         **copies,
+        **shares,
     )
 
 
-def _copies(costs: CostModel, is_pinned: bool) -> dict[str, Any]:
+def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of [device, …] where something runs."""
+    return np.asarray(np.where(is_on_cpu, prices[1], prices[0]) if is_on_cpu.any() else prices[0])
+
+
+def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
+    """Copies of weights, and of the activations of up to so many tokens."""
     layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
+    activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes
     return {
         "fetch": costs.copy("h2d", expert, is_pinned=is_pinned).ns,
         "evict": costs.copy("d2h", expert, is_pinned=is_pinned).ns,
         "layer_fetch": costs.copy("h2d", whole, is_pinned=is_pinned).ns,
         "head_fetch": int(costs.copy("h2d", top, is_pinned=is_pinned).ns),
+        "activations_h2d": costs.copy("h2d", activations, is_pinned=is_pinned).ns,
+        "activations_d2h": costs.copy("d2h", activations, is_pinned=is_pinned).ns,
         "expert_bytes": expert,
         "layer_bytes": whole,
         "head_bytes": top,
@@ -103,20 +116,23 @@ def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
     return {"share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns, "share_bytes": num_bytes}
 
 
-Pricer = Callable[[CostModel, Device, int, Passes], NDArray[np.int64]]
+_DEVICES: tuple[Device, Device] = ("gpu", "cpu")
 
 
-def _by_mode(
-    costs: CostModel, passes: Passes, modes: NDArray[np.uint8], representatives: list[int], shape_of: NDArray[np.int64]
-) -> Callable[[Pricer], NDArray[np.int64]]:
-    """A function that prices something for each [pass, layer] on the device where the layer runs."""
+def _by_device(costs: CostModel, passes: Passes, representatives: list[int], shape_of: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Everything but experts [GPU or CPU, pass, layer], the head [GPU or CPU, pass], and which passes run it.
 
-    def on(pricer: Pricer) -> NDArray[np.int64]:
-        gpu = np.stack([pricer(costs, "gpu", layer, passes) for layer in representatives], axis=1)
-        cpu = np.stack([pricer(costs, "cpu", layer, passes) for layer in representatives], axis=1)
-        return np.ascontiguousarray(np.where(modes == LayerMode.CPU, cpu[:, shape_of], gpu[:, shape_of]))
-
-    return on
+    Of a prompt in chunks, only the last pass does, over each sequence's last position.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for name, pricer in _BY_LAYER.items():
+        by_shape = [np.stack([pricer(costs, device, layer, passes) for layer in representatives], axis=1) for device in _DEVICES]
+        found[name] = np.stack(by_shape)[:, :, shape_of].copy()
+    sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
+    found["head"] = np.stack([costs.head(device, sequences).ns for device in _DEVICES])
+    is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
+    found["is_head_run"] = is_last_chunk & np.append(np.diff(passes.group) != 0, True)
+    return found
 
 
 def _attention(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
@@ -138,14 +154,8 @@ def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClas
     return costs.weights(device, layer, which, passes.num_tokens).ns
 
 
-def _head(costs: CostModel, passes: Passes, head_modes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The vocabulary projection of each sequence's last position; chunks of a prefill before its last need none."""
-    sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
-    gpu: Price = costs.head("gpu", sequences)
-    cpu = costs.head("cpu", sequences)
-    is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
-    is_last_chunk &= np.append(np.diff(passes.group) != 0, True)
-    return np.where(is_last_chunk, np.where(head_modes == LayerMode.CPU, cpu.ns, gpu.ns), NONE)
+Pricer = Callable[[CostModel, Device, int, Passes], NDArray[np.int64]]
+_BY_LAYER: Mapping[str, Pricer] = {"attention": _attention, "gate": _gate, "ffn": _ffn}
 
 
 def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:

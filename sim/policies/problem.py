@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,13 +47,13 @@ class Overlap(ABC):
         """Per pass, whether one thing runs at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers.
 
     Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. ``expert_cache_bytes``, all GPUs
     together, is the most that may hold experts (None: as much as there is room for). ``keeps_host_copies``: host memory holds every
-    expert, those on a GPU too.
+    expert, those on a GPU too. ``common_costs``: prices that several problems share, where they are of this machine and model.
     """
 
     machine: Machine
@@ -65,13 +66,17 @@ class Problem:
     num_gpus: int = 1
     expert_cache_bytes: int | None = None
     keeps_host_copies: bool = False
+    common_costs: CostModel | None = None
 
-    @property
+    @cached_property
     def costs(self) -> CostModel:
         """True prices on this machine."""
+        common = self.common_costs
+        if common is not None and common.machine is self.machine and common.model is self.model:
+            return common
         return CostModel(machine=self.machine, model=self.model)
 
-    @property
+    @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
         """The GPU of each expert [layer, expert]."""
         return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus

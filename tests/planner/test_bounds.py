@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.bound_tightness import split
 from hwprofiles import load_machine
 from planner.bounds import Bound, clairvoyant_bound, shadow_prices, static_bound
-from planner.bounds.clairvoyant import _cheapest
+from planner.bounds.clairvoyant import Ways, _cheapest
 from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.static import relaxation
 from planner.bounds.stores import LOOSEST, stores_of
@@ -215,11 +215,24 @@ def _fewest_copies(sequence: NDArray[np.int64], experts: int, slots: int, *, can
 
 def test_cheapest_way_of_one_item() -> None:
     """Held for four borders at 2, or copied twice at 5, or served elsewhere at 3 each: the least is 6."""
-    starts, index, cost = np.array([0, 2]), np.array([0, 3]), np.array([3.0, 3.0])
-    assert _cheapest(starts, index, cost, np.array([1.0]), np.array([5.0]), 2.0) == 5.0  # held for the first use (2), then elsewhere (3)
-    assert _cheapest(starts, index, cost, np.array([1.0]), np.array([5.0]), 4.0) == 6.0
-    assert _cheapest(starts, index, cost, np.array([1.0]), np.array([1.0]), 4.0) == 2.0
-    assert _cheapest(starts, index, cost * 100, np.array([1.0]), np.array([50.0]), 2.0) == 8.0
+
+    def cheapest_ns(elsewhere_ns: float, copy_ns: float, byte_price: float) -> float:
+        """Of one byte, used in passes 0 and 3, where the link and all else count half of their time each."""
+        ways = Ways(
+            starts=np.array([0, 2]),
+            pass_of=np.array([0, 3]),
+            cell=np.array([-1, -1]),
+            weight=np.zeros(2),
+            cost_ns=np.full(2, 2 * elsewhere_ns),
+            size_bytes=np.array([1.0]),
+            copy_ns=np.array([2 * copy_ns]),
+        )
+        return float(_cheapest(ways, np.zeros(0), 0.5, byte_price))
+
+    assert cheapest_ns(3.0, 5.0, 2.0) == 5.0  # held for the first use (2), then elsewhere (3)
+    assert cheapest_ns(3.0, 5.0, 4.0) == 6.0
+    assert cheapest_ns(3.0, 1.0, 4.0) == 2.0
+    assert cheapest_ns(300.0, 50.0, 2.0) == 8.0
 
 
 def test_frontier_is_below_every_split() -> None:

@@ -1,12 +1,18 @@
 """Prices: rooflines by hand, curves, provenance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hwprofiles import InputError, Kind, parse_machine
-from sim.costs import KERNELS, CostModel
+from hwprofiles import InputError, Kind, load_machine, parse_machine
+from sim.costs import KERNELS, MOST_KEPT, CostModel
 from sim.model import Model, TensorClass
 from sim.model_library import load_model
+from sim.policies import POLICIES
+from sim.routing import load_routing
+from sim.simulate import Scenario, problem_of
+from sim.workload import Batch
 from tests.sim.small import HIDDEN, SOURCE, VOCAB, WIDE, quantity, small_machine, small_model
 
 EXPERT_BYTES = 2 * 3 * HIDDEN * WIDE
@@ -185,3 +191,36 @@ def _slow_gpu() -> dict[str, object]:
         "flops_per_s": {"bf16": quantity(1e9)},
         "launch_overhead_ns": quantity(0),
     }
+
+
+def test_what_is_asked_for_once_is_kept() -> None:
+    """A second asking by the same key is not priced anew; that many other keys later, it is: ever new passes fill no memory."""
+    costs, asked = _costs(), []
+
+    def priced(key: int) -> int:
+        asked.append(key)
+        return key
+
+    assert [costs.once((key,), lambda key=key: priced(key)) for key in (1, 2, 1)] == [1, 2, 1]  # type: ignore[misc]
+    assert asked == [1, 2]
+    for key in range(MOST_KEPT):
+        costs.once(("another", key), lambda: 0)
+    assert costs.once((1,), lambda: priced(3)) == 3
+
+
+def test_problems_share_costs_of_their_own_machine_alone() -> None:
+    """Prices of a common model of costs serve a problem; one of another machine has its own."""
+    model = load_model("mixtral-8x7b")
+    scenario = Scenario(
+        machine=load_machine("desktop-rtx-4090-ddr5"),
+        model=model,
+        batch=Batch(prompt_tokens=4, output_tokens=2),
+        policy=POLICIES["on-demand"],
+        routing=load_routing(None, model),
+    )
+    common = CostModel(machine=scenario.machine, model=model)
+    problem = problem_of(scenario, common)
+    assert problem.costs is common
+    other = replace(problem, machine=load_machine("fiddler-e1"))
+    assert other.costs.machine is other.machine
+    assert (other.costs.expert_table("cpu", 0, 3) != common.expert_table("cpu", 0, 3)).any()

@@ -1,0 +1,97 @@
+"""The cells of experts in some passes of a run: all that stays as it is, whatever the link weighs and whatever a plan streams."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.bounds.alike import Sizes, sizes_of
+from planner.bounds.frontier import CellWork
+from planner.bounds.lines import Cells
+from planner.bounds.tables import Tables, tables_of
+from planner.bounds.work import Floats, Work
+
+NEVER_NS = 1e30
+"""More than any cell takes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """The marked passes of a run."""
+
+    work: Work
+    marked: NDArray[np.bool_]
+
+    @cached_property
+    def cell_of(self) -> NDArray[np.int64]:
+        """[cell]: its number, pass · layers + layer."""
+        return self.work.experts.cell_of[self._is_used]
+
+    @cached_property
+    def index(self) -> NDArray[np.int64]:
+        """[cell]: its pass."""
+        return self.cell_of // self.work.num_layers
+
+    @cached_property
+    def layer(self) -> NDArray[np.int64]:
+        """[cell]: its layer."""
+        return self.cell_of % self.work.num_layers
+
+    @cached_property
+    def cell_of_triple(self) -> NDArray[np.int64]:
+        """[triple]: the place of its cell."""
+        return np.repeat(np.arange(len(self.cell_of)), np.diff(self.uncapped.offsets))
+
+    @cached_property
+    def cells(self) -> Cells:
+        """Cells with their phases, and the items of their triples."""
+        phase = (~self.work.is_prefill[self.index]).astype(np.int64)
+        return Cells(layer=self.layer, phase=phase, offsets=self.uncapped.offsets, item=self._inside(self.work.experts.item))
+
+    @cached_property
+    def uncapped(self) -> CellWork:
+        """The cells' work without caps, all of its time counted and none of the link's."""
+        work, experts = self.work, self.work.experts
+        num = len(self.cell_of)
+        return CellWork(
+            cpu=self._inside(experts.cpu_ns),
+            gpu=self._inside(experts.gpu_ns),
+            tokens=self._inside(experts.tokens),
+            offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[self._is_used])),
+            fetch=work.fetch[self.layer],
+            beside=work.ffn_gpu.ravel()[self.cell_of],
+            cap=np.full(num, NEVER_NS),
+            num_tokens=work.num_tokens[self.index],
+            down=work.activations_d2h,
+            up=work.activations_h2d,
+            time_share=np.ones(num),
+            link_share=np.zeros(num),
+            is_early=np.zeros(num, np.bool_),
+        )
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """How many experts the cells select."""
+        return sizes_of(self.uncapped, self.layer, self.work.num_layers)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What the cells take, where experts are alike."""
+        return tables_of(self.uncapped)
+
+    def weighed(self, share: Floats, *, is_prompt_early: bool) -> CellWork:
+        """The cells' work where each pass counts that share of the link's total; in prefill, copies may be ahead of their gates."""
+        of_cell = share[self.index]
+        is_early = self.work.is_prefill[self.index] & is_prompt_early
+        return self.uncapped._replace(time_share=1 - of_cell, link_share=of_cell, is_early=is_early)
+
+    @cached_property
+    def _is_used(self) -> NDArray[np.bool_]:
+        return self.marked[self.work.experts.cell_of // self.work.num_layers]
+
+    def _inside(self, of_triple: NDArray[Any]) -> NDArray[Any]:
+        if self._is_used.all():
+            return of_triple
+        return of_triple[np.repeat(self._is_used, np.diff(self.work.experts.offsets))]

@@ -1,0 +1,118 @@
+"""What the experts of a cell take by how many of them the CPU runs, however the link is weighed: computed once for all its weights."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.bounds.compilation import bound_kernel
+from planner.bounds.frontier import CellWork, has_same_experts
+from planner.bounds.work import Floats
+
+SPREAD = 1e-9
+"""Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says more than counting them does."""
+
+FEW = 8
+"""Up to this many selected experts of a cell, every set of missing ones is tried with every set on the CPU."""
+
+WEIGHTS = 8
+"""Steps in which a lane's weight is tried."""
+QUANTILES = 6
+"""Experts, from the cheapest to the dearest on the CPU, at which weights are set."""
+
+
+class Tables(NamedTuple):
+    """What the experts of each different cell take, however the link is weighed. [cell]: ``number`` among those that differ.
+
+    [number]: whether all its sets are tried (``is_tried``), else whether its experts cost the same (``is_alike``), the cheapest of them on
+    the GPU, those at quantiles of the price on the CPU (``picks``), and ``starts`` of its rows: by how many experts are on the CPU, the
+    longer lane of CPU and GPU, the CPU's chain, and what it sends up.
+    """
+
+    number: NDArray[np.int64]
+    is_tried: NDArray[np.bool_]
+    is_alike: NDArray[np.bool_]
+    least_gpu: Floats
+    picks: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    longer: Floats
+    chain: Floats
+    up: Floats
+
+
+def tables_of(work: CellWork) -> Tables:
+    """Of those cells, of which neither weights nor caps are read."""
+    return Tables(*_tables(work))
+
+
+@bound_kernel
+def _tables(work):  # type: ignore[no-untyped-def]
+    """The columns of ``Tables``."""
+    num_cells = len(work.offsets) - 1
+    number, cells = np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
+    num, rows = 0, 0
+    starts = np.empty(num_cells + 1, np.int64)
+    is_tried, is_alike = np.empty(num_cells, np.bool_), np.empty(num_cells, np.bool_)
+    for cell in range(num_cells):
+        if cell == 0 or not has_same_experts(work, cell, cell - 1):
+            first, last = work.offsets[cell], work.offsets[cell + 1]
+            cells[num], starts[num] = cell, rows
+            is_alike[num] = _are_alike(work.cpu[first:last], work.gpu[first:last])
+            is_tried[num] = last - first <= FEW and not is_alike[num]
+            rows += 0 if is_tried[num] else last - first + 1
+            num += 1
+        number[cell] = num - 1
+    starts[num] = rows
+    longer, chain, up = np.empty(rows), np.empty(rows), np.empty(rows)
+    least_gpu, picks = np.empty(num), np.empty((num, QUANTILES), np.int64)
+    for which in range(num):
+        if not is_tried[which]:
+            own = slice(starts[which], starts[which + 1])
+            least_gpu[which] = _fill_table(work, cells[which], is_alike[which], longer[own], chain[own], up[own], picks[which])
+    return number, is_tried[:num], is_alike[:num], least_gpu, picks, starts[: num + 1], longer, chain, up
+
+
+@bound_kernel
+def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore[no-untyped-def]
+    """Fill the rows of a cell; returns its least work of an expert on the GPU."""
+    first, last = work.offsets[cell], work.offsets[cell + 1]
+    size, cpu, gpu = last - first, work.cpu[first:last], work.gpu[first:last]
+    fewest, cheapest, around = np.sort(work.tokens[first:last]), np.sort(cpu), np.zeros(size + 1)
+    sent, on_cpu = 0, 0.0
+    chain[0], up[0] = 0.0, 0.0
+    for count in range(1, size + 1):
+        sent = min(sent + fewest[count - 1], work.num_tokens[cell])
+        on_cpu += cheapest[count - 1]
+        up[count] = work.up[sent]
+        around[count] = up[count] + work.down[sent]
+        chain[count] = on_cpu + around[count]
+    _two_lanes(cpu, gpu, work.beside[cell], around, WEIGHTS if not is_alike else 1, longer)
+    if not is_alike:
+        order = np.argsort(cpu)
+        for step in range(QUANTILES):
+            picks[step] = order[(2 * step + 1) * size // (2 * QUANTILES)]
+    return gpu.min()
+
+
+@bound_kernel
+def _are_alike(cpu, gpu):  # type: ignore[no-untyped-def]
+    """Whether all experts of a cell cost the same."""
+    return cpu.max() <= cpu.min() * (1 + SPREAD) and gpu.max() <= gpu.min() * (1 + SPREAD)
+
+
+@bound_kernel
+def _two_lanes(cpu, gpu, beside, around, num_weights, longer):  # type: ignore[no-untyped-def]
+    """The longer of GPU and CPU at least, with any c experts on the CPU, for all c [c]; ``around`` them the CPU's chain takes that much.
+
+    For a weight of the CPU, the c experts that change the weighted sum least are the best that any choice can do.
+    """
+    all_gpu = beside + gpu.sum()
+    longer[:] = 0.0
+    for step in range(num_weights + 1):
+        weight = step / num_weights
+        changes = np.sort(weight * cpu - (1 - weight) * gpu)
+        value = (1 - weight) * all_gpu
+        longer[0] = max(longer[0], value)
+        for count in range(1, len(cpu) + 1):
+            value += changes[count - 1]
+            longer[count] = max(longer[count], value + weight * around[count])

@@ -1,0 +1,78 @@
+"""The least time of a cell of few experts, for every set of missing ones, against every choice one by one."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from planner.bounds import compilation
+from planner.bounds.frontier import CellWork
+from planner.bounds.sets import try_sets, ways_of
+from sim.engine.compilation import kernels_of, source_stamp
+
+TOKENS_OF_PASS = 25
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_every_choice_is_tried(size: int, is_early: bool) -> None:
+    """A missing expert runs on the CPU or is copied, another one runs on the CPU or stays: the least over all choices, for every set."""
+    rng = np.random.default_rng(size)
+    for _ in range(10):
+        work, by_set = _cell(rng, size, is_early=is_early), np.empty(1 << size)
+        try_sets(work, 0, ways_of(size), by_set)
+        for away in range(1 << size):
+            places = [place for place in range(size) if away >> place & 1]
+            choices = [np.array(chosen, bool) for chosen in product((False, True), repeat=size)]
+            least = min(_time_ns(work, chosen, [place for place in places if not chosen[place]]) for chosen in choices)
+            assert by_set[away] == pytest.approx(least, rel=1e-12)
+
+
+def _time_ns(work: CellWork, chosen: np.ndarray, copied: list[int]) -> float:
+    """What the cell counts with those experts on the CPU and those copied: the longest lane, and what keeps the link busy."""
+    sent = min(int(work.tokens[chosen].sum()), TOKENS_OF_PASS)
+    up, down = (work.up[sent], work.down[sent]) if chosen.any() else (0.0, 0.0)
+    on_cpu, on_gpu = work.cpu[chosen].sum() + up + down, work.beside[0] + work.gpu[~chosen].sum()
+    copies = len(copied) * work.fetch[0]
+    if work.is_early[0]:
+        return float(work.time_share[0] * max(on_gpu, on_cpu) + work.link_share[0] * (copies + up))
+    link = copies + max(up, work.gpu[copied].min()) if copied else 0.0
+    return float(work.time_share[0] * max(on_gpu, on_cpu, link) + work.link_share[0] * max(on_cpu, copies))
+
+
+def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
+    tokens = rng.integers(1, 20, size)
+    moved = np.arange(TOKENS_OF_PASS + 1.0)
+    return CellWork(
+        cpu=rng.uniform(1, 30, size),
+        gpu=rng.uniform(1, 10, size),
+        tokens=tokens,
+        offsets=np.array([0, size]),
+        fetch=rng.uniform(1, 40, 1),
+        beside=rng.uniform(0, 20, 1),
+        cap=np.array([1e12]),
+        num_tokens=np.array([TOKENS_OF_PASS]),
+        down=moved * 0.2,
+        up=moved * 0.1,
+        time_share=np.array([0.7]),
+        link_share=np.array([0.3]),
+        is_early=np.array([is_early]),
+    )
+
+
+def test_kernels_are_kept_for_this_package_and_the_simulator(tmp_path: Path) -> None:
+    """What numba keeps of a bound's kernel is bound to both packages: a change of any file of either is another stamp."""
+    (tmp_path / "one.py").write_text("ONE = 1\n")
+    (tmp_path / "two.py").write_text("TWO = 2\n")
+    before = source_stamp(tmp_path)
+    (tmp_path / "two.py").write_text("TWO = 3\n")
+    changed, own = source_stamp(tmp_path), source_stamp(Path(compilation.__file__).parent)
+    assert changed != before
+    stamps = {kernels_of(stamp)(_nothing)._cache._cache_file._source_stamp for stamp in (before, changed, own)}  # type: ignore[attr-defined]
+    assert len(stamps) == 3
+    assert try_sets._cache._cache_file._source_stamp in stamps
+
+
+def _nothing() -> int:
+    return 0

@@ -5,14 +5,14 @@ parts from does. Kernels here call each other across files, so what is kept is s
 """
 
 import hashlib
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core.runtime.nrt import rtsys
+
+from sim.engine.kept_code import load, read
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,39 +33,12 @@ def _source_stamp() -> str:
 _SOURCE_STAMP = _source_stamp()
 
 
-def _import_array_functions() -> None:
-    """What kernels on disk name of numba's array functions, without scipy: a tenth of a second.
-
-    As they are imported they look for scipy's BLAS, for inner products in compiled code; where it is hidden, loops of numba's own do
-    those. No kernel has any, and products of matrices look for it anew.
-    """
-    hidden = "scipy.linalg"
-    if hidden not in sys.modules:
-        sys.modules[hidden] = cast(Any, None)
-        try:
-            import numba.np.arraymath  # noqa: F401
-        finally:
-            del sys.modules[hidden]
-
-
-_import_array_functions()
-
-
-def _load(cache: Any, signature: Any, context: Any) -> Any:
-    """A kernel from disk, None if it is not there: as numba's ``Cache.load_overload``, which before loads all that it could compile with.
-
-    That takes a seventh of a second; what is compiled already needs numba's runtime alone, and compiling loads the rest by itself.
-    """
-    rtsys.initialize(context)
-    with cache._guard_against_spurious_io_errors():
-        return cache._load_overload(signature, context)
-
-
 def kept(function: Function, **options: Any) -> Function:
     """numba's ``njit`` with those options, kept on disk."""
     dispatcher = _njit(cache=True, nogil=True, **options)(function)
     if hasattr(dispatcher._cache, "_load_overload"):
-        dispatcher._cache.load_overload = partial(_load, dispatcher._cache)
+        dispatcher._cache.load_overload = partial(load, dispatcher._cache)
+        dispatcher._cache._cache_file._load_data = partial(read, dispatcher._cache._cache_file)
     return cast(Function, dispatcher)
 
 

@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of rosin.cli.failures.ExitCode."""
     # Before numpy is imported: products here are small and made in threads of ours, and BLAS's own took ten times the work beside others.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # which it looks for in all that is installed, a fiftieth of a second
     if arguments is None:  # the process is this command's own
         gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         atexit.register(gc.freeze)  # or a last collection takes a tenth of a second, for memory that is given back anyway

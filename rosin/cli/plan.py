@@ -158,7 +158,6 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     from hwprofiles.units import format_duration
     from planner.make import make_plan
     from planner.search import Unmet
-    from rosin.report.tables import shortfall
     from sim.memory import Infeasible as Misfit
 
     announce_compilation(request.engine, output, NOTICE)
@@ -168,6 +167,8 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     finally:
         progress.close()
     if isinstance(found, Misfit):
+        from rosin.report.tables import shortfall
+
         raise Infeasible(f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}")
     if isinstance(found, Unmet):
         reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"

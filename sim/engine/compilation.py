@@ -5,6 +5,7 @@ parts from does. Kernels here call each other across files, so what is kept is s
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,13 @@ _PLAIN_PYTHON = frozenset({"importers", "kv", "requests", "serving"})  # subpack
 
 def _source_stamp() -> str:
     """A hash of every source file that a kernel can be made of: the package's modules, less those that describe models and requests."""
-    package = Path(__file__).parent.parent
-    stamp = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in _PLAIN_PYTHON:
-            stamp.update(f"{name} {path.stat().st_size} ".encode() + path.read_bytes())
+    package, stamp = str(Path(__file__).parent.parent), hashlib.sha256()
+    for folder, subfolders, names in os.walk(package):
+        subfolders[:] = sorted(set(subfolders) - (_PLAIN_PYTHON if folder == package else {"__pycache__"}))
+        for name in sorted(names):
+            if name.endswith(".py"):
+                source = Path(folder, name).read_bytes()
+                stamp.update(f"{os.path.join(folder[len(package) :], name)} {len(source)} ".encode() + source)
     return stamp.hexdigest()
 
 

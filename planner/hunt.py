@@ -86,7 +86,7 @@ class Hunt:
         """Nothing tried yet; ``num_draws`` at most, where it may end early."""
         self._may_end_early = may_end_early
         self._goal, self._num_draws, self._on_progress, self._has_closed_form = goal, num_draws, on_progress, has_closed_form
-        self.trials = Trials(scenarios)
+        self.trials = Trials(scenarios, lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None)
         self.tried: list[Trial] = []
         self.ruled_out = RuledOut()
         self._chosen: Trial | None = None

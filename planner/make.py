@@ -8,13 +8,13 @@ from typing import Any
 from planner.bounds.draws import MeanBounds, mean_bounds
 from planner.bounds.shadow import mean_shadow_prices
 from planner.hunt import Progress
+from planner.inline import InlineExecutor
 from planner.objectives import Goal
 from planner.offers import chosen, offer_rows, offers_of
 from planner.plan import Plan, Setting
 from planner.resimulate import resimulated
 from planner.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
 from planner.threads import NUM_THREADS
-from planner.workers import InlineExecutor
 from sim.memory import Infeasible, MemoryRule, activation_bytes, machine_bytes, usable_bytes
 from sim.policies import find_policy
 from sim.policies.problem import Problem

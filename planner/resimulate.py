@@ -1,10 +1,9 @@
 """What one more of a resource really gives a policy: shadow prices, checked by simulating it on the larger machine."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from hwprofiles import Machine
 from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_more_memory
 from planner.threads import NUM_THREADS
 from sim.draws import mean_metrics, seed_of
@@ -20,26 +19,28 @@ def resimulated(scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[
     None where it does not fit.
     """
     now_s = mean_metrics(metrics).end_to_end_s
-
-    def change(machine: Machine) -> float | None:
-        after_s = _mean_end_s(replace(scenario, machine=machine), draws[: len(metrics)])
-        return None if after_s is None else after_s - now_s
-
     machine = scenario.machine
-    return {
-        "end_to_end_s_per_gpu_memory_gb": change(with_more_memory(machine, GIGA)),
-        "end_to_end_s_per_h2d_gb_per_s": change(with_more_link(machine, GIGA)),
-        "end_to_end_s_per_dram_gb_per_s": change(with_more_dram(machine, GIGA)),
+    larger = {
+        "end_to_end_s_per_gpu_memory_gb": with_more_memory(machine, GIGA),
+        "end_to_end_s_per_h2d_gb_per_s": with_more_link(machine, GIGA),
+        "end_to_end_s_per_dram_gb_per_s": with_more_dram(machine, GIGA),
     }
+    with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+        running = {name: _runs(threads, replace(scenario, machine=more), draws[: len(metrics)]) for name, more in larger.items()}
+        ends_s = {name: mean_metrics([run.result() for run in runs]).end_to_end_s for name, runs in running.items() if runs}
+    return {name: ends_s[name] - now_s if name in ends_s else None for name in larger}
 
 
-def _mean_end_s(scenario: Scenario, draws: Sequence[Drawn]) -> float | None:
+def _runs(threads: Executor, scenario: Scenario, draws: Sequence[Drawn]) -> list[Future[Metrics]]:
+    """The metrics of each draw's run, to come; none where it does not fit."""
     scenario = tuned(scenario)
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)
     if not isinstance(residency, Residency):
-        return None
-    seeds = [seed_of(scenario.seed, number) for number in range(len(draws))]
-    with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
-        runs = threads.map(lambda seed, drawn: run_drawn(replace(scenario, seed=seed), problem, residency, drawn), seeds, draws)
-        return mean_metrics([run.metrics for run in runs]).end_to_end_s
+        return []
+
+    def metrics(number: int, drawn: Drawn) -> Metrics:
+        """Of the run on that draw; its timeline is not kept."""
+        return run_drawn(replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn).metrics
+
+    return [threads.submit(metrics, number, drawn) for number, drawn in enumerate(draws)]

@@ -224,7 +224,7 @@ def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[Rival, ...
 
 
 def _spelt_out(hunt: Hunt, best: Trial) -> Run:
-    run = replace(hunt.trials.whole_run(best, 0), metrics=best.mean)
+    run = replace(hunt.trials.first_run(best), metrics=best.mean)
     return replace(run, scenario=replace(run.scenario, policy=planned_policy(run), slots_per_layer=None))
 
 

@@ -1,8 +1,9 @@
 """Trying policies on common random routing: each policy's runs over the draws that it has met, or why it has none."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,13 +47,22 @@ class Trial:
         return mean_metrics(self.metrics)
 
 
-class Trials:
-    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying."""
+Rank = Callable[[Trial, Metrics], tuple[float, float] | None]
+"""What a trial's metrics are worth, least first; None for what is never asked for again."""
 
-    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+
+class Trials:
+    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying.
+
+    Of the first draw's runs the best is kept, which is most likely asked for again; one, because timelines are large.
+    """
+
+    def __init__(self, scenarios: Sequence[Scenario], rank: Rank = lambda trial, metrics: None) -> None:
         """Nothing tried yet. The scenarios differ in machine and in how weights are stored alone; their policies are ignored."""
         self.scenarios = tuple(scenarios)
         self._costs = tuple(CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios)
+        self._rank, self._keeping = rank, Lock()
+        self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
@@ -100,8 +110,21 @@ class Trials:
             return Infeasible(reason=str(error), missing_bytes=0)
         if number:
             return run.metrics, "", 0
+        self._keep(trial, run)
         staged = run.metrics.peak_gpu_memory_bytes - sum(run.memory_items.values())  # plans are for one GPU
         return run.metrics, run.timeline.digest, weight_bytes(trial.problem.model, run.residency) + staged
+
+    def first_run(self, trial: Trial) -> Run:
+        """The run of a trial on the first draw, made again where it was not kept."""
+        _, kept, run = self._kept or (None, None, None)
+        return run if run is not None and kept is trial else self.whole_run(trial, 0)
+
+    def _keep(self, trial: Trial, run: Run) -> None:
+        """Keep the run in place of the one before, if it is better. Called by several threads at once."""
+        rank = self._rank(trial, run.metrics)
+        with self._keeping:
+            if rank is not None and (self._kept is None or rank < self._kept[0]):
+                self._kept = (rank, trial, run)
 
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""

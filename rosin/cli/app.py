@@ -1,27 +1,11 @@
 """The command `rosin` and its table of commands."""
 
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from rosin.cli import (
-    calibrate,
-    compare,
-    export,
-    kv_plan,
-    kv_replay,
-    machines,
-    measure,
-    models,
-    plan,
-    policies,
-    prepare,
-    reproduce,
-    routing,
-    simulate,
-    validate,
-    whatif,
-)
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.version import __version__
 
@@ -29,54 +13,88 @@ PROGRAM = "rosin"
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
+COMMANDS = (
+    "machines",
+    "models",
+    "policies",
+    "routing",
+    "simulate",
+    "compare",
+    "plan",
+    "whatif",
+    "export",
+    "kv-plan",
+    "kv-replay",
+    "reproduce",
+    "measure",
+    "calibrate",
+    "validate",
+    "prepare",
+)
+"""In the order of the help; each a function of its name (with _ for -) in a module of that name, or a group of them in ``GROUPS``."""
+
+
 def run_command(arguments: list[str]) -> None:
     """Parse the arguments and run the command they name; raises what goes wrong, for the caller to say."""
-    command = typer.main.get_command(build_app())
+    named = arguments[:1] if set(arguments[:1]) & set(COMMANDS) else COMMANDS  # reading the options of all takes a tenth of a second
+    command = typer.main.get_command(build_app(named))
     with command.make_context(PROGRAM, arguments) as context:
         command.invoke(context)
 
 
-def build_app() -> typer.Typer:
-    """The application with every command of the contract that exists."""
+def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The application with those commands."""
     # Without markup, help is plain text and rich is not imported to print it; failures are said by rosin.cli.failures.
     app = typer.Typer(
         cls=SuggestingGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP_OPTIONS
     )
     app.callback(invoke_without_command=True)(root)
-    app.command("machines")(machines.machines)
-    app.add_typer(models_app(), name="models", help="List the models, show one, or import one.")
-    app.command("policies")(policies.policies)
-    app.add_typer(routing_app(), name="routing", help="Import expert traces, fit generators, show statistics.")
-    app.command("simulate")(simulate.simulate)
-    app.command("compare")(compare.compare)
-    app.command("plan")(plan.plan)
-    app.command("whatif")(whatif.whatif)
-    app.command("export")(export.export)
-    app.command("kv-plan")(kv_plan.kv_plan)
-    app.command("kv-replay")(kv_replay.kv_replay)
-    app.command("reproduce")(reproduce.reproduce)
-    app.command("measure")(measure.measure)
-    app.command("calibrate")(calibrate.calibrate)
-    app.command("validate")(validate.validate)
-    app.command("prepare")(prepare.prepare)
+    for name in commands:
+        if name in GROUPS:
+            app.add_typer(GROUPS[name](), name=name)
+        else:
+            app.command(name)(_function(name.replace("-", "_")))
     return app
 
 
-def models_app() -> typer.Typer:
+def _models_app() -> typer.Typer:
     """``rosin models`` and its sub-commands."""
-    app = typer.Typer(cls=DefaultCommandGroup, rich_markup_mode=None, context_settings=HELP_OPTIONS)
+    from rosin.cli import models
+
+    app = typer.Typer(
+        cls=DefaultCommandGroup,
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
+        help="List the models, show one, or import one.",
+    )
     app.command("show")(models.show)
     app.command("import")(models.import_)
     return app
 
 
-def routing_app() -> typer.Typer:
+def _routing_app() -> typer.Typer:
     """``rosin routing`` and its sub-commands."""
-    app = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None, context_settings=HELP_OPTIONS)
+    from rosin.cli import routing
+
+    app = typer.Typer(
+        cls=SuggestingGroup,
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
+        help="Import expert traces, fit generators, show statistics.",
+    )
     app.command("import")(routing.import_)
     app.command("fit")(routing.fit)
     app.command("stats")(routing.stats)
     return app
+
+
+GROUPS: Mapping[str, Callable[[], typer.Typer]] = {"models": _models_app, "routing": _routing_app}
+
+
+def _function(name: str) -> Callable[..., None]:
+    """The command of that name, from its module."""
+    function: Callable[..., None] = getattr(import_module(f"rosin.cli.{name}"), name)
+    return function
 
 
 def root(

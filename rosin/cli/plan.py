@@ -15,8 +15,12 @@ from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, r
 from rosin.version import __version__
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from planner.make import Planned
     from planner.objectives import Goal
+    from rosin.report.json_documents import PlanResult
+    from sim.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
 NOTICE = "compiling simulator and bounds, once (about half a minute)…"
@@ -77,7 +81,6 @@ def plan(
     """Find the fastest way to run a model on a machine."""
     from planner.plan import save_plan
     from rosin.report.plan_result import plan_result
-    from rosin.report.plan_tables import plan_page
     from rosin.report.run_result import run_warnings
     from sim.provenance import provenance_of
 
@@ -93,8 +96,15 @@ def plan(
     provenance = provenance_of(best)
     command = _command(options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file)
     result = plan_result(planned, provenance, path=output_file, command=command)
-    page, warnings = plan_page(best, result), [*_stopped(planned), *run_warnings(best, provenance)]
-    output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
+    warnings = [*_stopped(planned), *run_warnings(best, provenance)]
+    output.emit(result.model_dump(mode="json"), _page(best, result), provenance=provenance.weakest, warnings=warnings)
+
+
+def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
+    """What people read; what prints it is imported for them alone."""
+    from rosin.report.plan_tables import plan_page
+
+    yield from plan_page(best, result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +158,6 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     from hwprofiles.units import format_duration
     from planner.make import make_plan
     from planner.search import Unmet
-    from rosin.report.tables import shortfall
     from sim.memory import Infeasible as Misfit
 
     announce_compilation(request.engine, output, NOTICE)
@@ -158,6 +167,8 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     finally:
         progress.close()
     if isinstance(found, Misfit):
+        from rosin.report.tables import shortfall
+
         raise Infeasible(f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}")
     if isinstance(found, Unmet):
         reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"

@@ -189,7 +189,8 @@ class _Workers:
     def executor(self, num_missing: int) -> AbstractContextManager["Executor"]:
         """As many processes as are of use, none for one. Raises InputError where no scheduler answers."""
         from planner.cluster import cluster_executor
-        from planner.workers import InlineExecutor, process_pool
+        from planner.inline import InlineExecutor
+        from planner.workers import process_pool
 
         if self.scheduler is not None:
             return cluster_executor(self.scheduler)

@@ -11,9 +11,9 @@ from sim.provenance import UsedNumber
 
 
 class Document(BaseModel):
-    """Part of an output: complete, no unknown keys, nothing infinite."""
+    """Part of an output: complete, no unknown keys, nothing infinite. A command builds the validators of its own documents alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Envelope(Document):

@@ -6,14 +6,15 @@ of another package with its own content besides.
 """
 
 import hashlib
-import sys
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core.runtime.nrt import rtsys
+
+from sim.engine.kept_code import load, read
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,50 +23,25 @@ _PLAIN_PYTHON = frozenset({"importers", "kv", "requests", "serving"})  # subpack
 
 def source_stamp(package: Path) -> str:
     """A hash of every source file that a kernel can be made of: the package's modules, less those that describe models and requests."""
-    stamp = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in _PLAIN_PYTHON:
-            stamp.update(f"{name} {path.stat().st_size} ".encode() + path.read_bytes())
+    root, stamp = str(package), hashlib.sha256()
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(set(subfolders) - (_PLAIN_PYTHON if folder == root else {"__pycache__"}))
+        for name in sorted(names):
+            if name.endswith(".py"):
+                source = Path(folder, name).read_bytes()
+                stamp.update(f"{os.path.join(folder[len(root) :], name)} {len(source)} ".encode() + source)
     return stamp.hexdigest()
 
 
 _SOURCE_STAMP = source_stamp(Path(__file__).parent.parent)
 
 
-def _import_array_functions() -> None:
-    """What kernels on disk name of numba's array functions, without scipy: a tenth of a second.
-
-    As they are imported they look for scipy's BLAS, for inner products in compiled code; where it is hidden, loops of numba's own do
-    those. No kernel has any, and products of matrices look for it anew.
-    """
-    hidden = "scipy.linalg"
-    if hidden not in sys.modules:
-        sys.modules[hidden] = cast(Any, None)
-        try:
-            import numba.np.arraymath  # noqa: F401
-        finally:
-            del sys.modules[hidden]
-
-
-_import_array_functions()
-
-
-def _load(cache: Any, signature: Any, context: Any) -> Any:
-    """A kernel from disk, None if it is not there: as numba's ``Cache.load_overload``, which before loads all that it could compile with.
-
-    That takes a seventh of a second; what is compiled already needs numba's runtime alone, and compiling loads the rest by itself.
-    """
-    rtsys.initialize(context)
-    with cache._guard_against_spurious_io_errors():
-        return cache._load_overload(signature, context)
-
-
 def kept(function: Function, **options: Any) -> Function:
     """numba's ``njit`` with those options, kept on disk."""
     dispatcher = _njit(cache=True, nogil=True, **options)(function)
     if hasattr(dispatcher._cache, "_load_overload"):
-        dispatcher._cache.load_overload = partial(_load, dispatcher._cache)
+        dispatcher._cache.load_overload = partial(load, dispatcher._cache)
+        dispatcher._cache._cache_file._load_data = partial(read, dispatcher._cache._cache_file)
     return cast(Function, dispatcher)
 
 

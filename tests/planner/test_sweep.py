@@ -15,11 +15,12 @@ import pytest
 
 from hwprofiles import InputError
 from planner.cluster import cluster_executor
+from planner.inline import InlineExecutor
 from planner.outcome import Outcome, evaluate
 from planner.store import open_store
 from planner.study import Keys
 from planner.sweep import sweep
-from planner.workers import InlineExecutor, process_pool
+from planner.workers import process_pool
 from tests.planner.studies import BASE, CountingExecutor, has_processes, jobs_of, points_kept, small_study, swept, wait_until
 from tests.source_tree import ROOT
 

@@ -9,6 +9,7 @@ from hwprofiles import InputError
 from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
+from sim.routing.base import choices_of_sequences
 
 Array = NDArray[np.float32]
 MAX_NAMED = 256
@@ -75,12 +76,7 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
     model = foresight.problem.model
     if not count:
         return np.zeros((0, len(model.moe_layers), model.num_experts), np.float32)
-    draw, _ = past_requests(foresight, count)
-    matrices = np.zeros((len(draw.ids), len(model.moe_layers), model.num_experts), np.float32)
-    for request, ids in enumerate(draw.ids):
-        flat = ids + np.arange(len(model.moe_layers))[:, None] * model.num_experts
-        matrices[request] = np.bincount(flat.ravel(), minlength=matrices[0].size).reshape(matrices[0].shape)
-    return matrices
+    return choices_of_sequences(past_requests(foresight, count)[0].ids, model.num_experts).astype(np.float32)
 
 
 def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64], Array]:

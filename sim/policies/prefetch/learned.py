@@ -41,7 +41,7 @@ class LearnedPrefetch(Prefetch):
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
         generator, manner = np.random.default_rng(foresight.seed + 1), {"by_token": self.by_token, "names_top_k": self.names_top_k}
-        names, load = named(expected_tokens(foresight, accuracy, 1, generator, **manner), 1)
+        names, load = named(expected_tokens(foresight, [accuracy], generator, **manner)[0])
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]
         priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])

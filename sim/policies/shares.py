@@ -27,6 +27,10 @@ def maps_of(foresight: Foresight, *, by_token: bool = False) -> ExpertMaps:
 
 def gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     """A gate's mean distribution over the tokens of a pass [pass, layer, expert]; shares of the choices where only those are known."""
+    return foresight.once("gate shares", lambda: _gate_shares(foresight))
+
+
+def _gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     maps = maps_of(foresight)
     if maps.shares.shape == foresight.tokens.shape and (np.diff(maps.of_pass) > 0).all():
         return maps.shares  # one sequence, and all layers have experts

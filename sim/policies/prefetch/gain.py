@@ -29,6 +29,11 @@ class GainPrefetch(Prefetch):
         if self.distance < 1:
             raise InputError(f"distance must be at least 1, got {self.distance}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         num_passes, num_layers, _ = foresight.tokens.shape

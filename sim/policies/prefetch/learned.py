@@ -35,6 +35,11 @@ class LearnedPrefetch(Prefetch):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         num_passes, num_layers, _ = foresight.tokens.shape

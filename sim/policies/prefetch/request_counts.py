@@ -46,6 +46,11 @@ class RequestCountsPrefetch(Prefetch):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1 or none, got {limit}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         moe_layers = np.array(foresight.problem.model.moe_layers)

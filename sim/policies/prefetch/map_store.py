@@ -76,9 +76,7 @@ class MapStore:
         for them; it is not asked while there is room.
         """
         room = len(self._maps) - self.count
-        for first in range(0, len(maps[:room]), TOGETHER):  # few enough to stay in the processor's cache
-            part = slice(first, min(first + TOGETHER, room))
-            self._append(_units(embeddings[part]), maps[part])
+        self._append(embeddings[:room], maps[:room])
         rest = None if found is None else replace(found, semantic=found.semantic[room:], trajectory=found.trajectory[room:])
         units = _units(embeddings[room:])
         for number, place in self._places(len(maps[room:]), rest):
@@ -138,12 +136,14 @@ class MapStore:
         flat = maps.reshape(len(maps), -1)
         return np.concatenate([np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1).astype(np.float32)
 
-    def _append(self, units: Array, maps: Array) -> None:
+    def _append(self, embeddings: Array, maps: Array) -> None:
         """Entries behind the others, while there is room."""
         new = slice(self.count, self.count + len(maps))
-        self._maps[new], self._embeddings[new] = maps, units
         _transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
-        self._lengths[:, new] = _lengths(maps.swapaxes(0, 1))
+        for first in range(0, len(maps), TOGETHER):  # few enough to stay in the processor's cache
+            part = slice(first, first + TOGETHER)
+            self._maps[new][part], self._embeddings[new][part] = maps[part], _units(embeddings[part])
+            self._lengths[:, new][:, part] = _lengths(maps[part].swapaxes(0, 1))
         self.count += len(maps)
 
     def _put(self, place: int, unit: Array, expert_map: Array) -> None:

@@ -23,9 +23,11 @@ def prepare() -> None:
 
 
 def simulate_planned_and_live() -> None:
-    """A run as one program, one gate by gate, then all others, for what only some of them need."""
+    """A run as one program, one gate by gate, then all others, for what only some of them need; a draw of experts alike."""
     for name in ("fiddler", "mixtral-offloading", *POLICIES):
         simulate(_scenario(name))
+    alike = _scenario("fiddler", "uniform")
+    draw(alike, alike.policy.feeding)
 
 
 def bound_and_search() -> None:
@@ -41,12 +43,12 @@ def bound_and_search() -> None:
 STEPS: tuple[Callable[[], None], ...] = (simulate_planned_and_live, bound_and_search)
 
 
-def _scenario(policy_name: str) -> Scenario:
+def _scenario(policy_name: str, routing: str | None = None) -> Scenario:
     model = load_model("mixtral-8x7b")
     return Scenario(
         machine=load_machine("desktop-rtx-4090-ddr5"),
         model=model,
         batch=Batch(prompt_tokens=4, output_tokens=2),
         policy=find_policy(policy_name),
-        routing=load_routing(None, model),
+        routing=load_routing(routing, model),
     )

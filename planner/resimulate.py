@@ -1,7 +1,7 @@
 """What one more of a resource really gives a policy: shadow prices, checked by simulating it on the larger machine."""
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_more_memory
@@ -9,6 +9,7 @@ from planner.threads import NUM_THREADS
 from sim.draws import mean_metrics, seed_of
 from sim.memory import Residency
 from sim.metrics import Metrics
+from sim.policies.problem import Problem
 from sim.simulate import Drawn, Scenario, problem_of, run_drawn, tuned
 
 
@@ -25,22 +26,29 @@ def resimulated(scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[
         "end_to_end_s_per_h2d_gb_per_s": with_more_link(machine, GIGA),
         "end_to_end_s_per_dram_gb_per_s": with_more_dram(machine, GIGA),
     }
+    ends_s = _mean_ends_s([replace(scenario, machine=each) for each in larger.values()], draws[: len(metrics)])
+    return {name: None if end_s is None else end_s - now_s for name, end_s in zip(larger, ends_s, strict=True)}
+
+
+def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[float | None]:
+    """The mean end of each scenario over the draws, whose runs follow one another on each draw: what they share of it is still there."""
+    placed = [_placed(scenario) for scenario in scenarios]
+
+    def ends(number: int) -> list[Metrics | None]:
+        return [None if each is None else _run(*each, number, draws[number]) for each in placed]
+
     with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
-        running = {name: _runs(threads, replace(scenario, machine=more), draws[: len(metrics)]) for name, more in larger.items()}
-        ends_s = {name: mean_metrics([run.result() for run in runs]).end_to_end_s for name, runs in running.items() if runs}
-    return {name: ends_s[name] - now_s if name in ends_s else None for name in larger}
+        found = list(threads.map(ends, range(len(draws))))
+    of_scenarios = [[metrics for metrics in own if metrics is not None] for own in zip(*found, strict=True)]
+    return [mean_metrics(own).end_to_end_s if own else None for own in of_scenarios]
 
 
-def _runs(threads: Executor, scenario: Scenario, draws: Sequence[Drawn]) -> list[Future[Metrics]]:
-    """The metrics of each draw's run, to come; none where it does not fit."""
+def _placed(scenario: Scenario) -> tuple[Scenario, Problem, Residency] | None:
     scenario = tuned(scenario)
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)
-    if not isinstance(residency, Residency):
-        return []
+    return (scenario, problem, residency) if isinstance(residency, Residency) else None
 
-    def metrics(number: int, drawn: Drawn) -> Metrics:
-        """Of the run on that draw; its timeline is not kept."""
-        return run_drawn(replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn).metrics
 
-    return [threads.submit(metrics, number, drawn) for number, drawn in enumerate(draws)]
+def _run(scenario: Scenario, problem: Problem, residency: Residency, number: int, drawn: Drawn) -> Metrics:
+    return run_drawn(replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn).metrics

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from hwprofiles.units import MIB
 from planner.threads import NUM_THREADS
 from sim.costs import CostModel
 from sim.draws import mean_metrics, seed_of
@@ -17,11 +18,15 @@ from sim.metrics import Metrics
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.shared import Shared
 from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn, tuned
 from sim.workload import Feeding, Passes
 
 SHORT_STEPS = 16
 """Output tokens of the short runs that screen candidates; what they say of decoding stands for all further tokens."""
+
+MOST_SHARED_BYTES = 64 * MIB
+"""Kept of what predictors said of draws, for other runs over them: of 128 passes of 48 layers of 128 experts, five draws' or so."""
 
 
 @dataclass(eq=False)
@@ -64,6 +69,7 @@ class Trials:
         self._rank, self._keeping = rank, Lock()
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
+        self._shared = Shared(MOST_SHARED_BYTES)
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
@@ -159,7 +165,7 @@ class Trials:
         """The draw of that number under that feeding: the same tokens for every feeding, and the same experts however they are stored."""
         if (feeding, number) not in self._draws:
             scenario = replace(self.scenarios[0], seed=seed_of(self.scenarios[0].seed, number))
-            self._draws[feeding, number] = draw(scenario, feeding)
+            self._draws[feeding, number] = replace(draw(scenario, feeding), shared=self._shared)
         return self._draws[feeding, number]
 
     def _placed(self, policy: Policy, problem: Problem, offer: int) -> Residency | Infeasible:
@@ -202,4 +208,4 @@ def _cut(drawn: Drawn, output_tokens: int) -> Drawn:
     columns: dict[str, NDArray[np.int32]] = {name: getattr(drawn.passes, name)[kept] for name in Passes.__dataclass_fields__}
     is_prefill = drawn.passes.is_prefill[kept]
     passes = Passes(**(columns | {"is_prefill": is_prefill}))  # type: ignore[arg-type]  # all other columns are int32
-    return Drawn(passes=passes, expert_ids=drawn.expert_ids, tokens=np.ascontiguousarray(drawn.tokens[kept]))
+    return Drawn(passes=passes, expert_ids=drawn.expert_ids, tokens=np.ascontiguousarray(drawn.tokens[kept]), shared=drawn.shared)

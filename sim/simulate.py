@@ -17,6 +17,7 @@ from sim.policies.base import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.shared import Shared
 from sim.routing.base import Routing, tokens_per_expert
 from sim.timeline import Timeline
 from sim.workload import Batch, Feeding, Passes, forward_passes, with_shared_prompts
@@ -59,11 +60,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """The passes of a batch under one feeding, and which experts their tokens select: ids and tokens per expert, as in Foresight."""
+    """The passes of a batch under one feeding, and which experts their tokens select: ids and tokens per expert, as in Foresight.
+
+    ``shared``, of one routing, keeps what several runs over the draw need alike.
+    """
 
     passes: Passes
     expert_ids: NDArray[np.int16]
     tokens: NDArray[np.int32]
+    shared: Shared | None = None
 
     @cached_property
     def selected(self) -> NDArray[np.int64]:
@@ -119,6 +124,7 @@ def foresight_of(scenario: Scenario, problem: Problem, residency: Residency, dra
         tokens=drawn.tokens,
         expert_ids=drawn.expert_ids,
         seed=scenario.seed,
+        shared=drawn.shared,
     )
 
 

@@ -39,7 +39,7 @@ from sim.lowering.slots import (
     held_of,
 )
 from sim.memory import Residency
-from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions
+from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions, Prefetch
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.spilling import BUFFERS, ROOM
 from sim.policies.dispatch.split import Rule
@@ -97,7 +97,7 @@ def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisio
     """
     problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
     most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
-    predictions = policy.prefetch.predict(foresight) if policy.prefetch.is_active else _nothing(tokens.shape)
+    predictions = _predicted(policy.prefetch, foresight)
     most_tokens = max(most_tokens, int(predictions.expected.max(initial=0)))
     prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
     live, gpus = _live(policy, problem, predictions, tokens.shape, passes, most_tokens), problem.num_gpus
@@ -180,8 +180,11 @@ def _most_queued(predictions: Predictions, shape: tuple[int, ...]) -> int:
     return int((1 + (layer - named_at - 1) % shape[1]).sum()) + len(layer)
 
 
-def _nothing(shape: tuple[int, ...]) -> Predictions:
-    return Predictions(first=np.zeros(shape[0] * shape[1] + 1, np.int64), candidates=np.empty(0, CANDIDATE))
+def _predicted(prefetch: Prefetch, foresight: Foresight) -> Predictions:
+    if not prefetch.is_active:
+        num_gates = foresight.tokens.shape[0] * foresight.tokens.shape[1]
+        return Predictions(first=np.zeros(num_gates + 1, np.int64), candidates=np.empty(0, CANDIDATE))
+    return foresight.once(prefetch, lambda: prefetch.predict(foresight)) if prefetch.is_of_draw else prefetch.predict(foresight)
 
 
 def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresight: Foresight) -> Cached:

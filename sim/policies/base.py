@@ -6,7 +6,9 @@ dispatch for the misses, ``admit`` of the cache for what is fetched. ``overlap``
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,11 @@ from sim.policies.dispatch.belief import Belief, belief
 from sim.policies.dispatch.spilling import ROOM, around, spill_rows
 from sim.policies.dispatch.split import Rule, split_rows
 from sim.policies.problem import Problem
+from sim.policies.shared import Shared
 from sim.routing.base import Routing
 from sim.workload import Passes
+
+Value = TypeVar("Value")
 
 
 class Placement(ABC):
@@ -117,7 +122,8 @@ class Foresight:
     """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no system sees it.
 
     ``residency`` is that at time 0; ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence, token, MoE layer, rank], drawn
-    from ``routing`` with ``seed``: what a system has seen of other requests comes from its ``other_requests``.
+    from ``routing`` with ``seed``: what a system has seen of other requests comes from its ``other_requests``. ``shared`` keeps what
+    depends on these alone, and on model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
     """
 
     problem: Problem
@@ -127,6 +133,11 @@ class Foresight:
     tokens: NDArray[np.int32]
     expert_ids: NDArray[np.int16]
     seed: int
+    shared: Shared | None = None
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives, which must not depend on machine, residency or budgets; runs over the draw have it in common by ``key``."""
+        return make() if self.shared is None else self.shared.get(self.tokens, (key, self.seed), make)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,6 +172,11 @@ class Prefetch:
     def is_active(self) -> bool:
         """Whether anything is ever fetched ahead."""
         return True
+
+    @property
+    def is_of_draw(self) -> bool:
+        """Whether ``predict`` looks neither at machine nor residency nor budgets; then runs over the same draw share what it says."""
+        return False
 
     @property
     def num_chunks(self) -> int:

@@ -12,7 +12,7 @@ def drawn(foresight: Foresight) -> Draw:
     """The run's choices with what the routing knows of their gates and embeddings."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
-    known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed)
+    known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed, foresight.expert_ids)
     weights, full, embeddings = (
         None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full, known.embeddings)
     )
@@ -27,7 +27,13 @@ def maps_of(foresight: Foresight, *, by_token: bool = False) -> ExpertMaps:
 
 def gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     """A gate's mean distribution over the tokens of a pass [pass, layer, expert]; shares of the choices where only those are known."""
+    return foresight.once("gate shares", lambda: _gate_shares(foresight))
+
+
+def _gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     maps = maps_of(foresight)
+    if maps.shares.shape == foresight.tokens.shape and (np.diff(maps.of_pass) > 0).all():
+        return maps.shares  # one sequence, and all layers have experts
     shares = np.zeros(foresight.tokens.shape, np.float32)
     moe_layers = np.array(foresight.problem.model.moe_layers)
     if (np.diff(maps.of_pass) > 0).all():

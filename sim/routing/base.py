@@ -71,19 +71,13 @@ def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, 
     """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``. ``by_token``: each token is an iteration."""
     spans = _spans(passes, by_token)
     shares = np.zeros((len(spans), *popularity.shape), np.float32)
-    is_alone = (spans[:, 3] - spans[:, 2] == 1) & (draw.weights is None)
-    alone = draw.ids[spans[is_alone, 1], spans[is_alone, 2]].astype(np.int64)
-    shares[is_alone] = _shares_of_tokens(alone, popularity.shape)
-    for number, (_, sequence, first, end) in enumerate(spans.tolist()):
-        if is_alone[number]:
-            continue
-        ids = draw.ids[sequence, first:end]
-        if draw.weights is None:
-            offsets = np.arange(len(popularity))[:, None] * popularity.shape[1]
-            shares[number] = np.bincount((ids + offsets).ravel(), minlength=popularity.size).reshape(popularity.shape) / ids[:, 0].size
-        else:
+    if draw.weights is None:
+        _share_choices(np.ascontiguousarray(draw.ids), spans, shares)
+    else:
+        for number, (_, sequence, first, end) in enumerate(spans.tolist()):
             full = None if draw.full is None else draw.full[None, sequence, first:end]
-            known = Draw(ids=ids[None], weights=draw.weights[None, sequence, first:end], full=full).distribution(popularity)
+            part = Draw(ids=draw.ids[None, sequence, first:end], weights=draw.weights[None, sequence, first:end], full=full)
+            known = part.distribution(popularity)
             assert known is not None
             shares[number] = known[0].mean(axis=0)
     embeddings = None
@@ -92,11 +86,23 @@ def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, 
     return ExpertMaps(shares=shares, of_pass=spans[:, 0], of_sequence=spans[:, 1], embeddings=embeddings)
 
 
-def _shares_of_tokens(ids: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Of single tokens [token, layer, rank], the maps [token, layer, expert]: their choices alike."""
-    shares = np.zeros((len(ids), *shape), np.float32)
-    np.put_along_axis(shares, ids, 1.0 / ids.shape[2], axis=2)
-    return shares
+@kernel
+def _share_choices(ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]) -> None:
+    """Of each span's tokens, each expert's share of the choices of a layer [span, layer, expert]; ``shares`` are zeros before."""
+    num_layers, top_k = ids.shape[2], ids.shape[3]
+    for number in range(len(spans)):
+        sequence, first, end = spans[number, 1], spans[number, 2], spans[number, 3]
+        num_choices = (end - first) * top_k
+        for token in range(first, end):
+            for layer in range(num_layers):
+                for rank in range(top_k):
+                    shares[number, layer, ids[sequence, token, layer, rank]] += 1
+        for layer in range(num_layers if num_choices > top_k else 0):
+            for expert in range(shares.shape[2]):
+                shares[number, layer, expert] = np.float64(shares[number, layer, expert]) / num_choices
+        for layer in range(num_layers if num_choices == top_k else 0):  # a token has few experts
+            for rank in range(top_k):
+                shares[number, layer, ids[sequence, first, layer, rank]] = 1.0 / top_k
 
 
 def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
@@ -137,11 +143,11 @@ class Routing(ABC):
         """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
         return None
 
-    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
-        """Expert ids and what is known of their gates and embeddings, together."""
+    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int, ids: NDArray[np.int16] | None = None) -> Draw:
+        """Expert ids and what is known of their gates and embeddings, together; ``ids`` are those of ``experts``, where already drawn."""
         arguments = (model, num_sequences, num_tokens, seed)
         return Draw(
-            ids=self.experts(*arguments),
+            ids=self.experts(*arguments) if ids is None else ids,
             weights=self.gate_weights(*arguments),
             full=self.gate_distribution(*arguments),
             embeddings=self.token_embeddings(*arguments),
@@ -188,6 +194,15 @@ def tokens_per_expert(model: Model, expert_ids: NDArray[np.int16], passes: Passe
     counts = np.zeros((len(passes), model.num_layers, model.num_experts), np.int32)
     spans = passes.first_sequence, passes.num_sequences, passes.first_position, passes.context_tokens
     _count_tokens(np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), *spans, counts)
+    return counts
+
+
+def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.int32]:
+    """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
+    num_sequences, num_tokens, num_layers, _ = expert_ids.shape
+    counts, same = np.zeros((num_sequences, num_layers, num_experts), np.int32), np.ones(num_sequences, np.int32)
+    spans = np.arange(num_sequences, dtype=np.int32), same, 0 * same, num_tokens * same
+    _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), *spans, counts)
     return counts
 
 

@@ -76,13 +76,15 @@ class LatentRouting(Routing):
         """See Routing."""
         return self.draw(model, num_sequences, num_tokens, seed).full
 
-    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> Draw:
+    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int, ids: NDArray[np.int16] | None = None) -> Draw:
         """See Routing."""
-        shape = (num_sequences, num_tokens, len(model.moe_layers))
-        ids, full = np.empty((*shape, model.top_k), np.int16), np.empty((*shape, self.num_experts), np.float32)
+        shape, is_drawn = (num_sequences, num_tokens, len(model.moe_layers)), ids is not None
+        ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids
+        full = np.empty((*shape, self.num_experts), np.float32)
         for sequence in range(num_sequences):
             scores = self._scores(model, sequence, num_tokens, seed)
-            select(scores, ids[sequence])
+            if not is_drawn:
+                select(scores, ids[sequence])
             gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
             full[sequence] = gates / gates.sum(axis=2, keepdims=True)
         return Draw(ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full)

@@ -11,6 +11,7 @@ from sim.model_library import load_model
 from sim.policies import find_policy
 from sim.routing import GeneratedRouting, RecordedRouting, load_routing, load_trace, tokens_per_expert, uniform
 from sim.routing.generated import UNIFORM
+from sim.routing.successive import choose
 from sim.simulate import Scenario, draw
 from sim.workload import Batch, Feeding, forward_passes
 from tests.shared_data import shared_data
@@ -65,11 +66,13 @@ def test_an_expert_without_weight_is_a_last_resort() -> None:
     assert (np.sort(ids[0, :, 0], axis=1) == [0, 2]).all()
 
 
+@pytest.mark.parametrize("is_even", [False, True])
 @pytest.mark.parametrize(("num_experts", "top_k", "kept"), [(40, 8, 0.0), (40, 8, 0.4), (6, 6, 0.0), (1, 1, 0.0)])
-def test_draws_are_those_of_counting_expert_by_expert(num_experts: int, top_k: int, kept: float) -> None:
-    """Uneven weights, some of them zero: every choice is that of subtracting popularities one by one, whatever rounding does."""
+def test_draws_are_those_of_counting_expert_by_expert(num_experts: int, top_k: int, kept: float, is_even: bool) -> None:
+    """Even weights, and uneven, some of them zero: every choice is that of subtracting popularities one by one, whatever rounding does."""
     generator = np.random.default_rng(7)
     weights = tuple((generator.gamma(0.2, size=num_experts) * (generator.random(num_experts) < 0.8) + 1e-9).tolist())
+    weights = (1.0,) * num_experts if is_even else weights
     model, routing = _model(num_experts, top_k, num_layers=2), _generated(weights, kept, layers=2)
     found = routing.experts(model, 1, 300, seed=8)[0]
     generator = np.random.default_rng(8)
@@ -83,6 +86,20 @@ def test_draws_are_those_of_counting_expert_by_expert(num_experts: int, top_k: i
             is_kept = token > 0 and keeps[token, layer, rank] < kept and before not in chosen
             chosen.append(before if is_kept else _counted(popularity[layer], chosen, draws[token, layer, rank]))
         assert found[token, layer].tolist() == chosen
+
+
+@pytest.mark.parametrize(("num_experts", "top_k"), [(12, 12), (96, 8), (128, 8)])
+def test_draws_between_two_experts_are_counted(num_experts: int, top_k: int) -> None:
+    """Of experts alike, with random numbers where one expert ends and the next begins, all choices are still those of subtracting."""
+    shape = (200, 1, top_k)
+    draws = (np.random.default_rng(9).integers(0, 32, shape) / 32).astype(np.float32)
+    popularity, found = np.full((1, num_experts), 1.0 / num_experts), np.empty(shape, np.int16)
+    choose(popularity, np.zeros(1), draws, draws[:, :, :0], found)
+    for token in range(shape[0]):
+        chosen: list[int] = []
+        for rank in range(top_k):
+            chosen.append(_counted(popularity[0], chosen, draws[token, 0, rank]))
+        assert found[token, 0].tolist() == chosen
 
 
 def _counted(popularity: np.ndarray, taken: list[int], draw: np.float32) -> int:

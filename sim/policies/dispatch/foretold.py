@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from sim.engine.compilation import kernel
 from sim.policies.base import Dispatch, Foresight, Foretold
 from sim.policies.dispatch.belief import Belief, Source, belief
 from sim.policies.dispatch.split import Rule
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.problem import Problem
+
+_USED_UP = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +82,16 @@ class ForetoldDispatch(Dispatch):
         generator: np.random.Generator,
     ) -> NDArray[np.int64]:
         """What runs in place of ``chosen`` [token, layer, rank], which the gates would select."""
-        accuracy = NextGatePrefetch(accuracy=self.accuracy, accuracy_source="routing").accuracy_at(foresight, 1)[layers]
+        gates = NextGatePrefetch(accuracy=self.accuracy, accuracy_source="routing")
+        accuracy = foresight.once(("accuracy", gates), lambda: gates.accuracy_at(foresight, 1))[layers]
         popularity = foresight.problem.popularity[layers]
         draw = generator.random((*chosen.shape[:2], popularity.shape[1])) ** (1.0 / np.maximum(popularity, 1e-12))
         draw[np.broadcast_to(popularity <= 0, draw.shape)] = -1.0
         others = draw.copy()
         np.put_along_axis(others, chosen, -1.0, axis=2)
         is_right = generator.random(chosen.shape) < accuracy[:, None]
-        order = np.argsort(-others, axis=2, kind="stable")[:, :, : chosen.shape[2]]
+        order = np.empty(chosen.shape, np.int64)
+        _list_largest(others.copy().view(np.int64), order)
         place = np.maximum(np.cumsum(~is_right, axis=2) - 1, 0)
         other = np.take_along_axis(order, place, axis=2)
         is_right |= np.take_along_axis(others, other, axis=2) < 0  # no expert is left to mistake it for
@@ -97,3 +102,20 @@ class ForetoldDispatch(Dispatch):
             replaced = is_absent & (resident.max(axis=2) >= 0)
             named[:, :, -1] = np.where(replaced, resident.argmax(axis=2), named[:, :, -1])
         return named
+
+
+@kernel
+def _list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger first, ties by number.
+
+    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers, and the largest is found many at a time.
+    """
+    for token, layer in np.ndindex(order.shape[:2]):
+        left = bits[token, layer]
+        for rank in range(order.shape[2]):
+            most, best = np.int64(_USED_UP), 0
+            for expert in range(len(left)):
+                most = max(most, left[expert])
+            while left[best] != most:
+                best += 1
+            order[token, layer, rank], left[best] = best, _USED_UP

@@ -48,6 +48,11 @@ class ExpertMapPrefetch(Prefetch):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         model = foresight.problem.model
@@ -90,11 +95,11 @@ def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
 def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, least: int) -> NDArray[np.int64]:
     """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what several name has the highest priority."""
     num_layers = foresight.tokens.shape[1]
-    is_named = select(found.shares, found.score, least) & (found.score > 0)[:, :, None]
-    ahead = np.minimum(np.arange(len(moe_layers)) + 1, distance)
-    priority = np.rint((1.0 - found.shares.astype(np.float64) / ahead[:, None]) * PRIORITY_SCALE).astype(np.int64)
-    best = np.where(is_named, priority, PRIORITY_SCALE + 1).min(axis=0)
-    layer, expert = np.nonzero(is_named.any(axis=0))
+    named = np.nonzero(select(found.shares, found.score, least) & (found.score > 0)[:, :, None])
+    ahead = np.minimum(named[1] + 1, distance)
+    best = np.full(found.shares.shape[1:], PRIORITY_SCALE + 1)
+    np.minimum.at(best, named[1:], np.rint((1.0 - found.shares[named].astype(np.float64) / ahead) * PRIORITY_SCALE).astype(np.int64))
+    layer, expert = np.nonzero(best <= PRIORITY_SCALE)
     start = len(foresight.passes) * num_layers + index
     gate = np.where(layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)])
     return np.stack([gate, best[layer, expert], moe_layers[layer], expert], axis=1)

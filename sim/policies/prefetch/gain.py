@@ -29,18 +29,20 @@ class GainPrefetch(Prefetch):
         if self.distance < 1:
             raise InputError(f"distance must be at least 1, got {self.distance}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
-        num_passes, num_layers, num_experts = foresight.tokens.shape
+        num_passes, num_layers, _ = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         steps = range(1, min(self.distance, num_layers - 1) + 1)
-        expected = np.zeros((len(steps), num_passes, num_layers, num_experts), np.int32)
-        for step in steps:
-            accuracy = np.full(num_layers, self.accuracy**step)
-            expected[step - 1, :, step:] = expected_tokens(foresight, accuracy, step, generator, by_token=True)
+        accuracy = [np.full(num_layers, self.accuracy**step) for step in steps]
         return Predictions(
             first=np.zeros(num_passes * num_layers + 1, np.int64),
             candidates=np.empty(0, CANDIDATE),
-            expected=expected,
+            expected=expected_tokens(foresight, accuracy, generator, by_token=True),
             chances=self.accuracy ** np.arange(1.0, len(steps) + 1.0),
         )

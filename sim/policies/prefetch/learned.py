@@ -35,13 +35,18 @@ class LearnedPrefetch(Prefetch):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         num_passes, num_layers, _ = foresight.tokens.shape
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
         generator, manner = np.random.default_rng(foresight.seed + 1), {"by_token": self.by_token, "names_top_k": self.names_top_k}
-        names, load = named(expected_tokens(foresight, accuracy, 1, generator, **manner), 1)
+        names, load = named(expected_tokens(foresight, [accuracy], generator, **manner)[0])
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]
         priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])

@@ -75,11 +75,12 @@ class MapStore:
         That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what ``search`` gave
         for them; it is not asked while there is room.
         """
-        units, room = _units(embeddings), len(self._maps) - self.count
-        self._append(units[:room], maps[:room])
+        room = len(self._maps) - self.count
+        self._append(embeddings[:room], maps[:room])
         rest = None if found is None else replace(found, semantic=found.semantic[room:], trajectory=found.trajectory[room:])
+        units = _units(embeddings[room:])
         for number, place in self._places(len(maps[room:]), rest):
-            self._put(place, units[room + number], maps[room + number])
+            self._put(place, units[number], maps[room + number])
 
     def fill(self, embeddings: Array, maps: Array) -> None:
         """Add iterations of earlier requests one after another, as ``insert`` does; of many at once, likeness is computed together."""
@@ -110,7 +111,9 @@ class MapStore:
         best[:, : self.distance] = _nearest(semantic)[:, None]
         score[:, : self.distance] = semantic.max(axis=1)[:, None]
         own = np.ascontiguousarray(_lengths(maps.swapaxes(0, 1)).T)
-        _follow(np.ascontiguousarray(maps), own, self._by_expert, self._lengths, self.distance, trajectory, best, score)
+        cosines = np.empty(self.count, np.float32)
+        room = cosines, cosines.view(np.int32)
+        _follow(np.ascontiguousarray(maps), own, self._by_expert, self._lengths, self.distance, *room, trajectory, best, score)
         shares = self._maps[best, np.arange(num_layers)] * (score > 0)[:, :, None]
         return Found(shares=shares, score=score, semantic=semantic, trajectory=trajectory)
 
@@ -133,11 +136,14 @@ class MapStore:
         flat = maps.reshape(len(maps), -1)
         return np.concatenate([np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1).astype(np.float32)
 
-    def _append(self, units: Array, maps: Array) -> None:
+    def _append(self, embeddings: Array, maps: Array) -> None:
         """Entries behind the others, while there is room."""
         new = slice(self.count, self.count + len(maps))
-        self._maps[new], self._embeddings[new], self._by_expert[:, :, new] = maps, units, maps.transpose(1, 2, 0)
-        self._lengths[:, new] = _lengths(maps.swapaxes(0, 1))
+        _transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
+        for first in range(0, len(maps), TOGETHER):  # few enough to stay in the processor's cache
+            part = slice(first, first + TOGETHER)
+            self._maps[new][part], self._embeddings[new][part] = maps[part], _units(embeddings[part])
+            self._lengths[:, new][:, part] = _lengths(maps[part].swapaxes(0, 1))
         self.count += len(maps)
 
     def _put(self, place: int, unit: Array, expert_map: Array) -> None:
@@ -154,6 +160,8 @@ def _follow(
     by_expert: Array,
     lengths: Array,
     distance: int,
+    cosines: Array,
+    bits: NDArray[np.int32],
     trajectory: Array,
     best: NDArray[np.int64],
     score: Array,
@@ -161,6 +169,8 @@ def _follow(
     """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and ``trajectory`` [iteration, entry].
 
     ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up to each; ties go to the earlier entry.
+    ``cosines`` is room for those of a layer, and ``bits`` the same: of numbers of at least 0 these are in the order of the numbers, and the
+    largest of integers is found many at a time.
     """
     num_layers, count = maps.shape[1], trajectory.shape[1]
     for number in range(len(maps)):
@@ -173,15 +183,29 @@ def _follow(
                         products[entry] += share * theirs[entry]
             if layer + distance >= num_layers:
                 continue
-            most = np.float32(-np.inf)
             for entry in range(count):
-                most = max(most, products[entry] / max(own[number, layer] * lengths[layer, entry], np.float32(1e-12)))
-            found = 0
-            while products[found] / max(own[number, layer] * lengths[layer, found], np.float32(1e-12)) < most - TIE:
+                cosines[entry] = products[entry] / max(own[number, layer] * lengths[layer, entry], np.float32(1e-12))
+            largest, found = bits[0], 0
+            for entry in range(count):
+                largest = max(largest, bits[entry])
+            while bits[found] != largest:
+                found += 1
+            most, found = cosines[found], 0
+            while cosines[found] < most - TIE:
                 found += 1
             best[number, layer + distance], score[number, layer + distance] = found, most
         for entry in range(count):
             products[entry] /= max(own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12))
+
+
+@kernel
+def _transpose_all(by_expert: Array, maps: Array, place: int) -> None:
+    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry, layer, expert]."""
+    for layer in range(maps.shape[1]):
+        for number in range(len(maps)):
+            for expert in range(maps.shape[2]):
+                if maps[number, layer, expert] != 0:
+                    by_expert[layer, expert, place + number] = maps[number, layer, expert]
 
 
 @kernel
@@ -198,13 +222,28 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
 
     Ties go to the lower number. ``score`` [...] is of each case.
     """
-    threshold = (np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)[..., None]
-    order = np.argsort(-shares, axis=-1, kind="stable")
-    missing = np.cumsum(np.take_along_axis(shares, order, axis=-1), axis=-1) < threshold
-    count = np.maximum(missing.sum(axis=-1, keepdims=True) + 1, top_k)
-    chosen = np.zeros(shares.shape, np.bool_)
-    np.put_along_axis(chosen, order, np.arange(shares.shape[-1]) < count, axis=-1)
+    threshold = np.asarray((np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32))
+    chosen, width = np.zeros(shares.shape, np.bool_), shares.shape[-1]
+    left = np.array(shares, np.float32).reshape(-1, width)
+    thresholds = np.broadcast_to(threshold, shares.shape[:-1]).ravel()
+    _select(left, left.view(np.int32), thresholds, max(1, min(top_k, width)), chosen.reshape(-1, width))
     return chosen
+
+
+@kernel
+def _select(left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]) -> None:
+    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in ``_follow``."""
+    for case in range(len(left)):
+        total, count = np.float32(0.0), 0
+        while count < least or (count < left.shape[1] and total < threshold[case]):
+            most = np.int32(-1)
+            for expert in range(left.shape[1]):
+                most = max(most, bits[case, expert])
+            best = 0
+            while bits[case, best] != most:
+                best += 1
+            total += left[case, best]
+            chosen[case, best], bits[case, best], count = True, -1, count + 1
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:

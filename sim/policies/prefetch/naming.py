@@ -1,5 +1,7 @@
 """Predictors of stated accuracy, and candidates in the order of their gates: what several prefetch parts share."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,91 +16,122 @@ NO_OVERFLOW = 2.0**62
 
 def expected_tokens(
     foresight: Foresight,
-    accuracy: NDArray[np.float64],
-    step: int,
+    accuracy: Sequence[NDArray[np.float64]],
     generator: np.random.Generator,
     *,
     by_token: bool = False,
     names_top_k: bool = False,
 ) -> NDArray[np.int32]:
-    """How many tokens a predictor expects ``step`` layers before their gates [pass, layer behind the first ``step``, expert]; 0: not named.
+    """How many tokens a predictor expects 1, 2, … layers before their gates [step, pass, layer, expert]; 0: not named.
 
-    ``accuracy`` [layer] is the probability that a selected expert is named; for each one missed, another is named in its
-    place, drawn in proportion to popularity and expected to get one token. The first ``step`` layers have no gate so early.
+    ``accuracy`` is for each step the probability [layer] that a selected expert is named; for each one missed, another is named in its
+    place, drawn in proportion to popularity and expected to get one token. Of ``step`` the first ``step`` layers have no gate so early.
     ``by_token``: so it is for every token of a pass of several, and what any of them names is named. ``names_top_k``: of such a pass,
     only the top_k experts of a layer that most tokens select (ties to the lower number) are looked for.
     """
-    tokens, popularity = foresight.tokens[:, step:], foresight.problem.popularity[step:]
+    tokens, popularity = foresight.tokens, foresight.problem.popularity
     if names_top_k:
         tokens = _heaviest(tokens, foresight.problem.model.top_k)
-    right, weight = generator.random(tokens.shape), generator.random(tokens.shape)
-    if (popularity != popularity[:, :1]).any():  # else powers keep the order, and they take longest
-        weight **= 1.0 / np.maximum(popularity, 1e-12)
-    expected = np.zeros(tokens.shape, np.int32)
-    _expect(tokens, right, weight, accuracy[step:], popularity, expected)
-    if by_token:
-        several = foresight.passes.num_tokens > 1
-        expected[several] = _by_token(tokens[several], accuracy[step:], popularity, generator)
+    num_passes, num_layers, num_experts = tokens.shape
+    is_apart = (foresight.passes.num_tokens > 1) & by_token
+    selected = np.empty(num_passes * num_layers + 1, np.int64), np.empty(np.count_nonzero(tokens) + 1, np.int64)
+    _select(tokens, *selected)
+    expected, room = np.zeros((len(accuracy), *tokens.shape), np.int32), np.empty((2, max(0, tokens.size - num_passes * num_experts)))
+    for step, right in enumerate(accuracy, start=1):
+        shape = (num_passes, num_layers - step, num_experts)
+        if is_apart.all():
+            generator.bit_generator.advance(2 * int(np.prod(shape)))  # type: ignore[attr-defined]  # the numbers that nobody looks at
+        else:
+            chance, weight = (generator.random(out=part[: np.prod(shape)].reshape(shape)) for part in room)
+            if (popularity[step:] != popularity[step:, :1]).any():  # else powers keep the order, and they take longest
+                weight **= 1.0 / np.maximum(popularity[step:], 1e-12)
+            _expect(tokens, *selected, is_apart, chance, weight.view(np.int64), right, popularity, expected[step - 1])
+        if is_apart.any():
+            expected[step - 1, is_apart, step:] = _by_token(tokens[is_apart, step:], right[step:], popularity[step:], generator)
     return expected
 
 
-def named(expected: NDArray[np.int32], step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of what ``expected_tokens`` says ``step`` layers ahead: rows (pass, layer, expert) of what is named, and the tokens of each."""
-    index, layer, expert = np.nonzero(expected)
-    return np.stack([index, layer + step, expert], axis=1), expected[index, layer, expert].astype(np.int64)
+def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of what a step of ``expected_tokens`` says: rows (pass, layer, expert) of what is named, and the tokens of each."""
+    places = np.flatnonzero(expected.ravel() > 0)
+    return np.stack(np.unravel_index(places, expected.shape), axis=1), expected.ravel()[places].astype(np.int64)
 
 
 def _heaviest(tokens: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     """The tokens [pass, layer, expert] of the ``count`` experts of each layer that have most, 0 elsewhere."""
-    rank = np.argsort(np.argsort(-tokens, axis=2, kind="stable"), axis=2, kind="stable")
-    return np.where(rank < count, tokens, 0)
+    found, is_crowded = tokens.copy(), np.count_nonzero(tokens, axis=2) > count
+    rank = np.argsort(np.argsort(-tokens[is_crowded], axis=1, kind="stable"), axis=1, kind="stable")
+    found[is_crowded] = np.where(rank < count, tokens[is_crowded], 0)
+    return found
 
 
 def _by_token(
     tokens: NDArray[np.int32], accuracy: NDArray[np.float64], popularity: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
     """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those that mistake it for another."""
-    right = generator.binomial(tokens, accuracy[:, None])
+    right = np.zeros(tokens.shape, np.int64)
+    index, layer, expert = np.nonzero(tokens)
+    right[index, layer, expert] = generator.binomial(tokens[index, layer, expert], accuracy[layer])
     num_wrong = (tokens - right).sum(axis=2)
     shares = popularity / np.maximum(popularity.sum(axis=1, keepdims=True), 1e-12)
-    for index, layer in zip(*np.nonzero(num_wrong), strict=True):
-        right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
-    return np.asarray(right, np.int64)
+    index, layer = np.nonzero(num_wrong)
+    right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
+    return right
+
+
+@kernel
+def _select(tokens: NDArray[np.int32], first: NDArray[np.int64], experts: NDArray[np.int64]) -> None:
+    """List the ``experts`` that ``tokens`` [pass, layer, expert] select; those of each layer begin at ``first`` [pass · layers + layer]."""
+    count = 0
+    for index in range(tokens.shape[0]):
+        for layer in range(tokens.shape[1]):
+            first[index * tokens.shape[1] + layer] = count
+            for expert in range(tokens.shape[2]):
+                experts[count] = expert  # kept only where it is selected: whether it is, no processor can guess
+                count += tokens[index, layer, expert] > 0
+    first[tokens.shape[0] * tokens.shape[1]] = count
 
 
 @kernel
 def _expect(
     tokens: NDArray[np.int32],
-    right: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    first: NDArray[np.int64],
+    experts: NDArray[np.int64],
+    is_apart: NDArray[np.bool_],
+    chance: NDArray[np.float64],
+    weight: NDArray[np.int64],
     accuracy: NDArray[np.float64],
     popularity: NDArray[np.float64],
     expected: NDArray[np.int32],
 ) -> None:
-    """Fill ``expected``: a selected expert's tokens where ``right`` is below its layer's accuracy; for each one missed, one token for the
-    unselected expert of the largest ``weight`` that is left, ties to the lower number.
+    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where ``chance`` is below its layer's accuracy; for each one
+    missed, one token for the unselected expert of the largest ``weight`` that is left, ties to the lower number.
 
-    All [pass, layer, expert]. One that is never selected, of no ``popularity`` [layer, expert], takes a place without being named.
+    Selected are the ``experts`` from ``first`` on, as in ``_select``. ``chance`` and ``weight`` have no rows for the first layers; weights
+    are the bits of numbers of at least 0, which are in the order of the numbers: the largest of integers is found many at a time. An expert
+    that is never selected, of no ``popularity`` [layer, expert], takes a place without being named. Passes that are ``is_apart`` stay.
     """
     num_passes, num_layers, num_experts = tokens.shape
+    step = num_layers - weight.shape[1]
     for index in range(num_passes):
-        for layer in range(num_layers):
-            missed = 0
-            for expert in range(num_experts):
-                if tokens[index, layer, expert] > 0:
-                    if right[index, layer, expert] < accuracy[layer]:
-                        expected[index, layer, expert] = tokens[index, layer, expert]
-                    else:
-                        missed += 1
+        for layer in range(num_layers if is_apart[index] else step, num_layers):
+            left, missed, row = weight[index, layer - step], 0, index * num_layers + layer
+            for expert in experts[first[row] : first[row + 1]]:
+                left[expert] = -1
+                if chance[index, layer - step, expert] < accuracy[layer]:
+                    expected[index, layer, expert] = tokens[index, layer, expert]
+                else:
+                    missed += 1
             for _ in range(missed):
-                best, most = -1, -1.0
+                most = np.int64(-1)
                 for expert in range(num_experts):
-                    if weight[index, layer, expert] > most and tokens[index, layer, expert] == 0:
-                        best, most = expert, weight[index, layer, expert]
-                if best < 0:
+                    most = max(most, left[expert])
+                if most < 0:
                     break
-                expected[index, layer, best] = popularity[layer, best] > 0
-                weight[index, layer, best] = -1.0
+                best = 0
+                while left[best] != most:
+                    best += 1
+                expected[index, layer, best], left[best] = popularity[layer, best] > 0, -1
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:

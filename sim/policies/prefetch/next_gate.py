@@ -51,14 +51,19 @@ class NextGatePrefetch(Prefetch):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         shape = foresight.tokens.shape
-        generator = np.random.default_rng(foresight.seed + 1)
+        generator, manner = np.random.default_rng(foresight.seed + 1), {"by_token": self.by_token, "names_top_k": self.names_top_k}
+        accuracy = [self.accuracy_at(foresight, step) for step in range(1, min(self.distance, shape[1] - 1) + 1)]
         rows = []
-        for step in range(1, min(self.distance, shape[1] - 1) + 1):
-            accuracy, manner = self.accuracy_at(foresight, step), {"by_token": self.by_token, "names_top_k": self.names_top_k}
-            names, load = named(expected_tokens(foresight, accuracy, step, generator, **manner), step)
+        for step, expected in enumerate(expected_tokens(foresight, accuracy, generator, **manner), start=1):
+            names, load = named(expected)
             asking = asking_layer(foresight, names[:, 1], step)
             gate = names[:, 0] * shape[1] + asking
             rows.append(np.stack([gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]], axis=1)[asking >= 0])

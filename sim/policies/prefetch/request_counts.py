@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from sim.engine.compilation import kernel
 from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
+from sim.routing.base import choices_of_sequences
 
 Array = NDArray[np.float32]
 MAX_NAMED = 256
@@ -45,6 +47,11 @@ class RequestCountsPrefetch(Prefetch):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1 or none, got {limit}")
 
+    @property
+    def is_of_draw(self) -> bool:
+        """See Prefetch."""
+        return True
+
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         moe_layers = np.array(foresight.problem.model.moe_layers)
@@ -75,12 +82,7 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
     model = foresight.problem.model
     if not count:
         return np.zeros((0, len(model.moe_layers), model.num_experts), np.float32)
-    draw, _ = past_requests(foresight, count)
-    matrices = np.zeros((len(draw.ids), len(model.moe_layers), model.num_experts), np.float32)
-    for request, ids in enumerate(draw.ids):
-        flat = ids + np.arange(len(model.moe_layers))[:, None] * model.num_experts
-        matrices[request] = np.bincount(flat.ravel(), minlength=matrices[0].size).reshape(matrices[0].shape)
-    return matrices
+    return choices_of_sequences(past_requests(foresight, count)[0].ids, model.num_experts).astype(np.float32)
 
 
 def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64], Array]:
@@ -116,9 +118,28 @@ def _named(
     by_gate = np.zeros(shape[:2], np.int64)
     by_gate[:, moe_layers] = sizes[case].reshape(matched.shape)
     first = np.append(0, np.cumsum(np.append(by_gate, np.full(shape[0], len(at_start)))))
-    start, num_at_gates = np.cumsum(sizes)[case] - np.cumsum(sizes[case]), int(by_gate.sum())
-    at_gates = np.concatenate(named)[np.repeat(start, sizes[case]) + np.arange(num_at_gates)]
-    return Predictions(first=first, candidates=np.concatenate([at_gates, np.tile(at_start, shape[0])]))
+    candidates = np.empty(first[-1], CANDIDATE)
+    _repeat(_rows(np.concatenate(named)), np.cumsum(sizes) - sizes, sizes, case, _rows(candidates))
+    candidates[by_gate.sum() :] = np.tile(at_start, shape[0])
+    return Predictions(first=first, candidates=candidates)
+
+
+def _rows(candidates: NDArray[np.void]) -> NDArray[np.int32]:
+    """The same, a row of whole numbers each."""
+    return candidates.view(np.int32).reshape(-1, len(CANDIDATE.names or ()))
+
+
+@kernel
+def _repeat(
+    blocks: NDArray[np.int32], first: NDArray[np.int64], sizes: NDArray[np.int64], case: NDArray[np.int64], rows: NDArray[np.int32]
+) -> None:
+    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the other, each from its ``first`` row on."""
+    place = 0
+    for number in case:
+        for row in range(first[number], first[number] + sizes[number]):
+            for column in range(rows.shape[1]):
+                rows[place, column] = blocks[row, column]
+            place += 1
 
 
 def _of_gate(shares: Array, place: int, moe_layers: NDArray[np.int64], reach: int) -> NDArray[np.void]:
@@ -132,7 +153,9 @@ def _of_gate(shares: Array, place: int, moe_layers: NDArray[np.int64], reach: in
     if weight.size > MAX_NAMED:
         weight = np.where(weight >= np.partition(weight, -MAX_NAMED, axis=None)[-MAX_NAMED], weight, 0.0)
     layer, expert = np.nonzero(weight)
-    named = np.empty(len(layer), CANDIDATE)
-    named["priority"], named["layer"] = np.rint((1.0 - weight[layer, expert]) * PRIORITY_SCALE), moe_layers[layer]
-    named["expert"] = expert
-    return np.sort(named, order=("priority", "layer", "expert"))
+    priority = np.rint((1.0 - weight[layer, expert]) * PRIORITY_SCALE).astype(np.int64)
+    keys = np.sort(priority * weight.size + layer * weight.shape[1] + expert)
+    layer, expert = np.divmod(keys % weight.size, weight.shape[1])
+    named = np.empty(len(keys), CANDIDATE)
+    named["priority"], named["layer"], named["expert"] = keys // weight.size, moe_layers[layer], expert
+    return named

@@ -18,9 +18,10 @@ print(early, needs_compilation())
 LOADS = """
 import sys
 import numpy as np
-from sim.routing.generated import _choose, draw
+from sim.routing.generated import draw
+from sim.routing.successive import _choose_alike as kernel
 drawn = draw(np.full((1, 4), 0.25), 5, 2, np.random.default_rng(0))
-print(sum(_choose.stats.cache_hits.values()), sum(_choose.stats.cache_misses.values()), "scipy.linalg" in sys.modules, drawn.tolist())
+print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()), "scipy.linalg" in sys.modules, drawn.tolist())
 import scipy.linalg.cython_blas
 from numba import njit
 print(njit(lambda a: a @ a)(np.eye(2)).tolist())

@@ -125,7 +125,7 @@ def test_prompts_are_predicted_token_by_token() -> None:
     def share(foresight: Foresight, *, by_token: bool) -> tuple[float, float]:
         hits, chance, found = 0, 0.0, np.zeros(foresight.tokens.shape, bool)
         for seed in range(40):
-            rows, load = named(expected_tokens(foresight, accuracy, 1, np.random.default_rng(seed), by_token=by_token), 1)
+            rows, load = named(expected_tokens(foresight, [accuracy], np.random.default_rng(seed), by_token=by_token)[0])
             assert (load > 0).all()
             found[:] = False
             found[tuple(rows.T)] = True
@@ -137,7 +137,7 @@ def test_prompts_are_predicted_token_by_token() -> None:
     at_least = share(foresight, by_token=True)
     assert at_least[1] - 0.03 < at_least[0] <= 1.0, "those mistaken for it name an expert too"
     assert share(foresight, by_token=False)[0] == pytest.approx(0.5, abs=0.06)
-    alone, _ = named(expected_tokens(foresight, np.ones_like(accuracy), 1, np.random.default_rng(0), by_token=True), 1)
+    alone, _ = named(expected_tokens(foresight, [np.ones_like(accuracy)], np.random.default_rng(0), by_token=True)[0])
     assert sorted(map(tuple, alone.tolist())) == sorted(map(tuple, np.argwhere(foresight.tokens[:, 1:] > 0) + np.array([0, 1, 0])))
 
 
@@ -213,7 +213,7 @@ def test_a_prompt_of_one_iteration_names_top_k() -> None:
     """Of a layer of the prompt no more than top-k, and with a perfect predictor those that most tokens select; of a token all."""
     scenario = scenario_of("promoe", 1, policy=in_turn("promoe", by_token="false", names_top_k="true", accuracy="1.0"))
     foresight, top_k = foresight_of(scenario), scenario.model.top_k
-    names, _ = named(expected_tokens(foresight, np.ones(scenario.model.num_layers), 1, np.random.default_rng(0), names_top_k=True), 1)
+    names, _ = named(expected_tokens(foresight, [np.ones(scenario.model.num_layers)], np.random.default_rng(0), names_top_k=True)[0])
     for layer in scenario.model.moe_layers[1:]:
         own = names[(names[:, 0] == 0) & (names[:, 1] == layer), 2]
         heaviest = np.argsort(-foresight.tokens[0, layer], kind="stable")[:top_k]

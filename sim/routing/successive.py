@@ -1,0 +1,173 @@
+"""Successive sampling: draws without replacement, in proportion to what is left of a popularity (compiled)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import allocating_kernel, inner
+
+Floats = NDArray[np.float64]
+Draws = NDArray[np.float32]
+ROUNDING = 2.0**-50
+"""More than a sum of numbers up to 1 may be off by rounding, for each of them: half of 2⁻⁵² a term, in two sums that are compared."""
+TOGETHER = 64
+"""Draws made at once where experts are alike: a few of the processor's vectors."""
+
+
+def choose(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]) -> None:
+    """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity.
+
+    ``draws`` and ``keeps`` [token, layer, rank] are random numbers from 0 up to 1; without ``keeps`` nothing is kept. ``popularity``
+    [layer, expert], ``kept`` [layer].
+    """
+    if keeps.size == 0 and popularity.size and (popularity == popularity[0, 0]).all():
+        _choose_alike(popularity[0], draws, chosen)
+    else:
+        _choose_any(popularity, kept, draws, keeps, chosen)
+
+
+@allocating_kernel
+def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -> None:
+    """The same where nothing is kept and all experts are alike: then a draw's place among those not taken is a product, many at once.
+
+    Where rounding might decide, which must not change a choice, the token's choices in that layer are counted out.
+    """
+    num_cases, top_k = draws.shape[0] * draws.shape[1], draws.shape[2]
+    draws_CK, chosen_CK = draws.reshape(num_cases, top_k), chosen.reshape(num_cases, top_k)
+    taken, found = np.zeros((top_k, TOGETHER), np.int32), np.zeros(TOGETHER, np.int32)
+    targets, is_unsure = np.zeros(TOGETHER), np.zeros(TOGETHER, np.int32)
+    is_taken = np.zeros(len(popularity), np.bool_)
+    for first in range(0, num_cases, TOGETHER):
+        num_lanes, left = min(TOGETHER, num_cases - first), 1.0
+        is_unsure[:] = 0
+        for rank in range(top_k):
+            for lane in range(num_lanes):
+                targets[lane] = draws_CK[first + lane, rank] * left
+            _place(popularity, targets, found, is_unsure)
+            _pass_over(taken[:rank], found)
+            for lane in range(num_lanes):
+                chosen_CK[first + lane, rank] = found[lane]
+            _take(taken, rank, found)
+            left -= popularity[0]
+        for lane in range(num_lanes):
+            if is_unsure[lane]:
+                _count_out(popularity, draws_CK[first + lane], is_taken, chosen_CK[first + lane])
+
+
+@inner
+def _place(popularity: Floats, targets: Floats, found: NDArray[np.int32], is_unsure: NDArray[np.int32]) -> None:
+    """How many experts that are left have no more than each target together; notes where rounding might decide."""
+    per_share, margin = 1.0 / popularity[0], len(popularity) * len(popularity) * ROUNDING
+    for lane in range(TOGETHER):
+        place = targets[lane] * per_share
+        found[lane] = np.int32(place)
+        part = place - found[lane]
+        is_unsure[lane] |= np.int32((part < margin) | (part > 1.0 - margin))
+
+
+@inner
+def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
+    """From places among those left to experts; ``taken`` [rank, lane] ascend by rank."""
+    for rank in range(len(taken)):
+        for lane in range(TOGETHER):
+            found[lane] += np.int32(taken[rank, lane] <= found[lane])
+
+
+@inner
+def _take(taken: NDArray[np.int32], num_taken: int, found: NDArray[np.int32]) -> None:
+    """Put each lane's expert among its ``taken`` [rank, lane], which ascend by rank; ``found`` is used up."""
+    for rank in range(num_taken):
+        for lane in range(TOGETHER):
+            lesser, greater = min(taken[rank, lane], found[lane]), max(taken[rank, lane], found[lane])
+            taken[rank, lane], found[lane] = lesser, greater
+    for lane in range(TOGETHER):
+        taken[num_taken, lane] = found[lane]
+
+
+@inner
+def _count_out(popularity: Floats, draws: Draws, is_taken: NDArray[np.bool_], chosen: NDArray[np.int16]) -> None:
+    """One token's choices in one layer, counting from expert to expert."""
+    left = 1.0
+    for rank in range(len(draws)):
+        expert = _counted(popularity, is_taken, draws[rank] * left)
+        chosen[rank], is_taken[expert] = expert, True
+        left -= popularity[expert]
+    for rank in range(len(draws)):
+        is_taken[chosen[rank]] = False
+
+
+@allocating_kernel
+def _choose_any(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]) -> None:
+    """As ``choose``."""
+    num_tokens, num_layers, top_k = draws.shape
+    num_experts = popularity.shape[1]
+    cumulative, guide = np.empty((num_layers, num_experts)), np.empty((num_layers, num_experts), np.int32)
+    for layer in range(num_layers):
+        _index(popularity[layer], cumulative[layer], guide[layer])
+    is_taken, taken = np.zeros(num_experts, np.bool_), np.empty(top_k, np.int64)
+    for token in range(num_tokens):
+        for layer in range(num_layers):
+            left = 1.0
+            for rank in range(top_k):
+                expert = np.int64(-1)
+                if token > 0 and keeps.shape[2] > 0 and keeps[token, layer, rank] < kept[layer]:
+                    expert = np.int64(chosen[token - 1, layer, rank])
+                    if is_taken[expert]:
+                        expert = np.int64(-1)
+                if expert < 0:
+                    target = draws[token, layer, rank] * left
+                    expert = _looked_up(popularity[layer], cumulative[layer], guide[layer], taken[:rank], target)
+                    if expert < 0:
+                        expert = _counted(popularity[layer], is_taken, target)
+                chosen[token, layer, rank] = expert
+                is_taken[expert] = True
+                place = rank
+                while place > 0 and taken[place - 1] > expert:
+                    taken[place] = taken[place - 1]
+                    place -= 1
+                taken[place] = expert
+                left -= popularity[layer, expert]
+            for rank in range(top_k):
+                is_taken[chosen[token, layer, rank]] = False
+
+
+@inner
+def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> np.int64:
+    """The first expert at which those not taken add up to more than the target; the last likely one where none does."""
+    expert = np.int64(-1)
+    for candidate in range(len(popularity)):
+        if is_taken[candidate]:
+            continue
+        if popularity[candidate] > 0.0 or expert < 0:
+            expert = np.int64(candidate)
+        target -= popularity[candidate]
+        if target < 0.0:
+            break
+    return expert
+
+
+@inner
+def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> None:
+    """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n, 1/n, …"""
+    running, first, num_experts = 0.0, 0, len(popularity)
+    for expert in range(num_experts):
+        running += popularity[expert]
+        cumulative[expert] = running
+    for place in range(num_experts):
+        while first < num_experts - 1 and cumulative[first] <= place / num_experts:
+            first += 1
+        guide[place] = first
+
+
+@inner
+def _looked_up(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32], taken: NDArray[np.int64], target: float) -> np.int64:
+    """What ``_counted`` gives, without counting; -1 where rounding might decide, which must not change a choice. ``taken`` ascend."""
+    for expert in taken:  # the target among all experts has what the taken before it have, besides
+        if cumulative[expert] - popularity[expert] > target:
+            break
+        target += popularity[expert]
+    num_experts = len(cumulative)
+    found = np.int64(guide[min(max(int(target * num_experts), 0), num_experts - 1)])
+    while found < num_experts - 1 and cumulative[found] <= target:
+        found += 1
+    before, margin = cumulative[found - 1] if found > 0 else 0.0, num_experts * ROUNDING
+    return found if before + margin < target < cumulative[found] - margin else np.int64(-1)

@@ -1,0 +1,65 @@
+"""What runs over the same draw share: kept while there is room, told apart by draw, and changing no run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sim.memory import Residency
+from sim.policies import POLICIES
+from sim.policies.shared import Shared
+from sim.routing import uniform
+from sim.simulate import Scenario, draw, problem_of, run_drawn
+from sim.workload import Batch
+from tests.sim.small import small_machine, small_model
+
+MAX_BYTES = 1_000
+SHARING = [name for name, policy in POLICIES.items() if policy.prefetch.is_of_draw]
+
+
+def test_values_are_of_a_draw_and_a_key() -> None:
+    """The same draw and key give what was computed first; another draw, though equal, or another key gives its own."""
+    shared, one, other = Shared(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
+    first = shared.get(one, "a", lambda: np.array([1]))
+    assert shared.get(one, "a", lambda: np.array([2])) is first
+    assert shared.get(other, "a", lambda: np.array([3])).tolist() == [3]
+    assert shared.get(one, "b", lambda: np.array([4])).tolist() == [4]
+
+
+def test_what_was_asked_for_longest_ago_goes_first() -> None:
+    """Three values of 400 bytes do not fit in 1,000; the one asked for again stays. One of 1,200 is not kept, and drives nothing out."""
+    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+
+    def of(key: str, size: int = 100) -> np.ndarray:
+        return shared.get(tokens, key, lambda: np.zeros(size, np.int32))
+
+    first, second = of("a"), of("b")
+    assert of("a") is first
+    of("c")
+    assert of("a") is first and of("b") is not second
+    kept, large = of("b"), of("large", 300)
+    assert of("large", 300) is not large and of("b") is kept
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_runs_are_the_same_with_what_others_left(name: str) -> None:
+    """On two machines of other speeds and memory, over two draws, a run that finds what another predicted is the run it would be alone."""
+    shared, base = Shared(10_000_000), _scenario(name)
+    draws = {seed: replace(draw(replace(base, seed=seed), base.policy.feeding), shared=shared) for seed in (1, 2)}
+    for speed, slots, seed in ((0.2e9, 3, 1), (0.4e9, 5, 1), (0.4e9, 4, 2)):
+        scenario = replace(base, machine=small_machine(link_bytes_per_s=speed), slots_per_layer=slots, seed=seed)
+        problem = problem_of(scenario)
+        residency = scenario.policy.placement.place(problem)
+        assert isinstance(residency, Residency)
+        together, alone = (run_drawn(scenario, problem, residency, replace(draws[seed], shared=each)) for each in (shared, None))
+        assert together.timeline.digest == alone.timeline.digest and together.metrics == alone.metrics
+
+
+def _scenario(name: str) -> Scenario:
+    return Scenario(
+        machine=small_machine(),
+        model=small_model(num_layers=4),
+        batch=Batch(prompt_tokens=6, output_tokens=20, batch_size=2),
+        policy=POLICIES[name],
+        routing=uniform(),
+    )

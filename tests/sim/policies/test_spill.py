@@ -9,24 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hwprofiles import Machine, Quantity
+from hwprofiles import Machine, Quantity, load_machine
 from sim.engine import engine
 from sim.lowering.decisions import Decisions, decide
+from sim.lowering.live_fast import run_live
+from sim.lowering.live_run import live_job
 from sim.lowering.lower import lower
 from sim.memory import Residency
 from sim.model import Model
+from sim.model_library import load_model
 from sim.policies import POLICIES, Action, Policy, Problem
 from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
+from sim.policies.dispatch.spilling import ROOM, spill_row
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, problem_of, simulate
+from sim.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.task import TaskKind
 from sim.testing import check_policy
 from sim.workload import Batch, Passes, forward_passes
@@ -215,3 +219,74 @@ def _run(policy: Policy, machine: Machine | None = None) -> Run:
     run = simulate(scenario)
     assert isinstance(run, Run)
     return run
+
+
+@pytest.mark.parametrize("num_experts", [5, 12, 13, 40])
+def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
+    """With a buffer for every copy: the end is the actions', added up expert by expert, and no split of the lightest ends earlier."""
+    generator = np.random.default_rng(num_experts)
+    for _ in range(30):
+        tokens = generator.integers(1, 9, num_experts).astype(np.int32)
+        is_miss = generator.random(num_experts) < 0.8
+        priced = np.stack([tokens * 700, generator.integers(1, 5000, num_experts), tokens * 90]).astype(np.int64)
+        beside, num_tokens, busy = int(generator.integers(0, 3000)), int(tokens.sum()), int(generator.integers(0, 2000))
+        activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
+        fixed = np.array([0, 400, num_experts, 1, busy], np.int64)
+        room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
+        end = spill_row(np.arange(num_experts), tokens, is_miss, ~is_miss, priced, beside, num_tokens, activations, fixed, room, actions)
+        assert end == _added_up(tokens, is_miss, actions == Action.CPU, priced, beside, activations, busy)
+        misses = sorted(np.flatnonzero(is_miss), key=lambda expert: (tokens[expert], -priced[1, expert], expert))
+        held = sorted(np.flatnonzero(~is_miss), key=lambda expert: (tokens[expert], -priced[1, expert], expert))
+        for m, r in product(range(len(misses) + 1), range(len(held) + 1)):
+            on_cpu = np.isin(np.arange(num_experts), [*misses[:m], *held[:r]])
+            assert end <= _added_up(tokens, is_miss, on_cpu, priced, beside, activations, busy)
+
+
+def _added_up(
+    tokens: NDArray[np.int32],
+    is_miss: NDArray[np.bool_],
+    on_cpu: NDArray[np.bool_],
+    priced: NDArray[np.int64],
+    beside: int,
+    activations: NDArray[np.int64],
+    busy: int,
+) -> int:
+    """When a layer ends, copies waiting for nothing but the link."""
+    on_gpu, on_link = beside + int(priced[2, ~is_miss & ~on_cpu].sum()), busy
+    for expert in np.flatnonzero(is_miss & ~on_cpu):
+        on_link += int(priced[1, expert])
+        on_gpu = max(on_gpu, on_link) + int(priced[2, expert])
+    sent = int(tokens[on_cpu].sum())
+    if not sent:
+        return on_gpu
+    back, down = (int(row[sent]) for row in activations)
+    on_link = on_link if (is_miss & ~on_cpu).any() else 0
+    return max(on_gpu, on_link + back, down + 400 + int(priced[0, on_cpu].sum()) + back)
+
+
+@pytest.mark.parametrize("model", ["qwen3-30b-a3b", "mixtral-8x7b"])
+def test_spills_noted_at_gates_are_those_asked_for_anew(model: str) -> None:
+    """HybriMoE decoding: the same timeline where no gate finds what an alike one was told."""
+    scenario = Scenario(
+        machine=load_machine("desktop-rtx-4090-ddr5"),
+        model=load_model(model),
+        batch=Batch(prompt_tokens=12, output_tokens=6),
+        policy=POLICIES["hybrimoe"],
+        routing=uniform(),
+    )
+    problem, policy = problem_of(scenario), scenario.policy
+    residency, drawn = policy.placement.place(problem), draw(scenario, policy.feeding)
+    assert isinstance(residency, Residency)
+    foresight, digests = foresight_of(scenario, problem, residency, drawn), []
+    for most_alike in (problem.model.top_k + 1, 0):
+        decisions = Decisions(
+            actions=np.zeros(drawn.tokens.shape, np.uint8),
+            modes=np.ascontiguousarray(policy.dispatch.layer_modes(residency, drawn.passes.num_tokens)),
+            head_modes=policy.dispatch.head_modes(residency, drawn.passes.num_tokens),
+        )
+        job = live_job(policy, residency, foresight, decisions)
+        assert job.live.notes.shape[1:3] == (problem.model.top_k + 1,) * 2
+        job = replace(job, live=job.live._replace(notes=np.ascontiguousarray(job.live.notes[:, :most_alike, :most_alike])))
+        digests.append(run_live(job).digest)
+        assert (job.live.cases != 0).any() == (most_alike > 0)
+    assert digests[0] == digests[1]

@@ -264,12 +264,12 @@ def _added_up(
     return max(on_gpu, on_link + back, down + 400 + int(priced[0, on_cpu].sum()) + back)
 
 
-@pytest.mark.parametrize("model", ["qwen3-30b-a3b", "mixtral-8x7b"])
-def test_spills_noted_at_gates_are_those_asked_for_anew(model: str) -> None:
-    """HybriMoE decoding: the same timeline where no gate finds what an alike one was told."""
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "deepseek-v2-lite"])
+def test_spills_noted_at_gates_are_those_asked_for_anew(name: str) -> None:
+    """HybriMoE decoding: the same timeline where no gate finds what an alike one was told. Residents spill here."""
     scenario = Scenario(
-        machine=load_machine("desktop-rtx-4090-ddr5"),
-        model=load_model(model),
+        machine=load_machine("server-12ch-ddr5-rtx-5090"),
+        model=load_model(name),
         batch=Batch(prompt_tokens=12, output_tokens=6),
         policy=POLICIES["hybrimoe"],
         routing=uniform(),
@@ -289,4 +289,5 @@ def test_spills_noted_at_gates_are_those_asked_for_anew(model: str) -> None:
         job = replace(job, live=job.live._replace(notes=np.ascontiguousarray(job.live.notes[:, :most_alike, :most_alike])))
         digests.append(run_live(job).digest)
         assert (job.live.cases != 0).any() == (most_alike > 0)
+        assert job.live.spilled[1:].any()
     assert digests[0] == digests[1]

@@ -106,6 +106,21 @@ def _time_group(priced, room, num_misses, to_cpu, group):
 
 
 @inner
+def _time_groups(priced, room, num_misses, fixed):
+    """Time all groups, every miss being fetched, where buffers do not run out; elsewhere groups say nothing."""
+    if num_misses <= fixed[BUFFERS]:
+        for group in range((num_misses + _GROUP - 1) // _GROUP):
+            _time_group(priced, room, num_misses, 0, group)
+
+
+@inner
+def _retime(priced, room, num_misses, to_cpu, expert, fixed):
+    """Time the group of a miss anew that goes to the CPU now, or no longer."""
+    if num_misses <= fixed[BUFFERS]:
+        _time_group(priced, room, num_misses, to_cpu, room[_PLACE, expert] // _GROUP)
+
+
+@inner
 def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
     """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies going through buffers that never run out."""
     on_link = fixed[LINK_BUSY]
@@ -171,16 +186,13 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
     """
     num_misses, num_held, held_ns = _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions)
     m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
-    has_groups = num_misses <= fixed[BUFFERS]
-    for group in range((num_misses + _GROUP - 1) // _GROUP if has_groups else 0):
-        _time_group(priced, room, num_misses, 0, group)
+    _time_groups(priced, room, num_misses, fixed)
     end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
     best, best_m, best_r = end, 0, 0
     while m < num_misses and back < best:  # misses alone; the CPU's end only grows
         expert = room[_MISSES, m]
         m += 1
-        if has_groups:
-            _time_group(priced, room, num_misses, m, room[_PLACE, expert] // _GROUP)
+        _retime(priced, room, num_misses, m, expert, fixed)
         core_ns += priced[_ON_CPU, expert]
         num_sent += tokens[expert]
         end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
@@ -200,8 +212,7 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
             break
         m -= 1
         expert = room[_MISSES, m]
-        if has_groups:
-            _time_group(priced, room, num_misses, m, room[_PLACE, expert] // _GROUP)
+        _retime(priced, room, num_misses, m, expert, fixed)
         core_ns -= priced[_ON_CPU, expert]
         num_sent -= tokens[expert]
         end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)

@@ -41,6 +41,7 @@ from sim.lowering.slots import (
     COMING,
     HELD,
     NUM_OPERATIONS,
+    forget,
     hold,
     note_gate,
     note_run,
@@ -199,6 +200,7 @@ def _classify(sheet, cached, live, index, layer, stamp):
     else:
         live.num_asked[0] = find_selected(tokens, live.asked)
     actions[:] = 0
+    forget(cached, layer)
     for expert in live.asked[: live.num_asked[0]]:
         slot = cached.slots[layer, expert]
         slot.pinned_at = stamp

@@ -9,7 +9,7 @@ from sim.engine.compilation import inner, kernel
 from sim.lowering.emit import H2D, IS_SERIAL, NUM_JOINS, PREVIOUS, STATE_SIZE, append, lane_of, owner_of, wait_for
 from sim.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns
 from sim.lowering.operations import DROP, operate
-from sim.lowering.slots import ABSENT, COMING, HELD, NUM_COMING, PREFETCHED_BYTES, QUEUED, note_arrival, take_slot
+from sim.lowering.slots import ABSENT, COMING, HELD, NUM_COMING, PREFETCHED_BYTES, QUEUED, forget, note_arrival, take_slot
 from sim.policies.dispatch.split import find_selected
 from sim.task import NONE, TaskKind
 
@@ -134,7 +134,7 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
             live.due[step, expert] = THERE if slot.status == HELD else NOT_COMING
             if slot.status == HELD:
                 slot.pinned_at = stamp
-                cached.known[ahead].stamp = _NONE
+                forget(cached, ahead)
     for place in range(cached.counters[NUM_COMING]):  # in the order in which they were queued
         of_layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
         if of_layer > layer:
@@ -185,7 +185,7 @@ def _keep_named(cached, live, stamp):
                 return place
             room -= 1
         slot.pinned_at = stamp
-        cached.known[candidate.layer].stamp = _NONE
+        forget(cached, candidate.layer)
     return live.first[stamp + 1]
 
 

@@ -32,8 +32,9 @@ SLOT = np.dtype(
 
 LEAVER = np.dtype([("expert", "i8"), ("worth", "f8")], align=True)
 """One that may leave."""
-KNOWN = np.dtype([("stamp", "i8"), ("num", "i8"), ("is_all", "i8")], align=True)
-"""How many leavers of a layer are listed, for the gate with that stamp, whose worths stay (NONE: for none), and whether they are all."""
+KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num", "is_all")])
+"""How many leavers of a layer are listed, and whether they are all: for the gate with that stamp (NONE: for none), and if ``is_lasting``
+for those after it too, while the layer's forecast is that of the same ``row``."""
 LISTED = 4
 """A gate mostly makes room for several in its layer; listing more takes as long as looking again. With one budget for all, they spread."""
 
@@ -88,7 +89,7 @@ def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[An
 
 @inner
 def hold(cached, layer, expert):
-    """An expert is on the GPU from now on. Until it has run it may not leave, or no gate has looked yet for who may."""
+    """An expert is on the GPU from now on. What is listed for this gate leaves out what it needs, until that has run."""
     cached.slots[layer, expert].status = HELD
     held, place = cached.held[layer], cached.num_held[layer]
     while place > 0 and held[place - 1] > expert:
@@ -96,6 +97,7 @@ def hold(cached, layer, expert):
         place -= 1
     held[place] = expert
     cached.num_held[layer] += 1
+    cached.known[layer].is_lasting = 0
 
 
 @inner
@@ -108,7 +110,13 @@ def release(cached, layer, expert):
     cached.num_held[layer] -= 1
     for following in range(place, cached.num_held[layer]):
         held[following] = held[following + 1]
-    cached.known[layer].stamp = _NONE
+    forget(cached, layer)
+
+
+@inner
+def forget(cached, layer):
+    """Who may leave of a layer, or what they are worth, is not what it was."""
+    cached.known[layer].stamp, cached.known[layer].is_lasting = _NONE, 0
 
 
 @inner
@@ -125,11 +133,16 @@ def worth(cached, score, index, current, layer, expert):
         from_pass = index if layer > current else index + 1  # next_use has a row behind the last pass
         num_layers = cached.slots.shape[0]
         return -float(cached.next_use[from_pass, layer, expert] * num_layers + layer)
-    row = index + 1 if layer <= current + cached.counters[REACH] else index  # row 0 of a forecast stands before the first pass
-    share = float(cached.forecast[row, layer, expert])
+    share = float(cached.forecast[_row(cached, index, current, layer), layer, expert])
     if score == _TIMES_VISITS:
         return share * max(slot.visits, 1)  # coming in counts as a visit: else what is fetched ahead for the first time leaves first
     return share * (1.0 - layer / cached.slots.shape[0])
+
+
+@inner
+def _row(cached, index, current, layer):
+    """Which forecast holds for a layer; row 0 stands before the first pass."""
+    return index + 1 if layer <= current + cached.counters[REACH] else index
 
 
 @inner
@@ -182,14 +195,14 @@ def _pool(cached, is_global, layer, expert):
 def _list_leavers(cached, score, index, current, layer, stamp, owner):
     """List who may leave of a layer on that GPU."""
     num_gpus, known = len(cached.free) // (cached.slots.shape[0] + 1), cached.known[layer]
-    known.stamp, known.num, known.is_all = stamp, 0, 1
+    known.stamp, known.row, known.is_lasting, known.num, known.is_all = stamp, _row(cached, index, current, layer), 1, 0, 1
     for candidate in cached.held[layer, : cached.num_held[layer]]:
         if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
             continue
         slot = cached.slots[layer, candidate]
-        if slot.pinned_at == stamp and slot.used_at != stamp:
-            continue
-        if score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]:
+        is_kept = score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]
+        if is_kept or (slot.pinned_at == stamp and slot.used_at != stamp):
+            known.is_lasting = 0
             continue
         _list(cached, layer, candidate, worth(cached, score, index, current, layer, candidate))
 
@@ -223,7 +236,7 @@ def note_run(cached, score, index, layer, expert, stamp):
     num_gpus, slot = len(cached.free) // (cached.slots.shape[0] + 1), cached.slots[layer, expert]
     slot.used_at = stamp
     if num_gpus > 1 or score == _RANDOM:
-        cached.known[layer].stamp = _NONE
+        forget(cached, layer)
     elif cached.known[layer].stamp == stamp and slot.status == HELD:
         _list(cached, layer, expert, worth(cached, score, index, layer, layer, expert))
 
@@ -245,7 +258,8 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     least, victim_layer, victim = 0.0, np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
         known = cached.known[candidate_layer]
-        if known.stamp != stamp or (known.num == 0 and known.is_all == 0) or num_gpus > 1 or score == _RANDOM:
+        is_known = known.stamp == stamp or (known.is_lasting == 1 and known.row == _row(cached, index, current, candidate_layer))
+        if not is_known or (known.num == 0 and known.is_all == 0) or num_gpus > 1 or score == _RANDOM:
             _list_leavers(cached, score, index, current, candidate_layer, stamp, owner)
         own = cached.leavers[candidate_layer, 0]
         if known.num > 0 and (victim < 0 or own.worth < least):
@@ -253,8 +267,9 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot, known = cached.slots[victim_layer, victim], cached.known[victim_layer]
+    is_lasting = known.is_lasting
     release(cached, victim_layer, victim)
-    known.stamp, known.num = stamp, known.num - 1
+    known.stamp, known.is_lasting, known.num = stamp, is_lasting, known.num - 1
     for place in range(known.num):
         following = cached.leavers[victim_layer, place + 1]
         cached.leavers[victim_layer, place].expert, cached.leavers[victim_layer, place].worth = following.expert, following.worth

@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 
 from sim.lowering.emit import LAYER
-from sim.lowering.slots import ABSENT, HELD, REACH, SLOT, Cached, held_of, hold, note_run, take_slot
+from sim.lowering.live_run import next_uses
+from sim.lowering.slots import (
+    ABSENT,
+    COMING,
+    HELD,
+    NUM_COUNTERS,
+    REACH,
+    SLOT,
+    Cached,
+    forget,
+    held_of,
+    hold,
+    note_gate,
+    note_run,
+    take_slot,
+)
 from sim.model import Model
 from sim.policies.cache.score import Score
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
@@ -114,42 +129,65 @@ def test_the_least_worthy_leaves() -> None:
 
 
 @pytest.mark.parametrize("is_global", [False, True])
-def test_who_leaves_is_looked_for_anew_where_something_changed(is_global: bool) -> None:
-    """A hundred evictions, arrivals and pins at one gate: each gives what a search of all slots gives."""
-    generator = np.random.default_rng(3)
-    slots = np.zeros((3, 6), SLOT)
-    slots["status"], slots["copy"], slots["last_use"], slots["pinned_at"] = HELD, NONE, NONE, NONE
-    slots["visits"] = generator.integers(1, 4, slots.shape)
-    cached = Cached(
+@pytest.mark.parametrize("score", [Score.RECENCY, Score.FREQUENCY, Score.NEXT_USE, Score.FORECAST_TIMES_VISITS, Score.FORECAST_BY_DEPTH])
+def test_who_leaves_is_looked_for_anew_where_something_changed(score: Score, is_global: bool) -> None:
+    """Evictions, runs, arrivals and pins at gates of several passes: each eviction is what a search of all slots gives."""
+    generator, num_passes, num_layers, num_experts, num_left = np.random.default_rng(3), 12, 4, 6, 0
+    cached, layers = _random_cache(generator, num_passes, num_layers, num_experts, is_global=is_global), np.zeros(num_layers, LAYER)
+    slots = cached.slots
+    for index, current in np.ndindex(num_passes, num_layers):
+        stamp = index * num_layers + current
+        for layer, expert in zip(*np.nonzero((slots["status"] == COMING) & (generator.random(slots.shape) < 0.5)), strict=True):
+            hold(cached, layer, expert)
+        forget(cached, current)
+        asked = np.flatnonzero(generator.random(num_experts) < 0.4)
+        slots["pinned_at"][current, asked] = stamp
+        note_gate(cached, int(score), 0.5, 2, index, current, asked, np.ones(num_experts, np.int32))
+        ahead = (current + 1) % num_layers
+        if generator.random() < 0.5:
+            slots["pinned_at"][ahead, generator.integers(num_experts)] = stamp
+            forget(cached, ahead)
+        for layer in (current, current, ahead, ahead):
+            absent = np.flatnonzero(slots["status"][layer] == ABSENT)
+            if not len(absent):
+                continue
+            copied = Cached(*(array.copy() for array in cached))
+            copied.known["stamp"], copied.known["is_lasting"] = NONE, 0
+            taken = int(score), is_global, index, current, layer, absent[0], stamp, layers
+            found = take_slot(cached, *taken)
+            assert found == take_slot(copied, *taken)
+            num_left += found[0]
+            if found[0] and layer == current:  # fetched, for this gate
+                slots["pinned_at"][layer, absent[0]], slots["used_at"][layer, absent[0]] = stamp, NONE
+                hold(cached, layer, absent[0])
+            elif found[0]:
+                slots["status"][layer, absent[0]], slots["is_unused"][layer, absent[0]] = COMING, 1
+            for expert in np.flatnonzero((slots["pinned_at"][current] == stamp) & (slots["used_at"][current] != stamp)):
+                if generator.random() < 0.3:
+                    slots["is_unused"][current, expert] = 0
+                    note_run(cached, int(score), index, current, expert, stamp)
+    assert num_left >= 10
+
+
+def _random_cache(generator: np.random.Generator, num_passes: int, num_layers: int, num_experts: int, *, is_global: bool) -> Cached:
+    """Two thirds of all experts held, forecasts two layers ahead, next uses as of random choices."""
+    slots = np.zeros((num_layers, num_experts), SLOT)
+    for name in ("copy", "last_use", "pinned_at", "used_at"):
+        slots[name] = NONE
+    slots["status"][:, : 2 * num_experts // 3] = HELD
+    counters = np.zeros(NUM_COUNTERS, np.int64)
+    counters[REACH] = 2
+    return Cached(
         slots=slots,
         scores=np.zeros(slots.shape),
-        free=np.zeros(4, np.int64),
-        coming=np.zeros(18, np.int64),
-        counters=np.zeros(8, np.int64),
-        forecast=generator.integers(1, 4, (2, 3, 6)).astype(np.float32),
+        free=np.zeros(num_layers + 1, np.int64),
+        coming=np.zeros(slots.size, np.int64),
+        counters=counters,
+        forecast=generator.integers(1, 4, (num_passes + 1, *slots.shape)).astype(np.float32),
         gates=np.zeros((0, 0, 0), np.float32),
-        next_use=np.zeros((0, 0, 0), np.int32),
+        next_use=next_uses((generator.random((num_passes, *slots.shape)) < 0.3).astype(np.int32)),
         **held_of(slots, is_global=is_global),
     )
-    layers = np.zeros(3, LAYER)
-    score = int(Score.FORECAST_TIMES_VISITS)
-    for _ in range(100):
-        copied = Cached(*(array.copy() for array in cached))
-        copied.known["stamp"] = NONE
-        found = take_slot(cached, score, 1, 0, 0, 0, 0, 7, layers)
-        assert found == take_slot(copied, score, 1, 0, 0, 0, 0, 7, layers)
-        assert not found[0] or slots[found[2], found[3]]["status"] == ABSENT
-        for expert in np.flatnonzero(slots["status"][0] == ABSENT):  # of the gate's own layer: fetched, and later run
-            if generator.random() < 0.3:
-                slots["pinned_at"][0, expert], slots["used_at"][0, expert] = 7, 6
-                hold(cached, 0, expert)
-        for expert in np.flatnonzero((slots["status"][0] == HELD) & (slots["pinned_at"][0] == 7) & (slots["used_at"][0] != 7)):
-            if generator.random() < 0.5:
-                note_run(cached, score, 0, 0, expert, 7)
-        for layer, expert in zip(*np.nonzero(slots["status"][1:] == ABSENT), strict=True):  # of layers ahead: here all at once
-            if generator.random() < 0.3:
-                hold(cached, 1 + layer, expert)
-                cached.known["stamp"][1 + layer] = NONE
 
 
 def test_maps_are_choices_or_weights() -> None:

@@ -21,8 +21,8 @@ from sim.policies.base import Foresight
 from sim.policies.policy import Policy
 from sim.timeline import Timeline
 
-COMPILATION_NOTICE = "compiling the simulator, once (about 10 s)…"
-"""What to tell the user before a first run; the time was measured on two cores of a 2020s server, see ``docs/performance.md``."""
+COMPILATION_NOTICE = "compiling the simulator, once (a quarter of a minute to a minute)…"
+"""What to tell the user before a first run; times were measured on two cores of a 2020s server, see ``docs/performance.md``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

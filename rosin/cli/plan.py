@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sim.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
-NOTICE = "compiling simulator and bounds, once (about half a minute)…"
+NOTICE = "compiling simulator and bounds, once (about two minutes)…"
 """Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
 ObjectiveOption = Annotated[
     str | None,

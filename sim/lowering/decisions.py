@@ -12,7 +12,7 @@ from sim.memory import Residency
 from sim.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Dispatch, Foresight
-from sim.policies.dispatch.spilling import LINK_BUSY, ROOM, Around, around, spill_row
+from sim.policies.dispatch.spilling import LINK_BUSY, ROOM, Around, around, note_spill, spill_as_noted, spill_row
 from sim.policies.dispatch.split import Rule, find_selected, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -311,11 +311,11 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
             if rule == _SPILL and num_selected > 0:
                 noted, before = spills[shape, misses], cases[shape]
                 if _is_noted(row, selected, dense, num_tokens, before, spills[shape]) and noted[num_selected - misses, 0] >= 0:
-                    _spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
+                    spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
                     continue
                 spill_row(selected, row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
                 if before[0] > 0:
-                    _note(selected, is_miss, chosen, noted[num_selected - misses])
+                    note_spill(selected, is_miss, chosen, noted[num_selected - misses])
             elif misses > 0:
                 split_row(rule, selected, row, is_miss, priced[0], priced[1], priced[2], resident, 0, chosen)
 
@@ -347,25 +347,3 @@ def _is_noted(row, selected, dense_ns, num_tokens, before, noted):
         before[0], before[1], before[2] = each, dense_ns, num_tokens
         noted[:] = -1
     return True
-
-
-@inner
-def _note(selected, is_miss, actions, spill):
-    """Count the misses and the hits that go to the CPU."""
-    spill[:] = 0
-    for expert in selected:
-        if actions[expert] == _CPU:
-            spill[0 if is_miss[expert] else 1] += 1
-
-
-@inner
-def _spill_as_noted(spill, selected, is_miss, actions):
-    """Send that many misses and hits to the CPU, from the lowest number; the other misses are fetched."""
-    misses, hits = spill[0], spill[1]
-    for expert in selected:
-        if is_miss[expert]:
-            actions[expert] = _CPU if misses > 0 else _FETCH
-            misses -= 1
-        elif hits > 0:
-            actions[expert] = _CPU
-            hits -= 1

@@ -6,7 +6,7 @@ from sim.engine.compilation import inner
 from sim.lowering.operations import PROMOTE, operate
 from sim.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
 from sim.policies.actions import Action
-from sim.policies.dispatch.spilling import LINK_BUSY, spill_row
+from sim.policies.dispatch.spilling import LINK_BUSY, note_spill, spill_as_noted, spill_row
 from sim.policies.dispatch.split import Rule, split_row
 from sim.task import NONE
 
@@ -132,18 +132,8 @@ def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misse
         note[0] = spill_row(
             asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
         )
-        note[1] = note[2] = 0
-        for expert in asked:
-            if actions[expert] == _CPU:
-                note[1 if live.is_miss[expert] else 2] += 1
-    misses, hits = note[1], note[2]
-    for expert in asked:
-        if live.is_miss[expert]:
-            actions[expert] = _CPU if misses > 0 else _FETCH
-            misses -= 1
-        elif hits > 0:
-            actions[expert] = _CPU
-            hits -= 1
+        note_spill(asked, live.is_miss, actions, note[1:])
+    spill_as_noted(note[1:], asked, live.is_miss, actions)
     return note[0], (num_misses - note[1]) * copy, note[1] + note[2]
 
 

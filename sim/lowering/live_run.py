@@ -267,10 +267,8 @@ def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tup
     fixed[BUFFERS] = num_experts  # each copy has a slot of its own
     missing = num_gates + shape[0] + 1 - len(predictions.first)
     believed = beliefs(problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0)
-    num_shapes, most_alike = (
-        believed.shape[1],
-        problem.model.top_k + 1 if spills else 0,
-    )  # a lone token selects no more, nor is more foreseen
+    num_shapes = believed.shape[1]
+    most_alike = problem.model.top_k + 1 if spills else 0  # a lone token selects no more, nor is more foreseen
     return Live(
         rules=_rules(policy, problem),
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),

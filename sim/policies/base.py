@@ -266,6 +266,11 @@ class Dispatch(ABC):
     def rule(self) -> Rule:
         """Which compiled rule decides over misses."""
 
+    @property
+    def spills_residents(self) -> bool:
+        """Whether the CPU may run experts that the GPU holds."""
+        return False
+
     def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
         """What the rule weighs: prices of an expert over 0 to max_tokens tokens; by default, those of the machine."""
         return belief("priced", layer, max_tokens, problem)
@@ -281,7 +286,7 @@ class Dispatch(ABC):
         everyone = np.arange(tokens.shape[-1])
         if self.rule == Rule.SPILL:
             rows, top_k = tokens.reshape(cases), problem.model.layers[layer].top_k
-            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=True)
+            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=self.spills_residents)
             shape = layer_shapes(problem.model)[1][layer]
             priced, room = np.stack([on_cpu, copies, on_gpu], axis=1), np.empty((ROOM, cases[1]), np.int64)
             held = np.zeros(cases[1], np.bool_)

@@ -32,7 +32,7 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
     if source == "code":
         nothing = np.zeros(len(count), np.int64)
         return Belief(on_cpu=count * RELEASED_CPU_NS_PER_TOKEN, copies=np.full(len(count), RELEASED_GPU_NS), on_gpu=nothing)
-    costs = problem.costs
+    costs = problem.expert_costs
     copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
     copies = np.full(len(count), copy_ns)
     if source == "measured":

@@ -2,7 +2,7 @@
 
 The figures are those of six models' shapes in the tables of aiconfigurator-core 0.12.0 (Apache-2.0), experts neither split over GPUs
 nor within: for each number of tokens the fastest framework, whose version is in the source column. Tokens are dealt out evenly; on the
-A100, TensorRT-LLM measured skewed tokens alone, which count where every expert has tokens anyway.
+A100, TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an expert on.
 """
 
 from pathlib import Path

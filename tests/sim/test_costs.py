@@ -285,3 +285,18 @@ def test_a_share_above_one_is_refused() -> None:
     for name in ("serial_fraction", "packed_rate_fraction"):
         with pytest.raises(InputError, match=f"{name}.*at most 1, got 1.5"):
             _costs(gpu=_kernel_gpu(**{name: quantity(1.5)}))
+
+
+@pytest.mark.parametrize("machine", ["fiddler-e1", "fiddler-e2", "fiddler-l4"])
+def test_a_cpu_expert_reads_its_weights_once(machine: str) -> None:
+    """A few tokens cost what one costs, since DRAM binds; many cost in proportion, since arithmetic does."""
+    table = CostModel(machine=load_machine(machine), model=load_model("mixtral-8x7b")).expert_table("cpu", 0, 512)
+    assert table[4] < 1.05 * table[1]
+    assert table[512] == pytest.approx(4 * table[128], rel=0.02)
+    assert (np.diff(table) >= 0).all()
+
+
+def test_a_cpu_expert_of_fiddler_e1_against_its_figure() -> None:
+    """Version 1's long outputs leave 5.0 to 5.6 ms for an expert of one token: no constant of the machine file comes from them."""
+    price = CostModel(machine=load_machine("fiddler-e1"), model=load_model("mixtral-8x7b")).expert("cpu", 0, 1)
+    assert 5.0e6 * 0.8 <= int(price.ns) <= 5.6e6 * 1.2

@@ -99,6 +99,11 @@ class Cache:
         return False
 
     @property
+    def starts_empty(self) -> bool:
+        """Whether no slot holds an expert at time 0."""
+        return False
+
+    @property
     def writes_back(self) -> bool:
         """Whether an expert that leaves is copied to the host."""
         return False

@@ -117,4 +117,4 @@ def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
 
 def _dense_bytes(model: Model, dense: NDArray[np.bool_], has_head: bool) -> int:
     layers = sum(model.layers[layer].dense_bytes for layer in np.flatnonzero(dense).tolist())
-    return layers + (sum(model.top_bytes.values()) if has_head else 0)
+    return layers + (model.head_bytes if has_head else 0)

@@ -15,6 +15,7 @@ class TensorClass(StrEnum):
     """Groups of weights that are placed, quantised and priced alike."""
 
     EMBEDDING = "embedding"
+    LOOKUP = "lookup"
     HEAD = "head"
     NORM = "norm"
     ATTENTION = "attention"
@@ -50,9 +51,12 @@ class Cache:
     tokens_per_entry: int = 1
     window_tokens: int | None = None
     chosen_tokens: int | None = None
+    is_borrowed: bool = False
 
     def kept_elements(self, context_tokens: int) -> int:
-        """Elements of a sequence that long."""
+        """Elements of a sequence that long; none of another layer's cache."""
+        if self.is_borrowed:
+            return 0
         kept = context_tokens
         if self.window_tokens is not None:
             kept = min(kept, self.window_tokens)
@@ -104,6 +108,7 @@ class Attention:
 
     Compressed attention keeps, besides the window, one entry of that many elements for ``tokens_per_entry`` tokens.
     In sparse attention an ``indexer`` chooses among those entries, or among all tokens where nothing is compressed.
+    A layer that keeps no KV of its own (``keeps_kv``) reads the cache of an earlier one.
     """
 
     num_heads: int
@@ -113,6 +118,7 @@ class Attention:
     window_tokens: int | None = None
     tokens_per_entry: int | None = None
     indexer: Indexer | None = None
+    keeps_kv: bool = True
 
     @property
     def caches(self) -> tuple[Cache, ...]:
@@ -137,12 +143,13 @@ class Attention:
             tokens_per_entry=tokens_per_entry,
             window_tokens=window_tokens,
             chosen_tokens=chosen_tokens,
+            is_borrowed=not self.keeps_kv,
         )
 
     @property
     def is_plain(self) -> bool:
-        """Whether a query looks at all tokens, or at those of a window: nothing is compressed, nothing chosen."""
-        return self.tokens_per_entry is None and self.indexer is None
+        """Whether a query looks at all tokens, or at those of a window: nothing is compressed, chosen or borrowed."""
+        return self.tokens_per_entry is None and self.indexer is None and self.keeps_kv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +237,8 @@ class Model:
     """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts are 0.
 
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
-    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
+    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM, and
+    LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer), which stay in host memory.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
     ``kv_element_bytes`` of one KV-cache element.
     """
@@ -305,9 +313,9 @@ class Model:
 
     @cached_property
     def active_params(self) -> int:
-        """Weights that take part in one token: everything but the routed experts it does not select."""
+        """Weights that take part in one token: all but lookup tables and the routed experts it does not select."""
         routed = sum(layer.top_k * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
-        return routed + self.non_expert_params
+        return routed + self.non_expert_params - self.top_params.get(TensorClass.LOOKUP, 0)
 
     @cached_property
     def total_bytes(self) -> int:
@@ -320,12 +328,17 @@ class Model:
         return sum(self.top_bytes.values()) + sum(layer.dense_bytes for layer in self.layers)
 
     @cached_property
+    def head_bytes(self) -> int:
+        """Bytes outside the layers that go where the head goes: all but lookup tables."""
+        return sum(self.top_bytes.values()) - self.top_bytes.get(TensorClass.LOOKUP, 0)
+
+    @cached_property
     def kv_bytes_per_token(self) -> int:
         """Bytes that one token leaves in the KV caches of all layers (before any window).
 
         Where layers compress their caches, windows do not count: they are a constant, as states are.
         """
-        caches = [cache for layer in self.layers for cache in layer.caches]
+        caches = [cache for layer in self.layers for cache in layer.caches if not cache.is_borrowed]
         if any(cache.tokens_per_entry > 1 for cache in caches):
             caches = [cache for cache in caches if cache.window_tokens is None]
         elements = sum(cache.elements / cache.tokens_per_entry for cache in caches)

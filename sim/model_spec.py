@@ -66,6 +66,7 @@ class AttentionSpec(_Part):
     window_tokens: Positive | None = None
     tokens_per_entry: Positive | None = None
     indexer: IndexerSpec | None = None
+    keeps_kv: bool = True
     state_elements: Count = 0
     state_bytes: Count = 0
 
@@ -242,6 +243,7 @@ def _attention_spec(attention: Attention) -> AttentionSpec:
             "window_tokens": attention.window_tokens,
             "tokens_per_entry": attention.tokens_per_entry,
             "indexer": None if attention.indexer is None else asdict(attention.indexer),
+            "keeps_kv": attention.keeps_kv,
         }
     )
 
@@ -273,6 +275,7 @@ def _attention(spec: AttentionSpec | None) -> Attention | None:
         window_tokens=spec.window_tokens,
         tokens_per_entry=spec.tokens_per_entry,
         indexer=None if indexer is None else Indexer(**indexer.model_dump()),
+        keeps_kv=spec.keeps_kv,
     )
 
 

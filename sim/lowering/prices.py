@@ -89,7 +89,7 @@ def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[
 
 def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
     """Copies of weights, and of the activations of up to so many tokens."""
-    layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
+    layers, top = costs.model.layers, costs.model.head_bytes
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
     activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes

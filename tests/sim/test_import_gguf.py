@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError
-from sim.importers import model_from_gguf
+from sim.importers import import_gguf, model_from_gguf
 from sim.importers.gguf_tensors import class_of
 from sim.model import State, TensorClass
 from sim.model_library import load_model, load_spec, save_model
@@ -276,15 +276,26 @@ def test_a_split_model_is_read_as_one(tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
-    """Cut anywhere, in the header, the table or the data, a file is refused in one line that names it."""
+    """Cut anywhere in the header or the table, a file is refused in one line that names it."""
     path = _write(tmp_path / "cut.gguf", "newmoe", _small({}), _small_rows(4))
-    full = os.path.getsize(path)
     content = path.read_bytes()
-    for size in [0, 3, 4, 10, 24, 100, 300, 700, full // 2, full - 64]:
+    for size in [0, 3, 4, 10, 24, 100, 300, 700, 1500]:
         path.write_bytes(content[:size])
         with pytest.raises(InputError, match=r"cut\.gguf: truncated") as caught:
             model_from_gguf(path)
         assert "\n" not in str(caught.value)
+
+
+def test_data_may_be_missing(tmp_path: Path) -> None:
+    """A file with its header whole is read; how much of its data is not there is said."""
+    path = _write(tmp_path / "cut.gguf", "newmoe", _small({}), _small_rows(4))
+    whole = import_gguf(path)
+    content = path.read_bytes()
+    assert whole.missing_bytes == 0
+    for missing in (64, whole.model.total_bytes // 2, whole.model.total_bytes):
+        path.write_bytes(content[: len(content) - missing])
+        assert import_gguf(path).missing_bytes == missing
+        assert model_from_gguf(path).total_bytes == whole.model.total_bytes
 
 
 def test_other_files_are_one_line(tmp_path: Path) -> None:
@@ -322,7 +333,7 @@ def test_a_missing_or_wrong_key_is_named(key: str, value: Any, message: str, tmp
     ("name", "tensor_class"),
     [
         ("token_embd.weight", TensorClass.EMBEDDING),
-        ("per_layer_token_embd.weight", TensorClass.EMBEDDING),
+        ("per_layer_token_embd.weight", TensorClass.LOOKUP),
         ("output.weight", TensorClass.HEAD),
         ("output_norm.weight", TensorClass.NORM),
         ("rope_freqs.weight", TensorClass.NORM),

@@ -193,6 +193,7 @@ _attentions = st.builds(
     window_tokens=st.none() | _positive,
     tokens_per_entry=st.none() | _positive,
     indexer=st.none() | _indexers,
+    keeps_kv=st.booleans(),
 )
 _states = st.builds(State, elements=_counts, bytes=_counts)
 

@@ -38,7 +38,7 @@ def test_every_policy_runs_or_refuses_a_model_without_experts(policy: Policy, mo
     run = simulate(
         Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), seed=1, slots_per_layer=None)
     )
-    assert isinstance(run, Infeasible) or run.metrics.total_s >= 0
+    assert isinstance(run, Infeasible) or run.metrics.end_to_end_s >= 0
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -63,5 +63,5 @@ def test_attention_takes_no_time_where_there_is_none() -> None:
         model = model_of(mixer, layer_of(mixer, "experts"))
         run = simulate(Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=uniform(), seed=1, slots_per_layer=None))
         assert isinstance(run, Run)
-        totals.append(run.metrics.total_s)
+        totals.append(run.metrics.end_to_end_s)
     assert 0 < totals[0] < totals[1]

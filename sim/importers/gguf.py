@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.importers.gguf_file import GgufHeader, Tensor, read_header
+from sim.importers.gguf_file import GgufHeader, Tensor, read_header, shown
 from sim.importers.gguf_keys import MOST_EXPERTS, MOST_LAYERS, GgufKeys
 from sim.importers.gguf_layers import attention_of, state_of
 from sim.importers.gguf_tensors import block_index, class_of, dominant_types, per_expert, totals
@@ -93,7 +93,7 @@ def _sorted(header: GgufHeader, keys: GgufKeys) -> tuple[list[list[Tensor]], lis
         index = block_index(tensor.name)
         if index is not None and index >= num_blocks:
             raise InputError(
-                f"{header.where}: tensor {tensor.name[:80]} is of layer {index}, but {keys.architecture}.block_count is {num_blocks}"
+                f"{header.where}: tensor {shown(tensor.name)} is of layer {index}, but {keys.architecture}.block_count is {num_blocks}"
             )
         is_predicting = index is not None and (index >= num_layers or MTP.match(tensor.name) is not None)
         (predicting if is_predicting else groups[index]).append(tensor)
@@ -138,7 +138,7 @@ def _check_experts(keys: GgufKeys, tensors: Sequence[Tensor], num_experts: int) 
         if alone:
             apart["".join(alone.groups())] += 1
         elif tensor.shape[-1] != num_experts:
-            raise keys.refused("expert_count", f"is {num_experts}, but tensor {tensor.name[:80]} is of {tensor.shape[-1]} experts")
+            raise keys.refused("expert_count", f"is {num_experts}, but tensor {shown(tensor.name)} is of {tensor.shape[-1]} experts")
     if any(count != num_experts for count in apart.values()):
         raise keys.refused("expert_count", f"is {num_experts}, but a layer has tensors of {max(apart.values())} experts")
 

@@ -169,7 +169,7 @@ class _Reader:
         """One key with its value; those of the tokenizer are passed over."""
         name = self.text("a metadata key", MOST_NAME_BYTES)
         if name in self.fields:
-            raise InputError(f"{self.where}: metadata key {_short(name)} stands twice")
+            raise InputError(f"{self.where}: metadata key {shown(name)} stands twice")
         kind = self.number("I")
         is_kept = not name.startswith("tokenizer.")
         value = self.array(name, is_kept=is_kept) if kind == _ARRAY else self.scalar(name, kind)
@@ -179,20 +179,20 @@ class _Reader:
     def scalar(self, name: str, kind: int) -> Any:
         """One value."""
         if kind == _STRING:
-            return self.text(f"metadata key {_short(name)}", MOST_TEXT_BYTES)
+            return self.text(f"metadata key {shown(name)}", MOST_TEXT_BYTES)
         if kind not in _SCALARS:
-            raise InputError(f"{self.where}: not a GGUF file: metadata key {_short(name)} has type {kind}")
+            raise InputError(f"{self.where}: not a GGUF file: metadata key {shown(name)} has type {kind}")
         return self.number(_SCALARS[kind])
 
     def array(self, name: str, *, is_kept: bool) -> tuple[Any, ...]:
         """The values of an array, or none of them."""
         kind, count = self.number("I"), self.number("Q")
-        what = f"values of metadata key {_short(name)}"
+        what = f"values of metadata key {shown(name)}"
         if kind == _STRING:
             self.counted(what, count, 8, MOST_VALUES if is_kept else MOST_STRINGS)
             return self.strings(count, is_kept=is_kept)
         if kind not in _SCALARS:
-            raise InputError(f"{self.where}: not a GGUF file: metadata key {_short(name)} is an array of type {kind}")
+            raise InputError(f"{self.where}: not a GGUF file: metadata key {shown(name)} is an array of type {kind}")
         code = _SCALARS[kind]
         size = struct.calcsize(f"<{code}")
         if is_kept:
@@ -218,7 +218,7 @@ class _Reader:
     def tensor(self) -> Tensor:
         """One row of the table."""
         name = self.text("a tensor name", MOST_NAME_BYTES)
-        what = f"{self.where}: tensor {_short(name)}"
+        what = f"{self.where}: tensor {shown(name)}"
         num_dimensions = self.number("I")
         if not 1 <= num_dimensions <= MOST_DIMENSIONS:
             raise InputError(f"{what} must have 1 to {MOST_DIMENSIONS} dimensions, got {num_dimensions}")
@@ -249,11 +249,11 @@ class _Reader:
         end = 0
         for tensor in sorted(tensors, key=lambda one: one.offset):
             if tensor.offset >= 2**63:
-                raise InputError(f"{self.where}: tensor {_short(tensor.name)} has a negative offset, {tensor.offset - 2**64}")
+                raise InputError(f"{self.where}: tensor {shown(tensor.name)} has a negative offset, {tensor.offset - 2**64}")
             if tensor.offset % alignment:
-                raise InputError(f"{self.where}: tensor {_short(tensor.name)} must begin at a multiple of {alignment}, got {tensor.offset}")
+                raise InputError(f"{self.where}: tensor {shown(tensor.name)} must begin at a multiple of {alignment}, got {tensor.offset}")
             if tensor.offset < end:
-                raise InputError(f"{self.where}: tensor {_short(tensor.name)} begins at {tensor.offset}, inside another that ends at {end}")
+                raise InputError(f"{self.where}: tensor {shown(tensor.name)} begins at {tensor.offset}, inside another that ends at {end}")
             end = tensor.offset + tensor.num_bytes
         return max(0, start + end - self.num_bytes) if tensors else 0
 
@@ -262,11 +262,11 @@ def _check_names(where: str, tensors: tuple[Tensor, ...]) -> None:
     seen: set[str] = set()
     for tensor in tensors:
         if tensor.name in seen:
-            raise InputError(f"{where}: tensor {_short(tensor.name)} stands twice")
+            raise InputError(f"{where}: tensor {shown(tensor.name)} stands twice")
         seen.add(tensor.name)
 
 
-def _short(name: str) -> str:
+def shown(name: str) -> str:
     """A name for a message: printable and not long."""
     text = name if name.isprintable() else repr(name)
     return text if len(text) <= 80 else f"{text[:77]}..."

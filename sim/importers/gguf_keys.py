@@ -3,7 +3,7 @@
 from typing import Any
 
 from hwprofiles import InputError
-from sim.importers.gguf_file import GgufHeader
+from sim.importers.gguf_file import GgufHeader, shown
 
 MOST_LAYERS = 10_000
 MOST_EXPERTS = 65_536
@@ -101,7 +101,7 @@ class GgufKeys:
 
     def refused(self, name: str, reason: str) -> InputError:
         """The error about a key."""
-        return InputError(f"{self.where}: metadata key {self.architecture}.{name} {reason}")
+        return InputError(f"{self.where}: metadata key {shown(self.architecture)}.{shown(name)} {reason}")
 
     def has(self, name: str) -> bool:
         """Whether the file states the key."""
@@ -131,8 +131,8 @@ class GgufKeys:
         if value is None:
             raise self.refused(name, "is missing")
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
-            raise self.refused(name, f"must be a positive integer, got {shown}")
+            text = shown(repr(value))
+            raise self.refused(name, f"must be a positive integer, got {text}")
         if value > most:
             raise self.refused(name, f"must be at most {most}, got {value}")
         return value

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
+from sim.costs import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
 from sim.model import Attention, Cache, Model, State, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
@@ -82,9 +82,11 @@ def attention_warnings(costs: CostModel) -> list[str]:
 
 
 def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> Iterator[AttentionPrice]:
-    """The first price has the layer's weights and launches; those of further caches add what is read of them."""
-    caches = costs.model.layers[layer].caches
-    first = _cache_price(costs, caches[0] if caches else None, num_layers)
+    """The first price has the layer's weights and launches; those of further caches, and of a state, add what is read of them."""
+    spec = costs.model.layers[layer]
+    parts = [_cache_price(costs, cache, num_layers) for cache in spec.caches]
+    parts += [_state_price(costs, spec.state, num_layers)] if spec.state is not None else []
+    first = parts[0] if parts else _cache_price(costs, None, num_layers)
     ticks_per_byte, ticks_per_flop = _ticks_per_byte(costs), _ticks_per_flop(costs)
     yield replace(
         first,
@@ -93,8 +95,7 @@ def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int,
         read_token=round(4 * costs.model.hidden * costs.model.activation_bytes * ticks_per_byte),
         compute_token=round(FLOPS_PER_WEIGHT * params * ticks_per_flop),
     )
-    for cache in caches[1:]:
-        yield _cache_price(costs, cache, num_layers)
+    yield from parts[1:]
 
 
 def _cache_price(costs: CostModel, cache: Cache | None, num_layers: int) -> AttentionPrice:
@@ -110,6 +111,17 @@ def _cache_price(costs: CostModel, cache: Cache | None, num_layers: int) -> Atte
         read_kv=round(elements * costs.model.kv_element_bytes * _ticks_per_byte(costs)),
         compute_token=0,
         compute_pair=round(FLOPS_PER_WEIGHT * pair_elements * _ticks_per_flop(costs)),
+    )
+
+
+def _state_price(costs: CostModel, state: State, num_layers: int) -> AttentionPrice:
+    """Reading and writing a state, and computing with it."""
+    return replace(
+        _cache_price(costs, None, num_layers),
+        is_state=True,
+        window_tokens=1,
+        read_kv=round(2 * state.bytes * _ticks_per_byte(costs)),
+        compute_pair=round(FLOPS_PER_STATE_ELEMENT * state.elements * _ticks_per_flop(costs)),
     )
 
 

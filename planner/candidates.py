@@ -148,6 +148,8 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 def _may_gain_early(problem: Problem) -> bool:
     """Whether the prompt attends for long enough, and not all experts fit anyway."""
+    if not problem.model.moe_layers:
+        return False
     passes, layer = forward_passes(problem.batch, problem.feeding), problem.model.moe_layers[0]
     lead = lead_ns(problem, passes)[:, layer_shapes(problem.model)[1][layer]]
     in_prompt = lead[passes.is_prefill]

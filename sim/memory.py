@@ -116,13 +116,13 @@ def rotary_table_bytes(model: Model, batch: Batch) -> int:
     are the run's tokens. The version that the released Fiddler pins builds them for the longest
     context, in every layer: see TABLES_AT_LOAD.
     """
-    attentions = [layer.attention for layer in model.layers if layer.attention.num_heads]
+    attentions = [layer.attention for layer in model.layers if layer.attention is not None]
     head_dims = [attention.value_elements // attention.num_heads for attention in attentions]
     bytes_per_token = 2 * max(head_dims, default=0) * model.activation_bytes
 
     family, longest = TABLES_AT_LOAD
     if model.family == family and model.max_context_tokens <= longest:
-        return model.num_layers * model.max_context_tokens * bytes_per_token
+        return len(attentions) * model.max_context_tokens * bytes_per_token
     return batch.context_tokens * bytes_per_token
 
 
@@ -138,4 +138,4 @@ def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
 
 def _dense_bytes(model: Model, dense: NDArray[np.bool_], has_head: bool) -> int:
     layers = sum(model.layers[layer].dense_bytes for layer in np.flatnonzero(dense).tolist())
-    return layers + (sum(model.top_bytes.values()) if has_head else 0)
+    return layers + (model.head_bytes if has_head else 0)

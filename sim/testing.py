@@ -125,7 +125,7 @@ def check_bytes(run: Run) -> None:
     layer_bytes = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers])
     fetches = np.isin(decisions.actions, (Action.FETCH, Action.SWAP)).sum(axis=(0, 2))
     runs_head = (~run.passes.is_prefill) | (np.arange(len(run.passes)) == run.passes.is_prefill.sum() - 1)
-    heads = int(((decisions.head_modes == LayerMode.STREAM) & runs_head).sum()) * sum(model.top_bytes.values())
+    heads = int(((decisions.head_modes == LayerMode.STREAM) & runs_head).sum()) * model.head_bytes
     token_bytes = model.hidden * model.activation_bytes
     down, up = (tokens * token_bytes for tokens in activation_tokens(run, runs_head))
     extra = extra_bytes(run)

@@ -49,7 +49,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     model, batch = problem.model, problem.batch
     whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
-    head = float(sum(model.top_bytes.values()))
+    head = float(model.head_bytes)
     is_moe = np.array([layer.is_moe for layer in model.layers])
     least = min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())
     is_serial = bool(problem.overlap.is_serial(np.array([True, False])).all())

@@ -41,11 +41,13 @@ def import_(
     quiet: QuietOption = False,
 ) -> None:
     """Write a model file from a configuration, a folder or a GGUF file."""
-    from rosin.report.model_summary import model_summary
-    from rosin.report.model_tables import model_details
+    from rosin.report.model_summary import import_notes, model_summary
+    from rosin.report.model_tables import import_details
     from sim.model_library import load_model, load_spec, save_model
 
+    notes = import_notes(Path(path))
     save_model(load_spec(path, quantization), destination)
     summary = model_summary(load_model(str(destination), quantization))
     output = Output(json=json, seed=seed, quiet=quiet)
-    output.emit({"model": summary, "path": str(destination)}, model_details(summary), provenance=summary.provenance)
+    document = {"model": summary, "path": str(destination), "ignored": notes.ignored, "missing_bytes": notes.missing_bytes}
+    output.emit(document, import_details(summary, notes), provenance=summary.provenance)

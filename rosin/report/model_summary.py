@@ -1,9 +1,12 @@
 """A model in figures: what the list, the page of one model and their JSON show."""
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from hwprofiles import Provenance
-from sim.model import LAYER_CLASSES, Model, TensorClass
+from sim.importers import Ignored, import_gguf
+from sim.model import LAYER_CLASSES, Layer, Model, TensorClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,8 @@ class TensorSummary:
 class ModelSummary:
     """The figures of one model.
 
-    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``tensors`` has only classes that the model holds.
+    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``kinds`` counts layers by what they have;
+    ``tensors`` has only classes that the model holds.
     """
 
     name: str
@@ -40,6 +44,7 @@ class ModelSummary:
     expert_bytes: int
     kv_bytes_per_token: int
     state_bytes: int
+    kinds: dict[str, int]
     tensors: dict[TensorClass, TensorSummary]
     provenance: Provenance
 
@@ -65,10 +70,53 @@ def model_summary(model: Model) -> ModelSummary:
         non_expert_bytes=model.non_expert_bytes,
         expert_bytes=model.expert_bytes,
         kv_bytes_per_token=model.kv_bytes_per_token,
-        state_bytes=sum(layer.attention.state_bytes for layer in model.layers),
+        state_bytes=model.state_bytes,
+        kinds=dict(Counter(_kind(layer) for layer in model.layers)),
         tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
         provenance=model.provenance,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportNotes:
+    """What a file holds and the model has not, and how many bytes of tensor data are not there."""
+
+    ignored: tuple[Ignored, ...] = ()
+    missing_bytes: int = 0
+
+
+def import_notes(path: Path) -> ImportNotes:
+    """The notes on a GGUF file; none on another, which counts no more than the model has."""
+    if path.suffix != ".gguf" or not path.exists():
+        return ImportNotes()
+    found = import_gguf(path)
+    return ImportNotes(ignored=found.ignored, missing_bytes=found.missing_bytes)
+
+
+def _kind(layer: Layer) -> str:
+    """What a layer has, in words."""
+    parts = [*_mixers(layer)]
+    if TensorClass.DENSE_FFN in layer.params:
+        parts.append("dense feed-forward")
+    if layer.is_moe:
+        parts.append("experts")
+    return " + ".join(parts) or "nothing"
+
+
+def _mixers(layer: Layer) -> list[str]:
+    found = []
+    attention, state = layer.attention, layer.state
+    if attention is not None:
+        words = [] if attention.window_tokens is None else [f"window {attention.window_tokens:,}"]
+        words += [] if attention.tokens_per_entry is None else [f"1 entry for {attention.tokens_per_entry} tokens"]
+        words += [] if attention.indexer is None else [f"indexer of {attention.indexer.top_k:,}"]
+        words += [] if attention.keeps_kv else ["cache of an earlier layer"]
+        found.append(f"attention ({', '.join(words)})" if words else "attention")
+    if state is not None:
+        found.append("recurrent state" if state.elements else "short convolution")
+    if not found and layer.has_mixer:
+        found.append("a projection")
+    return found
 
 
 def _tensors(model: Model, tensor_class: TensorClass) -> TensorSummary:

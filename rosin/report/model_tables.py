@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hwprofiles.units import BILLION, MILLION, TERA, format_bytes
-from rosin.report.model_summary import ModelSummary
+from rosin.report.model_summary import ImportNotes, ModelSummary
 from rosin.report.tables import name_column, number_column, plain_table, text_column
 
 DENSE = "dense"
@@ -45,6 +45,16 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
     yield Text(f"\nSource ({model.provenance.kind}, {model.provenance.date}): {model.provenance.source}")
 
 
+def import_details(model: ModelSummary, notes: ImportNotes) -> Iterator[RenderableType]:
+    """The model as a page shows it, what each layer has, and what the file holds besides."""
+    yield from model_details(model)
+    lines = [f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}." for part in notes.ignored]
+    if notes.missing_bytes:
+        lines.append(f"The file is {format_bytes(notes.missing_bytes)} short of its tensor data: only its header was read.")
+    if lines:
+        yield Text("\n" + "\n".join(lines))
+
+
 def format_params(count: int) -> str:
     """A count of weights for a person, three digits: ``46.7 B``, ``350 M``, ``1.03 T``."""
     for size, unit in ((TERA, "T"), (BILLION, "B")):
@@ -60,6 +70,9 @@ def _three_digits(value: float) -> str:
 def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "layers", str(model.num_layers)
     yield "of which route to experts", str(model.num_moe_layers)
+    if len(model.kinds) > 1:
+        for kind, count in model.kinds.items():
+            yield f"layers of {kind}", str(count)
     if model.num_experts:
         yield "experts per layer", str(model.num_experts)
         yield "experts selected per token", str(model.top_k)

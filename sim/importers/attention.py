@@ -19,7 +19,9 @@ def attention_by_layer(keys: ConfigKeys, family: Family, num_layers: int) -> lis
         linear = linear_attention_weights(keys)
         return [linear if is_linear else quadratic for is_linear in linear_layers(keys, num_layers)]
     sizes = windows(keys, family, num_layers)
-    windowed = {size: replace(quadratic, geometry=replace(quadratic.geometry, window_tokens=size)) for size in set(sizes)}
+    assert quadratic.geometry is not None
+    plain = quadratic.geometry
+    windowed = {size: replace(quadratic, geometry=replace(plain, window_tokens=size)) for size in set(sizes)}
     return [windowed[size] for size in sizes]
 
 

@@ -1,45 +1,72 @@
 """A model from a GGUF file, with the exact bytes of its tensor table."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.importers.gguf_file import GgufHeader, Tensor, read_header
-from sim.importers.gguf_tensors import block_index, dominant_types, per_expert, totals
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.importers.gguf_file import GgufHeader, Tensor, read_header, shown
+from sim.importers.gguf_keys import MOST_EXPERTS, MOST_LAYERS, GgufKeys
+from sim.importers.gguf_layers import attention_of, state_of
+from sim.importers.gguf_tensors import block_index, class_of, dominant_types, per_expert, totals
+from sim.model import Layer, Model, TensorClass
 
 QUANTIZATION = "gguf"
 """Name of the scheme of a model whose bytes come from a tensor table: each tensor has its own type."""
 
-_WINDOW_PERIODS = {"gpt-oss": 2, "llama4": 4}
-"""Every n-th layer has full attention; llama.cpp hard-codes these periods (src/llama-model.cpp, commit 0c1e57098)."""
+MTP = re.compile(r"blk\.\d+\.nextn\.")
+"""Tensors for multi-token prediction inside a layer."""
 
-_CHUNK_TOKENS = {"llama4": 8192}
-"""Attention chunk that llama.cpp hard-codes where the file does not state one (same source)."""
+MOST_NAME = 200
+"""Characters of a model's name that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """What a file holds and the model has not: ``what`` in words, with its weights and bytes."""
+
+    what: str
+    params: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufImport:
+    """A model from a GGUF file, what the file holds besides, and how many bytes of tensor data are not there."""
+
+    model: Model
+    ignored: tuple[Ignored, ...]
+    missing_bytes: int
 
 
 def model_from_gguf(path: str | Path) -> Model:
+    """The model of ``import_gguf``."""
+    return import_gguf(path).model
+
+
+def import_gguf(path: str | Path) -> GgufImport:
     """The model in a GGUF file (for a split one, any of its parts): sizes from its table, shapes from its metadata.
 
     Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for multi-token prediction,
-    which engines leave out, are left out. ``dtypes`` names for each class the type that holds most of its bytes.
-    Raises InputError, one line, for a file that is truncated, not GGUF, or lacks a key.
+    which decoding leaves out, are counted apart. ``dtypes`` names for each class the type that holds most of its bytes.
+    Raises InputError, one line, for a file whose header is cut, that is not GGUF, that lacks a key, or that has one which
+    may change cost or KV cache and is not understood.
     """
     path = Path(path)
     header = read_header(path)
-    keys = _Metadata(header)
-    num_layers = keys.count("block_count") - keys.count_or(0, "nextn_predict_layers")
-    by_layer, top = _by_layer(header, num_layers)
-    top_totals = totals(top)
+    keys = GgufKeys(header)
+    by_layer, top, predicting = _sorted(header, keys)
+    lookups = [tensor for tensors in by_layer for tensor in tensors if class_of(tensor.name) is TensorClass.LOOKUP]
+    top_totals = totals([*top, *lookups])
     kept = [*top, *(tensor for tensors in by_layer for tensor in tensors)]
     if TensorClass.EMBEDDING not in top_totals.params:
         raise InputError(f"{path}: tensor token_embd.weight is missing")
     layers = tuple(_layer(keys, index, tensors) for index, tensors in enumerate(by_layer))
-    return Model(
-        name=str(header.fields.get("general.name") or path.stem),
+    model = Model(
+        name=_name(header, path),
         family=keys.architecture,
         hidden=keys.count("embedding_length"),
         vocab=_embedding_rows(top),
@@ -53,118 +80,94 @@ def model_from_gguf(path: str | Path) -> Model:
         provenance=Provenance(kind=Kind.PUBLISHED, source=f"tensor table of {path.name}", date=_modified(path)),
         is_head_tied=TensorClass.HEAD not in top_totals.params,
     )
+    return GgufImport(model=model, ignored=tuple(_ignored(predicting)), missing_bytes=header.missing_bytes)
 
 
-class _Metadata:
-    """The metadata of the file's own architecture; values may be one for all layers or one for each."""
-
-    def __init__(self, header: GgufHeader) -> None:
-        self.where = header.where
-        self._fields = header.fields
-        self.architecture = str(header.fields.get("general.architecture") or "")
-        if not self.architecture:
-            raise InputError(f"{self.where}: metadata key general.architecture is missing")
-
-    def get(self, name: str, layer: int = 0) -> Any:
-        """The value, for that layer if it is an array; None where the key is missing or the array too short."""
-        value = self._fields.get(f"{self.architecture}.{name}")
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return value[layer] if layer < len(value) else None
-        return value
-
-    def count(self, name: str, layer: int = 0) -> int:
-        """A positive integer. Raises InputError when it is missing or anything else."""
-        value = self.get(name, layer)
-        if value is None:
-            raise InputError(f"{self.where}: metadata key {self.architecture}.{name} is missing")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{self.where}: metadata key {self.architecture}.{name} must be a positive integer, got {value!r}")
-        return value
-
-    def count_or(self, default: int, name: str, layer: int = 0) -> int:
-        """A positive integer, or the default where the key is missing or 0."""
-        return self.count(name, layer) if self.get(name, layer) else default
-
-
-def _by_layer(header: GgufHeader, num_layers: int) -> tuple[list[list[Tensor]], list[Tensor]]:
+def _sorted(header: GgufHeader, keys: GgufKeys) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor]]:
+    """The tensors of each layer, of none, and those for multi-token prediction."""
+    num_blocks = keys.count("block_count", most=MOST_LAYERS)
+    num_layers = num_blocks - keys.count_or(0, "nextn_predict_layers")
     groups: dict[int | None, list[Tensor]] = defaultdict(list)
+    predicting: list[Tensor] = []
     for tensor in header.tensors:
-        groups[block_index(tensor.name)].append(tensor)
-    missing = [index for index in range(num_layers) if index not in groups]
-    if missing or num_layers < 1:
-        raise InputError(f"{header.where}: the tensor table has no tensors of layer {missing[0] if missing else 0} (of {num_layers})")
-    return [groups[index] for index in range(num_layers)], groups[None]
+        index = block_index(tensor.name)
+        if index is not None and index >= num_blocks:
+            raise InputError(
+                f"{header.where}: tensor {shown(tensor.name)} is of layer {index}, but {keys.architecture}.block_count is {num_blocks}"
+            )
+        is_predicting = index is not None and (index >= num_layers or MTP.match(tensor.name) is not None)
+        (predicting if is_predicting else groups[index]).append(tensor)
+    missing = next((index for index in range(num_layers) if index not in groups), None)
+    if missing is not None or num_layers < 1:
+        raise InputError(f"{header.where}: the tensor table has no tensors of layer {missing or 0} (of {num_layers})")
+    return [groups[index] for index in range(num_layers)], groups[None], predicting
 
 
-def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
+def _layer(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Layer:
     found = totals(tensors)
     is_moe = TensorClass.EXPERT in found.params
-    num_experts = keys.count("expert_count", index) if is_moe else 0
+    num_experts = keys.count("expert_count", index, MOST_EXPERTS) if is_moe else 0
+    top_k = keys.count("expert_used_count", index) if is_moe else 0
+    if top_k > num_experts:
+        raise keys.refused("expert_used_count", f"must be at most expert_count, got {top_k} > {num_experts}")
+    if is_moe:
+        _check_experts(keys, tensors, num_experts)
     return Layer(
-        attention=_recurrent(keys) if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
+        attention=attention_of(keys, index, tensors),
+        state=state_of(keys, tensors),
         num_experts=num_experts,
-        top_k=keys.count("expert_used_count", index) if is_moe else 0,
-        params=per_expert(found.params, max(num_experts, 1)),
-        bytes=per_expert(found.bytes, max(num_experts, 1)),
+        top_k=top_k,
+        params=_of_layer(found.params, num_experts),
+        bytes=_of_layer(found.bytes, num_experts),
     )
 
 
-def _attention(keys: _Metadata, index: int) -> Attention:
-    heads = keys.count_or(0, "attention.head_count", index)
-    latent = keys.count_or(0, "attention.kv_lora_rank")
-    if latent:
-        rotary = keys.count("rope.dimension_count")
-        cached, scores, values = latent + rotary, heads * (latent + rotary), heads * latent
-    else:
-        default = keys.count("embedding_length") // max(heads, 1)
-        key_dim, value_dim = keys.count_or(default, "attention.key_length"), keys.count_or(default, "attention.value_length")
-        cached = keys.count_or(0, "attention.head_count_kv", index) * (key_dim + value_dim)
-        scores, values = heads * key_dim, heads * value_dim
-    return Attention(
-        num_heads=max(heads, 1),
-        kv_elements_per_token=cached,
-        score_elements=scores,
-        value_elements=values,
-        window_tokens=_window(keys, index),
-    )
+def _of_layer(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[TensorClass, int]:
+    kept = dict(counts)
+    kept.pop(TensorClass.LOOKUP, None)
+    return per_expert(kept, max(num_experts, 1))
 
 
-def _recurrent(keys: _Metadata) -> Attention:
-    """A recurrent layer: its state, which llama.cpp keeps in 32 bit with the convolution's last inputs, does not grow with the context.
-
-    Sizes as in llama.cpp's hparams (n_embd_s, n_embd_r); 0 where the file does not state them.
-    """
-    inner, state = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
-    kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (inner + 2 * keys.count_or(0, "ssm.group_count") * state)
-    return Attention(
-        num_heads=max(keys.count_or(1, "ssm.time_step_rank"), 1),
-        kv_elements_per_token=0,
-        score_elements=0,
-        value_elements=0,
-        state_elements=inner * state,
-        state_bytes=4 * (inner * state + kept),
-    )
+def _check_experts(keys: GgufKeys, tensors: Sequence[Tensor], num_experts: int) -> None:
+    """Raises InputError where a layer's expert tensors are not of that many experts."""
+    apart: Counter[str] = Counter()
+    for tensor in tensors:
+        if class_of(tensor.name) is not TensorClass.EXPERT or "_chexps" in tensor.name:
+            continue
+        alone = re.match(r"(blk\.\d+\.ffn_[a-z]+)\.\d+\.(.+)", tensor.name)
+        if alone:
+            apart["".join(alone.groups())] += 1
+        elif tensor.shape[-1] != num_experts:
+            raise keys.refused("expert_count", f"is {num_experts}, but tensor {shown(tensor.name)} is of {tensor.shape[-1]} experts")
+    if any(count != num_experts for count in apart.values()):
+        raise keys.refused("expert_count", f"is {num_experts}, but a layer has tensors of {max(apart.values())} experts")
 
 
-def _window(keys: _Metadata, index: int) -> int | None:
-    """The window of a layer: by the file's own pattern (a flag for each layer, or a period), else by the architecture's period."""
-    size = keys.count_or(_CHUNK_TOKENS.get(keys.architecture, 0), "attention.sliding_window")
-    if not 0 < size < keys.count("context_length"):
-        return None
-    pattern = keys.get("attention.sliding_window_pattern", index)
-    if isinstance(pattern, bool):
-        return size if pattern else None
-    period = pattern or _WINDOW_PERIODS.get(keys.architecture)
-    return None if period and (index + 1) % period == 0 else size
+def _ignored(predicting: Sequence[Tensor]) -> Iterator[Ignored]:
+    if predicting:
+        indices = sorted({index for tensor in predicting if (index := block_index(tensor.name)) is not None})
+        which = f"layer {indices[0]}" if len(indices) == 1 else f"layers {indices[0]} to {indices[-1]}"
+        yield Ignored(
+            what=f"multi-token prediction, {which}: not run in decode",
+            params=sum(tensor.num_weights for tensor in predicting),
+            bytes=sum(tensor.num_bytes for tensor in predicting),
+        )
+
+
+def _name(header: GgufHeader, path: Path) -> str:
+    """The model's name as the file states it, if it is one to print; else the file's."""
+    name = header.fields.get("general.name")
+    is_usable = isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= MOST_NAME
+    return str(name) if is_usable else path.stem
 
 
 def _embedding_rows(top: Sequence[Tensor]) -> int:
     return next((tensor.shape[-1] for tensor in top if tensor.name == "token_embd.weight"), 1)
 
 
-def _expert_width(keys: _Metadata, tensors: Sequence[Tensor]) -> int:
+def _expert_width(keys: GgufKeys, tensors: Sequence[Tensor]) -> int:
     """The experts' inner dimension: rows that the down projection contracts, as the table has them."""
-    widths = [tensor.shape[0] for tensor in tensors if tensor.name.endswith("ffn_down_exps.weight")]
+    widths = [tensor.shape[0] for tensor in tensors if re.search(r"ffn_down(_exps|\.\d+)\.weight$", tensor.name)]
     return max(widths) if widths else keys.count_or(keys.count_or(1, "feed_forward_length"), "expert_feed_forward_length")
 
 

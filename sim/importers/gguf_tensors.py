@@ -11,14 +11,16 @@ from sim.model import TensorClass, without_zeros
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 
 _BLOCK_CLASSES = (
+    (re.compile(r"ffn_gate_tid2eid|.*n_?gram.*embd|engram.*(embd|table)"), TensorClass.LOOKUP),
     (re.compile(r"ffn_(gate|up|down|gate_up)_(ch)?exps\b"), TensorClass.EXPERT),
     (re.compile(r"ffn_(gate|up|down)\.\d+\."), TensorClass.EXPERT),
     (re.compile(r"ffn_.*shexp"), TensorClass.SHARED_EXPERT),
     (re.compile(r"ffn_gate_inp|exp_probs_b"), TensorClass.ROUTER),
     (re.compile(r"[a-z_0-9]*norm\b"), TensorClass.NORM),
-    (re.compile(r"ffn_(gate|up|down)\."), TensorClass.DENSE_FFN),
+    (re.compile(r"ffn_"), TensorClass.DENSE_FFN),
 )
 _TOP_CLASSES = (
+    (re.compile(r"per_layer_token_embd|.*n_?gram|engram"), TensorClass.LOOKUP),
     (re.compile(r".*_embd|.*embd_"), TensorClass.EMBEDDING),
     (re.compile(r"output\."), TensorClass.HEAD),
 )
@@ -41,6 +43,8 @@ def block_index(name: str) -> int | None:
 
 def class_of(name: str) -> TensorClass:
     """The class of a tensor by its name; one of a layer that is in no other class counts to its attention.
+
+    A table of which a token reads rows (embeddings by layer, n-grams, experts by token) is a lookup table.
 
     That default carries state-space and indexer tensors of newer models: they are read for each token, as attention is.
     Outside the layers everything that is neither embedding nor head, rope factors for instance, counts to the norms.

@@ -86,6 +86,7 @@ def _layer(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str], 
     }
     return Layer(
         attention=weights.geometry,
+        state=weights.state,
         num_experts=routed.num_experts if is_moe else 0,
         top_k=routed.top_k if is_moe else 0,
         params=params,

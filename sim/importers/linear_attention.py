@@ -3,7 +3,7 @@
 from hwprofiles import InputError
 from sim.importers.attention_weights import AttentionWeights
 from sim.importers.config_keys import ConfigKeys
-from sim.model import Attention
+from sim.model import State
 
 STATE_ELEMENT_BYTES = 4
 """The recurrent state is kept in 32 bit, whatever the weights are in (transformers 5.23.0, torch_recurrent_gated_delta_rule)."""
@@ -38,12 +38,8 @@ def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
     convolved = 2 * keyed + valued
     projections = hidden * (convolved + valued + 2 * heads) + valued * hidden
     state = heads * key_dim * value_dim
-    geometry = Attention(
-        num_heads=heads,
-        kv_elements_per_token=0,
-        score_elements=0,
-        value_elements=0,
-        state_elements=state,
-        state_bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
+    kept = State(
+        elements=state,
+        bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
     )
-    return AttentionWeights(geometry=geometry, params=projections + convolved * kernel + 2 * heads, norm_params=value_dim)
+    return AttentionWeights(state=kept, params=projections + convolved * kernel + 2 * heads, norm_params=value_dim)

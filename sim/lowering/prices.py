@@ -90,7 +90,7 @@ def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[
 
 def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
     """Copies of weights, and of the activations of up to so many tokens."""
-    layers, top = costs.model.layers, sum(costs.model.top_bytes.values())
+    layers, top = costs.model.layers, costs.model.head_bytes
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
     activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes
@@ -145,8 +145,9 @@ def _gate(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArr
 
 
 def _ffn(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
-    which = TensorClass.SHARED_EXPERT if costs.model.layers[layer].is_moe else TensorClass.DENSE_FFN
-    return _class_price(costs, device, layer, which, passes)
+    """Shared experts, and a dense feed-forward, which may stand beside experts."""
+    shared = _class_price(costs, device, layer, TensorClass.SHARED_EXPERT, passes)
+    return shared + _class_price(costs, device, layer, TensorClass.DENSE_FFN, passes)
 
 
 def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClass, passes: Passes) -> NDArray[np.int64]:

@@ -1,14 +1,16 @@
 """Prices of a model that lives on the GPUs whole, alone or split over several by tensor parallelism."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT, CostModel, compute_type
-from sim.model import Attention, Model, TensorClass, layer_shapes
+from sim.costs import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, CostModel, compute_type
+from sim.model import Attention, Cache, Model, State, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
@@ -16,6 +18,7 @@ ALL_REDUCES_PER_LAYER = 2
 """After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
 
 Ns = NDArray[np.float64]
+_Kind = tuple[Attention | None, State | None, int, int]
 
 
 def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
@@ -55,16 +58,18 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
 
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
-    """Attention by kind of layer, as ``CostModel.attention`` prices it."""
-    counts: Counter[tuple[Attention, int, int]] = Counter()
+    """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several caches has a price for each."""
+    counts: Counter[_Kind] = Counter()
     sample = {}
     for index, layer in enumerate(costs.model.layers):
-        params = layer.params[TensorClass.ATTENTION] + layer.params.get(TensorClass.NORM, 0)
-        num_bytes = layer.bytes[TensorClass.ATTENTION] + layer.bytes.get(TensorClass.NORM, 0)
-        key = (layer.attention, params, num_bytes)
+        if not layer.has_mixer:
+            continue
+        params = layer.params.get(TensorClass.ATTENTION, 0) + layer.params.get(TensorClass.NORM, 0)
+        num_bytes = layer.bytes.get(TensorClass.ATTENTION, 0) + layer.bytes.get(TensorClass.NORM, 0)
+        key = (layer.attention, layer.state, params, num_bytes)
         counts[key] += 1
         sample[key] = index, params, num_bytes
-    return tuple(_attention_price(costs, *sample[key], count) for key, count in counts.items())
+    return tuple(price for key, count in counts.items() for price in _attention_prices(costs, *sample[key], count))
 
 
 def attention_warnings(costs: CostModel) -> list[str]:
@@ -74,33 +79,72 @@ def attention_warnings(costs: CostModel) -> list[str]:
     return [f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"]
 
 
-def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> AttentionPrice:
-    model, gpu = costs.model, costs.machine.gpu
-    attention, dtype = model.layers[layer].attention, model.dtypes[TensorClass.ATTENTION]
-    ticks_per_byte = NS_PER_S * TICKS_PER_NS / gpu.memory_bytes_per_s.effective
-    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, dtype)]
-    ticks_per_flop = NS_PER_S * TICKS_PER_NS / rate.effective
-    # [fixed, a token, a token of KV, a pair], as in AttentionLine
-    read_bytes = [
-        costs.as_read("gpu", num_bytes, dtype),
-        4 * model.hidden * model.activation_bytes,
-        attention.kv_elements_per_token * model.kv_element_bytes,
-        0,
-    ]
-    per_pair = attention.score_elements + attention.value_elements
-    reading = ticks_per_byte * np.array(read_bytes)
-    computing = ticks_per_flop * FLOPS_PER_WEIGHT * np.array([0, params, 0, per_pair])
-    kernels = np.array([costs.kernels_ns("attention") * TICKS_PER_NS, 0, 0, 0])
-    serial = gpu.serial_fraction.effective
-    return AttentionPrice(
-        num_layers=num_layers,
-        window_tokens=attention.window_tokens,
-        floor=round(costs.launches_ns("attention") * TICKS_PER_NS),
-        lines=(_line(reading + serial * computing + kernels), _line(computing + serial * reading + kernels)),
+def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> Iterator[AttentionPrice]:
+    """The first price has the layer's weights and kernels; those of further caches, and of a state, add what is read of them."""
+    spec, model = costs.model.layers[layer], costs.model
+    parts = [_of_cache(costs, cache) for cache in spec.caches]
+    parts += [_of_state(spec.state)] if spec.state is not None else []
+    first, *others = parts or [_of_cache(costs, None)]
+    weights_read = costs.as_read("gpu", num_bytes, model.dtype(TensorClass.ATTENTION))
+    activations = 4 * model.hidden * model.activation_bytes
+    whole = replace(
+        first,
+        read_bytes=first.read_bytes + np.array([weights_read, activations, 0, 0]),
+        flops=first.flops + np.array([0, FLOPS_PER_WEIGHT * params, 0, 0]),
+    )
+    yield _priced(costs, whole, num_layers, has_kernels=True)
+    for part in others:
+        yield _priced(costs, part, num_layers, has_kernels=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """What one cache or state of a layer reads and computes: [fixed, a token, a token of KV, a pair], as in AttentionLine."""
+
+    read_bytes: Ns
+    flops: Ns
+    window_tokens: int | None
+    is_state: bool = False
+
+
+def _of_cache(costs: CostModel, cache: Cache | None) -> _Part:
+    """Reading one cache and computing over it; nothing where there is none."""
+    elements = 0.0 if cache is None else cache.elements / cache.tokens_per_entry
+    pair_elements = 0.0 if cache is None else cache.pair_elements / cache.tokens_per_entry
+    return _Part(
+        read_bytes=np.array([0, 0, elements * costs.model.kv_element_bytes, 0]),
+        flops=np.array([0, 0, 0, FLOPS_PER_WEIGHT * pair_elements]),
+        window_tokens=None if cache is None else cache.looks_at_tokens,
     )
 
 
-def _line(ticks: NDArray[np.float64]) -> AttentionLine:
+def _of_state(state: State) -> _Part:
+    """Reading and writing a state, and computing with it."""
+    return _Part(
+        read_bytes=np.array([0, 0, 2.0 * state.bytes, 0]),
+        flops=np.array([0, 0, 0, float(FLOPS_PER_STATE_ELEMENT * state.elements)]),
+        window_tokens=1,
+        is_state=True,
+    )
+
+
+def _priced(costs: CostModel, part: _Part, num_layers: int, *, has_kernels: bool) -> AttentionPrice:
+    gpu = costs.machine.gpu
+    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, costs.model.dtype(TensorClass.ATTENTION))]
+    reading = part.read_bytes * NS_PER_S * TICKS_PER_NS / gpu.memory_bytes_per_s.effective
+    computing = part.flops * NS_PER_S * TICKS_PER_NS / rate.effective
+    kernels = np.array([costs.kernels_ns("attention") * TICKS_PER_NS * has_kernels, 0, 0, 0])
+    serial = gpu.serial_fraction.effective
+    return AttentionPrice(
+        num_layers=num_layers,
+        window_tokens=part.window_tokens,
+        floor=round(costs.launches_ns("attention") * TICKS_PER_NS) if has_kernels else 0,
+        lines=(_line(reading + serial * computing + kernels), _line(computing + serial * reading + kernels)),
+        is_state=part.is_state,
+    )
+
+
+def _line(ticks: Ns) -> AttentionLine:
     fixed, token, kept, pair = (round(float(value)) for value in ticks)
     return AttentionLine(fixed=fixed, token=token, kept=kept, pair=pair)
 

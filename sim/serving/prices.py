@@ -28,15 +28,21 @@ class AttentionPrice:
     """Attention of ``num_layers`` equal layers, in ticks for one: the longest of a floor and ``lines``.
 
     One line is for steps that read longer than they compute, one for the others. Keys older than ``window_tokens`` are not looked at.
+
+    Where ``is_state``, a state stands for the cache: a sequence reads and writes it once a step, each of its tokens computes with it,
+    and it does not grow. Its ``window_tokens`` is 1.
     """
 
     num_layers: int
     window_tokens: int | None
     floor: int
     lines: tuple[AttentionLine, ...]
+    is_state: bool = False
 
     def kept(self, first: int, end: int) -> int:
-        """Tokens of KV that a sequence's tokens first … end − 1 read."""
+        """Tokens of KV that a sequence's tokens first … end − 1 read; of a state one."""
+        if self.is_state:
+            return 1
         return end if self.window_tokens is None else min(end, self.window_tokens + end - first - 1)
 
     def pairs(self, first: int, end: int) -> int:
@@ -61,6 +67,8 @@ class AttentionPrice:
         return self.num_layers * sum_of_max(lines, num_steps)
 
     def _pairs_from_start(self, length: int) -> int:
+        if self.is_state:
+            return length
         inside = length if self.window_tokens is None else min(length, self.window_tokens)
         return inside * (inside + 1) // 2 + (length - inside) * inside
 

@@ -1,9 +1,10 @@
 """Models and machines small enough to be followed by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 from hwprofiles import Kind, Machine, Provenance, parse_machine
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
 
 SOURCE = {"kind": "assumed", "source": "made up for tests", "date": "undated"}
 HIDDEN, WIDE, VOCAB = 64, 128, 1000
@@ -74,6 +75,99 @@ MODELS = {
     "large-vocabulary": small_model("large-vocabulary", num_layers=2, vocab=20_000, num_experts=4),
 }
 """The shapes that policies have to cope with."""
+
+
+def layer_of(mixer: str, ffn: str) -> Layer:
+    """A layer by what it has: MIXERS before, FFNS behind."""
+    params = {TensorClass.NORM: HIDDEN}
+    if mixer != "none":
+        params[TensorClass.ATTENTION] = 4 * HIDDEN * HIDDEN
+    if "dense" in ffn:
+        params[TensorClass.DENSE_FFN] = 3 * HIDDEN * 4 * WIDE
+    if "experts" in ffn:
+        params |= {TensorClass.ROUTER: HIDDEN * 8, TensorClass.EXPERT: 3 * HIDDEN * WIDE}
+    is_moe = "experts" in ffn
+    return Layer(
+        attention=MIXERS[mixer][0],
+        state=MIXERS[mixer][1],
+        num_experts=8 if is_moe else 0,
+        top_k=2 if is_moe else 0,
+        params=params,
+        bytes={tensor_class: 2 * count for tensor_class, count in params.items()},
+    )
+
+
+def model_of(name: str, *layers: Layer) -> Model:
+    """A decoder of those layers, with the formats of the classes that it holds."""
+    classes = {tensor_class for layer in layers for tensor_class in layer.params}
+    top = {TensorClass.EMBEDDING, TensorClass.HEAD, TensorClass.NORM}
+    return replace(
+        small_model(name),
+        layers=layers,
+        dtypes={tensor_class: "bf16" for tensor_class in sorted(classes | top)},
+        expert_intermediate=WIDE if TensorClass.EXPERT in classes else 0,
+    )
+
+
+_FULL = Attention(num_heads=4, kv_elements_per_token=2 * HIDDEN, score_elements=HIDDEN, value_elements=HIDDEN)
+_INDEXER = Indexer(top_k=4, key_elements=8, score_elements=16)
+
+MIXERS: dict[str, tuple[Attention | None, State | None]] = {
+    "none": (None, None),
+    "weights": (None, None),
+    "attention": (_FULL, None),
+    "window": (replace(_FULL, window_tokens=6), None),
+    "sparse": (replace(_FULL, indexer=_INDEXER), None),
+    "compressed": (replace(_FULL, window_tokens=6, tokens_per_entry=4, indexer=_INDEXER), None),
+    "borrowed": (replace(_FULL, keeps_kv=False), None),
+    "state": (None, State(elements=4 * HIDDEN, bytes=20 * HIDDEN)),
+    "convolution": (None, State(elements=0, bytes=8 * HIDDEN)),
+    "both": (_FULL, State(elements=4 * HIDDEN, bytes=20 * HIDDEN)),
+}
+"""What may stand before a feed-forward."""
+
+FFNS = ("none", "dense", "experts", "dense and experts")
+"""What may stand behind."""
+
+ODD_MODELS = {
+    "experts-without-attention": model_of("experts-without-attention", *[layer_of("none", "experts")] * 3),
+    "states-experts-attention": model_of(
+        "states-experts-attention",
+        layer_of("state", "none"),
+        layer_of("none", "experts"),
+        layer_of("attention", "none"),
+        layer_of("none", "experts"),
+    ),
+    "empty-layers": model_of("empty-layers", layer_of("none", "none"), layer_of("attention", "experts"), layer_of("none", "none")),
+    "convolutions": model_of(
+        "convolutions",
+        layer_of("convolution", "dense"),
+        layer_of("attention", "experts"),
+        layer_of("convolution", "experts"),
+    ),
+    "compressed-and-sparse": model_of(
+        "compressed-and-sparse",
+        layer_of("window", "experts"),
+        layer_of("compressed", "experts"),
+        layer_of("sparse", "experts"),
+        layer_of("borrowed", "experts"),
+    ),
+    "dense-beside-experts": model_of(
+        "dense-beside-experts",
+        layer_of("both", "dense and experts"),
+        layer_of("weights", "dense"),
+        layer_of("attention", "dense and experts"),
+    ),
+}
+"""Layers that lack what a layer of most models has, or have more; each routes somewhere."""
+
+DENSE_MODELS = {
+    "dense": model_of("dense", *[layer_of("attention", "dense")] * 3),
+    "states-alone": model_of("states-alone", *[layer_of("state", "none")] * 3),
+    "nothing": model_of("nothing", *[layer_of("none", "none")] * 2),
+    "feed-forwards-alone": model_of("feed-forwards-alone", *[layer_of("none", "dense")] * 2),
+}
+"""Models without experts."""
 
 
 def small_machine(

@@ -1,18 +1,23 @@
 """Models from GGUF files: exact bytes from the tensor table, on sparse files that hold a header and no data."""
 
 import os
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.importers import model_from_gguf
+from sim.importers import import_gguf, model_from_gguf
 from sim.importers.gguf_tensors import class_of
-from sim.model import TensorClass
+from sim.importers.gguf_types import STORAGE_TYPES
+from sim.model import Indexer, Model, State, TensorClass
 from sim.model_library import load_model, load_spec, save_model
+from tests.sim.gguf_files import MadeFile, TableRow
 
 gguf = pytest.importorskip("gguf")
 
@@ -223,18 +228,18 @@ def test_metadata_may_differ_between_layers(tmp_path: Path) -> None:
     metadata["attention.sliding_window_pattern"] = [True, False, True, False]
     recurrent = [("blk.3.ssm_a", (64,), "F32")]
     model = model_from_gguf(_write(tmp_path / "layers.gguf", "newmoe", metadata, _small_rows(4, more=recurrent)))
-    assert [layer.attention.kv_elements_per_token for layer in model.layers] == [24, 48, 96, 0]
-    assert [layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
+    assert [layer.kv_elements(1) for layer in model.layers] == [24, 48, 96, 0]
+    assert [layer.attention and layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
 
 
 def test_recurrent_layers_keep_a_state(tmp_path: Path) -> None:
     """State and convolution in 32 bit, as llama.cpp allocates them; 0 where the file states no sizes."""
     sizes = {"ssm.inner_size": 64, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.conv_kernel": 4, "ssm.time_step_rank": 4}
     rows = _small_rows(4, more=[("blk.1.ssm_a", (4,), "F32")])
-    attention = model_from_gguf(_write(tmp_path / "state.gguf", "qwen3next", _small(sizes), rows)).layers[1].attention
-    assert (attention.num_heads, attention.state_elements) == (4, 64 * 16)
-    assert attention.state_bytes == 4 * (64 * 16 + 3 * (64 + 2 * 2 * 16))
-    assert model_from_gguf(_write(tmp_path / "none.gguf", "other", _small({}), rows)).layers[1].attention.state_bytes == 0
+    layer = model_from_gguf(_write(tmp_path / "state.gguf", "qwen3next", _small(sizes), rows)).layers[1]
+    assert layer.attention is None
+    assert layer.state == State(elements=64 * 16, bytes=4 * (64 * 16 + 3 * (64 + 2 * 2 * 16)))
+    assert model_from_gguf(_write(tmp_path / "none.gguf", "other", _small({}), rows)).layers[1].state_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -276,15 +281,26 @@ def test_a_split_model_is_read_as_one(tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
-    """Cut anywhere, in the header, the table or the data, a file is refused in one line that names it."""
+    """Cut anywhere in the header or the table, a file is refused in one line that names it."""
     path = _write(tmp_path / "cut.gguf", "newmoe", _small({}), _small_rows(4))
-    full = os.path.getsize(path)
     content = path.read_bytes()
-    for size in [0, 3, 4, 10, 24, 100, 300, 700, full // 2, full - 64]:
+    for size in [0, 3, 4, 10, 24, 100, 300, 700, 1500]:
         path.write_bytes(content[:size])
         with pytest.raises(InputError, match=r"cut\.gguf: truncated") as caught:
             model_from_gguf(path)
         assert "\n" not in str(caught.value)
+
+
+def test_data_may_be_missing(tmp_path: Path) -> None:
+    """A file with its header whole is read; how much of its data is not there is said."""
+    path = _write(tmp_path / "cut.gguf", "newmoe", _small({}), _small_rows(4))
+    whole = import_gguf(path)
+    content = path.read_bytes()
+    assert whole.missing_bytes == 0
+    for missing in (64, whole.model.total_bytes // 2, whole.model.total_bytes):
+        path.write_bytes(content[: len(content) - missing])
+        assert import_gguf(path).missing_bytes == missing
+        assert model_from_gguf(path).total_bytes == whole.model.total_bytes
 
 
 def test_other_files_are_one_line(tmp_path: Path) -> None:
@@ -322,7 +338,7 @@ def test_a_missing_or_wrong_key_is_named(key: str, value: Any, message: str, tmp
     ("name", "tensor_class"),
     [
         ("token_embd.weight", TensorClass.EMBEDDING),
-        ("per_layer_token_embd.weight", TensorClass.EMBEDDING),
+        ("per_layer_token_embd.weight", TensorClass.LOOKUP),
         ("output.weight", TensorClass.HEAD),
         ("output_norm.weight", TensorClass.NORM),
         ("rope_freqs.weight", TensorClass.NORM),
@@ -348,3 +364,204 @@ def test_a_missing_or_wrong_key_is_named(key: str, value: Any, message: str, tmp
 def test_tensor_names_sort_into_classes(name: str, tensor_class: TensorClass) -> None:
     """Names that llama.cpp gives to tensors."""
     assert class_of(name) is tensor_class
+
+
+def _one_layer(metadata: Mapping[str, Any], names: Sequence[str], architecture: str, path: Path, num_layers: int = 1) -> Model:
+    """A model whose layers have those tensors besides norms and experts."""
+    rows = [row for row in _small_rows(num_layers) if "attn_q" not in row[0]]
+    rows += [(f"blk.{index}.{name}", (64, 64), "F16") for index in range(num_layers) for name in names]
+    return model_from_gguf(_write(path, architecture, _small(metadata, num_layers), rows))
+
+
+def test_a_short_convolution_is_no_attention(tmp_path: Path) -> None:
+    """Its last inputs are its state; nothing is attended to and no KV kept."""
+    names = ["shortconv.in_proj.weight", "shortconv.conv.weight", "shortconv.out_proj.weight"]
+    metadata = {"shortconv.l_cache": 3, "attention.head_count_kv": [0]}
+    layer = _one_layer(metadata, names, "lfm2moe", tmp_path / "conv.gguf").layers[0]
+    assert layer.attention is None and layer.kv_elements(1000) == 0
+    assert layer.state == State(elements=0, bytes=4 * 64 * 2)
+    with pytest.raises(InputError, match=r"lfm2moe\.shortconv\.l_cache is missing"):
+        _one_layer({"attention.head_count_kv": [0]}, names, "lfm2moe", tmp_path / "conv.gguf")
+
+
+def test_a_layer_without_attention_has_none(tmp_path: Path) -> None:
+    """Experts alone, whatever the count of heads says; and attention without KV heads, as NAS models have it, are weights."""
+    experts = _one_layer({}, [], "nemotron_h_moe", tmp_path / "none.gguf").layers[0]
+    assert experts.attention is None and experts.state is None and not experts.has_mixer
+    linear = _one_layer({"attention.head_count_kv": [0]}, ["attn_output.weight"], "deci", tmp_path / "linear.gguf").layers[0]
+    assert linear.attention is None and linear.has_mixer
+    assert linear.params[TensorClass.ATTENTION] == 64 * 64
+
+
+def test_attention_may_stand_beside_a_state(tmp_path: Path) -> None:
+    """A layer with an output projection of its own attends, as in Falcon-H1; queries and keys of a delta net do not."""
+    sizes = {"ssm.inner_size": 64, "ssm.state_size": 16, "ssm.conv_kernel": 4}
+    both = _one_layer(sizes, ["ssm_in.weight", "attn_q.weight", "attn_output.weight"], "falcon-h1", tmp_path / "both.gguf").layers[0]
+    assert both.attention is not None and both.state_elements == 64 * 16
+    delta = _one_layer(sizes, ["ssm_in.weight", "attn_qkv.weight", "attn_gate.weight"], "qwen3next", tmp_path / "delta.gguf").layers[0]
+    assert delta.attention is None and delta.state_elements == 64 * 16
+
+
+def test_other_states(tmp_path: Path) -> None:
+    """Kimi's delta attention by its head dimension, RWKV by its heads: n_embd_s and n_embd_r of llama.cpp's hparams."""
+    kimi = {"kda.head_dim": 16, "ssm.conv_kernel": 4, "attention.head_count_kv": [0]}
+    layer = _one_layer(kimi, ["ssm_beta.weight", "attn_q.weight", "attn_output.weight"], "kimi-linear", tmp_path / "kda.gguf").layers[0]
+    assert layer.attention is None
+    assert layer.state == State(elements=4 * 16 * 16, bytes=4 * (4 * 16 * 16 + 3 * 3 * 4 * 16))
+    layer = _one_layer({"wkv.head_size": 16, "token_shift_count": 2}, ["time_mix_output.weight"], "rwkv7", tmp_path / "wkv.gguf").layers[0]
+    assert layer.attention is None
+    assert layer.state == State(elements=64 * 16, bytes=4 * (64 * 16 + 2 * 64))
+
+
+COMPRESSED = {
+    "attention.head_count_kv": 1,
+    "attention.key_length": 16,
+    "attention.value_length": 16,
+    "attention.sliding_window": 8,
+    "attention.compress_ratios": [0, 4, 128, 4],
+    "attention.indexer.head_count": 2,
+    "attention.indexer.key_length": 8,
+    "attention.indexer.top_k": 32,
+}
+
+
+def test_compressed_attention_keeps_windows_and_entries(tmp_path: Path) -> None:
+    """Keys that are values too are kept once; one of 4 tokens has a key of the indexer, one of 128 has none."""
+    names = ["attn_q_a.weight", "attn_kv.weight", "attn_output_a.weight"]
+    model = _one_layer(COMPRESSED, names, "deepseek4", tmp_path / "dsv4.gguf", num_layers=4)
+    assert [layer.attention and layer.attention.tokens_per_entry for layer in model.layers] == [None, 4, 128, 4]
+    assert [layer.kv_elements(1024) for layer in model.layers] == [8 * 16, 8 * 16 + 256 * (16 + 8), 8 * 16 + 8 * 16, 8 * 16 + 256 * 24]
+    assert model.kv_bytes_per_token == round(2 * (2 * 24 / 4 + 16 / 128))
+    first = model.layers[1].attention
+    assert first is not None and (first.score_elements, first.value_elements) == (64, 64)
+    assert first.indexer == Indexer(top_k=32, key_elements=8, score_elements=16)
+
+
+def test_an_indexer_chooses_among_latents(tmp_path: Path) -> None:
+    """DeepSeek-V3.2: every token has a latent, a rotary key and a key of the indexer; a query looks at the chosen ones."""
+    metadata = {key: value for key, value in COMPRESSED.items() if "compress" not in key and "window" not in key}
+    metadata |= {"attention.kv_lora_rank": 32, "rope.dimension_count": 8}
+    layer = _one_layer(metadata, ["attn_kv_a_mqa.weight", "attn_output.weight"], "deepseek32", tmp_path / "dsa.gguf").layers[0]
+    assert layer.kv_elements(100) == 100 * (32 + 8 + 8)
+    seen = layer.pair_elements_per_token(np.array([999.0]), np.array([1000.0]))
+    assert seen == 32 * 4 * (40 + 32) + 1000 * 16
+
+
+def test_windowed_layers_may_have_their_own_heads(tmp_path: Path) -> None:
+    """``key_length_swa`` and ``value_length_swa`` hold where a window does; flags may be numbers; the last layers may share a cache."""
+    metadata = {
+        "attention.head_count_kv": [2, 1, 2, 1],
+        "attention.key_length": 32,
+        "attention.value_length": 32,
+        "attention.key_length_swa": 16,
+        "attention.value_length_swa": 8,
+        "attention.sliding_window": 10,
+        "attention.sliding_window_pattern": [1, 0, 1, 0],
+        "attention.shared_kv_layers": 1,
+    }
+    model = _one_layer(metadata, ["attn_q.weight"], "gemma4", tmp_path / "swa.gguf", num_layers=4)
+    assert [layer.kv_elements(100) for layer in model.layers] == [10 * 2 * 24, 100 * 64, 10 * 2 * 24, 0]
+    last = model.layers[3].elements_read(np.array([99.0]), np.array([100.0]))
+    assert last == 100 * 64, "it reads the cache of an earlier layer"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "extra", "key"),
+    [
+        ("newmoe", {"attention.new_trick": 3}, "newmoe.attention.new_trick is not understood"),
+        ("newmoe", {"attention.indexer.block_size": 3}, "newmoe.attention.indexer.block_size is not understood"),
+        ("newmoe", {"ssm.heads": 3}, "newmoe.ssm.heads is not understood"),
+        ("newmoe", {"shortconv.width": 3}, "newmoe.shortconv.width is not understood"),
+        ("qwen4exp", {"attention.compress_ratios": [4] * 4}, "qwen4exp.attention.compress_ratios is understood in deepseek4 only"),
+        ("minimax-m3", {"attention.indexer.top_k": 16}, "minimax-m3.attention.indexer.top_k is understood in latent attention"),
+        ("newmoe", {"attention.head_count_kv": [2, 2]}, "newmoe.attention.head_count_kv must have a value for each layer, has 2"),
+        ("newmoe", {"expert_count": 5}, "newmoe.expert_count is 5, but tensor blk.0.ffn_gate_up_exps.weight is of 4 experts"),
+        ("newmoe", {"expert_used_count": 5}, "newmoe.expert_used_count must be at most expert_count, got 5 > 4"),
+        ("newmoe", {"block_count": 2}, r"tensor blk.2.attn_norm.weight is of layer 2, but newmoe.block_count is 2"),
+        ("newmoe", {"block_count": 4_000_000_000}, "newmoe.block_count must be at most 10000"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(architecture: str, extra: Mapping[str, Any], key: str, tmp_path: Path) -> None:
+    """A key that may change cost or KV cache, or that contradicts the table, is never passed over."""
+    with pytest.raises(InputError, match=key):
+        model_from_gguf(_write(tmp_path / "keys.gguf", architecture, _small(extra), _small_rows(4)))
+
+
+def test_harmless_keys_change_nothing(tmp_path: Path) -> None:
+    """Scales, norms and rotations are named in a list and passed over."""
+    extra = {"attention.scale": 2, "attention.layer_norm_rms_epsilon": 1, "attention.output_scale": 3, "rope.scaling.factor": 8}
+    plain = model_from_gguf(_write(tmp_path / "m.gguf", "newmoe", _small({}), _small_rows(4)))
+    assert model_from_gguf(_write(tmp_path / "m.gguf", "newmoe", _small(extra), _small_rows(4))) == plain
+
+
+def test_lookup_tables_are_counted_apart(tmp_path: Path) -> None:
+    """Of embeddings by layer and of n-grams a token reads rows: they are weights, neither active nor on the GPU."""
+    tables = [
+        ("per_layer_token_embd.weight", (100, 256), "Q8_0"),
+        ("ple_ngram_embd.0.weight", (1000, 32), "F16"),
+        ("blk.1.ffn_gate_tid2eid.weight", (100, 2), "I32"),
+    ]
+    plain = model_from_gguf(_write(tmp_path / "m.gguf", "newmoe", _small({}), _small_rows(4)))
+    model = model_from_gguf(_write(tmp_path / "m.gguf", "newmoe", _small({}), _small_rows(4, more=tables)))
+    assert model.top_params[TensorClass.LOOKUP] == 100 * 256 + 1000 * 32 + 200
+    assert model.total_params - plain.total_params == model.top_params[TensorClass.LOOKUP]
+    assert (model.active_params, model.head_bytes, model.layers) == (plain.active_params, plain.head_bytes, plain.layers)
+
+
+def test_prediction_layers_are_named_and_counted_apart(tmp_path: Path) -> None:
+    """What decoding does not run is said, with its weights and bytes: layers of their own, and tensors inside a layer."""
+    rows = _small_rows(5, more=[("blk.3.nextn.eh_proj.weight", (64, 128), "F16")])
+    found = import_gguf(_write(tmp_path / "mtp.gguf", "glm4moe", _small({"nextn_predict_layers": 1}, num_layers=5), rows))
+    params = 64 * 128 + sum(prod(shape) for name, shape, _ in rows if name.startswith("blk.4."))
+    assert found.ignored[0].what == "multi-token prediction, layers 3 to 4: not run in decode"
+    assert (found.ignored[0].params, found.model.num_layers) == (params, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_bytes"),
+    [(139, 16 * 144), (144, 8 * (2 * 136 + 4)), (156, 8 * (2 * 102 + 2)), (158, 8 * (2 * 56 + 4)), (212, 16 * 144), (398, 8 * (512 + 4))],
+)
+def test_types_of_ik_llama_cpp(kind: int, num_bytes: int, tmp_path: Path) -> None:
+    """Blocks of 256 weights and, in some types, a scale of each row; 8 rows of 512 weights."""
+    metadata = {"general.architecture": "newmoe"} | {f"newmoe.{key}": value for key, value in _small({}, num_layers=1).items()}
+    rows = (TableRow("token_embd.weight", (64, 100)), TableRow("blk.0.attn_q.weight", (512, 8), kind))
+    (tmp_path / "ik.gguf").write_bytes(MadeFile(metadata=metadata, rows=rows).content())
+    layer = model_from_gguf(tmp_path / "ik.gguf").layers[0]
+    assert layer.bytes[TensorClass.ATTENTION] == num_bytes
+
+
+def test_sizes_of_llama_cpp_types_are_those_of_its_own_package() -> None:
+    """Blocks and bytes by type number equal the gguf package's, but for a type that no file holds."""
+    for kind, (block, num_bytes) in gguf.GGML_QUANT_SIZES.items():
+        stored = STORAGE_TYPES[int(kind)]
+        assert stored.name == kind.name.lower()
+        assert stored.name == "q8_1" or (stored.block, stored.num_bytes, stored.row_bytes) == (block, num_bytes, 0)
+
+
+@pytest.mark.parametrize(
+    ("offset", "message"),
+    [(-64, "has a negative offset, -64"), (3, "must begin at a multiple of 32, got 3"), (0, "inside another")],
+)
+def test_offsets_that_cannot_be_are_refused(offset: int, message: str, tmp_path: Path) -> None:
+    """A tensor lies behind the header, aligned, and in nobody's place."""
+    metadata = {"general.architecture": "newmoe"} | {f"newmoe.{key}": value for key, value in _small({}, num_layers=1).items()}
+    rows = (TableRow("token_embd.weight", (64, 100)), TableRow("blk.0.attn_q.weight", (64, 64), offset=offset))
+    (tmp_path / "off.gguf").write_bytes(MadeFile(metadata=metadata, rows=rows).content())
+    with pytest.raises(InputError, match=message):
+        model_from_gguf(tmp_path / "off.gguf")
+
+
+def test_only_the_header_is_read(tmp_path: Path) -> None:
+    """A vocabulary of 150,000 tokens is passed over and a large hole never touched: memory stays that of the header."""
+    metadata = {"general.architecture": "newmoe", "tokenizer.ggml.tokens": [f"token{index}" for index in range(150_000)]}
+    metadata |= {f"newmoe.{key}": value for key, value in _small({}, num_layers=1).items()}
+    rows = (TableRow("token_embd.weight", (64, 100)), TableRow("blk.0.attn_q.weight", (2**17, 2**18), 2))
+    path = tmp_path / "large.gguf"
+    path.write_bytes(MadeFile(metadata=metadata, rows=rows).content())
+    os.truncate(path, 20 * 10**9)
+    tracemalloc.start()
+    found = import_gguf(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.missing_bytes == 0 and found.model.total_bytes > 19 * 10**9
+    assert peak < 2 * 10**6

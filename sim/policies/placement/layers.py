@@ -50,7 +50,7 @@ class NoLayersPlacement(Placement):
         model = problem.model
         dense, kv = np.zeros(model.num_layers, bool), np.ones(model.num_layers, bool)
         largest = max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
-        missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(0, sum(model.top_bytes.values()) - largest)
+        missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(0, model.head_bytes - largest)
         if missing > 0:
             return Infeasible(
                 reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory", missing_bytes=missing

@@ -17,7 +17,7 @@ from sim.serving.policy_prices import ServedPolicy, prepare_policy
 from sim.serving.prices import TICKS_PER_NS
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
-from tests.sim.small import small_model
+from tests.sim.small import DENSE_MODELS, FFNS, MIXERS, layer_of, model_of, small_model
 
 INSTANCE = InstanceOptions(max_step_tokens=512, max_sequences=64)
 
@@ -58,6 +58,28 @@ def test_a_dense_step_costs_what_its_operations_cost(window_tokens: int | None, 
         )
     for first, end in ((0, 1), (0, 512), (100, 300), (5000, 5512)):
         assert _prefill_ns(prices, first, end) == pytest.approx(_cost_model_ns(costs, end - first, 1, first, end), abs=20)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("ffn", [name for name in FFNS if "experts" not in name])
+def test_odd_layers_cost_what_their_operations_cost(mixer: str, ffn: str) -> None:
+    """A decode step of layers with any attention, a short convolution or nothing: within 2 % of the step scale's own prices."""
+    model = model_of("odd", *[layer_of(mixer, ffn)] * 3)
+    machine = load_machine("h100")
+    prices, costs = gpu_prices(machine, model, INSTANCE), CostModel(machine=pooled_machine(machine, INSTANCE), model=model)
+    for sequences, context in ((1, 1), (7, 40), (64, 3000)):
+        wanted = _cost_model_ns(costs, sequences, sequences, context - 1, context)
+        assert _decode_ns(prices, sequences, context) == pytest.approx(wanted, rel=0.02, abs=20)
+
+
+def test_a_model_without_attention_is_served_or_refused() -> None:
+    """Feed-forwards alone have blocks that take no bytes; recurrent states cannot be reused by prefix."""
+    with pytest.raises(InputError, match=r"states-alone has layers with a recurrent state, .* set instance"):
+        ServingSetting(machine=load_machine("h100"), model=DENSE_MODELS["states-alone"], instance=INSTANCE)
+    instance = InstanceOptions(max_step_tokens=512, max_sequences=64, has_prefix_cache=False)
+    for model in DENSE_MODELS.values():
+        cluster = prepare(ServingSetting(machine=load_machine("h100"), model=model, instance=instance))
+        assert isinstance(cluster, Cluster) and cluster.num_blocks > 0
 
 
 def test_gpus_pool_their_rates() -> None:

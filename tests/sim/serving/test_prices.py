@@ -66,7 +66,8 @@ def test_odd_layers_cost_what_their_operations_cost(mixer: str, ffn: str) -> Non
     """A decode step of layers with any attention, a short convolution or nothing: within 2 % of the step scale's own prices."""
     model = model_of("odd", *[layer_of(mixer, ffn)] * 3)
     machine = load_machine("h100")
-    prices, costs = gpu_prices(machine, model, INSTANCE), CostModel(machine=pooled_machine(machine, INSTANCE), model=model)
+    prices, pooled = gpu_prices(machine, model, INSTANCE), pooled_machine(machine, INSTANCE)
+    costs = CostModel(machine=pooled, model=model, is_fused=True, captures_graphs=True)
     for sequences, context in ((1, 1), (7, 40), (64, 3000)):
         wanted = _cost_model_ns(costs, sequences, sequences, context - 1, context)
         assert _decode_ns(prices, sequences, context) == pytest.approx(wanted, rel=0.02, abs=20)

@@ -47,18 +47,21 @@ class Feeding:
     """How a system feeds a batch to the model.
 
     ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once); ``replicates_prompt`` runs the
-    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step. Micro-batches of so many sequences,
-    where either number is set, go through every layer one after another: a layer's weights serve them all.
+    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step: a beam feeds again its last
+    ``beam_lag_tokens``, all those that the beams do not share, and one more pass moves the end of what they share. Micro-batches
+    of so many sequences, where either number is set, go through every layer one after another: a layer's weights serve them all.
     """
 
     prefill_chunk_tokens: int | None = None
     replicates_prompt: bool = False
     decodes_beams_apart: bool = False
+    beam_lag_tokens: int = 1
     micro_batch_sequences: int | None = None
     prefill_micro_batch_sequences: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prefill_chunk_tokens", "micro_batch_sequences", "prefill_micro_batch_sequences"):
+        counts = ("prefill_chunk_tokens", "beam_lag_tokens", "micro_batch_sequences", "prefill_micro_batch_sequences")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
@@ -115,10 +118,22 @@ def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
     for step in range(1, batch.output_tokens):
         position = batch.prompt_tokens + step - 1
         if feeding.decodes_beams_apart:
-            rows.extend((step, 1, 1, sequence, position, position + 1, False) for sequence in range(sequences))
+            rows.extend(_beams_apart(batch, step, feeding.beam_lag_tokens))
         else:
             rows.append((step, sequences, sequences, 0, position, position + 1, False))
     return _passes(rows, np.arange(len(rows), dtype=np.int32))
+
+
+def _beams_apart(batch: Batch, step: int, lag: int) -> list[tuple[int, int, int, int, int, int, bool]]:
+    """The passes of a decode step that feeds every sequence by itself (llama.cpp b2956, llama_beam_search)."""
+    end = batch.prompt_tokens + step
+    start = max(batch.prompt_tokens, end - lag) if batch.beams > 1 else end - 1
+    is_moved = batch.beams > 1 and start > batch.prompt_tokens
+    moving = range(batch.batch_size if is_moved else 0)
+
+    rows = [(step, 1, 1, prompt, start - 1, start, False) for prompt in moving]
+    rows += [(step, end - start, 1, sequence, start, end, False) for sequence in range(batch.num_sequences)]
+    return rows
 
 
 def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:

@@ -55,11 +55,26 @@ def test_a_replicated_prompt_is_fed_once_per_beam() -> None:
 
 
 def test_beams_apart_are_one_pass_each() -> None:
-    """Every sequence is fed by itself, in order."""
+    """Every sequence is fed by itself, in order; from the second step on, one pass before them moves what the beams share."""
     passes = forward_passes(Batch(prompt_tokens=2, output_tokens=3, beams=3), Feeding(decodes_beams_apart=True))
-    assert passes.step.tolist() == [0, 1, 1, 1, 2, 2, 2]
-    assert passes.first_sequence.tolist() == [0, 0, 1, 2, 0, 1, 2]
-    assert passes.num_tokens.tolist() == [2, 1, 1, 1, 1, 1, 1]
+    assert passes.step.tolist() == [0, 1, 1, 1, 2, 2, 2, 2]
+    assert passes.first_sequence.tolist() == [0, 0, 1, 2, 0, 0, 1, 2]
+    assert passes.first_position.tolist() == [0, 2, 2, 2, 2, 3, 3, 3]
+    assert passes.num_tokens.tolist() == [2, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_beams_that_part_early_are_fed_again() -> None:
+    """With a lag of three tokens a beam feeds its last three, as soon as it has as many; then what is shared moves by one."""
+    passes = forward_passes(Batch(prompt_tokens=2, output_tokens=6, beams=2), Feeding(decodes_beams_apart=True, beam_lag_tokens=3))
+    assert passes.num_tokens.tolist() == [2, 1, 1, 2, 2, 3, 3, 1, 3, 3, 1, 3, 3]
+    assert passes.context_tokens.tolist() == [2, 3, 3, 4, 4, 5, 5, 3, 6, 6, 4, 7, 7]
+
+
+def test_one_beam_is_fed_as_any_sequence() -> None:
+    """Without a search nothing is fed twice, whatever the lag."""
+    apart = Feeding(decodes_beams_apart=True, beam_lag_tokens=4)
+    batch = Batch(prompt_tokens=2, output_tokens=5)
+    assert forward_passes(batch, apart).contents == forward_passes(batch, Feeding()).contents
 
 
 @given(
@@ -83,6 +98,10 @@ def test_every_token_is_fed_once(prompt: int, output: int, size: int, beams: int
         assert passes.num_tokens[index] == passes.num_sequences[index] * (positions.stop - positions.start)
     prompts = batch.num_sequences if replicates else size
     assert (fed[:prompts, :prompt] == 1).all() and (fed[prompts:, :prompt] == 0).all()
-    assert (fed[:, prompt:-1] == 1).all() and (fed[:, -1] == 0).all()  # the last token is output, never input
+    assert (fed[:, -1] == 0).all()  # the last token is output, never input
+    is_searched = apart and beams > 1  # then what the beams of a prompt share moves by one token a step
+    assert (fed[size if is_searched else 0 :, prompt:-1] == 1).all()
+    if is_searched:
+        assert (fed[:size, prompt:-2] == 2).all() and (fed[:size, -2:-1] <= 1).all()
     if chunk is not None:
         assert passes.num_tokens[passes.is_prefill].max() <= max(chunk, prompts)

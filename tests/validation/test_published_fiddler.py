@@ -1,6 +1,7 @@
 """Fiddler's published tables: the simulator meets the targets, without a constant fitted to them."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ from hwprofiles import InputError
 from sim.routing import load_routing
 from tests.shared_data import FOLDER, shared_data
 from validation.published import Reproduction, SummaryLine, reproduce, write
+from validation.published.fiddler.headlines import verdict
 from validation.published.fiddler.runs import Bench, model
 from validation.published.fiddler.summary import summary_of
 from validation.published.fiddler.tables import residency_table
+from validation.published.published_row import cell_of, published_rows
+from validation.published.reproduction import Comparison
 
 POPULARITY = "routing/mixtral-8x7b-popularity.json"
 
@@ -91,8 +95,34 @@ def test_hit_rates_are_skipped_aloud_without_popularity(fiddler: Reproduction) -
 
 def test_headlines_have_no_verdict(fiddler: Reproduction) -> None:
     """Ratios under assumed configurations are shown beside the paper's, never counted as met."""
-    assert len(fiddler.table("headlines").cells) == 3
-    assert [line.is_met for line in fiddler.summary[-3:]] == [None] * 3
+    assert len(fiddler.table("headlines").cells) == 8
+    assert [line.is_met for line in fiddler.summary[-8:]] == [None] * 8
+
+
+def test_a_headline_shows_what_readings_span(fiddler: Reproduction) -> None:
+    """Every ratio stands beside those of the other readings, and its line says what they span and what follows."""
+    cells = fiddler.table("headlines").cells
+    assert [len(cell.comparisons) for cell in cells] == [9, 4, 4, 4, 11, 9, 9, 4]
+    for cell, line in zip(cells, fiddler.summary[-8:], strict=True):
+        assert line.name == cell.system and line.found.endswith(f": {verdict(cell)}")
+
+
+@pytest.mark.parametrize(
+    ("published", "simulated", "other", "expected"),
+    [(1.26, 1.2, 1.4, "confirmed"), (1.26, 1.0, 1.4, "open"), (1.26, 1.2, 1.25, "not reached"), (2.0, 2.1, 2.2, "not reached")],
+)
+def test_verdicts(published: float, simulated: float, other: float, expected: str) -> None:
+    """Among the readings and within 15 %; among them; beyond them all."""
+    row = published_rows("validation.published.fiddler", "headlines.csv")[0]
+    cell = cell_of(replace(row, value=published), simulated, comparisons=(Comparison(label="another", simulated=other),))
+    assert verdict(cell) == expected
+
+
+def test_beams_that_part_earlier_cost_llama_cpp_more(fiddler: Reproduction) -> None:
+    """It decodes again what beams do not share: the ratio grows with how far back they part."""
+    beams = next(cell for cell in fiddler.table("headlines").cells if cell.system.startswith("beam search"))
+    ratios = [beams.simulated, *(comparison.simulated for comparison in beams.comparisons[:2])]
+    assert ratios == sorted(ratios) and ratios[0] < ratios[-1]
 
 
 def test_every_target_is_met(fiddler: Reproduction) -> None:

@@ -1,7 +1,7 @@
 """The simulator runs that stand for Fiddler's measurements."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwprofiles import InputError, load_machine
 from sim.memory import Infeasible
@@ -31,10 +31,11 @@ LLAMA_SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Mixtral-8x7B with a routing and a seed, ready to run any system on any of the paper's machines."""
+    """A model, Mixtral-8x7B unless said otherwise, with a routing and a seed, ready to run any system on any of the paper's machines."""
 
     routing: Routing
     seed: int
+    shape: Model = field(default_factory=lambda: model())
 
     def run(self, environment: str, system: str, batch: Batch, settings: Mapping[str, str] | None = None) -> Metrics:
         """The metrics of one run. Raises InputError where the policy finds no placement."""
@@ -43,7 +44,7 @@ class Bench:
             policy = with_settings(policy, LLAMA_SETTINGS[environment])
         policy = with_settings(policy, settings or {})
         machine = load_machine(MACHINES[environment])
-        found = simulate(Scenario(machine=machine, model=model(), batch=batch, policy=policy, routing=self.routing, seed=self.seed))
+        found = simulate(Scenario(machine=machine, model=self.shape, batch=batch, policy=policy, routing=self.routing, seed=self.seed))
         if isinstance(found, Infeasible):
             raise InputError(f"{system} on {MACHINES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)")
         return found.metrics

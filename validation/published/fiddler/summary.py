@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from validation.published.fiddler.headlines import verdict
 from validation.published.reproduction import Cell, SummaryLine, Table
 
 V1_ERROR_FRACTION = 0.20
@@ -28,7 +29,7 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
         _within("Mixtral-Offloading, E2: TTFT at 512 to 4096", _of(swapping, "E2", "ttft_s"), None),
         _within("Mixtral-Offloading, E1: tokens/s", _of(swapping, "E1", "output_tokens_per_s"), SWAPPING_ERROR_FRACTION),
         *_residency(by_name["residency"], has_popularity),
-        *(SummaryLine(name=cell.system, target="no target", found=_pair(cell), is_met=None) for cell in by_name["headlines"].cells),
+        *(_headline(cell) for cell in by_name["headlines"].cells),
     )
 
 
@@ -68,6 +69,13 @@ def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
         skipped = "skipped: needs a file of measured popularity, none was given"
         lines.append(SummaryLine(name="Fiddler: hit rates", target=f"within {HIT_RATE_POINTS:g} points", found=skipped, is_met=None))
     return lines
+
+
+def _headline(cell: Cell) -> SummaryLine:
+    """A ratio with what all readings span, and what follows; without a target, since readings are assumed."""
+    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
+    found = f"{_pair(cell)}; readings {min(values):.2f} to {max(values):.2f}: {verdict(cell)}"
+    return SummaryLine(name=cell.system, target="no target", found=found, is_met=None)
 
 
 def _line(cell: Cell, target: str, is_met: bool) -> SummaryLine:

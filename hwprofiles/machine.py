@@ -30,7 +30,8 @@ class Gpu(_Part):
     """One kind of GPU, ``count`` of them. Every field is per GPU.
 
     ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure on the box.
-    ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput.
+    ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput. ``context_bytes`` is what the driver
+    takes of that memory for one process (a CUDA context); null: the largest that is published.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Gpu(_Part):
     memory_bytes_per_s: Rate
     flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     launch_overhead_ns: Quantity
+    context_bytes: Quantity | None = None
 
 
 class CpuThreads(_Part):

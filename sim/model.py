@@ -42,6 +42,7 @@ class Attention:
     grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA. ``window_tokens`` bounds a sliding window.
     ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
     values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
+    ``expanded_elements`` are the keys and values of all heads a token, where a prompt's are expanded from a latent cache (MLA).
 
     A linear-attention layer has a recurrent state instead: ``state_elements`` that every token updates and reads, kept with the
     convolution's last inputs in ``state_bytes`` a sequence, whatever its length.
@@ -51,6 +52,7 @@ class Attention:
     kv_elements_per_token: int
     score_elements: int
     value_elements: int
+    expanded_elements: int = 0
     window_tokens: int | None = None
     state_elements: int = 0
     state_bytes: int = 0

@@ -51,6 +51,7 @@ class AttentionSpec(_Part):
     kv_elements_per_token: Count
     score_elements: Count
     value_elements: Count
+    expanded_elements: Count = 0
     window_tokens: Positive | None = None
     state_elements: Count = 0
     state_bytes: Count = 0
@@ -203,6 +204,7 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
             kv_elements_per_token=attention.kv_elements_per_token,
             score_elements=attention.score_elements,
             value_elements=attention.value_elements,
+            expanded_elements=attention.expanded_elements,
             window_tokens=attention.window_tokens,
             state_elements=attention.state_elements,
             state_bytes=attention.state_bytes,

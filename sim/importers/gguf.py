@@ -115,18 +115,26 @@ def _attention(keys: _Metadata, index: int) -> Attention:
     if latent:
         rotary = keys.count("rope.dimension_count")
         cached, scores, values = latent + rotary, heads * (latent + rotary), heads * latent
+        expanded = heads * (_head_dim(keys, "key", index) + _head_dim(keys, "value", index))
     else:
         default = keys.count("embedding_length") // max(heads, 1)
         key_dim, value_dim = keys.count_or(default, "attention.key_length"), keys.count_or(default, "attention.value_length")
         cached = keys.count_or(0, "attention.head_count_kv", index) * (key_dim + value_dim)
         scores, values = heads * key_dim, heads * value_dim
+        expanded = 0
     return Attention(
         num_heads=max(heads, 1),
         kv_elements_per_token=cached,
         score_elements=scores,
         value_elements=values,
+        expanded_elements=expanded,
         window_tokens=_window(keys, index),
     )
+
+
+def _head_dim(keys: _Metadata, part: str, index: int) -> int:
+    """Elements of a head's expanded key or value: files with absorbed matrices name them apart from those of the latent cache."""
+    return keys.count_or(keys.count_or(0, f"attention.{part}_length", index), f"attention.{part}_length_mla", index)
 
 
 def _recurrent(keys: _Metadata) -> Attention:

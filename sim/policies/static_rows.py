@@ -21,8 +21,14 @@ from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
 from sim.workload import Feeding
 
-_FIDDLER_MEMORY = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
-_LLAMA_CPP_MEMORY = MemoryRule(usable_fraction=0.98)
+_FIDDLER_MEMORY = MemoryRule(
+    usable_fraction=0.95,  # of the released code: the rest is for context, KV cache and activations
+    has_context_apart=False,
+    budgets_kv=False,
+    budgets_activations=False,
+    counts_rotary_tables=True,
+    is_eager=True,
+)
 _ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
 
 _KTRANSFORMERS = Policy(
@@ -84,10 +90,9 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="the last layers on the GPU; the others on the CPU, or copied whole once per micro-batch of 512 from 32 tokens on",
         source=(
             "llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches; weights copied operation by "
-            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the "
-            "CUDA context: assumed)"
+            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full"
         ),
-        placement=LastLayersPlacement(memory=_LLAMA_CPP_MEMORY),
+        placement=LastLayersPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),

@@ -90,6 +90,7 @@ def small_machine(
             "memory_bytes_per_s": quantity(100e9),
             "flops_per_s": {"bf16": quantity(1e12)},
             "launch_overhead_ns": quantity(overhead_ns),
+            "context_bytes": quantity(0),
         },
         "cpu": {
             "name": "cpu",

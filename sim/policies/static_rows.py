@@ -29,6 +29,9 @@ _FIDDLER_MEMORY = MemoryRule(
     counts_rotary_tables=True,
     is_eager=True,
 )
+_EAGER_MEMORY = MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True)
+"""Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card, KV cache and activations within it."""
+
 _ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
 
 _KTRANSFORMERS = Policy(
@@ -69,7 +72,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         name="zero-streaming",
         summary="every weight waits in host memory; each pass copies all layers to the GPU, whatever the router says",
         source="ZeRO-3 parameter offload as in DeepSpeed-MII 0.2.3, Fiddler's baseline",
-        placement=NoLayersPlacement(),
+        placement=NoLayersPlacement(memory=_EAGER_MEMORY),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
@@ -79,7 +82,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         name="mixtral-offloading",
         summary="a per-layer LRU of experts; a miss swaps with the expert that leaves, both ways, on the compute stream; no CPU experts",
         source="arXiv 2312.17238, four staging buffers; released code as Fiddler measured it (no speculative loading)",
-        placement=UniformPlacement(),
+        placement=UniformPlacement(memory=_EAGER_MEMORY),
         cache=LruCache(writes_back=True),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),

@@ -35,7 +35,7 @@ from sim.simulate import Scenario, draw, problem_of
 from sim.workload import Batch, Passes
 
 MACHINE = "server-8ch-ddr5-rtx-4090"
-RULE = MemoryRule(usable_fraction=1.0)
+RULE = MemoryRule(has_context_apart=False)
 CASES = (
     ("mixtral-8x7b", "8bit", ()),
     ("mixtral-8x7b", "16bit", ()),

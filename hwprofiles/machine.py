@@ -46,6 +46,7 @@ class Gpu(_Part):
     ``kernel_ns`` is what each kernel takes beside its work, in a captured graph too.
     ``serial_fraction``: of reading and arithmetic, the share of the shorter one that the longer one does not hide.
     ``packed_rate_fraction``: weights of fewer than 8 bits are read at this share of the memory rate, as they are unpacked.
+    ``context_bytes`` is what the driver takes of that memory for one process (a CUDA context); null: the largest that is published.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Gpu(_Part):
     kernel_ns: Quantity = KERNEL_NS
     serial_fraction: Share = SERIAL_FRACTION
     packed_rate_fraction: Annotated[Share, AfterValidator(_above_zero)] = PACKED_RATE_FRACTION
+    context_bytes: Quantity | None = None
 
 
 class CpuThreads(_Part):

@@ -15,7 +15,7 @@ from planner.plan import Plan, Setting
 from planner.resimulate import resimulated
 from planner.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
 from planner.threads import NUM_THREADS
-from sim.memory import Infeasible, MemoryRule, activation_bytes, machine_bytes, usable_bytes
+from sim.memory import Infeasible, MemoryRule, machine_bytes, usable_bytes, working_bytes
 from sim.policies import find_policy
 from sim.policies.problem import Problem
 from sim.provenance import RunProvenance, provenance_of
@@ -100,9 +100,10 @@ def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
     """What a fixed placement may hold of weights: all that the default budget leaves, or what the plan held, whichever is more."""
     model, batch = problem.model, problem.batch
     kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
-    left = usable_bytes(problem.machine, MemoryRule()) - kv_bytes - activation_bytes(model, batch, problem.feeding)
+    rule = MemoryRule()
+    left = usable_bytes(problem.machine, rule) - kv_bytes - working_bytes(model, batch, problem.feeding, rule)
     share = max(left, held_bytes, 0) / machine_bytes(problem.machine)
-    return MemoryRule(usable_fraction=min(1.0, share), budgets_kv=False, budgets_activations=False)
+    return MemoryRule(usable_fraction=min(1.0, share), has_context_apart=False, budgets_kv=False, budgets_activations=False)
 
 
 def _prices(problem: Problem, found: Search, bounds: MeanBounds, rule: MemoryRule) -> dict[str, float]:

@@ -105,6 +105,7 @@ class Attention:
     grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA. ``window_tokens`` bounds a sliding window.
     ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
     values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
+    ``expanded_elements`` are the keys and values of all heads a token, where a prompt's are expanded from a latent cache (MLA).
 
     Compressed attention keeps, besides the window, one entry of that many elements for ``tokens_per_entry`` tokens.
     In sparse attention an ``indexer`` chooses among those entries, or among all tokens where nothing is compressed.
@@ -115,6 +116,7 @@ class Attention:
     kv_elements_per_token: int
     score_elements: int
     value_elements: int
+    expanded_elements: int = 0
     window_tokens: int | None = None
     tokens_per_entry: int | None = None
     indexer: Indexer | None = None

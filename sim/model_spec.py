@@ -63,6 +63,7 @@ class AttentionSpec(_Part):
     kv_elements_per_token: Count
     score_elements: Count
     value_elements: Count
+    expanded_elements: Count = 0
     window_tokens: Positive | None = None
     tokens_per_entry: Positive | None = None
     indexer: IndexerSpec | None = None
@@ -240,6 +241,7 @@ def _attention_spec(attention: Attention) -> AttentionSpec:
             "kv_elements_per_token": attention.kv_elements_per_token,
             "score_elements": attention.score_elements,
             "value_elements": attention.value_elements,
+            "expanded_elements": attention.expanded_elements,
             "window_tokens": attention.window_tokens,
             "tokens_per_entry": attention.tokens_per_entry,
             "indexer": None if attention.indexer is None else asdict(attention.indexer),
@@ -272,6 +274,7 @@ def _attention(spec: AttentionSpec | None) -> Attention | None:
         kv_elements_per_token=spec.kv_elements_per_token,
         score_elements=spec.score_elements,
         value_elements=spec.value_elements,
+        expanded_elements=spec.expanded_elements,
         window_tokens=spec.window_tokens,
         tokens_per_entry=spec.tokens_per_entry,
         indexer=None if indexer is None else Indexer(**indexer.model_dump()),

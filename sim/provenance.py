@@ -56,6 +56,8 @@ def provenance_of(run: Run) -> RunProvenance:
 def _numbers(run: Run) -> Iterator[UsedNumber]:
     machine, busy = run.scenario.machine, run.metrics.busy_s
     yield _number("gpu.memory_bytes", machine.gpu.memory_bytes)
+    if machine.gpu.context_bytes is not None:
+        yield _number("gpu.context_bytes", machine.gpu.context_bytes)
     for device in _devices(run):
         part = machine.gpu if device == "gpu" else machine.cpu
         yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)

@@ -97,8 +97,8 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     """Run the scenario from a given residency, over a given draw of its routing."""
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
-    items = memory_items(problem, residency)
-    fixed = (sum(items.values()), *(items["context and fragmentation"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]))
+    items = memory_items(problem, residency, scenario.policy)
+    fixed = (sum(items.values()), *(items["CUDA context"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]))
     selected = drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
     metrics = measure(execution, scenario.batch, foresight, selected, num_resident_experts=residency.num_experts, fixed_bytes=fixed)
     return Run(
@@ -159,9 +159,10 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
     return Drawn(passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes))
 
 
-def memory_items(problem: Problem, residency: Residency) -> dict[str, int]:
+def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict[str, int]:
     """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
-    rule = MemoryRule(usable_fraction=1.0)
+    budgeted = getattr(policy.placement, "memory", MemoryRule())
+    rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
     items = fixed_items(
         problem.machine,
         problem.model,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.bounds.work import Floats, Work
-from sim.memory import MemoryRule, activation_bytes, machine_bytes, usable_bytes
+from sim.memory import MemoryRule, machine_bytes, top_bytes, usable_bytes, working_bytes
 from sim.model import Layer
 from sim.policies.problem import Problem
 
-LOOSEST = MemoryRule(usable_fraction=1.0, budgets_kv=False, budgets_activations=False)
+LOOSEST = MemoryRule(has_context_apart=False, budgets_kv=False, budgets_activations=False)
 """All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""
 
 
@@ -49,7 +49,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     model, batch = problem.model, problem.batch
     whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
-    head = float(model.head_bytes)
+    head = float(top_bytes(model, has_embedding=False))
     is_moe = np.array([layer.is_moe for layer in model.layers])
     least = min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())
     is_serial = bool(problem.overlap.is_serial(np.array([True, False])).all())
@@ -59,7 +59,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     if rule.budgets_kv:
         dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
     if rule.budgets_activations:
-        capacity -= activation_bytes(model, batch, problem.feeding)
+        capacity -= working_bytes(model, batch, problem.feeding, rule)
     return Stores(
         expert_bytes=np.array([layer.expert_bytes for layer in model.layers], np.float64),
         dense_bytes=dense,

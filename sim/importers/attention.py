@@ -105,6 +105,7 @@ def _latent(keys: ConfigKeys) -> AttentionWeights:
             kv_elements_per_token=latent + rotary,
             score_elements=heads * (latent + rotary),
             value_elements=heads * latent,
+            expanded_elements=query + heads * value_dim,
         ),
         params=query_params + down + up + heads * value_dim * hidden + biases,
         norm_params=query_rank + latent,

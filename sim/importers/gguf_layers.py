@@ -54,7 +54,7 @@ def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Atten
         return None
     heads = keys.count("attention.head_count", index)
     if keys.get("attention.kv_lora_rank"):
-        return _latent(keys, heads)
+        return _latent(keys, heads, index)
     window = window_of(keys, index)
     key_dim, value_dim = _head_dimensions(keys, index, heads, is_windowed=window is not None)
     kv_heads = keys.count_or(heads, "attention.head_count_kv", index)
@@ -134,8 +134,9 @@ def _head_dimensions(keys: GgufKeys, index: int, heads: int, *, is_windowed: boo
     return key_dim, value_dim
 
 
-def _latent(keys: GgufKeys, heads: int) -> Attention:
+def _latent(keys: GgufKeys, heads: int, index: int) -> Attention:
     """Latent attention: the cache holds the latent and one rotary key; scores over both, values over the latent."""
+    expanded = [_expanded_dimension(keys, part, index) for part in ("key", "value")]
     latent, rotary = keys.count("attention.kv_lora_rank"), keys.count("rope.dimension_count")
     _refuse_ratios(keys)
     return Attention(
@@ -143,8 +144,15 @@ def _latent(keys: GgufKeys, heads: int) -> Attention:
         kv_elements_per_token=latent + rotary,
         score_elements=heads * (latent + rotary),
         value_elements=heads * latent,
+        expanded_elements=heads * sum(expanded),
         indexer=_indexer(keys) if keys.get("attention.indexer.top_k") else None,
     )
+
+
+def _expanded_dimension(keys: GgufKeys, part: str, index: int) -> int:
+    """Elements of a head's expanded key or value: files with absorbed matrices name them apart from those of the latent cache."""
+    latent = keys.count_or(0, f"attention.{part}_length", index)
+    return keys.count_or(latent, f"attention.{part}_length_mla", index)
 
 
 def _indexer(keys: GgufKeys) -> Indexer:

@@ -21,8 +21,16 @@ from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
 from sim.workload import Feeding
 
-_FIDDLER_MEMORY = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
-_LLAMA_CPP_MEMORY = MemoryRule(usable_fraction=0.98)
+_FIDDLER_MEMORY = MemoryRule(
+    usable_fraction=0.95,  # of the released code: the rest is for context, KV cache and activations
+    has_context_apart=False,
+    budgets_kv=False,
+    budgets_activations=False,
+    counts_rotary_tables=True,
+    is_eager=True,
+)
+_EAGER_MEMORY = MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True)
+"""Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card, KV cache and activations within it."""
 _CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True, staging_experts=0)
 """Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving engine of today runs a whole model."""
 _ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
@@ -68,7 +76,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         name="zero-streaming",
         summary="every weight waits in host memory; each pass copies all layers to the GPU, whatever the router says",
         source="ZeRO-3 parameter offload as in DeepSpeed-MII 0.2.3, Fiddler's baseline",
-        placement=NoLayersPlacement(),
+        placement=NoLayersPlacement(memory=_EAGER_MEMORY),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
@@ -78,7 +86,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         name="mixtral-offloading",
         summary="a per-layer LRU of experts; a miss swaps with the expert that leaves, both ways, on the compute stream; no CPU experts",
         source="arXiv 2312.17238, four staging buffers; released code as Fiddler measured it (no speculative loading)",
-        placement=UniformPlacement(),
+        placement=UniformPlacement(memory=_EAGER_MEMORY),
         cache=LruCache(writes_back=True),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
@@ -89,10 +97,9 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="the last layers on the GPU; the others on the CPU, or copied whole once per micro-batch of 512 from 32 tokens on",
         source=(
             "llama.cpp b2956, Fiddler's baseline: -ngl, 32-token threshold, 512-token micro-batches; weights copied operation by "
-            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full (2 % for the "
-            "CUDA context: assumed)"
+            "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full"
         ),
-        placement=LastLayersPlacement(memory=_LLAMA_CPP_MEMORY),
+        placement=LastLayersPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),

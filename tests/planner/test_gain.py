@@ -139,7 +139,7 @@ def test_placement_within_memory(model: object, share: float) -> None:
     run = simulate(scenario)
     assert isinstance(run, Run)
     left = usable_bytes(machine, placement.memory) - weight_bytes(shape, residency)
-    aside = problem.staging_bytes + run.memory_items["KV cache"] + run.memory_items["activations"]
+    aside = problem.staging_bytes + run.memory_items["KV cache"] + run.memory_items["compute buffers"]
     assert left >= aside
     fitting = [
         layer for layer in shape.moe_layers if not residency.experts[layer].all() and shape.layers[layer].expert_bytes <= left - aside

@@ -34,7 +34,7 @@ SCENARIOS = {
         slots_per_layer=3,
     ),
     "llama.cpp, long prompt": Scenario(
-        machine=small_machine(2_000_000, overhead_ns=500),
+        machine=small_machine(3_500_000, overhead_ns=500),
         model=MODELS["windows-and-uneven-bytes"],
         batch=Batch(prompt_tokens=700, output_tokens=5),
         policy=find_policy("llama.cpp"),

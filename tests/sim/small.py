@@ -186,6 +186,7 @@ def small_machine(
             "launch_overhead_ns": quantity(overhead_ns),
             "kernel_ns": quantity(0),
             "serial_fraction": quantity(0),
+            "context_bytes": quantity(0),
         },
         "cpu": {
             "name": "cpu",

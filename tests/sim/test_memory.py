@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from hwprofiles import Quantity
-from sim.memory import Infeasible, MemoryRule, Residency, activation_bytes, fixed_items, usable_bytes, weight_bytes
+from sim.compute_buffers import compute_buffer_bytes
+from sim.memory import (
+    CUDA_CONTEXT_BYTES,
+    Infeasible,
+    MemoryRule,
+    Residency,
+    activation_bytes,
+    fixed_items,
+    usable_bytes,
+    weight_bytes,
+    working_bytes,
+)
 from sim.model import Model
 from sim.model_library import load_model
 from sim.policies import find_policy
@@ -26,20 +37,70 @@ def _items(model: Model, rule: MemoryRule, **changes: object) -> dict[str, int]:
 
 
 def test_the_items_by_hand() -> None:
-    """Reserve, weights outside experts, KV of six sequences of 16 tokens, working memory, buffers."""
+    """Context, weights outside experts but for the embedding, KV of six sequences of 16 tokens, logits of 96 tokens, buffers."""
     model = small_model()
     items = _items(model, MemoryRule())
-    assert items["context and fragmentation"] == 50_000_000
-    assert items["weights outside experts"] == model.non_expert_bytes
+    assert items["CUDA context"] == 0 and "context and fragmentation" not in items
+    assert items["weights outside experts"] == model.non_expert_bytes - 2 * VOCAB * HIDDEN
     assert items["KV cache"] == 6 * 3 * 16 * 2 * HIDDEN * 2
-    assert items["activations"] == 20 * (6 * HIDDEN + 2 * 2 * WIDE) * 2 + 4 * 6 * VOCAB
+    assert items["compute buffers"] == 6 * 16 * (2 * HIDDEN + VOCAB) * 4
     assert items["staging buffers"] == 77
+
+
+def test_the_items_of_an_eager_system_by_hand() -> None:
+    """A share of the card is kept free; the embedding lies on the GPU; the tokens of the largest pass are worked on at once."""
+    model = small_model()
+    items = _items(model, MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True))
+    assert items["context and fragmentation"] == 50_000_000 and "CUDA context" not in items
+    assert items["weights outside experts"] == model.non_expert_bytes
+    assert items["activations"] == 20 * (6 * HIDDEN + 2 * 2 * WIDE) * 2 + 4 * 6 * VOCAB
+
+
+def test_a_context_is_the_machine_files_or_the_largest_published() -> None:
+    """What a machine states counts; else 555 MiB."""
+    machine = small_machine(1e9)
+    assert usable_bytes(machine, MemoryRule()) == 1e9
+    silent = machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"context_bytes": None})})
+    assert usable_bytes(silent, MemoryRule()) == 1e9 - CUDA_CONTEXT_BYTES == 1e9 - 555 * 2**20
+    assert usable_bytes(silent, MemoryRule(usable_fraction=0.95, has_context_apart=False)) == 0.95e9
+
+
+def test_compute_buffers_are_the_largest_stage() -> None:
+    """Logits where the GPU has the head; else the experts' results; else attention, whose mask grows with the context."""
+    model = small_model()
+    states = 100 * 2 * HIDDEN * 4
+    assert compute_buffer_bytes(model, 100, 200, has_head=True) == states + 100 * VOCAB * 4
+    assert compute_buffer_bytes(model, 100, 60, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
+    assert compute_buffer_bytes(model, 100, 9000, has_head=False) == states + 100 * (HIDDEN * 4 + 9000 * 6)
+    windowed = small_model(window_tokens=8, num_layers=1)
+    assert compute_buffer_bytes(windowed, 100, 9000, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
+
+
+def test_a_latent_cache_is_expanded_for_a_prompt() -> None:
+    """Keys and values of all heads in 16 bit, by pieces of 512 MiB from 32 bit; a lone token reads the latent itself."""
+    plain = load_model("deepseek-v3")
+    context, tokens = 32_768, 512
+    expanded = 128 * (128 + 64 + 128)
+    expected = tokens * (2 * 7168 + expanded) * 4 + tokens * context * 6 + context * expanded * 2 + 512 * 2**20
+    assert compute_buffer_bytes(plain, tokens, context, has_head=True) == expected
+    assert compute_buffer_bytes(plain, 1, context, has_head=True) < 2**20
+
+
+def test_a_micro_batch_bounds_compute_buffers() -> None:
+    """A prompt of any length takes those of 512 tokens, the hidden states of its other tokens beside; a feeding's chunk goes first."""
+    model, long = small_model(), Batch(prompt_tokens=2000, output_tokens=2)
+    rule = MemoryRule()
+    assert working_bytes(model, long, Feeding(), rule) == compute_buffer_bytes(model, 512, 2002, has_head=True) + 1488 * HIDDEN * 2
+    chunked = working_bytes(model, long, Feeding(prefill_chunk_tokens=100), rule)
+    assert chunked == compute_buffer_bytes(model, 100, 2002, has_head=True)
+    larger = working_bytes(model, long, Feeding(), MemoryRule(micro_batch_tokens=4096))
+    assert larger == compute_buffer_bytes(model, 2002, 2002, has_head=True)
 
 
 def test_a_rule_leaves_out_what_it_does_not_budget() -> None:
     """Fiddler's rule: no KV and no activations, but cosines and sines of 16 tokens for heads of dimension 16."""
     items = _items(small_model(), FIDDLERS_RULE)
-    assert "KV cache" not in items and "activations" not in items
+    assert not {"KV cache", "activations", "compute buffers"} & set(items)
     assert items["rotary tables"] == 16 * 16 * 2 * 2
 
 
@@ -95,12 +156,14 @@ def test_weights_of_a_residency() -> None:
     size = 2 * 3 * HIDDEN * WIDE
     residency = Residency(experts=experts, dense=np.array([True, False, False]), has_head=True)
     assert model.layers[1].expert_bytes == size * 9 // 8
-    assert weight_bytes(model, residency) == 2 * size + size * 9 // 8 + model.layers[0].dense_bytes + sum(model.top_bytes.values())
+    weights = 2 * size + size * 9 // 8 + model.layers[0].dense_bytes + sum(model.top_bytes.values())
+    assert weight_bytes(model, residency) == weights
+    assert weight_bytes(model, replace(residency, has_embedding=False)) == weights - 2 * VOCAB * HIDDEN
     assert residency.num_experts == 3
 
 
 def test_working_memory_is_that_of_the_largest_pass() -> None:
-    """Chunks shrink it, replicated prompts enlarge it, a dense block wider than the top-k experts counts."""
+    """Of an eager system: chunks shrink it, replicated prompts enlarge it, a dense block wider than the top-k experts counts."""
     model, long = small_model(), Batch(prompt_tokens=1000, output_tokens=2, beams=2)
     whole, chunked, replicated = (
         activation_bytes(model, long, feeding)
@@ -116,7 +179,7 @@ def test_working_memory_is_that_of_the_largest_pass() -> None:
 def test_a_fraction_of_odd_sizes_is_whole(size: int) -> None:
     """The usable part is rounded down to bytes, the reserve takes the rest."""
     machine = small_machine(size)
-    assert usable_bytes(machine, MemoryRule()) == int(size * 0.95)
+    assert usable_bytes(machine, MemoryRule(usable_fraction=0.95)) == int(size * 0.95)
 
 
 def test_streaming_keeps_the_kv_cache_on_the_gpu() -> None:
@@ -166,9 +229,9 @@ NEED_COPIES = {"lru", "hybrimoe", "mixtral-next-gate", "kt-dynamic"}
 
 @pytest.mark.parametrize("policy", ["on-demand", "mixtral-offloading", *sorted(NEED_COPIES)])
 def test_what_leaves_the_gpu_has_a_copy_in_host_memory(policy: str) -> None:
-    """Host memory for all experts but a byte, half of them on the GPU: too little where one is overwritten, enough where all stay."""
+    """Host memory for embedding and all experts but a byte, half of these on the GPU: too little where one is overwritten, else enough."""
     model = small_model()
-    experts = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
+    experts = sum(layer.num_experts * layer.expert_bytes for layer in model.layers) + 2 * VOCAB * HIDDEN
     cpu = small_machine().cpu.model_copy(update={"memory_bytes": Quantity.model_validate(quantity(experts - 1))})
     machine = small_machine().model_copy(update={"cpu": cpu})
     row = find_policy(policy)

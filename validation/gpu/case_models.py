@@ -9,6 +9,7 @@ import torch
 
 from hwprofiles import InputError
 from hwprofiles.units import GB, GIB, MIB
+from sim.compute_buffers import compute_buffer_bytes
 from sim.importers import model_from_config
 from sim.model import Model
 from sim.model_library import load_model, load_spec
@@ -24,6 +25,9 @@ HOST_SHARE = 0.3
 """Of the computer's memory, what the weights of one model may take."""
 
 PACED_LAYERS = 4
+MOST_TOKENS = 32
+"""No case has as many tokens at once."""
+
 SMALL_SHARES = (0.5, 0.25, 0.75)
 """Of a small model's experts, those that its budgets leave room for."""
 
@@ -87,8 +91,9 @@ def _small(name: str) -> CaseModel:
     config = spec.config | {key: value for key, value in SMALL.items() if key in spec.config}
     model = model_from_config(config, name=f"{name}, small", provenance=spec.provenance)
     routed = len(model.moe_layers) * model.num_experts * model.expert_bytes
-    rest = model.non_expert_bytes + 4 * model.expert_bytes + MIB
-    budgets = {f"{share:.0%} of the experts": int((rest + share * routed) / 0.95) for share in SMALL_SHARES}
+    buffers = compute_buffer_bytes(model, MOST_TOKENS, MOST_TOKENS, has_head=True)
+    rest = model.non_expert_bytes + 4 * model.expert_bytes + buffers + MIB
+    budgets = {f"{share:.0%} of the experts": int(rest + share * routed) for share in SMALL_SHARES}
     return CaseModel(priced=model, executed=model, budgets_bytes=budgets)
 
 

@@ -157,7 +157,9 @@ def _machine(tier: Tier, file: Path | None, models: list[Model], time_s: float) 
 def _scenario(machine: Machine, model: Model, budget_bytes: int) -> Scenario:
     memory = machine.gpu.memory_bytes
     imposed = Quantity(value=budget_bytes, kind=memory.kind, source="imposed on this comparison", date=memory.date)
-    own = machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"memory_bytes": imposed})})
+    beside = imposed.model_copy(update={"value": 0.0})  # the budget is what a plan may fill, beside the context
+    gpu = machine.gpu.model_copy(update={"memory_bytes": imposed, "context_bytes": beside})
+    own = machine.model_copy(update={"gpu": gpu})
     return Scenario(machine=own, model=model, batch=BATCH, policy=POLICIES["on-demand"], routing=uniform())
 
 

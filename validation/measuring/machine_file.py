@@ -87,12 +87,15 @@ class _Writer:
         if found.is_cuda:
             name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             memory = self._quantity(total, "torch.cuda.get_device_properties, total_memory")
+            context: Data = {}
         else:
             name = f"emulated accelerator: core {found.around.cores[0]} of {found.around.cpu}"
             memory = self._stated(found.emulation.memory_bytes, "memory of an emulated accelerator: stated, not measured")
+            context = {"context_bytes": self._stated(0, "an emulated accelerator has no driver")}
         return {
             "name": name,
             "memory_bytes": memory,
+            **context,
             **self._rates("gpu"),
             "launch_overhead_ns": self._gap(found.gaps.launch, "one of many additions of one number"),
         }

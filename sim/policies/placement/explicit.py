@@ -43,4 +43,5 @@ class ExplicitPlacement(Placement):
         over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
         if over > 0:
             return Infeasible(reason="the experts of this placement do not fit GPU memory", missing_bytes=over)
-        return host_checked(problem, Residency(experts=chosen, dense=dense, has_head=True))
+        residency = Residency(experts=chosen, dense=dense, has_head=True, has_embedding=self.memory.is_eager)
+        return host_checked(problem, residency)

@@ -47,7 +47,7 @@ class RankedPlacement(Placement):
             return left
         score, budgets = ranking(problem), budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
-            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets)
+            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets, self.memory)
         if self.gpu_experts_fraction is not None:
             counts = np.array([layer.num_experts for layer in problem.model.layers])
             exists = np.arange(problem.model.num_experts) < counts[:, None]
@@ -60,7 +60,7 @@ class RankedPlacement(Placement):
         chosen = np.zeros(score.shape, bool)
         for gpu, budget in enumerate(budgets):
             chosen |= self.fill(problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget)
-        return _checked(problem, chosen, budgets)
+        return _checked(problem, chosen, budgets, self.memory)
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
         """Experts [layer, expert] within ``left`` bytes of one GPU: in order of preference over all layers, each that still fits.
@@ -139,11 +139,11 @@ def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> N
     return chosen
 
 
-def _checked(problem: Problem, chosen: NDArray[np.bool_], budgets: list[int]) -> Residency | Infeasible:
+def _checked(problem: Problem, chosen: NDArray[np.bool_], budgets: list[int], rule: MemoryRule) -> Residency | Infeasible:
     """The residency, unless what stays behind exceeds the host's memory."""
     model = problem.model
     dense = np.ones(model.num_layers, bool)
-    residency = Residency(experts=chosen, dense=dense, has_head=True)
+    residency = Residency(experts=chosen, dense=dense, has_head=True, has_embedding=rule.is_eager)
     over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
     if over > 0:
         return Infeasible(reason=f"{problem.slots_per_layer} experts of every layer do not fit GPU memory", missing_bytes=over)

@@ -70,7 +70,8 @@ class AllLayersPlacement(Placement):
         missing = missing_bytes(problem, self.memory, dense, has_head=True)
         if missing > 0:
             return Infeasible(reason="all weights, KV cache and working memory do not fit one GPU", missing_bytes=missing)
-        return Residency(experts=all_experts(problem, dense), dense=dense, has_head=True)
+        experts = all_experts(problem, dense)
+        return Residency(experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager)
 
 
 def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:

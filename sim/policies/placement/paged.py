@@ -45,7 +45,9 @@ class PagedPlacement(Placement):
             return Infeasible(reason=found, missing_bytes=missing)
         rank = np.argsort(np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable")
         dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, layers)
-        return _host_checked(problem, Residency(experts=rank < counts[:, None], dense=dense, has_head=True, kv=kv))
+        experts = rank < counts[:, None]
+        residency = Residency(experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager, kv=kv)
+        return _host_checked(problem, residency)
 
 
 def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
-from sim.memory import Infeasible, activation_bytes
+from sim.memory import Infeasible, MemoryRule, working_bytes
 from sim.model import Model
 from sim.policies import PARTS, POLICIES, Policy, with_settings
 from sim.policies.cache.lru import LruCache
@@ -35,8 +35,10 @@ INTERFERENCE = [{"busy": busy, "slows": slows, "rate_fraction": quantity(0.7)} f
 def _tight(model: Model, batch: Batch) -> float:
     """GPU memory for everything outside experts, two buffers, and six in ten experts."""
     layers = [layer.num_experts * layer.expert_bytes for layer in model.layers]
-    working = activation_bytes(model, batch, Feeding(replicates_prompt=True)) + batch.num_sequences * model.kv_bytes(batch.context_tokens)
-    return (model.non_expert_bytes + working + 2 * model.expert_bytes + 0.6 * sum(layers)) / 0.95
+    feeding = Feeding(replicates_prompt=True)
+    working = max(working_bytes(model, batch, feeding, MemoryRule(is_eager=is_eager)) for is_eager in (False, True))
+    working += batch.num_sequences * model.kv_bytes(batch.context_tokens)
+    return model.non_expert_bytes + working + 2 * model.expert_bytes + 0.6 * sum(layers)
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from hwprofiles import InputError
 from sim.costs import CostModel
-from sim.memory import Infeasible, activation_bytes
+from sim.memory import activation_bytes
 from sim.model import Model
 from sim.policies import POLICIES, Policy
 from sim.routing import uniform
@@ -14,6 +15,10 @@ from sim.workload import Batch, Feeding
 from tests.sim.small import DENSE_MODELS, FFNS, MIXERS, ODD_MODELS, layer_of, model_of, small_machine
 
 BATCH = Batch(prompt_tokens=20, output_tokens=4, batch_size=2)
+
+
+def _scenario(model: Model, policy: Policy) -> Scenario:
+    return Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), seed=1)
 
 
 def _tight(model: Model) -> float:
@@ -32,13 +37,11 @@ def test_every_policy_runs_odd_layers(policy: Policy, model: Model) -> None:
 
 
 @pytest.mark.parametrize("model", DENSE_MODELS.values(), ids=DENSE_MODELS)
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_every_policy_runs_or_refuses_a_model_without_experts(policy: Policy, model: Model) -> None:
-    """A figure for every policy: there is nothing to place but layers."""
-    run = simulate(
-        Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), seed=1, slots_per_layer=None)
-    )
-    assert isinstance(run, Infeasible) or run.metrics.end_to_end_s >= 0
+def test_a_model_without_experts_is_refused(model: Model) -> None:
+    """Whatever its layers have: no policy has anything to place."""
+    for policy in POLICIES.values():
+        with pytest.raises(InputError, match=f"^{model.name} is dense: it has no experts that a policy could place$"):
+            simulate(_scenario(model, policy))
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -57,11 +60,11 @@ def test_what_a_layer_lacks_costs_nothing(mixer: str, ffn: str) -> None:
 
 def test_attention_takes_no_time_where_there_is_none() -> None:
     """A run of experts alone spends its time elsewhere, as does one of the same layers under attention but for attention."""
-    machine, policy = small_machine(1e9), POLICIES["all-on-gpu"]
+    policy = POLICIES["all-on-gpu"]
     totals = []
     for mixer in ("none", "attention"):
         model = model_of(mixer, layer_of(mixer, "experts"))
-        run = simulate(Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=uniform(), seed=1, slots_per_layer=None))
+        run = simulate(_scenario(model, policy))
         assert isinstance(run, Run)
         totals.append(run.metrics.end_to_end_s)
     assert 0 < totals[0] < totals[1]

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +15,12 @@ from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.plan import NOTICE
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.cli.stopping import stopping
 from rosin.cli.study_progress import StudyProgress
 from rosin.version import __version__
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
+    from planner.cluster import Crew
     from planner.outcome import Job, Outcome
     from planner.plan import Setting
     from planner.sensitivity import Variation
@@ -186,16 +186,20 @@ class _Workers:
     num_workers: int | None
     scheduler: str | None
 
-    def executor(self, num_missing: int) -> AbstractContextManager["Executor"]:
+    @contextmanager
+    def crew(self, num_missing: int) -> Iterator["Crew"]:
         """As many processes as are of use, none for one. Raises InputError where no scheduler answers."""
-        from planner.cluster import cluster_executor
+        from planner.cluster import Crew, cluster_crew
         from planner.inline import InlineExecutor
         from planner.workers import process_pool
 
         if self.scheduler is not None:
-            return cluster_executor(self.scheduler)
+            with cluster_crew(self.scheduler) as crew:
+                yield crew
+            return
         count = min(self.num_workers or os.cpu_count() or 1, num_missing)
-        return process_pool(count) if count > 1 else InlineExecutor()
+        with process_pool(count) if count > 1 else InlineExecutor() as executor:
+            yield Crew(executor=executor, at_once=lambda: count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +235,7 @@ def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, h
 
 
 def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Output) -> int:
-    """Compute the missing points. On Ctrl-C, says how many are kept."""
+    """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
     from planner.sweep import sweep
 
     wanted = {job.key for job in jobs}
@@ -239,9 +243,14 @@ def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Outpu
     if not num_missing:
         return 0
     progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
+
+    def on_point(job: "Job", outcome: "Outcome") -> None:
+        progress(job, outcome)
+        stop.check()
+
     try:
-        with workers.executor(num_missing) as executor:
-            return sweep(jobs, store, executor, progress)
+        with stopping() as stop, workers.crew(num_missing) as crew:
+            return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
     except KeyboardInterrupt:
         progress.close()
         print(f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on", file=sys.stderr)

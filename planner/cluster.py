@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from hwprofiles import InputError
 
 CONNECT_TIMEOUT_S = 10
+CLOSE_TIMEOUT_S = 2
 
 LOGGERS = ("distributed", "asyncio", "tornado")
 """Who shows tracebacks of their own about a scheduler that is not there, beside the one line that says so."""
@@ -32,8 +33,8 @@ class _Client(Protocol):
     def nthreads(self) -> Mapping[str, int]:
         """How many threads each worker has."""
 
-    def close(self) -> None:
-        """Leave the scheduler."""
+    def close(self, *, timeout: float) -> None:
+        """Leave the scheduler; raises whatever went wrong, after that many seconds."""
 
 
 @contextmanager
@@ -47,16 +48,18 @@ def cluster_crew(address: str) -> Iterator[Crew]:
         from distributed import Client
     except ImportError:
         raise InputError(f"--scheduler {address}: needs Dask; pip install 'rosin[cluster]'") from None
-    connect: Callable[..., _Client] = Client
+    # Dask ends a client that met no scheduler when it forgets it: after 20 s, with a traceback. This one is closed below.
+    connect: Callable[..., _Client] = type("Client", (Client,), {"__del__": lambda client: None})
     with _unsaid():
         try:
             client = connect(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
             raise InputError(f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})") from None
         try:
             yield Crew(executor=client.get_executor(pure=False), at_once=lambda: sum(client.nthreads().values()))
         finally:
-            client.close()
+            with suppress(Exception):  # a scheduler that is gone cannot be left, and need not be
+                client.close(timeout=CLOSE_TIMEOUT_S)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from planner.store import Store
 OnPoint = Callable[[Job, Outcome], None]
 AtOnce = Callable[[], int]
 
+DASK_LOSSES = frozenset({"KilledWorker", "CommClosedError", "FutureCancelledError"})
+
 
 def one_at_a_time() -> int:
     """For an executor that computes one point at once."""
@@ -54,8 +56,8 @@ def sweep(
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's is told by its name."""
-    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ == "KilledWorker"
+    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's are told by their names."""
+    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ in DASK_LOSSES
 
 
 def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:

@@ -13,7 +13,7 @@ from planner.store import open_store
 from planner.study import Keys, Study
 from planner.sweep import sweep
 
-WAIT_S = 60
+WAIT_S = 180
 BASE = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2)
 
 

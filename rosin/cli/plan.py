@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.progress import SearchProgress
@@ -213,7 +214,8 @@ def _check_request(request: Request) -> None:
         hint = closest(key.partition(".")[0], ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"))
         raise InputError(f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}")
     for offer in offers_of(request.setting):
-        replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
+        [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
+        refuse_large_plan(scenario, request.setting.draws)
 
 
 def _check_target(path: Path | None) -> None:

@@ -35,7 +35,7 @@ def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outc
         future.result()
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "study.sqlite", keys.identity(STUDY.base)) as store:
         start_s = time.perf_counter()
-        sweep(jobs, store, executor)
+        sweep(jobs, store, executor, at_once=lambda: num_workers)
         took_s = time.perf_counter() - start_s
         return len(jobs) / took_s, list(store.outcomes(job.key for job in jobs))
 

@@ -1,13 +1,27 @@
 """More than one machine: the workers of a Dask scheduler."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from hwprofiles import InputError
 
 CONNECT_TIMEOUT_S = 10
+CLOSE_TIMEOUT_S = 2
+
+LOGGERS = ("distributed", "asyncio", "tornado")
+"""Who shows tracebacks of their own about a scheduler that is not there, beside the one line that says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Who computes: an executor, and how many points it computes at once by now."""
+
+    executor: Executor
+    at_once: Callable[[], int]
 
 
 class _Client(Protocol):
@@ -16,12 +30,15 @@ class _Client(Protocol):
     def get_executor(self, *, pure: bool) -> Executor:
         """Its workers as an executor; ``pure``: whether equal calls may share a result."""
 
-    def close(self) -> None:
-        """Leave the scheduler."""
+    def nthreads(self) -> Mapping[str, int]:
+        """How many threads each worker has."""
+
+    def close(self, *, timeout: float) -> None:
+        """Leave the scheduler; raises whatever went wrong, after that many seconds."""
 
 
 @contextmanager
-def cluster_executor(address: str) -> Iterator[Executor]:
+def cluster_crew(address: str) -> Iterator[Crew]:
     """The workers of the scheduler at an address such as ``tcp://host:8786``; those that join or leave meanwhile count.
 
     A worker that dies costs nothing but time: the scheduler gives its points to another. Raises InputError where the package is
@@ -31,15 +48,39 @@ def cluster_executor(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise InputError(f"--scheduler {address}: needs Dask; pip install 'rosin[cluster]'") from None
-    connect: Callable[..., _Client] = Client
+    # Dask ends a client that met no scheduler when it forgets it: after 20 s, with a traceback. This one is closed below.
+    connect: Callable[..., _Client] = type("Client", (Client,), {"__del__": lambda client: None})
+    with _unsaid():
+        try:
+            client = connect(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        except Exception as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
+            raise InputError(f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})") from None
+        try:
+            yield Crew(executor=client.get_executor(pure=False), at_once=lambda: sum(client.nthreads().values()))
+        finally:
+            with suppress(Exception):  # a scheduler that is gone cannot be left, and need not be
+                client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep what Dask logs from the terminal: each failure of it reaches us as an exception, and is one line."""
+    before = {logger: logger.level for name in LOGGERS for logger in _loggers(name)}
+    for logger in before:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        client = connect(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})") from None
-    try:
-        yield client.get_executor(pure=False)
+        yield
     finally:
-        client.close()
+        for logger, level in before.items():
+            logger.setLevel(level)
+
+
+def _loggers(name: str) -> Iterator[logging.Logger]:
+    """The logger of that name and those below it; each has a level of its own in Dask."""
+    yield logging.getLogger(name)
+    for other in list(logging.root.manager.loggerDict):
+        if other.startswith(f"{name}."):
+            yield logging.getLogger(other)
 
 
 def _said(error: BaseException) -> str:

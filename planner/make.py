@@ -48,15 +48,22 @@ class Planned:
 def make_plan(
     setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
 ) -> Planned | Unmet | Infeasible:
-    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name."""
+    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name.
+
+    Ctrl-C raises SearchStopped, from which ``planned`` makes a plan for a caller that wants one.
+    """
     offers = offers_of(setting)
     scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
     # Where experts are alike, more draws only narrow the interval; else they also keep a placement from owing its time to chance.
     is_open = setting.draws is None and all(scenario.routing.treats_experts_alike for scenario in scenarios)
     found = search(scenarios, goal, setting.draws or default_draws(scenarios[0]), on_progress, may_end_early=is_open)
-    if not isinstance(found, Search):
-        return found
+    return planned(setting, goal, version, found, has_bounds=has_bounds) if isinstance(found, Search) else found
+
+
+def planned(setting: Setting, goal: Goal, version: str, found: Search, *, has_bounds: bool = True) -> Planned:
+    """The plan that a search in that setting found, with its bounds."""
     best = found.best
+    offers = offers_of(setting)
     plan = Plan(
         setting=chosen(setting, offers, found.offer).model_copy(update={"draws": found.num_draws}),
         goal=goal,

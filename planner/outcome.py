@@ -65,7 +65,10 @@ class Outcome(BaseModel):
 
 
 def evaluate(job: Job) -> Outcome:
-    """Plan one point. Raises InputError where this program, or the files it sees, are not those of whoever asks."""
+    """Plan one point. Raises InputError where this program, or the files it sees, are not those of whoever asks.
+
+    A search that is interrupted gives no outcome: SearchStopped goes through.
+    """
     if Keys(job.objective, job.version, has_bounds=job.has_bounds).key(job.setting) != job.key:
         raise InputError("a worker has another version of the program, or other files of the same name, than the study; give it the same")
     setting = job.setting if job.setting.draws else job.setting.model_copy(update={"draws": STUDY_DRAWS})
@@ -80,6 +83,7 @@ def evaluate(job: Job) -> Outcome:
 
 def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
     plan = planned.plan
+    assert not plan.is_stopped  # the best so far is no outcome
     return Outcome(
         is_feasible=True,
         policy=plan.policy.name,

@@ -1,6 +1,6 @@
 """Looking for the best plan: every candidate and every named system, on the same draws of the routing, by successive halving."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -94,6 +94,18 @@ class Unmet:
     policy: str
 
 
+class SearchStopped(KeyboardInterrupt):
+    """Ctrl-C ended a search after a candidate had run whole.
+
+    It is an interruption like any other, unless the caller catches it and asks for the best so far.
+    """
+
+    def __init__(self, best_so_far: "Callable[[], Search | Unmet]") -> None:
+        """``best_so_far`` returns the best of what was tried, marked as stopped."""
+        super().__init__()
+        self.best_so_far = best_so_far
+
+
 def search(
     offered: Scenario | Sequence[Scenario],
     goal: Goal,
@@ -109,7 +121,8 @@ def search(
     Candidates that a closed form rules out are dropped (unless ``has_closed_form`` is false), the others screened by short runs; the
     best of them and all named systems are run whole on the first draw; those that are close on ever more draws, most of them dropping out
     each time. No named system that may be a plan is better than it on the draws that both have met. What the draws do not tell apart (95 %
-    confidence) goes to the earlier: to the offer named first, then to the simpler candidate. Ctrl-C ends it with the best so far.
+    confidence) goes to the earlier: to the offer named first, then to the simpler candidate.
+    Ctrl-C raises SearchStopped, which has the best so far; before any candidate has run whole, KeyboardInterrupt.
 
     ``may_end_early``: fewer draws will do, where the best is known to within 0.15 % (95 % confidence).
 
@@ -123,14 +136,13 @@ def search(
     goal.check()
     number = num_draws if has_draws(scenarios[0]) else 1
     hunt = Hunt(scenarios, goal, number, on_progress, has_closed_form=has_closed_form, may_end_early=may_end_early)
-    is_stopped = False
     try:
         hunt.go()
     except KeyboardInterrupt:
         if not hunt.standing():
             raise
-        is_stopped = True
-    return _outcome(hunt, goal, is_stopped=is_stopped)
+        raise SearchStopped(lambda: _best_so_far(hunt, goal)) from None
+    return _outcome(hunt, goal)
 
 
 def default_draws(scenario: Scenario) -> int:
@@ -140,10 +152,20 @@ def default_draws(scenario: Scenario) -> int:
     return max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(scenario) else 1
 
 
-def _outcome(hunt: Hunt, goal: Goal, *, is_stopped: bool) -> Search | Unmet | Infeasible:
+def _outcome(hunt: Hunt, goal: Goal) -> Search | Unmet | Infeasible:
     """What was found."""
     if not hunt.standing():
         return _nearest(hunt.tried)
+    return _best(hunt, goal)
+
+
+def _best_so_far(hunt: Hunt, goal: Goal) -> Search | Unmet:
+    found = _best(hunt, goal)
+    return replace(found, is_stopped=True) if isinstance(found, Search) else found
+
+
+def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
+    """The best of what has run."""
     best = hunt.leader()
     if goal.excess_s(best.mean) > 0:
         assert goal.max_ttft_s is not None
@@ -159,7 +181,7 @@ def _outcome(hunt: Hunt, goal: Goal, *, is_stopped: bool) -> Search | Unmet | In
         runner_up=_runner_up(hunt, best, goal),
         rivals=_rivals([trial for trial in own if trial.is_named], best, goal),
         num_tried=len(hunt.tried),
-        is_stopped=is_stopped,
+        is_stopped=False,
         draws=tuple(hunt.trials.drawn(best.policy.feeding, draw) for draw in range(number)),
         held_bytes=best.held_bytes,
         offer=best.offer,

@@ -5,43 +5,59 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from itertools import islice
 
 from hwprofiles import InputError
+from planner.interruption import undisturbed
 from planner.outcome import Job, Outcome, evaluate
 from planner.store import Store
 
-POINTS_AHEAD = 64
-"""Handed to the executor at once: enough for every worker to have a next one, few enough for a million points."""
-
 OnPoint = Callable[[Job, Outcome], None]
+AtOnce = Callable[[], int]
+
+DASK_LOSSES = frozenset({"KilledWorker", "CommClosedError", "FutureCancelledError"})
 
 
-def sweep(jobs: Iterable[Job], store: Store, executor: Executor, on_point: OnPoint | None = None, *, ahead: int = POINTS_AHEAD) -> int:
+def one_at_a_time() -> int:
+    """For an executor that computes one point at once."""
+    return 1
+
+
+def sweep(
+    jobs: Iterable[Job],
+    store: Store,
+    executor: Executor,
+    on_point: OnPoint | None = None,
+    *,
+    at_once: AtOnce = one_at_a_time,
+) -> int:
     """Plan the points that the store lacks, each once, and return how many that were.
 
-    What the store holds afterwards does not depend on the executor or on the order in which it finishes. When it ends early,
-    by an error or Ctrl-C, every finished point is kept and no other has begun. Raises InputError where a worker is lost.
+    What the store holds afterwards does not depend on the executor or on the order in which it finishes. ``at_once``: how many points
+    the executor computes at once by now. It is never handed more, so that a point is kept before the next begins in its place.
+    When it ends early, by an error or Ctrl-C, every finished point is kept. Raises InputError where a worker is lost.
     """
     missing = _missing(jobs, store)
     running: dict[Future[Outcome], Job] = {}
     num_done = 0
     try:
         while True:
-            for job in islice(missing, ahead - len(running)):
+            for job in islice(missing, max(0, max(1, at_once()) - len(running))):
                 running[executor.submit(evaluate, job)] = job
             if not running:
                 return num_done
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                _keep(future, running.pop(future), store, on_point)
+                with undisturbed():
+                    _keep(future, running.pop(future), store, on_point)
                 num_done += 1
     except BaseException as error:
-        _give_up(running, store)
+        with undisturbed():
+            _give_up(running, store)
         if is_loss(error):
             raise InputError(f"lost the workers ({_said(error)}); finished points are kept, the same command goes on") from None
         raise
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's is told by its name."""
-    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ == "KilledWorker"
+    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's are told by their names."""
+    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ in DASK_LOSSES
 
 
 def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:

@@ -19,8 +19,9 @@ from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
-from sim.simulate import Drawn, Run, Scenario, draw, problem_of, run_drawn, tuned
-from sim.workload import Feeding, Passes
+from sim.routing.base import tokens_per_expert
+from sim.simulate import Drawn, Run, Scenario, problem_of, run_drawn, tuned
+from sim.workload import Feeding, Passes, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
 """Output tokens of the short runs that screen candidates; what they say of decoding stands for all further tokens."""
@@ -69,6 +70,7 @@ class Trials:
         self._rank, self._keeping = rank, Lock()
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
+        self._experts: dict[int, NDArray[np.int16]] = {}
         self._shared = Shared(MOST_SHARED_BYTES)
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
@@ -164,9 +166,20 @@ class Trials:
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
         """The draw of that number under that feeding: the same tokens for every feeding, and the same experts however they are stored."""
         if (feeding, number) not in self._draws:
-            scenario = replace(self.scenarios[0], seed=seed_of(self.scenarios[0].seed, number))
-            self._draws[feeding, number] = replace(draw(scenario, feeding), shared=self._shared)
+            scenario, experts = self.scenarios[0], self._drawn_experts(number)
+            passes = forward_passes(scenario.batch, feeding)
+            tokens = tokens_per_expert(scenario.model, experts, passes)
+            self._draws[feeding, number] = Drawn(passes=passes, expert_ids=experts, tokens=tokens, shared=self._shared)
         return self._draws[feeding, number]
+
+    def _drawn_experts(self, number: int) -> NDArray[np.int16]:
+        """The experts of every token in that draw, kept once for all feedings: of long prompts they are most of what a search holds."""
+        if number not in self._experts:
+            scenario, batch = self.scenarios[0], self.scenarios[0].batch
+            seed = seed_of(scenario.seed, number)
+            rows = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, seed)
+            self._experts.setdefault(number, with_shared_prompts(rows, batch))
+        return self._experts[number]
 
     def _placed(self, policy: Policy, problem: Problem, offer: int) -> Residency | Infeasible:
         """As the policy places, its ranking computed once for all policies that differ in nothing it weighs."""

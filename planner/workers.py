@@ -1,14 +1,40 @@
 """Executors on this computer. Workers start with this module, so it imports nothing that reads the environment early."""
 
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from planner.interruption import ignore_signals, signals_blocked
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class ShieldedPool(ProcessPoolExecutor):
+    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they know what to do on it."""
+
+    def __init__(self, num_workers: int) -> None:
+        """That many processes at most, none of them started yet."""
+        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
+        self._started: set[BaseProcess] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future of the call."""
+        # Python's own helper, started with the first process, would unblock the signals.
+        resource_tracker.ensure_running()
+        with signals_blocked():
+            future = super().submit(fn, *args, **kwargs)
+        self._started.update((self._processes or {}).values())
+        return future
+
+    def kill(self) -> None:
+        """End every process at once. Python's own list of them, public since 3.14, is empty while it waits for one to end."""
+        for worker in self._started:
+            worker.kill()
 
 
 @contextmanager
@@ -17,21 +43,20 @@ def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
     They are told to end when all goes well, and killed when it does not: waiting for them is what a second Ctrl-C would break.
     """
-    pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
+    pool = ShieldedPool(num_workers)
     try:
         yield pool
     except BaseException:
-        for worker in list((pool._processes or {}).values()):  # public only since Python 3.14, as kill_workers()
-            worker.kill()
+        pool.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def prepare_worker() -> None:
-    """In a worker: one thread, Ctrl-C is the parent's business, and no life after the parent's."""
+    """In a worker: one thread, stopping is the parent's business, and no life after the parent's."""
+    ignore_signals()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

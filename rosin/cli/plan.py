@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.progress import SearchProgress
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from planner.make import Planned
     from planner.objectives import Goal
+    from planner.search import Unmet
     from rosin.report.json_documents import PlanResult
+    from sim.memory import Infeasible as NothingFits
     from sim.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
@@ -156,17 +159,16 @@ def _goal(request: Request, said: _Said) -> "Goal":
 def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool) -> "Planned":
     """The search, with its progress shown. Raises Infeasible when nothing at all fits, or nothing keeps to the constraints."""
     from hwprofiles.units import format_duration
-    from planner.make import make_plan
     from planner.search import Unmet
-    from sim.memory import Infeasible as Misfit
+    from sim.memory import Infeasible as NothingFits
 
     announce_compilation(request.engine, output, NOTICE)
     progress = SearchProgress(goal.objective, is_shown=output.is_watched)
     try:
-        found = make_plan(request.setting, goal, __version__, progress, engine=request.engine, has_bounds=has_bounds)
+        found = _found(request, goal, progress, has_bounds=has_bounds)
     finally:
         progress.close()
-    if isinstance(found, Misfit):
+    if isinstance(found, NothingFits):
         from rosin.report.tables import shortfall
 
         raise Infeasible(f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}")
@@ -174,6 +176,18 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
         reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"
         raise Infeasible(f"no plan meets --max-ttft {found.max_ttft_s:g} s: {reached}")
     return found
+
+
+def _found(request: Request, goal: "Goal", progress: SearchProgress, *, has_bounds: bool) -> "Planned | Unmet | NothingFits":
+    """What the search finds; on Ctrl-C, the best so far."""
+    from planner.make import make_plan, planned
+    from planner.search import Search, SearchStopped
+
+    try:
+        return make_plan(request.setting, goal, __version__, progress, engine=request.engine, has_bounds=has_bounds)
+    except SearchStopped as stop:
+        best = stop.best_so_far()
+    return planned(request.setting, goal, __version__, best, has_bounds=has_bounds) if isinstance(best, Search) else best
 
 
 def _stopped(planned: "Planned") -> Iterator[str]:
@@ -200,7 +214,8 @@ def _check_request(request: Request) -> None:
         hint = closest(key.partition(".")[0], ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"))
         raise InputError(f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}")
     for offer in offers_of(request.setting):
-        replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
+        [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
+        refuse_large_plan(scenario, request.setting.draws)
 
 
 def _check_target(path: Path | None) -> None:

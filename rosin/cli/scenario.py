@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rosin.cli import options as given
+from rosin.cli.memory_guard import refuse_large_run
 
 if TYPE_CHECKING:
     from planner.plan import Plan, Setting
@@ -106,7 +107,10 @@ class Request:
         first = self.setting.scenario(policies[0], self.engine)
         _check_size(first)
         self._check_placement(policies, first.model)
-        return [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+        found = [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+        for scenario in found:
+            refuse_large_run(scenario)
+        return found
 
     def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:
         """Refuse the plan's placement where it is of another model. Raises InputError naming the plan's file."""

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.plan import NOTICE
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.cli.stopping import stopping
 from rosin.cli.study_progress import StudyProgress
 from rosin.version import __version__
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
+    from planner.cluster import Crew
     from planner.outcome import Job, Outcome
     from planner.plan import Setting
     from planner.sensitivity import Variation
@@ -97,11 +98,13 @@ def whatif(
     from rosin.report.whatif_tables import whatif_page
 
     study, request = _study(options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds)
+    crew = _Workers(num_workers=workers, scheduler=scheduler)
+    _check_size(study, request, crew)
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
     output = Output(json=json, seed=study.base.seed, quiet=quiet)
     announce_compilation(request.engine, output, NOTICE)
-    swept = _swept(study, folder, _Workers(num_workers=workers, scheduler=scheduler), output, has_tornado=tornado)
+    swept = _swept(study, folder, crew, output, has_tornado=tornado)
     words = [*_words(vary or (), objective, prices, has_tornado=tornado), *(["--no-bounds"] if no_bounds else [])]
     command = options.command("whatif", *words, "-o", str(folder))
     result = whatif_result(study, swept.outcomes, costs, swept.tornado, command=command, num_computed=swept.num_computed)
@@ -135,13 +138,13 @@ def _study(
     wanted = objective or (request.plan.goal.objective if request.plan is not None else "throughput")
     study = Study(base=request.setting, axes=axes, objective=wanted, version=__version__, has_bounds=has_bounds)
     check_study(study)
-    _check_size(study, request)
     return study, request
 
 
-def _check_size(study: "Study", request: Request) -> None:
-    """Refuse points that would not fit this computer's memory while they are simulated: the largest of each model. Raises InputError."""
+def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
+    """Refuse points that would not fit this computer's memory while they are planned: the largest of each model. Raises InputError."""
     from planner.make import ANY_POLICY
+    from planner.outcome import STUDY_DRAWS
     from planner.plan import Setting
     from sim.policies import find_policy
 
@@ -152,7 +155,8 @@ def _check_size(study: "Study", request: Request) -> None:
         if name not in largest or size > largest[name][0]:
             largest[name] = (size, point.setting)
     for _, setting in largest.values():
-        replace(request, setting=setting).scenarios([find_policy(ANY_POLICY)])
+        [scenario] = replace(request, setting=setting).scenarios([find_policy(ANY_POLICY)])
+        refuse_large_plan(scenario, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
 
 
 def _words(vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool) -> Iterator[str]:
@@ -186,16 +190,26 @@ class _Workers:
     num_workers: int | None
     scheduler: str | None
 
-    def executor(self, num_missing: int) -> AbstractContextManager["Executor"]:
+    def most(self, num_points: int) -> int:
+        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever runs here."""
+        if self.scheduler is not None:
+            return 1
+        return min(self.num_workers or os.cpu_count() or 1, num_points)
+
+    @contextmanager
+    def crew(self, num_missing: int) -> Iterator["Crew"]:
         """As many processes as are of use, none for one. Raises InputError where no scheduler answers."""
-        from planner.cluster import cluster_executor
+        from planner.cluster import Crew, cluster_crew
         from planner.inline import InlineExecutor
         from planner.workers import process_pool
 
         if self.scheduler is not None:
-            return cluster_executor(self.scheduler)
-        count = min(self.num_workers or os.cpu_count() or 1, num_missing)
-        return process_pool(count) if count > 1 else InlineExecutor()
+            with cluster_crew(self.scheduler) as crew:
+                yield crew
+            return
+        count = self.most(num_missing)
+        with process_pool(count) if count > 1 else InlineExecutor() as executor:
+            yield Crew(executor=executor, at_once=lambda: count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +245,7 @@ def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, h
 
 
 def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Output) -> int:
-    """Compute the missing points. On Ctrl-C, says how many are kept."""
+    """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
     from planner.sweep import sweep
 
     wanted = {job.key for job in jobs}
@@ -239,9 +253,14 @@ def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Outpu
     if not num_missing:
         return 0
     progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
+
+    def on_point(job: "Job", outcome: "Outcome") -> None:
+        progress(job, outcome)
+        stop.check()
+
     try:
-        with workers.executor(num_missing) as executor:
-            return sweep(jobs, store, executor, progress)
+        with stopping() as stop, workers.crew(num_missing) as crew:
+            return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
     except KeyboardInterrupt:
         progress.close()
         print(f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on", file=sys.stderr)

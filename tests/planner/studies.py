@@ -13,7 +13,7 @@ from planner.store import open_store
 from planner.study import Keys, Study
 from planner.sweep import sweep
 
-WAIT_S = 60
+WAIT_S = 180
 BASE = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2)
 
 
@@ -31,11 +31,11 @@ def jobs_of(study: Study) -> list[Job]:
     ]
 
 
-def swept(study: Study, path: Path, executor: Executor) -> tuple[int, list[Outcome]]:
+def swept(study: Study, path: Path, executor: Executor, num_at_once: int = 2) -> tuple[int, list[Outcome]]:
     """Sweep into a file: how many points were computed, and all outcomes in the order of the study."""
     jobs = jobs_of(study)
     with open_store(path, Keys(study.objective, study.version).identity(study.base)) as store:
-        num_computed = sweep(jobs, store, executor)
+        num_computed = sweep(jobs, store, executor, at_once=lambda: num_at_once)
         return num_computed, list(store.outcomes(job.key for job in jobs))
 
 

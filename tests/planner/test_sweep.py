@@ -5,17 +5,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hwprofiles import InputError
-from planner.cluster import cluster_executor
+from planner.cluster import cluster_crew
+from planner.hunt import Hunt
 from planner.inline import InlineExecutor
+from planner.interruption import undisturbed
 from planner.outcome import Outcome, evaluate
 from planner.store import open_store
 from planner.study import Keys
@@ -98,6 +101,57 @@ def test_what_finished_before_a_failure_is_kept(failure: type[BaseException], ta
     assert set(rest.asked).isdisjoint(job.key for job in jobs_of(STUDY)[:3])
 
 
+@pytest.mark.parametrize("num_at_once", [1, 2])
+def test_a_point_is_on_disk_before_the_next_begins(num_at_once: int, tmp_path: Path) -> None:
+    """Whenever a point begins, all but as many as may be computed beside it are in the file."""
+    path, kept = tmp_path / "study.sqlite", list[int]()
+
+    class Watching(CountingExecutor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            kept.append(len(points_kept(path)))
+            return super().submit(fn, *args, **kwargs)
+
+    swept(STUDY, path, Watching(), num_at_once)
+    assert len(kept) == STUDY.num_points
+    assert all(number - place < num_at_once for number, place in enumerate(kept))
+
+
+def test_a_search_that_is_stopped_is_no_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ctrl-C after a candidate has run whole, when a plan could be given, ends the sweep and keeps nothing of that search."""
+    told = Hunt._tell
+    num_steps = 0
+
+    def tell(hunt: Hunt, doing: str, num_done: int, num_in_all: int) -> None:
+        nonlocal num_steps
+        told(hunt, doing, num_done, num_in_all)
+        num_steps += bool(hunt.standing())
+        if num_steps == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Hunt, "_tell", tell)
+    path = tmp_path / "study.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        swept(STUDY, path, InlineExecutor())
+    assert num_steps == 3
+    assert points_kept(path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_what_is_being_kept(number: signal.Signals) -> None:
+    """It arrives inside and takes effect right after; handlers are as before."""
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        with undisturbed():
+            signal.raise_signal(number)
+            assert heard == []
+        assert heard == [number]
+        signal.raise_signal(number)
+        assert heard == [number, number]
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_resumes(tmp_path: Path) -> None:
     """SIGKILL in the middle: its workers end too, only the missing points are computed, and the table is that of a whole sweep."""
@@ -133,16 +187,96 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
 
 
 def test_another_study_is_refused(tmp_path: Path) -> None:
-    """One line says what differs; so does a file that is no study."""
+    """One line says what differs."""
     path = tmp_path / "study.sqlite"
     with open_store(path, IDENTITY):
         pass
     other = Keys("latency", STUDY.version).identity(BASE)
     with pytest.raises(InputError, match="holds another study: its objective differs; name another folder"), open_store(path, other):
         pass
-    broken = tmp_path / "broken.sqlite"
-    broken.write_text("these are words, and no database at all", encoding="utf-8")
-    with pytest.raises(InputError, match=r"broken\.sqlite: cannot be used"), open_store(broken, IDENTITY):
+
+
+def test_points_of_an_earlier_format_are_not_trusted(tmp_path: Path) -> None:
+    """A file in which a stopped search could pass for a finished point is refused, and says so; nothing in it changes."""
+    path = tmp_path / "study.sqlite"
+    with open_store(path, IDENTITY):
+        pass
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE study SET value = 'rosin-study/1' WHERE part = 'format'")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"'rosin-study/1', of which the points are not trusted"), open_store(path, IDENTITY):
+        pass
+    assert path.read_bytes() == before
+
+
+def _write_words(path: Path) -> None:
+    path.write_text("these are words, and no database at all", encoding="utf-8")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:4200] = bytes(104)
+    path.write_bytes(data)
+
+
+def _make_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def _make_fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _run_sql(statement: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(statement)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "words": _write_words,
+    "cut": _cut,
+    "flipped": _flip,
+    "folder": _make_folder,
+    "fifo": _make_fifo,
+    "other table": _run_sql("ALTER TABLE points RENAME COLUMN outcome TO result"),
+    "row of words": _run_sql("UPDATE points SET outcome = 'garbage'"),
+    "row of another kind": _run_sql("UPDATE points SET outcome = '{\"is_feasible\": 7}'"),
+    "row that ends early": _run_sql("UPDATE points SET outcome = substr(outcome, 1, 100)"),
+    "row of bytes": _run_sql("UPDATE points SET outcome = x'ff00fe'"),
+    "row that is no text": _run_sql("UPDATE points SET outcome = CAST(x'ff00fe' AS TEXT)"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    """It is said to be corrupt, by name, before anything is computed."""
+    path = tmp_path / "study.sqlite"
+    with open_store(path, IDENTITY) as store:
+        [job] = jobs_of(small_study("batch=1"))
+        store.add(job.key, job.setting, Outcome(is_feasible=False, reason="too big", missing_bytes=1))
+    damage(path)
+    with pytest.raises(InputError, match=r"^corrupt: .*study\.sqlite: .*name another folder") as caught, open_store(path, IDENTITY):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [_write_words, _make_folder, _make_fifo])
+def test_a_damaged_lock_is_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    """It is named, and may be deleted."""
+    damage(tmp_path / ".study.lock")
+    with (
+        pytest.raises(InputError, match=r"^corrupt: .*\.study\.lock: .*(delete|remove) it"),
+        open_store(tmp_path / "study.sqlite", IDENTITY),
+    ):
         pass
 
 
@@ -175,7 +309,7 @@ def test_a_worker_with_other_files_refuses() -> None:
 def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Dask the error names the extra."""
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"pip install 'rosin\[cluster\]'"), cluster_executor("tcp://localhost:1"):
+    with pytest.raises(InputError, match=r"pip install 'rosin\[cluster\]'"), cluster_crew("tcp://localhost:1"):
         pass
 
 
@@ -185,7 +319,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path: Path) -> N
     distributed = pytest.importorskip("distributed", reason="needs Dask, from the extra `cluster`")
     study, path = small_study(*LONG_VARY), tmp_path / "study.sqlite"
     identity = Keys(study.objective, study.version).identity(study.base)
-    with _cluster(distributed) as cluster, cluster_executor(cluster.scheduler_address) as executor, open_store(path, identity) as store:
+    with _cluster(distributed) as cluster, cluster_crew(cluster.scheduler_address) as crew, open_store(path, identity) as store:
         finished: list[str] = []
 
         def on_point(job: object, outcome: object) -> None:
@@ -193,7 +327,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path: Path) -> N
             if len(finished) == 5:
                 os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
-        assert sweep(jobs_of(study), store, executor, on_point) == study.num_points
+        assert sweep(jobs_of(study), store, crew.executor, on_point, at_once=crew.at_once) == study.num_points
         outcomes = list(store.outcomes(job.key for job in jobs_of(study)))
     assert outcomes == swept(study, tmp_path / "whole.sqlite", InlineExecutor())[1]
 

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM, held back where they would lose a finished point."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a study to stop."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let what runs inside come to its end; a signal that arrives meanwhile takes effect right after.
+
+    Python delivers signals to the main thread alone, so that in any other there is nothing to hold back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {each: signal.signal(each, hold) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Start processes that hear neither signal until they have said what to do on it.
+
+    A process inherits what is blocked. Without this, Ctrl-C meets workers that still import, and each shows a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals() -> None:
+    """In a worker: stopping is the parent's business, which ends its workers."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM while a study runs: both end it, once what is being written is written."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
+
+    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to point asks again.
+    """
+
+    def __init__(self) -> None:
+        """Nobody has asked."""
+        self._is_asked = False
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self._is_asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where somebody asked."""
+        if self._is_asked:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Hear both signals inside. One that whoever started us ignores, as `nohup` does, stays ignored."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.hear) for number in heard}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hwprofiles.efficiencies import Efficiencies, efficiencies
 from hwprofiles.parts.cpu_part import CpuPart, core_designs, cpu_parts
-from hwprofiles.parts.efficiencies import Efficiencies, efficiencies
 from hwprofiles.parts.gpu_part import GpuPart, gpu_parts
 from hwprofiles.parts.memory_part import MemoryType, memory_types
 from hwprofiles.parts.names import key_of, keys_of
@@ -47,7 +47,7 @@ def parts_library() -> PartsLibrary:
         cpus=cpus,
         memory_types=memory_types(memory),
         assumed=memory["assumed"],
-        efficiencies=efficiencies(_read("efficiencies")),
+        efficiencies=efficiencies(),
         names_by_key=_names_by_key(gpus, cpus),
     )
 

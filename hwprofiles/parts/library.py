@@ -1,7 +1,7 @@
 """The library of parts: GPUs, CPUs and kinds of memory, read once and found by name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -50,6 +50,12 @@ def parts_library() -> PartsLibrary:
         efficiencies=efficiencies(),
         names_by_key=_names_by_key(gpus, cpus),
     )
+
+
+def with_cpu(library: PartsLibrary, part: CpuPart) -> PartsLibrary:
+    """The library with one more CPU, found by its whole name."""
+    names = {**library.names_by_key, key_of(part.name): (part.name,)}
+    return replace(library, cpus={**library.cpus, part.name: part}, names_by_key=names)
 
 
 def _gpus() -> Iterable[GpuPart]:

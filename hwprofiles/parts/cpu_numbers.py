@@ -62,8 +62,15 @@ def all_core_clock(part: CpuPart) -> Quantity:
     if base is not None:
         return Quantity(value=base, kind=Kind.ASSUMED, source=f"base clock, no boost is known; {source}", date=date)
     low, high = UNKNOWN_CLOCK_RANGE_HZ
-    rule = f"no source states a clock of {part.name}: between those of other CPUs"
-    return Quantity(value=UNKNOWN_CLOCK_HZ, kind=Kind.ASSUMED, source=rule, date=ASSUMED_DATE, low=low, high=high)
+    rule = f"no source states a base clock of {part.name}: between those of other CPUs"
+    return Quantity(
+        value=UNKNOWN_CLOCK_HZ,
+        low=low,
+        high=boost or high,
+        kind=Kind.ASSUMED,
+        source=rule,
+        date=ASSUMED_DATE,
+    )
 
 
 def _memory_bytes(rig: Rig, library: PartsLibrary) -> Quantity | None:

@@ -39,6 +39,7 @@ class GpuPart:
     """
 
     name: str
+    family: str
     maker: str
     memory: str
     memory_bytes: int
@@ -78,6 +79,7 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
     reported = own.get("reported_mib")
     return GpuPart(
         name=name,
+        family=family["name"],
         maker=family["maker"],
         memory=family["memory"],
         memory_bytes=own["memory_gib"] * GIB,

@@ -14,7 +14,7 @@ EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
 _COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
 _PCIE = re.compile(r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b", re.IGNORECASE)
-_SIZE = re.compile(r"(?<![\w.])(?P<gib>\d+)\s*(?:gb|gib|g)\b", re.IGNORECASE)
+_SIZE = re.compile(r"(?<![\w.])(?P<gib>\d{1,3})\s*(?:gb|gib|g)\b", re.IGNORECASE)
 _MEMORY = re.compile(
     r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
     r"(?P<type>ddr\d)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",

@@ -16,6 +16,7 @@ _NOISE = re.compile(
 
 _WORDS = {"mobile": "laptop", "max-q": "maxq", "max+": "max"}
 _FORM = re.compile(r"\bsxm\d?\b")
+_SUPER = re.compile(r"\b([24]0[678]0|16[56]0)(\s*ti)?\s*s\b")
 
 _OPTIONAL = frozenset(
     {
@@ -71,7 +72,7 @@ def _words(text: str) -> list[str]:
     spaced = _NOISE.sub(" ", text.lower())
     for written, meant in _WORDS.items():
         spaced = spaced.replace(written, meant)
-    spaced = _FORM.sub("sxm", spaced)
+    spaced = _SUPER.sub(r"\1\2 super", _FORM.sub("sxm", spaced))
     return re.findall(r"[a-z0-9]+", spaced)
 
 

@@ -70,6 +70,7 @@ def _machines_app() -> typer.Typer:
     app.command("show")(machines.show)
     app.command("new")(machines.new)
     app.command("detect")(machines.detect)
+    app.command("parts")(machines.parts)
     return app
 
 

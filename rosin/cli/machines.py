@@ -16,6 +16,17 @@ NAME_HELP = "A machine's name, a machine file, or a line of parts."
 PARTS_HELP = 'A line of parts, such as "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800".'
 FileOption = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write (YAML).")]
 
+PageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write the page of all parts with their numbers and sources.",
+        show_default=False,
+    ),
+]
+
 
 def show(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)] = None,
@@ -55,6 +66,25 @@ def detect(
     from hwprofiles.parts import detected_machine
 
     _write(detected_machine(), destination, Output(json=json, seed=seed, quiet=quiet))
+
+
+def parts(
+    destination: PageOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """List the GPUs and CPUs that a line of parts may name, or write them as a page (Markdown)."""
+    from hwprofiles import write_text
+    from hwprofiles.parts import parts_library
+    from rosin.report.parts_page import parts_page
+    from rosin.report.parts_tables import parts_list
+
+    library = parts_library()
+    if destination is not None:
+        write_text(parts_page(library), destination)
+    payload = {"gpus": list(library.gpus), "cpus": list(library.cpus)}
+    Output(json=json, seed=seed, quiet=quiet).emit(payload, parts_list(library))
 
 
 def _list(output: Output, overrides: Sequence[str]) -> None:

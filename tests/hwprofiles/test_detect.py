@@ -113,7 +113,7 @@ def test_an_unknown_cpu_takes_the_modules_that_it_has() -> None:
 
 def test_an_unknown_gpu_is_named() -> None:
     """With the way to write the machine by hand."""
-    with pytest.raises(InputError, match="the library has no GPU 'NVIDIA Frobnicator'; .* rosin machines new"):
+    with pytest.raises(InputError, match=r"the library has no GPU 'NVIDIA Frobnicator'; .* rosin machines new"):
         detected_machine(_system(gpus="NVIDIA Frobnicator, 8192, 4, 16"))
 
 

@@ -62,6 +62,8 @@ def test_a_gpu_is_found_as_people_write_it(name: str) -> None:
         ("4090 + AMD Ryzen 9 7950X 16-Core Processor", "GeForce RTX 4090", "Ryzen 9 7950X"),
         ("rtx4090d+i9-13900kf", "GeForce RTX 4090 D", "Core i9-13900KF"),
         ("4080 super + 11th Gen Intel(R) Core(TM) i9-11900KF @ 3.50GHz", "GeForce RTX 4080 SUPER", "Core i9-11900KF"),
+        ("4070 TiS + Ryzen 7 8700G", "GeForce RTX 4070 Ti SUPER", "Ryzen 7 8700G"),
+        ("L40S + Xeon Gold 6454S", "L40S", "Xeon Gold 6454S"),
         ("7900 XTX + R9 7900X", "Radeon RX 7900 XTX", "Ryzen 9 7900X"),
         ("RTX 6000 Ada + Xeon 6252", "RTX 6000 Ada Generation", "Xeon Gold 6252"),
         ("RTX 6000 + Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", "Quadro RTX 6000", "Xeon E5-2697A v4"),

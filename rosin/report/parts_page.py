@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from hwprofiles import Efficiency, Quantity
+from hwprofiles.efficiencies import efficiencies
 from hwprofiles.parts import CpuPart, GpuPart, PartsLibrary
 from hwprofiles.units import GB, GIB, GIGAHERTZ, TERA
 
@@ -20,7 +22,41 @@ How a line is written is in [Your PC in one line](../how-to/pc-in-one-line.md); 
 def parts_page(library: PartsLibrary) -> str:
     """The page, as Markdown."""
     sizes = [part for parts in library.gpus.values() for part in parts]
-    return HEAD + "\n".join([*_gpu_lines(sizes), *_cpu_lines(library.cpus.values())]) + "\n"
+    lines = [*_share_lines(), *_gpu_lines(sizes), *_cpu_lines(library.cpus.values())]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _share_lines() -> Iterator[str]:
+    yield "## From datasheet to what is reached"
+    yield ""
+    yield "A number of the lists below is multiplied by the share of its class. From and to are the lowest and the highest known."
+    yield ""
+    yield "| applied to | share | from | to | kind | source |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, share in _shares():
+        low, high = share.range
+        yield _row(name, f"{share.value:g}", f"{low:g}", f"{high:g}", str(share.kind), share.source)
+    yield ""
+
+
+def _shares() -> Iterator[tuple[str, Efficiency | Quantity]]:
+    """Every share of the data file, with what it is applied to in words."""
+    shares = efficiencies()
+    for kind, share in shares.memory.items():
+        yield f"memory of a {kind} CPU" if kind != "unified" else "memory in common, read by the CPU", share
+    yield "memory of two sockets, weights spread over both", shares.sockets
+    yield "memory of a GPU", shares.gpu_memory
+    for maker, share in shares.reported_memory.items():
+        in_common = "memory in common, what the GPU may take"
+        yield in_common if maker == "unified" else f"size of a GPU's memory, {maker}", share
+    yield "products on a GPU", shares.gpu_compute
+    yield "products on a CPU", shares.cpu_compute
+    yield "link, pinned", shares.link
+    yield "link, pageable, up to PCIe 4.0 x16", shares.pageable
+    yield "disk", shares.disk
+    yield "bytes/s of one thread", shares.threads.one_thread_bytes_per_s
+    yield "more threads than cores", shares.threads.smt
+    yield "threads on P and E cores", shares.threads.e_cores
 
 
 def _gpu_lines(parts: list[GpuPart]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError
+from hwprofiles.gpu_defaults import KERNEL_NS, PACKED_RATE_FRACTION, SERIAL_FRACTION
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
@@ -22,6 +23,16 @@ Rate = Annotated[Quantity, AfterValidator(_above_zero)]
 """A quantity that something is divided by: never zero."""
 
 
+def _at_most_one(quantity: Quantity) -> Quantity:
+    if quantity.effective > 1:
+        raise ValueError(f"a share must be at most 1, got {quantity.effective:g}")
+    return quantity
+
+
+Share = Annotated[Quantity, AfterValidator(_at_most_one)]
+"""A quantity from 0 to 1."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +43,10 @@ class Gpu(_Part):
     ``count`` is 0 on a machine without a GPU: then its memory is 0 bytes and its rates are those of the CPU.
     ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure on the box.
     ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput.
+    ``launch_overhead_ns`` is the host's time for one launch; a captured graph spends none.
+    ``kernel_ns`` is what each kernel takes beside its work, in a captured graph too.
+    ``serial_fraction``: of reading and arithmetic, the share of the shorter one that the longer one does not hide.
+    ``packed_rate_fraction``: weights of fewer than 8 bits are read at this share of the memory rate, as they are unpacked.
     """
 
     name: str
@@ -40,6 +55,9 @@ class Gpu(_Part):
     memory_bytes_per_s: Rate
     flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     launch_overhead_ns: Quantity
+    kernel_ns: Quantity = KERNEL_NS
+    serial_fraction: Share = SERIAL_FRACTION
+    packed_rate_fraction: Annotated[Share, AfterValidator(_above_zero)] = PACKED_RATE_FRACTION
 
     @model_validator(mode="after")
     def _no_memory_without_a_gpu(self) -> Self:

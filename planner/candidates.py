@@ -36,6 +36,9 @@ from sim.workload import Feeding, forward_passes, micro_batches
 SOURCE = "combination of parts tried by the planner"
 BY_GAIN = "experts where they save most time"
 
+SPLIT = SpillDispatch(takes_residents=False)
+"""Only misses: no runtime lets the CPU run experts that the GPU holds."""
+
 DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
     {
         "cpu": ("every miss is computed by the CPU", CpuDispatch(), "cpu"),
@@ -46,8 +49,8 @@ DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
             "cheapest",
         ),
         "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
-        "split": ("misses split over CPU and link, residents too where the CPU has time to spare", SpillDispatch(), "balanced"),
-        "spill": ("the same, and placed so as to suit it", SpillDispatch(), "spill"),
+        "split": ("misses split over CPU and link so that the layer ends first", SPLIT, "balanced"),
+        "timed": ("the same, and placed by timing such splits", SPLIT, "split"),
     }
 )
 """The fates of a missing expert, simplest first: in words, as a part, and as a placement foresees them."""
@@ -107,32 +110,34 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
-FIXED = ("cpu", "fetch", "cheapest", "split", "spill")
+LAUNCHED = LanesOverlap(groups_experts=True)
+CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True)
+"""How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a gate selects."""
+
+FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
 """Those for experts that stay where they are."""
 
 
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay where they are."""
     everything = AllLayersPlacement()
-    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), LanesOverlap(), feeding)
-    whole = "the whole model on the GPU; the CPU computes some of it where it has time to spare"
-    yield _combination(f"all-on-gpu+spill{mark}", whole, everything, SpillDispatch(), LanesOverlap(), feeding)
+    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), CAPTURED, feeding)
     for name in FIXED:
         fate, dispatch, misses = DISPATCHES[name]
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
-            overlap = LanesOverlap(staging_experts=staging)
+            overlap = replace(CAPTURED if name == "cpu" else LAUNCHED, staging_experts=staging)
             yield _combination(f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding)
 
 
 def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay, and for the prompt some of the others on their way while their layer attends."""
-    for name in ("split", "spill"):
+    for name in ("split", "timed"):
         fate, dispatch, misses = DISPATCHES[name]
         for staging in EARLY_STAGINGS:
             summary = f"{BY_GAIN}; of the others the prompt fetches some while their layer attends; {fate}; {_buffers(staging)}"
-            placement, overlap = GainPlacement(misses=misses), LanesOverlap(staging_experts=staging)
+            placement, overlap = GainPlacement(misses=misses), replace(LAUNCHED, staging_experts=staging)
             policy = _combination(
                 f"gain+{name}+early/{staging}{mark}", summary, placement, dispatch, overlap, feeding, prefetch=EarlyPrefetch()
             )
@@ -155,10 +160,10 @@ def _may_gain_early(problem: Problem) -> bool:
 def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that come and go."""
     for cache_name, (keeping, cache) in CACHES.items():
-        for name in ("spill", "balanced", "fetch"):
+        for name in ("split", "balanced", "fetch"):
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
-            overlap = LanesOverlap(staging_experts=2)
+            overlap = replace(LAUNCHED, staging_experts=2)
             yield _combination(f"{cache_name}+{name}{mark}", start, UniformPlacement(), dispatch, overlap, feeding, cache)
             for prefetch_name, (ahead, prefetch) in PREFETCHES.items() if name != "balanced" else ():
                 label = f"{cache_name}+{name}+{prefetch_name}{mark}"
@@ -169,13 +174,13 @@ def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Whole layers on the GPU, others with their KV cache in host memory, run there or copied whole."""
     buffers = ((2, 1.0, "2 layer buffers"), (1, 1 / 3, "a buffer for one of a layer's matrices"))
     for staging, share, words in buffers:
-        overlap = LanesOverlap(staging_experts=0, staging_layers=staging, staging_layer_share=share)
+        overlap = replace(CAPTURED, staging_experts=0, staging_layers=staging, staging_layer_share=share)
         for least in (32, 512):
             summary = f"the last layers on the GPU; the others on the CPU, or copied whole for passes of {least} tokens and more; {words}"
             label = f"layers+stream{least}/{staging if share == 1 else 'part'}{mark}"
             yield _combination(label, summary, LastLayersPlacement(), LayerStreamingDispatch(min_tokens=least), overlap, feeding)
     everything = LayerStreamingDispatch(min_tokens=0, streams_head=True)
-    overlap = LanesOverlap(staging_experts=0, staging_layers=2)
+    overlap = replace(CAPTURED, staging_experts=0, staging_layers=2)
     summary = "every layer is copied whole for every pass; 2 layer buffers"
     yield _combination(f"stream-all{mark}", summary, NoLayersPlacement(), everything, overlap, feeding)
 

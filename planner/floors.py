@@ -59,7 +59,7 @@ class Floors:
         """The means over the draws; None for what this does not cover: pipelined layers, lossy systems, experts moved after the prompt."""
         if isinstance(policy.dispatch, PagedDispatch) or not policy.is_lossless or policy.placement.is_remade or problem.num_gpus > 1:
             return None
-        key = (policy.feeding, problem.overlap.groups_experts)
+        key = policy.feeding
         if key not in self._works:
             self._works[key] = [work_of(problem, drawn.passes, drawn.tokens, drawn.selected) for drawn in draws]
         found = [
@@ -114,7 +114,7 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
     copies = np.where(is_miss, _per_expert(work, fetch), 0.0)
     parts = _shared(work, on_cpu, copies, np.zeros(len(fetch)))
     whole = _split(misses, _least(work, np.where(is_miss, experts.cpu_ns, np.inf)), fetch)
-    if rule == Rule.SPILL:  # any expert may leave the GPU
+    if policy.dispatch.spills_residents:  # any expert may leave the GPU
         on_gpu = np.maximum(beside, _shared(work, experts.cpu_ns, experts.gpu_ns, beside))
     return np.maximum(on_gpu, np.maximum(parts, whole))
 
@@ -139,7 +139,7 @@ def _overflow(policy: Policy, problem: Problem, residency: Residency, work: Work
 
 def _beside(work: Work) -> tuple[Floats, Floats]:
     """[cell of experts]: shared experts on the GPU, and the copy of one expert."""
-    return work.ffn_gpu.ravel()[work.experts.cell_of], work.fetch[work.experts.cell_of % work.num_layers]
+    return work.beside_gpu.ravel()[work.experts.cell_of], work.fetch[work.experts.cell_of % work.num_layers]
 
 
 def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:

@@ -311,8 +311,13 @@ def as_time(score: float) -> float:
 
 
 def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
-    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many experts a layer as asked for."""
+    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many experts a layer as asked for.
+
+    The CPU runs no expert that the GPU holds: no runtime does that.
+    """
     policy = trial.policy
+    if policy.dispatch.spills_residents:
+        return False
     if policy.knows_future or (goal.is_lossless and not policy.is_lossless) or not isinstance(trial.residency, Residency):
         return False
     held = trial.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]

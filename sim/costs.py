@@ -2,9 +2,10 @@
 
 There are curves of experts, dense feed-forwards, the vocabulary projection, gates, attention and copies:
 ``sim.curve_shapes`` says of which shapes.
-Roofline: the longer of bytes / memory rate and FLOPs / compute rate, but no less than the launches of its kernels
-(launches run ahead of the stream, so they show only when they are the longer). Outside a curve's measured range its nearest
-end is scaled by the ratio of rooflines, and the price says that it is extrapolated.
+Roofline on the CPU: the longer of bytes / memory rate and FLOPs / compute rate, and a call. On the GPU the longer one hides most
+of the shorter (``serial_fraction`` says what shows), and each kernel adds ``kernel_ns``; where kernels are launched one by one
+rather than replayed as a captured graph, the launches run ahead of the stream and show only when they are the longer.
+Outside a curve's measured range its nearest end is scaled by the ratio of rooflines, and the price says that it is extrapolated.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,17 +20,29 @@ from hwprofiles.units import NS_PER_S
 from sim.attention_price import AttentionWork, FromCurves, from_curves
 from sim.curve_shapes import attention_curves, expert_shape, ffn_shape, find_curve, gate_shape, head_shape
 from sim.model import Model, TensorClass
+from sim.quantization import FORMATS
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
 Sizes = NDArray[np.float64]
 Priced = TypeVar("Priced")
 
-KERNELS: Mapping[str, int] = {
+EAGER_KERNELS: Mapping[str, int] = {
     **{"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2},
     **{"attention_input": 6, "attention_core": 2, "attention_output": 2},
 }
 """GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral block of transformers."""
+
+FUSED_KERNELS: Mapping[str, int] = {
+    **{"attention": 7, "gate": 2, "dense_ffn": 4, "shared_expert": 3, "expert": 7, "head": 2},
+    **{"attention_input": 4, "attention_core": 2, "attention_output": 1},
+}
+"""GPU kernels of a decoder with fused kernels, "expert" those of one call for all experts of a layer.
+
+Assumed, counted from vLLM 0.24: norm, one product for queries, keys and values, their norms and rotation, the cache's
+write, attention and its reduction, the output · norm, router · norm, up and gate together, activation, down · of shared experts
+the last three · of experts top-k, sorting by expert (2), the three of a feed-forward, the weighted sum.
+"""
 
 MOST_KEPT = 1000
 """Prices that a model of costs keeps before it forgets them all: a plan asks for some dozens, served requests for ever others."""
@@ -57,11 +70,16 @@ class Price:
 class CostModel:
     """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices have their shape.
 
+    ``is_fused``: the GPU runs fused kernels, the experts of a layer in one call; ``captures_graphs``: they are replayed as a graph, so
+    that launches take no time. ``is_in_group``: an expert is priced as part of a call that others share, without what the call takes.
     What is asked for ``once`` is kept for as long as the model of costs lives: runs that share one share those prices.
     """
 
     machine: Machine
     model: Model
+    is_fused: bool = False
+    captures_graphs: bool = False
+    is_in_group: bool = False
     _kept: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, key: tuple[object, ...], priced: Callable[[], Priced]) -> Priced:
@@ -80,23 +98,35 @@ class CostModel:
         """One routed expert of the layer over that many tokens."""
         model, spec = self.model, self.model.layers[layer]
         dtype, params = model.dtypes[TensorClass.EXPERT], spec.params[TensorClass.EXPERT]
-        bytes_per_token = 2 * (model.hidden + model.expert_intermediate) * model.activation_bytes
+        bytes_per_token = 2 * (model.hidden + 2 * model.expert_intermediate) * model.activation_bytes
 
         def roofline(count: Sizes) -> Sizes:
             """ns for that many tokens."""
-            num_bytes = spec.expert_bytes + count * bytes_per_token
-            return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, KERNELS["expert"], dtype)
+            num_bytes = self.as_read(device, spec.expert_bytes, dtype) + count * bytes_per_token
+            return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, "expert", dtype)
 
         return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
 
+    def run_as(self, *, is_fused: bool, captures_graphs: bool) -> "CostModel":
+        """Prices of the same operations with the GPU's kernels run that way."""
+        if (is_fused, captures_graphs) == (self.is_fused, self.captures_graphs):
+            return self
+        key = ("run as", is_fused, captures_graphs)
+        return self.once(key, lambda: replace(self, is_fused=is_fused, captures_graphs=captures_graphs))
+
     def in_groups(self) -> "CostModel":
-        """Prices of experts that run together in one call, whose launches or hand-over are not theirs; measured curves stay as measured."""
-        return self.once(("in groups",), lambda: replace(self, machine=without_call_overheads(self.machine)))
+        """Prices of experts that run together in one call, whose kernels or hand-over are not theirs; measured curves stay as measured."""
+        return self.once(("in groups",), lambda: replace(self, is_in_group=True))
 
     def group_overhead_ns(self, device: Device) -> int:
-        """The launches of one call for all experts of a layer (GPU: the least it lasts), or its hand-over to the pool (CPU: on top)."""
-        overhead = self._quantities(device, self.model.dtypes[TensorClass.EXPERT])[2].effective
-        return round(KERNELS["expert"] * overhead if device == "gpu" else overhead)
+        """What one call for the experts of a layer takes beside their work: the GPU's kernels, or the hand-over to the CPU pool."""
+        if device == "cpu":
+            return round(self.machine.cpu.call_overhead_ns.effective)
+        return round(self.kernels_ns("expert"))
+
+    def group_least_ns(self) -> int:
+        """The least that such a call lasts on the GPU in all: its launches, where no graph is replayed."""
+        return round(self.launches_ns("expert"))
 
     def expert_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices this model's experts on a device, if the machine has one."""
@@ -161,7 +191,7 @@ class CostModel:
         per_pair = attention.score_elements + attention.value_elements
         num_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
         num_bytes = num_bytes + count * per_pair * self.model.activation_bytes
-        ns = self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * count * seen * per_pair, KERNELS["attention_core"], dtype)
+        ns = self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * count * seen * per_pair, "attention_core", dtype)
         return _price(None, count, lambda _: ns, self._rates(device, dtype))
 
     def projection(self, layer: int, tokens: ArrayLike, *, is_output: bool) -> Price:
@@ -216,7 +246,8 @@ class CostModel:
     ) -> Price:
         def roofline(count: Sizes) -> Sizes:
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
-            return self._roofline(device, num_bytes + activations, FLOPS_PER_WEIGHT * params * count, KERNELS[kernels], dtype)
+            read = self.as_read(device, num_bytes, dtype) + activations
+            return self._roofline(device, read, FLOPS_PER_WEIGHT * params * count, kernels, dtype)
 
         return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
 
@@ -227,38 +258,63 @@ class CostModel:
         kept = np.minimum(stop, window + (stop - start) - 1)
         seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
         params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
-        num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
+        weight_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
+        num_bytes = self.as_read(device, weight_bytes, dtype)
         kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
         flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
         flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
         activations = 4 * count * self.model.hidden * self.model.activation_bytes
-        return self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
+        return self._roofline(device, num_bytes + kv_bytes + activations, flops, "attention", dtype)
 
-    def _roofline(
-        self, device: Device, num_bytes: NDArray[np.float64], flops: NDArray[np.float64], kernels: int, dtype: str
-    ) -> NDArray[np.float64]:
-        memory, compute, overhead = self._quantities(device, dtype)
-        work: Sizes = np.maximum(num_bytes / memory.effective, flops / compute.effective) * NS_PER_S
+    def _roofline(self, device: Device, num_bytes: Sizes, flops: Sizes, operation: str, dtype: str) -> Sizes:
+        """ns of an operation that reads that many bytes, as ``as_read`` counts them, and computes in that format's type."""
+        memory, compute = self._device_rates(device, dtype)
+        reading = num_bytes / memory.effective * NS_PER_S
+        computing = flops / compute.effective * NS_PER_S
         if device == "gpu":
-            return np.asarray(np.maximum(work, kernels * overhead.effective))
-        return work + overhead.effective
+            serial = self.machine.gpu.serial_fraction.effective
+            work = np.maximum(reading, computing) + serial * np.minimum(reading, computing)
+            return np.asarray(np.maximum(work + self.kernels_ns(operation), self.launches_ns(operation)))
+        call_ns = 0.0 if self.is_in_group else self.machine.cpu.call_overhead_ns.effective
+        return np.asarray(np.maximum(reading, computing) + call_ns)
 
-    def _quantities(self, device: Device, dtype: str) -> tuple[Quantity, Quantity, Quantity]:
+    def num_kernels(self, operation: str) -> int:
+        """GPU kernels of an operation, as the keys of FUSED_KERNELS name it; 0 for an expert within a group."""
+        if operation == "expert" and self.is_in_group:
+            return 0
+        return (FUSED_KERNELS if self.is_fused else EAGER_KERNELS)[operation]
+
+    def kernels_ns(self, operation: str) -> float:
+        """What the kernels of an operation take on the GPU beside their work."""
+        return self.num_kernels(operation) * self.machine.gpu.kernel_ns.effective
+
+    def launches_ns(self, operation: str) -> float:
+        """The host's time for the launches of an operation; 0 where a graph is replayed."""
+        return 0.0 if self.captures_graphs else self.num_kernels(operation) * self.machine.gpu.launch_overhead_ns.effective
+
+    def as_read(self, device: Device, weight_bytes: float, dtype: str) -> float:
+        """Bytes that take as long to read at the memory rate as those weights do."""
+        return weight_bytes / self.machine.gpu.packed_rate_fraction.effective if self._is_unpacked(device, dtype) else weight_bytes
+
+    def _is_unpacked(self, device: Device, dtype: str) -> bool:
+        return device == "gpu" and FORMATS[dtype].bytes_per_weight < 1
+
+    def _device_rates(self, device: Device, dtype: str) -> tuple[Quantity, Quantity]:
         part = self.machine.gpu if device == "gpu" else self.machine.cpu
-        overhead = self.machine.gpu.launch_overhead_ns if device == "gpu" else self.machine.cpu.call_overhead_ns
-        return part.memory_bytes_per_s, part.flops_per_s[compute_type(part.flops_per_s, dtype)], overhead
+        return part.memory_bytes_per_s, part.flops_per_s[compute_type(part.flops_per_s, dtype)]
 
     def _rates(self, device: Device, dtype: str) -> tuple[Provenance, ...]:
-        return tuple(quantity.provenance for quantity in self._quantities(device, dtype))
-
-
-def without_call_overheads(machine: Machine) -> Machine:
-    """The machine with kernel launches and calls to the CPU pool for nothing."""
-    gpu, cpu = machine.gpu, machine.cpu
-    launch = gpu.launch_overhead_ns.model_copy(update={"value": 0.0})
-    call = cpu.call_overhead_ns.model_copy(update={"value": 0.0})
-    parts = {"gpu": gpu.model_copy(update={"launch_overhead_ns": launch}), "cpu": cpu.model_copy(update={"call_overhead_ns": call})}
-    return machine.model_copy(update=parts)
+        used = [*self._device_rates(device, dtype)]
+        gpu = self.machine.gpu
+        if device == "cpu":
+            used.append(self.machine.cpu.call_overhead_ns)
+        else:
+            used += [gpu.kernel_ns, gpu.serial_fraction]
+        if device == "gpu" and not self.captures_graphs:
+            used.append(gpu.launch_overhead_ns)
+        if self._is_unpacked(device, dtype):
+            used.append(gpu.packed_rate_fraction)
+        return tuple(quantity.provenance for quantity in used)
 
 
 def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes], rates: tuple[Provenance, ...]) -> Price:

@@ -10,6 +10,13 @@ from hwprofiles import Machine
 from sim.model import Model, TensorClass
 from sim.workload import Batch, Feeding, forward_passes
 
+TABLES_AT_LOAD = ("mixtral", 32_768)
+"""The family, with its longest context, whose rotary tables exist whole once the model is loaded.
+
+It is the model that Fiddler's released code runs, on transformers 4.36.2 (its requirements.txt).
+Other families, and longer contexts, run on later versions.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infeasible:
@@ -25,8 +32,7 @@ class MemoryRule:
 
     Of the GPU's memory ``usable_fraction`` is used. The default budgets all a run needs: 5 % for the
     CUDA context and fragmentation (the released Fiddler's figure), weights, KV cache at full length, activations, and
-    the buffers that copies go through. ``counts_rotary_tables``: cosine and sine tables for the longest context in every
-    layer, as older transformers keep.
+    the buffers that copies go through. ``counts_rotary_tables``: cosine and sine tables, see ``rotary_table_bytes``.
     """
 
     usable_fraction: float = 0.95
@@ -98,10 +104,26 @@ def fixed_items(
     if rule.budgets_activations:
         items["activations"] = activation_bytes(model, batch, feeding)
     if rule.counts_rotary_tables:
-        head_dim = max(layer.attention.value_elements // layer.attention.num_heads for layer in model.layers)
-        items["rotary tables"] = model.num_layers * model.max_context_tokens * head_dim * 2 * model.activation_bytes
+        items["rotary tables"] = rotary_table_bytes(model, batch)
     items["staging buffers"] = staging_bytes
     return items
+
+
+def rotary_table_bytes(model: Model, batch: Batch) -> int:
+    """Bytes of the cosines and sines that rotate queries and keys: one pair a position and dimension.
+
+    Transformers computes them in each pass, and all layers share them (since July 2024): charged
+    are the run's tokens. The version that the released Fiddler pins builds them for the longest
+    context, in every layer: see TABLES_AT_LOAD.
+    """
+    attentions = [layer.attention for layer in model.layers if layer.attention.num_heads]
+    head_dims = [attention.value_elements // attention.num_heads for attention in attentions]
+    bytes_per_token = 2 * max(head_dims, default=0) * model.activation_bytes
+
+    family, longest = TABLES_AT_LOAD
+    if model.family == family and model.max_context_tokens <= longest:
+        return model.num_layers * model.max_context_tokens * bytes_per_token
+    return batch.context_tokens * bytes_per_token
 
 
 def machine_bytes(machine: Machine) -> int:

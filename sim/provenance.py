@@ -10,6 +10,7 @@ from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, Way, compute_type
 from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
+from sim.quantization import FORMATS
 from sim.simulate import Run
 
 X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
@@ -61,7 +62,7 @@ def _numbers(run: Run) -> Iterator[UsedNumber]:
         rate = compute_type(part.flops_per_s, run.scenario.model.dtypes[TensorClass.EXPERT])
         yield _number(f"{device}.flops_per_s.{rate}", part.flops_per_s[rate])
     if busy["gpu"]:
-        yield _number("gpu.launch_overhead_ns", machine.gpu.launch_overhead_ns)
+        yield from _kernel_numbers(run)
     if busy["cpu"]:
         yield _number("cpu.call_overhead_ns", machine.cpu.call_overhead_ns)
     yield from _link_numbers(run)
@@ -69,6 +70,17 @@ def _numbers(run: Run) -> Iterator[UsedNumber]:
         yield _number("host.layer_overhead_ns", machine.host.layer_overhead_ns)
         yield _number("host.step_overhead_ns", machine.host.step_overhead_ns)
     yield from _curves(run, machine)
+
+
+def _kernel_numbers(run: Run) -> Iterator[UsedNumber]:
+    """What the GPU's kernels take beside reading and arithmetic."""
+    gpu, model = run.scenario.machine.gpu, run.scenario.model
+    if not run.scenario.policy.overlap.captures_graphs:
+        yield _number("gpu.launch_overhead_ns", gpu.launch_overhead_ns)
+    yield _number("gpu.kernel_ns", gpu.kernel_ns)
+    yield _number("gpu.serial_fraction", gpu.serial_fraction)
+    if any(FORMATS[dtype].bytes_per_weight < 1 for dtype in model.dtypes.values()):
+        yield _number("gpu.packed_rate_fraction", gpu.packed_rate_fraction)
 
 
 def _devices(run: Run) -> list[Device]:

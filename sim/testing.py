@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
-from sim.costs import CostModel
 from sim.lowering.decisions import held_after_prompt
 from sim.memory import Infeasible, MemoryRule, usable_bytes
 from sim.model import Model
@@ -104,7 +103,7 @@ def check_actions(run: Run) -> None:
 
 def check_expert_tasks(run: Run) -> None:
     """Each action is one EXPERT task, on its device and as long as its tokens cost."""
-    tasks, costs = run.timeline.tasks, CostModel(machine=run.scenario.machine, model=run.scenario.model)
+    tasks, costs = run.timeline.tasks, problem_of(run.scenario).costs
     if run.scenario.policy.overlap.groups_experts:
         costs = costs.in_groups()
     is_expert = tasks.kind == TaskKind.EXPERT

@@ -61,7 +61,7 @@ class Part:
             tokens=self._inside(experts.tokens),
             offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[self._is_used])),
             fetch=work.fetch[self.layer],
-            beside=work.ffn_gpu.ravel()[self.cell_of],
+            beside=work.beside_gpu.ravel()[self.cell_of],
             cap=np.full(num, NEVER_NS),
             num_tokens=work.num_tokens[self.index],
             down=work.activations_d2h,

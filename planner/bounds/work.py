@@ -36,6 +36,9 @@ class Experts:
 class Work:
     """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead, attention, gate), ``ffn_gpu``.
 
+    ``beside_gpu`` [pass, layer] is the GPU's work on a layer but for single routed experts: ``ffn_gpu``, and what a call for routed
+    experts takes besides, as far as leaving the GPU without any would take as long.
+
     ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts on the GPU; ``head_*`` [pass]. ``fetch``,
     ``layer_fetch`` [layer] and ``head_fetch`` are copies to the GPU; ``activations_*`` [tokens]. ``step_overhead`` is one pass's.
     """
@@ -43,6 +46,7 @@ class Work:
     serial_gpu: Floats
     serial_cpu: Floats
     ffn_gpu: Floats
+    beside_gpu: Floats
     whole_cpu: Floats
     experts_gpu: Floats
     head_gpu: Floats
@@ -80,13 +84,19 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selecte
     def per_cell(values: Floats) -> Floats:
         return np.bincount(experts.cell, values, minlength=cells).astype(np.float64).reshape(tokens.shape[:2])
 
+    copies, on_cpu, is_used = _copies(gpu, cpu), per_cell(experts.cpu_ns), per_cell(np.ones(len(experts.cell))) > 0
+    copies["activations_d2h"] = copies["activations_d2h"] + float(gpu.group_cpu)  # what is sent down is handed over, too
+    ffn_gpu = gpu.ffn.astype(np.float64)
+    least_away = copies["activations_d2h"][1] + on_cpu + copies["activations_h2d"][1]
+    call_ns = np.clip(least_away - ffn_gpu, 0.0, float(gpu.group_gpu)) * is_used
     serial_cpu = (cpu.attention + cpu.gate + float(cpu.layer_overhead)).astype(np.float64)
     return Work(
         serial_gpu=(gpu.attention + gpu.gate + float(gpu.layer_overhead)).astype(np.float64),
         serial_cpu=serial_cpu,
-        ffn_gpu=gpu.ffn.astype(np.float64),
-        whole_cpu=serial_cpu + cpu.ffn + per_cell(experts.cpu_ns),
-        experts_gpu=per_cell(experts.gpu_ns),
+        ffn_gpu=ffn_gpu,
+        beside_gpu=ffn_gpu + call_ns,
+        whole_cpu=serial_cpu + cpu.ffn + on_cpu + float(gpu.group_cpu) * is_used,
+        experts_gpu=per_cell(experts.gpu_ns) + float(gpu.group_gpu) * is_used,
         head_gpu=np.maximum(gpu.head, 0).astype(np.float64),
         head_cpu=np.maximum(cpu.head, 0).astype(np.float64),
         step_overhead=float(gpu.step_overhead),
@@ -94,15 +104,15 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selecte
         num_tokens=passes.num_tokens.astype(np.int64),
         is_prefill=passes.is_prefill,
         experts=experts,
-        **_copies(gpu, cpu),
+        **copies,
     )
 
 
 def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
-    """Prices with every layer on one device."""
+    """Prices with every layer on one device, the GPU's kernels fused and captured: no kernels are cheaper."""
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
-    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=problem.overlap.groups_experts)
+    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))

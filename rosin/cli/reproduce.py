@@ -12,6 +12,9 @@ POPULARITY = "popularity:"
 FolderOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the cells as CSV, tables and a figure here.", show_default=False)
 ]
+NameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Which publication; without a name, the list.", show_default=False)
+]
 PopularityOption = Annotated[
     str | None,
     typer.Option(
@@ -35,7 +38,7 @@ RequestsOption = Annotated[
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which publication: fiddler or lmcache.", show_default=False)] = None,
+    name: NameArgument = None,
     folder: FolderOption = None,
     routing: PopularityOption = None,
     requests: RequestsOption = None,

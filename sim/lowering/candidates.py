@@ -17,7 +17,6 @@ from sim.lowering.prices import price
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch
 from sim.policies.dispatch.spilling import around
-from sim.policies.dispatch.split import Rule
 from sim.policies.problem import Problem
 from sim.task import NONE
 from sim.workload import Passes
@@ -48,7 +47,7 @@ def placement_makespans(
     sheet = sheet_of(problem, passes, tokens, decisions, prices)
     room = 2 * int(np.count_nonzero(tokens)) + shape[0] * shape[1] * MAX_TASKS_PER_LAYER + len(passes) * MAX_TASKS_PER_PASS
     believed, rows, rule = beliefs(problem, dispatch, most), np.empty(0, ROW), int(dispatch.rule)
-    beside = around(problem, passes.num_tokens, may_spill=dispatch.rule == Rule.SPILL)
+    beside = around(problem, passes.num_tokens, may_spill=dispatch.spills_residents)
     staging = (max(1, problem.overlap.staging_experts), max(1, problem.overlap.staging_layers))
     makespans_C = np.zeros(len(experts_CLE), np.int64)
 

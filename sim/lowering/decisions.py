@@ -101,7 +101,7 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
 
 def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:
     """What the policy's dispatch rule knows besides the prices of experts, for passes of that many tokens."""
-    return around(problem, num_tokens, may_spill=policy.dispatch.rule == Rule.SPILL and not policy.cache.writes_back)
+    return around(problem, num_tokens, may_spill=policy.dispatch.spills_residents and not policy.cache.writes_back)
 
 
 def spilled_of(

@@ -81,7 +81,7 @@ RUN = np.dtype(
     [
         (name, "i8")
         for name in (
-            *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "group_cpu", "layer_overhead", "step_overhead"),
+            *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "least_gpu", "group_cpu", "layer_overhead", "step_overhead"),
             *("num_gpus", "first_peer", "hand_over"),
         )
     ]
@@ -319,14 +319,19 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
 
 @inner
 def emit_group_launch(out, state, sheet, index, layer, gate, experts):
-    """Where those ``experts`` of a layer on a GPU run as one call: what its launches last beyond the work of all of them; on each GPU."""
-    for owner in range(sheet.run[0].num_gpus if sheet.run[0].group_gpu > 0 else 0):
+    """Where those ``experts`` of a layer on a GPU run as one call: what it lasts beyond the work of all of them; on each GPU.
+
+    Its kernels take their own time, and all of it lasts no less than its launches.
+    """
+    is_grouped = sheet.run[0].group_gpu > 0 or sheet.run[0].least_gpu > 0
+    for owner in range(sheet.run[0].num_gpus if is_grouped else 0):
         shape, work = sheet.layers[layer].shape, 0
         for expert in experts:
             is_there = owner_of(sheet, layer, expert) == owner
             if is_there and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
-        if 0 < work < sheet.run[0].group_gpu:
+        beyond = max(sheet.run[0].group_gpu, sheet.run[0].least_gpu - work)
+        if work > 0 and beyond > 0:
             if owner > 0:
                 wait_for(out, state, gate)
-            append(out, state, lane_of(sheet, GPU, owner), sheet.run[0].group_gpu - work, _OVERHEAD, layer, _NONE, 0)
+            append(out, state, lane_of(sheet, GPU, owner), beyond, _OVERHEAD, layer, _NONE, 0)

@@ -41,6 +41,7 @@ from sim.lowering.slots import (
     COMING,
     HELD,
     NUM_OPERATIONS,
+    SERVED,
     forget,
     hold,
     note_gate,
@@ -176,7 +177,12 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     lookup = _look_up(out, state, live, layer, gate, stamp)
     for gpu in range(len(live.on_demand)):
         live.on_demand[gpu] = _NONE
+    if not rules.in_turn:  # a loop over experts is done with each once it has run
+        cached.counters[SERVED] = stamp
     _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp)
+    if not rules.in_turn:
+        cached.counters[SERVED] = _NONE
+        forget(cached, layer)
     if rules.pauses_on_miss:
         hold_back(out, state, sheet, cached, live, layer)
     fetch_ahead(out, state, sheet, cached, live, index, layer, lookup, stamp)

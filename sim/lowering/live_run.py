@@ -32,6 +32,7 @@ from sim.lowering.slots import (
     NUM_OPERATIONS,
     RANDOM_STATE,
     REACH,
+    SERVED,
     SLOT,
     STARTED,
     WASTED_BYTES,
@@ -194,13 +195,14 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
     free = np.zeros((shape[0] + 1, foresight.problem.num_gpus), np.int64)
-    if cache.is_emptied:
+    if cache.is_emptied or cache.starts_empty:
         slots["status"] = ABSENT
         layers, experts = np.nonzero(residency.experts)
         np.add.at(free, (shape[0] if cache.is_global else layers, foresight.problem.gpu_of_expert[layers, experts]), 1)
     counters = np.zeros(NUM_COUNTERS, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
+    counters[SERVED] = NONE
     return Cached(
         slots=slots,
         scores=np.zeros(shape),

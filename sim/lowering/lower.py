@@ -158,6 +158,7 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             head_bytes=np.array([prices.head_bytes]),
             activation_bytes=np.array([prices.activation_bytes]),
             group_gpu=np.array([prices.group_gpu]),
+            least_gpu=np.array([prices.least_gpu]),
             group_cpu=np.array([prices.group_cpu]),
             layer_overhead=np.array([prices.layer_overhead]),
             step_overhead=np.array([prices.step_overhead]),

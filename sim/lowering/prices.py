@@ -20,7 +20,7 @@ class Prices(NamedTuple):
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
     bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of several GPUs runs of a layer; activations are
     [tokens], ``activation_bytes`` for one token. ``group_gpu`` and ``group_cpu``: what a layer's experts cost
-    together besides, where they run as one call (0: they do not).
+    together besides, where they run as one call (0: they do not); ``least_gpu`` is the least that such a call lasts on the GPU.
     """
 
     attention: NDArray[np.int64]
@@ -43,6 +43,7 @@ class Prices(NamedTuple):
     activations_d2h: NDArray[np.int64]
     activation_bytes: int
     group_gpu: int
+    least_gpu: int
     group_cpu: int
     layer_overhead: int
     step_overhead: int
@@ -61,8 +62,7 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         ("copies", is_pinned, int(passes.num_tokens.max())), lambda: _copies(costs, is_pinned, int(passes.num_tokens.max()))
     )
     shares = costs.once(("shares", is_pinned, problem.num_gpus), lambda: _shares(costs, problem))
-    expert_costs = costs.in_groups() if is_grouped else costs
-    tables = {device: _expert_tables(expert_costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
+    tables = {device: _expert_tables(problem.expert_costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
     is_on_cpu, is_head_on_cpu = modes == LayerMode.CPU, head_modes == LayerMode.CPU
     return Prices(
         attention=_chosen(is_on_cpu, of_passes["attention"]),
@@ -74,6 +74,7 @@ def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes
         shape_of=shape_of,
         activation_bytes=model.hidden * model.activation_bytes,
         group_gpu=costs.group_overhead_ns("gpu") if is_grouped else 0,
+        least_gpu=costs.group_least_ns() if is_grouped else 0,
         group_cpu=costs.group_overhead_ns("cpu") if is_grouped else 0,
         layer_overhead=costs.layer_overhead_ns(),
         step_overhead=costs.step_overhead_ns(),

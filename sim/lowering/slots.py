@@ -30,24 +30,24 @@ SLOT = np.dtype(
 )
 """One expert as the cache sees it."""
 
-LEAVER = np.dtype([("expert", "i8"), ("worth", "f8")], align=True)
-"""One that may leave."""
+LEAVER = np.dtype([("expert", "i8"), ("worth", "f8"), ("is_last", "i8")], align=True)
+"""One that may leave; ``is_last``: only where no other is left, since the gate at hand selected it too."""
 KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num", "is_all")])
 """How many leavers of a layer are listed, and whether they are all: for the gate with that stamp (NONE: for none), and if ``is_lasting``
 for those after it too, while the layer's forecast is that of the same ``row``."""
 LISTED = 4
 """A gate mostly makes room for several in its layer; listing more takes as long as looking again. With one budget for all, they spread."""
 
-TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH, NOW_NS = range(9)
-"""Places in the counters; NOW_NS is when the gate at hand ended."""
-NUM_COUNTERS = 9
+TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH, NOW_NS, SERVED = range(10)
+"""Places in the counters; NOW_NS is when the gate at hand ended, SERVED its stamp while its misses find room (else NONE)."""
+NUM_COUNTERS = 10
 
 _RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
 _TIMES_VISITS, _BY_DEPTH, _SMOOTHED = int(Score.FORECAST_TIMES_VISITS), int(Score.FORECAST_BY_DEPTH), int(Score.SMOOTHED_GATE)
 _SELECTIVE = int(Score.SELECTIVE_GATE)
 _NONE = NONE
-TIE_BREAK = 2.0**-40
-"""Weight of recency where frequency decides: below one visit for any run."""
+TIE_BREAK = 2.0**-32
+"""Weight of recency where frequency decides: below one visit, and exact, up to 2³² uses and 2²⁰ visits of an expert."""
 
 
 class Cached(NamedTuple):
@@ -204,30 +204,48 @@ def _list_leavers(cached, score, index, current, layer, stamp, owner):
         if is_kept or (slot.pinned_at == stamp and slot.used_at != stamp):
             known.is_lasting = 0
             continue
-        _list(cached, layer, candidate, worth(cached, score, index, current, layer, candidate))
+        _list(cached, score, layer, candidate, worth(cached, score, index, current, layer, candidate))
 
 
 @inner
-def _list(cached, layer, expert, value):
+def _list(cached, score, layer, expert, value):
     """List one more that may leave, if it is among the least."""
     known, leavers = cached.known[layer], cached.leavers[layer]
-    place = known.num
+    is_last, place = _leaves_last(cached, score, layer, expert), known.num
+    if is_last:
+        known.is_lasting = 0
     if place == len(leavers) or known.is_all == 0:
         known.is_all = 0
-        if place == 0 or not _leaves_first(expert, value, leavers[place - 1]):
+        if place == 0 or not _leaves_first(expert, value, is_last, leavers[place - 1]):
             return
         if place == len(leavers):
             place -= 1
-    while place > 0 and _leaves_first(expert, value, leavers[place - 1]):
-        leavers[place].expert, leavers[place].worth = leavers[place - 1].expert, leavers[place - 1].worth
+    while place > 0 and _leaves_first(expert, value, is_last, leavers[place - 1]):
+        _note_leaver(leavers[place], leavers[place - 1].expert, leavers[place - 1].worth, leavers[place - 1].is_last)
         place -= 1
-    leavers[place].expert, leavers[place].worth = expert, value
+    _note_leaver(leavers[place], expert, value, is_last)
     known.num = min(known.num + 1, len(leavers))
 
 
 @inner
-def _leaves_first(expert, value, other):
+def _leaves_last(cached, score, layer, expert):
+    """Whether the gate whose misses find room selected the expert too. Belady's cache, which knows the future, needs no such rule."""
+    served = cached.counters[SERVED]
+    return np.int64(score != _NEXT_USE and served != _NONE and cached.slots[layer, expert].pinned_at == served)
+
+
+@inner
+def _leaves_first(expert, value, is_last, other):
+    if is_last != other.is_last:
+        return is_last < other.is_last
     return value < other.worth or (value == other.worth and expert < other.expert)
+
+
+@inner
+def _note_leaver(leaver, expert, value, is_last):
+    leaver.expert = expert
+    leaver.worth = value
+    leaver.is_last = is_last
 
 
 @inner
@@ -238,16 +256,17 @@ def note_run(cached, score, index, layer, expert, stamp):
     if num_gpus > 1 or score == _RANDOM:
         forget(cached, layer)
     elif cached.known[layer].stamp == stamp and slot.status == HELD:
-        _list(cached, layer, expert, worth(cached, score, index, layer, layer, expert))
+        _list(cached, score, layer, expert, worth(cached, score, index, layer, layer, expert))
 
 
 @inner
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
     """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
 
-    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run; of what was fetched
-    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows, and SELECTIVE_GATE make
-    room for nothing that is worth no more than all they hold: that goes through a buffer.
+    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run. What the
+    gate SERVED selected leaves only where no other is left. Of what was fetched ahead, FORECAST_TIMES_VISITS keeps what is
+    for a layer within reach. NEXT_USE, which knows, and SELECTIVE_GATE make room for nothing that is worth no more than all
+    they hold: that goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
     owner, place = (layer * cached.slots.shape[1] + expert) % num_gpus, _pool(cached, is_global, layer, expert)
@@ -255,15 +274,15 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
-    least, victim_layer, victim = 0.0, np.int64(_NONE), np.int64(_NONE)
+    least, is_last, victim_layer, victim = 0.0, np.int64(0), np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
         known = cached.known[candidate_layer]
         is_known = known.stamp == stamp or (known.is_lasting == 1 and known.row == _row(cached, index, current, candidate_layer))
         if not is_known or (known.num == 0 and known.is_all == 0) or num_gpus > 1 or score == _RANDOM:
             _list_leavers(cached, score, index, current, candidate_layer, stamp, owner)
         own = cached.leavers[candidate_layer, 0]
-        if known.num > 0 and (victim < 0 or own.worth < least):
-            least, victim_layer, victim = own.worth, np.int64(candidate_layer), own.expert
+        if known.num > 0 and (victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)):
+            least, is_last, victim_layer, victim = own.worth, own.is_last, np.int64(candidate_layer), own.expert
     if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
         return False, _NONE, _NONE, _NONE
     slot, known = cached.slots[victim_layer, victim], cached.known[victim_layer]
@@ -272,7 +291,7 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     known.stamp, known.is_lasting, known.num = stamp, is_lasting, known.num - 1
     for place in range(known.num):
         following = cached.leavers[victim_layer, place + 1]
-        cached.leavers[victim_layer, place].expert, cached.leavers[victim_layer, place].worth = following.expert, following.worth
+        _note_leaver(cached.leavers[victim_layer, place], following.expert, following.worth, following.is_last)
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0

@@ -99,6 +99,11 @@ class Cache:
         return False
 
     @property
+    def starts_empty(self) -> bool:
+        """Whether no slot holds an expert at time 0."""
+        return False
+
+    @property
     def writes_back(self) -> bool:
         """Whether an expert that leaves is copied to the host."""
         return False
@@ -266,6 +271,11 @@ class Dispatch(ABC):
     def rule(self) -> Rule:
         """Which compiled rule decides over misses."""
 
+    @property
+    def spills_residents(self) -> bool:
+        """Whether the CPU may run experts that the GPU holds."""
+        return False
+
     def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
         """What the rule weighs: prices of an expert over 0 to max_tokens tokens; by default, those of the machine."""
         return belief("priced", layer, max_tokens, problem)
@@ -281,7 +291,7 @@ class Dispatch(ABC):
         everyone = np.arange(tokens.shape[-1])
         if self.rule == Rule.SPILL:
             rows, top_k = tokens.reshape(cases), problem.model.layers[layer].top_k
-            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=True)
+            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=self.spills_residents)
             shape = layer_shapes(problem.model)[1][layer]
             priced, room = np.stack([on_cpu, copies, on_gpu], axis=1), np.empty((ROOM, cases[1]), np.int64)
             held = np.zeros(cases[1], np.bool_)

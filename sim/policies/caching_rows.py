@@ -26,12 +26,12 @@ from sim.policies.prefetch.request_counts import RequestCountsPrefetch
 _LRU = Policy(
     name="lru",
     summary="as many experts of every layer on the GPU; a miss is copied there in place of the least recently selected",
-    source="the common cache of the expert-offloading papers; starts with the most popular experts",
+    source="the common cache of the expert-offloading papers; starts with the most popular experts; fused kernels, each launched",
     placement=UniformPlacement(),
     cache=LruCache(),
     prefetch=NoPrefetch(),
     dispatch=FetchDispatch(),
-    overlap=LanesOverlap(),
+    overlap=LanesOverlap(groups_experts=True),
 )
 
 CACHING_ROWS: tuple[Policy, ...] = (
@@ -89,6 +89,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         summary="a learned predictor looks a stride ahead; copies in three pieces, which a miss overtakes; least recently used leaves",
         source="arXiv 2410.22134; the predictor is its stated accuracy (84.7 %), not a network; cached experts run first, as in every row",
         prefetch=LearnedPrefetch(by_token=True),
+        overlap=LanesOverlap(),
     ),
     Policy(
         name="fmoe",
@@ -138,6 +139,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
             "the original; experts stay in a least-recently-used cache as far as memory goes"
         ),
         prefetch=NextGatePrefetch(accuracy=1.0),
+        overlap=LanesOverlap(),
         is_lossless=False,
     ),
 )

@@ -21,7 +21,7 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
-        overlap=LanesOverlap(staging_experts=0, deferred=1),
+        overlap=LanesOverlap(staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True),
         is_lossless=False,
     ),
     Policy(

@@ -17,8 +17,10 @@ class Overlap(ABC):
     """Decides what may run at once.
 
     ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which each need hold only
-    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix). ``groups_experts``: the experts
-    of a layer run as one call on each device, so that launches, or the hand-over to the CPU pool, are paid once. ``deferred`` is how
+    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix). ``groups_experts``: the GPU runs
+    fused kernels and the experts of a layer as one call on each device, so that a call's kernels, or the hand-over to the CPU pool, are
+    paid once; without it, kernels are those of an eager decoder, an expert after another. ``captures_graphs``: the GPU's kernels are
+    replayed as a captured graph, so that launches take no time; it needs ``groups_experts``. ``deferred`` is how
     many of a token's selected experts, the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
     ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each copied only when its turn has come,
     as a loop over experts does that waits for every copy. ``loads_all``: that loop asks for every expert of the layer, selected or not.
@@ -34,6 +36,7 @@ class Overlap(ABC):
     staging_layer_share: float
     is_pinned: bool
     groups_experts: bool = False
+    captures_graphs: bool = False
     in_turn: bool = False
     loads_all: bool = False
 
@@ -72,9 +75,14 @@ class Problem:
     def costs(self) -> CostModel:
         """True prices on this machine."""
         common = self.common_costs
-        if common is not None and common.machine is self.machine and common.model is self.model:
-            return common
-        return CostModel(machine=self.machine, model=self.model)
+        if common is None or common.machine is not self.machine or common.model is not self.model:
+            common = CostModel(machine=self.machine, model=self.model)
+        return common.run_as(is_fused=self.overlap.groups_experts, captures_graphs=self.overlap.captures_graphs)
+
+    @property
+    def expert_costs(self) -> CostModel:
+        """Prices of one routed expert: within its layer's call where experts are grouped, else by itself."""
+        return self.costs.in_groups() if self.overlap.groups_experts else self.costs
 
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT, KERNELS, compute_type
+from sim.costs import FLOPS_PER_WEIGHT, compute_type
 from sim.model import Layer, TensorClass
 from sim.policies.problem import Problem
 
@@ -73,7 +73,9 @@ def _gpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, on_gp
         num_bytes += _kv_bytes(problem, spec, stage)
     level = _level(problem, "gpu")
     rate = attainable_flops_per_s(flops, level, num_bytes, problem.machine.link.h2d.bytes_per_s.effective, moved_bytes)
-    launches = KERNELS["attention"] + KERNELS["gate"] + KERNELS["shared_expert"] + touched * KERNELS["expert"]
+    kernels = problem.costs.num_kernels
+    calls = 1.0 if problem.overlap.groups_experts else touched
+    launches = kernels("attention") + kernels("gate") + kernels("shared_expert") + calls * kernels("expert")
     return max(flops / rate, number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S)
 
 

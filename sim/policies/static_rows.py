@@ -23,17 +23,22 @@ from sim.workload import Feeding
 
 _FIDDLER_MEMORY = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
 _LLAMA_CPP_MEMORY = MemoryRule(usable_fraction=0.98)
+_CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True, staging_experts=0)
+"""Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving engine of today runs a whole model."""
 _ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
 
 _KTRANSFORMERS = Policy(
     name="ktransformers",
     summary="as many experts of every layer on the GPU, the rest computed by the CPU at the same time; no weight moves",
-    source="KTransformers (SOSP 2025), uniform placement, by popularity within a layer; no deferral, no layer-wise GPU prefill",
+    source=(
+        "KTransformers (SOSP 2025), uniform placement, by popularity within a layer; no deferral, no layer-wise GPU prefill; fused kernels "
+        "in one captured graph, as the paper describes"
+    ),
     placement=UniformPlacement(),
     cache=StaticCache(),
     prefetch=NoPrefetch(),
     dispatch=CpuDispatch(),
-    overlap=LanesOverlap(staging_experts=0),
+    overlap=_CAPTURED,
 )
 
 STATIC_ROWS: tuple[Policy, ...] = (
@@ -132,7 +137,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
             "fetched as it runs on the GPU, the copies of experts that it did not select but that fill a layer's number are not charged"
         ),
         placement=PromptPlacement(),
-        overlap=LanesOverlap(),
+        overlap=replace(_CAPTURED, staging_experts=2),
     ),
     Policy(
         name="on-demand",
@@ -147,11 +152,11 @@ STATIC_ROWS: tuple[Policy, ...] = (
     Policy(
         name="all-on-gpu",
         summary="everything on the GPU, where it fits: the speed that offloading gives up",
-        source="no offloading",
+        source="no offloading; fused kernels in a captured graph, as vLLM, SGLang and TensorRT-LLM run it",
         placement=AllLayersPlacement(),
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(staging_experts=0),
+        overlap=_CAPTURED,
     ),
 )

@@ -1,8 +1,9 @@
 """Cache replay: the hit rates of one layer's experts under LRU, LFU and Belady, without a clock.
 
 A whole (token, layer) is decided at once: a selected expert hits if it was resident before its token, whatever else the
-token selects. Afterwards residents and selected together are cut down to the capacity, one victim at a time. Caches start
-empty. Ties go to the lower expert number.
+token selects. Caches start empty. Then the missing experts come in, each by number, into a free slot or in place of another. An
+expert that the token selected leaves only where no other is left. Of experts that a token selects, those that hit count as used
+before those that miss, each by number. Remaining ties go to the lower expert number. The caches of a simulated run do the same.
 """
 
 from enum import IntEnum
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 from sim.engine.compilation import allocating_kernel
 
 NEVER = np.iinfo(np.int64).max
+NOBODY = -1
 
 
 class CachePolicy(IntEnum):
     """Which expert leaves.
 
     LRU: selected longest ago. LFU: fewest selections since the trace began, counted while absent too, then selected longest
-    ago; experts of the current token leave only when no other is left. BELADY: next selected furthest in the future, even if
-    just selected: no policy has more hits.
+    ago. BELADY: next selected furthest in the future, even if just selected; a missing expert whose next use is no sooner than
+    that does not come in. No policy has more hits.
     """
 
     LRU = 0
@@ -31,11 +33,9 @@ class CachePolicy(IntEnum):
 def hit_rates(expert_ids: NDArray[np.int16], num_experts: int, capacity: int, policy: CachePolicy) -> NDArray[np.float64]:
     """Share of selections that hit, by layer, of ``expert_ids`` [token, layer, rank] replayed token by token."""
     tokens, layers, top_k = expert_ids.shape
-    if capacity >= num_experts:
-        policy = CachePolicy.LRU  # nothing ever leaves
     hits = np.empty(layers, np.int64)
     for layer in range(layers):
-        ids = np.ascontiguousarray(expert_ids[:, layer])
+        ids = np.sort(expert_ids[:, layer], axis=1)
         following = next_uses(ids, num_experts) if policy is CachePolicy.BELADY else np.empty((0, top_k), np.int64)
         hits[layer] = _replay(ids, following, num_experts, capacity, int(policy))
     return np.asarray(hits / (tokens * top_k))
@@ -56,45 +56,59 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-untyped-def]
-    """Hits of one layer. An expert's key is what victims are the smallest of: (last use), (uses, last use) or (-next use)."""
+    """Hits of one layer; ``ids`` [token, rank] ascend within a token.
+
+    An expert's ``worth`` is how often it was selected (LFU), minus its next use (BELADY) or 0; then counts when it was ``used``.
+    """
     resident = np.zeros(num_experts, np.bool_)
-    last, uses, upcoming = np.full(num_experts, -1), np.zeros(num_experts, np.int64), np.full(num_experts, NEVER, np.int64)
-    held = hits = 0
+    selected_at = np.full(num_experts, -1)
+    worth = np.zeros(num_experts, np.int64)
+    used = np.zeros(num_experts, np.int64)
+    clock = held = hits = 0
+    missing = np.empty(ids.shape[1], np.int64)
     for token in range(len(ids)):
-        for expert in ids[token]:
-            hits += resident[expert]
-        for rank in range(ids.shape[1]):
-            expert = ids[token, rank]
-            held += not resident[expert]
+        num_missing = 0
+        for is_hit in (True, False):
+            for rank in range(ids.shape[1]):
+                expert = ids[token, rank]
+                if resident[expert] != is_hit:
+                    continue
+                if policy == CachePolicy.BELADY:
+                    worth[expert] = -following[token, rank]
+                else:
+                    clock += 1
+                    used[expert] = clock
+                    selected_at[expert] = token
+                    worth[expert] += policy == CachePolicy.LFU
+                if is_hit:
+                    hits += 1
+                else:
+                    missing[num_missing] = expert
+                    num_missing += 1
+        for expert in missing[:num_missing]:
+            if held < capacity:
+                held += 1
+            else:
+                victim = _victim(resident, worth, used, selected_at, token)
+                if victim == NOBODY or (policy == CachePolicy.BELADY and worth[victim] >= worth[expert]):
+                    continue
+                resident[victim] = False
             resident[expert] = True
-            last[expert] = token
-            uses[expert] += 1
-            if policy == CachePolicy.BELADY:
-                upcoming[expert] = following[token, rank]
-        while held > capacity:
-            resident[_victim(resident, last, uses, upcoming, token, policy)] = False
-            held -= 1
     return hits
 
 
 @allocating_kernel
-def _victim(resident, last, uses, upcoming, token, policy):  # type: ignore[no-untyped-def]
-    """The resident expert that leaves first."""
-    victim = -1
+def _victim(resident, worth, used, selected_at, token):  # type: ignore[no-untyped-def]
+    """The resident expert that leaves first; NOBODY where there is none."""
+    victim = NOBODY
     for expert in range(len(resident)):
         if not resident[expert]:
             continue
-        if victim < 0:
+        if victim == NOBODY:
             victim = expert
-        elif policy == CachePolicy.LRU:
-            if last[expert] < last[victim]:
+        elif (selected_at[expert] == token) != (selected_at[victim] == token):
+            if selected_at[victim] == token:
                 victim = expert
-        elif policy == CachePolicy.BELADY:
-            if upcoming[expert] > upcoming[victim]:
-                victim = expert
-        elif (last[expert] == token) != (last[victim] == token):
-            if last[victim] == token:
-                victim = expert
-        elif uses[expert] < uses[victim] or (uses[expert] == uses[victim] and last[expert] < last[victim]):
+        elif worth[expert] < worth[victim] or (worth[expert] == worth[victim] and used[expert] < used[victim]):
             victim = expert
     return victim

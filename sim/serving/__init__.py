@@ -5,12 +5,13 @@ from sim.serving.cluster import Cluster, ServingSetting, prepare
 from sim.serving.handover import Disaggregation
 from sim.serving.metrics import Percentiles, ServingMetrics
 from sim.serving.options import AllReduce, InstanceOptions
-from sim.serving.prices import AttentionPrice, StepPrices
+from sim.serving.prices import AttentionLine, AttentionPrice, StepPrices
 from sim.serving.serve import ServingRun, serve
 from sim.serving.sources import ClosedLoop, OpenLoop, source_of
 
 __all__ = [
     "AllReduce",
+    "AttentionLine",
     "AttentionPrice",
     "Balancing",
     "ClosedLoop",

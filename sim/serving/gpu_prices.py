@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
+from sim.costs import FLOPS_PER_WEIGHT, CostModel, compute_type
 from sim.model import Attention, Model, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, InstanceOptions
-from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
+from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
 """After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
@@ -24,7 +24,7 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
     Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation, not a draw.
     """
     pooled = pooled_machine(machine, options)
-    costs = CostModel(machine=pooled, model=model)
+    costs = CostModel(machine=pooled, model=model, is_fused=True, captures_graphs=options.captures_graphs)
     tokens = np.arange(options.max_step_tokens + 1)
     base = _base_ns(costs, tokens, options) + _all_reduce_ns(model, tokens, options)
     base[0] = 0
@@ -41,16 +41,14 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
 
 
 def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
-    """The machine with ``options.num_gpus`` of its GPUs as one; without launch overhead where steps are captured as graphs."""
+    """The machine with ``options.num_gpus`` of its GPUs as one."""
     gpu, count = machine.gpu, options.num_gpus
-    launch = _scaled(gpu.launch_overhead_ns, 0) if options.captures_graphs else gpu.launch_overhead_ns
     pooled = gpu.model_copy(
         update={
             "count": 1,
             "memory_bytes": _scaled(gpu.memory_bytes, count),
             "memory_bytes_per_s": _scaled(gpu.memory_bytes_per_s, count),
             "flops_per_s": {name: _scaled(rate, count) for name, rate in gpu.flops_per_s.items()},
-            "launch_overhead_ns": launch,
         }
     )
     return machine.model_copy(update={"gpu": pooled, "curves": machine.curves if count == 1 else ()})
@@ -78,20 +76,33 @@ def attention_warnings(costs: CostModel) -> list[str]:
 
 def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> AttentionPrice:
     model, gpu = costs.model, costs.machine.gpu
-    attention = model.layers[layer].attention
+    attention, dtype = model.layers[layer].attention, model.dtypes[TensorClass.ATTENTION]
     ticks_per_byte = NS_PER_S * TICKS_PER_NS / gpu.memory_bytes_per_s.effective
-    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, model.dtypes[TensorClass.ATTENTION])]
+    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, dtype)]
     ticks_per_flop = NS_PER_S * TICKS_PER_NS / rate.effective
+    # [fixed, a token, a token of KV, a pair], as in AttentionLine
+    read_bytes = [
+        costs.as_read("gpu", num_bytes, dtype),
+        4 * model.hidden * model.activation_bytes,
+        attention.kv_elements_per_token * model.kv_element_bytes,
+        0,
+    ]
+    per_pair = attention.score_elements + attention.value_elements
+    reading = ticks_per_byte * np.array(read_bytes)
+    computing = ticks_per_flop * FLOPS_PER_WEIGHT * np.array([0, params, 0, per_pair])
+    kernels = np.array([costs.kernels_ns("attention") * TICKS_PER_NS, 0, 0, 0])
+    serial = gpu.serial_fraction.effective
     return AttentionPrice(
         num_layers=num_layers,
         window_tokens=attention.window_tokens,
-        floor=round(KERNELS["attention"] * gpu.launch_overhead_ns.effective * TICKS_PER_NS),
-        read_fixed=round(num_bytes * ticks_per_byte),
-        read_token=round(4 * model.hidden * model.activation_bytes * ticks_per_byte),
-        read_kv=round(attention.kv_elements_per_token * model.kv_element_bytes * ticks_per_byte),
-        compute_token=round(FLOPS_PER_WEIGHT * params * ticks_per_flop),
-        compute_pair=round(FLOPS_PER_WEIGHT * (attention.score_elements + attention.value_elements) * ticks_per_flop),
+        floor=round(costs.launches_ns("attention") * TICKS_PER_NS),
+        lines=(_line(reading + serial * computing + kernels), _line(computing + serial * reading + kernels)),
     )
+
+
+def _line(ticks: NDArray[np.float64]) -> AttentionLine:
+    fixed, token, kept, pair = (round(float(value)) for value in ticks)
+    return AttentionLine(fixed=fixed, token=token, kept=kept, pair=pair)
 
 
 def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
@@ -113,7 +124,8 @@ def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptio
 def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
     spec = costs.model.layers[layer]
     chosen = spec.num_experts * (1 - (1 - spec.top_k / spec.num_experts) ** np.maximum(tokens, 1))
-    return np.asarray(chosen * costs.expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns, np.float64)
+    each = costs.in_groups().expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns
+    return np.asarray(np.maximum(chosen * each + costs.group_overhead_ns("gpu"), costs.group_least_ns()), np.float64)
 
 
 def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:

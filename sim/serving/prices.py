@@ -14,21 +14,26 @@ TICKS_PER_NS = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionPrice:
-    """Attention of ``num_layers`` equal layers: the longest of a floor, the time to read and the time to compute.
+class AttentionLine:
+    """Ticks of one layer that are a sum: ``fixed``, and for each token, token of KV read and query-key pair."""
 
-    Reading takes ``read_fixed`` + ``read_token`` a token + ``read_kv`` for each token of KV read; computing ``compute_token`` a
-    token + ``compute_pair`` for each query-key pair. All are ticks for one layer. Keys older than ``window_tokens`` are not looked at.
+    fixed: int
+    token: int
+    kept: int
+    pair: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPrice:
+    """Attention of ``num_layers`` equal layers, in ticks for one: the longest of a floor and ``lines``.
+
+    One line is for steps that read longer than they compute, one for the others. Keys older than ``window_tokens`` are not looked at.
     """
 
     num_layers: int
     window_tokens: int | None
     floor: int
-    read_fixed: int
-    read_token: int
-    read_kv: int
-    compute_token: int
-    compute_pair: int
+    lines: tuple[AttentionLine, ...]
 
     def kept(self, first: int, end: int) -> int:
         """Tokens of KV that a sequence's tokens first … end − 1 read."""
@@ -44,14 +49,15 @@ class AttentionPrice:
 
     def step(self, num_tokens: int, kept: int, pairs: int) -> int:
         """Ticks of one step, all layers."""
-        read = self.read_fixed + self.read_token * num_tokens + self.read_kv * kept
-        return self.num_layers * max(self.floor, read, self.compute_token * num_tokens + self.compute_pair * pairs)
+        sums = (line.fixed + line.token * num_tokens + line.kept * kept + line.pair * pairs for line in self.lines)
+        return self.num_layers * max(self.floor, *sums)
 
     def leap(self, num_sequences: int, seen: int, growing: int, num_steps: int) -> int:
         """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing`` more in each later one."""
-        read = self.read_fixed + self.read_token * num_sequences + self.read_kv * seen
-        compute = self.compute_token * num_sequences + self.compute_pair * seen
-        lines = ((self.floor, 0), (read, self.read_kv * growing), (compute, self.compute_pair * growing))
+        lines = [(self.floor, 0)]
+        for line in self.lines:
+            each = line.kept + line.pair
+            lines.append((line.fixed + line.token * num_sequences + each * seen, each * growing))
         return self.num_layers * sum_of_max(lines, num_steps)
 
     def _pairs_from_start(self, length: int) -> int:

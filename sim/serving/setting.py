@@ -39,6 +39,7 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     gpu, instance = setting.machine.gpu, setting.instance
     quantities = {"gpu.memory_bytes": gpu.memory_bytes, "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s}
     quantities |= {f"gpu.flops_per_s.{name}": rate for name, rate in gpu.flops_per_s.items() if name in _compute_types(setting)}
+    quantities |= {"gpu.kernel_ns": gpu.kernel_ns, "gpu.serial_fraction": gpu.serial_fraction}
     if not instance.captures_graphs:
         quantities["gpu.launch_overhead_ns"] = gpu.launch_overhead_ns
     for path, quantity in quantities.items():

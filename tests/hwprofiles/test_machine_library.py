@@ -113,14 +113,19 @@ def test_copy_of_an_expert_on_fiddler_e1_takes_70_ms_from_pageable_memory() -> N
     assert EXPERT_BYTES / rate.effective == pytest.approx(0.070, rel=1e-3)
 
 
-def test_cpu_curve_and_roofline_of_fiddler_e1_agree() -> None:
-    """The rates for other shapes are derived from the curve: at both they give 7 ms a token for a Mixtral expert."""
-    machine = load_machine("fiddler-e1")
-    assert EXPERT_BYTES / machine.cpu.memory_bytes_per_s.effective == pytest.approx(7e-3, rel=2e-3)
-    assert EXPERT_BYTES / machine.cpu.flops_per_s["bf16"].effective == pytest.approx(7e-3, rel=2e-3)  # 2 flop per 2-byte weight
-    curve = next(curve for curve in machine.curves if curve.device == "cpu")
-    assert curve.points[0] == (1, 7e6)
-    assert curve.points[-1][1] == 7e6 * curve.points[-1][0]
+@pytest.mark.parametrize(("name", "bytes_per_s"), [("fiddler-e1", 128e9), ("fiddler-e2", 307.2e9), ("fiddler-l4", 140.8e9)])
+def test_fiddlers_machines_read_one_sockets_memory(name: str, bytes_per_s: float) -> None:
+    """The peak is that of one socket's channels; what is reached of it is what every server of the library reaches."""
+    rate = load_machine(name).cpu.memory_bytes_per_s
+    servers = (load_machine(server).cpu.memory_bytes_per_s.efficiency for server in ("h100", "a100-40", "ktransformers-4x4090"))
+    assert rate.value == bytes_per_s
+    assert {rate.efficiency} == set(servers)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("fiddler")])
+def test_no_curve_prices_a_cpu_expert_of_fiddlers_machines(name: str) -> None:
+    """The 7 ms a token of Fiddler's code are what its policies believe, not what the machine does."""
+    assert [curve for curve in load_machine(name).curves if curve.device == "cpu"] == []
 
 
 def test_gpu_curve_of_fiddler_e1_breaks_no_peak() -> None:

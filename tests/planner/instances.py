@@ -63,6 +63,8 @@ def small_machine(rng: np.random.Generator, model: Model, **fixed: float) -> Mac
         "gpu.memory_bytes_per_s": 10 ** rng.uniform(10, 12),
         "gpu.flops_per_s.bf16": 10 ** rng.uniform(11, 14),
         "gpu.launch_overhead_ns": rng.choice([0, 1000, 5000]),
+        "gpu.kernel_ns": rng.choice([0, 500, 3000]),
+        "gpu.serial_fraction": rng.uniform(0, 1),
         "cpu.memory_bytes_per_s": 10 ** rng.uniform(9, 11.5),
         "cpu.flops_per_s.bf16": 10 ** rng.uniform(9.5, 12.5),
         "cpu.call_overhead_ns": rng.choice([0, 5000, 20000]),
@@ -189,6 +191,12 @@ class Times:
 
     ttft_s: float
     end_to_end_s: float
+
+
+def random_overlap(rng: np.random.Generator) -> LanesOverlap:
+    """Lanes with some buffers, copies from either memory, kernels run in any of the three ways."""
+    kernels = [{}, {"groups_experts": True}, {"groups_experts": True, "captures_graphs": True}][int(rng.integers(3))]
+    return LanesOverlap(staging_experts=int(rng.integers(1, 4)), staging_layers=1, is_pinned=bool(rng.integers(2)), **kernels)
 
 
 def run_plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], plan: RandomPlan, overlap: LanesOverlap) -> Times:

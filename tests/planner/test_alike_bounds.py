@@ -13,7 +13,6 @@ from planner.bounds.alike import missing_shares
 from planner.bounds.draws import mean_bounds
 from sim.model import Model
 from sim.policies import POLICIES
-from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.problem import Problem
 from sim.routing.generated import GeneratedRouting, uniform
 from sim.simulate import Drawn, Scenario, draw, problem_of
@@ -21,6 +20,7 @@ from tests.planner.instances import (
     MADE_UP,
     RandomPlan,
     random_decisions,
+    random_overlap,
     random_residency,
     run_plan,
     small_batch,
@@ -54,7 +54,7 @@ def _mean_s(rng: np.random.Generator, problem: Problem, drawn: Drawn, *, is_earl
     It may copy experts of the prompt ahead of their gates, if it streams no layer.
     """
     residency, streams = random_residency(rng, problem)
-    overlap = LanesOverlap(staging_experts=int(rng.integers(1, 4)), staging_layers=1, is_pinned=bool(rng.integers(2)))
+    overlap = random_overlap(rng)
     early = {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts} if is_early and not streams else {}
     times = []
     for tokens in _renamed(drawn.tokens, problem.model):

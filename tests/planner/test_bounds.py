@@ -27,13 +27,16 @@ from sim.policies.table import POLICIES
 from sim.routing.generated import uniform
 from sim.simulate import Run, Scenario, draw, problem_of, simulate
 from sim.workload import Batch, Feeding, Passes
-from tests.planner.instances import RandomPlan, Times, random_plan, run_plan, small_machine, small_model, small_scenario
+from tests.planner.instances import RandomPlan, Times, random_overlap, random_plan, run_plan, small_machine, small_model, small_scenario
 from tests.planner.linear_program import linear_optimum_ns
 
 SEEDS_PER_BLOCK = 14
 PREFETCHING = replace(POLICIES["on-demand"], name="prefetching", cache=LruCache(), prefetch=NextGatePrefetch(accuracy=1.0, distance=2))
 NO_CPU = {"cpu__memory_bytes_per_s": 1e5, "cpu__flops_per_s__bf16": 1e5}
-QUIET = {"gpu__launch_overhead_ns": 0, "cpu__call_overhead_ns": 0, "host__layer_overhead_ns": 0, "host__step_overhead_ns": 0}
+QUIET = {
+    **{"gpu__launch_overhead_ns": 0, "gpu__kernel_ns": 0, "gpu__serial_fraction": 0, "cpu__call_overhead_ns": 0},
+    **{"host__layer_overhead_ns": 0, "host__step_overhead_ns": 0},
+}
 
 
 def _given(scenario: Scenario) -> tuple[Problem, Passes, NDArray[np.int32]]:
@@ -89,7 +92,7 @@ def _check_random_plans(rng: np.random.Generator, base: Scenario, static: Bound,
     problem, passes, tokens = _given(base)
     for _ in range(5):
         plan = random_plan(rng, problem, tokens)
-        overlap = LanesOverlap(staging_experts=int(rng.integers(1, 4)), staging_layers=1, is_pinned=bool(rng.integers(2)))
+        overlap = random_overlap(rng)
         metrics = run_plan(problem, passes, tokens, plan, overlap)
         _assert_below(static, metrics, what)
         _assert_below(wider, metrics, what)

@@ -17,11 +17,10 @@ from sim.memory import MemoryRule
 from sim.metrics import Metrics
 from sim.model_library import load_model
 from sim.policies import POLICIES
-from sim.policies.overlap.lanes import LanesOverlap
 from sim.routing.generated import uniform
 from sim.simulate import Drawn, Run, Scenario, draw, problem_of, simulate
 from sim.workload import Batch
-from tests.planner.instances import RandomPlan, random_decisions, random_residency, run_plan, small_scenario
+from tests.planner.instances import RandomPlan, random_decisions, random_overlap, random_residency, run_plan, small_scenario
 from tests.planner.test_bounds import _is_within_memory
 
 NUM_DRAWS = 3
@@ -63,7 +62,7 @@ def test_no_mean_is_below_its_bound(block: int) -> None:
                 num_checked += 1
         for _ in range(5):
             residency, streams = random_residency(rng, problem)
-            overlap = LanesOverlap(staging_experts=int(rng.integers(1, 4)), staging_layers=1, is_pinned=bool(rng.integers(2)))
+            overlap = random_overlap(rng)
             is_early, times = not streams and bool(rng.integers(2)), []
             for drawn in draws:
                 early = {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts} if is_early else {}

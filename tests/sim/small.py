@@ -90,6 +90,8 @@ def small_machine(
             "memory_bytes_per_s": quantity(100e9),
             "flops_per_s": {"bf16": quantity(1e12)},
             "launch_overhead_ns": quantity(overhead_ns),
+            "kernel_ns": quantity(0),
+            "serial_fraction": quantity(0),
         },
         "cpu": {
             "name": "cpu",

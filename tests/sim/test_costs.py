@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind, load_machine, parse_machine
-from sim.costs import KERNELS, MOST_KEPT, CostModel
+from sim.costs import EAGER_KERNELS, FUSED_KERNELS, MOST_KEPT, CostModel
 from sim.model import Model, TensorClass
 from sim.model_library import load_model
 from sim.policies import POLICIES
@@ -32,7 +32,7 @@ def test_an_expert_follows_the_roofline(device: str, bytes_per_s: float, flops_p
     """Few tokens cost the bytes, many the FLOPs: 2 per weight and token."""
     costs = _costs()
     tokens = np.array([1, 7, 5000])
-    moved = EXPERT_BYTES + tokens * 2 * (HIDDEN + WIDE) * 2
+    moved = EXPERT_BYTES + tokens * 2 * (HIDDEN + 2 * WIDE) * 2
     expected = np.maximum(moved / bytes_per_s, 2 * 3 * HIDDEN * WIDE * tokens / flops_per_s) * 1e9
     assert costs.expert(device, 0, tokens).ns.tolist() == np.rint(expected).tolist()  # type: ignore[arg-type]
     assert moved[0] / bytes_per_s > 2 * 3 * HIDDEN * WIDE / flops_per_s, "one token must be bound by memory"
@@ -42,7 +42,7 @@ def test_an_expert_follows_the_roofline(device: str, bytes_per_s: float, flops_p
 def test_launches_hide_behind_gpu_work_and_calls_add_to_cpu_work() -> None:
     """GPU: the longer of work and launches. CPU: the sum of work and one call."""
     plain, slow = _costs(), _costs(overhead_ns=1e6)
-    assert slow.expert("gpu", 0, 1).ns == KERNELS["expert"] * 1_000_000
+    assert slow.expert("gpu", 0, 1).ns == EAGER_KERNELS["expert"] * 1_000_000
     assert slow.expert("cpu", 0, 1).ns == plain.expert("cpu", 0, 1).ns + 1_000_000
 
 
@@ -159,7 +159,8 @@ def test_a_price_claims_its_weakest_number() -> None:
     assert costs.expert("cpu", 0, 8).provenance.kind is Kind.ASSUMED
     machine = small_machine().model_dump(mode="json")
     machine["gpu"]["memory_bytes_per_s"]["kind"] = machine["gpu"]["flops_per_s"]["bf16"]["kind"] = "measured"
-    machine["gpu"]["launch_overhead_ns"]["kind"] = "datasheet"
+    for name in ("launch_overhead_ns", "kernel_ns", "serial_fraction"):
+        machine["gpu"][name]["kind"] = "datasheet"
     assert CostModel(machine=parse_machine(machine, "m"), model=small_model()).expert("gpu", 0, 1).provenance.kind is Kind.DATASHEET
 
 
@@ -190,6 +191,8 @@ def _slow_gpu() -> dict[str, object]:
         "memory_bytes_per_s": quantity(1e15),
         "flops_per_s": {"bf16": quantity(1e9)},
         "launch_overhead_ns": quantity(0),
+        "kernel_ns": quantity(0),
+        "serial_fraction": quantity(0),
     }
 
 
@@ -224,3 +227,76 @@ def test_problems_share_costs_of_their_own_machine_alone() -> None:
     other = replace(problem, machine=load_machine("fiddler-e1"))
     assert other.costs.machine is other.machine
     assert (other.costs.expert_table("cpu", 0, 3) != common.expert_table("cpu", 0, 3)).any()
+
+
+def _kernel_gpu(**changes: object) -> dict[str, object]:
+    """100 GB/s and 1 TFLOP/s, kernels of 1,000 ns, launches of 2,000, a quarter of the shorter of reading and arithmetic in sight."""
+    return {
+        "name": "gpu",
+        "memory_bytes": quantity(1e9),
+        "memory_bytes_per_s": quantity(100e9),
+        "flops_per_s": {"bf16": quantity(1e12)},
+        "launch_overhead_ns": quantity(2000),
+        "kernel_ns": quantity(1000),
+        "serial_fraction": quantity(0.25),
+    } | changes
+
+
+def test_every_kernel_adds_its_own_time() -> None:
+    """Captured, an operation takes its work and its kernels; launched, no less than its launches."""
+    eager, fused = _costs(gpu=_kernel_gpu()), _costs(gpu=_kernel_gpu()).run_as(is_fused=True, captures_graphs=False)
+    captured = fused.run_as(is_fused=True, captures_graphs=True)
+    bare = _costs(gpu=_kernel_gpu(kernel_ns=quantity(0), launch_overhead_ns=quantity(0)))
+    for tokens in (1, 500):
+        work = int(bare.expert("gpu", 0, tokens).ns)
+        for costs, kernels in ((eager, EAGER_KERNELS["expert"]), (fused, FUSED_KERNELS["expert"])):
+            assert costs.expert("gpu", 0, tokens).ns == max(work + kernels * 1000, kernels * 2000)
+        assert captured.expert("gpu", 0, tokens).ns == work + FUSED_KERNELS["expert"] * 1000
+        assert captured.in_groups().expert("gpu", 0, tokens).ns == work
+    assert captured.group_overhead_ns("gpu") == FUSED_KERNELS["expert"] * 1000 and captured.group_least_ns() == 0
+    assert fused.group_least_ns() == FUSED_KERNELS["expert"] * 2000
+
+
+def test_the_shorter_of_reading_and_arithmetic_shows_in_part() -> None:
+    """A quarter of it on this GPU; none of it on the CPU."""
+    tokens = np.array([1, 400, 5000])
+    reading = (EXPERT_BYTES + tokens * 2 * (HIDDEN + 2 * WIDE) * 2) / 100e9
+    computing = 2 * 3 * HIDDEN * WIDE * tokens / 1e12
+    work = np.maximum(reading, computing) + 0.25 * np.minimum(reading, computing)
+    costs = _costs(gpu=_kernel_gpu(kernel_ns=quantity(0), launch_overhead_ns=quantity(0)))
+    assert costs.expert("gpu", 0, tokens).ns.tolist() == np.rint(work * 1e9).tolist()
+
+
+@pytest.mark.parametrize(("quantization", "share"), [("4bit", 0.5), ("8bit", 1.0), ("fp8", 1.0), ("16bit", 1.0)])
+def test_packed_weights_are_read_slower(quantization: str, share: float) -> None:
+    """Weights of fewer than 8 bits at the stated share of the memory rate on the GPU; all formats at the full rate on the CPU."""
+    model = load_model("mixtral-8x7b", quantization)
+    fast = {"flops_per_s": {"bf16": quantity(1e18)}, "packed_rate_fraction": quantity(0.5)}
+    quiet = {"kernel_ns": quantity(0), "launch_overhead_ns": quantity(0)}
+    costs = _costs(model, gpu=_kernel_gpu(**fast, **quiet))
+    activations = 2 * (model.hidden + 2 * model.expert_intermediate) * 2
+    read = model.expert_bytes / share + activations
+    assert int(costs.expert("gpu", 0, 1).ns) == pytest.approx(read / 100e9 * 1e9, rel=1e-6)
+    assert int(costs.expert("cpu", 0, 1).ns) >= (model.expert_bytes + activations) / 10e9 * 1e9 - 1
+
+
+def test_a_share_above_one_is_refused() -> None:
+    """A machine file that says more than all of it shows, or that unpacking makes reading faster."""
+    for name in ("serial_fraction", "packed_rate_fraction"):
+        with pytest.raises(InputError, match=f"{name}.*at most 1, got 1.5"):
+            _costs(gpu=_kernel_gpu(**{name: quantity(1.5)}))
+
+
+@pytest.mark.parametrize("machine", ["fiddler-e1", "fiddler-e2", "fiddler-l4"])
+def test_a_cpu_expert_reads_its_weights_once(machine: str) -> None:
+    """A few tokens cost what one costs, since DRAM binds; many cost in proportion, since arithmetic does."""
+    table = CostModel(machine=load_machine(machine), model=load_model("mixtral-8x7b")).expert_table("cpu", 0, 512)
+    assert table[4] < 1.05 * table[1]
+    assert table[512] == pytest.approx(4 * table[128], rel=0.02)
+    assert (np.diff(table) >= 0).all()
+
+
+def test_a_cpu_expert_of_fiddler_e1_against_its_figure() -> None:
+    """Version 1's long outputs leave 5.0 to 5.6 ms for an expert of one token: no constant of the machine file comes from them."""
+    price = CostModel(machine=load_machine("fiddler-e1"), model=load_model("mixtral-8x7b")).expert("cpu", 0, 1)
+    assert 5.0e6 * 0.8 <= int(price.ns) <= 5.6e6 * 1.2

@@ -1,17 +1,21 @@
 """What GPU memory has to hold, counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hwprofiles import Quantity
 from sim.memory import Infeasible, MemoryRule, Residency, activation_bytes, fixed_items, usable_bytes, weight_bytes
 from sim.model import Model
+from sim.model_library import load_model
 from sim.policies import find_policy
 from sim.routing import uniform
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch, Feeding
 from tests.sim.small import HIDDEN, MODELS, VOCAB, WIDE, quantity, small_machine, small_model
 
+FIDDLERS_RULE = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)
 BATCH = Batch(prompt_tokens=10, output_tokens=6, batch_size=2, beams=3)
 
 
@@ -33,10 +37,37 @@ def test_the_items_by_hand() -> None:
 
 
 def test_a_rule_leaves_out_what_it_does_not_budget() -> None:
-    """Fiddler's rule: no KV and no activations, but cosine and sine tables of head dimension 16 in every layer."""
-    items = _items(small_model(), MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True))
+    """Fiddler's rule: no KV and no activations, but cosines and sines of 16 tokens for heads of dimension 16."""
+    items = _items(small_model(), FIDDLERS_RULE)
     assert "KV cache" not in items and "activations" not in items
-    assert items["rotary tables"] == 3 * 8192 * 16 * 2 * 2
+    assert items["rotary tables"] == 16 * 16 * 2 * 2
+
+
+def test_the_released_fiddler_holds_tables_for_all_of_mixtrals_context() -> None:
+    """0.537 GB: 32,768 positions of 128 dimensions in 32 layers, part of the 4.10 GB that its 56 and 125 experts follow from."""
+    items = _items(load_model("mixtral-8x7b"), FIDDLERS_RULE)
+    assert items["rotary tables"] == 32 * 32_768 * 128 * 2 * 2 == 536_870_912
+
+
+LONG_MODELS = ["deepseek-v2-lite", "llama-4-scout", "mixtral-8x22b", "mixtral-8x7b", "phi-3.5-moe", "qwen3-next-80b-a3b"]
+
+
+@pytest.mark.parametrize("name", LONG_MODELS)
+@pytest.mark.parametrize("max_context_tokens", [65_536, 1_048_576, 10_485_760])
+def test_a_long_context_costs_what_the_run_uses_of_it(name: str, max_context_tokens: int) -> None:
+    """Tables of a model of up to ten million tokens are those of the run's 16, under 1 MB."""
+    items = _items(replace(load_model(name), max_context_tokens=max_context_tokens), FIDDLERS_RULE)
+    assert 0 < items["rotary tables"] <= 16 * 576 * 2 * 2
+
+
+@pytest.mark.parametrize("policy", ["fiddler", "fiddler-v1"])
+def test_a_million_token_model_runs_under_fiddler(policy: str) -> None:
+    """Its memory rule leaves room for experts, as many as for the same model with a short context."""
+    short = small_model(num_layers=4)
+    long = replace(short, max_context_tokens=10_485_760)
+    runs = [simulate(_scenario(policy, 1_000_000, model)) for model in (short, long)]
+    held = [run.metrics.num_resident_experts for run in runs if isinstance(run, Run)]
+    assert len(held) == 2 and held[0] == held[1] > 0
 
 
 def test_only_what_lies_on_the_gpu_counts() -> None:

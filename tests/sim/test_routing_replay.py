@@ -24,50 +24,61 @@ def _independent(events: list[list[int]], capacity: int, policy: str) -> int:
             future.setdefault(expert, []).append(time)
     resident: set[int] = set()
     used: Counter[int] = Counter()
-    last: dict[int, int] = {}
+    last: dict[int, tuple[int, bool, int]] = {}
     hits = 0
     for time, chosen in enumerate(events):
-        hits += len(resident & set(chosen))
+        missing = sorted(set(chosen) - resident)
+        hits += len(chosen) - len(missing)
         for expert in chosen:
             used[expert] += 1
-            last[expert] = time
+            last[expert] = (time, expert in missing, expert)
             future[expert].pop()
-        resident |= set(chosen)
-        if len(resident) > capacity:
-            key = {
-                "LRU": lambda expert: (last[expert], expert),
-                "LFU": lambda expert: (last[expert] == time, used[expert], last[expert], expert),  # noqa: B023
-                "BELADY": lambda expert: (-(future[expert][-1] if future[expert] else len(events)), expert),
-            }[policy]
-            resident -= set(sorted(resident, key=key)[: len(resident) - capacity])
+        for expert in missing:
+            if len(resident) == capacity:
+                following = {each: future[each][-1] if future[each] else len(events) for each in resident | {expert}}
+                key = {
+                    "LRU": lambda each: last[each],
+                    "LFU": lambda each: (used[each], last[each]),
+                    "BELADY": lambda each: (-following[each], each),  # noqa: B023
+                }[policy]
+                others = resident if policy == "BELADY" else resident - set(chosen) or resident
+                leaver = min(others, key=key)
+                if policy == "BELADY" and following[leaver] <= following[expert]:
+                    continue
+                resident = resident - {leaver}
+            resident = resident | {expert}
     return hits
 
 
 def _independent_in_all_layers(ids_TLK: NDArray[np.int64], capacities: list[int], policy: str) -> NDArray[np.int64]:
-    """The same [capacity, layer], all abreast: who may stay is who has one of the ``capacity`` largest keys, whole numbers."""
+    """The same [capacity, layer], all abreast, for at least as many slots as a token selects experts.
+
+    Who may stay is who has one of the ``capacity`` largest keys, whole numbers. LRU and LFU look at hits before misses, which
+    differ by capacity: so do their keys.
+    """
     num_tokens, num_layers, _ = ids_TLK.shape
     chosen = np.zeros((num_tokens, num_layers, 64), bool)
     np.put_along_axis(chosen, ids_TLK, True, axis=2)
-    used, last = np.zeros((2, num_layers, 64), np.int64)
+    used, shape = np.zeros((num_layers, 64), np.int64), (len(capacities), num_layers, 64)
     next_use, following = np.empty(chosen.shape, np.int16), np.full((num_layers, 64), num_tokens, np.int16)
     for time in range(num_tokens - 1, -1, -1):
         next_use[time] = following
         following[chosen[time]] = time
-    expert, resident = np.arange(64), np.zeros((len(capacities), num_layers, 64), bool)
+    expert, last, resident = np.arange(64), np.zeros(shape, np.int64), np.zeros(shape, bool)
     hits = np.zeros((len(capacities), num_layers), np.int64)
     for time, now in enumerate(chosen):
         hits += np.count_nonzero(resident & now, axis=2)
+        last = np.where(now, 2 * time + ~resident, last)
         resident |= now
         used += now
-        last[now] = time
-        if policy == "LRU":
-            worth = last
-        else:
-            worth = num_tokens - next_use[time] if policy == "BELADY" else (now * num_tokens + used) * num_tokens + last
-        key = np.where(resident, worth.astype(np.int64) * 64 + expert, -1)
         for place, capacity in enumerate(capacities):
-            least = np.partition(key[place], 64 - capacity, axis=1)[:, 64 - capacity, None]
-            resident[place] = key[place] >= np.maximum(least, 0)
+            if policy == "BELADY":
+                worth = (num_tokens - next_use[time]).astype(np.int64)
+            else:
+                worth = (now * num_tokens + used * (policy == "LFU")) * 2 * num_tokens + last[place]
+            key = np.where(resident[place], worth * 64 + expert, -1)
+            least = np.partition(key, 64 - capacity, axis=1)[:, 64 - capacity, None]
+            resident[place] = key >= np.maximum(least, 0)
     return hits
 
 

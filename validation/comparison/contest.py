@@ -11,7 +11,6 @@ from planner.search import Search, search
 from sim.memory import Infeasible
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
-from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.policy import Policy
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.table import POLICIES
@@ -72,8 +71,7 @@ def contest(
             taken.append(rival)
         else:
             left_out[rival.name] = problem
-    pinned = tuple(replace(contender, policy=with_pinned_copies(contender.policy, tier)) for contender in taken)
-    calibration, *trials = prepare(scenario, pinned, weights, tier, rehearsal)
+    calibration, *trials = prepare(scenario, tuple(taken), weights, tier, rehearsal)
     return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
 
 
@@ -96,10 +94,3 @@ def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> 
     assert not isinstance(run, Infeasible), "what does not fit was left out before"
     lasts_s = run.metrics.end_to_end_s
     return f"predicted to take {lasts_s:.1f} s, more than the {longest_s:.1f} s that are waited for" if lasts_s > longest_s else None
-
-
-def with_pinned_copies(policy: Policy, tier: Tier) -> Policy:
-    """Where operations are real, the policy with its copies from page-locked memory: that is where the backend's weights are."""
-    if tier is Tier.PACED or not isinstance(policy.overlap, LanesOverlap):
-        return policy
-    return replace(policy, overlap=replace(policy.overlap, is_pinned=True))

@@ -14,7 +14,7 @@ from sim.workload import Batch
 from validation.backend.cores import own_cores
 from validation.backend.tier import Tier, worker_of
 from validation.backend.weights import Weights
-from validation.comparison.contest import CALIBRATION, with_pinned_copies
+from validation.comparison.contest import CALIBRATION
 from validation.comparison.rounds import Report, run_rounds
 from validation.comparison.tiers import tier_of, weights_for
 from validation.comparison.trial import Contender, Trial, prepare, why_not
@@ -62,8 +62,7 @@ def validate_plan(
     left_out: dict[str, str] = {}
     rivals = tuple(_rivals(scenario, left_out, first.weights))
     calibration = Contender(name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer)
-    contenders = tuple(replace(one, policy=with_pinned_copies(one.policy, tier)) for one in (calibration, own, *rivals))
-    trials = prepare(scenario, contenders, first.weights, tier, first.rehearsal)
+    trials = prepare(scenario, (calibration, own, *rivals), first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])
 

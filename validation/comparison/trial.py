@@ -7,6 +7,7 @@ import torch
 from hwprofiles import InputError, Machine, Quantity
 from hwprofiles.units import format_bytes
 from sim.memory import Infeasible, Residency
+from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.simulate import Scenario, problem_of
@@ -84,6 +85,18 @@ def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str |
     return None
 
 
+def as_executed(policy: Policy, tier: Tier) -> Policy:
+    """The policy as the backend runs it: an expert after another by eager kernels, each launched.
+
+    Where operations are real, copies start from page-locked memory: that is where the backend's weights are.
+    """
+    if not isinstance(policy.overlap, LanesOverlap):
+        return policy
+    is_pinned = policy.overlap.is_pinned or tier is not Tier.PACED
+    overlap = replace(policy.overlap, groups_experts=False, captures_graphs=False, is_pinned=is_pinned)
+    return replace(policy, overlap=overlap)
+
+
 def _without_overheads(machine: Machine) -> Machine:
     def none(quantity: Quantity) -> Quantity:
         return quantity.model_copy(update={"value": 0})
@@ -94,15 +107,16 @@ def _without_overheads(machine: Machine) -> Machine:
 
 
 def _prepared(scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier) -> Trial:
-    own = replace(scenario, policy=contender.policy, slots_per_layer=contender.slots_per_layer)
+    policy = as_executed(contender.policy, tier)
+    own = replace(scenario, policy=policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
-    residency = contender.policy.placement.place(problem)
+    residency = policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         raise InputError(f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much")
-    check_executable(contender.policy, problem, residency, weights)
+    check_executable(policy, problem, residency, weights)
     return Trial(
         name=contender.name,
-        policy=contender.policy,
+        policy=policy,
         problem=problem,
         residency=residency,
         weights=weights,

@@ -7,6 +7,7 @@ from hwprofiles import unknown_name
 from validation.published.fiddler.tables import reproduce_fiddler
 from validation.published.fmoe.tables import reproduce_fmoe
 from validation.published.hybrimoe.tables import reproduce_hybrimoe
+from validation.published.kernels.tables import reproduce_kernels
 from validation.published.ktransformers.tables import reproduce_ktransformers
 from validation.published.lmcache.tables import reproduce_lmcache
 from validation.published.reproduction import Reproduction
@@ -15,6 +16,7 @@ REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
     "fiddler": reproduce_fiddler,
     "fmoe": reproduce_fmoe,
     "hybrimoe": reproduce_hybrimoe,
+    "kernels": reproduce_kernels,
     "ktransformers": reproduce_ktransformers,
     "lmcache": reproduce_lmcache,
 }

@@ -10,10 +10,11 @@ from sim.policies.cache.score import Score
 class LfuCache(Cache):
     """The expert selected in the fewest passes since the run began leaves first, ties to the one selected longest ago.
 
-    Passes are counted for absent experts too. ``is_global``: one budget over all layers.
+    Passes are counted for absent experts too. ``is_global``: one budget over all layers; ``starts_empty``: as in Cache.
     """
 
     is_global: bool = False
+    starts_empty: bool = False
 
     @property
     def score(self) -> Score:

@@ -11,11 +11,13 @@ class LruCache(Cache):
     """As many experts as at the start, in every layer or over all; the least recently selected leaves first.
 
     Of experts selected together, those held are used first, then the missing, each by number. ``writes_back``: an expert that leaves is
-    copied back to the host first, as Mixtral-Offloading's swap does. ``is_emptied``: as in Cache.
+    copied back to the host first, as Mixtral-Offloading's swap does. ``is_emptied``,
+    ``starts_empty``: as in Cache.
     """
 
     writes_back: bool = False
     is_global: bool = False
+    starts_empty: bool = False
     is_emptied: bool = False
 
     @property

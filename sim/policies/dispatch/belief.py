@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from hwprofiles.units import NS_PER_MS
 from sim.policies.problem import Problem
 
-Source = Literal["priced", "measured", "code"]
+Source = Literal["priced", "measured", "code", "cpp"]
 
 RELEASED_CPU_NS_PER_TOKEN = 7 * NS_PER_MS
 RELEASED_GPU_NS = 70 * NS_PER_MS
 """Constants of the released Fiddler: github.com/efeslab/fiddler, branch main, src/fiddler/mixtral.py (latency_cpu, latency_gpu)."""
+
+CPP_COPY_NS = 40 * NS_PER_MS
+CPP_GPU_NS = round(0.6 * NS_PER_MS)
+"""The example of its branch cppExpert (copy_latency, gpu_latency); its cpu_latency is 7 ms too."""
 
 
 class Belief(NamedTuple):
@@ -26,13 +30,18 @@ class Belief(NamedTuple):
 def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Belief:
     """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token scaled (CPU) or kept (copy, GPU).
 
-    ``code``: the same line with the released code's constants. Each array has max_tokens + 1 entries.
+    ``code``: the same line with the released code's constants; ``cpp``: with those of its branch cppExpert. Each array has
+    max_tokens + 1 entries.
     """
     count = np.arange(max_tokens + 1)
-    if source == "code":
-        nothing = np.zeros(len(count), np.int64)
-        return Belief(on_cpu=count * RELEASED_CPU_NS_PER_TOKEN, copies=np.full(len(count), RELEASED_GPU_NS), on_gpu=nothing)
-    costs = problem.costs
+    if source in ("code", "cpp"):
+        copy, on_gpu = (RELEASED_GPU_NS, 0) if source == "code" else (CPP_COPY_NS, CPP_GPU_NS)
+        return Belief(
+            on_cpu=count * RELEASED_CPU_NS_PER_TOKEN,
+            copies=np.full(len(count), copy),
+            on_gpu=np.full(len(count), on_gpu),
+        )
+    costs = problem.expert_costs
     copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
     copies = np.full(len(count), copy_ns)
     if source == "measured":

@@ -15,20 +15,23 @@ class SpillDispatch(Dispatch):
     The CPU takes the misses and the residents of fewest tokens, so many of each that the layer ends first, counting shared experts, copies
     through the buffers, and activations to the CPU and back. Of all splits into such groups it finds the best, as one GPU without
     interference and with residents that stay would run it. A resident that spills keeps its place and counts as a hit. Residents stay on
-    the GPU where stated host memory does not hold the whole model, or where a cache moves experts rather than copies them.
+    the GPU where stated host memory does not hold the whole model, or where a cache moves experts rather than copies them, and without
+    ``takes_residents``: then only misses are split, counted as exactly.
     """
 
     believed_cost: Source = "priced"
+    takes_residents: bool = True
 
     @property
     def rule(self) -> Rule:
         """See Dispatch."""
         return Rule.SPILL
 
+    @property
+    def spills_residents(self) -> bool:
+        """See Dispatch."""
+        return self.takes_residents
+
     def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
-        """See Dispatch; in a group, without the launches of each expert."""
-        found = belief(self.believed_cost, layer, max_tokens, problem)
-        if not problem.overlap.groups_experts or self.believed_cost != "priced":
-            return found
-        on_cpu, on_gpu = (problem.costs.in_groups().expert_table(device, layer, max_tokens) for device in ("cpu", "gpu"))
-        return found._replace(on_cpu=on_cpu, on_gpu=on_gpu)
+        """See Dispatch."""
+        return belief(self.believed_cost, layer, max_tokens, problem)

@@ -11,7 +11,7 @@ from sim.policies.actions import Action
 from sim.policies.problem import Problem
 
 Rows = NDArray[Any]
-GROUP_GPU, GROUP_CPU, BUFFERS, MAY_SPILL, LINK_BUSY = range(5)
+GROUP_GPU, LEAST_GPU, GROUP_CPU, BUFFERS, MAY_SPILL, LINK_BUSY = range(6)
 """Places in ``Around.fixed``."""
 ROOM = 9
 _BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(ROOM)
@@ -28,8 +28,9 @@ class Around(NamedTuple):
     """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in ns.
 
     ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass]; ``activations`` [to or from the GPU, tokens];
-    ``fixed``: what a layer's experts cost together on GPU and CPU where they run as one call, buffers that copies go through, whether
-    residents may go to the CPU at all (1 or 0), how long the link is not free (0, but where copies ahead of gates hold it).
+    ``fixed``: what one call for a layer's experts takes on the GPU besides, what it lasts there at least, what it takes on the CPU;
+    buffers that copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not free (0, but where
+    copies ahead of gates hold it).
     """
 
     dense: NDArray[np.int64]
@@ -48,7 +49,9 @@ def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Ar
             dense[:, shape] = costs.weights("gpu", layer, TensorClass.SHARED_EXPERT, num_tokens).ns
     sizes = np.arange(int(num_tokens.max(initial=0)) + 1) * model.hidden * model.activation_bytes
     up, down = (costs.copy(way, sizes, is_pinned=overlap.is_pinned).ns for way in ("h2d", "d2h"))
-    groups = [costs.group_overhead_ns("gpu"), costs.group_overhead_ns("cpu")] if overlap.groups_experts else [0, 0]
+    groups = [0, 0, 0]
+    if overlap.groups_experts:
+        groups = [costs.group_overhead_ns("gpu"), costs.group_least_ns(), costs.group_overhead_ns("cpu")]
     fixed = np.array([*groups, max(1, overlap.staging_experts), may_spill and has_host_copies(problem), 0], np.int64)
     return Around(dense=dense, num_tokens=num_tokens.astype(np.int64), activations=np.stack([up, down]), fixed=fixed)
 
@@ -155,12 +158,12 @@ def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns
     The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
     """
     on_gpu = dense_ns + held_ns
-    if fixed[GROUP_GPU] > 0:
+    if fixed[GROUP_GPU] > 0 or fixed[LEAST_GPU] > 0:
         work = held_ns
         for place in range(to_cpu, num_misses):
             work += priced[_ON_GPU, room[_MISSES, place]]
-        if 0 < work < fixed[GROUP_GPU]:
-            on_gpu += fixed[GROUP_GPU] - work
+        if work > 0:
+            on_gpu += max(fixed[GROUP_GPU], fixed[LEAST_GPU] - work)
     if num_misses <= fixed[BUFFERS]:
         on_gpu, on_link = _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed)
     else:

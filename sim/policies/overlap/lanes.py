@@ -16,7 +16,8 @@ Concurrency = Literal["serial", "lanes"]
 class LanesOverlap(Overlap):
     """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at once, and join at the end of a layer.
 
-    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts``: as in Overlap.
+    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts`` and
+    ``captures_graphs``: as in Overlap.
     ``deferred`` (lossy if not 0) joins the CPU's least weighted experts of a decode step one layer later, as KTransformers' expert
     deferral does. ``hand_over_ns``: as in Overlap. ``in_turn``: as in Overlap; for caches with a score. ``loads_all``: as in
     Overlap, only in turn.
@@ -30,6 +31,7 @@ class LanesOverlap(Overlap):
     is_pinned: bool = True
     deferred: int = 0
     groups_experts: bool = False
+    captures_graphs: bool = False
     in_turn: bool = False
     loads_all: bool = False
     hand_over_ns: int = 0
@@ -38,6 +40,8 @@ class LanesOverlap(Overlap):
         for name in ("staging_experts", "staging_layers", "deferred", "hand_over_ns"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.captures_graphs and not self.groups_experts:
+            raise InputError("captures_graphs is of fused kernels: it needs groups_experts")
         if self.loads_all and not self.in_turn:
             raise InputError("loads_all asks for experts one after another: it needs in_turn")
         if not 0 < self.staging_layer_share <= 1:

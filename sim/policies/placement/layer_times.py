@@ -14,8 +14,8 @@ from sim.policies.problem import Problem
 from sim.routing.generated import draw
 from sim.workload import forward_passes
 
-Misses = Literal["cpu", "fetch", "cheapest", "balanced", "spill"]
-"""What is foreseen to happen to missing experts; ``spill``: to residents too, see SpillDispatch."""
+Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
+"""What is foreseen to happen to missing experts; ``split``: split exactly, see SpillDispatch; ``spill``: residents too."""
 
 SAMPLE_SEED = 20240207
 """Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be tried on."""
@@ -52,8 +52,9 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
         for layer in first:
             tokens = _sampled_tokens(problem, layer, int(size))
             lanes = _lanes(problem, layer, tokens)
-            if misses == "spill" and not serial:
-                times[layer] += count * _spill_times(problem, layer, int(size), tokens, lanes)
+            if misses in ("split", "spill") and not serial:
+                may_spill = misses == "spill"
+                times[layer] += count * _spill_times(problem, layer, int(size), tokens, lanes, may_spill=may_spill)
             else:
                 times[layer] += count * _mean_time(lanes, misses, is_serial=bool(serial))
     times[list(problem.model.moe_layers)] = times[first][same]
@@ -69,9 +70,11 @@ def _distinct_layers(problem: Problem) -> tuple[list[int], NDArray[np.int64]]:
     return layers[first].tolist(), same.ravel()
 
 
-def _spill_times(problem: Problem, layer: int, size: int, tokens: NDArray[np.int64], lanes: _Lanes) -> NDArray[np.float64]:
+def _spill_times(
+    problem: Problem, layer: int, size: int, tokens: NDArray[np.int64], lanes: _Lanes, *, may_spill: bool
+) -> NDArray[np.float64]:
     """Mean ns [residents] of a pass of that many tokens."""
-    beside = around(problem, np.array([size], np.int64), may_spill=True)
+    beside = around(problem, np.array([size], np.int64), may_spill=may_spill)
     times = np.zeros(problem.model.num_experts + 1)
     dense_ns = beside.dense[0, layer_shapes(problem.model)[1][layer]]
     where = dense_ns, size, beside.activations, beside.fixed
@@ -108,7 +111,7 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
 
 def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
     """What every sample is for the lanes."""
-    costs, num_bytes = problem.costs, problem.model.layers[layer].expert_bytes
+    costs, num_bytes = problem.expert_costs, problem.model.layers[layer].expert_bytes
     gpu, cpu = (costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens] for device in ("gpu", "cpu"))
     copy_ns = float(costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
     return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))

@@ -1,5 +1,7 @@
 """Hit rates of the caches against a plain replay that shares no code with them, on drawn and on recorded routing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,61 +9,129 @@ from numpy.typing import NDArray
 from hwprofiles import load_machine
 from sim.model_library import load_model
 from sim.policies import POLICIES, find_policy, with_settings
-from sim.routing import uniform
+from sim.policies.cache.smoothed_gate import SmoothedGateCache
+from sim.policies.policy import Policy
+from sim.routing import load_trace, uniform
 from sim.routing.base import Routing
 from sim.routing.generated import UNIFORM, GeneratedRouting
 from sim.routing.library import load_routing
+from sim.routing.replay import CachePolicy, hit_rates
 from sim.simulate import Run, Scenario, simulate
 from sim.workload import Batch
 from tests.shared_data import shared_data
 from tests.sim.small import small_machine, small_model
 
 KINDS = ("lru", "lfu", "belady")
+SCORED = (*KINDS, "smoothed", "selective")
+ALPHA = 0.5
 SKEWED = GeneratedRouting(
     label="skewed", stated_provenance=UNIFORM, weights=tuple((8.0, 5.0, 3.0, 2.0, 1.0, 1.0, 0.5, 0.1) for _ in range(3)), kept=((0.0, 0.3),)
 )
 
 
-def _replayed_hits(kind: str, selected: NDArray[np.bool_], held: set[int], slots: int) -> int:
-    """Hits of one layer; ``selected`` [pass, expert]. All experts of an event are looked up before any is taken in.
+class _Layer:
+    """One layer's cache in plain Python. All experts of a gate are looked up before any comes in; hits are used before misses."""
 
-    Hits are used before misses, each by number; a miss takes the place of the least worthy. Belady keeps the best of all it has seen.
-    """
-    hits, visits, used, clock = 0, np.zeros(selected.shape[1]), np.zeros(selected.shape[1]), 0
-    for index, row in enumerate(selected):
-        event = np.flatnonzero(row).tolist()
-        found, missing = [e for e in event if e in held], [e for e in event if e not in held]
-        hits += len(found)
-        for expert in found + missing:
-            clock += 1
-            visits[expert] += 1
-            used[expert] = clock
-        if kind == "belady":
-            following = {e: next(iter(np.flatnonzero(selected[index + 1 :, e])), len(selected)) for e in held | set(event)}
-            held = set(sorted(following, key=lambda e: (following[e], e not in held))[:slots])
-            continue
-        for expert in missing if slots else []:
-            held = held - {min(held, key=lambda e: (visits[e] * (kind == "lfu"), used[e], e))} | {expert}
-    return hits
+    def __init__(self, kind: str, tokens: NDArray[np.int32], held: set[int], slots: int, top_k: int) -> None:
+        self.kind, self.tokens, self.held, self.slots, self.top_k = kind, tokens, held, slots, top_k
+        self.visits, self.used, self.score = (np.zeros(tokens.shape[1]) for _ in range(3))
+        self.clock = 0
+
+    def hits(self) -> int:
+        """Tokens of experts that were held when their gates selected them."""
+        return sum(self.gate(index) for index in range(len(self.tokens)))
+
+    def gate(self, index: int) -> int:
+        row = self.tokens[index]
+        selected = np.flatnonzero(row).tolist()
+        found = [expert for expert in selected if expert in self.held]
+        missing = [expert for expert in selected if expert not in self.held]
+        self.note(row, found + missing)
+        for expert in missing:
+            if len(self.held) < self.slots:
+                self.held.add(expert)
+            elif self.slots:
+                self.replace(index, expert, set(selected))
+        return int(row[found].sum())
+
+    def note(self, row: NDArray[np.int32], order: list[int]) -> None:
+        for expert in order:
+            self.clock += 1
+            self.visits[expert] += 1
+            self.used[expert] = self.clock
+        shares = row / row.sum()
+        larger = (shares[:, None] > shares).sum(axis=0)  # of the experts before each of which that many go
+        self.score = (1 - ALPHA) * self.score + ALPHA * np.where(larger < 2 * self.top_k, shares.astype(np.float32), 0)
+
+    def replace(self, index: int, newcomer: int, selected: set[int]) -> None:
+        """A newcomer takes the place of another, one that its gate selected too only where no other is left."""
+        others = self.held if self.kind == "belady" else self.held - selected or self.held
+        leaver = min(others, key=lambda expert: self.worth(expert, index))
+        if self.kind in ("belady", "selective") and self.worth(leaver, index)[0] >= self.worth(newcomer, index)[0]:
+            return
+        self.held = self.held - {leaver} | {newcomer}
+
+    def worth(self, expert: int, index: int) -> tuple[float, ...]:
+        """The least leaves."""
+        if self.kind == "belady":
+            following = np.flatnonzero(self.tokens[index + 1 :, expert])
+            return -float(following[0] if len(following) else len(self.tokens)), expert
+        if self.kind in ("smoothed", "selective"):
+            return self.score[expert], expert
+        return self.visits[expert] * (self.kind == "lfu"), self.used[expert], expert
 
 
-def _check(kind: str, run: Run, slots: int) -> None:
+def _check(kind: str, run: Run, slots: int, *, is_cold: bool = False) -> None:
     """The run's hits are those of the replay in every layer."""
-    selected = run.tokens > 0
-    assert run.tokens.max() == 1, "decode only: a selection is an expert"
-    hits = sum(
-        _replayed_hits(kind, selected[:, layer], set(np.flatnonzero(run.residency.experts[layer]).tolist()), slots)
-        for layer in run.scenario.model.moe_layers
-    )
-    assert run.metrics.expert_hit_rate == hits / selected.sum()
+    hits = 0
+    for layer in run.scenario.model.moe_layers:
+        held = set() if is_cold else set(np.flatnonzero(run.residency.experts[layer]).tolist())
+        hits += _Layer(kind, run.tokens[:, layer], held, slots, run.scenario.model.top_k).hits()
+    assert run.metrics.expert_hit_rate == hits / run.tokens.sum()
 
 
 @pytest.mark.parametrize("routing", [uniform(), SKEWED], ids=["uniform", "skewed"])
 @pytest.mark.parametrize("slots", [0, 1, 2, 3, 6, 8])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCORED)
 def test_hits_are_those_of_a_plain_replay(kind: str, slots: int, routing: Routing) -> None:
-    """Even with fewer slots than a token selects experts."""
-    _check(kind, _run(kind, routing, slots), slots)
+    """Even with fewer slots than a token selects experts, and with a prompt of several tokens, which is one gate a layer."""
+    for batch in (Batch(prompt_tokens=1, output_tokens=60), Batch(prompt_tokens=3, output_tokens=30, batch_size=2)):
+        _check(kind, _run(kind, routing, slots, batch=batch), slots)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_generated_trace_hits_as_in_the_statistics(kind: str, slots: int, engine: str) -> None:
+    """From an empty cache, decode only: exactly what ``rosin routing stats`` replays."""
+    run = _run(kind, SKEWED, slots, engine=engine, starts_empty="true")
+    _check(kind, run, slots, is_cold=True)
+    ids = SKEWED.experts(run.scenario.model, 1, 60, run.scenario.seed)[0]
+    rates = hit_rates(ids, run.scenario.model.num_experts, slots, CachePolicy[kind.upper()])
+    assert run.metrics.expert_hit_rate == pytest.approx(rates.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0625, 0.125, 0.25, 0.5])
+@pytest.mark.parametrize("name", ["intent", "summary", "translation"])
+def test_a_recorded_trace_hits_as_in_the_statistics(name: str, share: float) -> None:
+    """DeepSeek-V2-Lite, 2,000 tokens of each trace, from an empty cache: the same number of hits in run and replay."""
+    model = load_model("deepseek-v2-lite")
+    path = shared_data(f"routing/deepseek-v2-lite-{name}.npz")
+    ids, slots = load_trace(path).expert_ids[:2000], round(share * model.num_experts)
+    for kind in KINDS:
+        run = simulate(
+            Scenario(
+                machine=load_machine("h100"),
+                model=model,
+                batch=Batch(prompt_tokens=1, output_tokens=2000),
+                policy=with_settings(find_policy(kind), {"starts_empty": "true"}),
+                routing=load_routing(str(path), model),
+                slots_per_layer=slots,
+            )
+        )
+        assert isinstance(run, Run)
+        rates = hit_rates(ids, model.num_experts, slots, CachePolicy[kind.upper()])
+        assert round(run.metrics.expert_hit_rate * ids.size) == round(rates.mean() * ids.size), kind
 
 
 @pytest.mark.parametrize("share", [0.125, 0.25, 0.5])
@@ -86,7 +156,8 @@ def test_hits_on_recorded_routing(name: str, share: float) -> None:
         rates[kind] = run.metrics.expert_hit_rate
         if kind != "random":
             _check(kind, run, slots)
-    assert rates["belady"] > max(rates["lru"], rates["lfu"]) and min(rates["lru"], rates["lfu"]) > rates["random"] - 0.02
+    assert rates["belady"] > max(rates["lru"], rates["lfu"])
+    assert rates["lfu"] > rates["random"] and rates["lru"] > rates["random"] - 0.03  # barely more slots than a token selects
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 6])
@@ -117,17 +188,25 @@ def test_one_budget_over_all_layers(kind: str) -> None:
         assert common.metrics.expert_hit_rate >= apart.metrics.expert_hit_rate
 
 
-def _run(name: str, routing: Routing, slots: int, seed: int = 5, **settings: str) -> Run:
+def _run(name: str, routing: Routing, slots: int, seed: int = 5, batch: Batch | None = None, engine: str = "fast", **settings: str) -> Run:
     run = simulate(
         Scenario(
             machine=small_machine(),
             model=small_model(),
-            batch=Batch(prompt_tokens=1, output_tokens=60),
-            policy=with_settings(find_policy(name), settings),
+            batch=batch or Batch(prompt_tokens=1, output_tokens=60),
+            policy=with_settings(_policy(name), settings),
             routing=routing,
             seed=seed,
+            engine=engine,
             slots_per_layer=slots,
         )
     )
     assert isinstance(run, Run)
     return run
+
+
+def _policy(name: str) -> Policy:
+    """A row, or the plain cache with HybriMoE's score in place of its own."""
+    if name not in ("smoothed", "selective"):
+        return find_policy(name)
+    return replace(find_policy("lru"), name=name, cache=SmoothedGateCache(alpha=ALPHA, is_selective=name == "selective"))

@@ -73,6 +73,14 @@ def test_the_released_constants_fetch_from_ten_tokens(tokens: int) -> None:
     assert set(actions.tolist()) == {Action.FETCH if tokens >= 10 else Action.CPU}
 
 
+@pytest.mark.parametrize("tokens", [5, 6])
+def test_the_cpp_branchs_constants_fetch_from_six_tokens(tokens: int) -> None:
+    """7 ms a token on the CPU against 40 ms for a copy and 0.6 ms on the GPU."""
+    row = np.full(6, tokens, np.int32)
+    actions = CheapestDispatch(believed_cost="cpp").assign(0, row, row > 0, _problem(1e9))
+    assert set(actions.tolist()) == {Action.FETCH if tokens > 5 else Action.CPU}
+
+
 def _lanes(problem: Problem, tokens: list[int]) -> tuple[list[int], list[int]]:
     costs = CostModel(machine=problem.machine, model=problem.model)
     count = np.maximum(tokens, 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from hwprofiles import Kind, Provenance
 from sim.requests.request import Request, Span
-from sim.serving import AttentionPrice, Cluster, InstanceOptions, OpenLoop, ServingRun, StepPrices, serve
+from sim.serving import AttentionLine, AttentionPrice, Cluster, InstanceOptions, OpenLoop, ServingRun, StepPrices, serve
 from sim.serving.prices import TICKS_PER_NS
 
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for tests", date="undated")
@@ -31,11 +31,10 @@ def _attention(window_tokens: int | None, num_layers: int) -> AttentionPrice:
         num_layers=num_layers,
         window_tokens=window_tokens,
         floor=40_000_001,
-        read_fixed=9_000_007,
-        read_token=13,
-        read_kv=400_009,
-        compute_token=1_000_003,
-        compute_pair=700_001,
+        lines=(
+            AttentionLine(fixed=9_000_007, token=13, kept=400_009, pair=70_001),
+            AttentionLine(fixed=3_000_017, token=1_000_003, kept=40_009, pair=700_001),
+        ),
     )
 
 

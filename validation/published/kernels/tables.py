@@ -1,0 +1,88 @@
+"""NVIDIA's measured kernels for the experts of one layer, against what the simulator charges for such a call.
+
+The figures are those of six models' shapes in the tables of aiconfigurator-core 0.12.0 (Apache-2.0), experts neither split over GPUs
+nor within: for each number of tokens the fastest framework, whose version is in the source column. Tokens are dealt out evenly; on the
+A100, TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an expert on.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from hwprofiles import InputError, load_machine
+from hwprofiles.units import NS_PER_MS
+from sim.costs import CostModel
+from sim.model_library import load_model
+from validation.published.published_row import PublishedRow, cell_of, published_rows
+from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
+
+FITTED_ON = ("h100", "16bit")
+"""The cells that the two constants of a grouped call were fitted on: ``kernel_ns`` per kernel and ``serial_fraction``."""
+
+MEDIAN_TARGET_FRACTION = 0.06
+P90_TARGET_FRACTION = 0.20
+
+ASSUMPTIONS = (
+    "One call for all experts of a layer: its kernels, the weights of every selected expert read once, activations, and the arithmetic, "
+    "of which a share shows beside the reading. Memory and arithmetic rates are the machine files'. What a kernel takes and what share "
+    "shows was fitted on 16-bit cells of the H100; A100 states its own share. All other cells check."
+)
+
+
+def reproduce_kernels(seed: int, routing_popularity: Path | None) -> Reproduction:
+    """A table for each GPU and format. Raises InputError for a popularity file: tokens are dealt out evenly."""
+    if routing_popularity is not None:
+        raise InputError(f"--routing popularity:{routing_popularity}: kernels takes no popularity; tokens are dealt out evenly")
+    rows = published_rows("validation.published.kernels", "grouped_experts.csv")
+    kinds = list(dict.fromkeys((row.environment, quantization_of(row)) for row in rows))
+    tables = tuple(_table(kind, tuple(row for row in rows if (row.environment, quantization_of(row)) == kind)) for kind in kinds)
+    return Reproduction(
+        name="kernels",
+        title="Grouped experts: kernel tables of NVIDIA aiconfigurator-core 0.12.0",
+        seed=seed,
+        routing="tokens dealt out evenly",
+        tables=tables,
+        summary=tuple(line for table in tables for line in _lines(table)),
+    )
+
+
+def quantization_of(row: PublishedRow) -> str:
+    """The quantisation scheme of a row, the last word of its quantity."""
+    return row.quantity.split()[-1]
+
+
+def grouped_ns(costs: CostModel, tokens: int) -> float:
+    """ns of one call for a layer's experts over that many tokens, dealt out evenly."""
+    layer = costs.model.moe_layers[0]
+    spec = costs.model.layers[layer]
+    selected = min(spec.num_experts, tokens * spec.top_k)
+    each = float(costs.in_groups().expert("gpu", layer, tokens * spec.top_k / selected).ns)
+    return max(selected * each + costs.group_overhead_ns("gpu"), costs.group_least_ns())
+
+
+def _table(kind: tuple[str, str], rows: tuple[PublishedRow, ...]) -> Table:
+    machine_name, quantization = kind
+    machine = load_machine(machine_name)
+    cells: list[Cell] = []
+    for model_name in dict.fromkeys(row.system for row in rows):
+        model = load_model(model_name, quantization)
+        costs = CostModel(machine=machine, model=model, is_fused=True, captures_graphs=True)
+        own = (row for row in rows if row.system == model_name)
+        cells.extend(cell_of(row, grouped_ns(costs, row.input_tokens or 1) / NS_PER_MS) for row in own)
+    fitted = ", fitted on" if kind == FITTED_ON else ""
+    title = f"{machine_name}, {quantization}: ms of a layer's experts{fitted}"
+    return Table(name=f"{machine_name}_{quantization}", title=title, assumptions=ASSUMPTIONS, cells=tuple(cells))
+
+
+def _lines(table: Table) -> list[SummaryLine]:
+    errors = np.abs([cell.error_fraction for cell in table.cells])
+    found = {"median": (np.median(errors), MEDIAN_TARGET_FRACTION), "90th percentile": (np.quantile(errors, 0.9), P90_TARGET_FRACTION)}
+    return [
+        SummaryLine(
+            name=f"{table.title.split(':')[0]}: {name} error of {len(errors)} cells",
+            target=f"<= {target:.0%}",
+            found=f"{value:.1%}",
+            is_met=bool(value <= target),
+        )
+        for name, (value, target) in found.items()
+    ]

@@ -1,4 +1,6 @@
-"""Finding machines: by name from the library, by the path of a file, or by a line of parts; with overrides."""
+"""Finding machines: by name from the library, by the path of a file, or by a line of parts; with
+overrides.
+"""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -21,9 +23,11 @@ def machine_names() -> list[str]:
 
 
 def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
-    """The machine of that name, from that YAML file or of that line of parts, with ``path=value`` overrides applied.
+    """The machine of that name, from that YAML file or of that line of parts, with ``path=value``
+    overrides applied.
 
-    Raises InputError, one line, for an unknown name, an unreadable file, a part that is not understood, or a wrong key or value.
+    Raises InputError, one line, for an unknown name, an unreadable file, a part that is not
+    understood, or a wrong key or value.
     """
     path = _path(name)
     if path is None:
@@ -31,7 +35,10 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
         data = machine_data(machine) if overrides else {}
     else:
         data = read_yaml(path, "machine")
-        stated = parse_machine(data, name)  # before any override, which must not be blamed for an error of the file
+        stated = parse_machine(
+            data,
+            name,
+        )  # before any override, which must not be blamed for an error of the file
         machine = over_sockets(stated)
         data = data if machine is stated else machine_data(machine)
     if not overrides:
@@ -41,7 +48,9 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
 
 
 def names_machine_file(name: str) -> bool:
-    """Whether a name is the path of a machine file: not that of a machine that ships, nor a line of parts."""
+    """Whether a name is the path of a machine file: not that of a machine that ships, nor a line of
+    parts.
+    """
     return name not in _library() and _path(name) is not None
 
 
@@ -59,7 +68,9 @@ def parse_machine(data: Any, where: str) -> Machine:
 
 
 def _path(name: str) -> Path | None:
-    """The file that holds the machine of that name; None where the name is no file's. Raises InputError for a file that is not there."""
+    """The file that holds the machine of that name; None where the name is no file's. Raises
+    InputError for a file that is not there.
+    """
     library = _library()
     if name in library:
         return library[name]
@@ -72,7 +83,9 @@ def _path(name: str) -> Path | None:
 
 
 def _of_parts(name: str) -> Machine:
-    """The machine of a line of parts. One word that is no part is taken for the misspelt name of a machine."""
+    """The machine of a line of parts. One word that is no part is taken for the misspelt name of a
+    machine.
+    """
     from hwprofiles.parts import is_one_part, machine_of_line, nearest_part
 
     if is_one_part(name) or len(name.split()) > 1 or "+" in name:

@@ -1,4 +1,6 @@
-"""Machine files of several sockets whose memory rate nobody measured: what is reached of it where weights lie on all of them."""
+"""Machine files of several sockets whose memory rate nobody measured: what is reached of it where
+weights lie on all of them.
+"""
 
 import re
 
@@ -12,9 +14,11 @@ UNMEASURED = frozenset({Kind.DATASHEET, Kind.ASSUMED})
 
 
 def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
-    """The share of all sockets' bandwidth together that is reached, ``own`` being that of one socket: as much as one gives.
+    """The share of all sockets' bandwidth together that is reached, ``own`` being that of one
+    socket: as much as one gives.
 
-    From what one socket gives without the help of the others' threads up to all of it, with weights copied to each.
+    From what one socket gives without the help of the others' threads up to all of it, with weights
+    copied to each.
     """
     spread = efficiencies().sockets
     low, high = spread.range
@@ -31,10 +35,12 @@ def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
 
 
 def over_sockets(machine: Machine) -> Machine:
-    """The machine with its sockets counted, and its memory's rate lowered where it is of several and holds no such share yet.
+    """The machine with its sockets counted, and its memory's rate lowered where it is of several
+    and holds no such share yet.
 
-    That is where the rate is neither measured nor published and states no efficiency. Sockets that the file does not count are read from
-    the CPU's name, such as ``2x Xeon Gold 6252``. A machine of one socket is returned as it is.
+    That is where the rate is neither measured nor published and states no efficiency. Sockets that
+    the file does not count are read from the CPU's name, such as ``2x Xeon Gold 6252``. A machine
+    of one socket is returned as it is.
     """
     cpu = machine.cpu
     sockets = _sockets(cpu)
@@ -44,12 +50,20 @@ def over_sockets(machine: Machine) -> Machine:
     if rate.kind not in UNMEASURED or rate.efficiency is not None:
         return machine.model_copy(update={"cpu": cpu.model_copy(update={"sockets": sockets})})
     share = spread_share(None, sockets)
-    lowered = cpu.model_copy(update={"sockets": sockets, "memory_bytes_per_s": rate.model_copy(update={"efficiency": share})})
+    lowered = cpu.model_copy(
+        update={
+            "sockets": sockets,
+            "memory_bytes_per_s": rate.model_copy(update={"efficiency": share}),
+        }
+    )
     sentence = (
-        f"{cpu.name} has {sockets} sockets and a memory rate that nobody measured: experts spread over them are taken to reach "
+        f"{cpu.name} has {sockets} sockets and a memory rate that nobody measured: experts "
+        "spread over them are taken to reach "
         f"{share.value:g} of it; cpu.memory_bytes_per_s.efficiency states another share"
     )
-    return machine.model_copy(update={"cpu": lowered, "assumptions": (*machine.assumptions, sentence)})
+    return machine.model_copy(
+        update={"cpu": lowered, "assumptions": (*machine.assumptions, sentence)},
+    )
 
 
 def _sockets(cpu: Cpu) -> int:

@@ -6,12 +6,16 @@ from hwprofiles.quantity import Efficiency, Kind, Quantity
 
 
 def with_threads(machine: Machine, threads: int) -> Machine:
-    """The machine computing with that many CPU threads: by its own rates for them, else derived where none of its rates is measured.
+    """The machine computing with that many CPU threads: by its own rates for them, else derived
+    where none of its rates is measured.
 
     Raises InputError where rates were measured, but not with that many threads.
     """
     cpu = machine.cpu
-    is_measured = Kind.MEASURED in {cpu.memory_bytes_per_s.kind, *(rate.kind for rate in cpu.flops_per_s.values())}
+    is_measured = Kind.MEASURED in {
+        cpu.memory_bytes_per_s.kind,
+        *(rate.kind for rate in cpu.flops_per_s.values()),
+    }
     if threads in machine.thread_counts or is_measured or threads < 1:
         return machine.at_threads(threads)
     own = cpu.threads or cpu.cores - cpu.efficiency_cores
@@ -24,13 +28,16 @@ def with_threads(machine: Machine, threads: int) -> Machine:
 def derived(cpu: Cpu, threads: int) -> CpuThreads:
     """The rates of that many threads out of those of one on each performance core.
 
-    Fewer read no more than each of them can, and compute less by their number. More than these cores, or than all, are slower.
+    Fewer read no more than each of them can, and compute less by their number. More than these
+    cores, or than all, are slower.
     """
     shares = efficiencies().threads
     own = cpu.threads or cpu.cores - cpu.efficiency_cores
+    rates = cpu.flops_per_s
     if threads <= own:
         memory = _of_few(cpu.memory_bytes_per_s, threads, shares)
-        computing = {name: _scaled(rate, threads / own, threads) for name, rate in cpu.flops_per_s.items()}
+        share_of = threads / own
+        computing = {name: _scaled(rate, share_of, threads) for name, rate in rates.items()}
     else:
         share = shares.e_cores if threads <= cpu.cores else shares.smt
         memory = _lowered(cpu.memory_bytes_per_s, share, threads)

@@ -12,7 +12,9 @@ from hwprofiles.units import GIB
 
 
 def machine_of_line(text: str) -> Machine:
-    """The machine that a line of parts names. Raises InputError, one line, for what is not understood or does not fit together."""
+    """The machine that a line of parts names. Raises InputError, one line, for what is not
+    understood or does not fit together.
+    """
     library = parts_library()
     return machine_of_parts(parse_line(text, library), library)
 
@@ -48,7 +50,8 @@ def _description(rig: Rig) -> str:
     """All parts in one sentence, what was assumed among them."""
     cards = [f"{gpu.count} x {gpu.part.name} of {_gib(gpu.part.memory_bytes)}" for gpu in rig.gpus]
     sockets = f"{rig.sockets} x " if rig.sockets > 1 else ""
-    size = "memory of unknown size" if rig.memory.num_bytes is None else f"{_gib(rig.memory.num_bytes)} of memory"
+    num_bytes = rig.memory.num_bytes
+    size = "memory of unknown size" if num_bytes is None else f"{_gib(num_bytes)} of memory"
     return f"From parts: {', '.join(cards) or 'no GPU'}, {sockets}{rig.cpu.name}, {size}."
 
 
@@ -57,7 +60,7 @@ def _gib(num_bytes: float) -> str:
 
 
 def _host() -> Host:
-    source = "nothing is known of this machine's own software cost; a named system's overhead is a parameter of its policy"
+    source = "nothing is known of this machine's software; a system's overhead is its policy's"
     nothing = Quantity(value=0, kind=Kind.ASSUMED, source=source, date=ASSUMED_DATE)
     return Host(layer_overhead_ns=nothing, step_overhead_ns=nothing)
 
@@ -73,5 +76,10 @@ def _disk(rig: Rig, library: PartsLibrary) -> Store | None:
         date=ASSUMED_DATE,
         efficiency=library.efficiencies.disk,
     )
-    latency = Quantity(value=100e3, kind=Kind.ASSUMED, source="order of one flash read: 0.1 ms", date=ASSUMED_DATE)
+    latency = Quantity(
+        value=100e3,
+        kind=Kind.ASSUMED,
+        source="order of one flash read: 0.1 ms",
+        date=ASSUMED_DATE,
+    )
     return Store(name=item.text, bytes_per_s=rate, latency_ns=latency)

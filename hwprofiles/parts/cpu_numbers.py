@@ -8,9 +8,10 @@ from hwprofiles.parts.rig import ASSUMED_DATE, Rig
 from hwprofiles.quantity import Efficiency, Kind, Quantity
 from hwprofiles.sockets import spread_share
 from hwprofiles.threads import derived
+from hwprofiles.units import GIGAHERTZ
 
 CALL_NS = 20e3
-CALL_SOURCE = "order of waking and joining a thread pool; an upper bound is 118 us per graph split, copies included (ik_llama.cpp PR 232)"
+CALL_SOURCE = "order of waking a thread pool; at most 118 us a split (ik_llama.cpp PR 232)"
 
 UNKNOWN_CLOCK_HZ = 3.0e9
 UNKNOWN_CLOCK_RANGE_HZ = (2.0e9, 4.5e9)
@@ -32,7 +33,12 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
         memory_bytes=_memory_bytes(rig, library),
         memory_bytes_per_s=_memory_rate(rig, library),
         flops_per_s=_rates(part, threads, clock, library),
-        call_overhead_ns=Quantity(value=CALL_NS, kind=Kind.ASSUMED, source=CALL_SOURCE, date=ASSUMED_DATE),
+        call_overhead_ns=Quantity(
+            value=CALL_NS,
+            kind=Kind.ASSUMED,
+            source=CALL_SOURCE,
+            date=ASSUMED_DATE,
+        ),
         threads=threads,
     )
     counts = _other_counts(part, rig.sockets)
@@ -40,7 +46,9 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
 
 
 def _other_counts(part: CpuPart, sockets: int) -> list[int]:
-    """Numbers of threads to state rates for besides one on each performance core: fewer, all cores, and all that the cores take."""
+    """Numbers of threads to state rates for besides one on each performance core: fewer, all cores,
+    and all that the cores take.
+    """
     own = part.cores * sockets
     halved = [own // 4, own // 2]
     physical = own + part.e_cores * sockets
@@ -49,18 +57,39 @@ def _other_counts(part: CpuPart, sockets: int) -> list[int]:
 
 
 def all_core_clock(part: CpuPart) -> Quantity:
-    """The clock with all cores busy: as listed, else halfway from base to boost, else base, else a guess."""
+    """The clock with all cores busy: as listed, else halfway from base to boost, else base, else a
+    guess.
+    """
     source = f"{part.name}: {part.listed.source}"
     date = part.listed.date
     base = part.base_hz
     boost = part.boost_hz
     if part.all_core_hz is not None:
-        return Quantity(value=part.all_core_hz, kind=Kind.DATASHEET, source=source, date=date, low=base, high=boost)
+        return Quantity(
+            value=part.all_core_hz,
+            kind=Kind.DATASHEET,
+            source=source,
+            date=date,
+            low=base,
+            high=boost,
+        )
     if base is not None and boost is not None:
-        rule = f"halfway from the listed base to the listed boost, as no clock of all cores is listed; {source}"
-        return Quantity(value=(base + boost) / 2, kind=Kind.ASSUMED, source=rule, date=date, low=base, high=boost)
+        rule = f"halfway from base to boost, as no clock of all cores is listed; {source}"
+        return Quantity(
+            value=(base + boost) / 2,
+            kind=Kind.ASSUMED,
+            source=rule,
+            date=date,
+            low=base,
+            high=boost,
+        )
     if base is not None:
-        return Quantity(value=base, kind=Kind.ASSUMED, source=f"base clock, no boost is known; {source}", date=date)
+        return Quantity(
+            value=base,
+            kind=Kind.ASSUMED,
+            source=f"base clock, no boost is known; {source}",
+            date=date,
+        )
     low, high = UNKNOWN_CLOCK_RANGE_HZ
     rule = f"no source states a base clock of {part.name}: between those of other CPUs"
     return Quantity(
@@ -80,7 +109,12 @@ def _memory_bytes(rig: Rig, library: PartsLibrary) -> Quantity | None:
         return None
     listed = memory.listed
     if not any(gpu.part.is_unified for gpu in rig.gpus):
-        return Quantity(value=memory.num_bytes, kind=listed.kind, source=listed.source, date=listed.date)
+        return Quantity(
+            value=memory.num_bytes,
+            kind=listed.kind,
+            source=listed.source,
+            date=listed.date,
+        )
     share = library.efficiencies.reported_memory["unified"]
     low, high = share.range
     return Quantity(
@@ -105,7 +139,9 @@ def _memory_rate(rig: Rig, library: PartsLibrary) -> Quantity:
 
 
 def memory_share(rig: Rig, library: PartsLibrary) -> Efficiency:
-    """The share of all sockets' bandwidth that is reached: of the CPU's kind, lowered where weights are spread over sockets."""
+    """The share of all sockets' bandwidth that is reached: of the CPU's kind, lowered where weights
+    are spread over sockets.
+    """
     own = library.efficiencies.memory[rig.cpu.kind]
     return own if rig.sockets == 1 else spread_share(own, rig.sockets)
 
@@ -113,23 +149,41 @@ def memory_share(rig: Rig, library: PartsLibrary) -> Efficiency:
 def _weaker(listed: Citation, rig: Rig) -> Citation:
     if rig.is_cpu_named:
         return listed
-    return Citation(source=listed.source, date=listed.date, kind=max(listed.kind, Kind.ASSUMED, key=list(Kind).index))
+    return Citation(
+        source=listed.source,
+        date=listed.date,
+        kind=max(listed.kind, Kind.ASSUMED, key=list(Kind).index),
+    )
 
 
-def _rates(part: CpuPart, threads: int, clock: Quantity, library: PartsLibrary) -> dict[str, Quantity]:
-    """Rates by compute type. bf16, which weights of any other format run at, is that of f32 where the cores have no bf16."""
+def _rates(
+    part: CpuPart,
+    threads: int,
+    clock: Quantity,
+    library: PartsLibrary,
+) -> dict[str, Quantity]:
+    """Rates by compute type. bf16, which weights of any other format run at, is that of f32 where
+    the cores have no bf16.
+    """
     operations = dict(part.design.operations_per_cycle)
     operations.setdefault("bf16", operations["f32"])
     return {name: _rate(part, threads, clock, count, library) for name, count in operations.items()}
 
 
-def _rate(part: CpuPart, threads: int, clock: Quantity, operations: int, library: PartsLibrary) -> Quantity:
+def _rate(
+    part: CpuPart,
+    threads: int,
+    clock: Quantity,
+    operations: int,
+    library: PartsLibrary,
+) -> Quantity:
     low, high = clock.range
-    source = f"{threads} cores x {clock.value / 1e9:.4g} GHz x {operations} operations a cycle; {part.design.listed.source}"
+    cycles = f"{threads} cores x {clock.value / GIGAHERTZ:.4g} GHz"
+    formula = f"{cycles} x {operations} operations a cycle"
     return Quantity(
         value=threads * clock.value * operations,
         kind=clock.kind,
-        source=source,
+        source=f"{formula}; {part.design.listed.source}",
         date=part.design.listed.date,
         low=threads * low * operations,
         high=threads * high * operations,

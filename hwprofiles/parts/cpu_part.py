@@ -10,9 +10,11 @@ from hwprofiles.units import GB, GIGAHERTZ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreDesign:
-    """What the cores of a generation share. Operations are those of one core and cycle, a multiply and an add counted as two.
+    """What the cores of a generation share. Operations are those of one core and cycle, a multiply
+    and an add counted as two.
 
-    ``vector_bits`` is the width of the units that compute, which may be half of that of the instructions.
+    ``vector_bits`` is the width of the units that compute, which may be half of that of the
+    instructions.
     """
 
     name: str
@@ -25,9 +27,11 @@ class CoreDesign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuPart:
-    """A CPU of one socket. ``cores`` are performance cores; ``e_cores`` are beside them. Clocks are None where no source states them.
+    """A CPU of one socket. ``cores`` are performance cores; ``e_cores`` are beside them. Clocks are
+    None where no source states them.
 
-    ``sockets`` is the most that work together. ``memory`` is None where it comes with a GPU that states it.
+    ``sockets`` is the most that work together. ``memory`` is None where it comes with a GPU that
+    states it.
     """
 
     name: str
@@ -71,7 +75,10 @@ def _design(row: Mapping[str, Any]) -> CoreDesign:
         vector_bits=row["vector_bits"],
         instructions=tuple(row["instructions"]),
         operations_per_cycle=row["operations_per_cycle"],
-        e_core_operations_per_cycle=row.get("e_core_operations_per_cycle", row["operations_per_cycle"]),
+        e_core_operations_per_cycle=row.get(
+            "e_core_operations_per_cycle",
+            row["operations_per_cycle"],
+        ),
         listed=Citation(source=row["source"], date=row["date"]),
     )
 

@@ -12,6 +12,7 @@ from hwprofiles.parts.cpu_part import CoreDesign, CpuPart
 from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.parts.library import PartsLibrary, parts_library, with_cpu
 from hwprofiles.parts.line import parse_line
+from hwprofiles.parts.rig import NO_MEMORY
 from hwprofiles.parts.system import FoundGpu, FoundSystem, found_system
 from hwprofiles.quantity import Kind, Quantity
 from hwprofiles.units import GIB
@@ -26,7 +27,8 @@ _NO_MODULES = (
 def detected_machine(found: FoundSystem | None = None) -> Machine:
     """The computer at hand, or the one that was found. Nothing is measured.
 
-    Raises InputError for a system that says nothing of its CPU, and for a GPU that the library does not know.
+    Raises InputError for a system that says nothing of its CPU, and for a GPU that the library does
+    not know.
     """
     system = found or found_system()
     library = parts_library()
@@ -41,7 +43,7 @@ def detected_machine(found: FoundSystem | None = None) -> Machine:
     if system.modules is None:
         notes.append(_NO_MODULES)
     machine = machine_of_parts(parse_line(" + ".join(_parts(system, library)), library), library)
-    kept = [sentence for sentence in machine.assumptions if not sentence.startswith("the line names no memory")]
+    kept = [said for said in machine.assumptions if not said.startswith(NO_MEMORY)]
     size = f"{system.memory_bytes / GIB:.0f} GiB of memory"
     return machine.model_copy(
         update={
@@ -72,13 +74,15 @@ def _memory(system: FoundSystem) -> str:
 
 
 def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:
-    """The GPU as a part, with the size of the library that is nearest to what the driver reports."""
+    """The GPU as a part, of the library's size that is nearest to what the driver reports."""
     names = library.named(_without_size(gpu.name))
     known = [name for name in names if name in library.gpus]
     if not known:
-        raise InputError(f"the library has no GPU {gpu.name!r}; write the machine from the nearest one: rosin machines new")
+        right = "write the machine from the nearest one: rosin machines new"
+        raise InputError(f"the library has no GPU {gpu.name!r}; {right}")
     sizes = library.gpus[known[0]]
-    size = min(sizes, key=lambda part: abs(part.memory_bytes - gpu.memory_bytes)).memory_bytes // GIB
+    nearest = min(sizes, key=lambda part: abs(part.memory_bytes - gpu.memory_bytes))
+    size = nearest.memory_bytes // GIB
     link = f" PCIe {gpu.pcie_generation} x{gpu.lanes}" if gpu.pcie_generation and gpu.lanes else ""
     return f"{known[0]} {size}GB{link}"
 
@@ -103,7 +107,9 @@ def _model_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
 
 
 def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
-    """A CPU out of what the system says of it: cores, threads and instructions; clocks are not known."""
+    """A CPU out of what the system says of it: cores, threads and instructions; clocks are not
+    known.
+    """
     model = _model_cpu(system, library)
     said = Citation(source=SYSTEM, date=date.today().isoformat(), kind=Kind.ASSUMED)
     name = " ".join(system.cpu_name.replace("+", " ").split())
@@ -125,8 +131,17 @@ def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
 
 
 def _design(flags: frozenset[str], said: Citation) -> CoreDesign:
-    """Instructions by the system's flags; a core is taken to have two units of 256 bits where it has AVX2, of 128 where it has not."""
-    of_flag = {"avx2": "avx2", "avx512f": "avx512", "avx512_vnni": "vnni", "avx_vnni": "vnni", "avx512_bf16": "bf16", "amx_bf16": "amx"}
+    """Instructions by the system's flags; a core is taken to have two units of 256 bits where it
+    has AVX2, of 128 where it has not.
+    """
+    of_flag = {
+        "avx2": "avx2",
+        "avx512f": "avx512",
+        "avx512_vnni": "vnni",
+        "avx_vnni": "vnni",
+        "avx512_bf16": "bf16",
+        "amx_bf16": "amx",
+    }
     instructions = dict.fromkeys(word for flag, word in of_flag.items() if flag in flags)
     operations = {"f32": 32 if "avx2" in flags else 16}
     return CoreDesign(
@@ -141,5 +156,12 @@ def _design(flags: frozenset[str], said: Citation) -> CoreDesign:
 
 def _with_memory(machine: Machine, system: FoundSystem) -> Cpu:
     """The CPU with the memory that the system counts."""
-    size = Quantity(value=system.memory_bytes, kind=Kind.MEASURED, source="/proc/meminfo, MemTotal", date=date.today().isoformat())
-    return machine.cpu.model_copy(update={"memory_bytes": size}) if system.memory_bytes else machine.cpu
+    size = Quantity(
+        value=system.memory_bytes,
+        kind=Kind.MEASURED,
+        source="/proc/meminfo, MemTotal",
+        date=date.today().isoformat(),
+    )
+    if not system.memory_bytes:
+        return machine.cpu
+    return machine.cpu.model_copy(update={"memory_bytes": size})

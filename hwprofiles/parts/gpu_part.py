@@ -21,7 +21,9 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPart:
-    """What comes with a GPU that is sold in one piece with its CPU: memory and link of its own, where it has them."""
+    """What comes with a GPU that is sold in one piece with its CPU: memory and link of its own,
+    where it has them.
+    """
 
     cpu: str
     memory_bytes: int | None = None
@@ -34,8 +36,10 @@ class HostPart:
 class GpuPart:
     """A GPU with one size of memory. ``memory_bytes`` is the size on the box.
 
-    ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process sees of the memory, where a source
-    states it. ``pcie_generation`` and ``lanes`` are None for one that has its memory in common with the CPU.
+    ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process
+    sees of the memory, where a source states it. ``copies_within`` the card are ``asynchronous`` or
+    ``waiting``; None where that is not known. ``pcie_generation`` and ``lanes`` are None for one
+    that has its memory in common with the CPU.
     """
 
     name: str
@@ -50,6 +54,7 @@ class GpuPart:
     pcie_generation: int | None = None
     lanes: int | None = None
     has_ecc_inside: bool = False
+    copies_within: str | None = None
     reported_bytes: int | None = None
     reported: Citation | None = None
     host: HostPart | None = None
@@ -59,6 +64,11 @@ class GpuPart:
     def is_unified(self) -> bool:
         """Whether it has no memory of its own, but that of the CPU."""
         return self.memory == "unified"
+
+    @property
+    def memory_class(self) -> str:
+        """The kind of memory without its generation: HBM, GDDR or unified."""
+        return next(name for name in ("HBM", "GDDR", "unified") if self.memory.startswith(name))
 
     @property
     def is_data_centre(self) -> bool:
@@ -94,6 +104,7 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
         pcie_generation=family.get("pcie_generation"),
         lanes=own.get("lanes"),
         has_ecc_inside=family.get("has_ecc_inside", False),
+        copies_within=family.get("copies_within"),
         reported_bytes=None if reported is None else reported * MIB,
         reported=_reported(family) if reported is not None else None,
         host=_host(family, name),
@@ -102,7 +113,9 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
 
 
 def _rates(family: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Dense rates by compute type: those of the row, else units times clock times operations of a unit."""
+    """Dense rates by compute type: those of the row, else units times clock times operations of a
+    unit.
+    """
     for key, value in own.items():
         if key.endswith(_RATE_ENDING):
             yield key.removesuffix(_RATE_ENDING), value * TERA
@@ -111,7 +124,11 @@ def _rates(family: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def _reported(family: Mapping[str, Any]) -> Citation:
-    return Citation(source=family["reported_source"], date=family["reported_date"], kind=Kind.PUBLISHED)
+    return Citation(
+        source=family["reported_source"],
+        date=family["reported_date"],
+        kind=Kind.PUBLISHED,
+    )
 
 
 def _host(family: Mapping[str, Any], name: str) -> HostPart | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ class PartsLibrary:
     names_by_key: Mapping[str, tuple[str, ...]]
 
     def named(self, text: str) -> tuple[str, ...]:
-        """The names of GPUs and CPUs that a text stands for: none, one, or several where it is short of telling them apart."""
+        """The names of GPUs and CPUs that a text stands for: none, one, or several where it is
+        short of telling them apart.
+        """
         return self.names_by_key.get(key_of(text), ())
 
 
@@ -40,7 +43,8 @@ def parts_library() -> PartsLibrary:
     gpus = _by_name(_gpus())
     cpu_data = _read("cpus")
     designs = core_designs(cpu_data)
-    cpus = {part.name: part for family in cpu_data["families"] for part in cpu_parts(family, designs)}
+    families = [cpu_parts(family, designs) for family in cpu_data["families"]]
+    cpus = {part.name: part for part in chain.from_iterable(families)}
     memory = _read("memory")
     return PartsLibrary(
         gpus=gpus,
@@ -70,7 +74,10 @@ def _by_name(parts: Iterable[GpuPart]) -> dict[str, tuple[GpuPart, ...]]:
     return found
 
 
-def _names_by_key(gpus: Mapping[str, tuple[GpuPart, ...]], cpus: Mapping[str, CpuPart]) -> dict[str, tuple[str, ...]]:
+def _names_by_key(
+    gpus: Mapping[str, tuple[GpuPart, ...]],
+    cpus: Mapping[str, CpuPart],
+) -> dict[str, tuple[str, ...]]:
     """The spellings of all parts. A whole name goes before the shortened name of another part.
 
     A CPU that is sold in one piece with a GPU is found as that GPU.
@@ -85,7 +92,10 @@ def _names_by_key(gpus: Mapping[str, tuple[GpuPart, ...]], cpus: Mapping[str, Cp
     return shortened | whole
 
 
-def _spellings(gpus: Mapping[str, tuple[GpuPart, ...]], cpus: Mapping[str, CpuPart]) -> Iterable[tuple[str, tuple[str, ...]]]:
+def _spellings(
+    gpus: Mapping[str, tuple[GpuPart, ...]],
+    cpus: Mapping[str, CpuPart],
+) -> Iterable[tuple[str, tuple[str, ...]]]:
     for name, sizes in gpus.items():
         yield name, sizes[0].aliases
     for name, cpu in cpus.items():

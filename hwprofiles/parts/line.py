@@ -1,4 +1,6 @@
-"""A line of parts, read: which GPUs, which CPU, which memory, which disk. Names are those of the library."""
+"""A line of parts, read: which GPUs, which CPU, which memory, which disk. Names are those of the
+library.
+"""
 
 import re
 from collections.abc import Callable
@@ -9,14 +11,20 @@ from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
 from hwprofiles.units import GIB, parse_number
 
-GRAMMAR = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe RATE, memory by socket as 2x(8x64GB DDR5-4800)"
+BY_SOCKET = "2x(8x64GB DDR5-4800)"
+ORDER = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe RATE"
+GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
 _COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
-_PCIE = re.compile(r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b", re.IGNORECASE)
+_PCIE = re.compile(
+    r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b",
+    re.IGNORECASE,
+)
 _SIZE = re.compile(r"(?<![\w.])(?P<gib>\d{1,3})\s*(?:gb|gib|g)\b", re.IGNORECASE)
 _MEMORY = re.compile(
-    r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
+    r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*"
+    r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
     r"(?P<type>ddr\d)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",
     re.IGNORECASE,
 )
@@ -25,7 +33,9 @@ _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuItem:
-    """So many GPUs of one name. Memory, generation and lanes are None where the line leaves them out."""
+    """So many GPUs of one name. Memory, generation and lanes are None where the line leaves them
+    out.
+    """
 
     text: str
     count: int
@@ -46,7 +56,8 @@ class CpuItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryItem:
-    """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is None.
+    """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
+    None.
 
     ``modules`` is None where only a total is written, ``mt_per_s`` where no speed is.
     """
@@ -82,7 +93,9 @@ class PartsLine:
 
 
 def parse_line(text: str, library: PartsLibrary) -> PartsLine:
-    """Read a line of parts. Raises InputError, one line, that names the part not understood, the nearest names and the grammar."""
+    """Read a line of parts. Raises InputError, one line, that names the part not understood, the
+    nearest names and the grammar.
+    """
     parts = split_line(text)
     line = PartsLine(text=" + ".join(parts))
     for part in parts:
@@ -91,7 +104,9 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
 
 
 def split_line(text: str) -> list[str]:
-    """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+`` or ``AI Max+ 395`` divides nothing."""
+    """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+``
+    or ``AI Max+ 395`` divides nothing.
+    """
     parts = re.split(r"\s\+\s*|\+(?=\w)", f" {text} ")
     return [" ".join(part.split()) for part in parts if part.strip()]
 
@@ -154,9 +169,12 @@ def _memory(part: str, library: PartsLibrary) -> MemoryItem | None:
 def _check_memory(part: str, type_name: str, speed: int | None, library: PartsLibrary) -> None:
     known = library.memory_types.get(type_name)
     if known is None:
-        raise InputError(f"part {part!r}: no memory named {type_name}; known: {', '.join(library.memory_types)}")
+        raise InputError(
+            f"part {part!r}: no memory named {type_name}; known: {', '.join(library.memory_types)}",
+        )
     if speed is not None and not known.slowest_mt_per_s <= speed <= known.fastest_mt_per_s:
-        raise InputError(f"part {part!r}: {type_name} runs at {known.slowest_mt_per_s} to {known.fastest_mt_per_s} MT/s, got {speed}")
+        rates = f"{known.slowest_mt_per_s} to {known.fastest_mt_per_s} MT/s"
+        raise InputError(f"part {part!r}: {type_name} runs at {rates}, got {speed}")
 
 
 def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
@@ -166,14 +184,18 @@ def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
     try:
         rate = parse_number(match["rate"])
     except ValueError:
-        raise InputError(f"part {part!r}: write the rate at which the disk is read, for example NVMe 7GB/s") from None
+        raise InputError(
+            f"part {part!r}: write the rate at which the disk is read, for example NVMe 7GB/s",
+        ) from None
     if not 0 < rate < float("inf"):
         raise InputError(f"part {part!r}: write a rate above 0, for example NVMe 7GB/s")
     return DiskItem(text=part, bytes_per_s=rate)
 
 
 def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
-    """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be more than one."""
+    """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be
+    more than one.
+    """
     rest, pcie = _taken(_PCIE, part)
     counted = _COUNT.fullmatch(rest)
     if counted is None:
@@ -193,11 +215,19 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
 
 def _cpu(part: str, count: int, name: str, *, has_more: bool) -> CpuItem:
     if has_more:
-        raise InputError(f"part {part!r}: {name} is a CPU, which takes no size and no PCIe; write memory as a part of its own")
+        right = "which takes no size and no PCIe; write memory as a part of its own"
+        raise InputError(f"part {part!r}: {name} is a CPU, {right}")
     return CpuItem(text=part, count=count, name=name)
 
 
-def _gpu(part: str, count: int, name: str, size: re.Match[str] | None, pcie: re.Match[str] | None, library: PartsLibrary) -> GpuItem:
+def _gpu(
+    part: str,
+    count: int,
+    name: str,
+    size: re.Match[str] | None,
+    pcie: re.Match[str] | None,
+    library: PartsLibrary,
+) -> GpuItem:
     item = GpuItem(text=part, count=count, name=name)
     if size is not None:
         sizes = [round(each.memory_bytes / GIB) for each in library.gpus[name]]
@@ -208,7 +238,8 @@ def _gpu(part: str, count: int, name: str, size: re.Match[str] | None, pcie: re.
         generation = int(pcie["generation"])
         lanes = int(pcie["lanes"])
         if generation not in range(1, 7) or lanes not in (1, 2, 4, 8, 16):
-            raise InputError(f"part {part!r}: PCIe has generations 1 to 6 and 1, 2, 4, 8 or 16 lanes, got {pcie.group()}")
+            right = "PCIe has generations 1 to 6 and 1, 2, 4, 8 or 16 lanes"
+            raise InputError(f"part {part!r}: {right}, got {pcie.group()}")
         item = replace(item, pcie_generation=generation, lanes=lanes)
     return item
 
@@ -248,7 +279,10 @@ def _not_understood(part: str, library: PartsLibrary) -> InputError:
 
 
 def _bare(part: str) -> str:
-    strip: list[Callable[[str], str]] = [lambda text: _taken(_PCIE, text)[0], lambda text: _taken(_SIZE, text)[0]]
+    strip: list[Callable[[str], str]] = [
+        lambda text: _taken(_PCIE, text)[0],
+        lambda text: _taken(_SIZE, text)[0],
+    ]
     for step in strip:
         part = step(part)
     counted = _COUNT.fullmatch(part)

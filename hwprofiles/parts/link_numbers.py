@@ -24,22 +24,40 @@ def link_of(gpu: RigGpu, library: PartsLibrary) -> Link:
     host = gpu.part.host
     if host is not None and host.link is not None:
         assert host.link_bytes_per_s is not None
-        return _link(host.link, host.link_bytes_per_s, gpu.part.listed.source, Kind.DATASHEET, library)
+        return _link(
+            host.link,
+            host.link_bytes_per_s,
+            gpu.part.listed.source,
+            Kind.DATASHEET,
+            library,
+        )
     if gpu.part.is_unified:
-        source = "memory in common: what would be copied is read and written there, at half its rate each"
-        return _link("memory in common", gpu.part.memory_bytes_per_s / 2, source, Kind.ASSUMED, library)
+        source = "memory in common: a copy reads and writes there, at half its rate each"
+        return _link(
+            "memory in common",
+            gpu.part.memory_bytes_per_s / 2,
+            source,
+            Kind.ASSUMED,
+            library,
+        )
     assert gpu.generation is not None
     assert gpu.lanes is not None
     rate = pcie_bytes_per_s(gpu.generation, gpu.lanes)
     name = f"PCIe {gpu.generation}.0 x{gpu.lanes}"
-    formula = f"{GIGATRANSFERS[gpu.generation]:g} GT/s x {gpu.lanes} lanes x {ENCODED[gpu.generation]:.4g} / 8"
+    transfers = f"{GIGATRANSFERS[gpu.generation]:g} GT/s x {gpu.lanes} lanes"
+    formula = f"{transfers} x {ENCODED[gpu.generation]:.4g} / 8"
     kind = Kind.DATASHEET if gpu.is_link_named else Kind.ASSUMED
     return _link(name, rate, f"{gpu.link_source}; PCI Express: {formula}", kind, library)
 
 
 def no_link(cpu: Cpu) -> Link:
     """What stands for the link of a machine without a GPU: the CPU's own memory."""
-    latency = Quantity(value=0, kind=Kind.ASSUMED, source="the machine has no GPU", date=ASSUMED_DATE)
+    latency = Quantity(
+        value=0,
+        kind=Kind.ASSUMED,
+        source="the machine has no GPU",
+        date=ASSUMED_DATE,
+    )
     way = Direction(bytes_per_s=cpu.memory_bytes_per_s, latency_ns=latency)
     return Link(name="no GPU", h2d=way, d2h=way)
 
@@ -57,11 +75,22 @@ def _link(name: str, rate: float, source: str, kind: Kind, library: PartsLibrary
         """The link's peak with the share of it that is reached."""
         return Quantity(value=rate, kind=kind, source=source, date=ASSUMED_DATE, efficiency=share)
 
-    latency = Quantity(value=LATENCY_NS, kind=Kind.ASSUMED, source=LATENCY_SOURCE, date=ASSUMED_DATE)
-    way = Direction(bytes_per_s=quantity(shares.link), pageable_bytes_per_s=quantity(pageable_share), latency_ns=latency)
+    latency = Quantity(
+        value=LATENCY_NS,
+        kind=Kind.ASSUMED,
+        source=LATENCY_SOURCE,
+        date=ASSUMED_DATE,
+    )
+    way = Direction(
+        bytes_per_s=quantity(shares.link),
+        pageable_bytes_per_s=quantity(pageable_share),
+        latency_ns=latency,
+    )
     return Link(name=name, h2d=way, d2h=way)
 
 
 def _lowered(share: Efficiency, factor: float) -> Efficiency:
     low, high = share.range
-    return share.model_copy(update={"value": share.value * factor, "low": low * factor, "high": high * factor})
+    return share.model_copy(
+        update={"value": share.value * factor, "low": low * factor, "high": high * factor},
+    )

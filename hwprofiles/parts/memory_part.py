@@ -8,7 +8,9 @@ from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.units import MILLION
 
 BYTES_PER_TRANSFER = 8
-"""A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module together)."""
+"""A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module
+together).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

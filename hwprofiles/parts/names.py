@@ -1,4 +1,6 @@
-"""Finding a part by its name as people write it: ``3090``, ``rtx3090``, ``NVIDIA GeForce RTX 3090``."""
+"""Finding a part by its name as people write it: ``3090``, ``rtx3090``, ``NVIDIA GeForce RTX
+3090``.
+"""
 
 import difflib
 import re
@@ -8,7 +10,8 @@ from itertools import combinations
 NUM_SUGGESTIONS = 3
 
 _NOISE = re.compile(
-    r"\((?:r|tm|c)\)|[®™]|\b\d+-cores?\b|\b\d+(?:st|nd|rd|th)\s+gen\b|@.*$|\bwith\s+radeon.*$|\bw/.*$"
+    r"\((?:r|tm|c)\)|[®™]|\b\d+-cores?\b|\b\d+(?:st|nd|rd|th)\s+gen\b|@.*$"
+    r"|\bwith\s+radeon.*$|\bw/.*$"
     r"|\b(?:nvidia|amd|intel|cpu|gpu|processor|graphics|generation|edition|workstation|hbm\d\w*)\b",
     re.IGNORECASE,
 )
@@ -20,17 +23,50 @@ _SUPER = re.compile(r"\b([24]0[678]0|16[56]0)(\s*ti)?\s*s\b")
 
 _OPTIONAL = frozenset(
     {
-        *("geforce", "radeon", "tesla", "quadro", "instinct", "arc", "apple", "blackwell", "data", "center"),
+        *(
+            "geforce",
+            "radeon",
+            "tesla",
+            "quadro",
+            "instinct",
+            "arc",
+            "apple",
+            "blackwell",
+            "data",
+            "center",
+        ),
         *("rtx", "gtx", "rx", "ryzen", "threadripper", "epyc", "core", "ultra", "3", "5", "7", "9"),
-        *("xeon", "gold", "silver", "platinum", "i3", "i5", "i7", "i9", "w3", "w5", "w7", "w9", "e5"),
+        *(
+            "xeon",
+            "gold",
+            "silver",
+            "platinum",
+            "i3",
+            "i5",
+            "i7",
+            "i9",
+            "w3",
+            "w5",
+            "w7",
+            "w9",
+            "e5",
+        ),
     }
 )
 """Words of a name that people leave out."""
 
 _OPTIONAL_BESIDE = {"pro": ("threadripper", "radeon", "arc"), "ai": ("radeon",)}
-"""Words that people leave out of a name that has one of these words, and of no other: an RTX PRO 6000 is no RTX 6000."""
+"""Words that people leave out of a name that has one of these words, and of no other: an RTX PRO
+6000 is no RTX 6000.
+"""
 
-_SHORT = {"ryzen 3": "r3", "ryzen 5": "r5", "ryzen 7": "r7", "ryzen 9": "r9", "ryzen threadripper": "tr"}
+_SHORT = {
+    "ryzen 3": "r3",
+    "ryzen 5": "r5",
+    "ryzen 7": "r7",
+    "ryzen 9": "r9",
+    "ryzen threadripper": "tr",
+}
 """What people write in place of two words."""
 
 

@@ -20,7 +20,9 @@ TIMEOUT_S = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundGpu:
-    """A GPU as its driver names it. Generation and lanes are the most that card and board do together; None where it says neither."""
+    """A GPU as its driver names it. Generation and lanes are the most that card and board do
+    together; None where it says neither.
+    """
 
     name: str
     memory_bytes: int
@@ -57,7 +59,9 @@ Read = Callable[[str], str]
 
 
 def found_system(run: Run | None = None, read: Read | None = None) -> FoundSystem:
-    """Ask this computer. ``run`` gives what a command prints ("" where it is not there or fails), ``read`` the text of a file."""
+    """Ask this computer. ``run`` gives what a command prints ("" where it is not there or fails),
+    ``read`` the text of a file.
+    """
     ask = run or _run
     text_of = read or _read
     processors = text_of("/proc/cpuinfo")
@@ -91,7 +95,9 @@ def _gpus(printed: str) -> Iterable[FoundGpu]:
 
 
 def _modules(printed: str) -> FoundModules | None:
-    """The modules that dmidecode lists, if they are all equal; None where it lists none or unlike ones."""
+    """The modules that dmidecode lists, if they are all equal; None where it lists none or unlike
+    ones.
+    """
     found = [module for block in printed.split("\n\n") if (module := _module(block))]
     if not found or len(set(found)) != 1:
         return None
@@ -104,7 +110,11 @@ def _module(block: str) -> tuple[int, str, int] | None:
     size = re.search(r"^\s*Size: (\d+) ([GM])i?B", block, re.MULTILINE)
     type_name = re.search(r"^\s*Type: (DDR\d)\b", block, re.MULTILINE)
     configured = r"^\s*Configured (?:Memory|Clock) Speed: (\d+)"
-    speed = re.search(configured, block, re.MULTILINE) or re.search(r"^\s*Speed: (\d+)", block, re.MULTILINE)
+    speed = re.search(configured, block, re.MULTILINE) or re.search(
+        r"^\s*Speed: (\d+)",
+        block,
+        re.MULTILINE,
+    )
     if size is None or type_name is None or speed is None:
         return None
     num_bytes = int(size[1]) * (GIB if size[2] == "G" else MIB)
@@ -126,7 +136,13 @@ def _run(command: tuple[str, ...]) -> str:
     if program is None:
         return ""
     try:
-        finished = subprocess.run((program, *command[1:]), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        finished = subprocess.run(
+            (program, *command[1:]),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return finished.stdout if finished.returncode == 0 else ""

@@ -1,4 +1,6 @@
-"""`rosin machines`: list the machines, show one with the provenance of every number, or write one from a line of parts."""
+"""`rosin machines`: list the machines, show one with the provenance of every number, or write one
+from a line of parts.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 NAME_HELP = "A machine's name, a machine file, or a line of parts."
 PARTS_HELP = 'A line of parts, such as "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800".'
-FileOption = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write (YAML).")]
+FileOption = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="The machine file to write (YAML)."),
+]
 
 PageOption = Annotated[
     Path | None,
@@ -29,13 +34,18 @@ PageOption = Annotated[
 
 
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False),
+    ] = None,
     overrides: SetOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """List the machines, or show one with where its numbers are from; the word show may be left out."""
+    """List the machines, or show one with where its numbers are from; the word show may be left
+    out.
+    """
     output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         _list(output, overrides or ())

@@ -1,4 +1,6 @@
-"""The library of parts as a page of the reference: every part with its numbers, every family with its sources."""
+"""The library of parts as a page of the reference: every part with its numbers, every family with
+its sources.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -12,8 +14,9 @@ Part = TypeVar("Part", GpuPart, CpuPart)
 
 HEAD = """# Parts: GPUs and CPUs that a line may name
 
-This page is written by `rosin machines parts -o docs/reference/parts.md` from `hwprofiles/parts/*.yaml`; a test holds the two equal.
-How a line is written is in [Your PC in one line](../how-to/pc-in-one-line.md); what is made of these numbers, in
+This page is written by `rosin machines parts -o docs/reference/parts.md` from
+`hwprofiles/parts/*.yaml`; a test holds the two equal. How a line is written is in
+[Your PC in one line](../how-to/pc-in-one-line.md); what is made of these numbers, in
 [Machine files](machines.md#machines-from-parts). An empty cell is a number that no source states.
 
 """
@@ -29,7 +32,8 @@ def parts_page(library: PartsLibrary) -> str:
 def _share_lines() -> Iterator[str]:
     yield "## From datasheet to what is reached"
     yield ""
-    yield "A number of the lists below is multiplied by the share of its class. From and to are the lowest and the highest known."
+    yield "A number of the lists below is multiplied by the share of its class."
+    yield "From and to are the lowest and the highest known."
     yield ""
     yield "| applied to | share | from | to | kind | source |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -43,9 +47,16 @@ def _shares() -> Iterator[tuple[str, Efficiency | Quantity]]:
     """Every share of the data file, with what it is applied to in words."""
     shares = efficiencies()
     for kind, share in shares.memory.items():
-        yield f"memory of a {kind} CPU" if kind != "unified" else "memory in common, read by the CPU", share
+        yield (
+            f"memory of a {kind} CPU" if kind != "unified" else "memory in common, read by the CPU",
+            share,
+        )
     yield "memory of two sockets, weights spread over both", shares.sockets
-    yield "memory of a GPU", shares.gpu_memory
+    for kind, share in shares.gpu_memory.items():
+        own = f"memory of a GPU, {kind}"
+        yield own if kind != "unified" else "memory in common, read by the GPU", share
+    for kind, quantity in shares.serial_fraction.items():
+        yield f"the shorter of reading and arithmetic, copies within the card {kind}", quantity
     for maker, share in shares.reported_memory.items():
         in_common = "memory in common, what the GPU may take"
         yield in_common if maker == "unified" else f"size of a GPU's memory, {maker}", share
@@ -69,7 +80,9 @@ def _gpu_lines(parts: list[GpuPart]) -> Iterator[str]:
         yield ""
         yield f"### {family}"
         yield ""
-        yield f"{first.listed.source} ({first.listed.date}). Rates: {first.rates.source} ({first.rates.date}), kind {first.rates.kind}."
+        rates = first.rates
+        yield f"{first.listed.source} ({first.listed.date})."
+        yield f"Rates: {rates.source} ({rates.date}), kind {rates.kind}."
         yield ""
         yield "| GPU | GB | GB/s | 16 bit TFLOP/s | 8 bit T/s | PCIe |"
         yield "| --- | --- | --- | --- | --- | --- |"
@@ -112,9 +125,11 @@ def _shared(part: CpuPart) -> Iterator[str]:
     """What the family has in common, and its sources."""
     design = part.design
     kinds = " or ".join(name for name in (part.memory, part.other_memory) if name)
-    memory = f"{part.channels} channels of {kinds}" if part.memory else "memory in common with the GPU, or its own"
+    listed = f"{part.channels} channels of {kinds}"
+    memory = listed if part.memory else "memory in common with the GPU, or its own"
     link = f"PCIe {part.pcie_generation}.0, {part.lanes} lanes" if part.lanes else "PCIe not listed"
-    yield f"{memory}, {link}, up to {part.sockets} socket{'s' if part.sockets > 1 else ''}; {', '.join(design.instructions)}; "
+    sockets = "1 socket" if part.sockets == 1 else f"up to {part.sockets} sockets"
+    yield f"{memory}, {link}, {sockets}; {', '.join(design.instructions)};"
     operations = ", ".join(f"{name} {count}" for name, count in design.operations_per_cycle.items())
     yield f"operations a core and cycle: {operations}. {part.listed.source} ({part.listed.date}). "
     yield f"Cores: {design.listed.source} ({design.listed.date})."

@@ -1,4 +1,6 @@
-"""The computer at hand, from what its commands and files say; the answers here are made up in their formats."""
+"""The computer at hand, from what its commands and files say; the answers here are made up in their
+formats.
+"""
 
 import pytest
 
@@ -32,9 +34,9 @@ def _system(
     modules: str = "",
     flags: str = "",
 ) -> FoundSystem:
-    threads = [
-        CPU.format(number=number, name=name, socket=number % sockets, cores=cores, flags=flags) for number in range(2 * cores * sockets)
-    ]
+    numbers = range(2 * cores * sockets)
+    own = {"name": name, "cores": cores, "flags": flags}
+    threads = [CPU.format(number=number, socket=number % sockets, **own) for number in numbers]
     files = {"/proc/cpuinfo": "\n".join(threads), "/proc/meminfo": "MemTotal:       65536000 kB\n"}
     printed = {"nvidia-smi": gpus, "dmidecode": modules}
     return found_system(lambda command: printed[command[0]], lambda path: files[path])
@@ -71,7 +73,11 @@ def test_sockets_have_their_modules_each() -> None:
         ("NVIDIA GeForce RTX 3060, 12288, 4, 16", "GeForce RTX 3060", 12),
         ("NVIDIA GeForce RTX 4090 Laptop GPU, 16376, 4, 8", "GeForce RTX 4090 Laptop", 16),
         ("NVIDIA RTX 6000 Ada Generation, 49140, 4, 16", "RTX 6000 Ada Generation", 48),
-        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition, 97887, 5, 16", "RTX PRO 6000 Blackwell", 96),
+        (
+            "NVIDIA RTX PRO 6000 Blackwell Workstation Edition, 97887, 5, 16",
+            "RTX PRO 6000 Blackwell",
+            96,
+        ),
         ("Quadro RTX 6000, 24576, 3, 16", "Quadro RTX 6000", 24),
         ("Tesla T4, 15360, 3, 16", "Tesla T4", 16),
         ("NVIDIA GH200 480GB, 97871, 5, 16", "GH200", 96),
@@ -97,7 +103,9 @@ def test_what_only_the_administrator_may_ask_is_assumed() -> None:
 
 def test_an_unknown_cpu_is_taken_as_the_system_describes_it() -> None:
     """Cores and instructions are its own; the machine is one that a file can hold."""
-    machine = detected_machine(_system(name="Frobnicator 9000", cores=6, flags="avx512f avx512_bf16"))
+    machine = detected_machine(
+        _system(name="Frobnicator 9000", cores=6, flags="avx512f avx512_bf16"),
+    )
     assert (machine.cpu.cores, machine.cpu.instructions) == (6, ("avx2", "avx512", "bf16"))
     assert "the library has no CPU 'Frobnicator 9000'" in machine.assumptions[0]
     assert parse_machine(machine_data(machine), "file") == machine
@@ -113,7 +121,10 @@ def test_an_unknown_cpu_takes_the_modules_that_it_has() -> None:
 
 def test_an_unknown_gpu_is_named() -> None:
     """With the way to write the machine by hand."""
-    with pytest.raises(InputError, match=r"the library has no GPU 'NVIDIA Frobnicator'; .* rosin machines new"):
+    with pytest.raises(
+        InputError,
+        match=r"the library has no GPU 'NVIDIA Frobnicator'; .* rosin machines new",
+    ):
         detected_machine(_system(gpus="NVIDIA Frobnicator, 8192, 4, 16"))
 
 

@@ -1,4 +1,6 @@
-"""The library of parts: its size, its sources, its agreement with datasheets, and lines made at random from it."""
+"""The library of parts: its size, its sources, its agreement with datasheets, and lines made at
+random from it.
+"""
 
 import random
 import re
@@ -40,7 +42,9 @@ DATASHEETS = [
     ("Instinct MI300X", 192, 5300, 1307.4),
     ("Apple M2 Ultra", 192, 800, 27.2),
 ]
-"""Memory in GB, bandwidth in GB/s and dense 16-bit TFLOP/s with products accumulated in 32 bits, as their makers print them."""
+"""Memory in GB, bandwidth in GB/s and dense 16-bit TFLOP/s with products accumulated in 32 bits, as
+their makers print them.
+"""
 
 CPUS = [
     ("Ryzen 9 7950X", 16, 0, 4.5, 5.7, 2, 5200),
@@ -102,10 +106,15 @@ def test_every_part_has_a_dated_source() -> None:
     cited += [part.design.listed for part in library.cpus.values()]
     for sizes in library.gpus.values():
         cited += [citation for part in sizes for citation in (part.listed, part.rates)]
-    assert all(len(citation.source) > 7 and re.match(r"20\d\d", citation.date) for citation in cited)
+    assert all(len(citation.source) > 7 for citation in cited)
+    assert all(re.match(r"20\d\d", citation.date) for citation in cited)
 
 
-@pytest.mark.parametrize(("name", "gib", "gb_per_s", "teraflops"), DATASHEETS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("name", "gib", "gb_per_s", "teraflops"),
+    DATASHEETS,
+    ids=lambda value: str(value),
+)
 def test_gpus_agree_with_datasheets(name: str, gib: int, gb_per_s: float, teraflops: float) -> None:
     """Memory exactly, its rate and the rate of products within 1.5 %: datasheets round."""
     part = next(size for size in parts_library().gpus[name] if size.memory_bytes == gib * GIB)
@@ -116,10 +125,23 @@ def test_gpus_agree_with_datasheets(name: str, gib: int, gb_per_s: float, terafl
 
 
 @pytest.mark.parametrize(("name", "cores", "e_cores", "base", "boost", "channels", "rate"), CPUS)
-def test_cpus_agree_with_their_makers(name: str, cores: int, e_cores: int, base: float, boost: float, channels: int, rate: int) -> None:
+def test_cpus_agree_with_their_makers(
+    name: str,
+    cores: int,
+    e_cores: int,
+    base: float,
+    boost: float,
+    channels: int,
+    rate: int,
+) -> None:
     """Cores, clocks and memory."""
     part = parts_library().cpus[name]
-    assert (part.cores, part.e_cores, part.channels, part.mt_per_s) == (cores, e_cores, channels, rate)
+    assert (part.cores, part.e_cores, part.channels, part.mt_per_s) == (
+        cores,
+        e_cores,
+        channels,
+        rate,
+    )
     assert (part.base_hz, part.boost_hz) == (base * 1e9, boost * 1e9)
 
 
@@ -127,7 +149,8 @@ def test_numbers_are_plausible() -> None:
     """A slip of a digit shows: clocks, rates by bandwidth, cores, channels."""
     library = parts_library()
     for cpu in library.cpus.values():
-        clocks = [hertz for hertz in (cpu.base_hz, cpu.all_core_hz, cpu.boost_hz) if hertz is not None]
+        listed = (cpu.base_hz, cpu.all_core_hz, cpu.boost_hz)
+        clocks = [hertz for hertz in listed if hertz is not None]
         assert clocks == sorted(clocks)
         assert all(1.5e9 <= hertz <= 6.3e9 for hertz in clocks)
         assert 1 <= cpu.cores <= 192
@@ -140,7 +163,10 @@ def test_numbers_are_plausible() -> None:
 def test_a_whole_name_stands_for_one_part() -> None:
     """No two parts share a spelling of their whole names, and each is found by it."""
     library = parts_library()
-    for name in [*library.gpus, *(name for name, cpu in library.cpus.items() if cpu.kind != "unified")]:
+    for name in [
+        *library.gpus,
+        *(name for name, cpu in library.cpus.items() if cpu.kind != "unified"),
+    ]:
         assert library.named(name) == (name,), key_of(name)
 
 
@@ -156,13 +182,19 @@ def test_what_a_cpu_can_compute_goes_with_its_instructions() -> None:
 
 @pytest.mark.parametrize("seed", range(NUM_LINES))
 def test_lines_made_from_the_library_are_machines(seed: int) -> None:
-    """Any GPUs that are cards, any CPU that has a socket, memory that it takes: written, read, and the same."""
+    """Any GPUs that are cards, any CPU that has a socket, memory that it takes: written, read, and
+    the same.
+    """
     line, gpu, cpu = _line(random.Random(seed))
     machine = load_machine(line)
     assert machine.cpu.name.endswith(cpu.name)
     assert machine.gpu.name == (gpu.name if gpu else "no GPU")
     assert parse_machine(machine_data(machine), "file") == machine
-    for rate in (machine.cpu.memory_bytes_per_s, machine.gpu.memory_bytes_per_s, machine.link.h2d.bytes_per_s):
+    for rate in (
+        machine.cpu.memory_bytes_per_s,
+        machine.gpu.memory_bytes_per_s,
+        machine.link.h2d.bytes_per_s,
+    ):
         low, high = rate.effective_range
         assert 0 < low <= rate.effective <= high
         assert rate.efficiency is not None
@@ -181,11 +213,13 @@ def _line(rng: random.Random) -> tuple[str, GpuPart | None, CpuPart]:
         gpu = rng.choice(rng.choice(cards))
         count = rng.choice((1, 1, 2, 4))
         size = f" {gpu.memory_bytes // GIB}GB" if rng.random() < 0.7 else ""
-        link = f" PCIe {rng.choice((3, 4, 5))} x{rng.choice((4, 8, 16))}" if rng.random() < 0.5 else ""
+        named = f" PCIe {rng.choice((3, 4, 5))} x{rng.choice((4, 8, 16))}"
+        link = named if rng.random() < 0.5 else ""
         parts.append(f"{count}x{gpu.name}{size}{link}" if count > 1 else f"{gpu.name}{size}{link}")
     parts.append(f"{sockets}x{cpu.name}" if sockets > 1 else cpu.name)
     if rng.random() < 0.8:
-        modules = f"{rng.randint(1, cpu.channels)}x{rng.choice((16, 32, 48, 64))}GB {cpu.memory}-{cpu.mt_per_s}"
+        size = f"{rng.randint(1, cpu.channels)}x{rng.choice((16, 32, 48, 64))}GB"
+        modules = f"{size} {cpu.memory}-{cpu.mt_per_s}"
         parts.append(f"{sockets}x({modules})" if sockets > 1 else modules)
     if rng.random() < 0.3:
         parts.append(f"NVMe {rng.choice((3.5, 7, 14))}GB/s")
@@ -203,7 +237,11 @@ def test_a_misspelt_part_is_suggested(written: str, meant: str) -> None:
 def test_shares_have_a_spread_and_a_source() -> None:
     """Each share that a machine from parts rests on is stated with how far it may be off."""
     machine = load_machine("RTX 4090 + EPYC 9654 + 12x64GB DDR5-4800")
-    for rate in (machine.cpu.memory_bytes_per_s, machine.gpu.memory_bytes_per_s, machine.link.h2d.bytes_per_s):
+    for rate in (
+        machine.cpu.memory_bytes_per_s,
+        machine.gpu.memory_bytes_per_s,
+        machine.link.h2d.bytes_per_s,
+    ):
         share = rate.efficiency
         assert share is not None
         assert share.low is not None

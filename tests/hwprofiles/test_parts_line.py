@@ -1,4 +1,6 @@
-"""A line of parts is understood as people write it, completed by stated rules, or refused with what would be right."""
+"""A line of parts is understood as people write it, completed by stated rules, or refused with what
+would be right.
+"""
 
 import csv
 
@@ -10,7 +12,15 @@ from tests.shared_data import shared_data
 
 WHOLE = "RTX 4080 PCIe 4 x16 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
-SAME_GPU = ["3090", "rtx3090", "RTX 3090", "GeForce RTX 3090", "NVIDIA GeForce RTX 3090", "rtx-3090", "RTX3090 24GB"]
+SAME_GPU = [
+    "3090",
+    "rtx3090",
+    "RTX 3090",
+    "GeForce RTX 3090",
+    "NVIDIA GeForce RTX 3090",
+    "rtx-3090",
+    "RTX3090 24GB",
+]
 
 MACHINES = [
     "2xRTX 3090 + Xeon Gold 6252",
@@ -61,15 +71,27 @@ def test_a_gpu_is_found_as_people_write_it(name: str) -> None:
         ("RTX 4090 Laptop GPU + 7950X", "GeForce RTX 4090 Laptop", "Ryzen 9 7950X"),
         ("4090 + AMD Ryzen 9 7950X 16-Core Processor", "GeForce RTX 4090", "Ryzen 9 7950X"),
         ("rtx4090d+i9-13900kf", "GeForce RTX 4090 D", "Core i9-13900KF"),
-        ("4080 super + 11th Gen Intel(R) Core(TM) i9-11900KF @ 3.50GHz", "GeForce RTX 4080 SUPER", "Core i9-11900KF"),
+        (
+            "4080 super + 11th Gen Intel(R) Core(TM) i9-11900KF @ 3.50GHz",
+            "GeForce RTX 4080 SUPER",
+            "Core i9-11900KF",
+        ),
         ("4070 TiS + Ryzen 7 8700G", "GeForce RTX 4070 Ti SUPER", "Ryzen 7 8700G"),
         ("L40S + Xeon Gold 6454S", "L40S", "Xeon Gold 6454S"),
         ("7900 XTX + R9 7900X", "Radeon RX 7900 XTX", "Ryzen 9 7900X"),
         ("RTX 6000 Ada + Xeon 6252", "RTX 6000 Ada Generation", "Xeon Gold 6252"),
-        ("RTX 6000 + Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", "Quadro RTX 6000", "Xeon E5-2697A v4"),
+        (
+            "RTX 6000 + Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz",
+            "Quadro RTX 6000",
+            "Xeon E5-2697A v4",
+        ),
         ("NVIDIA A100-SXM4-80GB + AMD EPYC 7742 64-Core Processor", "A100 SXM", "EPYC 7742"),
         ("NVIDIA H100 80GB HBM3 + Xeon Platinum 8480+", "H100 SXM", "Xeon Platinum 8480+"),
-        ("RTX PRO 6000 Blackwell Workstation Edition + TR 7970X", "RTX PRO 6000 Blackwell", "Ryzen Threadripper 7970X"),
+        (
+            "RTX PRO 6000 Blackwell Workstation Edition + TR 7970X",
+            "RTX PRO 6000 Blackwell",
+            "Ryzen Threadripper 7970X",
+        ),
         ("B580 + Ultra 9 285K", "Arc B580", "Core Ultra 9 285K"),
         ("M4 Max 128GB", "Apple M4 Max", "Apple M4 Max"),
         ("Ryzen AI Max+ 395 128GB", "Radeon 8060S", "Ryzen AI Max+ 395"),
@@ -83,7 +105,9 @@ def test_names_of_people_and_of_systems_are_one(line: str, gpu: str, cpu: str) -
 
 
 def test_a_whole_line_assumes_nothing() -> None:
-    """Nothing is left out, so nothing is to be said; numbers are those that the line and the lists state."""
+    """Nothing is left out, so nothing is to be said; numbers are those that the line and the lists
+    state.
+    """
     machine = load_machine(WHOLE)
     assert machine.assumptions == ()
     assert machine.gpu.count == 1
@@ -98,10 +122,16 @@ def test_a_whole_line_assumes_nothing() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800", "names no PCIe of GeForce RTX 4080: 4.0 x16 assumed"),
+        (
+            "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800",
+            "names no PCIe of GeForce RTX 4080: 4.0 x16 assumed",
+        ),
         ("RTX 4080 PCIe 4 x16 + Ryzen 9 7950X", "names no memory: all 2 channels of Ryzen 9 7950X"),
         ("RTX 4080 PCIe 4 x16 + 2x32GB DDR5-4800", "names no CPU: Ryzen 9 7950X assumed"),
-        ("RTX 3060 PCIe 4 x16 + Ryzen 9 7950X + 2x32GB DDR5-4800", "comes with 12 or 8 GB of memory: 12 GB assumed"),
+        (
+            "RTX 3060 PCIe 4 x16 + Ryzen 9 7950X + 2x32GB DDR5-4800",
+            "comes with 12 or 8 GB of memory: 12 GB assumed",
+        ),
         ("Ryzen 9 7950X + 64GB DDR5-4800", "names no number of modules"),
         ("Ryzen 9 7950X + 2x32GB DDR5", "names no speed of memory: DDR5-5200 assumed"),
         ("Ryzen 9 7950X + 4x32GB DDR5-3600", "4 modules of memory share the 2 channels"),
@@ -127,7 +157,9 @@ def test_an_assumed_number_says_so_itself() -> None:
 
 
 def test_the_older_generation_and_the_lanes_that_are_left_make_the_link() -> None:
-    """A new card in an old board runs at the board's rate, and many cards share the lanes of a desktop CPU."""
+    """A new card in an old board runs at the board's rate, and many cards share the lanes of a
+    desktop CPU.
+    """
     assert load_machine("RTX 5090 + Ryzen 9 5950X").link.name == "PCIe 4.0 x16"
     assert load_machine("RTX 3090 + Ryzen 9 9950X").link.name == "PCIe 4.0 x16"
     assert load_machine("2xRTX 3090 + Ryzen 9 9950X").link.name == "PCIe 4.0 x8"
@@ -135,7 +167,9 @@ def test_the_older_generation_and_the_lanes_that_are_left_make_the_link() -> Non
 
 
 def test_sockets_have_memory_each() -> None:
-    """Bytes, bandwidth and cores are those of all sockets; what is reached of the bandwidth is one socket's."""
+    """Bytes, bandwidth and cores are those of all sockets; what is reached of the bandwidth is one
+    socket's.
+    """
     one = load_machine("RTX 4090D + Xeon Gold 6454S + 8x64GB DDR5-4800").cpu
     two = load_machine("RTX 4090D + 2xXeon Gold 6454S + 2x(8x64GB DDR5-4800)").cpu
     assert (two.sockets, two.cores, two.threads) == (2, 2 * one.cores, 64)
@@ -157,7 +191,9 @@ def test_unlike_gpus_are_carried_with_their_links() -> None:
     """The first is the machine's own; the others stand beside it, in order."""
     machine = load_machine("2xRTX 3090 PCIe 4 x8 + RTX 3060 12GB PCIe 3 x4 + Ryzen 9 5950X")
     assert (machine.gpu.name, machine.gpu.count) == ("GeForce RTX 3090", 2)
-    assert [(other.gpu.name, other.gpu.count, other.link.name) for other in machine.other_gpus] == [("GeForce RTX 3060", 1, "PCIe 3.0 x4")]
+    assert [(other.gpu.name, other.gpu.count, other.link.name) for other in machine.other_gpus] == [
+        ("GeForce RTX 3060", 1, "PCIe 3.0 x4"),
+    ]
 
 
 def test_a_processor_with_e_cores_computes_on_its_p_cores() -> None:
@@ -169,21 +205,42 @@ def test_a_processor_with_e_cores_computes_on_its_p_cores() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("RTX 4009 + Ryzen 9 7950X", "part 'RTX 4009' is not understood; nearest: GeForce RTX 4090"),
-        ("RTX 4080 + Ryzen 9 7950Y", "part 'Ryzen 9 7950Y' is not understood; nearest: Ryzen 9 7950X"),
-        ("RTX 4080 + 2x32GB DR5-4800", "part '2x32GB DR5-4800' is not understood; memory is written as 2x32GB DDR5-4800"),
+        (
+            "RTX 4009 + Ryzen 9 7950X",
+            "part 'RTX 4009' is not understood; nearest: GeForce RTX 4090",
+        ),
+        (
+            "RTX 4080 + Ryzen 9 7950Y",
+            "part 'Ryzen 9 7950Y' is not understood; nearest: Ryzen 9 7950X",
+        ),
+        (
+            "RTX 4080 + 2x32GB DR5-4800",
+            "part '2x32GB DR5-4800' is not understood; memory is written as 2x32GB DDR5-4800",
+        ),
         ("RTX 4080 + NVMe", "part 'NVMe' is not understood; a disk is written as NVMe 7GB/s"),
-        ("RTX 4080 + NVMe fast", "write the rate at which the disk is read, for example NVMe 7GB/s"),
+        (
+            "RTX 4080 + NVMe fast",
+            "write the rate at which the disk is read, for example NVMe 7GB/s",
+        ),
         ("RTX 4080 + 2x32GB DDR5-480000", "DDR5 runs at 3200 to 9600 MT/s, got 480000"),
         ("RTX 4080 + Ryzen 9 7950X + 2x32GB DDR4-3200", "Ryzen 9 7950X takes DDR5, got DDR4"),
         ("RTX 4090 48GB + 7950X", "GeForce RTX 4090 has 24 GB, got 48"),
         ("RTX 3060 10GB", "GeForce RTX 3060 has 8 or 12 GB, got 10"),
         ("2xRyzen 9 7950X", "Ryzen 9 7950X works in at most 1 sockets, got 2"),
-        ("2xXeon Gold 6252 + 4x(6x32GB DDR4-2933)", "memory of 4 sockets, CPUs of 2: write as many"),
+        (
+            "2xXeon Gold 6252 + 4x(6x32GB DDR4-2933)",
+            "memory of 4 sockets, CPUs of 2: write as many",
+        ),
         ("Ryzen 9 7950X + Ryzen 9 7900X", "write 2xNAME for two sockets of one CPU"),
         ("RTX 4090 + 7600", "'7600' is short for Radeon RX 7600 or Ryzen 5 7600"),
-        ("RTX 4090 PCIe 4 x3", "PCIe has generations 1 to 6 and 1, 2, 4, 8 or 16 lanes, got PCIe 4 x3"),
-        ("M4 Max 128GB + Ryzen 9 7950X", "Apple M4 Max comes with CPU and memory; leave out 'Ryzen 9 7950X'"),
+        (
+            "RTX 4090 PCIe 4 x3",
+            "PCIe has generations 1 to 6 and 1, 2, 4, 8 or 16 lanes, got PCIe 4 x3",
+        ),
+        (
+            "M4 Max 128GB + Ryzen 9 7950X",
+            "Apple M4 Max comes with CPU and memory; leave out 'Ryzen 9 7950X'",
+        ),
         ("0xRTX 4090 + 7950X", "a count is at least 1, got 0"),
     ],
 )
@@ -197,7 +254,10 @@ def test_a_mistake_is_named_with_what_would_be_right(line: str, message: str) ->
 
 def test_what_is_not_understood_comes_with_the_grammar() -> None:
     """So that a reader sees how a line is written."""
-    with pytest.raises(InputError, match=r"a machine is \[Nx\]GPU \[SIZE\] \[PCIe G xL\] \+ \[Nx\]CPU \+ CHANNELSxSIZE TYPE-SPEED"):
+    with pytest.raises(
+        InputError,
+        match=r"a machine is \[Nx\]GPU \[SIZE\] \[PCIe G xL\] \+ \[Nx\]CPU \+ CHANNELSxSIZE",
+    ):
         load_machine("RTX 4080 + banana")
 
 
@@ -207,7 +267,10 @@ def test_one_word_is_a_part_or_the_misspelt_name_of_a_machine() -> None:
     assert load_machine("h100").name == "h100"
     with pytest.raises(InputError, match=r"^no machine named 'h10'; did you mean 'h100'\?$"):
         load_machine("h10")
-    with pytest.raises(InputError, match=r"^no machine or part named 'rtx4009'; did you mean the part 'GeForce RTX 4090'\?$"):
+    with pytest.raises(
+        InputError,
+        match=r"^no machine or part named 'rtx4009'; did you mean the part 'GeForce RTX 4090'\?$",
+    ):
         load_machine("rtx4009")
 
 

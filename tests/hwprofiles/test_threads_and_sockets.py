@@ -1,4 +1,6 @@
-"""What sockets and other numbers of threads reach: published shares, on machines from parts and in machine files."""
+"""What sockets and other numbers of threads reach: published shares, on machines from parts and in
+machine files.
+"""
 
 from pathlib import Path
 
@@ -40,7 +42,9 @@ def test_weights_over_two_sockets_reach_what_one_socket_gives() -> None:
     one = load_machine("RTX 4090 + Xeon Gold 6252 + 6x32GB DDR4-2933").cpu.memory_bytes_per_s
     two = load_machine(TWO_SOCKETS).cpu.memory_bytes_per_s
     assert two.effective == pytest.approx(one.effective)
-    assert two.effective_range == pytest.approx((one.effective_range[0] * 0.5, one.effective_range[1] * 2))
+    assert two.effective_range == pytest.approx(
+        (one.effective_range[0] * 0.5, one.effective_range[1] * 2),
+    )
 
 
 def test_a_file_s_unmeasured_rate_of_two_sockets_is_lowered(tmp_path: Path) -> None:
@@ -53,14 +57,25 @@ def test_a_file_s_unmeasured_rate_of_two_sockets_is_lowered(tmp_path: Path) -> N
     kept = [
         _file(tmp_path, sockets=1),
         _file(tmp_path, sockets=2, memory_bytes_per_s=measured),
-        _file(tmp_path, sockets=2, memory_bytes_per_s=measured | {"kind": "assumed", "efficiency": share}),
+        _file(
+            tmp_path,
+            sockets=2,
+            memory_bytes_per_s=measured | {"kind": "assumed", "efficiency": share},
+        ),
     ]
     assert [machine.cpu.memory_bytes_per_s.effective for machine in kept] == [100e9, 100e9, 90e9]
     assert [machine.assumptions for machine in kept] == [(), (), ()]
 
 
-@pytest.mark.parametrize(("name", "sockets"), [("2x Xeon P-8136", 2), ("4xXeon 8180", 4), ("Xeon 6252", 1), ("2 Xeon", 1)])
-def test_sockets_that_a_file_does_not_count_are_in_the_name(tmp_path: Path, name: str, sockets: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "sockets"),
+    [("2x Xeon P-8136", 2), ("4xXeon 8180", 4), ("Xeon 6252", 1), ("2 Xeon", 1)],
+)
+def test_sockets_that_a_file_does_not_count_are_in_the_name(
+    tmp_path: Path,
+    name: str,
+    sockets: int,
+) -> None:
     """As people write several of one CPU."""
     assert _file(tmp_path, name=name).cpu.sockets == sockets
     assert _file(tmp_path, name=name, sockets=1).cpu.sockets == 1
@@ -80,14 +95,20 @@ def test_threads_default_to_physical_cores() -> None:
 
 
 def test_more_threads_than_cores_cost_what_is_published(tmp_path: Path) -> None:
-    """In memory and in computing, whether the machine is from parts or a file that counts its cores."""
+    """In memory and in computing, whether the machine is from parts or a file that counts its
+    cores.
+    """
     share = efficiencies().threads.smt.value
     for machine, logical in ((load_machine(TWO_SOCKETS), 96), (_file(tmp_path, sockets=2), 112)):
         twice = with_threads(machine, logical).cpu
         own = machine.cpu
         assert twice.threads == logical
-        assert twice.memory_bytes_per_s.effective == pytest.approx(own.memory_bytes_per_s.effective * share)
-        assert twice.flops_per_s["bf16"].effective == pytest.approx(own.flops_per_s["bf16"].effective * share)
+        assert twice.memory_bytes_per_s.effective == pytest.approx(
+            own.memory_bytes_per_s.effective * share,
+        )
+        assert twice.flops_per_s["bf16"].effective == pytest.approx(
+            own.flops_per_s["bf16"].effective * share,
+        )
 
 
 def test_half_the_cores_of_a_server_read_as_much_and_compute_half() -> None:
@@ -97,7 +118,9 @@ def test_half_the_cores_of_a_server_read_as_much_and_compute_half() -> None:
     half = with_threads(machine, 24).cpu
     one = with_threads(machine, 1).cpu
     assert half.memory_bytes_per_s == own.memory_bytes_per_s
-    assert half.flops_per_s["bf16"].effective == pytest.approx(own.flops_per_s["bf16"].effective / 2)
+    assert half.flops_per_s["bf16"].effective == pytest.approx(
+        own.flops_per_s["bf16"].effective / 2,
+    )
     assert one.memory_bytes_per_s.effective == efficiencies().threads.one_thread_bytes_per_s.value
 
 
@@ -106,7 +129,9 @@ def test_p_and_e_cores_together_are_slower_than_p_cores() -> None:
     machine = load_machine(HYBRID)
     share = efficiencies().threads.e_cores.value
     both = with_threads(machine, 24).cpu
-    assert both.memory_bytes_per_s.effective == pytest.approx(machine.cpu.memory_bytes_per_s.effective * share)
+    assert both.memory_bytes_per_s.effective == pytest.approx(
+        machine.cpu.memory_bytes_per_s.effective * share,
+    )
 
 
 def test_every_cpu_states_rates_for_other_threads() -> None:

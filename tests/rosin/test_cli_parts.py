@@ -19,7 +19,10 @@ def test_the_page_of_parts_is_that_of_the_data() -> None:
     assert page.read_text(encoding="utf-8") == parts_page(parts_library())
 
 
-def test_a_new_machine_is_written_and_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_machine_is_written_and_read_back(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The file is the line's machine under the file's name, and says again what was assumed."""
     path = tmp_path / "pc.yaml"
     assert main(["machines", "new", LINE, "-o", str(path)]) == 0
@@ -29,7 +32,10 @@ def test_a_new_machine_is_written_and_read_back(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == said != ""
 
 
-def test_a_line_is_shown_with_shares_and_their_spread(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_shown_with_shares_and_their_spread(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each share below its number, and below that how far it may be off; in 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["machines", f"{LINE} + NVMe 7GB/s"]) == 0
@@ -42,7 +48,16 @@ def test_a_line_is_shown_with_shares_and_their_spread(capsys: pytest.CaptureFixt
 
 def test_json_names_the_file_and_warns(tmp_path: Path) -> None:
     """As every command does."""
-    result = run_rosin("machines", "new", LINE, "-o", "pc.yaml", "--json", "-", folder=tmp_path).json
+    result = run_rosin(
+        "machines",
+        "new",
+        LINE,
+        "-o",
+        "pc.yaml",
+        "--json",
+        "-",
+        folder=tmp_path,
+    ).json
     assert result["path"] == "pc.yaml"
     assert result["machine"]["name"] == "pc"
     assert result["warnings"] == list(load_machine(LINE).assumptions)
@@ -57,7 +72,11 @@ def test_json_names_the_file_and_warns(tmp_path: Path) -> None:
         (("RTX 4080 + banana",), "part 'banana' is not understood"),
     ],
 )
-def test_a_mistake_leaves_no_file(tmp_path: Path, arguments: tuple[str, ...], fragment: str) -> None:
+def test_a_mistake_leaves_no_file(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    fragment: str,
+) -> None:
     """One line, exit code 2, nothing written."""
     assert_one_line_error(run_rosin("machines", *arguments, folder=tmp_path), fragment)
     assert list(tmp_path.iterdir()) == []
@@ -85,6 +104,13 @@ def test_parts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_machine_without_a_gpu_is_refused_where_one_is_needed(tmp_path: Path) -> None:
     """By its name, before anything is simulated."""
-    arguments = ("--model", "granite-3-3b-a800m", "--policy", "fiddler", "--machine", "Ryzen 9 7950X")
+    arguments = (
+        "--model",
+        "granite-3-3b-a800m",
+        "--policy",
+        "fiddler",
+        "--machine",
+        "Ryzen 9 7950X",
+    )
     result = run_rosin("simulate", *arguments, folder=tmp_path)
     assert_one_line_error(result, "Ryzen 9 7950X has no GPU")

@@ -18,6 +18,8 @@ TERA = 10**12
 GIGA = 10**9
 MILLION = 10**6
 BILLION = 10**9
+MEGAHERTZ = 10**6
+GIGAHERTZ = 10**9
 BITS_PER_BYTE = 8
 
 _SUFFIXES = {
@@ -77,6 +79,11 @@ def format_rate(bytes_per_s: float) -> str:
 def format_flops(flops_per_s: float) -> str:
     """Floating-point operations per second for a person; tera is 1e12, never 2**40."""
     return _scaled(flops_per_s, [(TERA, "TFLOP"), (GIGA, "GFLOP"), (MILLION, "MFLOP")], "/s")
+
+
+def format_clock(hertz: float) -> str:
+    """A clock for a person: ``'4.50 GHz'``."""
+    return _scaled(hertz, [(GIGAHERTZ, "GHz"), (MEGAHERTZ, "MHz")])
 
 
 def format_duration(seconds: float) -> str:

@@ -57,6 +57,23 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     return app
 
 
+def _machines_app() -> typer.Typer:
+    """``rosin machines`` and its sub-commands."""
+    from rosin.cli import machines
+
+    app = typer.Typer(
+        cls=DefaultCommandGroup,
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
+        help="List the machines, show one, or write one from parts or the computer at hand.",
+    )
+    app.command("show")(machines.show)
+    app.command("new")(machines.new)
+    app.command("detect")(machines.detect)
+    app.command("parts")(machines.parts)
+    return app
+
+
 def _models_app() -> typer.Typer:
     """``rosin models`` and its sub-commands."""
     from rosin.cli import models
@@ -88,7 +105,11 @@ def _routing_app() -> typer.Typer:
     return app
 
 
-GROUPS: Mapping[str, Callable[[], typer.Typer]] = {"models": _models_app, "routing": _routing_app}
+GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
+    "machines": _machines_app,
+    "models": _models_app,
+    "routing": _routing_app,
+}
 
 
 def _function(name: str) -> Callable[..., None]:

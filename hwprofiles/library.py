@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwprofiles.errors import InputError, closest, unknown_name
+from hwprofiles.errors import MAX_PATH, InputError, closest, shortened, unknown_name
+from hwprofiles.input_file import is_there
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.problems import first_problem
@@ -45,9 +46,9 @@ def _find(name_or_path: str) -> Path:
     if name_or_path in library:
         return library[name_or_path]
     path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
-            raise InputError(f"no machine file {name_or_path}{closest(path.stem, library)}")
+    if path.suffix in {".yaml", ".yml"} or is_there(path):
+        if not is_there(path):
+            raise InputError(f"no machine file {shortened(name_or_path, MAX_PATH)}{closest(path.stem, library)}")
         return path
     raise unknown_name("machine", name_or_path, library)
 

@@ -6,6 +6,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError
+from hwprofiles.formats import COMPUTE_TYPES, check_words
+from hwprofiles.limits import MAX_DEVICES, MIN_RATE
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
@@ -15,11 +17,23 @@ ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
 def _above_zero(quantity: Quantity) -> Quantity:
     if quantity.value == 0:
         raise ValueError("a rate must be greater than 0, got 0")
+    if quantity.effective < MIN_RATE:
+        raise ValueError(f"a rate must be at least {MIN_RATE:g}, got {quantity.effective:g}")
     return quantity
 
 
+Count = Annotated[int, Field(ge=1, le=MAX_DEVICES)]
 Rate = Annotated[Quantity, AfterValidator(_above_zero)]
 """A quantity that something is divided by: never zero."""
+
+
+def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
+    check_words("compute type", set(rates), COMPUTE_TYPES)
+    return rates
+
+
+RatesByType = Annotated[dict[str, Rate], Field(min_length=1), AfterValidator(_of_known_types)]
+"""A rate of arithmetic for each type of numbers that is multiplied."""
 
 
 class _Part(BaseModel):
@@ -34,19 +48,19 @@ class Gpu(_Part):
     """
 
     name: str
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Count = 1
     memory_bytes: Quantity
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
+    flops_per_s: RatesByType
     launch_overhead_ns: Quantity
 
 
 class CpuThreads(_Part):
     """What the CPU does with another number of threads: every rate stated, none scaled from those of other numbers."""
 
-    threads: Annotated[int, Field(ge=1)]
+    threads: Count
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
+    flops_per_s: RatesByType
     call_overhead_ns: Quantity
 
 
@@ -58,13 +72,13 @@ class Cpu(_Part):
     """
 
     name: str
-    sockets: Annotated[int, Field(ge=1)] = 1
-    cores: Annotated[int, Field(ge=1)]
+    sockets: Count = 1
+    cores: Count
     memory_bytes: Quantity | None = None
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
+    flops_per_s: RatesByType
     call_overhead_ns: Quantity
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Count | None = None
     by_threads: tuple[CpuThreads, ...] = ()
 
     @model_validator(mode="after")

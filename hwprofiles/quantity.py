@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from hwprofiles.limits import MAX_QUANTITY
 from hwprofiles.units import parse_number
 
 UNDATED = "undated"
@@ -96,7 +97,7 @@ class Quantity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    value: Annotated[Number, Field(ge=0)]
+    value: Annotated[Number, Field(ge=0, le=MAX_QUANTITY)]
     kind: Kind
     source: SourceText
     date: SourceDate

@@ -41,11 +41,14 @@ def import_(
     quiet: QuietOption = False,
 ) -> None:
     """Write a model file from a configuration, a folder or a GGUF file."""
+    from hwprofiles.text_file import check_target
     from rosin.report.model_summary import model_summary
     from rosin.report.model_tables import model_details
     from sim.model_library import load_model, load_spec, save_model
 
-    save_model(load_spec(path, quantization), destination)
-    summary = model_summary(load_model(str(destination), quantization))
+    check_target(destination)
     output = Output(json=json, seed=seed, quiet=quiet)
+    spec = load_spec(path, quantization)
+    summary = model_summary(load_model(path, quantization))  # before anything is written: it names the file that was read
+    save_model(spec, destination)
     output.emit({"model": summary, "path": str(destination)}, model_details(summary), provenance=summary.provenance)

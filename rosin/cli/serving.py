@@ -148,12 +148,11 @@ def _check(options: ScenarioOptions) -> None:
 
 def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
     """Settings of the machine, of the serving file, and of the policy."""
-    import yaml
-
+    from hwprofiles import parse_yaml
     from rosin.cli.settings import split_settings
 
     overrides, others = split_settings(settings)
-    changes = {key: yaml.safe_load(value) for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
+    changes = {key: parse_yaml(value, f"--set {key}") for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
     return overrides, changes, {key: value for key, value in others.items() if key not in changes}
 
 

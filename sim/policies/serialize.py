@@ -1,12 +1,13 @@
 """A policy as plain data, and back: what a plan file stores."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
+from hwprofiles.errors import shortened
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
@@ -28,8 +29,20 @@ def policy_to_data(policy: Policy) -> dict[str, Any]:
     return data
 
 
-def policy_from_data(data: Mapping[str, Any], where: str) -> Policy:
-    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file."""
+class ImportNotAllowed(InputError):
+    """A file names code of ``module``, which nobody allowed it to import."""
+
+    def __init__(self, where: str, part: str, module: str) -> None:
+        """``where`` names the key and ``part`` the value that asks for it."""
+        super().__init__(f"{where}: {shortened(repr(part))} is code of the module {shortened(module)}, which this file may not import")
+        self.module = module
+
+
+def policy_from_data(data: Mapping[str, Any], where: str, *, importable: Collection[str] = ()) -> Policy:
+    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file.
+
+    Parts that are no part of Rosin's are imported from the modules in ``importable``, and from no other: ImportNotAllowed.
+    """
     known = {field.name for field in fields(Policy)}
     for key in data:
         if key not in known:
@@ -37,7 +50,7 @@ def policy_from_data(data: Mapping[str, Any], where: str) -> Policy:
     for key in ("name", *PARTS):
         if key not in data:
             raise InputError(f"{where}: key {key} is missing")
-    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}") for kind in PARTS}
+    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}", importable) for kind in PARTS}
     parts["feeding"] = _built(Feeding, data.get("feeding", {}), f"{where}.feeding")
     return Policy(
         name=str(data["name"]),
@@ -60,11 +73,14 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _part(kind: str, data: Any, where: str) -> Any:
+def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
+        raise InputError(f"{where}: a mapping with the key part expected, got {shortened(repr(data))}")
     name = str(data.get("part"))
     if ":" in name:
+        module = name.partition(":")[0]
+        if module not in importable:
+            raise ImportNotAllowed(f"{where}.part", name, module)
         found = imported(name, f"{where}.part:")
         if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and is_dataclass(found)):
             raise InputError(f"{where}.part: {name} is not a {kind} part")
@@ -72,7 +88,7 @@ def _part(kind: str, data: Any, where: str) -> Any:
     elif name in PARTS[kind]:
         cls = PARTS[kind][name]
     else:
-        raise InputError(f"{where}.part: no {kind} part named {name!r}{closest(name, PARTS[kind])}")
+        raise InputError(f"{where}.part: no {kind} part named {shortened(repr(name))}{closest(name, PARTS[kind])}")
     return _built(cls, {key: value for key, value in data.items() if key != "part"}, where)
 
 

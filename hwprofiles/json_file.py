@@ -17,7 +17,12 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _Refused(ValueError):
-    """What a text says is JSON, but not what is read here."""
+    """What a text says is JSON, but not what is read here; ``written`` is the number at fault as it stands there."""
+
+    def __init__(self, message: str, written: str = "") -> None:
+        """The message says what is wrong, without the place."""
+        super().__init__(message)
+        self.written = written
 
 
 def read_json(path: Path, what: str, *, takes_infinity: bool = False) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def read_json(path: Path, what: str, *, takes_infinity: bool = False) -> dict[st
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON: {_reason(error)}") from None
+        raise InputError(f"{path}{_line_of(text, error)}: broken JSON: {_reason(error)}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: a {what} is a JSON object, got {type(data).__name__}")
     return data
@@ -48,6 +53,12 @@ def parse_json(text: str, where: str, *, max_values: int = MAX_VALUES) -> dict[s
     if not isinstance(data, dict):
         raise InputError(f"{where}: a line is a JSON object, got {type(data).__name__}")
     return data
+
+
+def _line_of(text: str, error: Exception) -> str:
+    """``:LINE`` of the number at fault; nothing where no number is."""
+    written = getattr(error, "written", "")
+    return f":{text.count(chr(10), 0, text.find(written)) + 1}" if written else ""
 
 
 def _reason(error: Exception) -> str:
@@ -97,14 +108,14 @@ def _no_constant(name: str) -> Any:
 
 def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise _Refused(f"a whole number has at most {MAX_DIGITS} digits, got {len(text)}")
+        raise _Refused(f"a whole number has at most {MAX_DIGITS} digits, got {len(text)}", text)
     return int(text)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _Refused(f"{text} is too large a number")
+        raise _Refused(f"{shortened(text)} is too large a number", text)
     return value
 
 

@@ -46,7 +46,7 @@ def _find(name_or_path: str) -> Path:
     if name_or_path in library:
         return library[name_or_path]
     path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or is_there(path):
+    if path.suffix in {".yaml", ".yml"} or (is_there(path) and not path.is_dir()):
         if not is_there(path):
             raise InputError(f"no machine file {shortened(name_or_path, MAX_PATH)}{closest(path.stem, library)}")
         return path

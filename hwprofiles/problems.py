@@ -1,6 +1,7 @@
 """One line out of a pydantic error: the key's path, the value, and what would be right."""
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -33,8 +34,9 @@ def _nearest(problem: Any) -> str:
     """The closest of the words that are allowed; nothing where none is near, as the message lists them all."""
     if problem["type"] not in ("literal_error", "enum") or not isinstance(problem["input"], str):
         return ""
-    hint = closest(problem["input"], _QUOTED.findall(problem["ctx"]["expected"]))
-    return hint if hint.startswith("; did you mean") else ""
+    words = _QUOTED.findall(problem["ctx"]["expected"])
+    near = get_close_matches(problem["input"][:MAX_SHOWN], words, n=1) if len(words) > 1 else []
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:

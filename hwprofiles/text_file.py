@@ -60,7 +60,7 @@ def check_target(path: Path) -> None:
     """Refuse, before any work, a file that could not be written. Raises InputError."""
     try:
         problem = _problem_of(path, path.resolve())
-    except (OSError, ValueError) as error:  # a name that is too long, a link that leads to itself
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a link that leads to itself
         problem = getattr(error, "strerror", None) or str(error)
     if problem is not None:
         raise InputError(f"cannot write {path}: {problem}")

@@ -100,7 +100,9 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     if policy is not None:
         spec = spec.on_one_gpu()
     machine = load_machine(_needed(options.machine, "machine"), overrides)
-    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization))
+    is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
+    where = str(serving.serving) if is_all_in_file else ""
+    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
     requests, seed = load_requests(serving.workload), options.seed or 0
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)

@@ -25,7 +25,7 @@ def load_requests(name_or_path: str) -> RequestsSpec:
     path = library.get(name_or_path, Path(name_or_path))
     if path.suffix in {".yaml", ".yml"}:
         return _load_file(path, name_or_path)
-    if path.suffix or is_there(path):
+    if path.suffix or (is_there(path) and not path.is_dir()):
         read_trace(path)  # so that what is no trace is said before anything runs
         return RequestsSpec(name=path.stem, source=str(path), date="undated", trace=path)
     raise unknown_name("requests", name_or_path, library)

@@ -209,7 +209,22 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
         raise InputError(f"--draws must be at least 1, got {options.draws}")
     Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
-    return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
+    return _validated(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _validated(values: Mapping[str, Any]) -> "Setting":
+    """The setting of those values. Raises InputError that names the option at fault."""
+    from pydantic import ValidationError
+
+    from hwprofiles import InputError, first_problem
+    from planner.plan import Setting
+
+    try:
+        return Setting.model_validate(values)
+    except ValidationError as error:
+        key, _, problem = first_problem(error, Setting).partition(": ")
+        names = {"reserve_vram_bytes": "reserve_vram"} | {key: name for name, key in SETTING_KEYS.items()}
+        raise InputError(f"--{names.get(key, key).replace('_', '-')}: {problem}") from None
 
 
 def _offered(option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool) -> dict[str, Any]:

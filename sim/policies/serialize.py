@@ -15,6 +15,8 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Overlap
 from sim.workload import Feeding
 
+MAX_NUMBER = 2**53
+"""Of a parameter: as a float, a larger whole number is not exact."""
 KINDS: Mapping[str, type] = {"placement": Placement, "cache": Cache, "prefetch": Prefetch, "dispatch": Dispatch, "overlap": Overlap}
 """What a part of each kind is an instance of."""
 
@@ -93,13 +95,15 @@ def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
 
 
 def _built(cls: type, data: Any, where: str) -> Any:
-    """The dataclass from its fields, nested ones included; types are checked."""
+    """The dataclass from its fields, nested ones included; types are checked, and numbers are of a size that arrays hold."""
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: a mapping expected, got {data!r}")
+        raise InputError(f"{where}: a mapping expected, got {shortened(repr(data))}")
     names = [field.name for field in fields(cls)]
-    for key in data:
+    for key, value in data.items():
         if key not in names:
-            raise InputError(f"{where}: unknown key {key}{closest(str(key), names)}")
+            raise InputError(f"{where}: unknown key {shortened(str(key))}{closest(str(key), names)}")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise InputError(f"{where}.{key}: must be a finite number of at most {MAX_NUMBER:g}, got {shortened(repr(value))}")
     hints = get_type_hints(cls)
     nested = {key: _built(hints[key], value, f"{where}.{key}") for key, value in data.items() if is_dataclass(hints[key])}
     try:
@@ -107,4 +111,4 @@ def _built(cls: type, data: Any, where: str) -> Any:
     except ValidationError as error:
         problem = error.errors()[0]
         path = ".".join([where, *(str(step) for step in problem["loc"])])
-        raise InputError(f"{path}: {problem['msg'].lower()}, got {problem['input']!r}") from None
+        raise InputError(f"{path}: {problem['msg'].lower()}, got {shortened(repr(problem['input']))}") from None

@@ -15,6 +15,8 @@ from hwprofiles.text_file import whole_file
 from sim.routing.npz_arrays import read_arrays
 from sim.routing.recorded import RecordedRouting
 
+MAX_WEIGHT = 1e6
+"""Of an expert for a token: shares of a softmax are at most 1, some models scale them."""
 KEYS = ("expert_ids", "gate_weights", "sequence_num_tokens", "token_ids", "num_experts")
 
 
@@ -91,8 +93,8 @@ def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str)
         raise InputError(
             f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}"
         )
-    if not (np.isfinite(weights).all() and weights.min() >= 0):
-        raise InputError(f"{where}: gate_weights must be finite and at least 0")
+    if not (np.isfinite(weights).all() and 0 <= weights.min() <= weights.max() <= MAX_WEIGHT):
+        raise InputError(f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}")
     order = np.argsort(-weights, axis=2, kind="stable")
     return np.take_along_axis(ids, order, axis=2), np.take_along_axis(weights, order, axis=2).astype(np.float32)
 

@@ -146,3 +146,23 @@ def test_arrays_that_do_not_fit(others: dict[str, object], said: str, capsys: py
     """What stands beside the ids is looked at as closely."""
     npz_trace(Path("t.npz"), **others)
     assert said in refused(capsys, "routing", "stats", "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--batch", str(10**18), "--batch must be at most 1,000,000"),
+        ("--prompt-tokens", str(10**18), "--prompt-tokens must be at most 16,777,216"),
+        ("--output-tokens", str(10**30), "--output-tokens must be at most 16,777,216"),
+        ("--draws", str(10**9), "--draws: input should be less than or equal to 100000"),
+        ("--gpus", str(10**9), "--gpus: input should be less than or equal to 100000"),
+        ("--seed", str(2**70), "--seed: input should be"),
+        ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: input should be"),
+        ("--reserve-vram", "1e30", "--reserve-vram: input should be"),
+        ("--set", "gpu.memory_bytes=1e300", "gpu.memory_bytes.value: input should be less than or equal to"),
+        ("--set", "gpu.memory_bytes_per_s=1e-30", "gpu.memory_bytes_per_s: a rate must be at least 0.001"),
+    ],
+)
+def test_options_beyond_all_measure(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a file may not say, an option may not say either."""
+    assert said in refused(capsys, "simulate", *SMALL, "--policy", "lru", option, value)

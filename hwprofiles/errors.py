@@ -41,7 +41,10 @@ def shortened(text: str, most: int = MAX_SHOWN) -> str:
 
 
 def one_line(message: str) -> str:
-    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first, then the end."""
-    words = " ".join(message.split())
+    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first, then the end.
+
+    What is no printable character, such as what moves a terminal's cursor, becomes a question mark.
+    """
+    words = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))
     words = _LONG_WORD.sub(lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words)
     return words if len(words) <= MAX_CHARACTERS else f"{words[: MAX_CHARACTERS - 3]}..."

@@ -143,9 +143,10 @@ def test_a_line_that_is_too_long(tmp_path: Path) -> None:
         list(text_lines(path, "trace", 1000))
 
 
-@given(st.text(max_size=2000))
+@given(st.text(max_size=2000) | st.text("ab\x1b\x07\u202e\ud800", max_size=50))
 def test_what_is_wrong_fits_a_line(message: str) -> None:
     """However long a message is, it becomes one short line."""
     line = one_line(message)
     assert len(line) <= 290
+    assert line.isprintable()
     assert len(line.splitlines()) <= 1

@@ -166,3 +166,10 @@ def test_arrays_that_do_not_fit(others: dict[str, object], said: str, capsys: py
 def test_options_beyond_all_measure(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What a file may not say, an option may not say either."""
     assert said in refused(capsys, "simulate", *SMALL, "--policy", "lru", option, value)
+
+
+def test_fit_that_no_file_could_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """A routing file that could not be read again is refused before anything is fitted."""
+    npz_trace(Path("t.npz"), num_experts=2**15)
+    assert "fit fewer classes" in refused(capsys, "routing", "fit", "t.npz", "-o", "out.yaml", "--classes", "256")
+    assert not Path("out.yaml").exists()

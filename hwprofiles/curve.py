@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwprofiles.formats import SHAPE_KEYS, WEIGHT_FORMATS, check_words
-from hwprofiles.limits import MAX_DEVICES, MAX_QUANTITY
+from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MAX_QUANTITY
 from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
@@ -58,8 +58,8 @@ class Curve(BaseModel):
         xs = [x for x, _ in self.points]
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
-        if any(x > MAX_QUANTITY or ns > MAX_QUANTITY for x, ns in self.points):
-            raise ValueError(f"sizes and ns of points must be at most {MAX_QUANTITY:g}")
+        if any(x > MAX_QUANTITY or ns > MAX_DURATION_NS for x, ns in self.points):
+            raise ValueError(f"sizes of points must be at most {MAX_QUANTITY:g}, and ns at most {MAX_DURATION_NS:g}")
         if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         if self.spread_fractions and len(self.spread_fractions) != len(self.points):

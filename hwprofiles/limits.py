@@ -27,6 +27,8 @@ MIN_RATE = 1e-3
 """Of anything that something is divided by: bytes or operations a second, shares."""
 MAX_TIME_S = 4_000_000_000
 """127 years: as nanoseconds, such a time fits 63 bits."""
+MAX_DURATION_NS = 1e15
+"""Of one operation's overhead or latency: thousands of them fit 63 bits."""
 MAX_SEED = 2**63 - 1
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS, strict=True)]

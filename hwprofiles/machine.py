@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError
 from hwprofiles.formats import COMPUTE_TYPES, check_words
-from hwprofiles.limits import MAX_DEVICES, MIN_RATE
+from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MIN_RATE
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
@@ -32,6 +32,14 @@ def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
     return rates
 
 
+def _in_time(quantity: Quantity) -> Quantity:
+    if quantity.effective > MAX_DURATION_NS:
+        raise ValueError(f"a time must be at most {MAX_DURATION_NS:g} ns (11 days), got {quantity.effective:g}")
+    return quantity
+
+
+Duration = Annotated[Quantity, AfterValidator(_in_time)]
+"""A time that one operation takes."""
 RatesByType = Annotated[dict[str, Rate], Field(min_length=1), AfterValidator(_of_known_types)]
 """A rate of arithmetic for each type of numbers that is multiplied."""
 
@@ -52,7 +60,7 @@ class Gpu(_Part):
     memory_bytes: Quantity
     memory_bytes_per_s: Rate
     flops_per_s: RatesByType
-    launch_overhead_ns: Quantity
+    launch_overhead_ns: Duration
 
 
 class CpuThreads(_Part):
@@ -61,7 +69,7 @@ class CpuThreads(_Part):
     threads: Count
     memory_bytes_per_s: Rate
     flops_per_s: RatesByType
-    call_overhead_ns: Quantity
+    call_overhead_ns: Duration
 
 
 class Cpu(_Part):
@@ -77,7 +85,7 @@ class Cpu(_Part):
     memory_bytes: Quantity | None = None
     memory_bytes_per_s: Rate
     flops_per_s: RatesByType
-    call_overhead_ns: Quantity
+    call_overhead_ns: Duration
     threads: Count | None = None
     by_threads: tuple[CpuThreads, ...] = ()
 
@@ -97,7 +105,7 @@ class Direction(_Part):
 
     bytes_per_s: Rate
     pageable_bytes_per_s: Rate | None = None
-    latency_ns: Quantity
+    latency_ns: Duration
 
 
 class Link(_Part):
@@ -114,7 +122,7 @@ class Store(_Part):
     name: str
     memory_bytes: Quantity | None = None
     bytes_per_s: Rate
-    latency_ns: Quantity
+    latency_ns: Duration
 
 
 class Host(_Part):
@@ -124,9 +132,9 @@ class Host(_Part):
     real lanes, and simulated by nothing.
     """
 
-    layer_overhead_ns: Quantity
-    step_overhead_ns: Quantity
-    hand_over_ns: Quantity | None = None
+    layer_overhead_ns: Duration
+    step_overhead_ns: Duration
+    hand_over_ns: Duration | None = None
 
 
 class Interference(_Part):

@@ -9,18 +9,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hwprofiles import InputError, Kind, Provenance, closest, first_problem, read_yaml
 from hwprofiles.limits import (
     MAX_BYTES,
+    MAX_DURATION_NS,
     MAX_LAYERS,
     MAX_QUANTITY,
     MAX_REQUESTS,
     MAX_SEQUENCES,
-    MAX_TIME_S,
     MIN_RATE,
     Devices,
     Tokens,
     TokensOrNone,
 )
 from hwprofiles.quantity import UNDATED, Number, SourceDate
-from hwprofiles.units import NS_PER_S
 from sim.kv.eviction.library import EVICTIONS
 from sim.kv.replay import TouchOrder
 from sim.serving.balancing import Balancing
@@ -30,7 +29,7 @@ from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
 Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
-Latency = Annotated[Number, Field(ge=0, le=MAX_TIME_S * NS_PER_S)]
+Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 

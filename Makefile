@@ -3,6 +3,7 @@
 #   make demo    install into .venv and plan one model on one machine
 #   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
+#   make fuzz    a million random files through every parser, about three hours (INPUTS=10000 for fewer, SEED=1 for others)
 #   make gpu     measure this GPU machine, plan for it, and set measured beside predicted, in at most ten minutes (into out/gpu);
 #                uses the torch that PYTHON has: make gpu PYTHON=python3 GPU_ARGS="--time-s 300"
 #   make clean   remove what the others made
@@ -21,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PACKAGE := $(INSTALL) --no-build-isolation --editable
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint gpu clean
+.PHONY: demo test lint fuzz gpu clean
 
 demo: $(VENV)/.prepared
 	@mkdir -p out
@@ -70,6 +71,12 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 	$(INSTALL) setuptools
 	$(PACKAGE) .
 	touch $@
+
+INPUTS ?= 1000000
+SEED ?= 0
+
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PACKAGE) '.[test]'

@@ -2,6 +2,7 @@
 
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
+from hwprofiles.json_file import parse_json, read_json
 from hwprofiles.library import load_machine, machine_data, machine_names, names_machine_file, parse_machine
 from hwprofiles.machine import Cpu, CpuThreads, Direction, Gpu, Host, Interference, Link, Machine, OtherGpu, Store
 from hwprofiles.pooling import pooled
@@ -9,7 +10,7 @@ from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 from hwprofiles.text_file import write_text, write_yaml
 from hwprofiles.threads import with_threads
-from hwprofiles.yaml_file import read_yaml
+from hwprofiles.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "Cpu",
@@ -35,8 +36,11 @@ __all__ = [
     "machine_data",
     "machine_names",
     "names_machine_file",
+    "parse_json",
     "parse_machine",
+    "parse_yaml",
     "pooled",
+    "read_json",
     "read_yaml",
     "unknown_name",
     "weakest",

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hwprofiles.formats import SHAPE_KEYS, WEIGHT_FORMATS, check_words
+from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MAX_QUANTITY
 from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
@@ -38,7 +40,7 @@ class Curve(BaseModel):
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
     shape: dict[str, int] = {}
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
     spread_fractions: tuple[Annotated[float, Field(ge=0)], ...] = ()
     kind: Kind
@@ -46,10 +48,18 @@ class Curve(BaseModel):
     date: SourceDate
 
     @model_validator(mode="after")
+    def _words_are_known(self) -> Self:
+        check_words("weight format", {self.dtype}, WEIGHT_FORMATS)
+        check_words("dimension of a shape", set(self.shape), SHAPE_KEYS)
+        return self
+
+    @model_validator(mode="after")
     def _points_rise_in_x(self) -> Self:
         xs = [x for x, _ in self.points]
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
+        if any(x > MAX_QUANTITY or ns > MAX_DURATION_NS for x, ns in self.points):
+            raise ValueError(f"sizes of points must be at most {MAX_QUANTITY:g}, and ns at most {MAX_DURATION_NS:g}")
         if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         if self.spread_fractions and len(self.spread_fractions) != len(self.points):

@@ -1,7 +1,19 @@
 """What goes wrong in a user's input, said in one line."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+MAX_CHARACTERS = 290
+"""Of what is said to be wrong; with ``error:`` before it, a line has less than 300."""
+MAX_REASON = 150
+"""Of the reason in it that a library states."""
+MAX_PATH = 160
+"""Of a file's name in it."""
+MAX_SHOWN = 60
+"""Of a value or a key in it."""
+_LONG_WORD = re.compile(r"\S{161,}")
+_WORD_HEAD, _WORD_TAIL = 110, 40
 
 
 class InputError(ValueError):
@@ -11,7 +23,7 @@ class InputError(ValueError):
 def closest(name: str, choices: Iterable[str]) -> str:
     """A hint for a misspelt name: ``"; did you mean 'x'?"``, or the list of valid names when none is near."""
     names = sorted(choices)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower()[:MAX_SHOWN], names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(names)}"
@@ -19,4 +31,20 @@ def closest(name: str, choices: Iterable[str]) -> str:
 
 def unknown_name(what: str, name: str, choices: Iterable[str]) -> InputError:
     """The error for a name that is in no list: ``no machine 'h10'; did you mean 'h100'?``."""
-    return InputError(f"no {what} named {name!r}{closest(name, choices)}")
+    return InputError(f"no {what} named {shortened(repr(name))}{closest(name, choices)}")
+
+
+def shortened(text: str, most: int = MAX_SHOWN) -> str:
+    """The text on one line, cut where it is longer than ``most`` characters."""
+    words = " ".join(text[: 4 * most].split())
+    return words if len(words) <= most and len(text) <= 4 * most else f"{words[:most]}..."
+
+
+def one_line(message: str) -> str:
+    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first, then the end.
+
+    What is no printable character, such as what moves a terminal's cursor, becomes a question mark.
+    """
+    words = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))
+    words = _LONG_WORD.sub(lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words)
+    return words if len(words) <= MAX_CHARACTERS else f"{words[: MAX_CHARACTERS - 3]}..."

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwprofiles.errors import InputError, closest, unknown_name
+from hwprofiles.errors import MAX_PATH, InputError, closest, shortened, unknown_name
+from hwprofiles.input_file import is_there
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.problems import first_problem
@@ -75,10 +76,10 @@ def _path(name: str) -> Path | None:
     if name in library:
         return library[name]
     path = Path(name)
-    if path.is_file():
+    if is_there(path) and not path.is_dir():
         return path
     if path.suffix in {".yaml", ".yml"}:
-        raise InputError(f"no machine file {name}{closest(path.stem, library)}")
+        raise InputError(f"no machine file {shortened(name, MAX_PATH)}{closest(path.stem, library)}")
     return None
 
 

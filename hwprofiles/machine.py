@@ -6,7 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError
+from hwprofiles.formats import COMPUTE_TYPES, check_words
 from hwprofiles.gpu_defaults import KERNEL_NS, PACKED_RATE_FRACTION, SERIAL_FRACTION
+from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MIN_RATE
 from hwprofiles.quantity import Quantity
 
 FORMAT = "rosin-machine/1"
@@ -16,9 +18,12 @@ ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
 def _above_zero(quantity: Quantity) -> Quantity:
     if quantity.value == 0:
         raise ValueError("a rate must be greater than 0, got 0")
+    if quantity.effective < MIN_RATE:
+        raise ValueError(f"a rate must be at least {MIN_RATE:g}, got {quantity.effective:g}")
     return quantity
 
 
+Count = Annotated[int, Field(ge=1, le=MAX_DEVICES)]
 Rate = Annotated[Quantity, AfterValidator(_above_zero)]
 """A quantity that something is divided by: never zero."""
 
@@ -31,6 +36,23 @@ def _at_most_one(quantity: Quantity) -> Quantity:
 
 Share = Annotated[Quantity, AfterValidator(_at_most_one)]
 """A quantity from 0 to 1."""
+
+
+def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
+    check_words("compute type", set(rates), COMPUTE_TYPES)
+    return rates
+
+
+def _in_time(quantity: Quantity) -> Quantity:
+    if quantity.effective > MAX_DURATION_NS:
+        raise ValueError(f"a time must be at most {MAX_DURATION_NS:g} ns (11 days), got {quantity.effective:g}")
+    return quantity
+
+
+Duration = Annotated[Quantity, AfterValidator(_in_time)]
+"""A time that one operation takes."""
+RatesByType = Annotated[dict[str, Rate], Field(min_length=1), AfterValidator(_of_known_types)]
+"""A rate of arithmetic for each type of numbers that is multiplied."""
 
 
 class _Part(BaseModel):
@@ -51,12 +73,12 @@ class Gpu(_Part):
     """
 
     name: str
-    count: Annotated[int, Field(ge=0)] = 1
+    count: Annotated[int, Field(ge=0, le=MAX_DEVICES)] = 1
     memory_bytes: Quantity
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
-    launch_overhead_ns: Quantity
-    kernel_ns: Quantity = KERNEL_NS
+    flops_per_s: RatesByType
+    launch_overhead_ns: Duration
+    kernel_ns: Duration = KERNEL_NS
     serial_fraction: Share = SERIAL_FRACTION
     packed_rate_fraction: Annotated[Share, AfterValidator(_above_zero)] = PACKED_RATE_FRACTION
     context_bytes: Quantity | None = None
@@ -71,10 +93,10 @@ class Gpu(_Part):
 class CpuThreads(_Part):
     """What the CPU does with another number of threads: every rate stated, none scaled from those of other numbers."""
 
-    threads: Annotated[int, Field(ge=1)]
+    threads: Count
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
-    call_overhead_ns: Quantity
+    flops_per_s: RatesByType
+    call_overhead_ns: Duration
 
 
 class Cpu(_Part):
@@ -88,17 +110,17 @@ class Cpu(_Part):
     """
 
     name: str
-    sockets: Annotated[int, Field(ge=1)] = 1
-    cores: Annotated[int, Field(ge=1)]
-    efficiency_cores: Annotated[int, Field(ge=0)] = 0
+    sockets: Count = 1
+    cores: Count
+    efficiency_cores: Annotated[int, Field(ge=0, le=MAX_DEVICES)] = 0
     instructions: tuple[str, ...] = ()
     vector_bits: Annotated[int, Field(ge=1)] | None = None
     clock_hz: Rate | None = None
     memory_bytes: Quantity | None = None
     memory_bytes_per_s: Rate
-    flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
-    call_overhead_ns: Quantity
-    threads: Annotated[int, Field(ge=1)] | None = None
+    flops_per_s: RatesByType
+    call_overhead_ns: Duration
+    threads: Count | None = None
     by_threads: tuple[CpuThreads, ...] = ()
 
     @model_validator(mode="after")
@@ -117,7 +139,7 @@ class Direction(_Part):
 
     bytes_per_s: Rate
     pageable_bytes_per_s: Rate | None = None
-    latency_ns: Quantity
+    latency_ns: Duration
 
 
 class Link(_Part):
@@ -141,7 +163,7 @@ class Store(_Part):
     name: str
     memory_bytes: Quantity | None = None
     bytes_per_s: Rate
-    latency_ns: Quantity
+    latency_ns: Duration
 
 
 class Host(_Part):
@@ -151,9 +173,9 @@ class Host(_Part):
     real lanes, and simulated by nothing.
     """
 
-    layer_overhead_ns: Quantity
-    step_overhead_ns: Quantity
-    hand_over_ns: Quantity | None = None
+    layer_overhead_ns: Duration
+    step_overhead_ns: Duration
+    hand_over_ns: Duration | None = None
 
 
 class Interference(_Part):

@@ -1,19 +1,21 @@
 """One line out of a pydantic error: the key's path, the value, and what would be right."""
 
+import re
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hwprofiles.errors import closest
+from hwprofiles.errors import MAX_SHOWN, closest, shortened
 
-_SHOWN_CHARACTERS = 60
+_QUOTED = re.compile(r"'([^']+)'")
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem as ``a.b.c: message, got value``; unknown keys come first, with the closest valid name."""
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location, value = problem["loc"], problem["input"]
-    path = ".".join(str(part) for part in location) or "(top level)"
+    path = ".".join(shortened(str(part)) for part in location) or "(top level)"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {path}{closest(str(location[-1]), model_at(model, location[:-1]).model_fields)}"
     if problem["type"] == "missing":
@@ -24,8 +26,17 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "too_short":
         return f"{path}: at least {problem['ctx']['min_length']} must be given, got {problem['ctx']['actual_length']}"
     message = problem["msg"].removeprefix("Value error, ")
-    ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}"
+    ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}{_nearest(problem)}"
     return " ".join(f"{path}: {message[:1].lower()}{message[1:]}{ending}".split())
+
+
+def _nearest(problem: Any) -> str:
+    """The closest of the words that are allowed; nothing where none is near, as the message lists them all."""
+    if problem["type"] not in ("literal_error", "enum") or not isinstance(problem["input"], str):
+        return ""
+    words = _QUOTED.findall(problem["ctx"]["expected"])
+    near = get_close_matches(problem["input"][:MAX_SHOWN], words, n=1) if len(words) > 1 else []
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
@@ -48,5 +59,6 @@ def nested_model(annotation: Any) -> type[BaseModel] | None:
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return f"a {'mapping' if isinstance(value, dict) else 'list'}"
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    if isinstance(value, str):
+        value = value[: MAX_SHOWN + 1]  # or a long text would be copied to be cut
+    return "nothing" if value is None else shortened(repr(value))

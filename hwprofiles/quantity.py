@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hwprofiles.limits import MAX_QUANTITY
 from hwprofiles.units import parse_number
 
 UNDATED = "undated"
@@ -121,9 +122,9 @@ class Quantity(_Spread):
     uses, after the efficiency. ``low`` and ``high`` say how far off the stated value may be.
     """
 
-    value: Annotated[Number, Field(ge=0)]
-    low: Annotated[Number, Field(ge=0)] | None = None
-    high: Annotated[Number, Field(ge=0)] | None = None
+    value: Annotated[Number, Field(ge=0, le=MAX_QUANTITY)]
+    low: Annotated[Number, Field(ge=0, le=MAX_QUANTITY)] | None = None
+    high: Annotated[Number, Field(ge=0, le=MAX_QUANTITY)] | None = None
     kind: Kind
     source: SourceText
     date: SourceDate

@@ -1,8 +1,11 @@
-"""Writing files that are there whole or not at all."""
+"""Writing files that are there whole or not at all: the one place where Rosin writes a file."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -10,33 +13,117 @@ from hwprofiles.errors import InputError
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text file in UTF-8, as ``write_bytes`` does."""
+    """Write a text file in UTF-8, as ``whole_file`` does."""
     write_bytes(text.encode(), path)
 
 
 def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file: whole or not at all, through links, with the rights that the user's umask gives.
+    """Write a file, as ``whole_file`` does."""
+    with whole_file(path) as file:
+        file.write(data)
 
-    Missing folders above it are not made. Raises InputError when it cannot be written.
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write: whole or not at all, through links, with the rights that the user's umask gives.
+
+    What is written goes to a temporary file beside the target, which takes the target's place at the end; an error
+    before leaves the target as it was. What writers that were killed left of this target is removed. Missing
+    folders are not made. Raises InputError where it cannot be written.
     """
+    check_target(path)
     target = path.resolve()
     try:
         if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
-            target.write_bytes(data)
+            with target.open("wb") as file:
+                yield file
             return
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _sweep(target)
+        with _replacing(target) as file:
+            yield file
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written. Raises InputError."""
+    try:
+        problem = _problem_of(path, path.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a link that leads to itself
+        problem = getattr(error, "strerror", None) or str(error)
+    if problem is not None:
+        raise InputError(f"cannot write {path}: {problem}")
+
+
+def _problem_of(path: Path, target: Path) -> str | None:
+    if target.is_dir():
+        return "it is a folder"
+    if not target.parent.is_dir():
+        return f"no folder {path.parent}"
+    if target.exists():
+        target.stat()
+        if not os.access(target, os.W_OK):
+            return "it may not be written"
+        if not target.is_file():
+            return None
+    return None if os.access(target.parent, os.W_OK | os.X_OK) else f"the folder {path.parent} may not be written"
+
+
+def check_folder(path: Path) -> None:
+    """Refuse, before any work, a folder that could not be made or written to. Raises InputError."""
+    existing = path.resolve()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"cannot write to {path}: {existing} is no folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {path}: the folder {existing} may not be written")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises InputError."""
+    check_folder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path}: {error.strerror}") from None
+
+
+def _sweep(target: Path) -> None:
+    """Remove the temporary files of this target whose writers do not run any more."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.part")
+    for entry in os.scandir(target.parent):
+        match = pattern.fullmatch(entry.name)
+        if match and not _is_running(int(match[1])):
+            with suppress(OSError):
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it runs, as another user's
+        return True
+    return True
+
+
 def write_yaml(data: Any, path: Path) -> None:
-    """Write data as YAML, as ``write_text`` does: keys in their order, lists without mappings on one line."""
-    write_text(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True), path)
+    """Write data as YAML, as ``whole_file`` does: keys in their order, lists without mappings on one line."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    write_text(text, path)
 
 
 class _Dumper(yaml.SafeDumper):

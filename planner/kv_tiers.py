@@ -1,19 +1,21 @@
 """Where KV may live beside the GPU, as a file: format rosin-kv/1, from which engines' configurations are written."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwprofiles import InputError, closest, first_problem, read_yaml
+from hwprofiles.limits import MAX_BYTES, Devices, Tokens, TokensOrNone
 from hwprofiles.quantity import Number
 from sim.serving.offload_options import Mode
 from sim.serving.spec import OffloadSpec, ServingSpec, TierSpec
 
 FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
+_HOST_AND_PORT = re.compile(r"(?:[^\s:/?\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(?:[/?]\S*)?$")
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Bytes = Annotated[Number, Field(ge=1)]
+Bytes = Annotated[Number, Field(ge=1, le=MAX_BYTES)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 POLICIES = {"engine": ("lru", "lfu", "fifo", "mru"), "server": ("lru", "arc")}
 """The eviction policies that LMCache 0.5.6 has, by where it runs."""
@@ -32,10 +34,28 @@ class Disk(_Part):
     bytes_per_rank: Bytes
 
 
-class Remote(_Part):
-    """A store that several nodes share, such as ``lm://host:port`` or ``redis://host:port``."""
+SCHEMES_WITH_PORTS = frozenset({"audit", "infinistore", "lm", "mooncakestore", "redis-sentinel"})
+"""Schemes whose every host LMCache wants with a port: its adapters parse them with ``parse_remote_url``."""
 
-    url: Annotated[str, Field(pattern=r"^\w+://\S+$")]
+
+def _with_ports(url: str) -> str:
+    """The URL; raises ValueError where LMCache would miss a port. Hosts of a sentinel are apart by commas, behind user:password@."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES_WITH_PORTS:
+        return url
+    for host in rest.rpartition("@")[2].split(","):
+        if not _HOST_AND_PORT.match(host):
+            raise ValueError(f"every host of {scheme}:// needs its port, such as {scheme}://host:6379, got {host!r}")
+    return url
+
+
+class Remote(_Part):
+    """A store that several nodes share, such as ``redis://host:port`` or ``redis-sentinel://host:port,host:port``.
+
+    LMCache tells stores apart by the words before ``://``; plugins of it bring their own, so no list is checked.
+    """
+
+    url: Annotated[str, Field(pattern=r"^[A-Za-z][\w+.-]*://\S*$"), AfterValidator(_with_ports)]
     serde: Literal["naive", "kivi", "cachegen"] = "naive"
 
 
@@ -82,8 +102,8 @@ class KvTiers(_Part):
     format: Literal["rosin-kv/1"]
     name: Text
     runs_in: Literal["engine", "server"] = "engine"
-    num_ranks: Count = 1
-    chunk_tokens: Count = 256
+    num_ranks: Devices = 1
+    chunk_tokens: Tokens = 256
     host_bytes_per_rank: Bytes
     policy: str = "lru"
     disk: Disk | None = None
@@ -91,7 +111,7 @@ class KvTiers(_Part):
     layerwise: bool = False
     loads_while_queued: bool = False
     saves_answers: bool = False
-    min_load_tokens: Annotated[int, Field(ge=0, strict=True)] = 0
+    min_load_tokens: TokensOrNone = 0
     disaggregation: Disaggregation | None = None
     server: Endpoint | None = None
 

@@ -29,7 +29,7 @@ class Goal(BaseModel):
     costs whoever asks.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     objective: str = "throughput"
     max_ttft_s: float | None = Field(default=None, gt=0)

@@ -1,7 +1,7 @@
 """A plan: what to run, where everything starts, and what to expect; a YAML file."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwprofiles import InputError, Machine, closest, first_problem, load_machine, names_machine_file, read_yaml, with_threads, write_yaml
+from hwprofiles.input_file import is_there
+from hwprofiles.limits import MAX_BYTES, MAX_DRAWS, MAX_EXPERTS, MAX_SEED, MAX_SEQUENCES, Devices, Tokens
 from hwprofiles.units import format_bytes
 from planner.objectives import OBJECTIVES, Goal
 from sim.model_library import load_model, model_names
@@ -18,7 +20,10 @@ from sim.routing import load_routing
 from sim.simulate import Scenario
 from sim.workload import Batch
 
-Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+"""Of something in a library, or of a file."""
+Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 
 
 class Setting(BaseModel):
@@ -29,26 +34,26 @@ class Setting(BaseModel):
     ``reserve_vram_bytes`` of GPU memory belong to others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str
-    quantization: str | None = None
-    offered_quantizations: tuple[str, ...] = ()
-    machine: str
+    model: Name
+    quantization: Name | None = None
+    offered_quantizations: tuple[Name, ...] = ()
+    machine: Name
     machine_overrides: tuple[str, ...] = ()
-    cpu_threads: Count | None = None
-    offered_cpu_threads: tuple[Count, ...] = ()
-    prompt_tokens: Count
-    output_tokens: Count
-    batch_size: Count = 1
-    beams: Count = 1
-    routing: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    draws: Count | None = None
-    reserve_vram_bytes: Annotated[int, Field(ge=0)] = 0
-    expert_slots_per_layer: Annotated[int, Field(ge=0)] | None = None
-    gpus: Count = 1
-    expert_cache_bytes: Annotated[int, Field(ge=0)] | None = None
+    cpu_threads: Devices | None = None
+    offered_cpu_threads: tuple[Devices, ...] = ()
+    prompt_tokens: Tokens
+    output_tokens: Tokens
+    batch_size: Sequences = 1
+    beams: Sequences = 1
+    routing: Name | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    draws: Annotated[int, Field(ge=1, le=MAX_DRAWS)] | None = None
+    reserve_vram_bytes: Bytes = 0
+    expert_slots_per_layer: Annotated[int, Field(ge=0, le=MAX_EXPERTS)] | None = None
+    gpus: Devices = 1
+    expert_cache_bytes: Bytes | None = None
 
     @property
     def batch(self) -> Batch:
@@ -125,7 +130,7 @@ class Plan:
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal["rosin-plan/1"]
     version: str
@@ -159,9 +164,12 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def load_plan(path: Path) -> Plan:
-    """Read a plan file. Raises InputError, one line, when it is not one."""
-    if not path.is_file():
+def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
+    """Read a plan file. Raises InputError, one line, when it is not one.
+
+    A file runs no code but that of the modules in ``importable``, whose parts its policy may have.
+    """
+    if not is_there(path):
         raise InputError(f"no plan file {path}")
     data = read_yaml(path, "plan")
     try:
@@ -178,7 +186,7 @@ def load_plan(path: Path) -> Plan:
         setting=file.setting.moved(lambda name: _from_folder(name, path.parent)),
         goal=goal,
         is_stopped=file.is_stopped,
-        policy=policy_from_data(file.policy, f"{path}: policy"),
+        policy=policy_from_data(file.policy, f"{path}: policy", importable=importable),
         predicted=file.predicted,
         bounds=file.bounds,
         binding_resource=file.binding_resource,
@@ -198,8 +206,8 @@ def save_plan(plan: Plan, path: Path) -> None:
 
 
 def _to_folder(name: str, folder: Path) -> str:
-    return name if Path(name).is_absolute() or not Path(name).exists() else os.path.relpath(name, folder)
+    return name if Path(name).is_absolute() or not is_there(Path(name)) else os.path.relpath(name, folder)
 
 
 def _from_folder(name: str, folder: Path) -> str:
-    return os.path.normpath(folder / name) if (folder / name).exists() else name
+    return os.path.normpath(folder / name) if is_there(folder / name) else name

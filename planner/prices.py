@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwprofiles import InputError, closest, read_yaml
+from hwprofiles.input_file import is_there
 from hwprofiles.units import parse_number
 from planner.axes import Axis, Value
 
@@ -32,7 +33,7 @@ NO_PRICES = Prices(base_usd=None, tables={})
 
 def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
     """Read a price file. Raises InputError for a path that does not vary, a value without a price, or a price that is none."""
-    if not path.is_file():
+    if not is_there(path):
         raise InputError(f"no price file {path}")
     data = read_yaml(path, "price")
     if data.pop("format", None) != FORMAT:

@@ -20,7 +20,6 @@ from hwprofiles.units import NS_PER_S
 from sim.attention_price import AttentionWork, FromCurves, from_curves
 from sim.curve_shapes import attention_curves, expert_shape, ffn_shape, find_curve, gate_shape, head_shape
 from sim.model import Model, TensorClass
-from sim.quantization import FORMATS
 
 Device = Literal["gpu", "cpu"]
 Way = Literal["h2d", "d2h"]
@@ -102,7 +101,7 @@ class CostModel:
 
         def roofline(count: Sizes) -> Sizes:
             """ns for that many tokens."""
-            num_bytes = self.as_read(device, spec.expert_bytes, dtype) + count * bytes_per_token
+            num_bytes = self.as_read(device, spec.expert_bytes, params) + count * bytes_per_token
             return self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * params * count, "expert", dtype)
 
         return _price(self.expert_curve(device), np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
@@ -251,7 +250,7 @@ class CostModel:
     ) -> Price:
         def roofline(count: Sizes) -> Sizes:
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
-            read = self.as_read(device, num_bytes, dtype) + activations
+            read = self.as_read(device, num_bytes, params) + activations
             return self._roofline(device, read, FLOPS_PER_WEIGHT * params * count, kernels, dtype)
 
         return _price(curve, np.asarray(tokens, np.float64), roofline, self._rates(device, dtype))
@@ -261,7 +260,7 @@ class CostModel:
         dtype = self.model.dtype(TensorClass.ATTENTION)
         params = spec.params.get(TensorClass.ATTENTION, 0) + spec.params.get(TensorClass.NORM, 0)
         weight_bytes = spec.bytes.get(TensorClass.ATTENTION, 0) + spec.bytes.get(TensorClass.NORM, 0)
-        num_bytes = self.as_read(device, weight_bytes, dtype)
+        num_bytes = self.as_read(device, weight_bytes, params)
         kv_bytes = many * (spec.elements_read(start, stop) * self.model.kv_element_bytes + 2 * spec.state_bytes)
         flops = FLOPS_PER_WEIGHT * count * (params + spec.pair_elements_per_token(start, stop))
         flops += FLOPS_PER_STATE_ELEMENT * count * spec.state_elements
@@ -294,12 +293,10 @@ class CostModel:
         """The host's time for the launches of an operation; 0 where a graph is replayed."""
         return 0.0 if self.captures_graphs else self.num_kernels(operation) * self.machine.gpu.launch_overhead_ns.effective
 
-    def as_read(self, device: Device, weight_bytes: float, dtype: str) -> float:
+    def as_read(self, device: Device, weight_bytes: float, num_weights: int) -> float:
         """Bytes that take as long to read at the memory rate as those weights do."""
-        return weight_bytes / self.machine.gpu.packed_rate_fraction.effective if self._is_unpacked(device, dtype) else weight_bytes
-
-    def _is_unpacked(self, device: Device, dtype: str) -> bool:
-        return device == "gpu" and FORMATS[dtype].bytes_per_weight < 1
+        is_packed = device == "gpu" and weight_bytes < num_weights
+        return weight_bytes / self.machine.gpu.packed_rate_fraction.effective if is_packed else weight_bytes
 
     def _device_rates(self, device: Device, dtype: str) -> tuple[Quantity, Quantity]:
         part = self.machine.gpu if device == "gpu" else self.machine.cpu
@@ -311,11 +308,9 @@ class CostModel:
         if device == "cpu":
             used.append(self.machine.cpu.call_overhead_ns)
         else:
-            used += [gpu.kernel_ns, gpu.serial_fraction]
+            used += [gpu.kernel_ns, gpu.serial_fraction, gpu.packed_rate_fraction]
         if device == "gpu" and not self.captures_graphs:
             used.append(gpu.launch_overhead_ns)
-        if self._is_unpacked(device, dtype):
-            used.append(gpu.packed_rate_fraction)
         return tuple(quantity.provenance for quantity in used)
 
 

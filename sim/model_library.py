@@ -1,7 +1,5 @@
 """Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -11,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name, write_yaml
+from hwprofiles import InputError, closest, first_problem, read_json, read_yaml, unknown_name, write_yaml
+from hwprofiles.input_file import is_there
 from sim.importers.gguf import model_from_gguf
 from sim.importers.huggingface import model_from_config, native_quantization
 from sim.model import Model
@@ -91,7 +90,7 @@ def save_model(model: Model | ModelSpec, path: str | Path) -> None:
 
 
 def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
-    config = _read_json(path)
+    config = read_json(path, "model configuration", takes_infinity=True)  # some have time_step_limit: [0.0, Infinity]
     folder = path.resolve().parent.name
     return ModelSpec(
         format=FORMAT,
@@ -103,26 +102,12 @@ def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
     )
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read model configuration {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; a model configuration is JSON") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: a model configuration is a JSON object, got {type(data).__name__}")
-    return data
-
-
 def _find(name_or_path: str) -> Path:
     library = _library()
     if name_or_path in library:
         return library[name_or_path]
     path = Path(name_or_path)
-    if path.is_dir() or path.is_file():
+    if is_there(path):
         return path
     if path.suffix in {".yaml", ".yml", ".json", ".gguf"}:
         raise InputError(f"no model file {name_or_path}{closest(path.stem, library)}")

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.formats import WEIGHT_FORMATS, check_words
 from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.quantization import FORMATS
 
 FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
@@ -126,6 +128,15 @@ class TensorSpec(_Part):
         indices = sorted(index for layer in self.layers for index in layer.at)
         if indices != list(range(len(indices))):
             raise ValueError(f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once")
+        return self
+
+    @model_validator(mode="after")
+    def _formats_are_known(self) -> Self:
+        check_words("weight format", set(self.dtypes.values()), WEIGHT_FORMATS | set(FORMATS))
+        classes = set(self.params).union(*(layer.params for layer in self.layers))
+        missing = sorted(classes - set(self.dtypes))
+        if missing:
+            raise ValueError(f"dtypes must say what {missing[0].value} weights are stored in")
         return self
 
 

@@ -10,7 +10,6 @@ from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
 from sim.costs import CostModel, Device, Way, compute_type
 from sim.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
-from sim.quantization import FORMATS
 from sim.simulate import Run
 
 X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
@@ -81,7 +80,7 @@ def _kernel_numbers(run: Run) -> Iterator[UsedNumber]:
         yield _number("gpu.launch_overhead_ns", gpu.launch_overhead_ns)
     yield _number("gpu.kernel_ns", gpu.kernel_ns)
     yield _number("gpu.serial_fraction", gpu.serial_fraction)
-    if any(FORMATS[dtype].bytes_per_weight < 1 for dtype in model.dtypes.values()):
+    if any(layer.bytes[which] < count for layer in model.layers for which, count in layer.params.items()):
         yield _number("gpu.packed_rate_fraction", gpu.packed_rate_fraction)
 
 

@@ -1,8 +1,6 @@
 """A timeline as a file for trace viewers: Chrome's trace-event format, which ui.perfetto.dev and chrome://tracing open."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwprofiles.text_file import whole_file
 from sim.task import NONE, TaskKind
 from sim.timeline import Timeline
 
@@ -32,21 +31,15 @@ def write_trace(timeline: Timeline, path: Path | str, *, counters: Mapping[str, 
     A track a resource, a slice a task from its start to its end (a chunked task that was overtaken at a border spans what
     overtook it; where spans cross, the resource has a second track), a mark for each dropped task, a counter of the bytes in
     flight for each resource that copies, and the counters given: by name (say the unit) the times in ns and the values from then on.
+    Raises InputError where the file cannot be written.
     """
-    path = Path(path)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write('{"displayTimeUnit":"ns","traceEvents":[\n')
-            separator = ""
-            for batch in _batches(_events(timeline, counters)):
-                file.write(separator + ",\n".join(batch))
-                separator = ",\n"
-            file.write("\n]}\n")
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    with whole_file(Path(path)) as file:
+        file.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
+        separator = ""
+        for batch in _batches(_events(timeline, counters)):
+            file.write((separator + ",\n".join(batch)).encode())
+            separator = ",\n"
+        file.write(b"\n]}\n")
 
 
 def _events(timeline: Timeline, counters: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Iterator[str]:

@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from hwprofiles.errors import shortened
+from hwprofiles.limits import MAX_SEQUENCES, MAX_TOKENS
 
 T = TypeVar("T", bound=np.generic)
+
+LIMITS = {"prompt_tokens": MAX_TOKENS, "output_tokens": MAX_TOKENS, "batch_size": MAX_SEQUENCES, "beams": MAX_SEQUENCES}
+MAX_PASS_TOKENS = 2**31 - 1
+"""Of one forward pass: its tokens are counted in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,12 @@ class Batch:
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "output_tokens", "batch_size", "beams"):
             value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"--{name.replace('_size', '').replace('_', '-')} must be at least 1, got {value}")
+            if not 1 <= value <= LIMITS[name]:
+                limit = "at least 1" if value < 1 else f"at most {LIMITS[name]:,}"
+                raise InputError(f"--{name.replace('_size', '').replace('_', '-')} must be {limit}, got {shortened(str(value))}")
+        if self.num_sequences * self.prompt_tokens > MAX_PASS_TOKENS:
+            total = f"--batch, --beams and --prompt-tokens ask for {self.num_sequences * self.prompt_tokens:,} tokens at once"
+            raise InputError(f"{total}, at most {MAX_PASS_TOKENS:,} are simulated")
 
     @property
     def num_sequences(self) -> int:

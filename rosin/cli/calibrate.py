@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from rosin.cli.measure import DEVICES, FileOption, writable_machine_file
-from rosin.cli.options import JsonOption, MachineOption, QuietOption, ScenarioSeedOption
+from rosin.cli.options import AllowImportOption, JsonOption, MachineOption, QuietOption, ScenarioSeedOption
 from rosin.cli.output import Output
+from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
 from rosin.cli.validate import with_seed
 from rosin.version import __version__
@@ -25,13 +26,13 @@ def calibrate(
     file: FileOption = None,
     device: TierOption = "auto",
     rounds: CalibrationRoundsOption = 5,
+    allow_import: AllowImportOption = None,
     json: JsonOption = None,
     seed: ScenarioSeedOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run plans and fit a machine file to what they took."""
     from hwprofiles import InputError, load_machine, unknown_name, write_yaml
-    from planner.plan import load_plan
 
     if machine is None:
         raise InputError("missing option '--machine'; name the machine file that rosin measure wrote")
@@ -39,7 +40,9 @@ def calibrate(
         raise unknown_name("device", device, DEVICES)
     path, own = writable_machine_file(file), load_machine(machine)
     names = [plan.name for plan in plans]
-    loaded = [(plan.name if names.count(plan.name) == 1 else str(plan), with_seed(load_plan(plan), seed)) for plan in plans]
+    loaded = [
+        (plan.name if names.count(plan.name) == 1 else str(plan), with_seed(read_plan(plan, allow_import or ()), seed)) for plan in plans
+    ]
     require_torch("calibrate runs plans")
     from rosin.report.calibrate_result import calibrate_result, calibrate_warnings
     from rosin.report.calibrate_tables import calibrate_page

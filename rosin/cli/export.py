@@ -25,17 +25,19 @@ def export(
 ) -> None:
     """Write a plan as the configuration of a real engine."""
     from hwprofiles import unknown_name
-    from hwprofiles.text_file import write_text
+    from hwprofiles.text_file import check_target, write_text
     from planner.kv_export import KV_EXPORTERS
     from planner.kv_tiers import load_kv_tiers
 
     if to not in KV_EXPORTERS:
         raise unknown_name("engine", to, KV_EXPORTERS)
+    if output_file is not None:
+        check_target(output_file)
+    output = Output(json=json, seed=seed, quiet=quiet)
     text = KV_EXPORTERS[to](load_kv_tiers(plan))
     if output_file is not None:
         write_text(text, output_file)
     path = None if output_file is None else str(output_file)
-    output = Output(json=json, seed=seed, quiet=quiet)
     output.emit({"engine": to, "text": text, "path": path}, ())
     if path is None and output.has_tables:
         sys.stdout.write(text)  # as it is: whoever copies it wants no lines broken at the terminal's width

@@ -69,6 +69,8 @@ def _judge(error: Exception) -> int:
 
     if isinstance(error, InputError):
         return _say(str(error), ExitCode.WRONG_INPUT)
+    if isinstance(error, OSError) and error.filename is not None:  # a file that no check of ours met
+        return _say(f"{error.filename}: {error.strerror}", ExitCode.WRONG_INPUT)
     if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
         raise error
     return _say(f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)", ExitCode.INTERNAL)
@@ -81,7 +83,9 @@ def _print_what_it_can() -> None:
 
 
 def _say(message: str, code: ExitCode) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    from hwprofiles.errors import one_line
+
+    print("error:", one_line(message), file=sys.stderr)
     return code
 
 

@@ -82,8 +82,12 @@ class _Files:
     def check(self, offered: "ServingSpec") -> None:
         """Before a long search, refuse what no file of tiers could say. Raises InputError."""
         from hwprofiles import InputError
+        from hwprofiles.text_file import check_target
         from planner.kv_tiers import check_exportable
 
+        for path in (self.serving, self.tiers):
+            if path is not None:
+                check_target(path)
         if self.tiers is not None:
             check_exportable(offered, disk_path=self.disk_path, remote_url=self.remote_url)
         elif self.disk_path is not None or self.remote_url is not None:

@@ -109,14 +109,12 @@ def _amount(option: str, text: str) -> float:
 
 def writable_machine_file(path: Path | None) -> Path:
     """Where the file goes, known to be writable before anything is measured. Raises InputError."""
-    import os
-
     from hwprofiles import InputError
+    from hwprofiles.text_file import check_target
 
     if path is None:
         raise InputError("missing option '-o'; name the machine file to write")
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"-o {path}: a machine file ends in .yaml")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"cannot write {path}: no folder {path.parent} that can be written to")
+    check_target(path)
     return path

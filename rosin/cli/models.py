@@ -41,13 +41,16 @@ def import_(
     quiet: QuietOption = False,
 ) -> None:
     """Write a model file from a configuration, a folder or a GGUF file."""
+    from hwprofiles.text_file import check_target
     from rosin.report.model_summary import import_notes, model_summary
     from rosin.report.model_tables import import_details
     from sim.model_library import load_model, load_spec, save_model
 
-    notes = import_notes(Path(path))
-    save_model(load_spec(path, quantization), destination)
-    summary = model_summary(load_model(str(destination), quantization))
+    check_target(destination)
     output = Output(json=json, seed=seed, quiet=quiet)
+    spec = load_spec(path, quantization)
+    notes = import_notes(Path(path))
+    summary = model_summary(load_model(path, quantization))  # before anything is written: it names the file that was read
+    save_model(spec, destination)
     document = {"model": summary, "path": str(destination), "ignored": notes.ignored, "missing_bytes": notes.missing_bytes}
     output.emit(document, import_details(summary, notes), provenance=summary.provenance)

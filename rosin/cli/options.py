@@ -104,6 +104,14 @@ ReserveOption = Annotated[
     str | None, _named("--reserve-vram", "BYTES", "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.")
 ]
 PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
+AllowImportOption = Annotated[
+    list[str] | None,
+    _named(
+        "--allow-import",
+        "MODULE",
+        "Let the plan file import parts of this module, which is run; without it a file imports nothing. May be repeated.",
+    ),
+]
 ScenarioSeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random; otherwise 0.", show_default=False)
 ]

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rosin.cli.json_output import STDOUT, envelope, write_json
@@ -18,6 +19,13 @@ class Output:
     json: str | None
     seed: int
     quiet: bool
+
+    def __post_init__(self) -> None:
+        """Refuse, before any work, a file that cannot be written. Raises InputError."""
+        if self.json is not None and self.json != STDOUT:
+            from hwprofiles.text_file import check_target
+
+            check_target(Path(self.json))
 
     @property
     def has_tables(self) -> bool:

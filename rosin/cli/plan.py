@@ -200,7 +200,10 @@ def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path |
     """What runs the plan again; without a file, what finds it again."""
     import shlex
 
-    return options.command("plan", *words) if output_file is None else shlex.join(["rosin", "simulate", "--plan", str(output_file)])
+    if output_file is None:
+        return options.command("plan", *words)
+    allowed = [word for module in options.allow_import or () for word in ("--allow-import", module)]
+    return shlex.join(["rosin", "simulate", "--plan", str(output_file), *allowed])
 
 
 def _check_request(request: Request) -> None:
@@ -219,8 +222,8 @@ def _check_request(request: Request) -> None:
 
 
 def _check_target(path: Path | None) -> None:
-    """Refuse, before any search, a file whose folder does not exist. Raises InputError."""
-    from hwprofiles import InputError
+    """Refuse, before any search, a file that cannot be written. Raises InputError."""
+    from hwprofiles.text_file import check_target
 
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise InputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else f'no folder {path.parent}'}")
+    if path is not None:
+        check_target(path)

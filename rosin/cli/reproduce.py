@@ -48,6 +48,7 @@ def reproduce(
 ) -> None:
     """Set a paper's figures beside the simulator's."""
     from hwprofiles import InputError
+    from hwprofiles.text_file import check_folder
     from rosin.report.reproduction_result import reproduction_result
     from rosin.report.reproduction_tables import reproduction_page
     from validation.published import reproduce as run_reproduction
@@ -55,6 +56,8 @@ def reproduce(
 
     if name is None:
         raise InputError(f"name what to reproduce; known: {', '.join(reproduction_names())}")
+    if folder is not None:
+        check_folder(folder)
     output = Output(json=json, seed=seed, quiet=quiet)
     if name == "lmcache":
         output.note("serving some 150,000 requests, about half a minute…")

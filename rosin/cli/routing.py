@@ -26,15 +26,17 @@ def import_(
 ) -> None:
     """Write a trace file from expert ids in another format."""
     from hwprofiles import InputError
+    from hwprofiles.text_file import check_target
     from rosin.report.routing_tables import routing_tables
     from sim.routing import import_trace, save_trace, statistics
 
     if destination.suffix != ".npz":
         raise InputError(f"-o {destination}: a trace file is .npz")
-    trace = import_trace(path, experts)
-    save_trace(trace, destination)
-    found = statistics(trace, seed)
+    check_target(destination)
     output = Output(json=json, seed=seed, quiet=quiet)
+    trace = import_trace(path, experts)
+    found = statistics(trace, seed)
+    save_trace(trace, destination)
     output.emit({"path": str(destination), "statistics": found}, routing_tables({trace.name: found}), provenance=trace.provenance)
 
 
@@ -57,18 +59,21 @@ def fit(
 ) -> None:
     """Fit a generator to a trace, and show the statistics of both."""
     from hwprofiles import write_yaml
+    from hwprofiles.text_file import check_target
     from rosin.report.routing_tables import routing_tables
     from sim.routing import import_trace, statistics
     from sim.routing.fit_file import fit_file
-    from sim.routing.sampling import trace_of
+    from sim.routing.sampling import generated_trace
 
+    check_target(destination)
+    _check_figure(figure)
+    output = Output(json=json, seed=seed, quiet=quiet)
     spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
+    both = {"trace": statistics(import_trace(trace), seed), "generator": statistics(generated_trace(spec, seed), seed)}
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
-    recorded, generated = statistics(import_trace(trace), seed), statistics(trace_of(str(destination), None, seed), seed)
-    both = {"trace": recorded, "generator": generated}
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}
-    Output(json=json, seed=seed, quiet=quiet).emit(payload, routing_tables(both), provenance=spec.routing().provenance)
+    output.emit(payload, routing_tables(both), provenance=spec.routing().provenance)
 
 
 def stats(
@@ -88,12 +93,14 @@ def stats(
     from sim.routing import statistics
     from sim.routing.sampling import trace_of
 
+    _check_figure(figure)
+    output = Output(json=json, seed=seed, quiet=quiet)
     shape = load_model(model) if model is not None else None
     traces = {_label(source): trace_of(source, shape, seed) for source in sources}
     found = {name: statistics(each, seed) for name, each in traces.items()}
     _draw(found, figure)
     provenance = weakest([each.provenance for each in traces.values()])
-    Output(json=json, seed=seed, quiet=quiet).emit({"statistics": found}, routing_tables(found), provenance=provenance)
+    output.emit({"statistics": found}, routing_tables(found), provenance=provenance)
 
 
 def _label(source: str) -> str:
@@ -102,7 +109,16 @@ def _label(source: str) -> str:
 
 
 def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  # the type would load numpy before help is shown
+    from hwprofiles.text_file import write_bytes
     from rosin.report.routing_figure import draw_routing
 
     if figure is not None:
-        draw_routing(found, figure)
+        write_bytes(draw_routing(found, figure.suffix), figure)
+
+
+def _check_figure(figure: Path | None) -> None:
+    """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
+    from rosin.report.compare_figure import check_format
+
+    if figure is not None:
+        check_format(figure)

@@ -24,6 +24,9 @@ DEFAULT_TOKENS = 128
 MAX_SELECTIONS = 1_000_000_000
 """Of experts by tokens, in one run: each takes two bytes of memory while it is simulated."""
 
+LISTED: Mapping[str, str] = {"allow_import": "--allow-import", "settings": "--set"}
+"""Options that may be repeated, by their names here."""
+
 SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
 """Options whose name in a setting is another."""
 
@@ -48,14 +51,17 @@ class ScenarioOptions:
     draws: given.DrawsOption = None
     reserve_vram: given.ReserveOption = None
     plan: given.PlanOption = None
+    allow_import: given.AllowImportOption = None
     engine: given.EngineOption = "fast"
     settings: given.SetAnyOption = None
 
     def command(self, *words: str) -> str:
         """The command line that repeats it: the words given, then every option that says anything."""
-        said = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "settings")
+        said = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in LISTED)
         options = [word for name, value in said if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
-        return shlex.join(["rosin", *words, *options, *(word for setting in self.settings or () for word in ("--set", setting))])
+        for name, option in LISTED.items():
+            options += [word for value in getattr(self, name) or () for word in (option, value)]
+        return shlex.join(["rosin", *words, *options])
 
 
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
@@ -149,13 +155,24 @@ def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Req
 
     ``takes_offers``: options may name several of what a plan is then chosen from; otherwise a plan's own choice stands.
     """
-    from planner.plan import load_plan
     from rosin.cli.settings import split_settings
 
-    plan = load_plan(options.plan) if options.plan is not None else None
+    plan = read_plan(options.plan, options.allow_import or ()) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
     setting = _setting(options, plan, overrides, takes_offers=takes_offers)
     return Request(plan=plan, plan_path=options.plan, setting=setting, parameters=parameters, engine=options.engine)
+
+
+def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
+    """The plan of that file, which may import parts of those modules alone. Raises InputError."""
+    from hwprofiles import InputError
+    from planner.plan import load_plan
+    from sim.policies.serialize import ImportNotAllowed
+
+    try:
+        return load_plan(path, importable=importable)
+    except ImportNotAllowed as error:
+        raise InputError(f"{error}; if you trust it, add --allow-import {error.module}") from None
 
 
 def record_of(request: Request, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":
@@ -196,7 +213,22 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
         raise InputError(f"--draws must be at least 1, got {options.draws}")
     Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
-    return Setting.model_validate(values | {"machine_overrides": (*kept, *overrides)})
+    return _validated(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _validated(values: Mapping[str, Any]) -> "Setting":
+    """The setting of those values. Raises InputError that names the option at fault."""
+    from pydantic import ValidationError
+
+    from hwprofiles import InputError, first_problem
+    from planner.plan import Setting
+
+    try:
+        return Setting.model_validate(values)
+    except ValidationError as error:
+        key, _, problem = first_problem(error, Setting).partition(": ")
+        names = {"reserve_vram_bytes": "reserve_vram"} | {key: name for name, key in SETTING_KEYS.items()}
+        raise InputError(f"--{names.get(key, key).replace('_', '-')}: {problem}") from None
 
 
 def _offered(option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool) -> dict[str, Any]:

@@ -100,7 +100,9 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     if policy is not None:
         spec = spec.on_one_gpu()
     machine = load_machine(_needed(options.machine, "machine"), overrides)
-    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization))
+    is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
+    where = str(serving.serving) if is_all_in_file else ""
+    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
     requests, seed = load_requests(serving.workload), options.seed or 0
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)
@@ -148,12 +150,11 @@ def _check(options: ScenarioOptions) -> None:
 
 def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
     """Settings of the machine, of the serving file, and of the policy."""
-    import yaml
-
+    from hwprofiles import parse_yaml
     from rosin.cli.settings import split_settings
 
     overrides, others = split_settings(settings)
-    changes = {key: yaml.safe_load(value) for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
+    changes = {key: parse_yaml(value, f"--set {key}") for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
     return overrides, changes, {key: value for key, value in others.items() if key not in changes}
 
 

@@ -47,6 +47,7 @@ def simulate(
 
 def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | None, *, json: str | None, quiet: bool) -> None:
     """Predict one batch."""
+    from hwprofiles.text_file import check_target
     from rosin.report.run_result import run_result, run_warnings
     from rosin.report.run_tables import run_page
     from rosin.report.tables import shortfall
@@ -54,6 +55,8 @@ def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | N
     from sim.provenance import provenance_of
     from sim.simulate import Run
 
+    if trace is not None:
+        check_target(trace)
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)])
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
@@ -86,15 +89,9 @@ def _write_trace(run: "Run", path: Path) -> None:
     """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError when it cannot be written."""
     import numpy as np
 
-    from hwprofiles import InputError
     from sim.metrics import staged_bytes
     from sim.trace import write_trace
 
-    if path.exists() and not path.is_file():  # it would be replaced, which nobody wants of a device
-        raise InputError(f"cannot write {path}: not a file")
     instants, staged = staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)
     in_use = np.concatenate([[0], instants]), np.concatenate([[0], staged]) + sum(run.memory_items.values())
-    try:
-        write_trace(run.timeline, path, counters={"GPU memory in use (bytes)": in_use})
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    write_trace(run.timeline, path, counters={"GPU memory in use (bytes)": in_use})

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, ScenarioSeedOption
+from rosin.cli.options import AllowImportOption, JsonOption, QuietOption, ScenarioSeedOption
 from rosin.cli.output import Output
+from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
 
 if TYPE_CHECKING:
@@ -44,15 +45,18 @@ def validate(
     quick: QuickOption = False,
     weights: WeightsOption = None,
     folder: FolderOption = None,
+    allow_import: AllowImportOption = None,
     json: JsonOption = None,
     seed: ScenarioSeedOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run a plan and set measured beside predicted."""
-    from planner.plan import load_plan
+    from hwprofiles.text_file import check_folder
 
     _check_device(device)
-    loaded = with_seed(load_plan(plan), seed)
+    if folder is not None:
+        check_folder(folder)
+    loaded = with_seed(read_plan(plan, allow_import or ()), seed)
     require_torch("validate runs the plan")
     from rosin.report.validate_result import validate_result, validate_warnings
     from rosin.report.validate_tables import validate_page
@@ -84,18 +88,14 @@ def _check_device(device: str) -> None:
 
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
     """The result, a figure, and the timelines of one more run. Raises InputError where the folder cannot be made."""
-    from hwprofiles import InputError
-    from hwprofiles.text_file import write_bytes
+    from hwprofiles.text_file import make_folder, write_bytes
     from rosin.cli.json_output import write_json
     from rosin.report.validate_figure import draw
     from sim.trace import write_trace
     from validation.comparison import run_again
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
     predicted, measured = run_again(validation)
+    make_folder(folder)
     write_json(result.model_dump(mode="json"), str(folder / "validate.json"))
     write_trace(predicted, folder / "predicted.trace.json")
     write_trace(measured, folder / "measured.trace.json")

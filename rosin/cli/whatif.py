@@ -173,13 +173,11 @@ def _words(vary: Sequence[str], objective: str | None, prices: Path | None, *, h
 
 def _folder(path: Path | None) -> Path:
     from hwprofiles import InputError
+    from hwprofiles.text_file import make_folder
 
     if path is None:
         raise InputError("missing option '-o'; name the folder that keeps the study")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {path}: {error.strerror}") from None
+    make_folder(path)
     return path
 
 

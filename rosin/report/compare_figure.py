@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprofiles import InputError
+from hwprofiles.text_file import check_target
 from rosin.report.compare_result import NOTHING, SEPARATOR
 from rosin.report.json_documents import CompareResult
 from rosin.report.tables import format_count
@@ -32,9 +33,10 @@ NARROW_FRACTION = 0.08
 
 
 def check_format(path: Path) -> None:
-    """Raise InputError for a file name whose ending is none of the formats."""
+    """Raise InputError for a file name whose ending is none of the formats, and for a file that cannot be written."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    check_target(path)
 
 
 def draw(result: CompareResult, suffix: str) -> bytes:

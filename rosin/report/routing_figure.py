@@ -1,18 +1,17 @@
 """Routing statistics as a figure: reuse by lag, experts of a batch, cache hits, and reuse by layer."""
 
+import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from hwprofiles import InputError
 from sim.routing.statistics import RoutingStatistics
 
 SIZE_INCHES = (9.0, 6.5)
 
 
-def draw_routing(statistics: Mapping[str, RoutingStatistics], path: Path) -> None:
-    """Write the figure, in the format that the suffix names. Raises InputError where that cannot be."""
+def draw_routing(statistics: Mapping[str, RoutingStatistics], suffix: str) -> bytes:
+    """The figure in the format of that suffix."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
@@ -34,9 +33,6 @@ def draw_routing(statistics: Mapping[str, RoutingStatistics], path: Path) -> Non
     ):
         axes.set(xlabel=across, ylabel=up)
         axes.legend(frameon=False, fontsize="small")
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix.lower().removeprefix("."))
+    return buffer.getvalue()

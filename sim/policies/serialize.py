@@ -1,12 +1,13 @@
 """A policy as plain data, and back: what a plan file stores."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
+from hwprofiles.errors import shortened
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
@@ -14,6 +15,8 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Overlap
 from sim.workload import Feeding
 
+MAX_NUMBER = 2**53
+"""Of a parameter: as a float, a larger whole number is not exact."""
 KINDS: Mapping[str, type] = {"placement": Placement, "cache": Cache, "prefetch": Prefetch, "dispatch": Dispatch, "overlap": Overlap}
 """What a part of each kind is an instance of."""
 
@@ -28,8 +31,20 @@ def policy_to_data(policy: Policy) -> dict[str, Any]:
     return data
 
 
-def policy_from_data(data: Mapping[str, Any], where: str) -> Policy:
-    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file."""
+class ImportNotAllowed(InputError):
+    """A file names code of ``module``, which nobody allowed it to import."""
+
+    def __init__(self, where: str, part: str, module: str) -> None:
+        """``where`` names the key and ``part`` the value that asks for it."""
+        super().__init__(f"{where}: {shortened(repr(part))} is code of the module {shortened(module)}, which this file may not import")
+        self.module = module
+
+
+def policy_from_data(data: Mapping[str, Any], where: str, *, importable: Collection[str] = ()) -> Policy:
+    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file.
+
+    Parts that are no part of Rosin's are imported from the modules in ``importable``, and from no other: ImportNotAllowed.
+    """
     known = {field.name for field in fields(Policy)}
     for key in data:
         if key not in known:
@@ -37,7 +52,7 @@ def policy_from_data(data: Mapping[str, Any], where: str) -> Policy:
     for key in ("name", *PARTS):
         if key not in data:
             raise InputError(f"{where}: key {key} is missing")
-    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}") for kind in PARTS}
+    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}", importable) for kind in PARTS}
     parts["feeding"] = _built(Feeding, data.get("feeding", {}), f"{where}.feeding")
     return Policy(
         name=str(data["name"]),
@@ -60,11 +75,14 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _part(kind: str, data: Any, where: str) -> Any:
+def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: a mapping with the key part expected, got {data!r}")
+        raise InputError(f"{where}: a mapping with the key part expected, got {shortened(repr(data))}")
     name = str(data.get("part"))
     if ":" in name:
+        module = name.partition(":")[0]
+        if module not in importable:
+            raise ImportNotAllowed(f"{where}.part", name, module)
         found = imported(name, f"{where}.part:")
         if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and is_dataclass(found)):
             raise InputError(f"{where}.part: {name} is not a {kind} part")
@@ -72,18 +90,20 @@ def _part(kind: str, data: Any, where: str) -> Any:
     elif name in PARTS[kind]:
         cls = PARTS[kind][name]
     else:
-        raise InputError(f"{where}.part: no {kind} part named {name!r}{closest(name, PARTS[kind])}")
+        raise InputError(f"{where}.part: no {kind} part named {shortened(repr(name))}{closest(name, PARTS[kind])}")
     return _built(cls, {key: value for key, value in data.items() if key != "part"}, where)
 
 
 def _built(cls: type, data: Any, where: str) -> Any:
-    """The dataclass from its fields, nested ones included; types are checked."""
+    """The dataclass from its fields, nested ones included; types are checked, and numbers are of a size that arrays hold."""
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: a mapping expected, got {data!r}")
+        raise InputError(f"{where}: a mapping expected, got {shortened(repr(data))}")
     names = [field.name for field in fields(cls)]
-    for key in data:
+    for key, value in data.items():
         if key not in names:
-            raise InputError(f"{where}: unknown key {key}{closest(str(key), names)}")
+            raise InputError(f"{where}: unknown key {shortened(str(key))}{closest(str(key), names)}")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise InputError(f"{where}.{key}: must be a finite number of at most {MAX_NUMBER:g}, got {shortened(repr(value))}")
     hints = get_type_hints(cls)
     nested = {key: _built(hints[key], value, f"{where}.{key}") for key, value in data.items() if is_dataclass(hints[key])}
     try:
@@ -91,4 +111,4 @@ def _built(cls: type, data: Any, where: str) -> Any:
     except ValidationError as error:
         problem = error.errors()[0]
         path = ".".join([where, *(str(step) for step in problem["loc"])])
-        raise InputError(f"{path}: {problem['msg'].lower()}, got {problem['input']!r}") from None
+        raise InputError(f"{path}: {problem['msg'].lower()}, got {shortened(repr(problem['input']))}") from None

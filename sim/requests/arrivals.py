@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 
 from hwprofiles import InputError
+from hwprofiles.limits import MAX_TIME_S
 from hwprofiles.units import NS_PER_S
 from sim.requests.request import Request
 
@@ -45,7 +46,7 @@ def even_arrivals_ns(requests_per_s: float) -> Iterator[int]:
 def with_arrivals(requests: Iterable[Request], arrivals_ns: Iterator[int]) -> Iterator[Request]:
     """The requests in their order at those times."""
     for request, arrival_ns in zip(requests, arrivals_ns, strict=False):
-        yield replace(request, arrival_ns=arrival_ns)
+        yield replace(request, arrival_ns=_in_range(arrival_ns))
 
 
 def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
@@ -53,7 +54,14 @@ def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
     if not 0 < speed < float("inf"):
         raise InputError(f"the speed of a trace must be above 0, got {speed:g}")
     for request in requests:
-        yield replace(request, arrival_ns=round(request.arrival_ns / speed))
+        yield replace(request, arrival_ns=_in_range(round(request.arrival_ns / speed)))
+
+
+def _in_range(arrival_ns: int) -> int:
+    """The time. Raises InputError for one that no run reaches."""
+    if arrival_ns > MAX_TIME_S * NS_PER_S:
+        raise InputError(f"a request arrives after {arrival_ns / NS_PER_S:,.0f} s, at most {MAX_TIME_S:,} s are simulated")
+    return arrival_ns
 
 
 def _check_rate(requests_per_s: float) -> None:

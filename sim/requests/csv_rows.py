@@ -1,17 +1,22 @@
 """Rows of a CSV trace by the names in its header."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hwprofiles import InputError, closest
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import csv_fields
 from sim.requests.trace_lines import text_lines
 
 
 def header_of(path: Path) -> tuple[str, ...]:
     """The names of the columns; empty for an empty file. Raises InputError where it cannot be read."""
     _, line = next(text_lines(path), ("", ""))
-    return tuple(name.strip() for name in next(csv.reader([line]), []))
+    names = tuple(name.strip() for name in csv_fields(line, f"{path}:1"))
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{path}:1: two columns are named {shortened(repeated)}")
+    return names
 
 
 def csv_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -26,7 +31,7 @@ def csv_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
     lines = text_lines(path)
     next(lines)
     for where, line in lines:
-        fields = next(csv.reader([line]))
+        fields = csv_fields(line, where)
         if len(fields) != len(header):
             raise InputError(f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}")
         yield where, dict(zip(header, fields, strict=True))

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name
+from hwprofiles.input_file import is_there
 from sim.requests.spec import RequestsSpec
 from sim.requests.trace_file import read_trace
 
@@ -24,14 +25,14 @@ def load_requests(name_or_path: str) -> RequestsSpec:
     path = library.get(name_or_path, Path(name_or_path))
     if path.suffix in {".yaml", ".yml"}:
         return _load_file(path, name_or_path)
-    if path.is_file() or path.suffix:
+    if path.suffix or (is_there(path) and not path.is_dir()):
         read_trace(path)  # so that what is no trace is said before anything runs
         return RequestsSpec(name=path.stem, source=str(path), date="undated", trace=path)
     raise unknown_name("requests", name_or_path, library)
 
 
 def _load_file(path: Path, where: str) -> RequestsSpec:
-    if not path.is_file():
+    if not is_there(path):
         raise InputError(f"no request file {where}{closest(path.stem, _library())}")
     try:
         spec = RequestsSpec.model_validate({"format": None, **read_yaml(path, "request")})

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hwprofiles.limits import MAX_REQUESTS, MAX_ROUNDS, MAX_TOKENS, MAX_USERS, RequestsPerSecond, Tokens, TokensOrNone
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
 from sim.requests.multi_round import MultiRound
@@ -15,9 +16,8 @@ from sim.requests.request import Request, Span
 from sim.requests.trace_file import read_trace, says_what_is_shared
 
 FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Above = Annotated[float, Field(gt=0)]
+Shape = Annotated[float, Field(ge=1e-3, le=1e6)]
+Speed = Annotated[float, Field(ge=1e-9, le=1e9)]
 
 PROCESS_KEYS: Mapping[str, frozenset[str]] = {
     "poisson": frozenset({"requests_per_s"}),
@@ -35,22 +35,30 @@ class _Part(BaseModel):
 class MultiRoundSpec(_Part):
     """The fields of sim.requests.multi_round.MultiRound."""
 
-    num_users: Positive
-    num_rounds: Annotated[int, Field(ge=2, strict=True)]
-    system_tokens: Count
-    history_tokens: Count
-    question_tokens: Positive
-    answer_tokens: Positive
-    requests_per_s: Above
-    num_warmup_users: Count = 0
-    warmup_requests_per_s: Above = 2.0
+    num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
+    num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]
+    system_tokens: TokensOrNone
+    history_tokens: TokensOrNone
+    question_tokens: Tokens
+    answer_tokens: Tokens
+    requests_per_s: RequestsPerSecond
+    num_warmup_users: Annotated[int, Field(ge=0, le=MAX_USERS, strict=True)] = 0
+    warmup_requests_per_s: RequestsPerSecond = 2.0
+
+    @model_validator(mode="after")
+    def _last_prompt_fits(self) -> Self:
+        asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
+        total = self.system_tokens + self.history_tokens + asked
+        if total > MAX_TOKENS:
+            raise ValueError(f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated")
+        return self
 
 
 class LengthsSpec(_Part):
     """Requests that are all of one size and have nothing in common."""
 
-    prompt_tokens: Positive
-    output_tokens: Positive
+    prompt_tokens: Tokens
+    output_tokens: Tokens
 
 
 class ArrivalsSpec(_Part):
@@ -60,9 +68,9 @@ class ArrivalsSpec(_Part):
     """
 
     process: Literal["poisson", "gamma", "even", "trace"]
-    requests_per_s: Above | None = None
-    shape: Above | None = None
-    speed: Above | None = None
+    requests_per_s: RequestsPerSecond | None = None
+    shape: Shape | None = None
+    speed: Speed | None = None
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
@@ -101,7 +109,7 @@ class RequestsSpec(_Part):
     name: Annotated[str, Field(min_length=1)]
     source: SourceText
     date: SourceDate
-    num_requests: Positive | None = None
+    num_requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS, strict=True)] | None = None
     multi_round: MultiRoundSpec | None = None
     lengths: LengthsSpec | None = None
     trace: Path | None = None

@@ -1,36 +1,28 @@
 """Reading traces line by line: only what is asked for is in memory, and whatever is wrong is one line with its place."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwprofiles import InputError, closest
+from hwprofiles import InputError, closest, parse_json
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import text_lines as lines_of
+from hwprofiles.limits import MAX_TIME_S, MAX_TOKENS
+from hwprofiles.units import NS_PER_S
+
+_WHOLE = re.compile(r"\s*[0-9]{1,20}\s*")
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Every line that is not blank, with its place (``file:line``). Raises InputError where the file cannot be read."""
-    try:
-        with path.open(encoding="utf-8-sig", newline=None) as file:
-            for number, line in enumerate(file, start=1):
-                if stripped := line.strip():
-                    yield f"{path}:{number}", stripped
-    except OSError as error:
-        raise InputError(f"cannot read request trace {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; a request trace is .jsonl or .csv") from None
+    return lines_of(path, "request trace")
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every line as a JSON object, with its place. Raises InputError."""
     for where, line in text_lines(path):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: broken JSON: {getattr(error, 'msg', error)}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: a line of a request trace is a JSON object, got {type(row).__name__}")
-        yield where, row
+        yield where, parse_json(line, where)
 
 
 def value_of(row: Mapping[str, Any], key: str, where: str) -> Any:
@@ -41,12 +33,13 @@ def value_of(row: Mapping[str, Any], key: str, where: str) -> Any:
 
 
 def count_of(row: Mapping[str, Any], key: str, where: str, at_least: int = 1) -> int:
-    """A whole number, from JSON or from the text of a CSV field. Raises InputError."""
+    """A whole number of tokens, from JSON or from the text of a CSV field. Raises InputError."""
     value = value_of(row, key, where)
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise InputError(f"{where}: {key} must be a whole number of at least {at_least}, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value <= MAX_TOKENS:
+        limits = f"a whole number of at least {at_least}, and at most {MAX_TOKENS:,}"
+        raise InputError(f"{where}: {key} must be {limits}, got {shortened(repr(value))}")
     return value
 
 
@@ -57,8 +50,9 @@ def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -
         time = float(value) if not isinstance(value, bool) else float("nan")
     except (TypeError, ValueError, OverflowError):
         time = float("nan")
-    if not 0 <= time < float("inf"):
-        raise InputError(f"{where}: {key} must be a number of at least 0, got {value!r}")
+    if not 0 <= time * ns_per_unit <= MAX_TIME_S * NS_PER_S:
+        latest = MAX_TIME_S * NS_PER_S // ns_per_unit
+        raise InputError(f"{where}: {key} must be a number of at least 0, and at most {latest:,}, got {shortened(repr(value))}")
     return value * ns_per_unit if isinstance(value, int) else round(time * ns_per_unit)
 
 

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hwprofiles import Kind, Provenance
+from hwprofiles import InputError, Kind, Provenance
+from hwprofiles.yaml_tree import MAX_VALUES
 from sim.routing.fitting import NUM_CLASSES, fit
 from sim.routing.importers import import_trace
 from sim.routing.spec import RoutingSpec, fitted_spec
+
+MAX_FITTED_VALUES = MAX_VALUES // 2
+"""Of classes, layers and experts: with the lists that they stand in and the other numbers, what can be read again."""
 
 
 def fit_file(
@@ -19,6 +23,10 @@ def fit_file(
     ``task`` says what the tokens are of (the file's name unless said): the fit holds for that task and claims no other.
     """
     trace = import_trace(path)
+    num_values = num_classes * trace.expert_ids.shape[1] * trace.num_experts
+    if num_values > MAX_FITTED_VALUES:
+        limit = f"a routing file holds {MAX_FITTED_VALUES:,}"
+        raise InputError(f"{path}: {num_classes} classes of its layers and experts are {num_values:,} numbers, {limit}; fit fewer classes")
     task = task or path.stem
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     size = f"{len(trace.expert_ids):,} tokens in {len(trace.borders) - 1} sequences"

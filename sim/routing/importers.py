@@ -1,7 +1,5 @@
 """Importing expert-id traces: ``.npz`` as we write it, ``.csv``, and ``.jsonl`` as engines dump it."""
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError, unknown_name
+from hwprofiles import InputError, parse_json, unknown_name
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import csv_fields, text_lines
+from hwprofiles.units import MIB
 from sim.routing.recorded import RecordedRouting
 from sim.routing.trace_file import load_trace, make_trace
 
@@ -17,6 +18,10 @@ CSV_KEYS = ("sequence", "token", "layer", "rank", "expert", "weight")
 CSV_REQUIRED = ("token", "layer", "rank", "expert")
 JSONL_IDS = ("expert_ids", "routed_experts")
 JSONL_KEYS = (*JSONL_IDS, "gate_weights", "token_ids", "request_id")
+CSV_LIMITS = {"sequence": 2**53, "token": 2**53, "layer": 10_000, "rank": 1_000, "expert": 2**15, "weight": float("inf")}
+"""What a number of each column is below; up to 2^53 a float is exact."""
+MAX_LINE_CHARACTERS, MAX_LINE_VALUES = 64 * MIB, 16_000_000
+"""Of a line of JSON, which may hold a whole request: 40,000 tokens of 48 layers, top-8."""
 
 
 def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
@@ -41,42 +46,42 @@ def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
     return make_trace(arrays, name=path.stem, where=str(path))
 
 
-def _open_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read routing trace {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
-
-
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
-    reader = csv.DictReader(_open_lines(path))
-    header = reader.fieldnames or []
+    lines = text_lines(path, "routing trace")
+    where, line = next(lines, (f"{path}:1", ""))
+    header = csv_fields(line, where)
     for name in header:
         if name not in CSV_KEYS:
             raise InputError(f"{path}: {unknown_name('column', name, CSV_KEYS)}")
+        if header.count(name) > 1:
+            raise InputError(f"{path}: two columns are named {name}")
     missing = [name for name in CSV_REQUIRED if name not in header]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(CSV_KEYS)}")
-    rows = np.array([_csv_row(row, header, f"{path}:{line}") for line, row in enumerate(reader, start=2)], np.float64)
+    rows = np.array([_csv_row(csv_fields(line, where), header, where) for where, line in lines], np.float64)
     if not len(rows):
         raise InputError(f"{path}: no rows under the header")
     return _dense(rows, "weight" in header, str(path))
 
 
-def _csv_row(row: dict[str, str | None], header: Any, where: str) -> list[float]:
+def _csv_row(fields: list[str], header: list[str], where: str) -> list[float]:
     """Sequence, token, layer, rank, expert, weight."""
-    values = []
-    for name in CSV_KEYS:
-        text = row.get(name, "0") if name in header else "0"
-        try:
-            values.append(float(text or "") if name == "weight" else int(text or ""))
-        except ValueError:
-            raise InputError(f"{where}: {name} must be {'a number' if name == 'weight' else 'an integer'}, got {text!r}") from None
-        if values[-1] < 0:
-            raise InputError(f"{where}: {name} must be at least 0, got {text}")
-    return values
+    if len(fields) != len(header):
+        raise InputError(f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}")
+    row = dict(zip(header, fields, strict=True))
+    return [_csv_value(name, row.get(name, "0"), where) for name in CSV_KEYS]
+
+
+def _csv_value(name: str, text: str, where: str) -> float:
+    try:
+        value = float(text) if name == "weight" else int(text)
+    except ValueError:
+        kind = "a number" if name == "weight" else "an integer"
+        raise InputError(f"{where}: {name} must be {kind}, got {shortened(repr(text))}") from None
+    if not 0 <= value < CSV_LIMITS[name]:
+        limit = "" if name == "weight" else f" and below {CSV_LIMITS[name]:,}"
+        raise InputError(f"{where}: {name} must be at least 0{limit}, got {shortened(text)}")
+    return value
 
 
 def _dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str, NDArray[Any]]:
@@ -84,16 +89,28 @@ def _dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str
     tokens, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
     layers, ranks = int(rows[:, 2].max()) + 1, int(rows[:, 3].max()) + 1
     place = (index.reshape(-1) * layers + rows[:, 2].astype(np.int64)) * ranks + rows[:, 3].astype(np.int64)
-    counts = np.bincount(place, minlength=len(tokens) * layers * ranks)
-    if (counts != 1).any():
-        wrong = int(np.flatnonzero(counts != 1)[0])
+    wrong, count = _first_wrong(place, len(tokens) * layers * ranks)
+    if wrong is not None:
         sequence, token = tokens[wrong // (layers * ranks)].astype(int)
         at = f"sequence {sequence}, token {token}, layer {wrong // ranks % layers}, rank {wrong % ranks}"
-        raise InputError(f"{where}: every choice must be there once, {at} is there {counts[wrong]} times")
+        raise InputError(f"{where}: every choice must be there once, {at} is there {count} times")
     dense = rows[np.argsort(place), 4:].reshape(len(tokens), layers, ranks, 2)
     arrays: dict[str, NDArray[Any]] = {"expert_ids": dense[..., 0].astype(np.int64)}
     arrays["sequence_num_tokens"] = np.unique(tokens[:, 0], return_counts=True)[1]
     return arrays | ({"gate_weights": dense[..., 1]} if has_weights else {})
+
+
+def _first_wrong(places: NDArray[np.int64], num_places: int) -> tuple[int | None, int]:
+    """The first place that is not there exactly once, with how often it is; None where all are.
+
+    There may be far more places than rows: only the rows are in memory.
+    """
+    found, counts = np.unique(places, return_counts=True)
+    is_wrong = (found != np.arange(len(found))) | (counts != 1)
+    if is_wrong.any():
+        first = int(np.argmax(is_wrong))
+        return (first, int(counts[first])) if found[first] == first else (first, 0)
+    return (len(found), 0) if len(found) < num_places else (None, 1)
 
 
 def _read_jsonl(path: Path) -> dict[str, NDArray[Any]]:
@@ -113,6 +130,8 @@ def _read_jsonl(path: Path) -> dict[str, NDArray[Any]]:
         requests += [entry.get("request_id", f"line {where}")] * len(chosen)
         if "gate_weights" in entry:
             weights.append(_table(entry["gate_weights"], np.float64, f"{where}: gate_weights"))
+            if weights[-1].shape != chosen.shape:
+                raise InputError(f"{where}: gate_weights are of shape {weights[-1].shape}, {key} of {chosen.shape}")
         if "token_ids" in entry:
             token_ids.append(_token_ids(entry["token_ids"], len(chosen), where))
     if not ids:
@@ -127,19 +146,12 @@ def _read_jsonl(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(_open_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(entry, dict):
-            raise InputError(f"{path}:{number}: a line must be a JSON object, got {type(entry).__name__}")
+    for where, line in text_lines(path, "routing trace", MAX_LINE_CHARACTERS):
+        entry = parse_json(line, where, max_values=MAX_LINE_VALUES)
         for name in entry:
             if name not in JSONL_KEYS:
-                raise InputError(f"{path}:{number}: {unknown_name('key', name, JSONL_KEYS)}")
-        yield f"{path}:{number}", entry
+                raise InputError(f"{where}: {unknown_name('key', name, JSONL_KEYS)}")
+        yield where, entry
 
 
 def _table(value: Any, dtype: type, where: str) -> NDArray[Any]:
@@ -157,6 +169,6 @@ def _table(value: Any, dtype: type, where: str) -> NDArray[Any]:
 
 def _token_ids(value: Any, num_tokens: int, where: str) -> NDArray[np.int64]:
     found = np.array(value if isinstance(value, list) else [value], dtype=object)
-    if found.shape != (num_tokens,) or not all(type(item) is int for item in found):
-        raise InputError(f"{where}: token_ids must be one integer for each of its {num_tokens} tokens")
+    if found.shape != (num_tokens,) or not all(type(item) is int and abs(item) < 2**63 for item in found):
+        raise InputError(f"{where}: token_ids must be one integer of 64 bits for each of its {num_tokens} tokens")
     return found.astype(np.int64)

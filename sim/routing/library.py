@@ -1,6 +1,5 @@
 """Routing by name: what ``--routing`` takes."""
 
-import json
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -8,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
+from hwprofiles import InputError, Kind, Provenance, first_problem, read_json, read_yaml
 from sim.model import Model
 from sim.routing.base import Routing
 from sim.routing.generated import GeneratedRouting, uniform
 from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
+
+MAX_NAME = 200
+"""Of statistics that ship; a longer one is no name."""
 
 
 def load_routing(spec: str | None, model: Model) -> Routing:
@@ -48,7 +50,7 @@ def shipped_names() -> list[str]:
 def shipped_spec(name: str) -> Path | None:
     """The file of the statistics of that name; None where none ship."""
     found = _specs() / f"{name}.yaml"
-    return Path(str(found)) if "/" not in name and found.is_file() else None
+    return Path(str(found)) if "/" not in name and len(name) < MAX_NAME and found.is_file() else None
 
 
 def _specs() -> Traversable:
@@ -71,13 +73,8 @@ def _from_yaml(path: Path, model: Model) -> Routing:
 
 
 def _from_counts(path: Path) -> Routing:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read popularity file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
-    counts = data.get("counts_layer_expert") if isinstance(data, dict) else None
+    data = read_json(path, "popularity file")
+    counts = data.get("counts_layer_expert")
     try:
         table = np.array(counts, np.float64)
     except (TypeError, ValueError, OverflowError):

@@ -10,6 +10,7 @@ from sim.model import Model
 from sim.routing.fitted import FittedRouting
 from sim.routing.library import load_routing, load_spec
 from sim.routing.recorded import RecordedRouting
+from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
 
 NUM_SEQUENCES, NUM_TOKENS = 8, 1024
@@ -28,6 +29,14 @@ def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> Rec
     )
 
 
+def generated_trace(spec: RoutingSpec, seed: int) -> RecordedRouting:
+    """What a fitted generator makes: sequences as long as those that it was fitted to."""
+    routing = spec.routing()
+    assert spec.generator is not None
+    assert isinstance(routing, FittedRouting)
+    return sample(routing, np.array(spec.generator.sequence_num_tokens), seed)
+
+
 def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
     """The trace that ``--routing`` of that source stands for: recorded, or generated.
 
@@ -43,10 +52,10 @@ def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
     if path.suffix in {".yaml", ".yml"}:
         spec = load_spec(path)
         routing = spec.routing()
-        if spec.generator is not None and isinstance(routing, FittedRouting):
+        if spec.generator is not None:
             if model is not None:
                 routing.popularity(model)
-            return sample(routing, np.array(spec.generator.sequence_num_tokens), seed)
+            return generated_trace(spec, seed)
     if model is None:
         raise InputError(f"{source}: statistics without a fitted generator do not say for which layers; name the model with --model")
     draw = load_routing(source, model).draw(model, NUM_SEQUENCES, NUM_TOKENS, seed)

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.limits import MAX_EXPERTS, MAX_LAYERS, MAX_QUANTITY, MAX_TOKENS
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.routing.base import Accuracy, Routing
 from sim.routing.fitted import FittedRouting, GateProfile
@@ -15,8 +16,11 @@ from sim.routing.latent import Fading, LatentRouting
 
 FORMAT: Literal["rosin-routing/1"] = "rosin-routing/1"
 Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, le=MAX_QUANTITY)]
+MAX_SPREAD = 1e6
+"""Of scores, in natural logarithms."""
+Experts = Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
+TokensOfTrace = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 SUM_TOLERANCE = 0.01
 """What rounding in the file may take from a sum."""
 
@@ -36,7 +40,7 @@ class GateSpec(_Frozen):
 class GeneratorSpec(_Frozen):
     """The numbers of ``FittedRouting``; lags of ``class_kept`` and ``copy_kernel`` count from 1."""
 
-    top_k: Count
+    top_k: Experts
     class_share: Annotated[tuple[Share, ...], Field(min_length=1)]
     class_chain: tuple[tuple[Share, ...], ...]
     class_kept: tuple[Share, ...]
@@ -44,10 +48,10 @@ class GeneratorSpec(_Frozen):
     copied: tuple[Share, ...]
     request_spread: tuple[Weight, ...]
     drift_spread: tuple[Weight, ...]
-    drift_tokens: Annotated[float, Field(ge=1)]
+    drift_tokens: Annotated[float, Field(ge=1, le=MAX_QUANTITY)]
     linked_fraction: Share
     gate: GateSpec | None = None
-    sequence_num_tokens: Annotated[tuple[Count, ...], Field(min_length=1)]
+    sequence_num_tokens: Annotated[tuple[TokensOfTrace, ...], Field(min_length=1)]
     inclusion: Annotated[tuple[tuple[tuple[Share, ...], ...], ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -83,14 +87,14 @@ class GeneratorSpec(_Frozen):
 class FadingSpec(_Frozen):
     """The fields of ``Fading``."""
 
-    memory_tokens: Annotated[float, Field(gt=0)]
+    memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
     share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
 
 
 class LatentSpec(_Frozen):
     """The numbers of ``LatentRouting``: shares of the score's variance as [position, share], positions in depth from 0 to 1."""
 
-    score_spread: Annotated[float, Field(gt=0)]
+    score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
     popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
     request_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
     fading: tuple[FadingSpec, ...] = ()
@@ -113,7 +117,7 @@ class LatentSpec(_Frozen):
 class PredictionAccuracy(_Frozen):
     """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers before; null where it names none."""
 
-    distance: Count
+    distance: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     by_layer: tuple[Share | None, ...]
     kind: Kind
     source: SourceText
@@ -130,7 +134,7 @@ class RoutingSpec(_Frozen):
 
     format: Literal["rosin-routing/1"]
     name: str
-    num_experts: Annotated[int, Field(ge=2)]
+    num_experts: Annotated[int, Field(ge=2, le=MAX_EXPERTS)]
     task: str | None = None
     first_choice_repeat: tuple[tuple[Share, Share], ...] = ()
     popularity: Annotated[tuple[tuple[Weight, ...], ...], Field(min_length=1)] | None = None

@@ -1,6 +1,5 @@
 """The trace file: an ``.npz`` of expert ids, and what may be known beside them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import is_there
+from hwprofiles.limits import MAX_EXPERTS
+from hwprofiles.text_file import whole_file
+from sim.routing.npz_arrays import read_arrays
 from sim.routing.recorded import RecordedRouting
 
+MAX_WEIGHT = 1e6
+"""Of an expert for a token: shares of a softmax are at most 1, some models scale them."""
 KEYS = ("expert_ids", "gate_weights", "sequence_num_tokens", "token_ids", "num_experts")
 
 
@@ -19,16 +25,11 @@ def load_trace(path: Path) -> RecordedRouting:
 
     Optional: ``gate_weights`` of the same shape, ``sequence_num_tokens`` [sequence], ``token_ids`` [token], ``num_experts``.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise InputError(f"no routing trace {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = ", ".join(archive.files)
-            arrays = {key: archive[key] for key in KEYS if key in archive.files}
-    except Exception as error:  # numpy raises many types on a damaged archive
-        raise InputError(f"{path}: not a readable .npz trace: {' '.join(str(error).split()) or type(error).__name__}") from None
+    arrays, found = read_arrays(path, KEYS)
     if "expert_ids" not in arrays:
-        raise InputError(f"{path}: no array expert_ids [token, MoE layer, rank]; found: {found}")
+        raise InputError(f"{path}: no array expert_ids [token, MoE layer, rank]; found: {shortened(', '.join(found))}")
     return make_trace(arrays, name=path.stem, where=str(path))
 
 
@@ -41,7 +42,7 @@ def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> 
     check_ids(ids, where)
     num_experts = int(ids.max()) + 1
     if "num_experts" in arrays:
-        stated = int(arrays["num_experts"])
+        stated = _stated_experts(arrays["num_experts"], where)
         if stated < num_experts:
             raise InputError(f"{where}: num_experts is {stated}, but expert id {num_experts - 1} occurs")
         num_experts = stated
@@ -56,6 +57,12 @@ def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> 
     )
 
 
+def _stated_experts(array: NDArray[Any], where: str) -> int:
+    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or not 1 <= int(array.item()) <= MAX_EXPERTS:
+        raise InputError(f"{where}: num_experts must be one whole number from 1 to {MAX_EXPERTS:,}")
+    return int(array.item())
+
+
 def save_trace(trace: RecordedRouting, path: Path) -> None:
     """Write the ``.npz`` that ``load_trace`` reads; whole or not at all. Raises InputError where it cannot be written."""
     small = np.uint8 if trace.num_experts <= np.iinfo(np.uint8).max + 1 else np.int16
@@ -65,15 +72,8 @@ def save_trace(trace: RecordedRouting, path: Path) -> None:
         arrays["gate_weights"] = trace.weights.astype(np.float16)
     if trace.token_ids is not None:
         arrays["token_ids"] = trace.token_ids
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def check_ids(ids: NDArray[Any], where: str) -> None:
@@ -93,8 +93,8 @@ def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str)
         raise InputError(
             f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}"
         )
-    if not (np.isfinite(weights).all() and weights.min() >= 0):
-        raise InputError(f"{where}: gate_weights must be finite and at least 0")
+    if not (np.isfinite(weights).all() and 0 <= weights.min() <= weights.max() <= MAX_WEIGHT):
+        raise InputError(f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}")
     order = np.argsort(-weights, axis=2, kind="stable")
     return np.take_along_axis(ids, order, axis=2), np.take_along_axis(weights, order, axis=2).astype(np.float32)
 
@@ -102,11 +102,16 @@ def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str)
 def _lengths(lengths: NDArray[Any] | None, num_tokens: int, where: str) -> NDArray[np.int64] | None:
     if lengths is None:
         return None
-    if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer) or (lengths <= 0).any() or lengths.sum() != num_tokens:
+    if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer) or (lengths <= 0).any() or _sum(lengths) != num_tokens:
         raise InputError(
-            f"{where}: sequence_num_tokens must be positive integers that sum to the {num_tokens} tokens, got sum {lengths.sum()}"
+            f"{where}: sequence_num_tokens must be positive integers that sum to the {num_tokens} tokens, got sum {_sum(lengths)}"
         )
     return lengths.astype(np.int64)
+
+
+def _sum(lengths: NDArray[Any]) -> int:
+    """The exact sum, however large: in 64 bits, a sum could come round to the right number. 0 for what is no list of integers."""
+    return sum(lengths.tolist()) if lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer) else 0
 
 
 def _token_ids(token_ids: NDArray[Any] | None, num_tokens: int, where: str) -> NDArray[np.int64] | None:

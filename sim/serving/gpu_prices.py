@@ -85,7 +85,7 @@ def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int,
     parts = [_of_cache(costs, cache) for cache in spec.caches]
     parts += [_of_state(spec.state)] if spec.state is not None else []
     first, *others = parts or [_of_cache(costs, None)]
-    weights_read = costs.as_read("gpu", num_bytes, model.dtype(TensorClass.ATTENTION))
+    weights_read = costs.as_read("gpu", num_bytes, params)
     activations = 4 * model.hidden * model.activation_bytes
     whole = replace(
         first,

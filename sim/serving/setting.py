@@ -17,8 +17,18 @@ from sim.serving.tier import TierOptions
 HOST = "cpu"
 
 
-def serving_setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSetting:
-    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers without rates."""
+def serving_setting(spec: ServingSpec, machine: Machine, model: Model, where: str = "") -> ServingSetting:
+    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers without rates.
+
+    ``where`` names the file in errors, where all that is said stands in one.
+    """
+    try:
+        return _setting(spec, machine, model)
+    except InputError as error:
+        raise InputError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSetting:
     num_instances = spec.num_instances
     num_gpus = spec.instance.num_gpus or machine.gpu.count // num_instances
     if num_gpus < 1:

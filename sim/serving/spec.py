@@ -4,10 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hwprofiles import InputError, Kind, Provenance, first_problem, read_yaml
-from hwprofiles.quantity import UNDATED, Number
+from hwprofiles import InputError, Kind, Provenance, closest, first_problem, read_yaml
+from hwprofiles.limits import (
+    MAX_BYTES,
+    MAX_DURATION_NS,
+    MAX_LAYERS,
+    MAX_QUANTITY,
+    MAX_REQUESTS,
+    MAX_SEQUENCES,
+    MIN_RATE,
+    Devices,
+    Tokens,
+    TokensOrNone,
+)
+from hwprofiles.quantity import UNDATED, Number, SourceDate
+from sim.kv.eviction.library import EVICTIONS
 from sim.kv.replay import TouchOrder
 from sim.serving.balancing import Balancing
 from sim.serving.offload_options import Loading, Mode
@@ -15,9 +28,9 @@ from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Above = Annotated[Number, Field(gt=0)]
+Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
+Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
+Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -29,10 +42,10 @@ class RateSpec(_Part):
     """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two numbers are from."""
 
     bytes_per_s: Above
-    latency_ns: Annotated[Number, Field(ge=0)] = 0.0
+    latency_ns: Latency = 0.0
     kind: Kind = Kind.ASSUMED
     source: Annotated[str, Field(min_length=1)] = "stated in the serving file"
-    date: str = UNDATED
+    date: SourceDate = UNDATED
 
     @property
     def provenance(self) -> Provenance:
@@ -43,15 +56,15 @@ class RateSpec(_Part):
 class InstanceSpec(_Part):
     """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
 
-    num_gpus: Positive | None = None
-    max_step_tokens: Positive = 8192
-    max_sequences: Positive = 256
-    block_tokens: Positive = 16
+    num_gpus: Devices | None = None
+    max_step_tokens: Tokens = 8192
+    max_sequences: Sequences = 256
+    block_tokens: Tokens = 16
     has_prefix_cache: bool = True
     gpu_memory_fraction: Fraction = 0.9
     captures_graphs: bool = True
-    step_overhead_ns: Annotated[Number, Field(ge=0)] = 0.0
-    kv_tokens: Positive | None = None
+    step_overhead_ns: Latency = 0.0
+    kv_tokens: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
     all_reduce: RateSpec | None = None
 
     def options(self, num_gpus: int) -> InstanceOptions:
@@ -77,6 +90,12 @@ class CompressionSpec(_Part):
         return Compression(**self.model_dump(exclude_none=True))
 
 
+def _known_policy(name: str) -> str:
+    if name not in EVICTIONS:
+        raise ValueError(f"no policy {name[:60]!r}{closest(name, EVICTIONS)}")
+    return name
+
+
 class TierSpec(_Part):
     """A tier. A size left out is unlimited. Rates left out are the machine's, for the names cpu, disk and remote."""
 
@@ -84,7 +103,7 @@ class TierSpec(_Part):
     capacity_bytes: Above | None = None
     read: RateSpec | None = None
     write: RateSpec | None = None
-    policy: str = "lru"
+    policy: Annotated[str, AfterValidator(_known_policy)] = "lru"
     is_duplex: bool | None = None
     is_shared: bool | None = None
     compression: CompressionSpec | None = None
@@ -93,25 +112,25 @@ class TierSpec(_Part):
 class PinSpec(_Part):
     """The fields of sim.serving.pins.Pin."""
 
-    request: Count = 0
-    tokens: Positive
+    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
+    tokens: Tokens
 
 
 class BlendSpec(_Part):
     """The fields of sim.serving.blend.Blend."""
 
     recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
-    num_check_layers: Count = 1
+    num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
 
 
 class OffloadSpec(_Part):
     """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
 
     mode: Mode = Mode.IN_PROCESS
-    chunk_tokens: Positive = 256
-    bytes_per_token: Positive | None = None
+    chunk_tokens: Tokens = 256
+    bytes_per_token: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
     loading: Loading = Loading.ALWAYS
-    min_retrieve_tokens: Count = 0
+    min_retrieve_tokens: TokensOrNone = 0
     is_layerwise: bool = False
     prefetches: bool = False
     touch_order: TouchOrder = TouchOrder.TAIL_FIRST
@@ -125,10 +144,10 @@ class OffloadSpec(_Part):
 class DisaggregationSpec(_Part):
     """The fields of sim.serving.handover.Disaggregation."""
 
-    num_prefill: Positive
-    num_decode: Positive
+    num_prefill: Devices
+    num_decode: Devices
     link: RateSpec
-    chunk_tokens: Positive = 256
+    chunk_tokens: Tokens = 256
     buffer_bytes: Above | None = None
 
 
@@ -136,7 +155,7 @@ class ServingSpec(_Part):
     """A serving file. With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out."""
 
     format: Literal["rosin-serving/1"] = FORMAT
-    num_instances: Positive = 1
+    num_instances: Devices = 1
     balancing: Balancing = Balancing.LEAST_LIVE
     instance: InstanceSpec = InstanceSpec()
     disaggregation: DisaggregationSpec | None = None

@@ -143,7 +143,7 @@ def test_one_line_says_what_is_wrong(tmp_path: Path, edit: Edit, message: str) -
         ("name: [1, 2\n", ":2: broken YAML: "),
         ("a: 1\n\tb: 2\n", ":2: broken YAML: found "),
         ("gpu:\n  name: a\n  name: b\n", ":3: broken YAML: key 'name' is written twice"),
-        ("date: 2024-13-45\n", ": broken YAML: month must be in 1..12"),
+        ("date: !!timestamp 2024-01-01\n", ":1: broken YAML: tag tag:yaml.org,2002:timestamp is not read"),
         ("", ": a machine file is a YAML mapping, got nothing"),
         ("- a\n", ": a machine file is a YAML mapping, got list"),
     ],

@@ -159,5 +159,5 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 
 def test_an_unwritable_place_is_the_users_mistake(tmp_path: Path) -> None:
     """The message names the file and what is wrong with it."""
-    with pytest.raises(InputError, match=r"cannot write .*none/out\.json: No such file or directory"):
+    with pytest.raises(InputError, match=r"cannot write .*none/out\.json: no folder .*none"):
         write_json({}, str(tmp_path / "none" / "out.json"))

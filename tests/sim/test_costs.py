@@ -159,7 +159,7 @@ def test_a_price_claims_its_weakest_number() -> None:
     assert costs.expert("cpu", 0, 8).provenance.kind is Kind.ASSUMED
     machine = small_machine().model_dump(mode="json")
     machine["gpu"]["memory_bytes_per_s"]["kind"] = machine["gpu"]["flops_per_s"]["bf16"]["kind"] = "measured"
-    for name in ("launch_overhead_ns", "kernel_ns", "serial_fraction"):
+    for name in ("launch_overhead_ns", "kernel_ns", "serial_fraction", "packed_rate_fraction"):
         machine["gpu"][name]["kind"] = "datasheet"
     assert CostModel(machine=parse_machine(machine, "m"), model=small_model()).expert("gpu", 0, 1).provenance.kind is Kind.DATASHEET
 

@@ -67,7 +67,7 @@ def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
         ("t.jsonl", '{"expert_ids": [[0, 1], [2]]}', r"t\.jsonl:1: expert_ids must be integers"),
         ("t.jsonl", '{"expert_ids": [[0, 1.5]]}', r"t\.jsonl:1: expert_ids must be integers"),
         ("t.jsonl", '{"expert_ids": [[0, 0]]}', r"some token selects an expert twice"),
-        ("t.jsonl", "{", r"t\.jsonl:1: not JSON"),
+        ("t.jsonl", "{", r"t\.jsonl:1: broken JSON: .* \(column 2\)"),
         ("t.jsonl", "", r"t\.jsonl: no lines"),
         ("t.txt", "", r"\.npz, \.csv or \.jsonl"),
     ],

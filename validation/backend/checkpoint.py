@@ -1,6 +1,5 @@
 """Weights of a Hugging Face checkpoint: memory-mapped safetensors, copied into place tensor by tensor."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hwprofiles import InputError, Kind, Provenance
+from hwprofiles import InputError, Kind, Provenance, read_json
 from sim.importers import model_from_config
 from sim.model import Model
 from validation.backend.architecture import Architecture, LatentShape, Scoring, architecture_of
@@ -112,14 +111,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpo
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable configuration: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: must be a mapping, got {type(data).__name__}")
-    return data
+    return read_json(folder / "config.json", "model configuration", takes_infinity=True)
 
 
 def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Architecture:

@@ -1,6 +1,7 @@
 """A report as files: JSON with everything, CSV with a line a run, Markdown to be read."""
 
 import csv
+import io
 import json
 import platform
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwprofiles.text_file import make_folder, write_text
 from hwprofiles.units import NS_PER_S
 from validation.comparison.rounds import Report
 
@@ -34,14 +36,15 @@ def document(report: Report, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_report(report: Report, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write NAME.json, NAME.csv and NAME.md into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(document(report, facts), indent=1), encoding="utf-8")
-    (folder / f"{name}.md").write_text("\n".join(markdown(report, name, facts)) + "\n", encoding="utf-8")
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(csv_rows(report))
+    """Write NAME.json, NAME.csv and NAME.md into the folder. Raises InputError where it cannot be written to."""
+    make_folder(folder)
+    write_text(json.dumps(document(report, facts), indent=1), folder / f"{name}.json")
+    write_text("\n".join(markdown(report, name, facts)) + "\n", folder / f"{name}.md")
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    writer.writerows(csv_rows(report))
+    write_text(table.getvalue(), folder / f"{name}.csv")
 
 
 def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:

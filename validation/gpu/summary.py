@@ -1,6 +1,7 @@
 """All cases of a run on one page and in one table."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hwprofiles.text_file import write_text
 from hwprofiles.units import NS_PER_S
 from validation.comparison.compare import ErrorSummary, summary_of
 from validation.comparison.rounds import Report
@@ -45,11 +47,12 @@ class Case:
 
 def write_summary(cases: Sequence[Case], folder: Path, facts: Mapping[str, object]) -> None:
     """Write summary.md and summary.csv into the folder, over those that stood there."""
-    (folder / "summary.md").write_text("\n".join(_markdown(cases, facts)) + "\n", encoding="utf-8")
-    with (folder / "summary.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_rows(cases))
+    write_text("\n".join(_markdown(cases, facts)) + "\n", folder / "summary.md")
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(cases))
+    write_text(table.getvalue(), folder / "summary.csv")
 
 
 def errors_of(cases: Sequence[Case], which: str) -> ErrorSummary:

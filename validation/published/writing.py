@@ -2,11 +2,9 @@
 
 import csv
 import io
-import os
-import tempfile
 from pathlib import Path
 
-from hwprofiles import InputError
+from hwprofiles.text_file import make_folder, write_bytes
 from validation.published.figure import figure_png
 from validation.published.reproduction import Cell, Reproduction, Table
 from validation.published.sensitivity_figure import sensitivity_png
@@ -29,11 +27,11 @@ def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
     }
     if reproduction.panels:
         contents["-sensitivity.png"] = sensitivity_png(reproduction)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return tuple(_write_whole(folder / f"{reproduction.name}{suffix}", content) for suffix, content in contents.items())
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+    make_folder(folder)
+    paths = {folder / f"{reproduction.name}{suffix}": content for suffix, content in contents.items()}
+    for path, content in paths.items():
+        write_bytes(content, path)
+    return tuple(paths)
 
 
 def csv_text(reproduction: Reproduction) -> str:
@@ -76,18 +74,3 @@ def _cell_columns(cell: Cell, labels: list[str]) -> list[str]:
     figures = [f"{cell.published:g} {cell.unit}", f"{cell.simulated:.3g}", f"{cell.error_fraction:+.1%}"]
     columns = [cell.environment, cell.system, *lengths, cell.quantity, *figures]
     return [*columns, *(others.get(label, "") for label in labels), cell.mark, cell.note]
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

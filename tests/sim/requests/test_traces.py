@@ -58,7 +58,7 @@ def test_lengths_in_both_forms(name: str, tmp_path: Path) -> None:
     ("name", "rows", "message"),
     [
         ("t.jsonl", [MOONCAKE, "{"], "t.jsonl:2: broken JSON"),
-        ("t.jsonl", [MOONCAKE, "[1]"], "t.jsonl:2: a line of a request trace is a JSON object, got list"),
+        ("t.jsonl", [MOONCAKE, "[1]"], "t.jsonl:2: a line is a JSON object, got list"),
         ("t.jsonl", [MOONCAKE, MOONCAKE | {"input_length": 0}], "t.jsonl:2: input_length must be a whole number of at least 1, got 0"),
         ("t.jsonl", [MOONCAKE | {"input_length": 1025}, MOONCAKE | {"input_length": 1024}], "t.jsonl:2: hash_ids must list 2 hashes"),
         ("t.jsonl", [MOONCAKE | {"hash_ids": [1, 2, -3]}], "t.jsonl:1: hash_ids must be whole numbers of at least 0, got -3"),

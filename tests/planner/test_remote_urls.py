@@ -1,0 +1,53 @@
+"""Addresses of remote stores: what LMCache takes, and nothing that it would stumble over."""
+
+import pytest
+import yaml
+
+from hwprofiles import InputError
+from planner.kv_export.lmcache import lmcache_text
+from planner.kv_tiers import parse_kv_tiers
+
+TIERS = {"format": "rosin-kv/1", "name": "a", "host_bytes_per_rank": 1e9}
+TAKEN = [
+    "lm://host:65432",
+    "redis://host:6379",
+    "redis://user:word@host:6379/0?timeout=5",
+    "rediss://user:word@redis.example.com:6380/0",
+    "unix:///run/redis.sock",
+    "redis-sentinel://h1:26379,h2:26379",
+    "redis-sentinel://user:word@sentinel1:26379,sentinel2:26379/mymaster",
+    "redis-sentinel://[::1]:26379",
+    "infinistore://127.0.0.1:12345?device=mlx5_0",
+    "mooncakestore://127.0.0.1:50051",
+    "audit://localhost:8080?verify=true",
+    "fs://host:0/tmp/lmcache",
+    "s3://bucket--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com",
+    "sagemaker-hyperpod://host:9200",
+    "blackhole://",
+    "mock://100/?peeking_latency=1",
+    "our_own+plugin.2://anything",
+]
+REFUSED = [
+    ("host:5", "remote.url"),
+    ("://host:5", "remote.url"),
+    ("2fast://host:5", "remote.url"),
+    ("redis://host 5", "remote.url"),
+    ("redis-sentinel://h1,h2:26379", "every host of redis-sentinel:// needs its port, such as redis-sentinel://host:6379, got 'h1'"),
+    ("lm://host", "every host of lm:// needs its port"),
+    ("mooncakestore://host:", "every host of mooncakestore:// needs its port"),
+]
+
+
+@pytest.mark.parametrize("url", TAKEN)
+def test_what_lmcache_takes(url: str) -> None:
+    """The address is written as it is."""
+    text = lmcache_text(parse_kv_tiers(TIERS | {"remote": {"url": url}}, "here"))
+    assert yaml.safe_load(text)["remote_url"] == url
+
+
+@pytest.mark.parametrize(("url", "message"), REFUSED)
+def test_what_lmcache_does_not_take(url: str, message: str) -> None:
+    """No scheme, a blank, or a host whose port LMCache would miss."""
+    with pytest.raises(InputError, match="here: remote") as caught:
+        parse_kv_tiers(TIERS | {"remote": {"url": url}}, "here")
+    assert message in str(caught.value)

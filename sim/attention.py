@@ -1,0 +1,141 @@
+"""What stands before a layer's feed-forward: attention with its caches, or a state."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sizes = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """One cache that attention reads: entries of ``elements`` each, an entry for ``tokens_per_entry`` tokens.
+
+    It keeps the last ``window_tokens`` tokens (None: all). A query looks at the entries of ``chosen_tokens``
+    tokens at most (None: at all that are kept); each costs it 2·``pair_elements`` FLOPs.
+    """
+
+    elements: int
+    pair_elements: int
+    tokens_per_entry: int = 1
+    window_tokens: int | None = None
+    chosen_tokens: int | None = None
+    is_borrowed: bool = False
+
+    def kept_elements(self, context_tokens: int) -> int:
+        """Elements of a sequence that long; none of another layer's cache."""
+        if self.is_borrowed:
+            return 0
+        kept = context_tokens
+        if self.window_tokens is not None:
+            kept = min(kept, self.window_tokens)
+        return kept // self.tokens_per_entry * self.elements
+
+    @property
+    def looks_at_tokens(self) -> int | None:
+        """The most tokens whose entries a query looks at; None for all."""
+        limits = [limit for limit in (self.window_tokens, self.chosen_tokens) if limit is not None]
+        return min(limits, default=None)
+
+    def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements that a sequence's tokens first … end − 1 read, each once; queries may choose different entries."""
+        tokens = end - first
+        kept = end
+        if self.window_tokens is not None:
+            kept = np.minimum(kept, float(self.window_tokens) + tokens - 1)
+        if self.chosen_tokens is not None:
+            kept = np.minimum(kept, float(self.chosen_tokens) * tokens)
+        return np.asarray(kept * self.elements / self.tokens_per_entry)
+
+    def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
+        """The mean over those tokens of what one looks at, in ``pair_elements``."""
+        limit = self.looks_at_tokens
+        seen = (_pairs(end, limit) - _pairs(first, limit)) / (end - first)
+        return np.asarray(seen * self.pair_elements / self.tokens_per_entry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexer:
+    """The part of sparse attention that chooses: a query attends to the ``top_k`` entries that score highest.
+
+    An entry has ``key_elements`` in the indexer's own cache; scoring it costs 2·``score_elements`` FLOPs a query.
+    """
+
+    top_k: int
+    key_elements: int
+    score_elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """The geometry of one attention layer, all that its cost and its KV cache depend on.
+
+    ``kv_elements_per_token`` counts elements of the cache a token leaves in this layer: 2·kv_heads·head_dim for
+    grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA. ``window_tokens`` bounds a sliding window.
+    ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
+    values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
+    ``expanded_elements`` are the keys and values of all heads a token, where a prompt's are expanded from a latent cache (MLA).
+
+    Compressed attention keeps, besides the window, one entry of that many elements for ``tokens_per_entry`` tokens.
+    In sparse attention an ``indexer`` chooses among those entries, or among all tokens where nothing is compressed.
+    A layer that keeps no KV of its own (``keeps_kv``) reads the cache of an earlier one.
+    """
+
+    num_heads: int
+    kv_elements_per_token: int
+    score_elements: int
+    value_elements: int
+    expanded_elements: int = 0
+    window_tokens: int | None = None
+    tokens_per_entry: int | None = None
+    indexer: Indexer | None = None
+    keeps_kv: bool = True
+
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """What a query reads: the tokens themselves, compressed entries, the indexer's keys; each where there is one."""
+        ratio = self.tokens_per_entry or 1
+        chosen_tokens = None if self.indexer is None else self.indexer.top_k * ratio
+        found = []
+        if self.tokens_per_entry is None:
+            found.append(self._cache(1, self.window_tokens, chosen_tokens))
+        else:
+            found += [self._cache(1, self.window_tokens, None)] if self.window_tokens is not None else []
+            found.append(self._cache(ratio, None, chosen_tokens))
+        if self.indexer is not None:
+            keys, scores = self.indexer.key_elements, self.indexer.score_elements
+            found.append(Cache(elements=keys, pair_elements=scores, tokens_per_entry=ratio))
+        return tuple(found)
+
+    def _cache(self, tokens_per_entry: int, window_tokens: int | None, chosen_tokens: int | None) -> Cache:
+        return Cache(
+            elements=self.kv_elements_per_token,
+            pair_elements=self.score_elements + self.value_elements,
+            tokens_per_entry=tokens_per_entry,
+            window_tokens=window_tokens,
+            chosen_tokens=chosen_tokens,
+            is_borrowed=not self.keeps_kv,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a query looks at all tokens, or at those of a window: nothing is compressed, chosen or borrowed."""
+        return self.tokens_per_entry is None and self.indexer is None and self.keeps_kv
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a layer keeps of a sequence whatever its length: a recurrent state, a convolution's last inputs, or both.
+
+    Every token updates and reads ``elements`` (0 in a short convolution); a sequence takes ``bytes``.
+    """
+
+    elements: int
+    bytes: int
+
+
+def _pairs(length: Sizes, limit: int | None) -> Sizes:
+    """Pairs of a causal sequence from its start: a query sees itself and what is before it, up to the limit."""
+    inside = length if limit is None else np.minimum(length, float(limit))
+    return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)

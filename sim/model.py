@@ -97,7 +97,7 @@ class Model:
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
-    ``kv_element_bytes`` of one KV-cache element.
+    ``kv_element_bytes`` of one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
     """
 
     name: str
@@ -116,6 +116,7 @@ class Model:
     activation_bytes: int = 2
     kv_element_bytes: float = 2.0
     default_routing: str = "uniform"
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_layers(self) -> int:

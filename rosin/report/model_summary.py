@@ -67,7 +67,7 @@ def model_summary(model: Model) -> ModelSummary:
         non_expert_bytes=model.non_expert_bytes,
         expert_bytes=model.expert_bytes,
         kv_bytes_per_token=model.kv_bytes_per_token,
-        state_bytes=sum(layer.attention.state_bytes for layer in model.layers),
+        state_bytes=model.state_bytes,
         tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
         left_out=model.left_out,
         provenance=model.provenance,

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 
 from sim.importers.weights import Weight
-from sim.model import Attention
+from sim.model import Attention, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One decoder layer. ``weights`` hold those of one routed expert; both counts are 0 in a dense layer."""
+    """One decoder layer: attention, a state, a dense feed-forward, experts, each or none.
 
-    attention: Attention
+    ``weights`` hold those of one routed expert; both counts are 0 in a layer without any.
+    """
+
+    attention: Attention | None = None
+    state: State | None = None
     weights: tuple[Weight, ...]
     num_experts: int = 0
     top_k: int = 0

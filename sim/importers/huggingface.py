@@ -160,6 +160,7 @@ def _dominant(formats: Mapping[tuple[TensorClass, str], int], storage: Storage) 
 def _layer(block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]) -> Layer:
     return Layer(
         attention=block.attention,
+        state=block.state,
         num_experts=block.num_experts,
         top_k=block.top_k,
         params=params,

@@ -3,7 +3,7 @@
 from sim.importers.attention_weights import AttentionWeights
 from sim.importers.config_keys import ConfigKeys, shown
 from sim.importers.weights import linear, loose
-from sim.model import Attention, TensorClass
+from sim.model import State, TensorClass
 
 STATE_ELEMENT_BYTES = 4
 """The recurrent state is kept in 32 bit, whatever the weights are in (transformers 5.23.0, torch_recurrent_gated_delta_rule)."""
@@ -48,13 +48,9 @@ def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
     valued = heads * value_dim
     convolved = 2 * key_heads * key_dim + valued
     state = heads * key_dim * value_dim
-    geometry = Attention(
-        num_heads=heads,
-        kv_elements_per_token=0,
-        score_elements=0,
-        value_elements=0,
-        state_elements=state,
-        state_bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
+    kept = State(
+        elements=state,
+        bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
     )
     weights = [
         *linear("linear_attn.in_proj_qkvz", _CLASS, hidden, convolved + valued),
@@ -65,4 +61,4 @@ def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
         *loose("linear_attn.A_log", _CLASS, heads),
         *loose("linear_attn.norm", TensorClass.NORM, value_dim),
     ]
-    return AttentionWeights(geometry=geometry, weights=tuple(weights))
+    return AttentionWeights(state=kept, weights=tuple(weights))

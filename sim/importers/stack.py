@@ -54,6 +54,7 @@ def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: 
     norms = norm_weights(hidden, stack.num_norms, stack.has_norm_bias)
     return Block(
         attention=attention.geometry,
+        state=attention.state,
         weights=(*norms, *attention.weights, *feed_forward),
         num_experts=experts.num_experts if experts else 0,
         top_k=experts.top_k if experts else 0,

@@ -57,6 +57,7 @@ def sparse_steps(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     """The layers that route: those that ``mlp_layer_types`` calls sparse, else as in ``leading_dense``."""
     if not keys.has("mlp_layer_types"):
+        keys.value("first_k_dense_replace", "mlp_layer_types")
         return leading_dense(keys, num_layers)
     keys.has("first_k_dense_replace", "moe_layer_freq")
     kinds = keys.per_layer("mlp_layer_types", num_layers)

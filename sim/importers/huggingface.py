@@ -37,7 +37,6 @@ def model_from_config(
     family = family_of(keys)
     decoder = family.decode(keys)
     stored = _stored(keys, family, decoder, quantization)
-    keys.has("quantization_config", "quantization", "compression_config", "dtype", "torch_dtype")
     context_tokens = keys.count("max_position_embeddings")
     refuse_unused(keys, family)
     top_params = params_of(decoder.top)

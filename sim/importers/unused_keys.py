@@ -55,6 +55,7 @@ def refuse_unused(keys: ConfigKeys, family: Family) -> None:
 
     A value that leaves the weights as they are (null, false, 0, empty) is none.
     """
+    keys.has("quantization_config", "quantization", "compression_config", "dtype", "torch_dtype")
     for name, value in keys.stated().items():
         if name in keys.used or name in family.idle or not _matters(value):
             continue

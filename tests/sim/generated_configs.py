@@ -338,6 +338,78 @@ def _mimo(rng: random.Random) -> Config:
     }
 
 
+def _gemma4(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    kinds = [rng.choice(["sliding_attention", "full_attention"]) for _ in range(layers - 1)]
+    count = rng.randint(1, 6)
+    return {
+        "num_hidden_layers": layers,
+        "layer_types": [*kinds, "full_attention"],
+        "intermediate_size": rng.randint(1, 20),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "num_experts": count,
+        "top_k_experts": rng.randint(1, count),
+        "enable_moe_block": True,
+        "hidden_size_per_layer_input": 0,
+        "num_kv_shared_layers": 0,
+        "head_dim": rng.choice([4, 8]),
+        "global_head_dim": 16,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": _flag(rng),
+        "sliding_window": 16,
+        "tie_word_embeddings": True,
+    }
+
+
+def _step(rng: random.Random) -> Config:
+    layers = rng.randint(3, 6)
+    count = rng.randint(1, 6)
+    kinds = [rng.choice(["sliding_attention", "full_attention"]) for _ in range(layers)]
+    sparse = range(rng.randint(0, layers - 1), layers)
+    return {
+        "num_hidden_layers": layers,
+        "layer_types": [*kinds, "full_attention"],
+        "intermediate_size": rng.randint(1, 20),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "share_expert_dim": rng.randint(1, 20),
+        "moe_num_experts": count,
+        "moe_top_k": rng.randint(1, count),
+        "moe_layers_enum": ",".join(str(layer) for layer in sparse),
+        "num_attention_heads": 4,
+        "num_key_value_heads": None,
+        "num_attention_groups": 2,
+        "attention_other_setting": {"num_attention_heads": 8, "num_attention_groups": 2},
+        "head_dim": rng.choice([4, 8]),
+        "sliding_window": 16,
+        "tie_word_embeddings": False,
+    }
+
+
+def _deepseek_v4(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    return {
+        "num_hidden_layers": layers,
+        "compress_ratios": [rng.choice([0, 4, 128]) for _ in range(layers)],
+        "num_hash_layers": rng.randint(0, layers),
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": rng.choice([8, 16]),
+        "qk_rope_head_dim": 4,
+        "q_lora_rank": rng.randint(1, 8),
+        "o_groups": rng.choice([1, 2]),
+        "o_lora_rank": rng.randint(1, 8),
+        "hc_mult": rng.choice([2, 4]),
+        "sliding_window": 16,
+        "index_n_heads": rng.randint(1, 4),
+        "index_head_dim": rng.choice([8, 16]),
+        "index_topk": 4,
+        "moe_intermediate_size": rng.randint(1, 20),
+        "n_shared_experts": 1,
+        **_experts(rng, "n_routed_experts"),
+        "tie_word_embeddings": False,
+    }
+
+
 def _dbrx(rng: random.Random) -> Config:
     heads = rng.choice([2, 4])
     count = rng.randint(1, 6)
@@ -363,6 +435,7 @@ def _dbrx(rng: random.Random) -> Config:
 
 SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "dbrx": _dbrx,
+    "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
     "ernie4_5_moe": _ernie,
@@ -379,6 +452,7 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "qwen3_5_moe": _qwen3_5_moe,
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,
+    "gemma4": _gemma4,
     "glm4_moe": _glm4_moe,
     "gpt_oss": _gpt_oss,
     "granitemoe": _granitemoe,
@@ -389,6 +463,7 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "olmoe": _olmoe,
     "phimoe": _phimoe,
     "qwen2": _qwen2,
+    "step3p5": _step,
     "qwen2_moe": _qwen2_moe,
     "qwen3_moe": _qwen3_moe,
     "qwen3_next": _qwen3_next,

@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 transformers = pytest.importorskip("transformers", reason="needs transformers, from the extra `hf`")
 
-_MODEL_TYPES = {"kimi_k2": "deepseek_v3", "llama4": "llama4_text", "qwen3_5_moe": "qwen3_5_moe_text"}
-_ARE_WEIGHTS = ("e_score_correction_bias", "expert_bias")
-"""Buffers that checkpoints hold and that score experts."""
+_MODEL_TYPES = {"kimi_k2": "deepseek_v3", "llama4": "llama4_text", "qwen3_5_moe": "qwen3_5_moe_text", "gemma4": "gemma4_text"}
+_ARE_WEIGHTS = ("e_score_correction_bias", "expert_bias", "layer_scalar")
+"""Buffers that checkpoints hold: scores of experts, and Gemma 4's factor of a layer."""
 
 
 def meta_total(config: dict[str, Any]) -> int:

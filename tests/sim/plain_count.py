@@ -253,7 +253,7 @@ def _hunyuan(keys: Keys) -> list[int]:
 
 def _lite(keys: Keys) -> list[int]:
     if "mlp_layer_types" not in keys:
-        return _deepseek({"first_k_dense_replace": 0, **keys}, 1)
+        return _deepseek(keys, 1)
     kinds = keys["mlp_layer_types"]
     width = keys["moe_intermediate_size"]
     moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
@@ -327,31 +327,44 @@ def _granite_hybrid(keys: Keys) -> list[int]:
     return [2 * hidden + block + mixer for mixer in mixers]
 
 
+def _nemotron_mamba(keys: Keys) -> int:
+    hidden = keys["hidden_size"]
+    heads = keys["mamba_num_heads"]
+    dim = keys["mamba_head_dim"]
+    groups = keys["n_groups"]
+    state = keys["ssm_state_size"]
+    kernel = keys["conv_kernel"] + keys.get("use_conv_bias", True)
+    total = _mamba2(hidden, heads, dim, groups, state, kernel)
+    if keys.get("use_bias"):
+        total += 2 * heads * dim + 2 * groups * state + heads + hidden
+    return total
+
+
+def _ungated(inputs: int, width: int, has_bias: bool) -> int:
+    return 2 * inputs * width + has_bias * (inputs + width)
+
+
+def _nemotron_moe(keys: Keys) -> int:
+    hidden = keys["hidden_size"]
+    bias = bool(keys.get("mlp_bias"))
+    latent = keys.get("moe_latent_size") or 0
+    expert = _ungated(latent or hidden, keys["moe_intermediate_size"], False)
+    total = _experts(keys) * (hidden + 1 + expert)
+    total += _ungated(hidden, keys["moe_shared_expert_intermediate_size"], bias)
+    return total + (_ungated(hidden, latent, bias) if latent else 0)
+
+
 def _nemotron_h(keys: Keys) -> list[int]:
     hidden = keys["hidden_size"]
-    heads = keys.get("mamba_num_heads", 0)
-    dim = keys.get("mamba_head_dim", 0)
-    groups = keys.get("n_groups", 0)
-    state = keys.get("ssm_state_size", 0)
-    kernel = keys.get("conv_kernel", 0) + keys.get("use_conv_bias", True)
-    bias = bool(keys.get("mlp_bias"))
-
-    def plain(inputs: int, width: int, has_bias: bool) -> int:
-        return 2 * inputs * width + has_bias * (inputs + width)
 
     def sized(kind: str) -> int:
         if kind == "*":
             return _grouped(keys)
         if kind == "M":
-            more = 2 * heads * dim + 2 * groups * state + heads + hidden if keys.get("use_bias") else 0
-            return _mamba2(hidden, heads, dim, groups, state, kernel) + more
+            return _nemotron_mamba(keys)
         if kind == "-":
-            return plain(hidden, keys["intermediate_size"], bias)
-        latent = keys.get("moe_latent_size") or 0
-        routed = hidden + 1 + plain(latent or hidden, keys["moe_intermediate_size"], False)
-        total = _experts(keys) * routed
-        total += plain(hidden, keys["moe_shared_expert_intermediate_size"], bias)
-        return total + (plain(hidden, latent, bias) if latent else 0)
+            return _ungated(hidden, keys["intermediate_size"], bool(keys.get("mlp_bias")))
+        return _nemotron_moe(keys)
 
     return [hidden + sized(kind) for kind in keys["hybrid_override_pattern"]]
 
@@ -371,9 +384,10 @@ def _mimo(keys: Keys) -> list[int]:
     full = attention("", kv_heads)
     windowed = attention("swa_", keys.get("swa_num_key_value_heads", 2 * kv_heads))
     kinds = keys["layer_types"]
-    sparse = keys.get("mlp_layer_types", ["sparse"] * len(kinds))
+    sparse = keys.get("mlp_layer_types")
     moe = _moe(keys, keys["moe_intermediate_size"], per_expert=1)
-    layers = _mixed(keys, 0, lambda layer: sparse[layer] == "sparse", moe)
+    routes = _after_dense(keys) if sparse is None else lambda layer: sparse[layer] == "sparse"
+    layers = _mixed(keys, 0, routes, moe)
     mixers = [full if kind == "full_attention" else windowed for kind in kinds]
     return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
 
@@ -387,6 +401,77 @@ def _dbrx(keys: Keys) -> list[int]:
     return [2 * hidden + attention + moe] * keys["n_layers"]
 
 
+def _gemma4(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    heads = keys["num_attention_heads"]
+    is_one = keys.get("attention_k_eq_v")
+    local = _grouped(keys, norm="head")
+    dim = keys["global_head_dim"]
+    kv_heads = keys.get("num_global_key_value_heads") if is_one else None
+    kv_heads = kv_heads or keys["num_key_value_heads"]
+    full = 2 * heads * dim * hidden + (1 if is_one else 2) * kv_heads * dim * hidden + 2 * dim
+    experts = keys["num_experts"] * (hidden + 1 + 3 * hidden * keys["moe_intermediate_size"])
+    common = 7 * hidden + 1 + hidden + experts + 3 * hidden * keys["intermediate_size"]
+    kinds = keys["layer_types"]
+    return [common + (full if kind == "full_attention" else local) for kind in kinds]
+
+
+def _step(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    bias = bool(keys.get("attention_bias"))
+
+    def attention(heads: int) -> int:
+        groups = keys.get("num_attention_groups", keys.get("num_key_value_heads"))
+        dim = keys["head_dim"]
+        rows = (heads + 2 * groups) * dim
+        output = hidden * (heads * dim + bias)
+        return rows * (hidden + bias) + output + 2 * dim + hidden * heads
+
+    full = attention(keys["num_attention_heads"])
+    other = keys.get("attention_other_setting", keys)
+    local = attention(other.get("num_attention_heads", keys["num_attention_heads"]))
+    sparse = {int(part) for part in keys["moe_layers_enum"].split(",")}
+    moe = keys["moe_num_experts"] * (hidden + 1 + 3 * hidden * keys["moe_intermediate_size"])
+    moe += 3 * hidden * keys["share_expert_dim"]
+    layers = _mixed(keys, 0, lambda layer: layer in sparse, moe)
+    kinds = keys["layer_types"]
+    return [size + (full if kinds[at] == "full_attention" else local) for at, size in enumerate(layers)]
+
+
+def _deepseek_v4(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    width = keys["head_dim"] * keys["num_attention_heads"]
+    out = keys["o_groups"] * keys["o_lora_rank"]
+    rank = keys["q_lora_rank"]
+    dim = keys["head_dim"]
+    attention = hidden * rank + rank + rank * width + hidden * dim + dim
+    attention += width // keys["o_groups"] * out + out * hidden + keys["num_attention_heads"]
+    mult = keys["hc_mult"]
+    streams = 2 * ((2 + mult) * mult * (mult * hidden + 1) + 3)
+    width = keys["moe_intermediate_size"]
+    moe = _moe(keys, width, shared=keys.get("n_shared_experts", 0) * width)
+
+    def compressed(ratio: int) -> int:
+        if ratio == 0:
+            return 0
+        wide = dim if ratio == 128 else 2 * dim
+        total = 2 * hidden * wide + ratio * wide + dim
+        if ratio == 128:
+            return total
+        small = keys["index_head_dim"]
+        heads = keys["index_n_heads"]
+        total += 4 * hidden * small + ratio * 2 * small + small
+        return total + rank * heads * small + hidden * heads
+
+    layers = []
+    for index in range(keys["num_hidden_layers"]):
+        score = 0 if index < keys.get("num_hash_layers", 0) else _experts(keys)
+        own = compressed(keys["compress_ratios"][index])
+        layers.append(2 * hidden + streams + attention + moe + score + own)
+    # the head that mixes the streams stands outside the layers
+    return [*layers, mult * mult * hidden + mult + 1]
+
+
 def _glm4_moe(keys: Keys) -> list[int]:
     norm = "head" if keys.get("use_qk_norm") else ""
     attention = _grouped(keys, bias=keys["attention_bias"], norm=norm)
@@ -397,6 +482,7 @@ def _glm4_moe(keys: Keys) -> list[int]:
 
 LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "dbrx": _dbrx,
+    "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
     "ernie4_5_moe": _ernie,
@@ -413,6 +499,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "qwen3_5_moe": lambda keys: _qwen3_next({**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}),
     "deepseek_v2": lambda keys: _deepseek(keys, 0),
     "deepseek_v3": lambda keys: _deepseek(keys, 1),
+    "gemma4": _gemma4,
     "glm4_moe": _glm4_moe,
     "gpt_oss": _gpt_oss,
     "granitemoe": _granitemoe,
@@ -423,6 +510,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "olmoe": _olmoe,
     "phimoe": _phimoe,
     "qwen2": _qwen2,
+    "step3p5": _step,
     "qwen2_moe": _qwen2_moe,
     "qwen3_moe": _qwen3_moe,
     "qwen3_next": _qwen3_next,

@@ -1,5 +1,7 @@
 """Families that ship no model: sizes as published, states, caches, and keys that several families share."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from hwprofiles import InputError, Kind, Provenance
 from sim.importers import model_from_config
 from sim.model import Model, TensorClass
-from sim.model_library import load_spec
+from sim.model_library import load_model, load_spec, save_model
 from tests.sim.family_configs import CONFIGS
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="c.json", date="2026-01")
@@ -35,6 +37,12 @@ def _model(family: str, **changes: Any) -> Model:
         ("granitemoehybrid", 32.2e9, 8.8e9),
         # model card: 80 billion, 13 billion active
         ("hunyuan_v1_moe", 80.4e9, 12.75e9),
+        # model card: 25.2 billion, 3.8 billion active
+        ("gemma4", 25.2e9, 3.8e9),
+        # model card at build.nvidia.com: 196.81 billion with layers for prediction, 11 billion active
+        ("step3p5", 196.81e9, 11.99e9),
+        # model card: 284 billion, 13 billion active (embedding and head, 1.06, are counted here)
+        ("deepseek_v4", 284e9, 13.8e9),
     ],
 )
 def test_sizes_are_those_published(family: str, total: float, active: float) -> None:
@@ -104,6 +112,20 @@ def test_sparse_attention_has_an_indexer() -> None:
         model_from_config(config, name="m", provenance=HERE)
 
 
+def test_compressed_attention_keeps_a_window_and_few_entries() -> None:
+    """DeepSeek-V4: layers with a window alone, with entries of four tokens and an indexer, and of 128 tokens."""
+    model = _model("deepseek_v4")
+    window, sparse, heavy = (model.layers[index].attention for index in (0, 2, 3))
+    assert window is not None and sparse is not None and heavy is not None
+    assert (window.window_tokens, window.tokens_per_entry) == (128, None)
+    assert (sparse.tokens_per_entry, heavy.tokens_per_entry) == (4, 128)
+    assert sparse.indexer is not None and sparse.indexer.top_k == 512
+    assert heavy.indexer is None
+    assert model.quantization == "fp8-mxfp4"
+    # mlx-community's files of it: 155,095,760,030 bytes (exo-explore/exo, model cards)
+    assert model.total_bytes == pytest.approx(155.1e9, rel=0.005)
+
+
 def test_a_text_part_in_a_wrapper_is_its_own_family() -> None:
     """Kimi-K2.5 wraps a DeepSeek-V3 shape; Qwen3-VL-MoE the layers of Qwen3-MoE."""
     text = dict(load_spec("kimi-k2").config or {})
@@ -136,3 +158,27 @@ def test_a_wrong_key_of_a_family_is_named(family: str, changes: dict[str, Any], 
     with pytest.raises(InputError, match=message) as caught:
         _model(family, **changes)
     assert str(caught.value).startswith("c.json: key ")
+
+
+def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
+    """Keys that fit a family name it; a near name says which key is missing; else the page is named."""
+    config = dict(load_spec("qwen3-30b-a3b").config or {})
+    with pytest.raises(InputError, match="its keys fit qwen3_moe: try --family qwen3_moe"):
+        model_from_config({**config, "model_type": "qwen9_moe"}, name="m", provenance=HERE)
+    config.pop("moe_intermediate_size")
+    with pytest.raises(InputError, match=r"did you mean .*moe_intermediate_size is missing"):
+        model_from_config({**config, "model_type": "qwen3_moee"}, name="m", provenance=HERE)
+    with pytest.raises(InputError, match=r"docs/reference/models\.md lists them"):
+        model_from_config({"model_type": "zzz"}, name="m", provenance=HERE)
+
+
+def test_a_family_may_be_chosen(tmp_path: Path) -> None:
+    """``--family`` reads a configuration as that family, of its text part too; the written file keeps it."""
+    config = dict(load_spec("qwen3-30b-a3b").config or {}) | {"model_type": "other"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "w", "text_config": config}))
+    path = str(tmp_path / "config.json")
+    assert load_model(path, family="qwen3_moe").total_params == 30_532_122_624
+    save_model(load_spec(path, family="qwen3_moe"), tmp_path / "m.yaml")
+    assert load_model(str(tmp_path / "m.yaml")).family == "qwen3_moe"
+    with pytest.raises(InputError, match="no model family named 'qwen33_moe'"):
+        load_model(path, family="qwen33_moe")

@@ -65,7 +65,8 @@ def test_each_configuration_imports_rightly_or_is_refused(seed: int) -> None:
     check(seed)
 
 
-@pytest.mark.parametrize("family", sorted(SHAPES))
+# Step-3.5 has no class of a decoder alone in transformers
+@pytest.mark.parametrize("family", sorted(set(SHAPES) - {"step3p5"}))
 def test_the_plain_count_is_that_of_the_modelling_classes(family: str) -> None:
     """A few shapes of each family, built without memory by transformers, weigh what the plain count says."""
     meta = pytest.importorskip("tests.sim.meta_count", reason="needs transformers and torch")

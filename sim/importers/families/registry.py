@@ -8,8 +8,10 @@ from hwprofiles import InputError
 from sim.importers.config_keys import ConfigKeys, shown
 from sim.importers.families.dbrx import DBRX
 from sim.importers.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3, DEEPSEEK_V32, GLM4_MOE_LITE, GLM_MOE_DSA, KIMI_K2
+from sim.importers.families.deepseek_v4 import DEEPSEEK_V4
 from sim.importers.families.dots1 import DOTS1
 from sim.importers.families.ernie4_5_moe import ERNIE4_5_MOE
+from sim.importers.families.gemma4 import GEMMA4
 from sim.importers.families.glm4_moe import GLM4_MOE
 from sim.importers.families.gpt_oss import GPT_OSS
 from sim.importers.families.granitemoe import GRANITEMOE
@@ -30,9 +32,14 @@ from sim.importers.families.qwen2_moe import QWEN2_MOE
 from sim.importers.families.qwen3 import QWEN3
 from sim.importers.families.qwen3_moe import QWEN3_MOE
 from sim.importers.families.qwen3_next import QWEN3_5_MOE, QWEN3_NEXT
+from sim.importers.families.step3p5 import STEP3P5
 from sim.importers.family import Family
+from sim.importers.unused_keys import refuse_unused
 
 _ALL = (
+    DEEPSEEK_V4,
+    STEP3P5,
+    GEMMA4,
     QWEN3_5_MOE,
     GLM_MOE_DSA,
     GLM4_MOE_LITE,
@@ -69,6 +76,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for famil
 """Families by name."""
 
 
+_ALIKE = 0.75
+"""From this likeness on, a name is taken for a misspelt one."""
+
+_HINT_CHARACTERS = 180
+"""An error stays one line that can be read."""
+
+
 def _by_model_type() -> Mapping[str, Family]:
     found = dict(FAMILIES)
     for family in _ALL:
@@ -81,9 +95,40 @@ MODEL_TYPES = _by_model_type()
 
 
 def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
-    near = difflib.get_close_matches(model_type.lower(), MODEL_TYPES, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "; docs/reference/models.md lists them"
-    return keys.error("model_type", f"names no model family, got {shown(model_type)}{hint}")
+    return keys.error("model_type", f"names no model family, got {shown(model_type)}{_hint(keys, model_type)}")
+
+
+def _hint(keys: ConfigKeys, model_type: str) -> str:
+    """A family whose name is near, else one that all keys fit, else the page that lists them."""
+    nearest = max(MODEL_TYPES, key=lambda name: (_likeness(name, model_type), name))
+    misfits = {family.name: _misfit(keys, family) for family in _ALL}
+    if _likeness(nearest, model_type) >= _ALIKE:
+        name = MODEL_TYPES[nearest].name
+        fit = misfits[name] or f"its keys fit {name}: try --family {name}"
+        return f"; did you mean {nearest!r}? As that: {fit}"[:_HINT_CHARACTERS]
+    fitting = [name for name, problem in misfits.items() if problem is None]
+    if fitting:
+        best = max(fitting, key=lambda name: (_likeness(name, model_type), name))
+        return f"; its keys fit {best}: try --family {best}"
+    return "; docs/reference/models.md lists them"
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()
+
+
+def _misfit(keys: ConfigKeys, family: Family) -> str | None:
+    """What keeps the configuration from being read as that family, None where nothing does."""
+    tried = ConfigKeys({**keys.stated(), "model_type": family.name}, "")
+    try:
+        for name in family.required:
+            tried.value(name)
+        family.decode(tried)
+        tried.count("max_position_embeddings")
+        refuse_unused(tried, family)
+    except InputError as problem:
+        return str(problem).removeprefix(": ")
+    return None
 
 
 def family_of(keys: ConfigKeys) -> Family:

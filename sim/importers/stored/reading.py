@@ -142,6 +142,10 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
     settings = keys.section(place)
     if not settings.stated():
         raise keys.error(place, "is empty; choose a scheme with --quantization")
+    if keys.has("expert_dtype") and not settings.has("expert_dtype"):
+        # DeepSeek-V4 states it beside the settings
+        own = {**settings.stated(), "expert_dtype": keys.value("expert_dtype")}
+        settings = ConfigKeys(own, settings.where, settings.prefix)
     storage = _reader(settings, place)(settings, packing)
     for name, value in settings.stated().items():
         is_empty = value in (False, 0, "", [], {}) and not isinstance(value, float)

@@ -126,7 +126,7 @@ class Model:
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM, and
     LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer), which stay in host memory.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
-    ``kv_element_bytes`` of one KV-cache element.
+    ``kv_element_bytes`` of one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
     """
 
     name: str
@@ -145,6 +145,7 @@ class Model:
     activation_bytes: int = 2
     kv_element_bytes: float = 2.0
     default_routing: str = "uniform"
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_layers(self) -> int:

@@ -1,5 +1,6 @@
 """Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -11,8 +12,10 @@ from pydantic import ValidationError
 
 from hwprofiles import InputError, closest, first_problem, read_json, read_yaml, unknown_name, write_yaml
 from hwprofiles.input_file import is_there
+from sim.importers.families import MODEL_TYPES
 from sim.importers.gguf import model_from_gguf
 from sim.importers.huggingface import model_from_config, native_quantization
+from sim.importers.stored import BESIDE, settings_beside, states_settings
 from sim.model import Model
 from sim.model_spec import FORMAT, ModelSpec, explicit_model, explicit_spec
 from sim.quantization import SCHEMES, class_bytes, scheme
@@ -23,17 +26,18 @@ def model_names() -> list[str]:
     return sorted(_library())
 
 
-def load_model(name_or_path: str, quantization: str | None = None) -> Model:
+def load_model(name_or_path: str, quantization: str | None = None, family: str | None = None) -> Model:
     """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
 
-    ``quantization`` names a scheme of sim.quantization; None keeps what the source is stored in.
+    ``quantization`` names a scheme of sim.quantization; None keeps what the source is stored in. ``family`` stands in for
+    the ``model_type`` of a configuration that names none.
     Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
     """
     path = _find(name_or_path)
     if path.suffix == ".gguf":
         model = model_from_gguf(path)
     else:
-        spec = load_spec(name_or_path, quantization)
+        spec = load_spec(name_or_path, quantization, family)
         if spec.config is not None:
             return model_from_config(
                 spec.config,
@@ -47,7 +51,7 @@ def load_model(name_or_path: str, quantization: str | None = None) -> Model:
     return model if quantization in (None, model.quantization) else requantized(model, str(quantization))
 
 
-def load_spec(name_or_path: str, quantization: str | None = None) -> ModelSpec:
+def load_spec(name_or_path: str, quantization: str | None = None, family: str | None = None) -> ModelSpec:
     """The model file of that name or path; a config.json or its folder, and a GGUF file, become what import would write.
 
     Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json does not name.
@@ -56,7 +60,7 @@ def load_spec(name_or_path: str, quantization: str | None = None) -> ModelSpec:
     if path.suffix == ".gguf":
         return explicit_spec(model_from_gguf(path))
     if path.is_dir() or path.suffix == ".json":
-        return _spec_of_config(path / "config.json" if path.is_dir() else path, quantization)
+        return _spec_of_config(path / "config.json" if path.is_dir() else path, quantization, family)
     where = name_or_path if name_or_path in _library() else str(path)
     return parse_spec(read_yaml(path, "model"), where)
 
@@ -67,7 +71,7 @@ def parse_spec(data: Any, where: str) -> ModelSpec:
         spec = ModelSpec.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
-    if spec.config is not None and spec.quantization not in SCHEMES:
+    if spec.config is not None and spec.quantization not in _names_of(spec.config, where):
         raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{closest(spec.quantization, SCHEMES)}")
     return spec
 
@@ -89,8 +93,8 @@ def save_model(model: Model | ModelSpec, path: str | Path) -> None:
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), Path(path))
 
 
-def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
-    config = read_json(path, "model configuration", takes_infinity=True)  # some have time_step_limit: [0.0, Infinity]
+def _spec_of_config(path: Path, quantization: str | None, family: str | None) -> ModelSpec:
+    config = _with_settings_beside(path, _read_config(path))
     folder = path.resolve().parent.name
     return ModelSpec(
         format=FORMAT,
@@ -98,8 +102,42 @@ def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
         source=str(path),
         date=datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat(),
         quantization=quantization or native_quantization(config, str(path)),
-        config=dict(config),
+        config=dict(config) if family is None else as_family(config, family),
     )
+
+
+def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """The configuration with that family as its ``model_type``, of its text part where it has one. Raises InputError for an unknown one."""
+    if family not in MODEL_TYPES:
+        raise unknown_name("model family", family, MODEL_TYPES)
+    changed = {**config, "model_type": family}
+    nested = config.get("text_config")
+    if isinstance(nested, Mapping):
+        changed["text_config"] = {**nested, "model_type": family}
+    return changed
+
+
+def _names_of(config: Mapping[str, Any], where: str) -> frozenset[str]:
+    """Schemes, and what the configuration says that its checkpoint is stored in where that is understood."""
+    try:
+        return frozenset({*SCHEMES, native_quantization(config, where)})
+    except InputError:
+        return frozenset(SCHEMES)
+
+
+def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with quantisation settings that its checkpoint keeps in a file beside it."""
+    if path.name != "config.json" or states_settings(config):
+        return config
+    for name in BESIDE:
+        other = path.parent / name
+        if other.is_file():
+            return {**config, "quantization_config": settings_beside(name, _read_config(other))}
+    return config
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    return read_json(path, "model configuration", takes_infinity=True)  # some have time_step_limit: [0.0, Infinity]
 
 
 def _find(name_or_path: str) -> Path:

@@ -118,6 +118,7 @@ class TensorSpec(_Part):
     activation_bytes: Positive = 2
     kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
     default_routing: Text = "uniform"
+    left_out: tuple[Text, ...] = ()
     dtypes: Annotated[dict[TensorClass, str], Field(min_length=1)]
     params: dict[TensorClass, Count]
     bytes: dict[TensorClass, Count]
@@ -189,6 +190,7 @@ def explicit_spec(model: Model) -> ModelSpec:
             activation_bytes=model.activation_bytes,
             kv_element_bytes=model.kv_element_bytes,
             default_routing=model.default_routing,
+            left_out=model.left_out,
             dtypes=dict(model.dtypes),
             params=dict(model.top_params),
             bytes=dict(model.top_bytes),
@@ -217,6 +219,7 @@ def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
         activation_bytes=tensors.activation_bytes,
         kv_element_bytes=tensors.kv_element_bytes,
         default_routing=tensors.default_routing,
+        left_out=tensors.left_out,
     )
 
 

@@ -23,7 +23,7 @@ class ModelSummary:
     """The figures of one model.
 
     ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``kinds`` counts layers by what they have;
-    ``tensors`` has only classes that the model holds.
+    ``tensors`` has only classes that the model holds. ``left_out`` says what the source describes besides the decoder.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ModelSummary:
     state_bytes: int
     kinds: dict[str, int]
     tensors: dict[TensorClass, TensorSummary]
+    left_out: tuple[str, ...]
     provenance: Provenance
 
 
@@ -73,6 +74,7 @@ def model_summary(model: Model) -> ModelSummary:
         state_bytes=model.state_bytes,
         kinds=dict(Counter(_kind(layer) for layer in model.layers)),
         tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
+        left_out=model.left_out,
         provenance=model.provenance,
     )
 

@@ -1,0 +1,42 @@
+"""What the price of a runtime's step needs to know of a machine, every rate as the datasheet or a probe states it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Vector(StrEnum):
+    """The widest instructions that quantised products can use."""
+
+    AVX2 = "avx2"
+    AVX512 = "avx512"
+    VNNI = "vnni"
+    AMX = "amx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGpu:
+    """A GPU and its link."""
+
+    name: str
+    memory_bytes: float
+    bytes_per_s: float
+    flops_per_s: float
+    link_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeHost:
+    """A machine as runtimes see it.
+
+    ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated. ``probe_bytes_per_s`` is
+    what a measurement of the whole CPU reading its memory gave. ``cores_per_socket`` counts fast cores.
+    """
+
+    gpus: tuple[HostGpu, ...]
+    sockets: int
+    cores_per_socket: int
+    clock_hz: float
+    vector: Vector
+    is_server: bool
+    dram_bytes_per_s: float | None
+    probe_bytes_per_s: float | None = None

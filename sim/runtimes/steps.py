@@ -1,0 +1,184 @@
+"""The steps of a question: one decoded token, and a prompt by micro-batches, as features that can be priced."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.quantization import FORMATS
+from sim.runtimes import features as of
+from sim.runtimes.features import FAMILIES, NOMINAL_CLOCK_HZ, Features
+from sim.runtimes.formats import format_family
+from sim.runtimes.host import Vector
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
+from sim.runtimes.ktransformers.placement import place as place_kt
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.llama_cpp.placement import place as place_llama
+from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
+from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.question import PromptSide, RuntimeQuestion
+from sim.runtimes.work import Load, Work, has_compressed_cache, work_of
+
+AMX_METHODS = ("amxint4", "amxint8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSteps:
+    """A question's placement and its two steps."""
+
+    placement: Placement
+    decode: Features
+    prefill: Features
+    uploads: bool
+
+
+def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
+    """Place the model and count both steps."""
+    placement = placement_of(question)
+    decode = work_of(question.model, placement, question.host, _load(question, 1, question.context_tokens))
+    prompt, num_batches, uploads = _prompt_work(question, placement)
+    return RuntimeSteps(
+        placement=placement,
+        decode=_features(question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads),
+        prefill=_features(
+            question,
+            prompt,
+            tokens=question.prompt_tokens,
+            micro_batches=num_batches,
+            threads=prompt_threads(question),
+        ),
+        uploads=uploads,
+    )
+
+
+def placement_of(question: RuntimeQuestion) -> Placement:
+    """Where the arguments put the model."""
+    arguments = question.arguments
+    gpus = question.host.gpus
+    if isinstance(arguments, KtArguments):
+        return place_kt(question.model, arguments, len(gpus))
+    placement = place_llama(question.model, arguments, [gpu.memory_bytes for gpu in gpus])
+    if question.gpu_expert_layers is None or arguments.placements or not gpus:
+        return placement
+    return with_expert_layers(question, placement, question.gpu_expert_layers)
+
+
+def with_expert_layers(question: RuntimeQuestion, placement: Placement, num_layers: int) -> Placement:
+    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers and all others on the host."""
+    moved = np.zeros_like(placement.expert_fraction)
+    moe = question.model.moe_layers
+    kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
+    for layer in moe:
+        moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
+    visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
+    return Placement(
+        attention=placement.attention,
+        kv=placement.kv,
+        dense=placement.dense,
+        expert_fraction=moved,
+        head=placement.head,
+        is_by_matrix=placement.is_by_matrix,
+        num_crossings=placement.num_crossings + 2 * visits,
+        crossings_between_gpus=placement.crossings_between_gpus,
+        weight_bytes=placement.weight_bytes,
+    )
+
+
+def prompt_threads(question: RuntimeQuestion) -> int | None:
+    """Threads for prompts, None where the program chooses."""
+    arguments = question.arguments
+    if isinstance(arguments, LlamaArguments) and arguments.batch_threads is not None:
+        return arguments.batch_threads
+    return arguments.threads
+
+
+def kv_element_bytes(question: RuntimeQuestion) -> float:
+    """Bytes of one element of the KV cache, keys and values averaged; a compressed cache has keys only."""
+    arguments = question.arguments
+    if isinstance(arguments, KtArguments):
+        return FORMATS["bf16"].bytes_per_weight
+    key = _kv_bytes(arguments.key_type)
+    if has_compressed_cache(question.model):
+        return key
+    return (key + _kv_bytes(arguments.value_type)) / 2
+
+
+def _kv_bytes(name: str) -> float:
+    """Bytes of one element. ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26 bytes of 32, and 1 byte."""
+    own = {"q6_0": 26 / 32, "q8_kv": 1.0}
+    return own[name] if name in own else FORMATS[name].bytes_per_weight
+
+
+def _load(question: RuntimeQuestion, tokens: int, context_tokens: float, side: tuple[bool, bool] = (False, False)) -> Load:
+    return Load(
+        tokens=tokens,
+        context_tokens=context_tokens,
+        kv_element_bytes=kv_element_bytes(question),
+        experts_per_token=question.arguments.experts_per_token,
+        uploads_experts=side[0],
+        uploads_dense=side[1],
+    )
+
+
+def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work, int, bool]:
+    """Work of the whole prompt, the number of its micro-batches, and whether the first uploads experts."""
+    size = min(_micro_batch(question), question.prompt_tokens)
+    num_batches = math.ceil(question.prompt_tokens / size)
+    works = []
+    for index in range(num_batches):
+        tokens = min(size, question.prompt_tokens - index * size)
+        start = question.prompt_context_tokens + index * size
+        load = _load(question, tokens, start, _uploads(question, tokens))
+        works.append(work_of(question.model, placement, question.host, load))
+    return of.added(works), num_batches, _uploads(question, size)[0]
+
+
+def _micro_batch(question: RuntimeQuestion) -> int:
+    arguments = question.arguments
+    if isinstance(arguments, KtArguments):
+        return arguments.chunk_tokens or question.prompt_tokens
+    return min(arguments.micro_batch_tokens, arguments.batch_tokens)
+
+
+def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
+    """Whether a micro-batch of so many tokens uploads routed experts, and other matrices."""
+    arguments = question.arguments
+    if not question.host.gpus:
+        return False, False
+    if isinstance(arguments, KtArguments):
+        threshold = arguments.gpu_prefill_tokens
+        return threshold is not None and tokens >= threshold, False
+    dense = uploads_dense(arguments, tokens)
+    if question.prompt_side is not None:
+        return question.prompt_side is PromptSide.UPLOAD and dense, dense
+    return uploads_experts(arguments, question.model, question.quantization, question.build, tokens), dense
+
+
+def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None) -> Features:
+    host = question.host
+    is_flash = getattr(question.arguments, "is_flash_attention", None) is True
+    return Features(
+        work=work,
+        tokens=tokens,
+        micro_batches=micro_batches,
+        is_server=host.is_server,
+        is_on_two_sockets=of.is_on_two_sockets(host, threads),
+        socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
+        probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
+        cores=of.cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
+        has_avx512=of.has_avx512(host),
+        has_amx=_uses_amx(question),
+        family=FAMILIES.index(format_family(question.quantization)),
+        is_optimised=question.runtime != LLAMA_CPP,
+        is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
+        is_mla=has_compressed_cache(question.model),
+        has_gpu=bool(host.gpus),
+    )
+
+
+def _uses_amx(question: RuntimeQuestion) -> bool:
+    """Whether products run on AMX tiles: KTransformers with an integer format of its own."""
+    if question.runtime != KTRANSFORMERS or question.host.vector is not Vector.AMX:
+        return False
+    assert isinstance(question.arguments, KtArguments)
+    return question.arguments.method in AMX_METHODS or question.quantization.upper().startswith("INT")

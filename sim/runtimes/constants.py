@@ -63,6 +63,7 @@ class Constants:
     server_dram_fraction: float
     probe_fraction: float
     two_socket_factor: float
+    numa_aware_factor: float
     wide_weights_per_core_s: float
     legacy_weights_per_core_s: float
     k_weights_per_core_s: float
@@ -74,9 +75,11 @@ class Constants:
     gpu_layer_us: float
     crossing_us: float
     kv_reads: float
+    ungrouped_kv_factor: float
     mla_flops_fraction: float
     flash_flops_per_core_s: float
     optimised_weights_per_core_s: float
+    kt_weights_per_core_s: float
     plain_weights_per_core_s: float
     amx_factor: float
     optimised_flops_per_core_s: float

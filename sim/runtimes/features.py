@@ -11,6 +11,7 @@ from sim.runtimes.host import RuntimeHost, Vector
 from sim.runtimes.work import Work
 
 FAMILIES = tuple(FormatFamily)
+NOMINAL_VECTOR_BITS = 256
 NOMINAL_CLOCK_HZ = 4.5e9
 """Rates a core are stated at this clock, the all-core turbo of the desktops that most rows come from."""
 
@@ -20,7 +21,8 @@ class Features:
     """One step, or many as arrays over steps.
 
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket (0: none).
-    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ. The kind of attention on the CPU is one of three flags: optimised, flash
+    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ,
+    ``lag`` and ``width`` say what their instructions do. ``is_ungrouped`` marks GPU kernels that read keys and values anew for query heads. The kind of attention on the CPU is one of three flags: optimised, flash
     attention of llama.cpp, or neither.
     """
 
@@ -32,10 +34,13 @@ class Features:
     socket_bytes_per_s: Any
     probe_bytes_per_s: Any
     cores: Any
-    has_avx512: Any
+    lag: Any
+    width: Any
     has_amx: Any
     family: Any
+    is_kt: Any
     is_optimised: Any
+    is_ungrouped: Any
     is_flash_on_cpu: Any
     is_mla: Any
     has_gpu: Any
@@ -64,6 +69,11 @@ def is_on_two_sockets(host: RuntimeHost, threads: int | None) -> bool:
     return host.sockets > 1 and cores_in_use(host, threads) > host.cores_per_socket
 
 
-def has_avx512(host: RuntimeHost) -> bool:
-    """Whether products run on 512-bit vectors."""
-    return host.vector is not Vector.AVX2
+def lag(host: RuntimeHost) -> float:
+    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the logarithm, without VNNI."""
+    return {Vector.AVX2: 1.0, Vector.AVX512: 0.5}.get(host.vector, 0.0)
+
+
+def width(host: RuntimeHost) -> float:
+    """The width of vector units over 256 bits, where AVX-512 uses it."""
+    return 1.0 if host.vector is Vector.AVX2 else host.vector_bits / NOMINAL_VECTOR_BITS

@@ -29,7 +29,8 @@ class RuntimeHost:
     """A machine as runtimes see it.
 
     ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated. ``probe_bytes_per_s`` is
-    what a measurement of the whole CPU reading its memory gave. ``cores_per_socket`` counts fast cores.
+    what a measurement of the whole CPU reading its memory gave. ``cores_per_socket`` counts fast cores;
+    ``vector_bits`` is the width of their units.
     """
 
     gpus: tuple[HostGpu, ...]
@@ -37,6 +38,7 @@ class RuntimeHost:
     cores_per_socket: int
     clock_hz: float
     vector: Vector
+    vector_bits: int
     is_server: bool
     dram_bytes_per_s: float | None
     probe_bytes_per_s: float | None = None

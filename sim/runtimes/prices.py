@@ -43,7 +43,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of one decoded token: every part is read once and waits for the one before."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
-    cores = step.cores * np.where(step.has_avx512, 1.0, AVX2_DECODE_FRACTION)
+    cores = step.cores * AVX2_DECODE_FRACTION**step.lag
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
     dense_rate = constants.k_weights_per_core_s * GIGA
     by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
@@ -57,7 +57,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         gpu_attention=np.where(
             step.is_mla,
             work.gpu_attention_s / constants.mla_flops_fraction,
-            work.gpu_kv_s * constants.kv_reads,
+            work.gpu_kv_s * constants.kv_reads * np.where(step.is_ungrouped, constants.ungrouped_kv_factor, 1.0),
         ),
         upload=work.upload_s * 0.0,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
@@ -68,8 +68,13 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of a prompt: copies are serial with products, the CPU's products with those of the GPU."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
-    cores = step.cores * np.where(step.has_avx512, 1.0, AVX2_PREFILL_FRACTION)
-    kernel = np.where(step.is_optimised, constants.optimised_weights_per_core_s, constants.plain_weights_per_core_s)
+    cores = step.cores * AVX2_PREFILL_FRACTION**step.lag
+    ours = np.where(
+        step.is_kt,
+        constants.kt_weights_per_core_s,
+        constants.optimised_weights_per_core_s * step.width,
+    )
+    kernel = np.where(step.is_optimised, ours, constants.plain_weights_per_core_s)
     rate = kernel * np.where(step.has_amx, constants.amx_factor, 1.0) * GIGA
     elements = np.where(step.is_mla, DECOMPRESSED_FRACTION, 1.0)
     attention_rate = np.where(
@@ -102,4 +107,5 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
         step.probe_bytes_per_s * constants.probe_fraction,
         step.socket_bytes_per_s * reached,
     )
-    return one * np.where(step.is_on_two_sockets, constants.two_socket_factor, 1.0)
+    second = np.where(step.is_kt, constants.numa_aware_factor, constants.two_socket_factor)
+    return one * np.where(step.is_on_two_sockets, second, 1.0)

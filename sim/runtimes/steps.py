@@ -12,12 +12,15 @@ from sim.runtimes.formats import format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
-from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import HOST, Placement
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.work import Load, Work, has_compressed_cache, work_of
+
+GROUPED_KV_SINCE = 370
+"""The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a group of heads."""
 
 AMX_METHODS = ("amxint4", "amxint8")
 
@@ -166,10 +169,13 @@ def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batch
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
         cores=of.cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
-        has_avx512=of.has_avx512(host),
+        lag=of.lag(host),
+        width=of.width(host),
         has_amx=_uses_amx(question),
         family=FAMILIES.index(format_family(question.quantization)),
+        is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
+        is_ungrouped=question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE,
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(question.model),
         has_gpu=bool(host.gpus),

@@ -34,8 +34,6 @@ def with_bytes_per_weight(model: Model, rates: Mapping[str, float]) -> Model:
     return replace(model, layers=layers, top_bytes=_scaled(model.top_params, experts, dense, embedding))
 
 
-def _scaled(
-    params: Mapping[TensorClass, int], experts: float, dense: float, embedding: float
-) -> Mapping[TensorClass, int]:
+def _scaled(params: Mapping[TensorClass, int], experts: float, dense: float, embedding: float) -> Mapping[TensorClass, int]:
     own = {TensorClass.EXPERT: experts, TensorClass.EMBEDDING: embedding}
     return {tensor_class: round(count * own.get(tensor_class, dense)) for tensor_class, count in params.items()}

@@ -94,8 +94,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         + work.gpu_layers * constants.gpu_layer_us * MICRO,
         gpu_attention=elements * work.gpu_attention_s / constants.attention_flops_fraction,
         upload=work.upload_s / constants.link_fraction,
-        crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
-        + work.crossing_s / constants.link_fraction,
+        crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO + work.crossing_s / constants.link_fraction,
     )
 
 

@@ -3,19 +3,16 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from sim.quantization import FORMATS
 from sim.runtimes import features as of
 from sim.runtimes.features import FAMILIES, NOMINAL_CLOCK_HZ, Features
 from sim.runtimes.formats import format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
-from sim.runtimes.ktransformers.placement import place as place_kt
+from sim.runtimes.kv import kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
-from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import Placement
+from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.work import Load, Work, has_compressed_cache, work_of
 
@@ -38,7 +35,12 @@ class RuntimeSteps:
 def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
     """Place the model and count both steps."""
     placement = placement_of(question)
-    decode = work_of(question.model, placement, question.host, _load(question, 1, question.context_tokens))
+    decode = work_of(
+        question.model,
+        with_expert_cache(question, placement),
+        question.host,
+        _load(question, 1, question.context_tokens),
+    )
     prompt, num_batches, uploads = _prompt_work(question, placement)
     return RuntimeSteps(
         placement=placement,
@@ -54,62 +56,12 @@ def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
     )
 
 
-def placement_of(question: RuntimeQuestion) -> Placement:
-    """Where the arguments put the model."""
-    arguments = question.arguments
-    gpus = question.host.gpus
-    if isinstance(arguments, KtArguments):
-        return place_kt(question.model, arguments, len(gpus))
-    placement = place_llama(question.model, arguments, [gpu.memory_bytes for gpu in gpus])
-    if question.gpu_expert_layers is None or arguments.placements or not gpus:
-        return placement
-    return with_expert_layers(question, placement, question.gpu_expert_layers)
-
-
-def with_expert_layers(question: RuntimeQuestion, placement: Placement, num_layers: int) -> Placement:
-    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers and all others on the host."""
-    moved = np.zeros_like(placement.expert_fraction)
-    moe = question.model.moe_layers
-    kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
-    for layer in moe:
-        moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
-    visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
-    return Placement(
-        attention=placement.attention,
-        kv=placement.kv,
-        dense=placement.dense,
-        expert_fraction=moved,
-        head=placement.head,
-        is_by_matrix=placement.is_by_matrix,
-        num_crossings=placement.num_crossings + 2 * visits,
-        crossings_between_gpus=placement.crossings_between_gpus,
-        weight_bytes=placement.weight_bytes,
-    )
-
-
 def prompt_threads(question: RuntimeQuestion) -> int | None:
     """Threads for prompts, None where the program chooses."""
     arguments = question.arguments
     if isinstance(arguments, LlamaArguments) and arguments.batch_threads is not None:
         return arguments.batch_threads
     return arguments.threads
-
-
-def kv_element_bytes(question: RuntimeQuestion) -> float:
-    """Bytes of one element of the KV cache, keys and values averaged; a compressed cache has keys only."""
-    arguments = question.arguments
-    if isinstance(arguments, KtArguments):
-        return FORMATS["bf16"].bytes_per_weight
-    key = _kv_bytes(arguments.key_type)
-    if has_compressed_cache(question.model):
-        return key
-    return (key + _kv_bytes(arguments.value_type)) / 2
-
-
-def _kv_bytes(name: str) -> float:
-    """Bytes of one element. ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26 bytes of 32, and 1 byte."""
-    own = {"q6_0": 26 / 32, "q8_kv": 1.0}
-    return own[name] if name in own else FORMATS[name].bytes_per_weight
 
 
 def _load(question: RuntimeQuestion, tokens: int, context_tokens: float, side: tuple[bool, bool] = (False, False)) -> Load:

@@ -88,9 +88,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         gpu_crossings=float(placement.crossings_between_gpus),
         cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes)),
         cpu_dense_bytes=float(
-            np.sum(attention_on_host * table.attention_bytes)
-            + np.sum(dense_on_host * table.dense_bytes)
-            + head_on_host * head_bytes
+            np.sum(attention_on_host * table.attention_bytes) + np.sum(dense_on_host * table.dense_bytes) + head_on_host * head_bytes
         ),
         cpu_kv_bytes=float(np.sum(kv_on_host * table.kv_bytes)),
         cpu_expert_weights=float(np.sum(devices.expert_fraction[:, 0] * table.expert_products)),
@@ -125,9 +123,7 @@ class _Computed:
         dense = np.where(placement.dense < 0, target, placement.dense)
         return cls(attention=target, dense=dense, expert_fraction=fractions)
 
-    def on_gpus(
-        self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
-    ) -> float:
+    def on_gpus(self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]) -> float:
         """Seconds of amounts of the three parts at the rates of the GPUs."""
         whole = _per_gpu(self.attention, attention, rates) + _per_gpu(self.dense, dense, rates)
         return whole + self.experts_on_gpus(experts, rates)

@@ -41,10 +41,7 @@ def median_of_others(points: Points) -> FloatArray:
     """For each machine the median over all others of their medians; its own where there is no other."""
     rigs = np.array(points.rigs)
     medians = {rig: float(np.median(points.tokens_per_s[rigs == rig])) for rig in set(points.rigs)}
-    others = {
-        rig: np.median([speed for name, speed in medians.items() if name != rig] or [medians[rig]])
-        for rig in medians
-    }
+    others = {rig: np.median([speed for name, speed in medians.items() if name != rig] or [medians[rig]]) for rig in medians}
     return np.array([others[rig] for rig in points.rigs], float)
 
 

@@ -56,9 +56,7 @@ def _result(
     summary = [item for phase, own in predictions.items() for item in group_summaries(by_phase[phase], own)]
     baselines = [item for own in predictions.values() for item in baseline_summaries(own)]
     factors: dict[str, float] = {
-        phase: interval_factor(
-            own.points, own.predicted, own.is_covered | True, file.intervals[phase], file.coverage_fraction
-        )
+        phase: interval_factor(own.points, own.predicted, own.is_covered | True, file.intervals[phase], file.coverage_fraction)
         for phase, own in predictions.items()
     }
     values = {name: file.constants[name].value for name in NAMES}

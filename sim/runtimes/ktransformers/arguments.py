@@ -102,7 +102,5 @@ _FLAGS = (
     ),
 )
 
-TABLE: FlagTable = flag_table(
-    KTRANSFORMERS, _FLAGS, {"num_experts_per_tok": "num_experts_per_tok"}
-)
+TABLE: FlagTable = flag_table(KTRANSFORMERS, _FLAGS, {"num_experts_per_tok": "num_experts_per_tok"})
 """The flags of KTransformers."""

@@ -151,6 +151,10 @@ def _smart_experts(text: str) -> int:
     return positive(kept)
 
 
+def _mla_mode(text: str) -> int:
+    return int(one_of("0", "1", "2", "3")(text))
+
+
 def _one_sequence(text: str) -> int:
     if positive(text) > 1:
         raise ValueError("only one sequence at a time is predicted")
@@ -224,7 +228,7 @@ _IK = (
     _switch("-rtr --run-time-repack", "is_runtime_repacked"),
     _switch("-fmoe --fused-moe", "is_fused_moe"),
     _switch("-no-fmoe --no-fused-moe", "is_fused_moe", no_switch),
-    _set("-mla --mla-use", "mla", one_of("0", "1", "2", "3")),
+    _set("-mla --mla-use", "mla", _mla_mode),
     _set("-amb --attention-max-batch", "attention_buffer_mib"),
     _set("-ser --smart-expert-reduction", "experts_per_token", _smart_experts),
     _set("-op --offload-policy", "offload_operations", _pairs),
@@ -253,9 +257,7 @@ _VARIABLES = {
 }
 
 TABLES: Mapping[str, FlagTable] = {
-    LLAMA_CPP: flag_table(
-        LLAMA_CPP, (*_SHARED, *_MAINLINE), _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"}
-    ),
+    LLAMA_CPP: flag_table(LLAMA_CPP, (*_SHARED, *_MAINLINE), _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"}),
     IK_LLAMA_CPP: flag_table(IK_LLAMA_CPP, (*_SHARED, *_IK), _VARIABLES),
 }
 """The flags of each program."""

@@ -23,6 +23,8 @@ EVERY_LAYER = 10**6
 def place(model: Model, arguments: LlamaArguments, gpu_memory_bytes: Sequence[float]) -> Placement:
     """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the default split of layers.
 
+    An override for the head matches ``output.weight``; -ngl counts layers from the last.
+
     Raises InputError for a device that the machine does not have.
     """
     gpus = _gpus_in_use(arguments, len(gpu_memory_bytes))
@@ -38,12 +40,14 @@ def layer_devices(num_layers: int, arguments: LlamaArguments, memories: Sequence
     if not gpus:
         return [HOST] * (num_layers + 1)
     asked = EVERY_LAYER if arguments.gpu_layers is None else arguments.gpu_layers
-    counted = num_layers if arguments.is_ik else num_layers + 1
-    first = max(counted - asked, 0)
-    on_gpu = min(asked, counted)
+    first = max((num_layers if arguments.is_ik else num_layers + 1) - asked, 0)
+    on_gpu = min(asked, num_layers + 1)
     shares = arguments.tensor_split[: len(gpus)] or tuple(memories)
     limits = list(accumulate(share / sum(shares) for share in shares))
-    return [_home(layer, first, on_gpu, limits, gpus) for layer in range(num_layers + 1)]
+    homes = [_home(layer, first, on_gpu, limits, gpus) for layer in range(num_layers + 1)]
+    if arguments.is_ik and asked <= num_layers:
+        homes[-1] = HOST  # ik_llama.cpp does not count the head among the layers, so -ngl must exceed them
+    return homes
 
 
 def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Sequence[int]) -> int:
@@ -78,9 +82,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
             found.append(item)
     missing = [item for item in found if item.device >= num_gpus]
     if missing and num_gpus:
-        raise InputError(
-            f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs"
-        )
+        raise InputError(f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs")
     return tuple(item for item in found if item.device < max(num_gpus, 1))
 
 

@@ -2,8 +2,8 @@
 
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
-from hwprofiles.library import load_machine, machine_names, parse_machine
-from hwprofiles.machine import Cpu, CpuThreads, Direction, Gpu, Host, Interference, Link, Machine, Store
+from hwprofiles.library import load_machine, machine_data, machine_names, names_machine_file, parse_machine
+from hwprofiles.machine import Cpu, CpuThreads, Direction, Gpu, Host, Interference, Link, Machine, OtherGpu, Store
 from hwprofiles.pooling import pooled
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
@@ -24,13 +24,16 @@ __all__ = [
     "Link",
     "Machine",
     "Operation",
+    "OtherGpu",
     "Provenance",
     "Quantity",
     "Store",
     "closest",
     "first_problem",
     "load_machine",
+    "machine_data",
     "machine_names",
+    "names_machine_file",
     "parse_machine",
     "pooled",
     "read_yaml",

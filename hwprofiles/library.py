@@ -1,4 +1,4 @@
-"""Finding and reading machine files: by name from the library, or by path; with overrides."""
+"""Finding machines: by name from the library, by the path of a file, or by a line of parts; with overrides."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -19,17 +19,32 @@ def machine_names() -> list[str]:
     return sorted(_library())
 
 
-def load_machine(name_or_path: str, overrides: Sequence[str] = ()) -> Machine:
-    """The machine of that name, or from that YAML file, with ``path=value`` overrides applied.
+def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
+    """The machine of that name, from that YAML file or of that line of parts, with ``path=value`` overrides applied.
 
-    Raises InputError, one line, for an unknown name, an unreadable file, or a wrong key or value.
+    Raises InputError, one line, for an unknown name, an unreadable file, a part that is not understood, or a wrong key or value.
     """
-    data = read_yaml(_find(name_or_path), "machine")
-    machine = parse_machine(data, name_or_path)  # before any override, which must not be blamed for an error of the file
+    path = _path(name)
+    if path is None:
+        machine = _of_parts(name)
+        data = machine_data(machine) if overrides else {}
+    else:
+        data = read_yaml(path, "machine")
+        machine = parse_machine(data, name)  # before any override, which must not be blamed for an error of the file
     if not overrides:
         return machine
-    where = f"{name_or_path} with {' '.join(f'--set {override}' for override in overrides)}"
+    where = f"{name} with {' '.join(f'--set {override}' for override in overrides)}"
     return parse_machine(apply_overrides(data, overrides), where)
+
+
+def names_machine_file(name: str) -> bool:
+    """Whether a name is the path of a machine file: not that of a machine that ships, nor a line of parts."""
+    return name not in _library() and _path(name) is not None
+
+
+def machine_data(machine: Machine) -> dict[str, Any]:
+    """A machine as the plain data of a file, without what is at its default."""
+    return machine.model_dump(mode="json", exclude_defaults=True)
 
 
 def parse_machine(data: Any, where: str) -> Machine:
@@ -40,16 +55,30 @@ def parse_machine(data: Any, where: str) -> Machine:
         raise InputError(f"{where}: {first_problem(error, Machine)}") from None
 
 
-def _find(name_or_path: str) -> Path:
+def _path(name: str) -> Path | None:
+    """The file that holds the machine of that name; None where the name is no file's. Raises InputError for a file that is not there."""
     library = _library()
-    if name_or_path in library:
-        return library[name_or_path]
-    path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
-            raise InputError(f"no machine file {name_or_path}{closest(path.stem, library)}")
+    if name in library:
+        return library[name]
+    path = Path(name)
+    if path.is_file():
         return path
-    raise unknown_name("machine", name_or_path, library)
+    if path.suffix in {".yaml", ".yml"}:
+        raise InputError(f"no machine file {name}{closest(path.stem, library)}")
+    return None
+
+
+def _of_parts(name: str) -> Machine:
+    """The machine of a line of parts. One word that is no part is taken for the misspelt name of a machine."""
+    from hwprofiles.parts import is_one_part, machine_of_line, nearest_part
+
+    if is_one_part(name) or len(name.split()) > 1 or "+" in name:
+        return machine_of_line(name)
+    error = unknown_name("machine", name, _library())
+    near = nearest_part(name)
+    if near is None or "did you mean" in str(error):
+        raise error
+    raise InputError(f"no machine or part named {name!r}; did you mean the part {near!r}?")
 
 
 def _library() -> dict[str, Path]:

@@ -29,16 +29,23 @@ class _Part(BaseModel):
 class Gpu(_Part):
     """One kind of GPU, ``count`` of them. Every field is per GPU.
 
+    ``count`` is 0 on a machine without a GPU: then its memory is 0 bytes and its rates are those of the CPU.
     ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure on the box.
     ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput.
     """
 
     name: str
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[int, Field(ge=0)] = 1
     memory_bytes: Quantity
     memory_bytes_per_s: Rate
     flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
     launch_overhead_ns: Quantity
+
+    @model_validator(mode="after")
+    def _no_memory_without_a_gpu(self) -> Self:
+        if self.count == 0 and self.memory_bytes.value > 0:
+            raise ValueError(f"count 0 says that there is no GPU, so memory_bytes must be 0, got {self.memory_bytes.value:g}")
+        return self
 
 
 class CpuThreads(_Part):
@@ -55,11 +62,18 @@ class Cpu(_Part):
 
     ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back. Rates are for ``threads`` threads (null: as many as
     the source had); ``by_threads`` states them for other numbers, among which a plan may choose.
+    ``cores`` counts all physical ones, ``efficiency_cores`` the smaller ones among them. ``instructions`` are those that products of
+    matrices use (``avx2``, ``avx512``, ``vnni``, ``bf16``, ``amx``); ``vector_bits`` is the width of the units that run them, and
+    ``clock_hz`` the clock with all cores busy. What no source states is null, and empty instructions mean unknown ones.
     """
 
     name: str
     sockets: Annotated[int, Field(ge=1)] = 1
     cores: Annotated[int, Field(ge=1)]
+    efficiency_cores: Annotated[int, Field(ge=0)] = 0
+    instructions: tuple[str, ...] = ()
+    vector_bits: Annotated[int, Field(ge=1)] | None = None
+    clock_hz: Rate | None = None
     memory_bytes: Quantity | None = None
     memory_bytes_per_s: Rate
     flops_per_s: Annotated[dict[str, Rate], Field(min_length=1)]
@@ -92,6 +106,13 @@ class Link(_Part):
     name: str
     h2d: Direction
     d2h: Direction
+
+
+class OtherGpu(_Part):
+    """GPUs of another kind, or on another link, beside the machine's ``gpu``: what they are, and the link of one of them."""
+
+    gpu: Gpu
+    link: Link
 
 
 class Store(_Part):
@@ -134,7 +155,8 @@ class Interference(_Part):
 class Machine(_Part):
     """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is simulated.
 
-    ``price_usd`` is the price of the whole machine, not of its GPU.
+    ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other kinds than ``gpu``, in the order in which
+    they were named. ``assumptions`` says in words what was assumed of it, for who reads a result.
     """
 
     format: Literal["rosin-machine/1"]
@@ -149,6 +171,8 @@ class Machine(_Part):
     curves: tuple[Curve, ...] = ()
     interference: tuple[Interference, ...] = ()
     price_usd: Quantity | None = None
+    other_gpus: tuple[OtherGpu, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_factor_a_pair(self) -> Self:
@@ -157,6 +181,11 @@ class Machine(_Part):
         if repeated:
             raise ValueError(f"interference has more than one factor for busy {repeated[0]}, slows {repeated[1]}")
         return self
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether there is a GPU at all."""
+        return self.gpu.count > 0
 
     @property
     def thread_counts(self) -> tuple[int, ...]:

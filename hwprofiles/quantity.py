@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hwprofiles.units import parse_number
 
@@ -76,27 +76,54 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
     return max(provenances, key=lambda provenance: STRENGTH[provenance.kind])
 
 
-class Efficiency(BaseModel):
-    """The share of a peak rate that real work reaches, with its own provenance."""
+class _Spread(BaseModel):
+    """A number with the lowest and the highest that its sources know of, where they differ."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    value: Number
+    low: Number | None = None
+    high: Number | None = None
+
+    @model_validator(mode="after")
+    def _value_lies_between(self) -> Self:
+        lowest, highest = self.range
+        if not lowest <= self.value <= highest:
+            raise ValueError(f"low <= value <= high must hold, got {lowest:g}, {self.value:g}, {highest:g}")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest; the value itself where no spread is stated."""
+        lowest = self.value if self.low is None else self.low
+        highest = self.value if self.high is None else self.high
+        return lowest, highest
+
+
+class Efficiency(_Spread):
+    """The share of a peak rate that real work reaches, with its own provenance.
+
+    ``low`` and ``high`` are the lowest and the highest share that is known of parts of that class.
+    """
+
     value: Annotated[Number, Field(gt=0, le=1)]
+    low: Annotated[Number, Field(gt=0, le=1)] | None = None
+    high: Annotated[Number, Field(gt=0, le=1)] | None = None
     kind: Kind
     source: SourceText
     date: SourceDate
 
 
-class Quantity(BaseModel):
+class Quantity(_Spread):
     """A non-negative number with provenance; the unit is in the name of the field that holds it.
 
     ``value`` is what the source states (a number, or text such as ``24GiB``); ``effective`` is what the simulator
-    uses, after the efficiency.
+    uses, after the efficiency. ``low`` and ``high`` say how far off the stated value may be.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     value: Annotated[Number, Field(ge=0)]
+    low: Annotated[Number, Field(ge=0)] | None = None
+    high: Annotated[Number, Field(ge=0)] | None = None
     kind: Kind
     source: SourceText
     date: SourceDate
@@ -106,6 +133,13 @@ class Quantity(BaseModel):
     def effective(self) -> float:
         """The value times the efficiency, if one is stated."""
         return self.value * (self.efficiency.value if self.efficiency else 1.0)
+
+    @property
+    def effective_range(self) -> tuple[float, float]:
+        """The lowest and the highest effective value, by the spreads of value and efficiency; both the value where none is stated."""
+        lowest, highest = self.range
+        least, most = self.efficiency.range if self.efficiency else (1.0, 1.0)
+        return lowest * least, highest * most
 
     @property
     def provenance(self) -> Provenance:

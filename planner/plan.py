@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwprofiles import InputError, Machine, closest, first_problem, load_machine, machine_names, read_yaml, write_yaml
+from hwprofiles import InputError, Machine, closest, first_problem, load_machine, names_machine_file, read_yaml, write_yaml
 from hwprofiles.units import format_bytes
 from planner.objectives import OBJECTIVES, Goal
 from sim.model_library import load_model, model_names
@@ -60,7 +60,7 @@ class Setting(BaseModel):
         updates = {}
         if self.model not in model_names():
             updates["model"] = change(self.model)
-        if self.machine not in machine_names():
+        if names_machine_file(self.machine):
             updates["machine"] = change(self.machine)
         if self.routing not in (None, "uniform"):
             assert self.routing is not None

@@ -188,6 +188,8 @@ def check(scenario: Scenario) -> None:
         found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"
         raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
     slots = scenario.slots_per_layer
+    if not scenario.machine.has_gpu:
+        raise InputError(f"{scenario.machine.name} has no GPU, which every policy computes on: name a machine with one")
     if not 1 <= scenario.num_gpus <= scenario.machine.gpu.count:
         raise InputError(
             f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
@@ -202,7 +204,7 @@ def check(scenario: Scenario) -> None:
 
 def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
-    found = []
+    found = list(scenario.machine.assumptions)
     memory = machine_bytes(scenario.machine)
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
@@ -213,6 +215,9 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if scenario.machine.gpu.count > scenario.num_gpus:
         used = "one of them is used" if scenario.num_gpus == 1 else f"{scenario.num_gpus} of them are used"
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (--gpus)")
+    if scenario.machine.other_gpus:
+        names = ", ".join(f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus)
+        found.append(f"policies run on GPUs of one kind, {scenario.machine.gpu.name}: not used are {names}")
     if scenario.num_gpus > 1:
         found.append(f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time")
     if not scenario.policy.is_lossless:

@@ -58,6 +58,21 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     return app
 
 
+def _machines_app() -> typer.Typer:
+    """``rosin machines`` and its sub-commands."""
+    from rosin.cli import machines
+
+    app = typer.Typer(
+        cls=DefaultCommandGroup,
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
+        help="List the machines, show one, or write one from a line of parts.",
+    )
+    app.command("show")(machines.show)
+    app.command("new")(machines.new)
+    return app
+
+
 def _models_app() -> typer.Typer:
     """``rosin models`` and its sub-commands."""
     from rosin.cli import models
@@ -89,7 +104,11 @@ def _routing_app() -> typer.Typer:
     return app
 
 
-GROUPS: Mapping[str, Callable[[], typer.Typer]] = {"models": _models_app, "routing": _routing_app}
+GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
+    "machines": _machines_app,
+    "models": _models_app,
+    "routing": _routing_app,
+}
 
 
 def _function(name: str) -> Callable[..., None]:

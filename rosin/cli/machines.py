@@ -1,27 +1,48 @@
-"""`rosin machines`: list the machines, or show one with the provenance of every number."""
+"""`rosin machines`: list the machines, show one with the provenance of every number, or write one from a line of parts."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rosin.cli.options import JsonOption, QuietOption, SeedOption, SetOption
 from rosin.cli.output import Output
 
+if TYPE_CHECKING:
+    from hwprofiles import Machine
 
-def machines(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A machine's name, or a machine file.", show_default=False)] = None,
+NAME_HELP = "A machine's name, a machine file, or a line of parts."
+PARTS_HELP = 'A line of parts, such as "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800".'
+FileOption = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write (YAML).")]
+
+
+def show(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False)] = None,
     overrides: SetOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """List the machines, or show one with where its numbers are from."""
+    """List the machines, or show one with where its numbers are from; the word show may be left out."""
     output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         _list(output, overrides or ())
     else:
         _show(name, output, overrides or ())
+
+
+def new(
+    parts: Annotated[str, typer.Argument(metavar="PARTS", help=PARTS_HELP)],
+    destination: FileOption,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a machine file from a line of parts."""
+    from hwprofiles.parts import machine_of_line
+
+    _write(machine_of_line(parts), destination, Output(json=json, seed=seed, quiet=quiet))
 
 
 def _list(output: Output, overrides: Sequence[str]) -> None:
@@ -35,12 +56,39 @@ def _list(output: Output, overrides: Sequence[str]) -> None:
     output.emit({"machines": rows}, machine_list(rows))
 
 
+def _write(machine: "Machine", destination: Path, output: Output) -> None:
+    """Write the machine as a file named after it, and say what is in it."""
+    from hwprofiles import machine_data, write_yaml
+
+    named = machine.model_copy(update={"name": destination.stem})
+    write_yaml(machine_data(named), _machine_path(destination))
+    _emit(named, output, {"path": str(destination)})
+
+
+def _machine_path(path: Path) -> Path:
+    from hwprofiles import InputError
+
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"-o {path}: a machine file ends in .yaml")
+    return path
+
+
 def _show(name: str, output: Output, overrides: Sequence[str]) -> None:
-    from hwprofiles import load_machine, weakest
+    from hwprofiles import load_machine
+
+    _emit(load_machine(name, overrides), output, {})
+
+
+def _emit(machine: "Machine", output: Output, more: dict[str, str]) -> None:
+    from hwprofiles import weakest
     from rosin.report.machine_numbers import count_by_kind, machine_numbers
     from rosin.report.machine_tables import machine_details
 
-    machine = load_machine(name, overrides)
     numbers = machine_numbers(machine)
-    payload = {"machine": machine, "num_numbers": count_by_kind(numbers)}
-    output.emit(payload, machine_details(machine, numbers), provenance=weakest(number.provenance for number in numbers))
+    payload = {"machine": machine, "num_numbers": count_by_kind(numbers)} | more
+    output.emit(
+        payload,
+        machine_details(machine, numbers),
+        provenance=weakest(number.provenance for number in numbers),
+        warnings=machine.assumptions,
+    )

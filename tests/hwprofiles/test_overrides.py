@@ -101,7 +101,7 @@ def test_a_bare_interference_path_shows_the_form() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("gpu.count=0", "gpu.count: input should be greater than or equal to 1, got 0"),
+        ("gpu.count=0", "gpu: count 0 says that there is no GPU, so memory_bytes must be 0, got 2.53934e+10"),
         ("link.h2d.bytes_per_s=0", "link.h2d.bytes_per_s: a rate must be greater than 0, got 0"),
         ("interference.cpu.h2d=1.5", "interference.0: rate_fraction must be at most 1, got 1.5"),
         ("interference.cpu.cpu=0.5", "interference.0: busy and slows must differ, got cpu twice"),

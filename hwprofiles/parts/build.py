@@ -1,0 +1,76 @@
+"""A machine out of the parts of a line, every number with where it is from."""
+
+from hwprofiles.machine import Gpu, Host, Machine, OtherGpu, Store
+from hwprofiles.parts.cpu_numbers import cpu_of
+from hwprofiles.parts.gpu_numbers import gpu_of, no_gpu
+from hwprofiles.parts.library import PartsLibrary, parts_library
+from hwprofiles.parts.line import parse_line
+from hwprofiles.parts.link_numbers import link_of, no_link
+from hwprofiles.parts.rig import ASSUMED_DATE, Rig, RigGpu, complete
+from hwprofiles.quantity import Kind, Quantity
+from hwprofiles.units import GIB
+
+
+def machine_of_line(text: str) -> Machine:
+    """The machine that a line of parts names. Raises InputError, one line, for what is not understood or does not fit together."""
+    library = parts_library()
+    rig = complete(parse_line(text, library), library)
+    return _machine(rig, library)
+
+
+def _machine(rig: Rig, library: PartsLibrary) -> Machine:
+    cpu = cpu_of(rig, library)
+    first, *others = rig.gpus or (None,)
+    return Machine(
+        format="rosin-machine/1",
+        name=rig.line.text,
+        description=_description(rig),
+        gpu=no_gpu(cpu) if first is None else _gpu(first, library),
+        cpu=cpu,
+        link=no_link(cpu) if first is None else link_of(first, library),
+        host=_host(),
+        disk=_disk(rig, library),
+        other_gpus=tuple(_other(gpu, library) for gpu in others if gpu is not None),
+        assumptions=rig.assumptions,
+    )
+
+
+def _gpu(gpu: RigGpu, library: PartsLibrary) -> Gpu:
+    return gpu_of(gpu.part, gpu.count, library)
+
+
+def _other(gpu: RigGpu, library: PartsLibrary) -> OtherGpu:
+    return OtherGpu(gpu=_gpu(gpu, library), link=link_of(gpu, library))
+
+
+def _description(rig: Rig) -> str:
+    """All parts in one sentence, what was assumed among them."""
+    cards = [f"{gpu.count} x {gpu.part.name} of {_gib(gpu.part.memory_bytes)}" for gpu in rig.gpus]
+    sockets = f"{rig.sockets} x " if rig.sockets > 1 else ""
+    size = "memory of unknown size" if rig.memory.num_bytes is None else f"{_gib(rig.memory.num_bytes)} of memory"
+    return f"From parts: {', '.join(cards) or 'no GPU'}, {sockets}{rig.cpu.name}, {size}."
+
+
+def _gib(num_bytes: float) -> str:
+    return f"{num_bytes / GIB:g} GiB"
+
+
+def _host() -> Host:
+    source = "nothing is known of this machine's own software cost; a named system's overhead is a parameter of its policy"
+    nothing = Quantity(value=0, kind=Kind.ASSUMED, source=source, date=ASSUMED_DATE)
+    return Host(layer_overhead_ns=nothing, step_overhead_ns=nothing)
+
+
+def _disk(rig: Rig, library: PartsLibrary) -> Store | None:
+    item = rig.line.disk
+    if item is None:
+        return None
+    rate = Quantity(
+        value=item.bytes_per_s,
+        kind=Kind.DATASHEET,
+        source=f"the parts line: {item.text}",
+        date=ASSUMED_DATE,
+        efficiency=library.efficiencies.disk,
+    )
+    latency = Quantity(value=100e3, kind=Kind.ASSUMED, source="order of one flash read: 0.1 ms", date=ASSUMED_DATE)
+    return Store(name=item.text, bytes_per_s=rate, latency_ns=latency)

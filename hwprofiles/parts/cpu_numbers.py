@@ -1,0 +1,119 @@
+"""The numbers of a CPU of the library with its memory, as a machine holds them."""
+
+from hwprofiles.machine import Cpu
+from hwprofiles.parts.cpu_part import CpuPart
+from hwprofiles.parts.gpu_part import Citation
+from hwprofiles.parts.library import PartsLibrary
+from hwprofiles.parts.rig import ASSUMED_DATE, Rig
+from hwprofiles.quantity import Efficiency, Kind, Quantity
+
+CALL_NS = 20e3
+CALL_SOURCE = "order of waking and joining a thread pool; an upper bound is 118 us per graph split, copies included (ik_llama.cpp PR 232)"
+
+UNKNOWN_CLOCK_HZ = 3.0e9
+UNKNOWN_CLOCK_RANGE_HZ = (2.0e9, 4.5e9)
+
+
+def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
+    """All sockets with their memory."""
+    part = rig.cpu
+    clock = all_core_clock(part)
+    threads = part.cores * rig.sockets
+    return Cpu(
+        name=part.name if rig.sockets == 1 else f"{rig.sockets} x {part.name}",
+        sockets=rig.sockets,
+        cores=(part.cores + part.e_cores) * rig.sockets,
+        efficiency_cores=part.e_cores * rig.sockets,
+        instructions=part.design.instructions,
+        vector_bits=part.design.vector_bits,
+        clock_hz=clock,
+        memory_bytes=_memory_bytes(rig),
+        memory_bytes_per_s=_memory_rate(rig, library),
+        flops_per_s=_rates(part, threads, clock, library),
+        call_overhead_ns=Quantity(value=CALL_NS, kind=Kind.ASSUMED, source=CALL_SOURCE, date=ASSUMED_DATE),
+        threads=threads,
+    )
+
+
+def all_core_clock(part: CpuPart) -> Quantity:
+    """The clock with all cores busy: as listed, else halfway from base to boost, else base, else a guess."""
+    source = f"{part.name}: {part.listed.source}"
+    date = part.listed.date
+    base = part.base_hz
+    boost = part.boost_hz
+    if part.all_core_hz is not None:
+        return Quantity(value=part.all_core_hz, kind=Kind.DATASHEET, source=source, date=date, low=base, high=boost)
+    if base is not None and boost is not None:
+        rule = f"halfway from the listed base to the listed boost, as no clock of all cores is listed; {source}"
+        return Quantity(value=(base + boost) / 2, kind=Kind.ASSUMED, source=rule, date=date, low=base, high=boost)
+    if base is not None:
+        return Quantity(value=base, kind=Kind.ASSUMED, source=f"base clock, no boost is known; {source}", date=date)
+    low, high = UNKNOWN_CLOCK_RANGE_HZ
+    rule = f"no source states a clock of {part.name}: between those of other CPUs"
+    return Quantity(value=UNKNOWN_CLOCK_HZ, kind=Kind.ASSUMED, source=rule, date=ASSUMED_DATE, low=low, high=high)
+
+
+def _memory_bytes(rig: Rig) -> Quantity | None:
+    """Memory of all sockets; of a machine with memory in common, what its GPU leaves."""
+    memory = rig.memory
+    if memory.num_bytes is None:
+        return None
+    listed = memory.listed
+    return Quantity(value=memory.num_bytes, kind=listed.kind, source=listed.source, date=listed.date)
+
+
+def _memory_rate(rig: Rig, library: PartsLibrary) -> Quantity:
+    listed = _weaker(rig.memory.listed, rig)
+    return Quantity(
+        value=rig.memory.peak_bytes_per_s,
+        kind=listed.kind,
+        source=listed.source,
+        date=listed.date,
+        efficiency=memory_share(rig, library),
+    )
+
+
+def memory_share(rig: Rig, library: PartsLibrary) -> Efficiency:
+    """The share of all sockets' bandwidth that is reached: of the CPU's kind, and lowered where weights are spread over sockets."""
+    own = library.efficiencies.memory[rig.cpu.kind]
+    if rig.sockets == 1:
+        return own
+    spread = library.efficiencies.sockets
+    own_low, own_high = own.range
+    low, high = spread.range
+    one = 1 / rig.sockets
+    return Efficiency(
+        value=own.value * spread.value * 2 * one,
+        low=own_low * low * 2 * one,
+        high=own_high * high,
+        kind=spread.kind,
+        source=f"{own.source}; and {spread.source}",
+        date=spread.date,
+    )
+
+
+def _weaker(listed: Citation, rig: Rig) -> Citation:
+    if rig.is_cpu_named:
+        return listed
+    return Citation(source=listed.source, date=listed.date, kind=max(listed.kind, Kind.ASSUMED, key=list(Kind).index))
+
+
+def _rates(part: CpuPart, threads: int, clock: Quantity, library: PartsLibrary) -> dict[str, Quantity]:
+    """Rates by compute type. bf16, which weights of any other format run at, is that of f32 where the cores have no bf16."""
+    operations = dict(part.design.operations_per_cycle)
+    operations.setdefault("bf16", operations["f32"])
+    return {name: _rate(part, threads, clock, count, library) for name, count in operations.items()}
+
+
+def _rate(part: CpuPart, threads: int, clock: Quantity, operations: int, library: PartsLibrary) -> Quantity:
+    low, high = clock.range
+    source = f"{threads} cores x {clock.value / 1e9:.4g} GHz x {operations} operations a cycle; {part.design.listed.source}"
+    return Quantity(
+        value=threads * clock.value * operations,
+        kind=clock.kind,
+        source=source,
+        date=part.design.listed.date,
+        low=threads * low * operations,
+        high=threads * high * operations,
+        efficiency=library.efficiencies.cpu_compute,
+    )

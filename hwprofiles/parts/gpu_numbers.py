@@ -1,0 +1,74 @@
+"""The numbers of a GPU of the library, as a machine holds them."""
+
+from collections.abc import Iterator
+
+from hwprofiles.machine import Cpu, Gpu
+from hwprofiles.parts.gpu_part import Citation, GpuPart
+from hwprofiles.parts.library import PartsLibrary
+from hwprofiles.parts.rig import ASSUMED_DATE
+from hwprofiles.quantity import Efficiency, Kind, Quantity
+
+LAUNCH_NS = 5e3
+LAUNCH_SOURCE = "order of one asynchronous kernel launch: a few microseconds; https://developer.nvidia.com/blog/cuda-graphs/ (2019)"
+
+ECC_SHARE = 15 / 16
+"""What is left of GDDR memory that keeps its error correction in itself: 1 of 16 bytes holds it (NVIDIA T4 and L4 product briefs)."""
+
+
+def gpu_of(part: GpuPart, count: int, library: PartsLibrary) -> Gpu:
+    """So many GPUs of one part."""
+    efficiencies = library.efficiencies
+    return Gpu(
+        name=part.name,
+        count=count,
+        memory_bytes=_memory(part, library),
+        memory_bytes_per_s=_quantity(part.memory_bytes_per_s, part.listed, efficiencies.gpu_memory),
+        flops_per_s={name: _quantity(*rate, efficiencies.gpu_compute) for name, rate in _rates(part)},
+        launch_overhead_ns=Quantity(value=LAUNCH_NS, kind=Kind.ASSUMED, source=LAUNCH_SOURCE, date=ASSUMED_DATE),
+    )
+
+
+def no_gpu(cpu: Cpu) -> Gpu:
+    """What stands for the GPU of a machine that has none: no memory, and the rates of its CPU, which does all the work."""
+    nothing = Quantity(value=0, kind=Kind.ASSUMED, source="the machine has no GPU", date=ASSUMED_DATE)
+    return Gpu(
+        name="no GPU",
+        count=0,
+        memory_bytes=nothing,
+        memory_bytes_per_s=cpu.memory_bytes_per_s,
+        flops_per_s=cpu.flops_per_s,
+        launch_overhead_ns=nothing,
+    )
+
+
+def _memory(part: GpuPart, library: PartsLibrary) -> Quantity:
+    """What a process sees of the memory: as published, else the box's size by the maker's usual share."""
+    if part.reported_bytes is not None:
+        assert part.reported is not None
+        return _quantity(part.reported_bytes, part.reported, None)
+    shares = library.efficiencies.reported_memory
+    share = shares["unified" if part.is_unified else part.maker]
+    ecc = ECC_SHARE if part.has_ecc_inside else 1.0
+    return _quantity(part.memory_bytes * ecc, part.listed, share)
+
+
+def _rates(part: GpuPart) -> Iterator[tuple[str, tuple[float, Citation]]]:
+    """Rates by compute type. bf16, which weights of any other format run at, is that of fp16 or else of f32 where there is none."""
+    stated = part.operations_per_s
+    for name in ("bf16", "fp16", "f32"):
+        if name in stated:
+            yield "bf16", (stated[name], _instead(part.rates, name))
+            break
+    for name, rate in stated.items():
+        if name != "bf16":
+            yield name, (rate, part.rates)
+
+
+def _instead(rates: Citation, name: str) -> Citation:
+    if name == "bf16":
+        return rates
+    return Citation(source=f"{rates.source}; that of {name}, as it has no bf16", date=rates.date, kind=rates.kind)
+
+
+def _quantity(value: float, citation: Citation, efficiency: Efficiency | None) -> Quantity:
+    return Quantity(value=value, kind=citation.kind, source=citation.source, date=citation.date, efficiency=efficiency)

@@ -1,0 +1,127 @@
+"""One size of one GPU of the library, as its maker lists it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hwprofiles.quantity import Kind
+from hwprofiles.units import GB, GIB, MEGAHERTZ, MIB, TERA
+
+_RATE_ENDING = "_tera"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """Where the numbers of a part are from."""
+
+    source: str
+    date: str
+    kind: Kind = Kind.DATASHEET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPart:
+    """What comes with a GPU that is sold in one piece with its CPU: memory and link of its own, where it has them."""
+
+    cpu: str
+    memory_bytes: int | None = None
+    memory_bytes_per_s: float | None = None
+    link: str | None = None
+    link_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPart:
+    """A GPU with one size of memory. ``memory_bytes`` is the size on the box.
+
+    ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process sees of the memory, where a source
+    states it. ``pcie_generation`` and ``lanes`` are None for one that has its memory in common with the CPU.
+    """
+
+    name: str
+    maker: str
+    memory: str
+    memory_bytes: int
+    memory_bytes_per_s: float
+    operations_per_s: Mapping[str, float]
+    listed: Citation
+    rates: Citation
+    pcie_generation: int | None = None
+    lanes: int | None = None
+    has_ecc_inside: bool = False
+    reported_bytes: int | None = None
+    reported: Citation | None = None
+    host: HostPart | None = None
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether it has no memory of its own, but that of the CPU."""
+        return self.memory == "unified"
+
+    @property
+    def is_data_centre(self) -> bool:
+        """Whether it has HBM, which cards of desktops have not."""
+        return self.memory.startswith("HBM")
+
+
+def gpu_parts(family: Mapping[str, Any]) -> Iterator[GpuPart]:
+    """The GPUs of one family of the data file, in its order."""
+    columns = family["columns"]
+    for row in family["gpus"]:
+        own = {key: value for key, value in zip(columns, row, strict=True) if value is not None}
+        yield _part(family, own)
+
+
+def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
+    name = own["name"]
+    reported = own.get("reported_mib")
+    return GpuPart(
+        name=name,
+        maker=family["maker"],
+        memory=family["memory"],
+        memory_bytes=own["memory_gib"] * GIB,
+        memory_bytes_per_s=own["memory_gb_per_s"] * GB,
+        operations_per_s=dict(_rates(family, own)),
+        listed=Citation(source=family["source"], date=family["date"]),
+        rates=Citation(
+            source=family["rates_source"],
+            date=family["rates_date"],
+            kind=Kind(family.get("rates_kind", Kind.DATASHEET)),
+        ),
+        pcie_generation=family.get("pcie_generation"),
+        lanes=own.get("lanes"),
+        has_ecc_inside=family.get("has_ecc_inside", False),
+        reported_bytes=None if reported is None else reported * MIB,
+        reported=_reported(family) if reported is not None else None,
+        host=_host(family, name),
+        aliases=tuple(family.get("aliases", {}).get(name, ())),
+    )
+
+
+def _rates(family: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Dense rates by compute type: those of the row, else units times clock times operations of a unit."""
+    for key, value in own.items():
+        if key.endswith(_RATE_ENDING):
+            yield key.removesuffix(_RATE_ENDING), value * TERA
+    for key, operations in family.get("operations_per_unit_cycle", {}).items():
+        yield key, own["units"] * own["boost_mhz"] * MEGAHERTZ * operations
+
+
+def _reported(family: Mapping[str, Any]) -> Citation:
+    return Citation(source=family["reported_source"], date=family["reported_date"], kind=Kind.PUBLISHED)
+
+
+def _host(family: Mapping[str, Any], name: str) -> HostPart | None:
+    cpu = family.get("host_cpus", {}).get(name)
+    if cpu is None:
+        return None
+    memory = family.get("host_memory")
+    link = family.get("link")
+    return HostPart(
+        cpu=cpu,
+        memory_bytes=memory["gib"] * GIB if memory else None,
+        memory_bytes_per_s=memory["gb_per_s"] * GB if memory else None,
+        link=link["name"] if link else None,
+        link_bytes_per_s=link["gb_per_s"] * GB if link else None,
+    )

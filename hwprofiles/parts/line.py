@@ -1,0 +1,255 @@
+"""A line of parts, read: which GPUs, which CPU, which memory, which disk. Names are those of the library."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hwprofiles.errors import InputError
+from hwprofiles.parts.library import PartsLibrary, parts_library
+from hwprofiles.parts.names import nearest
+from hwprofiles.units import GIB, parse_number
+
+GRAMMAR = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe RATE, memory by socket as 2x(8x64GB DDR5-4800)"
+EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
+
+_COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
+_PCIE = re.compile(r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b", re.IGNORECASE)
+_SIZE = re.compile(r"(?<![\w.])(?P<gib>\d+)\s*(?:gb|gib|g)\b", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
+    r"(?P<type>ddr\d)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",
+    re.IGNORECASE,
+)
+_DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuItem:
+    """So many GPUs of one name. Memory, generation and lanes are None where the line leaves them out."""
+
+    text: str
+    count: int
+    name: str
+    memory_gib: int | None = None
+    pcie_generation: int | None = None
+    lanes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuItem:
+    """So many sockets with a CPU of one name."""
+
+    text: str
+    count: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryItem:
+    """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is None.
+
+    ``modules`` is None where only a total is written, ``mt_per_s`` where no speed is.
+    """
+
+    text: str
+    sockets: int | None
+    modules: int | None
+    module_gib: int
+    type_name: str
+    mt_per_s: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskItem:
+    """A disk and the rate at which it is read."""
+
+    text: str
+    bytes_per_s: float
+
+
+Item = GpuItem | CpuItem | MemoryItem | DiskItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsLine:
+    """What a line names. ``text`` is the line with single spaces."""
+
+    text: str
+    gpus: tuple[GpuItem, ...] = ()
+    cpu: CpuItem | None = None
+    memory: MemoryItem | None = None
+    disk: DiskItem | None = None
+
+
+def parse_line(text: str, library: PartsLibrary) -> PartsLine:
+    """Read a line of parts. Raises InputError, one line, that names the part not understood, the nearest names and the grammar."""
+    parts = split_line(text)
+    line = PartsLine(text=" + ".join(parts))
+    for part in parts:
+        line = _with_item(line, _item(part, library))
+    return line
+
+
+def split_line(text: str) -> list[str]:
+    """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+`` or ``AI Max+ 395`` divides nothing."""
+    parts = re.split(r"\s\+\s*|\+(?=\w)", f" {text} ")
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+def is_one_part(text: str) -> bool:
+    """Whether a text without spaces is a part of the library."""
+    return bool(parts_library().named(text))
+
+
+def nearest_part(text: str) -> str | None:
+    """The name of the part whose spelling is nearest to a text; None where none is near."""
+    names = nearest(text, parts_library().names_by_key)
+    return names[0] if names else None
+
+
+def _with_item(line: PartsLine, item: Item) -> PartsLine:
+    if isinstance(item, GpuItem):
+        return replace(line, gpus=(*line.gpus, item))
+    if isinstance(item, CpuItem):
+        _once(line.cpu, item, "2xNAME for two sockets of one CPU")
+        return replace(line, cpu=item)
+    if isinstance(item, MemoryItem):
+        _once(line.memory, item, "memory once, by socket as 2x(8x64GB DDR5-4800)")
+        return replace(line, memory=item)
+    _once(line.disk, item, "one disk")
+    return replace(line, disk=item)
+
+
+def _once(known: Item | None, item: Item, right: str) -> None:
+    if known is not None:
+        raise InputError(f"parts {known.text!r} and {item.text!r}: write {right}")
+
+
+def _item(part: str, library: PartsLibrary) -> Item:
+    for read in (_memory, _disk, _device):
+        item = read(part, library)
+        if item is not None:
+            return item
+    raise _not_understood(part, library)
+
+
+def _memory(part: str, library: PartsLibrary) -> MemoryItem | None:
+    match = _MEMORY.fullmatch(part)
+    if match is None or bool(match["open"]) != bool(match["close"]):
+        return None
+    type_name = match["type"].upper()
+    speed = None if match["speed"] is None else int(match["speed"])
+    _check_memory(part, type_name, speed, library)
+    item = MemoryItem(
+        text=part,
+        sockets=_whole(match["sockets"], part),
+        modules=_whole(match["modules"], part),
+        module_gib=_at_least_one(int(match["gib"]), part),
+        type_name=type_name,
+        mt_per_s=speed,
+    )
+    return item
+
+
+def _check_memory(part: str, type_name: str, speed: int | None, library: PartsLibrary) -> None:
+    known = library.memory_types.get(type_name)
+    if known is None:
+        raise InputError(f"part {part!r}: no memory named {type_name}; known: {', '.join(library.memory_types)}")
+    if speed is not None and not known.slowest_mt_per_s <= speed <= known.fastest_mt_per_s:
+        raise InputError(f"part {part!r}: {type_name} runs at {known.slowest_mt_per_s} to {known.fastest_mt_per_s} MT/s, got {speed}")
+
+
+def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
+    match = _DISK.fullmatch(part)
+    if match is None:
+        return None
+    try:
+        rate = parse_number(match["rate"])
+    except ValueError:
+        raise InputError(f"part {part!r}: write the rate at which the disk is read, for example NVMe 7GB/s") from None
+    if not 0 < rate < float("inf"):
+        raise InputError(f"part {part!r}: write a rate above 0, for example NVMe 7GB/s")
+    return DiskItem(text=part, bytes_per_s=rate)
+
+
+def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
+    """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be more than one."""
+    rest, pcie = _taken(_PCIE, part)
+    counted = _COUNT.fullmatch(rest)
+    if counted is None:
+        return None
+    count = _whole(counted["count"], part) or 1
+    name_text, size = _taken(_SIZE, counted["rest"])
+    names = library.named(name_text)
+    if len(names) > 1:
+        raise InputError(f"part {part!r} is short for {' or '.join(names)}: write one of them")
+    if not names:
+        return None
+    name = names[0]
+    if name in library.gpus:
+        return _gpu(part, count, name, size, pcie, library)
+    return _cpu(part, count, name, has_more=bool(size or pcie))
+
+
+def _cpu(part: str, count: int, name: str, *, has_more: bool) -> CpuItem:
+    if has_more:
+        raise InputError(f"part {part!r}: {name} is a CPU, which takes no size and no PCIe; write memory as a part of its own")
+    return CpuItem(text=part, count=count, name=name)
+
+
+def _gpu(part: str, count: int, name: str, size: re.Match[str] | None, pcie: re.Match[str] | None, library: PartsLibrary) -> GpuItem:
+    item = GpuItem(text=part, count=count, name=name)
+    if size is not None:
+        sizes = [round(each.memory_bytes / GIB) for each in library.gpus[name]]
+        if int(size["gib"]) not in sizes:
+            raise InputError(f"part {part!r}: {name} has {_either(sizes)} GB, got {size['gib']}")
+        item = replace(item, memory_gib=int(size["gib"]))
+    if pcie is not None:
+        generation = int(pcie["generation"])
+        lanes = int(pcie["lanes"])
+        if generation not in range(1, 7) or lanes not in (1, 2, 4, 8, 16):
+            raise InputError(f"part {part!r}: PCIe has generations 1 to 6 and 1, 2, 4, 8 or 16 lanes, got {pcie.group()}")
+        item = replace(item, pcie_generation=generation, lanes=lanes)
+    return item
+
+
+def _taken(pattern: re.Pattern[str], text: str) -> tuple[str, re.Match[str] | None]:
+    """The text without what the pattern finds in it, and what it found."""
+    match = pattern.search(text)
+    if match is None:
+        return text, None
+    return f"{text[: match.start()]} {text[match.end() :]}".strip(), match
+
+
+def _whole(text: str | None, part: str) -> int | None:
+    return None if text is None else _at_least_one(int(text), part)
+
+
+def _at_least_one(count: int, part: str) -> int:
+    if count < 1:
+        raise InputError(f"part {part!r}: a count is at least 1, got {count}")
+    return count
+
+
+def _either(numbers: list[int]) -> str:
+    *first, last = sorted(set(numbers))
+    return f"{', '.join(map(str, first))} or {last}" if first else str(last)
+
+
+def _not_understood(part: str, library: PartsLibrary) -> InputError:
+    bare = _bare(part)
+    names = nearest(bare, library.names_by_key)
+    hint = f"nearest: {', '.join(names)}" if names else f"for example {EXAMPLE}"
+    if re.search(r"ddr|\d\s*gb?\b.*\d{4}", part, re.IGNORECASE):
+        hint = "memory is written as 2x32GB DDR5-4800"
+    elif re.match(r"nvme|ssd|disk", part, re.IGNORECASE):
+        hint = "a disk is written as NVMe 7GB/s"
+    return InputError(f"part {part!r} is not understood; {hint}; a machine is {GRAMMAR}")
+
+
+def _bare(part: str) -> str:
+    strip: list[Callable[[str], str]] = [lambda text: _taken(_PCIE, text)[0], lambda text: _taken(_SIZE, text)[0]]
+    for step in strip:
+        part = step(part)
+    counted = _COUNT.fullmatch(part)
+    return counted["rest"] if counted else part

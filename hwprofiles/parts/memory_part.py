@@ -1,0 +1,40 @@
+"""Kinds of memory modules, and what one socket's modules give together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwprofiles.parts.gpu_part import Citation
+from hwprofiles.units import MILLION
+
+BYTES_PER_TRANSFER = 8
+"""A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module together)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryType:
+    """A kind of module, and between which rates it is sold."""
+
+    name: str
+    slowest_mt_per_s: int
+    fastest_mt_per_s: int
+    listed: Citation
+
+
+def memory_types(data: Mapping[str, Any]) -> dict[str, MemoryType]:
+    """The kinds of the data file, by name."""
+    return {row["name"]: _type(row) for row in data["types"]}
+
+
+def peak_bytes_per_s(channels: int, mt_per_s: int) -> float:
+    """The most that so many channels move."""
+    return channels * mt_per_s * MILLION * BYTES_PER_TRANSFER
+
+
+def _type(row: Mapping[str, Any]) -> MemoryType:
+    return MemoryType(
+        name=row["name"],
+        slowest_mt_per_s=row["slowest_mt_per_s"],
+        fastest_mt_per_s=row["fastest_mt_per_s"],
+        listed=Citation(source=row["source"], date=row["date"]),
+    )

@@ -1,0 +1,82 @@
+"""Finding a part by its name as people write it: ``3090``, ``rtx3090``, ``NVIDIA GeForce RTX 3090``."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+
+NUM_SUGGESTIONS = 3
+
+_NOISE = re.compile(
+    r"\((?:r|tm|c)\)|[®™]|\b\d+-cores?\b|\b\d+(?:st|nd|rd|th)\s+gen\b|@.*$|\bwith\s+radeon.*$|\bw/.*$"
+    r"|\b(?:nvidia|amd|intel|cpu|gpu|processor|graphics|generation|edition|workstation|hbm\d\w*)\b",
+    re.IGNORECASE,
+)
+"""What systems put around a name: makers, trade marks, "16-Core Processor", "@ 3.50GHz"."""
+
+_WORDS = {"mobile": "laptop", "max-q": "maxq", "max+": "max"}
+_FORM = re.compile(r"\bsxm\d?\b")
+
+_OPTIONAL = frozenset(
+    {
+        *("geforce", "radeon", "tesla", "quadro", "instinct", "arc", "apple", "blackwell", "data", "center"),
+        *("rtx", "gtx", "rx", "ryzen", "threadripper", "epyc", "core", "ultra", "3", "5", "7", "9"),
+        *("xeon", "gold", "silver", "platinum", "i3", "i5", "i7", "i9", "w3", "w5", "w7", "w9", "e5"),
+    }
+)
+"""Words of a name that people leave out."""
+
+_OPTIONAL_BESIDE = {"pro": ("threadripper", "radeon", "arc"), "ai": ("radeon",)}
+"""Words that people leave out of a name that has one of these words, and of no other: an RTX PRO 6000 is no RTX 6000."""
+
+_SHORT = {"ryzen 3": "r3", "ryzen 5": "r5", "ryzen 7": "r7", "ryzen 9": "r9", "ryzen threadripper": "tr"}
+"""What people write in place of two words."""
+
+
+def key_of(text: str) -> str:
+    """A name without spaces, signs and what systems put around it, in small letters."""
+    return "".join(_words(text))
+
+
+def keys_of(name: str) -> set[str]:
+    """Every way of writing a name: with any of its optional words left out, as one word."""
+    words = _words(name)
+    found = {"".join(words)}
+    for spelling in (words, *_shortened(words)):
+        found |= set(_without_optional(spelling))
+    return found
+
+
+def _without_optional(words: list[str]) -> Iterator[str]:
+    optional = [place for place, word in enumerate(words) if _is_optional(word, words)]
+    for count in range(len(optional) + 1):
+        for left_out in combinations(optional, count):
+            key = "".join(word for place, word in enumerate(words) if place not in left_out)
+            if len(key) > 1 and not key.isalpha():
+                yield key
+
+
+def _is_optional(word: str, words: list[str]) -> bool:
+    return word in _OPTIONAL or any(beside in words for beside in _OPTIONAL_BESIDE.get(word, ()))
+
+
+def nearest(text: str, names_by_key: Mapping[str, Iterable[str]]) -> list[str]:
+    """The few names whose spelling is nearest to the text, nearest first."""
+    close = difflib.get_close_matches(key_of(text), names_by_key, n=4 * NUM_SUGGESTIONS, cutoff=0.5)
+    found = dict.fromkeys(name for key in close for name in names_by_key[key])
+    return list(found)[:NUM_SUGGESTIONS]
+
+
+def _words(text: str) -> list[str]:
+    spaced = _NOISE.sub(" ", text.lower())
+    for written, meant in _WORDS.items():
+        spaced = spaced.replace(written, meant)
+    spaced = _FORM.sub("sxm", spaced)
+    return re.findall(r"[a-z0-9]+", spaced)
+
+
+def _shortened(words: list[str]) -> Iterable[list[str]]:
+    line = " ".join(words)
+    for long, short in _SHORT.items():
+        if line.startswith(long + " "):
+            yield (short + line.removeprefix(long)).split()

@@ -1,0 +1,237 @@
+"""A machine's parts with nothing left out: what a line names, and what is assumed where it names nothing."""
+
+from dataclasses import dataclass
+
+from hwprofiles.errors import InputError
+from hwprofiles.parts.cpu_part import CpuPart
+from hwprofiles.parts.gpu_part import Citation, GpuPart
+from hwprofiles.parts.library import PartsLibrary
+from hwprofiles.parts.line import GpuItem, MemoryItem, PartsLine
+from hwprofiles.parts.memory_part import peak_bytes_per_s
+from hwprofiles.quantity import Kind
+from hwprofiles.units import GIB
+
+ASSUMED_DATE = "2026-11"
+LANES_BESIDE_GPUS = 4
+"""Lanes of a CPU that a disk takes before GPUs share the rest: one M.2 slot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RigGpu:
+    """So many GPUs of one kind with the link of each; ``link_source`` says where the link's generation and lanes are from."""
+
+    part: GpuPart
+    count: int
+    generation: int | None
+    lanes: int | None
+    link_source: str
+    is_link_named: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RigMemory:
+    """Memory of all sockets together; ``num_bytes`` is None where nothing states it."""
+
+    num_bytes: int | None
+    peak_bytes_per_s: float
+    listed: Citation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """All parts of a machine. ``assumptions`` are sentences on what the line left out."""
+
+    line: PartsLine
+    gpus: tuple[RigGpu, ...]
+    cpu: CpuPart
+    sockets: int
+    is_cpu_named: bool
+    memory: RigMemory
+    assumptions: tuple[str, ...]
+
+
+class _Assumptions:
+    """Gathers what is assumed, in the order in which it is."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.found: list[str] = []
+
+    def add(self, sentence: str) -> str:
+        """Note a sentence, and return it as the source of a number."""
+        self.found.append(sentence)
+        return sentence
+
+
+def complete(line: PartsLine, library: PartsLibrary) -> Rig:
+    """The parts of a line with what it leaves out assumed. Raises InputError for parts that cannot be in one machine."""
+    assumptions = _Assumptions()
+    parts = [(item, _sized(item, library, assumptions)) for item in line.gpus]
+    unified = _unified(parts, line)
+    cpu, sockets = _cpu(line, library, parts, assumptions)
+    memory = _memory(line, cpu, sockets, library, assumptions) if unified is None else _unified_memory(unified)
+    gpus = tuple(_linked(item, part, cpu, sockets, line, assumptions) for item, part in parts)
+    return Rig(
+        line=line,
+        gpus=gpus,
+        cpu=cpu,
+        sockets=sockets,
+        is_cpu_named=line.cpu is not None or any(part.host for _, part in parts),
+        memory=memory,
+        assumptions=tuple(assumptions.found),
+    )
+
+
+def _sized(item: GpuItem, library: PartsLibrary, assumptions: _Assumptions) -> GpuPart:
+    sizes = library.gpus[item.name]
+    if item.memory_gib is not None:
+        return next(part for part in sizes if part.memory_bytes == item.memory_gib * GIB)
+    if len(sizes) > 1:
+        others = " or ".join(str(part.memory_bytes // GIB) for part in sizes[1:])
+        first = sizes[0].memory_bytes // GIB
+        assumptions.add(f"{item.name} comes with {first} or {others} GB of memory: {first} GB assumed")
+    return sizes[0]
+
+
+def _unified(parts: list[tuple[GpuItem, GpuPart]], line: PartsLine) -> GpuPart | None:
+    """The GPU that has its memory in common with the CPU, if it is such a machine."""
+    unified = [part for _, part in parts if part.is_unified]
+    if not unified:
+        return None
+    count = sum(item.count for item, _ in parts)
+    name = unified[0].name
+    if count > 1:
+        raise InputError(f"{line.text}: {name} has its memory in common with its CPU, so a machine has one of it and no other GPU")
+    other = line.cpu or line.memory
+    if other is not None:
+        raise InputError(f"{line.text}: {name} comes with CPU and memory; leave out {other.text!r} and write its memory as {name} 64GB")
+    return unified[0]
+
+
+def _cpu(line: PartsLine, library: PartsLibrary, parts: list[tuple[GpuItem, GpuPart]], assumptions: _Assumptions) -> tuple[CpuPart, int]:
+    """The CPU and its number of sockets."""
+    named = line.memory.sockets if line.memory else None
+    if line.cpu is not None:
+        cpu = library.cpus[line.cpu.name]
+        if line.cpu.count > cpu.sockets:
+            raise InputError(f"part {line.cpu.text!r}: {cpu.name} works in at most {cpu.sockets} sockets, got {line.cpu.count}")
+        if named is not None and named != line.cpu.count:
+            raise InputError(f"{line.text}: memory of {named} sockets, CPUs of {line.cpu.count}: write as many")
+        return cpu, line.cpu.count
+    host = next((part.host for _, part in parts if part.host), None)
+    if host is not None:
+        return library.cpus[host.cpu], 1
+    cpu = library.cpus[_assumed_cpu(line, library, parts)]
+    sockets = named or 1
+    written = f"{sockets} of " if sockets > 1 else ""
+    assumptions.add(f"the line names no CPU: {written}{cpu.name} assumed, as such memory and GPUs often have")
+    return cpu, sockets
+
+
+def _assumed_cpu(line: PartsLine, library: PartsLibrary, parts: list[tuple[GpuItem, GpuPart]]) -> str:
+    assumed = library.assumed
+    if line.memory is None:
+        is_server = any(part.is_data_centre for _, part in parts)
+        return str(assumed["server_cpu"] if is_server else assumed["desktop_cpu"])
+    modules = line.memory.modules or 2
+    fitting = [row for row in assumed["cpus"] if row["memory"] == line.memory.type_name]
+    enough = [row for row in fitting if row["channels"] >= modules]
+    return str((enough or fitting[-1:])[0]["cpu"])
+
+
+def _memory(line: PartsLine, cpu: CpuPart, sockets: int, library: PartsLibrary, assumptions: _Assumptions) -> RigMemory:
+    item = line.memory
+    if cpu.memory is None:
+        if item is not None:
+            raise InputError(f"part {item.text!r}: {cpu.name} comes with its memory; leave it out")
+        return _host_memory(line, library)
+    if item is None:
+        return _assumed_memory(cpu, sockets, assumptions)
+    allowed = [name for name in (cpu.memory, cpu.other_memory) if name]
+    if item.type_name not in allowed:
+        raise InputError(f"part {item.text!r}: {cpu.name} takes {' or '.join(allowed)}, got {item.type_name}")
+    channels = _channels(item, cpu, sockets, assumptions)
+    speed = item.mt_per_s
+    if speed is None:
+        speed = cpu.mt_per_s if item.type_name == cpu.memory else library.memory_types[item.type_name].slowest_mt_per_s
+        assumptions.add(f"the line names no speed of memory: {item.type_name}-{speed} assumed")
+    peak = peak_bytes_per_s(channels, speed)
+    source = f"the parts line: {item.text}; {channels} channels x {speed} MT/s x 8 bytes"
+    if cpu.most_memory_bytes_per_s is not None and peak > cpu.most_memory_bytes_per_s * sockets:
+        peak = cpu.most_memory_bytes_per_s * sockets
+        source = f"{cpu.listed.source}: all that {cpu.name} moves"
+    kind = Kind.DATASHEET if item.mt_per_s is not None and item.modules is not None else Kind.ASSUMED
+    num_bytes = item.module_gib * GIB * (item.modules or 1) * (item.sockets or 1)
+    return RigMemory(num_bytes=num_bytes, peak_bytes_per_s=peak, listed=Citation(source=source, date=ASSUMED_DATE, kind=kind))
+
+
+def _channels(item: MemoryItem, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
+    """Channels of all sockets that have a module: no more than the CPU has."""
+    most = cpu.channels * sockets
+    if item.modules is None:
+        assumptions.add(f"{item.text!r} names no number of modules: all {most} channels of {cpu.name} assumed to be filled")
+        return most
+    modules = item.modules * (item.sockets or 1)
+    if item.sockets is None and sockets > 1:
+        assumptions.add(f"{item.text!r} is taken as the modules of all {sockets} sockets together; write {sockets}x(...) for each")
+    if modules > most:
+        assumptions.add(f"{modules} modules of memory share the {most} channels of {cpu.name}")
+    return min(modules, most)
+
+
+def _assumed_memory(cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> RigMemory:
+    channels = cpu.channels * sockets
+    source = assumptions.add(
+        f"the line names no memory: all {channels} channels of {cpu.name} assumed to be filled with {cpu.memory}-{cpu.mt_per_s}, "
+        "its listed speed; the size is unknown and limits nothing"
+    )
+    peak = peak_bytes_per_s(channels, cpu.mt_per_s)
+    if cpu.most_memory_bytes_per_s is not None:
+        peak = min(peak, cpu.most_memory_bytes_per_s * sockets)
+    listed = Citation(source=f"{cpu.listed.source}; {source}", date=cpu.listed.date, kind=Kind.ASSUMED)
+    return RigMemory(num_bytes=None, peak_bytes_per_s=peak, listed=listed)
+
+
+def _host_memory(line: PartsLine, library: PartsLibrary) -> RigMemory:
+    part = next(size for item in line.gpus for size in library.gpus[item.name] if size.host)
+    assert part.host is not None
+    assert part.host.memory_bytes_per_s is not None
+    return RigMemory(num_bytes=part.host.memory_bytes, peak_bytes_per_s=part.host.memory_bytes_per_s, listed=part.listed)
+
+
+def _unified_memory(part: GpuPart) -> RigMemory:
+    return RigMemory(num_bytes=part.memory_bytes, peak_bytes_per_s=part.memory_bytes_per_s, listed=part.listed)
+
+
+def _linked(item: GpuItem, part: GpuPart, cpu: CpuPart, sockets: int, line: PartsLine, assumptions: _Assumptions) -> RigGpu:
+    """The GPU with its link: as named, else of the older generation of GPU and CPU, with as many lanes as both have to give."""
+    has_own_link = part.pcie_generation is None or (part.host is not None and part.host.link is not None)
+    if item.pcie_generation is not None or has_own_link:
+        return RigGpu(
+            part=part,
+            count=item.count,
+            generation=item.pcie_generation,
+            lanes=item.lanes,
+            link_source=f"the parts line: {item.text}",
+            is_link_named=True,
+        )
+    own = part.pcie_generation
+    assert own is not None
+    assert part.lanes is not None
+    generation = min(own, cpu.pcie_generation or own)
+    lanes = _lanes(part.lanes, cpu, sockets, sum(each.count for each in line.gpus))
+    source = assumptions.add(
+        f"the line names no PCIe of {part.name}: {generation}.0 x{lanes} assumed, which {part.name} and {cpu.name} both have"
+    )
+    return RigGpu(part=part, count=item.count, generation=generation, lanes=lanes, link_source=source, is_link_named=False)
+
+
+def _lanes(own: int, cpu: CpuPart, sockets: int, num_gpus: int) -> int:
+    """Lanes of one GPU: its own, halved until all GPUs share what the CPU has left beside a disk."""
+    if cpu.lanes is None:
+        return own
+    share = max(1, (cpu.lanes * sockets - LANES_BESIDE_GPUS) // num_gpus)
+    lanes = own
+    while lanes > share and lanes > 1:
+        lanes //= 2
+    return lanes

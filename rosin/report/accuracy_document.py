@@ -47,7 +47,7 @@ def _introduction(result: AccuracyResult) -> str:
         f"`rosin accuracy` made this page out of {len(result.rows)} measured rows, of which {expressed} rows of {rigs} "
         f"machines can be expressed. {how} An error is that of the predicted tokens per second, relative to the measured. "
         f"*Over machines* is the median of each machine's median. *Covered* is the share of measurements inside the "
-        f"{result.coverage_fraction:.0%} interval. *In order* counts pairs of rows of one machine that differ by more than 5 %."
+        f"{result.coverage_fraction:.0%} interval. *Ordered* counts pairs of rows of one machine that differ by more than 5 %."
     )
 
 
@@ -69,7 +69,7 @@ def _baselines(result: AccuracyResult, phase: str) -> Iterator[str]:
     yield ""
     yield "### Simple rules on the same rows"
     yield ""
-    yield "| rule | median | 90th | in order |"
+    yield "| rule | median | 90th | ordered |"
     yield "| --- | ---: | ---: | ---: |"
     for item in result.baselines:
         if item.phase == phase:

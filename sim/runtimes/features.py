@@ -21,9 +21,9 @@ class Features:
     """One step, or many as arrays over steps.
 
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket (0: none).
-    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ,
-    ``lag`` and ``width`` say what their instructions do. ``is_ungrouped`` marks GPU kernels that read keys and values anew for query heads. The kind of attention on the CPU is one of three flags: optimised, flash
-    attention of llama.cpp, or neither.
+    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``is_ungrouped`` marks
+    GPU kernels that read keys and values anew for query heads. Attention on the CPU is optimised, llama.cpp's flash attention, or
+    neither.
     """
 
     work: Work

@@ -1,6 +1,7 @@
 """Where a runtime puts the parts of a model: what every runtime's arguments come down to."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ class Placement:
 
     ``expert_fraction`` is the share of a layer's routed expert weights on each device; ``is_by_matrix`` says whether whole
     matrices are placed (llama.cpp) or whole experts (KTransformers). ``num_crossings`` counts how often work changes its
-    device in one pass, ``crossings_between_gpus`` those from one GPU to another. ``bytes_by_device`` holds all weights.
+    device in one pass, ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of all weights by device.
     """
 
     attention: IntArray
@@ -34,11 +35,11 @@ class Placement:
     @property
     def num_gpus(self) -> int:
         """The GPUs that the table has columns for."""
-        return self.expert_fraction.shape[1] - 1
+        return int(self.expert_fraction.shape[1]) - 1
 
 
 def count_crossings(sequence: list[int]) -> tuple[int, int]:
     """Changes of device along the order of work that touch the host, and those between GPUs."""
-    pairs = [(first, second) for first, second in zip(sequence, sequence[1:], strict=False) if first != second]
+    pairs = [(first, second) for first, second in pairwise(sequence) if first != second]
     between = sum(HOST not in pair for pair in pairs)
     return len(pairs) - between, between

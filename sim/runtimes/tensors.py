@@ -51,6 +51,7 @@ def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, Part, float]]:
 def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
     """Names and shares of the matrices of attention."""
     attention = layer.attention
+    names: tuple[str, ...]
     if attention.state_elements:
         names = ("attn_qkv", "attn_gate", "ssm_out")
     elif is_compressed(attention):

@@ -1,6 +1,7 @@
 """How much work one step of a runtime is: bytes, weights and operations by device, before any rate but the datasheet's."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,29 +32,29 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Work of one step. Seconds are those of the datasheet's rates; the rest is counted.
+    """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest is counted.
 
     Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is what one more token of every
     expert in use would take: grouped products round an expert's tokens up.
     """
 
-    gpu_read_s: float
-    gpu_matrix_s: float
-    gpu_pad_s: float
-    gpu_kv_s: float
-    gpu_attention_s: float
-    gpu_layers: float
-    upload_s: float
-    crossing_s: float
-    crossings: float
-    gpu_crossings: float
-    cpu_expert_bytes: float
-    cpu_dense_bytes: float
-    cpu_kv_bytes: float
-    cpu_expert_weights: float
-    cpu_dense_weights: float
-    cpu_attention_flops: float
-    cpu_dense_layers: float
+    gpu_read_s: Any
+    gpu_matrix_s: Any
+    gpu_pad_s: Any
+    gpu_kv_s: Any
+    gpu_attention_s: Any
+    gpu_layers: Any
+    upload_s: Any
+    crossing_s: Any
+    crossings: Any
+    gpu_crossings: Any
+    cpu_expert_bytes: Any
+    cpu_dense_bytes: Any
+    cpu_kv_bytes: Any
+    cpu_expert_weights: Any
+    cpu_dense_weights: Any
+    cpu_attention_flops: Any
+    cpu_dense_layers: Any
 
 
 def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -> Work:
@@ -196,7 +197,7 @@ def _seen(window: int | None, load: Load) -> float:
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
     """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
-    return experts * (1 - (1 - share) ** tokens)
+    return np.asarray(experts * (1 - (1 - share) ** tokens), float)
 
 
 def _head(model: Model) -> tuple[float, float]:

@@ -57,4 +57,5 @@ def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> 
     """The smallest value at or below which that share of the weight lies."""
     sequence = np.argsort(values)
     heaped = np.cumsum(weights[sequence]) / np.sum(weights)
-    return float(values[sequence][min(np.searchsorted(heaped, share), len(values) - 1)])
+    position = min(int(np.searchsorted(heaped, share)), len(values) - 1)
+    return float(values[sequence][position])

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from sim.runtimes.formats import format_family
-from validation.accuracy import errors
 from validation.accuracy.baselines import BASELINES
+from validation.accuracy.errors import bias, median, median_over_rigs, order, relative_errors, tail
 from validation.accuracy.points import PricedRow
 from validation.accuracy.prediction import PhasePrediction
 from validation.accuracy.result import BaselineAccuracy, GroupAccuracy
@@ -34,14 +34,14 @@ def baseline_summaries(prediction: PhasePrediction) -> list[BaselineAccuracy]:
     found = []
     for name, rule in BASELINES.items():
         predicted = rule(points)
-        sizes = errors.relative_errors(predicted, points.tokens_per_s)
+        sizes = relative_errors(predicted, points.tokens_per_s)
         found.append(
             BaselineAccuracy(
                 phase=points.phase,
                 baseline=name,
-                median_error_fraction=errors.median(sizes),
-                p90_error_fraction=errors.tail(sizes),
-                order_fraction=errors.order(predicted, points.tokens_per_s, points.rigs),
+                median_error_fraction=median(sizes),
+                p90_error_fraction=tail(sizes),
+                order_fraction=order(predicted, points.tokens_per_s, points.rigs),
             )
         )
     return found
@@ -51,19 +51,19 @@ def _group(prediction: PhasePrediction, which: np.ndarray, by: str, name: str) -
     measured = prediction.points.tokens_per_s[which]
     predicted = prediction.predicted[which]
     rigs = [rig for rig, is_in in zip(prediction.points.rigs, which, strict=True) if is_in]
-    sizes = errors.relative_errors(predicted, measured)
+    sizes = relative_errors(predicted, measured)
     return GroupAccuracy(
         phase=prediction.points.phase,
         by=by,
         group=name,
         num_points=len(rigs),
         num_rigs=len(set(rigs)),
-        median_error_fraction=errors.median(sizes),
-        p90_error_fraction=errors.tail(sizes),
-        median_over_rigs_error_fraction=errors.median_over_rigs(sizes, rigs),
-        bias_fraction=errors.bias(predicted, measured),
+        median_error_fraction=median(sizes),
+        p90_error_fraction=tail(sizes),
+        median_over_rigs_error_fraction=median_over_rigs(sizes, rigs),
+        bias_fraction=bias(predicted, measured),
         coverage_fraction=float(np.mean(prediction.is_covered[which])),
-        order_fraction=errors.order(predicted, measured, rigs),
+        order_fraction=order(predicted, measured, rigs),
     )
 
 

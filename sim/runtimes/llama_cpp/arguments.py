@@ -3,6 +3,7 @@
 Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_llama.cpp, August 2026.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -126,10 +127,10 @@ def _split(text: str) -> tuple[float, ...]:
 def _devices(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
-    numbers = [name.strip().lstrip("CUDAVulkanROCm") for name in text.split(",")]
-    if not all(number.isdigit() for number in numbers):
+    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
+    if None in found:
         raise ValueError("names such as CUDA0,CUDA1, or none, are needed")
-    return tuple(int(number) for number in numbers)
+    return tuple(int(match.group(1)) for match in found if match is not None)
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:

@@ -28,7 +28,7 @@ def variations(base: Setting) -> Iterator[Variation]:
     """The main numbers: the link to the GPU, GPU memory and its rate, DRAM's rate, and the compute rates that experts meet."""
     machine = load_machine(base.machine, base.machine_overrides)
     model = load_model(base.model, base.quantization)
-    dtype = model.dtypes[TensorClass.EXPERT]
+    dtype = model.dtype(TensorClass.EXPERT)
     values = machine_values(machine)
     for path in (
         "link.h2d.bytes_per_s",

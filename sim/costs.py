@@ -79,7 +79,7 @@ class CostModel:
     def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
         """One routed expert of the layer over that many tokens."""
         model, spec = self.model, self.model.layers[layer]
-        dtype, params = model.dtypes[TensorClass.EXPERT], spec.params[TensorClass.EXPERT]
+        dtype, params = model.dtype(TensorClass.EXPERT), spec.params[TensorClass.EXPERT]
         bytes_per_token = 2 * (model.hidden + model.expert_intermediate) * model.activation_bytes
 
         def roofline(count: Sizes) -> Sizes:
@@ -95,22 +95,22 @@ class CostModel:
 
     def group_overhead_ns(self, device: Device) -> int:
         """The launches of one call for all experts of a layer (GPU: the least it lasts), or its hand-over to the pool (CPU: on top)."""
-        overhead = self._quantities(device, self.model.dtypes[TensorClass.EXPERT])[2].effective
+        overhead = self._quantities(device, self.model.dtype(TensorClass.EXPERT))[2].effective
         return round(KERNELS["expert"] * overhead if device == "gpu" else overhead)
 
     def expert_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices this model's experts on a device, if the machine has one."""
-        return find_curve(self.machine, Operation.EXPERT, device, self.model.dtypes[TensorClass.EXPERT], expert_shape(self.model))
+        return find_curve(self.machine, Operation.EXPERT, device, self.model.dtype(TensorClass.EXPERT), expert_shape(self.model))
 
     def weights_curve(self, device: Device, layer: int, which: TensorClass) -> Curve | None:
         """The measured curve that prices ``weights``, if the machine has one."""
         is_gate = which is TensorClass.ROUTER
         shape = gate_shape(self.model, layer) if is_gate else ffn_shape(self.model, layer, which)
-        return find_curve(self.machine, Operation.GATE if is_gate else Operation.DENSE, device, self.model.dtypes[which], shape)
+        return find_curve(self.machine, Operation.GATE if is_gate else Operation.DENSE, device, self.model.dtype(which), shape)
 
     def head_curve(self, device: Device) -> Curve | None:
         """The measured curve that prices the vocabulary projection, if the machine has one."""
-        return find_curve(self.machine, Operation.DENSE, device, self.model.dtypes[self._head_class], head_shape(self.model))
+        return find_curve(self.machine, Operation.DENSE, device, self.model.dtype(self._head_class), head_shape(self.model))
 
     def attention_curves(self, device: Device, layer: int) -> list[Curve]:
         """The measured curves that price the layer's attention; none where the machine has none."""
@@ -133,10 +133,12 @@ class CostModel:
     def attention(self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike) -> Price:
         """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from position ``first`` to ``end``.
 
-        A recurrent state is read and written once a pass, and updated for every token.
+        A state is read and written once a pass, and a recurrent one updated for every token. A layer with neither costs 0.
         """
         count, many, start, stop = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (tokens, sequences, first, end)))
-        rates = self._rates(device, self.model.dtypes[TensorClass.ATTENTION])
+        rates = self._rates(device, self.model.dtype(TensorClass.ATTENTION))
+        if not self.model.layers[layer].has_mixer:
+            return _price(None, count, np.zeros_like, rates)
         curves = self.attention_curves(device, layer)
         if not curves:
             ns = self._attention_roofline(device, layer, count, many, start, stop)
@@ -153,24 +155,27 @@ class CostModel:
         self, device: Device, layer: int, tokens: ArrayLike, sequences: ArrayLike, first: ArrayLike, end: ArrayLike
     ) -> Price:
         """Scores and weighted values alone, as where the CPU attends over a KV cache in host memory: it reads the cache once a sequence."""
-        attention, dtype = self.model.layers[layer].attention, self.model.dtypes[TensorClass.ATTENTION]
+        spec, dtype = self.model.layers[layer], self.model.dtype(TensorClass.ATTENTION)
         count, many, start, stop = (np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
-        window = np.inf if attention.window_tokens is None else attention.window_tokens
-        kept = np.minimum(stop, window + (stop - start) - 1)
-        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
-        per_pair = attention.score_elements + attention.value_elements
-        num_bytes = many * kept * attention.kv_elements_per_token * self.model.kv_element_bytes
-        num_bytes = num_bytes + count * per_pair * self.model.activation_bytes
-        ns = self._roofline(device, num_bytes, FLOPS_PER_WEIGHT * count * seen * per_pair, KERNELS["attention_core"], dtype)
+        attention = spec.attention
+        if attention is None:
+            return _price(None, count, np.zeros_like, self._rates(device, dtype))
+        num_bytes = many * spec.elements_read(start, stop) * self.model.kv_element_bytes
+        num_bytes += count * (attention.score_elements + attention.value_elements) * self.model.activation_bytes
+        flops = FLOPS_PER_WEIGHT * count * spec.pair_elements_per_token(start, stop)
+        ns = self._roofline(device, num_bytes, flops, KERNELS["attention_core"], dtype)
         return _price(None, count, lambda _: ns, self._rates(device, dtype))
 
     def projection(self, layer: int, tokens: ArrayLike, *, is_output: bool) -> Price:
         """On the GPU, the products before the attention core (norm, queries, keys, values) or behind it (the output)."""
-        spec, dtype = self.model.layers[layer], self.model.dtypes[TensorClass.ATTENTION]
+        spec, dtype = self.model.layers[layer], self.model.dtype(TensorClass.ATTENTION)
+        if not spec.has_mixer:
+            return _price(None, np.asarray(tokens, np.float64), np.zeros_like, self._rates("gpu", dtype))
         output = output_params(self.model, layer)
-        params = output if is_output else spec.params[TensorClass.ATTENTION] - output + spec.params.get(TensorClass.NORM, 0)
-        share = output / max(1, spec.params[TensorClass.ATTENTION])
-        num_bytes = spec.bytes[TensorClass.ATTENTION] * (share if is_output else 1 - share)
+        mixing = spec.params.get(TensorClass.ATTENTION, 0)
+        params = output if is_output else mixing - output + spec.params.get(TensorClass.NORM, 0)
+        share = output / max(1, mixing)
+        num_bytes = spec.bytes.get(TensorClass.ATTENTION, 0) * (share if is_output else 1 - share)
         num_bytes += 0 if is_output else spec.bytes.get(TensorClass.NORM, 0)
         kernels = "attention_output" if is_output else "attention_input"
         return self._product("gpu", num_bytes, params, tokens, kernels, dtype, None)
@@ -180,13 +185,13 @@ class CostModel:
         spec = self.model.layers[layer]
         kernels = {TensorClass.ROUTER: "gate", TensorClass.DENSE_FFN: "dense_ffn", TensorClass.SHARED_EXPERT: "shared_expert"}[which]
         num_bytes, params, curve = spec.bytes.get(which, 0), spec.params.get(which, 0), self.weights_curve(device, layer, which)
-        return self._product(device, num_bytes, params, tokens, kernels, self.model.dtypes[which], curve)
+        return self._product(device, num_bytes, params, tokens, kernels, self.model.dtype(which), curve)
 
     def head(self, device: Device, tokens: ArrayLike) -> Price:
         """Final norm and vocabulary projection of that many positions."""
         model, which = self.model, self._head_class
         num_bytes, params = model.top_bytes.get(which, 0), model.top_params.get(which, 0)
-        return self._product(device, num_bytes, params, tokens, "head", model.dtypes[which], self.head_curve(device))
+        return self._product(device, num_bytes, params, tokens, "head", model.dtype(which), self.head_curve(device))
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
         """A copy between host and GPU."""
@@ -222,15 +227,12 @@ class CostModel:
 
     def _attention_roofline(self, device: Device, layer: int, count: Sizes, many: Sizes, start: Sizes, stop: Sizes) -> Sizes:
         spec = self.model.layers[layer]
-        attention, dtype = spec.attention, self.model.dtypes[TensorClass.ATTENTION]
-        window = np.inf if attention.window_tokens is None else attention.window_tokens
-        kept = np.minimum(stop, window + (stop - start) - 1)
-        seen = (_pairs(stop, window) - _pairs(start, window)) / (stop - start)
-        params = spec.params[TensorClass.ATTENTION] + spec.params.get(TensorClass.NORM, 0)
-        num_bytes = spec.bytes[TensorClass.ATTENTION] + spec.bytes.get(TensorClass.NORM, 0)
-        kv_bytes = many * (kept * attention.kv_elements_per_token * self.model.kv_element_bytes + 2 * attention.state_bytes)
-        flops = FLOPS_PER_WEIGHT * count * (params + seen * (attention.score_elements + attention.value_elements))
-        flops += FLOPS_PER_STATE_ELEMENT * count * attention.state_elements
+        dtype = self.model.dtype(TensorClass.ATTENTION)
+        params = spec.params.get(TensorClass.ATTENTION, 0) + spec.params.get(TensorClass.NORM, 0)
+        num_bytes = spec.bytes.get(TensorClass.ATTENTION, 0) + spec.bytes.get(TensorClass.NORM, 0)
+        kv_bytes = many * (spec.elements_read(start, stop) * self.model.kv_element_bytes + 2 * spec.state_bytes)
+        flops = FLOPS_PER_WEIGHT * count * (params + spec.pair_elements_per_token(start, stop))
+        flops += FLOPS_PER_STATE_ELEMENT * count * spec.state_elements
         activations = 4 * count * self.model.hidden * self.model.activation_bytes
         return self._roofline(device, num_bytes + kv_bytes + activations, flops, KERNELS["attention"], dtype)
 
@@ -274,7 +276,8 @@ def _price(curve: Curve | None, sizes: Sizes, formula: Callable[[Sizes], Sizes],
 def output_params(model: Model, layer: int) -> int:
     """Weights of an attention's output product: those of a plain one, but at most half of all (MLA keeps it in other shapes): assumed."""
     spec = model.layers[layer]
-    return min(model.hidden * spec.attention.value_elements, spec.params[TensorClass.ATTENTION] // 2)
+    mixing = spec.params.get(TensorClass.ATTENTION, 0)
+    return mixing // 2 if spec.attention is None else min(model.hidden * spec.attention.value_elements, mixing // 2)
 
 
 def _attention_price(found: FromCurves, rates: tuple[Provenance, ...], shape: tuple[int, ...]) -> Price:
@@ -282,12 +285,6 @@ def _attention_price(found: FromCurves, rates: tuple[Provenance, ...], shape: tu
     provenance = weakest(found.provenances if is_all_measured and found.provenances else (*found.provenances, *rates))
     ns = np.rint(found.ns).astype(np.int64).reshape(shape)
     return Price(ns=ns, provenance=provenance, is_extrapolated=found.is_outside.reshape(shape))
-
-
-def _pairs(length: Sizes, window: float) -> Sizes:
-    """Query-key pairs of a causal sequence from its start: a query sees itself and what is before it within the window."""
-    inside = np.minimum(length, window)
-    return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)
 
 
 def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:

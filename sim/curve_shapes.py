@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from hwprofiles import Curve, Machine, Operation
-from sim.model import Attention, Model, TensorClass
+from sim.model import Attention, Model, State, TensorClass
 
 Shape = dict[str, int]
 
@@ -36,7 +36,7 @@ def norm_shape(model: Model) -> Shape:
     return {"hidden": model.hidden}
 
 
-def attention_shape(hidden: int, attention: Attention, params: int) -> Shape:
+def attention_shape(hidden: int, attention: Attention, params: int, state: State | None = None) -> Shape:
     """Of a layer's attention with its projections, of ``params`` weights; the curve's own key ``sequences`` says of how many."""
     shape = {
         "hidden": hidden,
@@ -46,7 +46,12 @@ def attention_shape(hidden: int, attention: Attention, params: int) -> Shape:
         "value_elements": attention.value_elements,
         "params": params,
     }
-    more = {"window_tokens": attention.window_tokens, "state_elements": attention.state_elements}
+    more = {
+        "window_tokens": attention.window_tokens,
+        "tokens_per_entry": attention.tokens_per_entry,
+        "indexed_entries": None if attention.indexer is None else attention.indexer.top_k,
+        "state_elements": None if state is None else state.elements,
+    }
     return shape | {name: size for name, size in more.items() if size}
 
 
@@ -60,10 +65,12 @@ def find_curve(machine: Machine, operation: Operation, device: str, dtype: str |
 
 
 def attention_curves(machine: Machine, model: Model, device: str, layer: int) -> list[Curve]:
-    """Curves of the layer's attention, decode and prefill, for any number of sequences."""
+    """Curves of the layer's attention, decode and prefill, for any number of sequences; none where it has no attention."""
     spec = model.layers[layer]
-    shape = attention_shape(model.hidden, spec.attention, spec.params[TensorClass.ATTENTION])
-    kinds, dtype = (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL), model.dtypes[TensorClass.ATTENTION]
+    if spec.attention is None:
+        return []
+    shape = attention_shape(model.hidden, spec.attention, spec.params.get(TensorClass.ATTENTION, 0), spec.state)
+    kinds, dtype = (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL), model.dtype(TensorClass.ATTENTION)
     return [
         curve
         for curve in machine.curves

@@ -98,8 +98,9 @@ def fixed_items(
     if rule.budgets_activations:
         items["activations"] = activation_bytes(model, batch, feeding)
     if rule.counts_rotary_tables:
-        head_dim = max(layer.attention.value_elements // layer.attention.num_heads for layer in model.layers)
-        items["rotary tables"] = model.num_layers * model.max_context_tokens * head_dim * 2 * model.activation_bytes
+        attentions = [layer.attention for layer in model.layers if layer.attention is not None]
+        head_dim = max((attention.value_elements // attention.num_heads for attention in attentions), default=0)
+        items["rotary tables"] = len(attentions) * model.max_context_tokens * head_dim * 2 * model.activation_bytes
     items["staging buffers"] = staging_bytes
     return items
 

@@ -34,6 +34,65 @@ LAYER_CLASSES = (
 """Classes of a layer outside its routed experts: they live and move together."""
 
 
+Sizes = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """One cache that attention reads: entries of ``elements`` each, an entry for ``tokens_per_entry`` tokens.
+
+    It keeps the last ``window_tokens`` tokens (None: all). A query looks at the entries of ``chosen_tokens``
+    tokens at most (None: at all that are kept); each costs it 2·``pair_elements`` FLOPs.
+    """
+
+    elements: int
+    pair_elements: int
+    tokens_per_entry: int = 1
+    window_tokens: int | None = None
+    chosen_tokens: int | None = None
+
+    def kept_elements(self, context_tokens: int) -> int:
+        """Elements of a sequence that long."""
+        kept = context_tokens
+        if self.window_tokens is not None:
+            kept = min(kept, self.window_tokens)
+        return kept // self.tokens_per_entry * self.elements
+
+    @property
+    def looks_at_tokens(self) -> int | None:
+        """The most tokens whose entries a query looks at; None for all."""
+        limits = [limit for limit in (self.window_tokens, self.chosen_tokens) if limit is not None]
+        return min(limits, default=None)
+
+    def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements that a sequence's tokens first … end − 1 read, each once; queries may choose different entries."""
+        tokens = end - first
+        kept = end
+        if self.window_tokens is not None:
+            kept = np.minimum(kept, float(self.window_tokens) + tokens - 1)
+        if self.chosen_tokens is not None:
+            kept = np.minimum(kept, float(self.chosen_tokens) * tokens)
+        return np.asarray(kept * self.elements / self.tokens_per_entry)
+
+    def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
+        """The mean over those tokens of what one looks at, in ``pair_elements``."""
+        limit = self.looks_at_tokens
+        seen = (_pairs(end, limit) - _pairs(first, limit)) / (end - first)
+        return np.asarray(seen * self.pair_elements / self.tokens_per_entry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexer:
+    """The part of sparse attention that chooses: a query attends to the ``top_k`` entries that score highest.
+
+    An entry has ``key_elements`` in the indexer's own cache; scoring it costs 2·``score_elements`` FLOPs a query.
+    """
+
+    top_k: int
+    key_elements: int
+    score_elements: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
     """The geometry of one attention layer, all that its cost and its KV cache depend on.
@@ -43,8 +102,8 @@ class Attention:
     ``score_elements`` and ``value_elements`` are num_heads times the dimension over which scores are taken and
     values are summed: a context of S costs 2·S·(score_elements + value_elements) FLOPs a token.
 
-    A linear-attention layer has a recurrent state instead: ``state_elements`` that every token updates and reads, kept with the
-    convolution's last inputs in ``state_bytes`` a sequence, whatever its length.
+    Compressed attention keeps, besides the window, one entry of that many elements for ``tokens_per_entry`` tokens.
+    In sparse attention an ``indexer`` chooses among those entries, or among all tokens where nothing is compressed.
     """
 
     num_heads: int
@@ -52,22 +111,98 @@ class Attention:
     score_elements: int
     value_elements: int
     window_tokens: int | None = None
-    state_elements: int = 0
-    state_bytes: int = 0
+    tokens_per_entry: int | None = None
+    indexer: Indexer | None = None
+
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """What a query reads: the tokens themselves, compressed entries, the indexer's keys; each where there is one."""
+        ratio = self.tokens_per_entry or 1
+        chosen_tokens = None if self.indexer is None else self.indexer.top_k * ratio
+        found = []
+        if self.tokens_per_entry is None:
+            found.append(self._cache(1, self.window_tokens, chosen_tokens))
+        else:
+            found += [self._cache(1, self.window_tokens, None)] if self.window_tokens is not None else []
+            found.append(self._cache(ratio, None, chosen_tokens))
+        if self.indexer is not None:
+            keys, scores = self.indexer.key_elements, self.indexer.score_elements
+            found.append(Cache(elements=keys, pair_elements=scores, tokens_per_entry=ratio))
+        return tuple(found)
+
+    def _cache(self, tokens_per_entry: int, window_tokens: int | None, chosen_tokens: int | None) -> Cache:
+        return Cache(
+            elements=self.kv_elements_per_token,
+            pair_elements=self.score_elements + self.value_elements,
+            tokens_per_entry=tokens_per_entry,
+            window_tokens=window_tokens,
+            chosen_tokens=chosen_tokens,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a query looks at all tokens, or at those of a window: nothing is compressed, nothing chosen."""
+        return self.tokens_per_entry is None and self.indexer is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a layer keeps of a sequence whatever its length: a recurrent state, a convolution's last inputs, or both.
+
+    Every token updates and reads ``elements`` (0 in a short convolution); a sequence takes ``bytes``.
+    """
+
+    elements: int
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One decoder layer. ``num_experts`` and ``top_k`` are 0 in a dense layer.
+    """One decoder layer: attention, a state, a dense feed-forward, experts; each or none.
 
-    ``params`` and ``bytes`` count the weights of the classes in LAYER_CLASSES for the layer, and of EXPERT for *one* routed expert.
+    A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without experts. ``params``
+    and ``bytes`` count the weights of the classes in LAYER_CLASSES for the layer, and of EXPERT for *one* routed
+    expert; those of what stands in attention's place count as ATTENTION.
     """
 
-    attention: Attention
+    attention: Attention | None = None
+    state: State | None = None
     num_experts: int
     top_k: int
     params: Mapping[TensorClass, int]
     bytes: Mapping[TensorClass, int]
+
+    @property
+    def has_mixer(self) -> bool:
+        """Whether something stands before the feed-forward: attention, a state, or weights in their place."""
+        return self.attention is not None or self.state is not None or TensorClass.ATTENTION in self.params
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a sequence's state."""
+        return 0 if self.state is None else self.state.bytes
+
+    @property
+    def state_elements(self) -> int:
+        """Elements of a sequence's recurrent state."""
+        return 0 if self.state is None else self.state.elements
+
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """The caches of the layer's attention, none where it has none."""
+        return () if self.attention is None else self.attention.caches
+
+    def kv_elements(self, context_tokens: int) -> int:
+        """Elements of the KV cache of a sequence that long."""
+        return sum(cache.kept_elements(context_tokens) for cache in self.caches)
+
+    def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements of the KV cache that a sequence's tokens first … end − 1 read together."""
+        return sum((cache.elements_read(first, end) for cache in self.caches), np.zeros(np.shape(end)))
+
+    def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements that scores are taken and values are summed over, a token of those in the mean."""
+        return sum((cache.pair_elements_per_token(first, end) for cache in self.caches), np.zeros(np.shape(end)))
 
     @property
     def is_moe(self) -> bool:
@@ -97,7 +232,7 @@ class Model:
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM.
     ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
-    ``kv_element_bytes`` of one KV-cache element.
+    ``kv_element_bytes`` of one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
     """
 
     name: str
@@ -116,6 +251,7 @@ class Model:
     activation_bytes: int = 2
     kv_element_bytes: float = 2.0
     default_routing: str = "uniform"
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_layers(self) -> int:
@@ -186,19 +322,44 @@ class Model:
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
-        """Bytes that one token leaves in the KV caches of all layers (before any window)."""
-        elements = sum(layer.attention.kv_elements_per_token for layer in self.layers)
+        """Bytes that one token leaves in the KV caches of all layers (before any window).
+
+        Where layers compress their caches, windows do not count: they are a constant, as states are.
+        """
+        caches = [cache for layer in self.layers for cache in layer.caches]
+        if any(cache.tokens_per_entry > 1 for cache in caches):
+            caches = [cache for cache in caches if cache.window_tokens is None]
+        elements = sum(cache.elements / cache.tokens_per_entry for cache in caches)
         return round(elements * self.kv_element_bytes)
 
+    @cached_property
+    def state_bytes(self) -> int:
+        """Bytes of the states of one sequence."""
+        return sum(layer.state_bytes for layer in self.layers)
+
     def kv_bytes(self, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length: of a window at most the window, of a linear-attention layer its constant state."""
+        """KV bytes of one sequence of that length: at most the window of a window, states included."""
         return sum(self.layer_kv_bytes(index, context_tokens) for index in range(self.num_layers))
 
     def layer_kv_bytes(self, layer: int, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length in one layer, a recurrent state included."""
-        attention = self.layers[layer].attention
-        kept = context_tokens if attention.window_tokens is None else min(context_tokens, attention.window_tokens)
-        return round(kept * attention.kv_elements_per_token * self.kv_element_bytes) + attention.state_bytes
+        """KV bytes of one sequence of that length in one layer, a state included."""
+        spec = self.layers[layer]
+        return round(spec.kv_elements(context_tokens) * self.kv_element_bytes) + spec.state_bytes
+
+    def dtype(self, tensor_class: TensorClass) -> str:
+        """The storage format of a class; of one that the model has not, the format that most of its bytes are in."""
+        return self.dtypes.get(tensor_class) or self._main_dtype
+
+    @cached_property
+    def _main_dtype(self) -> str:
+        sizes = dict.fromkeys(TensorClass, 0)
+        for tensor_class, size in self.top_bytes.items():
+            sizes[tensor_class] += size
+        for layer in self.layers:
+            for tensor_class, size in layer.bytes.items():
+                sizes[tensor_class] += size * (layer.num_experts if tensor_class is TensorClass.EXPERT else 1)
+        known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
+        return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
 
     def renamed(self, name: str) -> "Model":
         """The same model under another name."""
@@ -229,4 +390,17 @@ def _shapes_of(model: Model) -> tuple[list[int], NDArray[np.int64]]:
 
 
 def _shape(layer: Layer) -> tuple[object, ...]:
-    return (layer.attention, layer.num_experts, layer.top_k, tuple(sorted(layer.params.items())), tuple(sorted(layer.bytes.items())))
+    return (
+        layer.attention,
+        layer.state,
+        layer.num_experts,
+        layer.top_k,
+        tuple(sorted(layer.params.items())),
+        tuple(sorted(layer.bytes.items())),
+    )
+
+
+def _pairs(length: Sizes, limit: int | None) -> Sizes:
+    """Pairs of a causal sequence from its start: a query sees itself and what is before it, up to the limit."""
+    inside = length if limit is None else np.minimum(length, float(limit))
+    return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name, write_yaml
 from sim.importers.gguf import model_from_gguf
 from sim.importers.huggingface import model_from_config, native_quantization
+from sim.importers.stored import BESIDE, settings_beside, states_settings
 from sim.model import Model
 from sim.model_spec import FORMAT, ModelSpec, explicit_model, explicit_spec
 from sim.quantization import SCHEMES, class_bytes, scheme
@@ -68,7 +69,7 @@ def parse_spec(data: Any, where: str) -> ModelSpec:
         spec = ModelSpec.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
-    if spec.config is not None and spec.quantization not in SCHEMES:
+    if spec.config is not None and spec.quantization not in _names_of(spec.config, where):
         raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{closest(spec.quantization, SCHEMES)}")
     return spec
 
@@ -91,7 +92,7 @@ def save_model(model: Model | ModelSpec, path: str | Path) -> None:
 
 
 def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
-    config = _read_json(path)
+    config = _with_settings_beside(path, _read_json(path))
     folder = path.resolve().parent.name
     return ModelSpec(
         format=FORMAT,
@@ -101,6 +102,25 @@ def _spec_of_config(path: Path, quantization: str | None) -> ModelSpec:
         quantization=quantization or native_quantization(config, str(path)),
         config=dict(config),
     )
+
+
+def _names_of(config: Mapping[str, Any], where: str) -> frozenset[str]:
+    """Schemes, and what the configuration says that its checkpoint is stored in where that is understood."""
+    try:
+        return frozenset({*SCHEMES, native_quantization(config, where)})
+    except InputError:
+        return frozenset(SCHEMES)
+
+
+def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with quantisation settings that its checkpoint keeps in a file beside it."""
+    if path.name != "config.json" or states_settings(config):
+        return config
+    for name in BESIDE:
+        other = path.parent / name
+        if other.is_file():
+            return {**config, "quantization_config": settings_beside(name, _read_json(other))}
+    return config
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

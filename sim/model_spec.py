@@ -1,12 +1,13 @@
 """The model file, format rosin-model/1: a configuration to count from, or explicit layers with their bytes."""
 
 import datetime
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hwprofiles import Kind, Provenance
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
 
 FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
@@ -44,23 +45,44 @@ class RoutingStatistic(_Part):
     date: Date
 
 
+class IndexerSpec(_Part):
+    """The fields of sim.model.Indexer."""
+
+    top_k: Positive
+    key_elements: Count
+    score_elements: Count
+
+
 class AttentionSpec(_Part):
-    """The fields of sim.model.Attention."""
+    """The fields of sim.model.Attention.
+
+    ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
+    """
 
     num_heads: Positive
     kv_elements_per_token: Count
     score_elements: Count
     value_elements: Count
     window_tokens: Positive | None = None
+    tokens_per_entry: Positive | None = None
+    indexer: IndexerSpec | None = None
     state_elements: Count = 0
     state_bytes: Count = 0
 
 
+class StateSpec(_Part):
+    """The fields of sim.model.State."""
+
+    elements: Count
+    bytes: Count
+
+
 class LayerSpec(_Part):
-    """Equal layers, at the indices ``at``. ``expert`` classes count one expert."""
+    """Equal layers, at the indices ``at``: attention, a state, both or neither. ``expert`` classes count one expert."""
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
-    attention: AttentionSpec
+    attention: AttentionSpec | None = None
+    state: StateSpec | None = None
     num_experts: Count
     top_k: Count
     params: dict[TensorClass, Count]
@@ -74,6 +96,9 @@ class LayerSpec(_Part):
             raise ValueError(f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}")
         if set(self.params) != set(self.bytes):
             raise ValueError("params and bytes must name the same tensor classes")
+        old = self.attention is not None and (self.attention.state_elements or self.attention.state_bytes)
+        if old and self.state is not None:
+            raise ValueError("a layer's state is stated once: under state, or by attention.state_elements and state_bytes")
         return self
 
 
@@ -89,7 +114,8 @@ class TensorSpec(_Part):
     activation_bytes: Positive = 2
     kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
     default_routing: Text = "uniform"
-    dtypes: dict[TensorClass, str]
+    left_out: tuple[Text, ...] = ()
+    dtypes: Annotated[dict[TensorClass, str], Field(min_length=1)]
     params: dict[TensorClass, Count]
     bytes: dict[TensorClass, Count]
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
@@ -151,6 +177,7 @@ def explicit_spec(model: Model) -> ModelSpec:
             activation_bytes=model.activation_bytes,
             kv_element_bytes=model.kv_element_bytes,
             default_routing=model.default_routing,
+            left_out=model.left_out,
             dtypes=dict(model.dtypes),
             params=dict(model.top_params),
             bytes=dict(model.top_bytes),
@@ -179,6 +206,7 @@ def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
         activation_bytes=tensors.activation_bytes,
         kv_element_bytes=tensors.kv_element_bytes,
         default_routing=tensors.default_routing,
+        left_out=tensors.left_out,
     )
 
 
@@ -195,18 +223,11 @@ def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
 
 
 def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
-    attention = layer.attention
+    state = layer.state
     return LayerSpec(
         at=tuple(indices),
-        attention=AttentionSpec(
-            num_heads=attention.num_heads,
-            kv_elements_per_token=attention.kv_elements_per_token,
-            score_elements=attention.score_elements,
-            value_elements=attention.value_elements,
-            window_tokens=attention.window_tokens,
-            state_elements=attention.state_elements,
-            state_bytes=attention.state_bytes,
-        ),
+        attention=None if layer.attention is None else _attention_spec(layer.attention),
+        state=None if state is None else StateSpec(elements=state.elements, bytes=state.bytes),
         num_experts=layer.num_experts,
         top_k=layer.top_k,
         params=dict(layer.params),
@@ -214,6 +235,54 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
     )
 
 
+def _attention_spec(attention: Attention) -> AttentionSpec:
+    return AttentionSpec.model_validate(
+        {
+            "num_heads": attention.num_heads,
+            "kv_elements_per_token": attention.kv_elements_per_token,
+            "score_elements": attention.score_elements,
+            "value_elements": attention.value_elements,
+            "window_tokens": attention.window_tokens,
+            "tokens_per_entry": attention.tokens_per_entry,
+            "indexer": None if attention.indexer is None else asdict(attention.indexer),
+        }
+    )
+
+
 def _layer(spec: LayerSpec) -> Layer:
-    attention = Attention(**spec.attention.model_dump())
-    return Layer(attention=attention, num_experts=spec.num_experts, top_k=spec.top_k, params=spec.params, bytes=spec.bytes)
+    return Layer(
+        attention=_attention(spec.attention),
+        state=_state(spec),
+        num_experts=spec.num_experts,
+        top_k=spec.top_k,
+        params=spec.params,
+        bytes=spec.bytes,
+    )
+
+
+def _attention(spec: AttentionSpec | None) -> Attention | None:
+    """Attention as the file states it; None where older files state a recurrent state in its place."""
+    if spec is None:
+        return None
+    has_state = spec.state_elements > 0 or spec.state_bytes > 0
+    if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
+        return None
+    indexer = spec.indexer
+    return Attention(
+        num_heads=spec.num_heads,
+        kv_elements_per_token=spec.kv_elements_per_token,
+        score_elements=spec.score_elements,
+        value_elements=spec.value_elements,
+        window_tokens=spec.window_tokens,
+        tokens_per_entry=spec.tokens_per_entry,
+        indexer=None if indexer is None else Indexer(**indexer.model_dump()),
+    )
+
+
+def _state(spec: LayerSpec) -> State | None:
+    if spec.state is not None:
+        return State(elements=spec.state.elements, bytes=spec.state.bytes)
+    old = spec.attention
+    if old is None or not (old.state_elements or old.state_bytes):
+        return None
+    return State(elements=old.state_elements, bytes=old.state_bytes)

@@ -58,7 +58,7 @@ def _numbers(run: Run) -> Iterator[UsedNumber]:
     for device in _devices(run):
         part = machine.gpu if device == "gpu" else machine.cpu
         yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)
-        rate = compute_type(part.flops_per_s, run.scenario.model.dtypes[TensorClass.EXPERT])
+        rate = compute_type(part.flops_per_s, run.scenario.model.dtype(TensorClass.EXPERT))
         yield _number(f"{device}.flops_per_s.{rate}", part.flops_per_s[rate])
     if busy["gpu"]:
         yield _number("gpu.launch_overhead_ns", machine.gpu.launch_overhead_ns)

@@ -29,6 +29,10 @@ class StorageFormat:
 
 _GGML = "llama.cpp ggml-common.h block layouts, commit 0c1e57098"
 _OCP = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP4 values and one 8-bit scale"
+_OCP_6 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP6 values and one 8-bit scale"
+_OCP_8 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP8 values and one 8-bit scale"
+_NVFP4 = "NVIDIA NVFP4: 16 FP4 (e2m1) values and one e4m3 scale, four of them a block in ggml; a 32-bit scale a tensor is left out"
+_BY_TENSOR = "integers; scales and zero points are counted tensor by tensor, by the checkpoint's settings"
 
 
 def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
@@ -62,6 +66,20 @@ FORMATS = _formats(
     ("iq1_m", 256, 56, _GGML),
     ("iq1_s", 256, 50, _GGML),
     ("mxfp4", 32, 17, _OCP),
+    ("mxfp6", 32, 25, _OCP_6),
+    ("mxfp8", 32, 33, _OCP_8),
+    ("nvfp4", 64, 36, _NVFP4),
+    ("nf4", 64, 34, "QLoRA 2305.14314: 4-bit codes, a 32-bit scale for 64; double quantisation is smaller"),
+    ("int8", 8, 8, _BY_TENSOR),
+    ("int7", 8, 7, _BY_TENSOR),
+    ("int6", 8, 6, _BY_TENSOR),
+    ("int5", 8, 5, _BY_TENSOR),
+    ("int4", 8, 4, _BY_TENSOR),
+    ("int3", 8, 3, _BY_TENSOR),
+    ("int2", 8, 2, _BY_TENSOR),
+    ("int1", 8, 1, _BY_TENSOR),
+    ("codebook", 8, 2, "AQLM 2401.06118; a checkpoint's settings say how many bits"),
+    ("trellis", 8, 4, "ExLlamaV2 and V3; a checkpoint's settings say how many bits"),
 )
 """Formats by name."""
 

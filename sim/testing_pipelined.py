@@ -23,17 +23,17 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
         if run.scenario.policy.dispatch.rule.name == "FETCH":
             missing = spec.num_experts - int(residency.experts[layer].sum())
             pages += len(np.unique(passes.group)) * missing * spec.expert_bytes
-        if kv[layer]:
+        attention = spec.attention
+        if kv[layer] or attention is None:
             continue
         for index in range(len(passes)):
             fed = int(passes.num_tokens[index])
             if passes.is_prefill[index]:
-                length = min(int(passes.context_tokens[index]), spec.attention.window_tokens or model.max_context_tokens)
-                size = int(passes.num_sequences[index]) * length * spec.attention.kv_elements_per_token * model.kv_element_bytes
-                written += int(np.ceil(size))
+                kept = spec.kv_elements(int(passes.context_tokens[index]))
+                written += int(np.ceil(int(passes.num_sequences[index]) * kept * model.kv_element_bytes))
             else:
-                down += fed * (spec.attention.score_elements + spec.attention.kv_elements_per_token) * model.activation_bytes
-                up += fed * spec.attention.value_elements * model.activation_bytes
+                down += fed * (attention.score_elements + attention.kv_elements_per_token) * model.activation_bytes
+                up += fed * attention.value_elements * model.activation_bytes
     return {TaskKind.PAGE: (pages, 0), TaskKind.ACTIVATION_COPY: (up, down), TaskKind.KV_COPY: (0, written)}
 
 

@@ -20,6 +20,7 @@ class ModelSummary:
     """The figures of one model.
 
     ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``tensors`` has only classes that the model holds.
+    ``left_out`` says what the source describes besides the decoder.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelSummary:
     kv_bytes_per_token: int
     state_bytes: int
     tensors: dict[TensorClass, TensorSummary]
+    left_out: tuple[str, ...]
     provenance: Provenance
 
 
@@ -65,8 +67,9 @@ def model_summary(model: Model) -> ModelSummary:
         non_expert_bytes=model.non_expert_bytes,
         expert_bytes=model.expert_bytes,
         kv_bytes_per_token=model.kv_bytes_per_token,
-        state_bytes=sum(layer.attention.state_bytes for layer in model.layers),
+        state_bytes=model.state_bytes,
         tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
+        left_out=model.left_out,
         provenance=model.provenance,
     )
 

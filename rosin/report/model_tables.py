@@ -42,6 +42,8 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
         tensors.add_row(tensor_class, format_params(part.params), format_bytes(part.bytes), part.dtype)
     tensors.add_row("all", format_params(model.total_params), format_bytes(model.total_bytes), model.quantization)
     yield tensors
+    if model.left_out:
+        yield Text(f"\nLeft out: {'; '.join(model.left_out)}")
     yield Text(f"\nSource ({model.provenance.kind}, {model.provenance.date}): {model.provenance.source}")
 
 

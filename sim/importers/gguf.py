@@ -9,7 +9,7 @@ from typing import Any
 from hwprofiles import InputError, Kind, Provenance
 from sim.importers.gguf_file import GgufHeader, Tensor, read_header
 from sim.importers.gguf_tensors import block_index, dominant_types, per_expert, totals
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model import Attention, Layer, Model, State, TensorClass
 
 QUANTIZATION = "gguf"
 """Name of the scheme of a model whose bytes come from a tensor table: each tensor has its own type."""
@@ -101,7 +101,8 @@ def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
     is_moe = TensorClass.EXPERT in found.params
     num_experts = keys.count("expert_count", index) if is_moe else 0
     return Layer(
-        attention=_recurrent(keys) if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
+        attention=None if any(".ssm_" in tensor.name for tensor in tensors) else _attention(keys, index),
+        state=_recurrent(keys) if any(".ssm_" in tensor.name for tensor in tensors) else None,
         num_experts=num_experts,
         top_k=keys.count("expert_used_count", index) if is_moe else 0,
         params=per_expert(found.params, max(num_experts, 1)),
@@ -109,7 +110,9 @@ def _layer(keys: _Metadata, index: int, tensors: Sequence[Tensor]) -> Layer:
     )
 
 
-def _attention(keys: _Metadata, index: int) -> Attention:
+def _attention(keys: _Metadata, index: int) -> Attention | None:
+    if keys.get("attention.head_count_kv", index) == 0:
+        return None
     heads = keys.count_or(0, "attention.head_count", index)
     latent = keys.count_or(0, "attention.kv_lora_rank")
     if latent:
@@ -129,21 +132,14 @@ def _attention(keys: _Metadata, index: int) -> Attention:
     )
 
 
-def _recurrent(keys: _Metadata) -> Attention:
+def _recurrent(keys: _Metadata) -> State:
     """A recurrent layer: its state, which llama.cpp keeps in 32 bit with the convolution's last inputs, does not grow with the context.
 
     Sizes as in llama.cpp's hparams (n_embd_s, n_embd_r); 0 where the file does not state them.
     """
     inner, state = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
     kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (inner + 2 * keys.count_or(0, "ssm.group_count") * state)
-    return Attention(
-        num_heads=max(keys.count_or(1, "ssm.time_step_rank"), 1),
-        kv_elements_per_token=0,
-        score_elements=0,
-        value_elements=0,
-        state_elements=inner * state,
-        state_bytes=4 * (inner * state + kept),
-    )
+    return State(elements=inner * state, bytes=4 * (inner * state + kept))
 
 
 def _window(keys: _Metadata, index: int) -> int | None:

@@ -1,114 +1,168 @@
 """A model from a Hugging Face config.json."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hwprofiles import InputError, Provenance
-from sim.importers.attention import attention_by_layer
-from sim.importers.attention_weights import AttentionWeights
+from hwprofiles import Provenance
 from sim.importers.config_keys import ConfigKeys
-from sim.importers.families import Family, family_of
-from sim.importers.feed_forward import dense_params, experts, moe_layers, moe_params
-from sim.model import Layer, Model, TensorClass, without_zeros
-from sim.quantization import class_bytes, scheme
-
-_NATIVE = {"fp8": "fp8", "mxfp4": "mxfp4"}
+from sim.importers.decoder import Block, Decoder
+from sim.importers.families import family_of
+from sim.importers.family import Family
+from sim.importers.stored import Storage, native_storage
+from sim.importers.unused_keys import left_out, refuse_unused
+from sim.importers.weights import Weight, params_of
+from sim.model import Layer, Model, TensorClass
+from sim.quantization import SCHEMES, class_bytes, scheme
 
 
 def model_from_config(
-    config: Mapping[str, Any], *, name: str, provenance: Provenance, quantization: str = "16bit", where: str | None = None
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    provenance: Provenance,
+    quantization: str | None = "16bit",
+    where: str | None = None,
 ) -> Model:
-    """The model that a configuration describes, stored in the named quantisation scheme.
+    """The model that a configuration describes.
 
-    Weights are counted as the family's modelling class builds them, multi-token-prediction layers and vision parts left out.
-    Raises InputError, one line that names ``where`` (the source, unless given) and the key, for an unknown family, or for a key
-    that is missing or wrong.
+    ``quantization`` names a scheme, or what the checkpoint is stored in; None stands for the latter.
+    Weights are counted as the family's modelling class builds them, layers for multi-token prediction
+    and vision parts left out. Raises InputError, one line that names ``where`` (the source, unless
+    given) and the key: for an unknown family, a key that is missing or wrong, or one that would change
+    the weights and that the family does not read.
     """
     keys = ConfigKeys(config, where or provenance.source)
-    family_name, family = family_of(keys)
-    dtypes = scheme(quantization)
-    top_params = _top_params(keys, family)
-    routed = experts(keys, family)
+    family = family_of(keys)
+    decoder = family.decode(keys)
+    stored = _stored(keys, family, decoder, quantization)
+    keys.has("quantization_config", "quantization", "compression_config", "dtype", "torch_dtype")
+    context_tokens = keys.count("max_position_embeddings")
+    refuse_unused(keys, family)
+    top_params = params_of(decoder.top)
     return Model(
         name=name,
-        family=family_name,
+        family=family.name,
         hidden=keys.count("hidden_size"),
         vocab=keys.count("vocab_size"),
-        expert_intermediate=routed.intermediate,
-        layers=_layers(keys, family, dtypes),
+        expert_intermediate=decoder.expert_intermediate,
+        layers=stored.layers,
         top_params=top_params,
-        top_bytes=class_bytes(top_params, dtypes),
-        dtypes=dict(dtypes),
-        quantization=quantization,
-        max_context_tokens=keys.count("max_position_embeddings"),
+        top_bytes=stored.top_bytes,
+        dtypes=stored.formats,
+        quantization=stored.name,
+        max_context_tokens=context_tokens,
         provenance=provenance,
-        is_head_tied=_is_tied(keys),
+        is_head_tied=decoder.is_head_tied,
+        left_out=left_out(keys),
     )
 
 
 def native_quantization(config: Mapping[str, Any], where: str) -> str:
-    """The scheme that the checkpoint is stored in: 16bit without ``quantization_config``, else what its ``quant_method`` says.
+    """What the checkpoint is stored in, by name: 16bit where nothing is said.
 
-    Raises InputError for a method that no scheme of Rosin equals.
+    Raises InputError, naming the key, for settings that are not understood.
     """
-    nested = config.get("text_config")
-    stated = config.get("quantization_config") or (nested.get("quantization_config") if isinstance(nested, Mapping) else None)
-    if not stated:
-        return "16bit"
-    method = stated.get("quant_method") if isinstance(stated, Mapping) else stated
-    if not isinstance(method, str) or method not in _NATIVE:
-        known = ", ".join(_NATIVE)
-        raise InputError(
-            f"{where}: quantization_config.quant_method {method!r} has no scheme (known: {known}); choose a quantisation scheme yourself"
-        )
-    return _NATIVE[method]
+    return native_storage(ConfigKeys(config, where)).name
 
 
-def _layers(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str]) -> tuple[Layer, ...]:
-    num_layers = keys.count("num_hidden_layers")
-    routing = moe_layers(keys, family, num_layers)
-    made: dict[tuple[bool, AttentionWeights], Layer] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    name: str
+    layers: tuple[Layer, ...]
+    top_bytes: Mapping[TensorClass, int]
+    formats: dict[TensorClass, str]
+
+
+def _stored(keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None) -> _Stored:
+    """In the named scheme, or as the checkpoint is stored where that is what is meant."""
+    is_scheme = quantization in SCHEMES
+    storage = None if is_scheme and not _is_settled(keys) else native_storage(keys)
+    if storage is None or quantization not in (None, storage.name):
+        return _in_scheme(decoder, str(quantization))
+    if storage.name == "16bit":
+        return _in_scheme(decoder, storage.name)
+    return _native(family, decoder, storage)
+
+
+def _is_settled(keys: ConfigKeys) -> bool:
+    """Whether the configuration states how it is stored, in a way that is understood."""
+    try:
+        native_storage(keys)
+    except ValueError:
+        return False
+    return True
+
+
+def _in_scheme(decoder: Decoder, quantization: str) -> _Stored:
+    formats = scheme(quantization)
+    made: dict[int, Layer] = {}
+    for block in decoder.blocks:
+        if id(block) not in made:
+            params = params_of(block.weights)
+            made[id(block)] = _layer(block, params, class_bytes(params, formats))
+    return _Stored(
+        name=quantization,
+        layers=tuple(made[id(block)] for block in decoder.blocks),
+        top_bytes=class_bytes(params_of(decoder.top), formats),
+        formats=dict(formats),
+    )
+
+
+def _native(family: Family, decoder: Decoder, storage: Storage) -> _Stored:
+    """Byte for byte by tensor; a format stands for the class that holds most of its bytes in it."""
+    formats: Counter[tuple[TensorClass, str]] = Counter()
+    made: dict[tuple[int, tuple[object, ...]], Layer] = {}
     layers = []
-    for index, attention in enumerate(attention_by_layer(keys, family, num_layers)):
-        kind = (index in routing, attention)
+    for index, block in enumerate(decoder.blocks):
+        prefix = f"{family.layers}.{index}."
+        packings = tuple(storage.packing(weight, prefix + weight.name) for weight in block.weights)
+        kind = (id(block), packings)
         if kind not in made:
-            made[kind] = _layer(keys, family, dtypes, *kind)
+            num_bytes = _num_bytes(zip(block.weights, packings, strict=True))
+            made[kind] = _layer(block, params_of(block.weights), _by_class(num_bytes))
         layers.append(made[kind])
-    return tuple(layers)
+        formats.update(_num_bytes(zip(block.weights, packings, strict=True)))
+    outside = [(weight, storage.packing(weight, weight.name)) for weight in decoder.top]
+    formats.update(_num_bytes(outside))
+    return _Stored(
+        name=storage.name,
+        layers=tuple(layers),
+        top_bytes=_by_class(_num_bytes(outside)),
+        formats=_dominant(formats, storage),
+    )
 
 
-def _layer(keys: ConfigKeys, family: Family, dtypes: Mapping[TensorClass, str], is_moe: bool, weights: AttentionWeights) -> Layer:
-    routed = experts(keys, family)
-    params = {
-        TensorClass.NORM: _norm_params(keys, family, num_norms=2) + weights.norm_params,
-        TensorClass.ATTENTION: weights.params,
-        **(moe_params(keys, family, routed) if is_moe else dense_params(keys)),
-    }
+def _num_bytes(packed: Iterable[tuple[Weight, Any]]) -> Counter[tuple[TensorClass, str]]:
+    found: Counter[tuple[TensorClass, str]] = Counter()
+    for weight, packing in packed:
+        found[weight.tensor_class, packing.format] += packing.num_bytes(weight.rows, weight.columns)
+    return found
+
+
+def _by_class(num_bytes: Mapping[tuple[TensorClass, str], int]) -> Mapping[TensorClass, int]:
+    found: Counter[TensorClass] = Counter()
+    for (tensor_class, _), count in num_bytes.items():
+        found[tensor_class] += count
+    return dict(found)
+
+
+def _dominant(formats: Mapping[tuple[TensorClass, str], int], storage: Storage) -> dict[TensorClass, str]:
+    """The format that holds most bytes of each class; of two equal ones the first by name."""
+    result = {}
+    for tensor_class in TensorClass:
+        held = [(-count, name) for (which, name), count in formats.items() if which is tensor_class]
+        result[tensor_class] = min(held)[1] if held else storage.wide.format
+    return result
+
+
+def _layer(block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]) -> Layer:
     return Layer(
-        attention=weights.geometry,
-        num_experts=routed.num_experts if is_moe else 0,
-        top_k=routed.top_k if is_moe else 0,
+        attention=block.attention,
+        state=block.state,
+        num_experts=block.num_experts,
+        top_k=block.top_k,
         params=params,
-        bytes=class_bytes(params, dtypes),
+        bytes=num_bytes,
     )
-
-
-def _top_params(keys: ConfigKeys, family: Family) -> Mapping[TensorClass, int]:
-    table = keys.count("vocab_size") * keys.count("hidden_size")
-    bias = keys.count("vocab_size") if keys.flag_or(False, "lm_head_bias") else 0
-    return without_zeros(
-        {
-            TensorClass.EMBEDDING: table,
-            TensorClass.HEAD: (0 if _is_tied(keys) else table) + bias,
-            TensorClass.NORM: _norm_params(keys, family, num_norms=1),
-        }
-    )
-
-
-def _norm_params(keys: ConfigKeys, family: Family, num_norms: int) -> int:
-    return num_norms * keys.count("hidden_size") * (2 if family.has_norm_bias else 1)
-
-
-def _is_tied(keys: ConfigKeys) -> bool:
-    """Whether the head is the embedding; every family that does not require the key is untied without it."""
-    return keys.flag_or(False, "tie_word_embeddings")

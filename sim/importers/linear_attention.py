@@ -1,9 +1,9 @@
 """Gated delta nets (arXiv 2412.06464): which layers are, what they weigh, and the state that they keep."""
 
-from hwprofiles import InputError
 from sim.importers.attention_weights import AttentionWeights
-from sim.importers.config_keys import ConfigKeys
-from sim.model import Attention
+from sim.importers.config_keys import ConfigKeys, shown
+from sim.importers.weights import linear, loose
+from sim.model import State, TensorClass
 
 STATE_ELEMENT_BYTES = 4
 """The recurrent state is kept in 32 bit, whatever the weights are in (transformers 5.23.0, torch_recurrent_gated_delta_rule)."""
@@ -12,6 +12,7 @@ WINDOW_ELEMENT_BYTES = 2
 """The convolution's last inputs are activations."""
 
 _LAYER_TYPES = ("full_attention", "linear_attention")
+_CLASS = TensorClass.ATTENTION
 
 
 def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
@@ -22,28 +23,42 @@ def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
     if not keys.has("layer_types"):
         interval = keys.count("full_attention_interval", "layer_types")
         return [(index + 1) % interval != 0 for index in range(num_layers)]
+    keys.has("full_attention_interval")
     kinds = keys.per_layer("layer_types", num_layers)
     for kind in kinds:
         if kind not in _LAYER_TYPES:
-            raise InputError(f"{keys.where}: key layer_types may hold {', '.join(_LAYER_TYPES)}, got {kind!r}")
+            known = ", ".join(_LAYER_TYPES)
+            raise keys.error("layer_types", f"may hold {known}, got {shown(kind)}")
     return [kind == "linear_attention" for kind in kinds]
 
 
 def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
     """Weights as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet); no key or value is cached."""
-    hidden, kernel = keys.count("hidden_size"), keys.count("linear_conv_kernel_dim")
-    heads, value_dim = keys.count("linear_num_value_heads"), keys.count("linear_value_head_dim")
+    hidden = keys.count("hidden_size")
+    kernel = keys.count("linear_conv_kernel_dim")
+    key_heads = keys.count("linear_num_key_heads")
+    heads = keys.count("linear_num_value_heads")
+    if heads % key_heads:
+        raise keys.error(
+            "linear_num_key_heads",
+            f"must divide linear_num_value_heads, got {key_heads} and {heads}",
+        )
     key_dim = keys.count("linear_key_head_dim")
-    keyed, valued = keys.count("linear_num_key_heads") * key_dim, heads * value_dim
-    convolved = 2 * keyed + valued
-    projections = hidden * (convolved + valued + 2 * heads) + valued * hidden
+    value_dim = keys.count("linear_value_head_dim")
+    valued = heads * value_dim
+    convolved = 2 * key_heads * key_dim + valued
     state = heads * key_dim * value_dim
-    geometry = Attention(
-        num_heads=heads,
-        kv_elements_per_token=0,
-        score_elements=0,
-        value_elements=0,
-        state_elements=state,
-        state_bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
+    kept = State(
+        elements=state,
+        bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
     )
-    return AttentionWeights(geometry=geometry, params=projections + convolved * kernel + 2 * heads, norm_params=value_dim)
+    weights = [
+        *linear("linear_attn.in_proj_qkvz", _CLASS, hidden, convolved + valued),
+        *linear("linear_attn.in_proj_ba", _CLASS, hidden, 2 * heads),
+        *linear("linear_attn.out_proj", _CLASS, valued, hidden),
+        *loose("linear_attn.conv1d", _CLASS, convolved * kernel),
+        *loose("linear_attn.dt_bias", _CLASS, heads),
+        *loose("linear_attn.A_log", _CLASS, heads),
+        *loose("linear_attn.norm", TensorClass.NORM, value_dim),
+    ]
+    return AttentionWeights(state=kept, weights=tuple(weights))

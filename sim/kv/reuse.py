@@ -44,10 +44,10 @@ def prefill_flops(model: Model, tokens: int) -> float:
     weights = FLOPS_PER_WEIGHT * (model.active_params - outside) * tokens
     attention = 0.0
     for layer in model.layers:
-        shape = layer.attention
-        elements = shape.score_elements + shape.value_elements
-        attention += FLOPS_PER_WEIGHT * elements * _causal_pairs(tokens, shape.window_tokens)
-        attention += FLOPS_PER_STATE_ELEMENT * shape.state_elements * tokens
+        for cache in layer.caches:
+            elements = cache.pair_elements / cache.tokens_per_entry
+            attention += FLOPS_PER_WEIGHT * elements * _causal_pairs(tokens, cache.looks_at_tokens)
+        attention += FLOPS_PER_STATE_ELEMENT * layer.state_elements * tokens
     return weights + attention
 
 
@@ -57,7 +57,8 @@ def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> 
     B / G > 2·d·s / (gqa·(a·p·d + b·d²)): hidden dimension d, bytes per element s, heads per KV head gqa, prefix p; the paper takes
     G at the peak of the datasheet. a and b are the paper's, for Llama-like layers; ``least_bytes_per_s`` counts the model's own.
     """
-    hidden, kv_elements = model.hidden, model.layers[0].attention.kv_elements_per_token
+    hidden = model.hidden
+    kv_elements = sum(cache.elements / cache.tokens_per_entry for cache in model.layers[0].caches)
     flops = ATTENTION_COEFFICIENT * prefix_tokens * hidden + WEIGHTS_COEFFICIENT * hidden**2
     return compute.flops_per_s * kv_elements * model.kv_element_bytes / flops
 

@@ -57,7 +57,10 @@ def page_bytes(problem: Problem, passes: Passes, paged: NDArray[np.bool_]) -> ND
 
 
 def _attention_pieces(costs: CostModel, layer: int, passes: Passes, is_pinned: bool, pipe: NDArray[np.void]) -> None:
-    model, attention = costs.model, costs.model.layers[layer].attention
+    model, spec = costs.model, costs.model.layers[layer]
+    attention = spec.attention
+    if attention is None:
+        return  # such a layer is never split, and no KV cache leaves it
     tokens = passes.num_tokens.astype(np.int64)
     where = (tokens, passes.num_sequences, passes.first_position, passes.context_tokens)
     pipe["before"] = costs.projection(layer, tokens, is_output=False).ns
@@ -65,9 +68,7 @@ def _attention_pieces(costs: CostModel, layer: int, passes: Passes, is_pinned: b
     pipe["after"] = costs.projection(layer, tokens, is_output=True).ns
     pipe["down_bytes"] = tokens * (attention.score_elements + attention.kv_elements_per_token) * model.activation_bytes
     pipe["up_bytes"] = tokens * attention.value_elements * model.activation_bytes
-    length = passes.context_tokens.astype(np.int64)
-    if attention.window_tokens is not None:
-        length = np.minimum(length, attention.window_tokens)
-    pipe["kv_bytes"] = np.ceil(passes.num_sequences * length * attention.kv_elements_per_token * model.kv_element_bytes)
+    kept = np.array([spec.kv_elements(length) for length in passes.context_tokens.tolist()], np.int64)
+    pipe["kv_bytes"] = np.ceil(passes.num_sequences * kept * model.kv_element_bytes)
     for name, way in (("down", "d2h"), ("up", "h2d"), ("kv", "d2h")):
         pipe[name] = costs.copy("d2h" if way == "d2h" else "h2d", pipe[f"{name}_bytes"], is_pinned=is_pinned).ns

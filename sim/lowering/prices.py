@@ -144,8 +144,9 @@ def _gate(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArr
 
 
 def _ffn(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
-    which = TensorClass.SHARED_EXPERT if costs.model.layers[layer].is_moe else TensorClass.DENSE_FFN
-    return _class_price(costs, device, layer, which, passes)
+    """Shared experts, and a dense feed-forward, which may stand beside experts."""
+    shared = _class_price(costs, device, layer, TensorClass.SHARED_EXPERT, passes)
+    return shared + _class_price(costs, device, layer, TensorClass.DENSE_FFN, passes)
 
 
 def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClass, passes: Passes) -> NDArray[np.int64]:

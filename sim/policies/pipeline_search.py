@@ -100,7 +100,7 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
                 is_prefill=True,
                 kv_on_gpu=is_held,
                 ffn_on_gpu=ffn_on_gpu,
-                experts_held=experts_held / len(model.moe_layers),
+                experts_held=experts_held / max(1, len(model.moe_layers)),
             )
             context = batch.prompt_tokens + batch.output_tokens / 2
             decode = replace(

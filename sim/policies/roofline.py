@@ -10,7 +10,7 @@ from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
 from sim.costs import FLOPS_PER_WEIGHT, KERNELS, compute_type
-from sim.model import Layer, TensorClass
+from sim.model import Cache, Layer, TensorClass
 from sim.policies.problem import Problem
 
 
@@ -43,7 +43,7 @@ def attainable_flops_per_s(
     flops: float, level: Level, local_bytes: float, link_bytes_per_s: float = inf, moved_bytes: float = 0.0
 ) -> float:
     """min(P_i, B_i · I_i, B_ji · I_j)."""
-    bound = min(level.flops_per_s, level.bytes_per_s * flops / local_bytes)
+    bound = min(level.flops_per_s, level.bytes_per_s * flops / local_bytes) if local_bytes else level.flops_per_s
     return min(bound, link_bytes_per_s * flops / moved_bytes) if moved_bytes else bound
 
 
@@ -73,14 +73,14 @@ def _gpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, on_gp
         num_bytes += _kv_bytes(problem, spec, stage)
     level = _level(problem, "gpu")
     rate = attainable_flops_per_s(flops, level, num_bytes, problem.machine.link.h2d.bytes_per_s.effective, moved_bytes)
-    launches = KERNELS["attention"] + KERNELS["gate"] + KERNELS["shared_expert"] + touched * KERNELS["expert"]
-    return max(flops / rate, number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S)
+    launches = KERNELS["attention"] * spec.has_mixer + KERNELS["gate"] + KERNELS["shared_expert"] + touched * KERNELS["expert"]
+    return max(flops / rate if rate else 0.0, number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S)
 
 
 def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share: float) -> float:
     """Attention over a KV cache in host memory, and that share of the experts."""
     level, calls, seconds = _level(problem, "cpu"), 0.0, 0.0
-    if not (stage.kv_on_gpu or stage.is_prefill):
+    if not (stage.kv_on_gpu or stage.is_prefill or spec.attention is None):
         flops, calls = _pair_flops(spec, stage), float(number)
         seconds += flops / attainable_flops_per_s(flops, level, _kv_bytes(problem, spec, stage))
     if share > 0 and spec.is_moe:
@@ -96,7 +96,8 @@ def _moved_bytes(problem: Problem, spec: Layer, stage: Stage, held: float) -> fl
     """Bytes to the GPU: pages, and what attention or experts on the CPU give back."""
     tokens, element = stage.sequences * stage.tokens_per_sequence, problem.model.activation_bytes
     pages = (1.0 - held) * spec.num_experts * spec.expert_bytes if stage.ffn_on_gpu else 0.0
-    sums = 0 if stage.kv_on_gpu or stage.is_prefill else tokens * spec.attention.value_elements * element
+    attended = 0 if spec.attention is None else spec.attention.value_elements
+    sums = 0 if stage.kv_on_gpu or stage.is_prefill else tokens * attended * element
     return pages + sums + (0 if stage.ffn_on_gpu else tokens * problem.model.hidden * element)
 
 
@@ -108,22 +109,30 @@ def _touched(spec: Layer, stage: Stage) -> float:
     return float(spec.num_experts * (1.0 - (1.0 - spec.top_k / spec.num_experts) ** tokens))
 
 
-def _seen(spec: Layer, stage: Stage) -> float:
-    return stage.context_tokens if spec.attention.window_tokens is None else min(stage.context_tokens, spec.attention.window_tokens)
-
-
 def _pair_flops(spec: Layer, stage: Stage) -> float:
-    per_pair = spec.attention.score_elements + spec.attention.value_elements
-    return FLOPS_PER_WEIGHT * stage.sequences * stage.tokens_per_sequence * _seen(spec, stage) * per_pair
+    """Scores and weighted sums of all tokens, each of which looks at what is kept of ``context_tokens``."""
+    tokens = stage.sequences * stage.tokens_per_sequence
+    return FLOPS_PER_WEIGHT * tokens * sum(_seen(cache, stage) * cache.pair_elements for cache in spec.caches)
 
 
 def _kv_bytes(problem: Problem, spec: Layer, stage: Stage) -> float:
     """The cache of all sequences in a layer: what a prompt leaves, or a decode step reads."""
-    length = stage.tokens_per_sequence if stage.is_prefill else _seen(spec, stage)
-    return stage.sequences * length * spec.attention.kv_elements_per_token * problem.model.kv_element_bytes
+    elements = sum(_entries(cache, stage) * cache.elements for cache in spec.caches)
+    return stage.sequences * elements * problem.model.kv_element_bytes
+
+
+def _seen(cache: Cache, stage: Stage) -> float:
+    """Entries that a query looks at."""
+    limit = cache.looks_at_tokens
+    tokens = stage.context_tokens if limit is None else min(stage.context_tokens, limit)
+    return tokens / cache.tokens_per_entry
+
+
+def _entries(cache: Cache, stage: Stage) -> float:
+    return stage.tokens_per_sequence / cache.tokens_per_entry if stage.is_prefill else _seen(cache, stage)
 
 
 def _level(problem: Problem, device: str) -> Level:
     part = problem.machine.gpu if device == "gpu" else problem.machine.cpu
-    rate = part.flops_per_s[compute_type(part.flops_per_s, problem.model.dtypes[TensorClass.EXPERT])]
+    rate = part.flops_per_s[compute_type(part.flops_per_s, problem.model.dtype(TensorClass.EXPERT))]
     return Level(flops_per_s=rate.effective, bytes_per_s=part.memory_bytes_per_s.effective)

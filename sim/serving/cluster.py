@@ -33,7 +33,7 @@ class ServingSetting:
         wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
         if wanted > present:
             raise InputError(f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}")
-        if any(layer.attention.state_elements for layer in self.model.layers):
+        if any(layer.state_elements for layer in self.model.layers):
             raise InputError(f"{self.model.name} has layers with a recurrent state, which the serving scale does not model")
         parts = self.disaggregation
         if parts is not None and parts.num_prefill + parts.num_decode != self.num_instances:

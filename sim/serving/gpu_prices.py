@@ -1,6 +1,8 @@
 """Prices of a model that lives on the GPUs whole, alone or split over several by tensor parallelism."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.costs import FLOPS_PER_WEIGHT, KERNELS, CostModel, compute_type
-from sim.model import Attention, Model, TensorClass, layer_shapes
+from sim.model import Attention, Cache, Model, State, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionPrice, StepPrices
 
@@ -16,6 +18,7 @@ ALL_REDUCES_PER_LAYER = 2
 """After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
 
 Ns = NDArray[np.float64]
+_Kind = tuple[Attention | None, State | None, int, int]
 
 
 def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
@@ -57,16 +60,18 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
 
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
-    """Attention by kind of layer, as ``CostModel.attention`` prices it."""
-    counts: Counter[tuple[Attention, int, int]] = Counter()
+    """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several caches has a price for each."""
+    counts: Counter[_Kind] = Counter()
     sample = {}
     for index, layer in enumerate(costs.model.layers):
-        params = layer.params[TensorClass.ATTENTION] + layer.params.get(TensorClass.NORM, 0)
-        num_bytes = layer.bytes[TensorClass.ATTENTION] + layer.bytes.get(TensorClass.NORM, 0)
-        key = (layer.attention, params, num_bytes)
+        if not layer.has_mixer:
+            continue
+        params = layer.params.get(TensorClass.ATTENTION, 0) + layer.params.get(TensorClass.NORM, 0)
+        num_bytes = layer.bytes.get(TensorClass.ATTENTION, 0) + layer.bytes.get(TensorClass.NORM, 0)
+        key = (layer.attention, layer.state, params, num_bytes)
         counts[key] += 1
         sample[key] = index, params, num_bytes
-    return tuple(_attention_price(costs, *sample[key], count) for key, count in counts.items())
+    return tuple(price for key, count in counts.items() for price in _attention_prices(costs, *sample[key], count))
 
 
 def attention_warnings(costs: CostModel) -> list[str]:
@@ -76,22 +81,45 @@ def attention_warnings(costs: CostModel) -> list[str]:
     return [f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"]
 
 
-def _attention_price(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> AttentionPrice:
-    model, gpu = costs.model, costs.machine.gpu
-    attention = model.layers[layer].attention
-    ticks_per_byte = NS_PER_S * TICKS_PER_NS / gpu.memory_bytes_per_s.effective
-    rate = gpu.flops_per_s[compute_type(gpu.flops_per_s, model.dtypes[TensorClass.ATTENTION])]
-    ticks_per_flop = NS_PER_S * TICKS_PER_NS / rate.effective
+def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> Iterator[AttentionPrice]:
+    """The first price has the layer's weights and launches; those of further caches add what is read of them."""
+    caches = costs.model.layers[layer].caches
+    first = _cache_price(costs, caches[0] if caches else None, num_layers)
+    ticks_per_byte, ticks_per_flop = _ticks_per_byte(costs), _ticks_per_flop(costs)
+    yield replace(
+        first,
+        floor=round(KERNELS["attention"] * costs.machine.gpu.launch_overhead_ns.effective * TICKS_PER_NS),
+        read_fixed=round(num_bytes * ticks_per_byte),
+        read_token=round(4 * costs.model.hidden * costs.model.activation_bytes * ticks_per_byte),
+        compute_token=round(FLOPS_PER_WEIGHT * params * ticks_per_flop),
+    )
+    for cache in caches[1:]:
+        yield _cache_price(costs, cache, num_layers)
+
+
+def _cache_price(costs: CostModel, cache: Cache | None, num_layers: int) -> AttentionPrice:
+    """Reading one cache and computing over it; nothing where there is none."""
+    elements = 0.0 if cache is None else cache.elements / cache.tokens_per_entry
+    pair_elements = 0.0 if cache is None else cache.pair_elements / cache.tokens_per_entry
     return AttentionPrice(
         num_layers=num_layers,
-        window_tokens=attention.window_tokens,
-        floor=round(KERNELS["attention"] * gpu.launch_overhead_ns.effective * TICKS_PER_NS),
-        read_fixed=round(num_bytes * ticks_per_byte),
-        read_token=round(4 * model.hidden * model.activation_bytes * ticks_per_byte),
-        read_kv=round(attention.kv_elements_per_token * model.kv_element_bytes * ticks_per_byte),
-        compute_token=round(FLOPS_PER_WEIGHT * params * ticks_per_flop),
-        compute_pair=round(FLOPS_PER_WEIGHT * (attention.score_elements + attention.value_elements) * ticks_per_flop),
+        window_tokens=None if cache is None else cache.looks_at_tokens,
+        floor=0,
+        read_fixed=0,
+        read_token=0,
+        read_kv=round(elements * costs.model.kv_element_bytes * _ticks_per_byte(costs)),
+        compute_token=0,
+        compute_pair=round(FLOPS_PER_WEIGHT * pair_elements * _ticks_per_flop(costs)),
     )
+
+
+def _ticks_per_byte(costs: CostModel) -> float:
+    return NS_PER_S * TICKS_PER_NS / costs.machine.gpu.memory_bytes_per_s.effective
+
+
+def _ticks_per_flop(costs: CostModel) -> float:
+    rates = costs.machine.gpu.flops_per_s
+    return NS_PER_S * TICKS_PER_NS / rates[compute_type(rates, costs.model.dtype(TensorClass.ATTENTION))].effective
 
 
 def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:

@@ -91,7 +91,7 @@ def _kv_tokens(setting: ServingSetting) -> int:
     """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but no more than a share of its memory."""
     if setting.instance.kv_tokens is not None:
         return setting.instance.kv_tokens
-    most = int(KV_FRACTION * machine_bytes(setting.machine)) // setting.model.kv_bytes_per_token
+    most = int(KV_FRACTION * machine_bytes(setting.machine)) // max(1, setting.model.kv_bytes_per_token)
     return min(setting.model.max_context_tokens, most)
 
 

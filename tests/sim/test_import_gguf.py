@@ -11,7 +11,7 @@ import pytest
 from hwprofiles import InputError
 from sim.importers import model_from_gguf
 from sim.importers.gguf_tensors import class_of
-from sim.model import TensorClass
+from sim.model import State, TensorClass
 from sim.model_library import load_model, load_spec, save_model
 
 gguf = pytest.importorskip("gguf")
@@ -223,18 +223,18 @@ def test_metadata_may_differ_between_layers(tmp_path: Path) -> None:
     metadata["attention.sliding_window_pattern"] = [True, False, True, False]
     recurrent = [("blk.3.ssm_a", (64,), "F32")]
     model = model_from_gguf(_write(tmp_path / "layers.gguf", "newmoe", metadata, _small_rows(4, more=recurrent)))
-    assert [layer.attention.kv_elements_per_token for layer in model.layers] == [24, 48, 96, 0]
-    assert [layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
+    assert [layer.kv_elements(1) for layer in model.layers] == [24, 48, 96, 0]
+    assert [layer.attention and layer.attention.window_tokens for layer in model.layers] == [512, None, 512, None]
 
 
 def test_recurrent_layers_keep_a_state(tmp_path: Path) -> None:
     """State and convolution in 32 bit, as llama.cpp allocates them; 0 where the file states no sizes."""
     sizes = {"ssm.inner_size": 64, "ssm.state_size": 16, "ssm.group_count": 2, "ssm.conv_kernel": 4, "ssm.time_step_rank": 4}
     rows = _small_rows(4, more=[("blk.1.ssm_a", (4,), "F32")])
-    attention = model_from_gguf(_write(tmp_path / "state.gguf", "qwen3next", _small(sizes), rows)).layers[1].attention
-    assert (attention.num_heads, attention.state_elements) == (4, 64 * 16)
-    assert attention.state_bytes == 4 * (64 * 16 + 3 * (64 + 2 * 2 * 16))
-    assert model_from_gguf(_write(tmp_path / "none.gguf", "other", _small({}), rows)).layers[1].attention.state_bytes == 0
+    layer = model_from_gguf(_write(tmp_path / "state.gguf", "qwen3next", _small(sizes), rows)).layers[1]
+    assert layer.attention is None
+    assert layer.state == State(elements=64 * 16, bytes=4 * (64 * 16 + 3 * (64 + 2 * 2 * 16)))
+    assert model_from_gguf(_write(tmp_path / "none.gguf", "other", _small({}), rows)).layers[1].state_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -216,8 +216,11 @@ def test_a_missing_key_is_named(name: str, key: str) -> None:
         ({"num_experts_per_tok": 9}, "must hold, got 9 > 8"),
         ({"tie_word_embeddings": "no"}, "key tie_word_embeddings must be true or false"),
         ({"model_type": "mixtrall"}, "did you mean 'mixtral'"),
-        ({"mlp_only_layers": [32]}, "key mlp_only_layers must list layers from 0 to 31, got 32"),
-        ({"mlp_only_layers": list(range(32))}, "no layer routes to experts"),
+        ({"model_type": ["mixtral"]}, "key model_type must be a word"),
+        ({"num_hidden_layers": 1_000_000_000}, "key num_hidden_layers must be at most 4,096, got 1000000000"),
+        ({"num_hidden_layers": 10**18}, "key num_hidden_layers must be at most 4,096"),
+        ({"hidden_size": 10**5000}, "key hidden_size must be at most 1,048,576"),
+        ({"num_local_experts": 10**9}, "key num_local_experts must be at most 65,536"),
         ({"layer_types": ["full_attention"], "sliding_window": 128}, "one entry for each of the 32 layers, got 1"),
         ({"layer_types": ["linear_attention"] * 32, "sliding_window": 128}, "got 'linear_attention'"),
         ({"text_config": 5}, "key text_config must be a mapping"),
@@ -231,10 +234,85 @@ def test_a_wrong_value_is_named(changes: dict[str, Any], message: str) -> None:
     assert "some/config.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mlp_only_layers": [48]}, "key mlp_only_layers must list layers from 0 to 47, got 48"),
+        ({"mlp_only_layers": list(range(48))}, "no layer routes to experts"),
+    ],
+)
+def test_a_list_of_dense_layers_is_checked(changes: dict[str, Any], message: str) -> None:
+    """A layer that is not there, or no layer left that routes, is an error."""
+    with pytest.raises(InputError, match=message):
+        _model("qwen3-30b-a3b", **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("llama-3.1-8b", "num_experts", 16),
+        ("llama-3.1-8b", "num_local_experts", 8),
+        ("llama-3.1-8b", "moe_intermediate_size", 512),
+        ("llama-3.1-8b", "use_qk_norm", True),
+        ("qwen2.5-72b", "mlp_bias", True),
+        ("mixtral-8x7b", "attention_bias", True),
+        ("mixtral-8x7b", "n_shared_experts", 1),
+        ("mixtral-8x7b", "mlp_only_layers", [3]),
+        ("qwen3-30b-a3b", "shared_expert_intermediate_size", 512),
+        ("qwen3-30b-a3b", "kv_lora_rank", 512),
+        ("qwen3-30b-a3b", "linear_num_value_heads", 32),
+        ("qwen3-30b-a3b", "first_k_dense_replace", 1),
+        ("glm-4.5-air", "q_lora_rank", 1536),
+        ("deepseek-v3", "index_head_dim", 128),
+        ("olmoe-1b-7b", "lm_head_bias", True),
+        ("olmoe-1b-7b", "mamba_d_state", 128),
+    ],
+)
+def test_a_key_that_changes_weights_is_not_passed_over(name: str, key: str, value: Any) -> None:
+    """A key that the family does not read and that would change its weights is an error that names key, value and family."""
+    with pytest.raises(InputError, match=f"key {key} .*may change the weights, and family") as caught:
+        _model(name, **{key: value})
+    assert FAMILIES[_model(name).family].name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, False, 0, [], ""])
+def test_a_key_that_changes_nothing_is_passed_over(value: Any) -> None:
+    """The same keys with a value that means none leave the model as it is."""
+    plain = _model("llama-3.1-8b")
+    assert _model("llama-3.1-8b", num_experts=value, attention_bias=value or False, use_qk_norm=value).layers == plain.layers
+
+
+def test_harmless_keys_are_passed_over() -> None:
+    """Keys of training, sampling and attention's kernels, and vision parts, are no reason to refuse a model."""
+    extra = {
+        "router_aux_loss_coef": 0.001,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.5,
+        "rope_scaling": {"type": "yarn", "factor": 4.0},
+        "attention_dropout": 0.1,
+        "initializer_range": 0.02,
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "vision_config": {"hidden_size": 1152, "num_heads": 16},
+        "image_token_id": 5,
+        "max_window_layers": 48,
+    }
+    plain = _model("qwen3-30b-a3b")
+    model = _model("qwen3-30b-a3b", **extra)
+    assert model.layers == plain.layers
+    assert model.left_out == ("vision_config (not a part of the text decoder)",)
+
+
+def test_layers_for_prediction_are_left_out_and_said_so() -> None:
+    """GLM and DeepSeek files count layers for multi-token prediction, which no weight of the model is."""
+    model = _model("glm-4.5-air", num_nextn_predict_layers=1)
+    assert model.total_params == _model("glm-4.5-air").total_params
+    assert model.left_out == ("num_nextn_predict_layers: 1 (layers for multi-token prediction)",)
+
+
 def test_the_native_scheme_comes_from_the_configuration() -> None:
     """Without quantization_config the checkpoint is 16 bit; an unknown method asks for a choice."""
     assert native_quantization({}, "c") == "16bit"
     assert native_quantization({"quantization_config": {"quant_method": "fp8"}}, "c") == "fp8"
     assert native_quantization({"text_config": {"quantization_config": {"quant_method": "mxfp4"}}}, "c") == "mxfp4"
-    with pytest.raises(InputError, match=r"c: quantization_config\.quant_method 'awq' has no scheme"):
-        native_quantization({"quantization_config": {"quant_method": "awq"}}, "c")
+    with pytest.raises(InputError, match=r"c: key quantization_config\.quant_method 'spqr' is not understood"):
+        native_quantization({"quantization_config": {"quant_method": "spqr"}}, "c")

@@ -9,7 +9,7 @@ import pytest
 from hwprofiles import InputError, Kind, Provenance, load_machine
 from sim.costs import FLOPS_PER_STATE_ELEMENT, CostModel
 from sim.importers import model_from_config
-from sim.model import Model, TensorClass
+from sim.model import Model, State, TensorClass
 from sim.model_library import load_model, load_spec
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="some/config.json", date="2026-01")
@@ -24,8 +24,8 @@ def _model(**changes: Any) -> Model:
 def test_every_fourth_layer_has_full_attention() -> None:
     """Three gated delta nets, then one layer with keys and values, and so on."""
     layers = load_model("qwen3-next-80b-a3b").layers
-    assert [layer.attention.kv_elements_per_token for layer in layers[:8]] == [0, 0, 0, 2 * 2 * 256] * 2
-    assert [layer.attention.state_elements > 0 for layer in layers[:4]] == [True, True, True, False]
+    assert [layer.kv_elements(1) for layer in layers[:8]] == [0, 0, 0, 2 * 2 * 256] * 2
+    assert [layer.state_elements > 0 for layer in layers[:4]] == [True, True, True, False]
 
 
 def test_weights_by_hand() -> None:
@@ -83,7 +83,7 @@ def test_a_prompt_costs_its_weights_and_states() -> None:
     machine, model = load_machine("a100-40"), load_model("qwen3-next-80b-a3b")
     layer = model.layers[0]
     params = layer.params[TensorClass.ATTENTION] + layer.params[TensorClass.NORM]
-    flops = 4096 * (2 * params + FLOPS_PER_STATE_ELEMENT * layer.attention.state_elements)
+    flops = 4096 * (2 * params + FLOPS_PER_STATE_ELEMENT * layer.state_elements)
     expected = flops / machine.cpu.flops_per_s["bf16"].effective * 1e9 + machine.cpu.call_overhead_ns.effective
     found = CostModel(machine=machine, model=model).attention("cpu", 0, 4096, 1, 0, 4096).ns
     assert found == pytest.approx(expected, rel=1e-6)
@@ -93,11 +93,11 @@ def test_a_state_is_read_and_written() -> None:
     """One token of many sequences: beyond the weights, twice the state of each."""
     machine, model = load_machine("a100-40"), load_model("qwen3-next-80b-a3b")
     costs = CostModel(machine=machine, model=model)
-    plain = replace(model, layers=(replace(model.layers[0], attention=replace(model.layers[0].attention, state_bytes=0)),))
+    plain = replace(model, layers=(replace(model.layers[0], state=State(elements=model.layers[0].state_elements, bytes=0)),))
     many = np.array([64])
     more = (
         costs.attention("gpu", 0, many, many, 10, 11).ns
         - CostModel(machine=machine, model=plain).attention("gpu", 0, many, many, 10, 11).ns
     )
-    moved = 64 * 2 * model.layers[0].attention.state_bytes
+    moved = 64 * 2 * model.layers[0].state_bytes
     assert more[0] == pytest.approx(moved / machine.gpu.memory_bytes_per_s.effective * 1e9, rel=0.2)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model_library import load_model, load_spec, model_names, requantized, save_model
 from sim.model_spec import explicit_spec
 from sim.quantization import FORMATS, SCHEMES
@@ -183,18 +183,27 @@ _positive = st.integers(min_value=1, max_value=10**7)
 _classes = st.lists(st.sampled_from(TensorClass), min_size=1, unique=True)
 
 
+_indexers = st.builds(Indexer, top_k=_positive, key_elements=_counts, score_elements=_counts)
+_attentions = st.builds(
+    Attention,
+    num_heads=_positive,
+    kv_elements_per_token=_counts,
+    score_elements=_counts,
+    value_elements=_counts,
+    window_tokens=st.none() | _positive,
+    tokens_per_entry=st.none() | _positive,
+    indexer=st.none() | _indexers,
+)
+_states = st.builds(State, elements=_counts, bytes=_counts)
+
+
 @st.composite
 def _layers(draw: st.DrawFn) -> Layer:
     classes = draw(_classes)
     num_experts = draw(st.integers(min_value=0, max_value=512))
     return Layer(
-        attention=Attention(
-            num_heads=draw(_positive),
-            kv_elements_per_token=draw(_counts),
-            score_elements=draw(_counts),
-            value_elements=draw(_counts),
-            window_tokens=draw(st.none() | _positive),
-        ),
+        attention=draw(st.none() | _attentions),
+        state=draw(st.none() | _states),
         num_experts=num_experts,
         top_k=draw(st.integers(min_value=1, max_value=num_experts)) if num_experts else 0,
         params={tensor_class: draw(_counts) for tensor_class in classes},
@@ -232,6 +241,21 @@ def test_any_model_survives_its_file(model: Model, tmp_path_factory: pytest.Temp
     path = tmp_path_factory.mktemp("models") / "model.yaml"
     save_model(model, path)
     assert load_model(str(path)) == model
+
+
+def test_older_files_state_a_state_under_attention(tmp_path: Path) -> None:
+    """A recurrent state stated by attention's keys stands in attention's place; stated twice, it is refused."""
+    content = yaml.safe_load(yaml.safe_dump(explicit_spec(load_model("qwen3-next-80b-a3b")).model_dump(mode="json")))
+    group = next(layer for layer in content["tensors"]["layers"] if layer["attention"] is None)
+    state = group.pop("state")
+    empty = {"num_heads": 32, "kv_elements_per_token": 0, "score_elements": 0, "value_elements": 0}
+    group["attention"] = empty | {"state_elements": state["elements"], "state_bytes": state["bytes"]}
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
+    assert load_model(str(tmp_path / "old.yaml")) == load_model("qwen3-next-80b-a3b")
+    group["state"] = state
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="state is stated once"):
+        load_model(str(tmp_path / "old.yaml"))
 
 
 def test_equal_layers_are_written_once() -> None:

@@ -117,8 +117,9 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
     shapes = tuple(_layer_shape(model, layer, latent) for layer in model.layers)
     for layer, shape in zip(model.layers, shapes, strict=True):
         _check_norms(model, layer, shape)
-    biases = {attention_rest(model, layer) for layer in model.layers if layer.attention.score_elements == layer.attention.value_elements}
-    sizes = {_bias_size(layer.attention) for layer in model.layers}
+    grouped = [layer for layer in model.layers if not is_latent(executed_attention(model, layer))]
+    biases = {attention_rest(model, layer) for layer in grouped}
+    sizes = {_bias_size(executed_attention(model, layer)) for layer in model.layers}
     if biases not in (set(), {0}, sizes):
         raise InputError(f"{model.name}: attention with {max(biases)} weights beyond query, key, value and output is not executed")
     routers = {layer.params[TensorClass.ROUTER] - model.hidden * layer.num_experts for layer in model.layers if layer.is_moe}
@@ -136,11 +137,39 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
     )
 
 
+def executed_attention(model: Model, layer: Layer) -> Attention:
+    """The layer's attention. Raises InputError, naming the layer, for a layer that the backend does not run."""
+    attention = layer.attention
+    lacking = None
+    if attention is None:
+        lacking = "no attention" if layer.state is None else "a state in place of attention"
+    elif layer.state is not None:
+        lacking = "a state beside attention"
+    elif not attention.is_plain:
+        lacking = "compressed or sparse attention"
+    elif layer.is_moe == (TensorClass.DENSE_FFN in layer.params):
+        lacking = "experts beside a dense feed-forward" if layer.is_moe else "no feed-forward"
+    if lacking or attention is None:
+        raise InputError(f"{model.name}: layer {model.layers.index(layer)} has {lacking}, which the backend does not run")
+    return attention
+
+
+def is_latent(attention: Attention) -> bool:
+    """Whether keys and values have different dimensions, as in latent attention."""
+    return attention.score_elements != attention.value_elements
+
+
 def stand_in(model: Model, *, hidden: int = 32, intermediate: int = 32, vocab: int = 256) -> Model:
     """A small fp32 model with the layers, experts and selections of a large one, for runs in which only order and place matter.
 
-    Whatever its pattern, its attention is grouped-query with two heads, so multi-head latent attention is stood in for too.
+    Whatever its pattern, its attention is grouped-query with two heads, so latent attention and states are stood in for too.
+    Raises InputError for a layer with nothing before its feed-forward, or no feed-forward.
     """
+    for index, layer in enumerate(model.layers):
+        has_ffn = layer.is_moe or TensorClass.DENSE_FFN in layer.params
+        if not layer.has_mixer or not has_ffn:
+            lacking = "no feed-forward" if layer.has_mixer else "no attention"
+            raise InputError(f"{model.name}: layer {index} has {lacking}, which the backend does not run")
     element_bytes = 4
     top = {TensorClass.EMBEDDING: vocab * hidden, TensorClass.HEAD: vocab * hidden, TensorClass.NORM: hidden}
     return replace(
@@ -177,9 +206,9 @@ def _small_layer(layer: Layer, hidden: int, intermediate: int, element_bytes: in
         kv_elements_per_token=2 * hidden,
         score_elements=hidden,
         value_elements=hidden,
-        window_tokens=layer.attention.window_tokens,
+        window_tokens=None if layer.attention is None else layer.attention.window_tokens,
     )
-    return replace(layer, attention=attention, params=params, bytes=sizes)
+    return replace(layer, attention=attention, state=None, params=params, bytes=sizes)
 
 
 def _gated(name: str, hidden: int, intermediate: int) -> Shapes:
@@ -197,7 +226,7 @@ def _bias_size(attention: Attention) -> int:
 
 def attention_rest(model: Model, layer: Layer) -> int:
     """Weights of a layer's grouped-query attention that its four matrices do not account for."""
-    attention = layer.attention
+    attention = executed_attention(model, layer)
     matrices = model.hidden * (2 * attention.value_elements + attention.kv_elements_per_token)
     return layer.params[TensorClass.ATTENTION] - matrices
 
@@ -211,8 +240,8 @@ def _check_norms(model: Model, layer: Layer, shape: LayerShape) -> None:
 
 
 def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> LayerShape:
-    attention, row = layer.attention, 3 * model.hidden
-    if latent is None and attention.score_elements != attention.value_elements:
+    attention, row = executed_attention(model, layer), 3 * model.hidden
+    if latent is None and is_latent(attention):
         latent = _latent_shape(model, layer)
     head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
     return LayerShape(
@@ -232,7 +261,8 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
 
 def _latent_shape(model: Model, layer: Layer) -> LatentShape:
     """From the counts: plain and value dimensions are not told apart by them, and taken to be alike, as in every published model."""
-    attention, hidden, heads = layer.attention, model.hidden, layer.attention.num_heads
+    attention, hidden = executed_attention(model, layer), model.hidden
+    heads = attention.num_heads
     key_rank = attention.value_elements // heads
     rotary = attention.score_elements // heads - key_rank
     query_rank = layer.params.get(TensorClass.NORM, 0) - 2 * hidden - key_rank

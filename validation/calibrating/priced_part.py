@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hwprofiles import Curve, Operation
 from sim.costs import CostModel, Device
 from sim.curve_shapes import Shape, attention_shape, expert_shape, ffn_shape, gate_shape, head_shape
-from sim.model import TensorClass, layer_shapes
+from sim.model import Attention, TensorClass, layer_shapes
 from validation.calibrating.observed_run import Part
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -45,8 +45,10 @@ def priced_parts(costs: CostModel, sequences: int) -> Iterator[PricedPart]:
         yield own.head()
         for layer in layer_shapes(costs.model)[0]:
             yield from own.weights(layer)
-            yield own.attention(layer, sequences, is_decode=True)
-            yield own.attention(layer, sequences, is_decode=False)
+            spec = costs.model.layers[layer].attention
+            if spec is not None:
+                yield own.attention(layer, spec, sequences, is_decode=True)
+                yield own.attention(layer, spec, sequences, is_decode=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +90,12 @@ class _Parts:
                 curve = self.costs.weights_curve(self.device, layer, which)
                 yield self._part(part, operation, which, shape, curve, partial(self._weights_ns, layer, which))
 
-    def attention(self, layer: int, sequences: int, *, is_decode: bool) -> PricedPart:
+    def attention(self, layer: int, attention: Attention, sequences: int, *, is_decode: bool) -> PricedPart:
         """Attention of a layer, one new token a sequence by context, or a prompt by its tokens."""
         model, spec = self.costs.model, self.costs.model.layers[layer]
         operation = Operation.ATTENTION_DECODE if is_decode else Operation.ATTENTION_PREFILL
-        shape = attention_shape(model.hidden, spec.attention, spec.params[TensorClass.ATTENTION]) | {"sequences": sequences}
+        params = spec.params.get(TensorClass.ATTENTION, 0)
+        shape = attention_shape(model.hidden, attention, params, spec.state) | {"sequences": sequences}
 
         def price_ns(x: Sizes) -> NDArray[np.int64]:
             first = x - 1 if is_decode else np.zeros_like(x)
@@ -102,7 +105,7 @@ class _Parts:
             part=Part.ATTENTION_DECODE if is_decode else Part.ATTENTION_PREFILL,
             operation=operation,
             device=self.device,
-            dtype=model.dtypes[TensorClass.ATTENTION],
+            dtype=model.dtype(TensorClass.ATTENTION),
             shape=shape,
             curves=tuple(curve for curve in self.costs.attention_curves(self.device, layer) if curve.operation is operation),
             sizes=CONTEXTS if is_decode else PROMPTS,
@@ -119,7 +122,7 @@ class _Parts:
             part=part,
             operation=operation,
             device=self.device,
-            dtype=self.costs.model.dtypes[which],
+            dtype=self.costs.model.dtype(which),
             shape=shape,
             curves=() if curve is None else (curve,),
             sizes=TOKENS,

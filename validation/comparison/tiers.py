@@ -44,7 +44,7 @@ def tier_of(device: str, machine: Machine) -> Tier:
 def real_weights(scenario: Scenario, tier: Tier) -> Weights:
     """Random weights of the model's dimensions and format, page-locked beside a GPU. Raises InputError for what cannot be run here."""
     model = scenario.model
-    name = model.dtypes[TensorClass.EXPERT]
+    name = model.dtype(TensorClass.EXPERT)
     if name not in DTYPES:
         raise InputError(f"{model.name} is stored in {name}; operations are run in {', '.join(DTYPES)}")
     _check_memory(model)
@@ -56,7 +56,7 @@ def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weig
     """Those of a checkpoint, or random ones of full size; None for the small stand-in of a paced run."""
     is_paced = tier is Tier.PACED
     if checkpoint is not None:
-        return load_checkpoint(checkpoint, torch.float32 if is_paced else DTYPES[scenario.model.dtypes[TensorClass.EXPERT]]).weights
+        return load_checkpoint(checkpoint, torch.float32 if is_paced else DTYPES[scenario.model.dtype(TensorClass.EXPERT)]).weights
     return None if is_paced else real_weights(scenario, tier)
 
 

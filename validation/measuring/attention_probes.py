@@ -29,6 +29,7 @@ NOT_ATTENTION = ("router", "shared", "dense")
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
     """Decoding by context and prompts by tokens, for each number of sequences, as far as contexts and memory allow."""
     spec = model.layers[layer]
+    assert spec.attention is not None, "only attention is probed"
     params, element_bytes = spec.params[TensorClass.ATTENTION], place.cold.dtype.itemsize
     own = _Layer(model=model, layer=layer, place=place)
     for sequences in grid.attention_sequences:
@@ -65,7 +66,7 @@ class _Layer:
     def num_elements(self, sequences: int, context: int) -> int:
         """The largest block that a run takes, and room to move on."""
         spec = self.model.layers[self.layer]
-        return 2 * max(spec.params[TensorClass.ATTENTION], sequences * context * spec.attention.kv_elements_per_token)
+        return 2 * max(spec.params[TensorClass.ATTENTION], spec.kv_elements(context) * sequences)
 
     def maker(self, sequences: int, first: int, end: int) -> Callable[[], Work]:
         """Makes runs over positions ``first`` up to ``end``."""

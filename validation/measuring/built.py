@@ -2,7 +2,10 @@
 
 from hwprofiles import InputError
 from sim.model import Attention, Model
-from validation.backend.architecture import Architecture, LayerShape, architecture_of
+from validation.backend.architecture import Architecture, LayerShape, architecture_of, is_latent
+
+_NO_ATTENTION = Attention(num_heads=1, kv_elements_per_token=2, score_elements=1, value_elements=1)
+"""What stands in a decoder that has no attention, of which nothing is measured."""
 
 
 def built(model: Model) -> Architecture:
@@ -10,15 +13,17 @@ def built(model: Model) -> Architecture:
     try:
         return architecture_of(model)
     except InputError:
-        shapes = tuple(_plain_shape(layer.attention) for layer in model.layers)
+        plain = next((layer.attention for layer in model.layers if layer.attention is not None), _NO_ATTENTION)
+        shapes = tuple(_plain_shape(layer.attention or plain) for layer in model.layers)
         return Architecture(name=model.name, hidden=model.hidden, vocab=model.vocab, layers=shapes)
 
 
 def has_attention(model: Model, layer: int) -> bool:
-    """Whether ``built`` has attention of that layer's dimensions: not linear attention, nor latent attention that the backend refuses."""
-    geometry = model.layers[layer].attention
-    is_latent = geometry.score_elements != geometry.value_elements
-    return not geometry.state_elements and (not is_latent or built(model).layers[layer].latent is not None)
+    """Whether ``built`` has attention of that layer's dimensions: not a state, nor attention that the backend refuses."""
+    spec = model.layers[layer]
+    if spec.attention is None or spec.state is not None or not spec.attention.is_plain:
+        return False
+    return not is_latent(spec.attention) or built(model).layers[layer].latent is not None
 
 
 def _plain_shape(geometry: Attention) -> LayerShape:

@@ -195,5 +195,6 @@ def _left_out(models: Sequence[Model], found: Sampled) -> Iterable[str]:
     for key, size in found.left_out.items():
         yield f"{key.text} from {size:,} on: takes too long for the time given"
     for model in models:
-        if not all(has_attention(model, layer) for layer in range(model.num_layers)):
+        mixing = [index for index, layer in enumerate(model.layers) if layer.has_mixer]
+        if not all(has_attention(model, layer) for layer in mixing):
             yield f"attention of {model.name}: of a kind that the backend does not run; priced by rates"

@@ -58,9 +58,9 @@ def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str,
 
 
 def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
-    """[layer]: the first ones have their KV cache on the GPU; so do those with a recurrent state, which has a constant size."""
-    has_state = np.array([layer.attention.state_bytes > 0 for layer in problem.model.layers])
-    return np.asarray((np.arange(problem.model.num_layers) < kv_layers) | has_state)
+    """[layer]: the first ones have their KV cache on the GPU; so do those with a state, of constant size, and those without KV."""
+    stays = np.array([layer.attention is None or layer.state is not None for layer in problem.model.layers])
+    return np.asarray((np.arange(problem.model.num_layers) < kv_layers) | stays)
 
 
 def imposed_experts(problem: Problem, resident_experts: int | None) -> int | None:
@@ -82,8 +82,10 @@ def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[n
         counts = even[int(fits[-1])]
         more = np.cumsum(expert_sizes(problem)[list(moe_layers)]) <= left - needed[int(fits[-1])]
         total = int(counts.sum() + more.sum())
-    each, over = divmod(min(total, int(num_experts.sum())), len(moe_layers))
     held = np.zeros(len(num_experts), np.int64)
+    if not moe_layers:
+        return held
+    each, over = divmod(min(total, int(num_experts.sum())), len(moe_layers))
     held[list(moe_layers)] = each + (np.arange(len(moe_layers)) < over)
     return np.minimum(held, num_experts)
 

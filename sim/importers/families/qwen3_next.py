@@ -1,0 +1,51 @@
+"""Qwen3-Next: gated delta nets in most layers, gated attention in the others, a gated shared expert."""
+
+from sim.importers.attention import GroupedTraits, grouped
+from sim.importers.config_keys import ConfigKeys
+from sim.importers.decoder import Decoder
+from sim.importers.family import Family
+from sim.importers.feed_forward import Experts, dense_weights, selection, sparse_steps
+from sim.importers.linear_attention import linear_attention_weights, linear_layers
+from sim.importers.stack import Stack, decoder_of
+
+
+def _decode(keys: ConfigKeys) -> Decoder:
+    num_layers = keys.count("num_hidden_layers")
+    has_bias = keys.flag_or(False, "attention_bias")
+    num_experts, top_k = selection(keys)
+    routed = sparse_steps(keys, num_layers)
+    traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head", has_query_gate=True)
+    experts = Experts(
+        num_experts=num_experts,
+        top_k=top_k,
+        intermediate=keys.count("moe_intermediate_size"),
+        shared=keys.count_or(0, "shared_expert_intermediate_size"),
+        has_shared_gate=True,
+        shared_name="shared_expert",
+    )
+    full = grouped(keys, traits)
+    delta_net = linear_attention_weights(keys)
+    is_linear = linear_layers(keys, num_layers)
+    stack = Stack(
+        attention=[delta_net if linear else full for linear in is_linear],
+        dense=dense_weights(keys) if len(routed) < num_layers else (),
+        routed=routed,
+        experts=experts,
+    )
+    return decoder_of(keys, stack)
+
+
+QWEN3_NEXT = Family(
+    name="qwen3_next",
+    decode=_decode,
+    required=(
+        "head_dim",
+        "shared_expert_intermediate_size",
+        "linear_num_key_heads",
+        "linear_num_value_heads",
+        "linear_key_head_dim",
+        "linear_value_head_dim",
+        "linear_conv_kernel_dim",
+    ),
+    idle=("intermediate_size",),
+)

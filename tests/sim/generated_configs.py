@@ -1,0 +1,297 @@
+"""Configurations of every family in many shapes, drawn from a seed, and ways to spoil them."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Config = dict[str, Any]
+
+
+def generated(rng: random.Random, family: str) -> Config:
+    """A small configuration of that family that its modelling class accepts."""
+    return {"model_type": family, **_common(rng), **SHAPES[family](rng)}
+
+
+def _common(rng: random.Random) -> Config:
+    kv_heads = rng.choice([1, 2, 4])
+    heads = kv_heads * rng.choice([1, 2, 3])
+    return {
+        "hidden_size": heads * 2 * rng.randint(1, 8),
+        "num_hidden_layers": rng.randint(1, 6),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": rng.randint(8, 99),
+        "max_position_embeddings": rng.choice([64, 4096]),
+        "tie_word_embeddings": rng.random() < 0.3,
+    }
+
+
+def _flag(rng: random.Random) -> bool:
+    return rng.random() < 0.5
+
+
+def _experts(rng: random.Random, key: str) -> Config:
+    count = rng.randint(1, 9)
+    return {key: count, "num_experts_per_tok": rng.randint(1, count)}
+
+
+def _sparse(rng: random.Random) -> Config:
+    return {
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": rng.choice([[], [], [0]]),
+        **_experts(rng, "num_experts"),
+        "num_hidden_layers": rng.randint(2, 6),
+    }
+
+
+def _llama(rng: random.Random) -> Config:
+    extra: Config = {"head_dim": rng.choice([2, 4, 6])} if _flag(rng) else {}
+    biases = {"attention_bias": _flag(rng), "mlp_bias": _flag(rng)}
+    return {"intermediate_size": rng.randint(1, 40), **biases, **extra}
+
+
+def _qwen2(rng: random.Random) -> Config:
+    return {"intermediate_size": rng.randint(1, 40)}
+
+
+def _qwen2_moe(rng: random.Random) -> Config:
+    shared = {"shared_expert_intermediate_size": rng.randint(1, 20)}
+    return {**_sparse(rng), **shared, "qkv_bias": _flag(rng)}
+
+
+def _qwen3_moe(rng: random.Random) -> Config:
+    return {**_sparse(rng), "head_dim": rng.choice([2, 4, 6]), "attention_bias": _flag(rng)}
+
+
+def _delta_net(rng: random.Random) -> Config:
+    key_heads = rng.choice([1, 2])
+    return {
+        "linear_num_key_heads": key_heads,
+        "linear_num_value_heads": key_heads * rng.choice([1, 2, 4]),
+        "linear_key_head_dim": rng.choice([2, 4]),
+        "linear_value_head_dim": rng.choice([2, 4, 6]),
+        "linear_conv_kernel_dim": rng.choice([2, 4]),
+    }
+
+
+def _qwen3_next(rng: random.Random) -> Config:
+    made = {**_qwen3_moe(rng), **_delta_net(rng)}
+    made["shared_expert_intermediate_size"] = rng.randint(1, 20)
+    kinds = ["full_attention", "linear_attention"]
+    # transformers wants at least one layer with full attention
+    drawn = [rng.choice(kinds) for _ in range(made["num_hidden_layers"] - 1)]
+    return {**made, "layer_types": [*drawn, "full_attention"]}
+
+
+def _plain_moe(rng: random.Random) -> Config:
+    return {"intermediate_size": rng.randint(1, 20), **_experts(rng, "num_local_experts")}
+
+
+def _phimoe(rng: random.Random) -> Config:
+    return {**_plain_moe(rng), "attention_bias": _flag(rng), "lm_head_bias": _flag(rng)}
+
+
+def _olmoe(rng: random.Random) -> Config:
+    width = {"intermediate_size": rng.randint(1, 20)}
+    return {**width, **_experts(rng, "num_experts"), "attention_bias": _flag(rng)}
+
+
+def _granitemoe(rng: random.Random) -> Config:
+    return {**_plain_moe(rng), "attention_bias": _flag(rng)}
+
+
+def _gpt_oss(rng: random.Random) -> Config:
+    return {
+        **_plain_moe(rng),
+        "attention_bias": _flag(rng),
+        "head_dim": rng.choice([2, 4, 8]),
+        "sliding_window": rng.choice([16, 128]),
+    }
+
+
+def _llama4(rng: random.Random) -> Config:
+    return {
+        **_plain_moe(rng),
+        "num_hidden_layers": rng.randint(2, 6),
+        "head_dim": rng.choice([2, 4, 8]),
+        "attention_bias": _flag(rng),
+        "attention_chunk_size": rng.choice([16, 8192]),
+        "interleave_moe_layer_step": rng.choice([1, 2]),
+        "intermediate_size_mlp": rng.randint(1, 40),
+    }
+
+
+def _leading_dense(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    return {
+        "num_hidden_layers": layers,
+        "first_k_dense_replace": rng.randint(0, layers - 1),
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "n_shared_experts": rng.randint(1, 3),
+        "n_group": 1,
+        "topk_group": 1,
+        **_experts(rng, "n_routed_experts"),
+    }
+
+
+def _deepseek(rng: random.Random) -> Config:
+    made = _leading_dense(rng)
+    heads = rng.choice([1, 2, 4])
+    return {
+        **made,
+        "n_routed_experts": made["n_routed_experts"] + 1,
+        "hidden_size": heads * rng.randint(1, 12),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "kv_lora_rank": rng.randint(1, 12),
+        "q_lora_rank": rng.choice([None, 3, 8]),
+        "qk_rope_head_dim": rng.choice([2, 4]),
+        "qk_nope_head_dim": rng.randint(1, 6),
+        "v_head_dim": rng.randint(1, 6),
+        "attention_bias": _flag(rng),
+    }
+
+
+def _glm4_moe(rng: random.Random) -> Config:
+    made = _leading_dense(rng)
+    return {
+        **made,
+        "n_routed_experts": made["n_routed_experts"] + 1,
+        "head_dim": rng.choice([2, 4, 8]),
+        "attention_bias": _flag(rng),
+        "use_qk_norm": _flag(rng),
+    }
+
+
+SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "glm4_moe": _glm4_moe,
+    "gpt_oss": _gpt_oss,
+    "granitemoe": _granitemoe,
+    "kimi_k2": _deepseek,
+    "llama": _llama,
+    "llama4": _llama4,
+    "mixtral": _plain_moe,
+    "olmoe": _olmoe,
+    "phimoe": _phimoe,
+    "qwen2": _qwen2,
+    "qwen2_moe": _qwen2_moe,
+    "qwen3_moe": _qwen3_moe,
+    "qwen3_next": _qwen3_next,
+}
+"""The keys of each family besides the common ones."""
+
+_WRONG = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    1.5,
+    float("nan"),
+    float("inf"),
+    10**9,
+    10**18,
+    10**400,
+    "",
+    "12",
+    "nonsense" * 50,
+    "line\nbreak",
+    [],
+    [0],
+    [1, 2, 3],
+    [[1]],
+    {},
+    {"a": {"b": [1]}},
+)
+"""Values that a key may not have, or that mean something else."""
+
+SETTINGS = (
+    {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    {"quant_method": "fp8", "modules_to_not_convert": ["lm_head", "gate"]},
+    {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
+    {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}},
+    {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True},
+    {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": ["lm_head"]},
+    {"quant_method": "eetq"},
+    {"quant_method": "fbgemm_fp8", "modules_to_not_convert": ["lm_head"]},
+    {"quant_method": "hqq", "quant_config": {"nbits": 4, "group_size": 64}},
+    {"quant_method": "exl3", "bits": 3.5, "head_bits": 6},
+    {"bits": 4, "group_size": 64, "model.layers.0.mlp.gate": {"bits": 8, "group_size": 64}},
+    {
+        "quant_method": "compressed-tensors",
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32},
+            }
+        },
+        "ignore": ["lm_head", "re:.*self_attn.*"],
+    },
+    {
+        "quant_method": "quark",
+        "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}},
+        "exclude": ["lm_head"],
+    },
+)
+"""Quantisation settings of the usual tools."""
+
+_FOREIGN = (
+    ("num_experts", 16),
+    ("num_local_experts", 8),
+    ("n_routed_experts", 4),
+    ("moe_intermediate_size", 12),
+    ("shared_expert_intermediate_size", 5),
+    ("kv_lora_rank", 4),
+    ("q_lora_rank", 6),
+    ("attention_bias", True),
+    ("use_qk_norm", True),
+    ("mlp_bias", True),
+    ("mamba_d_state", 16),
+    ("conv_L_cache", 3),
+    ("layer_types", ["linear_attention"]),
+    ("vision_config", {"hidden_size": 8}),
+    ("num_nextn_predict_layers", 1),
+    ("torch_dtype", "float32"),
+)
+"""Keys of other families, and parts that are left out."""
+
+
+def spoiled(rng: random.Random, config: Config) -> Config:
+    """The configuration with one to three keys dropped, replaced, added, or nested."""
+    result = dict(config)
+    for _ in range(rng.randint(1, 3)):
+        name = rng.choice(sorted(result)) if result else "model_type"
+        kind = rng.randrange(5)
+        if kind == 0:
+            result.pop(name, None)
+        elif kind == 1:
+            result[name] = rng.choice(_WRONG)
+        elif kind == 2:
+            foreign, value = rng.choice(_FOREIGN)
+            result[foreign] = value
+        elif kind == 3:
+            result["quantization_config"] = _spoiled_settings(rng)
+        else:
+            result["text_config"] = rng.choice([{name: result.get(name)}, dict(result), *_WRONG])
+    return result
+
+
+def _spoiled_settings(rng: random.Random) -> Any:
+    settings: dict[str, Any] = dict(rng.choice(SETTINGS))
+    name = rng.choice(sorted(settings))
+    if rng.random() < 0.5:
+        settings[name] = rng.choice(_WRONG)
+    else:
+        settings.pop(name)
+    return rng.choice([settings, settings, settings, rng.choice(_WRONG)])

@@ -34,7 +34,8 @@ def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
     yield Text(f"what decode rests on most: {_assumption(both.decode)}")
     yield Text(f"what prefill rests on most: {_assumption(both.prefill)}")
     share = both.decode.coverage_fraction
-    yield Text(f"ranges hold for {share:.0%} of published rows of machines left out; this one rests on {result.rests_on}\n")
+    yield Text(f"it all rests on {result.rests_on};")
+    yield Text(f"ranges hold for {share:.0%} of published rows of machines left out\n")
     yield _memory(result)
 
 

@@ -75,7 +75,7 @@ class Constants:
     gpu_layer_us: float
     crossing_us: float
     kv_reads: float
-    ungrouped_kv_factor: float
+    ungrouped_kv_share: float
     mla_flops_fraction: float
     flash_flops_per_core_s: float
     optimised_weights_per_core_s: float

@@ -21,8 +21,8 @@ class Features:
     """One step, or many as arrays over steps.
 
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket (0: none).
-    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``is_ungrouped`` marks
-    GPU kernels that read keys and values anew for query heads. Attention on the CPU is optimised, llama.cpp's flash attention, or
+    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries``
+    counts query heads for which GPU kernels read the same keys and values anew (0: they do not). Attention on the CPU is optimised, llama.cpp's flash attention, or
     neither.
     """
 
@@ -40,7 +40,7 @@ class Features:
     family: Any
     is_kt: Any
     is_optimised: Any
-    is_ungrouped: Any
+    ungrouped_queries: Any
     is_flash_on_cpu: Any
     is_mla: Any
     has_gpu: Any

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import MIB
+from sim.model import Cache
 from sim.runtimes.kv import kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import Placement
@@ -65,12 +66,15 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
     for device, layer in zip(placement.kv, question.model.layers, strict=True):
-        attention = layer.attention
-        kept = tokens
-        if attention.window_tokens is not None:
-            kept = min(tokens, attention.window_tokens + _micro_batch(question))
-        found[device + 1] += kept * attention.kv_elements_per_token * element + attention.state_bytes
+        elements = sum(_kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches)
+        found[device + 1] += elements * element + layer.state_bytes
     return found
+
+
+def _kept_elements(cache: Cache, tokens: int, micro_batch: int) -> int:
+    """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
+    room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
+    return room // cache.tokens_per_entry * cache.elements
 
 
 def _micro_batch(question: RuntimeQuestion) -> int:
@@ -113,7 +117,9 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
     """Keys and values of the whole cache that -mla 2 and 3 decompress for a prompt, with the buffer of -amb."""
     arguments = question.arguments
     attention = question.model.layers[-1].attention
-    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik or not is_compressed(attention):
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
+        return 0
+    if attention is None or not is_compressed(attention):
         return 0
     heads = attention.score_elements // COMPRESSED_HEAD_ELEMENTS
     whole = reserved_tokens(question) * heads * DECOMPRESSED_ELEMENTS * 2

@@ -57,7 +57,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         gpu_attention=np.where(
             step.is_mla,
             work.gpu_attention_s / constants.mla_flops_fraction,
-            work.gpu_kv_s * constants.kv_reads * np.where(step.is_ungrouped, constants.ungrouped_kv_factor, 1.0),
+            work.gpu_kv_s * constants.kv_reads * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
         upload=work.upload_s * 0.0,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,

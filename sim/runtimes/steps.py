@@ -14,7 +14,7 @@ from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import Placement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
-from sim.runtimes.work import Load, Work, has_compressed_cache, work_of
+from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
 
 GROUPED_KV_SINCE = 370
 """The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a group of heads."""
@@ -127,11 +127,16 @@ def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batch
         family=FAMILIES.index(format_family(question.quantization)),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
-        is_ungrouped=question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE,
+        ungrouped_queries=_ungrouped_queries(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(question.model),
         has_gpu=bool(host.gpus),
     )
+
+
+def _ungrouped_queries(question: RuntimeQuestion) -> float:
+    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    return queries_per_key(question.model) if is_old else 0.0
 
 
 def _uses_amx(question: RuntimeQuestion) -> bool:

@@ -52,7 +52,7 @@ def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
     """Names and shares of the matrices of attention."""
     attention = layer.attention
     names: tuple[str, ...]
-    if attention.state_elements:
+    if attention is None:
         names = ("attn_qkv", "attn_gate", "ssm_out")
     elif is_compressed(attention):
         names = ("attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_k_b", "attn_v_b", "attn_output")

@@ -165,11 +165,12 @@ class _LayerTable:
         attention_params = np.array([layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         experts = np.array([layer.num_experts for layer in layers], float)
         chosen = np.array([_chosen(layer.top_k, load) for layer in layers], float)
-        context = np.array([_seen(layer.attention.window_tokens, load) for layer in layers])
-        stored = np.array([layer.attention.kv_elements_per_token for layer in layers], float)
-        scored = np.array([layer.attention.score_elements + layer.attention.value_elements for layer in layers], float)
+        first = np.float64(load.context_tokens)
+        end = first + load.tokens
+        read = np.array([float(layer.elements_read(first, end)) for layer in layers])
+        pairs = np.array([float(layer.pair_elements_per_token(first, end)) for layer in layers])
         expert_params = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
-        state = np.array([layer.attention.state_bytes for layer in layers], float)
+        state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
         return cls(
             attention_bytes=attention,
@@ -179,19 +180,13 @@ class _LayerTable:
             expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
             expert_products=chosen * load.tokens * expert_params,
             distinct_params=distinct * expert_params,
-            kv_bytes=context * stored * load.kv_element_bytes + state,
-            attention_flops=2.0 * load.tokens * context * scored,
+            kv_bytes=read * load.kv_element_bytes + state,
+            attention_flops=2.0 * load.tokens * pairs,
         )
 
 
 def _chosen(top_k: int, load: Load) -> int:
     return top_k if load.experts_per_token is None else min(top_k, load.experts_per_token)
-
-
-def _seen(window: int | None, load: Load) -> float:
-    """The context that a token of the step attends to, on average."""
-    mean = load.context_tokens + load.tokens / 2
-    return mean if window is None else min(mean, window)
 
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
@@ -216,5 +211,14 @@ def _at(device: int, amount: float, rates: list[float]) -> float:
 
 
 def has_compressed_cache(model: Model) -> bool:
-    """Whether keys and values are cached compressed (MLA)."""
-    return is_compressed(model.layers[-1].attention)
+    """Whether keys and values are cached compressed (MLA) in all layers that have attention."""
+    found = [layer.attention for layer in model.layers if layer.attention is not None]
+    return bool(found) and all(is_compressed(attention) for attention in found)
+
+
+def queries_per_key(model: Model) -> float:
+    """Query heads that share a key head, 1 for a compressed cache and where no layer has attention."""
+    found = [layer.attention for layer in model.layers if layer.attention is not None]
+    if not found or is_compressed(found[-1]):
+        return 1.0
+    return 2 * found[-1].score_elements / found[-1].kv_elements_per_token

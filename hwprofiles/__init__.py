@@ -8,6 +8,7 @@ from hwprofiles.pooling import pooled
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 from hwprofiles.text_file import write_text, write_yaml
+from hwprofiles.threads import with_threads
 from hwprofiles.yaml_file import read_yaml
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "read_yaml",
     "unknown_name",
     "weakest",
+    "with_threads",
     "write_text",
     "write_yaml",
 ]

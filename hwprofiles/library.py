@@ -11,6 +11,7 @@ from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.problems import first_problem
+from hwprofiles.sockets import over_sockets
 from hwprofiles.yaml_file import read_yaml
 
 
@@ -30,7 +31,9 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
         data = machine_data(machine) if overrides else {}
     else:
         data = read_yaml(path, "machine")
-        machine = parse_machine(data, name)  # before any override, which must not be blamed for an error of the file
+        stated = parse_machine(data, name)  # before any override, which must not be blamed for an error of the file
+        machine = over_sockets(stated)
+        data = data if machine is stated else machine_data(machine)
     if not overrides:
         return machine
     where = f"{name} with {' '.join(f'--set {override}' for override in overrides)}"

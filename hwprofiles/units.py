@@ -81,6 +81,11 @@ def format_flops(flops_per_s: float) -> str:
     return _scaled(flops_per_s, [(TERA, "TFLOP"), (GIGA, "GFLOP"), (MILLION, "MFLOP")], "/s")
 
 
+def format_clock(hertz: float) -> str:
+    """A clock for a person: ``'4.50 GHz'``."""
+    return _scaled(hertz, [(GIGAHERTZ, "GHz"), (MEGAHERTZ, "MHz")])
+
+
 def format_duration(seconds: float) -> str:
     """A duration for a person: ``'3.85 s'``, ``'307 ms'``, ``'0.60 ms'``, ``'12.0 us'``."""
     if seconds == 0:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from hwprofiles import load_machine
+from hwprofiles import Machine, load_machine
 from planner.plan import Setting
 from planner.search import OfferBest, Search
 from sim.memory import Infeasible
@@ -55,8 +55,31 @@ def _figures(best: OfferBest) -> dict[str, Any]:
 def _threads(setting: Setting) -> tuple[int | None, ...]:
     if setting.offered_cpu_threads:
         return setting.offered_cpu_threads
-    counts = load_machine(setting.machine, setting.machine_overrides).thread_counts
+    machine = load_machine(setting.machine, setting.machine_overrides)
+    counts = tuple(count for count in machine.thread_counts if not _is_outdone(machine, count))
     if setting.cpu_threads is not None or not counts:
         return (setting.cpu_threads,)
     is_changed = any(override.partition("=")[0].startswith(RATES) for override in setting.machine_overrides)
     return counts[:1] if is_changed else counts
+
+
+def _is_outdone(machine: Machine, count: int) -> bool:
+    """Whether another number of threads is at least as fast in everything, and faster in something: then no plan is better with this."""
+    if any(curve.is_of_cpu_rates for curve in machine.curves):
+        return False  # a curve may say otherwise than the rates
+    own = _figures_of(machine, count)
+    others = (_figures_of(machine, other) for other in machine.thread_counts if other != count)
+    return any(_is_faster(other, own) for other in others)
+
+
+def _figures_of(machine: Machine, count: int) -> dict[str, float]:
+    """The rates with that many threads, and what a call takes as a negative number: more is better in all."""
+    cpu = machine.at_threads(count).cpu
+    rates = {name: rate.effective for name, rate in cpu.flops_per_s.items()}
+    return rates | {"memory": cpu.memory_bytes_per_s.effective, "call": -cpu.call_overhead_ns.effective}
+
+
+def _is_faster(one: dict[str, float], other: dict[str, float]) -> bool:
+    if one.keys() != other.keys():
+        return False
+    return one != other and all(one[name] >= value for name, value in other.items())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwprofiles import InputError, Machine, closest, first_problem, load_machine, names_machine_file, read_yaml, write_yaml
+from hwprofiles import InputError, Machine, closest, first_problem, load_machine, names_machine_file, read_yaml, with_threads, write_yaml
 from hwprofiles.units import format_bytes
 from planner.objectives import OBJECTIVES, Goal
 from sim.model_library import load_model, model_names
@@ -74,7 +74,7 @@ class Setting(BaseModel):
         Raises InputError where nothing would be left, and for a number of threads that it has no rates for.
         """
         machine = self._unreserved(load_machine(self.machine, self.machine_overrides))
-        return machine if self.cpu_threads is None else machine.at_threads(self.cpu_threads)
+        return machine if self.cpu_threads is None else with_threads(machine, self.cpu_threads)
 
     def _unreserved(self, machine: Machine) -> Machine:
         if not self.reserve_vram_bytes:

@@ -4,7 +4,7 @@ from hwprofiles.machine import Gpu, Host, Machine, OtherGpu, Store
 from hwprofiles.parts.cpu_numbers import cpu_of
 from hwprofiles.parts.gpu_numbers import gpu_of, no_gpu
 from hwprofiles.parts.library import PartsLibrary, parts_library
-from hwprofiles.parts.line import parse_line
+from hwprofiles.parts.line import PartsLine, parse_line
 from hwprofiles.parts.link_numbers import link_of, no_link
 from hwprofiles.parts.rig import ASSUMED_DATE, Rig, RigGpu, complete
 from hwprofiles.quantity import Kind, Quantity
@@ -14,16 +14,17 @@ from hwprofiles.units import GIB
 def machine_of_line(text: str) -> Machine:
     """The machine that a line of parts names. Raises InputError, one line, for what is not understood or does not fit together."""
     library = parts_library()
-    rig = complete(parse_line(text, library), library)
-    return _machine(rig, library)
+    return machine_of_parts(parse_line(text, library), library)
 
 
-def _machine(rig: Rig, library: PartsLibrary) -> Machine:
+def machine_of_parts(line: PartsLine, library: PartsLibrary) -> Machine:
+    """The machine of a line that was read. Raises InputError for parts that do not fit together."""
+    rig = complete(line, library)
     cpu = cpu_of(rig, library)
     first, *others = rig.gpus or (None,)
     return Machine(
         format="rosin-machine/1",
-        name=rig.line.text,
+        name=line.text,
         description=_description(rig),
         gpu=no_gpu(cpu) if first is None else _gpu(first, library),
         cpu=cpu,

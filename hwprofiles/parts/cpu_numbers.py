@@ -6,6 +6,8 @@ from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.parts.library import PartsLibrary
 from hwprofiles.parts.rig import ASSUMED_DATE, Rig
 from hwprofiles.quantity import Efficiency, Kind, Quantity
+from hwprofiles.sockets import spread_share
+from hwprofiles.threads import derived
 
 CALL_NS = 20e3
 CALL_SOURCE = "order of waking and joining a thread pool; an upper bound is 118 us per graph split, copies included (ik_llama.cpp PR 232)"
@@ -19,7 +21,7 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
     part = rig.cpu
     clock = all_core_clock(part)
     threads = part.cores * rig.sockets
-    return Cpu(
+    cpu = Cpu(
         name=part.name if rig.sockets == 1 else f"{rig.sockets} x {part.name}",
         sockets=rig.sockets,
         cores=(part.cores + part.e_cores) * rig.sockets,
@@ -27,12 +29,23 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
         instructions=part.design.instructions,
         vector_bits=part.design.vector_bits,
         clock_hz=clock,
-        memory_bytes=_memory_bytes(rig),
+        memory_bytes=_memory_bytes(rig, library),
         memory_bytes_per_s=_memory_rate(rig, library),
         flops_per_s=_rates(part, threads, clock, library),
         call_overhead_ns=Quantity(value=CALL_NS, kind=Kind.ASSUMED, source=CALL_SOURCE, date=ASSUMED_DATE),
         threads=threads,
     )
+    counts = _other_counts(part, rig.sockets)
+    return cpu.model_copy(update={"by_threads": tuple(derived(cpu, count) for count in counts)})
+
+
+def _other_counts(part: CpuPart, sockets: int) -> list[int]:
+    """Numbers of threads to state rates for besides one on each performance core: fewer, all cores, and all that the cores take."""
+    own = part.cores * sockets
+    halved = [own // 4, own // 2]
+    physical = own + part.e_cores * sockets
+    logical = own * part.threads_per_core + part.e_cores * sockets
+    return [count for count in dict.fromkeys((*halved, physical, logical)) if count not in (0, own)]
 
 
 def all_core_clock(part: CpuPart) -> Quantity:
@@ -53,13 +66,24 @@ def all_core_clock(part: CpuPart) -> Quantity:
     return Quantity(value=UNKNOWN_CLOCK_HZ, kind=Kind.ASSUMED, source=rule, date=ASSUMED_DATE, low=low, high=high)
 
 
-def _memory_bytes(rig: Rig) -> Quantity | None:
+def _memory_bytes(rig: Rig, library: PartsLibrary) -> Quantity | None:
     """Memory of all sockets; of a machine with memory in common, what its GPU leaves."""
     memory = rig.memory
     if memory.num_bytes is None:
         return None
     listed = memory.listed
-    return Quantity(value=memory.num_bytes, kind=listed.kind, source=listed.source, date=listed.date)
+    if not any(gpu.part.is_unified for gpu in rig.gpus):
+        return Quantity(value=memory.num_bytes, kind=listed.kind, source=listed.source, date=listed.date)
+    share = library.efficiencies.reported_memory["unified"]
+    low, high = share.range
+    return Quantity(
+        value=memory.num_bytes * (1 - share.value),
+        low=memory.num_bytes * (1 - high),
+        high=memory.num_bytes * (1 - low),
+        kind=share.kind,
+        source=f"what the GPU leaves of {memory.num_bytes:g} bytes in common; {share.source}",
+        date=share.date,
+    )
 
 
 def _memory_rate(rig: Rig, library: PartsLibrary) -> Quantity:
@@ -74,22 +98,9 @@ def _memory_rate(rig: Rig, library: PartsLibrary) -> Quantity:
 
 
 def memory_share(rig: Rig, library: PartsLibrary) -> Efficiency:
-    """The share of all sockets' bandwidth that is reached: of the CPU's kind, and lowered where weights are spread over sockets."""
+    """The share of all sockets' bandwidth that is reached: of the CPU's kind, lowered where weights are spread over sockets."""
     own = library.efficiencies.memory[rig.cpu.kind]
-    if rig.sockets == 1:
-        return own
-    spread = library.efficiencies.sockets
-    own_low, own_high = own.range
-    low, high = spread.range
-    one = 1 / rig.sockets
-    return Efficiency(
-        value=own.value * spread.value * 2 * one,
-        low=own_low * low * 2 * one,
-        high=own_high * high,
-        kind=spread.kind,
-        source=f"{own.source}; and {spread.source}",
-        date=spread.date,
-    )
+    return own if rig.sockets == 1 else spread_share(own, rig.sockets)
 
 
 def _weaker(listed: Citation, rig: Rig) -> Citation:

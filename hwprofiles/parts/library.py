@@ -1,14 +1,14 @@
 """The library of parts: GPUs, CPUs and kinds of memory, read once and found by name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hwprofiles.efficiencies import Efficiencies, efficiencies
 from hwprofiles.parts.cpu_part import CpuPart, core_designs, cpu_parts
-from hwprofiles.parts.efficiencies import Efficiencies, efficiencies
 from hwprofiles.parts.gpu_part import GpuPart, gpu_parts
 from hwprofiles.parts.memory_part import MemoryType, memory_types
 from hwprofiles.parts.names import key_of, keys_of
@@ -47,9 +47,15 @@ def parts_library() -> PartsLibrary:
         cpus=cpus,
         memory_types=memory_types(memory),
         assumed=memory["assumed"],
-        efficiencies=efficiencies(_read("efficiencies")),
+        efficiencies=efficiencies(),
         names_by_key=_names_by_key(gpus, cpus),
     )
+
+
+def with_cpu(library: PartsLibrary, part: CpuPart) -> PartsLibrary:
+    """The library with one more CPU, found by its whole name."""
+    names = {**library.names_by_key, key_of(part.name): (part.name,)}
+    return replace(library, cpus={**library.cpus, part.name: part}, names_by_key=names)
 
 
 def _gpus() -> Iterable[GpuPart]:

@@ -66,10 +66,11 @@ def _machines_app() -> typer.Typer:
         cls=DefaultCommandGroup,
         rich_markup_mode=None,
         context_settings=HELP_OPTIONS,
-        help="List the machines, show one, or write one from a line of parts.",
+        help="List the machines, show one, or write one from parts or the computer at hand.",
     )
     app.command("show")(machines.show)
     app.command("new")(machines.new)
+    app.command("detect")(machines.detect)
     return app
 
 

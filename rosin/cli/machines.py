@@ -45,6 +45,18 @@ def new(
     _write(machine_of_line(parts), destination, Output(json=json, seed=seed, quiet=quiet))
 
 
+def detect(
+    destination: FileOption,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a machine file of this computer from what its system says; nothing is measured."""
+    from hwprofiles.parts import detected_machine
+
+    _write(detected_machine(), destination, Output(json=json, seed=seed, quiet=quiet))
+
+
 def _list(output: Output, overrides: Sequence[str]) -> None:
     from hwprofiles import InputError, load_machine, machine_names
     from rosin.report.machine_numbers import machine_summary

@@ -19,13 +19,16 @@ DERIVED_SIZES = ("kv_elements", "score_elements", "value_elements", "params")
 class Number:
     """One number of a machine file. ``value`` is what the source states; a curve counts as one number and has None.
 
-    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``.
+    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``; ``low`` and ``high`` are the spread of
+    ``value``, None where none is stated.
     """
 
     path: str
     value: float | None
     provenance: Provenance
     effective_value: float | None = None
+    low: float | None = None
+    high: float | None = None
     num_points: int = 0
 
 
@@ -81,10 +84,23 @@ def _walk(node: object, path: str) -> Iterator[Number]:
 def _quantity(quantity: Quantity, path: str) -> Iterator[Number]:
     efficiency = quantity.efficiency
     stated = Provenance(kind=quantity.kind, source=quantity.source, date=quantity.date)
-    yield Number(path=path, value=quantity.value, provenance=stated, effective_value=quantity.effective if efficiency else None)
+    yield Number(
+        path=path,
+        value=quantity.value,
+        provenance=stated,
+        effective_value=quantity.effective if efficiency else None,
+        low=quantity.low,
+        high=quantity.high,
+    )
     if efficiency:
         provenance = Provenance(kind=efficiency.kind, source=efficiency.source, date=efficiency.date)
-        yield Number(path=f"{path}.{EFFICIENCY}", value=efficiency.value, provenance=provenance)
+        yield Number(
+            path=f"{path}.{EFFICIENCY}",
+            value=efficiency.value,
+            provenance=provenance,
+            low=efficiency.low,
+            high=efficiency.high,
+        )
 
 
 def _children(node: object) -> Iterable[tuple[str, object]]:

@@ -11,6 +11,7 @@ from hwprofiles.units import format_bytes, format_rate
 from rosin.report.machine_numbers import EFFICIENCY, MachineSummary, Number
 from rosin.report.tables import format_quantity, name_column, number_column, plain_table, text_column
 
+SPREAD = "    known from, to"
 LEGEND = "Numbers by provenance: " + ", ".join(f"{kind[0].upper()} {kind}" for kind in Kind) + ". Rates are effective ones."
 
 
@@ -63,6 +64,8 @@ def _part_table(title: str, numbers: Sequence[Number], sources: dict[tuple[str, 
         provenance = number.provenance
         source = sources[provenance.source, provenance.date]
         table.add_row(_label(number), *_values(number), str(provenance.kind), str(source))
+        if number.low is not None or number.high is not None:
+            table.add_row(SPREAD, *_spread(number))
     return table
 
 
@@ -75,8 +78,15 @@ def _source_table(sources: dict[tuple[str, str], int]) -> Table:
 
 def _label(number: Number) -> str:
     """The path inside its part; an efficiency stands below the number it lowers."""
-    inside = number.path.partition(".")[2] or number.path
+    inside = (number.path.partition(".")[2] or number.path).removeprefix("by_threads.")
     return "  × efficiency" if inside.endswith(f".{EFFICIENCY}") else inside
+
+
+def _spread(number: Number) -> tuple[str, str]:
+    """The lowest and the highest that is known of a number."""
+    assert number.value is not None
+    low, high = (number.value if bound is None else bound for bound in (number.low, number.high))
+    return format_quantity(number.path, low), format_quantity(number.path, high)
 
 
 def _values(number: Number) -> tuple[str, str]:

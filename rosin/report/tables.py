@@ -10,6 +10,7 @@ UNIT_FORMATS = (
     ("bytes_per_s", units.format_rate),
     ("flops_per_s", units.format_flops),
     ("_bytes", units.format_bytes),
+    ("_hz", units.format_clock),
     ("_s", units.format_duration),
 )
 

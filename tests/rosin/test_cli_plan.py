@@ -256,7 +256,6 @@ def test_offers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("plan", "--quantization", "8bit,8bit"), "--quantization 8bit,8bit: 8bit is there twice"),
         (("plan", "--quantization", "8bit,"), "an empty name"),
         (("plan", "--quantization", "8bit,9bit"), "no quantisation scheme named '9bit'; did you mean '8bit'?"),
-        (("plan", "--cpu-threads", "8"), "states no rates for 8 CPU threads (cpu.by_threads); stated: none"),
         (("plan", "--cpu-threads", "0"), "--cpu-threads must be whole numbers of at least 1, got 0"),
     ],
 )

@@ -1,11 +1,27 @@
 """The shares of datasheets' figures that real work reaches, by class of part, with their spread."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from importlib import resources
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from hwprofiles.quantity import Efficiency
+from hwprofiles.quantity import Efficiency, Quantity
+from hwprofiles.yaml_file import read_yaml
+
+
+class ThreadShares(BaseModel):
+    """What other numbers of threads reach, by the rates of one on each performance core.
+
+    ``one_thread_bytes_per_s`` bounds few threads. ``smt`` is for more threads than cores, ``e_cores`` for some on efficiency cores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    one_thread_bytes_per_s: Quantity
+    smt: Efficiency
+    e_cores: Efficiency
 
 
 class Efficiencies(BaseModel):
@@ -26,8 +42,11 @@ class Efficiencies(BaseModel):
     pageable: Efficiency
     disk: Efficiency
     reported_memory: Mapping[str, Efficiency]
+    threads: ThreadShares
 
 
-def efficiencies(data: Mapping[str, Any]) -> Efficiencies:
-    """The shares of the data file."""
-    return Efficiencies.model_validate(data)
+@cache
+def efficiencies() -> Efficiencies:
+    """The shares that ship; read at the first call."""
+    path = Path(str(resources.files("hwprofiles") / "parts" / "efficiencies.yaml"))
+    return Efficiencies.model_validate(read_yaml(path, "parts"))

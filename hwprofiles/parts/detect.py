@@ -1,0 +1,145 @@
+"""The computer at hand as a machine: what it says of itself, put into a line of parts."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+
+from hwprofiles.errors import InputError
+from hwprofiles.machine import Cpu, Machine
+from hwprofiles.parts.build import machine_of_parts
+from hwprofiles.parts.cpu_part import CoreDesign, CpuPart
+from hwprofiles.parts.gpu_part import Citation
+from hwprofiles.parts.library import PartsLibrary, parts_library, with_cpu
+from hwprofiles.parts.line import parse_line
+from hwprofiles.parts.system import FoundGpu, FoundSystem, found_system
+from hwprofiles.quantity import Kind, Quantity
+from hwprofiles.units import GIB
+
+SYSTEM = "the system at hand: /proc/cpuinfo, nvidia-smi, dmidecode"
+_NO_MODULES = (
+    "the system does not say which memory modules it has (dmidecode, as the administrator, does): "
+    "all channels of its CPU assumed to be filled"
+)
+
+
+def detected_machine(found: FoundSystem | None = None) -> Machine:
+    """The computer at hand, or the one that was found. Nothing is measured.
+
+    Raises InputError for a system that says nothing of its CPU, and for a GPU that the library does not know.
+    """
+    system = found or found_system()
+    library = parts_library()
+    notes = []
+    if not _knows_cpu(system, library):
+        part = _unknown_cpu(system, library)
+        library = with_cpu(library, part)
+        notes.append(
+            f"the library has no CPU {part.name!r}: cores and instructions are the system's own, "
+            f"memory channels and rates those of {_model_cpu(system, library).name}"
+        )
+    if system.modules is None:
+        notes.append(_NO_MODULES)
+    machine = machine_of_parts(parse_line(" + ".join(_parts(system, library)), library), library)
+    kept = [sentence for sentence in machine.assumptions if not sentence.startswith("the line names no memory")]
+    size = f"{system.memory_bytes / GIB:.0f} GiB of memory"
+    return machine.model_copy(
+        update={
+            "description": machine.description.replace("memory of unknown size", size),
+            "cpu": _with_memory(machine, system),
+            "assumptions": (*notes, *kept),
+        },
+    )
+
+
+def _parts(system: FoundSystem, library: PartsLibrary) -> Iterator[str]:
+    for gpu, count in Counter(system.gpus).items():
+        yield f"{count}x{_gpu(gpu, library)}" if count > 1 else _gpu(gpu, library)
+    name = _library_name(system, library)
+    yield f"{system.sockets}x{name}" if system.sockets > 1 else name
+    modules = system.modules
+    if modules is not None:
+        yield _memory(system)
+
+
+def _memory(system: FoundSystem) -> str:
+    modules = system.modules
+    assert modules is not None
+    each, rest = divmod(modules.count, system.sockets)
+    if system.sockets > 1 and not rest:
+        return f"{system.sockets}x({each}x{modules.gib}GB {modules.type_name}-{modules.mt_per_s})"
+    return f"{modules.count}x{modules.gib}GB {modules.type_name}-{modules.mt_per_s}"
+
+
+def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:
+    """The GPU as a part, with the size of the library that is nearest to what the driver reports."""
+    names = library.named(_without_size(gpu.name))
+    known = [name for name in names if name in library.gpus]
+    if not known:
+        raise InputError(f"the library has no GPU {gpu.name!r}; write the machine from the nearest one: rosin machines new")
+    sizes = library.gpus[known[0]]
+    size = min(sizes, key=lambda part: abs(part.memory_bytes - gpu.memory_bytes)).memory_bytes // GIB
+    link = f" PCIe {gpu.pcie_generation} x{gpu.lanes}" if gpu.pcie_generation and gpu.lanes else ""
+    return f"{known[0]} {size}GB{link}"
+
+
+def _without_size(name: str) -> str:
+    words = name.replace("-", " ").split()
+    return " ".join(word for word in words if not word.upper().endswith("GB"))
+
+
+def _knows_cpu(system: FoundSystem, library: PartsLibrary) -> bool:
+    return any(name in library.cpus for name in library.named(system.cpu_name))
+
+
+def _library_name(system: FoundSystem, library: PartsLibrary) -> str:
+    return next(name for name in library.named(system.cpu_name) if name in library.cpus)
+
+
+def _model_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
+    """The CPU of the library whose memory an unknown one is taken to have."""
+    is_server = system.sockets > 1 or any(word in system.cpu_name for word in ("EPYC", "Xeon"))
+    return library.cpus[library.assumed["server_cpu" if is_server else "desktop_cpu"]]
+
+
+def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
+    """A CPU out of what the system says of it: cores, threads and instructions; clocks are not known."""
+    model = _model_cpu(system, library)
+    said = Citation(source=SYSTEM, date=date.today().isoformat(), kind=Kind.ASSUMED)
+    name = " ".join(system.cpu_name.replace("+", " ").split())
+    return replace(
+        model,
+        name=name,
+        family=name,
+        design=_design(system.flags, said),
+        cores=system.cores,
+        e_cores=0,
+        threads_per_core=max(1, system.threads // (system.cores * system.sockets)),
+        memory=model.memory if system.modules is None else system.modules.type_name,
+        base_hz=None,
+        boost_hz=None,
+        all_core_hz=None,
+        sockets=max(system.sockets, model.sockets),
+        listed=said,
+    )
+
+
+def _design(flags: frozenset[str], said: Citation) -> CoreDesign:
+    """Instructions by the system's flags; a core is taken to have two units of 256 bits where it has AVX2, of 128 where it has not."""
+    of_flag = {"avx2": "avx2", "avx512f": "avx512", "avx512_vnni": "vnni", "avx_vnni": "vnni", "avx512_bf16": "bf16", "amx_bf16": "amx"}
+    instructions = dict.fromkeys(word for flag, word in of_flag.items() if flag in flags)
+    operations = {"f32": 32 if "avx2" in flags else 16}
+    return CoreDesign(
+        name="as the system says",
+        vector_bits=256 if "avx2" in flags else 128,
+        instructions=tuple(instructions),
+        operations_per_cycle=operations,
+        e_core_operations_per_cycle=operations,
+        listed=replace(said, source=f"{said.source}; two multiply-add units a core assumed"),
+    )
+
+
+def _with_memory(machine: Machine, system: FoundSystem) -> Cpu:
+    """The CPU with the memory that the system counts."""
+    size = Quantity(value=system.memory_bytes, kind=Kind.MEASURED, source="/proc/meminfo, MemTotal", date=date.today().isoformat())
+    return machine.cpu.model_copy(update={"memory_bytes": size}) if system.memory_bytes else machine.cpu

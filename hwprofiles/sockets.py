@@ -1,0 +1,59 @@
+"""Machine files of several sockets whose memory rate nobody measured: what is reached of it where weights lie on all of them."""
+
+import re
+
+from hwprofiles.efficiencies import efficiencies
+from hwprofiles.machine import Cpu, Machine
+from hwprofiles.quantity import Efficiency, Kind
+
+_COUNTED = re.compile(r"(\d{1,2})\s*[x×]\s*\D")
+
+UNMEASURED = frozenset({Kind.DATASHEET, Kind.ASSUMED})
+
+
+def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
+    """The share of all sockets' bandwidth together that is reached, ``own`` being that of one socket: as much as one gives.
+
+    From what one socket gives without the help of the others' threads up to all of it, with weights copied to each.
+    """
+    spread = efficiencies().sockets
+    low, high = spread.range
+    factor = 2 / sockets  # the published share is of two
+    own_low, own_high = own.range if own else (1.0, 1.0)
+    return Efficiency(
+        value=(own.value if own else 1.0) * spread.value * factor,
+        low=own_low * low * factor,
+        high=own_high * high,
+        kind=spread.kind if own is None else max(own.kind, spread.kind, key=list(Kind).index),
+        source=f"{own.source}; and {spread.source}" if own else spread.source,
+        date=spread.date,
+    )
+
+
+def over_sockets(machine: Machine) -> Machine:
+    """The machine with its sockets counted, and its memory's rate lowered where it is of several and holds no such share yet.
+
+    That is where the rate is neither measured nor published and states no efficiency. Sockets that the file does not count are read from
+    the CPU's name, such as ``2x Xeon Gold 6252``. A machine of one socket is returned as it is.
+    """
+    cpu = machine.cpu
+    sockets = _sockets(cpu)
+    if sockets == 1:
+        return machine
+    rate = cpu.memory_bytes_per_s
+    if rate.kind not in UNMEASURED or rate.efficiency is not None:
+        return machine.model_copy(update={"cpu": cpu.model_copy(update={"sockets": sockets})})
+    share = spread_share(None, sockets)
+    lowered = cpu.model_copy(update={"sockets": sockets, "memory_bytes_per_s": rate.model_copy(update={"efficiency": share})})
+    sentence = (
+        f"{cpu.name} has {sockets} sockets and a memory rate that nobody measured: experts spread over them are taken to reach "
+        f"{share.value:g} of it; cpu.memory_bytes_per_s.efficiency states another share"
+    )
+    return machine.model_copy(update={"cpu": lowered, "assumptions": (*machine.assumptions, sentence)})
+
+
+def _sockets(cpu: Cpu) -> int:
+    if "sockets" in cpu.model_fields_set:
+        return cpu.sockets
+    counted = _COUNTED.match(cpu.name)
+    return int(counted[1]) if counted else cpu.sockets

@@ -1,0 +1,89 @@
+"""What a CPU does with another number of threads than its rates are for, by published shares."""
+
+from hwprofiles.efficiencies import ThreadShares, efficiencies
+from hwprofiles.machine import Cpu, CpuThreads, Machine
+from hwprofiles.quantity import Efficiency, Kind, Quantity
+
+
+def with_threads(machine: Machine, threads: int) -> Machine:
+    """The machine computing with that many CPU threads: by its own rates for them, else derived where none of its rates is measured.
+
+    Raises InputError where rates were measured, but not with that many threads.
+    """
+    cpu = machine.cpu
+    is_measured = Kind.MEASURED in {cpu.memory_bytes_per_s.kind, *(rate.kind for rate in cpu.flops_per_s.values())}
+    if threads in machine.thread_counts or is_measured or threads < 1:
+        return machine.at_threads(threads)
+    own = cpu.threads or cpu.cores - cpu.efficiency_cores
+    if threads == own:
+        return machine
+    known = cpu.model_copy(update={"threads": own, "by_threads": (derived(cpu, threads),)})
+    return machine.model_copy(update={"cpu": known}).at_threads(threads)
+
+
+def derived(cpu: Cpu, threads: int) -> CpuThreads:
+    """The rates of that many threads out of those of one on each performance core.
+
+    Fewer read no more than each of them can, and compute less by their number. More than these cores, or than all, are slower.
+    """
+    shares = efficiencies().threads
+    own = cpu.threads or cpu.cores - cpu.efficiency_cores
+    if threads <= own:
+        memory = _of_few(cpu.memory_bytes_per_s, threads, shares)
+        computing = {name: _scaled(rate, threads / own, threads) for name, rate in cpu.flops_per_s.items()}
+    else:
+        share = shares.e_cores if threads <= cpu.cores else shares.smt
+        memory = _lowered(cpu.memory_bytes_per_s, share, threads)
+        computing = {name: _lowered(rate, share, threads) for name, rate in cpu.flops_per_s.items()}
+    return CpuThreads(
+        threads=threads,
+        memory_bytes_per_s=memory,
+        flops_per_s=computing,
+        call_overhead_ns=cpu.call_overhead_ns,
+    )
+
+
+def _of_few(rate: Quantity, threads: int, shares: ThreadShares) -> Quantity:
+    """What the threads read: the memory's rate, or what each of them can, whichever is less."""
+    one = shares.one_thread_bytes_per_s
+    if threads * one.value >= rate.effective:
+        return rate
+    low, high = one.range
+    _, most = rate.effective_range
+    return Quantity(
+        value=threads * one.value,
+        low=min(threads * low, threads * one.value),
+        high=max(threads * one.value, min(threads * high, most)),
+        kind=Kind.ASSUMED,
+        source=f"{threads} threads: {one.source}",
+        date=one.date,
+    )
+
+
+def _scaled(rate: Quantity, factor: float, threads: int) -> Quantity:
+    low, high = rate.range
+    return rate.model_copy(
+        update={
+            "value": rate.value * factor,
+            "low": low * factor,
+            "high": high * factor,
+            "kind": Kind.ASSUMED,
+            "source": f"{threads} threads, by their number: {rate.source}",
+        }
+    )
+
+
+def _lowered(rate: Quantity, share: Efficiency, threads: int) -> Quantity:
+    """The rate with the share taken off its efficiency, spreads multiplied."""
+    own = rate.efficiency
+    own_low, own_high = own.range if own else (1.0, 1.0)
+    low, high = share.range
+    efficiency = Efficiency(
+        value=(own.value if own else 1.0) * share.value,
+        low=own_low * low,
+        high=own_high * high,
+        kind=share.kind if own is None else max(own.kind, share.kind, key=list(Kind).index),
+        source=f"{threads} threads: {share.source}" + (f"; and {own.source}" if own else ""),
+        date=share.date,
+    )
+    return rate.model_copy(update={"efficiency": efficiency})

@@ -1,0 +1,132 @@
+"""What sockets and other numbers of threads reach: published shares, on machines from parts and in machine files."""
+
+from pathlib import Path
+
+import pytest
+
+from hwprofiles import (
+    InputError,
+    Kind,
+    Machine,
+    load_machine,
+    machine_data,
+    with_threads,
+    write_yaml,
+)
+from hwprofiles.efficiencies import efficiencies
+
+TWO_SOCKETS = "RTX 4090 + 2xXeon Gold 6252 + 2x(6x32GB DDR4-2933)"
+HYBRID = "RTX 5090 + Core i9-13900KF + 2x32GB DDR5-5600"
+
+
+def _file(folder: Path, **cpu: object) -> Machine:
+    """A machine file of nothing but assumed numbers, its CPU with these keys."""
+    assumed = {"kind": "assumed", "source": "a test", "date": "2026-11"}
+    data = machine_data(load_machine("RTX 4090 + Ryzen 9 7950X"))
+    data["cpu"] = {
+        "name": "Xeon",
+        "cores": 56,
+        "memory_bytes_per_s": {"value": 100e9, **assumed},
+        "flops_per_s": {"bf16": {"value": 1e12, **assumed}},
+        "call_overhead_ns": {"value": 0, **assumed},
+    } | cpu
+    path = folder / "m.yaml"
+    write_yaml(data | {"assumptions": []}, path)
+    return load_machine(str(path))
+
+
+def test_weights_over_two_sockets_reach_what_one_socket_gives() -> None:
+    """From a quarter of both to all of both, by the published reports."""
+    one = load_machine("RTX 4090 + Xeon Gold 6252 + 6x32GB DDR4-2933").cpu.memory_bytes_per_s
+    two = load_machine(TWO_SOCKETS).cpu.memory_bytes_per_s
+    assert two.effective == pytest.approx(one.effective)
+    assert two.effective_range == pytest.approx((one.effective_range[0] * 0.5, one.effective_range[1] * 2))
+
+
+def test_a_file_s_unmeasured_rate_of_two_sockets_is_lowered(tmp_path: Path) -> None:
+    """And it is said; a rate with an efficiency, a measured one and one socket stay as they are."""
+    two = _file(tmp_path, sockets=2)
+    assert two.cpu.memory_bytes_per_s.effective == 50e9
+    assert "2 sockets and a memory rate that nobody measured" in two.assumptions[0]
+    measured = {"value": 100e9, "kind": "measured", "source": "a test", "date": "2026-11"}
+    share = {"value": 0.9, "kind": "assumed", "source": "a test", "date": "2026-11"}
+    kept = [
+        _file(tmp_path, sockets=1),
+        _file(tmp_path, sockets=2, memory_bytes_per_s=measured),
+        _file(tmp_path, sockets=2, memory_bytes_per_s=measured | {"kind": "assumed", "efficiency": share}),
+    ]
+    assert [machine.cpu.memory_bytes_per_s.effective for machine in kept] == [100e9, 100e9, 90e9]
+    assert [machine.assumptions for machine in kept] == [(), (), ()]
+
+
+@pytest.mark.parametrize(("name", "sockets"), [("2x Xeon P-8136", 2), ("4xXeon 8180", 4), ("Xeon 6252", 1), ("2 Xeon", 1)])
+def test_sockets_that_a_file_does_not_count_are_in_the_name(tmp_path: Path, name: str, sockets: int) -> None:
+    """As people write several of one CPU."""
+    assert _file(tmp_path, name=name).cpu.sockets == sockets
+    assert _file(tmp_path, name=name, sockets=1).cpu.sockets == 1
+
+
+def test_what_the_user_sets_is_not_lowered(tmp_path: Path) -> None:
+    """An override is the effective value."""
+    _file(tmp_path, sockets=2)
+    machine = load_machine(str(tmp_path / "m.yaml"), ["cpu.memory_bytes_per_s=80e9"])
+    assert machine.cpu.memory_bytes_per_s.effective == 80e9
+
+
+def test_threads_default_to_physical_cores() -> None:
+    """Of all sockets; to P cores where there are E cores."""
+    assert load_machine(TWO_SOCKETS).cpu.threads == 48
+    assert load_machine(HYBRID).cpu.threads == 8
+
+
+def test_more_threads_than_cores_cost_what_is_published(tmp_path: Path) -> None:
+    """In memory and in computing, whether the machine is from parts or a file that counts its cores."""
+    share = efficiencies().threads.smt.value
+    for machine, logical in ((load_machine(TWO_SOCKETS), 96), (_file(tmp_path, sockets=2), 112)):
+        twice = with_threads(machine, logical).cpu
+        own = machine.cpu
+        assert twice.threads == logical
+        assert twice.memory_bytes_per_s.effective == pytest.approx(own.memory_bytes_per_s.effective * share)
+        assert twice.flops_per_s["bf16"].effective == pytest.approx(own.flops_per_s["bf16"].effective * share)
+
+
+def test_half_the_cores_of_a_server_read_as_much_and_compute_half() -> None:
+    """Memory is what few threads fill; what one thread reads bounds very few."""
+    machine = load_machine(TWO_SOCKETS)
+    own = machine.cpu
+    half = with_threads(machine, 24).cpu
+    one = with_threads(machine, 1).cpu
+    assert half.memory_bytes_per_s == own.memory_bytes_per_s
+    assert half.flops_per_s["bf16"].effective == pytest.approx(own.flops_per_s["bf16"].effective / 2)
+    assert one.memory_bytes_per_s.effective == efficiencies().threads.one_thread_bytes_per_s.value
+
+
+def test_p_and_e_cores_together_are_slower_than_p_cores() -> None:
+    """As published."""
+    machine = load_machine(HYBRID)
+    share = efficiencies().threads.e_cores.value
+    both = with_threads(machine, 24).cpu
+    assert both.memory_bytes_per_s.effective == pytest.approx(machine.cpu.memory_bytes_per_s.effective * share)
+
+
+def test_every_cpu_states_rates_for_other_threads() -> None:
+    """Fewer and more, none for its own number twice."""
+    for line in (TWO_SOCKETS, HYBRID, "Ryzen 9 7950X", "EPYC 9755", "M4 Max 128GB"):
+        machine = load_machine(line)
+        assert machine.thread_counts[0] == machine.cpu.threads
+        assert min(machine.thread_counts) < machine.thread_counts[0]
+        assert len(set(machine.thread_counts)) == len(machine.thread_counts)
+
+
+def test_measured_rates_are_never_scaled(tmp_path: Path) -> None:
+    """Another number of threads has to be measured too."""
+    measured = {"value": 100e9, "kind": "measured", "source": "a test", "date": "2026-11"}
+    machine = _file(tmp_path, memory_bytes_per_s=measured)
+    with pytest.raises(InputError, match="states no rates for 24 CPU threads"):
+        with_threads(machine, 24)
+
+
+def test_derived_rates_are_assumed_at_best() -> None:
+    """So that a result says so."""
+    machine = with_threads(load_machine(TWO_SOCKETS), 24)
+    assert machine.cpu.flops_per_s["bf16"].kind is Kind.ASSUMED

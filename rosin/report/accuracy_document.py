@@ -28,7 +28,7 @@ def _lines(result: AccuracyResult) -> Iterator[str]:
         yield ""
         yield f"## {phase.capitalize()}"
         yield ""
-        yield f"![{phase}: predicted against measured]({phase}.png)"
+        yield f"![{phase}: predicted against measured](accuracy-{phase}.png)"
         yield from _groups(result, phase)
         yield from _baselines(result, phase)
     yield from _constants(result)

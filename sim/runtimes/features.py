@@ -20,10 +20,10 @@ NOMINAL_CLOCK_HZ = 4.5e9
 class Features:
     """One step, or many as arrays over steps.
 
-    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket (0: none).
-    ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries``
-    counts query heads for which GPU kernels read the same keys and values anew (0: they do not). Attention on the CPU is optimised, llama.cpp's flash attention, or
-    neither.
+    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket
+    (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do.
+    ``ungrouped_queries`` counts query heads for which GPU kernels read the same keys and values anew (0: they do not).
+    Attention on the CPU is optimised, llama.cpp's flash attention, or neither.
     """
 
     work: Work

@@ -17,6 +17,9 @@ AVX2_DECODE_FRACTION = 0.62
 AVX2_PREFILL_FRACTION = 0.5
 """The same for many tokens: half the width."""
 
+SHARED_SOCKETS_FRACTION = 0.7
+"""Share of the cores of two sockets that help a prompt whose weights lie in both memories (three published machines: 0.5 to 1)."""
+
 DECOMPRESSED_FRACTION = (128 + 64 + 128) / (576 + 512)
 """Attention of a prompt over a decompressed MLA cache against the compressed one, elements a head (DeepSeek-V3's configuration)."""
 
@@ -68,7 +71,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of a prompt: copies are serial with products, the CPU's products with those of the GPU."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
-    cores = step.cores * AVX2_PREFILL_FRACTION**step.lag
+    cores = step.cores * AVX2_PREFILL_FRACTION**step.lag * _useful_share(step)
     ours = np.where(
         step.is_kt,
         constants.kt_weights_per_core_s,
@@ -96,6 +99,11 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO + work.crossing_s / constants.link_fraction,
     )
+
+
+def _useful_share(step: Features) -> Any:
+    """The share of cores that help a prompt: a second socket adds 0.4 of the first, unless each has weights of its own."""
+    return np.where(np.logical_and(step.is_on_two_sockets, np.logical_not(step.is_kt)), SHARED_SOCKETS_FRACTION, 1.0)
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:

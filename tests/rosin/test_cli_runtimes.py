@@ -82,7 +82,7 @@ def test_accuracy_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {"rows", "summary", "baselines"} <= set(data)
     row = data["rows"][0]
     assert set(row["decode"]) == {"predicted_tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "measured_tokens_per_s"}
-    assert (out / "decode.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "accuracy-decode.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "accuracy.md").read_text(encoding="utf-8").startswith("# How accurate")
     assert json.loads((out / "accuracy.json").read_text(encoding="utf-8"))["rows"] == data["rows"]
 

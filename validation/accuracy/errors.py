@@ -54,8 +54,8 @@ def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> f
 
 
 def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
-    """The smallest value at or below which that share of the weight lies."""
+    """The value below which that share of the weight lies, each point's weight half below it and half above, straight between points."""
     sequence = np.argsort(values)
-    heaped = np.cumsum(weights[sequence]) / np.sum(weights)
-    position = min(int(np.searchsorted(heaped, share)), len(values) - 1)
-    return float(values[sequence][position])
+    own = weights[sequence]
+    below = (np.cumsum(own) - own / 2) / np.sum(own)
+    return float(np.interp(share, below, values[sequence]))

@@ -208,7 +208,5 @@ def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = 
         writer = csv.DictWriter(file, fieldnames=["extra", *reversed(asdict(rows[0]))])
         writer.writeheader()
         for row in rows:
-            cells = {
-                name: "" if value is None else repr(value) if isinstance(value, float) else value for name, value in asdict(row).items()
-            }
+            cells = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
             writer.writerow(cells | {"extra": "x"} | (change or {}))

@@ -165,8 +165,8 @@ class _LayerTable:
         attention_params = np.array([layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         experts = np.array([layer.num_experts for layer in layers], float)
         chosen = np.array([_chosen(layer.top_k, load) for layer in layers], float)
-        first = np.float64(load.context_tokens)
-        end = first + load.tokens
+        first = np.asarray(float(load.context_tokens))
+        end = np.asarray(first + load.tokens)
         read = np.array([float(layer.elements_read(first, end)) for layer in layers])
         pairs = np.array([float(layer.pair_elements_per_token(first, end)) for layer in layers])
         expert_params = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)

@@ -8,7 +8,7 @@ import pytest
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
-from sim.model import Model
+from sim.model import Model, TensorClass
 from sim.runtimes.llama_cpp import read_llama_arguments
 from sim.runtimes.llama_cpp.placement import place
 from sim.runtimes.placement import Placement
@@ -142,7 +142,7 @@ def test_random_plans_conserve_bytes(seed: int) -> None:
         for tensor in layer_tensors(qwen(), layer):
             found = any(re.search(pattern, tensor.name) for pattern in patterns)
             expected += tensor.num_bytes if layer >= first and not found else 0
-    head = qwen().top_bytes["head"] if gpu_layers else 0
+    head = qwen().top_bytes[TensorClass.HEAD] if gpu_layers else 0
     assert placement.weight_bytes[1] == expected + head
     assert placement.weight_bytes.sum() == pytest.approx(qwen().total_bytes, abs=1e-3 * MIB + 1e6)
 

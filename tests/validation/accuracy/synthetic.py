@@ -33,7 +33,7 @@ def host_of(line: str) -> RuntimeHost:
 def synthetic_rows(constants: Constants = TRUE) -> list[MeasuredRow]:
     """A row for each machine, model and line, measured as the constants say."""
     return [
-        _measured(MeasuredRow(rig=machine.split()[0], machine=machine, id=f"{machine}/{model}/{line}", **_asked(model, line)), constants)
+        _measured(MeasuredRow(rig=machine.split()[0], machine=machine, id=f"{machine}/{model}/{line}", **_asked(model, line))  # type: ignore[arg-type], constants)
         for machine in HOSTS
         for model in MODELS
         for line in LINES

@@ -10,6 +10,13 @@ _SHOWN_CHARACTERS = 40
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
 """Keys under which multimodal configurations nest the one of their language model."""
 
+_SYNONYMS = {
+    "d_model": "hidden_size",
+    "max_seq_len": "max_position_embeddings",
+    "tie_embedding": "tie_word_embeddings",
+}
+"""Names that DBRX and LFM2 give to keys of all families."""
+
 
 class ConfigKeys:
     """The keys of one configuration; ``where`` names it in errors, ``prefix`` the section in it.
@@ -25,7 +32,7 @@ class ConfigKeys:
         self.prefix = prefix
         self.used: set[str] = set()
         self.names_of_text: frozenset[str] = frozenset()
-        self._config = dict(config)
+        self._config = {**config, **self._renamed(config)}
         for part in _TEXT_PARTS:
             nested = config.get(part)
             if nested is None:
@@ -36,6 +43,17 @@ class ConfigKeys:
             self._config |= stated
             self.names_of_text = frozenset(stated)
             self.used.add(part)
+
+    def _renamed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys that some families call otherwise, under the usual names. Raises InputError where both are there and differ."""
+        found = {}
+        for own, usual in _SYNONYMS.items():
+            if config.get(own) is None:
+                continue
+            if config.get(usual) not in (None, config[own]):
+                raise self.error(own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}")
+            found[usual] = config[own]
+        return found
 
     def error(self, name: str, problem: str) -> InputError:
         """The error that names file, key and what is wrong with it."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwprofiles import InputError
-from sim.importers.config_keys import ConfigKeys
+from sim.importers.config_keys import ConfigKeys, shown
 from sim.importers.weights import Weight, gated_mlp, linear, loose
 from sim.model import TensorClass
 
@@ -23,6 +23,7 @@ class Experts:
     intermediate: int
     shared: int = 0
     has_shared_gate: bool = False
+    has_shared_bias: bool = False
     has_bias: bool = False
     router_vectors: int = 0
     name: str = "mlp"
@@ -53,6 +54,18 @@ def sparse_steps(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     return routing(keys, set(range(step - 1, num_layers, step)) - dense)
 
 
+def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
+    """The layers that route: those that ``mlp_layer_types`` calls sparse, else as in ``leading_dense``."""
+    if not keys.has("mlp_layer_types"):
+        return leading_dense(keys, num_layers)
+    keys.has("first_k_dense_replace", "moe_layer_freq")
+    kinds = keys.per_layer("mlp_layer_types", num_layers)
+    for kind in kinds:
+        if kind not in ("dense", "sparse"):
+            raise keys.error("mlp_layer_types", f"may hold dense and sparse, got {shown(kind)}")
+    return routing(keys, (index for index, kind in enumerate(kinds) if kind == "sparse"))
+
+
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
     """Those layers. Raises InputError when there are none."""
     routed = frozenset(layers)
@@ -78,7 +91,7 @@ def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
         *gated_mlp(f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias),
     ]
     if experts.shared:
-        weights += gated_mlp(shared, TensorClass.SHARED_EXPERT, hidden, experts.shared)
+        weights += gated_mlp(shared, TensorClass.SHARED_EXPERT, hidden, experts.shared, experts.has_shared_bias)
         gate = hidden if experts.has_shared_gate else 0
         weights += loose(f"{name}.shared_expert_gate", TensorClass.SHARED_EXPERT, gate)
     return weights

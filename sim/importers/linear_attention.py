@@ -2,14 +2,9 @@
 
 from sim.importers.attention_weights import AttentionWeights
 from sim.importers.config_keys import ConfigKeys, shown
+from sim.importers.state_space import kept_state
 from sim.importers.weights import linear, loose
-from sim.model import State, TensorClass
-
-STATE_ELEMENT_BYTES = 4
-"""The recurrent state is kept in 32 bit, whatever the weights are in (transformers 5.23.0, torch_recurrent_gated_delta_rule)."""
-
-WINDOW_ELEMENT_BYTES = 2
-"""The convolution's last inputs are activations."""
+from sim.model import TensorClass
 
 _LAYER_TYPES = ("full_attention", "linear_attention")
 _CLASS = TensorClass.ATTENTION
@@ -48,10 +43,7 @@ def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
     valued = heads * value_dim
     convolved = 2 * key_heads * key_dim + valued
     state = heads * key_dim * value_dim
-    kept = State(
-        elements=state,
-        bytes=state * STATE_ELEMENT_BYTES + convolved * kernel * WINDOW_ELEMENT_BYTES,
-    )
+    kept = kept_state(state, convolved, kernel)
     weights = [
         *linear("linear_attn.in_proj_qkvz", _CLASS, hidden, convolved + valued),
         *linear("linear_attn.in_proj_ba", _CLASS, hidden, 2 * heads),

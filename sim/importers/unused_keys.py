@@ -29,7 +29,7 @@ _HARMLESS = re.compile(
     r"num_labels|num_beams|num_beam_groups|num_return_sequences|problem_type|keys_to_.*|"
     r"hidden_act|tie_encoder_decoder|cross_attention_.*|bad_words_ids|pruned_heads|is_.*|"
     r"_.*|num_image.*|.*image.*|.*video.*|.*vision.*|.*audio.*|.*vit_.*|.*speech.*|"
-    r"layer_norm_epsilon|.*_implementation|rotary_.*|no_rope_layer.*|.*norm_type|.*_limit"
+    r"use_.*kernels?|use_mambapy|layer_norm_epsilon|.*_implementation|rotary_.*|no_rope_layer.*|.*norm_type|.*_limit"
 )
 """Names that match the above and still leave the weights as they are."""
 

@@ -85,6 +85,10 @@ def _qwen3_next(rng: random.Random) -> Config:
     return {**made, "layer_types": [*drawn, "full_attention"]}
 
 
+def _qwen3_5_moe(rng: random.Random) -> Config:
+    return {**_qwen3_next(rng), "mlp_only_layers": []}
+
+
 def _plain_moe(rng: random.Random) -> Config:
     return {"intermediate_size": rng.randint(1, 20), **_experts(rng, "num_local_experts")}
 
@@ -166,7 +170,213 @@ def _glm4_moe(rng: random.Random) -> Config:
     }
 
 
+def _qwen3(rng: random.Random) -> Config:
+    width = {"intermediate_size": rng.randint(1, 40)}
+    return {**width, "head_dim": rng.choice([2, 4, 6]), "attention_bias": _flag(rng)}
+
+
+def _minimax_m2(rng: random.Random) -> Config:
+    flags = {"use_qk_norm": True, "use_routing_bias": True}
+    return {**_plain_moe(rng), **flags, "head_dim": rng.choice([2, 4, 8])}
+
+
+def _dots1(rng: random.Random) -> Config:
+    made = _leading_dense(rng)
+    made["n_routed_experts"] += 1
+    return {**made, "attention_bias": _flag(rng), "head_dim": rng.choice([2, 4, 8])}
+
+
+def _ernie(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    count = rng.randint(2, 9)
+    return {
+        "num_hidden_layers": layers,
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "moe_num_experts": count,
+        "moe_k": rng.randint(1, count),
+        "moe_num_shared_experts": rng.randint(1, 3),
+        "moe_layer_start_index": rng.randint(0, layers - 1),
+        "moe_layer_end_index": rng.choice([-1, layers - 1]),
+        "moe_layer_interval": 1,
+        "use_bias": _flag(rng),
+    }
+
+
+def _hunyuan(rng: random.Random) -> Config:
+    count = rng.randint(1, 9)
+    return {
+        "intermediate_size": rng.randint(1, 20),
+        "num_experts": count,
+        "moe_topk": rng.randint(1, count),
+        "head_dim": rng.choice([2, 4, 8]),
+        "attention_bias": _flag(rng),
+    }
+
+
+def _lite(rng: random.Random) -> Config:
+    made = _deepseek(rng)
+    layers = made["num_hidden_layers"]
+    dense = made.pop("first_k_dense_replace")
+    return {
+        **made,
+        "q_lora_rank": rng.randint(1, 8),
+        "mlp_layer_types": ["dense"] * dense + ["sparse"] * (layers - dense),
+    }
+
+
+def _sparse_latent(rng: random.Random) -> Config:
+    return {
+        **_deepseek(rng),
+        "q_lora_rank": rng.randint(1, 8),
+        "index_n_heads": rng.randint(1, 4),
+        "index_head_dim": rng.choice([4, 8]),
+        "index_topk": rng.choice([4, 2048]),
+    }
+
+
+def _lfm2_moe(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    kinds = [rng.choice(["conv", "full_attention"]) for _ in range(layers - 1)]
+    return {
+        "num_hidden_layers": layers,
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        **_experts(rng, "num_experts"),
+        "num_dense_layers": rng.randint(0, layers - 1),
+        "use_expert_bias": _flag(rng),
+        "conv_bias": _flag(rng),
+        "conv_L_cache": rng.choice([2, 3, 4]),
+        "layer_types": [*kinds, "full_attention"],
+    }
+
+
+def _jamba(rng: random.Random) -> Config:
+    return {
+        "intermediate_size": rng.randint(1, 20),
+        **_experts(rng, "num_experts"),
+        "num_hidden_layers": rng.randint(4, 8),
+        "expert_layer_period": 2,
+        "expert_layer_offset": rng.choice([0, 1]),
+        "attn_layer_period": rng.choice([2, 4]),
+        "attn_layer_offset": rng.choice([0, 1]),
+        "mamba_d_state": rng.choice([2, 4]),
+        "mamba_d_conv": rng.choice([2, 4]),
+        "mamba_expand": rng.choice([1, 2]),
+        "mamba_dt_rank": rng.choice(["auto", 3]),
+        "mamba_conv_bias": _flag(rng),
+        "mamba_proj_bias": _flag(rng),
+    }
+
+
+def _granite_hybrid(rng: random.Random) -> Config:
+    layers = rng.randint(2, 6)
+    kinds = [rng.choice(["mamba", "attention"]) for _ in range(layers - 2)]
+    return {
+        **_plain_moe(rng),
+        "num_local_experts": rng.choice([0, 4]),
+        "num_experts_per_tok": 2,
+        "num_hidden_layers": layers,
+        "layer_types": [*kinds, "mamba", "attention"],
+        "shared_intermediate_size": rng.randint(1, 20),
+        "hidden_size": 48,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "mamba_n_heads": rng.choice([2, 4]),
+        "mamba_n_groups": rng.choice([1, 2]),
+        "mamba_d_state": rng.choice([2, 4]),
+        "mamba_d_head": "auto",
+        "mamba_d_conv": rng.choice([2, 4]),
+        "mamba_expand": 2,
+        "mamba_conv_bias": _flag(rng),
+        "mamba_proj_bias": _flag(rng),
+        "attention_bias": _flag(rng),
+    }
+
+
+def _nemotron_h(rng: random.Random) -> Config:
+    layers = rng.randint(3, 7)
+    return {
+        # its class in transformers ties nothing, and no file of it says so
+        "tie_word_embeddings": False,
+        "num_hidden_layers": layers,
+        "hybrid_override_pattern": "".join(rng.choice("M*-E") for _ in range(layers)),
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "moe_shared_expert_intermediate_size": rng.randint(1, 20),
+        "moe_latent_size": rng.choice([None, 6]),
+        **_experts(rng, "n_routed_experts"),
+        "head_dim": rng.choice([2, 4]),
+        "mamba_num_heads": rng.choice([2, 4]),
+        "mamba_head_dim": rng.choice([2, 4]),
+        "n_groups": rng.choice([1, 2]),
+        "ssm_state_size": rng.choice([2, 4]),
+        "conv_kernel": rng.choice([2, 4]),
+        "use_bias": _flag(rng),
+        "use_conv_bias": _flag(rng),
+        "mlp_bias": _flag(rng),
+    }
+
+
+def _mimo(rng: random.Random) -> Config:
+    made = _leading_dense(rng)
+    layers = made["num_hidden_layers"]
+    dense = made.pop("first_k_dense_replace")
+    made.pop("n_shared_experts")
+    kinds = [rng.choice(["full_attention", "sliding_attention"]) for _ in range(layers - 1)]
+    return {
+        **made,
+        "n_routed_experts": made["n_routed_experts"] + 1,
+        "num_attention_heads": 8,
+        "num_key_value_heads": rng.choice([1, 2, 4]),
+        "head_dim": rng.choice([4, 8]),
+        "v_head_dim": rng.choice([2, 4]),
+        "sliding_window": 16,
+        "attention_bias": _flag(rng),
+        "layer_types": ["full_attention", *kinds],
+        "mlp_layer_types": ["dense"] * dense + ["sparse"] * (layers - dense),
+    }
+
+
+def _dbrx(rng: random.Random) -> Config:
+    heads = rng.choice([2, 4])
+    count = rng.randint(1, 6)
+    return {
+        "hidden_size": None,
+        "max_position_embeddings": None,
+        "num_hidden_layers": None,
+        "num_attention_heads": None,
+        "num_key_value_heads": None,
+        "tie_word_embeddings": False,
+        "d_model": heads * 2 * rng.randint(1, 8),
+        "n_heads": heads,
+        "n_layers": rng.randint(1, 5),
+        "max_seq_len": 64,
+        "attn_config": {"kv_n_heads": rng.choice([1, 2]), "rope_theta": 10000.0},
+        "ffn_config": {
+            "ffn_hidden_size": rng.randint(1, 20),
+            "moe_num_experts": count,
+            "moe_top_k": rng.randint(1, count),
+        },
+    }
+
+
 SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
+    "dbrx": _dbrx,
+    "deepseek_v32": _sparse_latent,
+    "dots1": _dots1,
+    "ernie4_5_moe": _ernie,
+    "glm4_moe_lite": _lite,
+    "glm_moe_dsa": _sparse_latent,
+    "granitemoehybrid": _granite_hybrid,
+    "hunyuan_v1_moe": _hunyuan,
+    "jamba": _jamba,
+    "lfm2_moe": _lfm2_moe,
+    "mimo_v2_flash": _mimo,
+    "minimax_m2": _minimax_m2,
+    "nemotron_h": _nemotron_h,
+    "qwen3": _qwen3,
+    "qwen3_5_moe": _qwen3_5_moe,
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,
     "glm4_moe": _glm4_moe,

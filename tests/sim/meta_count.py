@@ -7,14 +7,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 transformers = pytest.importorskip("transformers", reason="needs transformers, from the extra `hf`")
 
-_MODEL_TYPES = {"kimi_k2": "deepseek_v3", "llama4": "llama4_text"}
+_MODEL_TYPES = {"kimi_k2": "deepseek_v3", "llama4": "llama4_text", "qwen3_5_moe": "qwen3_5_moe_text"}
 _ARE_WEIGHTS = ("e_score_correction_bias", "expert_bias")
 """Buffers that checkpoints hold and that score experts."""
 
 
 def meta_total(config: dict[str, Any]) -> int:
     """All weights of the decoder, those that score experts included; tied ones once."""
-    stated = {name: value for name, value in config.items() if name != "quantization_config"}
+    stated = {name: value for name, value in config.items() if value is not None}
+    stated.pop("quantization_config", None)
     model_type = _MODEL_TYPES.get(stated["model_type"], stated["model_type"])
     made = transformers.AutoConfig.for_model(**{**stated, "model_type": model_type})
     made.pad_token_id = None

@@ -13,11 +13,13 @@ Keys = Mapping[str, Any]
 def plain_total(config: Keys) -> int:
     """All weights of the decoder that the configuration describes."""
     keys = flat(config)
+    keys.setdefault("hidden_size", keys.get("d_model"))
     body = sum(LAYERS[keys["model_type"].removesuffix("_text")](keys))
     table = keys["vocab_size"] * keys["hidden_size"]
     is_phi = keys["model_type"] == "phimoe"
     head = 0 if keys.get("tie_word_embeddings") else table
-    bias = keys["vocab_size"] if is_phi and keys["lm_head_bias"] else 0
+    has_bias = (is_phi and keys["lm_head_bias"]) or (keys["model_type"].startswith("ernie") and keys.get("use_bias"))
+    bias = keys["vocab_size"] if has_bias else 0
     final = keys["hidden_size"] * (2 if is_phi else 1)
     return body + table + head + bias + final
 
@@ -134,7 +136,8 @@ def _delta_net(keys: Keys) -> int:
 
 def _qwen3_next(keys: Keys) -> list[int]:
     bias = bool(keys.get("attention_bias"))
-    full = _grouped(keys, bias=bias, out_bias=bias, norm="head", gate=True)
+    gate = keys.get("attn_output_gate", True)
+    full = _grouped(keys, bias=bias, out_bias=bias, norm="head", gate=gate)
     shared = keys["shared_expert_intermediate_size"]
     moe = _moe(keys, keys["moe_intermediate_size"], shared=shared, gate=True)
     layers = _mixed(keys, 0, _sparse_step(keys), moe)
@@ -194,6 +197,196 @@ def _deepseek(keys: Keys, per_expert: int) -> list[int]:
     return _mixed(keys, _latent(keys), _after_dense(keys), moe)
 
 
+def _qwen3(keys: Keys) -> list[int]:
+    bias = bool(keys.get("attention_bias"))
+    attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
+    return _every(keys, attention, 3 * keys["hidden_size"] * keys["intermediate_size"])
+
+
+def _minimax_m2(keys: Keys) -> list[int]:
+    norm = "full" if keys.get("use_qk_norm", True) else ""
+    per_expert = 1 if keys.get("use_routing_bias", True) else 0
+    moe = _moe(keys, keys["intermediate_size"], per_expert=per_expert)
+    return _every(keys, _grouped(keys, norm=norm), moe)
+
+
+def _dots1(keys: Keys) -> list[int]:
+    bias = bool(keys.get("attention_bias"))
+    width = keys["moe_intermediate_size"]
+    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
+    return _mixed(keys, attention, _after_dense(keys), moe)
+
+
+def _ernie(keys: Keys) -> list[int]:
+    bias = bool(keys.get("use_bias"))
+    hidden = keys["hidden_size"]
+    width = keys["moe_intermediate_size"]
+    shared = keys["moe_num_shared_experts"] * width
+    moe = keys["moe_num_experts"] * (hidden + 1 + 3 * hidden * width) + 3 * hidden * shared
+    moe += bias * (2 * shared + hidden) if shared else 0
+    last = keys.get("moe_layer_end_index", -1)
+    last = keys["num_hidden_layers"] - 1 if last == -1 else last
+    step = keys.get("moe_layer_interval", 1) or 1
+
+    def routes(layer: int) -> bool:
+        return keys["moe_layer_start_index"] <= layer <= last and (layer + 1) % step == 0
+
+    layers = _mixed(keys, _grouped(keys, bias=bias, out_bias=bias), routes, moe)
+    extra = bias * (2 * keys.get("intermediate_size", 0) + hidden) if bias else 0
+    return [size + (0 if routes(index) else extra) for index, size in enumerate(layers)]
+
+
+def _one(value: Any) -> int:
+    return int(value[0] if isinstance(value, list) else value)
+
+
+def _hunyuan(keys: Keys) -> list[int]:
+    bias = bool(keys.get("attention_bias"))
+    width = _one(keys.get("moe_intermediate_size", keys["intermediate_size"]))
+    shared = keys["intermediate_size"] * _one(keys.get("num_shared_expert", 1))
+    counted = {**keys, "num_local_experts": _one(keys["num_experts"])}
+    norm = "head" if keys.get("use_qk_norm", True) else ""
+    attention = _grouped(keys, bias=bias, out_bias=bias, norm=norm)
+    return _every(keys, attention, _moe(counted, width, shared=shared))
+
+
+def _lite(keys: Keys) -> list[int]:
+    if "mlp_layer_types" not in keys:
+        return _deepseek({"first_k_dense_replace": 0, **keys}, 1)
+    kinds = keys["mlp_layer_types"]
+    width = keys["moe_intermediate_size"]
+    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    return _mixed(keys, _latent(keys), lambda layer: kinds[layer] == "sparse", moe)
+
+
+def _sparse_latent(keys: Keys) -> list[int]:
+    heads = keys["index_n_heads"]
+    dim = keys["index_head_dim"]
+    indexer = keys["q_lora_rank"] * heads * dim + keys["hidden_size"] * (dim + heads) + 2 * dim
+    kinds = keys.get("indexer_types", ["full"] * keys["num_hidden_layers"])
+    own = [indexer if kind == "full" else 0 for kind in kinds]
+    return [size + more for size, more in zip(_lite(keys), own, strict=True)]
+
+
+def _lfm2_moe(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    bias = bool(keys.get("conv_bias"))
+    conv = 4 * hidden * (hidden + bias) + hidden * (keys["conv_L_cache"] + bias)
+    moe = _moe(keys, keys["moe_intermediate_size"], per_expert=int(keys["use_expert_bias"]))
+    layers = _mixed(keys, 0, lambda layer: layer >= keys["num_dense_layers"], moe)
+    attention = _grouped(keys, norm="head")
+    mixers = [attention if kind == "full_attention" else conv for kind in keys["layer_types"]]
+    return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
+
+
+def _jamba(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    inner = keys["mamba_expand"] * hidden
+    state = keys["mamba_d_state"]
+    rank = keys["mamba_dt_rank"]
+    rank = -(-hidden // 16) if rank == "auto" else rank
+    bias = bool(keys.get("mamba_proj_bias"))
+    mamba = hidden * 2 * inner + bias * (2 * inner + hidden) + inner * (rank + 2 * state)
+    mamba += rank * inner + inner + inner * hidden + inner * state + inner + rank + 2 * state
+    mamba += inner * (keys["mamba_d_conv"] + keys.get("mamba_conv_bias", True))
+
+    def routes(layer: int) -> bool:
+        period = keys["expert_layer_period"]
+        return _experts(keys) > 1 and layer % period == keys["expert_layer_offset"]
+
+    layers = _mixed(keys, 0, routes, _moe(keys, keys["intermediate_size"]))
+    for index in range(len(layers)):
+        attends = index % keys["attn_layer_period"] == keys["attn_layer_offset"]
+        layers[index] += _grouped(keys) if attends else mamba
+    return layers
+
+
+def _mamba2(hidden: int, heads: int, dim: int, groups: int, state: int, kernel: int) -> int:
+    inner = heads * dim
+    conv = inner + 2 * groups * state
+    return hidden * (2 * inner + 2 * groups * state + heads) + conv * kernel + 3 * heads + inner + inner * hidden
+
+
+def _granite_hybrid(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    inner = keys["mamba_expand"] * hidden
+    heads = keys["mamba_n_heads"]
+    state = keys["mamba_d_state"]
+    groups = keys["mamba_n_groups"]
+    kernel = keys["mamba_d_conv"] + keys.get("mamba_conv_bias", True)
+    mamba = _mamba2(hidden, heads, inner // heads, groups, state, kernel)
+    if keys.get("mamba_proj_bias"):
+        mamba += 2 * inner + 2 * groups * state + heads + hidden
+    bias = bool(keys.get("attention_bias"))
+    attention = _grouped(keys, bias=bias, out_bias=bias)
+    block = 3 * hidden * keys["shared_intermediate_size"]
+    if keys.get("num_local_experts"):
+        block += _moe(keys, keys["intermediate_size"])
+    mixers = [mamba if kind in ("mamba", "linear_attention") else attention for kind in keys["layer_types"]]
+    return [2 * hidden + block + mixer for mixer in mixers]
+
+
+def _nemotron_h(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    heads = keys.get("mamba_num_heads", 0)
+    dim = keys.get("mamba_head_dim", 0)
+    groups = keys.get("n_groups", 0)
+    state = keys.get("ssm_state_size", 0)
+    kernel = keys.get("conv_kernel", 0) + keys.get("use_conv_bias", True)
+    bias = bool(keys.get("mlp_bias"))
+
+    def plain(inputs: int, width: int, has_bias: bool) -> int:
+        return 2 * inputs * width + has_bias * (inputs + width)
+
+    def sized(kind: str) -> int:
+        if kind == "*":
+            return _grouped(keys)
+        if kind == "M":
+            more = 2 * heads * dim + 2 * groups * state + heads + hidden if keys.get("use_bias") else 0
+            return _mamba2(hidden, heads, dim, groups, state, kernel) + more
+        if kind == "-":
+            return plain(hidden, keys["intermediate_size"], bias)
+        latent = keys.get("moe_latent_size") or 0
+        routed = hidden + 1 + plain(latent or hidden, keys["moe_intermediate_size"], False)
+        total = _experts(keys) * routed
+        total += plain(hidden, keys["moe_shared_expert_intermediate_size"], bias)
+        return total + (plain(hidden, latent, bias) if latent else 0)
+
+    return [hidden + sized(kind) for kind in keys["hybrid_override_pattern"]]
+
+
+def _mimo(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    bias = bool(keys.get("attention_bias"))
+
+    def attention(prefix: str, kv_heads: int) -> int:
+        heads = keys.get(prefix + "num_attention_heads", keys["num_attention_heads"])
+        dim = keys.get(prefix + "head_dim", keys["head_dim"])
+        values = keys.get(prefix + "v_head_dim", keys["v_head_dim"])
+        rows = heads * dim + kv_heads * (dim + values)
+        return rows * (hidden + bias) + heads * values * hidden + (heads if prefix else 0)
+
+    kv_heads = keys["num_key_value_heads"]
+    full = attention("", kv_heads)
+    windowed = attention("swa_", keys.get("swa_num_key_value_heads", 2 * kv_heads))
+    kinds = keys["layer_types"]
+    sparse = keys.get("mlp_layer_types", ["sparse"] * len(kinds))
+    moe = _moe(keys, keys["moe_intermediate_size"], per_expert=1)
+    layers = _mixed(keys, 0, lambda layer: sparse[layer] == "sparse", moe)
+    mixers = [full if kind == "full_attention" else windowed for kind in kinds]
+    return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
+
+
+def _dbrx(keys: Keys) -> list[int]:
+    hidden = keys["d_model"]
+    kv_width = keys["attn_config"]["kv_n_heads"] * (hidden // keys["n_heads"])
+    attention = 2 * hidden * hidden + 2 * hidden * kv_width
+    width = keys["ffn_config"]["ffn_hidden_size"]
+    moe = keys["ffn_config"]["moe_num_experts"] * (hidden + 3 * hidden * width)
+    return [2 * hidden + attention + moe] * keys["n_layers"]
+
+
 def _glm4_moe(keys: Keys) -> list[int]:
     norm = "head" if keys.get("use_qk_norm") else ""
     attention = _grouped(keys, bias=keys["attention_bias"], norm=norm)
@@ -203,6 +396,21 @@ def _glm4_moe(keys: Keys) -> list[int]:
 
 
 LAYERS: dict[str, Callable[[Keys], list[int]]] = {
+    "dbrx": _dbrx,
+    "deepseek_v32": _sparse_latent,
+    "dots1": _dots1,
+    "ernie4_5_moe": _ernie,
+    "glm4_moe_lite": _lite,
+    "glm_moe_dsa": _sparse_latent,
+    "granitemoehybrid": _granite_hybrid,
+    "hunyuan_v1_moe": _hunyuan,
+    "jamba": _jamba,
+    "lfm2_moe": _lfm2_moe,
+    "mimo_v2_flash": _mimo,
+    "minimax_m2": _minimax_m2,
+    "nemotron_h": _nemotron_h,
+    "qwen3": _qwen3,
+    "qwen3_5_moe": lambda keys: _qwen3_next({**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}),
     "deepseek_v2": lambda keys: _deepseek(keys, 0),
     "deepseek_v3": lambda keys: _deepseek(keys, 1),
     "glm4_moe": _glm4_moe,

@@ -26,10 +26,9 @@ def _model(name: str, **changes: Any) -> Model:
     return model_from_config(_config(name, **changes), name=name, provenance=HERE)
 
 
-def test_each_family_has_a_shipped_model() -> None:
-    """No family of the importer is without a model that tests it."""
-    covered = {_model(name).family for name in model_names()}
-    assert covered == set(FAMILIES)
+def test_each_shipped_model_is_of_a_family() -> None:
+    """Every shipped configuration imports; families without a shipped model are in tests/sim/test_families.py."""
+    assert {_model(name).family for name in model_names()} <= set(FAMILIES)
 
 
 def test_qwen2_moe_counts_biases_and_the_shared_gate() -> None:

@@ -51,9 +51,9 @@ def test_counts_equal_the_modelling_class() -> None:
 
 
 def test_the_state_does_not_grow() -> None:
-    """Twelve layers cache keys and values; the other 36 keep 32·128·128 elements of 4 bytes, and four inputs of the convolution."""
+    """Twelve layers cache keys and values; the other 36 keep 32·128·128 elements of 4 bytes, and three inputs of the convolution, of 4 bytes too."""
     model = load_model("qwen3-next-80b-a3b")
-    state = 36 * (4 * HEADS * 128 * 128 + 2 * 4 * (2 * KEYS + VALUES))
+    state = 36 * (4 * HEADS * 128 * 128 + 3 * 4 * (2 * KEYS + VALUES))
     assert model.kv_bytes_per_token == 12 * 2 * 2 * 256 * 2
     for tokens in (1, 1000, 100_000):
         assert model.kv_bytes(tokens) == state + tokens * model.kv_bytes_per_token

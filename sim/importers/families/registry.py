@@ -6,22 +6,48 @@ from types import MappingProxyType
 
 from hwprofiles import InputError
 from sim.importers.config_keys import ConfigKeys, shown
-from sim.importers.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3, KIMI_K2
+from sim.importers.families.dbrx import DBRX
+from sim.importers.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3, DEEPSEEK_V32, GLM4_MOE_LITE, GLM_MOE_DSA, KIMI_K2
+from sim.importers.families.dots1 import DOTS1
+from sim.importers.families.ernie4_5_moe import ERNIE4_5_MOE
 from sim.importers.families.glm4_moe import GLM4_MOE
 from sim.importers.families.gpt_oss import GPT_OSS
 from sim.importers.families.granitemoe import GRANITEMOE
+from sim.importers.families.granitemoehybrid import GRANITEMOEHYBRID
+from sim.importers.families.hunyuan_v1_moe import HUNYUAN_V1_MOE
+from sim.importers.families.jamba import JAMBA
+from sim.importers.families.lfm2_moe import LFM2_MOE
 from sim.importers.families.llama import LLAMA
 from sim.importers.families.llama4 import LLAMA4
+from sim.importers.families.mimo_v2_flash import MIMO_V2_FLASH
+from sim.importers.families.minimax_m2 import MINIMAX_M2
 from sim.importers.families.mixtral import MIXTRAL
+from sim.importers.families.nemotron_h import NEMOTRON_H
 from sim.importers.families.olmoe import OLMOE
 from sim.importers.families.phimoe import PHIMOE
 from sim.importers.families.qwen2 import QWEN2
 from sim.importers.families.qwen2_moe import QWEN2_MOE
+from sim.importers.families.qwen3 import QWEN3
 from sim.importers.families.qwen3_moe import QWEN3_MOE
-from sim.importers.families.qwen3_next import QWEN3_NEXT
+from sim.importers.families.qwen3_next import QWEN3_5_MOE, QWEN3_NEXT
 from sim.importers.family import Family
 
 _ALL = (
+    QWEN3_5_MOE,
+    GLM_MOE_DSA,
+    GLM4_MOE_LITE,
+    DEEPSEEK_V32,
+    QWEN3,
+    NEMOTRON_H,
+    MINIMAX_M2,
+    MIMO_V2_FLASH,
+    LFM2_MOE,
+    JAMBA,
+    HUNYUAN_V1_MOE,
+    GRANITEMOEHYBRID,
+    ERNIE4_5_MOE,
+    DOTS1,
+    DBRX,
     DEEPSEEK_V2,
     DEEPSEEK_V3,
     GLM4_MOE,

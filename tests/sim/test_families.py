@@ -1,0 +1,138 @@
+"""Families that ship no model: sizes as published, states, caches, and keys that several families share."""
+
+from typing import Any
+
+import pytest
+
+from hwprofiles import InputError, Kind, Provenance
+from sim.importers import model_from_config
+from sim.model import Model, TensorClass
+from sim.model_library import load_spec
+from tests.sim.family_configs import CONFIGS
+
+HERE = Provenance(kind=Kind.PUBLISHED, source="c.json", date="2026-01")
+
+
+def _model(family: str, **changes: Any) -> Model:
+    config = {**CONFIGS[family], **changes}
+    return model_from_config(config, name=family, provenance=HERE, quantization=None)
+
+
+@pytest.mark.parametrize(
+    ("family", "total", "active"),
+    [
+        # llama.cpp prints 228.69 B for it; model card: 230 billion, 10 billion active
+        ("minimax_m2", 228.69e9, 11.03e9),
+        # llama.cpp prints 34.66 B
+        ("qwen3_5_moe", 34.66e9, 3.45e9),
+        # model card: 8.2 billion
+        ("qwen3", 8.19e9, 8.19e9),
+        # mlx-community's BF16 files: 63,155,889,408 bytes (exo-explore/exo, model cards)
+        ("nemotron_h", 63_155_889_408 / 2, 3.58e9),
+        # model card: 8.3 billion, 1.5 billion active (embedding tied)
+        ("lfm2_moe", 8.34e9, 1.55e9),
+        # model card: 32 billion, 9 billion active
+        ("granitemoehybrid", 32.2e9, 8.8e9),
+        # model card: 80 billion, 13 billion active
+        ("hunyuan_v1_moe", 80.4e9, 12.75e9),
+    ],
+)
+def test_sizes_are_those_published(family: str, total: float, active: float) -> None:
+    """Total weights within 0.5 % of what is published, active ones within 1 % of the rounded figure."""
+    model = _model(family)
+    assert model.total_params == pytest.approx(total, rel=0.005)
+    assert model.active_params == pytest.approx(active, rel=0.01)
+
+
+def test_qwen3_5_keeps_a_state_and_few_keys() -> None:
+    """Ten layers of forty cache keys and values; the others keep a state of 65,863,680 bytes a sequence together."""
+    model = _model("qwen3_5_moe")
+    assert model.kv_bytes_per_token == 20_480
+    assert sum(layer.state_bytes for layer in model.layers) == 65_863_680
+    assert model.left_out == ("vision_config (not a part of the text decoder)",)
+
+
+def test_minimax_caches_full_keys() -> None:
+    """62 layers of 8 heads of 128."""
+    assert _model("minimax_m2").kv_bytes_per_token == 253_952
+    assert "num_mtp_modules: 3" in _model("minimax_m2").left_out[0]
+
+
+def test_a_nemotron_layer_is_one_thing() -> None:
+    """23 Mamba layers, 23 of experts without a gate, 6 of attention; each has one norm."""
+    model = _model("nemotron_h")
+    states = [layer for layer in model.layers if layer.state is not None]
+    attending = [layer for layer in model.layers if layer.attention is not None]
+    assert (len(states), len(attending), len(model.moe_layers)) == (23, 6, 23)
+    assert model.expert_params == 2 * 2688 * 1856
+    assert states[0].state_elements == 64 * 64 * 128
+    assert states[0].state_bytes == 4 * (64 * 64 * 128 + 3 * (4096 + 2 * 8 * 128))
+    assert model.kv_bytes_per_token == 6 * 2 * 2 * 128 * 2
+
+
+def test_a_short_convolution_keeps_its_last_inputs() -> None:
+    """LFM2: two inputs of 2048 channels in 32 bit, no recurrent state; six layers of attention."""
+    model = _model("lfm2_moe")
+    assert model.layers[0].attention is None
+    assert model.layers[0].state_bytes == 4 * 2 * 2048
+    assert model.layers[0].state_elements == 0
+    assert model.kv_bytes_per_token == 6 * 2 * 8 * 64 * 2
+    assert model.is_head_tied
+
+
+def test_granite_shares_a_block_in_every_layer() -> None:
+    """A shared expert of width 1536 beside 72 routed ones, in layers of both kinds; without experts it is dense."""
+    model = _model("granitemoehybrid")
+    assert model.layers[0].params[TensorClass.SHARED_EXPERT] == 3 * 4096 * 1536
+    assert [layer.attention is not None for layer in model.layers].count(True) == 4
+    dense = _model("granitemoehybrid", num_local_experts=0)
+    assert dense.is_dense
+    assert dense.layers[0].params[TensorClass.DENSE_FFN] == 3 * 4096 * 1536
+
+
+def test_sparse_attention_has_an_indexer() -> None:
+    """DeepSeek-V3.2 is V3 with an indexer in each layer, which keeps one key of 128 a token."""
+    config = dict(load_spec("deepseek-v3").config or {})
+    config |= {"model_type": "deepseek_v32", "index_n_heads": 64, "index_head_dim": 128}
+    model = model_from_config({**config, "index_topk": 2048}, name="m", provenance=HERE, quantization=None)
+    indexer = 1536 * 64 * 128 + 7168 * (128 + 64) + 2 * 128
+    assert model.total_params == 671_026_419_200 + 61 * indexer
+    attention = model.layers[0].attention
+    assert attention is not None and attention.indexer is not None
+    assert attention.indexer.top_k == 2048
+    with pytest.raises(InputError, match=r"key index_topk is missing"):
+        model_from_config(config, name="m", provenance=HERE)
+
+
+def test_a_text_part_in_a_wrapper_is_its_own_family() -> None:
+    """Kimi-K2.5 wraps a DeepSeek-V3 shape; Qwen3-VL-MoE the layers of Qwen3-MoE."""
+    text = dict(load_spec("kimi-k2").config or {})
+    wrapped = {"model_type": "kimi_k25", "text_config": text, "vision_config": {"hidden_size": 8}}
+    model = model_from_config(wrapped, name="m", provenance=HERE)
+    assert model.total_params == 1_026_408_232_448
+    inner = dict(load_spec("qwen3-30b-a3b").config or {}) | {"model_type": "qwen3_vl_moe_text"}
+    inner.pop("tie_word_embeddings", None)
+    vision = {"model_type": "qwen3_vl_moe", "text_config": inner, "tie_word_embeddings": False}
+    model = model_from_config(vision, name="m", provenance=HERE)
+    assert (model.family, model.total_params) == ("qwen3_moe", 30_532_122_624)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("nemotron_h", {"hybrid_override_pattern": "MX"}, "hybrid_override_pattern may hold mamba"),
+        ("nemotron_h", {"num_hidden_layers": 51}, "must be the 52 layers of the pattern, got 51"),
+        ("minimax_m2", {"attn_type_list": [0] * 62}, "attn_type_list may hold 1, got 0"),
+        ("hunyuan_v1_moe", {"use_cla": True}, "use_cla may be false"),
+        ("hunyuan_v1_moe", {"moe_topk": [8] * 31 + [4]}, "moe_topk must be the same in all layers"),
+        ("lfm2_moe", {"layer_types": ["conv"] * 23}, "one entry for each of the 24 layers, got 23"),
+        ("lfm2_moe", {"tie_word_embeddings": False}, "tie_embedding must equal tie_word_embeddings"),
+        ("granitemoehybrid", {"mamba_n_heads": 7}, "mamba_n_heads must divide"),
+        ("qwen3", {"num_key_value_heads": 5}, "num_key_value_heads must divide num_attention_heads"),
+    ],
+)
+def test_a_wrong_key_of_a_family_is_named(family: str, changes: dict[str, Any], message: str) -> None:
+    """One line that names the file, the key and the value."""
+    with pytest.raises(InputError, match=message) as caught:
+        _model(family, **changes)
+    assert str(caught.value).startswith("c.json: key ")

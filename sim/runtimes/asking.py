@@ -41,6 +41,9 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     """What a reader must know of the arguments: those that change nothing, and those that are priced roughly."""
     arguments = question.arguments
     said = []
+    cores = question.host.cores_per_socket * question.host.sockets
+    if (arguments.threads or 0) > cores:
+        said.append(f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower")
     if arguments.ignored:
         said.append(f"these arguments change no prediction: {' '.join(arguments.ignored)}")
     if isinstance(arguments, LlamaArguments):

@@ -70,10 +70,12 @@ def is_on_two_sockets(host: RuntimeHost, threads: int | None) -> bool:
 
 
 def lag(host: RuntimeHost) -> float:
-    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the logarithm, without VNNI."""
-    return {Vector.AVX2: 1.0, Vector.AVX512: 0.5}.get(host.vector, 0.0)
+    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the logarithm, for either of both."""
+    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 0.5}.get(host.vector, 0.0)
 
 
 def width(host: RuntimeHost) -> float:
     """The width of vector units over 256 bits, where AVX-512 uses it."""
-    return 1.0 if host.vector is Vector.AVX2 else host.vector_bits / NOMINAL_VECTOR_BITS
+    if host.vector in (Vector.AVX2, Vector.SHORT_DOT):
+        return 1.0
+    return host.vector_bits / NOMINAL_VECTOR_BITS

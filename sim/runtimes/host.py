@@ -5,9 +5,10 @@ from enum import StrEnum
 
 
 class Vector(StrEnum):
-    """The widest instructions that quantised products can use."""
+    """The widest instructions that quantised products can use. SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI, NEON."""
 
     AVX2 = "avx2"
+    SHORT_DOT = "short_dot"
     AVX512 = "avx512"
     VNNI = "vnni"
     AMX = "amx"

@@ -67,10 +67,11 @@ def _vector(instructions: tuple[str, ...]) -> Vector:
     known = {name.lower() for name in instructions}
     if not known:
         return Vector.AVX512
-    for vector in (Vector.AMX, Vector.VNNI, Vector.AVX512):
-        if vector.value in known and (vector is not Vector.VNNI or "avx512" in known):
-            return vector
-    return Vector.AVX2
+    if Vector.AMX.value in known:
+        return Vector.AMX
+    if Vector.AVX512.value in known:
+        return Vector.VNNI if Vector.VNNI.value in known else Vector.AVX512
+    return Vector.SHORT_DOT if known & {"vnni", "neon"} else Vector.AVX2
 
 
 def _is_server(name: str, socket_bytes_per_s: float) -> bool:

@@ -40,6 +40,12 @@ def test_refused_in_one_line(line: str, message: str) -> None:
         read_kt_arguments(line)
 
 
+def test_more_threads_than_cores_are_said() -> None:
+    """A second thread of a core adds nothing in the price, and the note says that it costs in practice."""
+    assert any("32 threads on 16 cores" in note for note in notes_on(question("-t 32")))
+    assert not any("threads on" in note for note in notes_on(question("-t 16")))
+
+
 def test_what_is_priced_roughly_is_said() -> None:
     """Deferral and strategies other than uniform are named."""
     line = "--kt-max-deferred-experts-per-token 2 --kt-expert-placement-strategy frequency --host x"

@@ -32,22 +32,20 @@ def host_of(line: str) -> RuntimeHost:
 
 def synthetic_rows(constants: Constants = TRUE) -> list[MeasuredRow]:
     """A row for each machine, model and line, measured as the constants say."""
-    return [
-        _measured(MeasuredRow(rig=machine.split()[0], machine=machine, id=f"{machine}/{model}/{line}", **_asked(model, line))  # type: ignore[arg-type], constants)
-        for machine in HOSTS
-        for model in MODELS
-        for line in LINES
-    ]
+    return [_measured(_row(machine, model, line), constants) for machine in HOSTS for model in MODELS for line in LINES]
 
 
-def _asked(model: str, line: str) -> dict[str, str]:
-    return {
-        "model": model,
-        "runtime": "llama.cpp",
-        "args": line,
-        "quantization": "Q4_K_M",
-        "bytes_per_weight": "experts=0.58;dense=0.6;embedding=0.6",
-    }
+def _row(machine: str, model: str, line: str) -> MeasuredRow:
+    return MeasuredRow(
+        id=f"{machine}/{model}/{line}",
+        rig=machine.split()[0],
+        machine=machine,
+        model=model,
+        runtime="llama.cpp",
+        args=line,
+        quantization="Q4_K_M",
+        bytes_per_weight="experts=0.58;dense=0.6;embedding=0.6",
+    )
 
 
 def _measured(row: MeasuredRow, constants: Constants) -> MeasuredRow:

@@ -10,7 +10,7 @@ from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
-    from sim.runtimes.host import RuntimeHost
+    from sim.runtimes import RuntimeHost
     from validation.accuracy import AccuracyResult
 
 RowsArgument = Annotated[
@@ -56,7 +56,7 @@ def accuracy(
 def _host(line: str) -> "RuntimeHost":
     """The machine that a line of parts, a name or a file stands for."""
     from hwprofiles import load_machine
-    from sim.runtimes.machine_host import runtime_host
+    from sim.runtimes import runtime_host
 
     return runtime_host(load_machine(line))
 

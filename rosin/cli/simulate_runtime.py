@@ -9,7 +9,7 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions
 
 if TYPE_CHECKING:
-    from sim.runtimes.question import RuntimeQuestion
+    from sim.runtimes import RuntimeQuestion
 
 RuntimeOption = Annotated[
     str | None,
@@ -69,8 +69,7 @@ def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, *, json: s
     """Predict the program. Raises InputError for what is wrong."""
     from rosin.report.runtime_result import runtime_result
     from rosin.report.runtime_tables import runtime_page
-    from sim.runtimes.asking import notes_on
-    from sim.runtimes.predict import predict
+    from sim.runtimes import notes_on, predict
 
     _check(options)
     question, assumptions = _question(options, asked)
@@ -93,9 +92,7 @@ def _question(options: ScenarioOptions, asked: RuntimeOptions) -> tuple["Runtime
     from hwprofiles import InputError, load_machine
     from rosin.cli.settings import split_settings
     from sim.model_library import load_model
-    from sim.runtimes.asking import read_runtime_arguments, with_kv_type
-    from sim.runtimes.machine_host import host_assumptions, runtime_host
-    from sim.runtimes.question import RuntimeQuestion
+    from sim.runtimes import RuntimeQuestion, host_assumptions, read_runtime_arguments, runtime_host, with_kv_type
 
     assert asked.runtime is not None
     overrides, parameters = split_settings(options.settings or ())

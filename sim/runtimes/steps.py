@@ -3,8 +3,16 @@
 import math
 from dataclasses import dataclass
 
-from sim.runtimes import features as of
-from sim.runtimes.features import FAMILIES, NOMINAL_CLOCK_HZ, Features
+from sim.runtimes.features import (
+    FAMILIES,
+    NOMINAL_CLOCK_HZ,
+    Features,
+    added,
+    cores_in_use,
+    is_on_two_sockets,
+    lag,
+    width,
+)
 from sim.runtimes.formats import format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
@@ -85,7 +93,7 @@ def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work,
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
         works.append(work_of(question.model, placement, question.host, load))
-    return of.added(works), num_batches, _uploads(question, size)[0]
+    return added(works), num_batches, _uploads(question, size)[0]
 
 
 def _micro_batch(question: RuntimeQuestion) -> int:
@@ -117,12 +125,12 @@ def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batch
         tokens=tokens,
         micro_batches=micro_batches,
         is_server=host.is_server,
-        is_on_two_sockets=of.is_on_two_sockets(host, threads),
+        is_on_two_sockets=is_on_two_sockets(host, threads),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
-        cores=of.cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
-        lag=of.lag(host),
-        width=of.width(host),
+        cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
+        lag=lag(host),
+        width=width(host),
         has_amx=_uses_amx(question),
         family=FAMILIES.index(format_family(question.quantization)),
         is_kt=question.runtime == KTRANSFORMERS,

@@ -17,8 +17,8 @@ CPU_OPERATIONS_PER_CYCLE = 64
 """Of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory limits decoding."""
 
 ROOFLINE = (
-    f"roofline: {DRAM_FRACTION:.0%} of the stated rate of DRAM, {GPU_MEMORY_FRACTION:.0%} of GPU memory, {GPU_PEAK_FRACTION:.0%} of GPU peak, "
-    f"{CPU_OPERATIONS_PER_CYCLE} operations a cycle and CPU core, the link as stated"
+    f"roofline: {DRAM_FRACTION:.0%} of the stated rate of DRAM, {GPU_MEMORY_FRACTION:.0%} of GPU memory, "
+    f"{GPU_PEAK_FRACTION:.0%} of GPU peak, {CPU_OPERATIONS_PER_CYCLE} operations a cycle and CPU core, the link as stated"
 )
 MEDIAN = "median of other machines"
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "kv-plan",
     "kv-replay",
     "reproduce",
+    "accuracy",
     "measure",
     "calibrate",
     "validate",

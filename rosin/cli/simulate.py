@@ -10,6 +10,7 @@ from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
 from rosin.cli.serving import RequestsOption, ServingOption, ServingOptions, TierOption, WorkloadOption, simulate_serving
+from rosin.cli.simulate_runtime import ContextOption, KvTypeOption, RuntimeArgsOption, RuntimeOption, RuntimeOptions, simulate_runtime
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -30,11 +31,21 @@ def simulate(
     requests: RequestsOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
+    runtime: RuntimeOption = None,
+    runtime_args: RuntimeArgsOption = None,
+    context_tokens: ContextOption = None,
+    kv_type: KvTypeOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Predict how fast a model runs a batch, or serves a workload."""
     served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
+    asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type)
+    if runtime is not None:
+        served.check_unused()
+        _check_runtime(policy, trace, workload)
+        return simulate_runtime(options, asked, json=json, quiet=quiet)
+    asked.check_unused()
     if workload is None:
         served.check_unused()
         return simulate_batch(options, policy, trace, json=json, quiet=quiet)
@@ -43,6 +54,16 @@ def simulate(
 
         raise InputError("--trace writes the tasks of one batch; it does not go with --workload")
     return simulate_serving(options, policy, served, json=json, quiet=quiet)
+
+
+def _check_runtime(policy: str | None, trace: Path | None, workload: str | None) -> None:
+    """Refuse what does not go with a runtime. Raises InputError."""
+    from hwprofiles import InputError
+
+    said = {"--policy": policy, "--trace": trace, "--workload": workload}
+    name = next((name for name, value in said.items() if value is not None), None)
+    if name is not None:
+        raise InputError(f"{name} does not go with --runtime, which is priced as one sequence by its own arguments")
 
 
 def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | None, *, json: str | None, quiet: bool) -> None:

@@ -1,0 +1,83 @@
+"""A prediction of a runtime as it is written to JSON."""
+
+from pydantic import BaseModel, ConfigDict
+
+from sim.runtimes.predict import RuntimePrediction, Speed
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SpeedRange(_Part):
+    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
+
+    tokens_per_s: float
+    low_tokens_per_s: float
+    high_tokens_per_s: float
+    coverage_fraction: float
+    limit: str
+    seconds: dict[str, float]
+    assumption: str
+    assumption_change_fraction: float
+
+
+class BothSpeeds(_Part):
+    """Decode and prefill."""
+
+    decode: SpeedRange
+    prefill: SpeedRange
+
+
+class DeviceBytes(_Part):
+    """Bytes on one device by what they are for."""
+
+    weights: int
+    kv: int
+    compute: int
+
+
+class RuntimeResult(_Part):
+    """What ``rosin simulate --runtime`` answers."""
+
+    runtime: str
+    runtime_args: str
+    machine: str
+    model: str
+    quantization: str
+    context_tokens: int
+    prompt_tokens: int
+    runtime_prediction: BothSpeeds
+    memory_bytes: dict[str, DeviceBytes]
+    is_prompt_uploaded: bool
+    rests_on: str
+
+
+PROBE = "a measured rate of the CPU's memory"
+PARTS = "datasheets of the parts"
+
+
+def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> RuntimeResult:
+    """The document of a prediction; ``asked`` holds the fields that repeat the question."""
+    both = BothSpeeds(decode=_range(prediction.decode), prefill=_range(prediction.prefill))
+    memory = {name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute) for name, own in prediction.memory.items()}
+    return RuntimeResult(
+        **asked,  # type: ignore[arg-type]
+        runtime_prediction=both,
+        memory_bytes=memory,
+        is_prompt_uploaded=prediction.is_prompt_uploaded,
+        rests_on=PROBE if prediction.rests_on_probe else PARTS,
+    )
+
+
+def _range(speed: Speed) -> SpeedRange:
+    return SpeedRange(
+        tokens_per_s=speed.tokens_per_s,
+        low_tokens_per_s=speed.low_tokens_per_s,
+        high_tokens_per_s=speed.high_tokens_per_s,
+        coverage_fraction=speed.coverage_fraction,
+        limit=speed.limit,
+        seconds=dict(speed.seconds),
+        assumption=speed.assumption.meaning,
+        assumption_change_fraction=speed.assumption.change_fraction,
+    )

@@ -1,0 +1,115 @@
+"""The few constants that prices of runtimes rest on, read from one file with what each means and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles import Kind, read_yaml
+from sim.runtimes.formats import FormatFamily
+
+Phase = Literal["decode", "prefill"]
+Above0 = Annotated[float, Field(gt=0)]
+
+
+class Constant(BaseModel):
+    """One constant: its value, what was expected before any fit, and how far refits without one machine move it.
+
+    Spreads are standard deviations of the logarithm.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: Above0
+    spread: Annotated[float, Field(ge=0)]
+    prior: Above0
+    prior_spread: Above0
+    phase: Phase
+    meaning: str
+    source: str
+
+
+class Interval(BaseModel):
+    """The half-width of an interval: a factor that 80 % of rows on machines left out stay within."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: Annotated[float, Field(gt=1)]
+    wider: Annotated[float, Field(ge=1)]
+
+
+class ConstantsFile(BaseModel):
+    """The file of constants."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    source: str
+    date: str
+    coverage_fraction: Annotated[float, Field(gt=0, lt=1)]
+    intervals: dict[Phase, Interval]
+    constants: dict[str, Constant]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constants:
+    """The values. What each means stands in constants.yaml; rates are in 10⁹ a second, a core at 4.5 GHz."""
+
+    desktop_dram_fraction: float
+    server_dram_fraction: float
+    probe_fraction: float
+    two_socket_factor: float
+    numa_aware_factor: float
+    wide_weights_per_core_s: float
+    legacy_weights_per_core_s: float
+    k_weights_per_core_s: float
+    iq_k_weights_per_core_s: float
+    codebook_weights_per_core_s: float
+    trellis_weights_per_core_s: float
+    cpu_layer_us: float
+    gpu_read_fraction: float
+    gpu_layer_us: float
+    crossing_us: float
+    kv_reads: float
+    ungrouped_kv_share: float
+    mla_flops_fraction: float
+    flash_flops_per_core_s: float
+    optimised_weights_per_core_s: float
+    kt_weights_per_core_s: float
+    plain_weights_per_core_s: float
+    amx_factor: float
+    optimised_flops_per_core_s: float
+    plain_flops_per_core_s: float
+    expert_pad_tokens: float
+    matrix_flops_fraction: float
+    attention_flops_fraction: float
+    link_fraction: float
+
+    @property
+    def decode_weights_per_core_s(self) -> tuple[float, ...]:
+        """Rates of products of one token in the order of FormatFamily."""
+        return tuple(getattr(self, f"{family.value}_weights_per_core_s") for family in FormatFamily)
+
+
+NAMES = tuple(item.name for item in fields(Constants))
+
+
+def constants_of(values: Mapping[str, float]) -> Constants:
+    """The constants with those values, each named once."""
+    return Constants(**values)
+
+
+@cache
+def shipped() -> ConstantsFile:
+    """The file that ships with Rosin."""
+    path = Path(str(resources.files("sim") / "runtimes" / "constants.yaml"))
+    return ConstantsFile.model_validate(read_yaml(path, "constants"))
+
+
+def shipped_constants() -> Constants:
+    """The values that ship with Rosin."""
+    return constants_of({name: constant.value for name, constant in shipped().constants.items()})

@@ -1,0 +1,81 @@
+"""What prices of a step depend on: its work, and the kernels and rates that stand for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from sim.runtimes.formats import FormatFamily
+from sim.runtimes.host import RuntimeHost, Vector
+from sim.runtimes.work import Work
+
+FAMILIES = tuple(FormatFamily)
+NOMINAL_VECTOR_BITS = 256
+NOMINAL_CLOCK_HZ = 4.5e9
+"""Rates a core are stated at this clock, the all-core turbo of the desktops that most rows come from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """One step, or many as arrays over steps.
+
+    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket
+    (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do.
+    ``ungrouped_queries`` counts query heads for which GPU kernels read the same keys and values anew (0: they do not).
+    Attention on the CPU is optimised, llama.cpp's flash attention, or neither.
+    """
+
+    work: Work
+    tokens: Any
+    micro_batches: Any
+    is_server: Any
+    is_on_two_sockets: Any
+    socket_bytes_per_s: Any
+    probe_bytes_per_s: Any
+    cores: Any
+    lag: Any
+    width: Any
+    has_amx: Any
+    family: Any
+    is_kt: Any
+    is_optimised: Any
+    ungrouped_queries: Any
+    is_flash_on_cpu: Any
+    is_mla: Any
+    has_gpu: Any
+
+
+def stacked(steps: Sequence[Features]) -> Features:
+    """Many steps as one object of arrays."""
+    columns = {item.name: np.array([getattr(step, item.name) for step in steps]) for item in fields(Features)[1:]}
+    works = {item.name: np.array([getattr(step.work, item.name) for step in steps]) for item in fields(Work)}
+    return Features(work=Work(**works), **columns)
+
+
+def added(works: Sequence[Work]) -> Work:
+    """The work of steps one after the other."""
+    return Work(**{item.name: sum(getattr(work, item.name) for work in works) for item in fields(Work)})
+
+
+def cores_in_use(host: RuntimeHost, threads: int | None) -> float:
+    """Cores at work: as many as threads, at most all of them (a second thread of a core adds nothing)."""
+    available = host.cores_per_socket * host.sockets
+    return float(available if threads is None else min(threads, available))
+
+
+def is_on_two_sockets(host: RuntimeHost, threads: int | None) -> bool:
+    """Whether threads need more than one socket's cores."""
+    return host.sockets > 1 and cores_in_use(host, threads) > host.cores_per_socket
+
+
+def lag(host: RuntimeHost) -> float:
+    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the logarithm, for either of both."""
+    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 0.5}.get(host.vector, 0.0)
+
+
+def width(host: RuntimeHost) -> float:
+    """The width of vector units over 256 bits, where AVX-512 uses it."""
+    if host.vector in (Vector.AVX2, Vector.SHORT_DOT):
+        return 1.0
+    return host.vector_bits / NOMINAL_VECTOR_BITS

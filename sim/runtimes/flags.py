@@ -1,0 +1,208 @@
+"""Flags of a runtime as data, and reading a line of arguments against them."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hwprofiles import InputError, closest
+
+SWITCH_WORDS: Mapping[str, bool] = {
+    "1": True,
+    "on": True,
+    "true": True,
+    "enabled": True,
+    "auto": True,
+    "0": False,
+    "off": False,
+    "false": False,
+    "disabled": False,
+}
+"""What a switch may be followed by: servers and benchmarks of the llama.cpp family differ in this."""
+
+
+class Effect(StrEnum):
+    """What a flag does to a prediction."""
+
+    SETS = "sets"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+
+
+class Arity(StrEnum):
+    """How many words follow a flag: none, one, or perhaps the state of a switch."""
+
+    NONE = "none"
+    ONE = "one"
+    SWITCH = "switch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One flag under all its names. ``key`` is what it sets; ``read`` turns its word into the value.
+
+    A flag with ``repeats`` collects its values in the order given; another's last value counts.
+    ``reason`` says why a refused flag cannot be priced.
+    """
+
+    names: tuple[str, ...]
+    effect: Effect = Effect.SETS
+    arity: Arity = Arity.ONE
+    key: str = ""
+    read: Callable[[str], Any] = str
+    repeats: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagTable:
+    """The flags of one runtime, and the environment variables that stand for some of them."""
+
+    runtime: str
+    flags: Mapping[str, Flag]
+    variables: Mapping[str, Flag]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadArguments:
+    """What a line of arguments sets, and the flags in it that change no prediction."""
+
+    values: Mapping[str, Any]
+    ignored: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The state of reading one line."""
+
+    table: FlagTable
+    values: dict[str, Any] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+    def take(self, name: str, flag: Flag, word: str | None) -> None:
+        """Note one flag with the word that followed it. Raises InputError for a refused flag and for a word that does not fit."""
+        if flag.effect is Effect.REFUSED:
+            raise InputError(f"{self.table.runtime} argument {name}: {flag.reason}, so it cannot be predicted; leave it out")
+        if flag.effect is Effect.IGNORED:
+            self.ignored.append(name)
+            return
+        value = self._value(name, flag, word)
+        if flag.repeats:
+            self.values[flag.key] = (*self.values.get(flag.key, ()), value)
+        else:
+            self.values[flag.key] = value
+
+    def _value(self, name: str, flag: Flag, word: str | None) -> Any:
+        if word is None:
+            return flag.read("1")
+        try:
+            return flag.read(word)
+        except ValueError as error:
+            raise InputError(f"{self.table.runtime} argument {name} {word}: {error}") from None
+
+
+def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]) -> FlagTable:
+    """The table of a runtime; ``variables`` names the flag that each environment variable stands for."""
+    by_name = {name: flag for flag in flags for name in flag.names}
+    return FlagTable(runtime, by_name, {variable: by_name[name] for variable, name in variables.items()})
+
+
+def read_arguments(line: str, table: FlagTable) -> ReadArguments:
+    """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are environment variables.
+
+    Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a quote that is not closed.
+    """
+    reading = _Reading(table)
+    words = _words(line, table.runtime)
+    while words and _is_assignment(words[0]):
+        _take_variable(reading, words.pop(0))
+    while words:
+        name, word = _pop_flag(words, table)
+        reading.take(name, table.flags[name], word)
+    return ReadArguments(reading.values, tuple(dict.fromkeys(reading.ignored)))
+
+
+def whole(text: str) -> int:
+    """A whole number. Raises ValueError saying what is right."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("a whole number is needed") from None
+
+
+def count(text: str) -> int:
+    """A whole number of at least 0. Raises ValueError saying what is right."""
+    number = whole(text)
+    if number < 0:
+        raise ValueError("a number of at least 0 is needed")
+    return number
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1. Raises ValueError saying what is right."""
+    number = whole(text)
+    if number < 1:
+        raise ValueError("a number of at least 1 is needed")
+    return number
+
+
+def switch(text: str) -> bool:
+    """The state of a switch. Raises ValueError saying what is right."""
+    if text.lower() not in SWITCH_WORDS:
+        raise ValueError(f"one of {', '.join(SWITCH_WORDS)} is needed")
+    return SWITCH_WORDS[text.lower()]
+
+
+def no_switch(text: str) -> bool:
+    """The state of a switch that turns something off: true where it does not."""
+    return not switch(text)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A reader of one of some words, case ignored."""
+
+    def read(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"one of {', '.join(choices)} is needed")
+        return text.lower()
+
+    return read
+
+
+def _words(line: str, runtime: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise InputError(f"{runtime} arguments {line!r}: {str(error).lower()}") from None
+
+
+def _is_assignment(word: str) -> bool:
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.replace("_", "a").isalnum() and not word.startswith("-")
+
+
+def _take_variable(reading: _Reading, word: str) -> None:
+    """Note an environment variable; one that stands for no flag is ignored by name."""
+    name, _, value = word.partition("=")
+    flag = reading.table.variables.get(name)
+    if flag is None:
+        reading.ignored.append(name)
+        return
+    reading.take(name, flag, value)
+
+
+def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
+    """Take a flag and the word that belongs to it off the line. ``--name=value`` is two words in one."""
+    word = words.pop(0)
+    if word.startswith("--") and "=" in word:
+        word, _, value = word.partition("=")
+        words.insert(0, value)
+    if word not in table.flags:
+        raise InputError(f"{table.runtime} argument {word}: unknown flag{closest(word, table.flags)}")
+    arity = table.flags[word].arity
+    if arity is Arity.ONE and not words:
+        raise InputError(f"{table.runtime} argument {word}: a value must follow")
+    if arity is Arity.ONE or (arity is Arity.SWITCH and words and words[0].lower() in SWITCH_WORDS):
+        return word, words.pop(0)
+    return word, None

@@ -1,0 +1,40 @@
+"""Families of weight formats by the work that unpacking takes, told from the public name of a quantisation."""
+
+import re
+from enum import StrEnum
+
+
+class FormatFamily(StrEnum):
+    """Formats whose kernels unpack weights alike."""
+
+    WIDE = "wide"
+    LEGACY = "legacy"
+    K = "k"
+    IQ_K = "iq_k"
+    CODEBOOK = "codebook"
+    TRELLIS = "trellis"
+
+
+_FAMILIES = (
+    (FormatFamily.TRELLIS, r"IQ\d_KT"),
+    (FormatFamily.IQ_K, r"IQ\d_KS|IQ\d_KL|IQ\d_K"),
+    (FormatFamily.LEGACY, r"IQ4_(XS|NL)|MXFP4|NVFP4|Q[4568]_[01]|Q8_K|INT[48]|FP8|AWQ|GPTQ|8BIT"),
+    (FormatFamily.CODEBOOK, r"IQ[123]_"),
+    (FormatFamily.WIDE, r"BF16|F16|FP16|F32|16BIT"),
+    (FormatFamily.K, r"Q\d_K|Q\d_?XL|4BIT"),
+)
+"""The first pattern found in a name decides. Widths come last in names such as UD-Q4_K_XL, so order matters."""
+
+
+def format_family(name: str) -> FormatFamily:
+    """The family of a quantisation by its public name; K where the name says nothing, as most files are K mixes."""
+    upper = name.upper()
+    for family, pattern in _FAMILIES:
+        if re.search(pattern, upper):
+            return family
+    return FormatFamily.K
+
+
+def is_interleaved(name: str) -> bool:
+    """Whether the rows of the file are interleaved (ik_llama.cpp's _R4 and _R8)."""
+    return re.search(r"_R[48]\b", name.upper()) is not None

@@ -1,0 +1,45 @@
+"""What the price of a runtime's step needs to know of a machine, every rate as the datasheet or a probe states it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Vector(StrEnum):
+    """The widest instructions that quantised products can use. SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI, NEON."""
+
+    AVX2 = "avx2"
+    SHORT_DOT = "short_dot"
+    AVX512 = "avx512"
+    VNNI = "vnni"
+    AMX = "amx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGpu:
+    """A GPU and its link."""
+
+    name: str
+    memory_bytes: float
+    bytes_per_s: float
+    flops_per_s: float
+    link_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeHost:
+    """A machine as runtimes see it.
+
+    ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated. ``probe_bytes_per_s`` is
+    what a measurement of the whole CPU reading its memory gave. ``cores_per_socket`` counts fast cores;
+    ``vector_bits`` is the width of their units.
+    """
+
+    gpus: tuple[HostGpu, ...]
+    sockets: int
+    cores_per_socket: int
+    clock_hz: float
+    vector: Vector
+    vector_bits: int
+    is_server: bool
+    dram_bytes_per_s: float | None
+    probe_bytes_per_s: float | None = None

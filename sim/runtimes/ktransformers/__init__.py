@@ -1,0 +1,5 @@
+"""KTransformers: what its arguments mean and where it puts experts."""
+
+from sim.runtimes.ktransformers.arguments import KtArguments, read_kt_arguments
+
+__all__ = ["KtArguments", "read_kt_arguments"]

@@ -1,0 +1,106 @@
+"""What the arguments of KTransformers mean: kt-kernel with sglang-kt 0.7.2, and the older local_chat of 0.2 and 0.3.
+
+Read from kt-kernel's README and the server arguments of sglang-kt 0.7.2.
+"""
+
+from dataclasses import dataclass
+
+from sim.runtimes.flags import Arity, Effect, Flag, FlagTable, count, flag_table, one_of, positive, read_arguments
+
+KTRANSFORMERS = "ktransformers"
+METHODS = (
+    "amxint4",
+    "amxint8",
+    "rawint4",
+    "fp8",
+    "fp8_perchannel",
+    "bf16",
+    "llamafile",
+    "mxfp4",
+)
+STRATEGIES = ("uniform", "frequency", "front-loading", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KtArguments:
+    """Arguments that place or price. None stands for the program's own choice.
+
+    ``gpu_experts`` counts experts a layer on the GPU; ``gpu_experts_fraction`` is a share of all experts and overrides it.
+    """
+
+    gpu_experts: int = 0
+    gpu_experts_fraction: float | None = None
+    method: str | None = None
+    threads: int | None = None
+    thread_pools: int | None = None
+    deferred_experts: int = 0
+    gpu_prefill_tokens: int | None = None
+    strategy: str = "uniform"
+    rule_file: str | None = None
+    num_gpus_in_use: int = 1
+    experts_per_token: int | None = None
+    chunk_tokens: int | None = None
+    context_tokens: int | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def read_kt_arguments(line: str) -> KtArguments:
+    """Read a line of arguments. Raises InputError, one line, for what is unknown, refused or malformed."""
+    read = read_arguments(line, TABLE)
+    return KtArguments(ignored=read.ignored, **read.values)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        raise ValueError("a share between 0 and 1 is needed") from None
+    if not 0 <= share <= 1:
+        raise ValueError("a share between 0 and 1 is needed")
+    return share
+
+
+def _rule_file(text: str) -> str:
+    """Rule files with one GPU for chats leave every expert on the CPU; others are not known by their name."""
+    if not text.endswith("-Chat.yaml"):
+        raise ValueError("only rule files that keep all experts on the CPU (…-Chat.yaml) are known by name")
+    return text
+
+
+def _ignored(*names: str, arity: Arity = Arity.ONE) -> tuple[Flag, ...]:
+    return tuple(Flag(names=(name,), effect=Effect.IGNORED, arity=arity) for name in names)
+
+
+_FLAGS = (
+    Flag(names=("--kt-num-gpu-experts",), key="gpu_experts", read=count),
+    Flag(names=("--kt-gpu-experts-ratio",), key="gpu_experts_fraction", read=_share),
+    Flag(names=("--kt-method",), key="method", read=one_of(*METHODS)),
+    Flag(names=("--kt-cpuinfer", "--cpu_infer", "--cpu-infer"), key="threads", read=positive),
+    Flag(names=("--kt-threadpool-count",), key="thread_pools", read=positive),
+    Flag(names=("--kt-max-deferred-experts-per-token",), key="deferred_experts", read=count),
+    Flag(names=("--kt-gpu-prefill-token-threshold",), key="gpu_prefill_tokens", read=positive),
+    Flag(names=("--kt-expert-placement-strategy",), key="strategy", read=one_of(*STRATEGIES)),
+    Flag(names=("--chunked-prefill-size", "--chunk_size"), key="chunk_tokens", read=positive),
+    Flag(names=("--context-length",), key="context_tokens", read=positive),
+    Flag(names=("num_experts_per_tok",), key="experts_per_token", read=positive),
+    Flag(names=("--optimize_config_path",), key="rule_file", read=_rule_file),
+    *_ignored("--model", "--model-path", "--model_path", "--gguf_path", "--kt-weight-path"),
+    *_ignored("--host", "--port", "--served-model-name", "--mem-fraction-static"),
+    *_ignored("--max-running-requests", "--attention-backend", "--kt-numa-nodes", "--max_new_tokens"),
+    *_ignored("--trust-remote-code", "--enable-mixed-chunk", arity=Arity.SWITCH),
+    *_ignored("--disable-shared-experts-fusion", "--enable-p2p-check", arity=Arity.SWITCH),
+    *_ignored("--kt-enable-dynamic-expert-update", arity=Arity.SWITCH),
+    Flag(
+        names=("--tensor-parallel-size", "--tp", "--tp-size"),
+        key="num_gpus_in_use",
+        read=positive,
+    ),
+    Flag(
+        names=("--init-expert-location",),
+        effect=Effect.REFUSED,
+        reason="which experts a file places on the GPU is not read",
+    ),
+)
+
+TABLE: FlagTable = flag_table(KTRANSFORMERS, _FLAGS, {"num_experts_per_tok": "num_experts_per_tok"})
+"""The flags of KTransformers."""

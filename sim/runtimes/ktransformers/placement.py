@@ -1,0 +1,44 @@
+"""Where KTransformers puts experts: a count or a share of each layer's on the GPU, all else of the layer too."""
+
+import numpy as np
+
+from sim.model import Model, TensorClass
+from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.placement import Placement
+
+
+def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
+    """Evaluate the arguments. Host memory holds every expert, those on the GPU too (KTransformers issue 2084)."""
+    gpu = 0 if num_gpus else -1
+    fractions = np.zeros((model.num_layers, num_gpus + 1))
+    weights = np.zeros(num_gpus + 1)
+    for index, layer in enumerate(model.layers):
+        weights[gpu + 1] += layer.dense_bytes
+        if not layer.is_moe:
+            continue
+        share = _gpu_share(arguments, layer.num_experts) if num_gpus else 0.0
+        fractions[index, 0] = 1 - share
+        fractions[index, gpu + 1] += share
+        weights[0] += layer.num_experts * layer.expert_bytes
+        weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
+    weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)
+    weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    devices = np.full(model.num_layers, gpu)
+    visits = int(np.count_nonzero(fractions[:, 0])) if num_gpus else 0
+    return Placement(
+        attention=devices,
+        kv=devices,
+        dense=devices,
+        expert_fraction=fractions,
+        head=gpu,
+        is_by_matrix=False,
+        num_crossings=2 * visits,
+        crossings_between_gpus=0,
+        weight_bytes=weights,
+    )
+
+
+def _gpu_share(arguments: KtArguments, num_experts: int) -> float:
+    if arguments.gpu_experts_fraction is not None:
+        return arguments.gpu_experts_fraction
+    return min(1.0, arguments.gpu_experts / num_experts)

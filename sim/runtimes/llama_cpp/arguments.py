@@ -1,0 +1,264 @@
+"""What the arguments of llama.cpp and ik_llama.cpp mean.
+
+Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_llama.cpp, August 2026.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sim.runtimes.flags import (
+    Arity,
+    Effect,
+    Flag,
+    FlagTable,
+    count,
+    flag_table,
+    no_switch,
+    one_of,
+    positive,
+    read_arguments,
+    switch,
+    whole,
+)
+from sim.runtimes.llama_cpp.overrides import CpuExperts, Override, read_overrides
+
+LLAMA_CPP = "llama.cpp"
+IK_LLAMA_CPP = "ik_llama.cpp"
+KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1", "q6_0", "q8_kv")
+ALL_LAYERS = 10**6
+"""More layers than any model has: -ngl all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaArguments:
+    """Arguments that place or price. None stands for what the runtime chooses by itself.
+
+    ``gpu_layers`` counts from the last layer; the output head counts as a layer in llama.cpp, not in ik_llama.cpp.
+    ``placements`` are in the order given: the first that matches a tensor wins.
+    """
+
+    runtime: str
+    gpu_layers: int | None = None
+    placements: tuple[Override | CpuExperts, ...] = ()
+    tensor_split: tuple[float, ...] = ()
+    split_mode: str = "layer"
+    main_gpu: int = 0
+    devices: tuple[int, ...] | None = None
+    is_kv_offloaded: bool = True
+    batch_tokens: int = 2048
+    micro_batch_tokens: int = 512
+    threads: int | None = None
+    batch_threads: int | None = None
+    key_type: str = "f16"
+    value_type: str = "f16"
+    is_flash_attention: bool | None = None
+    is_op_offload: bool = True
+    offload_min_tokens: int | None = None
+    offload_operations: tuple[tuple[int, int], ...] = ()
+    is_repacked: bool = True
+    is_host_buffer: bool = True
+    is_runtime_repacked: bool = False
+    is_fused_moe: bool = False
+    mla: int | None = None
+    attention_buffer_mib: int | None = None
+    experts_per_token: int | None = None
+    expert_cache_mib: int = 0
+    is_fitted: bool = True
+    fit_margin_mib: int = 1024
+    fit_context_tokens: int = 4096
+    context_tokens: int | None = None
+    num_sequences: int = 1
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def is_ik(self) -> bool:
+        """Whether the runtime is ik_llama.cpp."""
+        return self.runtime == IK_LLAMA_CPP
+
+    @property
+    def uses_fit(self) -> bool:
+        """Whether llama.cpp chooses the placement: nothing in the arguments places anything (common/fit.cpp)."""
+        is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
+        return self.is_fitted and not is_stated and not self.is_ik
+
+
+def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
+    """Read a line of arguments. Raises InputError, one line, for what is unknown, refused or malformed."""
+    read = read_arguments(line, TABLES[runtime])
+    values = dict(read.values)
+    placements: list[Override | CpuExperts] = []
+    for placed in values.pop("placements", ()):
+        placements.extend(placed)
+    known = {item.name for item in fields(LlamaArguments)}
+    assert set(values) <= known, set(values) - known
+    return LlamaArguments(runtime=runtime, placements=tuple(placements), ignored=read.ignored, **values)
+
+
+def _gpu_layers(text: str) -> int | None:
+    if text in ("auto", "-1"):
+        return None
+    return ALL_LAYERS if text == "all" else count(text)
+
+
+def _cpu_experts(text: str) -> tuple[CpuExperts]:
+    return (CpuExperts(num_layers=count(text)),)
+
+
+def _last_cpu_experts(text: str) -> tuple[CpuExperts]:
+    return (CpuExperts(num_layers=count(text), is_from_end=True),)
+
+
+def _all_cpu_experts(text: str) -> tuple[CpuExperts, ...]:
+    return (CpuExperts(num_layers=None),) if switch(text) else ()
+
+
+def _split(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.replace("/", ",").replace(";", ",").split(","))
+    except ValueError:
+        raise ValueError("shares such as 3,1 are needed") from None
+    if min(shares) < 0 or sum(shares) <= 0:
+        raise ValueError("shares of at least 0, and one above it, are needed")
+    return shares
+
+
+def _devices(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
+    if None in found:
+        raise ValueError("names such as CUDA0,CUDA1, or none, are needed")
+    return tuple(int(match.group(1)) for match in found if match is not None)
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    numbers = [whole(part) for part in text.split(",")]
+    if len(numbers) % 2:
+        raise ValueError("pairs of operation and 0 or 1 are needed")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _smart_experts(text: str) -> int:
+    """The experts of -ser Kmin,t. With t of 1 exactly Kmin are used; below, how many depends on the gate's values."""
+    kept, _, threshold = text.partition(",")
+    try:
+        is_fixed = float(threshold or "1") >= 1
+    except ValueError:
+        raise ValueError("a pair such as 6,1 is needed") from None
+    if not is_fixed:
+        raise ValueError("only a threshold of 1 can be predicted; below, the gate's values decide how many experts run")
+    return positive(kept)
+
+
+def _mla_mode(text: str) -> int:
+    return int(one_of("0", "1", "2", "3")(text))
+
+
+def _one_sequence(text: str) -> int:
+    if positive(text) > 1:
+        raise ValueError("only one sequence at a time is predicted")
+    return 1
+
+
+def _set(names: str, key: str, read: Any = count, arity: Arity = Arity.ONE) -> Flag:
+    return Flag(names=tuple(names.split()), key=key, read=read, arity=arity, repeats=key == "placements")
+
+
+def _switch(names: str, key: str, read: Any = switch) -> Flag:
+    return _set(names, key, read, Arity.SWITCH)
+
+
+def _ignored(names: str, arity: Arity) -> tuple[Flag, ...]:
+    return tuple(Flag(names=(name,), effect=Effect.IGNORED, arity=arity) for name in names.split())
+
+
+def _refused(names: str, reason: str, arity: Arity = Arity.ONE) -> Flag:
+    return Flag(names=tuple(names.split()), effect=Effect.REFUSED, reason=reason, arity=arity)
+
+
+_SHARED = (
+    _set("-ngl --gpu-layers --n-gpu-layers", "gpu_layers", _gpu_layers),
+    _set("-ot --override-tensor", "placements", read_overrides),
+    _switch("-cmoe --cpu-moe", "placements", _all_cpu_experts),
+    _set("-ts --tensor-split", "tensor_split", _split),
+    _set("-mg --main-gpu", "main_gpu"),
+    _set("-dev --device", "devices", _devices),
+    _switch("-nkvo --no-kv-offload", "is_kv_offloaded", no_switch),
+    _switch("-kvo --kv-offload", "is_kv_offloaded"),
+    _set("-b --batch-size", "batch_tokens", positive),
+    _set("-ub --ubatch-size", "micro_batch_tokens", positive),
+    _set("-t --threads", "threads", positive),
+    _set("-tb --threads-batch", "batch_threads", positive),
+    _set("-ctk --cache-type-k", "key_type", one_of(*KV_TYPES)),
+    _set("-ctv --cache-type-v", "value_type", one_of(*KV_TYPES)),
+    _switch("-fa --flash-attn", "is_flash_attention"),
+    _set("-c --ctx-size", "context_tokens"),
+    _set("--fit-margin", "fit_margin_mib"),
+    _set("-np --parallel", "num_sequences", _one_sequence),
+    _set("GGML_OP_OFFLOAD_MIN_BATCH", "offload_min_tokens", positive),
+    *_ignored("-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg", Arity.ONE),
+    *_ignored("--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse", Arity.ONE),
+    *_ignored("--no-mmap --mmap --mlock -v --verbose --no-warmup --warmup --log-disable --metrics -cb", Arity.SWITCH),
+    *_ignored("--cont-batching --jinja --no-context-shift --no-webui --check-tensors -mmp", Arity.SWITCH),
+    _refused("--rpc", "experts and layers on other computers are not modelled"),
+    _refused("-md --model-draft --draft --draft-max", "speculative decoding is not modelled"),
+    _refused("--lora --lora-scaled --control-vector", "adapters are not modelled"),
+)
+"""Flags that both programs read alike."""
+
+_MAINLINE = (
+    _set("-ncmoe --n-cpu-moe", "placements", _cpu_experts),
+    _set("-sm --split-mode", "split_mode", one_of("layer", "none")),
+    _switch("-nopo --no-op-offload", "is_op_offload", no_switch),
+    _switch("--op-offload", "is_op_offload"),
+    _switch("-nr --no-repack", "is_repacked", no_switch),
+    _switch("--repack", "is_repacked"),
+    _switch("--no-host", "is_host_buffer", no_switch),
+    _set("--moe-cache-mib", "expert_cache_mib"),
+    _switch("-fit --fit", "is_fitted"),
+    _set("-fitt --fit-target", "fit_margin_mib"),
+    _set("-fitc --fit-ctx", "fit_context_tokens"),
+)
+"""Flags of llama.cpp alone."""
+
+_IK = (
+    _set("-ncmoe --n-cpu-moe", "placements", _last_cpu_experts),
+    _set("-sm --split-mode", "split_mode", one_of("layer", "none")),
+    _switch("-rtr --run-time-repack", "is_runtime_repacked"),
+    _switch("-fmoe --fused-moe", "is_fused_moe"),
+    _switch("-no-fmoe --no-fused-moe", "is_fused_moe", no_switch),
+    _set("-mla --mla-use", "mla", _mla_mode),
+    _set("-amb --attention-max-batch", "attention_buffer_mib"),
+    _set("-ser --smart-expert-reduction", "experts_per_token", _smart_experts),
+    _set("-op --offload-policy", "offload_operations", _pairs),
+    _switch("--fit", "is_fitted"),
+    *_ignored("-ooae -no-ooae -gr -ger -mqkv --merge-qkv", Arity.SWITCH),
+    *_ignored("-cuda --cuda-params", Arity.ONE),
+)
+"""Flags of ik_llama.cpp alone."""
+
+_VARIABLES = {
+    "LLAMA_ARG_N_GPU_LAYERS": "-ngl",
+    "LLAMA_ARG_TENSOR_SPLIT": "-ts",
+    "LLAMA_ARG_OVERRIDE_TENSOR": "-ot",
+    "LLAMA_ARG_CPU_MOE": "-cmoe",
+    "LLAMA_ARG_N_CPU_MOE": "-ncmoe",
+    "LLAMA_ARG_MAIN_GPU": "-mg",
+    "LLAMA_ARG_DEVICE": "-dev",
+    "LLAMA_ARG_BATCH": "-b",
+    "LLAMA_ARG_UBATCH": "-ub",
+    "LLAMA_ARG_THREADS": "-t",
+    "LLAMA_ARG_CTX_SIZE": "-c",
+    "LLAMA_ARG_FLASH_ATTN": "-fa",
+    "LLAMA_ARG_CACHE_TYPE_K": "-ctk",
+    "LLAMA_ARG_CACHE_TYPE_V": "-ctv",
+    "GGML_OP_OFFLOAD_MIN_BATCH": "GGML_OP_OFFLOAD_MIN_BATCH",
+}
+
+TABLES: Mapping[str, FlagTable] = {
+    LLAMA_CPP: flag_table(LLAMA_CPP, (*_SHARED, *_MAINLINE), _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"}),
+    IK_LLAMA_CPP: flag_table(IK_LLAMA_CPP, (*_SHARED, *_IK), _VARIABLES),
+}
+"""The flags of each program."""

@@ -1,0 +1,85 @@
+"""Overrides of where tensors go: the argument of ``-ot``, and ``-cmoe`` and ``-ncmoe``, which stand for such patterns."""
+
+import re
+from dataclasses import dataclass
+
+HOST = -1
+"""The device number of host memory; GPUs count from 0."""
+
+EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+"""The pattern that -cmoe stands for (llama.cpp common/common.h at 0c1e57098)."""
+
+_DEVICE = re.compile(r"(?:CUDA|Vulkan|ROCm|SYCL|Metal|HIP|MUSA|CANN)(\d+)$")
+_HOST_BUFFERS = frozenset({"CPU", "CUDA_Host", "ROCm_Host", "Vulkan_Host", "SYCL_Host", "CPU_Mapped"})
+_NOT_ECMASCRIPT = (
+    (r"\(\?[^:=!]", "(?…) other than (?:, (?= and (?!"),
+    (r"[*+?]\+", "possessive quantifiers"),
+    (r"\[\^?\]", "an empty class [] or [^]"),
+    (r"\[[:.=]", "POSIX classes such as [:alpha:]"),
+    (r"\\[AZazGhHQEpP]", r"escapes such as \A, \Z, \p"),
+)
+"""What ECMAScript's regular expressions (std::regex) and Python's read in two ways, or only one of them reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Tensors whose names ``pattern`` finds go to ``device`` (HOST, or a GPU's number)."""
+
+    pattern: str
+    device: int
+
+    def finds(self, tensor_name: str) -> bool:
+        """Whether the pattern is found anywhere in the name."""
+        return re.search(self.pattern, tensor_name) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuExperts:
+    """The routed experts of some layers stay in host memory: ``num_layers`` (None: all), the last ones where ``is_from_end``."""
+
+    num_layers: int | None
+    is_from_end: bool = False
+
+    def overrides(self, num_layers: int, moe_layers: tuple[int, ...]) -> tuple[Override, ...]:
+        """The patterns that this stands for in a model of so many layers.
+
+        Layers are counted from the first, dense ones too; from the end, only those with experts are counted.
+        """
+        if self.num_layers is None:
+            return (Override(pattern=EXPERTS, device=HOST),)
+        if self.is_from_end:
+            chosen = moe_layers[max(0, len(moe_layers) - self.num_layers) :]
+        else:
+            chosen = tuple(range(min(self.num_layers, num_layers)))
+        return tuple(Override(pattern=rf"blk\.{layer}{EXPERTS}", device=HOST) for layer in chosen)
+
+
+def read_overrides(text: str) -> tuple[Override, ...]:
+    """The overrides of one argument of -ot: ``pattern=buffer``, separated by commas. Raises ValueError for what llama.cpp refuses.
+
+    A semicolon separates as well, as in llama-bench.
+    """
+    return tuple(_override(part) for part in re.split("[,;]", text))
+
+
+def _override(text: str) -> Override:
+    pattern, equals, buffer = text.partition("=")
+    if not equals or not pattern:
+        raise ValueError(f"{text!r} is no pattern=buffer (a pattern contains neither a comma nor =)")
+    for construct, name in _NOT_ECMASCRIPT:
+        if re.search(construct, pattern):
+            raise ValueError(f"{pattern!r} uses {name}, which ECMAScript does not read as Python does")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return Override(pattern=pattern, device=_device(buffer))
+
+
+def _device(buffer: str) -> int:
+    if buffer in _HOST_BUFFERS:
+        return HOST
+    matched = _DEVICE.match(buffer)
+    if matched is None:
+        raise ValueError(f"no buffer type {buffer!r}; known: CPU, CUDA_Host, CUDA0, CUDA1, …")
+    return int(matched.group(1))

@@ -1,0 +1,153 @@
+"""Where llama.cpp and ik_llama.cpp put tensors, given their arguments.
+
+Rules of src/llama-model.cpp at 0c1e57098, checked against llama-fit-params: the last layers go to GPUs, the first matching override
+wins, the input embedding stays on the host, the KV cache follows its layer.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from hwprofiles import InputError
+from sim.model import Model, TensorClass
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
+from sim.runtimes.placement import HOST, Placement, count_crossings
+from sim.runtimes.tensors import EXPERT_PARTS, Part, Tensor, layer_tensors
+
+EVERY_LAYER = 10**6
+
+
+def place(model: Model, arguments: LlamaArguments, gpu_memory_bytes: Sequence[float]) -> Placement:
+    """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the default split of layers.
+
+    An override for the head matches ``output.weight``; -ngl counts layers from the last.
+
+    Raises InputError for a device that the machine does not have.
+    """
+    gpus = _gpus_in_use(arguments, len(gpu_memory_bytes))
+    homes = layer_devices(model.num_layers, arguments, [gpu_memory_bytes[gpu] for gpu in gpus], gpus)
+    overrides = _overrides(model, arguments, len(gpu_memory_bytes))
+    devices = [_tensor_devices(model, index, homes[index], overrides) for index in range(model.num_layers)]
+    head = _first_match("output.weight", homes[-1], overrides)
+    return _placement(model, arguments, homes, devices, head, len(gpu_memory_bytes))
+
+
+def layer_devices(num_layers: int, arguments: LlamaArguments, memories: Sequence[float], gpus: Sequence[int]) -> list[int]:
+    """The device of each layer, and of the output head as the last entry."""
+    if not gpus:
+        return [HOST] * (num_layers + 1)
+    asked = EVERY_LAYER if arguments.gpu_layers is None else arguments.gpu_layers
+    first = max((num_layers if arguments.is_ik else num_layers + 1) - asked, 0)
+    on_gpu = min(asked, num_layers + 1)
+    shares = arguments.tensor_split[: len(gpus)] or tuple(memories)
+    limits = list(accumulate(share / sum(shares) for share in shares))
+    homes = [_home(layer, first, on_gpu, limits, gpus) for layer in range(num_layers + 1)]
+    if arguments.is_ik and asked <= num_layers:
+        homes[-1] = HOST  # ik_llama.cpp does not count the head among the layers, so -ngl must exceed them
+    return homes
+
+
+def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Sequence[int]) -> int:
+    if layer < first or on_gpu == 0:
+        return HOST
+    position = bisect_right(limits, (layer - first) / on_gpu)
+    return gpus[min(position, len(gpus) - 1)]
+
+
+def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
+    """The GPUs that layers are split over."""
+    chosen = list(range(num_gpus)) if arguments.devices is None else list(arguments.devices)
+    unknown = [gpu for gpu in chosen if gpu >= num_gpus]
+    if unknown:
+        raise InputError(f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}")
+    if arguments.split_mode == "none" and chosen:
+        if arguments.main_gpu >= len(chosen):
+            raise InputError(f"{arguments.runtime} argument -mg: {len(chosen)} GPUs are in use, got {arguments.main_gpu}")
+        return [chosen[arguments.main_gpu]]
+    return chosen
+
+
+def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[Override, ...]:
+    """All overrides in order, shorthands written out."""
+    found: list[Override] = []
+    for item in arguments.placements:
+        if isinstance(item, CpuExperts):
+            if item.is_from_end and num_gpus > 1:
+                raise InputError(f"{arguments.runtime} argument -ncmoe: with several GPUs its layers are not known; use -ot")
+            found.extend(item.overrides(model.num_layers, model.moe_layers))
+        else:
+            found.append(item)
+    missing = [item for item in found if item.device >= num_gpus]
+    if missing and num_gpus:
+        raise InputError(f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs")
+    return tuple(item for item in found if item.device < max(num_gpus, 1))
+
+
+def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
+    return next((item.device for item in overrides if item.finds(name)), home)
+
+
+def _tensor_devices(model: Model, index: int, home: int, overrides: Sequence[Override]) -> list[tuple[Tensor, int]]:
+    return [(tensor, _first_match(tensor.name, home, overrides)) for tensor in layer_tensors(model, index)]
+
+
+def _placement(
+    model: Model,
+    arguments: LlamaArguments,
+    homes: Sequence[int],
+    devices: Sequence[list[tuple[Tensor, int]]],
+    head: int,
+    num_gpus: int,
+) -> Placement:
+    """Sum devices of tensors up into those of parts."""
+    fractions = np.zeros((model.num_layers, num_gpus + 1))
+    weights = np.zeros(num_gpus + 1)
+    for index, placed in enumerate(devices):
+        for tensor, device in placed:
+            weights[device + 1] += tensor.num_bytes
+            if tensor.part in EXPERT_PARTS:
+                fractions[index, device + 1] += 1 / 3
+    weights[head + 1] += _head_bytes(model)
+    weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    sequence = [device for placed in devices for device in _run_order(placed)] + [head]
+    crossings, between = count_crossings(sequence)
+    return Placement(
+        attention=np.array([_most(placed, Part.ATTENTION) for placed in devices]),
+        kv=np.array([home if arguments.is_kv_offloaded else HOST for home in homes[:-1]]),
+        dense=np.array([_dense_device(placed) for placed in devices]),
+        expert_fraction=fractions,
+        head=head,
+        is_by_matrix=True,
+        num_crossings=crossings,
+        crossings_between_gpus=between,
+        weight_bytes=weights,
+    )
+
+
+def _head_bytes(model: Model) -> int:
+    """Bytes of the output head; a tied one is stored on the device a second time."""
+    tied = model.top_bytes.get(TensorClass.EMBEDDING, 0) if model.is_head_tied else 0
+    return model.top_bytes.get(TensorClass.HEAD, tied)
+
+
+def _run_order(placed: Sequence[tuple[Tensor, int]]) -> list[int]:
+    """The devices of a layer's work in order: norms go where their neighbours are."""
+    return [device for tensor, device in placed if "norm" not in tensor.name]
+
+
+def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
+    """The device that holds most bytes of a part."""
+    totals: dict[int, int] = {}
+    for tensor, device in placed:
+        if tensor.part is part:
+            totals[device] = totals.get(device, 0) + tensor.num_bytes
+    return max(totals, key=lambda device: totals[device])
+
+
+def _dense_device(placed: Sequence[tuple[Tensor, int]]) -> int:
+    """The device of what runs for every token outside attention: the shared expert or the dense layer, else the router."""
+    has_feed_forward = any(tensor.part is Part.FEED_FORWARD for tensor, _ in placed)
+    return _most(placed, Part.FEED_FORWARD if has_feed_forward else Part.ROUTER)

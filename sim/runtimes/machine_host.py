@@ -1,0 +1,78 @@
+"""A machine file, or a machine out of a line of parts, as runtimes see it."""
+
+import re
+
+from hwprofiles import Gpu, Kind, Link, Machine, Quantity
+from hwprofiles.units import GB
+from sim.runtimes.host import HostGpu, RuntimeHost, Vector
+
+SERVER_NAMES = r"EPYC|Xeon|Threadripper PRO|Grace|Altra|Graviton"
+SERVER_BYTES_PER_S = 150 * GB
+"""More than two to four channels of memory give: from here on a socket counts as a server's, whatever its name."""
+
+UNKNOWN_CLOCK_HZ = 3.5e9
+UNKNOWN_VECTOR_BITS = 256
+
+
+def runtime_host(machine: Machine) -> RuntimeHost:
+    """The machine's GPUs, sockets, cores and memory. What no source states is assumed, as ``host_assumptions`` says."""
+    cpu = machine.cpu
+    memory = cpu.memory_bytes_per_s
+    own_gpus = _gpus(machine.gpu, machine.link)
+    others = [gpu for other in machine.other_gpus for gpu in _gpus(other.gpu, other.link)]
+    is_measured = memory.kind in (Kind.MEASURED, Kind.PUBLISHED)
+    return RuntimeHost(
+        gpus=(*own_gpus, *others),
+        sockets=cpu.sockets,
+        cores_per_socket=max(1, (cpu.cores - cpu.efficiency_cores) // cpu.sockets),
+        clock_hz=UNKNOWN_CLOCK_HZ if cpu.clock_hz is None else cpu.clock_hz.value,
+        vector=_vector(cpu.instructions),
+        vector_bits=cpu.vector_bits or UNKNOWN_VECTOR_BITS,
+        is_server=_is_server(cpu.name, memory.value / cpu.sockets),
+        dram_bytes_per_s=memory.value / cpu.sockets,
+        probe_bytes_per_s=memory.effective if is_measured else None,
+    )
+
+
+def host_assumptions(machine: Machine) -> tuple[str, ...]:
+    """What is assumed of the machine's CPU, in words."""
+    said = []
+    if not machine.cpu.instructions:
+        said.append(f"the instructions of {machine.cpu.name} are not stated: AVX-512 without VNNI is assumed")
+    if machine.cpu.clock_hz is None:
+        said.append(f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / 1e9:g} GHz is assumed")
+    return (*machine.assumptions, *said)
+
+
+def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
+    one = HostGpu(
+        name=gpu.name,
+        memory_bytes=gpu.memory_bytes.effective,
+        bytes_per_s=gpu.memory_bytes_per_s.value,
+        flops_per_s=_peak(gpu.flops_per_s),
+        link_bytes_per_s=link.h2d.bytes_per_s.effective,
+    )
+    return (one,) * gpu.count
+
+
+def _peak(rates: dict[str, Quantity]) -> float:
+    """The peak of 16-bit products, or the highest that is stated."""
+    for name in ("bf16", "fp16"):
+        if name in rates:
+            return rates[name].value
+    return max(rate.value for rate in rates.values())
+
+
+def _vector(instructions: tuple[str, ...]) -> Vector:
+    known = {name.lower() for name in instructions}
+    if not known:
+        return Vector.AVX512
+    if Vector.AMX.value in known:
+        return Vector.AMX
+    if Vector.AVX512.value in known:
+        return Vector.VNNI if Vector.VNNI.value in known else Vector.AVX512
+    return Vector.SHORT_DOT if known & {"vnni", "neon"} else Vector.AVX2
+
+
+def _is_server(name: str, socket_bytes_per_s: float) -> bool:
+    return re.search(SERVER_NAMES, name) is not None or socket_bytes_per_s > SERVER_BYTES_PER_S

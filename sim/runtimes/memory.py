@@ -1,0 +1,126 @@
+"""Bytes that a runtime holds on each device: weights, KV cache, and buffers for computing."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprofiles.units import MIB
+from sim.model import Cache
+from sim.runtimes.kv import kv_element_bytes
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.placement import Placement
+from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.tensors import is_compressed
+
+ACTIVATION_BYTES = 4
+ACTIVATIONS_PER_HIDDEN = 18
+"""Activations of a micro-batch that live at once, over the hidden size: 144 MiB of 512 tokens (ik_llama.cpp discussion 357)."""
+
+KV_PADDING_TOKENS = 256
+DECOMPRESSED_ELEMENTS = 128 + 64 + 128
+"""Elements of a key and a value of one head after decompression (DeepSeek-V3's configuration)."""
+
+COMPRESSED_HEAD_ELEMENTS = 512 + 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """Bytes on one device by what they are for."""
+
+    weights: int
+    kv: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.kv + self.compute
+
+
+def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, DeviceMemory]:
+    """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
+    names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
+    kv = _kv_bytes(question, placement)
+    compute = _compute_bytes(question, placement)
+    return {
+        name: DeviceMemory(
+            weights=round(float(placement.weight_bytes[column])),
+            kv=round(float(kv[column])),
+            compute=round(float(compute[column])),
+        )
+        for column, name in enumerate(names)
+    }
+
+
+def reserved_tokens(question: RuntimeQuestion) -> int:
+    """Tokens that the KV cache has room for: as -c says, else what the question needs, in whole blocks."""
+    stated = question.arguments.context_tokens
+    needed = question.context_tokens + 1
+    tokens = stated or needed
+    return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
+
+
+def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+    tokens = reserved_tokens(question)
+    element = kv_element_bytes(question)
+    found = np.zeros(placement.num_gpus + 1)
+    for device, layer in zip(placement.kv, question.model.layers, strict=True):
+        elements = sum(_kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches)
+        found[device + 1] += elements * element + layer.state_bytes
+    return found
+
+
+def _kept_elements(cache: Cache, tokens: int, micro_batch: int) -> int:
+    """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
+    room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
+    return room // cache.tokens_per_entry * cache.elements
+
+
+def _micro_batch(question: RuntimeQuestion) -> int:
+    arguments = question.arguments
+    if isinstance(arguments, LlamaArguments):
+        return min(arguments.micro_batch_tokens, arguments.batch_tokens)
+    return arguments.chunk_tokens or 512
+
+
+def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+    """Buffers of a micro-batch: activations, or logits where the head is; experts on their way; decompressed keys and values."""
+    model = question.model
+    tokens = _micro_batch(question)
+    activations = tokens * ACTIVATIONS_PER_HIDDEN * model.hidden * ACTIVATION_BYTES
+    logits = tokens * (model.vocab + 2 * model.hidden) * ACTIVATION_BYTES
+    used = sorted({0, *(placement.attention + 1), placement.head + 1})
+    found = np.zeros(placement.num_gpus + 1)
+    for column in used:
+        here = activations + (max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0)
+        found[column] = max(here, logits) if column == placement.head + 1 else here
+    if placement.num_gpus and not np.any(placement.attention < 0):
+        found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
+    return found
+
+
+def _passing_bytes(question: RuntimeQuestion, placement: Placement) -> int:
+    """The largest matrix of a layer's experts that is copied to a GPU for a prompt."""
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_op_offload or arguments.is_runtime_repacked:
+        return 0
+    sizes = [
+        layer.num_experts * layer.expert_bytes // 3
+        for layer, share in zip(question.model.layers, placement.expert_fraction[:, 0], strict=True)
+        if share > 0
+    ]
+    return max(sizes, default=0)
+
+
+def _decompressed_bytes(question: RuntimeQuestion) -> int:
+    """Keys and values of the whole cache that -mla 2 and 3 decompress for a prompt, with the buffer of -amb."""
+    arguments = question.arguments
+    attention = question.model.layers[-1].attention
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
+        return 0
+    if attention is None or not is_compressed(attention):
+        return 0
+    heads = attention.score_elements // COMPRESSED_HEAD_ELEMENTS
+    whole = reserved_tokens(question) * heads * DECOMPRESSED_ELEMENTS * 2
+    return whole + (arguments.attention_buffer_mib or 0) * MIB

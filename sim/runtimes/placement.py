@@ -1,0 +1,45 @@
+"""Where a runtime puts the parts of a model: what every runtime's arguments come down to."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+HOST = -1
+"""The device number of the host; GPUs count from 0."""
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is the host, column g + 1 GPU g.
+
+    ``expert_fraction`` is the share of a layer's routed expert weights on each device; ``is_by_matrix`` says whether whole
+    matrices are placed (llama.cpp) or whole experts (KTransformers). ``num_crossings`` counts how often work changes its
+    device in one pass, ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of all weights by device.
+    """
+
+    attention: IntArray
+    kv: IntArray
+    dense: IntArray
+    expert_fraction: FloatArray
+    head: int
+    is_by_matrix: bool
+    num_crossings: int
+    crossings_between_gpus: int
+    weight_bytes: FloatArray
+
+    @property
+    def num_gpus(self) -> int:
+        """The GPUs that the table has columns for."""
+        return int(self.expert_fraction.shape[1]) - 1
+
+
+def count_crossings(sequence: list[int]) -> tuple[int, int]:
+    """Changes of device along the order of work that touch the host, and those between GPUs."""
+    pairs = [(first, second) for first, second in pairwise(sequence) if first != second]
+    between = sum(HOST not in pair for pair in pairs)
+    return len(pairs) - between, between

@@ -1,0 +1,75 @@
+"""The placement of a question: its arguments evaluated, and what they leave to the program chosen as the program does."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hwprofiles.units import MIB
+from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.ktransformers.placement import place as place_kt
+from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
+from sim.runtimes.llama_cpp.fit import check_single_gpu, fitted_arguments
+from sim.runtimes.llama_cpp.overrides import CpuExperts
+from sim.runtimes.llama_cpp.placement import place as place_llama
+from sim.runtimes.memory import memory_of
+from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.question import RuntimeQuestion
+
+
+def placement_of(question: RuntimeQuestion) -> Placement:
+    """Where the arguments put the model. Raises InputError where they do not fit the machine."""
+    arguments = question.arguments
+    gpus = question.host.gpus
+    if isinstance(arguments, KtArguments):
+        return place_kt(question.model, arguments, len(gpus))
+    if gpus:
+        check_single_gpu(arguments, len(gpus))
+        arguments = _fitted(question, arguments)
+    placement = place_llama(question.model, arguments, [gpu.memory_bytes for gpu in gpus])
+    if question.gpu_expert_layers is None or arguments.placements or not gpus:
+        return placement
+    return with_expert_layers(question, placement, question.gpu_expert_layers)
+
+
+def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
+    """The arguments, completed by the fit where nothing in them places anything."""
+    if not arguments.uses_fit or question.gpu_expert_layers is not None:
+        return arguments
+    memory = [gpu.memory_bytes for gpu in question.host.gpus]
+    tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
+    placed = place_llama(question.model, tried, memory)
+    needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
+    return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
+
+
+def with_expert_layers(question: RuntimeQuestion, placement: Placement, num_layers: int) -> Placement:
+    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers and all others on the host."""
+    moved = np.zeros_like(placement.expert_fraction)
+    moe = question.model.moe_layers
+    kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
+    for layer in moe:
+        moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
+    visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
+    sizes = np.array([layer.num_experts * layer.expert_bytes for layer in question.model.layers], float)
+    weights = placement.weight_bytes + (moved - placement.expert_fraction).T @ sizes
+    return replace(
+        placement,
+        expert_fraction=moved,
+        num_crossings=placement.num_crossings + 2 * visits,
+        weight_bytes=weights,
+    )
+
+
+def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
+    """The placement with the share of host experts in the GPU that --moe-cache-mib caches, as if all were chosen evenly."""
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.expert_cache_mib or not placement.num_gpus:
+        return placement
+    sizes = np.array([layer.num_experts * layer.expert_bytes for layer in question.model.layers], float)
+    held = float(np.sum(sizes * placement.expert_fraction[:, 0]))
+    share = min(1.0, arguments.expert_cache_mib * MIB / held) if held else 0.0
+    fractions = placement.expert_fraction.copy()
+    moved = fractions[:, 0] * share
+    fractions[:, 0] -= moved
+    fractions[np.arange(len(sizes)), np.maximum(placement.attention, 0) + 1] += moved
+    return replace(placement, expert_fraction=fractions)

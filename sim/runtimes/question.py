@@ -1,0 +1,43 @@
+"""One question to a runtime: which program with which arguments runs what, where, and after how many tokens."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sim.model import Model
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+
+NEWEST_BUILD = 10**9
+"""Stands for a build that has every change made so far."""
+
+DEFAULT_CONTEXT_TOKENS = 256
+DEFAULT_PROMPT_TOKENS = 512
+
+
+class PromptSide(StrEnum):
+    """Where experts in host memory are computed for a prompt."""
+
+    CPU = "cpu"
+    UPLOAD = "upload"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeQuestion:
+    """What is asked.
+
+    ``build`` is the number of the newest pull request that the program contains. ``prompt_side`` is None where the rules of the
+    program decide. ``quantization`` is the public name of the file's format, which says what kernels run.
+    """
+
+    runtime: str
+    arguments: LlamaArguments | KtArguments
+    model: Model
+    quantization: str
+    host: RuntimeHost
+    context_tokens: int = DEFAULT_CONTEXT_TOKENS
+    prompt_tokens: int = DEFAULT_PROMPT_TOKENS
+    prompt_context_tokens: int = 0
+    build: int = NEWEST_BUILD
+    prompt_side: PromptSide | None = None
+    gpu_expert_layers: int | None = None

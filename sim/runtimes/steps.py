@@ -1,0 +1,155 @@
+"""The steps of a question: one decoded token, and a prompt by micro-batches, as features that can be priced."""
+
+import math
+from dataclasses import dataclass
+
+from sim.runtimes.features import (
+    FAMILIES,
+    NOMINAL_CLOCK_HZ,
+    Features,
+    added,
+    cores_in_use,
+    is_on_two_sockets,
+    lag,
+    width,
+)
+from sim.runtimes.formats import format_family
+from sim.runtimes.host import Vector
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
+from sim.runtimes.kv import kv_element_bytes
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
+from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
+from sim.runtimes.placement import Placement
+from sim.runtimes.placing import placement_of, with_expert_cache
+from sim.runtimes.question import PromptSide, RuntimeQuestion
+from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
+
+GROUPED_KV_SINCE = 370
+"""The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a group of heads."""
+
+AMX_METHODS = ("amxint4", "amxint8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSteps:
+    """A question's placement and its two steps."""
+
+    placement: Placement
+    decode: Features
+    prefill: Features
+    uploads: bool
+
+
+def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
+    """Place the model and count both steps."""
+    placement = placement_of(question)
+    decode = work_of(
+        question.model,
+        with_expert_cache(question, placement),
+        question.host,
+        _load(question, 1, question.context_tokens),
+    )
+    prompt, num_batches, uploads = _prompt_work(question, placement)
+    return RuntimeSteps(
+        placement=placement,
+        decode=_features(question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads),
+        prefill=_features(
+            question,
+            prompt,
+            tokens=question.prompt_tokens,
+            micro_batches=num_batches,
+            threads=prompt_threads(question),
+        ),
+        uploads=uploads,
+    )
+
+
+def prompt_threads(question: RuntimeQuestion) -> int | None:
+    """Threads for prompts, None where the program chooses."""
+    arguments = question.arguments
+    if isinstance(arguments, LlamaArguments) and arguments.batch_threads is not None:
+        return arguments.batch_threads
+    return arguments.threads
+
+
+def _load(question: RuntimeQuestion, tokens: int, context_tokens: float, side: tuple[bool, bool] = (False, False)) -> Load:
+    return Load(
+        tokens=tokens,
+        context_tokens=context_tokens,
+        kv_element_bytes=kv_element_bytes(question),
+        experts_per_token=question.arguments.experts_per_token,
+        uploads_experts=side[0],
+        uploads_dense=side[1],
+    )
+
+
+def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work, int, bool]:
+    """Work of the whole prompt, the number of its micro-batches, and whether the first uploads experts."""
+    size = min(_micro_batch(question), question.prompt_tokens)
+    num_batches = math.ceil(question.prompt_tokens / size)
+    works = []
+    for index in range(num_batches):
+        tokens = min(size, question.prompt_tokens - index * size)
+        start = question.prompt_context_tokens + index * size
+        load = _load(question, tokens, start, _uploads(question, tokens))
+        works.append(work_of(question.model, placement, question.host, load))
+    return added(works), num_batches, _uploads(question, size)[0]
+
+
+def _micro_batch(question: RuntimeQuestion) -> int:
+    arguments = question.arguments
+    if isinstance(arguments, KtArguments):
+        return arguments.chunk_tokens or question.prompt_tokens
+    return min(arguments.micro_batch_tokens, arguments.batch_tokens)
+
+
+def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
+    """Whether a micro-batch of so many tokens uploads routed experts, and other matrices."""
+    arguments = question.arguments
+    if not question.host.gpus:
+        return False, False
+    if isinstance(arguments, KtArguments):
+        threshold = arguments.gpu_prefill_tokens
+        return threshold is not None and tokens >= threshold, False
+    dense = uploads_dense(arguments, tokens)
+    if question.prompt_side is not None:
+        return question.prompt_side is PromptSide.UPLOAD and dense, dense
+    return uploads_experts(arguments, question.model, question.quantization, question.build, tokens), dense
+
+
+def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None) -> Features:
+    host = question.host
+    is_flash = getattr(question.arguments, "is_flash_attention", None) is True
+    return Features(
+        work=work,
+        tokens=tokens,
+        micro_batches=micro_batches,
+        is_server=host.is_server,
+        is_on_two_sockets=is_on_two_sockets(host, threads),
+        socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
+        probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
+        cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
+        lag=lag(host),
+        width=width(host),
+        has_amx=_uses_amx(question),
+        family=FAMILIES.index(format_family(question.quantization)),
+        is_kt=question.runtime == KTRANSFORMERS,
+        is_optimised=question.runtime != LLAMA_CPP,
+        ungrouped_queries=_ungrouped_queries(question),
+        is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
+        is_mla=has_compressed_cache(question.model),
+        has_gpu=bool(host.gpus),
+    )
+
+
+def _ungrouped_queries(question: RuntimeQuestion) -> float:
+    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    return queries_per_key(question.model) if is_old else 0.0
+
+
+def _uses_amx(question: RuntimeQuestion) -> bool:
+    """Whether products run on AMX tiles: KTransformers with an integer format of its own."""
+    if question.runtime != KTRANSFORMERS or question.host.vector is not Vector.AMX:
+        return False
+    assert isinstance(question.arguments, KtArguments)
+    return question.arguments.method in AMX_METHODS or question.quantization.upper().startswith("INT")

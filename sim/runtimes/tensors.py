@@ -1,0 +1,93 @@
+"""The tensors of a model under the names that GGUF files give them, with their bytes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sim.model import Attention, Layer, Model, TensorClass
+
+
+class Part(StrEnum):
+    """What a tensor does, in the order in which a layer runs."""
+
+    ATTENTION = "attention"
+    ROUTER = "router"
+    EXPERT_GATE = "expert_gate"
+    EXPERT_UP = "expert_up"
+    EXPERT_DOWN = "expert_down"
+    FEED_FORWARD = "feed_forward"
+
+
+EXPERT_PARTS = (Part.EXPERT_GATE, Part.EXPERT_UP, Part.EXPERT_DOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of a layer: its name, what it does and its bytes (of all routed experts together)."""
+
+    name: str
+    part: Part
+    num_bytes: int
+
+
+def layer_tensors(model: Model, index: int) -> tuple[Tensor, ...]:
+    """The tensors of a layer in the order in which they run.
+
+    A model states bytes by tensor class. Matrices of one class share its bytes by shape where the shape is known, otherwise equally.
+    """
+    layer = model.layers[index]
+    made = [*_attention(layer, model.hidden), *_feed_forward(layer)]
+    return tuple(Tensor(f"blk.{index}.{name}", part, round(size)) for name, part, size in made)
+
+
+def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, Part, float]]:
+    """The first norm and the matrices of attention."""
+    yield "attn_norm.weight", Part.ATTENTION, layer.bytes.get(TensorClass.NORM, 0) / 2
+    total = layer.bytes.get(TensorClass.ATTENTION, 0)
+    for name, share in _attention_shares(layer, hidden):
+        yield f"{name}.weight", Part.ATTENTION, total * share
+
+
+def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
+    """Names and shares of the matrices of attention."""
+    attention = layer.attention
+    names: tuple[str, ...]
+    if attention is None:
+        names = ("attn_qkv", "attn_gate", "ssm_out")
+    elif is_compressed(attention):
+        names = ("attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_k_b", "attn_v_b", "attn_output")
+    else:
+        return _grouped_shares(attention, layer.params.get(TensorClass.ATTENTION, 0), hidden)
+    return [(name, 1 / len(names)) for name in names]
+
+
+def _grouped_shares(attention: Attention, params: int, hidden: int) -> list[tuple[str, float]]:
+    """Shares of q, k, v and output in grouped-query attention: output takes what the others leave."""
+    if not params:
+        return []
+    query = hidden * attention.score_elements / params
+    key = hidden * attention.kv_elements_per_token / 2 / params
+    shares = {"attn_q": query, "attn_k": key, "attn_v": key}
+    shares["attn_output"] = max(0.0, 1 - sum(shares.values()))
+    total = sum(shares.values())
+    return [(name, share / total) for name, share in shares.items()]
+
+
+def _feed_forward(layer: Layer) -> Iterator[tuple[str, Part, float]]:
+    """The second norm, the router, the routed experts, and what runs for every token."""
+    yield "ffn_norm.weight", Part.ROUTER, layer.bytes.get(TensorClass.NORM, 0) / 2
+    if layer.is_moe:
+        yield "ffn_gate_inp.weight", Part.ROUTER, layer.bytes.get(TensorClass.ROUTER, 0)
+        third = layer.num_experts * layer.expert_bytes / 3
+        for name, part in zip(("gate", "up", "down"), EXPERT_PARTS, strict=True):
+            yield f"ffn_{name}_exps.weight", part, third
+    for tensor_class, suffix in ((TensorClass.SHARED_EXPERT, "_shexp"), (TensorClass.DENSE_FFN, "")):
+        third = layer.bytes.get(tensor_class, 0) / 3
+        if third:
+            for name in ("gate", "up", "down"):
+                yield f"ffn_{name}{suffix}.weight", Part.FEED_FORWARD, third
+
+
+def is_compressed(attention: Attention) -> bool:
+    """Whether keys and values are cached compressed (MLA): scores are taken over more elements than values are summed."""
+    return attention.score_elements > attention.value_elements > 0

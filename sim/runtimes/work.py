@@ -1,0 +1,224 @@
+"""How much work one step of a runtime is: bytes, weights and operations by device, before any rate but the datasheet's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.model import Model, TensorClass
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.placement import FloatArray, IntArray, Placement
+from sim.runtimes.tensors import is_compressed
+
+STATE_BYTES = 4
+"""An activation that crosses between devices is a 32-bit number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements of ``kv_element_bytes``.
+
+    ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says whether routed experts in host
+    memory are copied to a GPU and computed there, ``uploads_dense`` whether other matrices are.
+    """
+
+    tokens: int
+    context_tokens: float
+    kv_element_bytes: float
+    experts_per_token: int | None = None
+    uploads_experts: bool = False
+    uploads_dense: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest is counted.
+
+    Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is what one more token of every
+    expert in use would take: grouped products round an expert's tokens up.
+    """
+
+    gpu_read_s: Any
+    gpu_matrix_s: Any
+    gpu_pad_s: Any
+    gpu_kv_s: Any
+    gpu_attention_s: Any
+    gpu_layers: Any
+    upload_s: Any
+    crossing_s: Any
+    crossings: Any
+    gpu_crossings: Any
+    cpu_expert_bytes: Any
+    cpu_dense_bytes: Any
+    cpu_kv_bytes: Any
+    cpu_expert_weights: Any
+    cpu_dense_weights: Any
+    cpu_attention_flops: Any
+    cpu_dense_layers: Any
+
+
+def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -> Work:
+    """Count one step."""
+    table = _LayerTable.of(model, load)
+    devices = _Computed.of(placement, load)
+    head_bytes, head_params = _head(model)
+    link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
+    reading = [gpu.bytes_per_s for gpu in host.gpus]
+    computing = [gpu.flops_per_s for gpu in host.gpus]
+    attention_on_host = devices.attention < 0
+    dense_on_host = devices.dense < 0
+    kv_on_host = placement.kv < 0
+    head_on_host = float(placement.head < 0)
+    return Work(
+        gpu_read_s=devices.on_gpus(table.attention_bytes, table.dense_bytes, table.expert_bytes, reading)
+        + _at(placement.head, head_bytes, reading),
+        gpu_matrix_s=devices.on_gpus(
+            2 * load.tokens * table.attention_params,
+            2 * load.tokens * table.dense_params,
+            2 * table.expert_products,
+            computing,
+        )
+        + _at(placement.head, 2 * head_params, computing),
+        gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
+        gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
+        gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
+        gpu_layers=float(np.sum(devices.attention >= 0)),
+        upload_s=devices.uploaded_bytes(table, placement) / link,
+        crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
+        crossings=float(placement.num_crossings),
+        gpu_crossings=float(placement.crossings_between_gpus),
+        cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes)),
+        cpu_dense_bytes=float(
+            np.sum(attention_on_host * table.attention_bytes) + np.sum(dense_on_host * table.dense_bytes) + head_on_host * head_bytes
+        ),
+        cpu_kv_bytes=float(np.sum(kv_on_host * table.kv_bytes)),
+        cpu_expert_weights=float(np.sum(devices.expert_fraction[:, 0] * table.expert_products)),
+        cpu_dense_weights=float(
+            load.tokens * np.sum(attention_on_host * table.attention_params)
+            + load.tokens * np.sum(dense_on_host * table.dense_params)
+            + head_on_host * head_params
+        ),
+        cpu_attention_flops=float(np.sum(kv_on_host * table.attention_flops)),
+        cpu_dense_layers=float(np.sum(attention_on_host)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computed:
+    """Devices where parts are computed: where they are, but for what is copied to a GPU first."""
+
+    attention: IntArray
+    dense: IntArray
+    expert_fraction: FloatArray
+
+    @classmethod
+    def of(cls, placement: Placement, load: Load) -> "_Computed":
+        """Move what the step uploads to the GPU of its layer, or to the first."""
+        fractions = placement.expert_fraction.copy()
+        target = np.maximum(placement.attention, 0)
+        if load.uploads_experts:
+            fractions[np.arange(len(target)), target + 1] += fractions[:, 0]
+            fractions[:, 0] = 0.0
+        if not load.uploads_dense:
+            return cls(attention=placement.attention, dense=placement.dense, expert_fraction=fractions)
+        dense = np.where(placement.dense < 0, target, placement.dense)
+        return cls(attention=target, dense=dense, expert_fraction=fractions)
+
+    def on_gpus(self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]) -> float:
+        """Seconds of amounts of the three parts at the rates of the GPUs."""
+        whole = _per_gpu(self.attention, attention, rates) + _per_gpu(self.dense, dense, rates)
+        return whole + self.experts_on_gpus(experts, rates)
+
+    def experts_on_gpus(self, amounts: FloatArray, rates: list[float]) -> float:
+        """Seconds of amounts of routed experts at the rates of the GPUs."""
+        shares = self.expert_fraction[:, 1:]
+        return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
+
+    def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
+        """Bytes of weights that are on the host and computed on a GPU."""
+        experts = (placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]) * table.expert_bytes
+        attention = (placement.attention < 0) & (self.attention >= 0)
+        dense = (placement.dense < 0) & (self.dense >= 0)
+        moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
+        return float(np.sum(experts) + moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LayerTable:
+    """Columns over layers of what a step touches."""
+
+    attention_bytes: FloatArray
+    attention_params: FloatArray
+    dense_bytes: FloatArray
+    dense_params: FloatArray
+    expert_bytes: FloatArray
+    expert_products: FloatArray
+    distinct_params: FloatArray
+    kv_bytes: FloatArray
+    attention_flops: FloatArray
+
+    @classmethod
+    def of(cls, model: Model, load: Load) -> "_LayerTable":
+        """Count each layer."""
+        layers = model.layers
+        attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
+        attention_params = np.array([layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float)
+        experts = np.array([layer.num_experts for layer in layers], float)
+        chosen = np.array([_chosen(layer.top_k, load) for layer in layers], float)
+        first = np.asarray(float(load.context_tokens))
+        end = np.asarray(first + load.tokens)
+        read = np.array([float(layer.elements_read(first, end)) for layer in layers])
+        pairs = np.array([float(layer.pair_elements_per_token(first, end)) for layer in layers])
+        expert_params = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
+        state = np.array([layer.state_bytes for layer in layers], float)
+        distinct = _distinct(experts, chosen, load.tokens)
+        return cls(
+            attention_bytes=attention,
+            attention_params=attention_params,
+            dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
+            dense_params=np.array([layer.dense_params for layer in layers], float) - attention_params,
+            expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
+            expert_products=chosen * load.tokens * expert_params,
+            distinct_params=distinct * expert_params,
+            kv_bytes=read * load.kv_element_bytes + state,
+            attention_flops=2.0 * load.tokens * pairs,
+        )
+
+
+def _chosen(top_k: int, load: Load) -> int:
+    return top_k if load.experts_per_token is None else min(top_k, load.experts_per_token)
+
+
+def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
+    """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
+    share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
+    return np.asarray(experts * (1 - (1 - share) ** tokens), float)
+
+
+def _head(model: Model) -> tuple[float, float]:
+    head = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
+    return model.top_bytes.get(head, 0), model.top_params.get(head, 0)
+
+
+def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> float:
+    """Seconds of amounts on their devices, one after the other; what is on the host counts nothing here."""
+    return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
+
+
+def _at(device: int, amount: float, rates: list[float]) -> float:
+    """Seconds of an amount on a device; nothing on the host."""
+    return 0.0 if device < 0 else amount / rates[device]
+
+
+def has_compressed_cache(model: Model) -> bool:
+    """Whether keys and values are cached compressed (MLA) in all layers that have attention."""
+    found = [layer.attention for layer in model.layers if layer.attention is not None]
+    return bool(found) and all(is_compressed(attention) for attention in found)
+
+
+def queries_per_key(model: Model) -> float:
+    """Query heads that share a key head, 1 for a compressed cache and where no layer has attention."""
+    found = [layer.attention for layer in model.layers if layer.attention is not None]
+    if not found or is_compressed(found[-1]):
+        return 1.0
+    return 2 * found[-1].score_elements / found[-1].kv_elements_per_token

@@ -1,0 +1,153 @@
+"""Arguments of llama.cpp and ik_llama.cpp: what they set, what is ignored by name, what is refused in one line."""
+
+import csv
+
+import pytest
+
+from hwprofiles import InputError
+from sim.runtimes.asking import READERS, read_runtime_arguments
+from sim.runtimes.llama_cpp import CpuExperts, LlamaArguments, Override, read_llama_arguments, read_overrides
+from tests.shared_data import shared_data
+
+HOST = -1
+
+
+def test_flags_of_the_issue() -> None:
+    """Every flag of a usual line sets what its name says."""
+    read = read_llama_arguments("-ngl 99 -ncmoe 20 -ub 2048 -ctk q8_0 -fa 1 -t 16 -tb 32 -nkvo -ts 3,1 -sm layer")
+    assert (read.gpu_layers, read.placements) == (99, (CpuExperts(num_layers=20),))
+    assert (read.micro_batch_tokens, read.batch_tokens) == (2048, 2048)
+    assert (read.key_type, read.value_type) == ("q8_0", "f16")
+    assert (read.threads, read.batch_threads) == (16, 32)
+    assert read.is_flash_attention
+    assert not read.is_kv_offloaded
+    assert read.tensor_split == (3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("-ngl all", "gpu_layers", 10**6),
+        ("-ngl auto", "gpu_layers", None),
+        ("--gpu-layers=7", "gpu_layers", 7),
+        ("-nopo", "is_op_offload", False),
+        ("-nopo 1", "is_op_offload", False),
+        ("-nopo 0", "is_op_offload", True),
+        ("-nr", "is_repacked", False),
+        ("--no-host", "is_host_buffer", False),
+        ("--fit off", "is_fitted", False),
+        ("-fa off", "is_flash_attention", False),
+        ("-fa", "is_flash_attention", True),
+        ("--moe-cache-mib 4096", "expert_cache_mib", 4096),
+        ("GGML_OP_OFFLOAD_MIN_BATCH=64 -ngl 99", "offload_min_tokens", 64),
+        ("LLAMA_ARG_N_GPU_LAYERS=12", "gpu_layers", 12),
+        ("-dev CUDA1,CUDA0", "devices", (1, 0)),
+        ("-dev none", "devices", ()),
+        ("-t 4 -t 8", "threads", 8),
+    ],
+)
+def test_mainline_flag(line: str, key: str, value: object) -> None:
+    """A flag in each of the forms in which it is typed; the last one counts."""
+    assert getattr(read_llama_arguments(line), key) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("-rtr", "is_runtime_repacked", True),
+        ("-fmoe 1", "is_fused_moe", True),
+        ("-mla 3", "mla", 3),
+        ("-amb 512", "attention_buffer_mib", 512),
+        ("-ser 6,1", "experts_per_token", 6),
+        ("-op 26,0,27,1", "offload_operations", ((26, 0), (27, 1))),
+        ("-ncmoe 5", "placements", (CpuExperts(num_layers=5, is_from_end=True),)),
+    ],
+)
+def test_ik_flag(line: str, key: str, value: object) -> None:
+    """Flags that ik_llama.cpp alone has, or reads in its own way."""
+    assert getattr(read_llama_arguments(line, "ik_llama.cpp"), key) == value
+
+
+def test_environment_of_a_flag() -> None:
+    """Variables that llama.cpp reads stand for flags; others are ignored by name."""
+    read = read_llama_arguments("CUDA_VISIBLE_DEVICES=0 LLAMA_ARG_CPU_MOE=1 -ngl 99 --host 0.0.0.0 --no-mmap")
+    assert read.placements == (CpuExperts(num_layers=None),)
+    assert read.ignored == ("CUDA_VISIBLE_DEVICES", "--host", "--no-mmap")
+
+
+def test_overrides_keep_their_order() -> None:
+    """Overrides, shorthands among them, stay in the order given, however often -ot stands."""
+    read = read_llama_arguments(r'-ot "blk\.1\.=CUDA0,exps=CPU" -cmoe -ot "attn=CUDA1"')
+    assert read.placements == (
+        Override(pattern=r"blk\.1\.", device=0),
+        Override(pattern="exps", device=HOST),
+        CpuExperts(num_layers=None),
+        Override(pattern="attn", device=1),
+    )
+
+
+def test_override_searches_anywhere() -> None:
+    """A pattern need not match from the start, and an unescaped layer finds longer numbers too."""
+    [override] = read_overrides("blk.1=CPU")
+    assert override.finds("blk.1.ffn_up_exps.weight")
+    assert override.finds("blk.12.ffn_up_exps.weight")
+    assert not override.finds("blk.2.ffn_up_exps.weight")
+
+
+@pytest.mark.parametrize("pattern", ["(?i)exps", "(?<=a)b", "a++", "[]a]", "[[:digit:]]", r"\Ablk", "(?P<a>b)"])
+def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
+    """What ECMAScript and Python do not read alike is refused by name."""
+    with pytest.raises(InputError, match="ECMAScript"):
+        read_llama_arguments(f"-ot '{pattern}=CPU'")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-ncmo 3", "did you mean '-ncmoe'"),
+        ("-md draft.gguf", "speculative decoding"),
+        ("--rpc 10.0.0.1:50052", "other computers"),
+        ("-ngl", "a value must follow"),
+        ("-ngl many", "whole number"),
+        ("-t 0", "at least 1"),
+        ("-ctk q9_9", "one of f32"),
+        ("-ot exps", "no pattern=buffer"),
+        ("-ot exps=CUDA", "no buffer type 'CUDA'"),
+        ("-ot '(exps=CPU'", "no regular expression"),
+        ("-sm row", "one of layer, none"),
+        ("-np 4", "only one sequence"),
+        ("-ts a,b", "shares such as 3,1"),
+        ("-ot 'exps=CPU", "closing quotation"),
+        ("-rtr", "unknown flag"),
+    ],
+)
+def test_refused_in_one_line(line: str, message: str) -> None:
+    """What is unknown, refused or malformed is said in one line with what would be right."""
+    with pytest.raises(InputError, match=message) as raised:
+        read_llama_arguments(line)
+    assert "\n" not in str(raised.value)
+    assert "llama.cpp argument" in str(raised.value)
+
+
+def test_smart_experts_below_one() -> None:
+    """How many experts run below a threshold of 1 is the gate's to say."""
+    with pytest.raises(InputError, match="the gate's values"):
+        read_llama_arguments("-ser 6,0.5", "ik_llama.cpp")
+
+
+def test_fit_only_without_placement() -> None:
+    """Any placement in the arguments switches the fit off, as llama.cpp does."""
+    assert read_llama_arguments("-t 8").uses_fit
+    assert not any(read_llama_arguments(line).uses_fit for line in ("-ngl 9", "-ts 1,1", "-cmoe", "--fit off"))
+
+
+@pytest.mark.parametrize("file", ["rows.csv", "memory.csv"])
+def test_published_arguments_are_read(file: str) -> None:
+    """Every line of arguments that is published for these programs is read, and none sets an unknown thing."""
+    path = shared_data(f"runtimes/{file}")
+    with path.open(encoding="utf-8") as text:
+        rows = [row for row in csv.DictReader(text) if row["runtime"] in READERS]
+    lines = {(row["runtime"], row["args"]) for row in rows}
+    assert len(lines) > 10
+    read = [read_runtime_arguments(runtime, line) for runtime, line in sorted(lines)]
+    assert any(isinstance(arguments, LlamaArguments) and arguments.placements for arguments in read)

@@ -1,0 +1,52 @@
+"""Machines as runtimes see them, from lines of parts and from files."""
+
+import pytest
+
+from hwprofiles import load_machine
+from sim.runtimes.host import Vector
+from sim.runtimes.machine_host import host_assumptions, runtime_host
+
+
+@pytest.mark.parametrize(
+    ("cpu", "vector", "bits"),
+    [
+        ("Ryzen 9 7950X", Vector.VNNI, 256),
+        ("Ryzen 9 9950X", Vector.VNNI, 512),
+        ("Ryzen 7 5800X", Vector.AVX2, 256),
+        ("Core i9-13900K", Vector.SHORT_DOT, 256),
+        ("Xeon Gold 6454S", Vector.AMX, 512),
+        ("Xeon E5-2697A v4", Vector.AVX2, 256),
+    ],
+)
+def test_instructions(cpu: str, vector: Vector, bits: int) -> None:
+    """What each generation of cores computes with."""
+    host = runtime_host(load_machine(f"RTX 3090 + {cpu}"))
+    assert (host.vector, host.vector_bits) == (vector, bits)
+
+
+def test_sockets_and_unlike_gpus() -> None:
+    """Memory and cores are of one socket; GPUs are in the order named, each with its link."""
+    host = runtime_host(load_machine("RTX 4090 + 2xRTX 3090 + 2xEPYC 9115 + 2x(12x32GB DDR5-5600)"))
+    assert [gpu.name.split()[-1] for gpu in host.gpus] == ["4090", "3090", "3090"]
+    assert (host.sockets, host.cores_per_socket, host.is_server) == (2, 16, True)
+    assert host.dram_bytes_per_s == pytest.approx(12 * 5600e6 * 8)
+    assert host.probe_bytes_per_s is None
+
+
+def test_fast_cores_alone_count() -> None:
+    """Threads run on performance cores by default."""
+    assert runtime_host(load_machine("RTX 4090 + Core i9-13900K")).cores_per_socket == 8
+
+
+def test_no_gpu() -> None:
+    """A machine without a GPU has none."""
+    host = runtime_host(load_machine("Ryzen 9 7950X + 2x32GB DDR5-4800"))
+    assert host.gpus == ()
+    assert not host.is_server
+
+
+def test_machine_file_that_states_little() -> None:
+    """What a file does not state of its CPU is assumed, and said."""
+    machine = load_machine("desktop-rtx-4090-ddr5")
+    assert runtime_host(machine).vector is Vector.AVX512
+    assert any("clock" in sentence for sentence in host_assumptions(machine))

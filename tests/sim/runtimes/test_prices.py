@@ -1,0 +1,225 @@
+"""Prices of steps: laws that hold whatever the constants are, and where prompts run."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from sim.runtimes.constants import NAMES, shipped, shipped_constants
+from sim.runtimes.features import stacked
+from sim.runtimes.formats import FormatFamily, format_family, is_interleaved
+from sim.runtimes.host import RuntimeHost, Vector
+from sim.runtimes.predict import predict
+from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
+from sim.runtimes.question import PromptSide, RuntimeQuestion
+from sim.runtimes.steps import steps_of
+from tests.sim.runtimes.examples import DESKTOP, GPU, NO_GPU, SERVER, deepseek, question, qwen
+
+LINES = ("-ngl 99", "-ngl 99 -cmoe", "-ngl 99 -ncmoe 20", "-ngl 24", "-ngl 0", "-ngl 99 -cmoe -nkvo")
+
+
+def _decode(asked: RuntimeQuestion) -> float:
+    return predict(asked).decode.tokens_per_s
+
+
+def _prefill(asked: RuntimeQuestion) -> float:
+    return predict(asked).prefill.tokens_per_s
+
+
+def _faster(**changes: object) -> RuntimeHost:
+    return replace(DESKTOP, **changes)  # type: ignore[arg-type]
+
+
+BETTER = {
+    "memory": _faster(dram_bytes_per_s=160e9),
+    "clock": _faster(clock_hz=5.5e9),
+    "GPU memory": _faster(gpus=(replace(GPU, bytes_per_s=2000e9),)),
+    "GPU peak": _faster(gpus=(replace(GPU, flops_per_s=400e12),)),
+    "link": _faster(gpus=(replace(GPU, link_bytes_per_s=50e9),)),
+}
+
+
+@pytest.mark.parametrize("part", BETTER)
+@pytest.mark.parametrize("line", LINES)
+def test_a_better_part_is_never_slower(part: str, line: str) -> None:
+    """Neither phase loses by a faster part, wherever the model lies."""
+    for speed in (_decode, _prefill):
+        assert speed(question(line, host=BETTER[part])) >= speed(question(line)) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_depth_is_never_faster(line: str) -> None:
+    """Decoding and reading a prompt take longer the more tokens came before."""
+    shallow = question(line)
+    deep = replace(shallow, context_tokens=32768, prompt_context_tokens=32768)
+    assert _decode(deep) < _decode(shallow)
+    assert _prefill(deep) < _prefill(shallow)
+
+
+def test_decode_falls_with_layers_on_the_cpu() -> None:
+    """Each layer whose experts stay on the CPU costs its reads and two crossings."""
+    speeds = [_decode(question(f"-ngl 99 -ncmoe {count}")) for count in range(0, 49, 8)]
+    assert speeds == sorted(speeds, reverse=True)
+
+
+def test_experts_cost_what_their_bytes_do() -> None:
+    """Bytes that a token reads on the CPU are those of its experts in all layers, and of nothing else."""
+    work = steps_of(question("-ngl 99 -cmoe")).decode.work
+    assert work.cpu_expert_bytes == pytest.approx(48 * 8 * qwen().expert_bytes)
+    assert work.cpu_dense_bytes == 0
+    assert work.crossings == 96
+
+
+def test_distinct_experts_bound_uploads() -> None:
+    """A micro-batch uploads each expert in use once: all of them for many tokens, fewer for few."""
+    whole = 48 * 128 * qwen().expert_bytes / GPU.link_bytes_per_s
+    many = steps_of(replace(question("-ngl 99 -cmoe -ub 512"), prompt_tokens=512)).prefill.work.upload_s
+    few = steps_of(replace(question("-ngl 99 -cmoe -ub 32"), prompt_tokens=32)).prefill.work.upload_s
+    assert many == pytest.approx(whole, rel=1e-3)
+    assert 0.8 * whole < few < 0.9 * whole
+
+
+@pytest.mark.parametrize(
+    ("runtime", "line", "tokens", "quantization", "uploads"),
+    [
+        ("llama.cpp", "-ngl 99 -cmoe", 31, "Q4_K_M", False),
+        ("llama.cpp", "-ngl 99 -cmoe", 32, "Q4_K_M", True),
+        ("llama.cpp", "-ngl 99 -cmoe -nopo", 512, "Q4_K_M", False),
+        ("llama.cpp", "GGML_OP_OFFLOAD_MIN_BATCH=600 -ngl 99 -cmoe", 512, "Q4_K_M", False),
+        ("llama.cpp", "-ngl 99 -cmoe --no-host", 512, "Q4_K_M", False),
+        ("ik_llama.cpp", "-ngl 99 -cmoe", 511, "Q4_K_M", False),
+        ("ik_llama.cpp", "-ngl 99 -cmoe", 512, "Q4_K_M", True),
+        ("ik_llama.cpp", "-ngl 99 -cmoe -op 27,0", 512, "Q4_K_M", False),
+        ("ik_llama.cpp", "-ngl 99 -cmoe -rtr", 512, "Q4_K_M", False),
+        ("ik_llama.cpp", "-ngl 99 -cmoe", 512, "Q4_K_R4", False),
+        ("ik_llama.cpp", "-ngl 99 -cmoe", 512, "IQ4_K_R4", True),
+        ("ik_llama.cpp", "-ngl 99 -cmoe", 512, "IQ1_S_R4", True),
+        ("ktransformers", "--kt-cpuinfer 16", 4096, "BF16", False),
+        ("ktransformers", "--kt-gpu-prefill-token-threshold 400", 4096, "BF16", True),
+    ],
+)
+def test_where_prompts_run(runtime: str, line: str, tokens: int, quantization: str, uploads: bool) -> None:
+    """Experts are uploaded from each program's threshold on, if their format has a kernel there."""
+    asked = question(line, runtime=runtime, quantization=quantization)
+    assert steps_of(replace(asked, prompt_tokens=tokens)).uploads is uploads
+
+
+def test_builds_before_a_change() -> None:
+    """A build before the pull request that scales the threshold by experts uploads from 32 tokens on."""
+    asked = replace(question("-ngl 99 -cmoe", runtime="ik_llama.cpp"), prompt_tokens=64)
+    assert not steps_of(asked).uploads
+    assert steps_of(replace(asked, build=519)).uploads
+    assert not steps_of(replace(asked, build=519, prompt_side=PromptSide.CPU)).uploads
+
+
+def test_uploads_cost_once_a_micro_batch() -> None:
+    """A micro-batch of four times the size uploads a quarter as often."""
+    small = steps_of(replace(question("-ngl 99 -cmoe -ub 512"), prompt_tokens=4096)).prefill
+    large = steps_of(replace(question("-ngl 99 -cmoe -ub 2048"), prompt_tokens=4096)).prefill
+    assert (small.micro_batches, large.micro_batches) == (8, 2)
+    assert small.work.upload_s == pytest.approx(4 * large.work.upload_s, rel=1e-3)
+    assert small.work.gpu_matrix_s == pytest.approx(large.work.gpu_matrix_s, rel=0.02)
+
+
+def test_second_gpu_with_layers_on_the_cpu_is_no_faster() -> None:
+    """A second card takes over layers, one after the other with the first, and work crosses between them."""
+    two = replace(DESKTOP, gpus=(GPU, GPU))
+    for line, model in (("-ngl 99", qwen()), ("-ngl 99 -cmoe", deepseek())):
+        assert _decode(question(line, model=model, host=two)) < _decode(question(line, model=model))
+
+
+def test_two_sockets_are_not_two_machines() -> None:
+    """Threads on a second socket add less than twice the memory bandwidth of one."""
+    one = question("-t 32", host=replace(SERVER, gpus=()), model=deepseek())
+    both = question("-t 64", host=replace(SERVER, gpus=()), model=deepseek())
+    assert _decode(both) < 1.5 * _decode(one)
+
+
+def test_wide_units_help_prompts() -> None:
+    """Prompts run faster on 512-bit units, and slower on AVX2, in ik_llama.cpp."""
+    asked = [
+        question("-t 16", runtime="ik_llama.cpp", host=replace(NO_GPU, vector=vector, vector_bits=bits))
+        for vector, bits in ((Vector.AVX2, 256), (Vector.AVX512, 256), (Vector.VNNI, 256), (Vector.VNNI, 512))
+    ]
+    speeds = [_prefill(each) for each in asked]
+    assert speeds == sorted(speeds)
+    assert speeds[0] < speeds[-1]
+
+
+def test_cache_of_experts_helps_decode_alone() -> None:
+    """--moe-cache-mib serves part of the host's experts from the GPU, and prompts as before."""
+    plain = question("-ngl 99 -cmoe")
+    cached = question("-ngl 99 -cmoe --moe-cache-mib 8192")
+    assert _decode(cached) > _decode(plain)
+    assert _prefill(cached) == pytest.approx(_prefill(plain))
+
+
+def test_many_steps_at_once() -> None:
+    """Steps priced as arrays cost what each costs alone."""
+    steps = [steps_of(question(line)).decode for line in LINES]
+    together = decode_seconds(stacked(steps), shipped_constants()).total
+    alone = [float(decode_seconds(step, shipped_constants()).total) for step in steps]
+    assert np.allclose(together, alone)
+
+
+def test_parts_are_not_negative() -> None:
+    """No part of a step takes negative time, in either phase."""
+    for line in LINES:
+        steps = steps_of(question(line))
+        for seconds in (
+            decode_seconds(steps.decode, shipped_constants()),
+            prefill_seconds(steps.prefill, shipped_constants()),
+        ):
+            assert all(float(getattr(seconds, item.name)) >= 0 for item in fields(Seconds))
+
+
+def test_interval_widths() -> None:
+    """A measured rate of memory narrows the interval; two sockets widen it."""
+    usual = predict(question("-ngl 99 -cmoe")).decode
+    probed = predict(question("-ngl 99 -cmoe", host=replace(DESKTOP, probe_bytes_per_s=70e9))).decode
+    sockets = predict(question("-ngl 99 -cmoe -t 64", host=SERVER)).decode
+    widths = [speed.high_tokens_per_s / speed.low_tokens_per_s for speed in (probed, usual, sockets)]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[1] < widths[2]
+    assert usual.low_tokens_per_s < usual.tokens_per_s < usual.high_tokens_per_s
+
+
+def test_assumption_is_one_that_matters() -> None:
+    """With all experts on the CPU, decoding rests most on what the CPU's memory reaches or on crossings; a change is not nothing."""
+    speed = predict(question("-ngl 99 -cmoe", model=deepseek())).decode
+    assert speed.limit == "cpu_experts"
+    assert abs(speed.assumption.change_fraction) > 0.02
+
+
+def test_constants_are_documented() -> None:
+    """Every constant of the file is one that prices use, with its meaning and source, near its prior."""
+    file = shipped()
+    assert set(file.constants) == set(NAMES)
+    for constant in file.constants.values():
+        assert constant.meaning
+        assert constant.source
+        assert abs(np.log(constant.value / constant.prior)) < 4 * constant.prior_spread
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("Q4_K_M", FormatFamily.K),
+        ("UD-Q2_K_XL", FormatFamily.K),
+        ("Q8_0", FormatFamily.LEGACY),
+        ("MXFP4", FormatFamily.LEGACY),
+        ("IQ4_XS", FormatFamily.LEGACY),
+        ("IQ2_XXS", FormatFamily.CODEBOOK),
+        ("UD-IQ1_M", FormatFamily.CODEBOOK),
+        ("IQ4_K_R4", FormatFamily.IQ_K),
+        ("mix-IQ3_K", FormatFamily.IQ_K),
+        ("IQ4_KS", FormatFamily.IQ_K),
+        ("IQ2_KT", FormatFamily.TRELLIS),
+        ("BF16", FormatFamily.WIDE),
+        ("INT8", FormatFamily.LEGACY),
+    ],
+)
+def test_families_by_name(name: str, family: FormatFamily) -> None:
+    """The family of a public name."""
+    assert format_family(name) is family
+    assert is_interleaved(name) is ("R4" in name)

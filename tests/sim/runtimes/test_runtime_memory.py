@@ -1,0 +1,58 @@
+"""Memory by device as programs print it."""
+
+from dataclasses import replace
+
+import pytest
+
+from hwprofiles.units import MIB
+from sim.model import Model
+from sim.model_library import load_model
+from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.placing import placement_of
+from tests.sim.runtimes.examples import DESKTOP, GPU, question
+
+
+def _memory(line: str, model: Model, runtime: str = "llama.cpp", gpus: int = 1) -> dict[str, DeviceMemory]:
+    asked = question(line, runtime=runtime, model=model, host=replace(DESKTOP, gpus=(GPU,) * gpus))
+    return memory_of(asked, placement_of(asked))
+
+
+@pytest.mark.parametrize(
+    ("line", "gpu_kv", "host_kv"),
+    [("-ngl 99 -ncmoe 20 -c 32768", 3072, 0), ("-ngl 24 -c 32768", 1472, 1600), ("-ngl 99 -cmoe -c 32768", 3072, 0)],
+)
+def test_kv_cache_as_printed(line: str, gpu_kv: float, host_kv: float) -> None:
+    """llama-fit-params printed these MiB for Qwen3-30B-A3B at 32,768 tokens in f16."""
+    memory = _memory(line, load_model("qwen3-30b-a3b", "4bit"))
+    assert memory["gpu0"].kv == pytest.approx(gpu_kv * MIB)
+    assert memory["host"].kv == pytest.approx(host_kv * MIB)
+
+
+@pytest.mark.parametrize(("kind", "mib"), [("f16", 2196.0), ("q8_0", 1166.6)])
+def test_compressed_cache_as_printed(kind: str, mib: float) -> None:
+    """ik_llama.cpp printed these MiB for DeepSeek-V3 at 32,768 tokens with -mla 3 (discussion 258)."""
+    line = f"-c 32768 -ctk {kind} -mla 3 -fa -amb 512 -fmoe -ngl 63 -ot exps=CPU"
+    memory = _memory(line, load_model("deepseek-v3", "4bit"), "ik_llama.cpp")
+    assert memory["gpu0"].kv / MIB == pytest.approx(mib, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "runtime", "mib"),
+    [
+        ("-c 32768 -fa -rtr -fmoe -ngl 99 -ot exps=CPU", "ik_llama.cpp", 312.8),
+        ("-c 32768 -fa -rtr -fmoe -ngl 99 -ot exps=CPU -b 4096 -ub 4096", "ik_llama.cpp", 2502.0),
+    ],
+)
+def test_buffers_of_the_head_as_printed(line: str, runtime: str, mib: float) -> None:
+    """The device of the head has a buffer for logits: MiB printed for Qwen3-235B-A22B (discussions 357 and 491)."""
+    memory = _memory(line, load_model("qwen3-235b-a22b", "4bit"), runtime)
+    assert memory["gpu0"].compute / MIB == pytest.approx(mib, rel=0.01)
+
+
+def test_window_bounds_the_cache() -> None:
+    """Layers with a window of 128 tokens keep the window and a micro-batch, whatever -c says."""
+    model = load_model("gpt-oss-20b")
+    short = _memory("-ngl 99 -c 8192", model)["gpu0"].kv
+    long = _memory("-ngl 99 -c 16384", model)["gpu0"].kv
+    whole = 12 * 8192 * 2 * 8 * 64 * 2
+    assert long - short == pytest.approx(whole)

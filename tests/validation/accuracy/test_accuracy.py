@@ -1,0 +1,213 @@
+"""Comparing with measured rows: exact where rows are made up from the prices, reasons where rows cannot be asked."""
+
+import csv
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwprofiles import InputError
+from sim.runtimes.constants import shipped, shipped_constants
+from sim.runtimes.question import NEWEST_BUILD, PromptSide
+from tests.validation.accuracy.synthetic import TRUE, host_of, synthetic_rows
+from validation.accuracy import MeasuredRow, compare, read_rows
+from validation.accuracy.errors import bias, median_over_rigs, order, relative_errors, tail, weighted_quantile
+from validation.accuracy.fit import fitted
+from validation.accuracy.points import points_of, priced, rows_of_phase
+from validation.accuracy.questions import ask, build_of, leaves_flags_out, read_probes
+
+ROW = synthetic_rows()[0]
+
+
+def test_rows_made_from_the_constants_are_exact() -> None:
+    """Rows measured as the shipped constants say have no error, are all covered and all in order."""
+    result = compare(synthetic_rows(shipped_constants()), host_of, leave_one_rig_out=False)
+    everything = [item for item in result.summary if item.group == "all rows"]
+    assert [item.phase for item in everything] == ["decode", "prefill"]
+    for item in everything:
+        assert item.median_error_fraction == pytest.approx(0, abs=1e-9)
+        assert item.p90_error_fraction == pytest.approx(0, abs=1e-9)
+        assert (item.coverage_fraction, item.order_fraction) == (1.0, 1.0)
+        assert item.num_points == len(result.rows)
+
+
+def test_fit_moves_towards_the_truth() -> None:
+    """Constants that rows tell apart come nearer to those that the rows were made from; others stay at their priors."""
+    rows = [priced(ask(row, host_of)) for row in synthetic_rows()]
+    points = {phase: points_of(rows_of_phase(rows, phase), phase) for phase in ("decode", "prefill")}
+    file = shipped()
+    values = fitted(points, file)  # type: ignore[arg-type]
+    for name in ("desktop_dram_fraction", "link_fraction"):
+        before = abs(np.log(file.constants[name].prior / getattr(TRUE, name)))
+        assert abs(np.log(values[name] / getattr(TRUE, name))) < 0.6 * before
+    assert values["flash_flops_per_core_s"] == pytest.approx(file.constants["flash_flops_per_core_s"].prior, rel=1e-3)
+
+
+def test_leaving_one_machine_out() -> None:
+    """Each machine is predicted without its own rows: changing them changes no prediction of theirs."""
+    rows = synthetic_rows()
+    changed = [replace(row, decode_tokens_per_s=2 * (row.decode_tokens_per_s or 0)) if row.rig == "small" else row for row in rows]
+    first = compare(rows, host_of, leave_one_rig_out=True)
+    second = compare(changed, host_of, leave_one_rig_out=True)
+    for before, after in zip(first.rows, second.rows, strict=True):
+        assert before.decode is not None
+        assert after.decode is not None
+        if before.rig == "small":
+            assert after.decode.predicted_tokens_per_s == pytest.approx(before.decode.predicted_tokens_per_s)
+    assert any(before.decode != after.decode for before, after in zip(first.rows, second.rows, strict=True) if before.rig != "small")
+
+
+def test_too_few_machines() -> None:
+    """One machine cannot be left out of one or two."""
+    rows = [row for row in synthetic_rows() if row.rig in ("small", "plain")]
+    with pytest.raises(InputError, match="at least 3, got 2"):
+        compare(rows, host_of, leave_one_rig_out=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"runtime": "vllm"}, "not modelled"),
+        ({"machine": "abacus"}, "not understood"),
+        ({"model": "gpt-9"}, "no model named 'gpt-9'"),
+        ({"args": "-md draft.gguf"}, "speculative decoding"),
+        ({"bytes_per_weight": "experts=four"}, "is no number"),
+        ({"bytes_per_weight": "expert=0.5"}, "is no class"),
+        ({"bytes_per_weight": "", "quantization": ""}, "neither its quantization nor bytes_per_weight"),
+        ({"batch": 8.0}, "one sequence at a time"),
+        ({"probe": "dram=fast"}, "is no rate"),
+        ({"args": "-ngl 99 -ot exps=CUDA7"}, "the machine has 1 GPUs"),
+    ],
+)
+def test_reasons(change: dict[str, object], reason: str) -> None:
+    """A row that cannot be asked is kept with its reason in one line, and no row beside it suffers."""
+    odd = replace(ROW, id="odd", **change)  # type: ignore[arg-type]
+    result = compare([ROW, odd], host_of, leave_one_rig_out=False)
+    assert result.rows[0].reason is None
+    assert reason in (result.rows[1].reason or "")
+    assert "\n" not in (result.rows[1].reason or "")
+    assert (result.rows[1].decode, result.rows[1].prefill) == (None, None)
+
+
+def test_machine_without_memory_needs_a_probe() -> None:
+    """A machine whose memory is not named is predicted from a probe alone."""
+    bare = replace(ROW, machine="plain")
+    assert ask(bare, lambda line: host_of("plain + DDR")).reason == "machine plain: neither its memory nor a probe of it is stated"
+    probed = replace(bare, probe="dram@8=40e9;dram=50e9;h2d=20e9")
+    asked = ask(probed, lambda line: host_of("plain + DDR"))
+    assert asked.question is not None
+    assert asked.question.host.probe_bytes_per_s == 50e9
+    assert asked.question.host.gpus[0].link_bytes_per_s == 20e9
+
+
+@pytest.mark.parametrize(
+    ("change", "build"),
+    [
+        ({"runtime": "llama.cpp", "runtime_version": "PR #520"}, NEWEST_BUILD),
+        ({"runtime_version": "PR #520, minimum 64"}, 520),
+        ({"runtime_version": "main of PR #520"}, 519),
+        ({"source": "https://github.com/ikawrakow/ik_llama.cpp/discussions/357; licence: MIT"}, 357),
+        ({"runtime_version": "main", "source": "https://github.com/ikawrakow/ik_llama.cpp/pull/370"}, 369),
+        ({}, NEWEST_BUILD),
+    ],
+)
+def test_build_of_a_row(change: dict[str, str], build: int) -> None:
+    """The version says which pull requests a build has, else the number of the thread."""
+    row = replace(ROW, **({"runtime": "ik_llama.cpp"} | change))  # type: ignore[arg-type]
+    assert build_of(row) == build
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "side"),
+    [
+        ("prompts on the CPU (old build)", PromptSide.CPU),
+        ("op offload off by -op: prompts on the CPU", PromptSide.CPU),
+        ("op offload: experts streamed to the GPU for prompts", PromptSide.UPLOAD),
+        ("op offload from 341 tokens (32 x experts / active)", None),
+        ("", None),
+    ],
+)
+def test_stated_mechanism(mechanism: str, side: PromptSide | None) -> None:
+    """A source that says where prompts ran is believed; a threshold is the program's own."""
+    asked = ask(replace(ROW, mechanism=mechanism), host_of).question
+    assert asked is not None
+    assert asked.prompt_side is side
+
+
+def test_flags_left_out_are_marked() -> None:
+    """Rows whose note says that flags are not stated are reported apart."""
+    assert leaves_flags_out(replace(ROW, note="llama-sweep-bench; further ik flags not stated; x"))
+    assert leaves_flags_out(replace(ROW, note="further ik flags than -fmoe not stated"))
+    assert not leaves_flags_out(replace(ROW, note="short prompts, length not stated"))
+
+
+def test_rows_come_back_from_a_file(tmp_path: Path) -> None:
+    """A file with the columns in any order, and further ones, is read as it was written."""
+    rows = synthetic_rows()
+    path = tmp_path / "rows.csv"
+    _write(path, rows)
+    assert read_rows(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": ""}, "id and rig must not be empty"),
+        ({"decode_tokens_per_s": "fast"}, "decode_tokens_per_s 'fast' is no number"),
+        ({"decode_tokens_per_s": "-1"}, "must be a number of at least 0"),
+        ({"decode_tokens_per_s": "nan"}, "must be a number of at least 0"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    """A wrong cell is named with its line."""
+    path = tmp_path / "rows.csv"
+    _write(path, [ROW], change)
+    with pytest.raises(InputError, match=message) as raised:
+        read_rows(path)
+    assert f"{path}:2" in str(raised.value)
+
+
+def test_missing_column_and_repeated_id(tmp_path: Path) -> None:
+    """Columns that are needed, and an id for each row."""
+    path = tmp_path / "rows.csv"
+    path.write_text("id,rig\n1,a\n", encoding="utf-8")
+    with pytest.raises(InputError, match="column machine is missing"):
+        read_rows(path)
+    _write(path, [ROW, ROW])
+    with pytest.raises(InputError, match="stands twice"):
+        read_rows(path)
+    with pytest.raises(InputError, match="cannot read rows"):
+        read_rows(tmp_path / "none.csv")
+
+
+def test_errors_by_hand() -> None:
+    """Three predictions of two machines, worked out by hand."""
+    predicted = np.array([11.0, 18.0, 30.0])
+    measured = np.array([10.0, 20.0, 20.0])
+    rigs = ("a", "a", "b")
+    sizes = relative_errors(predicted, measured)
+    assert sizes.tolist() == pytest.approx([0.1, 0.1, 0.5])
+    assert median_over_rigs(sizes, rigs) == pytest.approx(0.3)
+    assert bias(predicted, measured) == pytest.approx(0.1)
+    assert tail(sizes) == pytest.approx(0.42)
+    assert order(predicted, measured, rigs) == 1.0
+    assert order(np.array([18.0, 11.0]), np.array([10.0, 20.0]), ("a", "a")) == 0.0
+    assert order(np.array([1.0, 2.0]), np.array([10.0, 10.2]), ("a", "a")) is None
+    assert weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5) == pytest.approx(2.0)
+    assert weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.6875) == pytest.approx(2.5)
+
+
+def test_probes() -> None:
+    """Rates by name; an empty cell has none."""
+    assert read_probes("dram=60e9;h2d=25e9") == {"dram": 60e9, "h2d": 25e9}
+    assert read_probes("") == {}
+
+
+def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = None) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=["extra", *reversed(asdict(rows[0]))])
+        writer.writeheader()
+        for row in rows:
+            cells = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
+            writer.writerow(cells | {"extra": "x"} | (change or {}))

@@ -1,0 +1,61 @@
+"""Errors of predictions against measurements: middle, tail, bias, order, coverage."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+CLEAR_GAP = 0.05
+"""Two measurements of one machine count as ordered when they are further apart than this."""
+
+TAIL = 90
+
+
+def relative_errors(predicted: FloatArray, measured: FloatArray) -> FloatArray:
+    """Sizes of errors relative to what was measured."""
+    return np.asarray(np.abs(predicted / measured - 1))
+
+
+def median(values: FloatArray) -> float:
+    """The median."""
+    return float(np.median(values))
+
+
+def tail(values: FloatArray) -> float:
+    """The 90th percentile."""
+    return float(np.percentile(values, TAIL))
+
+
+def bias(predicted: FloatArray, measured: FloatArray) -> float:
+    """The median of predicted over measured, less one."""
+    return float(np.median(predicted / measured) - 1)
+
+
+def median_over_rigs(errors: FloatArray, rigs: Sequence[str]) -> float:
+    """The median over machines of each machine's median."""
+    names = np.array(rigs)
+    return float(np.median([np.median(errors[names == rig]) for rig in sorted(set(rigs))]))
+
+
+def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> float | None:
+    """The share of pairs on one machine, clearly apart, that are predicted in their order; None where no pair is."""
+    right = 0
+    clear = 0
+    for rig in set(rigs):
+        own = [index for index, name in enumerate(rigs) if name == rig]
+        for first, second in combinations(own, 2):
+            gap = measured[first] / measured[second]
+            if max(gap, 1 / gap) > 1 + CLEAR_GAP:
+                clear += 1
+                right += (gap > 1) == (predicted[first] > predicted[second])
+    return right / clear if clear else None
+
+
+def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
+    """The value below which that share of the weight lies, each point's weight half below it and half above, straight between points."""
+    sequence = np.argsort(values)
+    own = weights[sequence]
+    below = (np.cumsum(own) - own / 2) / np.sum(own)
+    return float(np.interp(share, below, values[sequence]))

@@ -1,0 +1,76 @@
+"""Fitting the constants of prices on measured rows: every machine weighs alike, outliers count little, priors hold the rest."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from sim.runtimes.constants import NAMES, Constants, ConstantsFile, Phase, constants_of
+from sim.runtimes.features import Features
+from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
+
+FloatArray = NDArray[np.float64]
+PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
+    "decode": decode_seconds,
+    "prefill": prefill_seconds,
+}
+TYPICAL_ERROR: Mapping[Phase, float] = {"decode": 0.12, "prefill": 0.2}
+"""Errors of the logarithm up to about these count by their square, larger ones by their size."""
+
+PRIOR_WEIGHT = 0.5
+"""A constant one prior spread away from its prior costs as much as half a typical error of a whole machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Measured points of one phase: features as arrays over points, what was measured, and each point's machine."""
+
+    phase: Phase
+    features: Features
+    tokens_per_s: FloatArray
+    rigs: tuple[str, ...]
+
+    def predicted(self, constants: Constants) -> FloatArray:
+        """Tokens a second of every point."""
+        seconds = PRICES[self.phase](self.features, constants).total
+        return np.asarray(self.features.tokens / seconds, float)
+
+
+def predicted_tokens_per_s(phase: Phase, features: Features, constants: Constants) -> Any:
+    """Tokens a second of one step, or of many."""
+    return features.tokens / PRICES[phase](features, constants).total
+
+
+def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, float]:
+    """All constants: those of decode fitted on its points, then those of prefill on theirs with the former kept."""
+    values = {name: file.constants[name].prior for name in NAMES}
+    for phase in ("decode", "prefill"):
+        if phase in points:
+            values |= _fit_phase(points[phase], file, values)
+    return values
+
+
+def _fit_phase(points: Points, file: ConstantsFile, values: Mapping[str, float]) -> dict[str, float]:
+    names = [name for name in NAMES if file.constants[name].phase == points.phase]
+    priors = np.log([file.constants[name].prior for name in names])
+    spreads = np.array([file.constants[name].prior_spread for name in names])
+    weights = rig_weights(points.rigs)
+    measured = np.log(points.tokens_per_s)
+
+    def residuals(logs: FloatArray) -> FloatArray:
+        constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
+        errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
+        softened = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
+        return np.concatenate([weights * softened, PRIOR_WEIGHT * (logs - priors) / spreads])
+
+    solution = least_squares(residuals, priors)
+    return dict(zip(names, np.exp(solution.x).tolist(), strict=True))
+
+
+def rig_weights(rigs: Sequence[str]) -> FloatArray:
+    """Weights of points whose squares add up to one for every machine."""
+    counts = {rig: rigs.count(rig) for rig in set(rigs)}
+    return np.array([counts[rig] ** -0.5 for rig in rigs])

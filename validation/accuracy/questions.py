@@ -1,0 +1,140 @@
+"""What a measured row asks of the model of runtimes, or why it cannot be asked."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from hwprofiles import InputError
+from sim.model import Model
+from sim.model_library import load_model
+from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments, read_llama_arguments
+from sim.runtimes.question import (
+    DEFAULT_CONTEXT_TOKENS,
+    DEFAULT_PROMPT_TOKENS,
+    NEWEST_BUILD,
+    PromptSide,
+    RuntimeQuestion,
+)
+from validation.accuracy.rows import MeasuredRow
+
+RUNTIMES = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
+HostOf = Callable[[str], RuntimeHost]
+"""The machine that a line of parts names. Raises InputError for a line that is not understood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRow:
+    """A row with its question, or with the reason why there is none. ``is_incomplete``: the source leaves out flags."""
+
+    row: MeasuredRow
+    question: RuntimeQuestion | None
+    reason: str | None
+    is_incomplete: bool = False
+
+
+def ask(row: MeasuredRow, host_of: HostOf) -> AskedRow:
+    """The question of a row; what cannot be expressed is a reason, never an error."""
+    try:
+        question = _question(row, host_of)
+    except InputError as error:
+        return AskedRow(row=row, question=None, reason=str(error))
+    return AskedRow(row=row, question=question, reason=None, is_incomplete=leaves_flags_out(row))
+
+
+def leaves_flags_out(row: MeasuredRow) -> bool:
+    """Whether the note says that flags are not stated, so that the arguments are not all there were."""
+    return re.search(r"flags( than \S+)? not stated", row.note) is not None
+
+
+def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
+    if row.runtime not in RUNTIMES:
+        raise InputError(f"runtime {row.runtime}: not modelled; modelled: {', '.join(RUNTIMES)}")
+    if row.batch is not None and row.batch > 1:
+        raise InputError(f"batch {row.batch:g}: one sequence at a time is predicted")
+    host = _host(row, host_of)
+    reader = read_kt_arguments if row.runtime == KTRANSFORMERS else None
+    arguments = reader(row.args) if reader else read_llama_arguments(row.args, row.runtime)
+    if isinstance(arguments, LlamaArguments) and not host.gpus:
+        arguments = replace(arguments, placements=())
+    return RuntimeQuestion(
+        runtime=row.runtime,
+        arguments=arguments,
+        model=_model(row.model, row.quantization, row.bytes_per_weight),
+        quantization=row.quantization,
+        host=host,
+        context_tokens=_tokens(row.decode_context_tokens, DEFAULT_CONTEXT_TOKENS),
+        prompt_tokens=max(1, _tokens(row.prompt_tokens, DEFAULT_PROMPT_TOKENS)),
+        prompt_context_tokens=_tokens(row.context_tokens, 0),
+        build=build_of(row),
+        prompt_side=_stated_side(row.mechanism),
+        gpu_expert_layers=None if row.gpu_expert_layers is None else int(row.gpu_expert_layers),
+    )
+
+
+def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
+    """The row's machine with its probe. A machine whose memory is not stated needs one."""
+    host = host_of(row.machine)
+    probes = read_probes(row.probe)
+    host = replace(host, probe_bytes_per_s=probes.get("dram"))
+    states_memory = "DDR" in row.machine or "GB/s" in row.machine
+    if host.probe_bytes_per_s is None and not states_memory:
+        raise InputError(f"machine {row.machine}: neither its memory nor a probe of it is stated")
+    if "h2d" in probes:
+        gpus = tuple(replace(gpu, link_bytes_per_s=probes["h2d"]) for gpu in host.gpus)
+        host = replace(host, gpus=gpus)
+    return host
+
+
+def read_probes(text: str) -> dict[str, float]:
+    """Measured rates by name, in bytes a second. Raises InputError for what is no rate."""
+    probes = {}
+    for part in filter(None, text.split(";")):
+        name, _, number = part.partition("=")
+        try:
+            probes[name.strip()] = float(number)
+        except ValueError:
+            raise InputError(f"probe {text!r}: {part!r} is no rate such as dram=60e9") from None
+    return probes
+
+
+@lru_cache(maxsize=256)
+def _model(name: str, quantization: str, bytes_per_weight: str) -> Model:
+    if bytes_per_weight:
+        return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
+    if not quantization:
+        raise InputError(f"model {name}: neither its quantization nor bytes_per_weight is stated")
+    return load_model(name, quantization)
+
+
+def _tokens(stated: float | None, otherwise: int) -> int:
+    return otherwise if stated is None else int(stated)
+
+
+def build_of(row: MeasuredRow) -> int:
+    """The number of the newest pull request in the build.
+
+    The version says it; else a row of ik_llama.cpp is taken as of the time of its thread, whose number says which pull requests
+    came before. ``main of PR #n`` is the build that the pull request was compared with.
+    """
+    if row.runtime != IK_LLAMA_CPP:
+        return NEWEST_BUILD
+    stated = re.search(r"(?:PR |pull/)#?(\d+)", row.runtime_version)
+    thread = re.search(r"ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
+    number = stated or thread
+    if number is None:
+        return NEWEST_BUILD
+    is_before = row.runtime_version.startswith("main")
+    return int(number.group(1)) - is_before
+
+
+def _stated_side(mechanism: str) -> PromptSide | None:
+    """Where the source says that prompts ran. A threshold that it states is the program's own and decides nothing here."""
+    if "prompts on the CPU" in mechanism or mechanism.startswith("CPU"):
+        return PromptSide.CPU
+    if mechanism.startswith("op offload") and "from" not in mechanism:
+        return PromptSide.UPLOAD
+    return None

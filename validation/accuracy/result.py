@@ -1,0 +1,72 @@
+"""What a comparison with measured rows gives, as it is written to JSON."""
+
+from pydantic import BaseModel, ConfigDict
+
+from sim.runtimes.constants import Phase
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PointAccuracy(_Part):
+    """One phase of one row: what was predicted, between which ends, and what was measured."""
+
+    predicted_tokens_per_s: float
+    low_tokens_per_s: float
+    high_tokens_per_s: float
+    measured_tokens_per_s: float
+
+
+class RowAccuracy(_Part):
+    """One row. ``reason`` says why a row cannot be expressed; ``is_incomplete`` marks a row whose source leaves flags out."""
+
+    id: str
+    rig: str
+    runtime: str
+    decode: PointAccuracy | None = None
+    prefill: PointAccuracy | None = None
+    reason: str | None = None
+    is_incomplete: bool = False
+
+
+class GroupAccuracy(_Part):
+    """Errors of one group of points. A relative error is that of the predicted tokens a second.
+
+    ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in order; null where there is none.
+    """
+
+    phase: Phase
+    by: str
+    group: str
+    num_points: int
+    num_rigs: int
+    median_error_fraction: float
+    p90_error_fraction: float
+    median_over_rigs_error_fraction: float
+    bias_fraction: float
+    coverage_fraction: float
+    order_fraction: float | None
+
+
+class BaselineAccuracy(_Part):
+    """Errors of a simple rule on the same points."""
+
+    phase: Phase
+    baseline: str
+    median_error_fraction: float
+    p90_error_fraction: float
+    order_fraction: float | None
+
+
+class AccuracyResult(_Part):
+    """All rows, and the errors by group. ``constants`` are those of the prediction, fitted on all rows or as shipped."""
+
+    leaves_one_rig_out: bool
+    coverage_fraction: float
+    interval_factors: dict[str, float]
+    rows: tuple[RowAccuracy, ...]
+    summary: tuple[GroupAccuracy, ...]
+    baselines: tuple[BaselineAccuracy, ...]
+    constants: dict[str, float]
+    constant_spreads: dict[str, float]

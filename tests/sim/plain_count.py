@@ -233,8 +233,10 @@ def _ernie(keys: Keys) -> list[int]:
         return keys["moe_layer_start_index"] <= layer <= last and (layer + 1) % step == 0
 
     layers = _mixed(keys, _grouped(keys, bias=bias, out_bias=bias), routes, moe)
-    extra = bias * (2 * keys.get("intermediate_size", 0) + hidden) if bias else 0
-    return [size + (0 if routes(index) else extra) for index, size in enumerate(layers)]
+    for index in range(len(layers)):
+        if bias and not routes(index):
+            layers[index] += 2 * keys["intermediate_size"] + hidden
+    return layers
 
 
 def _one(value: Any) -> int:
@@ -292,8 +294,9 @@ def _jamba(keys: Keys) -> list[int]:
     mamba += inner * (keys["mamba_d_conv"] + keys.get("mamba_conv_bias", True))
 
     def routes(layer: int) -> bool:
-        period = keys["expert_layer_period"]
-        return _experts(keys) > 1 and layer % period == keys["expert_layer_offset"]
+        if _experts(keys) == 1:
+            return False
+        return layer % keys["expert_layer_period"] == keys["expert_layer_offset"]
 
     layers = _mixed(keys, 0, routes, _moe(keys, keys["intermediate_size"]))
     for index in range(len(layers)):

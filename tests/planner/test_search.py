@@ -11,6 +11,7 @@ from planner.candidates import candidates, named_systems
 from planner.hunt import Step
 from planner.objectives import OBJECTIVES, Goal
 from planner.search import Search, SearchStopped, Unmet, binding_resource, search
+from sim.compute_buffers import compute_buffer_bytes
 from sim.draws import mean_metrics, seed_of, simulate_draws
 from sim.memory import Infeasible, weight_bytes
 from sim.metrics import Metrics
@@ -39,8 +40,11 @@ def _grid() -> Iterator[Scenario]:
     """Every shape of model on cards that hold part of it, behind a slow and a fast link, with overheads and without."""
     for number, model in enumerate(MODELS.values()):
         for share, rate in ((0.55, SLOW_LINK), (0.8, FAST_LINK)):
-            machine = small_machine(share * model.total_bytes, rate, overhead_ns=1000 * (number % 2))
-            yield from (_scenario(model, machine, batch) for batch in BATCHES)
+            for batch in BATCHES:
+                tokens = batch.num_sequences * batch.prompt_tokens
+                working = compute_buffer_bytes(model, tokens, batch.context_tokens, has_head=True)
+                machine = small_machine(share * model.total_bytes + working, rate, overhead_ns=1000 * (number % 2))
+                yield _scenario(model, machine, batch)
 
 
 def _name(scenario: Scenario) -> str:

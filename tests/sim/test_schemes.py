@@ -77,8 +77,36 @@ LLAMA_70B = {
     "IQ3_M": 31.94,
     "Q3_K_S": 30.91,
 }
+# Bits a weight of Llama 3.1 8B: ggml-org/llama.cpp, tools/quantize/README.md, commit 311c2c9f
+LLAMA_8B_BITS = {
+    "IQ1_S": 2.0042,
+    "IQ1_M": 2.1460,
+    "IQ2_XXS": 2.3824,
+    "IQ2_XS": 2.5882,
+    "IQ2_S": 2.7403,
+    "IQ2_M": 2.9294,
+    "IQ3_XXS": 3.2548,
+    "IQ3_XS": 3.4977,
+    "IQ3_S": 3.6606,
+    "IQ3_M": 3.7628,
+    "IQ4_XS": 4.4597,
+    "IQ4_NL": 4.6818,
+    "Q2_K_S": 2.9697,
+    "Q2_K": 3.1593,
+    "Q3_K_S": 3.6429,
+    "Q3_K_L": 4.2979,
+    "Q4_K_S": 4.6672,
+    "Q4_K_M": 4.8944,
+    "Q5_K_S": 5.5704,
+    "Q5_K_M": 5.7036,
+    "Q6_K": 6.5633,
+    "Q8_0": 8.5008,
+    "F16": 16.0005,
+}
 # huggingface.co/bartowski/openai_gpt-oss-20b-GGUF (b6096)
 GPT_OSS_20B = {"MXFP4_MOE": 12.1}
+# 272.527 GiB: ik_llama.cpp pull 529
+DEEPSEEK_V3_IK = {"IQ3_KT": 292.62}
 # huggingface.co/unsloth/DeepSeek-V3-0324-GGUF (UD-Q5_K_XL: unsloth/DeepSeek-V3.1-GGUF)
 DEEPSEEK_V3_UNSLOTH = {
     "UD-IQ1_S": 186,
@@ -95,6 +123,7 @@ PUBLISHED = [
         ("qwen3-30b-a3b", QWEN3_30B),
         ("mixtral-8x22b", MIXTRAL_8X22B),
         ("deepseek-v3", DEEPSEEK_V3),
+        ("deepseek-v3", DEEPSEEK_V3_IK),
         ("deepseek-v3", DEEPSEEK_V3_UNSLOTH),
         ("llama-3-70b", LLAMA_70B),
         ("gpt-oss-20b", GPT_OSS_20B),
@@ -125,6 +154,14 @@ K_QUANTS = [each for each in PUBLISHED if each[1] in ("Q2_K", "Q3_K_M", "Q4_K_M"
 def test_k_quants_are_exact_but_for_the_header(model: str, scheme: str, size: float) -> None:
     """Where a file's rule is wholly known, a tenth of a per cent is left."""
     assert load_model(model, scheme).total_bytes / GB == pytest.approx(size, rel=0.001)
+
+
+@pytest.mark.parametrize(("scheme", "bits"), LLAMA_8B_BITS.items())
+def test_bits_a_weight_that_the_quantiser_states(scheme: str, bits: float) -> None:
+    """llama.cpp's own table; its two files of 4-bit i-quants were made without an importance matrix."""
+    model = load_model("llama-3.1-8b", scheme)
+    tolerance = 0.009 if scheme in ("IQ4_XS", "IQ4_NL") else 0.0002
+    assert 8 * model.total_bytes / model.total_params == pytest.approx(bits, rel=tolerance)
 
 
 def _rows() -> list[tuple[str, str, float]]:
@@ -245,6 +282,19 @@ def test_eight_experts_keep_keys_and_values_in_eight_bits() -> None:
         square = (4096, 4096)
         expected = default.size(square) + output.size(square) + 2 * 4096 * 1024 * 34 // 32
         assert layer.bytes[TensorClass.ATTENTION] == expected
+
+
+@pytest.mark.parametrize("scheme", ["Q4_K_M", "IQ2_M", "MXFP4_MOE", "UD-Q2_K_XL", "IQ2_KT", "AWQ", "FP4"])
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_every_family_can_be_stored_in_a_scheme(family: str, scheme: str, tmp_path: Path) -> None:
+    """Weights stay, and bytes lie between what the smallest and the largest type of the scheme would give."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIGS[family]), encoding="utf-8")
+    model = load_model(str(path), scheme)
+    wide = load_model(str(path), "F32")
+    assert model.total_params == wide.total_params == load_model(str(path), "16bit").total_params
+    assert wide.total_bytes == 4 * wide.total_params
+    assert 0.25 < model.total_bytes / model.total_params < 1.7
 
 
 def test_a_tied_embedding_is_stored_as_a_head() -> None:

@@ -16,7 +16,7 @@ _UD = (
     " the rest in {rest}, give the sizes of its DeepSeek-V3 files"
     " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB); other models and dates may be off by 20 %"
 )
-_IK = "a recipe of ik_llama.cpp users (ubergarm's model cards, ik_llama.cpp discussion 258): {recipe}; other authors' files differ"
+_IK = "a recipe of ik_llama.cpp users (ik_llama.cpp issue 296, pull 529, discussion 258): {recipe}; other authors' files differ"
 
 
 def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:

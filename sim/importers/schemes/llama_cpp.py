@@ -55,7 +55,7 @@ FALLBACKS: Mapping[str, str] = MappingProxyType(
         name: "iq4_nl"
         for name in ("iq2_k", "iq2_ks", "iq2_kt", "iq2_kl", "iq3_k", "iq3_ks", "iq3_kt", "iq4_ks", "iq4_kss", "iq4_kt", "iq1_kt")
     }
-    | {"iq4_k": "q5_0", "iq5_ks": "q6_0", "iq5_k": "q6_0", "iq6_k": "q8_0"}
+    | {"iq4_k": "q5_0", "iq5_ks": "q5_0", "iq5_k": "q6_0", "iq6_k": "q8_0"}
 )
 """What a row that does not divide into blocks of its type is stored in; f16 where that has no whole blocks either."""
 

@@ -30,7 +30,7 @@ def model_names() -> list[str]:
 def load_model(name_or_path: str, quantization: str | None = None, family: str | None = None) -> Model:
     """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
 
-    ``quantization`` names a scheme of sim.quantization; None keeps what the source is stored in. ``family`` stands in for
+    ``quantization`` names a scheme of sim.importers.schemes; None keeps what the source is stored in. ``family`` stands in for
     the ``model_type`` of a configuration that names none.
     Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
     """
@@ -74,7 +74,8 @@ def parse_spec(data: Any, where: str) -> ModelSpec:
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
     if spec.config is not None and not _is_known(spec.quantization, spec.config, where):
-        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{nearest_scheme(spec.quantization)}")
+        hint = nearest_scheme(spec.quantization)
+        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{hint}")
     return spec
 
 
@@ -84,10 +85,12 @@ def requantized(model: Model, quantization: str) -> Model:
     A model knows no tensors: each class is stored in the type that the scheme has for most of it.
     """
     scheme = reduced(quantization)
-    layers = tuple(replace(layer, bytes=class_bytes(layer.params, scheme.classes)) for layer in model.layers)
+    layers = []
+    for layer in model.layers:
+        layers.append(replace(layer, bytes=class_bytes(layer.params, scheme.classes)))
     return replace(
         model,
-        layers=layers,
+        layers=tuple(layers),
         top_bytes=class_bytes(model.top_params, scheme.classes),
         dtypes=dict(scheme.classes),
         quantization=scheme.name,

@@ -60,10 +60,11 @@ def model_from_config(
 
 
 def approximated(provenance: Provenance, name: str, approximation: str) -> Provenance:
-    """The provenance of a model whose scheme is approximated: assumed, and how; as it is where that is empty."""
+    """The provenance of a model in an approximated scheme: assumed, and how; else as it is."""
     if not approximation:
         return provenance
-    return replace(provenance, kind=Kind.ASSUMED, source=f"{provenance.source}; bytes of {name}: {approximation}")
+    source = f"{provenance.source}; bytes of {name}: {approximation}"
+    return replace(provenance, kind=Kind.ASSUMED, source=source)
 
 
 def native_quantization(config: Mapping[str, Any], where: str) -> str:
@@ -194,7 +195,7 @@ def _by_class(num_bytes: Mapping[tuple[TensorClass, str], int]) -> Mapping[Tenso
 
 
 def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict[TensorClass, str]:
-    """The format that holds most bytes of each class, ``rest`` where it has none; of two equal ones the first by name."""
+    """The format of most bytes of each class, ``rest`` without any; of two equal ones the first."""
     result = {}
     for tensor_class in TensorClass:
         held = [(-count, name) for (which, name), count in formats.items() if which is tensor_class]

@@ -1,4 +1,4 @@
-"""Quantisation schemes by their public names, and the bytes that each gives the weights of a decoder."""
+"""Quantisation schemes by their public names, and the bytes of a decoder's weights in each."""
 
 from sim.importers.schemes.names import find_scheme, nearest_scheme, scheme_named
 from sim.importers.schemes.reduced import reduced

@@ -1,4 +1,4 @@
-"""Mixes that their authors choose model by model, or with options of their own: what each is taken for.
+"""Mixes that their authors choose model by model, or by options: what each is taken for.
 
 Every entry says what it rests on, and how far a file may be off.
 """
@@ -12,11 +12,13 @@ from sim.importers.schemes.scheme import Mix, Rule, Scheme
 from sim.importers.schemes.tensors import Role
 
 _UD = (
-    "Unsloth chooses types layer by layer and model by model; experts in {gate_and_up} and {down} (down),"
-    " the rest in {rest}, give the sizes of its DeepSeek-V3 files"
-    " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB); other models and dates may be off by 20 %"
+    "Unsloth chooses types layer by layer and model by model; experts in {gate_and_up} and"
+    " {down} (down), the rest in {rest}, give the sizes of its DeepSeek-V3 files"
+    " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB);"
+    " other models and dates may be off by 20 %"
 )
 _IK = "a recipe of ik_llama.cpp users (ik_llama.cpp issue 296, pull 529, discussion 258): {recipe}; other authors' files differ"
+_LARGE = "{base} with embedding and head in q8_0, as bartowski's model cards say; other publishers' files differ"
 
 
 def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:
@@ -30,7 +32,8 @@ def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:
 def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
     """Experts in those types, all else in ``rest``; embedding and head in q8_0."""
     embedding = Rule(Role.TOKEN_EMBEDDING, "q8_0")
-    recipe = f"experts {gate_and_up} and {down} (down), attention and shared blocks {rest}, embedding and head q8_0"
+    experts = f"experts {gate_and_up} and {down} (down)"
+    recipe = f"{experts}, attention and shared blocks {rest}, embedding and head q8_0"
     return Scheme(
         name=name,
         mix=Mix(
@@ -43,7 +46,7 @@ def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> S
 
 
 def _dynamic(name: str, gate_and_up: str, down: str, rest: str) -> Scheme:
-    """Experts in those types, all else in ``rest``; the embedding in q4_k and the head in q6_k, as in those files."""
+    """Experts in those types, all else in ``rest``; embedding and head as in those files."""
     return Scheme(
         name=name,
         mix=Mix(
@@ -62,7 +65,7 @@ def _large(name: str, base: str) -> Scheme:
     return Scheme(
         name=name,
         mix=replace(mix, rules=(*outside, *mix.rules)),
-        approximation=f"{base} with embedding and head in q8_0, as bartowski's model cards say; other publishers' files differ",
+        approximation=_LARGE.format(base=base),
     )
 
 

@@ -73,7 +73,7 @@ _HEAD_BITS = 6
 
 
 def exllama_scheme(name: str) -> Scheme | None:
-    """The scheme of a name such as EXL3-4.05bpw; None for another name, or bits that ExLlama has not."""
+    """The scheme of a name such as EXL3-4.05bpw; None for another, or bits beyond 1 to 8."""
     match = _EXLLAMA.fullmatch(name)
     if match is None or not 1 <= float(match.group(2)) <= 8:
         return None

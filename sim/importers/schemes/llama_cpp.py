@@ -8,7 +8,7 @@ matrix, which most of their types require; the others without one.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sim.importers.schemes.scheme import Condition, Mix, Rule
+from sim.importers.schemes.scheme import Condition, Mix, Rule, Traits
 from sim.importers.schemes.tensors import Role
 
 _MIXTRAL_EXPERTS = 8
@@ -22,12 +22,22 @@ def _takes_more_bits(index: int, count: int) -> bool:
     return index < first or index >= 7 * count // 8 or (index - first) % 3 == 2
 
 
+def _is_grouped(traits: Traits) -> bool:
+    """Whether many query heads share a key head."""
+    return traits.query_group >= _WIDE_GROUP
+
+
+def _is_in_the_middle(index: int, count: int) -> bool:
+    """In neither the first nor the last eighth."""
+    return count // 8 <= index < 7 * count // 8
+
+
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
     {
         "always": lambda traits, at: True,
         "tied": lambda traits, at: traits.is_head_tied,
-        "grouped": lambda traits, at: traits.query_group >= _WIDE_GROUP,
-        "grouped or experts": lambda traits, at: traits.query_group >= _WIDE_GROUP or traits.num_experts >= _FEW_EXPERTS,
+        "grouped": lambda traits, at: _is_grouped(traits),
+        "grouped or experts": lambda traits, at: _is_grouped(traits) or traits.num_experts >= _FEW_EXPERTS,
         "eight experts": lambda traits, at: traits.num_experts == _MIXTRAL_EXPERTS,
         "not eight experts": lambda traits, at: traits.num_experts != _MIXTRAL_EXPERTS,
         "eight experts, more bits": lambda traits, at: (
@@ -39,25 +49,31 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "first sixteenth": lambda traits, at: at.layer < traits.num_layers // 16,
         "first eighth": lambda traits, at: at.layer < traits.num_layers // 8,
         "first eighth by count": lambda traits, at: at.before < traits.num_layers // 8,
-        "middle": lambda traits, at: traits.num_layers // 8 <= at.layer < 7 * traits.num_layers // 8,
+        "middle": lambda traits, at: _is_in_the_middle(at.layer, traits.num_layers),
         "more bits": lambda traits, at: _takes_more_bits(at.layer, traits.num_layers),
         "more bits by count": lambda traits, at: _takes_more_bits(at.before, traits.num_values),
     }
 )
 """Conditions of rules by name."""
 
-FALLBACKS: Mapping[str, str] = MappingProxyType(
-    {name: "iq4_nl" for name in ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs")}
-    | {name: "q4_0" for name in ("q2_k", "q3_k")}
-    | {"q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
+_TO_IQ4_NL = (
+    *("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs"),
     # ik_llama.cpp 8337e4cd, src/llama-quantize.cpp, change_type_if_necessary
-    | {
-        name: "iq4_nl"
-        for name in ("iq2_k", "iq2_ks", "iq2_kt", "iq2_kl", "iq3_k", "iq3_ks", "iq3_kt", "iq4_ks", "iq4_kss", "iq4_kt", "iq1_kt")
-    }
-    | {"iq4_k": "q5_0", "iq5_ks": "q5_0", "iq5_k": "q6_0", "iq6_k": "q8_0"}
+    *("iq1_kt", "iq2_k", "iq2_ks", "iq2_kt", "iq2_kl", "iq3_k", "iq3_ks", "iq3_kt"),
+    *("iq4_ks", "iq4_kss", "iq4_kt"),
 )
-"""What a row that does not divide into blocks of its type is stored in; f16 where that has no whole blocks either."""
+
+FALLBACKS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(_TO_IQ4_NL, "iq4_nl"),
+        **dict.fromkeys(("q2_k", "q3_k"), "q4_0"),
+        **dict.fromkeys(("q4_k", "iq4_k", "iq5_ks"), "q5_0"),
+        **dict.fromkeys(("q6_k", "iq6_k"), "q8_0"),
+        "q5_k": "q5_1",
+        "iq5_k": "q6_0",
+    }
+)
+"""What a row that does not divide into blocks is stored in; f16 where that does not fit either."""
 
 
 def output_rules(type_name: str) -> tuple[Rule, ...]:
@@ -79,7 +95,7 @@ def _mix(default: str, *rules: Rule, output: str = "q6_k") -> Mix:
 
 
 def _with_seventy(*rules: Rule) -> tuple[Rule, ...]:
-    """Those rules for values, and the one that dense models of 80 layers get more for what q3_k or q4_k would hold."""
+    """Those rules for values, after the one by which dense models of 80 layers get q5_k."""
     return (Rule(Role.VALUE, "q5_k", "seventy"), *rules)
 
 

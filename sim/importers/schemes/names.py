@@ -30,10 +30,11 @@ def find_scheme(name: str) -> Scheme | None:
 
 
 def scheme_named(name: str) -> Scheme:
-    """The scheme of that name, whatever its capitals. Raises InputError, which names the nearest, for an unknown one."""
+    """The scheme of that name, whatever its capitals. Raises InputError for an unknown one."""
     found = find_scheme(name)
     if found is None:
-        raise InputError(f"no quantisation scheme named {shortened(repr(name))}{nearest_scheme(name)}")
+        shown = shortened(repr(name))
+        raise InputError(f"no quantisation scheme named {shown}{nearest_scheme(name)}")
     return found
 
 

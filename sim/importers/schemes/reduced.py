@@ -32,7 +32,7 @@ _BY_CLASS = "each class in the type that most of its tensors have, for the tenso
 
 
 def reduced(name: str) -> Scheme:
-    """The scheme of that name with ``classes``, and what that leaves out. Raises InputError for an unknown one."""
+    """The scheme of that name by classes, saying so. Raises InputError for an unknown one."""
     scheme = scheme_named(name)
     if scheme.mix is not None:
         classes = _of_mix(scheme.mix)
@@ -45,12 +45,15 @@ def reduced(name: str) -> Scheme:
 
 
 def _of_mix(mix: Mix) -> Mapping[TensorClass, str]:
-    return {tensor_class: main_type(mix, role, is_expert=tensor_class is TensorClass.EXPERT) for tensor_class, role in _ROLES.items()}
+    classes = {tensor_class: main_type(mix, role) for tensor_class, role in _ROLES.items()}
+    expert = main_type(mix, _ROLES[TensorClass.EXPERT], is_expert=True)
+    return {**classes, TensorClass.EXPERT: expert}
 
 
 def _of_settings(scheme: Scheme) -> Mapping[TensorClass, str]:
     storage = native_storage(ConfigKeys({"quantization_config": scheme.settings}, scheme.name))
-    return {tensor_class: storage.packing(_sample(tensor_class), "").format for tensor_class in TensorClass}
+    samples = {tensor_class: _sample(tensor_class) for tensor_class in TensorClass}
+    return {tensor_class: storage.packing(each, "").format for tensor_class, each in samples.items()}
 
 
 def _sample(tensor_class: TensorClass) -> Weight:

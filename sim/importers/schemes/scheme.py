@@ -1,4 +1,4 @@
-"""What a scheme is: a mix of types by tensor and layer, settings of a checkpoint, or one format a class."""
+"""What a scheme is: a mix of types, settings of a checkpoint, or one format a class."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sim.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What the rules ask of a model. ``query_group`` counts the query heads that share one key head."""
+    """What rules ask of a model; ``query_group`` query heads share one key head."""
 
     num_layers: int
     num_values: int
@@ -43,7 +43,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """A mix of llama.cpp's types: of the rules for a tensor the first that holds decides, else ``default``.
+    """A mix of llama.cpp's types: the first rule that holds for a tensor decides, else ``default``.
 
     ``expert`` are rules for routed experts alone, which come before the others. A row that does not
     divide into blocks of its type falls back to another.

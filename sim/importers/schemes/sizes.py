@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from sim.importers.decoder import Block, Decoder
 from sim.importers.schemes.llama_cpp import CONDITIONS, FALLBACKS
 from sim.importers.schemes.scheme import Mix, Position, Traits
-from sim.importers.schemes.tensors import FileTensor, Role, file_tensors
+from sim.importers.schemes.tensors import FileTensor, Role, file_tensors, role_of
 from sim.importers.weights import Weight
 from sim.model import TensorClass
 from sim.storage_types import STORAGE_TYPES, StorageType
+
+Placed = tuple[FileTensor, Position]
 
 Sizes = Counter[tuple[TensorClass, str]]
 """Bytes by class and type; of EXPERT, those of one expert."""
@@ -23,26 +25,33 @@ def sizes_by_layer(decoder: Decoder, mix: Mix, family: str) -> tuple[list[Sizes]
     """Bytes of each layer, and of what stands outside the layers."""
     traits = _traits(decoder, family)
     before: Counter[Role] = Counter()
-    layers = [_sizes(_placed(block, index, before), mix, traits) for index, block in enumerate(decoder.blocks)]
-    outside = [(tensor, Position()) for weight in decoder.top for tensor in file_tensors(weight, None)]
+    layers = []
+    for index, block in enumerate(decoder.blocks):
+        layers.append(_sizes(_placed(block.weights, block, index, before), mix, traits))
+    outside = _placed(decoder.top, None, 0, Counter())
     return layers, _sizes(outside, mix, traits)
 
 
 def main_type(mix: Mix, role: Role, *, is_expert: bool = False) -> str:
-    """The type of most tensors of a role: that of the first rule without a condition, else the default."""
+    """The type of most tensors of a role: of its rule without a condition, else the default."""
     rules = (*mix.expert, *mix.rules) if is_expert else mix.rules
     plain = (rule.type_name for rule in rules if rule.role is role and rule.condition == "always")
     return "f32" if role is Role.WIDE else next(plain, mix.default)
 
 
-def _placed(block: Block, index: int, before: Counter[Role]) -> Iterator[tuple[FileTensor, Position]]:
-    for weight in block.weights:
+def _placed(
+    weights: Iterable[Weight],
+    block: Block | None,
+    index: int,
+    before: Counter[Role],
+) -> Iterator[Placed]:
+    for weight in weights:
         for tensor in file_tensors(weight, block):
             yield tensor, Position(layer=index, before=before[tensor.role])
             before[tensor.role] += 1
 
 
-def _sizes(placed: Iterable[tuple[FileTensor, Position]], mix: Mix, traits: Traits) -> Sizes:
+def _sizes(placed: Iterable[Placed], mix: Mix, traits: Traits) -> Sizes:
     found: Sizes = Counter()
     for tensor, position in placed:
         kind = _type_of(tensor, position, mix, traits)
@@ -56,11 +65,10 @@ def _type_of(tensor: FileTensor, position: Position, mix: Mix, traits: Traits) -
     rules = mix.rules
     if tensor.tensor_class is TensorClass.EXPERT:
         rules = (*mix.expert, *mix.rules)
-    chosen = next(
-        (rule.type_name for rule in rules if rule.role is tensor.role and CONDITIONS[rule.condition](traits, position)),
-        mix.default,
-    )
-    is_head = tensor.role is Role.OUTPUT or (tensor.role is Role.TOKEN_EMBEDDING and traits.is_head_tied)
+    own = (rule for rule in rules if rule.role is tensor.role)
+    held = (rule.type_name for rule in own if CONDITIONS[rule.condition](traits, position))
+    chosen = next(held, mix.default)
+    is_head = tensor.role in ((Role.OUTPUT, Role.TOKEN_EMBEDDING) if traits.is_head_tied else (Role.OUTPUT,))
     return _fitting(tensor, chosen, is_head=is_head)
 
 
@@ -77,10 +85,12 @@ def _fitting(tensor: FileTensor, name: str, *, is_head: bool) -> StorageType:
 def _traits(decoder: Decoder, family: str) -> Traits:
     num_layers = len(decoder.blocks)
     num_experts = max(block.num_experts for block in decoder.blocks)
-    roles = [tensor.role for block in decoder.blocks for weight in block.weights for tensor in file_tensors(weight, block)]
+    num_values = 0
+    for block in decoder.blocks:
+        num_values += sum(weight.is_linear and role_of(weight) is Role.VALUE for weight in block.weights)
     return Traits(
         num_layers=num_layers,
-        num_values=roles.count(Role.VALUE),
+        num_values=num_values,
         num_experts=num_experts,
         query_group=_query_group(decoder),
         is_head_tied=decoder.is_head_tied,
@@ -89,7 +99,7 @@ def _traits(decoder: Decoder, family: str) -> Traits:
 
 
 def _query_group(decoder: Decoder) -> float:
-    """Query heads by key head in the first layer that has both; latent attention has one key for all its heads."""
+    """Query heads by key head in the first layer with attention; all share one where it is latent."""
     for block in decoder.blocks:
         if block.attention is None:
             continue
@@ -99,4 +109,4 @@ def _query_group(decoder: Decoder) -> float:
 
 
 def _is_key(weight: Weight) -> bool:
-    return weight.is_linear and weight.tensor_class is TensorClass.ATTENTION and weight.name.endswith("k_proj")
+    return weight.is_linear and role_of(weight) is Role.KEY

@@ -1,4 +1,4 @@
-"""The tensors that a GGUF file has for a module's weight: their role for the quantiser, and their shape."""
+"""The tensors that a GGUF file has for a weight: their role for the quantiser, and their shape."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,15 +70,16 @@ _LATENT_PAIR = "kv_b_proj"
 
 
 def file_tensors(weight: Weight, block: Block | None) -> list[FileTensor]:
-    """The tensors that a GGUF file has for that weight; vectors and convolutions are one row each."""
+    """The tensors that a GGUF file has for that weight; vectors and convolutions are one row."""
     if not weight.is_linear:
         return [_tensor(weight, Role.WIDE, rows=1, columns=weight.num_weights)]
     if block is not None and weight.name.endswith(_LATENT_PAIR):
         return _latent_pair(weight, block)
-    return [_tensor(weight, _role(weight), rows=weight.rows, columns=weight.columns)]
+    return [_tensor(weight, role_of(weight), rows=weight.rows, columns=weight.columns)]
 
 
-def _role(weight: Weight) -> Role:
+def role_of(weight: Weight) -> Role:
+    """The role of the matrix of a linear layer, by its class and the last part of its name."""
     if weight.tensor_class in _OUTSIDE:
         return _OUTSIDE[weight.tensor_class]
     last = weight.name.rsplit(".", 1)[-1]
@@ -96,7 +97,7 @@ def _tensor(weight: Weight, role: Role, *, rows: int, columns: int) -> FileTenso
 
 
 def _latent_pair(weight: Weight, block: Block) -> list[FileTensor]:
-    """Keys and values from a latent: llama.cpp splits them by head, and turns the keys' part over."""
+    """Keys and values from a latent: llama.cpp splits them, and transposes the keys' part."""
     attention = block.attention
     output = next((each for each in block.weights if each.name.endswith("o_proj")), None)
     if attention is None or output is None:

@@ -17,8 +17,9 @@ _UD = (
     " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB);"
     " other models and dates may be off by 20 %"
 )
-_IK = "a recipe of ik_llama.cpp users (ik_llama.cpp issue 296, pull 529, discussion 258): {recipe}; other authors' files differ"
-_LARGE = "{base} with embedding and head in q8_0, as bartowski's model cards say; other publishers' files differ"
+_IK_SOURCE = "ik_llama.cpp issue 296, pull 529, discussion 258"
+_IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ"
+_LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
 
 
 def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:
@@ -41,7 +42,7 @@ def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> S
             rules=(*output_rules("q8_0"), embedding),
             expert=_experts(gate_and_up, down),
         ),
-        approximation=_IK.format(recipe=recipe),
+        approximation=_IK.format(source=_IK_SOURCE, recipe=recipe),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sim.importers.schemes.scheme import Scheme
 
-_DEFAULTS = "the usual settings of its tool: {settings}; a checkpoint of other groups or modules differs by a few per cent"
+_DEFAULTS = "the tool's usual settings ({settings}); other settings differ by a few per cent"
 
 
 def _scheme(name: str, said: str, settings: Mapping[str, Any]) -> Scheme:

@@ -27,6 +27,11 @@ def _is_grouped(traits: Traits) -> bool:
     return traits.query_group >= _WIDE_GROUP
 
 
+def _has_experts(traits: Traits) -> bool:
+    """Whether the small mixes take the model for one of experts."""
+    return traits.num_experts >= _FEW_EXPERTS
+
+
 def _is_in_the_middle(index: int, count: int) -> bool:
     """In neither the first nor the last eighth."""
     return count // 8 <= index < 7 * count // 8
@@ -37,7 +42,7 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "always": lambda traits, at: True,
         "tied": lambda traits, at: traits.is_head_tied,
         "grouped": lambda traits, at: _is_grouped(traits),
-        "grouped or experts": lambda traits, at: _is_grouped(traits) or traits.num_experts >= _FEW_EXPERTS,
+        "grouped or experts": lambda traits, at: _is_grouped(traits) or _has_experts(traits),
         "eight experts": lambda traits, at: traits.num_experts == _MIXTRAL_EXPERTS,
         "not eight experts": lambda traits, at: traits.num_experts != _MIXTRAL_EXPERTS,
         "eight experts, more bits": lambda traits, at: (

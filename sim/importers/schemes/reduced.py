@@ -28,7 +28,7 @@ _ROLES: Mapping[TensorClass, Role] = MappingProxyType(
 )
 """The role that most weights of a class have."""
 
-_BY_CLASS = "each class in the type that most of its tensors have, for the tensors of this model are not known"
+_BY_CLASS = "each class in its main type, for the tensors of this model are not known"
 
 
 def reduced(name: str) -> Scheme:
@@ -52,8 +52,8 @@ def _of_mix(mix: Mix) -> Mapping[TensorClass, str]:
 
 def _of_settings(scheme: Scheme) -> Mapping[TensorClass, str]:
     storage = native_storage(ConfigKeys({"quantization_config": scheme.settings}, scheme.name))
-    samples = {tensor_class: _sample(tensor_class) for tensor_class in TensorClass}
-    return {tensor_class: storage.packing(each, "").format for tensor_class, each in samples.items()}
+    samples = [_sample(tensor_class) for tensor_class in TensorClass]
+    return {each.tensor_class: storage.packing(each, "").format for each in samples}
 
 
 def _sample(tensor_class: TensorClass) -> Weight:

@@ -68,8 +68,8 @@ def _type_of(tensor: FileTensor, position: Position, mix: Mix, traits: Traits) -
     own = (rule for rule in rules if rule.role is tensor.role)
     held = (rule.type_name for rule in own if CONDITIONS[rule.condition](traits, position))
     chosen = next(held, mix.default)
-    is_head = tensor.role in ((Role.OUTPUT, Role.TOKEN_EMBEDDING) if traits.is_head_tied else (Role.OUTPUT,))
-    return _fitting(tensor, chosen, is_head=is_head)
+    heads = {Role.OUTPUT, Role.TOKEN_EMBEDDING} if traits.is_head_tied else {Role.OUTPUT}
+    return _fitting(tensor, chosen, is_head=tensor.role in heads)
 
 
 def _fitting(tensor: FileTensor, name: str, *, is_head: bool) -> StorageType:
@@ -87,7 +87,8 @@ def _traits(decoder: Decoder, family: str) -> Traits:
     num_experts = max(block.num_experts for block in decoder.blocks)
     num_values = 0
     for block in decoder.blocks:
-        num_values += sum(weight.is_linear and role_of(weight) is Role.VALUE for weight in block.weights)
+        roles = [role_of(weight) for weight in block.weights if weight.is_linear]
+        num_values += roles.count(Role.VALUE)
     return Traits(
         num_layers=num_layers,
         num_values=num_values,
@@ -99,7 +100,7 @@ def _traits(decoder: Decoder, family: str) -> Traits:
 
 
 def _query_group(decoder: Decoder) -> float:
-    """Query heads by key head in the first layer with attention; all share one where it is latent."""
+    """Query heads by key head in the first layer with attention; latent attention has one key."""
     for block in decoder.blocks:
         if block.attention is None:
             continue

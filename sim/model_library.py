@@ -14,11 +14,12 @@ from hwprofiles import InputError, closest, first_problem, read_json, read_yaml,
 from hwprofiles.input_file import is_there
 from sim.importers.families import MODEL_TYPES
 from sim.importers.gguf import model_from_gguf
-from sim.importers.huggingface import model_from_config, native_quantization
+from sim.importers.huggingface import approximated, model_from_config, native_quantization
+from sim.importers.schemes import find_scheme, nearest_scheme, reduced
 from sim.importers.stored import BESIDE, settings_beside, states_settings
 from sim.model import Model
 from sim.model_spec import FORMAT, ModelSpec, explicit_model, explicit_spec
-from sim.quantization import SCHEMES, class_bytes, scheme
+from sim.quantization import class_bytes
 
 
 def model_names() -> list[str]:
@@ -29,7 +30,7 @@ def model_names() -> list[str]:
 def load_model(name_or_path: str, quantization: str | None = None, family: str | None = None) -> Model:
     """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
 
-    ``quantization`` names a scheme of sim.quantization; None keeps what the source is stored in. ``family`` stands in for
+    ``quantization`` names a scheme of sim.importers.schemes; None keeps what the source is stored in. ``family`` stands in for
     the ``model_type`` of a configuration that names none.
     Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
     """
@@ -48,7 +49,8 @@ def load_model(name_or_path: str, quantization: str | None = None, family: str |
             )
         assert spec.tensors is not None
         model = explicit_model(spec, spec.tensors)
-    return model if quantization in (None, model.quantization) else requantized(model, str(quantization))
+    is_stored_so = quantization is None or quantization.lower() == model.quantization.lower()
+    return model if is_stored_so else requantized(model, str(quantization))
 
 
 def load_spec(name_or_path: str, quantization: str | None = None, family: str | None = None) -> ModelSpec:
@@ -71,17 +73,29 @@ def parse_spec(data: Any, where: str) -> ModelSpec:
         spec = ModelSpec.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
-    if spec.config is not None and spec.quantization not in _names_of(spec.config, where):
-        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{closest(spec.quantization, SCHEMES)}")
+    if spec.config is not None and not _is_known(spec.quantization, spec.config, where):
+        hint = nearest_scheme(spec.quantization)
+        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{hint}")
     return spec
 
 
 def requantized(model: Model, quantization: str) -> Model:
-    """The model with the same weights in the named scheme. Raises InputError for an unknown one."""
-    dtypes = scheme(quantization)
-    layers = tuple(replace(layer, bytes=class_bytes(layer.params, dtypes)) for layer in model.layers)
-    top_bytes = class_bytes(model.top_params, dtypes)
-    return replace(model, layers=layers, top_bytes=top_bytes, dtypes=dict(dtypes), quantization=quantization)
+    """The model with the same weights in the named scheme. Raises InputError for an unknown one.
+
+    A model knows no tensors: each class is stored in the type that the scheme has for most of it.
+    """
+    scheme = reduced(quantization)
+    layers = []
+    for layer in model.layers:
+        layers.append(replace(layer, bytes=class_bytes(layer.params, scheme.classes)))
+    return replace(
+        model,
+        layers=tuple(layers),
+        top_bytes=class_bytes(model.top_params, scheme.classes),
+        dtypes=dict(scheme.classes),
+        quantization=scheme.name,
+        provenance=approximated(model.provenance, scheme.name, scheme.approximation),
+    )
 
 
 def save_model(model: Model | ModelSpec, path: str | Path) -> None:
@@ -117,12 +131,14 @@ def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
     return changed
 
 
-def _names_of(config: Mapping[str, Any], where: str) -> frozenset[str]:
-    """Schemes, and what the configuration says that its checkpoint is stored in where that is understood."""
+def _is_known(quantization: str, config: Mapping[str, Any], where: str) -> bool:
+    """Whether that is a scheme, or what the configuration says that its checkpoint is stored in."""
+    if find_scheme(quantization) is not None:
+        return True
     try:
-        return frozenset({*SCHEMES, native_quantization(config, where)})
+        return quantization == native_quantization(config, where)
     except InputError:
-        return frozenset(SCHEMES)
+        return False
 
 
 def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:

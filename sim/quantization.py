@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hwprofiles import InputError, unknown_name
+from hwprofiles import InputError
 from sim.model import TensorClass
+from sim.storage_types import STORAGE_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class StorageFormat:
         return self.block_bytes / self.block_weights
 
 
-_GGML = "llama.cpp ggml-common.h block layouts, commit 0c1e57098"
+_GGML = "block layouts of llama.cpp (ggml-common.h, commit 0c1e57098) and of ik_llama.cpp (8337e4cd)"
 _OCP = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP4 values and one 8-bit scale"
 _OCP_6 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP6 values and one 8-bit scale"
 _OCP_8 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP8 values and one 8-bit scale"
@@ -35,10 +36,22 @@ _NVFP4 = "NVIDIA NVFP4: 16 FP4 (e2m1) values and one e4m3 scale, four of them a 
 _BY_TENSOR = "integers; scales and zero points are counted tensor by tensor, by the checkpoint's settings"
 
 
+_NO_WEIGHTS = frozenset({"i8", "i16", "i32", "i64", "f64", "i2_s", "q8_1", "q8_k"})
+"""Types of the table that hold no weights of a product (integers, activations), or no whole blocks."""
+
+
 def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
-    return MappingProxyType(
-        {name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source) for name, weights, size, source in rows}
-    )
+    """Those rows, and the block types of GGUF files that they do not name; a scale of each row is left out."""
+    made = {name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source) for name, weights, size, source in rows}
+    for kind in STORAGE_TYPES.values():
+        if kind.name not in made and kind.name not in _NO_WEIGHTS:
+            made[kind.name] = StorageFormat(
+                name=kind.name,
+                block_weights=kind.block,
+                block_bytes=kind.num_bytes,
+                source=_GGML,
+            )
+    return MappingProxyType(made)
 
 
 FORMATS = _formats(
@@ -46,25 +59,6 @@ FORMATS = _formats(
     ("bf16", 1, 2, "bfloat16"),
     ("f16", 1, 2, "IEEE 754"),
     ("fp8", 1, 1, "DeepSeek-V3 technical report 2412.19437: e4m3; block scales of 1/16384 weight are left out"),
-    ("q8_0", 32, 34, _GGML),
-    ("q6_k", 256, 210, _GGML),
-    ("q5_k", 256, 176, _GGML),
-    ("q4_k", 256, 144, _GGML),
-    ("q3_k", 256, 110, _GGML),
-    ("q2_k", 256, 84, _GGML),
-    ("q5_1", 32, 24, _GGML),
-    ("q5_0", 32, 22, _GGML),
-    ("q4_1", 32, 20, _GGML),
-    ("q4_0", 32, 18, _GGML),
-    ("iq4_nl", 32, 18, _GGML),
-    ("iq4_xs", 256, 136, _GGML),
-    ("iq3_s", 256, 110, _GGML),
-    ("iq3_xxs", 256, 98, _GGML),
-    ("iq2_s", 256, 82, _GGML),
-    ("iq2_xs", 256, 74, _GGML),
-    ("iq2_xxs", 256, 66, _GGML),
-    ("iq1_m", 256, 56, _GGML),
-    ("iq1_s", 256, 50, _GGML),
     ("mxfp4", 32, 17, _OCP),
     ("mxfp6", 32, 25, _OCP_6),
     ("mxfp8", 32, 33, _OCP_8),
@@ -98,14 +92,7 @@ SCHEMES: Mapping[str, Mapping[TensorClass, str]] = MappingProxyType(
         "mxfp4": MappingProxyType(_WIDE | {TensorClass.EXPERT: "mxfp4"}),
     }
 )
-"""Format of each tensor class under each named scheme; routers and norms stay 16 bit in all of them."""
-
-
-def scheme(name: str) -> Mapping[TensorClass, str]:
-    """The scheme of that name. Raises InputError for an unknown one."""
-    if name not in SCHEMES:
-        raise unknown_name("quantisation scheme", name, SCHEMES)
-    return SCHEMES[name]
+"""Format of each tensor class under the schemes of one format a class; routers and norms stay 16 bit in all of them."""
 
 
 def class_bytes(params: Mapping[TensorClass, int], dtypes: Mapping[TensorClass, str]) -> Mapping[TensorClass, int]:

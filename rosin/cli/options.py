@@ -50,13 +50,17 @@ RoutingOption = Annotated[
     ),
 ]
 EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]
-QuantizationOption = Annotated[str | None, _named("--quantization", "SCHEME", "Store the weights in this scheme, not in their own.")]
+QuantizationOption = Annotated[
+    str | None,
+    _named("--quantization", "SCHEME", "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others."),
+]
 OfferedQuantizationOption = Annotated[
     str | None,
     _named(
         "--quantization",
         "SCHEME",
-        "Store the weights in this scheme, not in their own; for rosin plan also several, A,B,C, of which any will do.",
+        "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others; "
+        "for rosin plan also several, A,B,C, of which any will do.",
     ),
 ]
 ThreadsOption = Annotated[

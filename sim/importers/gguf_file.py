@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hwprofiles import InputError
-from sim.importers.gguf_types import STORAGE_TYPES
+from sim.storage_types import STORAGE_TYPES
 
 MOST_KEYS = 100_000
 MOST_TENSORS = 200_000

@@ -2,19 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hwprofiles import Provenance
+from hwprofiles import Kind, Provenance
 from sim.importers.config_keys import ConfigKeys
 from sim.importers.decoder import Block, Decoder
 from sim.importers.families import family_of
 from sim.importers.family import Family
+from sim.importers.schemes import Scheme, find_scheme, scheme_named, sizes_by_layer
 from sim.importers.stored import Storage, native_storage
 from sim.importers.unused_keys import left_out, refuse_unused
 from sim.importers.weights import Weight, params_of
 from sim.model import Layer, Model, TensorClass
-from sim.quantization import SCHEMES, class_bytes, scheme
+from sim.quantization import class_bytes
 
 
 def model_from_config(
@@ -52,10 +53,18 @@ def model_from_config(
         dtypes=stored.formats,
         quantization=stored.name,
         max_context_tokens=context_tokens,
-        provenance=provenance,
+        provenance=approximated(provenance, stored.name, stored.approximation),
         is_head_tied=decoder.is_head_tied,
         left_out=left_out(keys),
     )
+
+
+def approximated(provenance: Provenance, name: str, approximation: str) -> Provenance:
+    """The provenance of a model in an approximated scheme: assumed, and how; else as it is."""
+    if not approximation:
+        return provenance
+    source = f"{provenance.source}; bytes of {name}: {approximation}"
+    return replace(provenance, kind=Kind.ASSUMED, source=source)
 
 
 def native_quantization(config: Mapping[str, Any], where: str) -> str:
@@ -72,17 +81,22 @@ class _Stored:
     layers: tuple[Layer, ...]
     top_bytes: Mapping[TensorClass, int]
     formats: dict[TensorClass, str]
+    approximation: str = ""
 
 
 def _stored(keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None) -> _Stored:
     """In the named scheme, or as the checkpoint is stored where that is what is meant."""
-    is_scheme = quantization in SCHEMES
-    storage = None if is_scheme and not _is_settled(keys) else native_storage(keys)
-    if storage is None or quantization not in (None, storage.name):
-        return _in_scheme(decoder, str(quantization))
+    scheme = None if quantization is None else find_scheme(quantization)
+    storage = None if scheme and not _is_settled(keys) else native_storage(keys)
+    if storage is None or not _is_native(storage, quantization):
+        return _in_scheme(keys, family, decoder, scheme or scheme_named(str(quantization)))
     if storage.name == "16bit":
-        return _in_scheme(decoder, storage.name)
+        return _in_scheme(keys, family, decoder, scheme_named(storage.name))
     return _native(family, decoder, storage)
+
+
+def _is_native(storage: Storage, quantization: str | None) -> bool:
+    return quantization is None or quantization.lower() == storage.name.lower()
 
 
 def _is_settled(keys: ConfigKeys) -> bool:
@@ -94,18 +108,51 @@ def _is_settled(keys: ConfigKeys) -> bool:
     return True
 
 
-def _in_scheme(decoder: Decoder, quantization: str) -> _Stored:
-    formats = scheme(quantization)
+def _in_scheme(keys: ConfigKeys, family: Family, decoder: Decoder, scheme: Scheme) -> _Stored:
+    """By class, by the settings of a checkpoint, or by a mix of types."""
+    if scheme.mix is not None:
+        return _in_mix(family, decoder, scheme)
+    if scheme.settings is not None:
+        settings = ConfigKeys({"quantization_config": scheme.settings}, keys.where)
+        stored = _native(family, decoder, native_storage(settings))
+        return replace(stored, name=scheme.name, approximation=scheme.approximation)
+    return _by_class_format(decoder, scheme)
+
+
+def _by_class_format(decoder: Decoder, scheme: Scheme) -> _Stored:
+    formats = scheme.classes
     made: dict[int, Layer] = {}
     for block in decoder.blocks:
         if id(block) not in made:
             params = params_of(block.weights)
             made[id(block)] = _layer(block, params, class_bytes(params, formats))
     return _Stored(
-        name=quantization,
+        name=scheme.name,
         layers=tuple(made[id(block)] for block in decoder.blocks),
         top_bytes=class_bytes(params_of(decoder.top), formats),
         formats=dict(formats),
+    )
+
+
+def _in_mix(family: Family, decoder: Decoder, scheme: Scheme) -> _Stored:
+    """Byte for byte by tensor and layer."""
+    assert scheme.mix is not None
+    sizes, outside = sizes_by_layer(decoder, scheme.mix, family.name)
+    formats: Counter[tuple[TensorClass, str]] = Counter(outside)
+    made: dict[tuple[int, tuple[tuple[tuple[TensorClass, str], int], ...]], Layer] = {}
+    layers = []
+    for block, num_bytes in zip(decoder.blocks, sizes, strict=True):
+        kind = (id(block), tuple(num_bytes.items()))
+        if kind not in made:
+            made[kind] = _layer(block, params_of(block.weights), _by_class(num_bytes))
+        layers.append(made[kind])
+        formats.update(num_bytes)
+    return _Stored(
+        name=scheme.name,
+        layers=tuple(layers),
+        top_bytes=_by_class(outside),
+        formats=_dominant(formats, "f32"),
+        approximation=scheme.approximation,
     )
 
 
@@ -129,7 +176,7 @@ def _native(family: Family, decoder: Decoder, storage: Storage) -> _Stored:
         name=storage.name,
         layers=tuple(layers),
         top_bytes=_by_class(_num_bytes(outside)),
-        formats=_dominant(formats, storage),
+        formats=_dominant(formats, storage.wide.format),
     )
 
 
@@ -147,12 +194,12 @@ def _by_class(num_bytes: Mapping[tuple[TensorClass, str], int]) -> Mapping[Tenso
     return dict(found)
 
 
-def _dominant(formats: Mapping[tuple[TensorClass, str], int], storage: Storage) -> dict[TensorClass, str]:
-    """The format that holds most bytes of each class; of two equal ones the first by name."""
+def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict[TensorClass, str]:
+    """The format of most bytes of each class, ``rest`` without any; of two equal ones the first."""
     result = {}
     for tensor_class in TensorClass:
         held = [(-count, name) for (which, name), count in formats.items() if which is tensor_class]
-        result[tensor_class] = min(held)[1] if held else storage.wide.format
+        result[tensor_class] = min(held)[1] if held else rest
     return result
 
 

@@ -10,7 +10,7 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
-from rosin.cli.serving import RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
+from rosin.cli.serving import ConcurrencyOption, RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
 
 if TYPE_CHECKING:
     from planner.serving import ServingPlan, ServingQuestion
@@ -111,6 +111,7 @@ def kv_plan(
     machine: MachineName,
     workload: WorkloadName,
     requests: RequestsOption = None,
+    concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
     objective: ServedObjective = "latency",
@@ -138,10 +139,11 @@ def kv_plan(
     overrides, changes, others = split_serving_settings(settings or ())
     if others:
         raise InputError(f"--set {next(iter(others))}: neither the machine nor a serving file has it")
+    served = load_requests(workload)
     question = ServingQuestion(
         machine=load_machine(machine, overrides),
         model=load_model(model, quantization),
-        requests=load_requests(workload),
+        requests=served if concurrency is None else served.always(concurrency),
         offered=load_serving(serving, changes, tier_sizes(kv_tier or ())),
         objective=objective,
         num_requests=requests,

@@ -28,6 +28,16 @@ RequestsOption = Annotated[
     int | None,
     typer.Option("--requests", min=1, metavar="N", help="With --workload: no more than this many requests.", show_default=False),
 ]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="With --workload: always N requests at once, whatever their times.",
+        show_default=False,
+    ),
+]
 ServingOption = Annotated[
     Path | None,
     typer.Option(
@@ -67,6 +77,7 @@ class ServingOptions:
 
     workload: str | None
     requests: int | None
+    concurrency: int | None
     serving: Path | None
     kv_tiers: Sequence[str]
 
@@ -74,7 +85,12 @@ class ServingOptions:
         """Refuse options of serving without --workload. Raises InputError."""
         from hwprofiles import InputError
 
-        said = {"--requests": self.requests, "--serving": self.serving, "--kv-tier": self.kv_tiers or None}
+        said = {
+            "--requests": self.requests,
+            "--concurrency": self.concurrency,
+            "--serving": self.serving,
+            "--kv-tier": self.kv_tiers or None,
+        }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
             raise InputError(f"{name} needs --workload, which names the requests to serve")
@@ -103,7 +119,10 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
     where = str(serving.serving) if is_all_in_file else ""
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
-    requests, seed = load_requests(serving.workload), options.seed or 0
+    seed = options.seed or 0
+    requests = load_requests(serving.workload)
+    if serving.concurrency is not None:
+        requests = requests.always(serving.concurrency)
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):

@@ -9,7 +9,15 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
-from rosin.cli.serving import RequestsOption, ServingOption, ServingOptions, TierOption, WorkloadOption, simulate_serving
+from rosin.cli.serving import (
+    ConcurrencyOption,
+    RequestsOption,
+    ServingOption,
+    ServingOptions,
+    TierOption,
+    WorkloadOption,
+    simulate_serving,
+)
 from rosin.cli.simulate_runtime import ContextOption, KvTypeOption, RuntimeArgsOption, RuntimeOption, RuntimeOptions, simulate_runtime
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ def simulate(
     trace: TraceOption = None,
     workload: WorkloadOption = None,
     requests: RequestsOption = None,
+    concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
     runtime: RuntimeOption = None,
@@ -39,7 +48,13 @@ def simulate(
     quiet: QuietOption = False,
 ) -> None:
     """Predict how fast a model runs a batch, or serves a workload."""
-    served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
+    served = ServingOptions(
+        workload=workload,
+        requests=requests,
+        concurrency=concurrency,
+        serving=serving,
+        kv_tiers=kv_tier or (),
+    )
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type)
     if runtime is not None:
         served.check_unused()

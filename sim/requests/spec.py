@@ -8,7 +8,17 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles.limits import MAX_REQUESTS, MAX_ROUNDS, MAX_TOKENS, MAX_USERS, RequestsPerSecond, Tokens, TokensOrNone
+from hwprofiles import InputError
+from hwprofiles.limits import (
+    MAX_REQUESTS,
+    MAX_ROUNDS,
+    MAX_SEQUENCES,
+    MAX_TOKENS,
+    MAX_USERS,
+    RequestsPerSecond,
+    Tokens,
+    TokensOrNone,
+)
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
 from sim.requests.multi_round import MultiRound
@@ -23,9 +33,12 @@ PROCESS_KEYS: Mapping[str, frozenset[str]] = {
     "poisson": frozenset({"requests_per_s"}),
     "gamma": frozenset({"requests_per_s", "shape"}),
     "even": frozenset({"requests_per_s"}),
+    "closed": frozenset({"in_flight"}),
     "trace": frozenset(),
 }
 """What each process of arrivals needs."""
+ARRIVAL_KEYS = ("requests_per_s", "shape", "in_flight", "speed")
+InFlight = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 
 
 class _Part(BaseModel):
@@ -64,21 +77,21 @@ class LengthsSpec(_Part):
 class ArrivalsSpec(_Part):
     """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
 
-    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts.
+    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts. A closed loop keeps
+    ``in_flight`` requests under way: each answer lets the next request in.
     """
 
-    process: Literal["poisson", "gamma", "even", "trace"]
+    process: Literal["poisson", "gamma", "even", "closed", "trace"]
     requests_per_s: RequestsPerSecond | None = None
     shape: Shape | None = None
+    in_flight: InFlight | None = None
     speed: Speed | None = None
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        needed = {"poisson": {"requests_per_s"}, "even": {"requests_per_s"}, "gamma": {"requests_per_s", "shape"}, "trace": set()}[
-            self.process
-        ]
+        needed = PROCESS_KEYS[self.process]
         allowed = needed | ({"speed"} if self.process == "trace" else set())
-        stated = {name for name in ("requests_per_s", "shape", "speed") if getattr(self, name) is not None}
+        stated = {name for name in ARRIVAL_KEYS if getattr(self, name) is not None}
         for name in sorted(needed - stated):
             raise ValueError(f"process {self.process} needs the key {name}")
         for name in sorted(stated - allowed):
@@ -86,7 +99,9 @@ class ArrivalsSpec(_Part):
         return self
 
     def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
-        """The requests, at these times."""
+        """The requests, at these times; those of a closed loop as they are, since answers say when each is let in."""
+        if self.process == "closed":
+            return requests
         if self.process == "trace":
             return requests if self.speed is None else at_speed(requests, self.speed)
         assert self.requests_per_s is not None
@@ -142,6 +157,19 @@ class RequestsSpec(_Part):
     def says_what_is_shared(self) -> bool:
         """Whether it is known what prompts have in common; else nothing can be found in any cache."""
         return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
+
+    @property
+    def num_in_flight(self) -> int | None:
+        """How many requests a closed loop keeps under way; None where requests come at times of their own."""
+        return None if self.arrivals is None else self.arrivals.in_flight
+
+    def always(self, in_flight: int) -> Self:
+        """The same requests in a closed loop, whatever their times were. Raises InputError where rounds have their own timing."""
+        if self.multi_round is not None:
+            raise InputError(f"{self.name}: multi_round has its own timing, so it cannot be a closed loop of {in_flight} requests")
+        if not 1 <= in_flight <= MAX_SEQUENCES:
+            raise InputError(f"a closed loop keeps 1 to {MAX_SEQUENCES:,} requests in flight, got {in_flight}")
+        return self.model_copy(update={"arrivals": ArrivalsSpec(process="closed", in_flight=in_flight)})
 
     def requests(self, seed: int = 0) -> Iterator[Request]:
         """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""

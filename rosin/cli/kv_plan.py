@@ -11,6 +11,7 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 from rosin.cli.serving import ConcurrencyOption, RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from planner.serving import ServingPlan, ServingQuestion
@@ -114,6 +115,8 @@ def kv_plan(
     concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
     objective: ServedObjective = "latency",
     max_ttft: TtftLimitOption = None,
     max_itl: ItlLimitOption = None,
@@ -133,13 +136,13 @@ def kv_plan(
     from rosin.report.serve_plan import missed
     from rosin.report.tables import shortfall
     from sim.model_library import load_model
-    from sim.requests import load_requests
+    from sim.requests import load_requests, trace_units
     from sim.serving.spec import load_serving
 
     overrides, changes, others = split_serving_settings(settings or ())
     if others:
         raise InputError(f"--set {next(iter(others))}: neither the machine nor a serving file has it")
-    served = load_requests(workload)
+    served = load_requests(workload, trace_units(trace_block_tokens, trace_time_unit))
     question = ServingQuestion(
         machine=load_machine(machine, overrides),
         model=load_model(model, quantization),
@@ -171,7 +174,8 @@ def _report(found: "ServingPlan", question: "ServingQuestion", output: Output, f
     from rosin.report.serve_plan import plan_record, serve_plan_page
 
     result = plan_record(found, question, *(None if file is None else str(file) for file in (files.serving, files.tiers)))
-    warnings = [*_warnings(found, question), *(_unsaid(found.best.spec) if files.tiers is not None else ())]
+    notes = question.requests.notes(question.num_requests)
+    warnings = [*_warnings(found, question), *notes, *(_unsaid(found.best.spec) if files.tiers is not None else ())]
     output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)
 
 

@@ -13,6 +13,7 @@ from rosin.cli.scenario import ScenarioOptions, announce_compilation
 
 if TYPE_CHECKING:
     from sim.memory import Infeasible as Misfit
+    from sim.requests import RequestsSpec
     from sim.serving import Cluster, ServingSetting
 
 WorkloadOption = Annotated[
@@ -80,6 +81,8 @@ class ServingOptions:
     concurrency: int | None
     serving: Path | None
     kv_tiers: Sequence[str]
+    trace_block_tokens: int | None
+    trace_time_unit: str | None
 
     def check_unused(self) -> None:
         """Refuse options of serving without --workload. Raises InputError."""
@@ -90,10 +93,21 @@ class ServingOptions:
             "--concurrency": self.concurrency,
             "--serving": self.serving,
             "--kv-tier": self.kv_tiers or None,
+            "--trace-block-tokens": self.trace_block_tokens,
+            "--trace-time-unit": self.trace_time_unit,
         }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
             raise InputError(f"{name} needs --workload, which names the requests to serve")
+
+    def load(self) -> "RequestsSpec":
+        """The requests that are served. Raises InputError."""
+        from sim.requests import load_requests, trace_units
+
+        assert self.workload is not None
+        units = trace_units(self.trace_block_tokens, self.trace_time_unit)
+        requests = load_requests(self.workload, units)
+        return requests if self.concurrency is None else requests.always(self.concurrency)
 
 
 def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:
@@ -104,7 +118,6 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     from rosin.report.serve_tables import serve_page
     from rosin.report.tables import shortfall
     from sim.model_library import load_model
-    from sim.requests import load_requests
     from sim.serving import Cluster, serve, source_of
     from sim.serving.setting import serving_setting
     from sim.serving.spec import load_serving
@@ -120,9 +133,7 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     where = str(serving.serving) if is_all_in_file else ""
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
     seed = options.seed or 0
-    requests = load_requests(serving.workload)
-    if serving.concurrency is not None:
-        requests = requests.always(serving.concurrency)
+    requests = serving.load()
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
@@ -132,7 +143,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
     result = serve_result(run, setting, record)
     page = serve_page(result, setting)
-    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=run.warnings)
+    warnings = (*run.warnings, *requests.notes(serving.requests))
+    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=warnings)
 
 
 def _prepared(
@@ -207,5 +219,5 @@ def _command(options: ScenarioOptions, policy: str | None, serving: ServingOptio
         if item.name == "kv_tiers":
             words += [word for tier in value for word in ("--kv-tier", tier)]
         elif value is not None:
-            words += [f"--{item.name}", str(value)]
+            words += [f"--{item.name.replace('_', '-')}", str(value)]
     return options.command(*words)

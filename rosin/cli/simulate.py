@@ -19,6 +19,7 @@ from rosin.cli.serving import (
     simulate_serving,
 )
 from rosin.cli.simulate_runtime import ContextOption, KvTypeOption, RuntimeArgsOption, RuntimeOption, RuntimeOptions, simulate_runtime
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -40,6 +41,8 @@ def simulate(
     concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
     runtime: RuntimeOption = None,
     runtime_args: RuntimeArgsOption = None,
     context_tokens: ContextOption = None,
@@ -54,6 +57,8 @@ def simulate(
         concurrency=concurrency,
         serving=serving,
         kv_tiers=kv_tier or (),
+        trace_block_tokens=trace_block_tokens,
+        trace_time_unit=trace_time_unit,
     )
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type)
     if runtime is not None:

@@ -23,7 +23,8 @@ from hwprofiles.quantity import SourceDate, SourceText
 from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
 from sim.requests.multi_round import MultiRound
 from sim.requests.request import Request, Span
-from sim.requests.trace_file import read_trace, says_what_is_shared
+from sim.requests.trace_file import read_trace, says_what_is_shared, trace_notes
+from sim.requests.trace_units import AS_FORMAT, TraceUnits
 
 FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
 Shape = Annotated[float, Field(ge=1e-3, le=1e6)]
@@ -118,6 +119,7 @@ class RequestsSpec(_Part):
     """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's path is relative to the file.
 
     ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out and is then run whole.
+    ``trace_units`` state what the trace's numbers count in, where it is not what its format says.
     """
 
     format: Literal["rosin-requests/1"] = FORMAT
@@ -128,6 +130,7 @@ class RequestsSpec(_Part):
     multi_round: MultiRoundSpec | None = None
     lengths: LengthsSpec | None = None
     trace: Path | None = None
+    trace_units: TraceUnits = AS_FORMAT
     arrivals: ArrivalsSpec | None = None
 
     @model_validator(mode="after")
@@ -139,6 +142,8 @@ class RequestsSpec(_Part):
             raise ValueError(f"{given[0]} needs the key num_requests")
         if self.multi_round is not None and self.arrivals is not None:
             raise ValueError("multi_round has its own timing: leave the key arrivals out")
+        if self.trace is None and self.trace_units.stated:
+            raise ValueError("trace_units needs the key trace")
         if self.lengths is not None and (self.arrivals is None or self.arrivals.process == "trace"):
             raise ValueError("lengths needs the key arrivals, with a process of its own")
         return self
@@ -176,12 +181,22 @@ class RequestsSpec(_Part):
         made = self._made()
         return islice(made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests)
 
+    def notes(self, num_requests: int | None = None) -> tuple[str, ...]:
+        """What was ignored or left out of a trace, which is read once more for that. Raises InputError at a wrong line.
+
+        ``num_requests`` takes the place of the file's.
+        """
+        if self.trace is None:
+            return ()
+        most = self.num_requests if num_requests is None else num_requests
+        return tuple(trace_notes(self.trace, self.trace_units, most))
+
     def _made(self) -> Iterator[Request]:
         scenario = self.scenario
         if scenario is not None:
             return scenario.requests()
         if self.trace is not None:
-            return read_trace(self.trace)
+            return read_trace(self.trace, self.trace_units)
         assert self.lengths is not None
         return _equal(self.lengths)
 

@@ -106,6 +106,7 @@ ROUNDS = {"num_users": 3, "num_rounds": 4, "system_tokens": 10, "history_tokens"
 REQUESTS = [
     HEAD | {"multi_round": ROUNDS | {"requests_per_s": 2.0, "num_warmup_users": 2, "warmup_requests_per_s": 1.0}},
     HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "poisson", "requests_per_s": 3.0}},
+    HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "closed", "in_flight": 2}},
     HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "gamma", "requests_per_s": 3.0, "shape": 0.5}},
 ]
 PRICES = {"format": "rosin-prices/1", "base_usd": 500, "batch": {"1": 5, "2": 6.5}, "machine": {"h100": 30_000, "h200": 40_000}}
@@ -115,6 +116,8 @@ LENGTHS = b"arrival_s,prompt_tokens,output_tokens\n0.0,10,5\n1.5,20,6\n"
 ROUTED = b"sequence,token,layer,rank,expert,weight\n0,0,0,0,1,0.5\n0,0,0,1,2,0.5\n0,1,0,0,0,0.6\n0,1,0,1,3,0.4\n"
 TOKEN = {"expert_ids": [[1, 2], [3, 4]], "gate_weights": [[0.5, 0.5], [0.6, 0.4]], "token_ids": 5, "request_id": "a"}
 BLOCKS = {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [0, 1]}
+CHATS = BLOCKS | {"chat_id": 1, "input_length": 30}
+BURST = b"Timestamp,Model,Request tokens,Response tokens\n5,ChatGPT,472,18\n45,GPT-4,10,0\n"
 LOOKUPS = {"timestamp": 1.5, "seq_len": 600, "chunk_size": 256, "chunk_hashes": ["0xab", "0xcd"]}
 
 
@@ -134,6 +137,8 @@ def formats() -> list[Format]:
         Format(name="serving", suffix=".yaml", seeds=_yaml(SERVING, APART), read=_served),
         Format(name="requests", suffix=".yaml", seeds=_yaml(*REQUESTS), read=_requested),
         Format(name="Mooncake trace", suffix=".jsonl", seeds=_jsonl(BLOCKS, BLOCKS), read=_traced),
+        Format(name="Bailian trace", suffix=".jsonl", seeds=_jsonl(CHATS, CHATS), read=_traced),
+        Format(name="BurstGPT trace", suffix=".csv", seeds=[BURST], read=_traced),
         Format(name="lookup log", suffix=".jsonl", seeds=_jsonl(LOOKUPS, LOOKUPS), read=_traced),
         Format(
             name="list of lengths", suffix=".jsonl", seeds=_jsonl({"prompt_tokens": 5, "output_tokens": 2, "arrival_s": 1.5}), read=_traced

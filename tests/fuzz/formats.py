@@ -114,6 +114,9 @@ AXES = parse_axes(["batch=1,2", "machine=h100,h200"])
 AZURE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
 LENGTHS = b"arrival_s,prompt_tokens,output_tokens\n0.0,10,5\n1.5,20,6\n"
 ROUTED = b"sequence,token,layer,rank,expert,weight\n0,0,0,0,1,0.5\n0,0,0,1,2,0.5\n0,1,0,0,0,0.6\n0,1,0,1,3,0.4\n"
+BY_LAYER = b"# a\ntoken,layer,topk_ids\n0,0,1 2\n0,1,3 4\n"
+LOGGED = [{"type": "meta", "top_k": 2}, *({"layer": layer, "token_idx": 0, "topk_ids": [1, 2]} for layer in range(2))]
+RESPONSE = {"prompt_routed_experts": [[[1, 2]], [[-1, -1]]], "choices": [{"routed_experts": [[[0, 3]]]}]}
 TOKEN = {"expert_ids": [[1, 2], [3, 4]], "gate_weights": [[0.5, 0.5], [0.6, 0.4]], "token_ids": 5, "request_id": "a"}
 BLOCKS = {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [0, 1]}
 CHATS = BLOCKS | {"chat_id": 1, "input_length": 30}
@@ -148,6 +151,9 @@ def formats() -> list[Format]:
         Format(name="routing", suffix=".yaml", seeds=_routings(), read=lambda path: load_routing_spec(path).routing()),
         Format(name="popularity", suffix=".json", seeds=[counts], read=lambda path: load_routing(f"popularity:{path}", explicit)),
         Format(name="routing table", suffix=".csv", seeds=[ROUTED], read=import_trace),
+        Format(name="routing log", suffix=".jsonl", seeds=_jsonl(*LOGGED), read=import_trace),
+        Format(name="routing table by layer", suffix=".csv", seeds=[BY_LAYER], read=import_trace),
+        Format(name="routing response", suffix=".jsonl", seeds=_jsonl(RESPONSE), read=import_trace),
         Format(name="routing lines", suffix=".jsonl", seeds=_jsonl(TOKEN, TOKEN), read=import_trace),
         Format(name="routing arrays", suffix=".npz", seeds=[_archive()], read=import_trace),
     ]

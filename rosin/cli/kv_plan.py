@@ -10,7 +10,15 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
-from rosin.cli.serving import ConcurrencyOption, RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
+from rosin.cli.serving import (
+    ConcurrencyOption,
+    RequestsOption,
+    ServingOption,
+    TierOption,
+    load_workload,
+    split_serving_settings,
+    tier_sizes,
+)
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
@@ -132,21 +140,17 @@ def kv_plan(
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
     from hwprofiles import InputError, load_machine
-    from planner.serving import ServingPlan, ServingQuestion, TargetMissed, plan_serving
-    from rosin.report.serve_plan import missed
-    from rosin.report.tables import shortfall
+    from planner.serving import ServingQuestion
     from sim.model_library import load_model
-    from sim.requests import load_requests, trace_units
     from sim.serving.spec import load_serving
 
     overrides, changes, others = split_serving_settings(settings or ())
     if others:
         raise InputError(f"--set {next(iter(others))}: neither the machine nor a serving file has it")
-    served = load_requests(workload, trace_units(trace_block_tokens, trace_time_unit))
     question = ServingQuestion(
         machine=load_machine(machine, overrides),
         model=load_model(model, quantization),
-        requests=served if concurrency is None else served.always(concurrency),
+        requests=load_workload(workload, concurrency, trace_block_tokens, trace_time_unit),
         offered=load_serving(serving, changes, tier_sizes(kv_tier or ())),
         objective=objective,
         num_requests=requests,
@@ -156,11 +160,21 @@ def kv_plan(
     files = _Files(serving=output_file, tiers=kv_file, disk_path=disk_path, remote_url=remote_url)
     files.check(question.offered)
     output = Output(json=json, seed=seed, quiet=quiet)
+    found = _found(question, output)
+    files.write(found.best.spec, question.requests.name)
+    _report(found, question, output, files)
+
+
+def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
+    """The best plan. Raises Infeasible where there is none."""
+    from planner.serving import ServingPlan, TargetMissed, plan_serving
+    from rosin.report.serve_plan import missed
+    from rosin.report.tables import shortfall
+
     found = plan_serving(question, lambda label: output.note(f"trying {label}"))
     if not isinstance(found, ServingPlan):
         raise Infeasible(missed(found) if isinstance(found, TargetMissed) else f"no feasible plan: {shortfall(found)}")
-    files.write(found.best.spec, question.requests.name)
-    _report(found, question, output, files)
+    return found
 
 
 def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget | None":

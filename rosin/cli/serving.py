@@ -102,12 +102,16 @@ class ServingOptions:
 
     def load(self) -> "RequestsSpec":
         """The requests that are served. Raises InputError."""
-        from sim.requests import load_requests, trace_units
-
         assert self.workload is not None
-        units = trace_units(self.trace_block_tokens, self.trace_time_unit)
-        requests = load_requests(self.workload, units)
-        return requests if self.concurrency is None else requests.always(self.concurrency)
+        return load_workload(self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit)
+
+
+def load_workload(name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None) -> "RequestsSpec":
+    """The requests of that name, in a closed loop where a concurrency is given. Raises InputError."""
+    from sim.requests import load_requests, trace_units
+
+    requests = load_requests(name, trace_units(block_tokens, time_unit))
+    return requests if concurrency is None else requests.always(concurrency)
 
 
 def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:

@@ -7,8 +7,20 @@ from pathlib import Path
 
 from hwprofiles import InputError
 from hwprofiles.errors import shortened
-from sim.requests import azure, block_trace, burstgpt, lengths, lookup_log
+from sim.requests.azure import OUTPUT as AZURE_OUTPUT
+from sim.requests.azure import PROMPT as AZURE_PROMPT
+from sim.requests.azure import TIME as AZURE_TIME
+from sim.requests.azure import read_azure
+from sim.requests.block_trace import FIELDS as BLOCK_FIELDS
+from sim.requests.block_trace import HASHES, read_bailian, read_mooncake
+from sim.requests.burstgpt import OUTPUT as BURST_OUTPUT
+from sim.requests.burstgpt import PROMPT as BURST_PROMPT
+from sim.requests.burstgpt import TIME as BURST_TIME
+from sim.requests.burstgpt import read_burstgpt
 from sim.requests.csv_rows import header_of
+from sim.requests.lengths import ARRIVAL, OUTPUT, PROMPT, read_lengths
+from sim.requests.lookup_log import HASHES as CHUNKS
+from sim.requests.lookup_log import read_lookup_log
 from sim.requests.request import Request
 from sim.requests.trace_lines import json_rows
 from sim.requests.trace_units import AS_FORMAT, TraceUnits
@@ -36,12 +48,12 @@ class TraceFormat:
     @property
     def takes_others(self) -> bool:
         """Whether other keys may be there."""
-        return self.read is not lengths.read_lengths
+        return self.read is not read_lengths
 
 
 BOTH_UNITS = frozenset({"block_tokens", "time_unit"})
 TIME_UNIT = frozenset({"time_unit"})
-LENGTHS = (lengths.PROMPT, lengths.OUTPUT, lengths.ARRIVAL)
+LENGTHS = (PROMPT, OUTPUT, ARRIVAL)
 BAILIAN_MARKS = ("chat_id", "parent_chat_id")
 
 FORMATS: Sequence[TraceFormat] = (
@@ -49,57 +61,57 @@ FORMATS: Sequence[TraceFormat] = (
         name="Bailian",
         suffix=".jsonl",
         marks=BAILIAN_MARKS,
-        fields=block_trace.FIELDS,
-        read=block_trace.read_bailian,
-        shared=block_trace.HASHES,
+        fields=BLOCK_FIELDS,
+        read=read_bailian,
+        shared=HASHES,
         units=BOTH_UNITS,
     ),
     TraceFormat(
         name="Mooncake",
         suffix=".jsonl",
-        marks=(block_trace.HASHES, "input_length"),
-        fields=block_trace.FIELDS,
-        read=block_trace.read_mooncake,
-        shared=block_trace.HASHES,
+        marks=(HASHES, "input_length"),
+        fields=BLOCK_FIELDS,
+        read=read_mooncake,
+        shared=HASHES,
         units=BOTH_UNITS,
     ),
     TraceFormat(
         name="LMCache lookup log",
         suffix=".jsonl",
-        marks=(lookup_log.HASHES,),
-        fields=("timestamp", "seq_len", "chunk_size", lookup_log.HASHES),
-        read=lookup_log.read_lookup_log,
-        shared=lookup_log.HASHES,
+        marks=(CHUNKS,),
+        fields=("timestamp", "seq_len", "chunk_size", CHUNKS),
+        read=read_lookup_log,
+        shared=CHUNKS,
         units=TIME_UNIT,
     ),
     TraceFormat(
         name="lengths",
         suffix=".jsonl",
-        marks=(lengths.PROMPT,),
+        marks=(PROMPT,),
         fields=LENGTHS,
-        read=lengths.read_lengths,
+        read=read_lengths,
     ),
     TraceFormat(
         name="Azure",
         suffix=".csv",
-        marks=(azure.PROMPT,),
-        fields=(azure.TIME, azure.PROMPT, azure.OUTPUT),
-        read=azure.read_azure,
+        marks=(AZURE_PROMPT,),
+        fields=(AZURE_TIME, AZURE_PROMPT, AZURE_OUTPUT),
+        read=read_azure,
     ),
     TraceFormat(
         name="BurstGPT",
         suffix=".csv",
-        marks=(burstgpt.PROMPT, burstgpt.OUTPUT),
-        fields=(burstgpt.TIME, burstgpt.PROMPT, burstgpt.OUTPUT),
-        read=burstgpt.read_burstgpt,
+        marks=(BURST_PROMPT, BURST_OUTPUT),
+        fields=(BURST_TIME, BURST_PROMPT, BURST_OUTPUT),
+        read=read_burstgpt,
         units=TIME_UNIT,
     ),
     TraceFormat(
         name="lengths",
         suffix=".csv",
-        marks=(lengths.PROMPT,),
+        marks=(PROMPT,),
         fields=LENGTHS,
-        read=lengths.read_lengths,
+        read=read_lengths,
     ),
 )
 """Every format; of those that fit a file, the first."""

@@ -31,7 +31,8 @@ MachineName = Annotated[
     str, typer.Option("--machine", metavar="NAME", help="A machine's name, or a machine file; rosin machines lists them.")
 ]
 WorkloadName = Annotated[
-    str, typer.Option("--workload", metavar="NAME|FILE", help="The requests: a request file (.yaml), a trace (.jsonl, .csv), or a name.")
+    str,
+    typer.Option("--workload", metavar="NAME|FILE", help="A request file (.yaml), a trace (.jsonl, .json, .csv), or a name."),
 ]
 ServedObjective = Annotated[
     str, typer.Option("--objective", metavar="WHAT", help="What to make best, on average: latency, ttft, tpot or throughput.")

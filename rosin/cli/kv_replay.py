@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LADDER = "16GiB,64GiB,256GiB,1TiB,4TiB,inf"
 ALL = "all"
-TRACE_HELP = "A trace (.jsonl, .csv), a request file (.yaml), or the name of one that ships."
+TRACE_HELP = "A trace (.jsonl, .json, .csv), a request file (.yaml), or the name of one that ships."
 CapacityOption = Annotated[str, typer.Option("--capacity", metavar="SIZE,...", help="Sizes to try, such as 64GiB,512GiB,inf.")]
 BlockOption = Annotated[int, typer.Option("--block-tokens", metavar="N", help="Tokens of a block; 256 is LMCache's chunk.")]
 BytesOption = Annotated[

@@ -21,7 +21,7 @@ WorkloadOption = Annotated[
     typer.Option(
         "--workload",
         metavar="NAME|FILE",
-        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .csv), or a name that ships.",
+        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .json, .csv), or a name that ships.",
         show_default=False,
     ),
 ]

@@ -7,10 +7,21 @@ from pathlib import Path
 
 from hwprofiles import InputError
 from hwprofiles.errors import shortened
+from hwprofiles.json_file import read_json_value
 from sim.requests.azure import OUTPUT as AZURE_OUTPUT
 from sim.requests.azure import PROMPT as AZURE_PROMPT
 from sim.requests.azure import TIME as AZURE_TIME
 from sim.requests.azure import read_azure
+from sim.requests.benchmark_results import (
+    ERRORS,
+    INPUTS,
+    METADATA,
+    METRICS,
+    OUTPUTS,
+    STARTS,
+    read_aiperf,
+    read_vllm_result,
+)
 from sim.requests.block_trace import FIELDS as BLOCK_FIELDS
 from sim.requests.block_trace import HASHES, read_bailian, read_mooncake
 from sim.requests.burstgpt import OUTPUT as BURST_OUTPUT
@@ -19,6 +30,8 @@ from sim.requests.burstgpt import TIME as BURST_TIME
 from sim.requests.burstgpt import read_burstgpt
 from sim.requests.csv_rows import header_of
 from sim.requests.lengths import ARRIVAL, OUTPUT, PROMPT, read_lengths
+from sim.requests.listed_lengths import ARRIVALS, CONVERSATIONS, PROMPTS, read_listed_lengths
+from sim.requests.listed_lengths import OUTPUTS as LISTED_OUTPUTS
 from sim.requests.lookup_log import HASHES as CHUNKS
 from sim.requests.lookup_log import read_lookup_log
 from sim.requests.request import Request
@@ -34,7 +47,7 @@ class TraceFormat:
 
     ``read`` gives every request, those without an answer too. ``fields`` are all keys that are
     used, ``shared`` is the one that says what prompts have in common, ``units`` are those that
-    may be stated.
+    may be stated, ``names_others`` is whether other keys are worth a word.
     """
 
     name: str
@@ -44,17 +57,18 @@ class TraceFormat:
     read: Reader
     shared: str | None = None
     units: frozenset[str] = frozenset()
-
-    @property
-    def takes_others(self) -> bool:
-        """Whether other keys may be there."""
-        return self.read is not read_lengths
+    names_others: bool = True
 
 
 BOTH_UNITS = frozenset({"block_tokens", "time_unit"})
 TIME_UNIT = frozenset({"time_unit"})
 LENGTHS = (PROMPT, OUTPUT, ARRIVAL)
 BAILIAN_MARKS = ("chat_id", "parent_chat_id")
+
+LISTED_MARKS = ("prompt_len", "input_len", CONVERSATIONS)
+LISTED_FIELDS = (*PROMPTS, *LISTED_OUTPUTS, *ARRIVALS, CONVERSATIONS)
+PAIRS = "pairs of lengths"
+"""Stands for the keys of a list whose items have none."""
 
 FORMATS: Sequence[TraceFormat] = (
     TraceFormat(
@@ -90,6 +104,35 @@ FORMATS: Sequence[TraceFormat] = (
         marks=(PROMPT,),
         fields=LENGTHS,
         read=read_lengths,
+    ),
+    TraceFormat(
+        name="AIPerf",
+        suffix=".jsonl",
+        marks=(METRICS,),
+        fields=(METADATA, METRICS, "error"),
+        read=read_aiperf,
+    ),
+    TraceFormat(
+        name="listed lengths",
+        suffix=".jsonl",
+        marks=LISTED_MARKS,
+        fields=LISTED_FIELDS,
+        read=read_listed_lengths,
+    ),
+    TraceFormat(
+        name="vllm bench serve",
+        suffix=".json",
+        marks=(INPUTS, OUTPUTS),
+        fields=(INPUTS, OUTPUTS, STARTS, ERRORS),
+        read=read_vllm_result,
+        names_others=False,
+    ),
+    TraceFormat(
+        name="listed lengths",
+        suffix=".json",
+        marks=(*PROMPTS, *LISTED_MARKS, PAIRS),
+        fields=LISTED_FIELDS,
+        read=read_listed_lengths,
     ),
     TraceFormat(
         name="Azure",
@@ -138,7 +181,7 @@ def trace_notes(path: Path, units: TraceUnits, num_requests: int | None) -> Iter
     """
     found = _checked(path, units)
     others = [name for name in _names(path) if name not in found.fields and name not in found.marks]
-    if others and found.takes_others:
+    if others and found.names_others:
         yield f"{path}: {found.name} trace; not needed and ignored: {shortened(', '.join(others), 160)}"
     num_failed, num_answered = _counts(found.read(path, units), num_requests)
     if num_failed:
@@ -189,10 +232,21 @@ def _names(path: Path) -> tuple[str, ...]:
     """The columns or the keys of the first line."""
     if path.suffix == ".csv":
         return header_of(path)
+    if path.suffix == ".json":
+        return _names_of_value(path)
     first = next(json_rows(path), None)
     if first is None:
         raise InputError(f"{path}: the trace is empty")
     return tuple(first[1])
+
+
+def _names_of_value(path: Path) -> tuple[str, ...]:
+    """The keys of an object, or of the first item of a list."""
+    found = read_json_value(path, "request trace")
+    if not isinstance(found, list):
+        return tuple(found) if isinstance(found, dict) else ()
+    first = found[0] if found else {}
+    return (PAIRS,) if isinstance(first, list) else tuple(first) if isinstance(first, dict) else ()
 
 
 def _answered(requests: Iterator[Request]) -> Iterator[Request]:

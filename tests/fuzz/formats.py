@@ -119,6 +119,9 @@ LOGGED = [{"type": "meta", "top_k": 2}, *({"layer": layer, "token_idx": 0, "topk
 RESPONSE = {"prompt_routed_experts": [[[1, 2]], [[-1, -1]]], "choices": [{"routed_experts": [[[0, 3]]]}]}
 TOKEN = {"expert_ids": [[1, 2], [3, 4]], "gate_weights": [[0.5, 0.5], [0.6, 0.4]], "token_ids": 5, "request_id": "a"}
 BLOCKS = {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [0, 1]}
+BENCH = {"input_lens": [10, 20], "output_lens": [5, 0], "start_times": [1.5, 1.0], "errors": ["", "e"]}
+METRICS = {f"{each}_sequence_length": {"value": 5, "unit": "tokens"} for each in ("input", "output")}
+EXPORTED = {"metadata": {"request_start_ns": 17, "benchmark_phase": "profiling"}, "metrics": METRICS, "error": None}
 CHATS = BLOCKS | {"chat_id": 1, "input_length": 30}
 BURST = b"Timestamp,Model,Request tokens,Response tokens\n5,ChatGPT,472,18\n45,GPT-4,10,0\n"
 LOOKUPS = {"timestamp": 1.5, "seq_len": 600, "chunk_size": 256, "chunk_hashes": ["0xab", "0xcd"]}
@@ -141,6 +144,9 @@ def formats() -> list[Format]:
         Format(name="requests", suffix=".yaml", seeds=_yaml(*REQUESTS), read=_requested),
         Format(name="Mooncake trace", suffix=".jsonl", seeds=_jsonl(BLOCKS, BLOCKS), read=_traced),
         Format(name="Bailian trace", suffix=".jsonl", seeds=_jsonl(CHATS, CHATS), read=_traced),
+        Format(name="result of vllm bench", suffix=".json", seeds=_jsonl(BENCH), read=_traced),
+        Format(name="export of AIPerf", suffix=".jsonl", seeds=_jsonl(EXPORTED, EXPORTED), read=_traced),
+        Format(name="JSON of lengths", suffix=".json", seeds=_jsonl([{"prompt_len": 5, "output_len": 3}]), read=_traced),
         Format(name="BurstGPT trace", suffix=".csv", seeds=[BURST], read=_traced),
         Format(name="lookup log", suffix=".jsonl", seeds=_jsonl(LOOKUPS, LOOKUPS), read=_traced),
         Format(

@@ -186,8 +186,8 @@ def test_lengths_in_both_forms(name: str, tmp_path: Path) -> None:
         ("t.csv", ["prompt_tokens,output_tokens", "3,0"], "t.csv: no request with an answer"),
         ("t.csv", ["Timestamp,Model,Total tokens", "3,a,5"], "it looks like BurstGPT, which has Timestamp, Request tokens"),
         ("t.csv", ["Timestamp,Request tokens,Responses", "3,5,5"], "no column Response tokens"),
-        ("t.jsonl", [{"timestamp": 3, "input_len": 5}], "it looks like Bailian, which has timestamp, input_length"),
-        ("t.txt", [MOONCAKE], "t.txt: a request trace is .jsonl or .csv"),
+        ("t.jsonl", [{"timestamp": 3, "input_lengths": 5}], "it looks like Bailian, which has timestamp, input_length"),
+        ("t.txt", [MOONCAKE], "t.txt: a request trace is .jsonl or .json or .csv"),
     ],
 )
 def test_a_wrong_line_is_named(name: str, rows: list[object], message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An ``.npz`` with an array of expert ids for each layer, named by its number: ``layer_0``, ``layers.3.gate``, ``7``."""
+"""An ``.npz`` with an array of expert ids for each layer: ``layer_0``, ``layers.3.gate``, ``7``."""
 
 import zipfile
 from pathlib import Path

@@ -88,7 +88,7 @@ def is_layer_row(entry: Mapping[str, Any]) -> bool:
 
 
 def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
-    """The trace: requests in order of appearance, the layers that were logged numbered on. Raises InputError."""
+    """The trace: requests in order of appearance, logged layers numbered on. Raises InputError."""
     found = _Rows()
     for where, entry in lines:
         if not is_layer_row(entry):

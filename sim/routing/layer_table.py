@@ -1,4 +1,4 @@
-"""Logs of routing as tables: a row for each token and layer, its experts in one column or in one for each rank."""
+"""Logs of routing as tables: a row for each token and layer, its experts in one column or many."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

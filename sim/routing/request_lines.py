@@ -122,7 +122,7 @@ def _own(entry: Mapping[str, Any], where: str) -> _Piece:
 
 
 def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> Iterator[_Piece]:
-    """The prompt with the first choice, then the tokens of each other choice: the prompt was computed once."""
+    """The prompt with the first choice, then each other choice: the prompt was computed once."""
     tables = [_recorded(entry.get(PROMPT), f"{where}: {PROMPT}", left_out)]
     found = False
     for number, choice in enumerate(_choices(entry, where)):
@@ -139,7 +139,7 @@ def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> It
 
 
 def _choices(entry: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
-    """The choices; a record without any is its own, as vLLM's Python objects are when they are written down."""
+    """The choices; a record without any is its own, as vLLM's Python objects are on file."""
     choices = entry.get(CHOICES)
     if choices is None:
         return [entry]

@@ -86,7 +86,7 @@ def data_lines(path: Path, meta: MetaLines) -> Iterator[Line]:
 
 
 def is_meta(entry: Mapping[str, Any]) -> bool:
-    """Whether a line says something of the file alone: no key of it is of choices, nor is any value a table."""
+    """Whether a line says something of the file alone: no key is of choices, no value is a table."""
     if not entry:
         return False
     if entry.get("type") in META_WORDS and not any(name in entry for name in IDS):
@@ -100,7 +100,7 @@ def named(entry: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def table(value: Any, dtype: type, where: str) -> NDArray[Any]:
-    """[token, layer, rank] of numbers; one token's [layer, rank] becomes a single row. Raises InputError."""
+    """[token, layer, rank]; one token's [layer, rank] becomes a single row. Raises InputError."""
     if isinstance(value, dict):
         return _by_layer(value, dtype, where)
     found = numbers(value, dtype)
@@ -135,7 +135,7 @@ def _by_layer(value: Mapping[str, Any], dtype: type, where: str) -> NDArray[Any]
 
 
 def numbers(value: Any, dtype: type) -> NDArray[Any] | None:
-    """The value as an array of such numbers; None where it is empty, ragged, or of something else."""
+    """The value as an array of such numbers; None where it is empty, ragged or of other things."""
     try:
         found = np.array(value)
     except ValueError:

@@ -2,9 +2,8 @@
 
 from hwprofiles.errors import closest
 
-COMPUTE_TYPES = frozenset(
-    ["f64", "f32", "tf32", "fp32", "bf16", "f16", "fp16", "fp8", "fp6", "fp4", "nvfp4", "mxfp4", "mxfp8", "int8", "int4"],
-)
+_FLOATS = ["f64", "f32", "tf32", "fp32", "bf16", "f16", "fp16", "fp8", "fp6", "fp4", "nvfp4"]
+COMPUTE_TYPES = frozenset([*_FLOATS, "mxfp4", "mxfp8", "int8", "int4", "amx_bf16", "amx_int8"])
 """What a machine file may state rates of arithmetic for."""
 
 _GGML = (
@@ -24,7 +23,7 @@ _CODES = ["int1", "int2", "int3", "int4", "int5", "int6", "int7", "int8", "nf4",
 WEIGHT_FORMATS = COMPUTE_TYPES.union(*_GGML, _CODES)
 """What weights may be stored in: 16-bit and smaller floats, the types of llama.cpp and ik_llama.cpp (ggml.h), integers and codebooks."""
 
-_SIZES = ["hidden", "intermediate", "experts", "top_k", "vocab", "params", "sequences"]
+_SIZES = ["hidden", "intermediate", "experts", "top_k", "vocab", "params", "sequences", "bytes"]
 _ATTENTION = ["heads", "kv_elements", "score_elements", "value_elements", "window_tokens", "state_elements"]
 SHAPE_KEYS = frozenset([*_SIZES, *_ATTENTION])
 """Dimensions that a measured curve may hold for."""

@@ -49,10 +49,11 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
 
 
 def names_machine_file(name: str) -> bool:
-    """Whether a name is the path of a machine file: not that of a machine that ships, nor a line of
-    parts.
-    """
-    return name not in _library() and _path(name) is not None
+    """Whether a name is the path of a machine file, there or not: not that of a machine that ships, nor a line of parts."""
+    if name in _library():
+        return False
+    path = Path(name)
+    return path.suffix in {".yaml", ".yml"} or (is_there(path) and not path.is_dir())
 
 
 def machine_data(machine: Machine) -> dict[str, Any]:

@@ -63,12 +63,18 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
         prefill, decode = micro_batches(batch, feeding)
         yield PassShape(num_passes=-(-prompts // prefill), num_tokens=prefill * batch.prompt_tokens)
     else:
-        decode = 1 if feeding.decodes_beams_apart else batch.num_sequences
+        decode = batch.num_sequences
         chunk = batch.prompt_tokens
         if feeding.prefill_chunk_tokens is not None:
             chunk = min(chunk, max(1, feeding.prefill_chunk_tokens // prompts))
         yield PassShape(num_passes=-(-batch.prompt_tokens // chunk), num_tokens=chunk * prompts)
-    yield PassShape(num_passes=-(-batch.num_sequences // decode) * (batch.output_tokens - 1), num_tokens=decode)
+    if feeding.decodes_beams_apart:
+        # a pass for each sequence, and one that moves the end of what beams share
+        decode = feeding.beam_lag_tokens
+        passes = batch.num_sequences + (batch.batch_size if batch.beams > 1 else 0)
+    else:
+        passes = -(-batch.num_sequences // decode)
+    yield PassShape(num_passes=passes * (batch.output_tokens - 1), num_tokens=decode)
 
 
 def _tasks_bytes(scenario: Scenario) -> int:

@@ -10,7 +10,7 @@ from planner.objectives import Goal
 from planner.ties import half_width, is_tied
 from planner.trials import SHORT_STEPS, Trial, Trials, is_feasible
 from sim.draws import mean_metrics
-from sim.memory import Residency
+from sim.memory import Residency, machine_bytes
 from sim.metrics import Metrics
 from sim.simulate import Scenario
 
@@ -109,7 +109,11 @@ class Hunt:
 
     def standing(self, offer: int | None = None) -> list[Trial]:
         """All that may be the plan and has run; candidates before named systems, else in the order of trying."""
-        found = [trial for trial in self.tried if trial.metrics and offer in (None, trial.offer) and self._is_allowed(trial)]
+        found = [
+            trial
+            for trial in self.tried
+            if trial.metrics and offer in (None, trial.offer) and self._is_allowed(trial) and not _overflows(trial)
+        ]
         return sorted(found, key=lambda trial: trial.is_named)
 
     def leader(self) -> Trial:
@@ -308,6 +312,12 @@ def goal_time(goal: Goal, metrics: Metrics) -> float:
 def as_time(score: float) -> float:
     """The same of a score."""
     return -1 / score if score < 0 else score
+
+
+def _overflows(trial: Trial) -> bool:
+    """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
+    room = machine_bytes(trial.problem.machine)
+    return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
 
 
 def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:

@@ -191,7 +191,8 @@ class Trials:
             """As RankedPlacement ranks [layer, expert], kept for policies alike."""
             is_serial = tuple(overlap.is_serial(np.array([True, False])).tolist())
             buffers = overlap.staging_experts if placement.weighs_buffers else None
-            key = (offer, placement, policy.feeding, is_serial, overlap.is_pinned, buffers)
+            kernels = overlap.groups_experts, overlap.captures_graphs
+            key = (offer, placement, policy.feeding, is_serial, overlap.is_pinned, kernels, buffers)
             if key not in self._rankings:
                 self._rankings[key] = placement.ranking(problem)
             return self._rankings[key]

@@ -66,7 +66,7 @@ def _machines_app() -> typer.Typer:
         cls=DefaultCommandGroup,
         rich_markup_mode=None,
         context_settings=HELP_OPTIONS,
-        help="List the machines, show one, or write one from parts or the computer at hand.",
+        help="List machines, show one, or make one from parts.",
     )
     app.command("show")(machines.show)
     app.command("new")(machines.new)

@@ -21,7 +21,9 @@ from rosin.report.run_tables import (
     weakest_table,
 )
 from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, share_bar, text_column
+from sim.memory import machine_bytes
 from sim.metrics import Metrics
+from sim.policies import POLICIES
 from sim.simulate import Run
 
 MAX_GROUPS = 8
@@ -65,7 +67,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield Text()
     yield _rivals(run, result)
     yield Text(f"speed: by {SPEED_WORDS[result.objective]}", style="dim")
-    yield from _marks(result)
+    yield from _marks(run, result)
     yield from _runner_up(result)
     yield from _misfits(result)
     yield Text("\n".join(["", f"What limits it: {_limit(result)}", *_more_of_it(result), ""]))
@@ -227,21 +229,39 @@ def _rivals(run: Run, result: PlanResult) -> Table:
     table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
     for rival in result.rivals:
         if rival.metrics is not None and rival.speed_fraction is not None:
-            table.add_row(_marked(rival), *_speeds(rival.metrics), *_share(rival.speed_fraction))
+            table.add_row(_marked(rival, run), *_speeds(rival.metrics), *_share(rival.speed_fraction))
     return table
 
 
-def _marked(rival: PlanRival) -> str:
-    return f"{rival.policy} *" if not rival.is_lossless else f"{rival.policy} +" if rival.knows_future else rival.policy
+def _marked(rival: PlanRival, run: Run) -> str:
+    marks = {
+        "*": not rival.is_lossless,
+        "+": rival.knows_future,
+        "^": _spills(rival),
+        "!": _overflows(rival, run),
+    }
+    return " ".join([rival.policy, *(mark for mark, is_due in marks.items() if is_due)])
 
 
-def _marks(result: PlanResult) -> Iterator[Text]:
+def _spills(rival: PlanRival) -> bool:
+    return rival.policy in POLICIES and POLICIES[rival.policy].dispatch.spills_residents
+
+
+def _overflows(rival: PlanRival, run: Run) -> bool:
+    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > machine_bytes(run.scenario.machine)
+
+
+def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
     """Why some rivals that are faster are not the plan."""
     shown = [rival for rival in result.rivals if rival.metrics is not None]
     if any(not rival.is_lossless for rival in shown):
         yield Text("* lossy: its tokens differ from a plain forward pass", style="dim")
     if any(rival.knows_future for rival in shown):
         yield Text("+ decides by what is still to come: a limit, not a system", style="dim")
+    if any(_spills(rival) for rival in shown):
+        yield Text("^ its idle CPU computes experts that the GPU holds, as no runtime does", style="dim")
+    if any(_overflows(rival, run) for rival in shown):
+        yield Text("! sets aside too little: it would need more GPU memory than there is", style="dim")
 
 
 def _speeds(metrics: Metrics) -> tuple[str, str, str]:

@@ -63,6 +63,7 @@ def small_machine(rng: np.random.Generator, model: Model, **fixed: float) -> Mac
         "gpu.memory_bytes_per_s": 10 ** rng.uniform(10, 12),
         "gpu.flops_per_s.bf16": 10 ** rng.uniform(11, 14),
         "gpu.launch_overhead_ns": rng.choice([0, 1000, 5000]),
+        "gpu.context_bytes": 0,
         "gpu.kernel_ns": rng.choice([0, 500, 3000]),
         "gpu.serial_fraction": rng.uniform(0, 1),
         "cpu.memory_bytes_per_s": 10 ** rng.uniform(9, 11.5),

@@ -92,7 +92,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "experts on the GPU",
         "What limits it: CPU",
         "proven for the whole run: within",
-        "Rests on 11 numbers",
+        "Rests on 14 numbers",
         "Written to plan.yaml",
         "rosin simulate --plan plan.yaml",
         "69.3 GB",

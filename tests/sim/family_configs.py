@@ -258,4 +258,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""By family. The dimensions stand in public files; sources of the sizes are in test_families.py."""
+"""By family. Widths and counts were found in public files for MiniMax, Qwen, Nemotron, LFM2 and Hunyuan.
+
+Of Granite, Gemma 4, Step-3.5 and DeepSeek-V4 some keys were not (which layers attend how, sizes of Mamba
+layers, ratios); they are to be looked up. Sources of the sizes are in test_families.py.
+"""

@@ -14,7 +14,8 @@ _ARE_WEIGHTS = ("e_score_correction_bias", "expert_bias", "layer_scalar")
 
 def meta_total(config: dict[str, Any]) -> int:
     """All weights of the decoder, those that score experts included; tied ones once."""
-    stated = {name: value for name, value in config.items() if value is not None}
+    # null means no rank there, and elsewhere that the family has no such key
+    stated = {name: value for name, value in config.items() if value is not None or name == "q_lora_rank"}
     stated.pop("quantization_config", None)
     model_type = _MODEL_TYPES.get(stated["model_type"], stated["model_type"])
     made = transformers.AutoConfig.for_model(**{**stated, "model_type": model_type})

@@ -46,12 +46,12 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, 
 @pytest.mark.parametrize(
     ("name", "key", "settings", "num_bytes"),
     [
-        # model.safetensors.index.json of openai/gpt-oss-20b and openai/gpt-oss-120b: total_size
+        # total_size of openai/gpt-oss-20b as quoted publicly; tensor bytes in an inventory of gpt-oss-120b
         ("gpt-oss-20b", "quantization_config", MXFP4, 13_761_264_768),
         ("gpt-oss-120b", "quantization_config", MXFP4, 65_248_815_744),
-        # the same of a Llama 70B in AWQ (quoted in the public Go test TestUnmarshalSafetensorIndex)
+        # total_size of an unnamed AWQ file of 80 layers (public Go test TestUnmarshalSafetensorIndex)
         ("llama-3.3-70b", "quantization_config", AWQ, 39_767_785_472),
-        # sizes of mlx-community's files that exo pins (exo-explore/exo, tests of model cards)
+        # mlx-community's files that exo pins (exo-explore/exo, tests); 8-bit routers are inferred for Qwen3
         ("llama-3.1-8b", "quantization", {"group_size": 64, "bits": 4}, 4_517_404_672),
         ("llama-3.3-70b", "quantization", {"group_size": 64, "bits": 4}, 39_688_355_840),
         (

@@ -15,6 +15,7 @@ from sim.simulate import Scenario, problem_of
 from sim.workload import Batch
 from tests.sim.small import MODELS, small_machine
 from validation.backend import Executed, Tier, Weights, architecture_of, execute_policy, random_weights, stand_in
+from validation.comparison.trial import as_executed
 
 SHAPES = {name: stand_in(model) for name, model in MODELS.items()}
 """The odd shapes that policies have to cope with, as fp32 models that the backend builds exactly."""
@@ -54,6 +55,7 @@ def case(policy: Policy, model: Model, batch: Batch, *, share: float = 0.5, seed
     working = batch.num_sequences * (model.kv_bytes(batch.context_tokens) + batch.prompt_tokens * 4096)
     memory_bytes = (model.non_expert_bytes + working + 3 * model.expert_bytes + share * routed) / 0.95
     machine = small_machine(memory_bytes, overhead_ns=overhead_ns, latency_ns=1000)
+    policy = as_executed(policy, Tier.PACED)
     scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform(), seed=seed)
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)

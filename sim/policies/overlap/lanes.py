@@ -42,6 +42,8 @@ class LanesOverlap(Overlap):
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.captures_graphs and not self.groups_experts:
             raise InputError("captures_graphs is of fused kernels: it needs groups_experts")
+        if self.in_turn and self.groups_experts:
+            raise InputError("in_turn runs experts one after another: it cannot group them (groups_experts)")
         if self.loads_all and not self.in_turn:
             raise InputError("loads_all asks for experts one after another: it needs in_turn")
         if not 0 < self.staging_layer_share <= 1:

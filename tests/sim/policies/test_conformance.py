@@ -156,8 +156,8 @@ def test_peak_memory_never_exceeds_the_budget(
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_too_little_memory_is_an_answer(policy: Policy) -> None:
-    """A GPU of one megabyte: Infeasible with its reason and exact bytes, never an exception."""
-    found = check_policy(policy, small_model(num_layers=6), small_machine(1_000_000), Batch(prompt_tokens=600, output_tokens=2))
+    """A GPU of 100 kilobytes: Infeasible with its reason and exact bytes, never an exception."""
+    found = check_policy(policy, small_model(num_layers=6), small_machine(100_000), Batch(prompt_tokens=600, output_tokens=2))
     assert isinstance(found, Infeasible)
 
 

@@ -25,7 +25,7 @@ NAMES = ("lru", "fmoe", "promoe", "moe-infinity", "mixtral-next-gate")
 def in_turn(name: str, *, is_emptied: bool = False, **parameters: str) -> Policy:
     """A row of the table with its experts in turn, nothing else serial."""
     policy = find_policy(name)
-    overlap = {"overlap.in_turn": "true", "overlap.prefill": "lanes", "overlap.decode": "lanes"}
+    overlap = {"overlap.groups_experts": "false", "overlap.in_turn": "true", "overlap.prefill": "lanes", "overlap.decode": "lanes"}
     return with_settings(policy, overlap | {"cache.is_emptied": str(is_emptied).lower()} | parameters)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.costs import CostModel
+from sim.costs import FUSED_KERNELS, CostModel
 from sim.memory import Infeasible, Residency
 from sim.policies import Action, find_policy, with_settings
 from sim.policies.placement.prompt import PromptPlacement
@@ -113,15 +113,17 @@ def test_grouped_experts_conform(name: str, model: str) -> None:
     assert isinstance(run, Run)
 
 
-def test_a_group_pays_its_call_once() -> None:
-    """CPU: one hand-over and the work of each expert. GPU: the launches or the work of all, whichever is longer."""
+@pytest.mark.parametrize("captures_graphs", [True, False])
+def test_a_group_pays_its_call_once(captures_graphs: bool) -> None:
+    """CPU: one hand-over and the work of each expert. GPU: the call's kernels and the work, no less than its launches if there are any."""
     model = small_model(num_layers=1, num_experts=8, top_k=4)
     machine = small_machine(latency_ns=500)
     launch = machine.gpu.launch_overhead_ns.model_copy(update={"value": 3000.0})
+    kernel = machine.gpu.kernel_ns.model_copy(update={"value": 100.0})
     call = machine.cpu.call_overhead_ns.model_copy(update={"value": 7000.0})
-    parts = {"gpu": machine.gpu.model_copy(update={"launch_overhead_ns": launch})}
+    parts = {"gpu": machine.gpu.model_copy(update={"launch_overhead_ns": launch, "kernel_ns": kernel})}
     machine = machine.model_copy(update=parts | {"cpu": machine.cpu.model_copy(update={"call_overhead_ns": call})})
-    policy = with_settings(find_policy("kt-uniform"), {"groups_experts": "true"})
+    policy = with_settings(find_policy("kt-uniform"), {"captures_graphs": str(captures_graphs).lower()})
     batch = Batch(prompt_tokens=1, output_tokens=2)
     run = simulate(Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=_uniform(), seed=0, slots_per_layer=4))
     assert isinstance(run, Run)
@@ -131,7 +133,9 @@ def test_a_group_pays_its_call_once() -> None:
         alone = number * int(work.expert(device, 0, 1).ns)  # type: ignore[arg-type]
         on_device = (tasks.resource == run.timeline.platform.index(device)) & (tasks.step == 0)
         spent = int(tasks.duration_ns[on_device & np.isin(tasks.kind, (TaskKind.EXPERT, TaskKind.OVERHEAD))].sum())
-        expected = 7000 + alone if device == "cpu" else max(alone, 5 * 3000)
+        least = 0 if captures_graphs else FUSED_KERNELS["expert"] * 3000
+        on_gpu = max(alone + FUSED_KERNELS["expert"] * 100, least)
+        expected = 7000 + alone if device == "cpu" else on_gpu
         assert spent == (expected if number else 0)
 
 

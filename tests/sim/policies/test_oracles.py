@@ -44,6 +44,8 @@ def _gpu_without_cost() -> dict[str, object]:
         "memory_bytes_per_s": quantity(1e18),
         "flops_per_s": {"bf16": quantity(1e21)},
         "launch_overhead_ns": quantity(0),
+        "kernel_ns": quantity(0),
+        "serial_fraction": quantity(0),
     }
 
 

@@ -54,10 +54,10 @@ def test_it_goes_through_plain_data(example: Policy) -> None:
     changed = with_settings(example, {"count": "3"})
     data = policy_to_data(changed)
     assert data["prefetch"] == {"part": "my_policy:PopularPrefetch", "count": 3}
-    assert policy_from_data(data, "plan.yaml") == changed
+    assert policy_from_data(data, "plan.yaml", importable=["my_policy"]) == changed
     data["prefetch"] = {"part": "my_policy:POPULAR"}
     with pytest.raises(InputError, match=r"^plan\.yaml\.prefetch\.part: my_policy:POPULAR is not a prefetch part$"):
-        policy_from_data(data, "plan.yaml")
+        policy_from_data(data, "plan.yaml", importable=["my_policy"])
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
         priced = np.stack([tokens * 700, generator.integers(1, 5000, num_experts), tokens * 90]).astype(np.int64)
         beside, num_tokens, busy = int(generator.integers(0, 3000)), int(tokens.sum()), int(generator.integers(0, 2000))
         activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
-        fixed = np.array([0, 400, num_experts, 1, busy], np.int64)
+        fixed = np.array([0, 0, 400, num_experts, 1, busy], np.int64)
         room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
         end = spill_row(np.arange(num_experts), tokens, is_miss, ~is_miss, priced, beside, num_tokens, activations, fixed, room, actions)
         assert end == _added_up(tokens, is_miss, actions == Action.CPU, priced, beside, activations, busy)

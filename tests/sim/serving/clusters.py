@@ -32,8 +32,8 @@ def _attention(window_tokens: int | None, num_layers: int) -> AttentionPrice:
         window_tokens=window_tokens,
         floor=40_000_001,
         lines=(
-            AttentionLine(fixed=9_000_007, token=13, kept=400_009, pair=70_001),
-            AttentionLine(fixed=3_000_017, token=1_000_003, kept=40_009, pair=700_001),
+            AttentionLine(fixed=9_000_007, token=13, kept=400_009, pair=0),
+            AttentionLine(fixed=0, token=1_000_003, kept=7, pair=700_001),
         ),
     )
 

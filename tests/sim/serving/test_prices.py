@@ -89,7 +89,7 @@ def test_gpus_pool_their_rates() -> None:
     machine = load_machine("h100", ["gpu.kernel_ns=0"])
     one = gpu_prices(machine, model, INSTANCE)
     eight = gpu_prices(machine, model, InstanceOptions(max_step_tokens=512, max_sequences=64, num_gpus=8))
-    assert _decode_ns(eight, 8, 1000) == pytest.approx(_decode_ns(one, 8, 1000) / 8, rel=1e-3)
+    assert _decode_ns(eight, 8, 1000) == pytest.approx(_decode_ns(one, 8, 1000) / 8, rel=2e-3)
     link = AllReduce(latency_ns=1000, bytes_per_s=1e9)
     linked = gpu_prices(machine, model, InstanceOptions(max_step_tokens=512, max_sequences=64, num_gpus=8, all_reduce=link))
     added = 2 * model.num_layers * (1000 + 8 * model.hidden * 2)

@@ -30,16 +30,21 @@ def read_json(path: Path, what: str, *, takes_infinity: bool = False) -> dict[st
 
     ``takes_infinity`` lets Infinity and NaN through, which are no JSON, but stand in configurations.
     """
+    data = read_json_value(path, what, takes_infinity=takes_infinity)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a {what} is a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_json_value(path: Path, what: str, *, takes_infinity: bool = False) -> Any:
+    """Read one JSON value, which may be a list. Raises InputError as read_json does."""
     text = read_text(path, what, "JSON")
     try:
-        data = _loaded(text, MAX_VALUES, takes_infinity=takes_infinity)
+        return _loaded(text, MAX_VALUES, takes_infinity=takes_infinity)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{_line_of(text, error)}: broken JSON: {_reason(error)}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: a {what} is a JSON object, got {type(data).__name__}")
-    return data
 
 
 def parse_json(text: str, where: str, *, max_values: int = MAX_VALUES) -> dict[str, Any]:

@@ -10,7 +10,16 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
-from rosin.cli.serving import RequestsOption, ServingOption, TierOption, split_serving_settings, tier_sizes
+from rosin.cli.serving import (
+    ConcurrencyOption,
+    RequestsOption,
+    ServingOption,
+    TierOption,
+    load_workload,
+    split_serving_settings,
+    tier_sizes,
+)
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from planner.serving import ServingPlan, ServingQuestion
@@ -22,7 +31,8 @@ MachineName = Annotated[
     str, typer.Option("--machine", metavar="NAME", help="A machine's name, or a machine file; rosin machines lists them.")
 ]
 WorkloadName = Annotated[
-    str, typer.Option("--workload", metavar="NAME|FILE", help="The requests: a request file (.yaml), a trace (.jsonl, .csv), or a name.")
+    str,
+    typer.Option("--workload", metavar="NAME|FILE", help="A request file (.yaml), a trace (.jsonl, .json, .csv), or a name."),
 ]
 ServedObjective = Annotated[
     str, typer.Option("--objective", metavar="WHAT", help="What to make best, on average: latency, ttft, tpot or throughput.")
@@ -111,8 +121,11 @@ def kv_plan(
     machine: MachineName,
     workload: WorkloadName,
     requests: RequestsOption = None,
+    concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
     objective: ServedObjective = "latency",
     max_ttft: TtftLimitOption = None,
     max_itl: ItlLimitOption = None,
@@ -128,11 +141,8 @@ def kv_plan(
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
     from hwprofiles import InputError, load_machine
-    from planner.serving import ServingPlan, ServingQuestion, TargetMissed, plan_serving
-    from rosin.report.serve_plan import missed
-    from rosin.report.tables import shortfall
+    from planner.serving import ServingQuestion
     from sim.model_library import load_model
-    from sim.requests import load_requests
     from sim.serving.spec import load_serving
 
     overrides, changes, others = split_serving_settings(settings or ())
@@ -141,7 +151,7 @@ def kv_plan(
     question = ServingQuestion(
         machine=load_machine(machine, overrides),
         model=load_model(model, quantization),
-        requests=load_requests(workload),
+        requests=load_workload(workload, concurrency, trace_block_tokens, trace_time_unit),
         offered=load_serving(serving, changes, tier_sizes(kv_tier or ())),
         objective=objective,
         num_requests=requests,
@@ -151,11 +161,21 @@ def kv_plan(
     files = _Files(serving=output_file, tiers=kv_file, disk_path=disk_path, remote_url=remote_url)
     files.check(question.offered)
     output = Output(json=json, seed=seed, quiet=quiet)
+    found = _found(question, output)
+    files.write(found.best.spec, question.requests.name)
+    _report(found, question, output, files)
+
+
+def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
+    """The best plan. Raises Infeasible where there is none."""
+    from planner.serving import ServingPlan, TargetMissed, plan_serving
+    from rosin.report.serve_plan import missed
+    from rosin.report.tables import shortfall
+
     found = plan_serving(question, lambda label: output.note(f"trying {label}"))
     if not isinstance(found, ServingPlan):
         raise Infeasible(missed(found) if isinstance(found, TargetMissed) else f"no feasible plan: {shortfall(found)}")
-    files.write(found.best.spec, question.requests.name)
-    _report(found, question, output, files)
+    return found
 
 
 def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget | None":
@@ -169,7 +189,8 @@ def _report(found: "ServingPlan", question: "ServingQuestion", output: Output, f
     from rosin.report.serve_plan import plan_record, serve_plan_page
 
     result = plan_record(found, question, *(None if file is None else str(file) for file in (files.serving, files.tiers)))
-    warnings = [*_warnings(found, question), *(_unsaid(found.best.spec) if files.tiers is not None else ())]
+    notes = question.requests.notes(question.num_requests)
+    warnings = [*_warnings(found, question), *notes, *(_unsaid(found.best.spec) if files.tiers is not None else ())]
     output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)
 
 

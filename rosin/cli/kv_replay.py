@@ -7,6 +7,7 @@ import typer
 
 from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from sim.kv import Pool, TouchOrder
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 LADDER = "16GiB,64GiB,256GiB,1TiB,4TiB,inf"
 ALL = "all"
-TRACE_HELP = "A trace (.jsonl, .csv), a request file (.yaml), or the name of one that ships."
+TRACE_HELP = "A trace (.jsonl, .json, .csv), a request file (.yaml), or the name of one that ships."
 CapacityOption = Annotated[str, typer.Option("--capacity", metavar="SIZE,...", help="Sizes to try, such as 64GiB,512GiB,inf.")]
 BlockOption = Annotated[int, typer.Option("--block-tokens", metavar="N", help="Tokens of a block; 256 is LMCache's chunk.")]
 BytesOption = Annotated[
@@ -51,6 +52,8 @@ def kv_replay(
     order: OrderOption = "head-first",
     requests: LimitOption = None,
     figure: FigureOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -61,13 +64,14 @@ def kv_replay(
     from rosin.report.kv_figure import draw_kv
     from rosin.report.kv_result import MANY_POOLS, Replay, is_nested, kv_replay_result
     from rosin.report.kv_tables import kv_replay_page
-    from sim.requests import load_requests
+    from sim.requests import load_requests, trace_units
 
     if figure is not None:
         check_format(figure)
     pools = _pools(policy, capacity, _touch_order(order))
     token_bytes = _bytes_per_token(bytes_per_token, model)
-    spec = _limited(load_requests(trace), requests)
+    units = trace_units(trace_block_tokens, trace_time_unit)
+    spec = _limited(load_requests(trace, units), requests)
     asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
     output = Output(json=json, seed=seed, quiet=quiet)
     curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
@@ -75,7 +79,7 @@ def kv_replay(
     if figure is not None:
         write_bytes(draw_kv(result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix), figure)
     warnings = () if spec.says_what_is_shared else (f"{trace} does not say what prompts have in common, so nothing can be found",)
-    output.emit(result.model_dump(mode="json"), kv_replay_page(result), warnings=warnings)
+    output.emit(result.model_dump(mode="json"), kv_replay_page(result), warnings=(*warnings, *spec.notes()))
 
 
 def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":

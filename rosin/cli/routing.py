@@ -1,12 +1,16 @@
 """`rosin routing`: import a trace of expert ids, fit a generator to one, and show the statistics of either."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from sim.model import Model
+    from sim.routing import RecordedRouting
 
 FigureOption = Annotated[
     Path | None, typer.Option("--figure", metavar="FILE", help="Draw the statistics: .svg, .png or .pdf.", show_default=False)
@@ -14,11 +18,20 @@ FigureOption = Annotated[
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv or .jsonl.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv, .jsonl or .json.")],
     destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The trace file to write (.npz).")],
     experts: Annotated[
         int | None,
         typer.Option("--experts", min=1, metavar="N", help="Experts of a layer; by default the largest id and one.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="The model whose trace it must be; it says how many experts a layer has.",
+            show_default=False,
+        ),
     ] = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
@@ -28,6 +41,7 @@ def import_(
     from hwprofiles import InputError
     from hwprofiles.text_file import check_target
     from rosin.report.routing_tables import routing_tables
+    from sim.model_library import load_model
     from sim.routing import import_trace, save_trace, statistics
 
     if destination.suffix != ".npz":
@@ -35,9 +49,24 @@ def import_(
     check_target(destination)
     output = Output(json=json, seed=seed, quiet=quiet)
     trace = import_trace(path, experts)
+    if model is not None:
+        trace = _of_model(trace, load_model(model))
     found = statistics(trace, seed)
     save_trace(trace, destination)
-    output.emit({"path": str(destination), "statistics": found}, routing_tables({trace.name: found}), provenance=trace.provenance)
+    output.emit(
+        {"path": str(destination), "statistics": found},
+        routing_tables({trace.name: found}),
+        provenance=trace.provenance,
+        warnings=trace.notes,
+    )
+
+
+def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
+    """The trace with the model's number of experts. Raises InputError where it is of another shape."""
+    from dataclasses import replace
+
+    trace.check(model)
+    return replace(trace, num_experts=model.num_experts)
 
 
 def fit(
@@ -69,11 +98,12 @@ def fit(
     _check_figure(figure)
     output = Output(json=json, seed=seed, quiet=quiet)
     spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
-    both = {"trace": statistics(import_trace(trace), seed), "generator": statistics(generated_trace(spec, seed), seed)}
+    recorded = import_trace(trace)
+    both = {"trace": statistics(recorded, seed), "generator": statistics(generated_trace(spec, seed), seed)}
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}
-    output.emit(payload, routing_tables(both), provenance=spec.routing().provenance)
+    output.emit(payload, routing_tables(both), provenance=spec.routing().provenance, warnings=recorded.notes)
 
 
 def stats(

@@ -13,6 +13,7 @@ from rosin.cli.scenario import ScenarioOptions, announce_compilation
 
 if TYPE_CHECKING:
     from sim.memory import Infeasible as Misfit
+    from sim.requests import RequestsSpec
     from sim.serving import Cluster, ServingSetting
 
 WorkloadOption = Annotated[
@@ -20,13 +21,23 @@ WorkloadOption = Annotated[
     typer.Option(
         "--workload",
         metavar="NAME|FILE",
-        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .csv), or a name that ships.",
+        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .json, .csv), or a name that ships.",
         show_default=False,
     ),
 ]
 RequestsOption = Annotated[
     int | None,
     typer.Option("--requests", min=1, metavar="N", help="With --workload: no more than this many requests.", show_default=False),
+]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="With --workload: always N requests at once, whatever their times.",
+        show_default=False,
+    ),
 ]
 ServingOption = Annotated[
     Path | None,
@@ -67,17 +78,40 @@ class ServingOptions:
 
     workload: str | None
     requests: int | None
+    concurrency: int | None
     serving: Path | None
     kv_tiers: Sequence[str]
+    trace_block_tokens: int | None
+    trace_time_unit: str | None
 
     def check_unused(self) -> None:
         """Refuse options of serving without --workload. Raises InputError."""
         from hwprofiles import InputError
 
-        said = {"--requests": self.requests, "--serving": self.serving, "--kv-tier": self.kv_tiers or None}
+        said = {
+            "--requests": self.requests,
+            "--concurrency": self.concurrency,
+            "--serving": self.serving,
+            "--kv-tier": self.kv_tiers or None,
+            "--trace-block-tokens": self.trace_block_tokens,
+            "--trace-time-unit": self.trace_time_unit,
+        }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
             raise InputError(f"{name} needs --workload, which names the requests to serve")
+
+    def load(self) -> "RequestsSpec":
+        """The requests that are served. Raises InputError."""
+        assert self.workload is not None
+        return load_workload(self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit)
+
+
+def load_workload(name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None) -> "RequestsSpec":
+    """The requests of that name, in a closed loop where a concurrency is given. Raises InputError."""
+    from sim.requests import load_requests, trace_units
+
+    requests = load_requests(name, trace_units(block_tokens, time_unit))
+    return requests if concurrency is None else requests.always(concurrency)
 
 
 def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:
@@ -88,7 +122,6 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     from rosin.report.serve_tables import serve_page
     from rosin.report.tables import shortfall
     from sim.model_library import load_model
-    from sim.requests import load_requests
     from sim.serving import Cluster, serve, source_of
     from sim.serving.setting import serving_setting
     from sim.serving.spec import load_serving
@@ -103,7 +136,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
     where = str(serving.serving) if is_all_in_file else ""
     setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
-    requests, seed = load_requests(serving.workload), options.seed or 0
+    seed = options.seed or 0
+    requests = serving.load()
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
@@ -113,7 +147,8 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
     result = serve_result(run, setting, record)
     page = serve_page(result, setting)
-    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=run.warnings)
+    warnings = (*run.warnings, *requests.notes(serving.requests))
+    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=warnings)
 
 
 def _prepared(
@@ -188,5 +223,5 @@ def _command(options: ScenarioOptions, policy: str | None, serving: ServingOptio
         if item.name == "kv_tiers":
             words += [word for tier in value for word in ("--kv-tier", tier)]
         elif value is not None:
-            words += [f"--{item.name}", str(value)]
+            words += [f"--{item.name.replace('_', '-')}", str(value)]
     return options.command(*words)

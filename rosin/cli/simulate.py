@@ -9,8 +9,17 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
-from rosin.cli.serving import RequestsOption, ServingOption, ServingOptions, TierOption, WorkloadOption, simulate_serving
+from rosin.cli.serving import (
+    ConcurrencyOption,
+    RequestsOption,
+    ServingOption,
+    ServingOptions,
+    TierOption,
+    WorkloadOption,
+    simulate_serving,
+)
 from rosin.cli.simulate_runtime import ContextOption, KvTypeOption, RuntimeArgsOption, RuntimeOption, RuntimeOptions, simulate_runtime
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from sim.policies import Policy
@@ -29,8 +38,11 @@ def simulate(
     trace: TraceOption = None,
     workload: WorkloadOption = None,
     requests: RequestsOption = None,
+    concurrency: ConcurrencyOption = None,
     serving: ServingOption = None,
     kv_tier: TierOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
     runtime: RuntimeOption = None,
     runtime_args: RuntimeArgsOption = None,
     context_tokens: ContextOption = None,
@@ -39,7 +51,15 @@ def simulate(
     quiet: QuietOption = False,
 ) -> None:
     """Predict how fast a model runs a batch, or serves a workload."""
-    served = ServingOptions(workload=workload, requests=requests, serving=serving, kv_tiers=kv_tier or ())
+    served = ServingOptions(
+        workload=workload,
+        requests=requests,
+        concurrency=concurrency,
+        serving=serving,
+        kv_tiers=kv_tier or (),
+        trace_block_tokens=trace_block_tokens,
+        trace_time_unit=trace_time_unit,
+    )
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type)
     if runtime is not None:
         served.check_unused()

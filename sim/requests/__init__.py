@@ -6,7 +6,8 @@ from sim.requests.multi_round import MultiRound, Session
 from sim.requests.prefix_keys import prefix_keys
 from sim.requests.request import Request, Span
 from sim.requests.spec import RequestsSpec
-from sim.requests.trace_file import read_trace
+from sim.requests.trace_file import read_trace, trace_notes
+from sim.requests.trace_units import TraceUnits, trace_units
 
 __all__ = [
     "MultiRound",
@@ -14,6 +15,7 @@ __all__ = [
     "RequestsSpec",
     "Session",
     "Span",
+    "TraceUnits",
     "at_speed",
     "even_arrivals_ns",
     "gamma_arrivals_ns",
@@ -22,5 +24,7 @@ __all__ = [
     "prefix_keys",
     "read_trace",
     "request_names",
+    "trace_notes",
+    "trace_units",
     "with_arrivals",
 ]

@@ -19,14 +19,23 @@ def header_of(path: Path) -> tuple[str, ...]:
     return names
 
 
-def csv_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Every row with its place. Raises InputError for a column that is missing or unknown, and for a row of another length."""
+def csv_rows(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    takes_others: bool = False,
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Every row with its place. Raises InputError for a column that is missing or unknown, and for a row of another length.
+
+    ``takes_others`` lets unknown columns be.
+    """
     header = header_of(path)
     for name in required:
         if name not in header:
             raise InputError(f"{path}:1: no column {name}{closest(name, header)}")
     unknown = [name for name in header if name not in (*required, *optional)]
-    if unknown:
+    if unknown and not takes_others:
         raise InputError(f"{path}:1: unknown column {unknown[0]}{closest(unknown[0], (*required, *optional))}")
     lines = text_lines(path)
     next(lines)

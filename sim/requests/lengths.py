@@ -8,22 +8,23 @@ from hwprofiles import InputError, closest
 from hwprofiles.units import NS_PER_S
 from sim.requests.csv_rows import csv_rows
 from sim.requests.request import Request, Span
-from sim.requests.trace_lines import count_of, in_order, json_rows, time_ns_of
+from sim.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
+from sim.requests.trace_units import TraceUnits
 
 PROMPT, OUTPUT, ARRIVAL = "prompt_tokens", "output_tokens", "arrival_s"
 
 
-def read_lengths(path: Path) -> Iterator[Request]:
+def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
     """The requests of a list, in its order; without ``arrival_s`` all arrive at time 0. Raises InputError at a wrong line.
 
-    Nothing is known of what prompts have in common: each is its own content.
+    Nothing is known of what prompts have in common: each is its own content. Keys say the units.
     """
     previous_ns = 0
     for number, (where, row) in enumerate(_rows(path)):
         if ARRIVAL in row:
             previous_ns = in_order(time_ns_of(row, ARRIVAL, where, NS_PER_S), previous_ns, ARRIVAL, where)
         prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
-        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=count_of(row, OUTPUT, where))
+        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=answer_of(row, OUTPUT, where))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

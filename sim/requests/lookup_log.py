@@ -11,19 +11,21 @@ from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
 from sim.requests.request import Request, Span, private_content
 from sim.requests.trace_lines import count_of, in_order, json_rows, time_ns_of, value_of
+from sim.requests.trace_units import TraceUnits
 
 HASHES = "chunk_hashes"
 HEXADECIMAL = 16
 
 
-def read_lookup_log(path: Path) -> Iterator[Request]:
+def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
     """The requests of a log, in its order, the first at time 0. Raises InputError when it comes to a wrong line.
 
     The log does not say how long answers were: each stands as one token. What follows the last full chunk is shared by nobody.
     """
+    ns_per_time = units.ns_per_time(NS_PER_S)
     start_ns, previous_ns = None, 0
     for number, (where, row) in enumerate(json_rows(path)):
-        time_ns = in_order(time_ns_of(row, "timestamp", where, NS_PER_S), previous_ns, "timestamp", where)
+        time_ns = in_order(time_ns_of(row, "timestamp", where, ns_per_time), previous_ns, "timestamp", where)
         start_ns, previous_ns = time_ns if start_ns is None else start_ns, time_ns
         yield Request(number=number, arrival_ns=time_ns - start_ns, prompt=_prompt(row, number, where), output_tokens=1)
 

@@ -1,5 +1,6 @@
 """What a user sends to a serving engine: a prompt made of pieces of content, and how long its answer is."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _PRIVATE = 0x5851F42D4C957F2D
@@ -36,6 +37,27 @@ class Request:
     def prompt_tokens(self) -> int:
         """Length of the prompt."""
         return sum(span.num_tokens for span in self.prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """When a request came, and how long its prompt and its answer are; 0 output tokens: it failed."""
+
+    time_ns: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
+    """The requests in order of arrival, the first at time 0; equal times keep their order. Each prompt is its own content."""
+    in_order = sorted(found, key=lambda each: each.time_ns)
+    for number, each in enumerate(in_order):
+        yield Request(
+            number=number,
+            arrival_ns=each.time_ns - in_order[0].time_ns,
+            prompt=(Span(content=number, num_tokens=each.prompt_tokens),),
+            output_tokens=each.output_tokens,
+        )
 
 
 def private_content(number: int) -> int:

@@ -8,12 +8,23 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles.limits import MAX_REQUESTS, MAX_ROUNDS, MAX_TOKENS, MAX_USERS, RequestsPerSecond, Tokens, TokensOrNone
+from hwprofiles import InputError
+from hwprofiles.limits import (
+    MAX_REQUESTS,
+    MAX_ROUNDS,
+    MAX_SEQUENCES,
+    MAX_TOKENS,
+    MAX_USERS,
+    RequestsPerSecond,
+    Tokens,
+    TokensOrNone,
+)
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
 from sim.requests.multi_round import MultiRound
 from sim.requests.request import Request, Span
-from sim.requests.trace_file import read_trace, says_what_is_shared
+from sim.requests.trace_file import read_trace, says_what_is_shared, trace_notes
+from sim.requests.trace_units import AS_FORMAT, TraceUnits
 
 FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
 Shape = Annotated[float, Field(ge=1e-3, le=1e6)]
@@ -23,9 +34,12 @@ PROCESS_KEYS: Mapping[str, frozenset[str]] = {
     "poisson": frozenset({"requests_per_s"}),
     "gamma": frozenset({"requests_per_s", "shape"}),
     "even": frozenset({"requests_per_s"}),
+    "closed": frozenset({"in_flight"}),
     "trace": frozenset(),
 }
 """What each process of arrivals needs."""
+ARRIVAL_KEYS = ("requests_per_s", "shape", "in_flight", "speed")
+InFlight = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 
 
 class _Part(BaseModel):
@@ -64,21 +78,21 @@ class LengthsSpec(_Part):
 class ArrivalsSpec(_Part):
     """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
 
-    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts.
+    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts. A closed loop keeps
+    ``in_flight`` requests under way: each answer lets the next request in.
     """
 
-    process: Literal["poisson", "gamma", "even", "trace"]
+    process: Literal["poisson", "gamma", "even", "closed", "trace"]
     requests_per_s: RequestsPerSecond | None = None
     shape: Shape | None = None
+    in_flight: InFlight | None = None
     speed: Speed | None = None
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        needed = {"poisson": {"requests_per_s"}, "even": {"requests_per_s"}, "gamma": {"requests_per_s", "shape"}, "trace": set()}[
-            self.process
-        ]
+        needed = PROCESS_KEYS[self.process]
         allowed = needed | ({"speed"} if self.process == "trace" else set())
-        stated = {name for name in ("requests_per_s", "shape", "speed") if getattr(self, name) is not None}
+        stated = {name for name in ARRIVAL_KEYS if getattr(self, name) is not None}
         for name in sorted(needed - stated):
             raise ValueError(f"process {self.process} needs the key {name}")
         for name in sorted(stated - allowed):
@@ -86,7 +100,9 @@ class ArrivalsSpec(_Part):
         return self
 
     def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
-        """The requests, at these times."""
+        """The requests, at these times; those of a closed loop as they are, since answers say when each is let in."""
+        if self.process == "closed":
+            return requests
         if self.process == "trace":
             return requests if self.speed is None else at_speed(requests, self.speed)
         assert self.requests_per_s is not None
@@ -103,6 +119,7 @@ class RequestsSpec(_Part):
     """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's path is relative to the file.
 
     ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out and is then run whole.
+    ``trace_units`` state what the trace's numbers count in, where it is not what its format says.
     """
 
     format: Literal["rosin-requests/1"] = FORMAT
@@ -113,6 +130,7 @@ class RequestsSpec(_Part):
     multi_round: MultiRoundSpec | None = None
     lengths: LengthsSpec | None = None
     trace: Path | None = None
+    trace_units: TraceUnits = AS_FORMAT
     arrivals: ArrivalsSpec | None = None
 
     @model_validator(mode="after")
@@ -124,6 +142,8 @@ class RequestsSpec(_Part):
             raise ValueError(f"{given[0]} needs the key num_requests")
         if self.multi_round is not None and self.arrivals is not None:
             raise ValueError("multi_round has its own timing: leave the key arrivals out")
+        if self.trace is None and self.trace_units.stated:
+            raise ValueError("trace_units needs the key trace")
         if self.lengths is not None and (self.arrivals is None or self.arrivals.process == "trace"):
             raise ValueError("lengths needs the key arrivals, with a process of its own")
         return self
@@ -143,17 +163,40 @@ class RequestsSpec(_Part):
         """Whether it is known what prompts have in common; else nothing can be found in any cache."""
         return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
 
+    @property
+    def num_in_flight(self) -> int | None:
+        """How many requests a closed loop keeps under way; None where requests come at times of their own."""
+        return None if self.arrivals is None else self.arrivals.in_flight
+
+    def always(self, in_flight: int) -> Self:
+        """The same requests in a closed loop, whatever their times were. Raises InputError where rounds have their own timing."""
+        if self.multi_round is not None:
+            raise InputError(f"{self.name}: multi_round has its own timing, so it cannot be a closed loop of {in_flight} requests")
+        if not 1 <= in_flight <= MAX_SEQUENCES:
+            raise InputError(f"a closed loop keeps 1 to {MAX_SEQUENCES:,} requests in flight, got {in_flight}")
+        return self.model_copy(update={"arrivals": ArrivalsSpec(process="closed", in_flight=in_flight)})
+
     def requests(self, seed: int = 0) -> Iterator[Request]:
         """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""
         made = self._made()
         return islice(made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests)
+
+    def notes(self, num_requests: int | None = None) -> tuple[str, ...]:
+        """What was ignored or left out of a trace, which is read once more for that. Raises InputError at a wrong line.
+
+        ``num_requests`` takes the place of the file's.
+        """
+        if self.trace is None:
+            return ()
+        most = self.num_requests if num_requests is None else num_requests
+        return tuple(trace_notes(self.trace, self.trace_units, most))
 
     def _made(self) -> Iterator[Request]:
         scenario = self.scenario
         if scenario is not None:
             return scenario.requests()
         if self.trace is not None:
-            return read_trace(self.trace)
+            return read_trace(self.trace, self.trace_units)
         assert self.lengths is not None
         return _equal(self.lengths)
 

@@ -43,6 +43,11 @@ def count_of(row: Mapping[str, Any], key: str, where: str, at_least: int = 1) ->
     return value
 
 
+def answer_of(row: Mapping[str, Any], key: str, where: str) -> int:
+    """The tokens of an answer, 0 where a request failed and has none. Raises InputError."""
+    return count_of(row, key, where, at_least=0)
+
+
 def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -> int:
     """A time in nanoseconds, from a number of units (JSON, or text of a CSV field). Raises InputError."""
     value = value_of(row, key, where)

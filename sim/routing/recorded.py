@@ -15,7 +15,8 @@ class RecordedRouting(Routing):
     """A trace: ``expert_ids`` is [token, MoE layer, rank], its sequences one after another; it wraps around.
 
     ``weights`` are the gate weights of the same shape, descending along rank (None: unknown), ``sequence_num_tokens`` the
-    length of each sequence (None: one sequence), ``token_ids`` what the tokenizer called each token (None: unknown).
+    length of each sequence (None: one sequence), ``token_ids`` what the tokenizer called each token (None: unknown),
+    ``notes`` what was left out when it was imported.
     """
 
     name: str
@@ -24,6 +25,7 @@ class RecordedRouting(Routing):
     weights: NDArray[np.float32] | None = None
     sequence_num_tokens: NDArray[np.int64] | None = None
     token_ids: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def borders(self) -> NDArray[np.int64]:
@@ -37,17 +39,17 @@ class RecordedRouting(Routing):
         Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs on into those that follow;
         a batch of more sequences than were recorded starts evenly spread over the tokens.
         """
-        self._check(model)
+        self.check(model)
         return np.asarray(self.expert_ids[self._rows(num_sequences, num_tokens)])
 
     def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
         """See Routing."""
-        self._check(model)
+        self.check(model)
         return None if self.weights is None else np.asarray(self.weights[self._rows(num_sequences, num_tokens)])
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """See Routing: counted over the whole trace, so a placement made from it knows the trace it is tested on."""
-        self._check(model)
+        self.check(model)
         layers = self.expert_ids.shape[1]
         counts = np.stack([np.bincount(self.expert_ids[:, layer].ravel(), minlength=model.num_experts) for layer in range(layers)])
         shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
@@ -55,7 +57,7 @@ class RecordedRouting(Routing):
 
     def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
         """See Routing: pieces, evenly spread, of what of the recording is not replayed."""
-        self._check(model)
+        self.check(model)
         left = np.setdiff1d(np.arange(len(self.expert_ids)), self._rows(*used))
         count = min(num_sequences, len(left) // num_tokens)
         starts = np.arange(count) * (len(left) - num_tokens + 1) // max(1, count)
@@ -71,7 +73,8 @@ class RecordedRouting(Routing):
             starts = np.arange(num_sequences) * total // num_sequences
         return (starts[:, None] + np.arange(num_tokens)) % total
 
-    def _check(self, model: Model) -> None:
+    def check(self, model: Model) -> None:
+        """Refuse a model of another shape. Raises InputError that states both shapes."""
         stated = (self.expert_ids.shape[1], self.expert_ids.shape[2])
         wanted = (len(model.moe_layers), model.top_k)
         if stated != wanted or self.num_experts > model.num_experts:

@@ -7,7 +7,7 @@ from sim.serving.metrics import Percentiles, ServingMetrics
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import AttentionLine, AttentionPrice, StepPrices
 from sim.serving.serve import ServingRun, serve
-from sim.serving.sources import ClosedLoop, OpenLoop, source_of
+from sim.serving.sources import ClosedLoop, ConstantLoad, OpenLoop, source_of
 
 __all__ = [
     "AllReduce",
@@ -16,6 +16,7 @@ __all__ = [
     "Balancing",
     "ClosedLoop",
     "Cluster",
+    "ConstantLoad",
     "Disaggregation",
     "InstanceOptions",
     "OpenLoop",

@@ -1,7 +1,8 @@
 """Where requests come from: at times of their own (open loop), or each after the answer before it (closed loop)."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import simpy
@@ -57,6 +58,24 @@ class OpenLoop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConstantLoad:
+    """So many requests under way at any time, as long as there are more: each answer lets the next one in at once.
+
+    The requests' own arrival times play no part (``--max-concurrency`` of vLLM's benchmark at an infinite request rate).
+    """
+
+    requests: Iterator[Request]
+    num_in_flight: int
+    num_warmup_requests: int = 0
+
+    def feed(self, door: FrontDoor) -> Process:
+        """As Source. Who is turned away makes room at once."""
+        coming = iter(self.requests)
+        first = islice(coming, self.num_in_flight)
+        yield door.env.all_of([door.env.process(_one_by_one(request, coming, door)) for request in first])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoop:
     """Conversations: each asks its next question when the answer before it is there and its time has come; ``num_requests`` in all."""
 
@@ -76,6 +95,12 @@ class ClosedLoop:
             talks.append(env.process(_converse(session, door, counter)))
             talks = [talk for talk in talks if talk.is_alive]
         yield from talks
+
+
+def _one_by_one(first: Request, coming: Iterator[Request], door: FrontDoor) -> Process:
+    """Hand in a request, then the next that nobody has taken yet whenever the one before is answered."""
+    for request in chain((first,), coming):
+        yield door.submit(replace(request, arrival_ns=int(door.env.now)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,14 +134,17 @@ def _converse(session: Session, door: FrontDoor, counter: _Counter) -> Process:
             yield door.env.timeout(wait)
 
 
-def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) -> OpenLoop | ClosedLoop:
-    """The source that a request file describes: conversations wait for their answers, all else comes at its own times.
+def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) -> Source:
+    """The source that a request file describes: conversations and closed loops wait for answers, all else comes at its own times.
 
     ``num_requests`` takes the place of the file's.
     """
     spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
+    warmup = spec.num_warmup_requests
     scenario = spec.scenario
-    if scenario is None:
-        return OpenLoop(requests=spec.requests(seed), num_warmup_requests=spec.num_warmup_requests)
-    assert spec.num_requests is not None
-    return ClosedLoop(sessions=scenario.sessions(), num_requests=spec.num_requests, num_warmup_requests=spec.num_warmup_requests)
+    if scenario is not None:
+        assert spec.num_requests is not None
+        return ClosedLoop(sessions=scenario.sessions(), num_requests=spec.num_requests, num_warmup_requests=warmup)
+    if spec.num_in_flight is not None:
+        return ConstantLoad(requests=spec.requests(seed), num_in_flight=spec.num_in_flight, num_warmup_requests=warmup)
+    return OpenLoop(requests=spec.requests(seed), num_warmup_requests=warmup)

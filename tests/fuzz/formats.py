@@ -106,6 +106,7 @@ ROUNDS = {"num_users": 3, "num_rounds": 4, "system_tokens": 10, "history_tokens"
 REQUESTS = [
     HEAD | {"multi_round": ROUNDS | {"requests_per_s": 2.0, "num_warmup_users": 2, "warmup_requests_per_s": 1.0}},
     HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "poisson", "requests_per_s": 3.0}},
+    HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "closed", "in_flight": 2}},
     HEAD | {"lengths": {"prompt_tokens": 5, "output_tokens": 3}, "arrivals": {"process": "gamma", "requests_per_s": 3.0, "shape": 0.5}},
 ]
 PRICES = {"format": "rosin-prices/1", "base_usd": 500, "batch": {"1": 5, "2": 6.5}, "machine": {"h100": 30_000, "h200": 40_000}}
@@ -113,8 +114,16 @@ AXES = parse_axes(["batch=1,2", "machine=h100,h200"])
 AZURE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
 LENGTHS = b"arrival_s,prompt_tokens,output_tokens\n0.0,10,5\n1.5,20,6\n"
 ROUTED = b"sequence,token,layer,rank,expert,weight\n0,0,0,0,1,0.5\n0,0,0,1,2,0.5\n0,1,0,0,0,0.6\n0,1,0,1,3,0.4\n"
+BY_LAYER = b"# a\ntoken,layer,topk_ids\n0,0,1 2\n0,1,3 4\n"
+LOGGED = [{"type": "meta", "top_k": 2}, *({"layer": layer, "token_idx": 0, "topk_ids": [1, 2]} for layer in range(2))]
+RESPONSE = {"prompt_routed_experts": [[[1, 2]], [[-1, -1]]], "choices": [{"routed_experts": [[[0, 3]]]}]}
 TOKEN = {"expert_ids": [[1, 2], [3, 4]], "gate_weights": [[0.5, 0.5], [0.6, 0.4]], "token_ids": 5, "request_id": "a"}
 BLOCKS = {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [0, 1]}
+BENCH = {"input_lens": [10, 20], "output_lens": [5, 0], "start_times": [1.5, 1.0], "errors": ["", "e"]}
+METRICS = {f"{each}_sequence_length": {"value": 5, "unit": "tokens"} for each in ("input", "output")}
+EXPORTED = {"metadata": {"request_start_ns": 17, "benchmark_phase": "profiling"}, "metrics": METRICS, "error": None}
+CHATS = BLOCKS | {"chat_id": 1, "input_length": 30}
+BURST = b"Timestamp,Model,Request tokens,Response tokens\n5,ChatGPT,472,18\n45,GPT-4,10,0\n"
 LOOKUPS = {"timestamp": 1.5, "seq_len": 600, "chunk_size": 256, "chunk_hashes": ["0xab", "0xcd"]}
 
 
@@ -134,6 +143,11 @@ def formats() -> list[Format]:
         Format(name="serving", suffix=".yaml", seeds=_yaml(SERVING, APART), read=_served),
         Format(name="requests", suffix=".yaml", seeds=_yaml(*REQUESTS), read=_requested),
         Format(name="Mooncake trace", suffix=".jsonl", seeds=_jsonl(BLOCKS, BLOCKS), read=_traced),
+        Format(name="Bailian trace", suffix=".jsonl", seeds=_jsonl(CHATS, CHATS), read=_traced),
+        Format(name="result of vllm bench", suffix=".json", seeds=_jsonl(BENCH), read=_traced),
+        Format(name="export of AIPerf", suffix=".jsonl", seeds=_jsonl(EXPORTED, EXPORTED), read=_traced),
+        Format(name="JSON of lengths", suffix=".json", seeds=_jsonl([{"prompt_len": 5, "output_len": 3}]), read=_traced),
+        Format(name="BurstGPT trace", suffix=".csv", seeds=[BURST], read=_traced),
         Format(name="lookup log", suffix=".jsonl", seeds=_jsonl(LOOKUPS, LOOKUPS), read=_traced),
         Format(
             name="list of lengths", suffix=".jsonl", seeds=_jsonl({"prompt_tokens": 5, "output_tokens": 2, "arrival_s": 1.5}), read=_traced
@@ -143,6 +157,9 @@ def formats() -> list[Format]:
         Format(name="routing", suffix=".yaml", seeds=_routings(), read=lambda path: load_routing_spec(path).routing()),
         Format(name="popularity", suffix=".json", seeds=[counts], read=lambda path: load_routing(f"popularity:{path}", explicit)),
         Format(name="routing table", suffix=".csv", seeds=[ROUTED], read=import_trace),
+        Format(name="routing log", suffix=".jsonl", seeds=_jsonl(*LOGGED), read=import_trace),
+        Format(name="routing table by layer", suffix=".csv", seeds=[BY_LAYER], read=import_trace),
+        Format(name="routing response", suffix=".jsonl", seeds=_jsonl(RESPONSE), read=import_trace),
         Format(name="routing lines", suffix=".jsonl", seeds=_jsonl(TOKEN, TOKEN), read=import_trace),
         Format(name="routing arrays", suffix=".npz", seeds=[_archive()], read=import_trace),
     ]

@@ -44,6 +44,19 @@ def test_import_writes_what_stats_reads(tmp_path: Path, capsys: pytest.CaptureFi
     assert (found["num_tokens"], found["busiest_ratio_by_layer"]) == (2, [2.0])
 
 
+def test_import_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Skipped lines are warnings; a trace of another model's shape is refused, with both shapes, and nothing is written."""
+    rows = [{"type": "meta", "top_k": 2}, {"prompt_routed_experts": [[[1, 2]], [[0, 3]]], "choices": []}]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    words = ["routing", "import", str(tmp_path / "r.jsonl"), "-o", str(tmp_path / "t.npz")]
+    assert main([*words, "--model", "mixtral-8x7b"]) == 2
+    assert "trace of 1 MoE layers, top-2" in capsys.readouterr().err
+    assert not (tmp_path / "t.npz").exists()
+    assert main([*words, "--json", "-"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "1 line holds no expert ids: skipped" in warning
+
+
 def test_uniform_statistics_are_those_of_chance(capsys: pytest.CaptureFixture[str]) -> None:
     """Independent uniform draws use an expert again as often as it is selected at all."""
     model = load_model("mixtral-8x7b")

@@ -56,6 +56,19 @@ def test_the_command_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None
     assert first == again
 
 
+def test_concurrency_takes_the_place_of_arrivals(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--concurrency`` serves as a file with a closed loop does, and stands in the command that repeats the run."""
+    lengths = "num_requests: 6\nlengths: {prompt_tokens: 500, output_tokens: 20}\n"
+    head = REQUESTS.split("num_requests")[0]
+    Path("even.yaml").write_text(head + lengths + "arrivals: {process: even, requests_per_s: 0.1}\n", encoding="utf-8")
+    Path("closed.yaml").write_text(head + lengths + "arrivals: {process: closed, in_flight: 2}\n", encoding="utf-8")
+    start = ("simulate", "--model", "llama-3.1-8b", "--machine", "h100", "--workload")
+    asked = json_of(capsys, *start, "even.yaml", "--concurrency", "2")
+    stated = json_of(capsys, *start, "closed.yaml")
+    assert asked["metrics"] == stated["metrics"]
+    assert "--concurrency 2" in asked["scenario"]["command"]
+
+
 def test_page(capsys: pytest.CaptureFixture[str]) -> None:
     """The page says what was served, how long it took, and where KV was found."""
     text = text_of(capsys, *SERVED, "--kv-tier", "cpu=10GB")
@@ -109,6 +122,7 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (("--engine", "reference"), "serving has one engine"),
         (("--trace", "x.json"), "--trace writes the tasks of one batch"),
         (("--kv-tier", "cpu"), "write NAME=SIZE"),
+        (("--concurrency", "2"), "multi_round has its own timing"),
         (("--kv-tier", "disk=1TB"), "the first must be named cpu"),
         (("--kv-tier", "cpu=1GB", "--kv-tier", "disk=1TB"), "states no rates for it"),
         (("--kv-tier", "cpu=lots"), "tiers.0.capacity_bytes"),

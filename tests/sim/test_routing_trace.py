@@ -69,7 +69,7 @@ def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
         ("t.jsonl", '{"expert_ids": [[0, 0]]}', r"some token selects an expert twice"),
         ("t.jsonl", "{", r"t\.jsonl:1: broken JSON: .* \(column 2\)"),
         ("t.jsonl", "", r"t\.jsonl: no lines"),
-        ("t.txt", "", r"\.npz, \.csv or \.jsonl"),
+        ("t.txt", "", r"\.npz, \.csv, \.jsonl or \.json"),
     ],
 )
 def test_mistakes_are_one_line(name: str, text: str, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""Lines of JSON that hold expert ids, and what else stands between them."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError, parse_json, read_json
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import text_lines
+from hwprofiles.units import MIB
+
+Line = tuple[str, dict[str, Any]]
+"""Where it stands, and what it says."""
+IDS = (
+    "expert_ids",
+    "routed_experts",
+    "topk_ids",
+    "topk_experts",
+    "selected_experts",
+    "experts",
+)
+"""Names of the chosen experts: ours, then those of engines and their logs."""
+WEIGHTS = ("gate_weights", "topk_weights", "expert_weights", "weights")
+LAYERS = ("layer", "layer_id", "layer_idx")
+TOKENS = ("token", "token_idx", "token_index", "position")
+REQUESTS = ("request_id", "req_id", "sequence", "sequence_id")
+RESPONSE = ("prompt_routed_experts", "choices")
+DATA = frozenset({*IDS, *WEIGHTS, *LAYERS, *TOKENS, *RESPONSE})
+_NUMBER = re.compile(r"\d{1,5}")
+META_WORDS = frozenset({"meta", "metadata", "header", "config"})
+MAX_LINE_CHARACTERS = 64 * MIB
+MAX_LINE_VALUES = 16_000_000
+"""Of a line of JSON, which may hold a whole request: 40,000 tokens of 48 layers, top-8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """The arrays of a trace file, and what was left out on the way."""
+
+    arrays: dict[str, NDArray[Any]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class MetaLines:
+    """The lines that hold no expert ids, as they are met."""
+
+    first: str = ""
+    count: int = 0
+    num_experts: int | None = None
+    keys: list[str] = field(default_factory=list)
+
+    def take(self, where: str, entry: Mapping[str, Any]) -> None:
+        """Write one down; one that states ``num_experts`` is believed."""
+        self.first = self.first or where
+        self.count += 1
+        self.keys = self.keys or list(entry)
+        stated = entry.get("num_experts")
+        if type(stated) is int and self.num_experts is None:
+            self.num_experts = stated
+
+    def notes(self) -> Iterator[str]:
+        """What is said of them."""
+        if self.count:
+            lines = "line holds" if self.count == 1 else "lines hold"
+            keys = shortened(", ".join(self.keys), 100)
+            yield f"{self.first}: {self.count:,} {lines} no expert ids: skipped (keys: {keys})"
+
+
+def data_lines(path: Path, meta: MetaLines) -> Iterator[Line]:
+    """Every line that should hold expert ids; ``meta`` takes the others. Raises InputError."""
+    if path.suffix == ".json":
+        yield str(path), read_json(path, "routing trace")
+        return
+    for where, line in text_lines(path, "routing trace", MAX_LINE_CHARACTERS):
+        entry = parse_json(line, where, max_values=MAX_LINE_VALUES)
+        if is_meta(entry):
+            meta.take(where, entry)
+        else:
+            yield where, entry
+
+
+def is_meta(entry: Mapping[str, Any]) -> bool:
+    """Whether a line says something of the file alone: no key is of choices, no value is a table."""
+    if not entry:
+        return False
+    if entry.get("type") in META_WORDS and not any(name in entry for name in IDS):
+        return True
+    return DATA.isdisjoint(entry) and not any(_is_table(value) for value in entry.values())
+
+
+def named(entry: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """The first of the names that the line has."""
+    return next((name for name in names if name in entry), None)
+
+
+def table(value: Any, dtype: type, where: str) -> NDArray[Any]:
+    """[token, layer, rank]; one token's [layer, rank] becomes a single row. Raises InputError."""
+    if isinstance(value, dict):
+        return _by_layer(value, dtype, where)
+    found = numbers(value, dtype)
+    if found is None or found.ndim not in (2, 3):
+        shapes = "[token][layer][rank], or [layer][rank] for one token, rows equally long"
+        raise InputError(f"{where} must be {_kind(dtype)} {shapes}")
+    return found.reshape(-1, *found.shape[-2:])
+
+
+def is_by_layer(names: Iterable[str]) -> bool:
+    """Whether every name has one number in it, its layer's."""
+    found = [len(_NUMBER.findall(name)) for name in names]
+    return bool(found) and all(count == 1 for count in found)
+
+
+def layer_of(name: str) -> int:
+    """The number in a name."""
+    return int(_NUMBER.findall(name)[0])
+
+
+def _by_layer(value: Mapping[str, Any], dtype: type, where: str) -> NDArray[Any]:
+    """[token, layer, rank] of tables [token][rank] by layer, in the order of their numbers."""
+    names = sorted(value, key=layer_of) if is_by_layer(value) else []
+    tables = [numbers(value[name], dtype) for name in names]
+    first = tables[0] if tables else None
+    if first is None or first.ndim != 2 or len({layer_of(name) for name in names}) < len(names):
+        raise InputError(f"{where} must have a table [token][rank] for each layer, named by its number")
+    same = [each for each in tables if each is not None and each.shape == first.shape]
+    if len(same) < len(tables):
+        raise InputError(f"{where}: all layers must have as many tokens and ranks as {names[0]}, {first.shape}")
+    return np.stack(same, axis=1)
+
+
+def numbers(value: Any, dtype: type) -> NDArray[Any] | None:
+    """The value as an array of such numbers; None where it is empty, ragged or of other things."""
+    try:
+        found = np.array(value)
+    except ValueError:
+        return None
+    is_float = dtype is np.float64 and np.issubdtype(found.dtype, np.floating)
+    if found.size == 0 or not (np.issubdtype(found.dtype, np.integer) or is_float):
+        return None
+    return found.astype(dtype)
+
+
+def _kind(dtype: type) -> str:
+    return "integers" if dtype is np.int64 else "numbers"
+
+
+def _is_table(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(isinstance(item, list) for item in inner)

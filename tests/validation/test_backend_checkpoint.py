@@ -18,6 +18,7 @@ from sim.simulate import Scenario, problem_of
 from sim.workload import Batch, forward_passes
 from tests.sim.small import small_machine
 from validation.backend import Checkpoint, Tier, execute_policy, load_checkpoint, plain_forward
+from validation.comparison.trial import as_executed
 
 BATCH = Batch(prompt_tokens=7, output_tokens=6, batch_size=2)
 SHARED: dict[str, Any] = {
@@ -128,7 +129,7 @@ def test_problems_of_a_checkpoint_are_named(tmp_path: Path, saved: tuple[Any, Pa
 
 
 def _executed(checkpoint: Checkpoint, name: str, prompts: Any) -> Any:
-    policy, model = POLICIES[name], checkpoint.model
+    policy, model = as_executed(POLICIES[name], Tier.FREE), checkpoint.model
     scenario = Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), slots_per_layer=2)
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)

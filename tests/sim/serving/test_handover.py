@@ -51,7 +51,7 @@ def test_chunks_leave_while_later_ones_are_computed() -> None:
 
 def test_decoding_is_not_disturbed() -> None:
     """While long prompts come, tokens of a running answer keep their pace: steps of prefill are taken elsewhere."""
-    rows = [request(0, 0, 8, 60), *(request(number, number * 3 * STEP_NS, 60, 1) for number in range(1, 6))]
+    rows = [request(0, 0, 8, 60), *(request(number, number * 3000, 60, 1) for number in range(1, 6))]
     slow = odd_prices(window_tokens=None)
     together = serve_all(cluster(slow), rows)
     divided = serve_all(apart(slow), rows)

@@ -132,7 +132,7 @@ PUBLISHED = [
 ]
 
 OTHER_FILES = {
-    ("mixtral-8x7b", "Q4_K_M"): "made by the quantiser of December 2023, which gave experts no q6_k",
+    ("mixtral-8x7b", "Q4_K_M"): "of December 2023, as large as this rule's Q4_0: the quantiser of that time probably gave experts no q6_k",
     ("deepseek-v3", "UD-Q2_K_XL"): "DeepSeek-R1's file of January 2025, 212 GB, not 248",
     ("deepseek-v2-lite", "Q6_K_L"): "stated as a mean of the file",
     ("deepseek-v2-lite", "Q4_K_M"): "stated as a mean of the file",

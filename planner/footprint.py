@@ -70,11 +70,11 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
         yield PassShape(num_passes=-(-batch.prompt_tokens // chunk), num_tokens=chunk * prompts)
     if feeding.decodes_beams_apart:
         # a pass for each sequence, and one that moves the end of what beams share
-        decode = feeding.beam_lag_tokens
-        passes = batch.num_sequences + (batch.batch_size if batch.beams > 1 else 0)
+        num_moving = max(0, batch.output_tokens - 1 - feeding.beam_lag_tokens) if batch.beams > 1 else 0
+        num_passes, decode = batch.num_sequences * (batch.output_tokens - 1) + batch.batch_size * num_moving, feeding.beam_lag_tokens
     else:
-        passes = -(-batch.num_sequences // decode)
-    yield PassShape(num_passes=passes * (batch.output_tokens - 1), num_tokens=decode)
+        num_passes = -(-batch.num_sequences // decode) * (batch.output_tokens - 1)
+    yield PassShape(num_passes=num_passes, num_tokens=decode)
 
 
 def _tasks_bytes(scenario: Scenario) -> int:

@@ -93,7 +93,7 @@ def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str)
         raise InputError(
             f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}"
         )
-    if not (np.isfinite(weights).all() and 0 <= weights.min() <= weights.max() <= MAX_WEIGHT):
+    if not (np.isfinite(weights).all() and 0 <= float(weights.min()) <= float(weights.max()) <= MAX_WEIGHT):
         raise InputError(f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}")
     order = np.argsort(-weights, axis=2, kind="stable")
     return np.take_along_axis(ids, order, axis=2), np.take_along_axis(weights, order, axis=2).astype(np.float32)

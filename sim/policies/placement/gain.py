@@ -22,8 +22,8 @@ class GainPlacement(RankedPlacement):
 
     @property
     def weighs_buffers(self) -> bool:
-        """See RankedPlacement: a spill is timed copy by copy."""
-        return self.misses == "spill"
+        """See RankedPlacement: splits and spills are timed copy by copy."""
+        return self.misses in ("split", "spill")
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""

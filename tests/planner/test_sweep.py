@@ -125,14 +125,14 @@ def test_a_search_that_is_stopped_is_no_point(monkeypatch: pytest.MonkeyPatch, t
         nonlocal num_steps
         told(hunt, doing, num_done, num_in_all)
         num_steps += bool(hunt.standing())
-        if num_steps == 1:
+        if num_steps == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Hunt, "_tell", tell)
     path = tmp_path / "study.sqlite"
     with pytest.raises(KeyboardInterrupt):
-        swept(STUDY, path, InlineExecutor())
-    assert num_steps == 1
+        swept(small_study("gpu.memory_bytes=16GB"), path, InlineExecutor())
+    assert num_steps == 3
     assert points_kept(path) == []
 
 

@@ -61,10 +61,15 @@ def policy_of(system: str, model: str, batch: Batch, reading: Reading = ADOPTED)
 def _deepspeed(model: str, batch: Batch, reading: Reading) -> Policy:
     """Whole layers: in the loop all experts come; over all links a layer is streamed whole."""
     if reading.deepspeed == "experts":
-        return _one_budget(find_policy("lru"))
+        return _one_budget(_eager_lru())
     if reading.serving == "all links":
         return with_settings(find_policy("zero-streaming"), {"staging_layers": "1"})
-    return with_settings(_one_budget(find_policy("lru")), {"overlap.in_turn": "true", "overlap.loads_all": "true"})
+    return with_settings(_one_budget(_eager_lru()), {"overlap.in_turn": "true", "overlap.loads_all": "true"})
+
+
+def _eager_lru() -> Policy:
+    """All systems of the testbed run experts one by one, as transformers does."""
+    return with_settings(find_policy("lru"), {"groups_experts": "false"})
 
 
 def _mixtral_offloading(model: str, batch: Batch, reading: Reading) -> Policy:

@@ -70,7 +70,7 @@ def test_hand_overs_where_needed_do_not() -> None:
 
 
 def test_speeds_are_near() -> None:
-    """No constant is fitted to the grid: within a tenth with all experts on the CPU, up to 30 % too fast with none, for want of all-reduces."""
+    """No constant is fitted to the grid: within a tenth without experts on the GPU, up to 30 % fast with all, for want of all-reduces."""
     found, published = simulated_grid(bench(0, num_requests=1), [0.0, 1.0]), published_grid([1.0])
     for share, lowest, highest in ((0.0, 0.9, 1.1), (1.0, 1.0, 1.3)):
         mean = sum(published[share, placement] for placement in PLACEMENTS) / len(PLACEMENTS)

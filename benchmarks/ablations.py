@@ -12,15 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from planner.plan import Setting
-from sim.memory import Infeasible
-from sim.metrics import Metrics
+from planner.search.plan import Setting
+from sim.costs.memory import Infeasible
 from sim.policies import POLICIES, Policy
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.prefetch.none import NoPrefetch
-from sim.simulate import simulate
+from sim.step.metrics import Metrics
+from sim.step.simulate import simulate
 
 CELLS = (
     ("mixtral-8x7b", None, "a100-40"),

@@ -20,19 +20,19 @@ from hwprofiles import load_machine
 from hwprofiles.units import format_bytes
 from planner.bounds import clairvoyant_bound, static_bound
 from planner.bounds.work import Work, work_of
+from sim.costs.memory import MemoryRule
 from sim.engine import engine
-from sim.lowering.decisions import Decisions
-from sim.lowering.lower import lower
-from sim.memory import MemoryRule
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies.actions import Action
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.fitting import bytes_for_experts
 from sim.policies.problem import Problem
 from sim.policies.table import find_policy
 from sim.routing.library import load_routing
-from sim.simulate import Scenario, draw, problem_of
-from sim.workload import Batch, Passes
+from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.lower import lower
+from sim.step.simulate import Scenario, draw, problem_of
+from sim.workload.batch import Batch, Passes
 
 MACHINE = "server-8ch-ddr5-rtx-4090"
 RULE = MemoryRule(has_context_apart=False)

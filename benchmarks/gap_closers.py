@@ -14,10 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.planner_grid import LOADS
 from planner.bounds import mean_bounds
-from planner.objectives import Goal
-from planner.plan import Setting
-from planner.search import Search, search
-from sim.draws import simulate_draws
+from planner.search.objectives import Goal
+from planner.search.plan import Setting
+from planner.search.search import Search, search
 from sim.policies import Policy, find_policy
 from sim.policies.cache.belady import BeladyCache
 from sim.policies.cache.lru import LruCache
@@ -25,7 +24,8 @@ from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
-from sim.simulate import Run, Scenario, problem_of
+from sim.step.draws import simulate_draws
+from sim.step.simulate import Run, Scenario, problem_of
 
 CELLS = (
     ("mixtral-8x7b", "desktop-rtx-4090-ddr5"),

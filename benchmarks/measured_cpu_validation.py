@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hwprofiles import Kind, Machine, Provenance, Quantity, load_machine, parse_machine
 from rosin.version import __version__
-from sim.importers import model_from_config
-from sim.model import Model
+from sim.model.importers import model_from_config
+from sim.model.model import Model
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.table import POLICIES
-from sim.simulate import Scenario
-from sim.workload import Batch
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch
 from validation.backend import Tier, architecture_of, random_weights
 from validation.backend.rehearsal import profiled
 from validation.comparison import Contender, run_rounds

@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hwprofiles import load_machine
 from hwprofiles.units import NS_PER_S
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.table import POLICIES
 from sim.routing import uniform
-from sim.simulate import Scenario
-from sim.workload import Batch
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch
 from validation.comparison import Contender, ErrorSummary, Report, prepare, run_rounds
 
 NUM_LAYERS = 12

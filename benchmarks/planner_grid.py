@@ -15,11 +15,11 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from planner.outcome import OF_PLAN, Job, Outcome, evaluate
-from planner.plan import Setting
-from planner.store import open_store
-from planner.study import Keys
-from planner.workers import process_pool
+from planner.search.plan import Setting
+from planner.study.outcome import OF_PLAN, Job, Outcome, evaluate
+from planner.study.store import open_store
+from planner.study.study import Keys
+from planner.study.workers import process_pool
 
 MACHINES = (
     "desktop-rtx-3060-ddr4",

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim.program import FULL_RATE, Platform
-from sim.task import Discipline, Resource, TaskTable
+from sim.engine.program import FULL_RATE, Platform
+from sim.engine.task import Discipline, Resource, TaskTable
 
 NUM_STREAMS = 5
 STREAMS = Platform(resources=tuple(Resource(name=f"stream {index}") for index in range(NUM_STREAMS)))

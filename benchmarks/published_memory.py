@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hwprofiles import InputError
 from hwprofiles.units import GB, MIB
-from sim.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
-from sim.memory import CUDA_CONTEXT_BYTES
-from sim.model import Model, TensorClass
-from sim.model_library import load_model
+from sim.costs.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
+from sim.costs.memory import CUDA_CONTEXT_BYTES
+from sim.model.library import load_model
+from sim.model.model import Model, TensorClass
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "runtimes"
 Row = Mapping[str, str]

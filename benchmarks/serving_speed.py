@@ -11,11 +11,11 @@ from pathlib import Path
 
 from hwprofiles import load_machine
 from hwprofiles.units import GB, KIB, MB
-from sim.model_library import load_model
-from sim.requests import load_requests
+from sim.model.library import load_model
 from sim.serving import Cluster, InstanceOptions, prepare, serve, source_of
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec, TierSpec
+from sim.workload.requests import load_requests
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "requests"
 TRACES = ("azure-2023-conversation.csv", "mooncake-conversation.jsonl")

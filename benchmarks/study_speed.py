@@ -9,14 +9,14 @@ from concurrent.futures import Executor
 from importlib.util import find_spec
 from pathlib import Path
 
-from planner.axes import parse_axes
-from planner.cluster import cluster_executor
-from planner.outcome import Job, Outcome, evaluate
-from planner.plan import Setting
-from planner.store import open_store
-from planner.study import Keys, Study
-from planner.sweep import sweep
-from planner.workers import process_pool
+from planner.search.plan import Setting
+from planner.study.axes import parse_axes
+from planner.study.cluster import cluster_executor
+from planner.study.outcome import Job, Outcome, evaluate
+from planner.study.store import open_store
+from planner.study.study import Keys, Study
+from planner.study.sweep import sweep
+from planner.study.workers import process_pool
 
 STUDY = Study(
     base=Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=128, output_tokens=128),

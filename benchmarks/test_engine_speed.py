@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.programs import LANES, LAYER, MACHINE, STREAMS, disturbed, finely_chunked_program, in_order_program, layered_program
 from sim.engine import Engine, engine
-from sim.program import Platform, Program, Session, Wait
-from sim.task import Resource, TaskTable
+from sim.engine.program import Platform, Program, Session, Wait
+from sim.engine.task import Resource, TaskTable
 
 IN_ORDER_LANES = Platform(resources=tuple(Resource(name=lane.name) for lane in LANES))
 
@@ -78,7 +78,7 @@ import resource, sys, time
 from benchmarks.programs import in_order_program, layered_program
 from benchmarks.test_engine_speed import CASES
 from sim.engine import engine
-from sim.program import Program
+from sim.engine.program import Program
 platform, build = CASES[sys.argv[1]]
 program = Program(platform=platform, tasks=build(int(sys.argv[2]), 1))
 import gc; gc.collect()

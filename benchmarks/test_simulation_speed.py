@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from hwprofiles import load_machine
+from sim.costs.memory import Residency
 from sim.engine import engine
-from sim.execute import execute
-from sim.lowering.candidates import placement_makespans
-from sim.lowering.decisions import decide
-from sim.lowering.lower import Lowered, lower
-from sim.memory import Residency
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import POLICIES, Policy
 from sim.policies.base import Foresight
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import load_routing
-from sim.simulate import Scenario, draw, problem_of
-from sim.workload import Batch
+from sim.step.execute import execute
+from sim.step.lowering.candidates import placement_makespans
+from sim.step.lowering.decisions import decide
+from sim.step.lowering.lower import Lowered, lower
+from sim.step.simulate import Scenario, draw, problem_of
+from sim.workload.batch import Batch
 
 NUM_PLACEMENTS = 256
 LAYERS, EXPERTS = 32, 8

@@ -20,9 +20,9 @@ from planner.bounds.part import NEVER_NS, Part
 from planner.bounds.simplex import lowest
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
-from sim.memory import MemoryRule
+from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.workload.batch import Passes
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 """First guesses: the weight of the link's total, and the price of a byte against what the last byte that fits would save."""

@@ -23,10 +23,10 @@ from planner.bounds.part import Part
 from planner.bounds.static import KINDS, STREAMING, Streaming, ahead_share, head_times, layer_times, link_share_of
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
-from planner.threads import NUM_THREADS
-from sim.memory import MemoryRule
+from planner.search.threads import NUM_THREADS
+from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
-from sim.simulate import Drawn
+from sim.step.simulate import Drawn
 
 NUM_PRICES, NUM_REFINEMENTS = 16, 10
 LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)

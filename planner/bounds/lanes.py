@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.work import Floats, prices_on
-from sim.lowering.prices import Prices
-from sim.model import layer_shapes
+from sim.model.model import layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.step.lowering.prices import Prices
+from sim.workload.batch import Passes
 
 WEIGHTS = np.linspace(0.0, 1.0, 101)
 """Weights of the GPU that are tried; each gives a valid bound."""

@@ -12,10 +12,10 @@ from planner.bounds.draws import MeanBounds, summed, value_ns, wholes_of, works_
 from planner.bounds.static import StaticRelaxation, relax, relaxation
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
-from sim.memory import MemoryRule
+from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
-from sim.simulate import Drawn
-from sim.workload import Passes
+from sim.step.simulate import Drawn
+from sim.workload.batch import Passes
 
 GIGA = 10**9
 STEP = 1e-3

@@ -19,9 +19,9 @@ from planner.bounds.lanes import lanes_bound
 from planner.bounds.part import Part
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
-from sim.memory import MemoryRule
+from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.workload.batch import Passes
 
 LINK_SHARES = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.35, 0.5, 0.7, 0.9, 0.98)
 """Weights of the link's total against the layers' times that are tried for plans that stream; each gives a valid bound."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.bounds.work import Floats, Work
-from sim.memory import MemoryRule, machine_bytes, top_bytes, usable_bytes, working_bytes
-from sim.model import Layer
+from sim.costs.memory import MemoryRule, machine_bytes, top_bytes, usable_bytes, working_bytes
+from sim.model.model import Layer
 from sim.policies.problem import Problem
 
 LOOSEST = MemoryRule(has_context_apart=False, budgets_kv=False, budgets_activations=False)

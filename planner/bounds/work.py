@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.lowering.prices import Prices, price
 from sim.policies.actions import LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.step.lowering.prices import Prices, price
+from sim.workload.batch import Passes
 
 Floats = NDArray[np.float64]
 

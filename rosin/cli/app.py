@@ -60,7 +60,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def _machines_app() -> typer.Typer:
     """``rosin machines`` and its sub-commands."""
-    from rosin.cli import machines
+    from rosin.commands.machines import command as machines
 
     app = typer.Typer(
         cls=DefaultCommandGroup,
@@ -77,7 +77,7 @@ def _machines_app() -> typer.Typer:
 
 def _models_app() -> typer.Typer:
     """``rosin models`` and its sub-commands."""
-    from rosin.cli import models
+    from rosin.commands.models import command as models
 
     app = typer.Typer(
         cls=DefaultCommandGroup,
@@ -92,7 +92,7 @@ def _models_app() -> typer.Typer:
 
 def _routing_app() -> typer.Typer:
     """``rosin routing`` and its sub-commands."""
-    from rosin.cli import routing
+    from rosin.commands.routing import command as routing
 
     app = typer.Typer(
         cls=SuggestingGroup,
@@ -115,7 +115,7 @@ GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
 
 def _function(name: str) -> Callable[..., None]:
     """The command of that name, from its module."""
-    function: Callable[..., None] = getattr(import_module(f"rosin.cli.{name}"), name)
+    function: Callable[..., None] = getattr(import_module(f"rosin.commands.{name}.command"), name)
     return function
 
 

@@ -3,23 +3,23 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sim.simulate import Scenario
+    from sim.step.simulate import Scenario
 
 ADVICE = "lower --batch, --beams, --prompt-tokens or --output-tokens"
 
 
 def refuse_large_run(scenario: "Scenario") -> None:
     """Raise InputError where a run of the scenario may take more memory than is free."""
-    from planner.footprint import run_bytes
+    from planner.search.footprint import run_bytes
 
     _refuse(run_bytes(scenario), f"simulating {scenario.policy.name} here", ADVICE)
 
 
 def refuse_large_plan(scenario: "Scenario", num_draws: int | None, num_processes: int | None = None) -> None:
     """Raise InputError where so many searches at once may take more; None processes: one that runs several candidates at once."""
-    from planner.footprint import plan_bytes
-    from planner.search import default_draws
-    from planner.threads import NUM_THREADS
+    from planner.search.footprint import plan_bytes
+    from planner.search.search import default_draws
+    from planner.search.threads import NUM_THREADS
 
     num_threads = NUM_THREADS if num_processes is None else 1
     needed = plan_bytes(scenario, num_draws or default_draws(scenario), num_threads) * (num_processes or 1)
@@ -30,7 +30,7 @@ def refuse_large_plan(scenario: "Scenario", num_draws: int | None, num_processes
 def _refuse(needed: int, what: str, advice: str) -> None:
     from hwprofiles import InputError
     from hwprofiles.units import format_bytes
-    from planner.free_memory import free_bytes
+    from planner.search.free_memory import free_bytes
 
     free = free_bytes()
     if free is not None and needed > free:

@@ -4,8 +4,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.hunt import Step
-    from sim.metrics import Metrics
+    from planner.search.hunt import Step
+    from sim.step.metrics import Metrics
 
 BAR_WIDTH = 20
 CLEAR = "\r\x1b[K"
@@ -33,7 +33,7 @@ class SearchProgress:
 
     def _speed(self, metrics: "Metrics") -> str:
         from hwprofiles.units import format_duration
-        from planner.objectives import OBJECTIVES
+        from planner.search.objectives import OBJECTIVES
 
         score = OBJECTIVES[self._objective](metrics)
         return f"{-score:.3g} tokens/s" if score < 0 else format_duration(score)

@@ -11,12 +11,12 @@ from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
 
 if TYPE_CHECKING:
-    from planner.plan import Plan, Setting
+    from planner.search.plan import Plan, Setting
     from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
-    from sim.model import Model
+    from sim.model.model import Model
     from sim.policies import Policy
-    from sim.simulate import Scenario
+    from sim.step.simulate import Scenario
 
 DEFAULT_TOKENS = 128
 """Of a prompt, and of an answer."""
@@ -133,7 +133,7 @@ class Request:
 
 def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
     """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the engine's own."""
-    from sim.execute import COMPILATION_NOTICE, needs_compilation
+    from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
         output.note(notice or COMPILATION_NOTICE)
@@ -166,7 +166,7 @@ def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Req
 def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
     """The plan of that file, which may import parts of those modules alone. Raises InputError."""
     from hwprofiles import InputError
-    from planner.plan import load_plan
+    from planner.search.plan import load_plan
     from sim.policies.serialize import ImportNotAllowed
 
     try:
@@ -192,8 +192,8 @@ def record_of(request: Request, scenario: "Scenario", command: str, *, has_polic
 
 def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool) -> "Setting":
     from hwprofiles import InputError
-    from planner.plan import Setting
-    from sim.workload import Batch
+    from planner.search.plan import Setting
+    from sim.workload.batch import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
     if plan is not None:
@@ -221,7 +221,7 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
     from pydantic import ValidationError
 
     from hwprofiles import InputError, first_problem
-    from planner.plan import Setting
+    from planner.search.plan import Setting
 
     try:
         return Setting.model_validate(values)

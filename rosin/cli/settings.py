@@ -35,7 +35,7 @@ def _keys(policy: Policy) -> set[str]:
 
 def _unknown_key(key: str, policies: Sequence[Policy], machine: Machine) -> InputError:
     """The error for a key of neither: with the nearest of both, or the parameters there are."""
-    from rosin.report.machine_numbers import machine_numbers
+    from rosin.commands.machines.numbers import machine_numbers
 
     parameters = set().union(*(_keys(policy) for policy in policies))
     near = closest(key, parameters | {number.path for number in machine_numbers(machine)})

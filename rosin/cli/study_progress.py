@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.outcome import Job, Outcome
+    from planner.study.outcome import Job, Outcome
 
 BAR_WIDTH = 24
 CLEAR = "\r\x1b[K"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from hwprofiles import units
-from planner.axes import Value
+from planner.study.axes import Value
 from rosin.report.tables import format_count, format_quantity
 
 WORDS: Mapping[str, str] = MappingProxyType(

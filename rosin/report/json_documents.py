@@ -5,9 +5,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import Kind, Provenance
-from planner.plan import Setting
-from sim.metrics import Metrics
-from sim.provenance import UsedNumber
+from planner.search.plan import Setting
+from sim.step.metrics import Metrics
+from sim.step.provenance import UsedNumber
 
 
 class Document(BaseModel):
@@ -167,7 +167,7 @@ class PlanOffer(Document):
 
 
 class PlanRuledOut(Document):
-    """How many combinations of parts were ruled out, by what: see ``planner.hunt.RuledOut``."""
+    """How many combinations of parts were ruled out, by what: see ``planner.search.hunt.RuledOut``."""
 
     memory: int
     constraints: int

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sim.timeline import Timeline
+from sim.engine.timeline import Timeline
 
 
 def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[str], float]:

@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Column, Table
 
 from hwprofiles import units
-from sim.memory import Infeasible
+from sim.costs.memory import Infeasible
 
 UNIT_FORMATS = (
     ("bytes_per_s", units.format_rate),

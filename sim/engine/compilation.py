@@ -1,12 +1,13 @@
 """Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
 
 By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or
-parts from does. Kernels here call each other across files, so what is kept is stamped with the content of the package ``sim``, and that
-of another package with its own content besides.
+parts from does. Kernels here call each other across files, so a kept kernel is stamped with every file of ``sim`` that it
+can be made of. Kernels of another package are stamped with its own files besides.
 """
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,19 +19,51 @@ from sim.engine.kept_code import load, read
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
-_PLAIN_PYTHON = frozenset({"importers", "kv", "requests", "serving"})  # subpackages that compiled code takes nothing from
+_IMPORT = re.compile(r"^(?:from|import) ([\w.]+)(?: import (\([^)]*\)|[^\n]*))?", re.MULTILINE)
+_HAS_KERNELS = re.compile(r"^from [\w.]*compilation import", re.MULTILINE)
 
 
 def source_stamp(package: Path) -> str:
-    """A hash of every source file that a kernel can be made of: the package's modules, less those that describe models and requests."""
-    root, stamp = str(package), hashlib.sha256()
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(set(subfolders) - (_PLAIN_PYTHON if folder == root else {"__pycache__"}))
-        for name in sorted(names):
-            if name.endswith(".py"):
-                source = Path(folder, name).read_bytes()
-                stamp.update(f"{os.path.join(folder[len(root) :], name)} {len(source)} ".encode() + source)
+    """Return a hash of every source file that a kernel of the package can be made of.
+
+    These are the modules that define kernels and all modules of the package that those import at their top.
+    """
+    sources = _sources(package)
+    waiting = [name for name, text in sources.items() if _HAS_KERNELS.search(text)]
+    reached = set(waiting)
+    while waiting:
+        fresh = _imported(sources[waiting.pop()]) & sources.keys() - reached
+        reached |= fresh
+        waiting.extend(fresh)
+    stamp = hashlib.sha256()
+    for name in sorted(reached):
+        stamp.update(f"{name} {len(sources[name])} {sources[name]}".encode())
     return stamp.hexdigest()
+
+
+def _sources(package: Path) -> dict[str, str]:
+    """Return the text of every module of the package, by its dotted name."""
+    root = package.parent
+    while (root / "__init__.py").exists():
+        root = root.parent
+    texts = {}
+    for folder, _, names in os.walk(package):
+        for name in names:
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                parts = path.relative_to(root).with_suffix("").parts
+                dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+                texts[dotted] = path.read_text(encoding="utf-8")
+    return texts
+
+
+def _imported(text: str) -> set[str]:
+    """Return the dotted names of what a source file imports at its top: modules, and names that may be modules."""
+    found = set()
+    for match in _IMPORT.finditer(text):
+        found.add(match[1])
+        found |= {f"{match[1]}.{name}" for name in re.findall(r"\w+", match[2] or "")}
+    return found
 
 
 _SOURCE_STAMP = source_stamp(Path(__file__).parent.parent)

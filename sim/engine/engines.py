@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hwprofiles import unknown_name
-from sim.program import Platform, Process, Program
-from sim.timeline import Timeline
+from sim.engine.program import Platform, Process, Program
+from sim.engine.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ import sim.engine.state as state
 from hwprofiles import InputError
 from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
+from sim.engine.program import FULL_RATE, Platform, Process, Program, Wait
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
-from sim.program import FULL_RATE, Platform, Process, Program, Wait
-from sim.task import Discipline, TaskTable
-from sim.timeline import Timeline
+from sim.engine.task import Discipline, TaskTable
+from sim.engine.timeline import Timeline
 
 Column = NDArray[Any]
 Columns = tuple[Column, Column, Column, Column, Column, Column]

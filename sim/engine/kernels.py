@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.engine.compilation import inner, kernel
+from sim.engine.program import FULL_RATE
 from sim.engine.state import (
     AWAITED,
     BUSY,
@@ -31,7 +32,6 @@ from sim.engine.state import (
     WATCHING,
 )
 from sim.engine.submission import TIME_LIMIT_NS
-from sim.program import FULL_RATE
 
 RATE_BITS = FULL_RATE.bit_length() - 1
 

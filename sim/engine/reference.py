@@ -12,10 +12,10 @@ import numpy as np
 import simpy
 
 from hwprofiles import InputError
+from sim.engine.program import FULL_RATE, Platform, Process, Program, Session, Wait
 from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
-from sim.program import FULL_RATE, Platform, Process, Program, Session, Wait
-from sim.task import Discipline, TaskTable
-from sim.timeline import Timeline
+from sim.engine.task import Discipline, TaskTable
+from sim.engine.timeline import Timeline
 
 
 def run_program(program: Program) -> Timeline:

@@ -6,8 +6,8 @@ from dataclasses import fields
 import numpy as np
 
 from hwprofiles import InputError
-from sim.program import FULL_RATE, Platform, Wait
-from sim.task import TaskTable
+from sim.engine.program import FULL_RATE, Platform, Wait
+from sim.engine.task import TaskTable
 
 DURATION_LIMIT_NS = 2**42
 """Durations are below this (73 minutes), so that remaining work in ns * FULL_RATE fits 63 bits."""

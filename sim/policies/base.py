@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.memory import Infeasible, Residency
-from sim.model import layer_shapes
+from sim.costs.memory import Infeasible, Residency
+from sim.model.model import layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.belief import Belief, belief
@@ -23,7 +23,7 @@ from sim.policies.dispatch.split import Rule, split_rows
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
 from sim.routing.base import Routing
-from sim.workload import Passes
+from sim.workload.batch import Passes
 
 Value = TypeVar("Value")
 

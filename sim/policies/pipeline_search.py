@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sim.memory import machine_bytes
-from sim.model import layer_shapes
+from sim.costs.memory import machine_bytes
+from sim.model.model import layer_shapes
 from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.paged import PagedPlacement, fixed_bytes, held_bytes, imposed_experts, kv_on_gpu, resident_counts
 from sim.policies.policy import Policy, Tuning
 from sim.policies.problem import Problem
 from sim.policies.roofline import Stage, layer_seconds
-from sim.workload import Feeding, micro_batches
+from sim.workload.batch import Feeding, micro_batches
 
 KV_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the layers whose KV cache may lie on the GPU that are tried."""

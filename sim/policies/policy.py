@@ -11,7 +11,7 @@ from hwprofiles import InputError, closest
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.score import Score
 from sim.policies.problem import Overlap, Problem
-from sim.workload import Feeding
+from sim.workload.batch import Feeding
 
 
 class Tuning(ABC):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
-from sim.costs import CostModel
-from sim.model import Model
-from sim.workload import Batch, Feeding
+from sim.costs.cost_model import CostModel
+from sim.model.model import Model
+from sim.workload.batch import Batch, Feeding
 
 
 class Overlap(ABC):

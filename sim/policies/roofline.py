@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
-from sim.costs import FLOPS_PER_WEIGHT, compute_type
-from sim.model import Cache, Layer, TensorClass
+from sim.costs.cost_model import FLOPS_PER_WEIGHT, compute_type
+from sim.model.model import Cache, Layer, TensorClass
 from sim.policies.problem import Problem
 
 

@@ -13,7 +13,7 @@ from sim.policies.imported import imported
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy
 from sim.policies.problem import Overlap
-from sim.workload import Feeding
+from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53
 """Of a parameter: as a float, a larger whole number is not exact."""

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from sim.policies.base import Foresight
 from sim.routing.base import Draw, ExpertMaps, expert_maps
-from sim.workload import with_shared_prompts
+from sim.workload.batch import with_shared_prompts
 
 
 def drawn(foresight: Foresight) -> Draw:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sim.memory import MemoryRule
+from sim.costs.memory import MemoryRule
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
@@ -19,7 +19,7 @@ from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
-from sim.workload import Feeding
+from sim.workload.batch import Feeding
 
 _FIDDLER_MEMORY = MemoryRule(
     usable_fraction=0.95,  # of the released code: the rest is for context, KV cache and activations

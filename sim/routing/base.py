@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from hwprofiles import Provenance
 from sim.engine.compilation import kernel
-from sim.model import Model
-from sim.workload import Passes
+from sim.model.model import Model
+from sim.workload.batch import Passes
 
 Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
 """Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not predicted)."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Provenance
-from sim.model import Model
+from sim.model.model import Model
 from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
 from sim.routing.compiled import choose_sequence, draw_classes, fill_gate_weights, sequence_key
 from sim.routing.preferences import base_weights

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.model import Model
+from sim.model.model import Model
 from sim.routing.base import Accuracy, Routing, stated_accuracy
 from sim.routing.successive import choose
 

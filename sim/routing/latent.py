@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Provenance
-from sim.model import Model
+from sim.model.model import Model
 from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
 from sim.routing.compiled import sequence_key
 from sim.routing.latent_scores import fill_popularity, fill_scores, select

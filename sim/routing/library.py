@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from hwprofiles import InputError, Kind, Provenance, first_problem, read_json, read_yaml
-from sim.model import Model
+from sim.model.model import Model
 from sim.routing.base import Routing
 from sim.routing.generated import GeneratedRouting, uniform
 from sim.routing.spec import RoutingSpec

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.model import Model
+from sim.model.model import Model
 from sim.routing.fitted import FittedRouting
 from sim.routing.library import load_routing, load_spec
 from sim.routing.recorded import RecordedRouting

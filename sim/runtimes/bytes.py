@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hwprofiles import InputError
-from sim.model import Model, TensorClass
+from sim.model.model import Model, TensorClass
 
 CLASSES = ("experts", "dense", "embedding")
 

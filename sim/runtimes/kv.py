@@ -1,6 +1,6 @@
 """Bytes of the KV cache as a runtime's arguments store it."""
 
-from sim.quantization import FORMATS
+from sim.model.quantization import FORMATS
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.work import has_compressed_cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import MIB
-from sim.model import Cache
+from sim.model.model import Cache
 from sim.runtimes.kv import kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import Placement

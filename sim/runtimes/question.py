@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sim.model import Model
+from sim.model.model import Model
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.llama_cpp.arguments import LlamaArguments

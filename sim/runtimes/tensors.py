@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model.model import Attention, Layer, Model, TensorClass
 
 
 class Part(StrEnum):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.model import Model, TensorClass
+from sim.model.model import Model, TensorClass
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.placement import FloatArray, IntArray, Placement
 from sim.runtimes.tensors import is_compressed

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from hwprofiles import InputError, Machine
-from sim.memory import Infeasible
-from sim.model import Model
+from sim.costs.memory import Infeasible
+from sim.model.model import Model
 from sim.serving.balancing import Balancing
 from sim.serving.gpu_prices import gpu_prices
 from sim.serving.handover import Disaggregation

@@ -12,8 +12,6 @@ from typing import Any
 
 import simpy
 
-from sim.requests.prefix_keys import prefix_keys
-from sim.requests.request import Span
 from sim.serving.blend import Blend
 from sim.serving.blocks import BlockPool
 from sim.serving.clock import StepEnd
@@ -24,6 +22,8 @@ from sim.serving.offload import Offload
 from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.serving.sequence import Sequence
+from sim.workload.requests.prefix_keys import prefix_keys
+from sim.workload.requests.request import Span
 
 Chunk = tuple[Sequence, int]
 """A sequence and how many tokens of its context a step computes."""

@@ -1,10 +1,10 @@
 """How much KV the GPUs of an instance hold beside the weights."""
 
 from hwprofiles import Machine
-from sim.memory import Infeasible, activation_bytes
-from sim.model import Model
+from sim.costs.memory import Infeasible, activation_bytes
+from sim.model.model import Model
 from sim.serving.options import InstanceOptions
-from sim.workload import Batch, Feeding
+from sim.workload.batch import Batch, Feeding
 
 MIN_BLOCKS = 2
 """One for a sequence and one for its growth."""

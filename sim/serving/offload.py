@@ -13,16 +13,16 @@ from typing import Any
 import simpy
 
 from hwprofiles.units import NS_PER_S
-from sim.kv.replay import TouchOrder
-from sim.requests.content_keys import content_keys
-from sim.requests.prefix_keys import prefix_keys
 from sim.serving.blend import Blend
+from sim.serving.kv.replay import TouchOrder
 from sim.serving.link import Link
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
 from sim.serving.sequence import Load, Sequence
 from sim.serving.tier import Tier
+from sim.workload.requests.content_keys import content_keys
+from sim.workload.requests.prefix_keys import prefix_keys
 
 Process = Generator[simpy.Event, Any, None]
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hwprofiles import InputError
-from sim.kv.replay import TouchOrder
 from sim.serving.blend import Blend
+from sim.serving.kv.replay import TouchOrder
 from sim.serving.pins import Pin
 from sim.serving.tier import TierOptions
 

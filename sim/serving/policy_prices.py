@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, weakest
-from sim.costs import CostModel
-from sim.execute import execute
-from sim.memory import Infeasible, Residency, activation_bytes, machine_bytes, weight_bytes
+from sim.costs.cost_model import CostModel
+from sim.costs.memory import Infeasible, Residency, activation_bytes, machine_bytes, weight_bytes
 from sim.policies.base import Foresight
 from sim.policies.placement.layers import AllLayersPlacement
 from sim.policies.policy import Policy
@@ -21,8 +20,9 @@ from sim.routing.base import Routing, tokens_per_expert
 from sim.serving.cluster import Cluster, ServingSetting, cluster_of, prepare
 from sim.serving.gpu_prices import attention_prices, attention_warnings
 from sim.serving.prices import TICKS_PER_NS, StepPrices
-from sim.simulate import Scenario, check, problem_of
-from sim.workload import Batch, Feeding, Passes
+from sim.step.execute import execute
+from sim.step.simulate import Scenario, check, problem_of
+from sim.workload.batch import Batch, Feeding, Passes
 
 STEPS_PER_DOUBLING = 2
 """Points of the grid of tokens between a number and its double."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sim.requests.request import Request
+from sim.workload.requests.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

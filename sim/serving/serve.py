@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from sim.requests.request import Request
 from sim.serving.cluster import Cluster
 from sim.serving.fleet import fleet
 from sim.serving.metrics import ServingMetrics, measure_serving
@@ -13,6 +12,7 @@ from sim.serving.recorder import Recorder
 from sim.serving.sequence import Sequence
 from sim.serving.sources import Process, Source
 from sim.serving.tiers import Tiers
+from sim.workload.requests.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
-from sim.model import Model
-from sim.provenance import UsedNumber
+from sim.model.model import Model
 from sim.serving.blend import Blend
 from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
@@ -13,6 +12,7 @@ from sim.serving.offload_options import OffloadOptions
 from sim.serving.pins import Pin
 from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
+from sim.step.provenance import UsedNumber
 
 HOST = "cpu"
 

@@ -9,9 +9,9 @@ import simpy
 
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
-from sim.requests.multi_round import Session
-from sim.requests.request import Request
-from sim.requests.spec import RequestsSpec
+from sim.workload.requests.multi_round import Session
+from sim.workload.requests.request import Request
+from sim.workload.requests.spec import RequestsSpec
 
 Process = Generator[simpy.Event, Any, None]
 

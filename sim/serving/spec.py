@@ -20,9 +20,9 @@ from hwprofiles.limits import (
     TokensOrNone,
 )
 from hwprofiles.quantity import UNDATED, Number, SourceDate
-from sim.kv.eviction.library import EVICTIONS
-from sim.kv.replay import TouchOrder
 from sim.serving.balancing import Balancing
+from sim.serving.kv.eviction.library import EVICTIONS
+from sim.serving.kv.replay import TouchOrder
 from sim.serving.offload_options import Loading, Mode
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.tier import Compression

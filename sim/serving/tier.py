@@ -4,8 +4,8 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.kv.block_store import BlockStore
-from sim.kv.eviction.library import eviction
+from sim.serving.kv.block_store import BlockStore
+from sim.serving.kv.eviction.library import eviction
 from sim.serving.link import Link, TransferRate
 
 _UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")

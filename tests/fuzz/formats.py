@@ -11,20 +11,20 @@ import numpy as np
 import yaml
 
 from hwprofiles import load_machine, machine_names
-from planner.axes import parse_axes
-from planner.kv_export import KV_EXPORTERS
-from planner.kv_tiers import load_kv_tiers
-from planner.objectives import Goal
-from planner.plan import Plan, Setting, load_plan, plan_to_data
-from planner.prices import load_prices
-from sim.model_library import load_model, load_spec
+from planner.export.kv import KV_EXPORTERS
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting, load_plan, plan_to_data
+from planner.serving.kv_tiers import load_kv_tiers
+from planner.study.axes import parse_axes
+from planner.study.prices import load_prices
+from sim.model.library import load_model, load_spec
 from sim.policies import POLICIES
-from sim.requests import load_requests, read_trace
 from sim.routing import import_trace, load_routing
 from sim.routing.library import load_spec as load_routing_spec
 from sim.routing.library import shipped_names, shipped_spec
 from sim.serving.setting import serving_setting
 from sim.serving.spec import load_serving
+from sim.workload.requests import load_requests, read_trace
 from tests.source_tree import ROOT
 
 NUM_REQUESTS = 50

@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Kind, Machine, Provenance, load_machine
+from sim.costs.memory import Residency, machine_bytes, weight_bytes
 from sim.engine import engine
-from sim.lowering.decisions import Decisions
-from sim.lowering.lower import lower
-from sim.memory import Residency, machine_bytes, weight_bytes
-from sim.model import Attention, Layer, Model, TensorClass
+from sim.model.model import Attention, Layer, Model, TensorClass
 from sim.policies.actions import Action, LayerMode
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import GeneratedRouting
-from sim.simulate import Scenario
-from sim.workload import Batch, Passes
+from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.lower import lower
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch, Passes
 
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for a test", date="2026-11")
 

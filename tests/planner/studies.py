@@ -6,12 +6,12 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-from planner.axes import parse_axes
-from planner.outcome import Job, Outcome
-from planner.plan import Setting
-from planner.store import open_store
-from planner.study import Keys, Study
-from planner.sweep import sweep
+from planner.search.plan import Setting
+from planner.study.axes import parse_axes
+from planner.study.outcome import Job, Outcome
+from planner.study.store import open_store
+from planner.study.study import Keys, Study
+from planner.study.sweep import sweep
 
 WAIT_S = 180
 BASE = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2)

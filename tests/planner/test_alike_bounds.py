@@ -11,11 +11,11 @@ from scipy.stats import hypergeom
 
 from planner.bounds.alike import missing_shares
 from planner.bounds.draws import mean_bounds
-from sim.model import Model
+from sim.model.model import Model
 from sim.policies import POLICIES
 from sim.policies.problem import Problem
 from sim.routing.generated import GeneratedRouting, uniform
-from sim.simulate import Drawn, Scenario, draw, problem_of
+from sim.step.simulate import Drawn, Scenario, draw, problem_of
 from tests.planner.instances import (
     MADE_UP,
     RandomPlan,

@@ -15,19 +15,19 @@ from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.static import relaxation
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
-from sim.lowering.decisions import Decisions
-from sim.memory import MemoryRule, Residency, weight_bytes
-from sim.metrics import Metrics, peak_staged_bytes
-from sim.model import TensorClass
-from sim.model_library import load_model
+from sim.costs.memory import MemoryRule, Residency, weight_bytes
+from sim.model.library import load_model
+from sim.model.model import TensorClass
 from sim.policies.cache.lru import LruCache
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import uniform
-from sim.simulate import Run, Scenario, draw, problem_of, simulate
-from sim.workload import Batch, Feeding, Passes
+from sim.step.lowering.decisions import Decisions
+from sim.step.metrics import Metrics, peak_staged_bytes
+from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
+from sim.workload.batch import Batch, Feeding, Passes
 from tests.planner.instances import RandomPlan, Times, random_overlap, random_plan, run_plan, small_machine, small_model, small_scenario
 from tests.planner.linear_program import linear_optimum_ns
 

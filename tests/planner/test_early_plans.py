@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from planner.candidates import candidates
-from planner.make import Planned, make_plan
-from planner.objectives import Goal
-from planner.plan import Setting, load_plan, save_plan
-from planner.trials import Trials
-from sim.memory import Residency
+from planner.search.candidates import candidates
+from planner.search.make import Planned, make_plan
+from planner.search.objectives import Goal
+from planner.search.plan import Setting, load_plan, save_plan
+from planner.search.trials import Trials
+from sim.costs.memory import Residency
 from sim.policies import find_policy
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.prefetch.early import EarlyPrefetch
-from sim.simulate import Run, simulate
+from sim.step.simulate import Run, simulate
 
 LONG = Setting(model="deepseek-v2-lite", machine="fiddler-e1", prompt_tokens=1024, output_tokens=16, draws=2)
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.candidates import candidates
-from planner.floors import Floors
-from planner.objectives import Goal
-from planner.search import Search, search
-from planner.ties import half_width, is_tied
-from planner.trials import Trials
-from sim.memory import Residency
+from planner.search.candidates import candidates
+from planner.search.floors import Floors
+from planner.search.objectives import Goal
+from planner.search.search import Search, search
+from planner.search.ties import half_width, is_tied
+from planner.search.trials import Trials
+from sim.costs.memory import Residency
 from sim.policies import POLICIES
-from sim.simulate import Scenario
+from sim.step.simulate import Scenario
 from tests.planner.test_search import NUM_DRAWS, _grid, _name
 
 SCENARIOS = list(_grid())

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.footprint import draw_bytes, pass_shapes, plan_bytes, run_bytes
-from planner.free_memory import KIB, free_bytes
-from planner.plan import Setting
+from planner.search.footprint import draw_bytes, pass_shapes, plan_bytes, run_bytes
+from planner.search.free_memory import KIB, free_bytes
+from planner.search.plan import Setting
 from sim.policies import POLICIES, find_policy
-from sim.simulate import Scenario
-from sim.workload import Batch, Feeding, forward_passes
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch, Feeding, forward_passes
 
 COUNTS = st.integers(1, 40)
 SIZES = st.none() | COUNTS

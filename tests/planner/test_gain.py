@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hwprofiles import Kind, Provenance
 from hwprofiles.units import NS_PER_S
-from sim.memory import Infeasible, usable_bytes, weight_bytes
+from sim.costs.memory import Infeasible, usable_bytes, weight_bytes
 from sim.policies import POLICIES, Policy
 from sim.policies.base import Dispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
@@ -19,8 +19,8 @@ from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.gain import GainPlacement, hull_slopes
 from sim.policies.placement.layer_times import Misses, layer_times_ns
 from sim.routing.generated import GeneratedRouting, uniform
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, problem_of, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for tests", date="undated")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from hwprofiles.units import GIB
-from planner.kv_export import KV_EXPORTERS, kv_transfer_config, lmcache_config, lmcache_keys, lmcache_text, problems_of, server_command
-from planner.kv_tiers import FORMAT, KvTiers, kv_tiers_of, load_kv_tiers, parse_kv_tiers
+from planner.export.kv import KV_EXPORTERS, kv_transfer_config, lmcache_config, lmcache_keys, lmcache_text, problems_of, server_command
+from planner.serving.kv_tiers import FORMAT, KvTiers, kv_tiers_of, load_kv_tiers, parse_kv_tiers
 from sim.serving.spec import ServingSpec
 
 PLAIN: dict[str, Any] = {"format": FORMAT, "name": "chat", "host_bytes_per_rank": "60GiB"}

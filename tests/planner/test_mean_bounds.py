@@ -9,17 +9,17 @@ from hwprofiles import load_machine
 from planner.bounds import clairvoyant_bound, static_bound
 from planner.bounds.draws import mean_bounds
 from planner.bounds.shadow import mean_shadow_prices
-from planner.make import bounds_of
-from planner.objectives import Goal
-from planner.search import Search, is_fixed, search
-from sim.draws import seed_of
-from sim.memory import MemoryRule
-from sim.metrics import Metrics
-from sim.model_library import load_model
+from planner.search.make import bounds_of
+from planner.search.objectives import Goal
+from planner.search.search import Search, is_fixed, search
+from sim.costs.memory import MemoryRule
+from sim.model.library import load_model
 from sim.policies import POLICIES
 from sim.routing.generated import uniform
-from sim.simulate import Drawn, Run, Scenario, draw, problem_of, simulate
-from sim.workload import Batch
+from sim.step.draws import seed_of
+from sim.step.metrics import Metrics
+from sim.step.simulate import Drawn, Run, Scenario, draw, problem_of, simulate
+from sim.workload.batch import Batch
 from tests.planner.instances import RandomPlan, random_decisions, random_overlap, random_residency, run_plan, small_scenario
 from tests.planner.test_bounds import _is_within_memory
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from planner.objectives import Goal
-from planner.search import Search, search
-from sim.model import Model
+from planner.search.objectives import Goal
+from planner.search.search import Search, search
+from sim.model.model import Model
 from sim.policies import POLICIES
 from sim.routing.generated import uniform
-from sim.simulate import Scenario
-from sim.workload import Batch
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch
 from tests.sim.small import ODD_MODELS, small_machine
 
 BATCH = Batch(prompt_tokens=6, output_tokens=3)

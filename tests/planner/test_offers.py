@@ -8,15 +8,15 @@ import pytest
 import yaml
 
 from hwprofiles import InputError, load_machine
-from planner.make import Planned, make_plan
-from planner.objectives import Goal
-from planner.offers import offers_of
-from planner.plan import Setting, load_plan, save_plan
-from planner.search import Search, search
-from sim.metrics import Metrics
-from sim.model import Model
-from sim.model_library import requantized
-from sim.simulate import Scenario
+from planner.search.make import Planned, make_plan
+from planner.search.objectives import Goal
+from planner.search.offers import offers_of
+from planner.search.plan import Setting, load_plan, save_plan
+from planner.search.search import Search, search
+from sim.model.library import requantized
+from sim.model.model import Model
+from sim.step.metrics import Metrics
+from sim.step.simulate import Scenario
 from tests.planner.test_search import BATCHES, NUM_DRAWS, SLOW_LINK, _scenario
 from tests.sim.small import MODELS, small_machine
 

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from hwprofiles import InputError, write_yaml
-from planner.make import Planned, make_plan
-from planner.objectives import Goal
-from planner.plan import Plan, Setting, load_plan, plan_to_data, save_plan
-from sim.model_library import load_model, save_model
-from sim.simulate import Run, simulate
+from planner.search.make import Planned, make_plan
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting, load_plan, plan_to_data, save_plan
+from sim.model.library import load_model, save_model
+from sim.step.simulate import Run, simulate
 
 SETTING = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=8, output_tokens=3)
 

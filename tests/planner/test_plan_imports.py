@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from hwprofiles import InputError
-from planner.objectives import Goal
-from planner.plan import Plan, Setting, load_plan, plan_to_data
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting, load_plan, plan_to_data
 from rosin.__main__ import main
 from sim.policies import find_policy
 from sim.policies.cache.lru import LruCache

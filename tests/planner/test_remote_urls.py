@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from hwprofiles import InputError
-from planner.kv_export.lmcache import lmcache_text
-from planner.kv_tiers import parse_kv_tiers
+from planner.export.kv.lmcache import lmcache_text
+from planner.serving.kv_tiers import parse_kv_tiers
 
 TIERS = {"format": "rosin-kv/1", "name": "a", "host_bytes_per_rank": 1e9}
 TAKEN = [

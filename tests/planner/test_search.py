@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine, load_machine
-from planner.candidates import candidates, named_systems
-from planner.hunt import Step
-from planner.objectives import OBJECTIVES, Goal
-from planner.search import Search, SearchStopped, Unmet, binding_resource, search
-from sim.compute_buffers import compute_buffer_bytes
-from sim.draws import mean_metrics, seed_of, simulate_draws
-from sim.memory import Infeasible, weight_bytes
-from sim.metrics import Metrics
-from sim.model import Model
-from sim.model_library import load_model
+from planner.search.candidates import candidates, named_systems
+from planner.search.hunt import Step
+from planner.search.objectives import OBJECTIVES, Goal
+from planner.search.search import Search, SearchStopped, Unmet, binding_resource, search
+from sim.costs.compute_buffers import compute_buffer_bytes
+from sim.costs.memory import Infeasible, weight_bytes
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import POLICIES, Policy
 from sim.routing.generated import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.draws import mean_metrics, seed_of, simulate_draws
+from sim.step.metrics import Metrics
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 
 BATCHES = (

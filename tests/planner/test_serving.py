@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, load_machine
-from planner.serving import ServingPlan, ServingQuestion, TargetMissed, plan_serving
-from planner.serving_target import ServingTarget
-from sim.memory import Infeasible
-from sim.model_library import load_model
-from sim.requests.spec import RequestsSpec
+from planner.serving.offload import ServingPlan, ServingQuestion, TargetMissed, plan_serving
+from planner.serving.target import ServingTarget
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
 from sim.serving.spec import ServingSpec
+from sim.workload.requests.spec import RequestsSpec
 
 TALKS = {"num_users": 6, "num_rounds": 5, "system_tokens": 0, "history_tokens": 6000, "question_tokens": 20, "answer_tokens": 20}
 REQUESTS = RequestsSpec.model_validate(

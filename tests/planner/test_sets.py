@@ -62,12 +62,18 @@ def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
 
 
 def test_kernels_are_kept_for_this_package_and_the_simulator(tmp_path: Path) -> None:
-    """What numba keeps of a bound's kernel is bound to both packages: a change of any file of either is another stamp."""
-    (tmp_path / "one.py").write_text("ONE = 1\n")
-    (tmp_path / "two.py").write_text("TWO = 2\n")
-    before = source_stamp(tmp_path)
-    (tmp_path / "two.py").write_text("TWO = 3\n")
-    changed, own = source_stamp(tmp_path), source_stamp(Path(compilation.__file__).parent)
+    """A kept kernel is bound to both packages: a change of any file that it can be made of is another stamp."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text("from sim.engine.compilation import kernel\nfrom package.two import (\n    TWO,\n)\n")
+    (package / "two.py").write_text("TWO = 2\n")
+    (package / "three.py").write_text("THREE = 3\n")
+    before = source_stamp(package)
+    (package / "three.py").write_text("THREE = 4\n")
+    assert source_stamp(package) == before
+    (package / "two.py").write_text("TWO = 3\n")
+    changed, own = source_stamp(package), source_stamp(Path(compilation.__file__).parent)
     assert changed != before
     stamps = {kernels_of(stamp)(_nothing)._cache._cache_file._source_stamp for stamp in (before, changed, own)}  # type: ignore[attr-defined]
     assert len(stamps) == 3

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import InputError, load_machine, write_yaml
-from planner.axes import Axis, parse_axes, parse_axis
-from planner.machine_paths import machine_values
-from planner.prices import NO_PRICES, load_prices
-from planner.sensitivity import variations
-from planner.study import Keys, content_digest
-from planner.study_check import check_study
+from planner.study.axes import Axis, parse_axes, parse_axis
+from planner.study.machine_paths import machine_values
+from planner.study.prices import NO_PRICES, load_prices
+from planner.study.sensitivity import variations
+from planner.study.study import Keys, content_digest
+from planner.study.study_check import check_study
 from tests.planner.studies import BASE, jobs_of, small_study
 from tests.source_tree import ROOT
 

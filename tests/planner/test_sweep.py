@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError
-from planner.cluster import cluster_crew
-from planner.hunt import Hunt
-from planner.inline import InlineExecutor
-from planner.interruption import undisturbed
-from planner.outcome import Outcome, evaluate
-from planner.store import open_store
-from planner.study import Keys
-from planner.sweep import sweep
-from planner.workers import process_pool
+from planner.search.hunt import Hunt
+from planner.search.inline import InlineExecutor
+from planner.search.interruption import undisturbed
+from planner.study.cluster import cluster_crew
+from planner.study.outcome import Outcome, evaluate
+from planner.study.store import open_store
+from planner.study.study import Keys
+from planner.study.sweep import sweep
+from planner.study.workers import process_pool
 from tests.planner.studies import BASE, CountingExecutor, has_processes, jobs_of, points_kept, small_study, swept, wait_until
 from tests.source_tree import ROOT
 
@@ -34,7 +34,7 @@ LONG_VARY = ("link.h2d.bytes_per_s=5e9:60e9:12",)
 SWEEPER = """
 import sys
 from pathlib import Path
-from planner.workers import process_pool
+from planner.study.workers import process_pool
 from tests.planner.studies import small_study, swept
 if __name__ == "__main__":
     with process_pool(2) as executor:

@@ -4,8 +4,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from planner.threads import num_threads
-from planner.workers import process_pool
+from planner.search.threads import num_threads
+from planner.study.workers import process_pool
 
 
 @pytest.mark.parametrize(("said", "threads"), [(None, 2), ("1", 1), ("1,4", 1), ("8", 2), ("", 2)])
@@ -25,6 +25,6 @@ def test_a_study_s_workers_have_one_each() -> None:
 
 
 def _planned_with() -> int:
-    from planner import trials
+    from planner.search.search import trials
 
     return trials.NUM_THREADS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from planner.ties import half_width
+from planner.search.ties import half_width
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5, 8, 31, 32, 33, 200])

@@ -1,7 +1,7 @@
 """Trials: which run is kept, and that one made again is the same."""
 
-from planner.candidates import named_systems
-from planner.trials import Trials, is_feasible
+from planner.search.candidates import named_systems
+from planner.search.trials import Trials, is_feasible
 from tests.planner.test_search import _grid
 
 

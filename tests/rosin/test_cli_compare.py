@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.make import make_plan
-from planner.objectives import Goal
-from planner.plan import Setting, save_plan
+from planner.search.make import make_plan
+from planner.search.objectives import Goal
+from planner.search.plan import Setting, save_plan
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.report.json_documents import CompareDocument
@@ -97,7 +97,7 @@ def test_figure(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_figure_has_words_and_units(tmp_path: Path) -> None:
     """The axes say what they show and in which unit, and each policy has its name and speed."""
-    from rosin.report.compare_figure import check_format
+    from rosin.commands.compare.figure import check_format
 
     target = tmp_path / "figure.svg"
     check_format(target)

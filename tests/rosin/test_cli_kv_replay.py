@@ -8,9 +8,9 @@ import pytest
 from hwprofiles.units import GIB
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.report.kv_documents import KvReplayDocument
-from sim.kv import EVICTIONS
-from sim.model_library import load_model
+from rosin.commands.kv_replay.document import KvReplayDocument
+from sim.model.library import load_model
+from sim.serving.kv import EVICTIONS
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.rosin.scenarios import json_of, text_of
 from tests.shared_data import shared_data

@@ -8,7 +8,7 @@ import pytest
 from hwprofiles import Kind, load_machine, machine_names, parse_machine
 from hwprofiles.units import format_rate
 from rosin.__main__ import main
-from rosin.report.machine_numbers import count_by_kind, machine_numbers
+from rosin.commands.machines.numbers import count_by_kind, machine_numbers
 from tests.rosin.command_line import run_rosin
 
 OVERRIDE = "link.h2d.bytes_per_s=50e9"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rosin.__main__ import main
-from rosin.report.model_summary import model_summary
-from rosin.report.model_tables import format_params
-from sim.model_library import load_model, model_names
+from rosin.commands.models.document import model_summary
+from rosin.commands.models.page import format_params
+from sim.model.library import load_model, model_names
 from tests.tiny_config import write_tiny_config
 
 EXPERT_PARAMS = 3 * 64 * 128

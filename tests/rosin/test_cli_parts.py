@@ -7,7 +7,7 @@ import pytest
 from hwprofiles import load_machine
 from hwprofiles.parts import parts_library
 from rosin.__main__ import main
-from rosin.report.parts_page import parts_page
+from rosin.commands.machines.parts_page import parts_page
 from tests.rosin.command_line import ROOT, assert_one_line_error, run_rosin
 
 LINE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.hunt import Step
-from planner.objectives import OBJECTIVES
+from planner.search.hunt import Step
+from planner.search.objectives import OBJECTIVES
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress
@@ -220,7 +220,7 @@ def test_interrupted(tmp_path: Path) -> None:
 
 INTERRUPTED_AFTER_A_RUN = """
 import os, signal, sys
-from planner.trials import Trials
+from planner.search.trials import Trials
 from rosin.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 run = Trials.whole_run

@@ -4,7 +4,7 @@ import pytest
 
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.report.policy_summary import policy_details
+from rosin.commands.policies.document import policy_details
 from sim.policies import PARTS, POLICIES, find_policy, parameter_names, with_settings
 from tests.rosin.scenarios import json_of, text_of
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rosin.__main__ import main
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import RecordedRouting, save_trace, uniform
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rosin.__main__ import main
-from rosin.report.serve_documents import KvPlanDocument, ServeDocument
+from rosin.commands.simulate.serving_document import KvPlanDocument, ServeDocument
 from tests.rosin.scenarios import json_of, text_of
 from tests.shared_data import shared_data
 

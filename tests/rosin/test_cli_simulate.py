@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import load_machine
-from planner.make import make_plan
-from planner.objectives import Goal
-from planner.plan import Plan, Setting, save_plan
+from planner.search.make import make_plan
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting, save_plan
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.report.json_documents import SimulateDocument
-from sim.metrics import Metrics
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy
 from sim.policies.serialize import policy_from_data, policy_to_data
 from sim.routing import load_routing
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.metrics import Metrics
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.rosin.scenarios import SMALL, json_of, text_of
 from tests.tiny_config import write_tiny_config
 
@@ -257,7 +257,7 @@ def test_people_at_a_terminal_are_told_why_they_wait(
     is_terminal: bool, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first run of a computer compiles; that is said on stderr to a person, and to nobody else."""
-    monkeypatch.setattr("sim.execute.needs_compilation", lambda: True)
+    monkeypatch.setattr("sim.step.execute.needs_compilation", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
     assert main(["simulate", *SMALL, "--policy", "fiddler", *words]) == 0
     assert ("compiling" in capsys.readouterr().err) == (is_terminal and not words)

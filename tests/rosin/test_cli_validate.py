@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import write_yaml
-from planner.objectives import Goal
-from planner.plan import Plan, Setting, save_plan
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting, save_plan
 from rosin.__main__ import main
 from sim.policies import POLICIES
 from tests.sim.small import small_machine

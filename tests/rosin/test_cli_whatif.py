@@ -12,14 +12,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from planner.axes import parse_axes
-from planner.outcome import Outcome
-from planner.sensitivity import Variation
+from planner.study.axes import parse_axes
+from planner.study.outcome import Outcome
+from planner.study.sensitivity import Variation
 from rosin.__main__ import main
-from rosin.report import whatif_documents, whatif_files
+from rosin.commands.whatif import document as whatif_documents
+from rosin.commands.whatif import files as whatif_files
+from rosin.commands.whatif.analysis import pareto_front, saturations, sensitivities
+from rosin.commands.whatif.document import WhatifRow
 from rosin.report.axis_words import axis_label, short, tick_labels
-from rosin.report.whatif_analysis import pareto_front, saturations, sensitivities
-from rosin.report.whatif_documents import WhatifRow
 from tests.planner.studies import BASE, has_processes, points_kept, wait_until
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.rosin.scenarios import json_of, text_of

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import Setting
-from rosin.report import json_documents, kv_documents, serve_documents
-from sim.metrics import Metrics
+from planner.search.plan import Setting
+from rosin.commands.kv_replay import document as kv_documents
+from rosin.commands.simulate import serving_document as serve_documents
+from rosin.report import json_documents
 from sim.serving.metrics import ServingMetrics, TierUse
+from sim.step.metrics import Metrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[json_documents.Document]] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner import free_memory
+from planner.search.search import free_memory
 from rosin.__main__ import main
 
 WORK = ("--model", "qwen3-30b-a3b", "--machine", "desktop-rtx-4090-ddr5", "--prompt-tokens", "16", "--output-tokens", "4000")

@@ -4,9 +4,9 @@ import pytest
 
 from rosin.report.occupancy import alone, occupancy
 from sim.engine import engine
-from sim.program import Platform, Program
-from sim.task import Resource, Task, task_table
-from sim.timeline import Timeline
+from sim.engine.program import Platform, Program
+from sim.engine.task import Resource, Task, task_table
+from sim.engine.timeline import Timeline
 
 PLATFORM = Platform(resources=(Resource(name="gpu"), Resource(name="cpu"), Resource(name="h2d")))
 GPU, CPU, H2D = range(3)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sim.policies import find_policy
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 
 FILE = Path(__file__).with_suffix(".json")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from hwprofiles import Kind, Machine, Provenance, parse_machine
-from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 
 SOURCE = {"kind": "assumed", "source": "made up for tests", "date": "undated"}
 HIDDEN, WIDE, VOCAB = 64, 128, 1000

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hwprofiles import Kind, parse_machine
-from sim.costs import CostModel
-from sim.curve_shapes import attention_shape, ffn_shape, gate_shape, head_shape
-from sim.model import Model, TensorClass
+from sim.costs.cost_model import CostModel
+from sim.costs.curve_shapes import attention_shape, ffn_shape, gate_shape, head_shape
+from sim.model.model import Model, TensorClass
 from sim.policies import find_policy
-from sim.provenance import provenance_of
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.provenance import provenance_of
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, SOURCE, small_machine, small_model
 
 MEASURED = SOURCE | {"kind": "measured"}

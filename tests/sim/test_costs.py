@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind, load_machine, parse_machine
-from sim.costs import EAGER_KERNELS, FUSED_KERNELS, MOST_KEPT, CostModel
-from sim.model import Model, TensorClass
-from sim.model_library import load_model
+from sim.costs.cost_model import EAGER_KERNELS, FUSED_KERNELS, MOST_KEPT, CostModel
+from sim.model.library import load_model
+from sim.model.model import Model, TensorClass
 from sim.policies import POLICIES
 from sim.routing import load_routing
-from sim.simulate import Scenario, problem_of
-from sim.workload import Batch
+from sim.step.simulate import Scenario, problem_of
+from sim.workload.batch import Batch
 from tests.sim.small import HIDDEN, SOURCE, VOCAB, WIDE, quantity, small_machine, small_model
 
 EXPERT_BYTES = 2 * 3 * HIDDEN * WIDE

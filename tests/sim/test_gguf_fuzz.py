@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from hwprofiles import InputError
-from sim.importers import GgufImport, import_gguf
-from sim.model_library import load_model, save_model
+from sim.model.importers import GgufImport, import_gguf
+from sim.model.library import load_model, save_model
 from tests.sim.gguf_files import MadeFile, broken_file, mangled, random_file
 
 NUM_FILES = 1500

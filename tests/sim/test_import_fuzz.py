@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.importers import model_from_config
-from sim.importers.families import FAMILIES
+from sim.model.importers import model_from_config
+from sim.model.importers.families import FAMILIES
 from tests.sim.generated_configs import SETTINGS, SHAPES, generated, spoiled
 from tests.sim.plain_count import plain_total
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.importers import import_gguf, model_from_gguf
-from sim.importers.gguf_tensors import class_of
-from sim.model import Indexer, Model, State, TensorClass
-from sim.model_library import load_model, load_spec, save_model
-from sim.storage_types import STORAGE_TYPES
+from sim.model.importers import import_gguf, model_from_gguf
+from sim.model.importers.gguf_tensors import class_of
+from sim.model.library import load_model, load_spec, save_model
+from sim.model.model import Indexer, Model, State, TensorClass
+from sim.model.storage_types import STORAGE_TYPES
 from tests.sim.gguf_files import MadeFile, TableRow
 
 gguf = pytest.importorskip("gguf")

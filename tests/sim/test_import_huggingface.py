@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.importers import model_from_config, native_quantization
-from sim.importers.families import FAMILIES
-from sim.model import Model, TensorClass
-from sim.model_library import load_spec, model_names
+from sim.model.importers import model_from_config, native_quantization
+from sim.model.importers.families import FAMILIES
+from sim.model.library import load_spec, model_names
+from sim.model.model import Model, TensorClass
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="some/config.json", date="2026-01")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind, Provenance, load_machine
-from sim.costs import FLOPS_PER_STATE_ELEMENT, CostModel
-from sim.importers import model_from_config
-from sim.model import Model, State, TensorClass
-from sim.model_library import load_model, load_spec
+from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, CostModel
+from sim.model.importers import model_from_config
+from sim.model.library import load_model, load_spec
+from sim.model.model import Model, State, TensorClass
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="some/config.json", date="2026-01")
 HIDDEN, KEYS, VALUES, HEADS = 2048, 16 * 128, 32 * 128, 32

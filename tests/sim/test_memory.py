@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hwprofiles import Quantity
-from sim.compute_buffers import compute_buffer_bytes
-from sim.memory import (
+from sim.costs.compute_buffers import compute_buffer_bytes
+from sim.costs.memory import (
     CUDA_CONTEXT_BYTES,
     Infeasible,
     MemoryRule,
@@ -18,12 +18,12 @@ from sim.memory import (
     weight_bytes,
     working_bytes,
 )
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import find_policy
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch, Feeding
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch, Feeding
 from tests.sim.small import HIDDEN, MODELS, VOCAB, WIDE, quantity, small_machine, small_model
 
 FIDDLERS_RULE = MemoryRule(budgets_kv=False, budgets_activations=False, counts_rotary_tables=True)

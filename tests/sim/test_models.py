@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.model import Attention, Indexer, Layer, Model, State, TensorClass
-from sim.model_library import load_model, load_spec, model_names, requantized, save_model
-from sim.model_spec import explicit_spec
-from sim.quantization import FORMATS, SCHEMES
+from sim.model.library import load_model, load_spec, model_names, requantized, save_model
+from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.model.quantization import FORMATS, SCHEMES
+from sim.model.spec import explicit_spec
 
 REQUIRED = [
     "mixtral-8x7b",

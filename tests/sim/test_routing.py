@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import find_policy
 from sim.routing import GeneratedRouting, RecordedRouting, load_routing, load_trace, tokens_per_expert, uniform
 from sim.routing.generated import UNIFORM
 from sim.routing.successive import choose
-from sim.simulate import Scenario, draw
-from sim.workload import Batch, Feeding, forward_passes
+from sim.step.simulate import Scenario, draw
+from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.shared_data import shared_data
 from tests.sim.small import MODELS, small_machine, small_model
 

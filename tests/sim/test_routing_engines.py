@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import import_trace
 
 PROMPT = [[[1, 2], [3, 4]], [[0, 5], [6, 7]]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import Kind, write_yaml
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import FittedRouting, RecordedRouting, RoutingSpec, load_routing, load_trace
 from sim.routing.fit_file import fit_file
 from sim.routing.recurrence import distinct_experts, next_layer_recall, reuse

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from hwprofiles import InputError
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import LatentRouting, RoutingSpec, load_routing
 from sim.routing.recurrence import reuse
 from sim.routing.replay import CachePolicy, hit_rates

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import InputError, Kind
-from sim.importers.schemes import find_scheme
-from sim.importers.schemes.assumed import ASSUMED
-from sim.importers.schemes.checkpoints import CHECKPOINTS
-from sim.importers.schemes.llama_cpp import CONDITIONS, MIXES
-from sim.importers.schemes.scheme import Rule
-from sim.model import Model, TensorClass
-from sim.model_library import load_model, model_names, requantized, save_model
-from sim.quantization import FORMATS, SCHEMES
-from sim.storage_types import STORAGE_TYPES
+from sim.model.importers.schemes import find_scheme
+from sim.model.importers.schemes.assumed import ASSUMED
+from sim.model.importers.schemes.checkpoints import CHECKPOINTS
+from sim.model.importers.schemes.llama_cpp import CONDITIONS, MIXES
+from sim.model.importers.schemes.scheme import Rule
+from sim.model.library import load_model, model_names, requantized, save_model
+from sim.model.model import Model, TensorClass
+from sim.model.quantization import FORMATS, SCHEMES
+from sim.model.storage_types import STORAGE_TYPES
 from tests.sim.family_configs import CONFIGS
 from tests.source_tree import ROOT
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.importers import model_from_config
-from sim.model import Model, TensorClass
-from sim.model_library import load_model, load_spec, save_model
+from sim.model.importers import model_from_config
+from sim.model.library import load_model, load_spec, save_model
+from sim.model.model import Model, TensorClass
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="c.json", date="2026-01")
 MLX_ROUTERS = {f"model.layers.{layer}.mlp.gate": {"group_size": 64, "bits": 8} for layer in range(48)}

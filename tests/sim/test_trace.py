@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from sim.engine import engine
-from sim.program import Platform, Program, Session, Wait
-from sim.task import Discipline, Resource, Task, TaskKind, task_table
-from sim.timeline import Timeline
-from sim.trace import task_name, tracks, write_trace
+from sim.engine.program import Platform, Program, Session, Wait
+from sim.engine.task import Discipline, Resource, Task, TaskKind, task_table
+from sim.engine.timeline import Timeline
+from sim.engine.trace import task_name, tracks, write_trace
 from tests.sim.engine.strategies import Submit, platforms, programs, tasks_of
 
 LANES = Platform(resources=(Resource(name="gpu"), Resource(name="h2d", discipline=Discipline.PRIORITY)))

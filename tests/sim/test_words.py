@@ -10,14 +10,14 @@ import yaml
 from hwprofiles import InputError, load_machine
 from hwprofiles.curve import Curve
 from hwprofiles.formats import SHAPE_KEYS, WEIGHT_FORMATS
-from planner.kv_tiers import load_kv_tiers
-from sim.curve_shapes import attention_shape, expert_shape, gate_shape, head_shape
-from sim.model import TensorClass
-from sim.model_library import load_model, load_spec, save_model
-from sim.quantization import FORMATS
-from sim.requests import load_requests
+from planner.serving.kv_tiers import load_kv_tiers
+from sim.costs.curve_shapes import attention_shape, expert_shape, gate_shape, head_shape
+from sim.model.library import load_model, load_spec, save_model
+from sim.model.model import TensorClass
+from sim.model.quantization import FORMATS
 from sim.routing.library import load_spec as load_routing_spec
 from sim.serving.spec import load_serving
+from sim.workload.requests import load_requests
 
 DATED = {"kind": "assumed", "source": "this test", "date": "2024"}
 CURVE = {"operation": "expert", "device": "gpu", "points": [[1, 1], [2, 2]], **DATED}

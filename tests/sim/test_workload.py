@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
-from sim.workload import Batch, Feeding, forward_passes
+from sim.workload.batch import Batch, Feeding, forward_passes
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sim.lowering.decisions import decide
-from sim.lowering.lower import Lowered, lower
-from sim.memory import Infeasible, Residency
-from sim.model import Model
+from sim.costs.memory import Infeasible, Residency
+from sim.model.model import Model
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing import uniform
-from sim.simulate import Scenario, problem_of
-from sim.workload import Batch
+from sim.step.lowering.decisions import decide
+from sim.step.lowering.lower import Lowered, lower
+from sim.step.simulate import Scenario, problem_of
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from validation.backend import Executed, Tier, Weights, architecture_of, execute_policy, random_weights, stand_in
 from validation.comparison.trial import as_executed

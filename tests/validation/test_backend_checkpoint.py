@@ -14,8 +14,8 @@ transformers = pytest.importorskip("transformers", reason="needs transformers, f
 from hwprofiles import InputError
 from sim.policies import POLICIES
 from sim.routing import uniform
-from sim.simulate import Scenario, problem_of
-from sim.workload import Batch, forward_passes
+from sim.step.simulate import Scenario, problem_of
+from sim.workload.batch import Batch, forward_passes
 from tests.sim.small import small_machine
 from validation.backend import Checkpoint, Tier, execute_policy, load_checkpoint, plain_forward
 from validation.comparison.trial import as_executed

@@ -8,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
+from sim.engine.task import TaskKind
 from sim.policies import POLICIES, Policy
 from sim.policies.overlap.lanes import LanesOverlap
-from sim.task import TaskKind
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, Tier, architecture_of, plain_forward, random_weights, stand_in

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError
-from sim.model import Layer
+from sim.model.model import Layer
 from tests.sim.small import layer_of, model_of
 from validation.backend.architecture import architecture_of, stand_in
 from validation.measuring.built import built, has_attention

@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from sim.engine import engine
-from sim.lowering.live_run import process
+from sim.engine.task import TaskKind
 from sim.policies import POLICIES
 from sim.policies.actions import Action
 from sim.policies.prefetch.learned import LearnedPrefetch
-from sim.task import TaskKind
+from sim.step.lowering.live_run import process
 from sim.testing import check_timeline
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from tests.validation.test_backend_policies import check_tokens

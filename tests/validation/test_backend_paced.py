@@ -13,14 +13,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from sim.engine import engine
+from sim.engine.task import TaskKind
+from sim.engine.timeline import Timeline
+from sim.engine.trace import write_trace
 from sim.policies import POLICIES, Policy
 from sim.routing import uniform
-from sim.simulate import Scenario
-from sim.task import TaskKind
+from sim.step.simulate import Scenario
 from sim.testing import check_timeline
-from sim.timeline import Timeline
-from sim.trace import write_trace
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, case
 from tests.validation.test_backend_policies import STATIC, check_tasks, check_tokens

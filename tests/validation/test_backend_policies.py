@@ -8,11 +8,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError
+from sim.engine.task import TaskKind
 from sim.policies import POLICIES, Action, Policy
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.prefetch.early import EarlyPrefetch
-from sim.task import TaskKind
-from sim.workload import Batch, Feeding, forward_passes
+from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import Executed, plain_forward
 

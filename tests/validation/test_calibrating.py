@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
 from hwprofiles import InputError, Kind, Machine, Operation, parse_machine
-from planner.objectives import Goal
-from planner.plan import Plan, Setting
-from sim.costs import CostModel
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting
+from sim.costs.cost_model import CostModel
 from sim.engine import engine
-from sim.lowering.lower import RESOURCES
-from sim.model import TensorClass
+from sim.engine.program import Platform, Program
+from sim.engine.task import Task, TaskKind, task_table
+from sim.model.model import TensorClass
 from sim.policies import POLICIES
-from sim.program import Platform, Program
-from sim.task import Task, TaskKind, task_table
+from sim.step.lowering.lower import RESOURCES
 from tests.sim.small import MODELS, SOURCE, small_machine
 from tests.tiny_config import write_tiny_config
 from tests.validation.measuring_fakes import findings

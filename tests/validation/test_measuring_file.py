@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="needs torch, from the extra `valida
 
 from hwprofiles import InputError, Kind, Operation, load_machine, parse_machine, write_yaml
 from sim.policies import find_policy
-from sim.provenance import provenance_of
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.provenance import provenance_of
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS
 from tests.validation.host_stream import WORK_NS, HostStream
 from tests.validation.measuring_fakes import findings, point

@@ -8,15 +8,15 @@ import pytest
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import find_policy, with_settings
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
 from sim.policies.prefetch.request_counts import RequestCountsPrefetch
 from sim.routing import Routing, load_routing
 from sim.routing.recurrence import next_layer_recall, reuse
-from sim.simulate import Scenario
-from sim.workload import Batch
+from sim.step.simulate import Scenario
+from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from validation.published import Reproduction, reproduce
 from validation.published.fmoe.foretold import foretold_share

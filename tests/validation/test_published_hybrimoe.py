@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, load_routing

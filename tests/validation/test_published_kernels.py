@@ -23,7 +23,7 @@ def test_the_tables_hold_six_shapes_on_three_cards() -> None:
 def test_no_row_reads_faster_than_the_card() -> None:
     """One-token rows that were timed from a cache would imply more bytes a second than the memory has."""
     from hwprofiles import load_machine
-    from sim.model_library import load_model
+    from sim.model.library import load_model
 
     for row in ROWS:
         model = load_model(row.system, quantization_of(row))

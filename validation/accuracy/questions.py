@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hwprofiles import InputError
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments

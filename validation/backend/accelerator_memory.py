@@ -2,7 +2,7 @@
 
 import torch
 
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies.problem import Overlap
 from validation.backend.crossing import ON_HOST, brought
 from validation.backend.weights import Block, LayerWeights, Weights, empty

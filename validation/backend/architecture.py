@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
-from sim.model import Attention, Layer, Model, TensorClass, without_zeros
+from sim.model.model import Attention, Layer, Model, TensorClass, without_zeros
 
 Shapes = dict[str, tuple[int, ...]]
 

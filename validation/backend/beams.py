@@ -5,7 +5,7 @@
 import torch
 from torch import Tensor
 
-from sim.workload import Batch
+from sim.workload.batch import Batch
 
 
 class Beams:

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hwprofiles import InputError, Kind, Provenance, read_json
-from sim.importers import model_from_config
-from sim.model import Model
+from sim.model.importers import model_from_config
+from sim.model.model import Model
 from validation.backend.architecture import Architecture, LatentShape, Scoring, architecture_of
 from validation.backend.weights import Block, Weights
 

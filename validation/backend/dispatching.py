@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.decisions import beliefs, decide_misses, spilled_of, surroundings
-from sim.lowering.early import Early, early_of
-from sim.memory import Residency
-from sim.model import layer_shapes
+from sim.costs.memory import Residency
+from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.step.lowering.decisions import beliefs, decide_misses, spilled_of, surroundings
+from sim.step.lowering.early import Early, early_of
+from sim.workload.batch import Passes
 
 _DECIDE: Any = decide_misses  # compiled code has no types
 

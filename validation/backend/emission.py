@@ -1,13 +1,13 @@
-"""Tasks in the order in which the simulator emits them, with the same dependencies: what ``sim.lowering.emit`` does, for real lanes."""
+"""Tasks in the simulator's order, with the same dependencies: what ``sim.step.lowering.emit`` does, for real lanes."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sim.lowering.emit import CPU, D2H, GPU, H2D, HOST
-from sim.program import Platform
-from sim.task import NONE, Task, TaskKind, task_table
-from sim.timeline import Timeline
+from sim.engine.program import Platform
+from sim.engine.task import NONE, Task, TaskKind, task_table
+from sim.engine.timeline import Timeline
+from sim.step.lowering.emit import CPU, D2H, GPU, H2D, HOST
 from validation.backend.lane import Line, finish
 from validation.backend.ticket import Ticket, Work
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sim.lowering.decisions import Decisions
-from sim.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process
 from sim.policies.base import Foresight
 from sim.policies.policy import Policy
+from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.executed import Executed, executed_of
 from validation.backend.forward_pass import Sequences

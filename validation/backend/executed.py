@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sim.lowering.decisions import Decisions
-from sim.program import Platform
-from sim.timeline import Timeline
-from sim.workload import Passes
+from sim.engine.program import Platform
+from sim.engine.timeline import Timeline
+from sim.step.lowering.decisions import Decisions
+from sim.workload.batch import Passes
 from validation.backend.emission import timeline_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.ticket import Ticket

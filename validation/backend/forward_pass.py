@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from validation.backend.architecture import LayerShape
 from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept

@@ -1,4 +1,4 @@
-"""One forward pass under a policy, step by step in the order of ``sim.lowering.emit``."""
+"""One forward pass under a policy, step by step in the order of ``sim.step.lowering.emit``."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.prices import Prices
+from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
-from sim.task import NONE, TaskKind
-from sim.workload import Passes
+from sim.step.lowering.prices import Prices
+from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.crossing import ON_HOST
 from validation.backend.dispatching import Dispatching

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Generator, Sequence
 
-from sim.lowering.emit import H2D
-from sim.program import Wait
-from sim.task import TaskKind, TaskTable
+from sim.engine.program import Wait
+from sim.engine.task import TaskKind, TaskTable
+from sim.step.lowering.emit import H2D
 from validation.backend.lane import Line, finish
 from validation.backend.live_work import LiveWork
 from validation.backend.priority_lane import PriorityLane
@@ -14,7 +14,7 @@ from validation.backend.ticket import Ticket
 
 
 class LiveSession:
-    """What ``sim.program.Session`` asks of an engine. A copy may start between a look at it and its being taken back: then it runs."""
+    """What ``sim.engine.program.Session`` asks of an engine. A copy may start between a look at it and its recall: then it runs."""
 
     def __init__(self, lanes: Sequence[Line], work: LiveWork, arena: SlotArena) -> None:
         self.tickets: list[Ticket] = []

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.lowering.emit import CPU, D2H, GPU
-from sim.lowering.live_run import LiveJob
+from sim.engine.task import TaskKind
 from sim.policies.actions import Action
-from sim.task import TaskKind
-from sim.workload import Passes
+from sim.step.lowering.emit import CPU, D2H, GPU
+from sim.step.lowering.live_run import LiveJob
+from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory, expert_buffer
 from validation.backend.crossing import ON_HOST
 from validation.backend.forward_pass import ForwardPass, Sequences

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sim.workload import Batch, Passes
+from sim.workload.batch import Batch, Passes
 from validation.backend.forward_pass import ForwardPass, Sequences
 from validation.backend.weights import Weights
 

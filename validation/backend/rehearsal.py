@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwprofiles import Kind, Provenance
-from sim.memory import Residency
-from sim.model import Model
+from sim.costs.memory import Residency
+from sim.model.model import Model
 from sim.policies.base import Foresight
 from sim.policies.problem import Problem
 from sim.routing.base import Draw, Routing, tokens_per_expert
 from sim.routing.recorded import RecordedRouting
-from sim.workload import Batch, Feeding, Passes, forward_passes
+from sim.workload.batch import Batch, Feeding, Passes, forward_passes
 from validation.backend.plain import plain_forward
 from validation.backend.weights import Weights
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from hwprofiles import InputError
-from sim.lowering.decisions import Decisions
-from sim.lowering.lower import RESOURCES, platform
-from sim.lowering.prices import price
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.workload import Passes, forward_passes
+from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.lower import RESOURCES, platform
+from sim.step.lowering.prices import price
+from sim.workload.batch import Passes, forward_passes
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import Emission

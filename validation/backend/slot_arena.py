@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sim.lowering.slots import ABSENT
-from sim.memory import Residency
-from sim.task import NONE
+from sim.costs.memory import Residency
+from sim.engine.task import NONE
+from sim.step.lowering.slots import ABSENT
 from validation.backend.accelerator_memory import expert_buffer
 from validation.backend.crossing import ON_HOST
 from validation.backend.ticket import Ticket

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.lowering.prices import Prices
+from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import LayerMode
-from sim.task import NONE, TaskKind
-from sim.workload import Passes
+from sim.step.lowering.prices import Prices
+from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.copying import Copy
 from validation.backend.dispatching import Dispatching

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 
-from sim.task import TaskKind
+from sim.engine.task import TaskKind
 from validation.backend.copying import Copy
 from validation.backend.paced_link import copy_evenly
 from validation.backend.pacing import sleep_until

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sim.task import Discipline, Resource
+from sim.engine.task import Discipline, Resource
 from validation.backend.cores import Worker, keep_to, own_cores
 from validation.backend.crossing import ON_HOST
 from validation.backend.lane import Lane, Line

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwprofiles import Machine
-from planner.plan import Plan
+from planner.search.plan import Plan
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights
 from validation.calibrating.fit import Fit, HeldOut, fit, hold_out

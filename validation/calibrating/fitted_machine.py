@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hwprofiles import Curve, Direction, Kind, Machine, Operation, Quantity, parse_machine
-from sim.costs import CostModel
-from sim.model import Model
+from sim.costs.cost_model import CostModel
+from sim.model.model import Model
 from validation.calibrating.fit import Fit
 from validation.calibrating.observed_run import Part
 from validation.calibrating.priced_part import PricedPart, priced_parts

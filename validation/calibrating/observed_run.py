@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine import engine
-from sim.program import Platform, Program
-from sim.task import TaskKind, TaskTable
-from sim.timeline import Timeline
+from sim.engine.program import Platform, Program
+from sim.engine.task import TaskKind, TaskTable
+from sim.engine.timeline import Timeline
 
 
 class Part(StrEnum):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Curve, Operation
-from sim.costs import CostModel, Device
-from sim.curve_shapes import Shape, attention_shape, expert_shape, ffn_shape, gate_shape, head_shape
-from sim.model import Attention, TensorClass, layer_shapes
+from sim.costs.cost_model import CostModel, Device
+from sim.costs.curve_shapes import Shape, attention_shape, expert_shape, ffn_shape, gate_shape, head_shape
+from sim.model.model import Attention, TensorClass, layer_shapes
 from validation.calibrating.observed_run import Part
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.task import TaskKind
-from sim.timeline import Timeline
+from sim.engine.task import TaskKind
+from sim.engine.timeline import Timeline
 
 ASIDE = (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP)
 """Tasks that run ahead of the layer they are for."""

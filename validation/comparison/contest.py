@@ -6,15 +6,15 @@ from types import MappingProxyType
 
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
-from planner.objectives import Goal
-from planner.search import Search, search
-from sim.memory import Infeasible
+from planner.search.objectives import Goal
+from planner.search.search import Search, search
+from sim.costs.memory import Infeasible
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.policy import Policy
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.table import POLICIES
-from sim.simulate import Scenario, simulate
+from sim.step.simulate import Scenario, simulate
 from validation.backend.rehearsal import Rehearsal
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights

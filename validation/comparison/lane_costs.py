@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.task import TaskKind, TaskTable
-from sim.timeline import Timeline
+from sim.engine.task import TaskKind, TaskTable
+from sim.engine.timeline import Timeline
 from validation.backend.executed import Executed
 
 KEPT_FRACTION = 0.95

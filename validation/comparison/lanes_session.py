@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from sim.engine import engine
+from sim.engine.program import FULL_RATE, Platform, Process, Program, Session, Wait
 from sim.engine.submission import join_tables
-from sim.program import FULL_RATE, Platform, Process, Program, Session, Wait
-from sim.task import Resource, Task, TaskKind, TaskTable, task_table
-from sim.timeline import Timeline
+from sim.engine.task import Resource, Task, TaskKind, TaskTable, task_table
+from sim.engine.timeline import Timeline
 from validation.comparison.lane_costs import LaneCosts
 
 NUM_INBOXES = 6

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwprofiles import InputError
-from planner.plan import Plan
-from sim.memory import Infeasible
+from planner.search.plan import Plan
+from sim.costs.memory import Infeasible
+from sim.engine.timeline import Timeline
 from sim.policies import POLICIES
-from sim.simulate import Scenario, simulate
-from sim.timeline import Timeline
-from sim.workload import Batch
+from sim.step.simulate import Scenario, simulate
+from sim.workload.batch import Batch
 from validation.backend.cores import own_cores
 from validation.backend.tier import Tier, worker_of
 from validation.backend.weights import Weights

@@ -6,17 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.costs.memory import Residency
 from sim.engine import engine
-from sim.lowering.decisions import decide
-from sim.lowering.live_fast import run_live
-from sim.lowering.live_run import LiveJob, process
-from sim.lowering.lower import lower
-from sim.memory import Residency
+from sim.engine.program import Program
+from sim.engine.timeline import Timeline
 from sim.policies.base import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.program import Program
-from sim.timeline import Timeline
+from sim.step.lowering.decisions import decide
+from sim.step.lowering.live_fast import run_live
+from sim.step.lowering.live_run import LiveJob, process
+from sim.step.lowering.lower import lower
 from validation.backend.execute_live import job_of
 from validation.backend.executed import Executed
 from validation.backend.rehearsal import Rehearsal, foresight_of

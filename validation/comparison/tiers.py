@@ -6,8 +6,8 @@ import torch
 
 from hwprofiles import InputError, Machine
 from hwprofiles.units import format_bytes
-from sim.model import Model, TensorClass
-from sim.simulate import Scenario
+from sim.model.model import Model, TensorClass
+from sim.step.simulate import Scenario
 from validation.backend.architecture import architecture_of
 from validation.backend.checkpoint import load_checkpoint
 from validation.backend.crossing import ON_HOST

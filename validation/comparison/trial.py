@@ -6,11 +6,11 @@ import torch
 
 from hwprofiles import InputError, Machine, Quantity
 from hwprofiles.units import format_bytes
-from sim.memory import Infeasible, Residency
+from sim.costs.memory import Infeasible, Residency
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.simulate import Scenario, problem_of
+from sim.step.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
 from validation.backend.executed import Executed
 from validation.backend.rehearsal import Rehearsal, random_prompts, rehearse

@@ -9,10 +9,10 @@ import torch
 
 from hwprofiles import InputError
 from hwprofiles.units import GB, GIB, MIB
-from sim.compute_buffers import compute_buffer_bytes
-from sim.importers import model_from_config
-from sim.model import Model
-from sim.model_library import load_model, load_spec
+from sim.costs.compute_buffers import compute_buffer_bytes
+from sim.model.importers import model_from_config
+from sim.model.library import load_model, load_spec
+from sim.model.model import Model
 from validation.backend import Tier, stand_in
 from validation.measuring.surroundings import memory_bytes
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from hwprofiles import InputError, Machine, Quantity, load_machine, parse_machine, write_yaml
-from sim.model import Model
+from sim.engine.trace import write_trace
+from sim.model.model import Model
 from sim.policies.table import POLICIES
 from sim.routing import uniform
-from sim.simulate import Scenario, problem_of
-from sim.trace import write_trace
-from sim.workload import Batch
+from sim.step.simulate import Scenario, problem_of
+from sim.workload.batch import Batch
 from validation.backend import Rehearsal, Tier, Weights, architecture_of, random_weights, rehearse
 from validation.backend.crossing import ON_HOST
 from validation.backend.rehearsal import random_prompts

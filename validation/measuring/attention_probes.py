@@ -10,8 +10,8 @@ from math import prod
 from torch import Tensor
 
 from hwprofiles import Operation
-from sim.curve_shapes import attention_shape
-from sim.model import Model, TensorClass
+from sim.costs.curve_shapes import attention_shape
+from sim.model.model import Model, TensorClass
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.forward_pass import cache_shape
 from validation.backend.functions import attention, normalized, rotation

@@ -1,7 +1,7 @@
 """A model as the backend builds it, for the measuring of its parts."""
 
 from hwprofiles import InputError
-from sim.model import Attention, Model
+from sim.model.model import Attention, Model
 from validation.backend.architecture import Architecture, LayerShape, architecture_of, is_latent
 
 _NO_ATTENTION = Attention(num_heads=1, kv_elements_per_token=2, score_elements=1, value_elements=1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hwprofiles.units import NS_PER_S, NS_PER_US
-from sim.task import NONE, TaskKind
+from sim.engine.task import NONE, TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
 from validation.backend.pacing import quick_switching

@@ -9,7 +9,7 @@ import torch
 from hwprofiles import InputError, Machine, Operation, parse_machine
 from hwprofiles.machine import FORMAT
 from hwprofiles.units import GIGA, NS_PER_S, format_bytes
-from sim.model import Model
+from sim.model.model import Model
 from validation.measuring.lane_probes import Gaps
 from validation.measuring.measure import Findings, measure
 from validation.measuring.plausibility import rate_of

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
 from hwprofiles.units import MIB, format_bytes
-from sim.model import Model
+from sim.model.model import Model
 from validation.measuring.bench import Bench
 from validation.measuring.built import has_attention
 from validation.measuring.grid import FULL, FULL_CUDA, QUICK, QUICK_CUDA, Grid

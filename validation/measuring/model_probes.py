@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hwprofiles import Operation
-from sim.curve_shapes import Shape, expert_shape, ffn_shape, gate_shape, head_shape, norm_shape
-from sim.model import Model, TensorClass, layer_shapes
+from sim.costs.curve_shapes import Shape, expert_shape, ffn_shape, gate_shape, head_shape, norm_shape
+from sim.model.model import Model, TensorClass, layer_shapes
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.functions import feed_forward, gate, head, normalized, routed_expert
 from validation.measuring.attention_probes import attention_probes

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hwprofiles import Operation
-from sim.curve_shapes import Shape
+from sim.costs.curve_shapes import Shape
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.probe import CurveKey
 

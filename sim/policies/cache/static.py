@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies.base import Cache, CacheState
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies.base import Cache, CacheState
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.compilation import inner, kernel
-from sim.model import TensorClass, layer_shapes
+from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import Action
 from sim.policies.problem import Problem
 

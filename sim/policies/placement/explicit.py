@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwprofiles import InputError
-from sim.memory import Infeasible, MemoryRule, Residency
-from sim.model import Model
+from sim.costs.memory import Infeasible, MemoryRule, Residency
+from sim.model.model import Model
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
 from sim.policies.problem import Problem

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
-from sim.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, usable_bytes, weight_bytes
+from sim.costs.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, usable_bytes, weight_bytes
 from sim.policies.base import Placement
 from sim.policies.problem import Problem
 

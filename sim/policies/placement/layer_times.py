@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.model import layer_shapes
+from sim.model.model import layer_shapes
 from sim.policies.dispatch.spilling import around
 from sim.policies.placement.spill_times import spill_times
 from sim.policies.problem import Problem
 from sim.routing.generated import draw
-from sim.workload import forward_passes
+from sim.workload.batch import forward_passes
 
 Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
 """What is foreseen to happen to missing experts; ``split``: split exactly, see SpillDispatch; ``spill``: residents too."""

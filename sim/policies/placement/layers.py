@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.memory import Infeasible, MemoryRule, Residency
+from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
 from sim.policies.problem import Problem

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.memory import Residency
-from sim.model import TensorClass
+from sim.costs.memory import Residency
+from sim.model.model import TensorClass
 from sim.policies.base import Prefetch
 from sim.policies.problem import Problem
-from sim.workload import Passes
+from sim.workload.batch import Passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
 from sim.routing.base import ExpertMaps, expert_maps
-from sim.workload import Feeding, forward_passes
+from sim.workload.batch import Feeding, forward_passes
 
 FLOOR = 1e-6
 """Weight of popularity in the forecast, so that experts to which a map gives nothing differ in worth."""

@@ -14,7 +14,7 @@ class GainPrefetch(Prefetch):
     """At every gate, what a simulation of the next ``distance`` layers says is worth fetching, the most gainful first.
 
     Each of these layers is simulated as the dispatch would run it, with the experts and tokens predicted for it, with and without the
-    expert (``sim/lowering/live_ahead.py``). What brings nothing is not fetched: where the CPU, or a copy on demand, is as quick. A gain
+    expert (``sim/step/lowering/live_ahead.py``). What brings nothing is not fetched: where the CPU or a copy on demand is as quick. A gain
     counts for accuracy to the power of the distance, the probability of being right. 0.87: AdapMoE's mean for Mixtral (arXiv 2408.10284).
     """
 

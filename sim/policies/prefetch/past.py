@@ -2,7 +2,7 @@
 
 from sim.policies.base import Foresight
 from sim.routing.base import Draw
-from sim.workload import Batch
+from sim.workload.batch import Batch
 
 MAX_PAST_TOKENS = 100_000
 """Earlier requests are as long as the run's; of long ones, only so many that this many tokens are drawn."""

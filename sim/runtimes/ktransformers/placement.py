@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.model import Model, TensorClass
+from sim.model.model import Model, TensorClass
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.placement import Placement
 

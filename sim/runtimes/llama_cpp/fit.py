@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
-from sim.model import Model
+from sim.model.model import Model
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import EXPERTS, HOST, Override
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from hwprofiles import InputError
-from sim.model import Model, TensorClass
+from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
 from sim.runtimes.placement import HOST, Placement, count_crossings

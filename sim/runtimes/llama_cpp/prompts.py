@@ -5,7 +5,7 @@ weights are in no host buffer and stay (issue 12481). ik_llama.cpp: from 32 toke
 its pull request 520; interleaved formats only where CUDA kernels read them (461 and 462: IQ*_K; 492 and 494: IQ1).
 """
 
-from sim.model import Model
+from sim.model.model import Model
 from sim.runtimes.formats import FormatFamily, format_family, is_interleaved
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sim.engine import Engine
-from sim.program import Platform, Program
-from sim.task import Discipline, Resource, Task, task_table
-from sim.timeline import Timeline
+from sim.engine.program import Platform, Program
+from sim.engine.task import Discipline, Resource, Task, task_table
+from sim.engine.timeline import Timeline
 
 
 def platform(disciplines: str, factors: Sequence[Sequence[int]] | None = None) -> Platform:

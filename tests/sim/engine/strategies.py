@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.program import FULL_RATE, Platform, Process, Session, Wait
-from sim.task import Discipline, Resource, Task, task_table
+from sim.engine.program import FULL_RATE, Platform, Process, Session, Wait
+from sim.engine.task import Discipline, Resource, Task, task_table
 
 FACTORS = (1, 2, FULL_RATE // 3, FULL_RATE // 2, FULL_RATE * 3 // 4, FULL_RATE - 1, FULL_RATE)
 DURATIONS_NS = (0, 1, 2, 3, 5, 6, 10, 1_000_003, 2**40)

@@ -9,8 +9,8 @@ from benchmarks.programs import NUM_STREAMS, STREAMS, in_order_program
 from hwprofiles import InputError
 from sim.engine import engine
 from sim.engine.batch import makespans
-from sim.program import Program
-from sim.task import task_table
+from sim.engine.program import Program
+from sim.engine.task import task_table
 
 
 def test_batch_equals_single_runs() -> None:

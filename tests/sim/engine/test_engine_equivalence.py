@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sim.engine import engine
-from sim.program import FULL_RATE, Platform, Program
-from sim.task import Discipline, Resource, Task, TaskTable, task_table
-from sim.timeline import Timeline
+from sim.engine.program import FULL_RATE, Platform, Program
+from sim.engine.task import Discipline, Resource, Task, TaskTable, task_table
+from sim.engine.timeline import Timeline
 from tests.sim.engine.strategies import Script, Submit, busy_process, platforms, process_of, programs, scripts, tasks_of
 
 # The deadline is off because the first example compiles.

@@ -8,8 +8,8 @@ import pytest
 
 from hwprofiles import InputError
 from sim.engine import Engine, engine
-from sim.program import FULL_RATE, Program, Session, Wait
-from sim.task import Task, TaskTable, task_table
+from sim.engine.program import FULL_RATE, Program, Session, Wait
+from sim.engine.task import Task, TaskTable, task_table
 from tests.sim.engine.builders import platform, run, spans
 
 REFUSED = {

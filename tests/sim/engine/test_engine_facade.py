@@ -11,7 +11,7 @@ from sim.engine import ENGINES, engine
 ASKS = """
 import sys, sim.engine
 early = "numba" in sys.modules
-from sim.execute import needs_compilation
+from sim.step.execute import needs_compilation
 print(early, needs_compilation())
 """
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 
 from sim.engine import Engine, engine
-from sim.program import FULL_RATE, Platform, Program
-from sim.task import Task, task_table
+from sim.engine.program import FULL_RATE, Platform, Program
+from sim.engine.task import Task, task_table
 from tests.sim.engine.builders import platform, run, spans
 from tests.sim.engine.strategies import Submit, platforms, programs, tasks_of
 

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 
 from sim.engine import engine
-from sim.program import Platform, Program
-from sim.task import TaskTable, task_table
-from sim.timeline import Timeline
+from sim.engine.program import Platform, Program
+from sim.engine.task import TaskTable, task_table
+from sim.engine.timeline import Timeline
 from tests.sim.engine.strategies import Submit, platforms, programs, tasks_of
 
 ENGINE = "fast"

@@ -5,8 +5,8 @@ from collections.abc import Generator
 import pytest
 
 from sim.engine import Engine
-from sim.program import Session, Wait
-from sim.task import Task, task_table
+from sim.engine.program import Session, Wait
+from sim.engine.task import Task, task_table
 from tests.sim.engine.builders import platform, spans
 
 

@@ -1,7 +1,7 @@
 """Each rule of docs/explanation/time.md on a program small enough to work out by hand."""
 
 from sim.engine import Engine
-from sim.task import Task
+from sim.engine.task import Task
 from tests.sim.engine.builders import run, spans
 
 

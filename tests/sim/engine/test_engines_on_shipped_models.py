@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from hwprofiles import Machine, load_machine
-from sim.model_library import load_model, model_names
+from sim.model.library import load_model, model_names
 from sim.policies import POLICIES
 from sim.routing import load_routing
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 
 ROUTED = [name for name in model_names() if not load_model(name).is_dense]
 FAMILIES = sorted({load_model(name).family: name for name in reversed(ROUTED)}.values())

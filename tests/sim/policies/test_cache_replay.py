@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import load_machine
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy, with_settings
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.policy import Policy
@@ -16,8 +16,8 @@ from sim.routing.base import Routing
 from sim.routing.generated import UNIFORM, GeneratedRouting
 from sim.routing.library import load_routing
 from sim.routing.replay import CachePolicy, hit_rates
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from tests.sim.small import small_machine, small_model
 

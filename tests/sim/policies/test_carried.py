@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
-from planner.hunt import is_allowed
-from planner.objectives import Goal
-from planner.trials import Trial
-from sim.costs import CostModel
-from sim.lowering.decisions import deferrable
-from sim.model import Model, TensorClass
+from planner.search.hunt import is_allowed
+from planner.search.objectives import Goal
+from planner.search.trials import Trial
+from sim.costs.cost_model import CostModel
+from sim.engine.task import TaskKind
+from sim.model.model import Model, TensorClass
 from sim.policies import POLICIES, Action, find_policy, with_settings
 from sim.policies.base import Foresight
 from sim.policies.cache import swaps
 from sim.routing import uniform
 from sim.routing.generated import UNIFORM, GeneratedRouting
-from sim.simulate import Run, Scenario, draw, problem_of, simulate
-from sim.task import TaskKind
+from sim.step.lowering.decisions import deferrable
+from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 DECODE = Batch(prompt_tokens=4, output_tokens=9)

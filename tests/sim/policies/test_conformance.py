@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
-from sim.memory import Infeasible, MemoryRule, working_bytes
-from sim.model import Model
+from sim.costs.memory import Infeasible, MemoryRule, working_bytes
+from sim.model.model import Model
 from sim.policies import PARTS, POLICIES, Policy, with_settings
 from sim.policies.cache.lru import LruCache
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
+from sim.step.simulate import Run, Scenario, simulate
 from sim.testing import check_copies, check_infeasible, check_memory, check_policy, memory_rule
-from sim.workload import Batch, Feeding
+from sim.workload.batch import Batch, Feeding
 from tests.sim.small import MODELS, quantity, small_machine, small_model
 
 BATCHES = {

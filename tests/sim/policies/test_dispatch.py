@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.costs import CostModel
+from sim.costs.cost_model import CostModel
 from sim.policies import Action, Problem, find_policy
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.routing import uniform
-from sim.simulate import Scenario, problem_of
-from sim.workload import Batch
+from sim.step.simulate import Scenario, problem_of
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
 
 

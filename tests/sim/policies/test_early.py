@@ -8,12 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.costs.memory import Residency
 from sim.engine import engine
-from sim.lowering.decisions import Decisions, decide
-from sim.lowering.early import early_of
-from sim.lowering.lower import lower
-from sim.memory import Residency
-from sim.model import Model
+from sim.engine.task import TaskKind
+from sim.model.model import Model
 from sim.policies import POLICIES, Action, Policy, Problem
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
@@ -25,10 +23,12 @@ from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.policies.prefetch.none import NoPrefetch
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.task import TaskKind
+from sim.step.lowering.decisions import Decisions, decide
+from sim.step.lowering.early import early_of
+from sim.step.lowering.lower import lower
+from sim.step.simulate import Run, Scenario, problem_of, simulate
 from sim.testing import check_policy
-from sim.workload import Batch, Feeding, Passes, forward_passes
+from sim.workload.batch import Batch, Feeding, Passes, forward_passes
 from tests.sim.policies.test_conformance import INTERFERENCE
 from tests.sim.small import MODELS, small_machine, small_model
 

@@ -5,9 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.lowering.emit import LAYER
-from sim.lowering.live_run import next_uses
-from sim.lowering.slots import (
+from sim.engine.task import NONE, TaskKind
+from sim.model.model import Model
+from sim.policies.cache.score import Score
+from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
+from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
+from sim.policies.shares import gate_shares, maps_of
+from sim.routing.base import Draw, expert_maps
+from sim.routing.recorded import RecordedRouting
+from sim.step.lowering.emit import LAYER
+from sim.step.lowering.live_run import next_uses
+from sim.step.lowering.slots import (
     ABSENT,
     COMING,
     HELD,
@@ -22,16 +30,8 @@ from sim.lowering.slots import (
     note_run,
     take_slot,
 )
-from sim.model import Model
-from sim.policies.cache.score import Score
-from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
-from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
-from sim.policies.shares import gate_shares, maps_of
-from sim.routing.base import Draw, expert_maps
-from sim.routing.recorded import RecordedRouting
-from sim.simulate import Run, simulate
-from sim.task import NONE, TaskKind
-from sim.workload import Batch, Feeding, forward_passes
+from sim.step.simulate import Run, simulate
+from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of, scenario_of
 from tests.sim.small import small_model
 from validation.published.fmoe.routing import structured_routing

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
+from sim.engine.task import TaskKind
 from sim.policies import Action, find_policy, with_settings
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.routing.generated import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.task import TaskKind
+from sim.step.simulate import Run, Scenario, simulate
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 BATCH = Batch(prompt_tokens=24, output_tokens=6)

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
+from sim.engine.task import TaskKind
 from sim.policies import Policy, find_policy, with_settings
 from sim.policies.base import Foresight
 from sim.policies.prefetch.naming import expected_tokens, named
 from sim.routing.base import Draw, expert_maps
-from sim.simulate import Run
-from sim.task import TaskKind
-from sim.workload import Batch, Feeding, forward_passes
+from sim.step.simulate import Run
+from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of
 from tests.sim.policies.test_several_gpus import run_of, scenario_of
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.costs import FUSED_KERNELS, CostModel
-from sim.memory import Infeasible, Residency
+from sim.costs.cost_model import FUSED_KERNELS, CostModel
+from sim.costs.memory import Infeasible, Residency
+from sim.engine.task import TaskKind
 from sim.policies import Action, find_policy, with_settings
 from sim.policies.placement.prompt import PromptPlacement
 from sim.routing import GeneratedRouting
 from sim.routing.generated import UNIFORM
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.task import TaskKind
+from sim.step.simulate import Run, Scenario, problem_of, simulate
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 BATCH = Batch(prompt_tokens=24, output_tokens=6)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies import find_policy
 from sim.policies.base import Foresight
 from sim.policies.prefetch.naming import expected_tokens, named
 from sim.routing import GeneratedRouting
 from sim.routing.generated import UNIFORM
-from sim.simulate import Scenario, draw, foresight_of, problem_of
-from sim.workload import Batch
+from sim.step.simulate import Scenario, draw, foresight_of, problem_of
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
 
 NUM_LAYERS, NUM_EXPERTS, TOP_K = 4, 8, 2

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.costs import CostModel
-from sim.memory import activation_bytes
-from sim.model import Model
+from sim.costs.cost_model import CostModel
+from sim.costs.memory import activation_bytes
+from sim.model.model import Model
 from sim.policies import POLICIES, Policy
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
+from sim.step.simulate import Run, Scenario, simulate
 from sim.testing import check_policy
-from sim.workload import Batch, Feeding
+from sim.workload.batch import Batch, Feeding
 from tests.sim.small import DENSE_MODELS, FFNS, MIXERS, ODD_MODELS, layer_of, model_of, small_machine
 
 BATCH = Batch(prompt_tokens=20, output_tokens=4, batch_size=2)

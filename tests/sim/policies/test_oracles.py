@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hwprofiles import Machine
-from sim.costs import CostModel
-from sim.model import Model, TensorClass
+from sim.costs.cost_model import CostModel
+from sim.engine.task import TaskKind
+from sim.model.model import Model, TensorClass
 from sim.policies import Action, find_policy, with_settings
 from sim.policies.actions import LayerMode
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, simulate
-from sim.task import TaskKind
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, quantity, small_machine, small_model
 
 DECODE = Batch(prompt_tokens=4, output_tokens=9)

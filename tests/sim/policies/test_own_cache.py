@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies import POLICIES
 from sim.policies.base import Cache, CacheState
-from sim.simulate import Run
+from sim.step.simulate import Run
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
 
 

@@ -10,9 +10,9 @@ import pytest
 from hwprofiles import InputError
 from sim.policies import Policy, find_policy, with_settings
 from sim.policies.serialize import policy_from_data, policy_to_data
-from sim.simulate import Run
+from sim.step.simulate import Run
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from tests.source_tree import ROOT
 

@@ -8,18 +8,18 @@ import pytest
 
 from hwprofiles import InputError, Machine, load_machine
 from planner.bounds import clairvoyant_bound, static_bound
-from sim.costs import CostModel
-from sim.memory import Infeasible
-from sim.model import Model, TensorClass
-from sim.model_library import load_model
+from sim.costs.cost_model import CostModel
+from sim.costs.memory import Infeasible
+from sim.engine.task import TaskKind
+from sim.model.library import load_model
+from sim.model.model import Model, TensorClass
 from sim.policies import POLICIES, Action, Policy, with_settings
 from sim.policies.pipeline_search import choices
 from sim.policies.roofline import Level, attainable_flops_per_s
 from sim.routing import load_routing, uniform
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.task import TaskKind
+from sim.step.simulate import Run, Scenario, problem_of, simulate
 from sim.testing import check_policy
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, quantity, small_machine, small_model
 
 LIGHTNING = POLICIES["moe-lightning"]

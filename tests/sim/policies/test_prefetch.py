@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, load_machine
-from sim.memory import Residency
-from sim.model_library import load_model
+from sim.costs.memory import Residency
+from sim.engine.task import TaskKind
+from sim.model.library import load_model
 from sim.policies import find_policy, with_settings
 from sim.policies.actions import Action
 from sim.policies.base import Dispatch, Foresight, Prefetch
@@ -20,10 +21,9 @@ from sim.policies.prefetch.next_gate import MIXTRAL_NEXT_GATE_ACCURACY, NextGate
 from sim.policies.prefetch.none import NoPrefetch
 from sim.policies.prefetch.request_counts import RequestCountsPrefetch, likeness
 from sim.routing import load_routing, uniform
-from sim.simulate import Run, Scenario, draw, problem_of, simulate
-from sim.simulate import foresight_of as foresight_from
-from sim.task import TaskKind
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
+from sim.step.simulate import foresight_of as foresight_from
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 DECODE = Batch(prompt_tokens=1, output_tokens=600)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from hwprofiles import load_machine
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import POLICIES, Policy, find_policy, part_name
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.prefetch.next_gate import mixtral_accuracy
 from sim.routing.base import Routing
 from sim.routing.generated import UNIFORM, GeneratedRouting
 from sim.routing.library import load_routing
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, problem_of, simulate
+from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from tests.sim.small import small_machine, small_model
 from tests.source_tree import ROOT

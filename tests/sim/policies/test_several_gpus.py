@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError, Machine
 from planner.bounds import clairvoyant_bound, static_bound
-from planner.objectives import Goal
-from planner.search import search
-from sim.memory import Infeasible, MemoryRule, usable_bytes
-from sim.metrics import staged_bytes
+from planner.search.objectives import Goal
+from planner.search.search import search
+from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
+from sim.engine.task import TaskKind
 from sim.policies import POLICIES, find_policy, with_settings
 from sim.policies.placement.fitting import bytes_by_gpu
 from sim.routing import uniform
 from sim.routing.recorded import RecordedRouting
-from sim.simulate import Run, Scenario, problem_of, simulate
-from sim.task import TaskKind
-from sim.workload import Batch
+from sim.step.metrics import staged_bytes
+from sim.step.simulate import Run, Scenario, problem_of, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
 INTERFERENCE = [{"busy": "h2d", "slows": "cpu", "rate_fraction": {"value": 0.7, "kind": "assumed", "source": "made up", "date": "undated"}}]

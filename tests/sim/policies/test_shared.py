@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.memory import Residency
+from sim.costs.memory import Residency
 from sim.policies import POLICIES
 from sim.policies.shared import Shared
 from sim.routing import uniform
-from sim.simulate import Scenario, draw, problem_of, run_drawn
-from sim.workload import Batch
+from sim.step.simulate import Scenario, draw, problem_of, run_drawn
+from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
 
 MAX_BYTES = 1_000

@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwprofiles import Machine, Quantity, load_machine
+from sim.costs.memory import Residency
 from sim.engine import engine
-from sim.lowering.decisions import Decisions, decide
-from sim.lowering.live_fast import run_live
-from sim.lowering.live_run import live_job
-from sim.lowering.lower import lower
-from sim.memory import Residency
-from sim.model import Model
-from sim.model_library import load_model
+from sim.engine.task import TaskKind
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import POLICIES, Action, Policy, Problem
 from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
@@ -30,10 +27,13 @@ from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import uniform
-from sim.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
-from sim.task import TaskKind
+from sim.step.lowering.decisions import Decisions, decide
+from sim.step.lowering.live_fast import run_live
+from sim.step.lowering.live_run import live_job
+from sim.step.lowering.lower import lower
+from sim.step.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.testing import check_policy
-from sim.workload import Batch, Passes, forward_passes
+from sim.workload.batch import Batch, Passes, forward_passes
 from tests.sim.small import MODELS, small_machine, small_model
 
 NUM_EXPERTS = 6

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from functools import cache
 
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.host import HostGpu, RuntimeHost, Vector
 from sim.runtimes.question import RuntimeQuestion

@@ -8,7 +8,7 @@ import pytest
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
-from sim.model import Model, TensorClass
+from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp import read_llama_arguments
 from sim.runtimes.llama_cpp.placement import place
 from sim.runtimes.placement import Placement
@@ -93,7 +93,7 @@ def test_split_follows_shares() -> None:
 
 def test_split_over_four_gpus_as_printed() -> None:
     """ik_llama.cpp shared 94 layers of Qwen3-235B-A22B over four equal cards as 24, 24, 24 and 22 (discussion 491)."""
-    from sim.model_library import load_model
+    from sim.model.library import load_model
 
     placement = _placed("-ngl 95", [24e9] * 4, load_model("qwen3-235b-a22b", "4bit"), "ik_llama.cpp")
     assert [int(np.sum(placement.kv == gpu)) for gpu in range(4)] == [24, 24, 24, 22]

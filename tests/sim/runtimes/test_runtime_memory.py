@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hwprofiles.units import MIB
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placing import placement_of
 from tests.sim.runtimes.examples import DESKTOP, GPU, question

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from hwprofiles import Kind, Provenance
-from sim.requests.request import Request, Span
 from sim.serving import AttentionLine, AttentionPrice, Cluster, InstanceOptions, OpenLoop, ServingRun, StepPrices, serve
 from sim.serving.prices import TICKS_PER_NS
+from sim.workload.requests.request import Request, Span
 
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for tests", date="undated")
 

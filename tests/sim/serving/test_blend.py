@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
-from sim.kv.pipeline import blended_ns
-from sim.model_library import load_model
-from sim.requests.content_keys import content_keys
-from sim.requests.request import Request, Span
+from sim.model.library import load_model
 from sim.serving import ServingRun
 from sim.serving.blend import Blend
+from sim.serving.kv.pipeline import blended_ns
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import Loading, Mode
 from sim.serving.prices import TICKS_PER_NS
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
+from sim.workload.requests.content_keys import content_keys
+from sim.workload.requests.request import Request, Span
 from tests.sim.serving.clusters import odd_prices, serve_all
 from tests.sim.serving.test_tiers import CHUNK_BYTES, CHUNK_TOKENS, COPY_IN, offloading, tier
 
@@ -69,7 +69,7 @@ def test_mended_layers_compute_what_was_not_found_and_a_share_of_what_was() -> N
 
 @pytest.mark.parametrize("bytes_per_s", [8e6, 8e4])
 def test_a_layer_takes_the_longer_of_loading_and_mending(bytes_per_s: float) -> None:
-    """The formula of sim.kv.pipeline, with a step's mended time taken from one whose loads take none."""
+    """The formula of sim.serving.kv.pipeline, with a step's mended time taken from one whose loads take none."""
     prompts, read = ((1, 2, 3), (9, 3, 1, 2)), TransferRate(bytes_per_s=bytes_per_s)
     full = _ttft_ns(_served(*prompts))[1]
     mended = _ttft_ns(_served(*prompts, blend=Blend(num_check_layers=0)))[1]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import InputError
-from sim.requests import Request, load_requests
 from sim.serving import ConstantLoad, ServingRun, serve, source_of
+from sim.workload.requests import Request, load_requests
 from tests.sim.serving.clusters import cluster, constant_prices, request
 
 STEP_NS = 1_000_000

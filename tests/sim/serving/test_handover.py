@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
-from sim.model_library import load_model
-from sim.requests.request import Request
+from sim.model.library import load_model
 from sim.serving import Balancing, Cluster, Disaggregation, InstanceOptions, ServingSetting
 from sim.serving.link import TransferRate
+from sim.workload.requests.request import Request
 from tests.sim.serving.clusters import cluster, constant_prices, odd_prices, request, serve_all
 from tests.sim.serving.test_leaps import workloads
 

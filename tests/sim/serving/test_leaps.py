@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.requests.request import Request, Span
 from sim.serving import ServingRun
 from sim.serving.lines import sum_of_max
+from sim.workload.requests.request import Request, Span
 from tests.sim.serving.clusters import cluster, odd_prices, serve_all
 
 NUMBERS = st.integers(0, 2**40)

@@ -3,14 +3,14 @@
 import pytest
 
 from hwprofiles import load_machine
-from sim.memory import Infeasible
-from sim.model_library import load_model
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
 from sim.policies import find_policy
-from sim.requests.request import Request, Span
 from sim.routing import load_routing
 from sim.serving import InstanceOptions, OpenLoop, ServingSetting, prepare, serve
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
+from sim.workload.requests.request import Request, Span
 
 MACHINES = ("h100", "h200", "a100-80", "b200", "desktop-rtx-4090-ddr5", "desktop-rtx-5090-ddr5")
 MODELS = {"qwen3-30b-a3b": "4bit", "gpt-oss-20b": "mxfp4", "olmoe-1b-7b": "16bit", "deepseek-v2-lite": "8bit"}

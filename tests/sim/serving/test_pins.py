@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
-from sim.model_library import load_model
-from sim.requests.prefix_keys import prefix_keys
-from sim.requests.request import Request, Span
+from sim.model.library import load_model
 from sim.serving.offload_options import Mode, OffloadOptions
 from sim.serving.pins import Pin, PinnedChunks
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
 from sim.serving.tier import Tier
+from sim.workload.requests.prefix_keys import prefix_keys
+from sim.workload.requests.request import Request, Span
 from tests.sim.serving.clusters import request, serve_all
 from tests.sim.serving.test_tiers import CHUNK_BYTES, CHUNK_TOKENS, offloading, tier
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, load_machine
-from sim.costs import CostModel
-from sim.memory import Infeasible
-from sim.model import Model, TensorClass
-from sim.model_library import load_model
+from sim.costs.cost_model import CostModel
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
+from sim.model.model import Model, TensorClass
 from sim.policies import find_policy
 from sim.routing import load_routing
 from sim.serving import Cluster, InstanceOptions, ServingSetting, StepPrices, prepare
@@ -15,8 +15,8 @@ from sim.serving.gpu_prices import gpu_prices, pooled_machine
 from sim.serving.options import AllReduce
 from sim.serving.policy_prices import ServedPolicy, prepare_policy
 from sim.serving.prices import TICKS_PER_NS
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from tests.sim.small import DENSE_MODELS, FFNS, MIXERS, layer_of, model_of, small_model
 
 INSTANCE = InstanceOptions(max_step_tokens=512, max_sequences=64)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from hwprofiles.units import GIB
-from sim.kv.replay import Pool, TouchOrder, replay
-from sim.requests import load_requests
-from sim.requests.request import Request
 from sim.serving import Cluster, ServingRun
+from sim.serving.kv.replay import Pool, TouchOrder, replay
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
 from sim.serving.tier import Compression, TierOptions
+from sim.workload.requests import load_requests
+from sim.workload.requests.request import Request
 from tests.shared_data import shared_data
 from tests.sim.serving.clusters import cluster, constant_prices, odd_prices, request, serve_all
 from tests.sim.serving.test_leaps import workloads

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import load_machine
-from rosin.report.accuracy_document import accuracy_document
+from rosin.commands.accuracy.document import accuracy_document
 from sim.runtimes.constants import shipped
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.machine_host import runtime_host

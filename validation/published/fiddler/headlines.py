@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean
 
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import load_routing
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from validation.published.fiddler.runs import MACHINES, Bench
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Table

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hwprofiles import InputError, load_machine
-from sim.memory import Infeasible
-from sim.metrics import Metrics
-from sim.model import Model
-from sim.model_library import load_model
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import find_policy, with_settings
 from sim.routing import Routing
-from sim.simulate import Scenario, simulate
-from sim.workload import Batch
+from sim.step.metrics import Metrics
+from sim.step.simulate import Scenario, simulate
+from sim.workload.batch import Batch
 
 MACHINES: Mapping[str, str] = {"E1": "fiddler-e1", "E2": "fiddler-e2"}
 POLICIES: Mapping[str, str] = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sim.routing import load_routing, uniform
-from sim.workload import Batch
+from sim.workload.batch import Batch
 from validation.published.fiddler.headlines import headline_table
 from validation.published.fiddler.runs import Bench, model, quantity_of
 from validation.published.fiddler.summary import summary_of

@@ -3,8 +3,8 @@
 import numpy as np
 
 from hwprofiles import InputError
-from sim.memory import Infeasible
-from sim.simulate import Scenario, draw, foresight_of, problem_of
+from sim.costs.memory import Infeasible
+from sim.step.simulate import Scenario, draw, foresight_of, problem_of
 
 
 def foretold_share(scenario: Scenario, *, from_layer: int = 0) -> float:

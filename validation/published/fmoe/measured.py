@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean
 
-from sim.metrics import Metrics
+from sim.step.metrics import Metrics
 from validation.published.fmoe.foretold import foretold_share
 from validation.published.fmoe.systems import BATCHES, DISTANCES, Point, run, scenario_of
 

@@ -10,7 +10,7 @@ experts on DeepSeek-V2-Lite's three traces, and .59 on this generator of that sh
 import numpy as np
 
 from hwprofiles import Kind, Provenance
-from sim.model import Model
+from sim.model.model import Model
 from sim.policies.prefetch.next_gate import mixtral_accuracy
 from sim.routing.base import Accuracy
 from sim.routing.fitted import FittedRouting

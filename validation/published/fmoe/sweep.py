@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from hwprofiles.units import GB
-from sim.metrics import Metrics
-from sim.workload import Batch
+from sim.step.metrics import Metrics
+from sim.workload.batch import Batch
 from validation.published.fmoe.measured import Measured, Workload
 from validation.published.fmoe.readings import ADOPTED, CHOICES
 from validation.published.fmoe.summary import ORDERS, is_mean_met, mean_reduction, order_of

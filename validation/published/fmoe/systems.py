@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB, NS_PER_MS
-from sim.memory import Infeasible
-from sim.metrics import Metrics
-from sim.model_library import load_model
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
 from sim.policies import Policy, find_policy, with_settings
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.prefetch.next_gate import mixtral_accuracy
-from sim.simulate import Scenario, simulate
-from sim.workload import Batch
+from sim.step.metrics import Metrics
+from sim.step.simulate import Scenario, simulate
+from sim.workload.batch import Batch
 from validation.published.fmoe.readings import ADOPTED, Reading
 from validation.published.fmoe.routing import QWEN_NEXT_GATE, SHARPNESS, structured_routing
 

@@ -5,7 +5,7 @@ validation.published.hybrimoe.locality``.
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import load_routing
 from validation.published.published_row import PublishedRow, published_rows
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sim.model import Model
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import find_policy
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache

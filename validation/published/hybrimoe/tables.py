@@ -7,13 +7,13 @@ from statistics import mean
 import numpy as np
 
 from hwprofiles import InputError, load_machine
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.policies import Action, Cache, Policy, find_policy
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, Routing, load_routing
-from sim.simulate import Run, Scenario, simulate
-from sim.workload import Batch
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
 from validation.published.hybrimoe.replay import Reading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
 from validation.published.published_row import PublishedRow, cell_of, published_rows

@@ -11,8 +11,8 @@ import numpy as np
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import NS_PER_MS
-from sim.costs import CostModel
-from sim.model_library import load_model
+from sim.costs.cost_model import CostModel
+from sim.model.library import load_model
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from statistics import mean
 
 from hwprofiles import InputError, Machine, load_machine, pooled
-from sim.memory import Infeasible
-from sim.model import Model
-from sim.model_library import load_model
+from sim.costs.memory import Infeasible
+from sim.model.library import load_model
+from sim.model.model import Model
 from sim.policies import Policy, find_policy, with_settings
 from sim.routing import Routing, load_routing
-from sim.simulate import Drawn, Scenario, draw, problem_of, run_drawn
-from sim.workload import Batch
+from sim.step.simulate import Drawn, Scenario, draw, problem_of, run_drawn
+from sim.workload.batch import Batch
 
 PLACEMENTS: Mapping[str, str] = {
     "random": "kt-random",

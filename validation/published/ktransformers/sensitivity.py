@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.routing import LatentRouting, Routing, load_routing, uniform
 from sim.routing.latent import Fading, Points
 from validation.published.ktransformers.ranking import Ranking, noise_of

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import GB, TIB
-from sim.requests.request import Request, Span
 from sim.serving import OpenLoop, ServingMetrics
 from sim.serving.spec import RateSpec, TierSpec
+from sim.workload.requests.request import Request, Span
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of
 from validation.published.published_row import cell_of

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from hwprofiles.units import parse_number
-from sim.kv import lru_curve
-from sim.requests import load_requests
+from sim.serving.kv import lru_curve
+from sim.workload.requests import load_requests
 from validation.published.lmcache.rows import rows
 from validation.published.published_row import cell_of
 from validation.published.reproduction import Table

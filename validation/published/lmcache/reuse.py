@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import load_machine
 from hwprofiles.units import BITS_PER_BYTE, GIGA
-from sim.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.serving.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
 from validation.published.lmcache.rows import rows
 from validation.published.published_row import PublishedRow, cell_of
 from validation.published.reproduction import Cell, Comparison, Table

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import format_bytes
-from sim.model_library import load_model
+from sim.model.library import load_model
 from sim.serving import Cluster, ServingMetrics, prepare, serve
 from sim.serving.setting import serving_setting
 from sim.serving.sources import Source

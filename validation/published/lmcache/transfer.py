@@ -1,8 +1,8 @@
 """Pages against chunks: what the size of a message makes of a link's rate."""
 
 from hwprofiles.units import BITS_PER_BYTE, GIGA
-from sim.kv import HOST_TO_GPU
-from sim.model_library import load_model
+from sim.model.library import load_model
+from sim.serving.kv import HOST_TO_GPU
 from validation.published.lmcache.rows import rows
 from validation.published.published_row import PublishedRow, cell_of
 from validation.published.reproduction import Table

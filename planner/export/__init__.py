@@ -1,0 +1,1 @@
+"""Writing a plan in the words of real programs."""

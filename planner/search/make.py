@@ -1,0 +1,140 @@
+"""From what was asked to a plan."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from planner.bounds.draws import MeanBounds, mean_bounds
+from planner.bounds.shadow import mean_shadow_prices
+from planner.search.hunt import Progress
+from planner.search.inline import InlineExecutor
+from planner.search.objectives import Goal
+from planner.search.offers import chosen, offer_rows, offers_of
+from planner.search.plan import Plan, Setting
+from planner.search.resimulate import resimulated
+from planner.search.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
+from planner.search.threads import NUM_THREADS
+from sim.costs.memory import Infeasible, MemoryRule, machine_bytes, usable_bytes, working_bytes
+from sim.policies import find_policy
+from sim.policies.problem import Problem
+from sim.step.provenance import RunProvenance, provenance_of
+from sim.step.simulate import Run, problem_of
+
+ANY_POLICY = "on-demand"
+"""The search replaces the policy of the scenario it is given; this one only fills the place."""
+
+PRICED_DRAWS = 4
+"""Draws over which shadow prices are taken and checked."""
+
+NO_BOUNDS: Mapping[str, Any] = {
+    "static_bound_s": None,
+    "clairvoyant_bound_s": None,
+    "gap_to_static_bound_fraction": None,
+    "gap_to_clairvoyant_bound_fraction": None,
+    "shadow_prices": None,
+    "resimulated_prices": None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Planned:
+    """A plan and the search it came from."""
+
+    plan: Plan
+    search: Search
+
+
+def make_plan(
+    setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
+) -> Planned | Unmet | Infeasible:
+    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name.
+
+    Ctrl-C raises SearchStopped, from which ``planned`` makes a plan for a caller that wants one.
+    """
+    offers = offers_of(setting)
+    scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
+    # Where experts are alike, more draws only narrow the interval; else they also keep a placement from owing its time to chance.
+    is_open = setting.draws is None and all(scenario.routing.treats_experts_alike for scenario in scenarios)
+    found = search(scenarios, goal, setting.draws or default_draws(scenarios[0]), on_progress, may_end_early=is_open)
+    return planned(setting, goal, version, found, has_bounds=has_bounds) if isinstance(found, Search) else found
+
+
+def planned(setting: Setting, goal: Goal, version: str, found: Search, *, has_bounds: bool = True) -> Planned:
+    """The plan that a search in that setting found, with its bounds."""
+    best = found.best
+    offers = offers_of(setting)
+    plan = Plan(
+        setting=chosen(setting, offers, found.offer).model_copy(update={"draws": found.num_draws}),
+        goal=goal,
+        policy=best.scenario.policy,
+        predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
+        bounds=bounds_of(found) if has_bounds else dict(NO_BOUNDS),
+        binding_resource=binding_resource(best.metrics),
+        provenance=_stated(provenance_of(best)),
+        version=version,
+        is_stopped=found.is_stopped,
+        offers=tuple(offer_rows(offers, found)),
+    )
+    return Planned(plan=plan, search=found)
+
+
+def bounds_of(found: Search) -> dict[str, Any]:
+    """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
+
+    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all memory counts. No gap to
+    the static bound for a plan whose residency changes, and none at all for a lossy one.
+    """
+    best = found.best
+    problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
+    policy = best.scenario.policy
+    # The bounds go step by step, which leaves a core to spare.
+    with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
+        larger = threads.submit(resimulated, replace(found.asked, policy=found.policy), found.metrics[:PRICED_DRAWS], found.draws)
+        bounds = mean_bounds(problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike)
+        prices = _prices(problem, found, bounds, rule)
+    return {
+        "static_bound_s": bounds.static_s,
+        "clairvoyant_bound_s": bounds.clairvoyant_s,
+        "gap_to_static_bound_fraction": _gap(best, bounds.static_s) if is_fixed(policy) else None,
+        "gap_to_clairvoyant_bound_fraction": _gap(best, bounds.clairvoyant_s) if policy.is_lossless else None,
+        "shadow_prices": prices,
+        "resimulated_prices": larger.result(),
+    }
+
+
+def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
+    """What a fixed placement may hold of weights: all that the default budget leaves, or what the plan held, whichever is more."""
+    model, batch = problem.model, problem.batch
+    kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    rule = MemoryRule()
+    left = usable_bytes(problem.machine, rule) - kv_bytes - working_bytes(model, batch, problem.feeding, rule)
+    share = max(left, held_bytes, 0) / machine_bytes(problem.machine)
+    return MemoryRule(usable_fraction=min(1.0, share), has_context_apart=False, budgets_kv=False, budgets_activations=False)
+
+
+def _prices(problem: Problem, found: Search, bounds: MeanBounds, rule: MemoryRule) -> dict[str, float]:
+    return mean_shadow_prices(problem, found.draws[:PRICED_DRAWS], rule, bounds)
+
+
+def _gap(best: Run, bound_s: float) -> float | None:
+    """By which fraction the run ends after the bound; None for a bound that says nothing."""
+    return best.metrics.end_to_end_s / bound_s - 1.0 if bound_s > 0 else None
+
+
+def _stated(provenance: RunProvenance) -> Mapping[str, Any]:
+    weakest, routing = provenance.weakest, provenance.routing
+    return {
+        "weakest": {"kind": weakest.kind.value, "source": weakest.source, "date": weakest.date},
+        "routing": {"kind": routing.kind.value, "source": routing.source, "date": routing.date},
+        "num_numbers_by_kind": _counts(provenance),
+        "extrapolated": list(provenance.extrapolated),
+    }
+
+
+def _counts(provenance: RunProvenance) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for number in provenance.numbers:
+        kind = number.provenance.kind.value
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts

@@ -1,0 +1,80 @@
+"""What a plan is asked for: what to make best, and what it must keep to."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles import InputError, Machine, unknown_name
+from sim.step.metrics import Metrics
+
+SECONDS_PER_HOUR, PRICED_TOKENS = 3600, 10**6
+
+OBJECTIVES: Mapping[str, Callable[[Metrics], float]] = MappingProxyType(
+    {
+        "throughput": lambda metrics: -metrics.output_tokens_per_s,
+        "latency": lambda metrics: metrics.end_to_end_s,
+        "ttft": lambda metrics: metrics.ttft_s,
+        "tpot": lambda metrics: metrics.tpot_s,
+        "cost": lambda metrics: -metrics.output_tokens_per_s,
+    }
+)
+"""What is minimised, by name. At one price an hour, the cheapest token is the fastest."""
+
+
+class Goal(BaseModel):
+    """What to make best, under which constraints; what is None does not constrain.
+
+    ``is_lossless``: only policies whose tokens are those of a plain forward pass. ``price_per_hour_usd`` is what an hour of the machine
+    costs whoever asks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    objective: str = "throughput"
+    max_ttft_s: float | None = Field(default=None, gt=0)
+    is_lossless: bool = True
+    price_per_hour_usd: float | None = Field(default=None, gt=0)
+
+    def score(self, metrics: Metrics) -> float:
+        """What is minimised. Raises InputError for an unknown objective."""
+        return _objective(self.objective)(metrics)
+
+    def rank(self, metrics: Metrics) -> tuple[float, float]:
+        """What decides: by how much the constraint is missed, then the score."""
+        return self.excess_s(metrics), self.score(metrics)
+
+    def excess_s(self, metrics: Metrics) -> float:
+        """By how much the time to the first token is too long."""
+        return 0.0 if self.max_ttft_s is None else max(0.0, metrics.ttft_s - self.max_ttft_s)
+
+    def usd_per_million_tokens(self, metrics: Metrics) -> float | None:
+        """The price of a million output tokens; None without a price."""
+        if self.price_per_hour_usd is None:
+            return None
+        return self.price_per_hour_usd / SECONDS_PER_HOUR / metrics.output_tokens_per_s * PRICED_TOKENS
+
+    def check(self) -> None:
+        """Refuse what cannot be planned for. Raises InputError that says what to set."""
+        _objective(self.objective)
+        if self.objective == "cost" and self.price_per_hour_usd is None:
+            raise InputError(
+                "--objective cost: no price is known; say what an hour costs with --price-per-hour USD, or set price_usd in the machine "
+                "file and say over how many hours it is paid off with --amortize-hours N"
+            )
+
+
+def hourly_price_usd(machine: Machine, amortize_hours: float) -> float:
+    """The machine's own price over that many hours. Raises InputError where it states none."""
+    if machine.price_usd is None:
+        raise InputError(
+            f"--amortize-hours: {machine.name} states no price_usd; set it in the machine file, with --set price_usd=USD, "
+            "or say what an hour costs with --price-per-hour USD"
+        )
+    return machine.price_usd.effective / amortize_hours
+
+
+def _objective(name: str) -> Callable[[Metrics], float]:
+    if name not in OBJECTIVES:
+        raise unknown_name("objective", name, OBJECTIVES)
+    return OBJECTIVES[name]

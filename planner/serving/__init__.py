@@ -1,0 +1,1 @@
+"""Plans for served requests: offloading of KV and its tiers."""

@@ -1,0 +1,1 @@
+"""What-if studies: many plans, kept as they finish."""

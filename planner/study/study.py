@@ -1,0 +1,111 @@
+"""A study: a base setting, what varies about it, and the points that makes."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hwprofiles import load_machine
+from planner.search.plan import Setting
+from planner.study.axes import Axis, Value
+from sim.model.library import load_model
+from sim.routing import load_routing
+
+CODE_PACKAGES = ("hwprofiles", "sim", "planner")
+CODE_SUFFIXES = frozenset({".py", ".yaml"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One setting of a study, with the value it has on each axis."""
+
+    values: tuple[Value, ...]
+    setting: Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What is asked at every point: the best plan by ``objective``. ``version`` is that of the program that answers."""
+
+    base: Setting
+    axes: tuple[Axis, ...]
+    objective: str
+    version: str
+    has_bounds: bool = True
+
+    @property
+    def num_points(self) -> int:
+        """The product of the axes' lengths."""
+        return prod(len(axis.values) for axis in self.axes)
+
+    def points(self) -> Iterator[Point]:
+        """All combinations; the last axis changes fastest. Without axes, the base alone."""
+        for values in itertools.product(*(axis.values for axis in self.axes)):
+            setting = self.base
+            for axis, value in zip(self.axes, values, strict=True):
+                setting = axis.applied(setting, value)
+            yield Point(values=values, setting=setting)
+
+
+class Keys:
+    """Names points by all that determines their outcome, so that equal keys mean equal outcomes.
+
+    That is the setting, the objective, the version, the source code and shipped data, and the content of each file that the
+    setting names. Contents are read once an object: files are taken not to change while it lives.
+    """
+
+    def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:
+        """Keys for that objective under that version."""
+        self._program = [objective if has_bounds else f"{objective} without bounds", version, code_digest()]
+        self._contents: dict[tuple[str | None, ...], str] = {}
+
+    def key(self, setting: Setting) -> str:
+        """The key of one setting. Raises InputError when a name in it leads nowhere."""
+        return digest([*self._program, self._content(setting), setting.model_dump(mode="json")])
+
+    def identity(self, base: Setting) -> dict[str, str]:
+        """What tells studies apart that must not share a file: each part with a digest or a value to show."""
+        objective, version, code = self._program
+        return {"base setting": base.model_dump_json(), "objective": objective, "version": version, "code": code} | {
+            "content of the files named": self._content(base)
+        }
+
+    def _content(self, setting: Setting) -> str:
+        names = (setting.machine, setting.model, setting.quantization, setting.routing)
+        if names not in self._contents:
+            self._contents[names] = content_digest(setting)
+        return self._contents[names]
+
+
+def content_digest(setting: Setting) -> str:
+    """A hash of the machine (as its file states it), the model and the routing that a setting names. Raises InputError."""
+    model = load_model(setting.model, setting.quantization)
+    load_routing(setting.routing, model)
+    spec = setting.routing or ""
+    file = Path(spec.removeprefix("popularity:"))
+    routing = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
+    return digest([load_machine(setting.machine).model_dump(mode="json"), repr(model), routing])
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the source and the shipped data that a plan is made with; two programs that may differ never share points."""
+    found = hashlib.sha256()
+    for package in CODE_PACKAGES:
+        root = Path(str(resources.files(package)))
+        for path in sorted(root.rglob("*")):
+            if path.suffix in CODE_SUFFIXES and path.is_file():
+                found.update(f"{package}/{path.relative_to(root).as_posix()}\0".encode())
+                found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def digest(data: Any) -> str:
+    """A hash of plain data, the same in every process."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

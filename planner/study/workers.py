@@ -1,0 +1,68 @@
+"""Executors on this computer. Workers start with this module, so it imports nothing that reads the environment early."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from planner.search.interruption import ignore_signals, signals_blocked
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class ShieldedPool(ProcessPoolExecutor):
+    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they know what to do on it."""
+
+    def __init__(self, num_workers: int) -> None:
+        """That many processes at most, none of them started yet."""
+        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
+        self._started: set[BaseProcess] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future of the call."""
+        # Python's own helper, started with the first process, would unblock the signals.
+        resource_tracker.ensure_running()
+        with signals_blocked():
+            future = super().submit(fn, *args, **kwargs)
+        self._started.update((self._processes or {}).values())
+        return future
+
+    def kill(self) -> None:
+        """End every process at once. Python's own list of them, public since 3.14, is empty while it waits for one to end."""
+        for worker in self._started:
+            worker.kill()
+
+
+@contextmanager
+def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """That many processes of one thread each, started afresh (nothing is inherited but the environment).
+
+    They are told to end when all goes well, and killed when it does not: waiting for them is what a second Ctrl-C would break.
+    """
+    pool = ShieldedPool(num_workers)
+    try:
+        yield pool
+    except BaseException:
+        pool.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def prepare_worker() -> None:
+    """In a worker: one thread, stopping is the parent's business, and no life after the parent's."""
+    ignore_signals()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A killed parent closes no queue, so its workers would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

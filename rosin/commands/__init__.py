@@ -1,0 +1,1 @@
+"""The commands, a folder each: the command, its JSON document, its page, its figures."""

@@ -1,0 +1,80 @@
+"""`rosin accuracy`: what was predicted for measured rows, and how far off it was."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from sim.runtimes import RuntimeHost
+    from validation.accuracy import AccuracyResult
+
+RowsArgument = Annotated[
+    Path,
+    typer.Argument(metavar="ROWS.csv", help="Measured rows; docs/reference/accuracy.md has the columns."),
+]
+LeaveOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--leave-one-rig-out",
+        help="Predict each machine's rows with constants that are fitted on all other machines.",
+    ),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Write a page, figures and JSON there.", show_default=False),
+]
+
+
+def accuracy(
+    rows: RowsArgument,
+    leave_one_rig_out: LeaveOutOption = False,
+    output: FolderOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare predictions of runtimes with measured rows."""
+    from rosin.commands.accuracy.page import accuracy_page
+    from validation.accuracy import compare, read_rows
+
+    said = Output(json=json, seed=seed, quiet=quiet)
+    measured = read_rows(rows)
+    if leave_one_rig_out:
+        said.note("fitting once for every machine left out…")
+    result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
+    if output is not None:
+        _write(result, output)
+    said.emit(result.model_dump(mode="json"), accuracy_page(result))
+
+
+@cache
+def _host(line: str) -> "RuntimeHost":
+    """The machine that a line of parts, a name or a file stands for."""
+    from hwprofiles import load_machine
+    from sim.runtimes import runtime_host
+
+    return runtime_host(load_machine(line))
+
+
+def _write(result: "AccuracyResult", folder: Path) -> None:
+    """Write the page, a figure for each phase, and the JSON. Raises InputError where the folder cannot be written."""
+    import json
+
+    from hwprofiles import InputError, write_text
+    from hwprofiles.text_file import write_bytes
+    from rosin.commands.accuracy.document import accuracy_document
+    from rosin.commands.accuracy.figure import draw_accuracy
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from None
+    for phase in dict.fromkeys(item.phase for item in result.summary):
+        write_bytes(draw_accuracy(result, phase), folder / f"accuracy-{phase}.png")
+    write_text(accuracy_document(result), folder / "accuracy.md")
+    write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", folder / "accuracy.json")

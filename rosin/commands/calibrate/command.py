@@ -1,0 +1,65 @@
+"""`rosin calibrate`: a measured machine, corrected by a few runs of plans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.options import AllowImportOption, JsonOption, MachineOption, QuietOption, ScenarioSeedOption
+from rosin.cli.output import Output
+from rosin.cli.scenario import read_plan
+from rosin.cli.torch_needed import require_torch
+from rosin.commands.measure.command import DEVICES, FileOption, writable_machine_file
+from rosin.commands.validate.command import with_seed
+from rosin.version import __version__
+
+PlansArgument = Annotated[list[Path], typer.Argument(metavar="PLAN...", help="Plan files to run.")]
+TierOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cuda|cpu", help="What runs them: a GPU, or the core that the machine file has as one.")
+]
+CalibrationRoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan, in turn.")]
+
+
+def calibrate(
+    plans: PlansArgument,
+    machine: MachineOption = None,
+    file: FileOption = None,
+    device: TierOption = "auto",
+    rounds: CalibrationRoundsOption = 5,
+    allow_import: AllowImportOption = None,
+    json: JsonOption = None,
+    seed: ScenarioSeedOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run plans and fit a machine file to what they took."""
+    from hwprofiles import InputError, load_machine, unknown_name, write_yaml
+
+    if machine is None:
+        raise InputError("missing option '--machine'; name the machine file that rosin measure wrote")
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    path, own = writable_machine_file(file), load_machine(machine)
+    names = [plan.name for plan in plans]
+    loaded = [
+        (plan.name if names.count(plan.name) == 1 else str(plan), with_seed(read_plan(plan, allow_import or ()), seed)) for plan in plans
+    ]
+    require_torch("calibrate runs plans")
+    from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
+    from rosin.commands.calibrate.page import calibrate_page
+    from validation.calibrating import calibrate as calibrated
+    from validation.comparison.tiers import real_tier
+
+    output = Output(json=json, seed=loaded[0][1].setting.seed, quiet=quiet)
+    tier = real_tier(device, own)
+    found = calibrated(
+        loaded,
+        own,
+        name=path.stem,
+        version=__version__,
+        device=device,
+        num_rounds=rounds,
+        on_run=lambda plan: output.note(f"ran {plan}"),
+    )
+    write_yaml(found.data, path)
+    result = calibrate_result(found, tier.value, path)
+    output.emit(result.model_dump(mode="json"), calibrate_page(result), warnings=calibrate_warnings(found))

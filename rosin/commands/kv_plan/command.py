@@ -1,0 +1,220 @@
+"""`rosin kv-plan`: instances, tiers of KV and their rules for a workload."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
+from rosin.commands.simulate.serving_command import (
+    ConcurrencyOption,
+    RequestsOption,
+    ServingOption,
+    TierOption,
+    load_workload,
+    split_serving_settings,
+    tier_sizes,
+)
+
+if TYPE_CHECKING:
+    from planner.serving.offload import ServingPlan, ServingQuestion
+    from planner.serving.target import ServingTarget
+    from sim.serving.spec import ServingSpec
+
+ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="A model's name, or a model file; rosin models lists them.")]
+MachineName = Annotated[
+    str, typer.Option("--machine", metavar="NAME", help="A machine's name, or a machine file; rosin machines lists them.")
+]
+WorkloadName = Annotated[
+    str,
+    typer.Option("--workload", metavar="NAME|FILE", help="A request file (.yaml), a trace (.jsonl, .json, .csv), or a name."),
+]
+ServedObjective = Annotated[
+    str, typer.Option("--objective", metavar="WHAT", help="What to make best, on average: latency, ttft, tpot or throughput.")
+]
+TtftLimitOption = Annotated[
+    float | None,
+    typer.Option("--max-ttft", metavar="SECONDS", help="The fewest GPUs whose p90 of the time to first token is this.", show_default=False),
+]
+ItlLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-itl",
+        metavar="SECONDS",
+        help="The fewest GPUs whose p90 of a request's mean time between tokens is this.",
+        show_default=False,
+    ),
+]
+ServingFileOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the best as a serving file (.yaml).", show_default=False)
+]
+
+
+ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a number of the machine (link.h2d.bytes_per_s=50e9) or of the serving file (instance.kv_tokens=N); may be repeated.",
+        show_default=False,
+    ),
+]
+KvFileOption = Annotated[
+    Path | None,
+    typer.Option("--kv-file", metavar="FILE", help="Write the best's tiers for rosin export (.yaml).", show_default=False),
+]
+DiskPathOption = Annotated[
+    str | None,
+    typer.Option("--disk-path", metavar="FOLDER", help="With --kv-file: where the tier disk is, such as /mnt/kv.", show_default=False),
+]
+RemoteUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--remote-url", metavar="URL", help="With --kv-file: where the tier remote is, such as redis://host:6379.", show_default=False
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What to write where, and what a file of tiers says of places."""
+
+    serving: Path | None
+    tiers: Path | None
+    disk_path: str | None
+    remote_url: str | None
+
+    def check(self, offered: "ServingSpec") -> None:
+        """Before a long search, refuse what no file of tiers could say. Raises InputError."""
+        from hwprofiles import InputError
+        from hwprofiles.text_file import check_target
+        from planner.serving.kv_tiers import check_exportable
+
+        for path in (self.serving, self.tiers):
+            if path is not None:
+                check_target(path)
+        if self.tiers is not None:
+            check_exportable(offered, disk_path=self.disk_path, remote_url=self.remote_url)
+        elif self.disk_path is not None or self.remote_url is not None:
+            name = "--disk-path" if self.disk_path is not None else "--remote-url"
+            raise InputError(f"{name} needs --kv-file, which it is written to")
+
+    def write(self, best: "ServingSpec", name: str) -> None:
+        """Write the files that were asked for."""
+        from hwprofiles import write_yaml
+        from planner.serving.kv_tiers import kv_tiers_of
+
+        if self.serving is not None:
+            write_yaml(best.model_dump(mode="json", exclude_none=True), self.serving)
+        if self.tiers is not None:
+            found = kv_tiers_of(best, name, disk_path=self.disk_path, remote_url=self.remote_url)
+            write_yaml(found.model_dump(mode="json", exclude_none=True), self.tiers)
+
+
+def kv_plan(
+    model: ModelName,
+    machine: MachineName,
+    workload: WorkloadName,
+    requests: RequestsOption = None,
+    concurrency: ConcurrencyOption = None,
+    serving: ServingOption = None,
+    kv_tier: TierOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
+    objective: ServedObjective = "latency",
+    max_ttft: TtftLimitOption = None,
+    max_itl: ItlLimitOption = None,
+    quantization: QuantizationOption = None,
+    settings: ChangeOption = None,
+    output_file: ServingFileOption = None,
+    kv_file: KvFileOption = None,
+    disk_path: DiskPathOption = None,
+    remote_url: RemoteUrlOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Find how to serve a workload: instances and tiers of KV."""
+    from hwprofiles import InputError, load_machine
+    from planner.serving.offload import ServingQuestion
+    from sim.model.library import load_model
+    from sim.serving.spec import load_serving
+
+    overrides, changes, others = split_serving_settings(settings or ())
+    if others:
+        raise InputError(f"--set {next(iter(others))}: neither the machine nor a serving file has it")
+    question = ServingQuestion(
+        machine=load_machine(machine, overrides),
+        model=load_model(model, quantization),
+        requests=load_workload(workload, concurrency, trace_block_tokens, trace_time_unit),
+        offered=load_serving(serving, changes, tier_sizes(kv_tier or ())),
+        objective=objective,
+        num_requests=requests,
+        seed=seed,
+        target=_target(max_ttft, max_itl),
+    )
+    files = _Files(serving=output_file, tiers=kv_file, disk_path=disk_path, remote_url=remote_url)
+    files.check(question.offered)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    found = _found(question, output)
+    files.write(found.best.spec, question.requests.name)
+    _report(found, question, output, files)
+
+
+def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
+    """The best plan. Raises Infeasible where there is none."""
+    from planner.serving.offload import ServingPlan, TargetMissed, plan_serving
+    from rosin.commands.kv_plan.page import missed
+    from rosin.report.tables import shortfall
+
+    found = plan_serving(question, lambda label: output.note(f"trying {label}"))
+    if not isinstance(found, ServingPlan):
+        raise Infeasible(missed(found) if isinstance(found, TargetMissed) else f"no feasible plan: {shortfall(found)}")
+    return found
+
+
+def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget | None":
+    from planner.serving.target import ServingTarget
+
+    target = ServingTarget(max_ttft_s=max_ttft_s, max_itl_s=max_itl_s)
+    return None if target == ServingTarget() else target
+
+
+def _report(found: "ServingPlan", question: "ServingQuestion", output: Output, files: _Files) -> None:
+    from rosin.commands.kv_plan.page import plan_record, serve_plan_page
+
+    result = plan_record(found, question, *(None if file is None else str(file) for file in (files.serving, files.tiers)))
+    notes = question.requests.notes(question.num_requests)
+    warnings = [*_warnings(found, question), *notes, *(_unsaid(found.best.spec) if files.tiers is not None else ())]
+    output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)
+
+
+def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
+    """What the best run warns of."""
+    from sim.serving import Cluster, prepare
+    from sim.serving.setting import serving_setting
+
+    cluster = prepare(serving_setting(found.best.spec, question.machine, question.model))
+    return list(cluster.prices.warnings) if isinstance(cluster, Cluster) else []
+
+
+def _unsaid(spec: "ServingSpec") -> Iterator[str]:
+    """What a file of tiers cannot say."""
+    from sim.serving.offload_options import Loading
+
+    if spec.offload is not None and spec.offload.loading is Loading.CHEAPER:
+        yield "LMCache loads whatever it finds: that only what is cheaper is loaded is not in the file of tiers"
+    if spec.offload is not None and spec.offload.pins:
+        yield "offload.pins are not in the file of tiers; LMCache is told to pin while it runs"
+    if spec.offload is not None and spec.offload.blend is not None:
+        yield "offload.blend is not in the file of tiers; the engine must be set up for CacheBlend"
+    for tier in spec.tiers:
+        if tier.compression is not None:
+            yield f"tier {tier.name}: its compression is not in the file of tiers; LMCache has serde, of remote only"
+        if tier.name == "remote" and tier.capacity_bytes is not None:
+            yield "tier remote: its size is not in the file of tiers; the store itself must be told"

@@ -1,0 +1,148 @@
+"""`rosin kv-replay`: what a pool of KV blocks would have served of a request trace."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
+
+if TYPE_CHECKING:
+    from sim.serving.kv import Pool, TouchOrder
+    from sim.workload.requests import RequestsSpec
+
+LADDER = "16GiB,64GiB,256GiB,1TiB,4TiB,inf"
+ALL = "all"
+TRACE_HELP = "A trace (.jsonl, .json, .csv), a request file (.yaml), or the name of one that ships."
+CapacityOption = Annotated[str, typer.Option("--capacity", metavar="SIZE,...", help="Sizes to try, such as 64GiB,512GiB,inf.")]
+BlockOption = Annotated[int, typer.Option("--block-tokens", metavar="N", help="Tokens of a block; 256 is LMCache's chunk.")]
+BytesOption = Annotated[
+    int | None,
+    typer.Option("--bytes-per-token", metavar="N", help="KV bytes that a token takes; otherwise as --model says.", show_default=False),
+]
+KvModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="The model whose KV bytes a token takes (16 bit).", show_default=False)
+]
+EvictionOption = Annotated[str, typer.Option("--policy", metavar="NAME,...", help="lru, lfu, fifo, mru, arc, several of them, or all.")]
+OrderOption = Annotated[
+    str,
+    typer.Option(
+        "--order",
+        metavar="head-first|tail-first",
+        help="Which end of a prompt counts as used last: its tail (as LMCache's simulator has it) or its head (as its servers do).",
+    ),
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--requests", metavar="N", min=1, help="Stop after so many; otherwise run them all.", show_default=False)
+]
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw hit rate by size: .png, .svg or .pdf.", show_default=False)
+]
+
+
+def kv_replay(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help=TRACE_HELP)],
+    capacity: CapacityOption = LADDER,
+    block_tokens: BlockOption = 256,
+    bytes_per_token: BytesOption = None,
+    model: KvModelOption = None,
+    policy: EvictionOption = "lru",
+    order: OrderOption = "head-first",
+    requests: LimitOption = None,
+    figure: FigureOption = None,
+    trace_block_tokens: TraceBlockOption = None,
+    trace_time_unit: TraceTimeOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Find the hit rates of KV pools over a request trace."""
+    from hwprofiles.text_file import write_bytes
+    from rosin.commands.compare.figure import check_format
+    from rosin.commands.kv_replay.figure import draw_kv
+    from rosin.commands.kv_replay.page import kv_replay_page
+    from rosin.commands.kv_replay.result import MANY_POOLS, Replay, is_nested, kv_replay_result
+    from sim.workload.requests import load_requests, trace_units
+
+    if figure is not None:
+        check_format(figure)
+    pools = _pools(policy, capacity, _touch_order(order))
+    token_bytes = _bytes_per_token(bytes_per_token, model)
+    units = trace_units(trace_block_tokens, trace_time_unit)
+    spec = _limited(load_requests(trace, units), requests)
+    asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
+    result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
+    if figure is not None:
+        write_bytes(draw_kv(result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix), figure)
+    warnings = () if spec.says_what_is_shared else (f"{trace} does not say what prompts have in common, so nothing can be found",)
+    output.emit(result.model_dump(mode="json"), kv_replay_page(result), warnings=(*warnings, *spec.notes()))
+
+
+def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
+    """No more than so many requests. Raises InputError where that leaves none to count."""
+    from hwprofiles import InputError
+
+    if requests is None:
+        return spec
+    if requests <= spec.num_warmup_requests:
+        raise InputError(f"--requests {requests}: the first {spec.num_warmup_requests} only warm up, so more are needed")
+    return spec.model_copy(update={"num_requests": min(requests, spec.num_requests or requests)})
+
+
+def _pools(policies: str, capacities: str, order: "TouchOrder") -> list["Pool"]:
+    """Every policy with every size, policies outermost. Raises InputError for an unknown policy or a size that is none."""
+    from sim.serving.kv import EVICTIONS, Pool, eviction
+
+    names = list(EVICTIONS) if policies == ALL else _listed("--policy", policies)
+    for name in names:
+        eviction(name)
+    sizes = [_size(text) for text in _listed("--capacity", capacities)]
+    return [Pool(capacity_bytes=size, policy=name, touch_order=order) for name in names for size in dict.fromkeys(sizes)]
+
+
+def _listed(option: str, text: str) -> list[str]:
+    from hwprofiles import InputError
+
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise InputError(f"{option} {text!r}: name at least one")
+    return parts
+
+
+def _size(text: str) -> int | None:
+    from hwprofiles import InputError
+    from hwprofiles.units import parse_number
+
+    try:
+        size = parse_number(text)
+    except ValueError as error:
+        raise InputError(f"--capacity {text}: {error}, or inf") from None
+    if not size >= 1:
+        raise InputError(f"--capacity {text}: a pool has at least one byte")
+    return None if size == float("inf") else int(size)
+
+
+def _touch_order(text: str) -> "TouchOrder":
+    from hwprofiles import InputError, closest
+    from sim.serving.kv import TouchOrder
+
+    try:
+        return TouchOrder(text)
+    except ValueError:
+        raise InputError(f"--order {text}: unknown order{closest(text, [order.value for order in TouchOrder])}") from None
+
+
+def _bytes_per_token(stated: int | None, model: str | None) -> int:
+    from hwprofiles import InputError
+
+    if (stated is None) == (model is None):
+        raise InputError("say how many bytes a token takes with exactly one of --bytes-per-token N and --model NAME")
+    if stated is not None:
+        return stated
+    from sim.model.library import load_model
+
+    return load_model(str(model)).kv_bytes_per_token

@@ -1,0 +1,91 @@
+"""Replaying requests against pools of KV blocks, in the quickest way that there is for the pools asked for."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from rosin.commands.kv_replay.document import KvReplayResult, ReplayedPool, ReplayedTrace, SufficientPool
+from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, replay
+from sim.workload.requests import RequestsSpec
+
+MANY_POOLS = 4
+"""From so many pools on, one pass for all LRU pools, and for all in which everything fits, is quicker than a replay of each."""
+
+SHARES = (0.5, 0.9, 0.99)
+"""Of the hits without limit, for which people ask how much memory they need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What is replayed, and how prompts are cut into blocks."""
+
+    spec: RequestsSpec
+    block_tokens: int
+    bytes_per_token: int
+    seed: int
+
+    def run(self, pools: Sequence[Pool], curve: LruCurve | None, note: Callable[[str], None]) -> list[PoolResult]:
+        """A result a pool, in their order, by the curve where it says all. ``note`` is told what is waited for."""
+        known = {}
+        if curve is not None:
+            known = {pool: replace(curve.result(pool.capacity_bytes), pool=pool) for pool in pools if is_nested(pool) or curve.fits(pool)}
+        rest = [pool for pool in pools if pool not in known]
+        if rest:
+            note(f"replaying {len(rest)} pools…" if len(rest) > 1 else "replaying…")
+            known.update(zip(rest, self._replay(rest), strict=True))
+        return [known[pool] for pool in pools]
+
+    def curve(self) -> LruCurve:
+        """All LRU pools at once."""
+        return lru_curve(
+            self.spec.requests(self.seed),
+            block_tokens=self.block_tokens,
+            bytes_per_token=self.bytes_per_token,
+            num_warmup_requests=self.spec.num_warmup_requests,
+        )
+
+    def _replay(self, pools: Sequence[Pool]) -> list[PoolResult]:
+        return replay(
+            self.spec.requests(self.seed),
+            pools,
+            block_tokens=self.block_tokens,
+            bytes_per_token=self.bytes_per_token,
+            num_warmup_requests=self.spec.num_warmup_requests,
+        )
+
+
+def is_nested(pool: Pool) -> bool:
+    """Whether a pool of that kind is part of every larger one, so that one pass serves all."""
+    return pool.policy == "lru" and pool.touch_order is TouchOrder.HEAD_FIRST
+
+
+def kv_replay_result(asked: Replay, results: Iterable[PoolResult], curve: LruCurve | None) -> KvReplayResult:
+    """The document of some results of one replay."""
+    rows = list(results)
+    trace = ReplayedTrace(
+        name=asked.spec.name,
+        source=asked.spec.source,
+        num_requests=rows[0].num_requests,
+        num_warmup_requests=asked.spec.num_warmup_requests,
+        prompt_tokens=rows[0].prompt_tokens,
+    )
+    return KvReplayResult(
+        trace=trace,
+        block_tokens=asked.block_tokens,
+        bytes_per_token=asked.bytes_per_token,
+        rows=[_row(result) for result in rows],
+        lru_sufficient=[SufficientPool(share_fraction=share, capacity_bytes=curve.capacity_bytes_for(share)) for share in SHARES]
+        if curve is not None
+        else [],
+    )
+
+
+def _row(result: PoolResult) -> ReplayedPool:
+    return ReplayedPool(
+        policy=result.pool.policy,
+        touch_order=result.pool.touch_order.value,
+        capacity_bytes=result.pool.capacity_bytes,
+        token_hit_rate=result.token_hit_rate,
+        hit_tokens=result.hit_tokens,
+        num_evictions=result.num_evictions,
+        held_bytes=result.held_bytes,
+    )

@@ -1,0 +1,229 @@
+"""`rosin plan`: the fastest way to run one model on one machine, as a file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_plan
+from rosin.cli.options import JsonOption, QuietOption
+from rosin.cli.output import Output
+from rosin.cli.progress import SearchProgress
+from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from planner.search.make import Planned
+    from planner.search.objectives import Goal
+    from planner.search.search import Unmet
+    from rosin.report.json_documents import PlanResult
+    from sim.costs.memory import Infeasible as NothingFits
+    from sim.step.simulate import Run
+
+DEFAULT_OBJECTIVE = "throughput"
+NOTICE = "compiling simulator and bounds, once (about two minutes)…"
+"""Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        metavar="WHAT",
+        help="What to make best: throughput, latency, ttft, tpot or cost; otherwise throughput.",
+        show_default=False,
+    ),
+]
+MaxTtftOption = Annotated[
+    float | None,
+    typer.Option("--max-ttft", metavar="SECONDS", help="Only plans whose first token is there by then.", show_default=False),
+]
+LosslessOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--lossless/--allow-lossy",
+        help="Only plans whose tokens are those of a plain forward pass, which is the default; or also named systems that change tokens.",
+        show_default=False,
+    ),
+]
+HourOption = Annotated[
+    float | None,
+    typer.Option("--price-per-hour", metavar="USD", help="What an hour of the machine costs, for --objective cost.", show_default=False),
+]
+AmortizeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--amortize-hours",
+        metavar="HOURS",
+        help="Hours of use over which the machine file's price_usd is paid off: its price an hour.",
+        show_default=False,
+    ),
+]
+BoundsOption = Annotated[bool, typer.Option("--no-bounds", help="Leave out the proven limits and what more of a resource would give.")]
+PlanFileOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False)
+]
+
+
+@takes_scenario
+def plan(
+    options: ScenarioOptions,
+    objective: ObjectiveOption = None,
+    max_ttft: MaxTtftOption = None,
+    lossless: LosslessOption = None,
+    price_per_hour: HourOption = None,
+    amortize_hours: AmortizeOption = None,
+    no_bounds: BoundsOption = False,
+    output_file: PlanFileOption = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Find the fastest way to run a model on a machine."""
+    from planner.search.plan import save_plan
+    from rosin.commands.plan.document import plan_result
+    from rosin.commands.simulate.document import run_warnings
+    from sim.step.provenance import provenance_of
+
+    _check_target(output_file)
+    request = read_options(options, takes_offers=True)
+    _check_request(request)
+    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    said = _Said(objective=objective, max_ttft_s=max_ttft, lossless=lossless, price_per_hour=price_per_hour, amortize_hours=amortize_hours)
+    planned = _planned(request, _goal(request, said), output, has_bounds=not no_bounds)
+    best = planned.search.best
+    if output_file is not None:
+        save_plan(planned.plan, output_file)
+    provenance = provenance_of(best)
+    command = _command(options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file)
+    result = plan_result(planned, provenance, path=output_file, command=command)
+    warnings = [*_stopped(planned), *run_warnings(best, provenance)]
+    output.emit(result.model_dump(mode="json"), _page(best, result), provenance=provenance.weakest, warnings=warnings)
+
+
+def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
+    """What people read; what prints it is imported for them alone."""
+    from rosin.commands.plan.page import plan_page
+
+    yield from plan_page(best, result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What the options say of the goal, as typed."""
+
+    objective: str | None
+    max_ttft_s: float | None
+    lossless: bool | None
+    price_per_hour: float | None
+    amortize_hours: float | None
+
+    def words(self) -> Iterator[str]:
+        """The words of the command line that say it again."""
+        pairs = (
+            ("--objective", self.objective),
+            ("--max-ttft", self.max_ttft_s),
+            ("--price-per-hour", self.price_per_hour),
+            ("--amortize-hours", self.amortize_hours),
+        )
+        for option, value in pairs:
+            if value is not None:
+                yield from (option, str(value))
+        if self.lossless is not None:
+            yield "--lossless" if self.lossless else "--allow-lossy"
+
+
+def _goal(request: Request, said: _Said) -> "Goal":
+    """The plan's goal, if one is named, with what the options say in its place. Raises InputError for a number that is none."""
+    from hwprofiles import InputError
+    from planner.search.objectives import Goal, hourly_price_usd
+
+    goal = request.plan.goal if request.plan is not None else Goal(objective=DEFAULT_OBJECTIVE)
+    numbers = {"--max-ttft": said.max_ttft_s, "--price-per-hour": said.price_per_hour, "--amortize-hours": said.amortize_hours}
+    for option, value in numbers.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{option} must be above 0, got {value:g}")
+    if said.price_per_hour is not None and said.amortize_hours is not None:
+        raise InputError("--price-per-hour and --amortize-hours say the same in two ways; give one")
+    price = said.price_per_hour
+    if said.amortize_hours is not None:
+        price = hourly_price_usd(request.setting.loaded_machine(), said.amortize_hours)
+    given = {"objective": said.objective, "max_ttft_s": said.max_ttft_s, "is_lossless": said.lossless, "price_per_hour_usd": price}
+    goal = goal.model_copy(update={name: value for name, value in given.items() if value is not None})
+    goal.check()
+    return goal
+
+
+def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool) -> "Planned":
+    """The search, with its progress shown. Raises Infeasible when nothing at all fits, or nothing keeps to the constraints."""
+    from hwprofiles.units import format_duration
+    from planner.search.search import Unmet
+    from sim.costs.memory import Infeasible as NothingFits
+
+    announce_compilation(request.engine, output, NOTICE)
+    progress = SearchProgress(goal.objective, is_shown=output.is_watched)
+    try:
+        found = _found(request, goal, progress, has_bounds=has_bounds)
+    finally:
+        progress.close()
+    if isinstance(found, NothingFits):
+        from rosin.report.tables import shortfall
+
+        raise Infeasible(f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}")
+    if isinstance(found, Unmet):
+        reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"
+        raise Infeasible(f"no plan meets --max-ttft {found.max_ttft_s:g} s: {reached}")
+    return found
+
+
+def _found(request: Request, goal: "Goal", progress: SearchProgress, *, has_bounds: bool) -> "Planned | Unmet | NothingFits":
+    """What the search finds; on Ctrl-C, the best so far."""
+    from planner.search.make import make_plan, planned
+    from planner.search.search import Search, SearchStopped
+
+    try:
+        return make_plan(request.setting, goal, __version__, progress, engine=request.engine, has_bounds=has_bounds)
+    except SearchStopped as stop:
+        best = stop.best_so_far()
+    return planned(request.setting, goal, __version__, best, has_bounds=has_bounds) if isinstance(best, Search) else best
+
+
+def _stopped(planned: "Planned") -> Iterator[str]:
+    if planned.plan.is_stopped:
+        draws = planned.search.num_draws
+        yield f"the search was stopped: this is the best of what was tried until then, over {draws} draw{'s' if draws > 1 else ''}"
+
+
+def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path | None) -> str:
+    """What runs the plan again; without a file, what finds it again."""
+    import shlex
+
+    if output_file is None:
+        return options.command("plan", *words)
+    allowed = [word for module in options.allow_import or () for word in ("--allow-import", module)]
+    return shlex.join(["rosin", "simulate", "--plan", str(output_file), *allowed])
+
+
+def _check_request(request: Request) -> None:
+    """Refuse, before any search, what cannot be simulated or planned. Raises InputError."""
+    from hwprofiles import InputError, closest
+    from planner.search.make import ANY_POLICY
+    from planner.search.offers import offers_of
+    from sim.policies import find_policy
+
+    for key in request.parameters:
+        hint = closest(key.partition(".")[0], ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"))
+        raise InputError(f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}")
+    for offer in offers_of(request.setting):
+        [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
+        refuse_large_plan(scenario, request.setting.draws)
+
+
+def _check_target(path: Path | None) -> None:
+    """Refuse, before any search, a file that cannot be written. Raises InputError."""
+    from hwprofiles.text_file import check_target
+
+    if path is not None:
+        check_target(path)

@@ -1,0 +1,29 @@
+"""`rosin policies`: list the named systems and the parts they are made of, or show one with its parameters."""
+
+from typing import Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+
+def policies(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A policy's name.", show_default=False)] = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """List the policies and their parts, or show one."""
+    from rosin.commands.policies.document import policy_details, policy_row
+    from rosin.commands.policies.page import policy_list, policy_page
+    from sim.policies import PARTS, POLICIES, find_policy
+
+    output = Output(json=json, seed=seed, quiet=quiet)
+    if name is None:
+        rows = [policy_row(policy) for policy in POLICIES.values()]
+        parts = {kind: sorted(classes) for kind, classes in PARTS.items()}
+        output.emit({"policies": rows, "parts": parts}, policy_list(rows, parts))
+    else:
+        details = policy_details(find_policy(name))
+        output.emit({"policy": details}, policy_page(details))

@@ -1,0 +1,77 @@
+"""`rosin reproduce`: a publication's tables against the simulator."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+POPULARITY = "popularity:"
+FolderOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the cells as CSV, tables and a figure here.", show_default=False)
+]
+NameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Which publication; without a name, the list.", show_default=False)
+]
+PopularityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--routing",
+        metavar="popularity:FILE",
+        help="Measured counts of how often experts are selected; without them, figures that need them are skipped.",
+        show_default=False,
+    ),
+]
+
+
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests",
+        metavar="FILE",
+        help="Mooncake's conversation trace; without it, hit rates over it are skipped.",
+        show_default=False,
+    ),
+]
+
+
+def reproduce(
+    name: NameArgument = None,
+    folder: FolderOption = None,
+    routing: PopularityOption = None,
+    requests: RequestsOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Set a paper's figures beside the simulator's."""
+    from hwprofiles import InputError
+    from hwprofiles.text_file import check_folder
+    from rosin.commands.reproduce.document import reproduction_result
+    from rosin.commands.reproduce.page import reproduction_page
+    from validation.published import reproduce as run_reproduction
+    from validation.published import reproduction_names, write
+
+    if name is None:
+        raise InputError(f"name what to reproduce; known: {', '.join(reproduction_names())}")
+    if folder is not None:
+        check_folder(folder)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    if name == "lmcache":
+        output.note("serving some 150,000 requests, about half a minute…")
+    reproduction = run_reproduction(name, seed, _popularity(routing), requests)
+    result = reproduction_result(reproduction, write(reproduction, folder) if folder is not None else ())
+    output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))
+
+
+def _popularity(routing: str | None) -> Path | None:
+    """The file behind the option. Raises InputError for another kind of routing."""
+    from hwprofiles import InputError
+
+    if routing is None:
+        return None
+    if not routing.startswith(POPULARITY):
+        raise InputError(f"--routing {routing}: reproduce takes {POPULARITY}FILE only")
+    return Path(routing.removeprefix(POPULARITY))

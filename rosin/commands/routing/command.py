@@ -1,0 +1,154 @@
+"""`rosin routing`: import a trace of expert ids, fit a generator to one, and show the statistics of either."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from sim.model.model import Model
+    from sim.routing import RecordedRouting
+
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw the statistics: .svg, .png or .pdf.", show_default=False)
+]
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv, .jsonl or .json.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The trace file to write (.npz).")],
+    experts: Annotated[
+        int | None,
+        typer.Option("--experts", min=1, metavar="N", help="Experts of a layer; by default the largest id and one.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="The model whose trace it must be; it says how many experts a layer has.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a trace file from expert ids in another format."""
+    from hwprofiles import InputError
+    from hwprofiles.text_file import check_target
+    from rosin.commands.routing.page import routing_tables
+    from sim.model.library import load_model
+    from sim.routing import import_trace, save_trace, statistics
+
+    if destination.suffix != ".npz":
+        raise InputError(f"-o {destination}: a trace file is .npz")
+    check_target(destination)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    trace = import_trace(path, experts)
+    if model is not None:
+        trace = _of_model(trace, load_model(model))
+    found = statistics(trace, seed)
+    save_trace(trace, destination)
+    output.emit(
+        {"path": str(destination), "statistics": found},
+        routing_tables({trace.name: found}),
+        provenance=trace.provenance,
+        warnings=trace.notes,
+    )
+
+
+def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
+    """The trace with the model's number of experts. Raises InputError where it is of another shape."""
+    from dataclasses import replace
+
+    trace.check(model)
+    return replace(trace, num_experts=model.num_experts)
+
+
+def fit(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML).")],
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TEXT", help="What the tokens are of; by default the file's name.", show_default=False)
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="TEXT", help="Where the trace comes from; by default its path.", show_default=False)
+    ] = None,
+    classes: Annotated[
+        int, typer.Option("--classes", min=1, max=256, metavar="N", help="Classes of tokens: more link layers better, and take longer.")
+    ] = 8,
+    figure: FigureOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit a generator to a trace, and show the statistics of both."""
+    from hwprofiles import write_yaml
+    from hwprofiles.text_file import check_target
+    from rosin.commands.routing.page import routing_tables
+    from sim.routing import import_trace, statistics
+    from sim.routing.fit_file import fit_file
+    from sim.routing.sampling import generated_trace
+
+    check_target(destination)
+    _check_figure(figure)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
+    recorded = import_trace(trace)
+    both = {"trace": statistics(recorded, seed), "generator": statistics(generated_trace(spec, seed), seed)}
+    write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
+    _draw(both, figure)
+    payload = {"path": str(destination), "task": spec.task, **both}
+    output.emit(payload, routing_tables(both), provenance=spec.routing().provenance, warnings=recorded.notes)
+
+
+def stats(
+    sources: Annotated[list[str], typer.Argument(metavar="ROUTING...", help="Traces (.npz), routing files (.yaml), or uniform.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="For statistics that fit no layers in particular.", show_default=False)
+    ] = None,
+    figure: FigureOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the statistics of traces and generators, side by side."""
+    from hwprofiles import weakest
+    from rosin.commands.routing.page import routing_tables
+    from sim.model.library import load_model
+    from sim.routing import statistics
+    from sim.routing.sampling import trace_of
+
+    _check_figure(figure)
+    output = Output(json=json, seed=seed, quiet=quiet)
+    shape = load_model(model) if model is not None else None
+    traces = {_label(source): trace_of(source, shape, seed) for source in sources}
+    found = {name: statistics(each, seed) for name, each in traces.items()}
+    _draw(found, figure)
+    provenance = weakest([each.provenance for each in traces.values()])
+    output.emit({"statistics": found}, routing_tables(found), provenance=provenance)
+
+
+def _label(source: str) -> str:
+    """A short column head: the end of a long file name says more than its start."""
+    return Path(source).name[-24:]
+
+
+def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  # the type would load numpy before help is shown
+    from hwprofiles.text_file import write_bytes
+    from rosin.commands.routing.figure import draw_routing
+
+    if figure is not None:
+        write_bytes(draw_routing(found, figure.suffix), figure)
+
+
+def _check_figure(figure: Path | None) -> None:
+    """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
+    from rosin.commands.compare.figure import check_format
+
+    if figure is not None:
+        check_format(figure)

@@ -1,0 +1,85 @@
+"""A simulated run in figures: what its page and its JSON show."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwprofiles import Kind
+from hwprofiles.units import NS_PER_S
+from rosin.report.json_documents import Basis, Memory, MemoryItem, ResourceTime, ScenarioRecord, SimulateResult
+from rosin.report.occupancy import alone, occupancy
+from sim.costs.memory import machine_bytes
+from sim.engine.task import TaskKind
+from sim.engine.timeline import Timeline
+from sim.step.provenance import RunProvenance
+from sim.step.simulate import Run
+
+IN_FLIGHT = "experts and layers in flight"
+
+
+def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) -> SimulateResult:
+    """The figures of one run."""
+    return SimulateResult(
+        scenario=scenario,
+        metrics=run.metrics,
+        time=resource_times(run),
+        memory=run_memory(run),
+        basis=run_basis(provenance),
+        timeline_digest=run.timeline.digest,
+    )
+
+
+def run_warnings(run: Run, provenance: RunProvenance) -> list[str]:
+    """What to know before trusting the figures: the run's own warnings, and where measured curves were left."""
+    return [*run.warnings, *provenance.extrapolated]
+
+
+def resource_times(run: Run) -> list[ResourceTime]:
+    """Every resource that was busy at all, the busiest first."""
+    shares = occupancy(run.timeline)
+    times = [
+        ResourceTime(
+            resource=name,
+            busy_s=busy_s,
+            busy_fraction=run.metrics.utilization[name],
+            alone_fraction=alone(shares, name),
+            kinds_s=dict(_kinds(run.timeline, name)),
+        )
+        for name, busy_s in run.metrics.busy_s.items()
+        if busy_s > 0
+    ]
+    return sorted(times, key=lambda time: -time.busy_s)
+
+
+def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
+    """Busy seconds by kind of task on one resource, the most first."""
+    on_it = timeline.tasks.resource == timeline.platform.index(resource)
+    totals = np.bincount(timeline.tasks.kind[on_it], weights=timeline.busy_ns[on_it])
+    for kind in np.argsort(-totals, kind="stable").tolist():
+        if totals[kind] > 0:
+            yield TaskKind(kind).name.lower(), float(totals[kind] / NS_PER_S)
+
+
+def run_memory(run: Run) -> Memory:
+    """What GPU memory held, the largest first."""
+    held = dict(run.memory_items)
+    in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
+    items = [MemoryItem(item=item, bytes=num_bytes) for item, num_bytes in (held | {IN_FLIGHT: in_flight}).items() if num_bytes]
+    return Memory(
+        total_bytes=machine_bytes(run.scenario.machine),
+        peak_bytes=run.metrics.peak_gpu_memory_bytes,
+        items=sorted(items, key=lambda item: -item.bytes),
+    )
+
+
+def run_basis(provenance: RunProvenance) -> Basis:
+    """The numbers behind a run, counted by kind."""
+    counts = Counter(number.provenance.kind for number in provenance.numbers)
+    return Basis(
+        num_numbers={kind: counts[kind] for kind in Kind},
+        numbers=list(provenance.numbers),
+        routing=provenance.routing,
+        model=provenance.model,
+        extrapolated=list(provenance.extrapolated),
+    )

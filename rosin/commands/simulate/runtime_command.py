@@ -1,0 +1,134 @@
+"""`rosin simulate --runtime`: what a program that people run models with does with its own arguments."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.output import Output
+from rosin.cli.scenario import ScenarioOptions
+
+if TYPE_CHECKING:
+    from sim.runtimes import RuntimeQuestion
+
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="Predict this program instead of a policy: llama.cpp, ik_llama.cpp or ktransformers.",
+        show_default=False,
+    ),
+]
+RuntimeArgsOption = Annotated[
+    str | None,
+    typer.Option("--runtime-args", metavar="ARGS", help="Its arguments, as typed, in quotes.", show_default=False),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--context-tokens",
+        metavar="N",
+        min=0,
+        help="Tokens before the one that is decoded; otherwise the prompt's.",
+        show_default=False,
+    ),
+]
+KvTypeOption = Annotated[
+    str | None,
+    typer.Option("--kv-type", metavar="TYPE", help="Store keys and values so: f16, q8_0, …", show_default=False),
+]
+DEFAULT_PROMPT_TOKENS = 512
+USED = ("model", "machine", "prompt_tokens", "quantization", "seed", "settings", "engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """What the options of runtimes say, as typed."""
+
+    runtime: str | None
+    arguments: str | None
+    context_tokens: int | None
+    kv_type: str | None
+
+    def check_unused(self) -> None:
+        """Refuse options of runtimes without --runtime. Raises InputError."""
+        from hwprofiles import InputError
+
+        said = {
+            "--runtime-args": self.arguments,
+            "--context-tokens": self.context_tokens,
+            "--kv-type": self.kv_type,
+        }
+        name = next((name for name, value in said.items() if value is not None), None)
+        if name is not None:
+            raise InputError(f"{name} needs --runtime, which names the program to predict")
+
+
+def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool) -> None:
+    """Predict the program. Raises InputError for what is wrong."""
+    from rosin.commands.simulate.runtime_document import runtime_result
+    from rosin.commands.simulate.runtime_page import runtime_page
+    from sim.runtimes import notes_on, predict
+
+    _check(options)
+    question, assumptions = _question(options, asked)
+    result = runtime_result(
+        predict(question),
+        runtime=question.runtime,
+        runtime_args=asked.arguments or "",
+        machine=str(options.machine),
+        model=question.model.name,
+        quantization=question.quantization,
+        context_tokens=question.context_tokens,
+        prompt_tokens=question.prompt_tokens,
+    )
+    output = Output(json=json, seed=options.seed or 0, quiet=quiet)
+    output.emit(result.model_dump(mode="json"), runtime_page(result), warnings=(*notes_on(question), *assumptions))
+
+
+def _question(options: ScenarioOptions, asked: RuntimeOptions) -> tuple["RuntimeQuestion", tuple[str, ...]]:
+    """The question, and what is assumed of the machine."""
+    from hwprofiles import InputError, load_machine
+    from rosin.cli.settings import split_settings
+    from sim.model.library import load_model
+    from sim.runtimes import RuntimeQuestion, host_assumptions, read_runtime_arguments, runtime_host, with_kv_type
+
+    assert asked.runtime is not None
+    overrides, parameters = split_settings(options.settings or ())
+    if parameters:
+        raise InputError(f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters")
+    arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
+    if asked.kv_type is not None:
+        arguments = with_kv_type(arguments, asked.kv_type)
+    machine = load_machine(_needed(options.machine, "machine"), overrides)
+    model = load_model(_needed(options.model, "model"), options.quantization)
+    prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
+    question = RuntimeQuestion(
+        runtime=asked.runtime,
+        arguments=arguments,
+        model=model,
+        quantization=options.quantization or model.quantization,
+        host=runtime_host(machine),
+        context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
+        prompt_tokens=prompt_tokens,
+    )
+    return question, host_assumptions(machine)
+
+
+def _check(options: ScenarioOptions) -> None:
+    """Refuse options that a runtime's own arguments decide. Raises InputError."""
+    from hwprofiles import InputError
+
+    for field in fields(ScenarioOptions):
+        if field.name not in USED and getattr(options, field.name) is not None:
+            name = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{name} does not go with --runtime, whose own arguments decide that")
+
+
+def _needed(value: str | None, name: str) -> str:
+    from hwprofiles import InputError
+
+    if value is None:
+        raise InputError(f"missing option '--{name}'; a runtime needs a machine and a model")
+    return value

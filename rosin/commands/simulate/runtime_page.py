@@ -1,0 +1,71 @@
+"""A prediction of a runtime in a user's words."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hwprofiles.units import format_bytes
+from rosin.commands.simulate.runtime_document import RuntimeResult, SpeedRange
+from rosin.report.tables import name_column, number_column, plain_table
+
+PART_WORDS = {
+    "cpu_experts": "experts on the CPU",
+    "cpu_dense": "the rest of the layers on the CPU",
+    "cpu_attention": "attention on the CPU",
+    "gpu_weights": "weights on the GPU",
+    "gpu_attention": "attention on the GPU",
+    "upload": "copying weights to the GPU",
+    "crossings": "passing work between devices",
+}
+WHOLE_FROM = 100
+
+
+def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
+    """Both speeds, what limits them, what they rest on, and the memory."""
+    both = result.runtime_prediction
+    yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
+    yield Text(f"decode   {speed_words(both.decode)} after {result.context_tokens:,} tokens")
+    yield Text(f"prefill  {speed_words(both.prefill)} for a prompt of {result.prompt_tokens:,} tokens")
+    yield Text("")
+    yield Text(f"decode is limited by {limit_words(both.decode)}")
+    yield Text(f"prefill is limited by {limit_words(both.prefill)}")
+    yield Text(f"what decode rests on most: {_assumption(both.decode)}")
+    yield Text(f"what prefill rests on most: {_assumption(both.prefill)}")
+    share = both.decode.coverage_fraction
+    yield Text(f"it all rests on {result.rests_on};")
+    yield Text(f"ranges hold for {share:.0%} of published rows of machines left out\n")
+    yield _memory(result)
+
+
+def speed_words(speed: SpeedRange) -> str:
+    """A speed with its range: ``34 tokens/s (28–41)``."""
+    middle, low, high = (number_words(value) for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s))
+    return f"{middle} tokens/s ({low}–{high})"
+
+
+def number_words(value: float) -> str:
+    """A number with two digits or more that count."""
+    if value >= WHOLE_FROM:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def limit_words(speed: SpeedRange) -> str:
+    """What takes most of the time, with its share."""
+    share = speed.seconds[speed.limit] / sum(speed.seconds.values())
+    return f"{PART_WORDS[speed.limit]} ({share:.0%} of the time)"
+
+
+def _assumption(speed: SpeedRange) -> str:
+    change = speed.assumption_change_fraction
+    return f"{speed.assumption} (one spread higher: {change:+.0%})"
+
+
+def _memory(result: RuntimeResult) -> Table:
+    columns = [number_column(name) for name in ("weights", "KV cache", "buffers")]
+    table = plain_table(name_column("memory"), *columns)
+    for name, own in result.memory_bytes.items():
+        table.add_row(name, format_bytes(own.weights), format_bytes(own.kv), format_bytes(own.compute))
+    return table

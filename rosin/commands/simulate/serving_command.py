@@ -1,0 +1,227 @@
+"""`rosin simulate --workload`: requests over time, served by instances with queues, batches and tiers of KV."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.output import Output
+from rosin.cli.scenario import ScenarioOptions, announce_compilation
+
+if TYPE_CHECKING:
+    from sim.costs.memory import Infeasible as Misfit
+    from sim.serving import Cluster, ServingSetting
+    from sim.workload.requests import RequestsSpec
+
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME|FILE",
+        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .json, .csv), or a name that ships.",
+        show_default=False,
+    ),
+]
+RequestsOption = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, metavar="N", help="With --workload: no more than this many requests.", show_default=False),
+]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="With --workload: always N requests at once, whatever their times.",
+        show_default=False,
+    ),
+]
+ServingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--serving", metavar="FILE", help="With --workload: how it is served, instances and tiers of KV (.yaml).", show_default=False
+    ),
+]
+TierOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kv-tier",
+        metavar="NAME=SIZE",
+        help="With --workload: keep KV in cpu, disk or remote too, such as cpu=500GB; cpu first; may be repeated.",
+        show_default=False,
+    ),
+]
+
+_LENGTHS = "its requests say how long they are"
+REFUSED: Mapping[str, str] = {
+    "prompt_tokens": _LENGTHS,
+    "output_tokens": _LENGTHS,
+    "batch": "its requests come when they come",
+    "beams": "its requests have one answer each",
+    "expert_slots_per_layer": "--set instance.kv_tokens=N says how much memory experts leave to KV",
+    "cpu_threads": "no plan chose them, so the machine's own rates count",
+    "draws": "its steps are means over draws already",
+    "reserve_vram": "--set instance.gpu_memory_fraction=F says how much memory is used",
+    "plan": "a plan is for one batch; name a policy",
+}
+"""Options of a scenario that do not go with a workload, and why."""
+SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offload")
+"""First words of the keys of a serving file that ``--set`` changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingOptions:
+    """What the options of serving say, as typed."""
+
+    workload: str | None
+    requests: int | None
+    concurrency: int | None
+    serving: Path | None
+    kv_tiers: Sequence[str]
+    trace_block_tokens: int | None
+    trace_time_unit: str | None
+
+    def check_unused(self) -> None:
+        """Refuse options of serving without --workload. Raises InputError."""
+        from hwprofiles import InputError
+
+        said = {
+            "--requests": self.requests,
+            "--concurrency": self.concurrency,
+            "--serving": self.serving,
+            "--kv-tier": self.kv_tiers or None,
+            "--trace-block-tokens": self.trace_block_tokens,
+            "--trace-time-unit": self.trace_time_unit,
+        }
+        name = next((name for name, value in said.items() if value is not None), None)
+        if name is not None:
+            raise InputError(f"{name} needs --workload, which names the requests to serve")
+
+    def load(self) -> "RequestsSpec":
+        """The requests that are served. Raises InputError."""
+        assert self.workload is not None
+        return load_workload(self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit)
+
+
+def load_workload(name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None) -> "RequestsSpec":
+    """The requests of that name, in a closed loop where a concurrency is given. Raises InputError."""
+    from sim.workload.requests import load_requests, trace_units
+
+    requests = load_requests(name, trace_units(block_tokens, time_unit))
+    return requests if concurrency is None else requests.always(concurrency)
+
+
+def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:
+    """Serve the workload and say how it went. Raises InputError for what is wrong, Infeasible where the model does not fit."""
+    from hwprofiles import load_machine
+    from rosin.commands.simulate.serving_document import ServedWorkload
+    from rosin.commands.simulate.serving_page import serve_page
+    from rosin.commands.simulate.serving_result import serve_record, serve_result
+    from rosin.report.tables import shortfall
+    from sim.model.library import load_model
+    from sim.serving import Cluster, serve, source_of
+    from sim.serving.setting import serving_setting
+    from sim.serving.spec import load_serving
+
+    assert serving.workload is not None
+    _check(options)
+    overrides, changes, parameters = split_serving_settings(options.settings or ())
+    spec = load_serving(serving.serving, changes, tier_sizes(serving.kv_tiers))
+    if policy is not None:
+        spec = spec.on_one_gpu()
+    machine = load_machine(_needed(options.machine, "machine"), overrides)
+    is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
+    where = str(serving.serving) if is_all_in_file else ""
+    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
+    seed = options.seed or 0
+    requests = serving.load()
+    output = Output(json=json, seed=seed, quiet=quiet)
+    cluster = _prepared(setting, options, policy, parameters, output)
+    if not isinstance(cluster, Cluster):
+        raise Infeasible(f"no feasible plan: {shortfall(cluster)}")
+    run = serve(cluster, source_of(requests, seed, serving.requests))
+    workload = ServedWorkload(name=serving.workload, source=requests.source, date=requests.date)
+    record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
+    result = serve_result(run, setting, record)
+    page = serve_page(result, setting)
+    warnings = (*run.warnings, *requests.notes(serving.requests))
+    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=warnings)
+
+
+def _prepared(
+    setting: "ServingSetting", options: ScenarioOptions, policy: str | None, parameters: Mapping[str, str], output: Output
+) -> "Cluster | Misfit":
+    from hwprofiles import InputError
+    from sim.serving import prepare
+
+    if policy is None:
+        key = next(iter(parameters), None)
+        if key is not None or options.routing is not None:
+            raise InputError(f"{'--routing' if key is None else f'--set {key}'} needs --policy, which says where experts are")
+        return prepare(setting)
+    from rosin.cli.settings import with_parameters
+    from sim.policies import find_policy
+    from sim.routing import load_routing
+    from sim.serving.policy_prices import ServedPolicy, prepare_policy
+
+    announce_compilation("fast", output)
+    [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
+    routing = load_routing(options.routing, setting.model)
+    return prepare_policy(setting, ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0))
+
+
+def _check(options: ScenarioOptions) -> None:
+    from hwprofiles import InputError
+
+    for name, reason in REFUSED.items():
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} does not go with --workload: {reason}")
+    if options.engine != "fast":
+        raise InputError("--engine does not go with --workload: serving has one engine")
+
+
+def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """Settings of the machine, of the serving file, and of the policy."""
+    from hwprofiles import parse_yaml
+    from rosin.cli.settings import split_settings
+
+    overrides, others = split_settings(settings)
+    changes = {key: parse_yaml(value, f"--set {key}") for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
+    return overrides, changes, {key: value for key, value in others.items() if key not in changes}
+
+
+def tier_sizes(texts: Sequence[str]) -> dict[str, str | None]:
+    """Sizes by name, None for unlimited, of ``--kv-tier``. Raises InputError."""
+    return dict(map(_tier_size, texts))
+
+
+def _tier_size(text: str) -> tuple[str, str | None]:
+    from hwprofiles import InputError
+
+    name, equals, size = text.partition("=")
+    if not (name and equals and size):
+        raise InputError(f"--kv-tier {text}: write NAME=SIZE, for example cpu=500GB or remote=unlimited")
+    return name, None if size == "unlimited" else size
+
+
+def _needed(value: str | None, name: str) -> str:
+    from hwprofiles import InputError
+
+    if value is None:
+        raise InputError(f"missing option '--{name}'")
+    return value
+
+
+def _command(options: ScenarioOptions, policy: str | None, serving: ServingOptions) -> str:
+    """The command line that repeats the run."""
+    words = ["simulate", *(("--policy", policy) if policy else ())]
+    for item in fields(serving):
+        value = getattr(serving, item.name)
+        if item.name == "kv_tiers":
+            words += [word for tier in value for word in ("--kv-tier", tier)]
+        elif value is not None:
+            words += [f"--{item.name.replace('_', '-')}", str(value)]
+    return options.command(*words)

@@ -1,0 +1,292 @@
+"""`rosin whatif`: what would change if numbers of the machine or of the work were others."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_plan
+from rosin.cli.options import JsonOption, QuietOption
+from rosin.cli.output import Output
+from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.cli.stopping import stopping
+from rosin.cli.study_progress import StudyProgress
+from rosin.commands.plan.command import NOTICE
+from rosin.version import __version__
+
+if TYPE_CHECKING:
+    from planner.search.plan import Setting
+    from planner.study.cluster import Crew
+    from planner.study.outcome import Job, Outcome
+    from planner.study.sensitivity import Variation
+    from planner.study.store import Store
+    from planner.study.study import Study
+    from rosin.commands.whatif.result import Tornado
+
+STUDY_FILE = "study.sqlite"
+
+VaryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        metavar="PATH=VALUES",
+        help="Let a number of the machine, or one of model, machine, quantization, routing, prompt_tokens, output_tokens, batch, beams, "
+        "expert_slots_per_layer, seed take each of these values: link.h2d.bytes_per_s=12e9,25e9 or start:stop:count[:log]; "
+        "may be repeated, for all combinations.",
+        show_default=False,
+    ),
+]
+StudyObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective", metavar="WHAT", help="What to plan for: throughput, latency, ttft or tpot; otherwise throughput.", show_default=False
+    ),
+]
+TornadoOption = Annotated[
+    bool, typer.Option("--tornado", help="Plan also with each main number of the machine 20 % less and 20 % more; draw what that changes.")
+]
+NoBoundsOption = Annotated[bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=1, help="Processes to plan in; otherwise one a core.", show_default=False)
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="ADDRESS", help="Plan on the workers of this Dask scheduler, such as tcp://host:8786.", show_default=False
+    ),
+]
+PricesOption = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="FILE", help="Prices of the values that vary (.yaml); draws price against speed.", show_default=False),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Keep the study, its table and figures in this folder; again, to go on.",
+        show_default=False,
+    ),
+]
+
+
+@takes_scenario
+def whatif(
+    options: ScenarioOptions,
+    vary: VaryOption = None,
+    objective: StudyObjectiveOption = None,
+    tornado: TornadoOption = False,
+    no_bounds: NoBoundsOption = False,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    prices: PricesOption = None,
+    output_folder: FolderOption = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Plan anew at every point of a study, and show what changes."""
+    from planner.study.prices import NO_PRICES, load_prices
+    from rosin.commands.whatif.files import shared_provenance, write_files
+    from rosin.commands.whatif.page import whatif_page
+    from rosin.commands.whatif.result import whatif_result
+
+    study, request = _study(options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds)
+    crew = _Workers(num_workers=workers, scheduler=scheduler)
+    _check_size(study, request, crew)
+    costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
+    folder = _folder(output_folder)
+    output = Output(json=json, seed=study.base.seed, quiet=quiet)
+    announce_compilation(request.engine, output, NOTICE)
+    swept = _swept(study, folder, crew, output, has_tornado=tornado)
+    words = [*_words(vary or (), objective, prices, has_tornado=tornado), *(["--no-bounds"] if no_bounds else [])]
+    command = options.command("whatif", *words, "-o", str(folder))
+    result = whatif_result(study, swept.outcomes, costs, swept.tornado, command=command, num_computed=swept.num_computed)
+    files, warnings = write_files(result, folder)
+    result = result.model_copy(update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]})
+    provenance = shared_provenance(swept.outcomes)
+    output.emit(result.model_dump(mode="json"), whatif_page(result), provenance=provenance, warnings=warnings)
+    if not any(outcome.is_feasible for outcome in swept.outcomes):
+        raise _nothing_fits(swept.outcomes, folder)
+
+
+def _study(
+    options: ScenarioOptions, vary: Sequence[str], objective: str | None, *, has_tornado: bool, has_bounds: bool
+) -> tuple["Study", Request]:
+    """What is asked, checked at every point. Raises InputError."""
+    from hwprofiles import InputError
+    from planner.study.axes import parse_axes
+    from planner.study.study import Study
+    from planner.study.study_check import check_study
+
+    if not vary and not has_tornado:
+        raise InputError("missing option '--vary'; for example --vary link.h2d.bytes_per_s=12e9,25e9,50e9")
+    axes = parse_axes(vary)
+    firsts = {axis.path: str(axis.values[0]) for axis in axes if axis.path in ("model", "machine")}
+    model, machine = options.model or firsts.get("model"), options.machine or firsts.get("machine")
+    request = read_options(replace(options, model=model, machine=machine))
+    for key in request.parameters:
+        raise InputError(f"--set {key}: whatif chooses the parameters of policies itself; here --set changes numbers of the machine")
+    if request.engine != "fast":
+        raise InputError(f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same")
+    wanted = objective or (request.plan.goal.objective if request.plan is not None else "throughput")
+    study = Study(base=request.setting, axes=axes, objective=wanted, version=__version__, has_bounds=has_bounds)
+    check_study(study)
+    return study, request
+
+
+def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
+    """Refuse points that would not fit this computer's memory while they are planned: the largest of each model. Raises InputError."""
+    from planner.search.make import ANY_POLICY
+    from planner.search.plan import Setting
+    from planner.study.outcome import STUDY_DRAWS
+    from sim.policies import find_policy
+
+    largest: dict[tuple[str, str | None], tuple[int, Setting]] = {}
+    for point in study.points():
+        batch, name = point.setting.batch, (point.setting.model, point.setting.quantization)
+        size = batch.num_sequences * batch.context_tokens
+        if name not in largest or size > largest[name][0]:
+            largest[name] = (size, point.setting)
+    for _, setting in largest.values():
+        [scenario] = replace(request, setting=setting).scenarios([find_policy(ANY_POLICY)])
+        refuse_large_plan(scenario, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
+
+
+def _words(vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool) -> Iterator[str]:
+    """The words of the command line that say the study, besides those of its base."""
+    for text in vary:
+        yield from ("--vary", text)
+    if objective is not None:
+        yield from ("--objective", objective)
+    if has_tornado:
+        yield "--tornado"
+    if prices is not None:
+        yield from ("--prices", str(prices))
+
+
+def _folder(path: Path | None) -> Path:
+    from hwprofiles import InputError
+    from hwprofiles.text_file import make_folder
+
+    if path is None:
+        raise InputError("missing option '-o'; name the folder that keeps the study")
+    make_folder(path)
+    return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workers:
+    """Who computes: a Dask scheduler's workers, or processes here."""
+
+    num_workers: int | None
+    scheduler: str | None
+
+    def most(self, num_points: int) -> int:
+        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever runs here."""
+        if self.scheduler is not None:
+            return 1
+        return min(self.num_workers or os.cpu_count() or 1, num_points)
+
+    @contextmanager
+    def crew(self, num_missing: int) -> Iterator["Crew"]:
+        """As many processes as are of use, none for one. Raises InputError where no scheduler answers."""
+        from planner.search.inline import InlineExecutor
+        from planner.study.cluster import Crew, cluster_crew
+        from planner.study.workers import process_pool
+
+        if self.scheduler is not None:
+            with cluster_crew(self.scheduler) as crew:
+                yield crew
+            return
+        count = self.most(num_missing)
+        with process_pool(count) if count > 1 else InlineExecutor() as executor:
+            yield Crew(executor=executor, at_once=lambda: count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Swept:
+    """A finished sweep: the outcomes in the order of the study, and those of the tornado."""
+
+    outcomes: list["Outcome"]
+    tornado: "Tornado | None"
+    num_computed: int
+
+
+def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool) -> _Swept:
+    """Compute what the folder lacks, then read everything back from it."""
+    from planner.study.outcome import Job
+    from planner.study.sensitivity import variations
+    from planner.study.store import open_store
+    from planner.study.study import Keys
+
+    keys = Keys(study.objective, study.version, has_bounds=study.has_bounds)
+    varied = list(variations(study.base)) if has_tornado else []
+
+    def job(setting: "Setting") -> Job:
+        key = keys.key(setting)
+        return Job(setting=setting, objective=study.objective, version=study.version, key=key, has_bounds=study.has_bounds)
+
+    jobs = [job(point.setting) for point in study.points()]
+    extra = [job(setting) for setting in _tornado_settings(study, varied)]
+    with open_store(folder / STUDY_FILE, keys.identity(study.base)) as store:
+        num_computed = _run(jobs + extra, store, workers, output)
+        outcomes = list(store.outcomes(job.key for job in jobs))
+        tornado = _tornado(varied, list(store.outcomes(job.key for job in extra)))
+    return _Swept(outcomes=outcomes, tornado=tornado, num_computed=num_computed)
+
+
+def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Output) -> int:
+    """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
+    from planner.study.sweep import sweep
+
+    wanted = {job.key for job in jobs}
+    num_missing = len(wanted - store.kept_keys())
+    if not num_missing:
+        return 0
+    progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
+
+    def on_point(job: "Job", outcome: "Outcome") -> None:
+        progress(job, outcome)
+        stop.check()
+
+    try:
+        with stopping() as stop, workers.crew(num_missing) as crew:
+            return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
+    except KeyboardInterrupt:
+        progress.close()
+        print(f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on", file=sys.stderr)
+        raise
+    finally:
+        progress.close()
+
+
+def _tornado_settings(study: "Study", varied: Sequence["Variation"]) -> Iterator["Setting"]:
+    if varied:
+        yield study.base
+    for variation in varied:
+        yield variation.low
+        yield variation.high
+
+
+def _tornado(varied: Sequence["Variation"], outcomes: Sequence["Outcome"]) -> "Tornado | None":
+    from rosin.commands.whatif.result import Tornado
+
+    if not varied:
+        return None
+    base, *others = outcomes
+    return Tornado(base=base, variations=list(zip(varied, others[::2], others[1::2], strict=True)))
+
+
+def _nothing_fits(outcomes: Sequence["Outcome"], folder: Path) -> Infeasible:
+    from hwprofiles.units import format_bytes
+
+    nearest = min(outcomes, key=lambda outcome: outcome.missing_bytes or 0)
+    shortage = f"{nearest.reason}; {format_bytes(nearest.missing_bytes or 0)} too much"
+    return Infeasible(f"no feasible plan at any of {len(outcomes):,} points (see {folder}), nearest is: {shortage}")

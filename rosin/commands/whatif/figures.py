@@ -1,0 +1,79 @@
+"""The pictures of a study, chosen by what was varied; each as PNG and as SVG."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rosin.commands.compare.figure import DOTS_PER_INCH, UNDATED
+from rosin.commands.whatif.bars import MAX_BARS, draw_bars, draw_front, draw_tornado
+from rosin.commands.whatif.document import WhatifResult
+from rosin.commands.whatif.lines import draw_lines, lines_title
+from rosin.commands.whatif.map import MAX_PANELS, draw_map, map_panels
+from rosin.report.axis_words import words
+
+SUFFIXES = (".png", ".svg")
+WIDTH_INCHES, HEIGHT_INCHES = 11.0, 4.2
+
+
+def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
+    """File names and contents: ``lines``, ``map`` or ``bars`` of what varies, ``front`` with prices, ``tornado`` if asked for.
+
+    The same result gives the same bytes. No picture is drawn where no point is feasible.
+    """
+    if not any(row.is_feasible for row in result.rows):
+        return
+    drawn = [_grid(result)] if result.axes else []
+    if result.front:
+        drawn.append(("front", "price against speed", (9.5, 5.0), lambda figure: draw_front(figure, result)))
+    if rows := result.sensitivities:
+        size = (8.0, 1.6 + 0.5 * len(rows))
+        drawn.append(("tornado", "which number of the machine matters", size, lambda figure: draw_tornado(figure, rows)))
+    for name, title, size, draw in drawn:
+        for suffix in SUFFIXES:
+            yield f"{name}{suffix}", _picture(result, title, size, draw, suffix)
+
+
+def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable[[Any], None]]:
+    """The picture of the grid: by how many of its axes are numbers of more than one value."""
+    numeric = [axis.path for axis in result.axes if len(axis.values) > 1 and not any(isinstance(value, str) for value in axis.values)]
+    size = WIDTH_INCHES, HEIGHT_INCHES
+    if not numeric:
+        count = len(result.rows)
+        left_out = f" (first {MAX_BARS} of {count})" if count > MAX_BARS else ""
+        return "bars", f"points side by side{left_out}", (9.0, 1.8 + 0.35 * min(MAX_BARS, count)), lambda figure: draw_bars(figure, result)
+    if len(numeric) == 1:
+        return "lines", lines_title(result, numeric[0]), size, lambda figure: draw_lines(figure, result, numeric[0])
+    x, y = numeric[:2]
+    count = len(map_panels(result, x, y))
+    left_out = f" (first {MAX_PANELS} of {count} combinations of the rest)" if count > MAX_PANELS else ""
+    width = 4.0 + 3.6 * min(MAX_PANELS, count)
+    return "map", f"{words(x)} by {words(y)}{left_out}", (width, 5.4), lambda figure: draw_map(figure, result, x, y)
+
+
+def _picture(result: WhatifResult, title: str, size: tuple[float, float], draw: Callable[[Any], None], suffix: str) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "rosin"
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    figure.suptitle(f"{_what(result)}\n{title}; simulated", fontsize="medium")
+    buffer = io.BytesIO()
+    kind = suffix.removeprefix(".")
+    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
+    return buffer.getvalue()
+
+
+def _what(result: WhatifResult) -> str:
+    """The base of the study, without what varies."""
+    setting, varied = result.setting, {axis.path for axis in result.axes}
+    place = [text for name, text in (("model", setting.model), ("machine", setting.machine)) if name not in varied]
+    counts = [
+        ("batch", setting.batch_size, "prompts" if setting.batch_size > 1 else "prompt"),
+        ("prompt_tokens", setting.prompt_tokens, "prompt tokens"),
+        ("output_tokens", setting.output_tokens, "output tokens"),
+    ]
+    work = ", ".join(f"{count:,} {name}" for path, count, name in counts if path not in varied)
+    return ": ".join(part for part in (" on ".join(place), work) if part)

@@ -1,0 +1,104 @@
+"""Two numbers vary: the best plan's speed as a map, with the policy that reaches it and the borders between policies."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hwprofiles.units import MS_PER_S, format_bytes
+from rosin.commands.whatif.document import WhatifResult, WhatifRow
+from rosin.report.axis_words import at_words, axis_label, tick_labels
+from rosin.report.tables import format_count
+
+FIGURES = {
+    "throughput": ("output_tokens_per_s", 1.0, "output of the best plan (tokens/s)"),
+    "latency": ("end_to_end_s", 1.0, "end-to-end time of the best plan (s)"),
+    "ttft": ("ttft_s", 1.0, "time to first token of the best plan (s)"),
+    "tpot": ("tpot_s", MS_PER_S, "time per further token of the best plan (ms)"),
+}
+MISFIT_COLOR = "#E6E6E6"
+MAX_PANELS = 4
+MAX_LABELLED = 12
+"""Cells along a side up to which each cell has its figure and its policy written in it."""
+
+
+def map_panels(result: WhatifResult, x: str, y: str) -> list[list[WhatifRow]]:
+    """The rows in groups that differ in these two paths alone."""
+    groups: dict[tuple[object, ...], list[WhatifRow]] = {}
+    for row in result.rows:
+        groups.setdefault(tuple(value for name, value in row.values.items() if name not in (x, y)), []).append(row)
+    return list(groups.values())
+
+
+def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
+    """One panel for each combination of what else varies, at most MAX_PANELS, in one scale of colours."""
+    panels = map_panels(result, x, y)[:MAX_PANELS]
+    name, factor, label = FIGURES[result.objective]
+    shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
+    limits = (min(shown), max(shown)) if shown else (0.0, 1.0)
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    letters = policy_letters(row for rows in panels for row in rows)
+    image = None
+    for axes, rows in zip(places, panels, strict=True):
+        image = _draw_panel(axes, rows, (x, y), (name, factor, limits), letters)
+        others = {path: value for path, value in rows[0].values.items() if path not in (x, y)}
+        axes.set_title(at_words(others), fontsize="small", loc="left")
+    figure.colorbar(image, ax=list(places), label=label, pad=0.02)
+    legend = "    ".join(f"{letter}: {policy}" for policy, letter in letters.items())
+    figure.supxlabel(f"{legend}\nheavy lines: the best policy changes", fontsize="small")
+
+
+def policy_letters(rows: Iterable[WhatifRow]) -> dict[str, str]:
+    """A letter for each best policy, in order of appearance."""
+    policies = dict.fromkeys(row.policy for row in rows if row.policy)
+    return {policy: _letter(index) for index, policy in enumerate(policies)}
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index) if index < 26 else f"A{_letter(index - 26)}"
+
+
+def _draw_panel(
+    axes: Any, rows: Sequence[WhatifRow], paths: tuple[str, str], scale: tuple[str, float, tuple[float, float]], letters: dict[str, str]
+) -> Any:
+    name, factor, (low, high) = scale
+    xs, ys = (sorted({row.values[path] for row in rows}, key=float) for path in paths)
+    cells = {(xs.index(row.values[paths[0]]), ys.index(row.values[paths[1]])): row for row in rows}
+    values = [[_figure(cells[i, j], name, factor) for i in range(len(xs))] for j in range(len(ys))]
+    image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
+    axes.set_facecolor(MISFIT_COLOR)
+    axes.set_xticks(range(len(xs)), tick_labels(paths[0], xs))
+    axes.set_yticks(range(len(ys)), tick_labels(paths[1], ys))
+    axes.set_xlabel(axis_label(paths[0]))
+    axes.set_ylabel(axis_label(paths[1]))
+    _draw_borders(axes, cells)
+    if max(len(xs), len(ys)) <= MAX_LABELLED:
+        _write_cells(axes, cells, (name, factor, (low, high)), letters)
+    return image
+
+
+def _figure(row: WhatifRow, name: str, factor: float) -> float:
+    return row.metrics[name] * factor if row.is_feasible else float("nan")
+
+
+def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
+    """A heavy line between neighbours whose policies differ."""
+    for (i, j), row in cells.items():
+        right = (i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)
+        above = (i, j + 1), (i - 0.5, i + 0.5), (j + 0.5, j + 0.5)
+        for neighbour, xs, ys in (right, above):
+            if neighbour in cells and cells[neighbour].policy != row.policy:
+                axes.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="butt")
+                axes.plot(xs, ys, color="#D55E00", linewidth=2.2, solid_capstyle="butt")
+
+
+def _write_cells(
+    axes: Any, cells: dict[tuple[int, int], WhatifRow], scale: tuple[str, float, tuple[float, float]], letters: dict[str, str]
+) -> None:
+    name, factor, (low, high) = scale
+    for (i, j), row in cells.items():
+        if not row.is_feasible:
+            text, color = f"does not fit\n{format_bytes(row.missing_bytes or 0)} short", "black"
+        else:
+            value = row.metrics[name] * factor
+            text = f"{format_count(value)}\n{letters[row.policy or '']}"
+            color = "white" if value < low + 0.55 * (high - low) else "black"  # cividis is dark in its lower half
+        axes.text(i, j, text, ha="center", va="center", fontsize="small", color=color)

@@ -1,0 +1,1 @@
+"""What an operation costs on a machine, in time and in memory."""

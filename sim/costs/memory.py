@@ -1,0 +1,195 @@
+"""What GPU memory has to hold besides routed experts, and what is left for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Machine
+from hwprofiles.units import MIB
+from sim.costs.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
+from sim.model.model import Model, TensorClass
+from sim.workload.batch import Batch, Feeding, forward_passes
+
+TABLES_AT_LOAD = ("mixtral", 32_768)
+"""The family, with its longest context, whose rotary tables exist whole once the model is loaded.
+
+It is the model that Fiddler's released code runs, on transformers 4.36.2 (its requirements.txt).
+Other families, and longer contexts, run on later versions.
+"""
+
+CUDA_CONTEXT_BYTES = 555 * MIB
+"""What a CUDA context takes of a GPU whose machine file states no ``context_bytes``: the most that is published, for 188 processors.
+
+It grows with the card's processors: 107 MiB on an RTX 4060 Ti, 555 MiB on an RTX PRO 6000 (github.com/ggml-org/llama.cpp pull request
+23604, 2026-05-24, read before and after the context was made); "120-550 MB depending on GPU" (pull request 20595, 2026-03-15).
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasible:
+    """No placement exists: why, and by how many bytes."""
+
+    reason: str
+    missing_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRule:
+    """What a system sets aside before it fills the GPU with experts.
+
+    The default budgets all that a run needs: a CUDA context, weights, the KV cache at full length, compute buffers and the buffers
+    that copies go through. Compute buffers are those of passes of ``micro_batch_tokens``, as an engine reserves them at its start; a
+    larger pass goes through each layer by as many tokens at a time. A feeding with a chunk size of its own overrides it.
+
+    The input embedding lies in host memory, as llama.cpp and ik_llama.cpp have it.
+
+    Fiddler's released code fills a share of the card instead: ``usable_fraction`` of it, the context included where
+    ``has_context_apart`` is false. ``is_eager``: operations run one by one, all tokens of a pass at once, and the embedding lies on
+    the GPU, as in transformers.
+    ``counts_rotary_tables``: cosine and sine tables, see ``rotary_table_bytes``.
+    """
+
+    usable_fraction: float = 1.0
+    has_context_apart: bool = True
+    budgets_kv: bool = True
+    budgets_activations: bool = True
+    counts_rotary_tables: bool = False
+    micro_batch_tokens: int = MICRO_BATCH_TOKENS
+    is_eager: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Residency:
+    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer], the head.
+
+    ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``. ``has_embedding``: with the head, the
+    input embedding too, of which a token reads one row.
+    """
+
+    experts: NDArray[np.bool_]
+    dense: NDArray[np.bool_]
+    has_head: bool
+    kv: NDArray[np.bool_] | None = None
+    has_embedding: bool = True
+
+    @property
+    def num_experts(self) -> int:
+        """Routed experts held."""
+        return int(self.experts.sum())
+
+
+def weight_bytes(model: Model, residency: Residency) -> int:
+    """Bytes of the weights that the GPU holds."""
+    experts = int((residency.experts.sum(axis=1) * [layer.expert_bytes for layer in model.layers]).sum())
+    top = top_bytes(model, has_embedding=residency.has_embedding) if residency.has_head else 0
+    return experts + _dense_bytes(model, residency.dense) + top
+
+
+def top_bytes(model: Model, *, has_embedding: bool) -> int:
+    """Bytes of the vocabulary's weights: all, or all but an input embedding that is not the head's matrix too."""
+    held = model.head_bytes
+    return held if has_embedding or model.is_head_tied else held - model.top_bytes.get(TensorClass.EMBEDDING, 0)
+
+
+def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
+    """Working memory of the largest pass of an eager system: six hidden-sized and two wide buffers a token, and logits in 32 bit.
+
+    The wide buffers are those of the widest feed-forward a token meets (its top-k experts or a dense layer's). Attention is taken to be
+    fused, so no score matrix is kept. Of a pass in micro-batches only the hidden states of the others wait.
+    """
+    passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)  # every decode step is as wide
+    tokens = int(passes.num_tokens.max())
+    dense = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (3 * model.hidden)
+    wide = max(model.top_k * model.expert_intermediate, dense)
+    waiting = int(np.bincount(passes.group, passes.num_tokens).max()) - tokens
+    return (
+        waiting * model.hidden * model.activation_bytes
+        + tokens * (6 * model.hidden + 2 * wide) * model.activation_bytes
+        + 4 * batch.num_sequences * model.vocab
+    )
+
+
+def working_bytes(model: Model, batch: Batch, feeding: Feeding, rule: MemoryRule, *, has_head: bool = True) -> int:
+    """Bytes that the passes of a run work in: compute buffers, or the activations of an eager system.
+
+    The hidden states of tokens that a micro-batch leaves aside, in the same pass or in others of its group, wait in the GPU's memory.
+    """
+    if rule.is_eager:
+        return activation_bytes(model, batch, feeding)
+    passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)
+    most_tokens = int(np.bincount(passes.group, passes.num_tokens).max())
+    reserved = feeding.prefill_chunk_tokens or rule.micro_batch_tokens
+    tokens = min(reserved, batch.num_sequences * batch.context_tokens)
+    waiting = max(0, most_tokens - tokens) * model.hidden * model.activation_bytes
+    return waiting + compute_buffer_bytes(model, tokens, batch.context_tokens, has_head=has_head)
+
+
+def fixed_items(
+    machine: Machine,
+    model: Model,
+    batch: Batch,
+    feeding: Feeding,
+    rule: MemoryRule,
+    dense: NDArray[np.bool_],
+    *,
+    has_head: bool,
+    staging_bytes: int,
+    kv: NDArray[np.bool_] | None = None,
+) -> Mapping[str, int]:
+    """Bytes that stand before any routed expert, by item, in reading order; ``dense`` and ``kv`` as in Residency."""
+    items = {}
+    if rule.usable_fraction < 1:
+        items["context and fragmentation"] = machine_bytes(machine) - int(machine.gpu.memory_bytes.effective * rule.usable_fraction)
+    if rule.has_context_apart:
+        items["CUDA context"] = context_bytes(machine)
+    top = top_bytes(model, has_embedding=rule.is_eager) if has_head else 0
+    items["weights outside experts"] = _dense_bytes(model, dense) + top
+    if rule.budgets_kv:
+        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense if kv is None else kv).tolist()]
+        items["KV cache"] = batch.num_sequences * sum(per_layer)
+    if rule.budgets_activations:
+        items["activations" if rule.is_eager else "compute buffers"] = working_bytes(model, batch, feeding, rule, has_head=has_head)
+    if rule.counts_rotary_tables:
+        items["rotary tables"] = rotary_table_bytes(model, batch)
+    items["staging buffers"] = staging_bytes
+    return items
+
+
+def rotary_table_bytes(model: Model, batch: Batch) -> int:
+    """Bytes of the cosines and sines that rotate queries and keys: one pair a position and dimension.
+
+    Transformers computes them in each pass, and all layers share them (since July 2024): charged
+    are the run's tokens. The version that the released Fiddler pins builds them for the longest
+    context, in every layer: see TABLES_AT_LOAD.
+    """
+    attentions = [layer.attention for layer in model.layers if layer.attention is not None]
+    head_dims = [attention.value_elements // attention.num_heads for attention in attentions]
+    bytes_per_token = 2 * max(head_dims, default=0) * model.activation_bytes
+
+    family, longest = TABLES_AT_LOAD
+    if model.family == family and model.max_context_tokens <= longest:
+        return len(attentions) * model.max_context_tokens * bytes_per_token
+    return batch.context_tokens * bytes_per_token
+
+
+def machine_bytes(machine: Machine) -> int:
+    """Memory of one GPU."""
+    return int(machine.gpu.memory_bytes.effective)
+
+
+def context_bytes(machine: Machine) -> int:
+    """What the driver takes of a GPU for one process, before it allocates anything."""
+    stated = machine.gpu.context_bytes
+    return CUDA_CONTEXT_BYTES if stated is None else int(stated.effective)
+
+
+def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
+    """What of a GPU the rule lets a process allocate; negative where its context alone does not fit."""
+    aside = context_bytes(machine) if rule.has_context_apart else 0
+    return int(machine.gpu.memory_bytes.effective * rule.usable_fraction) - aside
+
+
+def _dense_bytes(model: Model, dense: NDArray[np.bool_]) -> int:
+    return sum(model.layers[layer].dense_bytes for layer in np.flatnonzero(dense).tolist())

@@ -1,8 +1,0 @@
-"""Quantisation schemes by their public names, and the bytes of a decoder's weights in each."""
-
-from sim.importers.schemes.names import find_scheme, nearest_scheme, scheme_named
-from sim.importers.schemes.reduced import reduced
-from sim.importers.schemes.scheme import Scheme
-from sim.importers.schemes.sizes import sizes_by_layer
-
-__all__ = ["Scheme", "find_scheme", "nearest_scheme", "reduced", "scheme_named", "sizes_by_layer"]

@@ -1,6 +1,0 @@
-"""How checkpoints are stored: what each kind of quantisation settings says of each tensor."""
-
-from sim.importers.stored.reading import BESIDE, native_storage, settings_beside, states_settings
-from sim.importers.stored.storage import Storage
-
-__all__ = ["BESIDE", "Storage", "native_storage", "settings_beside", "states_settings"]

@@ -1,0 +1,156 @@
+"""Reading keys of a Hugging Face config.json: aliases, types, ranges, and errors that name file and key."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwprofiles import InputError
+from sim.model.importers.config_limits import largest
+
+_SHOWN_CHARACTERS = 40
+_TEXT_PARTS = ("text_config", "llm_config", "language_config")
+"""Keys under which multimodal configurations nest the one of their language model."""
+
+_SYNONYMS = {
+    "d_model": "hidden_size",
+    "max_seq_len": "max_position_embeddings",
+    "tie_embedding": "tie_word_embeddings",
+}
+"""Names that DBRX and LFM2 give to keys of all families."""
+
+
+class ConfigKeys:
+    """The keys of one configuration; ``where`` names it in errors, ``prefix`` the section in it.
+
+    A key that is absent or null is missing: class defaults of any library are not facts of the model.
+    The keys of a nested ``text_config`` stand before those of the top level. ``used`` has the names
+    of all keys that anybody asked for.
+    """
+
+    def __init__(self, config: Mapping[str, Any], where: str, prefix: str = "") -> None:
+        """Raises InputError when ``text_config`` is there and no mapping."""
+        self.where = where
+        self.prefix = prefix
+        self.used: set[str] = set()
+        self.names_of_text: frozenset[str] = frozenset()
+        self._config = {**config, **self._renamed(config)}
+        for part in _TEXT_PARTS:
+            nested = config.get(part)
+            if nested is None:
+                continue
+            if not isinstance(nested, Mapping):
+                raise self.error(part, f"must be a mapping, got {shown(nested)}")
+            stated = {name: value for name, value in nested.items() if value is not None}
+            self._config |= stated
+            self.names_of_text = frozenset(stated)
+            self.used.add(part)
+
+    def _renamed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys that some families call otherwise, under the usual names. Raises InputError where both are there and differ."""
+        found = {}
+        for own, usual in _SYNONYMS.items():
+            if config.get(own) is None:
+                continue
+            if config.get(usual) not in (None, config[own]):
+                raise self.error(own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}")
+            found[usual] = config[own]
+        return found
+
+    def error(self, name: str, problem: str) -> InputError:
+        """The error that names file, key and what is wrong with it."""
+        return InputError(f"{self.where}: key {self.prefix}{name} {problem}")
+
+    def stated(self) -> Mapping[str, Any]:
+        """All keys that are not null, with their values."""
+        return {name: value for name, value in self._config.items() if value is not None}
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the keys is present and not null."""
+        self.used.update(names)
+        return any(self._config.get(name) is not None for name in names)
+
+    def value(self, *names: str) -> Any:
+        """The value of the first of the keys that is present. Raises InputError when none is."""
+        self.used.update(names)
+        for name in names:
+            if self._config.get(name) is not None:
+                return self._config[name]
+        others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+        raise InputError(f"{self.where}: key {self.prefix}{names[0]}{others} is missing")
+
+    def count(self, *names: str) -> int:
+        """A positive integer. Raises InputError when it is missing or anything else."""
+        return self._integer(self.value(*names), self._present(names), minimum=1)
+
+    def count_or(self, default: int, *names: str) -> int:
+        """A non-negative integer, or the default where the key is missing or null."""
+        if not self.has(*names):
+            return default
+        return self._integer(self.value(*names), self._present(names), minimum=0)
+
+    def flag(self, name: str) -> bool:
+        """A true or false. Raises InputError when it is missing or anything else."""
+        value = self.value(name)
+        if not isinstance(value, bool):
+            raise self.error(name, f"must be true or false, got {shown(value)}")
+        return value
+
+    def flag_or(self, default: bool, name: str) -> bool:
+        """A true or false, or the default where the key is missing or null."""
+        return self.flag(name) if self.has(name) else default
+
+    def text(self, *names: str) -> str:
+        """A string. Raises InputError when it is missing or anything else."""
+        value = self.value(*names)
+        if not isinstance(value, str):
+            raise self.error(self._present(names), f"must be a word, got {shown(value)}")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A list. Raises InputError when it is missing or anything else."""
+        value = self.value(name)
+        if not isinstance(value, list | tuple):
+            raise self.error(name, f"must be a list, got {shown(value)}")
+        return list(value)
+
+    def per_layer(self, name: str, num_layers: int) -> list[Any]:
+        """A list of one entry a layer. Raises InputError for another length."""
+        items = self.items(name)
+        if len(items) != num_layers:
+            raise self.error(
+                name,
+                f"must have one entry for each of the {num_layers} layers, got {len(items)}",
+            )
+        return items
+
+    def layer_indices(self, name: str, num_layers: int) -> frozenset[int]:
+        """A list of layer indices. Raises InputError for one outside the model."""
+        for item in self.items(name):
+            if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < num_layers:
+                raise self.error(name, f"must list layers from 0 to {num_layers - 1}, got {shown(item)}")
+        return frozenset(self.items(name))
+
+    def section(self, name: str) -> "ConfigKeys":
+        """The keys of a nested mapping. Raises InputError when it is missing or anything else."""
+        value = self.value(name)
+        if not isinstance(value, Mapping):
+            raise self.error(name, f"must be a mapping, got {shown(value)}")
+        return ConfigKeys(value, self.where, prefix=f"{self.prefix}{name}.")
+
+    def _present(self, names: tuple[str, ...]) -> str:
+        return next(name for name in names if self._config.get(name) is not None)
+
+    def _integer(self, value: Any, name: str, minimum: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise self.error(name, f"must be an integer of at least {minimum}, got {shown(value)}")
+        if value > largest(name):
+            raise self.error(name, f"must be at most {largest(name):,}, got {shown(value)}")
+        return value
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,0 +1,30 @@
+"""What an importer reads from a configuration: the layers of a decoder and their weights."""
+
+from dataclasses import dataclass
+
+from sim.model.importers.weights import Weight
+from sim.model.model import Attention, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One decoder layer: attention, a state, a dense feed-forward, experts, each or none.
+
+    ``weights`` hold those of one routed expert; both counts are 0 in a layer without any.
+    """
+
+    attention: Attention | None = None
+    state: State | None = None
+    weights: tuple[Weight, ...]
+    num_experts: int = 0
+    top_k: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoder:
+    """All layers, and the weights outside them: embedding, final norm and head (absent where tied)."""
+
+    blocks: tuple[Block, ...]
+    top: tuple[Weight, ...]
+    expert_intermediate: int = 0
+    is_head_tied: bool = False

@@ -1,0 +1,117 @@
+"""DeepSeek-V2, V3 and V3.2, Kimi-K2, GLM-4.7-Flash and GLM-5: latent attention, leading dense layers, shared experts.
+
+V3.2 and GLM-5 attend to the tokens that an indexer chooses (DeepSeek-V3.2-Exp report, section 2).
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from sim.model.importers.attention import latent
+from sim.model.importers.attention_weights import AttentionWeights
+from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.decoder import Decoder
+from sim.model.importers.family import Family
+from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, selection
+from sim.model.importers.stack import Stack, decoder_of
+from sim.model.importers.weights import linear, loose
+from sim.model.model import Indexer, TensorClass
+
+
+def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) -> Decoder:
+    num_layers = keys.count("num_hidden_layers")
+    plain = latent(keys)
+    indexed = _indexed(keys, plain) if is_sparse else plain
+    has_indexer = _indexers(keys, num_layers) if is_sparse else [False] * num_layers
+    # a layer that shares the choice of one below it has no indexer of its own
+    shared = replace(plain, geometry=indexed.geometry)
+    num_experts, top_k = selection(keys)
+    width = keys.count("moe_intermediate_size")
+    routed = listed_kinds(keys, num_layers)
+    experts = Experts(
+        num_experts=num_experts,
+        top_k=top_k,
+        intermediate=width,
+        shared=keys.count_or(0, "n_shared_experts") * width,
+        router_vectors=1 if has_correction else 0,
+    )
+    stack = Stack(
+        attention=[indexed if has_own else shared for has_own in has_indexer],
+        dense=dense_weights(keys) if len(routed) < num_layers else (),
+        routed=routed,
+        experts=experts,
+    )
+    return decoder_of(keys, stack)
+
+
+def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
+    """Which layers have an indexer of their own (GLM-5.1: ``indexer_types``); all where nothing is said."""
+    if not keys.has("indexer_types"):
+        return [True] * num_layers
+    kinds = keys.per_layer("indexer_types", num_layers)
+    for kind in kinds:
+        if kind not in ("full", "shared"):
+            raise keys.error("indexer_types", f"may hold full and shared, got {shown(kind)}")
+    return [kind == "full" for kind in kinds]
+
+
+def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
+    """Latent attention with an indexer, which keeps one key a token and scores it with several heads."""
+    assert plain.geometry is not None
+    hidden = keys.count("hidden_size")
+    heads = keys.count("index_n_heads")
+    dim = keys.count("index_head_dim")
+    chosen = Indexer(top_k=keys.count("index_topk"), key_elements=dim, score_elements=heads * dim)
+    attention = TensorClass.ATTENTION
+    weights = [
+        *linear("self_attn.indexer.wq_b", attention, keys.count("q_lora_rank"), heads * dim),
+        *linear("self_attn.indexer.wk", attention, hidden, dim),
+        *loose("self_attn.indexer.k_norm", TensorClass.NORM, 2 * dim),
+        *linear("self_attn.indexer.weights_proj", attention, hidden, heads),
+    ]
+    return replace(
+        plain,
+        geometry=replace(plain.geometry, indexer=chosen),
+        weights=(*plain.weights, *weights),
+    )
+
+
+_REQUIRED = ("first_k_dense_replace", "n_shared_experts")
+# latent attention has keys and values for every head, whatever these say
+_IDLE = ("num_key_value_heads", "head_dim", "intermediate_size", "qk_head_dim")
+
+DEEPSEEK_V2 = Family(
+    name="deepseek_v2",
+    decode=partial(_decode, has_correction=False),
+    required=_REQUIRED,
+    idle=_IDLE,
+)
+DEEPSEEK_V3 = Family(
+    name="deepseek_v3",
+    decode=partial(_decode, has_correction=True),
+    required=_REQUIRED,
+    idle=_IDLE,
+)
+KIMI_K2 = Family(
+    name="kimi_k2",
+    decode=partial(_decode, has_correction=True),
+    required=_REQUIRED,
+    idle=_IDLE,
+)
+GLM4_MOE_LITE = Family(
+    name="glm4_moe_lite",
+    decode=partial(_decode, has_correction=True),
+    required=("n_shared_experts",),
+    idle=_IDLE,
+)
+DEEPSEEK_V32 = Family(
+    name="deepseek_v32",
+    decode=partial(_decode, has_correction=True, is_sparse=True),
+    required=_REQUIRED,
+    idle=(*_IDLE, "layer_types"),
+)
+GLM_MOE_DSA = Family(
+    name="glm_moe_dsa",
+    decode=partial(_decode, has_correction=True, is_sparse=True),
+    required=("n_shared_experts",),
+    idle=(*_IDLE, "layer_types", "index_topk_freq", "index_topk_pattern"),
+)

@@ -1,0 +1,198 @@
+"""DeepSeek-V4: one key-value head in a window, compressed entries beside it, several residual streams.
+
+Layers attend within the window alone (ratio 0), to entries of four tokens that an indexer chooses (4), or
+to entries of 128 (128). The first layers route by a table from tokens to experts, which holds no weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sim.model.importers.attention_weights import AttentionWeights
+from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.family import Family
+from sim.model.importers.feed_forward import Experts, moe_weights, selection
+from sim.model.importers.stack import is_tied, norm_weights, top_weights
+from sim.model.importers.weights import Weight, linear, loose
+from sim.model.model import Attention, Indexer, TensorClass
+
+_ATTENTION = TensorClass.ATTENTION
+_RATIOS = {
+    "sliding_attention": 0,
+    "compressed_sparse_attention": 4,
+    "heavily_compressed_attention": 128,
+}
+_SPARSE_RATIO = 4
+
+
+def _decode(keys: ConfigKeys) -> Decoder:
+    num_layers = keys.count("num_hidden_layers")
+    ratios = _ratios(keys, num_layers)
+    is_hashed = _hashed(keys, num_layers)
+    made: dict[tuple[int, bool], Block] = {}
+    blocks = []
+    for kind in zip(ratios, is_hashed, strict=True):
+        if kind not in made:
+            made[kind] = _block(keys, *kind)
+        blocks.append(made[kind])
+    streams = keys.count("hc_mult")
+    mixed = streams * streams * keys.count("hidden_size") + streams + 1
+    return Decoder(
+        blocks=tuple(blocks),
+        top=(*top_weights(keys), *loose("hc_head", TensorClass.NORM, mixed)),
+        expert_intermediate=keys.count("moe_intermediate_size"),
+        is_head_tied=is_tied(keys),
+    )
+
+
+def _ratios(keys: ConfigKeys, num_layers: int) -> list[int]:
+    """Tokens of a compressed entry in each layer: a number each in ``compress_ratios``, or a word each."""
+    name = "compress_ratios" if keys.has("compress_ratios") else "layer_types"
+    ratios = []
+    for item in _first(keys, name, num_layers):
+        ratio = _RATIOS.get(item) if isinstance(item, str) else item
+        if not isinstance(ratio, int) or isinstance(ratio, bool) or ratio not in _RATIOS.values():
+            raise keys.error(name, f"may hold 0, 4 and 128, or their words, got {shown(item)}")
+        ratios.append(ratio)
+    return ratios
+
+
+def _hashed(keys: ConfigKeys, num_layers: int) -> list[bool]:
+    if not keys.has("mlp_layer_types"):
+        count = keys.count_or(0, "num_hash_layers")
+        return [index < count for index in range(num_layers)]
+    keys.has("num_hash_layers")
+    kinds = _first(keys, "mlp_layer_types", num_layers)
+    for kind in kinds:
+        if kind not in ("hash_moe", "moe"):
+            raise keys.error("mlp_layer_types", f"may hold hash_moe and moe, got {shown(kind)}")
+    return [kind == "hash_moe" for kind in kinds]
+
+
+def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
+    """One entry a layer; those of layers for prediction stand behind them."""
+    items = keys.items(name)
+    if len(items) < num_layers:
+        raise keys.error(name, f"must have an entry for each of the {num_layers} layers, got {len(items)}")
+    return items[:num_layers]
+
+
+def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
+    hidden = keys.count("hidden_size")
+    num_experts, top_k = selection(keys)
+    width = keys.count("moe_intermediate_size")
+    experts = Experts(
+        num_experts=num_experts,
+        top_k=top_k,
+        intermediate=width,
+        shared=keys.count_or(0, "n_shared_experts") * width,
+        router_vectors=0 if is_hashed else 1,
+    )
+    attention = _attention(keys, ratio)
+    return Block(
+        attention=attention.geometry,
+        weights=(
+            *norm_weights(hidden, 2),
+            *_streams(keys),
+            *attention.weights,
+            *moe_weights(hidden, experts),
+        ),
+        num_experts=num_experts,
+        top_k=top_k,
+    )
+
+
+def _streams(keys: ConfigKeys) -> list[Weight]:
+    """Hyper-connections before attention and before the experts; they mix the residual streams."""
+    streams = keys.count("hc_mult")
+    outputs = (2 + streams) * streams
+    return loose("hc", TensorClass.NORM, 2 * (outputs * (streams * keys.count("hidden_size") + 1) + 3))
+
+
+def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
+    """Queries of low rank, one head of keys that are the values, an output projection in groups."""
+    hidden = keys.count("hidden_size")
+    heads = keys.count("num_attention_heads")
+    dim = keys.count("head_dim")
+    rank = keys.count("q_lora_rank")
+    groups = keys.count("o_groups")
+    output = groups * keys.count("o_lora_rank")
+    if heads * dim % groups:
+        raise keys.error("o_groups", f"must divide heads · head_dim, got {groups} and {heads * dim}")
+    name = "self_attn"
+    weights = [
+        *linear(f"{name}.q_a_proj", _ATTENTION, hidden, rank),
+        *linear(f"{name}.q_b_proj", _ATTENTION, rank, heads * dim),
+        *linear(f"{name}.kv_proj", _ATTENTION, hidden, dim),
+        *linear(f"{name}.o_a_proj", _ATTENTION, heads * dim // groups, output),
+        *linear(f"{name}.o_b_proj", _ATTENTION, output, hidden),
+        *loose(f"{name}.sinks", _ATTENTION, heads),
+        *loose(f"{name}.norms", TensorClass.NORM, rank + dim),
+    ]
+    geometry = Attention(
+        num_heads=heads,
+        kv_elements_per_token=dim,
+        score_elements=heads * dim,
+        value_elements=heads * dim,
+        window_tokens=keys.count("sliding_window"),
+        tokens_per_entry=ratio or None,
+    )
+    if not ratio:
+        return AttentionWeights(geometry=geometry, weights=tuple(weights))
+    weights += _compressor(keys, f"{name}.compressor", ratio, dim)
+    if ratio == _SPARSE_RATIO:
+        geometry = replace(geometry, indexer=_indexer(keys))
+        weights += _indexer_weights(keys, f"{name}.compressor.indexer", ratio)
+    return AttentionWeights(geometry=geometry, weights=tuple(weights))
+
+
+def _compressor(keys: ConfigKeys, name: str, ratio: int, dim: int) -> list[Weight]:
+    """Entries and their gates; those of four tokens overlap, so that both are twice as wide."""
+    hidden = keys.count("hidden_size")
+    width = 2 * dim if ratio == _SPARSE_RATIO else dim
+    return [
+        *linear(f"{name}.kv_proj", _ATTENTION, hidden, width),
+        *linear(f"{name}.gate_proj", _ATTENTION, hidden, width),
+        *loose(f"{name}.position_bias", _ATTENTION, ratio * width),
+        *loose(f"{name}.kv_norm", TensorClass.NORM, dim),
+    ]
+
+
+def _indexer(keys: ConfigKeys) -> Indexer:
+    dim = keys.count("index_head_dim")
+    return Indexer(
+        top_k=keys.count("index_topk"),
+        key_elements=dim,
+        score_elements=keys.count("index_n_heads") * dim,
+    )
+
+
+def _indexer_weights(keys: ConfigKeys, name: str, ratio: int) -> list[Weight]:
+    heads = keys.count("index_n_heads")
+    dim = keys.count("index_head_dim")
+    return [
+        *_compressor(keys, name, ratio, dim),
+        *linear(f"{name}.q_b_proj", _ATTENTION, keys.count("q_lora_rank"), heads * dim),
+        *linear(f"{name}.weights_proj", _ATTENTION, keys.count("hidden_size"), heads),
+    ]
+
+
+DEEPSEEK_V4 = Family(
+    name="deepseek_v4",
+    decode=_decode,
+    required=("head_dim", "sliding_window", "hc_mult"),
+    idle=(
+        "num_key_value_heads",
+        "qk_rope_head_dim",
+        "intermediate_size",
+        "compress_rates",
+        "layer_types",
+        "hc_eps",
+        "hc_sinkhorn_iters",
+        "compress_rope_theta",
+        # layers of ratio 0 and 128 have no indexer
+        "index_head_dim",
+        "index_n_heads",
+        "index_topk",
+    ),
+)

@@ -1,0 +1,99 @@
+"""Gemma 4 with experts (26B-A4B): a dense block beside them in every layer, wider heads where attention is full."""
+
+from dataclasses import replace
+
+from sim.model.importers.attention import GroupedTraits, Heads, grouped
+from sim.model.importers.attention_weights import AttentionWeights
+from sim.model.importers.config_keys import ConfigKeys
+from sim.model.importers.decoder import Decoder
+from sim.model.importers.family import Family
+from sim.model.importers.feed_forward import Experts
+from sim.model.importers.stack import Stack, decoder_of
+from sim.model.importers.weights import loose
+from sim.model.importers.windows import windows
+from sim.model.model import TensorClass
+
+_NORMS = 7
+
+
+def _decode(keys: ConfigKeys) -> Decoder:
+    num_layers = keys.count("num_hidden_layers")
+    _refuse_other_shapes(keys)
+    hidden = keys.count("hidden_size")
+    num_experts = keys.count("num_experts")
+    top_k = keys.count("top_k_experts", "num_experts_per_tok")
+    if top_k > num_experts:
+        raise keys.error("top_k_experts", f"≤ num_experts must hold, got {top_k} > {num_experts}")
+    experts = Experts(
+        num_experts=num_experts,
+        top_k=top_k,
+        intermediate=keys.count("moe_intermediate_size"),
+        # the dense block runs for every token, as a shared expert does
+        shared=keys.count("intermediate_size"),
+        router_vectors=1,
+        shared_name="dense",
+    )
+    scale = loose("router.scale", TensorClass.ROUTER, hidden)
+    scalar = loose("layer_scalar", TensorClass.NORM, 1)
+    stack = Stack(
+        attention=[replace(attention, weights=(*attention.weights, *scale, *scalar)) for attention in _attention(keys, num_layers)],
+        routed=frozenset(range(num_layers)),
+        experts=experts,
+        num_norms=_NORMS,
+    )
+    return decoder_of(keys, stack)
+
+
+def _refuse_other_shapes(keys: ConfigKeys) -> None:
+    """Raise InputError for the small models of the family, whose layers are others."""
+    if not keys.flag("enable_moe_block"):
+        raise keys.error("enable_moe_block", "must be true: its dense models are not understood")
+    for name in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
+        if keys.count_or(0, name):
+            raise keys.error(name, f"must be 0, got {keys.count(name)}")
+
+
+def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
+    """Windowed layers, and full ones with heads of ``global_head_dim``, whose values may be their keys."""
+    sizes = windows(keys, num_layers)
+    kinds = keys.per_layer("layer_types", num_layers)
+    local = grouped(keys, GroupedTraits(norm="head"))
+    full = _full(keys)
+    window = keys.count("sliding_window")
+    windowed = local.windowed([window])[0]
+    if window >= keys.count("max_position_embeddings"):
+        windowed = local
+    assert len(sizes) == len(kinds)
+    return [full if kind == "full_attention" else windowed for kind in kinds]
+
+
+def _full(keys: ConfigKeys) -> AttentionWeights:
+    dim = keys.count("global_head_dim")
+    are_values_keys = keys.flag_or(False, "attention_k_eq_v")
+    kv_heads = keys.count("num_key_value_heads")
+    if are_values_keys and keys.has("num_global_key_value_heads"):
+        kv_heads = keys.count("num_global_key_value_heads")
+    heads = Heads(
+        num_queries=keys.count("num_attention_heads"),
+        num_keys=kv_heads,
+        key_dim=dim,
+        value_dim=dim,
+    )
+    attention = grouped(keys, GroupedTraits(norm="head"), heads)
+    if not are_values_keys:
+        return attention
+    kept = tuple(weight for weight in attention.weights if not weight.name.endswith("v_proj"))
+    return replace(attention, weights=kept)
+
+
+GEMMA4 = Family(
+    name="gemma4",
+    decode=_decode,
+    required=("head_dim", "global_head_dim", "layer_types", "tie_word_embeddings"),
+    idle=(
+        "num_global_key_value_heads",
+        "use_double_wide_mlp",
+        "vocab_size_per_layer_input",
+        "use_bidirectional_attention",
+    ),
+)

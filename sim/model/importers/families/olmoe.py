@@ -1,0 +1,25 @@
+"""OLMoE: norms of queries and keys run over all heads."""
+
+from sim.model.importers.attention import GroupedTraits, grouped
+from sim.model.importers.config_keys import ConfigKeys
+from sim.model.importers.decoder import Decoder
+from sim.model.importers.family import Family
+from sim.model.importers.feed_forward import Experts, routing, selection
+from sim.model.importers.stack import Stack, decoder_of
+
+
+def _decode(keys: ConfigKeys) -> Decoder:
+    num_layers = keys.count("num_hidden_layers")
+    has_bias = keys.flag_or(False, "attention_bias")
+    num_experts, top_k = selection(keys)
+    traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="full")
+    experts = Experts(num_experts=num_experts, top_k=top_k, intermediate=keys.count("intermediate_size"))
+    stack = Stack(
+        attention=[grouped(keys, traits)] * num_layers,
+        routed=routing(keys, range(num_layers)),
+        experts=experts,
+    )
+    return decoder_of(keys, stack)
+
+
+OLMOE = Family(name="olmoe", decode=_decode)

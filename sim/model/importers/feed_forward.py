@@ -1,0 +1,98 @@
+"""Feed-forward part of each layer: which layers route, and the weights of router, experts and dense blocks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hwprofiles import InputError
+from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.weights import Weight, gated_mlp, linear, loose
+from sim.model.model import TensorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """The routed experts of an MoE layer, and what stands beside them.
+
+    ``shared`` is the width of the shared expert (0: none). ``router_vectors`` counts vectors of one
+    element an expert beside the router's matrix: its bias, its score correction. ``name`` is the
+    module's in the checkpoint, ``shared_name`` the shared expert's in it.
+    """
+
+    num_experts: int
+    top_k: int
+    intermediate: int
+    shared: int = 0
+    has_shared_gate: bool = False
+    has_shared_bias: bool = False
+    has_bias: bool = False
+    router_vectors: int = 0
+    name: str = "mlp"
+    shared_name: str = "shared_experts"
+
+
+def selection(keys: ConfigKeys) -> tuple[int, int]:
+    """How many experts there are, and how many a token selects. Raises InputError when more are selected than there are."""
+    num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
+    top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
+    if top_k > num_experts:
+        raise keys.error("num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}")
+    return num_experts, top_k
+
+
+def leading_dense(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
+    """The layers that route: all from ``first_k_dense_replace`` on, or every ``moe_layer_freq``-th of them."""
+    first = keys.count_or(0, "first_k_dense_replace")
+    step = max(keys.count_or(1, "moe_layer_freq"), 1)
+    return routing(keys, (index for index in range(first, num_layers) if index % step == 0))
+
+
+def sparse_steps(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
+    """The layers that route: every ``decoder_sparse_step``-th but those of ``mlp_only_layers``."""
+    step = max(keys.count_or(1, "decoder_sparse_step"), 1)
+    is_listed = keys.has("mlp_only_layers")
+    dense = keys.layer_indices("mlp_only_layers", num_layers) if is_listed else frozenset()
+    return routing(keys, set(range(step - 1, num_layers, step)) - dense)
+
+
+def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
+    """The layers that route: those that ``mlp_layer_types`` calls sparse, else as in ``leading_dense``."""
+    if not keys.has("mlp_layer_types"):
+        keys.value("first_k_dense_replace", "mlp_layer_types")
+        return leading_dense(keys, num_layers)
+    keys.has("first_k_dense_replace", "moe_layer_freq")
+    kinds = keys.per_layer("mlp_layer_types", num_layers)
+    for kind in kinds:
+        if kind not in ("dense", "sparse"):
+            raise keys.error("mlp_layer_types", f"may hold dense and sparse, got {shown(kind)}")
+    return routing(keys, (index for index, kind in enumerate(kinds) if kind == "sparse"))
+
+
+def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
+    """Those layers. Raises InputError when there are none."""
+    routed = frozenset(layers)
+    if not routed:
+        raise InputError(f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models")
+    return routed
+
+
+def dense_weights(keys: ConfigKeys, *names: str, has_bias: bool = False, name: str = "mlp") -> list[Weight]:
+    """The feed-forward block of a dense layer, as wide as the first of those keys says."""
+    hidden = keys.count("hidden_size")
+    width = keys.count(*(names or ("intermediate_size",)))
+    return gated_mlp(name, TensorClass.DENSE_FFN, hidden, width, has_bias)
+
+
+def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
+    """The feed-forward block of an MoE layer; of EXPERT, one expert."""
+    name = experts.name
+    shared = f"{name}.{experts.shared_name}"
+    weights = [
+        *linear(f"{name}.gate", TensorClass.ROUTER, hidden, experts.num_experts),
+        *loose(f"{name}.gate", TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
+        *gated_mlp(f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias),
+    ]
+    if experts.shared:
+        weights += gated_mlp(shared, TensorClass.SHARED_EXPERT, hidden, experts.shared, experts.has_shared_bias)
+        gate = hidden if experts.has_shared_gate else 0
+        weights += loose(f"{name}.shared_expert_gate", TensorClass.SHARED_EXPERT, gate)
+    return weights

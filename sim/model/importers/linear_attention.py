@@ -1,0 +1,56 @@
+"""Gated delta nets (arXiv 2412.06464): which layers are, what they weigh, and the state that they keep."""
+
+from sim.model.importers.attention_weights import AttentionWeights
+from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.state_space import kept_state
+from sim.model.importers.weights import linear, loose
+from sim.model.model import TensorClass
+
+_LAYER_TYPES = ("full_attention", "linear_attention")
+_CLASS = TensorClass.ATTENTION
+
+
+def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
+    """Which layers have linear attention, by ``layer_types`` or else all but every ``full_attention_interval``-th.
+
+    Raises InputError for another layer type, or with neither key.
+    """
+    if not keys.has("layer_types"):
+        interval = keys.count("full_attention_interval", "layer_types")
+        return [(index + 1) % interval != 0 for index in range(num_layers)]
+    keys.has("full_attention_interval")
+    kinds = keys.per_layer("layer_types", num_layers)
+    for kind in kinds:
+        if kind not in _LAYER_TYPES:
+            known = ", ".join(_LAYER_TYPES)
+            raise keys.error("layer_types", f"may hold {known}, got {shown(kind)}")
+    return [kind == "linear_attention" for kind in kinds]
+
+
+def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
+    """Weights as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet); no key or value is cached."""
+    hidden = keys.count("hidden_size")
+    kernel = keys.count("linear_conv_kernel_dim")
+    key_heads = keys.count("linear_num_key_heads")
+    heads = keys.count("linear_num_value_heads")
+    if heads % key_heads:
+        raise keys.error(
+            "linear_num_key_heads",
+            f"must divide linear_num_value_heads, got {key_heads} and {heads}",
+        )
+    key_dim = keys.count("linear_key_head_dim")
+    value_dim = keys.count("linear_value_head_dim")
+    valued = heads * value_dim
+    convolved = 2 * key_heads * key_dim + valued
+    state = heads * key_dim * value_dim
+    kept = kept_state(state, convolved, kernel)
+    weights = [
+        *linear("linear_attn.in_proj_qkvz", _CLASS, hidden, convolved + valued),
+        *linear("linear_attn.in_proj_ba", _CLASS, hidden, 2 * heads),
+        *linear("linear_attn.out_proj", _CLASS, valued, hidden),
+        *loose("linear_attn.conv1d", _CLASS, convolved * kernel),
+        *loose("linear_attn.dt_bias", _CLASS, heads),
+        *loose("linear_attn.A_log", _CLASS, heads),
+        *loose("linear_attn.norm", TensorClass.NORM, value_dim),
+    ]
+    return AttentionWeights(state=kept, weights=tuple(weights))

@@ -1,0 +1,110 @@
+"""Mixes that their authors choose model by model, or by options: what each is taken for.
+
+Every entry says what it rests on, and how far a file may be off.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from sim.model.importers.schemes.llama_cpp import MIXES, output_rules
+from sim.model.importers.schemes.scheme import Mix, Rule, Scheme
+from sim.model.importers.schemes.tensors import Role
+
+_UD = (
+    "Unsloth chooses types layer by layer and model by model; experts in {gate_and_up} and"
+    " {down} (down), the rest in {rest}, give the sizes of its DeepSeek-V3 files"
+    " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB);"
+    " other models and dates may be off by 20 %"
+)
+_IK_SOURCE = "ik_llama.cpp issue 296, pull 529, discussion 258"
+_IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ"
+_LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
+
+
+def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:
+    return (
+        Rule(Role.GATE, gate_and_up),
+        Rule(Role.UP, gate_and_up),
+        Rule(Role.DOWN, down),
+    )
+
+
+def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
+    """Experts in those types, all else in ``rest``; embedding and head in q8_0."""
+    embedding = Rule(Role.TOKEN_EMBEDDING, "q8_0")
+    experts = f"experts {gate_and_up} and {down} (down)"
+    recipe = f"{experts}, attention and shared blocks {rest}, embedding and head q8_0"
+    return Scheme(
+        name=name,
+        mix=Mix(
+            default=rest,
+            rules=(*output_rules("q8_0"), embedding),
+            expert=_experts(gate_and_up, down),
+        ),
+        approximation=_IK.format(source=_IK_SOURCE, recipe=recipe),
+    )
+
+
+def _dynamic(name: str, gate_and_up: str, down: str, rest: str) -> Scheme:
+    """Experts in those types, all else in ``rest``; embedding and head as in those files."""
+    return Scheme(
+        name=name,
+        mix=Mix(
+            default=rest,
+            rules=(*output_rules("q6_k"), Rule(Role.TOKEN_EMBEDDING, "q4_k")),
+            expert=_experts(gate_and_up, down),
+        ),
+        approximation=_UD.format(gate_and_up=gate_and_up, down=down, rest=rest),
+    )
+
+
+def _large(name: str, base: str) -> Scheme:
+    """A mix whose embedding and head are q8_0, by the quantiser's two options for them."""
+    mix = MIXES[base]
+    outside = (*output_rules("q8_0"), Rule(Role.TOKEN_EMBEDDING, "q8_0"))
+    return Scheme(
+        name=name,
+        mix=replace(mix, rules=(*outside, *mix.rules)),
+        approximation=_LARGE.format(base=base),
+    )
+
+
+_ALL = (
+    _dynamic("UD-Q5_K_XL", "q5_k", "q6_k", "q6_k"),
+    _dynamic("UD-Q4_K_XL", "q4_k", "q5_k", "q6_k"),
+    _dynamic("UD-Q3_K_XL", "q3_k", "q4_k", "q4_k"),
+    _dynamic("UD-Q2_K_XL", "q2_k", "q3_k", "q4_k"),
+    _dynamic("UD-IQ2_M", "iq2_s", "iq3_xxs", "q4_k"),
+    _dynamic("UD-IQ2_XXS", "iq2_xs", "iq3_xxs", "q4_k"),
+    _dynamic("UD-IQ1_M", "iq2_xxs", "q2_k", "q4_k"),
+    _dynamic("UD-IQ1_S", "iq2_xxs", "iq2_xs", "q4_k"),
+    _large("Q6_K_L", "Q6_K"),
+    _large("Q5_K_L", "Q5_K_M"),
+    _large("Q4_K_L", "Q4_K_M"),
+    _large("Q3_K_XL", "Q3_K_L"),
+    _large("Q2_K_L", "Q2_K"),
+    _own_recipe("IQ5_K", "iq5_k", "iq6_k"),
+    _own_recipe("IQ5_KS", "iq5_ks", "iq5_ks"),
+    _own_recipe("IQ4_K", "iq4_k", "iq5_k"),
+    _own_recipe("IQ4_K_R4", "iq4_k_r4", "iq5_k_r4"),
+    _own_recipe("IQ4_KS", "iq4_ks", "iq4_ks", "iq5_ks"),
+    _own_recipe("IQ4_KS_R4", "iq4_ks_r4", "iq5_ks_r4"),
+    _own_recipe("IQ4_KT", "iq4_kt", "iq4_kt", "iq5_ks"),
+    _own_recipe("IQ3_K", "iq3_k", "iq4_k"),
+    _own_recipe("IQ3_K_R4", "iq3_k_r4", "iq4_k_r4"),
+    _own_recipe("IQ3_KS", "iq3_ks", "iq4_ks", "iq5_ks"),
+    _own_recipe("IQ3_KT", "iq3_kt", "iq4_kt", "iq5_ks"),
+    _own_recipe("IQ2_K", "iq2_k", "iq3_k"),
+    _own_recipe("IQ2_K_R4", "iq2_k_r4", "iq3_k_r4"),
+    _own_recipe("IQ2_KS", "iq2_ks", "iq3_ks", "iq5_ks"),
+    _own_recipe("IQ2_KT", "iq2_kt", "iq2_kt", "iq5_ks"),
+    _own_recipe("IQ2_KL", "iq2_kl", "iq3_ks", "iq5_ks"),
+    _own_recipe("IQ2_XS_R4", "iq2_xs_r4", "iq2_xs_r4"),
+    _own_recipe("Q2_K_R4", "q2_k_r4", "q3_k_r4"),
+    _own_recipe("mix-IQ3_K", "iq3_k", "iq4_k", "iq6_k"),
+    _own_recipe("mix-IQ6_K", "iq6_k", "q8_0"),
+)
+
+ASSUMED: Mapping[str, Scheme] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
+"""By name."""

@@ -1,0 +1,234 @@
+"""The mixes of llama.cpp's quantiser, as rules by role and layer.
+
+Source: ggml-org/llama.cpp, src/llama-quant.cpp at commit 007dbbf3, llama_tensor_get_type_impl,
+tensor_type_fallback and tensor_allows_quantization. Mixes of i-quants are made with an importance
+matrix, which most of their types require; the others without one.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sim.model.importers.schemes.scheme import Condition, Mix, Rule, Traits
+from sim.model.importers.schemes.tensors import Role
+
+_MIXTRAL_EXPERTS = 8
+_FEW_EXPERTS = 4
+_WIDE_GROUP = 4
+
+
+def _takes_more_bits(index: int, count: int) -> bool:
+    """The first and the last eighth, and every third between them."""
+    first = count // 8
+    return index < first or index >= 7 * count // 8 or (index - first) % 3 == 2
+
+
+def _is_grouped(traits: Traits) -> bool:
+    """Whether many query heads share a key head."""
+    return traits.query_group >= _WIDE_GROUP
+
+
+def _has_experts(traits: Traits) -> bool:
+    """Whether the small mixes take the model for one of experts."""
+    return traits.num_experts >= _FEW_EXPERTS
+
+
+def _is_in_the_middle(index: int, count: int) -> bool:
+    """In neither the first nor the last eighth."""
+    return count // 8 <= index < 7 * count // 8
+
+
+CONDITIONS: Mapping[str, Condition] = MappingProxyType(
+    {
+        "always": lambda traits, at: True,
+        "tied": lambda traits, at: traits.is_head_tied,
+        "grouped": lambda traits, at: _is_grouped(traits),
+        "grouped or experts": lambda traits, at: _is_grouped(traits) or _has_experts(traits),
+        "eight experts": lambda traits, at: traits.num_experts == _MIXTRAL_EXPERTS,
+        "not eight experts": lambda traits, at: traits.num_experts != _MIXTRAL_EXPERTS,
+        "eight experts, more bits": lambda traits, at: (
+            traits.num_experts == _MIXTRAL_EXPERTS and _takes_more_bits(at.layer, traits.num_layers)
+        ),
+        "seventy": lambda traits, at: traits.is_seventy,
+        "first two": lambda traits, at: at.before < 2,
+        "first four": lambda traits, at: at.before < 4,
+        "first sixteenth": lambda traits, at: at.layer < traits.num_layers // 16,
+        "first eighth": lambda traits, at: at.layer < traits.num_layers // 8,
+        "first eighth by count": lambda traits, at: at.before < traits.num_layers // 8,
+        "middle": lambda traits, at: _is_in_the_middle(at.layer, traits.num_layers),
+        "more bits": lambda traits, at: _takes_more_bits(at.layer, traits.num_layers),
+        "more bits by count": lambda traits, at: _takes_more_bits(at.before, traits.num_values),
+    }
+)
+"""Conditions of rules by name."""
+
+_TO_IQ4_NL = (
+    *("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs"),
+    # ik_llama.cpp 8337e4cd, src/llama-quantize.cpp, change_type_if_necessary
+    *("iq1_kt", "iq2_k", "iq2_ks", "iq2_kt", "iq2_kl", "iq3_k", "iq3_ks", "iq3_kt"),
+    *("iq4_ks", "iq4_kss", "iq4_kt"),
+)
+
+FALLBACKS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(_TO_IQ4_NL, "iq4_nl"),
+        **dict.fromkeys(("q2_k", "q3_k"), "q4_0"),
+        **dict.fromkeys(("q4_k", "iq4_k", "iq5_ks"), "q5_0"),
+        **dict.fromkeys(("q6_k", "iq6_k"), "q8_0"),
+        "q5_k": "q5_1",
+        "iq5_k": "q6_0",
+    }
+)
+"""What a row that does not divide into blocks is stored in; f16 where that does not fit either."""
+
+
+def output_rules(type_name: str) -> tuple[Rule, ...]:
+    """The head's type, which is the embedding's too where both are one tensor."""
+    return (
+        Rule(Role.OUTPUT, type_name),
+        Rule(Role.TOKEN_EMBEDDING, type_name, "tied"),
+    )
+
+
+_EIGHT_EXPERTS = (
+    Rule(Role.VALUE, "q8_0", "eight experts"),
+    Rule(Role.KEY, "q8_0", "eight experts"),
+)
+
+
+def _mix(default: str, *rules: Rule, output: str = "q6_k") -> Mix:
+    return Mix(default=default, rules=(*output_rules(output), *_EIGHT_EXPERTS, *rules))
+
+
+def _with_seventy(*rules: Rule) -> tuple[Rule, ...]:
+    """Those rules for values, after the one by which dense models of 80 layers get q5_k."""
+    return (Rule(Role.VALUE, "q5_k", "seventy"), *rules)
+
+
+def _small(default: str, *, embedding: str, output: str | None, first: str) -> Mix:
+    """A mix of 1 or 2 bits; ``output`` None leaves the attention's output in the default."""
+    own = () if output is None else (Rule(Role.ATTENTION_OUTPUT, output),)
+    return Mix(
+        default=default,
+        rules=(
+            *output_rules("q5_k"),
+            Rule(Role.TOKEN_EMBEDDING, embedding),
+            Rule(Role.VALUE, "q4_k", "grouped or experts"),
+            Rule(Role.VALUE, first),
+            Rule(Role.KEY, "q4_k", "eight experts"),
+            Rule(Role.DOWN, first, "first eighth by count"),
+            Rule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts"),
+            *own,
+        ),
+    )
+
+
+_EIGHT_OUTPUT = Rule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts")
+
+MIXES: Mapping[str, Mix] = MappingProxyType(
+    {
+        "F32": Mix(default="f32"),
+        "F16": Mix(default="f16"),
+        "BF16": Mix(default="bf16"),
+        "Q8_0": _mix("q8_0", output="q8_0"),
+        "Q6_K": _mix("q6_k"),
+        "Q5_K_M": _mix(
+            "q5_k",
+            Rule(Role.VALUE, "q6_k", "more bits by count"),
+            Rule(Role.DOWN, "q6_k", "more bits"),
+        ),
+        "Q5_K_S": _mix("q5_k"),
+        "Q5_1": _mix("q5_1"),
+        "Q5_0": _mix("q5_0"),
+        "Q4_K_M": _mix(
+            "q4_k",
+            Rule(Role.VALUE, "q6_k", "more bits by count"),
+            *_with_seventy(),
+            Rule(Role.DOWN, "q6_k", "more bits"),
+            _EIGHT_OUTPUT,
+        ),
+        "Q4_K_S": _mix(
+            "q4_k",
+            *_with_seventy(Rule(Role.VALUE, "q5_k", "first four")),
+            Rule(Role.DOWN, "q5_k", "first eighth"),
+            _EIGHT_OUTPUT,
+        ),
+        "Q4_1": _mix("q4_1"),
+        "Q4_0": _mix("q4_0"),
+        "IQ4_NL": _mix("iq4_nl", Rule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
+        "IQ4_XS": _mix("iq4_xs", Rule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
+        "Q3_K_L": _mix(
+            "q3_k",
+            Rule(Role.VALUE, "q5_k"),
+            Rule(Role.DOWN, "q5_k"),
+            Rule(Role.ATTENTION_OUTPUT, "q5_k", "not eight experts"),
+        ),
+        "Q3_K_M": _mix(
+            "q3_k",
+            *_with_seventy(Rule(Role.VALUE, "q5_k", "first two"), Rule(Role.VALUE, "q4_k")),
+            Rule(Role.DOWN, "q5_k", "first sixteenth"),
+            Rule(Role.DOWN, "q4_k"),
+            _EIGHT_OUTPUT,
+            Rule(Role.ATTENTION_OUTPUT, "q4_k"),
+        ),
+        "Q3_K_S": _mix("q3_k", *_with_seventy(), _EIGHT_OUTPUT),
+        "IQ3_M": _mix(
+            "iq3_s",
+            *_with_seventy(Rule(Role.VALUE, "q4_k")),
+            Rule(Role.DOWN, "q4_k", "first eighth"),
+            Rule(Role.DOWN, "q4_k", "eight experts, more bits"),
+            _EIGHT_OUTPUT,
+            Rule(Role.ATTENTION_OUTPUT, "q4_k"),
+        ),
+        "IQ3_S": _mix(
+            "iq3_s",
+            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
+            _EIGHT_OUTPUT,
+        ),
+        "IQ3_XS": _mix(
+            "iq3_s",
+            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
+            Rule(Role.KEY, "iq3_xxs"),
+            Rule(Role.QUERY, "iq3_xxs"),
+            _EIGHT_OUTPUT,
+            Rule(Role.GATE, "iq3_xxs", "middle"),
+            Rule(Role.UP, "iq3_xxs", "middle"),
+        ),
+        "IQ3_XXS": _mix(
+            "iq3_xxs",
+            Rule(Role.TOKEN_EMBEDDING, "iq3_s"),
+            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
+            Rule(Role.KEY, "iq2_s"),
+            Rule(Role.QUERY, "iq2_s"),
+            _EIGHT_OUTPUT,
+            Rule(Role.ATTENTION_OUTPUT, "iq3_s"),
+            output="q5_k",
+        ),
+        "Q2_K": _mix(
+            "q2_k",
+            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped"), Rule(Role.VALUE, "q3_k")),
+            Rule(Role.DOWN, "q3_k"),
+            _EIGHT_OUTPUT,
+            Rule(Role.ATTENTION_OUTPUT, "q3_k"),
+        ),
+        "Q2_K_S": _mix(
+            "q2_k",
+            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
+            Rule(Role.DOWN, "q4_k", "first eighth"),
+        ),
+        "IQ2_M": _small("iq2_s", embedding="iq3_s", output="iq3_s", first="iq3_s"),
+        "IQ2_S": _small("iq2_xs", embedding="iq3_s", output="iq3_s", first="iq3_s"),
+        "IQ2_XS": _small("iq2_xs", embedding="q2_k", output=None, first="q2_k"),
+        "IQ2_XXS": _small("iq2_xxs", embedding="q2_k", output=None, first="q2_k"),
+        "IQ1_M": _small("iq1_m", embedding="q2_k", output="iq2_xxs", first="q2_k"),
+        "IQ1_S": _small("iq1_s", embedding="q2_k", output="iq2_xxs", first="q2_k"),
+        "MXFP4_MOE": Mix(
+            default="q8_0",
+            expert=(
+                Rule(Role.GATE, "mxfp4"),
+                Rule(Role.UP, "mxfp4"),
+                Rule(Role.DOWN, "mxfp4"),
+            ),
+        ),
+    }
+)
+"""By the name that llama-quantize has for each."""

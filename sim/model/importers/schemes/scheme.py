@@ -1,0 +1,70 @@
+"""What a scheme is: a mix of types, settings of a checkpoint, or one format a class."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from sim.model.importers.schemes.tensors import Role
+from sim.model.model import TensorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What rules ask of a model; ``query_group`` query heads share one key head."""
+
+    num_layers: int
+    num_values: int
+    num_experts: int
+    query_group: float
+    is_head_tied: bool
+    is_seventy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a tensor stands: its layer, and how many of its role came before it in the file."""
+
+    layer: int = 0
+    before: int = 0
+
+
+Condition = Callable[[Traits, Position], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Tensors of a role are stored in ``type_name`` where the condition of that name holds."""
+
+    role: Role
+    type_name: str
+    condition: str = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """A mix of llama.cpp's types: the first rule that holds for a tensor decides, else ``default``.
+
+    ``expert`` are rules for routed experts alone, which come before the others. A row that does not
+    divide into blocks of its type falls back to another.
+    """
+
+    default: str
+    rules: tuple[Rule, ...] = ()
+    expert: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """A scheme of one name. Exactly one of ``mix``, ``settings`` and ``classes`` is given.
+
+    ``settings`` are those that a checkpoint's config.json would have under ``quantization_config``.
+    ``approximation`` says how the scheme was approximated, and how far that may be off; it is empty
+    for one whose rule is known.
+    """
+
+    name: str
+    mix: Mix | None = None
+    settings: Mapping[str, Any] | None = None
+    classes: Mapping[TensorClass, str] = field(default_factory=lambda: MappingProxyType({}))
+    approximation: str = ""

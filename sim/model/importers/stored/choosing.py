@@ -1,0 +1,60 @@
+"""Rules that say which modules are packed, and how: lists of modules left out, and overrides by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.model.importers.config_keys import ConfigKeys
+from sim.model.importers.stored.module_names import ModuleNames
+from sim.model.importers.stored.packing import Packing
+from sim.model.importers.stored.storage import IN_LAYERS, Chooser
+from sim.model.importers.weights import Weight
+from sim.model.model import TensorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Modules of a list, and their packing; None leaves them wide."""
+
+    modules: ModuleNames
+    packing: Packing | None
+
+
+def names_in(keys: ConfigKeys, *aliases: str) -> ModuleNames:
+    """The modules that the first present of those keys lists; none without any."""
+    for key in aliases:
+        if keys.has(key):
+            return ModuleNames(keys, key, keys.items(key))
+    return ModuleNames(keys, aliases[0], ())
+
+
+def unless(
+    skipped: ModuleNames,
+    packing: Packing,
+    classes: frozenset[TensorClass] = IN_LAYERS,
+    overrides: Sequence[Rule] = (),
+) -> Chooser:
+    """Pack the linear layers of those classes but what a list names; an override comes first."""
+
+    def choose(weight: Weight, module: str) -> Packing | None:
+        if skipped.has(module):
+            return None
+        for rule in overrides:
+            if rule.modules.has(module):
+                return rule.packing
+        return packing if weight.tensor_class in classes else None
+
+    return choose
+
+
+def first_of(skipped: ModuleNames, rules: Sequence[Rule]) -> Chooser:
+    """The packing of the first rule that names the module; wide where none does, or where it is left out."""
+
+    def choose(weight: Weight, module: str) -> Packing | None:
+        if skipped.has(module):
+            return None
+        for rule in rules:
+            if rule.modules.has(module):
+                return rule.packing
+        return None
+
+    return choose

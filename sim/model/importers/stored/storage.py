@@ -1,0 +1,44 @@
+"""How a checkpoint stores each of its tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.model.importers.stored.packing import Packing
+from sim.model.importers.weights import Weight
+from sim.model.model import TensorClass
+
+Chooser = Callable[[Weight, str], Packing | None]
+"""From a weight and the full name of its module to its packing; None leaves it wide."""
+
+IN_LAYERS = frozenset(
+    {
+        TensorClass.ATTENTION,
+        TensorClass.DENSE_FFN,
+        TensorClass.SHARED_EXPERT,
+        TensorClass.EXPERT,
+    }
+)
+"""Classes whose linear layers quantisers pack unless they are told otherwise.
+
+Routers stay wide: published checkpoints leave them out (by name, or because they are no linear layers),
+and they hold less than a thousandth of the weights.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """How a checkpoint stores its tensors. ``name`` is that of its quantisation."""
+
+    name: str
+    wide: Packing
+    choose: Chooser
+
+    def packing(self, weight: Weight, module: str) -> Packing:
+        """How that weight of that module is stored."""
+        chosen = self.choose(weight, module) if weight.is_linear else None
+        return chosen or self.wide
+
+
+def nothing_packed(weight: Weight, module: str) -> Packing | None:
+    """Every tensor is wide."""
+    return None

@@ -1,0 +1,48 @@
+"""Which layers attend within a window, and how long it is."""
+
+from sim.model.importers.config_keys import ConfigKeys, shown
+
+_LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+
+
+def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -> list[int | None]:
+    """The window of each layer in tokens, None for full attention.
+
+    ``layer_types`` names the layers with a sliding or chunked window; without it ``no_rope_layers``
+    does (Llama 4: 0 marks full attention), then ``full_period`` n (every n-th layer is full), then
+    ``max_window_layers`` (Qwen: the layers from there on); else all have it. A chunk counts as a
+    window: what a layer keeps is at most the chunk. A window that is not used, or no shorter than
+    the context, is None.
+    """
+    windowed = _windowed_layers(keys, num_layers, full_period)
+    size = _window_tokens(keys)
+    if size is None:
+        return [None] * num_layers
+    return [size if is_windowed else None for is_windowed in windowed]
+
+
+def _window_tokens(keys: ConfigKeys) -> int | None:
+    if not keys.flag_or(True, "use_sliding_window"):
+        return None
+    size = keys.count_or(0, "attention_chunk_size", "sliding_window")
+    return size if 0 < size < keys.count("max_position_embeddings") else None
+
+
+def _windowed_layers(keys: ConfigKeys, num_layers: int, full_period: int | None) -> list[bool]:
+    if keys.has("layer_types"):
+        kinds = keys.per_layer("layer_types", num_layers)
+        return [_is_windowed(keys, kind) for kind in kinds]
+    if keys.has("no_rope_layers") and keys.items("no_rope_layers"):
+        return [bool(has_rope) for has_rope in keys.per_layer("no_rope_layers", num_layers)]
+    if full_period:
+        period = keys.count("no_rope_layer_interval") if keys.has("no_rope_layer_interval") else full_period
+        return [(index + 1) % period != 0 for index in range(num_layers)]
+    first = keys.count_or(0, "max_window_layers")
+    return [index >= first for index in range(num_layers)]
+
+
+def _is_windowed(keys: ConfigKeys, kind: object) -> bool:
+    if not isinstance(kind, str) or kind not in _LAYER_TYPES:
+        known = ", ".join(sorted(_LAYER_TYPES))
+        raise keys.error("layer_types", f"may hold {known}, got {shown(kind)}")
+    return kind != "full_attention"

@@ -1,0 +1,174 @@
+"""Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hwprofiles import InputError, closest, first_problem, read_json, read_yaml, unknown_name, write_yaml
+from hwprofiles.input_file import is_there
+from sim.model.importers.families import MODEL_TYPES
+from sim.model.importers.gguf import model_from_gguf
+from sim.model.importers.huggingface import approximated, model_from_config, native_quantization
+from sim.model.importers.schemes import find_scheme, nearest_scheme, reduced
+from sim.model.importers.stored import BESIDE, settings_beside, states_settings
+from sim.model.model import Model
+from sim.model.quantization import class_bytes
+from sim.model.spec import FORMAT, ModelSpec, explicit_model, explicit_spec
+
+
+def model_names() -> list[str]:
+    """Names of the models that ship with Rosin, sorted."""
+    return sorted(_library())
+
+
+def load_model(name_or_path: str, quantization: str | None = None, family: str | None = None) -> Model:
+    """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
+
+    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the source is stored in. ``family`` stands in for
+    the ``model_type`` of a configuration that names none.
+    Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
+    """
+    path = _find(name_or_path)
+    if path.suffix == ".gguf":
+        model = model_from_gguf(path)
+    else:
+        spec = load_spec(name_or_path, quantization, family)
+        if spec.config is not None:
+            return model_from_config(
+                spec.config,
+                name=spec.name,
+                provenance=spec.provenance,
+                quantization=quantization or spec.quantization,
+                where=name_or_path,
+            )
+        assert spec.tensors is not None
+        model = explicit_model(spec, spec.tensors)
+    is_stored_so = quantization is None or quantization.lower() == model.quantization.lower()
+    return model if is_stored_so else requantized(model, str(quantization))
+
+
+def load_spec(name_or_path: str, quantization: str | None = None, family: str | None = None) -> ModelSpec:
+    """The model file of that name or path; a config.json or its folder, and a GGUF file, become what import would write.
+
+    Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json does not name.
+    """
+    path = _find(name_or_path)
+    if path.suffix == ".gguf":
+        return explicit_spec(model_from_gguf(path))
+    if path.is_dir() or path.suffix == ".json":
+        return _spec_of_config(path / "config.json" if path.is_dir() else path, quantization, family)
+    where = name_or_path if name_or_path in _library() else str(path)
+    return parse_spec(read_yaml(path, "model"), where)
+
+
+def parse_spec(data: Any, where: str) -> ModelSpec:
+    """Validate the data of a model file; ``where`` names its origin in errors."""
+    try:
+        spec = ModelSpec.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
+    if spec.config is not None and not _is_known(spec.quantization, spec.config, where):
+        hint = nearest_scheme(spec.quantization)
+        raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{hint}")
+    return spec
+
+
+def requantized(model: Model, quantization: str) -> Model:
+    """The model with the same weights in the named scheme. Raises InputError for an unknown one.
+
+    A model knows no tensors: each class is stored in the type that the scheme has for most of it.
+    """
+    scheme = reduced(quantization)
+    layers = []
+    for layer in model.layers:
+        layers.append(replace(layer, bytes=class_bytes(layer.params, scheme.classes)))
+    return replace(
+        model,
+        layers=tuple(layers),
+        top_bytes=class_bytes(model.top_params, scheme.classes),
+        dtypes=dict(scheme.classes),
+        quantization=scheme.name,
+        provenance=approximated(model.provenance, scheme.name, scheme.approximation),
+    )
+
+
+def save_model(model: Model | ModelSpec, path: str | Path) -> None:
+    """Write a model file; what load_model reads from it equals the model. Nothing half-written is ever at ``path``.
+
+    Raises InputError where the file cannot be written.
+    """
+    spec = explicit_spec(model) if isinstance(model, Model) else model
+    write_yaml(spec.model_dump(mode="json", exclude_defaults=True), Path(path))
+
+
+def _spec_of_config(path: Path, quantization: str | None, family: str | None) -> ModelSpec:
+    config = _with_settings_beside(path, _read_config(path))
+    folder = path.resolve().parent.name
+    return ModelSpec(
+        format=FORMAT,
+        name=folder if path.name == "config.json" and folder else path.stem,
+        source=str(path),
+        date=datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat(),
+        quantization=quantization or native_quantization(config, str(path)),
+        config=dict(config) if family is None else as_family(config, family),
+    )
+
+
+def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """The configuration with that family as its ``model_type``, of its text part where it has one. Raises InputError for an unknown one."""
+    if family not in MODEL_TYPES:
+        raise unknown_name("model family", family, MODEL_TYPES)
+    changed = {**config, "model_type": family}
+    nested = config.get("text_config")
+    if isinstance(nested, Mapping):
+        changed["text_config"] = {**nested, "model_type": family}
+    return changed
+
+
+def _is_known(quantization: str, config: Mapping[str, Any], where: str) -> bool:
+    """Whether that is a scheme, or what the configuration says that its checkpoint is stored in."""
+    if find_scheme(quantization) is not None:
+        return True
+    try:
+        return quantization == native_quantization(config, where)
+    except InputError:
+        return False
+
+
+def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with quantisation settings that its checkpoint keeps in a file beside it."""
+    if path.name != "config.json" or states_settings(config):
+        return config
+    for name in BESIDE:
+        other = path.parent / name
+        if other.is_file():
+            return {**config, "quantization_config": settings_beside(name, _read_config(other))}
+    return config
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    return read_json(path, "model configuration", takes_infinity=True)  # some have time_step_limit: [0.0, Infinity]
+
+
+def _find(name_or_path: str) -> Path:
+    library = _library()
+    if name_or_path in library:
+        return library[name_or_path]
+    path = Path(name_or_path)
+    if is_there(path):
+        return path
+    if path.suffix in {".yaml", ".yml", ".json", ".gguf"}:
+        raise InputError(f"no model file {name_or_path}{closest(path.stem, library)}")
+    raise unknown_name("model", name_or_path, library)
+
+
+@cache
+def _library() -> dict[str, Path]:
+    folder = Path(str(resources.files("sim") / "model" / "models"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

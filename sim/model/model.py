@@ -1,0 +1,299 @@
+"""What a model is: its layers, how many weights of each tensor class they hold, and in how many bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Provenance
+from sim.model.attention import Attention, Cache, Indexer, Sizes, State
+
+__all__ = [
+    "LAYER_CLASSES",
+    "Attention",
+    "Cache",
+    "Indexer",
+    "Layer",
+    "Model",
+    "State",
+    "TensorClass",
+    "layer_shapes",
+    "without_zeros",
+]
+
+
+class TensorClass(StrEnum):
+    """Groups of weights that are placed, quantised and priced alike."""
+
+    EMBEDDING = "embedding"
+    LOOKUP = "lookup"
+    HEAD = "head"
+    NORM = "norm"
+    ATTENTION = "attention"
+    ROUTER = "router"
+    DENSE_FFN = "dense_ffn"
+    SHARED_EXPERT = "shared_expert"
+    EXPERT = "expert"
+
+
+LAYER_CLASSES = (
+    TensorClass.NORM,
+    TensorClass.ATTENTION,
+    TensorClass.ROUTER,
+    TensorClass.DENSE_FFN,
+    TensorClass.SHARED_EXPERT,
+)
+"""Classes of a layer outside its routed experts: they live and move together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One decoder layer: attention, a state, a dense feed-forward, experts; each or none.
+
+    A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without experts. ``params``
+    and ``bytes`` count the weights of the classes in LAYER_CLASSES for the layer, and of EXPERT for *one* routed
+    expert; those of what stands in attention's place count as ATTENTION.
+    """
+
+    attention: Attention | None = None
+    state: State | None = None
+    num_experts: int
+    top_k: int
+    params: Mapping[TensorClass, int]
+    bytes: Mapping[TensorClass, int]
+
+    @property
+    def has_mixer(self) -> bool:
+        """Whether something stands before the feed-forward: attention, a state, or weights in their place."""
+        return self.attention is not None or self.state is not None or TensorClass.ATTENTION in self.params
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a sequence's state."""
+        return 0 if self.state is None else self.state.bytes
+
+    @property
+    def state_elements(self) -> int:
+        """Elements of a sequence's recurrent state."""
+        return 0 if self.state is None else self.state.elements
+
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """The caches of the layer's attention, none where it has none."""
+        return () if self.attention is None else self.attention.caches
+
+    def kv_elements(self, context_tokens: int) -> int:
+        """Elements of the KV cache of a sequence that long."""
+        return sum(cache.kept_elements(context_tokens) for cache in self.caches)
+
+    def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements of the KV cache that a sequence's tokens first … end − 1 read together."""
+        return sum((cache.elements_read(first, end) for cache in self.caches), np.zeros(np.shape(end)))
+
+    def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
+        """Elements that scores are taken and values are summed over, a token of those in the mean."""
+        return sum((cache.pair_elements_per_token(first, end) for cache in self.caches), np.zeros(np.shape(end)))
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether the layer routes tokens to experts."""
+        return self.num_experts > 0
+
+    @cached_property
+    def expert_bytes(self) -> int:
+        """Bytes of one routed expert (0 in a dense layer)."""
+        return self.bytes.get(TensorClass.EXPERT, 0)
+
+    @cached_property
+    def dense_bytes(self) -> int:
+        """Bytes of everything but the routed experts."""
+        return sum(self.bytes.get(tensor_class, 0) for tensor_class in LAYER_CLASSES)
+
+    @cached_property
+    def dense_params(self) -> int:
+        """Weights of everything but the routed experts."""
+        return sum(self.params.get(tensor_class, 0) for tensor_class in LAYER_CLASSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts are 0.
+
+    ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
+    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM, and
+    LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer), which stay in host memory.
+    ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
+    ``kv_element_bytes`` of one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
+    """
+
+    name: str
+    family: str
+    hidden: int
+    vocab: int
+    expert_intermediate: int
+    layers: tuple[Layer, ...]
+    top_params: Mapping[TensorClass, int]
+    top_bytes: Mapping[TensorClass, int]
+    dtypes: Mapping[TensorClass, str]
+    quantization: str
+    max_context_tokens: int
+    provenance: Provenance
+    is_head_tied: bool = False
+    activation_bytes: int = 2
+    kv_element_bytes: float = 2.0
+    default_routing: str = "uniform"
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def num_layers(self) -> int:
+        """All decoder layers, dense ones included."""
+        return len(self.layers)
+
+    @cached_property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Indices of the layers that route."""
+        return tuple(index for index, layer in enumerate(self.layers) if layer.is_moe)
+
+    @cached_property
+    def shapes(self) -> tuple[list[int], NDArray[np.int64]]:
+        """See ``layer_shapes``."""
+        return _shapes_of(self)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether no layer routes."""
+        return not self.moe_layers
+
+    @cached_property
+    def num_experts(self) -> int:
+        """Routed experts per MoE layer (the largest, should layers differ)."""
+        return max(layer.num_experts for layer in self.layers)
+
+    @cached_property
+    def top_k(self) -> int:
+        """Routed experts a token selects per MoE layer."""
+        return max(layer.top_k for layer in self.layers)
+
+    @cached_property
+    def expert_params(self) -> int:
+        """Weights of one routed expert."""
+        return max(layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
+
+    @cached_property
+    def expert_bytes(self) -> int:
+        """Bytes of the largest routed expert."""
+        return max(layer.expert_bytes for layer in self.layers)
+
+    @cached_property
+    def total_params(self) -> int:
+        """All weights."""
+        routed = sum(layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
+        return routed + self.non_expert_params
+
+    @cached_property
+    def non_expert_params(self) -> int:
+        """All weights but those of routed experts."""
+        return sum(self.top_params.values()) + sum(layer.dense_params for layer in self.layers)
+
+    @cached_property
+    def active_params(self) -> int:
+        """Weights that take part in one token: all but lookup tables and the routed experts it does not select."""
+        routed = sum(layer.top_k * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
+        return routed + self.non_expert_params - self.top_params.get(TensorClass.LOOKUP, 0)
+
+    @cached_property
+    def total_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(layer.num_experts * layer.expert_bytes for layer in self.layers) + self.non_expert_bytes
+
+    @cached_property
+    def non_expert_bytes(self) -> int:
+        """Bytes of all weights but those of routed experts."""
+        return sum(self.top_bytes.values()) + sum(layer.dense_bytes for layer in self.layers)
+
+    @cached_property
+    def head_bytes(self) -> int:
+        """Bytes outside the layers that go where the head goes: all but lookup tables."""
+        return sum(self.top_bytes.values()) - self.top_bytes.get(TensorClass.LOOKUP, 0)
+
+    @cached_property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that one token leaves in the KV caches of all layers (before any window).
+
+        Where layers compress their caches, windows do not count: they are a constant, as states are.
+        """
+        caches = [cache for layer in self.layers for cache in layer.caches if not cache.is_borrowed]
+        if any(cache.tokens_per_entry > 1 for cache in caches):
+            caches = [cache for cache in caches if cache.window_tokens is None]
+        elements = sum(cache.elements / cache.tokens_per_entry for cache in caches)
+        return round(elements * self.kv_element_bytes)
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """Bytes of the states of one sequence."""
+        return sum(layer.state_bytes for layer in self.layers)
+
+    def kv_bytes(self, context_tokens: int) -> int:
+        """KV bytes of one sequence of that length: at most the window of a window, states included."""
+        return sum(self.layer_kv_bytes(index, context_tokens) for index in range(self.num_layers))
+
+    def layer_kv_bytes(self, layer: int, context_tokens: int) -> int:
+        """KV bytes of one sequence of that length in one layer, a state included."""
+        spec = self.layers[layer]
+        return round(spec.kv_elements(context_tokens) * self.kv_element_bytes) + spec.state_bytes
+
+    def dtype(self, tensor_class: TensorClass) -> str:
+        """The storage format of a class; of one that the model has not, the format that most of its bytes are in."""
+        return self.dtypes.get(tensor_class) or self._main_dtype
+
+    @cached_property
+    def _main_dtype(self) -> str:
+        sizes = dict.fromkeys(TensorClass, 0)
+        for tensor_class, size in self.top_bytes.items():
+            sizes[tensor_class] += size
+        for layer in self.layers:
+            for tensor_class, size in layer.bytes.items():
+                sizes[tensor_class] += size * (layer.num_experts if tensor_class is TensorClass.EXPERT else 1)
+        known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
+        return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
+
+    def renamed(self, name: str) -> "Model":
+        """The same model under another name."""
+        return replace(self, name=name)
+
+
+def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int]:
+    """The counts that are not zero."""
+    return {tensor_class: count for tensor_class, count in counts.items() if count}
+
+
+def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
+    """One representative layer per distinct shape, and the shape number of every layer. Not to be changed: a model's are made once."""
+    return model.shapes
+
+
+def _shapes_of(model: Model) -> tuple[list[int], NDArray[np.int64]]:
+    keys: dict[tuple[object, ...], int] = {}
+    representatives: list[int] = []
+    numbers = []
+    for index, layer in enumerate(model.layers):
+        key = _shape(layer)
+        if key not in keys:
+            keys[key] = len(representatives)
+            representatives.append(index)
+        numbers.append(keys[key])
+    return representatives, np.array(numbers, np.int64)
+
+
+def _shape(layer: Layer) -> tuple[object, ...]:
+    return (
+        layer.attention,
+        layer.state,
+        layer.num_experts,
+        layer.top_k,
+        tuple(sorted(layer.params.items())),
+        tuple(sorted(layer.bytes.items())),
+    )

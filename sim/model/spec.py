@@ -1,0 +1,305 @@
+"""The model file, format rosin-model/1: a configuration to count from, or explicit layers with their bytes."""
+
+import datetime
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hwprofiles import Kind, Provenance
+from hwprofiles.formats import WEIGHT_FORMATS, check_words
+from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.model.quantization import FORMATS
+
+FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
+
+
+def _date_text(value: Any) -> Any:
+    """YAML reads an unquoted date as a date and an unquoted year as a number: both are meant."""
+    return str(value) if isinstance(value, datetime.date) or (isinstance(value, int) and not isinstance(value, bool)) else value
+
+
+Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Published(_Part):
+    """What a source states of the model's size. ``active_params`` counts the embedding, as Model.active_params does."""
+
+    total_params: Positive
+    active_params: Positive | None = None
+    source: Text
+    date: Date
+
+
+class RoutingStatistic(_Part):
+    """A published figure on how the model routes, for instance the share of tokens that the busiest expert takes."""
+
+    name: Text
+    value: float
+    source: Text
+    date: Date
+
+
+class IndexerSpec(_Part):
+    """The fields of sim.model.model.Indexer."""
+
+    top_k: Positive
+    key_elements: Count
+    score_elements: Count
+
+
+class AttentionSpec(_Part):
+    """The fields of sim.model.model.Attention.
+
+    ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
+    """
+
+    num_heads: Positive
+    kv_elements_per_token: Count
+    score_elements: Count
+    value_elements: Count
+    expanded_elements: Count = 0
+    window_tokens: Positive | None = None
+    tokens_per_entry: Positive | None = None
+    indexer: IndexerSpec | None = None
+    keeps_kv: bool = True
+    state_elements: Count = 0
+    state_bytes: Count = 0
+
+
+class StateSpec(_Part):
+    """The fields of sim.model.model.State."""
+
+    elements: Count
+    bytes: Count
+
+
+class LayerSpec(_Part):
+    """Equal layers, at the indices ``at``: attention, a state, both or neither. ``expert`` classes count one expert."""
+
+    at: Annotated[tuple[Count, ...], Field(min_length=1)]
+    attention: AttentionSpec | None = None
+    state: StateSpec | None = None
+    num_experts: Count
+    top_k: Count
+    params: dict[TensorClass, Count]
+    bytes: dict[TensorClass, Count]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k ≤ num_experts must hold, got {self.top_k} > {self.num_experts}")
+        if (self.top_k > 0) != (self.num_experts > 0):
+            raise ValueError(f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}")
+        if set(self.params) != set(self.bytes):
+            raise ValueError("params and bytes must name the same tensor classes")
+        old = self.attention is not None and (self.attention.state_elements or self.attention.state_bytes)
+        if old and self.state is not None:
+            raise ValueError("a layer's state is stated once: under state, or by attention.state_elements and state_bytes")
+        return self
+
+
+class TensorSpec(_Part):
+    """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would otherwise give."""
+
+    family: Text
+    hidden: Positive
+    vocab: Positive
+    expert_intermediate: Count
+    max_context_tokens: Positive
+    is_head_tied: bool = False
+    activation_bytes: Positive = 2
+    kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
+    default_routing: Text = "uniform"
+    left_out: tuple[Text, ...] = ()
+    dtypes: Annotated[dict[TensorClass, str], Field(min_length=1)]
+    params: dict[TensorClass, Count]
+    bytes: dict[TensorClass, Count]
+    layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _covers_all_layers(self) -> Self:
+        indices = sorted(index for layer in self.layers for index in layer.at)
+        if indices != list(range(len(indices))):
+            raise ValueError(f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once")
+        return self
+
+    @model_validator(mode="after")
+    def _formats_are_known(self) -> Self:
+        check_words("weight format", set(self.dtypes.values()), WEIGHT_FORMATS | set(FORMATS))
+        classes = set(self.params).union(*(layer.params for layer in self.layers))
+        missing = sorted(classes - set(self.dtypes))
+        if missing:
+            raise ValueError(f"dtypes must say what {missing[0].value} weights are stored in")
+        return self
+
+
+class ModelSpec(_Part):
+    """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors`` (explicit) is given.
+
+    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that nothing reads yet.
+    """
+
+    format: Literal["rosin-model/1"]
+    name: Text
+    source: Text
+    date: Date
+    kind: Kind = Kind.PUBLISHED
+    quantization: Text
+    published: tuple[Published, ...] = ()
+    config: dict[str, Any] | None = None
+    tensors: TensorSpec | None = None
+    routing: tuple[RoutingStatistic, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_one_content(self) -> Self:
+        if (self.config is None) == (self.tensors is None):
+            raise ValueError("exactly one of the keys config and tensors must be given")
+        return self
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the file says that its figures come from."""
+        return Provenance(kind=self.kind, source=self.source, date=self.date)
+
+
+def explicit_spec(model: Model) -> ModelSpec:
+    """The file of a model with explicit layers; equal layers are written once."""
+    provenance = model.provenance
+    return ModelSpec(
+        format=FORMAT,
+        name=model.name,
+        source=provenance.source,
+        date=provenance.date,
+        kind=provenance.kind,
+        quantization=model.quantization,
+        tensors=TensorSpec(
+            family=model.family,
+            hidden=model.hidden,
+            vocab=model.vocab,
+            expert_intermediate=model.expert_intermediate,
+            max_context_tokens=model.max_context_tokens,
+            is_head_tied=model.is_head_tied,
+            activation_bytes=model.activation_bytes,
+            kv_element_bytes=model.kv_element_bytes,
+            default_routing=model.default_routing,
+            left_out=model.left_out,
+            dtypes=dict(model.dtypes),
+            params=dict(model.top_params),
+            bytes=dict(model.top_bytes),
+            layers=_layer_specs(model),
+        ),
+    )
+
+
+def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
+    """The model of a file with explicit layers."""
+    made = [(index, _layer(layer)) for layer in tensors.layers for index in layer.at]
+    return Model(
+        name=spec.name,
+        family=tensors.family,
+        hidden=tensors.hidden,
+        vocab=tensors.vocab,
+        expert_intermediate=tensors.expert_intermediate,
+        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
+        top_params=tensors.params,
+        top_bytes=tensors.bytes,
+        dtypes=tensors.dtypes,
+        quantization=spec.quantization,
+        max_context_tokens=tensors.max_context_tokens,
+        provenance=spec.provenance,
+        is_head_tied=tensors.is_head_tied,
+        activation_bytes=tensors.activation_bytes,
+        kv_element_bytes=tensors.kv_element_bytes,
+        default_routing=tensors.default_routing,
+        left_out=tensors.left_out,
+    )
+
+
+def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
+    groups: list[tuple[Layer, list[int]]] = []
+    for index, layer in enumerate(model.layers):
+        for known, indices in groups:
+            if known == layer:
+                indices.append(index)
+                break
+        else:
+            groups.append((layer, [index]))
+    return tuple(_layer_spec(layer, indices) for layer, indices in groups)
+
+
+def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
+    state = layer.state
+    return LayerSpec(
+        at=tuple(indices),
+        attention=None if layer.attention is None else _attention_spec(layer.attention),
+        state=None if state is None else StateSpec(elements=state.elements, bytes=state.bytes),
+        num_experts=layer.num_experts,
+        top_k=layer.top_k,
+        params=dict(layer.params),
+        bytes=dict(layer.bytes),
+    )
+
+
+def _attention_spec(attention: Attention) -> AttentionSpec:
+    return AttentionSpec.model_validate(
+        {
+            "num_heads": attention.num_heads,
+            "kv_elements_per_token": attention.kv_elements_per_token,
+            "score_elements": attention.score_elements,
+            "value_elements": attention.value_elements,
+            "expanded_elements": attention.expanded_elements,
+            "window_tokens": attention.window_tokens,
+            "tokens_per_entry": attention.tokens_per_entry,
+            "indexer": None if attention.indexer is None else asdict(attention.indexer),
+            "keeps_kv": attention.keeps_kv,
+        }
+    )
+
+
+def _layer(spec: LayerSpec) -> Layer:
+    return Layer(
+        attention=_attention(spec.attention),
+        state=_state(spec),
+        num_experts=spec.num_experts,
+        top_k=spec.top_k,
+        params=spec.params,
+        bytes=spec.bytes,
+    )
+
+
+def _attention(spec: AttentionSpec | None) -> Attention | None:
+    """Attention as the file states it; None where older files state a recurrent state in its place."""
+    if spec is None:
+        return None
+    has_state = spec.state_elements > 0 or spec.state_bytes > 0
+    if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
+        return None
+    indexer = spec.indexer
+    return Attention(
+        num_heads=spec.num_heads,
+        kv_elements_per_token=spec.kv_elements_per_token,
+        score_elements=spec.score_elements,
+        value_elements=spec.value_elements,
+        expanded_elements=spec.expanded_elements,
+        window_tokens=spec.window_tokens,
+        tokens_per_entry=spec.tokens_per_entry,
+        indexer=None if indexer is None else Indexer(**indexer.model_dump()),
+        keeps_kv=spec.keeps_kv,
+    )
+
+
+def _state(spec: LayerSpec) -> State | None:
+    if spec.state is not None:
+        return State(elements=spec.state.elements, bytes=spec.state.bytes)
+    old = spec.attention
+    if old is None or not (old.state_elements or old.state_bytes):
+        return None
+    return State(elements=old.state_elements, bytes=old.state_bytes)

@@ -1,0 +1,105 @@
+"""A store of KV blocks of one size: what it holds, what it lets go of, and what may not go."""
+
+from collections.abc import Iterable
+
+from sim.serving.kv.eviction.base import Eviction
+
+
+class BlockStore:
+    """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit); whole blocks only.
+
+    It owns what is held and pinned; ``eviction`` (a class of sim.serving.kv.eviction) names victims.
+    """
+
+    def __init__(self, *, block_bytes: int, capacity_bytes: int | None, eviction: type[Eviction]) -> None:
+        self.block_bytes = block_bytes
+        self.capacity_bytes = capacity_bytes
+        self.capacity_blocks = None if capacity_bytes is None else capacity_bytes // block_bytes
+        self.num_evictions = 0
+        self._eviction = eviction(self.capacity_blocks)
+        self._held: set[int] = set()
+        self._pins: dict[int, int] = {}
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all blocks held."""
+        return len(self._held) * self.block_bytes
+
+    def match(self, keys: Iterable[int]) -> int:
+        """How many of the first keys are held without a gap; touches nothing."""
+        held, matched = self._held, 0
+        for key in keys:
+            if key not in held:
+                break
+            matched += 1
+        return matched
+
+    def touch(self, key: int) -> None:
+        """Use a held block. Raises KeyError for one that is not held."""
+        if key not in self._held:
+            raise KeyError(key)
+        self._eviction.touch(key)
+
+    def insert(self, key: int) -> tuple[int, ...]:
+        """Store a block, or touch it where it is held; returns what was evicted for it.
+
+        Where no room can be made, because all is pinned or the capacity is less than a block, it is not stored: see ``in``.
+        """
+        return tuple(self.insert_all((key,)))
+
+    def insert_all(self, keys: Iterable[int]) -> list[int]:
+        """``insert`` each key in turn; returns all that was evicted, in order."""
+        held, capacity, victims = self._held, self.capacity_blocks, list[int]()
+        touch, admit, expect = self._eviction.touch, self._eviction.admit, self._eviction.expect
+        for key in keys:
+            if key in held:
+                touch(key)
+                continue
+            expect(key)
+            if len(held) == capacity:
+                victim = self._evict_one()
+                if victim is None:
+                    continue
+                victims.append(victim)
+            held.add(key)
+            admit(key)
+        return victims
+
+    def evict(self, num_blocks: int) -> tuple[int, ...]:
+        """Let go of so many blocks, fewer where the rest is pinned; returns their keys in order."""
+        victims: list[int] = []
+        while len(victims) < num_blocks and (victim := self._evict_one()) is not None:
+            victims.append(victim)
+        return tuple(victims)
+
+    def drop(self, key: int) -> None:
+        """Let go of a held block that nobody needs any more, pinned or not; no eviction. Raises KeyError for one not held."""
+        self._held.remove(key)
+        self._pins.pop(key, None)
+        self._eviction.dropped(key)
+
+    def pin(self, key: int) -> None:
+        """Keep a held block until it is unpinned as often as it was pinned. Raises KeyError for one that is not held."""
+        if key not in self._held:
+            raise KeyError(key)
+        self._pins[key] = self._pins.get(key, 0) + 1
+
+    def unpin(self, key: int) -> None:
+        """Undo one ``pin``. Raises KeyError for a block that is not pinned."""
+        self._pins[key] -= 1
+        if not self._pins[key]:
+            del self._pins[key]  # so that "key in pins" says it all
+
+    def _evict_one(self) -> int | None:
+        victim = self._eviction.victim(self._pins)
+        if victim is not None:
+            self._held.discard(victim)
+            self._eviction.evicted(victim)
+            self.num_evictions += 1
+        return victim

@@ -1,0 +1,30 @@
+"""Least recently used."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+
+from sim.serving.kv.eviction.base import Eviction
+
+
+class Lru(Eviction):
+    """The block whose last use is the longest ago goes first."""
+
+    def __init__(self, capacity_blocks: int | None) -> None:
+        super().__init__(capacity_blocks)
+        self._order: OrderedDict[int, None] = OrderedDict()
+
+    def admit(self, key: int) -> None:
+        """Behind all others."""
+        self._order[key] = None
+
+    def touch(self, key: int) -> None:
+        """Behind all others."""
+        self._order.move_to_end(key)
+
+    def victim(self, pinned: Collection[int]) -> int | None:
+        """The first in the order of last use."""
+        return next((key for key in self._order if key not in pinned), None)
+
+    def dropped(self, key: int) -> None:
+        """Forget it."""
+        del self._order[key]

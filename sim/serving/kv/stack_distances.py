@@ -1,0 +1,129 @@
+"""One pass over a trace for every capacity of an LRU pool at once (Mattson et al., IBM Systems Journal 9(2), 1970).
+
+LRU pools are nested: what a pool of c blocks holds is in every larger one. So a block's place in the order of last use, when it is touched,
+says which pools have it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.serving.kv.replay import Pool, PoolResult, check_sizes
+from sim.workload.requests.prefix_keys import prefix_keys
+from sim.workload.requests.request import Request
+
+Blocks = NDArray[np.int64]
+NEVER = np.iinfo(np.int64).max
+"""The distance of a block that is touched for the first time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LruCurve:
+    """What every LRU pool does with one trace, touched head-first.
+
+    ``touch_blocks``: for each touch, how many blocks a pool must hold for the block to be in it, ascending. ``match_blocks``: for each
+    block that some pool matches, how many the pool must hold for that, ascending.
+    """
+
+    num_requests: int
+    prompt_tokens: int
+    num_distinct_blocks: int
+    touch_blocks: Blocks
+    match_blocks: Blocks
+    block_tokens: int
+    block_bytes: int
+
+    def fits(self, pool: Pool) -> bool:
+        """Whether a pool never has to let go of anything, so that its policy does not matter."""
+        return pool.capacity_bytes is None or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
+
+    def capacity_bytes_for(self, share: float) -> int:
+        """The smallest pool that has at least that share of the hits of one without limit; 0 where there are no hits at all."""
+        needed = -(-len(self.match_blocks) * share // 1)
+        return int(self.match_blocks[max(int(needed), 1) - 1]) * self.block_bytes if len(self.match_blocks) else 0
+
+    def result(self, capacity_bytes: int | None) -> PoolResult:
+        """What ``replay`` gives for that pool."""
+        capacity = self.num_distinct_blocks if capacity_bytes is None else capacity_bytes // self.block_bytes
+        held = min(capacity, self.num_distinct_blocks)
+        stored = len(self.touch_blocks) - int(np.searchsorted(self.touch_blocks, capacity, side="right")) if capacity else 0
+        return PoolResult(
+            pool=Pool(capacity_bytes=capacity_bytes),
+            num_requests=self.num_requests,
+            prompt_tokens=self.prompt_tokens,
+            hit_tokens=int(np.searchsorted(self.match_blocks, capacity, side="right")) * self.block_tokens,
+            num_evictions=stored - held,
+            held_bytes=held * self.block_bytes,
+        )
+
+
+def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0) -> LruCurve:
+    """The curve of a trace, counted as ``replay`` does. Takes memory for every block touched. Raises InputError for a size below 1."""
+    check_sizes(block_tokens, bytes_per_token)
+    latest: dict[int, int] = {}
+    before: list[int] = []
+    starts, prompt_tokens = [0], 0
+    for number, request in enumerate(requests):
+        prompt_tokens += request.prompt_tokens if number >= num_warmup_requests else 0
+        for key in prefix_keys(request.prompt, block_tokens):
+            before.append(latest.get(key, -1))
+            latest[key] = len(before) - 1
+        starts.append(len(before))
+    needed = _needed_blocks(np.array(before, np.int64))
+    return LruCurve(
+        num_requests=max(0, len(starts) - 1 - num_warmup_requests),
+        prompt_tokens=prompt_tokens,
+        num_distinct_blocks=len(latest),
+        touch_blocks=np.sort(needed),
+        match_blocks=_match_blocks(needed, starts[num_warmup_requests:]),
+        block_tokens=block_tokens,
+        block_bytes=block_tokens * bytes_per_token,
+    )
+
+
+def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
+    """A block is matched if all before it in its request are: by pools that hold the largest need so far.
+
+    Touching what a pool has evicts nothing, so up to the end of a match the needs at touch are those at the start of the request.
+    """
+    parts = [np.maximum.accumulate(needed[start:end]) for start, end in pairwise(starts)]
+    together = np.concatenate(parts) if parts else needed[:0]
+    return np.sort(together[together < NEVER])
+
+
+def _needed_blocks(before: Blocks) -> Blocks:
+    """For each touch t, given the touch ``before[t]`` of the same block (-1: none): 1 + distinct blocks touched since then.
+
+    Of the touches j between, those with before[j] > before[t] repeat a block of the same stretch: the others are the distinct ones.
+    """
+    touches = np.arange(len(before))
+    again = before >= 0
+    repeats = _num_larger_before(before, touches[again], before[again])
+    needed = np.full(len(before), NEVER)
+    needed[again] = touches[again] - before[again] - repeats
+    return needed
+
+
+def _num_larger_before(values: Blocks, ends: Blocks, limits: Blocks) -> Blocks:
+    """For each query, how many of the first ``end`` values exceed its limit.
+
+    The first ``end`` values are split into aligned runs of 1, 2, 4, … values, one for each bit of ``end``; runs are sorted, and
+    all queries that need a run of one length are answered at once.
+    """
+    size = 1 << max(len(values) - 1, 1).bit_length()
+    padded = np.full(size, -1, np.int64)
+    padded[: len(values)] = values
+    counts = np.zeros(len(ends), np.int64)
+    length = 1
+    while length <= size:
+        asked = np.flatnonzero(ends & length)
+        if len(asked):
+            runs = np.sort(padded.reshape(-1, length), axis=1) + (np.arange(size // length) * (size + 1))[:, None]
+            run = (ends[asked] // length) - 1
+            upto = np.searchsorted(runs.ravel(), limits[asked] + run * (size + 1), side="right")
+            counts[asked] += (run + 1) * length - upto
+        length *= 2
+    return counts

@@ -1,0 +1,1 @@
+"""One forward pass after another: policies decide, the lowering emits tasks, metrics sum up."""

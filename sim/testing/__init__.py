@@ -1,0 +1,12 @@
+"""A conformance kit for policies: what every run keeps to. A third party's policy passes through ``check_policy`` too."""
+
+from sim.testing.policies import (
+    check_copies,
+    check_infeasible,
+    check_memory,
+    check_policy,
+    check_timeline,
+    memory_rule,
+)
+
+__all__ = ["check_copies", "check_infeasible", "check_memory", "check_policy", "check_timeline", "memory_rule"]

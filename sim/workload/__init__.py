@@ -1,0 +1,1 @@
+"""What is asked: a batch of prompts, or requests that arrive over time."""

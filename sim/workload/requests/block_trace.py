@@ -1,0 +1,94 @@
+"""Traces whose prompts are hashes of blocks: Mooncake's and Bailian's.
+
+Mooncake (github.com/kvcache-ai/Mooncake, FAST25-release): blocks of 512 tokens, milliseconds.
+Bailian (github.com/alibaba-edu/qwen-bailian-usagetraces-anon): blocks of 16 tokens, seconds.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from hwprofiles import InputError
+from hwprofiles.units import NS_PER_MS, NS_PER_S
+from sim.workload.requests.request import Request, Span, private_content
+from sim.workload.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
+from sim.workload.requests.trace_units import TraceUnits
+
+HASHES = "hash_ids"
+FIELDS = ("timestamp", "input_length", "output_length", HASHES)
+MOONCAKE_BLOCK_TOKENS = 512
+BAILIAN_BLOCK_TOKENS = 16
+PUBLISHED_BLOCKS: Mapping[int, str] = {
+    BAILIAN_BLOCK_TOKENS: "as in Bailian's traces, with times in seconds",
+    MOONCAKE_BLOCK_TOKENS: "as in Mooncake's traces, with times in milliseconds",
+    32: "",
+    64: "",
+    128: "",
+    256: "",
+    1024: "",
+}
+"""Sizes of blocks that a wrong number of hashes is compared with, and whose they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counting:
+    """What the numbers of a trace count in."""
+
+    block_tokens: int
+    ns_per_time: int
+
+
+def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
+    """The requests of a trace, in its order. Raises InputError when it comes to a wrong line.
+
+    Equal hashes stand for equal blocks, since a hash covers all tokens before its block too.
+    """
+    block_tokens = units.tokens_per_block(MOONCAKE_BLOCK_TOKENS)
+    return _read(path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_MS)))
+
+
+def read_bailian(path: Path, units: TraceUnits) -> Iterator[Request]:
+    """As read_mooncake. Each line holds its whole prompt: who asked before plays no part."""
+    block_tokens = units.tokens_per_block(BAILIAN_BLOCK_TOKENS)
+    return _read(path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_S)))
+
+
+def _read(path: Path, counting: _Counting) -> Iterator[Request]:
+    previous_ns = 0
+    for number, (where, row) in enumerate(json_rows(path)):
+        time_ns = time_ns_of(row, "timestamp", where, counting.ns_per_time)
+        previous_ns = in_order(time_ns, previous_ns, "timestamp", where)
+        output_tokens = answer_of(row, "output_length", where)
+        prompt = _prompt(row, number, where, counting.block_tokens)
+        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=output_tokens)
+
+
+def _prompt(row: Mapping[str, Any], number: int, where: str, block_tokens: int) -> tuple[Span, ...]:
+    tokens = count_of(row, "input_length", where)
+    if HASHES not in row:
+        return (Span(content=private_content(number), num_tokens=tokens),)
+    hashes = row[HASHES]
+    num_blocks = -(-tokens // block_tokens)
+    if not isinstance(hashes, list) or len(hashes) != num_blocks:
+        raise InputError(_wrong_hashes(hashes, tokens, where, block_tokens))
+    wrong = next((each for each in hashes if type(each) is not int or each < 0), None)
+    if wrong is not None:
+        raise InputError(f"{where}: {HASHES} must be whole numbers of at least 0, got {wrong!r}")
+    lengths = [*repeat(block_tokens, num_blocks - 1), tokens - block_tokens * (num_blocks - 1)]
+    return tuple(Span(content=content, num_tokens=length) for content, length in zip(hashes, lengths, strict=True))
+
+
+def _wrong_hashes(hashes: Any, tokens: int, where: str, block_tokens: int) -> str:
+    """What is wrong with the number of hashes, and the size of blocks that it fits."""
+    due = f"{HASHES} must list {-(-tokens // block_tokens)} hashes for an input_length of {tokens}"
+    if not isinstance(hashes, list):
+        return f"{where}: {due}, got {hashes!r}"
+    fitting = (size for size in PUBLISHED_BLOCKS if -(-tokens // size) == len(hashes))
+    size = next(fitting, None)
+    hint = ""
+    if size is not None:
+        whose = f", {PUBLISHED_BLOCKS[size]}" if PUBLISHED_BLOCKS[size] else ""
+        hint = f"; that fits block_tokens {size}{whose}"
+    return f"{where}: {due} in blocks of {block_tokens}, got {len(hashes)}{hint}"

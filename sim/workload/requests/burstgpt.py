@@ -1,0 +1,38 @@
+"""BurstGPT: what users asked of ChatGPT and GPT-4, arrivals and lengths (github.com/HPMLL/BurstGPT).
+
+``Timestamp`` counts seconds from the first day on; a request that failed has 0 response tokens.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hwprofiles.units import NS_PER_S
+from sim.workload.requests.csv_rows import csv_rows
+from sim.workload.requests.request import Request, Span
+from sim.workload.requests.trace_lines import answer_of, count_of, in_order, time_ns_of
+from sim.workload.requests.trace_units import TraceUnits
+
+TIME = "Timestamp"
+PROMPT = "Request tokens"
+OUTPUT = "Response tokens"
+
+
+def read_burstgpt(path: Path, units: TraceUnits) -> Iterator[Request]:
+    """The requests of a trace, in its order, the first at time 0.
+
+    The trace says nothing of what prompts have in common: each is its own content. Raises
+    InputError when it comes to a wrong line.
+    """
+    ns_per_time = units.ns_per_time(NS_PER_S)
+    start_ns: int | None = None
+    previous_ns = 0
+    rows = csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True)
+    for number, (where, row) in enumerate(rows):
+        previous_ns = in_order(time_ns_of(row, TIME, where, ns_per_time), previous_ns, TIME, where)
+        start_ns = previous_ns if start_ns is None else start_ns
+        yield Request(
+            number=number,
+            arrival_ns=previous_ns - start_ns,
+            prompt=(Span(content=number, num_tokens=count_of(row, PROMPT, where)),),
+            output_tokens=answer_of(row, OUTPUT, where),
+        )

@@ -1,0 +1,42 @@
+"""Lists of lengths, as they are drawn from ShareGPT and the like: prompt and output tokens, perhaps arrivals; CSV or JSONL."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hwprofiles import InputError, closest
+from hwprofiles.units import NS_PER_S
+from sim.workload.requests.csv_rows import csv_rows
+from sim.workload.requests.request import Request, Span
+from sim.workload.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
+from sim.workload.requests.trace_units import TraceUnits
+
+PROMPT, OUTPUT, ARRIVAL = "prompt_tokens", "output_tokens", "arrival_s"
+
+
+def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
+    """The requests of a list, in its order; without ``arrival_s`` all arrive at time 0. Raises InputError at a wrong line.
+
+    Nothing is known of what prompts have in common: each is its own content. Keys say the units.
+    """
+    previous_ns = 0
+    for number, (where, row) in enumerate(_rows(path)):
+        if ARRIVAL in row:
+            previous_ns = in_order(time_ns_of(row, ARRIVAL, where, NS_PER_S), previous_ns, ARRIVAL, where)
+        prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
+        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=answer_of(row, OUTPUT, where))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if path.suffix == ".csv":
+        return csv_rows(path, (PROMPT, OUTPUT), (ARRIVAL,))
+    return _known_keys(path)
+
+
+def _known_keys(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    keys = (PROMPT, OUTPUT, ARRIVAL)
+    for where, row in json_rows(path):
+        for key in row:
+            if key not in keys:
+                raise InputError(f"{where}: unknown key {key}{closest(key, keys)}")
+        yield where, row

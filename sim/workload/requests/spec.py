@@ -1,0 +1,207 @@
+"""The request file ``rosin-requests/1``: a generator with its parameters, or a trace and how to run it."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles import InputError
+from hwprofiles.limits import (
+    MAX_REQUESTS,
+    MAX_ROUNDS,
+    MAX_SEQUENCES,
+    MAX_TOKENS,
+    MAX_USERS,
+    RequestsPerSecond,
+    Tokens,
+    TokensOrNone,
+)
+from hwprofiles.quantity import SourceDate, SourceText
+from sim.workload.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
+from sim.workload.requests.multi_round import MultiRound
+from sim.workload.requests.request import Request, Span
+from sim.workload.requests.trace_file import read_trace, says_what_is_shared, trace_notes
+from sim.workload.requests.trace_units import AS_FORMAT, TraceUnits
+
+FORMAT: Literal["rosin-requests/1"] = "rosin-requests/1"
+Shape = Annotated[float, Field(ge=1e-3, le=1e6)]
+Speed = Annotated[float, Field(ge=1e-9, le=1e9)]
+
+PROCESS_KEYS: Mapping[str, frozenset[str]] = {
+    "poisson": frozenset({"requests_per_s"}),
+    "gamma": frozenset({"requests_per_s", "shape"}),
+    "even": frozenset({"requests_per_s"}),
+    "closed": frozenset({"in_flight"}),
+    "trace": frozenset(),
+}
+"""What each process of arrivals needs."""
+ARRIVAL_KEYS = ("requests_per_s", "shape", "in_flight", "speed")
+InFlight = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MultiRoundSpec(_Part):
+    """The fields of sim.workload.requests.multi_round.MultiRound."""
+
+    num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
+    num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]
+    system_tokens: TokensOrNone
+    history_tokens: TokensOrNone
+    question_tokens: Tokens
+    answer_tokens: Tokens
+    requests_per_s: RequestsPerSecond
+    num_warmup_users: Annotated[int, Field(ge=0, le=MAX_USERS, strict=True)] = 0
+    warmup_requests_per_s: RequestsPerSecond = 2.0
+
+    @model_validator(mode="after")
+    def _last_prompt_fits(self) -> Self:
+        asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
+        total = self.system_tokens + self.history_tokens + asked
+        if total > MAX_TOKENS:
+            raise ValueError(f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated")
+        return self
+
+
+class LengthsSpec(_Part):
+    """Requests that are all of one size and have nothing in common."""
+
+    prompt_tokens: Tokens
+    output_tokens: Tokens
+
+
+class ArrivalsSpec(_Part):
+    """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
+
+    ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts. A closed loop keeps
+    ``in_flight`` requests under way: each answer lets the next request in.
+    """
+
+    process: Literal["poisson", "gamma", "even", "closed", "trace"]
+    requests_per_s: RequestsPerSecond | None = None
+    shape: Shape | None = None
+    in_flight: InFlight | None = None
+    speed: Speed | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        needed = PROCESS_KEYS[self.process]
+        allowed = needed | ({"speed"} if self.process == "trace" else set())
+        stated = {name for name in ARRIVAL_KEYS if getattr(self, name) is not None}
+        for name in sorted(needed - stated):
+            raise ValueError(f"process {self.process} needs the key {name}")
+        for name in sorted(stated - allowed):
+            raise ValueError(f"process {self.process} does not take the key {name}")
+        return self
+
+    def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
+        """The requests, at these times; those of a closed loop as they are, since answers say when each is let in."""
+        if self.process == "closed":
+            return requests
+        if self.process == "trace":
+            return requests if self.speed is None else at_speed(requests, self.speed)
+        assert self.requests_per_s is not None
+        if self.process == "even":
+            return with_arrivals(requests, even_arrivals_ns(self.requests_per_s))
+        generator = np.random.default_rng(seed)
+        if self.process == "poisson":
+            return with_arrivals(requests, poisson_arrivals_ns(self.requests_per_s, generator))
+        assert self.shape is not None
+        return with_arrivals(requests, gamma_arrivals_ns(self.requests_per_s, self.shape, generator))
+
+
+class RequestsSpec(_Part):
+    """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's path is relative to the file.
+
+    ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out and is then run whole.
+    ``trace_units`` state what the trace's numbers count in, where it is not what its format says.
+    """
+
+    format: Literal["rosin-requests/1"] = FORMAT
+    name: Annotated[str, Field(min_length=1)]
+    source: SourceText
+    date: SourceDate
+    num_requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS, strict=True)] | None = None
+    multi_round: MultiRoundSpec | None = None
+    lengths: LengthsSpec | None = None
+    trace: Path | None = None
+    trace_units: TraceUnits = AS_FORMAT
+    arrivals: ArrivalsSpec | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        given = [name for name in ("multi_round", "lengths", "trace") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of the keys multi_round, lengths and trace must be given, got {', '.join(given) or 'none'}")
+        if self.num_requests is None and self.trace is None:
+            raise ValueError(f"{given[0]} needs the key num_requests")
+        if self.multi_round is not None and self.arrivals is not None:
+            raise ValueError("multi_round has its own timing: leave the key arrivals out")
+        if self.trace is None and self.trace_units.stated:
+            raise ValueError("trace_units needs the key trace")
+        if self.lengths is not None and (self.arrivals is None or self.arrivals.process == "trace"):
+            raise ValueError("lengths needs the key arrivals, with a process of its own")
+        return self
+
+    @property
+    def scenario(self) -> MultiRound | None:
+        """The sessions behind the requests, for who issues a round only when the one before has ended; None where there are none."""
+        return None if self.multi_round is None else MultiRound(**self.multi_round.model_dump())
+
+    @property
+    def num_warmup_requests(self) -> int:
+        """How many of the first requests only warm caches up."""
+        return 0 if self.multi_round is None else self.multi_round.num_warmup_users
+
+    @property
+    def says_what_is_shared(self) -> bool:
+        """Whether it is known what prompts have in common; else nothing can be found in any cache."""
+        return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
+
+    @property
+    def num_in_flight(self) -> int | None:
+        """How many requests a closed loop keeps under way; None where requests come at times of their own."""
+        return None if self.arrivals is None else self.arrivals.in_flight
+
+    def always(self, in_flight: int) -> Self:
+        """The same requests in a closed loop, whatever their times were. Raises InputError where rounds have their own timing."""
+        if self.multi_round is not None:
+            raise InputError(f"{self.name}: multi_round has its own timing, so it cannot be a closed loop of {in_flight} requests")
+        if not 1 <= in_flight <= MAX_SEQUENCES:
+            raise InputError(f"a closed loop keeps 1 to {MAX_SEQUENCES:,} requests in flight, got {in_flight}")
+        return self.model_copy(update={"arrivals": ArrivalsSpec(process="closed", in_flight=in_flight)})
+
+    def requests(self, seed: int = 0) -> Iterator[Request]:
+        """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""
+        made = self._made()
+        return islice(made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests)
+
+    def notes(self, num_requests: int | None = None) -> tuple[str, ...]:
+        """What was ignored or left out of a trace, which is read once more for that. Raises InputError at a wrong line.
+
+        ``num_requests`` takes the place of the file's.
+        """
+        if self.trace is None:
+            return ()
+        most = self.num_requests if num_requests is None else num_requests
+        return tuple(trace_notes(self.trace, self.trace_units, most))
+
+    def _made(self) -> Iterator[Request]:
+        scenario = self.scenario
+        if scenario is not None:
+            return scenario.requests()
+        if self.trace is not None:
+            return read_trace(self.trace, self.trace_units)
+        assert self.lengths is not None
+        return _equal(self.lengths)
+
+
+def _equal(lengths: LengthsSpec) -> Iterator[Request]:
+    for number, _ in enumerate(repeat(None)):
+        prompt = (Span(content=number, num_tokens=lengths.prompt_tokens),)
+        yield Request(number=number, arrival_ns=0, prompt=prompt, output_tokens=lengths.output_tokens)

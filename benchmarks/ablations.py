@@ -1,7 +1,9 @@
-"""Every named system beside itself without its prefetch, its cache rule or its dispatch: python benchmarks/ablations.py [ROW ...].
+"""Every named system beside itself without its prefetch, its cache rule or its dispatch: python
+benchmarks/ablations.py [ROW ...].
 
-A row that is much slower than one of its own ablations is either simulated wrongly, or its idea does not pay on that machine. Time per
-token in ms; in brackets, how much longer the row takes than the ablation. One draw of the routing, the same for all.
+A row that is much slower than one of its own ablations is either simulated wrongly, or its idea
+does not pay on that machine. Time per token in ms; in brackets, how much longer the row takes than
+the ablation. One draw of the routing, the same for all.
 """
 
 import argparse
@@ -58,12 +60,16 @@ def timed(setting: Setting, policy: Policy) -> Metrics | None:
 def main() -> None:
     """Print the tables: decode, then the prompt."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", default=[row.name for row in POLICIES.values()], metavar="ROW")
+    parser.add_argument(
+        "rows", nargs="*", default=[row.name for row in POLICIES.values()], metavar="ROW"
+    )
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--output-tokens", type=int, default=32)
     parser.add_argument("--slots-per-layer", type=int)
     options = parser.parse_args()
-    print("| row | model | machine | ablation | tpot, ms | of the ablation | | ttft, ms | of the ablation | |")
+    print(
+        "| row | model | machine | ablation | tpot, ms | of the ablation | | ttft, ms | of the ablation | |"
+    )
     print("|---" * 10 + "|")
     for name in options.rows:
         for model, quantization, machine in CELLS:
@@ -83,7 +89,9 @@ def main() -> None:
                 figures = []
                 for own, other in ((whole.tpot_s, part.tpot_s), (whole.ttft_s, part.ttft_s)):
                     figures += [f"{own * 1e3:.1f}", f"{other * 1e3:.1f}", f"{own / other - 1:+.0%}"]
-                print(f"| {name} | {model} | {machine} | {left} | {' | '.join(figures)} |", flush=True)
+                print(
+                    f"| {name} | {model} | {machine} | {left} | {' | '.join(figures)} |", flush=True
+                )
 
 
 if __name__ == "__main__":

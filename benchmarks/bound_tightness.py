@@ -1,8 +1,11 @@
-"""How far greedy fixed placements are from the bounds, and how long the bounds take: python benchmarks/bound_tightness.py.
+"""How far greedy fixed placements are from the bounds, and how long the bounds take: python
+benchmarks/bound_tightness.py.
 
-A 128-token prompt, 64 output tokens, on server-8ch-ddr5-rtx-4090, weights quantised to fit the host, routing as each model's default.
-Placements see the routing that is run. By popularity: experts in order of the passes that select them. By gain: an expert's gain is what
-the layers' times lose when it alone is added, anew after every step. Misses are split over CPU and link so that the layer ends first.
+A 128-token prompt, 64 output tokens, on server-8ch-ddr5-rtx-4090, weights quantised to fit the
+host, routing as each model's default. Placements see the routing that is run. By popularity:
+experts in order of the passes that select them. By gain: an expert's gain is what the layers' times
+lose when it alone is added, anew after every step. Misses are split over CPU and link so that the
+layer ends first.
 """
 
 import heapq
@@ -59,15 +62,23 @@ Bools = NDArray[np.bool_]
 
 
 def cell_split(work: Work, number: int, is_hit: Bools) -> tuple[float, NDArray[np.int64], int]:
-    """Least time of a layer's experts, the missing ones from cheapest to dearest on the CPU, and how many of them the CPU takes."""
+    """Least time of a layer's experts, the missing ones from cheapest to dearest on the CPU, and
+    how many of them the CPU takes.
+    """
     first, last = work.experts.offsets[number], work.experts.offsets[number + 1]
     index, layer = divmod(int(work.experts.cell_of[number]), work.num_layers)
-    cpu, gpu, tokens = work.experts.cpu_ns[first:last], work.experts.gpu_ns[first:last], work.experts.tokens[first:last]
+    cpu, gpu, tokens = (
+        work.experts.cpu_ns[first:last],
+        work.experts.gpu_ns[first:last],
+        work.experts.tokens[first:last],
+    )
     missing = np.flatnonzero(~is_hit)
     order = missing[np.argsort(cpu[missing], kind="stable")]
     count = np.arange(len(order) + 1)
     sent = np.minimum(np.append(0, np.cumsum(tokens[order])), work.num_tokens[index])
-    on_cpu = np.append(0, np.cumsum(cpu[order])) + (count > 0) * (work.activations_d2h[sent] + work.activations_h2d[sent])
+    on_cpu = np.append(0, np.cumsum(cpu[order])) + (count > 0) * (
+        work.activations_d2h[sent] + work.activations_h2d[sent]
+    )
     on_gpu = work.ffn_gpu[index, layer] + gpu.sum() - np.append(0, np.cumsum(gpu[order]))
     copied = (len(order) - count) * work.fetch[layer] + (count < len(order)) * gpu.min()
     times = np.maximum(np.maximum(on_cpu, on_gpu), copied)
@@ -103,15 +114,23 @@ def by_gain(work: Work, tokens: NDArray[np.int32], sizes: NDArray[np.int64], roo
     chosen = np.zeros(tokens.shape[1:], bool)
     uses: dict[int, list[int]] = {}
     for number in range(len(work.experts.cell_of)):
-        for item in work.experts.item[work.experts.offsets[number] : work.experts.offsets[number + 1]]:
+        for item in work.experts.item[
+            work.experts.offsets[number] : work.experts.offsets[number + 1]
+        ]:
             uses.setdefault(int(item), []).append(number)
-    now = [cell_split(work, number, _hits(work, number, chosen))[0] for number in range(len(work.experts.cell_of))]
+    now = [
+        cell_split(work, number, _hits(work, number, chosen))[0]
+        for number in range(len(work.experts.cell_of))
+    ]
 
     def gain(item: int) -> float:
         """ns that one expert more on the GPU saves, for each of its bytes."""
         where = divmod(item, tokens.shape[2])
         chosen[where] = True
-        after = sum(now[number] - cell_split(work, number, _hits(work, number, chosen))[0] for number in uses[item])
+        after = sum(
+            now[number] - cell_split(work, number, _hits(work, number, chosen))[0]
+            for number in uses[item]
+        )
         chosen[where] = False
         return after / sizes[where[0]]
 
@@ -122,21 +141,39 @@ def by_gain(work: Work, tokens: NDArray[np.int32], sizes: NDArray[np.int64], roo
         if queue and fresh < -queue[0][0]:
             heapq.heappush(queue, (-fresh, item))
         elif fresh > 0 and sizes[item // tokens.shape[2]] <= room:
-            chosen[divmod(item, tokens.shape[2])], room = True, room - int(sizes[item // tokens.shape[2]])
+            chosen[divmod(item, tokens.shape[2])], room = (
+                True,
+                room - int(sizes[item // tokens.shape[2]]),
+            )
             for number in uses[item]:
                 now[number] = cell_split(work, number, _hits(work, number, chosen))[0]
     return chosen
 
 
 def _hits(work: Work, number: int, chosen: Bools) -> Bools:
-    return np.asarray(chosen.ravel()[work.experts.item[work.experts.offsets[number] : work.experts.offsets[number + 1]]])
+    return np.asarray(
+        chosen.ravel()[
+            work.experts.item[work.experts.offsets[number] : work.experts.offsets[number + 1]]
+        ]
+    )
 
 
-def end_to_end_s(problem: Problem, passes: Passes, tokens: NDArray[np.int32], work: Work, resident: Bools) -> float:
+def end_to_end_s(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], work: Work, resident: Bools
+) -> float:
     """The simulated time of the placement."""
     zeros = np.zeros(tokens.shape[:2], np.uint8)
-    decisions = Decisions(actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0])
-    return float(engine("fast").run_program(lower(problem, passes, tokens, decisions).program).end_ns.max()) / 1e9
+    decisions = Decisions(
+        actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0]
+    )
+    return (
+        float(
+            engine("fast")
+            .run_program(lower(problem, passes, tokens, decisions).program)
+            .end_ns.max()
+        )
+        / 1e9
+    )
 
 
 def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
@@ -145,7 +182,11 @@ def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
     policy = replace(find_policy("on-demand"), overlap=LanesOverlap())
     batch = Batch(prompt_tokens=128, output_tokens=64)
     scenario = Scenario(
-        machine=load_machine(MACHINE, overrides), model=model, batch=batch, policy=policy, routing=load_routing(None, model)
+        machine=load_machine(MACHINE, overrides),
+        model=model,
+        batch=batch,
+        policy=policy,
+        routing=load_routing(None, model),
     )
     problem, drawn = problem_of(scenario), draw(scenario, policy.feeding)
     passes, tokens = drawn.passes, drawn.tokens
@@ -155,16 +196,35 @@ def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
     middle = time.perf_counter()
     wider = clairvoyant_bound(problem, passes, tokens)
     end = time.perf_counter()
-    work, sizes = work_of(problem, passes, tokens), np.array([layer.expert_bytes for layer in model.layers])
+    work, sizes = (
+        work_of(problem, passes, tokens),
+        np.array([layer.expert_bytes for layer in model.layers]),
+    )
     room = bytes_for_experts(problem, RULE, np.ones(model.num_layers, bool))
     assert isinstance(room, int)
     popular = end_to_end_s(problem, passes, tokens, work, by_popularity(tokens, sizes, room))
     gainful = end_to_end_s(problem, passes, tokens, work, by_gain(work, tokens, sizes, room))
-    figures = [f"{seconds:.3f}" for seconds in (static.end_to_end_s, wider.end_to_end_s, gainful, popular)]
+    figures = [
+        f"{seconds:.3f}" for seconds in (static.end_to_end_s, wider.end_to_end_s, gainful, popular)
+    ]
     gaps = [f"{seconds / static.end_to_end_s - 1:.1%}" for seconds in (gainful, popular)]
     timing = [f"{middle - begin:.2f}", f"{end - middle:.2f}"]
     items = len(model.moe_layers) * model.num_experts
-    return "| " + " | ".join([name, quantization, format_bytes(model.total_bytes), f"{items:,}", *figures, *gaps, *timing]) + " |"
+    return (
+        "| "
+        + " | ".join(
+            [
+                name,
+                quantization,
+                format_bytes(model.total_bytes),
+                f"{items:,}",
+                *figures,
+                *gaps,
+                *timing,
+            ]
+        )
+        + " |"
+    )
 
 
 def main() -> None:

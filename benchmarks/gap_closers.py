@@ -1,8 +1,9 @@
 """What stands between plans and the clairvoyant bound: python benchmarks/gap_closers.py.
 
-For some cells of the grid: the plan's mean end over the clairvoyant bound, and what remains above that same bound with perfect prediction
-of the next three layers (beside the best cache of the future, on the same machine), with the link four times as fast, with twice the DRAM
-rate, and with half as much GPU memory again, planned anew each time.
+For some cells of the grid: the plan's mean end over the clairvoyant bound, and what remains above
+that same bound with perfect prediction of the next three layers (beside the best cache of the
+future, on the same machine), with the link four times as fast, with twice the DRAM rate, and with
+half as much GPU memory again, planned anew each time.
 """
 
 import sys
@@ -43,7 +44,9 @@ NO_GAP = "none"
 
 
 def foreseeing() -> Iterator[Policy]:
-    """Caches that copy ahead what a perfect predictor names, one of them choosing victims by the future."""
+    """Caches that copy ahead what a perfect predictor names, one of them choosing victims by the
+    future.
+    """
     base = find_policy("lru")
     for cache in (LruCache(), BeladyCache()):
         for distance in (1, 3):
@@ -72,13 +75,21 @@ def _scaled(part: object, parents: list[str], name: str, factor: float):  # type
         child = getattr(part, parents[0])
         return part.model_copy(update={parents[0]: _scaled(child, parents[1:], name, factor)})  # type: ignore[attr-defined]
     quantity = getattr(part, name)
-    return part if quantity is None else part.model_copy(update={name: quantity.model_copy(update={"value": quantity.value * factor})})  # type: ignore[attr-defined]
+    return (
+        part
+        if quantity is None
+        else part.model_copy(
+            update={name: quantity.model_copy(update={"value": quantity.value * factor})}
+        )
+    )  # type: ignore[attr-defined]
 
 
 def row(model: str, machine: str) -> str:
     """One line of the table."""
     counts = LOADS["chat"] | {"draws": DRAWS}
-    scenario = Setting.model_validate({"model": model, "machine": machine, **counts}).scenario(find_policy("on-demand"))
+    scenario = Setting.model_validate({"model": model, "machine": machine, **counts}).scenario(
+        find_policy("on-demand")
+    )
     found = search(scenario, Goal(), DRAWS)
     assert isinstance(found, Search)
     bound_s = mean_bounds(problem_of(found.best.scenario), found.draws).clairvoyant_s
@@ -95,7 +106,11 @@ def row(model: str, machine: str) -> str:
 
 def main() -> None:
     """Print the table."""
-    print("| model | machine | clairvoyant bound, s | plan | perfect prediction | " + " | ".join(CHANGES) + " |")
+    print(
+        "| model | machine | clairvoyant bound, s | plan | perfect prediction | "
+        + " | ".join(CHANGES)
+        + " |"
+    )
     print("|---|---|---|" + "---|" * (2 + len(CHANGES)))
     for cell in CELLS:
         print(row(*cell), flush=True)

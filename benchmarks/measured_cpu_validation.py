@@ -1,8 +1,11 @@
-"""How far predictions are from real operations on this computer: python benchmarks/measured_cpu_validation.py [-o DIR] [--rounds N].
+"""How far predictions are from real operations on this computer: python
+benchmarks/measured_cpu_validation.py [-o DIR] [--rounds N].
 
-A Mixtral-shaped decoder of 16 layers × 8 experts (hidden 1024, bf16, random weights) on an emulated accelerator: one core computes as
-the accelerator, the others as the CPU, a paced copier plays the link. The machine is measured first (or read: --machine FILE), the
-planner plans for it, and its plan runs interleaved with its rivals, each run between two runs of a calibration plan that is none of them.
+A Mixtral-shaped decoder of 16 layers × 8 experts (hidden 1024, bf16, random weights) on an emulated
+accelerator: one core computes as the accelerator, the others as the CPU, a paced copier plays the
+link. The machine is measured first (or read: --machine FILE), the planner plans for it, and its
+plan runs interleaved with its rivals, each run between two runs of a calibration plan that is none
+of them.
 """
 
 import argparse
@@ -44,17 +47,27 @@ CONFIG = {
 }
 BATCH = Batch(prompt_tokens=8, output_tokens=6)
 SLOTS = 4
-"""Experts of each layer that the accelerator's memory is cut down to, beside the rest of the model."""
+"""Experts of each layer that the accelerator's memory is cut down to, beside the rest of the model.
+"""
 
 LINK_BYTES_PER_S = 2.5e9
 TOO_NOISY = 3
-"""Exit code where calibration runs differ by more than the comparison can bear: it stopped after that round."""
+"""Exit code where calibration runs differ by more than the comparison can bear: it stopped after
+that round.
+"""
 
 _LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=LanesOverlap())
 CONTENDERS = (
-    *(Contender(name=name, policy=policy) for name, policy in RIVALS.items() if name != "streaming"),
+    *(
+        Contender(name=name, policy=policy)
+        for name, policy in RIVALS.items()
+        if name != "streaming"
+    ),
     Contender(name="fiddler with lanes", policy=_LANES),
-    *(Contender(name=name, policy=POLICIES[name]) for name in ("lfu", "moe-infinity", "fmoe", "hybrimoe")),
+    *(
+        Contender(name=name, policy=POLICIES[name])
+        for name in ("lfu", "moe-infinity", "fmoe", "hybrimoe")
+    ),
     *(
         Contender(name=f"{name}, {slots} slots", policy=policy, slots_per_layer=slots)
         for name, policy, slots in (
@@ -69,10 +82,18 @@ CONTENDERS = (
 
 def main() -> None:
     """Measure, plan, run, print the report, and write it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--machine", type=Path, help="a machine file that `rosin measure` wrote on this computer")
-    parser.add_argument("--even-if-noisy", action="store_true", help="run all rounds, even if calibration runs differ too much")
+    parser.add_argument(
+        "--machine", type=Path, help="a machine file that `rosin measure` wrote on this computer"
+    )
+    parser.add_argument(
+        "--even-if-noisy",
+        action="store_true",
+        help="run all rounds, even if calibration runs differ too much",
+    )
     parser.add_argument("-o", dest="folder", type=Path)
     arguments = parser.parse_args()
     began_s = time.monotonic()
@@ -90,7 +111,13 @@ def main() -> None:
     chosen = contest(scenario, CONTENDERS, weights, Tier.CPU)
     for name, reason in chosen.left_out.items():
         print(f"not run: {name}: {reason}", file=sys.stderr)
-    report = run_rounds(chosen.trials, chosen.calibration, arguments.rounds, _show_progress, stops_when_noisy=not arguments.even_if_noisy)
+    report = run_rounds(
+        chosen.trials,
+        chosen.calibration,
+        arguments.rounds,
+        _show_progress,
+        stops_when_noisy=not arguments.even_if_noisy,
+    )
     facts = {
         "tier": "measured-cpu: real bf16 operations, one core as the accelerator, a paced copier as the link; no GPU",
         "host": host_words(),
@@ -120,12 +147,16 @@ def measure_here(model: Model) -> Machine:
 
 
 def _with_memory(machine: Machine, model: Model) -> Machine:
-    """The machine with memory for SLOTS experts of each layer beside the rest of the model, its caches and its buffers."""
+    """The machine with memory for SLOTS experts of each layer beside the rest of the model, its
+    caches and its buffers.
+    """
     routed = SLOTS * len(model.moe_layers) * model.expert_bytes
     working = BATCH.num_sequences * model.kv_bytes(BATCH.context_tokens) + 4 * 2**20
     needed = (model.non_expert_bytes + working + 2.5 * model.expert_bytes + routed) / 0.95
     memory = Quantity(value=needed, kind=_ASSUMED.kind, source=_ASSUMED.source, date=_ASSUMED.date)
-    return machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"memory_bytes": memory})})
+    return machine.model_copy(
+        update={"gpu": machine.gpu.model_copy(update={"memory_bytes": memory})}
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Plans over eight machines, six models and four loads, beside every named system and bounds: python benchmarks/planner_grid.py -o DIR.
+"""Plans over eight machines, six models and four loads, beside every named system and bounds:
+python benchmarks/planner_grid.py -o DIR.
 
-Every cell is kept in DIR/study.sqlite as it finishes; the same command goes on where it was stopped. Writes DIR/grid.csv and DIR/grid.md,
-of what is there, also when it is stopped. ``--cells N`` ends after N new cells; ``--workers N`` plans so many at once.
+Every cell is kept in DIR/study.sqlite as it finishes; the same command goes on where it was
+stopped. Writes DIR/grid.csv and DIR/grid.md, of what is there, also when it is stopped. ``--cells
+N`` ends after N new cells; ``--workers N`` plans so many at once.
 """
 
 import argparse
@@ -79,13 +81,19 @@ def cells() -> Iterator[Cell]:
     for load, counts in LOADS.items():
         for model, quantization in MODELS:
             for machine in MACHINES:
-                setting = Setting.model_validate({"model": model, "quantization": quantization, "machine": machine, **counts})
+                setting = Setting.model_validate(
+                    {"model": model, "quantization": quantization, "machine": machine, **counts}
+                )
                 yield Cell(model=model, machine=machine, load=load, setting=setting)
 
 
 def row(cell: Cell, outcome: Outcome) -> dict[str, object]:
     """A finished cell as a line of the table."""
-    found: dict[str, object] = dict.fromkeys(COLUMNS) | {"model": cell.model, "machine": cell.machine, "load": cell.load}
+    found: dict[str, object] = dict.fromkeys(COLUMNS) | {
+        "model": cell.model,
+        "machine": cell.machine,
+        "load": cell.load,
+    }
     if not outcome.is_feasible:
         return found | {"reason": outcome.reason, "missing_bytes": outcome.missing_bytes}
     best = max(outcome.rivals, key=lambda name: outcome.rivals[name][OF_PLAN], default=None)
@@ -104,22 +112,43 @@ def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, obje
     """Plan the cells that the folder lacks, and return the lines of all that it has."""
     folder.mkdir(parents=True, exist_ok=True)
     keys, todo = Keys("throughput", VERSION), list(cells())
-    jobs = [Job(setting=cell.setting, objective="throughput", version=VERSION, key=keys.key(cell.setting)) for cell in todo]
+    jobs = [
+        Job(
+            setting=cell.setting,
+            objective="throughput",
+            version=VERSION,
+            key=keys.key(cell.setting),
+        )
+        for cell in todo
+    ]
     with open_store(folder / "study.sqlite", keys.identity(todo[0].setting)) as store:
-        spread = sorted(range(len(todo)), key=lambda place: place * STRIDE % len(todo))  # a stopped run has some of everything
-        missing = [(todo[place], jobs[place]) for place in spread if jobs[place].key not in store.kept_keys()]
+        spread = sorted(
+            range(len(todo)), key=lambda place: place * STRIDE % len(todo)
+        )  # a stopped run has some of everything
+        missing = [
+            (todo[place], jobs[place])
+            for place in spread
+            if jobs[place].key not in store.kept_keys()
+        ]
         try:
             with process_pool(num_workers) as pool:
                 waiting = {pool.submit(evaluate, job): (cell, job) for cell, job in missing[:most]}
                 for number, future in enumerate(as_completed(waiting)):
                     cell, job = waiting[future]
                     store.add(job.key, job.setting, future.result())
-                    print(f"{number + 1} of {len(missing)}: {cell.model}, {cell.machine}, {cell.load}", file=sys.stderr, flush=True)
+                    print(
+                        f"{number + 1} of {len(missing)}: {cell.model}, {cell.machine}, {cell.load}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         except KeyboardInterrupt:
             print("stopped; the same command goes on", file=sys.stderr)
         kept = store.kept_keys()
         done = [(cell, job.key) for cell, job in zip(todo, jobs, strict=True) if job.key in kept]
-        return [row(cell, outcome) for (cell, _), outcome in zip(done, store.outcomes(key for _, key in done), strict=True)]
+        return [
+            row(cell, outcome)
+            for (cell, _), outcome in zip(done, store.outcomes(key for _, key in done), strict=True)
+        ]
 
 
 def numbers(rows: Sequence[dict[str, object]], name: str) -> list[float]:
@@ -130,7 +159,10 @@ def numbers(rows: Sequence[dict[str, object]], name: str) -> list[float]:
 def summary(rows: Sequence[dict[str, object]]) -> Iterator[str]:
     """What the grid says, in lines."""
     planned = [line for line in rows if line["plan"]]
-    faster, static = numbers(rows, "plan_faster_fraction"), numbers(rows, "gap_to_static_bound_fraction")
+    faster, static = (
+        numbers(rows, "plan_faster_fraction"),
+        numbers(rows, "gap_to_static_bound_fraction"),
+    )
     wide = numbers(rows, "gap_to_clairvoyant_bound_fraction")
     yield f"- {len(rows)} of {len(list(cells()))} cells; {len(planned)} with a plan, in {len(rows) - len(planned)} nothing fits."
     if not planned:
@@ -157,7 +189,10 @@ def markdown(rows: Sequence[dict[str, object]]) -> Iterator[str]:
         if not line["plan"]:
             yield f"{head} nothing fits | | | | | | |"
             continue
-        shares = [_share(line[name], digits) for name, digits in (("plan_faster_fraction", 1), (COLUMNS[7], 1), (COLUMNS[8], 0))]
+        shares = [
+            _share(line[name], digits)
+            for name, digits in (("plan_faster_fraction", 1), (COLUMNS[7], 1), (COLUMNS[8], 0))
+        ]
         end_s = float(str(line["plan_end_to_end_s"]))
         yield f"{head} {line['plan']} | {end_s:.3g} | {line['best_system'] or ''} | {' | '.join(shares)} | {line['binding_resource']} |"
 

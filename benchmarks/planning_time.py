@@ -1,7 +1,8 @@
-"""What a whole `rosin plan` takes, start and bounds included, against its aims: a table of docs/performance.md.
+"""What a whole `rosin plan` takes, start and bounds included, against its aims: a table of
+docs/performance.md.
 
-``python benchmarks/planning_time.py`` runs each command after one that compiles. CPU seconds are of the process and all its threads;
-wall-clock seconds mean something on two quiet cores only.
+``python benchmarks/planning_time.py`` runs each command after one that compiles. CPU seconds are of
+the process and all its threads; wall-clock seconds mean something on two quiet cores only.
 """
 
 import resource
@@ -12,7 +13,12 @@ import time
 PLANS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
     ("Mixtral", "mixtral-8x7b", ("--machine", "desktop-rtx-4090-ddr5"), 3.0),
     ("Qwen3-30B", "qwen3-30b-a3b", ("--machine", "desktop-rtx-4090-ddr5"), 6.0),
-    ("DeepSeek-V3, 4 bit", "deepseek-v3", ("--machine", "server-12ch-ddr5-rtx-5090", "--quantization", "4bit"), 20.0),
+    (
+        "DeepSeek-V3, 4 bit",
+        "deepseek-v3",
+        ("--machine", "server-12ch-ddr5-rtx-5090", "--quantization", "4bit"),
+        20.0,
+    ),
 )
 """Name, model, options, and the aim in wall-clock seconds on two cores (docs/performance.md)."""
 
@@ -20,7 +26,9 @@ PLANS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
 def taken_s(model: str, options: tuple[str, ...]) -> tuple[float, float]:
     """Wall-clock and CPU seconds of one plan."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "rosin", "plan", "--model", model, *options, "--quiet"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "rosin", "plan", "--model", model, *options, "--quiet"], check=True
+    )
     wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

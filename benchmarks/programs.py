@@ -1,4 +1,6 @@
-"""Programs of any length for benchmarks: random dependencies in order, and layers of an offloaded decoder repeated."""
+"""Programs of any length for benchmarks: random dependencies in order, and layers of an offloaded
+decoder repeated.
+"""
 
 from dataclasses import replace
 
@@ -8,7 +10,9 @@ from sim.engine.program import FULL_RATE, Platform
 from sim.engine.task import Discipline, Resource, TaskTable
 
 NUM_STREAMS = 5
-STREAMS = Platform(resources=tuple(Resource(name=f"stream {index}") for index in range(NUM_STREAMS)))
+STREAMS = Platform(
+    resources=tuple(Resource(name=f"stream {index}") for index in range(NUM_STREAMS))
+)
 
 GPU, H2D, D2H, CPU = range(4)
 LANES = (
@@ -34,7 +38,13 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
     (GPU, 20, 1, 0, (6,)),  # the two fetched ones
     (GPU, 20, 1, 0, (6,)),
     (H2D, 5, 1, 0, (6, 5)),  # results from the CPU
-    (H2D, 900, CHUNKS, 2, (11,)),  # two prefetches, the likelier first, that yield to the fetches of the next layer
+    (
+        H2D,
+        900,
+        CHUNKS,
+        2,
+        (11,),
+    ),  # two prefetches, the likelier first, that yield to the fetches of the next layer
     (H2D, 900, CHUNKS, 3, (12,)),
 )
 
@@ -42,7 +52,9 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
 def disturbed(platform: Platform) -> Platform:
     """The platform with every pair of resources slowing each other down, by different factors."""
     size = len(platform.resources)
-    factors = FULL_RATE * 9 // 10 - 1000 * np.arange(size * size, dtype=np.int64).reshape(size, size)
+    factors = FULL_RATE * 9 // 10 - 1000 * np.arange(size * size, dtype=np.int64).reshape(
+        size, size
+    )
     return Platform(resources=platform.resources, rate_factors=factors)
 
 
@@ -55,17 +67,23 @@ def in_order_program(num_tasks: int, seed: int) -> TaskTable:
     dependencies = np.maximum(0, own - 1 - rng.integers(0, 64, len(own)))
     resource = rng.integers(0, NUM_STREAMS, num_tasks)
     ones = np.ones(num_tasks, np.int64)
-    return _table(resource, rng.integers(1, 10_000, num_tasks), 0 * ones, ones, counts, dependencies)
+    return _table(
+        resource, rng.integers(1, 10_000, num_tasks), 0 * ones, ones, counts, dependencies
+    )
 
 
 def layered_program(num_tasks: int, seed: int) -> TaskTable:
     """Layers as in LAYER with random durations, so many that they have at least that many tasks."""
     rng = np.random.default_rng(seed)
     num_layers = -(-num_tasks // len(LAYER))
-    resource, longest_us, chunks, priority = (np.tile([row[column] for row in LAYER], num_layers) for column in range(4))
+    resource, longest_us, chunks, priority = (
+        np.tile([row[column] for row in LAYER], num_layers) for column in range(4)
+    )
     counts = np.tile([len(row[4]) for row in LAYER], num_layers)
     own = np.repeat(np.arange(len(resource)), counts)
-    dependencies = np.maximum(own - np.tile([back for row in LAYER for back in row[4]], num_layers), 0)
+    dependencies = np.maximum(
+        own - np.tile([back for row in LAYER for back in row[4]], num_layers), 0
+    )
     counts[0], dependencies = 0, dependencies[len(LAYER[0][4]) :]
     durations = (longest_us * 1000 * rng.uniform(0.2, 1, len(resource))).astype(np.int64)
     return _table(resource, durations, priority, chunks, counts, dependencies)
@@ -74,13 +92,22 @@ def layered_program(num_tasks: int, seed: int) -> TaskTable:
 def finely_chunked_program(num_tasks: int, seed: int) -> TaskTable:
     """The layered program with eight times as many chunks."""
     tasks = layered_program(num_tasks, seed)
-    return replace(tasks, num_chunks=np.where(tasks.num_chunks > 1, 8 * tasks.num_chunks, 1).astype(np.int32))
+    return replace(
+        tasks, num_chunks=np.where(tasks.num_chunks > 1, 8 * tasks.num_chunks, 1).astype(np.int32)
+    )
 
 
 def _table(
-    resource: np.ndarray, durations: np.ndarray, priority: np.ndarray, chunks: np.ndarray, counts: np.ndarray, after: np.ndarray
+    resource: np.ndarray,
+    durations: np.ndarray,
+    priority: np.ndarray,
+    chunks: np.ndarray,
+    counts: np.ndarray,
+    after: np.ndarray,
 ) -> TaskTable:
-    """The columns in their types, with ones in those that engines do not read (zeros would take no memory)."""
+    """The columns in their types, with ones in those that engines do not read (zeros would take no
+    memory).
+    """
     size = len(resource)
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])

@@ -1,7 +1,9 @@
-"""Predicted against printed GPU memory, and which published runs would be refused: python benchmarks/published_memory.py.
+"""Predicted against printed GPU memory, and which published runs would be refused: python
+benchmarks/published_memory.py.
 
-Reads memory.csv (bytes that engines print) and rows.csv (runs that worked) of ../shared/data/runtimes, which are not part of the
-project. Weights come from each row's bytes per weight; KV cache, compute buffers and CUDA context are those of the default rule.
+Reads memory.csv (bytes that engines print) and rows.csv (runs that worked) of
+../shared/data/runtimes, which are not part of the project. Weights come from each row's bytes per
+weight; KV cache, compute buffers and CUDA context are those of the default rule.
 """
 
 import csv
@@ -35,9 +37,10 @@ CARDS_MIB = {
     "RTX PRO 6000": 97247,
     "Tesla P100 16GB": 16280,
 }
-"""What CUDA reports, by card: the machine files of this project; else logs of Ultralytics in public repositories ('NVIDIA RTX A6000,
-48685.3125MB', 'Tesla P100-PCIE-16GB, 16280.875MB') and of llama.cpp (RTX PRO 6000, pull request 23604). RTX 3070 and 4080: 97.5 % of
-the box, the least share of those. RTX 3090 Ti and 4090D: as their sisters of as many GiB."""
+"""What CUDA reports, by card: the machine files of this project; else logs of Ultralytics in public
+repositories ('NVIDIA RTX A6000, 48685.3125MB', 'Tesla P100-PCIE-16GB, 16280.875MB') and of
+llama.cpp (RTX PRO 6000, pull request 23604). RTX 3070 and 4080: 97.5 % of the box, the least share
+of those. RTX 3090 Ti and 4090D: as their sisters of as many GiB."""
 
 Q8_0_SHARE = 34 / 64
 """Bytes of a q8_0 cache over those of an f16 one: blocks of 32 values with a 16-bit scale."""
@@ -55,23 +58,36 @@ class Memory:
     @property
     def total_bytes(self) -> int:
         """All, with a context on each GPU."""
-        return self.weight_bytes + self.kv_bytes + self.compute_bytes + self.num_gpus * CUDA_CONTEXT_BYTES
+        return (
+            self.weight_bytes
+            + self.kv_bytes
+            + self.compute_bytes
+            + self.num_gpus * CUDA_CONTEXT_BYTES
+        )
 
 
 def main() -> None:
     """Print both tables."""
     print(f"{'row':>10} {'item':>8} {'printed MiB':>12} {'predicted':>10} {'error':>7}")
     for row, item, printed, predicted in printed_items():
-        print(f"{row:>10} {item:>8} {printed / MIB:>12,.0f} {predicted / MIB:>10,.0f} {predicted / printed - 1:>+7.1%}")
+        print(
+            f"{row:>10} {item:>8} {printed / MIB:>12,.0f} {predicted / MIB:>10,.0f} {predicted / printed - 1:>+7.1%}"
+        )
     checked = list(fits())
     refused = [(row, over) for row, over in checked if over > 0]
-    print(f"\n{len(checked)} published runs with experts of whole layers on GPUs; {len(refused)} would be refused")
+    print(
+        f"\n{len(checked)} published runs with experts of whole layers on GPUs; {len(refused)} would be refused"
+    )
     for row, over in refused:
-        print(f"{row['id']}: {row['model']} on {row['machine'].split(' + ')[0]} by {over / GB:.2f} GB")
+        print(
+            f"{row['id']}: {row['model']} on {row['machine'].split(' + ')[0]} by {over / GB:.2f} GB"
+        )
 
 
 def printed_items() -> Iterator[tuple[str, str, int, int]]:
-    """(Row, item, bytes printed, bytes predicted) of memory.csv: on one GPU its own, on several the sum of all."""
+    """(Row, item, bytes printed, bytes predicted) of memory.csv: on one GPU its own, on several the
+    sum of all.
+    """
     for row in _read("memory.csv"):
         memory = memory_of(row)
         if memory is None:
@@ -81,7 +97,12 @@ def printed_items() -> Iterator[tuple[str, str, int, int]]:
         yield from _printed(row, "kv", memory.kv_bytes)
         yield from _printed(row, "compute", memory.compute_bytes + _op_offload_bytes(row))
         if row["runtime"] == "llama.cpp" and row["total_gpu_bytes"] and row["context_tokens"]:
-            yield row["id"], "in use", int(row["total_gpu_bytes"]), memory.total_bytes + _op_offload_bytes(row)
+            yield (
+                row["id"],
+                "in use",
+                int(row["total_gpu_bytes"]),
+                memory.total_bytes + _op_offload_bytes(row),
+            )
 
 
 def _printed(row: Row, item: str, predicted: int) -> Iterator[tuple[str, str, int, int]]:
@@ -91,7 +112,9 @@ def _printed(row: Row, item: str, predicted: int) -> Iterator[tuple[str, str, in
 
 
 def fits() -> Iterator[tuple[Row, int]]:
-    """The rows of rows.csv that say enough, and by how many bytes each is over what its GPUs have (negative: it fits)."""
+    """The rows of rows.csv that say enough, and by how many bytes each is over what its GPUs have
+    (negative: it fits).
+    """
     for row in _read("rows.csv"):
         memory = memory_of(row) if row["gpu_expert_layers"] else None
         card = CARDS_MIB.get(_card(row)[1])
@@ -116,34 +139,50 @@ def memory_of(row: Row) -> Memory | None:
         weight_bytes=_weight_bytes(row, model),
         kv_bytes=round(model.kv_bytes(context) * share) if _has_layers(row) else 0,
         compute_bytes=sum(
-            compute_buffer_bytes(model, max(1, min(micro_batch, context)), context, has_head=gpu == 0) for gpu in range(num_gpus)
+            compute_buffer_bytes(
+                model, max(1, min(micro_batch, context)), context, has_head=gpu == 0
+            )
+            for gpu in range(num_gpus)
         ),
     )
 
 
 def context_tokens(row: Row) -> int:
     """The context reserved: as typed or stated for memory.csv; else what the run used."""
-    stated = _option(row, "c") or (row.get("context_tokens") if "weights_gpu0_bytes" in row else None)
+    stated = _option(row, "c") or (
+        row.get("context_tokens") if "weights_gpu0_bytes" in row else None
+    )
     if stated:
         return int(stated)
-    return sum(int(row.get(key) or 0) for key in ("prompt_tokens", "context_tokens", "output_tokens"))
+    return sum(
+        int(row.get(key) or 0) for key in ("prompt_tokens", "context_tokens", "output_tokens")
+    )
 
 
 def _weight_bytes(row: Row, model: Model) -> int:
-    """Weights on the GPUs: dense parts with the head, and the routed experts of as many layers as the row says."""
-    per_weight = {name: float(size) for name, _, size in (part.partition("=") for part in row["bytes_per_weight"].split(";"))}
+    """Weights on the GPUs: dense parts with the head, and the routed experts of as many layers as
+    the row says.
+    """
+    per_weight = {
+        name: float(size)
+        for name, _, size in (part.partition("=") for part in row["bytes_per_weight"].split(";"))
+    }
     head = model.top_params.get(TensorClass.HEAD) or model.top_params[TensorClass.EMBEDDING]
     dense = head + sum(layer.dense_params for layer in model.layers)
-    experts = max(layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in model.layers)
+    experts = max(
+        layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in model.layers
+    )
     on_gpu = int(row["gpu_expert_layers"] or 0) * experts * per_weight["experts"]
     rest = dense * per_weight.get("dense", per_weight["experts"])
     return round(on_gpu + (rest if _has_layers(row) else 0))
 
 
 def _op_offload_bytes(row: Row) -> int:
-    """llama.cpp copies the experts of a layer on the CPU matrix by matrix to the GPU for a prompt: one matrix lies in its buffers.
+    """llama.cpp copies the experts of a layer on the CPU matrix by matrix to the GPU for a prompt:
+    one matrix lies in its buffers.
 
-    ik_llama.cpp does so for batches of 32 · experts / top-k tokens or more only, and not with experts repacked as they are read.
+    ik_llama.cpp does so for batches of 32 · experts / top-k tokens or more only, and not with
+    experts repacked as they are read.
     """
     is_partial = "=CPU" in row["args"] or _option(row, "-n-cpu-moe") not in (None, "0")
     if row["runtime"] != "llama.cpp" or not is_partial:

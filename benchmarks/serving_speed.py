@@ -1,7 +1,9 @@
-"""How fast the serving scale serves: requests and steps a CPU-second over real traces, and the memory it takes.
+"""How fast the serving scale serves: requests and steps a CPU-second over real traces, and the
+memory it takes.
 
-Run as ``python -m benchmarks.serving_speed [FOLDER]``; the folder has ``mooncake-conversation.jsonl`` and
-``azure-2023-conversation.csv`` (../shared/data/requests if none is named).
+Run as ``python -m benchmarks.serving_speed [FOLDER]``; the folder has
+``mooncake-conversation.jsonl`` and ``azure-2023-conversation.csv`` (../shared/data/requests if none
+is named).
 """
 
 import resource

@@ -1,4 +1,5 @@
-"""Points a second of a study: one process, two, and two Dask workers where Dask is installed; ``python benchmarks/study_speed.py``.
+"""Points a second of a study: one process, two, and two Dask workers where Dask is installed;
+``python benchmarks/study_speed.py``.
 
 Workers are started, and have planned one point each, before anything is timed.
 """
@@ -19,7 +20,9 @@ from planner.study.sweep import sweep
 from planner.study.workers import process_pool
 
 STUDY = Study(
-    base=Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=128, output_tokens=128),
+    base=Setting(
+        model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=128, output_tokens=128
+    ),
     axes=parse_axes(["link.h2d.bytes_per_s=5e9:60e9:8", "gpu.memory_bytes=8GB:32GB:5"]),
     objective="throughput",
     version="benchmark",
@@ -30,10 +33,18 @@ def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outc
     """The rate over the whole study, from a store on disk, and the outcomes."""
     keys = Keys(STUDY.objective, STUDY.version)
     settings = [point.setting for point in STUDY.points()]
-    jobs = [Job(setting=setting, objective=STUDY.objective, version=STUDY.version, key=keys.key(setting)) for setting in settings]
+    jobs = [
+        Job(
+            setting=setting, objective=STUDY.objective, version=STUDY.version, key=keys.key(setting)
+        )
+        for setting in settings
+    ]
     for future in [executor.submit(evaluate, job) for job in jobs[: 2 * num_workers]]:
         future.result()
-    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "study.sqlite", keys.identity(STUDY.base)) as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_store(Path(folder) / "study.sqlite", keys.identity(STUDY.base)) as store,
+    ):
         start_s = time.perf_counter()
         sweep(jobs, store, executor, at_once=lambda: num_workers)
         took_s = time.perf_counter() - start_s
@@ -46,7 +57,10 @@ def main() -> None:
     for num_workers in (1, 2):
         with process_pool(num_workers) as pool:
             rate, table = points_per_s(pool, num_workers)
-        print(f"{num_workers} processes: {rate:.2f} points/s, {rate / (rates or [rate])[0]:.2f} times one", flush=True)
+        print(
+            f"{num_workers} processes: {rate:.2f} points/s, {rate / (rates or [rate])[0]:.2f} times one",
+            flush=True,
+        )
         rates.append(rate)
         tables.append(table)
     if find_spec("distributed") is not None:

@@ -1,7 +1,9 @@
-"""How much faster the fast engine is than the reference, and how much memory ten million tasks take.
+"""How much faster the fast engine is than the reference, and how much memory ten million tasks
+take.
 
-``python -m pytest -s benchmarks/test_engine_speed.py`` prints the table of docs/performance.md. Machines are shared, so each ratio is of
-best times taken in turn in one process; what is asserted is what was computed, not how fast.
+``python -m pytest -s benchmarks/test_engine_speed.py`` prints the table of docs/performance.md.
+Machines are shared, so each ratio is of best times taken in turn in one process; what is asserted
+is what was computed, not how fast.
 """
 
 import subprocess
@@ -12,7 +14,16 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.programs import LANES, LAYER, MACHINE, STREAMS, disturbed, finely_chunked_program, in_order_program, layered_program
+from benchmarks.programs import (
+    LANES,
+    LAYER,
+    MACHINE,
+    STREAMS,
+    disturbed,
+    finely_chunked_program,
+    in_order_program,
+    layered_program,
+)
 from sim.engine import Engine, engine
 from sim.engine.program import Platform, Program, Session, Wait
 from sim.engine.task import Resource, TaskTable
@@ -44,7 +55,9 @@ def seconds_a_task(contender: Engine, program: Program) -> float:
 def test_fast_against_reference(case: str) -> None:
     """Time a task of both engines, and that both compute the same."""
     platform, build = CASES[case]
-    small, large = (Program(platform=platform, tasks=build(size, 1)) for size in (REFERENCE_TASKS, FAST_TASKS))
+    small, large = (
+        Program(platform=platform, tasks=build(size, 1)) for size in (REFERENCE_TASKS, FAST_TASKS)
+    )
     fast, reference = engine("fast"), engine("reference")
     assert fast.run_program(small).digest == reference.run_program(small).digest
     slow_s = min(seconds_a_task(reference, small) for _ in range(2))
@@ -53,7 +66,9 @@ def test_fast_against_reference(case: str) -> None:
 
 
 def decide(session: Session) -> Generator[Wait, None, None]:
-    """A process that submits a layer, waits for its experts and promotes a prefetch, a thousand times."""
+    """A process that submits a layer, waits for its experts and promotes a prefetch, a thousand
+    times.
+    """
     layer = layered_program(len(LAYER), 1)
     for first in range(0, 1000 * len(LAYER), len(LAYER)):
         session.submit(replace(layer, dependencies=layer.dependencies + first))
@@ -92,12 +107,19 @@ print(len(timeline.end_ns), built, peak, took)
 """
 
 
-@pytest.mark.parametrize("case", ["flat, layers", "priorities and chunks, layers", "interference, layers"])
+@pytest.mark.parametrize(
+    "case", ["flat, layers", "priorities and chunks, layers", "interference, layers"]
+)
 def test_ten_million_tasks_fit_in_two_gb(case: str) -> None:
     """Peak resident memory of a process that runs them, its table included."""
     if not sys.platform.startswith("linux"):
         pytest.skip("peak memory is read from /proc")
-    done = subprocess.run([sys.executable, "-c", MEMORY_RUN, case, "10000000"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_RUN, case, "10000000"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     num_tasks, built_bytes, peak_bytes, took_s = (float(word) for word in done.stdout.split())
     print(f"\n| {case} | {built_bytes / 1e9:.2f} GB | {peak_bytes / 1e9:.2f} GB | {took_s:.2f} s |")
     assert num_tasks >= 10_000_000

@@ -1,7 +1,9 @@
-"""What a simulated run costs, from decisions to timeline, against the reference engine: the second table of docs/performance.md.
+"""What a simulated run costs, from decisions to timeline, against the reference engine: the second
+table of docs/performance.md.
 
-``python -m pytest -s benchmarks/test_simulation_speed.py`` prints it. Ratios are of best times taken in one process, everything
-compiled before; what is asserted is what was computed, not how fast.
+``python -m pytest -s benchmarks/test_simulation_speed.py`` prints it. Ratios are of best times
+taken in one process, everything compiled before; what is asserted is what was computed, not how
+fast.
 """
 
 import time
@@ -41,8 +43,12 @@ def best_s(action: Callable[[], object], rounds: int = 5) -> float:
     return min(times)
 
 
-def scenario_of(policy: Policy, output_tokens: int = 257, model_name: str = "mixtral-8x7b") -> Scenario:
-    """A decode of that many tokens less one, from a prompt of one, on a server of 48 GB and 112 cores."""
+def scenario_of(
+    policy: Policy, output_tokens: int = 257, model_name: str = "mixtral-8x7b"
+) -> Scenario:
+    """A decode of that many tokens less one, from a prompt of one, on a server of 48 GB and 112
+    cores.
+    """
     model = load_model(model_name)
     return Scenario(
         machine=load_machine("fiddler-e2"),
@@ -66,7 +72,12 @@ class Prepared:
     def lowered(self) -> Lowered:
         """Decide and lower."""
         passes, tokens = self.drawn.passes, self.drawn.tokens
-        return lower(self.problem, passes, tokens, decide(self.scenario.policy, self.problem, self.residency, passes, tokens))
+        return lower(
+            self.problem,
+            passes,
+            tokens,
+            decide(self.scenario.policy, self.problem, self.residency, passes, tokens),
+        )
 
     def digest(self, engine_name: str) -> str:
         """Run it all, decisions included."""
@@ -85,47 +96,72 @@ class Prepared:
 
 def show(what: str, reference_s: float, fast_s: float) -> None:
     """One row."""
-    print(f"\n| {what} | {reference_s * 1e3:.0f} ms | {fast_s * 1e3:.2f} ms | {reference_s / fast_s:.0f} |")
+    print(
+        f"\n| {what} | {reference_s * 1e3:.0f} ms | {fast_s * 1e3:.2f} ms | {reference_s / fast_s:.0f} |"
+    )
 
 
 def test_static_decode() -> None:
-    """256 tokens of Mixtral with static CPU experts: the engine alone, and decisions and lowering included."""
+    """256 tokens of Mixtral with static CPU experts: the engine alone, and decisions and lowering
+    included.
+    """
     prepared = Prepared(scenario_of(POLICIES["ktransformers"]))
     program = prepared.lowered().program
     assert len(program.tasks) > 256 * LAYERS * 5
     fast, reference = engine("fast"), engine("reference")
     assert fast.run_program(program).digest == reference.run_program(program).digest
     slow_s = best_s(lambda: reference.run_program(program), 2)
-    show(f"engine: {len(program.tasks):,} tasks", slow_s, best_s(lambda: fast.run_program(program), 20))
-    show("decisions, lowering and engine", slow_s, best_s(lambda: fast.run_program(prepared.lowered().program), 20))
+    show(
+        f"engine: {len(program.tasks):,} tasks",
+        slow_s,
+        best_s(lambda: fast.run_program(program), 20),
+    )
+    show(
+        "decisions, lowering and engine",
+        slow_s,
+        best_s(lambda: fast.run_program(prepared.lowered().program), 20),
+    )
 
 
 def test_candidate_placements() -> None:
-    """256 placements of Mixtral's experts over the same 256 tokens: a candidate's share, against one run of the reference."""
+    """256 placements of Mixtral's experts over the same 256 tokens: a candidate's share, against
+    one run of the reference.
+    """
     prepared = Prepared(scenario_of(POLICIES["ktransformers"]))
     experts_CLE = np.random.default_rng(0).random((NUM_PLACEMENTS, LAYERS, EXPERTS)) < 0.4
     passes, tokens = prepared.drawn.passes, prepared.drawn.tokens
 
     def run_all() -> np.ndarray:
-        return placement_makespans(prepared.problem, passes, tokens, prepared.scenario.policy.dispatch, experts_CLE)
+        return placement_makespans(
+            prepared.problem, passes, tokens, prepared.scenario.policy.dispatch, experts_CLE
+        )
 
     prepared.residency = replace(prepared.residency, experts=experts_CLE[7])
     program = prepared.lowered().program
     assert run_all()[7] == engine("reference").run_program(program).makespan_ns
     show(
-        f"{NUM_PLACEMENTS} placements, each", best_s(lambda: engine("reference").run_program(program), 2), best_s(run_all) / NUM_PLACEMENTS
+        f"{NUM_PLACEMENTS} placements, each",
+        best_s(lambda: engine("reference").run_program(program), 2),
+        best_s(run_all) / NUM_PLACEMENTS,
     )
 
 
 def test_cache_with_prefetch() -> None:
-    """LRU with next-gate prefetching, 256 tokens of Mixtral: everything, policy decisions included, on both engines."""
+    """LRU with next-gate prefetching, 256 tokens of Mixtral: everything, policy decisions included,
+    on both engines.
+    """
     prepared = Prepared(scenario_of(replace(POLICIES["lru"], prefetch=NextGatePrefetch())))
     assert prepared.digest("fast") == prepared.digest("reference")
-    show("LRU with next-gate prefetch", best_s(lambda: prepared.digest("reference"), 2), best_s(lambda: prepared.digest("fast")))
+    show(
+        "LRU with next-gate prefetch",
+        best_s(lambda: prepared.digest("reference"), 2),
+        best_s(lambda: prepared.digest("fast")),
+    )
 
 
 @pytest.mark.parametrize(
-    ("model_name", "output_tokens"), [("mixtral-8x7b", 65), ("mixtral-8x7b", 257), ("mixtral-8x7b", 1025), ("qwen3-30b-a3b", 257)]
+    ("model_name", "output_tokens"),
+    [("mixtral-8x7b", 65), ("mixtral-8x7b", 257), ("mixtral-8x7b", 1025), ("qwen3-30b-a3b", 257)],
 )
 def test_growth(model_name: str, output_tokens: int) -> None:
     """How the cost of a static run grows with tokens, layers and experts."""
@@ -134,4 +170,6 @@ def test_growth(model_name: str, output_tokens: int) -> None:
     took_s = best_s(lambda: engine("fast").run_program(prepared.lowered().program))
     shape = f"{prepared.scenario.model.num_layers} layers, top-{prepared.scenario.model.top_k} of {prepared.scenario.model.num_experts}"
     what = f"{model_name}, {shape}, {output_tokens - 1} tokens"
-    print(f"\n| {what} | {num_tasks:,} tasks | {took_s * 1e3:.1f} ms | {took_s / num_tasks * 1e9:.0f} ns |")
+    print(
+        f"\n| {what} | {num_tasks:,} tasks | {took_s * 1e3:.1f} ms | {took_s / num_tasks * 1e9:.0f} ns |"
+    )

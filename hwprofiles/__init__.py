@@ -3,8 +3,25 @@
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, unknown_name
 from hwprofiles.json_file import parse_json, read_json
-from hwprofiles.library import load_machine, machine_data, machine_names, names_machine_file, parse_machine
-from hwprofiles.machine import Cpu, CpuThreads, Direction, Gpu, Host, Interference, Link, Machine, OtherGpu, Store
+from hwprofiles.library import (
+    load_machine,
+    machine_data,
+    machine_names,
+    names_machine_file,
+    parse_machine,
+)
+from hwprofiles.machine import (
+    Cpu,
+    CpuThreads,
+    Direction,
+    Gpu,
+    Host,
+    Interference,
+    Link,
+    Machine,
+    OtherGpu,
+    Store,
+)
 from hwprofiles.pooling import pooled
 from hwprofiles.problems import first_problem
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest

@@ -13,7 +13,9 @@ from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
-    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for decoding, threads for reads of memory."""
+    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for decoding,
+    threads for reads of memory.
+    """
 
     EXPERT = "expert"
     DENSE = "dense"
@@ -28,10 +30,11 @@ class Operation(StrEnum):
 class Curve(BaseModel):
     """Durations in ns of one operation on one device at given sizes.
 
-    ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``, ``intermediate``); an
-    operation of another shape does not use it. Between points: straight in log-log, so monotone wherever the points are.
-    ``threads`` of the CPU computed it (None: as many as the machine's own rates are for).
-    ``spread_fractions`` says how noisy each point was: the interquartile range of its samples by their median; empty where not known.
+    ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``,
+    ``intermediate``); an operation of another shape does not use it. Between points: straight in
+    log-log, so monotone wherever the points are. ``threads`` of the CPU computed it (None: as many
+    as the machine's own rates are for). ``spread_fractions`` says how noisy each point was: the
+    interquartile range of its samples by their median; empty where not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -59,16 +62,24 @@ class Curve(BaseModel):
         if any(x <= 0 or ns <= 0 for x, ns in self.points):
             raise ValueError("points must be [size > 0, ns > 0]")
         if any(x > MAX_QUANTITY or ns > MAX_DURATION_NS for x, ns in self.points):
-            raise ValueError(f"sizes of points must be at most {MAX_QUANTITY:g}, and ns at most {MAX_DURATION_NS:g}")
-        if any(np.log(b) <= np.log(a) for a, b in pairwise(xs)):  # in logarithms, as that is where they are told apart
+            raise ValueError(
+                f"sizes of points must be at most {MAX_QUANTITY:g}, and ns at most {MAX_DURATION_NS:g}"
+            )
+        if any(
+            np.log(b) <= np.log(a) for a, b in pairwise(xs)
+        ):  # in logarithms, as that is where they are told apart
             raise ValueError(f"sizes of points must rise strictly, got {xs}")
         if self.spread_fractions and len(self.spread_fractions) != len(self.points):
-            raise ValueError(f"spread_fractions must have one for each of {len(self.points)} points, got {len(self.spread_fractions)}")
+            raise ValueError(
+                f"spread_fractions must have one for each of {len(self.points)} points, got {len(self.spread_fractions)}"
+            )
         return self
 
     @property
     def is_of_cpu_rates(self) -> bool:
-        """Whether it says what the CPU takes with some number of threads; reads of memory say so for several."""
+        """Whether it says what the CPU takes with some number of threads; reads of memory say so
+        for several.
+        """
         return self.device == "cpu" and self.operation is not Operation.MEMORY_READ
 
     @property

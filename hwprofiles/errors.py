@@ -17,11 +17,17 @@ _WORD_HEAD, _WORD_TAIL = 110, 40
 
 
 class InputError(ValueError):
-    """A file, name or number from outside is wrong. The message is one line that names the place, the value and what would be right."""
+    """A file, name or number from outside is wrong.
+
+    The message is one line that names the place, the value and what would be right.
+    """
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
-    """A hint for a misspelt name: ``"; did you mean 'x'?"``, or the list of valid names when none is near."""
+    """A hint for a misspelt name:
+
+    ``"; did you mean 'x'?"``, or the list of valid names when none is near.
+    """
     names = sorted(choices)
     near = difflib.get_close_matches(name.lower()[:MAX_SHOWN], names, n=1, cutoff=0.5)
     if near:
@@ -41,10 +47,13 @@ def shortened(text: str, most: int = MAX_SHOWN) -> str:
 
 
 def one_line(message: str) -> str:
-    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first, then the end.
+    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first,
+    then the end.
 
     What is no printable character, such as what moves a terminal's cursor, becomes a question mark.
     """
     words = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))
-    words = _LONG_WORD.sub(lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words)
+    words = _LONG_WORD.sub(
+        lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words
+    )
     return words if len(words) <= MAX_CHARACTERS else f"{words[: MAX_CHARACTERS - 3]}..."

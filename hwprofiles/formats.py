@@ -1,4 +1,6 @@
-"""The words that files have for formats of numbers: what weights are stored in, and what hardware multiplies in."""
+"""The words that files have for formats of numbers: what weights are stored in, and what hardware
+multiplies in.
+"""
 
 from hwprofiles.errors import closest
 
@@ -19,12 +21,34 @@ _GGML = (
     ["q8_k_r8"],
     ["i8", "i16", "i32", "i64"],
 )
-_CODES = ["int1", "int2", "int3", "int4", "int5", "int6", "int7", "int8", "nf4", "mxfp6", "codebook", "trellis"]
+_CODES = [
+    "int1",
+    "int2",
+    "int3",
+    "int4",
+    "int5",
+    "int6",
+    "int7",
+    "int8",
+    "nf4",
+    "mxfp6",
+    "codebook",
+    "trellis",
+]
 WEIGHT_FORMATS = COMPUTE_TYPES.union(*_GGML, _CODES)
-"""What weights may be stored in: 16-bit and smaller floats, the types of llama.cpp and ik_llama.cpp (ggml.h), integers and codebooks."""
+"""What weights may be stored in: 16-bit and smaller floats, the types of llama.cpp and ik_llama.cpp
+(ggml.h), integers and codebooks.
+"""
 
 _SIZES = ["hidden", "intermediate", "experts", "top_k", "vocab", "params", "sequences", "bytes"]
-_ATTENTION = ["heads", "kv_elements", "score_elements", "value_elements", "window_tokens", "state_elements"]
+_ATTENTION = [
+    "heads",
+    "kv_elements",
+    "score_elements",
+    "value_elements",
+    "window_tokens",
+    "state_elements",
+]
 SHAPE_KEYS = frozenset([*_SIZES, *_ATTENTION])
 """Dimensions that a measured curve may hold for."""
 

@@ -1,4 +1,6 @@
-"""What is taken of a GPU's kernels where its machine file does not say: three laws, the same for all cards."""
+"""What is taken of a GPU's kernels where its machine file does not say: three laws, the same for
+all cards.
+"""
 
 from hwprofiles.quantity import Kind, Quantity
 
@@ -18,10 +20,15 @@ KERNEL_NS = Quantity(
 SERIAL_FRACTION = Quantity(
     value=0.5,
     kind=Kind.ASSUMED,
-    source=(f"between the cards in {_TABLES}: 0.26 where copies within the card are asynchronous (H100, since Hopper), 0.9 before (A100)"),
+    source=(
+        f"between the cards in {_TABLES}: 0.26 where copies within the card are asynchronous (H100, since Hopper), 0.9 before (A100)"
+    ),
     date="2026-11",
 )
-"""The share of the shorter of reading and arithmetic that shows. A machine file of a known card states its own."""
+"""The share of the shorter of reading and arithmetic that shows.
+
+A machine file of a known card states its own.
+"""
 
 PACKED_RATE_FRACTION = Quantity(
     value=0.83,

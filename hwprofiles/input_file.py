@@ -9,7 +9,10 @@ from hwprofiles.errors import InputError
 from hwprofiles.units import MIB
 
 MAX_FILE_BYTES = 32 * MIB
-"""Of one YAML or JSON file. The largest that Rosin writes, a routing file of 256 classes, takes half of it."""
+"""Of one YAML or JSON file.
+
+The largest that Rosin writes, a routing file of 256 classes, takes half of it.
+"""
 MAX_LINE_CHARACTERS = 4 * MIB
 """Of one line of a trace."""
 
@@ -23,11 +26,16 @@ def is_there(path: Path) -> bool:
 
 
 def check_regular(path: Path, what: str) -> int:
-    """Return the bytes of a regular file. Raises InputError for anything else: a pipe or a device may never end."""
+    """Return the bytes of a regular file.
+
+    Raises InputError for anything else: a pipe or a device may never end.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(
+            f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "neither file nor folder"
         raise InputError(f"cannot read {what} {path}: it is {kind}")
@@ -35,7 +43,10 @@ def check_regular(path: Path, what: str) -> int:
 
 
 def read_text(path: Path, what: str, kind: str) -> str:
-    """Read a text file of at most MAX_FILE_BYTES. Raises InputError; ``kind`` is what such a file is, YAML or JSON."""
+    """Read a text file of at most MAX_FILE_BYTES.
+
+    Raises InputError; ``kind`` is what such a file is, YAML or JSON.
+    """
     size = check_regular(path, what)
     if size > MAX_FILE_BYTES:
         raise InputError(f"{path}: {size:,} bytes, a {what} has at most {MAX_FILE_BYTES:,}")
@@ -47,8 +58,13 @@ def read_text(path: Path, what: str, kind: str) -> str:
         raise InputError(f"{path}: not a text file; a {what} is {kind}") from None
 
 
-def text_lines(path: Path, what: str, max_characters: int = MAX_LINE_CHARACTERS) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, with its place (``file:line``). Raises InputError where it cannot be read."""
+def text_lines(
+    path: Path, what: str, max_characters: int = MAX_LINE_CHARACTERS
+) -> Iterator[tuple[str, str]]:
+    """Every line that is not blank, with its place (``file:line``).
+
+    Raises InputError where it cannot be read.
+    """
     check_regular(path, what)
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
@@ -56,7 +72,9 @@ def text_lines(path: Path, what: str, max_characters: int = MAX_LINE_CHARACTERS)
             while line := file.readline(max_characters + 1):
                 number += 1
                 if len(line) > max_characters:
-                    raise InputError(f"{path}:{number}: a line has at most {max_characters:,} characters")
+                    raise InputError(
+                        f"{path}:{number}: a line has at most {max_characters:,} characters"
+                    )
                 if stripped := line.strip():
                     yield f"{path}:{number}", stripped
     except OSError as error:
@@ -66,7 +84,10 @@ def text_lines(path: Path, what: str, max_characters: int = MAX_LINE_CHARACTERS)
 
 
 def csv_fields(line: str, where: str) -> list[str]:
-    """The fields of one line of CSV. Raises InputError that begins with ``where``, the line's place."""
+    """The fields of one line of CSV.
+
+    Raises InputError that begins with ``where``, the line's place.
+    """
     try:
         return next(csv.reader([line]), [])
     except csv.Error as error:

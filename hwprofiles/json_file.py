@@ -17,7 +17,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _Refused(ValueError):
-    """What a text says is JSON, but not what is read here; ``written`` is the number at fault as it stands there."""
+    """What a text says is JSON, but not what is read here; ``written`` is the number at fault as it
+    stands there.
+    """
 
     def __init__(self, message: str, written: str = "") -> None:
         """The message says what is wrong, without the place."""
@@ -28,7 +30,8 @@ class _Refused(ValueError):
 def read_json(path: Path, what: str, *, takes_infinity: bool = False) -> dict[str, Any]:
     """Read one JSON object. Raises InputError, with the line where the syntax breaks.
 
-    ``takes_infinity`` lets Infinity and NaN through, which are no JSON, but stand in configurations.
+    ``takes_infinity`` lets Infinity and NaN through, which are no JSON, but stand in
+    configurations.
     """
     data = read_json_value(path, what, takes_infinity=takes_infinity)
     if not isinstance(data, dict):
@@ -42,13 +45,18 @@ def read_json_value(path: Path, what: str, *, takes_infinity: bool = False) -> A
     try:
         return _loaded(text, MAX_VALUES, takes_infinity=takes_infinity)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from None
+        raise InputError(
+            f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{_line_of(text, error)}: broken JSON: {_reason(error)}") from None
 
 
 def parse_json(text: str, where: str, *, max_values: int = MAX_VALUES) -> dict[str, Any]:
-    """Return the JSON object that one line holds. Raises InputError that begins with ``where``, the line's place."""
+    """Return the JSON object that one line holds.
+
+    Raises InputError that begins with ``where``, the line's place.
+    """
     try:
         data = _loaded(text, max_values, takes_infinity=False)
     except json.JSONDecodeError as error:
@@ -77,7 +85,8 @@ def _too_deep() -> str:
 def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
     """Return the value of the text. Raises ValueError or RecursionError.
 
-    What reads numbers by functions of ours is five times slower, so it is done only where a number looks odd.
+    What reads numbers by functions of ours is five times slower, so it is done only where a number
+    looks odd.
     """
     num_brackets = text.count("[") + text.count("{")
     if text.count(",") + num_brackets > max_values:
@@ -98,7 +107,9 @@ def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; raises where a key is written twice with two values, of which Python would silently take the last."""
+    """The object; raises where a key is written twice with two values, of which Python would
+    silently take the last.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         for key, value in pairs:

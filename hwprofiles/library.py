@@ -49,7 +49,9 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
 
 
 def names_machine_file(name: str) -> bool:
-    """Whether a name is the path of a machine file, there or not: not that of a machine that ships, nor a line of parts."""
+    """Whether a name is the path of a machine file, there or not: not that of a machine that ships,
+    nor a line of parts.
+    """
     if name in _library():
         return False
     path = Path(name)
@@ -80,7 +82,9 @@ def _path(name: str) -> Path | None:
     if is_there(path) and not path.is_dir():
         return path
     if path.suffix in {".yaml", ".yml"}:
-        raise InputError(f"no machine file {shortened(name, MAX_PATH)}{closest(path.stem, library)}")
+        raise InputError(
+            f"no machine file {shortened(name, MAX_PATH)}{closest(path.stem, library)}"
+        )
     return None
 
 

@@ -1,6 +1,8 @@
-"""What a file may say at most: far above anything real, and small enough that no run of it goes on without end.
+"""What a file may say at most: far above anything real, and small enough that no run of it goes on
+without end.
 
-A number above its limit is a mistake, and an error where it is read; nothing of its size is made before.
+A number above its limit is a mistake, and an error where it is read; nothing of its size is made
+before.
 """
 
 from typing import Annotated
@@ -8,7 +10,10 @@ from typing import Annotated
 from pydantic import Field
 
 MAX_TOKENS = 2**24
-"""Of a prompt, of an answer, of a step. The longest context that any model states is 10,485,760 (Llama 4 Scout)."""
+"""Of a prompt, of an answer, of a step.
+
+The longest context that any model states is 10,485,760 (Llama 4 Scout).
+"""
 MAX_REQUESTS = 10_000_000
 MAX_USERS = 100_000
 MAX_ROUNDS = 10_000
@@ -22,7 +27,9 @@ MAX_EXPERTS = 2**15
 MAX_LAYERS = 10_000
 MAX_BYTES = 10**18
 MAX_QUANTITY = 1e24
-"""Of any number with a unit: the fastest machines reach 10^19 operations a second, the largest stores 10^19 bytes."""
+"""Of any number with a unit: the fastest machines reach 10^19 operations a second, the largest
+stores 10^19 bytes.
+"""
 MIN_RATE = 1e-3
 """Of anything that something is divided by: bytes or operations a second, shares."""
 MAX_TIME_S = 4_000_000_000

@@ -1,4 +1,6 @@
-"""What a machine is: devices, memories, links, measured curves and interference, every number with provenance."""
+"""What a machine is: devices, memories, links, measured curves and interference, every number with
+provenance.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -45,7 +47,9 @@ def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
 
 def _in_time(quantity: Quantity) -> Quantity:
     if quantity.effective > MAX_DURATION_NS:
-        raise ValueError(f"a time must be at most {MAX_DURATION_NS:g} ns (11 days), got {quantity.effective:g}")
+        raise ValueError(
+            f"a time must be at most {MAX_DURATION_NS:g} ns (11 days), got {quantity.effective:g}"
+        )
     return quantity
 
 
@@ -62,14 +66,15 @@ class _Part(BaseModel):
 class Gpu(_Part):
     """One kind of GPU, ``count`` of them. Every field is per GPU.
 
-    ``count`` is 0 on a machine without a GPU: then its memory is 0 bytes and its rates are those of the CPU.
-    ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure on the box.
-    ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix throughput.
-    ``launch_overhead_ns`` is the host's time for one launch; a captured graph spends none.
-    ``kernel_ns`` is what each kernel takes beside its work, in a captured graph too.
-    ``serial_fraction``: of reading and arithmetic, the share of the shorter one that the longer one does not hide.
-    ``packed_rate_fraction``: weights of fewer than 8 bits are read at this share of the memory rate, as they are unpacked.
-    ``context_bytes`` is what the driver takes of that memory for one process (a CUDA context); null: the largest that is published.
+    ``count`` is 0 on a machine without a GPU: then its memory is 0 bytes and its rates are those of
+    the CPU. ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure
+    on the box. ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix
+    throughput. ``launch_overhead_ns`` is the host's time for one launch; a captured graph spends
+    none. ``kernel_ns`` is what each kernel takes beside its work, in a captured graph too.
+    ``serial_fraction``: of reading and arithmetic, the share of the shorter one that the longer one
+    does not hide. ``packed_rate_fraction``: weights of fewer than 8 bits are read at this share of
+    the memory rate, as they are unpacked. ``context_bytes`` is what the driver takes of that memory
+    for one process (a CUDA context); null: the largest that is published.
     """
 
     name: str
@@ -86,12 +91,16 @@ class Gpu(_Part):
     @model_validator(mode="after")
     def _no_memory_without_a_gpu(self) -> Self:
         if self.count == 0 and self.memory_bytes.value > 0:
-            raise ValueError(f"count 0 says that there is no GPU, so memory_bytes must be 0, got {self.memory_bytes.value:g}")
+            raise ValueError(
+                f"count 0 says that there is no GPU, so memory_bytes must be 0, got {self.memory_bytes.value:g}"
+            )
         return self
 
 
 class CpuThreads(_Part):
-    """What the CPU does with another number of threads: every rate stated, none scaled from those of other numbers."""
+    """What the CPU does with another number of threads: every rate stated, none scaled from those
+    of other numbers.
+    """
 
     threads: Count
     memory_bytes_per_s: Rate
@@ -100,13 +109,16 @@ class CpuThreads(_Part):
 
 
 class Cpu(_Part):
-    """All sockets together. ``memory_bytes`` is null where no source states it: then it limits nothing.
+    """All sockets together. ``memory_bytes`` is null where no source states it: then it limits
+    nothing.
 
-    ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back. Rates are for ``threads`` threads (null: as many as
-    the source had); ``by_threads`` states them for other numbers, among which a plan may choose.
-    ``cores`` counts all physical ones, ``efficiency_cores`` the smaller ones among them. ``instructions`` are those that products of
-    matrices use (``avx2``, ``avx512``, ``vnni``, ``bf16``, ``amx``); ``vector_bits`` is the width of the units that run them, and
-    ``clock_hz`` the clock with all cores busy. What no source states is null, and empty instructions mean unknown ones.
+    ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back. Rates are
+    for ``threads`` threads (null: as many as the source had); ``by_threads`` states them for other
+    numbers, among which a plan may choose. ``cores`` counts all physical ones, ``efficiency_cores``
+    the smaller ones among them. ``instructions`` are those that products of matrices use (``avx2``,
+    ``avx512``, ``vnni``, ``bf16``, ``amx``); ``vector_bits`` is the width of the units that run
+    them, and ``clock_hz`` the clock with all cores busy. What no source states is null, and empty
+    instructions mean unknown ones.
     """
 
     name: str
@@ -130,12 +142,17 @@ class Cpu(_Part):
         counts = [self.threads, *(entry.threads for entry in self.by_threads)]
         repeated = next((count for count in counts if counts.count(count) > 1), None)
         if repeated is not None:
-            raise ValueError(f"rates for {repeated} threads are there twice, in by_threads or as the others beside threads")
+            raise ValueError(
+                f"rates for {repeated} threads are there twice, in by_threads or as the others beside threads"
+            )
         return self
 
 
 class Direction(_Part):
-    """One direction of the link between host and one GPU. Pageable rates default to the pinned ones."""
+    """One direction of the link between host and one GPU.
+
+    Pageable rates default to the pinned ones.
+    """
 
     bytes_per_s: Rate
     pageable_bytes_per_s: Rate | None = None
@@ -151,7 +168,9 @@ class Link(_Part):
 
 
 class OtherGpu(_Part):
-    """GPUs of another kind, or on another link, beside the machine's ``gpu``: what they are, and the link of one of them."""
+    """GPUs of another kind, or on another link, beside the machine's ``gpu``: what they are, and
+    the link of one of them.
+    """
 
     gpu: Gpu
     link: Link
@@ -169,8 +188,8 @@ class Store(_Part):
 class Host(_Part):
     """Software costs of the machine at hand that no device shows: per layer and per forward pass.
 
-    ``hand_over_ns`` passes between the end of a task and the start of one on another lane that waited for it; it is for comparison with
-    real lanes, and simulated by nothing.
+    ``hand_over_ns`` passes between the end of a task and the start of one on another lane that
+    waited for it; it is for comparison with real lanes, and simulated by nothing.
     """
 
     layer_overhead_ns: Duration
@@ -190,15 +209,19 @@ class Interference(_Part):
         if self.busy == self.slows:
             raise ValueError(f"busy and slows must differ, got {self.busy} twice")
         if self.rate_fraction.effective > 1:
-            raise ValueError(f"rate_fraction must be at most 1, got {self.rate_fraction.effective:g}")
+            raise ValueError(
+                f"rate_fraction must be at most 1, got {self.rate_fraction.effective:g}"
+            )
         return self
 
 
 class Machine(_Part):
-    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is simulated.
+    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is
+    simulated.
 
-    ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other kinds than ``gpu``, in the order in which
-    they were named. ``assumptions`` says in words what was assumed of it, for who reads a result.
+    ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other
+    kinds than ``gpu``, in the order in which they were named. ``assumptions`` says in words what
+    was assumed of it, for who reads a result.
     """
 
     format: Literal["rosin-machine/1"]
@@ -221,7 +244,9 @@ class Machine(_Part):
         pairs = [(entry.busy, entry.slows) for entry in self.interference]
         repeated = next((pair for pair in pairs if pairs.count(pair) > 1), None)
         if repeated:
-            raise ValueError(f"interference has more than one factor for busy {repeated[0]}, slows {repeated[1]}")
+            raise ValueError(
+                f"interference has more than one factor for busy {repeated[0]}, slows {repeated[1]}"
+            )
         return self
 
     @property
@@ -231,21 +256,43 @@ class Machine(_Part):
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
-        """The numbers of CPU threads that there are rates for, that of the file's other rates first; none where it states no number."""
-        return () if self.cpu.threads is None else (self.cpu.threads, *(entry.threads for entry in self.cpu.by_threads))
+        """The numbers of CPU threads that there are rates for, that of the file's other rates
+        first; none where it states no number.
+        """
+        return (
+            ()
+            if self.cpu.threads is None
+            else (self.cpu.threads, *(entry.threads for entry in self.cpu.by_threads))
+        )
 
     def at_threads(self, threads: int) -> "Machine":
-        """The machine computing with that many CPU threads: their rates, and only curves that were measured with as many.
+        """The machine computing with that many CPU threads: their rates, and only curves that were
+        measured with as many.
 
-        Interference stays as it is stated. Raises InputError where no rates are stated for that number.
+        Interference stays as it is stated. Raises InputError where no rates are stated for that
+        number.
         """
         if threads not in self.thread_counts:
             stated = ", ".join(map(str, self.thread_counts)) or "none"
-            raise InputError(f"{self.name} states no rates for {threads} CPU threads (cpu.by_threads); stated: {stated}")
+            raise InputError(
+                f"{self.name} states no rates for {threads} CPU threads (cpu.by_threads); stated: {stated}"
+            )
         if threads == self.cpu.threads:
             return self
         entry = next(entry for entry in self.cpu.by_threads if entry.threads == threads)
-        rates = {name: getattr(entry, name) for name in ("threads", "memory_bytes_per_s", "flops_per_s", "call_overhead_ns")}
-        curves = tuple(curve.model_copy(update={"threads": None}) if curve.threads == threads else curve for curve in self.curves)
-        kept = tuple(own for curve, own in zip(self.curves, curves, strict=True) if not curve.is_of_cpu_rates or curve.threads == threads)
-        return self.model_copy(update={"cpu": self.cpu.model_copy(update=rates | {"by_threads": ()}), "curves": kept})
+        rates = {
+            name: getattr(entry, name)
+            for name in ("threads", "memory_bytes_per_s", "flops_per_s", "call_overhead_ns")
+        }
+        curves = tuple(
+            curve.model_copy(update={"threads": None}) if curve.threads == threads else curve
+            for curve in self.curves
+        )
+        kept = tuple(
+            own
+            for curve, own in zip(self.curves, curves, strict=True)
+            if not curve.is_of_cpu_rates or curve.threads == threads
+        )
+        return self.model_copy(
+            update={"cpu": self.cpu.model_copy(update=rates | {"by_threads": ()}), "curves": kept}
+        )

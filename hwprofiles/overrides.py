@@ -19,11 +19,12 @@ SOURCE = "set by the user"
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of machine data with each ``path=value`` set, in order.
 
-    What is set is the effective value: a quantity loses its efficiency, its kind becomes ``assumed`` and its source
-    says that the user set it. A path is a machine file's own, except ``interference.BUSY.SLOWS``, which names a pair
-    of resources and replaces or adds its factor. A rate or latency of the link replaces the measured curve of those copies too; other
-    curves stay, so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not exist or a value that does
-    not fit.
+    What is set is the effective value: a quantity loses its efficiency, its kind becomes
+    ``assumed`` and its source says that the user set it. A path is a machine file's own, except
+    ``interference.BUSY.SLOWS``, which names a pair of resources and replaces or adds its factor. A
+    rate or latency of the link replaces the measured curve of those copies too; other curves stay,
+    so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not
+    exist or a value that does not fit.
     """
     for override in overrides:
         path, separator, text = override.partition("=")
@@ -31,21 +32,29 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             if not separator or not path or not text:
                 raise InputError("write path=value, for example link.h2d.bytes_per_s=50e9")
             keys = path.split(".")
-            data = _with_factor(data, keys, text) if keys[0] == "interference" else _with_value(data, Machine, keys, text)
+            data = (
+                _with_factor(data, keys, text)
+                if keys[0] == "interference"
+                else _with_value(data, Machine, keys, text)
+            )
             data = _without_copy_curves(data, keys)
         except InputError as error:
             raise InputError(" ".join(f"--set {override}: {error}".split())) from None
     return data
 
 
-def _with_value(node: Any, part: type[BaseModel], keys: list[str], text: str, parent: str = "") -> dict[str, Any]:
+def _with_value(
+    node: Any, part: type[BaseModel], keys: list[str], text: str, parent: str = ""
+) -> dict[str, Any]:
     """A copy of the part at ``parent`` with the value under ``keys`` replaced."""
     key, *rest = keys
     place = f"{parent}.{key}" if parent else key
     if not isinstance(node, dict):
         raise InputError(f"{parent or 'the machine'} is not a mapping in the file")
     if key not in part.model_fields:
-        raise InputError(f"{parent or 'a machine'} has no key {key!r}{closest(key, part.model_fields)}")
+        raise InputError(
+            f"{parent or 'a machine'} has no key {key!r}{closest(key, part.model_fields)}"
+        )
     annotation = part.model_fields[key].annotation
     inner = nested_model(annotation)
     if inner is Curve:
@@ -64,7 +73,9 @@ def _with_value(node: Any, part: type[BaseModel], keys: list[str], text: str, pa
 
 
 def _with_entry(table: Any, keys: list[str], text: str, place: str) -> dict[str, Any]:
-    """A copy of a table of quantities, such as the rates by compute type, with one of its entries replaced."""
+    """A copy of a table of quantities, such as the rates by compute type, with one of its entries
+    replaced.
+    """
     if not isinstance(table, dict):
         raise InputError(f"{place} is not a mapping in the file")
     if len(keys) != 1:
@@ -80,9 +91,17 @@ def _without_copy_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str,
         return data
     way, number = keys[1:]
     pageable = f"{way}_pageable"
-    of_number = {"bytes_per_s": {way}, "pageable_bytes_per_s": {pageable}, "latency_ns": {way, pageable}}
+    of_number = {
+        "bytes_per_s": {way},
+        "pageable_bytes_per_s": {pageable},
+        "latency_ns": {way, pageable},
+    }
     replaced = of_number.get(number, set())
-    kept = [curve for curve in data["curves"] if curve["operation"] != Operation.COPY or curve["device"] not in replaced]
+    kept = [
+        curve
+        for curve in data["curves"]
+        if curve["operation"] != Operation.COPY or curve["device"] not in replaced
+    ]
     return {**data, "curves": kept}
 
 
@@ -90,12 +109,18 @@ def _with_factor(data: dict[str, Any], keys: list[str], text: str) -> dict[str, 
     """A copy with the factor of one pair of resources replaced or added."""
     resources = get_args(ResourceName)
     if len(keys) != 3:
-        raise InputError(f"write interference.BUSY.SLOWS=FRACTION, for example interference.cpu.h2d=0.8; resources: {', '.join(resources)}")
+        raise InputError(
+            f"write interference.BUSY.SLOWS=FRACTION, for example interference.cpu.h2d=0.8; resources: {', '.join(resources)}"
+        )
     _, busy, slows = keys
     for name in (busy, slows):
         if name not in resources:
             raise InputError(f"no resource named {name!r}{closest(name, resources)}")
-    others = [entry for entry in data.get("interference") or () if (entry.get("busy"), entry.get("slows")) != (busy, slows)]
+    others = [
+        entry
+        for entry in data.get("interference") or ()
+        if (entry.get("busy"), entry.get("slows")) != (busy, slows)
+    ]
     factor = {"busy": busy, "slows": slows, "rate_fraction": _quantity(text, ".".join(keys))}
     return {**data, "interference": [*others, factor]}
 

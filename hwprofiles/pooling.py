@@ -5,10 +5,12 @@ from hwprofiles.quantity import Kind, Quantity
 
 
 def pooled(machine: Machine) -> Machine:
-    """The machine with one GPU of the memory, memory rate and compute of all of its, whose link is still that of one.
+    """The machine with one GPU of the memory, memory rate and compute of all of its, whose link is
+    still that of one.
 
-    Every card holds an equal share of each weight and works at the same time. What exchanging the shares costs is left out; where nothing
-    of it depends on what is compared, no order does either. The pooled quantities are assumed. A machine with one GPU is returned as it is.
+    Every card holds an equal share of each weight and works at the same time. What exchanging the
+    shares costs is left out; where nothing of it depends on what is compared, no order does either.
+    The pooled quantities are assumed. A machine with one GPU is returned as it is.
     """
     count = machine.gpu.count
     if count == 1:
@@ -17,7 +19,9 @@ def pooled(machine: Machine) -> Machine:
     def times(quantity: Quantity) -> Quantity:
         """That quantity of all cards together, in its own unit."""
         source = f"{count} cards pooled, ideal tensor parallelism: {quantity.source}"
-        return quantity.model_copy(update={"value": quantity.value * count, "kind": Kind.ASSUMED, "source": source})
+        return quantity.model_copy(
+            update={"value": quantity.value * count, "kind": Kind.ASSUMED, "source": source}
+        )
 
     gpu = machine.gpu.model_copy(
         update={

@@ -12,7 +12,9 @@ _QUOTED = re.compile(r"'([^']+)'")
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem as ``a.b.c: message, got value``; unknown keys come first, with the closest valid name."""
+    """The first problem as ``a.b.c: message, got value``; unknown keys come first, with the closest
+    valid name.
+    """
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location, value = problem["loc"], problem["input"]
     path = ".".join(shortened(str(part)) for part in location) or "(top level)"
@@ -21,7 +23,11 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"key {path} is missing"
     if problem["type"] == "model_type":
-        keys = ", ".join(name for name, field in model_at(model, location).model_fields.items() if field.is_required())
+        keys = ", ".join(
+            name
+            for name, field in model_at(model, location).model_fields.items()
+            if field.is_required()
+        )
         return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
     if problem["type"] == "too_short":
         return f"{path}: at least {problem['ctx']['min_length']} must be given, got {problem['ctx']['actual_length']}"
@@ -31,7 +37,9 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _nearest(problem: Any) -> str:
-    """The closest of the words that are allowed; nothing where none is near, as the message lists them all."""
+    """The closest of the words that are allowed; nothing where none is near, as the message lists
+    them all.
+    """
     if problem["type"] not in ("literal_error", "enum") or not isinstance(problem["input"], str):
         return ""
     words = _QUOTED.findall(problem["ctx"]["expected"])
@@ -49,7 +57,9 @@ def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
 
 
 def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """The model inside an annotation such as ``Disk | None`` or ``dict[str, Quantity]``; None when there is none."""
+    """The model inside an annotation such as ``Disk | None`` or ``dict[str, Quantity]``; None when
+    there is none.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = (nested_model(argument) for argument in getattr(annotation, "__args__", ()))

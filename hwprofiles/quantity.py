@@ -47,7 +47,10 @@ def _date_text(value: Any) -> str:
 
 
 def _number(value: Any) -> Any:
-    """Text goes through ``parse_number``: YAML reads ``50e9`` as text, and ``24GiB`` is easier to check than its bytes."""
+    """Text goes through ``parse_number``:
+
+    YAML reads ``50e9`` as text, and ``24GiB`` is easier to check than its bytes.
+    """
     if isinstance(value, bool):
         raise ValueError(f"write a number, got {value}")
     return parse_number(value) if isinstance(value, str) else value
@@ -62,7 +65,10 @@ SourceText = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a number comes from. ``date`` is the ISO date (or month, or year) of the source, or ``undated``."""
+    """Where a number comes from.
+
+    ``date`` is the ISO date (or month, or year) of the source, or ``undated``.
+    """
 
     kind: Kind
     source: str
@@ -70,7 +76,8 @@ class Provenance:
 
 
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
-    """The weakest of several provenances (the first among equals): what a result made of them may claim.
+    """The weakest of several provenances (the first among equals): what a result made of them may
+    claim.
 
     Raises ValueError when there is none.
     """
@@ -90,7 +97,9 @@ class _Spread(BaseModel):
     def _value_lies_between(self) -> Self:
         lowest, highest = self.range
         if not lowest <= self.value <= highest:
-            raise ValueError(f"low <= value <= high must hold, got {lowest:g}, {self.value:g}, {highest:g}")
+            raise ValueError(
+                f"low <= value <= high must hold, got {lowest:g}, {self.value:g}, {highest:g}"
+            )
         return self
 
     @property
@@ -118,8 +127,9 @@ class Efficiency(_Spread):
 class Quantity(_Spread):
     """A non-negative number with provenance; the unit is in the name of the field that holds it.
 
-    ``value`` is what the source states (a number, or text such as ``24GiB``); ``effective`` is what the simulator
-    uses, after the efficiency. ``low`` and ``high`` say how far off the stated value may be.
+    ``value`` is what the source states (a number, or text such as ``24GiB``); ``effective`` is what
+    the simulator uses, after the efficiency. ``low`` and ``high`` say how far off the stated value
+    may be.
     """
 
     value: Annotated[Number, Field(ge=0, le=MAX_QUANTITY)]
@@ -137,7 +147,9 @@ class Quantity(_Spread):
 
     @property
     def effective_range(self) -> tuple[float, float]:
-        """The lowest and the highest effective value, by the spreads of value and efficiency; both the value where none is stated."""
+        """The lowest and the highest effective value, by the spreads of value and efficiency; both
+        the value where none is stated.
+        """
         lowest, highest = self.range
         least, most = self.efficiency.range if self.efficiency else (1.0, 1.0)
         return lowest * least, highest * most
@@ -147,5 +159,11 @@ class Quantity(_Spread):
         """The weaker of the value's and the efficiency's provenance."""
         stated = [Provenance(kind=self.kind, source=self.source, date=self.date)]
         if self.efficiency:
-            stated.append(Provenance(kind=self.efficiency.kind, source=self.efficiency.source, date=self.efficiency.date))
+            stated.append(
+                Provenance(
+                    kind=self.efficiency.kind,
+                    source=self.efficiency.source,
+                    date=self.efficiency.date,
+                )
+            )
         return weakest(stated)

@@ -25,16 +25,19 @@ def write_bytes(data: bytes, path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to write: whole or not at all, through links, with the rights that the user's umask gives.
+    """Open a file to write: whole or not at all, through links, with the rights that the user's
+    umask gives.
 
-    What is written goes to a temporary file beside the target, which takes the target's place at the end; an error
-    before leaves the target as it was. What writers that were killed left of this target is removed. Missing
-    folders are not made. Raises InputError where it cannot be written.
+    What is written goes to a temporary file beside the target, which takes the target's place at
+    the end; an error before leaves the target as it was. What writers that were killed left of this
+    target is removed. Missing folders are not made. Raises InputError where it cannot be written.
     """
     check_target(path)
     target = path.resolve()
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
+        if (
+            target.exists() and not target.is_file()
+        ):  # a pipe or a device is written to, never replaced
             with target.open("wb") as file:
                 yield file
             return
@@ -60,7 +63,11 @@ def check_target(path: Path) -> None:
     """Refuse, before any work, a file that could not be written. Raises InputError."""
     try:
         problem = _problem_of(path, path.resolve())
-    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a link that leads to itself
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a name that is too long, a link that leads to itself
         problem = getattr(error, "strerror", None) or str(error)
     if problem is not None:
         raise InputError(f"cannot write {path}: {problem}")
@@ -77,7 +84,11 @@ def _problem_of(path: Path, target: Path) -> str | None:
             return "it may not be written"
         if not target.is_file():
             return None
-    return None if os.access(target.parent, os.W_OK | os.X_OK) else f"the folder {path.parent} may not be written"
+    return (
+        None
+        if os.access(target.parent, os.W_OK | os.X_OK)
+        else f"the folder {path.parent} may not be written"
+    )
 
 
 def check_folder(path: Path) -> None:
@@ -121,7 +132,9 @@ def _is_running(process: int) -> bool:
 
 
 def write_yaml(data: Any, path: Path) -> None:
-    """Write data as YAML, as ``whole_file`` does: keys in their order, lists without mappings on one line."""
+    """Write data as YAML, as ``whole_file`` does: keys in their order, lists without mappings on
+    one line.
+    """
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
     write_text(text, path)
 
@@ -129,7 +142,9 @@ def write_yaml(data: Any, path: Path) -> None:
 class _Dumper(yaml.SafeDumper):
     """Writes lists of plain values in one line."""
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
         """Flow style for lists without mappings or lists in them."""
         is_plain = not any(isinstance(item, dict | list | tuple) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=is_plain)

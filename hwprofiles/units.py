@@ -1,4 +1,6 @@
-"""Every unit conversion of the project: constants, parsing of what people type, printing for people."""
+"""Every unit conversion of the project: constants, parsing of what people type, printing for
+people.
+"""
 
 import re
 
@@ -33,7 +35,8 @@ _NUMBER = re.compile(r"\s*([+-]?[0-9_.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)(?:/s
 
 
 def parse_number(text: str) -> float:
-    """Read a number such as ``50e9``, ``24GB``, ``64GiB``, ``50GB/s`` or ``inf``; decimal suffixes are powers of 1000.
+    """Read a number such as ``50e9``, ``24GB``, ``64GiB``, ``50GB/s`` or ``inf``; decimal suffixes
+    are powers of 1000.
 
     Raises ValueError, with the accepted forms, on anything else.
     """
@@ -46,7 +49,9 @@ def parse_number(text: str) -> float:
     try:
         return float(match.group(1)) * _SUFFIXES[suffix]
     except ValueError:
-        raise ValueError(f"{text!r} is not a number; write for example 50e9, 24GB or 64GiB") from None
+        raise ValueError(
+            f"{text!r} is not a number; write for example 50e9, 24GB or 64GiB"
+        ) from None
 
 
 def _scaled(value: float, steps: list[tuple[float, str]], suffix: str = "") -> str:

@@ -25,15 +25,19 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what the text says, within the limits of ``TreeBuilder``. Raises InputError with the line.
+    """Return what the text says, within the limits of ``TreeBuilder``. Raises InputError with the
+    line.
 
-    Keys are text, dates stay text, and only the tags of plain YAML are read: a file makes no objects.
+    Keys are text, dates stay text, and only the tags of plain YAML are read: a file makes no
+    objects.
     """
     try:
         return TreeBuilder().build(yaml.parse(text, Loader=SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise InputError(f"{where}:{line}: broken YAML: {shortened(str(error.problem), MAX_REASON)} (column {column})") from None
+        raise InputError(
+            f"{where}:{line}: broken YAML: {shortened(str(error.problem), MAX_REASON)} (column {column})"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where}: broken YAML: {shortened(str(error), MAX_REASON)}") from None

@@ -1,4 +1,6 @@
-"""From the events of a YAML text to plain values, step by step: nothing that a text says makes it deep or large."""
+"""From the events of a YAML text to plain values, step by step: nothing that a text says makes it
+deep or large.
+"""
 
 import re
 from collections.abc import Iterable
@@ -34,7 +36,10 @@ class _Open:
 
 
 class TreeBuilder:
-    """Builds the value of one document. Raises yaml.MarkedYAMLError at the first thing that is not allowed."""
+    """Builds the value of one document.
+
+    Raises yaml.MarkedYAMLError at the first thing that is not allowed.
+    """
 
     def __init__(self) -> None:
         """Nothing is read yet."""
@@ -82,12 +87,16 @@ class TreeBuilder:
         if self._is_key_due():
             raise _problem("a key must be text, not a list or a mapping", event)
         if len(self._stack) >= MAX_DEPTH:
-            raise _problem(f"lists and mappings lie at most {MAX_DEPTH} deep inside each other", event)
+            raise _problem(
+                f"lists and mappings lie at most {MAX_DEPTH} deep inside each other", event
+            )
         if event.tag not in (None, "!") and event.tag not in _TREE_TAGS:
             raise _problem(f"tag {event.tag} is not read", event)
         self._count(1, event)
         value: Any = [] if isinstance(event, yaml.SequenceStartEvent) else {}
-        self._stack.append(_Open(value=value, anchor=event.anchor, num_values_before=self._num_values - 1))
+        self._stack.append(
+            _Open(value=value, anchor=event.anchor, num_values_before=self._num_values - 1)
+        )
 
     def _close(self, event: yaml.CollectionEndEvent) -> None:
         done = self._stack.pop()
@@ -153,7 +162,9 @@ class TreeBuilder:
     def _count(self, num_values: int, event: yaml.Event) -> None:
         self._num_values += num_values
         if self._num_values > MAX_VALUES:
-            raise _problem(f"a file holds at most {MAX_VALUES:,} values, what aliases repeat counted", event)
+            raise _problem(
+                f"a file holds at most {MAX_VALUES:,} values, what aliases repeat counted", event
+            )
 
     def _converted(self, event: yaml.ScalarEvent) -> Any:
         """The scalar as YAML 1.1 reads it, but for dates and ``=``, which stay text."""

@@ -1,4 +1,6 @@
-"""Where `rosin` and `python -m rosin` start; what is heavy is imported by the command that needs it."""
+"""Where `rosin` and `python -m rosin` start; what is heavy is imported by the command that needs
+it.
+"""
 
 import atexit
 import gc
@@ -7,17 +9,24 @@ import sys
 from collections.abc import Sequence
 
 OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""Cycles are few here, and arrays are in none: what looks for them finds next to nothing, at 4 % of a plan's time by Python's own 700."""
+"""Cycles are few here, and arrays are in none: what looks for them finds next to nothing, at 4 % of
+a plan's time by Python's own 700.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of rosin.cli.failures.ExitCode."""
-    # Before numpy is imported: products here are small and made in threads of ours, and BLAS's own took ten times the work beside others.
+    # Before numpy is imported: products here are small and made in threads of ours, and BLAS's own
+    # took ten times the work beside others.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # which it looks for in all that is installed, a fiftieth of a second
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # which it looks for in all that is installed, a fiftieth of a second
     if arguments is None:  # the process is this command's own
         gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-        atexit.register(gc.freeze)  # or a last collection takes a tenth of a second, for memory that is given back anyway
+        atexit.register(
+            gc.freeze
+        )  # or a last collection takes a tenth of a second, for memory that is given back anyway
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
 

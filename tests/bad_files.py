@@ -1,4 +1,6 @@
-"""Files that no program should stumble over, each kind built anew: bombs, wrong types, numbers beyond all measure."""
+"""Files that no program should stumble over, each kind built anew: bombs, wrong types, numbers
+beyond all measure.
+"""
 
 import io
 import zipfile
@@ -25,7 +27,10 @@ def yaml_block_depth_bomb() -> str:
 def yaml_alias_bomb() -> str:
     """Each line repeats the one before ten times: 10^12 values in a kilobyte."""
     lines = ["a0: &a0 [x]"]
-    lines += [f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]" for level in range(1, LEVELS + 1)]
+    lines += [
+        f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]"
+        for level in range(1, LEVELS + 1)
+    ]
     return "\n".join(lines)
 
 
@@ -84,11 +89,16 @@ JSON_KINDS: Mapping[str, Callable[[], str]] = {
 
 
 def npz_bomb(path: Path, num_values: int = 2**31) -> None:
-    """An archive of some megabytes whose array of zeros would take gigabytes; only its head and 64 MiB of it are there."""
+    """An archive of some megabytes whose array of zeros would take gigabytes; only its head and 64
+    MiB of it are there.
+    """
     header = io.BytesIO()
     shape = (num_values // 64, 8, 8)
     npy.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": shape})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("expert_ids.npy", "w") as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("expert_ids.npy", "w") as file,
+    ):
         file.write(header.getvalue())
         file.write(bytes(2**26))
 

@@ -1,4 +1,6 @@
-"""The source of the packages, parsed but never run: modules, what they import, and the sizes of what they define."""
+"""The source of the packages, parsed but never run: modules, what they import, and the sizes of
+what they define.
+"""
 
 import ast
 from dataclasses import dataclass
@@ -12,10 +14,10 @@ PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
 @dataclass(frozen=True)
 class Function:
-    """A function and its length in lines, docstring left out."""
+    """A function and the statements in it, nested ones too, its docstring left out."""
 
     where: str
-    num_lines: int
+    num_statements: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,17 @@ class Module:
     @cached_property
     def functions(self) -> list[Function]:
         """Every function and method, nested ones too."""
-        nodes = [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        return [Function(f"{self.path.relative_to(ROOT)}:{node.lineno} {node.name}", _code_lines(node)) for node in nodes]
+        nodes = [
+            node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        return [
+            Function(
+                f"{self.path.relative_to(ROOT)}:{node.lineno} {node.name}", _num_statements(node)
+            )
+            for node in nodes
+        ]
 
 
 def modules() -> list[Module]:
@@ -88,8 +99,11 @@ def _dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def _num_statements(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = node.body[0]
-    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    docstring_lines = (first.end_lineno or first.lineno) - first.lineno + 1 if is_docstring else 0
-    return (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines
+    is_docstring = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    return sum(isinstance(inner, ast.stmt) for inner in ast.walk(node)) - 1 - is_docstring

@@ -1,4 +1,6 @@
-"""The shape of the house: imports flow one way, files and functions stay small, packages are facades."""
+"""The shape of the house: imports flow one way, files and functions stay small, packages are
+facades.
+"""
 
 import ast
 import graphlib
@@ -8,8 +10,8 @@ import pytest
 
 from tests.source_tree import PACKAGES, Module, import_graph, modules
 
-MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 400, 130
-MAX_FUNCTION_LINES, MAX_P90_FUNCTION_LINES, MAX_MEDIAN_FUNCTION_LINES = 50, 24, 8
+MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 560, 130
+MAX_STATEMENTS, MAX_P90_STATEMENTS, MAX_MEDIAN_STATEMENTS = 49, 18, 6
 SOURCES = modules()
 FACADES = [module for module in SOURCES if module.is_package]
 
@@ -17,7 +19,12 @@ FACADES = [module for module in SOURCES if module.is_package]
 def test_imports_flow_one_way() -> None:
     """No module imports a package that stands above its own."""
     graph = import_graph(SOURCES)
-    upward = [f"{name} imports {target}" for name, targets in graph.items() for target in targets if _height(target) > _height(name)]
+    upward = [
+        f"{name} imports {target}"
+        for name, targets in graph.items()
+        for target in targets
+        if _height(target) > _height(name)
+    ]
     assert upward == []
 
 
@@ -31,34 +38,58 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_only_validation_imports_torch() -> None:
     """Whoever only predicts needs no torch."""
-    users = [module.name for module in SOURCES if "torch" in {name.partition(".")[0] for name in module.imported_names}]
+    users = [
+        module.name
+        for module in SOURCES
+        if "torch" in {name.partition(".")[0] for name in module.imported_names}
+    ]
     assert [name for name in users if name.partition(".")[0] != "validation"] == []
 
 
 def test_files_are_small() -> None:
-    """No file over 400 lines, and the median of files that hold code at most 130."""
-    assert [f"{module.name}: {module.num_lines}" for module in SOURCES if module.num_lines > MAX_FILE_LINES] == []
-    assert statistics.median(module.num_lines for module in SOURCES if not module.is_package) <= MAX_MEDIAN_FILE_LINES
+    """No file over 560 lines, and the median of files that hold code at most 130."""
+    assert [
+        f"{module.name}: {module.num_lines}"
+        for module in SOURCES
+        if module.num_lines > MAX_FILE_LINES
+    ] == []
+    assert (
+        statistics.median(module.num_lines for module in SOURCES if not module.is_package)
+        <= MAX_MEDIAN_FILE_LINES
+    )
 
 
 def test_functions_are_small() -> None:
-    """No function over 50 lines, nine in ten at most 24, the median at most 8."""
+    """No function over 49 statements, nine in ten at most 18, the median at most 6."""
     functions = [function for module in SOURCES for function in module.functions]
-    lengths = sorted(function.num_lines for function in functions)
-    assert [f"{function.where}: {function.num_lines}" for function in functions if function.num_lines > MAX_FUNCTION_LINES] == []
-    assert lengths[int(0.9 * (len(lengths) - 1))] <= MAX_P90_FUNCTION_LINES
-    assert statistics.median(lengths) <= MAX_MEDIAN_FUNCTION_LINES
+    counts = sorted(function.num_statements for function in functions)
+    assert [
+        f"{function.where}: {function.num_statements}"
+        for function in functions
+        if function.num_statements > MAX_STATEMENTS
+    ] == []
+    assert counts[int(0.9 * (len(counts) - 1))] <= MAX_P90_STATEMENTS
+    assert statistics.median(counts) <= MAX_MEDIAN_STATEMENTS
 
 
 @pytest.mark.parametrize("facade", FACADES, ids=lambda module: module.name)
 def test_package_is_a_facade(facade: Module) -> None:
-    """An __init__.py has a docstring, imports and a sorted __all__ of names that it has; nothing is defined there."""
-    defined = [node for node in facade.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    """An __init__.py has a docstring, imports and a sorted __all__ of names that it has; nothing is
+    defined there.
+    """
+    defined = [
+        node for node in facade.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
     assert defined == []
     exported = _exported(facade)
-    assert exported == sorted(exported, key=lambda name: (not name.isupper(), not name[0].isupper(), name))  # constants, types, functions
+    assert exported == sorted(
+        exported, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
+    )  # constants, types, functions
     assert set(exported) == {
-        alias.asname or alias.name for node in facade.tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in facade.tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
 
 
@@ -76,7 +107,13 @@ def _height(name: str) -> int:
 def _exported(facade: Module) -> list[str]:
     """The names in __all__; none where the file has no __all__."""
     for node in facade.tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             return list(ast.literal_eval(node.value))  # type: ignore[union-attr]
     return []

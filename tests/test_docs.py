@@ -30,12 +30,19 @@ def _name(page: Path) -> str:
 def test_there_are_commands_to_run() -> None:
     """The pattern finds what the pages show: the README and the how-to guides have commands."""
     assert len(_commands(ROOT / "README.md")) >= 5
-    assert sum(len(_commands(page)) for page in PAGES if page.is_relative_to(ROOT / "docs" / "how-to")) >= 4
+    assert (
+        sum(len(_commands(page)) for page in PAGES if page.is_relative_to(ROOT / "docs" / "how-to"))
+        >= 4
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if _commands(page)], ids=_name)
-def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands of a page succeed one after the other, in a folder where the reader's own files lie."""
+def test_commands_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands of a page succeed one after the other, in a folder where the reader's own files
+    lie.
+    """
     monkeypatch.chdir(tmp_path)
     for config in ("config.json", "path/to/config.json"):
         write_tiny_config(Path(config))
@@ -48,5 +55,7 @@ def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file that exists."""
-    targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    targets = [
+        target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target
+    ]
     assert [target for target in targets if not (page.parent / target).exists()] == []

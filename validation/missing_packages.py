@@ -1,6 +1,8 @@
-"""Which packages validation.gpu needs that this Python lacks, a line each, as pip takes them: python -m validation.missing_packages.
+"""Which packages validation.gpu needs that this Python lacks, a line each, as pip takes them:
+python -m validation.missing_packages.
 
-torch is not among them: a GPU machine has one that fits its CUDA, and it must stay. Imports nothing that may be missing.
+torch is not among them: a GPU machine has one that fits its CUDA, and it must stay. Imports nothing
+that may be missing.
 """
 
 import tomllib
@@ -12,7 +14,9 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def missing_packages() -> list[str]:
-    """Requirements as pyproject.toml states them, of what is not installed; one that is too old is left as it is."""
+    """Requirements as pyproject.toml states them, of what is not installed; one that is too old is
+    left as it is.
+    """
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     stated = [*project["dependencies"], *project["optional-dependencies"]["validate"]]
     by_name = {requirement.partition(">")[0]: requirement for requirement in stated}

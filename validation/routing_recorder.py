@@ -21,23 +21,35 @@ ROUTER_NAMES = ("gate", "router")
 
 
 def record_routing(
-    model: torch.nn.Module, sequences: Sequence[Sequence[int]], *, top_k: int, name: str, path: Path | None = None
+    model: torch.nn.Module,
+    sequences: Sequence[Sequence[int]],
+    *,
+    top_k: int,
+    name: str,
+    path: Path | None = None,
 ) -> RecordedRouting:
     """Run each sequence of token ids once and record which experts its routers rank highest.
 
-    Gate weights are the softmax over all experts, not renormalised. Routers are modules named ``gate`` or ``router`` that yield one logit
-    for each expert, and are taken in the order of the model. Models whose selection is not the top-k of these logits (grouped,
-    biased or sigmoid routing) are recorded as if it were. Raises InputError where there is no router, or layers differ.
+    Gate weights are the softmax over all experts, not renormalised. Routers are modules named
+    ``gate`` or ``router`` that yield one logit for each expert, and are taken in the order of the
+    model. Models whose selection is not the top-k of these logits (grouped, biased or sigmoid
+    routing) are recorded as if it were. Raises InputError where there is no router, or layers
+    differ.
     """
     routers = find_routers(model)
     if not routers:
-        raise InputError(f"{name}: no module named {' or '.join(ROUTER_NAMES)}: not an MoE model of a known kind")
+        raise InputError(
+            f"{name}: no module named {' or '.join(ROUTER_NAMES)}: not an MoE model of a known kind"
+        )
     device = next(model.parameters()).device
     ids, weights = [], []
     for tokens in sequences:
         with _logits_of(routers) as logits, torch.no_grad():
             model(input_ids=torch.tensor([list(tokens)], device=device))
-        chosen = [_selected(logits.get(index), len(tokens), top_k, f"{name}: router {index}") for index in range(len(routers))]
+        chosen = [
+            _selected(logits.get(index), len(tokens), top_k, f"{name}: router {index}")
+            for index in range(len(routers))
+        ]
         ids.append(np.stack([layer_ids for layer_ids, _ in chosen], axis=1))
         weights.append(np.stack([layer_weights for _, layer_weights in chosen], axis=1))
     arrays: dict[str, NDArray[Any]] = {
@@ -55,12 +67,16 @@ def record_routing(
 
 def find_routers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The routers, in the order of the model."""
-    return [module for path, module in model.named_modules() if path.rpartition(".")[2] in ROUTER_NAMES]
+    return [
+        module for path, module in model.named_modules() if path.rpartition(".")[2] in ROUTER_NAMES
+    ]
 
 
 @contextmanager
 def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
-    """What each router yields while the context lasts; of a tuple, its first tensor, which holds the logits."""
+    """What each router yields while the context lasts; of a tuple, its first tensor, which holds
+    the logits.
+    """
     found: dict[int, torch.Tensor] = {}
 
     def keep(index: int) -> Any:
@@ -80,11 +96,15 @@ def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.T
             handle.remove()
 
 
-def _selected(logits_TJ: torch.Tensor | None, num_tokens: int, top_k: int, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _selected(
+    logits_TJ: torch.Tensor | None, num_tokens: int, top_k: int, where: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Expert ids and weights [token, rank]."""
     if logits_TJ is None or logits_TJ.shape[0] != num_tokens or logits_TJ.shape[1] < top_k:
         found = "nothing" if logits_TJ is None else tuple(logits_TJ.shape)
-        raise InputError(f"{where} must yield a logit for each of {num_tokens} tokens and at least {top_k} experts, got {found}")
+        raise InputError(
+            f"{where} must yield a logit for each of {num_tokens} tokens and at least {top_k} experts, got {found}"
+        )
     weights_TK, ids_TK = torch.softmax(logits_TJ, dim=1).topk(top_k, dim=1)
     return ids_TK.numpy(), weights_TK.numpy()
 

@@ -1,8 +1,10 @@
-"""Least layer times by how many of its experts are resident, where the routing treats all experts of a layer alike.
+"""Least layer times by how many of its experts are resident, where the routing treats all experts
+of a layer alike.
 
-Then which experts are resident does not matter, only how many are: renaming a layer's experts leaves the routing's distribution as it is,
-so every placement may be averaged over all renamings. A cell's missing experts are then any subset of those it selects, as often as any
-other of that size, and nothing has to be relaxed to shares of an expert. docs/explanation/bounds.md has the proof.
+Then which experts are resident does not matter, only how many are: renaming a layer's experts
+leaves the routing's distribution as it is, so every placement may be averaged over all renamings. A
+cell's missing experts are then any subset of those it selects, as often as any other of that size,
+and nothing has to be relaxed to shares of an expert. docs/explanation/bounds.md has the proof.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ from planner.bounds.work import Floats
 
 
 class Sizes(NamedTuple):
-    """How many experts cells select: the different numbers ``found``, ascending, which of them each cell has, and the layers of each."""
+    """How many experts cells select: the different numbers ``found``, ascending, which of them each
+    cell has, and the layers of each.
+    """
 
     found: NDArray[np.int64]
     of_cell: NDArray[np.int64]
@@ -33,14 +37,18 @@ def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes
     found, of_cell = np.unique(np.diff(work.offsets), return_inverse=True)
     has = np.zeros((len(found), num_layers), bool)
     has[of_cell, layer] = True
-    has[:, 0] |= has.sum(axis=1) == 1  # a product with one row is another one, and rounded differently
+    has[:, 0] |= (
+        has.sum(axis=1) == 1
+    )  # a product with one row is another one, and rounded differently
     has[:, -1] |= has.sum(axis=1) == 1
     return Sizes(found=found, of_cell=of_cell, layers=[np.flatnonzero(row) for row in has])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CountTimes:
-    """Sums over cells in ns, [kind, layer, number of residents from 0 to all]: never rising along the last."""
+    """Sums over cells in ns, [kind, layer, number of residents from 0 to all]: never rising along
+    the last.
+    """
 
     ns: Floats
 
@@ -48,42 +56,71 @@ class CountTimes:
         """The sums over both."""
         return CountTimes(ns=self.ns + other.ns)
 
-    def layers_ns(self, kind: int, on: Floats, off: Floats, dense_bytes: Floats, item_bytes: Floats, byte_price: float) -> float:
-        """Sum over layers of the least time at that price of a byte: each layer holds as many experts as pay, or nothing at all."""
+    def layers_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> float:
+        """Sum over layers of the least time at that price of a byte: each layer holds as many
+        experts as pay, or nothing at all.
+        """
         rent = byte_price * item_bytes[:, None] * np.arange(self.ns.shape[2])
         here = on + byte_price * dense_bytes + (self.ns[kind] + rent).min(axis=1)
         return float(np.minimum(here, off).sum())
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """What a byte of one more resident saves, in ns, over all layers and kinds: where a price of a byte may be best."""
+        """What a byte of one more resident saves, in ns, over all layers and kinds: where a price
+        of a byte may be best.
+        """
         steps = -np.diff(self.ns, axis=2) / np.maximum(item_bytes, 1)[None, :, None]
         return np.asarray(steps[steps > 0])
 
 
 def count_times(
-    work: CellWork, tables: Tables, sizes: Sizes, layer: NDArray[np.int64], caps: Floats, num_layers: int, num_experts: int
+    work: CellWork,
+    tables: Tables,
+    sizes: Sizes,
+    layer: NDArray[np.int64],
+    caps: Floats,
+    num_layers: int,
+    num_experts: int,
 ) -> CountTimes:
-    """The sums of these cells, averaged over all renamings of the experts. ``caps`` [kind, cell]: the most that a cell takes.
+    """The sums of these cells, averaged over all renamings of the experts. ``caps`` [kind, cell]:
+    the most that a cell takes.
 
     The cells' own ``cap`` must be out of the way; ``tables`` and ``sizes`` are theirs.
     """
-    by_missing = np.zeros((len(caps), num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1))
+    by_missing = np.zeros(
+        (len(caps), num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)
+    )
     if len(sizes.found):
         _add_cells(work, tables, layer, sizes.of_cell, np.ascontiguousarray(caps), by_missing)
     total = np.zeros((len(caps), num_layers, num_experts + 1))
     for number, (size, layers) in enumerate(zip(sizes.found.tolist(), sizes.layers, strict=True)):
-        total[:, layers] += by_missing[:, layers, number, : size + 1] @ missing_shares(num_experts, size)
+        total[:, layers] += by_missing[:, layers, number, : size + 1] @ missing_shares(
+            num_experts, size
+        )
     return CountTimes(ns=np.minimum.accumulate(total, axis=2))
 
 
 @lru_cache(maxsize=512)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
-    """Probability [missing, resident] that so many of the selected are not resident, where all subsets are alike: hypergeometric."""
+    """Probability [missing, resident] that so many of the selected are not resident, where all
+    subsets are alike: hypergeometric.
+    """
     missing, resident = np.arange(num_selected + 1)[:, None], np.arange(num_experts + 1)[None, :]
     is_possible = (missing <= num_experts - resident) & (num_selected - missing <= resident)
     held = np.where(is_possible, num_selected - missing, 0)
     away = np.where(is_possible, missing, 0)
-    logs = _log_choose(resident, held) + _log_choose(num_experts - resident, away) - _log_choose(num_experts, num_selected)
+    logs = (
+        _log_choose(resident, held)
+        + _log_choose(num_experts - resident, away)
+        - _log_choose(num_experts, num_selected)
+    )
     found: Floats = np.where(is_possible, np.exp(logs), 0.0)
     return np.asarray(found / found.sum(axis=0))
 
@@ -95,22 +132,49 @@ def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> F
 
 @bound_kernel
 def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
-    """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind, layer, size, m].
+    """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind,
+    layer, size, m].
 
-    Of few experts every choice is tried. Of more, two bounds, of which the better counts. Counted: c experts run on the CPU, whole ones,
-    resident or not, and at least m - c are copied. Weighed: whatever the lanes' weights, the longest lane takes no less than their mean,
-    for which every expert decides alone.
+    Of few experts every choice is tried. Of more, two bounds, of which the better counts. Counted:
+    c experts run on the CPU, whole ones, resident or not, and at least m - c are copied. Weighed:
+    whatever the lanes' weights, the longest lane takes no less than their mean, for which every
+    expert decides alone.
     """
     widest = max(np.max(np.diff(work.offsets)), FEW)
-    counted, none, each = np.empty(widest + 1), np.empty(QUANTILES * WEIGHTS), np.empty(QUANTILES * WEIGHTS)
-    by_set, least, cap_of = np.empty(1 << FEW), np.empty((len(caps), widest + 1)), np.empty(len(caps))
+    counted, none, each = (
+        np.empty(widest + 1),
+        np.empty(QUANTILES * WEIGHTS),
+        np.empty(QUANTILES * WEIGHTS),
+    )
+    by_set, least, cap_of = (
+        np.empty(1 << FEW),
+        np.empty((len(caps), widest + 1)),
+        np.empty(len(caps)),
+    )
     ways = ways_of(FEW if tables.is_tried.any() else 0)
-    offsets, time_share, link_share, is_early = work.offsets, work.time_share, work.link_share, work.is_early
+    offsets, time_share, link_share, is_early = (
+        work.offsets,
+        work.time_share,
+        work.link_share,
+        work.is_early,
+    )
     number_of, is_tried, num_weighed, before = tables.number, tables.is_tried, 0, 0
     for cell in range(len(layer)):
-        size, number, own, place = offsets[cell + 1] - offsets[cell], number_of[cell], layer[cell], size_of[cell]
-        is_weighed_alike = time_share[cell] == time_share[before] and link_share[cell] == link_share[before]
-        if cell == 0 or number_of[before] != number or not is_weighed_alike or is_early[cell] != is_early[before]:
+        size, number, own, place = (
+            offsets[cell + 1] - offsets[cell],
+            number_of[cell],
+            layer[cell],
+            size_of[cell],
+        )
+        is_weighed_alike = (
+            time_share[cell] == time_share[before] and link_share[cell] == link_share[before]
+        )
+        if (
+            cell == 0
+            or number_of[before] != number
+            or not is_weighed_alike
+            or is_early[cell] != is_early[before]
+        ):
             if is_tried[number]:
                 try_sets(work, cell, ways, by_set)
             else:
@@ -128,7 +192,14 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
                 elif is_tried[number]:
                     mean_of_sets(by_set, ways.num_chosen, size, cap_of[kind], least[kind])
                 else:
-                    _best_of_counts(counted, none[:num_weighed], each[:num_weighed], size, cap_of[kind], least[kind])
+                    _best_of_counts(
+                        counted,
+                        none[:num_weighed],
+                        each[:num_weighed],
+                        size,
+                        cap_of[kind],
+                        least[kind],
+                    )
             for missing in range(size + 1):
                 out[kind, own, place, missing] += least[kind, missing]
 
@@ -137,7 +208,8 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
 def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-untyped-def]
     """Fill ``least`` [missing] with the better of both bounds.
 
-    A weighed sum that may exceed what the cell takes at most is scaled until it does not, whichever experts are missing.
+    A weighed sum that may exceed what the cell takes at most is scaled until it does not, whichever
+    experts are missing.
     """
     for missing in range(size + 1):
         least[missing] = min(counted[missing], cap)
@@ -150,16 +222,30 @@ def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-u
 
 @bound_kernel
 def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-untyped-def]
-    """Fill the cell's ``counted`` [missing], and [weighing] what it proves with none and with all experts missing; returns how many."""
+    """Fill the cell's ``counted`` [missing], and [weighing] what it proves with none and with all
+    experts missing; returns how many.
+    """
     first, last, number = work.offsets[cell], work.offsets[cell + 1], tables.number[cell]
-    size, share, link_share, fetch = last - first, work.time_share[cell], work.link_share[cell], work.fetch[cell]
-    cpu, gpu, least_gpu, is_early = work.cpu[first:last], work.gpu[first:last], tables.least_gpu[number], work.is_early[cell]
+    size, share, link_share, fetch = (
+        last - first,
+        work.time_share[cell],
+        work.link_share[cell],
+        work.fetch[cell],
+    )
+    cpu, gpu, least_gpu, is_early = (
+        work.cpu[first:last],
+        work.gpu[first:last],
+        tables.least_gpu[number],
+        work.is_early[cell],
+    )
     rows = slice(tables.starts[number], tables.starts[number + 1])
     longer, chain, up = tables.longer[rows], tables.chain[rows], tables.up[rows]
     best = np.inf
     for missing in range(size, -1, -1):
         held_up = up[missing] if is_early else chain[missing]
-        best = min(best, share * longer[missing] + link_share * held_up)  # so many on the CPU, or more: nothing is copied
+        best = min(
+            best, share * longer[missing] + link_share * held_up
+        )  # so many on the CPU, or more: nothing is copied
         counted[missing] = best
     for copied in range(1, size + 1):
         copies = copied * fetch
@@ -185,13 +271,19 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
 
 @bound_kernel
 def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
-    """Fill ``prices`` [of the CPU, of the GPU, of a copy; weighing] for each weighing of the three lanes."""
+    """Fill ``prices`` [of the CPU, of the GPU, of a copy; weighing] for each weighing of the three
+    lanes.
+    """
     for step in range(QUANTILES):
         expert = picks[step]
         for way in range(WEIGHTS):
             on_gpu = way / WEIGHTS
-            on_cpu = (on_gpu * gpu[expert] + (1 - on_gpu) * fetch) / (cpu[expert] + fetch)  # computing and copying it weigh the same
-            if on_cpu > 1 - on_gpu:  # no weight is left for the link: or computing it here and there
+            on_cpu = (on_gpu * gpu[expert] + (1 - on_gpu) * fetch) / (
+                cpu[expert] + fetch
+            )  # computing and copying it weigh the same
+            if (
+                on_cpu > 1 - on_gpu
+            ):  # no weight is left for the link: or computing it here and there
                 on_cpu = gpu[expert] / (cpu[expert] + gpu[expert])
                 on_gpu = 1 - on_cpu
             on_link = max(0.0, 1 - on_gpu - on_cpu)
@@ -203,19 +295,31 @@ def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
 
 @bound_kernel
 def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
-    """The same where copies are no lane of the window but count all: each weighing is of GPU and CPU alone."""
+    """The same where copies are no lane of the window but count all: each weighing is of GPU and
+    CPU alone.
+    """
     for step in range(QUANTILES):
         expert = picks[step]
         for way in range(WEIGHTS):
-            copied = link_share * fetch * way / (WEIGHTS - 1)  # from where a resident weighs the same on both to where a missing one does
-            on_cpu = min(1.0, (share * gpu[expert] + copied) / (share * (cpu[expert] + gpu[expert])))
+            copied = (
+                link_share * fetch * way / (WEIGHTS - 1)
+            )  # from where a resident weighs the same on both to where a missing one does
+            on_cpu = min(
+                1.0, (share * gpu[expert] + copied) / (share * (cpu[expert] + gpu[expert]))
+            )
             place = step * WEIGHTS + way
-            prices[0, place], prices[1, place], prices[2, place] = share * on_cpu, share * (1 - on_cpu), link_share * fetch
+            prices[0, place], prices[1, place], prices[2, place] = (
+                share * on_cpu,
+                share * (1 - on_cpu),
+                link_share * fetch,
+            )
 
 
 @bound_kernel
 def _weighed(cpu, gpu, beside, prices, none, each):  # type: ignore[no-untyped-def]
-    """Fill what each weighing proves, with none and with all experts missing: expert by expert, all weighings side by side."""
+    """Fill what each weighing proves, with none and with all experts missing: expert by expert, all
+    weighings side by side.
+    """
     for number in range(len(none)):
         none[number] = each[number] = prices[1, number] * beside
     for expert in range(len(cpu)):

@@ -1,8 +1,10 @@
-"""The clairvoyant bound: no lossless policy is faster, whatever it caches, evicts or fetches ahead, knowing all that will be routed.
+"""The clairvoyant bound: no lossless policy is faster, whatever it caches, evicts or fetches ahead,
+knowing all that will be routed.
 
-Time is at least the layers' windows end to end, and at least the copies end to end; so it is at least any weighted mean of the two.
-What a cache of that size must copy is bounded by a price on every byte held at each border between passes: each expert then goes its
-cheapest way through the run on its own. The proof is in docs/explanation/bounds.md.
+Time is at least the layers' windows end to end, and at least the copies end to end; so it is at
+least any weighted mean of the two. What a cache of that size must copy is bounded by a price on
+every byte held at each border between passes: each expert then goes its cheapest way through the
+run on its own. The proof is in docs/explanation/bounds.md.
 """
 
 from dataclasses import dataclass
@@ -25,14 +27,18 @@ from sim.policies.problem import Problem
 from sim.workload.batch import Passes
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
-"""First guesses: the weight of the link's total, and the price of a byte against what the last byte that fits would save."""
+"""First guesses: the weight of the link's total, and the price of a byte against what the last byte
+that fits would save.
+"""
 
 NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
 
 
 class Point(NamedTuple):
-    """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
+    """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a
+    share of the steepest.
+    """
 
     link_share: float = 0.0
     byte_price: float = 0.0
@@ -44,10 +50,12 @@ Guess = tuple[Point, ...]
 
 
 class Ways(NamedTuple):
-    """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then by pass; ``starts`` [item + 1].
+    """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then
+    by pass; ``starts`` [item + 1].
 
-    ``pass_of`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs ``weight`` times the slope of its ``cell``;
-    a use of something else has no cell (-1) and costs ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
+    ``pass_of`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs
+    ``weight`` times the slope of its ``cell``; a use of something else has no cell (-1) and costs
+    ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
     """
 
     starts: NDArray[np.int64]
@@ -61,7 +69,9 @@ class Ways(NamedTuple):
 
 @bound_kernel
 def _relaxed(front, slope, ways, link_share, price, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [cell] with the least of ns - slope · missing, and return what all items' uses cost, by their cheapest way."""
+    """Fill ``least`` [cell] with the least of ns - slope · missing, and return what all items' uses
+    cost, by their cheapest way.
+    """
     for cell in range(len(slope)):
         least[cell] = np.inf
         for vertex in range(front.offsets[cell], front.offsets[cell + 1]):
@@ -71,10 +81,18 @@ def _relaxed(front, slope, ways, link_share, price, least):  # type: ignore[no-u
 
 @bound_kernel
 def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
-    """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied anew, or served elsewhere."""
+    """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied
+    anew, or served elsewhere.
+    """
     total, time = 0.0, 1 - link_share
     for item in range(len(ways.starts) - 1):
-        inside, outside, before, rent, copy = 0.0, 0.0, -1, price * ways.size_bytes[item], link_share * ways.copy_ns[item]
+        inside, outside, before, rent, copy = (
+            0.0,
+            0.0,
+            -1,
+            price * ways.size_bytes[item],
+            link_share * ways.copy_ns[item],
+        )
         for use in range(ways.starts[item], ways.starts[item + 1]):
             cell = ways.cell[use]
             cost = (slope[cell] * ways.weight[use] if cell >= 0 else ways.cost_ns[use]) * time
@@ -89,7 +107,11 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClairvoyantDual:
-    """Some passes' relaxed problem. ``frontiers`` hold time against the weight of experts on the CPU; ``base_ns`` is spent in any case."""
+    """Some passes' relaxed problem.
+
+    ``frontiers`` hold time against the weight of experts on the CPU; ``base_ns`` is spent in any
+    case.
+    """
 
     frontiers: Frontiers
     ways: Ways
@@ -102,20 +124,32 @@ class ClairvoyantDual:
         """The steepest slope of each frontier, at least 0."""
         cell = self.vertex_cell
         found, inside = np.zeros(len(self.frontiers.offsets) - 1), np.diff(cell) == 0
-        np.maximum.at(found, cell[1:][inside], (np.diff(self.frontiers.ns)[inside] / np.diff(self.frontiers.missing)[inside]))
+        np.maximum.at(
+            found,
+            cell[1:][inside],
+            (np.diff(self.frontiers.ns)[inside] / np.diff(self.frontiers.missing)[inside]),
+        )
         return found
 
     @cached_property
     def vertex_cell(self) -> NDArray[np.int64]:
         """The cell of each vertex."""
-        return np.repeat(np.arange(len(self.frontiers.offsets) - 1), np.diff(self.frontiers.offsets))
+        return np.repeat(
+            np.arange(len(self.frontiers.offsets) - 1), np.diff(self.frontiers.offsets)
+        )
 
     def value_ns(self, link_share: float, byte_price: float, steepness: float) -> float:
-        """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and slopes as a share of the steepest."""
+        """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and
+        slopes as a share of the steepest.
+        """
         time, slope = 1 - link_share, self.steepest * steepness
         least = np.empty(len(slope))
         rented = _relaxed(self.frontiers, slope, self.ways, link_share, byte_price, least)
-        return float(time * (self.base_ns + least.sum()) + rented - byte_price * self.capacity_bytes * self.num_passes)
+        return float(
+            time * (self.base_ns + least.sum())
+            + rented
+            - byte_price * self.capacity_bytes * self.num_passes
+        )
 
     def solve(self) -> tuple[float, Point]:
         """The best bound found, in ns, and the point that proves it."""
@@ -125,43 +159,76 @@ class ClairvoyantDual:
         tried = [(lanes[1], 0.0, 0.0, 0.0)]
         for link in LINK_STARTS:
             scale = self.saving(link)
-            tried += [(self.value_ns(link, price * scale, 1.0), link, price, scale) for price in PRICE_STARTS]
+            tried += [
+                (self.value_ns(link, price * scale, 1.0), link, price, scale)
+                for price in PRICE_STARTS
+            ]
         best, link, price, scale = max(tried)
 
         def point(at: Floats) -> Point:
-            return Point(float(np.clip(at[0], 0, 1)), max(0.0, float(at[1])) * scale, float(np.clip(at[2], 0, 1)))
+            return Point(
+                float(np.clip(at[0], 0, 1)),
+                max(0.0, float(at[1])) * scale,
+                float(np.clip(at[2], 0, 1)),
+            )
 
         def loss(at: Floats) -> float:
             return -self.value_ns(*point(at))
 
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
-        ends = [lanes, (Point(link, price * scale, 1.0 if scale else 0.0), best), (point(found), -least)]
+        ends = [
+            lanes,
+            (Point(link, price * scale, 1.0 if scale else 0.0), best),
+            (point(found), -least),
+        ]
         at, value = max(ends, key=lambda end: end[1])
         return value, at
 
     def saving(self, link_share: float) -> float:
-        """What the last byte of GPU memory saves per pass when the most saving come first, each use the cheaper of a copy and elsewhere."""
+        """What the last byte of GPU memory saves per pass when the most saving come first, each use
+        the cheaper of a copy and elsewhere.
+        """
         ways = self.ways
-        cost = np.where(ways.cell >= 0, np.append(self.steepest, 0.0)[ways.cell] * ways.weight, ways.cost_ns) * (1 - link_share)
+        cost = np.where(
+            ways.cell >= 0, np.append(self.steepest, 0.0)[ways.cell] * ways.weight, ways.cost_ns
+        ) * (1 - link_share)
         item = np.repeat(np.arange(len(ways.size_bytes)), np.diff(ways.starts))
-        gain = np.bincount(item, np.minimum(cost, link_share * ways.copy_ns[item]), minlength=len(ways.size_bytes))
+        gain = np.bincount(
+            item, np.minimum(cost, link_share * ways.copy_ns[item]), minlength=len(ways.size_bytes)
+        )
         rate = gain / np.maximum(ways.size_bytes, 1)
         order = np.argsort(-rate)
-        place = min(int(np.searchsorted(np.cumsum(ways.size_bytes[order]), self.capacity_bytes)), len(order) - 1)
+        place = min(
+            int(np.searchsorted(np.cumsum(ways.size_bytes[order]), self.capacity_bytes)),
+            len(order) - 1,
+        )
         return float(max(rate[order[place]], rate.mean() / 10, 1e-12)) / self.num_passes
 
 
 def _simplex(link: float, price: float) -> Floats:
-    return np.array([(link, price, 1.0), (link + (1 - link) * 0.2, price, 0.9), (link, price * 1.5 + 0.05, 0.9), (link, price, 0.6)])
+    return np.array(
+        [
+            (link, price, 1.0),
+            (link + (1 - link) * 0.2, price, 0.9),
+            (link, price * 1.5 + 0.05, 0.9),
+            (link, price, 0.6),
+        ]
+    )
 
 
-def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> Bound:
-    """The bound over those passes with those tokens per expert [pass, layer, expert], for policies within that memory rule."""
+def clairvoyant_bound(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
+) -> Bound:
+    """The bound over those passes with those tokens per expert [pass, layer, expert], for policies
+    within that memory rule.
+    """
     if problem.feeding.is_pipelined:
         return lanes_bound(problem, passes, tokens)
     work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
     everything = np.ones(len(passes), bool)
-    whole, first, rest = (_dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill))
+    whole, first, rest = (
+        _dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill)
+    )
     first_ns, rest_ns, whole_ns = (dual.solve()[0] for dual in (first, rest, whole))
     lanes = whole.value_ns(0.0, 0.0, 0.0)
     return Bound(
@@ -174,19 +241,26 @@ def clairvoyant_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32
 
 
 def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[float, Guess]:
-    """The end-to-end bound in ns of one of many similar runs, and what proves it: without a guess it is solved, else only evaluated.
+    """The end-to-end bound in ns of one of many similar runs, and what proves it: without a guess
+    it is solved, else only evaluated.
 
-    A guess has a point for the whole run, or one for each phase: whichever was better where it was solved.
+    A guess has a point for the whole run, or one for each phase: whichever was better where it was
+    solved.
     """
     everything = np.ones(len(work.is_prefill), bool)
     phases = work.is_prefill, ~work.is_prefill
     if guess is not None:
         parts = (everything,) if len(guess) == 1 else phases
         duals = [_dual(work, stores, which) for which in parts]
-        return sum(dual.value_ns(*point) if dual.num_passes else 0.0 for dual, point in zip(duals, guess, strict=True)), guess
+        return sum(
+            dual.value_ns(*point) if dual.num_passes else 0.0
+            for dual, point in zip(duals, guess, strict=True)
+        ), guess
     whole, at = _dual(work, stores, everything).solve()
     first, rest = (_dual(work, stores, which).solve() for which in phases)
-    return (whole, (at,)) if whole >= first[0] + rest[0] else (first[0] + rest[0], (first[1], rest[1]))
+    return (
+        (whole, (at,)) if whole >= first[0] + rest[0] else (first[0] + rest[0], (first[1], rest[1]))
+    )
 
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
@@ -198,8 +272,14 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
     on = np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
-    off = np.where(is_moe, work.serial_cpu - work.ffn_gpu - _activations(work)[:, None], work.whole_cpu)
-    base = np.minimum(on, off)[passes].sum() + np.minimum(work.head_gpu, work.head_cpu)[passes].sum() + work.step_overhead * passes.sum()
+    off = np.where(
+        is_moe, work.serial_cpu - work.ffn_gpu - _activations(work)[:, None], work.whole_cpu
+    )
+    base = (
+        np.minimum(on, off)[passes].sum()
+        + np.minimum(work.head_gpu, work.head_cpu)[passes].sum()
+        + work.step_overhead * passes.sum()
+    )
     dense = np.maximum(0.0, np.column_stack([off - on, work.head_cpu - work.head_gpu]))[passes]
     return ClairvoyantDual(
         frontiers=found,
@@ -211,16 +291,23 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
 
 
 def _activations(work: Work) -> Floats:
-    """[pass]: the most that activations can cost a layer, which a layer wholly on the CPU is spared."""
+    """[pass]: the most that activations can cost a layer, which a layer wholly on the CPU is
+    spared.
+    """
     return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
 
 
 def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
-    """Uses of experts, then of dense parts and the head, by item and pass. A copy costs its share of a whole layer's, if that is less."""
+    """Uses of experts, then of dense parts and the head, by item and pass.
+
+    A copy costs its share of a whole layer's, if that is less.
+    """
     work, cell, item = part.work, part.cell_of_triple, part.cells.item
     num_items, (num_passes, num_dense) = work.num_layers * stores.num_experts, dense.shape
     number = np.cumsum(part.marked) - 1
-    order = np.argsort(item.astype(np.min_scalar_type(num_items)), kind="stable")  # by item and, as triples are ordered, by pass
+    order = np.argsort(
+        item.astype(np.min_scalar_type(num_items)), kind="stable"
+    )  # by item and, as triples are ordered, by pass
     cell = cell[order]
     counts = np.append(np.bincount(item, minlength=num_items), np.full(num_dense, num_passes))
     share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
@@ -232,6 +319,14 @@ def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
         cell=np.append(cell, np.full(uses, -1)),
         weight=np.append(weight[order], np.zeros(uses)),
         cost_ns=np.append(np.zeros(len(order)), dense.T.ravel()),
-        size_bytes=np.concatenate([np.repeat(stores.expert_bytes, stores.num_experts), stores.dense_bytes, [stores.head_bytes]]),
-        copy_ns=np.concatenate([np.repeat(copies[0], stores.num_experts), copies[1], [work.head_fetch]]),
+        size_bytes=np.concatenate(
+            [
+                np.repeat(stores.expert_bytes, stores.num_experts),
+                stores.dense_bytes,
+                [stores.head_bytes],
+            ]
+        ),
+        copy_ns=np.concatenate(
+            [np.repeat(copies[0], stores.num_experts), copies[1], [work.head_fetch]]
+        ),
     )

@@ -1,4 +1,6 @@
-"""Compiling the kernels of bounds: they call each other across files, and take constants of the simulator."""
+"""Compiling the kernels of bounds: they call each other across files, and take constants of the
+simulator.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,4 +11,6 @@ from sim.engine.compilation import kernels_of, source_stamp
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 bound_kernel = kernels_of(source_stamp(Path(__file__).parent))
-"""A kernel that may make arrays of its own, kept for as long as neither this package nor the simulator changes."""
+"""A kernel that may make arrays of its own, kept for as long as neither this package nor the
+simulator changes.
+"""

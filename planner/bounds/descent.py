@@ -1,6 +1,7 @@
 """Projected L-BFGS for smooth functions within bounds, without BLAS.
 
-scipy's calls BLAS on short vectors, whose threads cost many times the work on a machine that does something else as well.
+scipy's calls BLAS on short vectors, whose threads cost many times the work on a machine that does
+something else as well.
 """
 
 from collections import deque
@@ -13,14 +14,20 @@ Floats = NDArray[np.float64]
 Function = Callable[[Floats], tuple[float, Floats]]
 
 MEMORY, TRIALS = 8, 12
-"""Pairs of steps and gradient changes that are remembered; halvings of a step that does not descend."""
+"""Pairs of steps and gradient changes that are remembered; halvings of a step that does not
+descend.
+"""
 
 SUFFICIENT, ENOUGH = 1e-4, 1e-7
-"""Share of the expected descent that a step must reach, and the relative descent below which the search ends."""
+"""Share of the expected descent that a step must reach, and the relative descent below which the
+search ends.
+"""
 
 
 def descend(function: Function, start: Floats, low: Floats, high: Floats, steps: int) -> Floats:
-    """A point of less value than the start (or the start), after at most that many steps; ``function`` gives value and gradient."""
+    """A point of less value than the start (or the start), after at most that many steps;
+    ``function`` gives value and gradient.
+    """
     at = np.clip(start, low, high)
     value, gradient = function(at)
     pairs: deque[tuple[Floats, Floats]] = deque(maxlen=MEMORY)
@@ -43,9 +50,17 @@ def descend(function: Function, start: Floats, low: Floats, high: Floats, steps:
 
 
 def _step(
-    function: Function, at: Floats, value: float, gradient: Floats, direction: Floats, low: Floats, high: Floats
+    function: Function,
+    at: Floats,
+    value: float,
+    gradient: Floats,
+    direction: Floats,
+    low: Floats,
+    high: Floats,
 ) -> tuple[Floats, float, Floats] | None:
-    """The first point, halving the step, that descends enough, with its value and gradient; None where none does."""
+    """The first point, halving the step, that descends enough, with its value and gradient; None
+    where none does.
+    """
     step = 1.0
     for _ in range(TRIALS):
         reached = np.clip(at + step * direction, low, high)
@@ -58,7 +73,9 @@ def _step(
 
 
 def _direction(gradient: Floats, pairs: deque[tuple[Floats, Floats]]) -> Floats:
-    """Minus the inverse Hessian, as the pairs suggest it, times the gradient; without pairs, downhill by at most half a unit."""
+    """Minus the inverse Hessian, as the pairs suggest it, times the gradient; without pairs,
+    downhill by at most half a unit.
+    """
     if not pairs:
         return -gradient * (0.5 / max(float(np.abs(gradient).max(initial=0.0)), 1e-30))
     result, factors = gradient.copy(), []

@@ -1,7 +1,9 @@
-"""Bounds on the mean over several draws of the routing: one fixed placement has to serve them all, so it can know none of them well.
+"""Bounds on the mean over several draws of the routing: one fixed placement has to serve them all,
+so it can know none of them well.
 
-A bound for a single draw compares a plan with the placement that suits the very tokens to come. The more draws one placement must serve,
-the less such knowledge is worth. Both bounds hold for the mean over exactly these draws; docs/explanation/bounds.md has the proof.
+A bound for a single draw compares a plan with the placement that suits the very tokens to come. The
+more draws one placement must serve, the less such knowledge is worth. Both bounds hold for the mean
+over exactly these draws; docs/explanation/bounds.md has the proof.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,15 @@ from planner.bounds.frontier import frontiers
 from planner.bounds.lanes import lanes_bound
 from planner.bounds.lines import lines
 from planner.bounds.part import Part
-from planner.bounds.static import KINDS, STREAMING, Streaming, ahead_share, head_times, layer_times, link_share_of
+from planner.bounds.static import (
+    KINDS,
+    STREAMING,
+    Streaming,
+    ahead_share,
+    head_times,
+    layer_times,
+    link_share_of,
+)
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Floats, Work, work_of
 from planner.search.threads import NUM_THREADS
@@ -30,12 +40,16 @@ from sim.step.simulate import Drawn
 
 NUM_PRICES, NUM_REFINEMENTS = 16, 10
 LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
-"""Weights of the link's total against the layers' times that are tried for plans that copy layers ahead."""
+"""Weights of the link's total against the layers' times that are tried for plans that copy layers
+ahead.
+"""
 WEIGHT_FACTORS = ((3.0, 1 / 3), (1.5, 1 / 1.5), (1.15, 1 / 1.15))
 MOST_WEIGHT = 0.98
 """By what either weight is then multiplied while that bounds better: coarsely first."""
 PRICE_PARTS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.3)
-"""Prices of a byte that are tried with each of them, as parts of the price for plans that copy nothing ahead."""
+"""Prices of a byte that are tried with each of them, as parts of the price for plans that copy
+nothing ahead.
+"""
 
 Kind = Streaming | None
 WITHIN: tuple[Kind, ...] = (None, *(kind for kind in STREAMING if not kind.is_ahead))
@@ -43,13 +57,25 @@ WITHIN: tuple[Kind, ...] = (None, *(kind for kind in STREAMING if not kind.is_ah
 
 
 class ExpertTimes(Protocol):
-    """What the experts of every layer take at least, summed over runs, against which of them are resident."""
+    """What the experts of every layer take at least, summed over runs, against which of them are
+    resident.
+    """
 
     def __add__(self, other: Self) -> Self:
         """The sums over both."""
 
-    def layers_ns(self, kind: int, on: Floats, off: Floats, dense_bytes: Floats, item_bytes: Floats, byte_price: float) -> float:
-        """Sum over layers of the least time at that price of a byte, for plans of that kind; all else [layer]."""
+    def layers_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> float:
+        """Sum over layers of the least time at that price of a byte, for plans of that kind; all
+        else [layer].
+        """
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
         """Prices of a byte, in ns, among which the best one may be."""
@@ -57,9 +83,11 @@ class ExpertTimes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums:
-    """The relaxed problem of some kinds of plan, summed over runs: of experts, and [kind, layer] times with and without what is resident.
+    """The relaxed problem of some kinds of plan, summed over runs: of experts, and [kind, layer]
+    times with and without what is resident.
 
-    [kind]: the head's times, ``rest`` that is spent in any case, and what a byte without weights saves, which decode may have filled ahead.
+    [kind]: the head's times, ``rest`` that is spent in any case, and what a byte without weights
+    saves, which decode may have filled ahead.
     """
 
     experts: ExpertTimes
@@ -85,7 +113,9 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Relaxation:
-    """The least bound over all kinds of plan, in ns over all draws, and the price of a byte that proves it."""
+    """The least bound over all kinds of plan, in ns over all draws, and the price of a byte that
+    proves it.
+    """
 
     ns: float
     byte_price: float
@@ -94,10 +124,12 @@ class Relaxation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanBounds:
-    """No plan of either class has a shorter mean over these draws. ``byte_price_s``: seconds a byte more of GPU memory would save.
+    """No plan of either class has a shorter mean over these draws. ``byte_price_s``: seconds a byte
+    more of GPU memory would save.
 
-    ``kind`` is what those plans stream that the static bound is least for. Where experts ``are_alike``, the static bound is of the mean
-    over these draws with each layer's experts renamed in every way.
+    ``kind`` is what those plans stream that the static bound is least for. Where experts
+    ``are_alike``, the static bound is of the mean over these draws with each layer's experts
+    renamed in every way.
     """
 
     static_s: float
@@ -108,15 +140,23 @@ class MeanBounds:
     are_alike: bool = False
 
 
-def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST, *, are_alike: bool = False) -> MeanBounds:
-    """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all that fit the card.
+def mean_bounds(
+    problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST, *, are_alike: bool = False
+) -> MeanBounds:
+    """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all
+    that fit the card.
 
-    ``are_alike``: the routing treats the experts of a layer alike (``Routing.treats_experts_alike``), so the static bound may average
-    over their names instead of holding for these very draws.
+    ``are_alike``: the routing treats the experts of a layer alike
+    (``Routing.treats_experts_alike``), so the static bound may average over their names instead of
+    holding for these very draws.
     """
     if problem.feeding.is_pipelined:
-        least_s = sum(lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws) / len(draws)
-        return MeanBounds(static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws))
+        least_s = sum(
+            lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws
+        ) / len(draws)
+        return MeanBounds(
+            static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws)
+        )
     works = works_of(problem, draws)
     with ThreadPoolExecutor(1) as threads:  # each search goes step by step: they run side by side
         first = threads.submit(repeated_bound, works[0], stores_of(problem, LOOSEST), None)
@@ -136,7 +176,11 @@ def mean_bounds(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOO
 def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
     """The work of each draw."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        return list(threads.map(lambda drawn: work_of(problem, drawn.passes, drawn.tokens, drawn.selected), draws))
+        return list(
+            threads.map(
+                lambda drawn: work_of(problem, drawn.passes, drawn.tokens, drawn.selected), draws
+            )
+        )
 
 
 def wholes_of(works: Sequence[Work]) -> list[Part]:
@@ -147,24 +191,46 @@ def wholes_of(works: Sequence[Work]) -> list[Part]:
 def relaxed_draws(wholes: Sequence[Part], stores: Stores, *, are_alike: bool) -> Relaxation:
     """The best bound found for each kind of plan, and of those the least."""
     work = wholes[0].work
-    phases = [Part(work=work, marked=which) for which in (work.is_prefill, ~work.is_prefill) if which.any()]
-    within = [kind for kind in WITHIN if kind is None or kind.buffer_bytes(stores) <= stores.capacity_bytes]
+    phases = [
+        Part(work=work, marked=which)
+        for which in (work.is_prefill, ~work.is_prefill)
+        if which.any()
+    ]
+    within = [
+        kind
+        for kind in WITHIN
+        if kind is None or kind.buffer_bytes(stores) <= stores.capacity_bytes
+    ]
     best = _solved(summed(wholes, stores, within, are_alike=are_alike), stores, within, None)
     for kind in KINDS:
         if (kind.is_ahead or kind.is_early) and kind.buffer_bytes(stores) <= stores.capacity_bytes:
-            rival = replace(best, ns=best.ns / len(wholes), byte_price=best.byte_price / len(wholes))
+            rival = replace(
+                best, ns=best.ns / len(wholes), byte_price=best.byte_price / len(wholes)
+            )
             weighed: list[Kind] = [_weighed(phases, stores, kind, rival, are_alike=are_alike)]
-            best = _solved(summed(wholes, stores, weighed, are_alike=are_alike), stores, weighed, best)
+            best = _solved(
+                summed(wholes, stores, weighed, are_alike=are_alike), stores, weighed, best
+            )
     return best
 
 
-def value_ns(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int, byte_price: float) -> float:
+def value_ns(
+    sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int, byte_price: float
+) -> float:
     """What that price of a byte proves for plans of that kind."""
     room, on, off = room_bytes(stores, kinds[number]), sums.on[number], sums.off[number]
-    layers = sums.experts.layers_ns(number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price)
+    layers = sums.experts.layers_ns(
+        number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price
+    )
     head = min(sums.head_on[number] + byte_price * stores.head_bytes, sums.head_off[number])
     ahead = sums.ahead[number]
-    return float(layers + head + sums.rest[number] - ahead * (stores.memory_bytes - room) - max(byte_price, ahead) * room)
+    return float(
+        layers
+        + head
+        + sums.rest[number]
+        - ahead * (stores.memory_bytes - room)
+        - max(byte_price, ahead) * room
+    )
 
 
 def room_bytes(stores: Stores, kind: Kind) -> float:
@@ -172,10 +238,14 @@ def room_bytes(stores: Stores, kind: Kind) -> float:
     return stores.capacity_bytes - (0.0 if kind is None else kind.buffer_bytes(stores))
 
 
-def summed(wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
+def summed(
+    wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool
+) -> Sums:
     """The sums over several draws."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        total, *others = threads.map(lambda whole: sums_of(whole, stores, kinds, are_alike=are_alike), wholes)
+        total, *others = threads.map(
+            lambda whole: sums_of(whole, stores, kinds, are_alike=are_alike), wholes
+        )
     for other in others:
         total += other
     return total
@@ -184,7 +254,8 @@ def summed(wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are
 def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """One draw's part, or that of some of its passes.
 
-    The kinds have the link's weight in common, so they share the frontiers, and differ in what a cell takes at most.
+    The kinds have the link's weight in common, so they share the frontiers, and differ in what a
+    cell takes at most.
     """
     work, marked, num_layers = part.work, part.marked, part.work.num_layers
     share = link_share_of(work, kinds[0])
@@ -193,9 +264,13 @@ def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: boo
     caps = np.stack([(off - on).ravel()[part.cell_of] for on, off in times])
     inside = part.weighed(share, is_prompt_early=kinds[0] is not None and kinds[0].is_early)
     return Sums(
-        experts=count_times(inside, part.tables, part.sizes, part.layer, caps, num_layers, stores.num_experts)
+        experts=count_times(
+            inside, part.tables, part.sizes, part.layer, caps, num_layers, stores.num_experts
+        )
         if are_alike
-        else lines(frontiers(inside), part.cells, caps, num_layers, num_layers * stores.num_experts),
+        else lines(
+            frontiers(inside), part.cells, caps, num_layers, num_layers * stores.num_experts
+        ),
         on=np.stack([on[marked].sum(axis=0) for on, _ in times]),
         off=np.stack([off[marked].sum(axis=0) for _, off in times]),
         head_on=np.array([on[marked].sum() for on, _ in heads]),
@@ -205,8 +280,13 @@ def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: boo
     )
 
 
-def _solved(sums: Sums, stores: Stores, kinds: Sequence[Kind], rival: Relaxation | None) -> Relaxation:
-    """The least of the kinds' best bounds, or the rival's. A kind that is above the least so far at its price is left as it is."""
+def _solved(
+    sums: Sums, stores: Stores, kinds: Sequence[Kind], rival: Relaxation | None
+) -> Relaxation:
+    """The least of the kinds' best bounds, or the rival's.
+
+    A kind that is above the least so far at its price is left as it is.
+    """
     best = rival
     for number, kind in enumerate(kinds):
         if best is not None and value_ns(sums, stores, kinds, number, best.byte_price) >= best.ns:
@@ -218,8 +298,12 @@ def _solved(sums: Sums, stores: Stores, kinds: Sequence[Kind], rival: Relaxation
     return best
 
 
-def _best_price(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int) -> tuple[float, float]:
-    """The price of a byte with the highest bound, and that bound: along the gains a byte brings, then between the best one's neighbours."""
+def _best_price(
+    sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int
+) -> tuple[float, float]:
+    """The price of a byte with the highest bound, and that bound: along the gains a byte brings,
+    then between the best one's neighbours.
+    """
     rates = sums.experts.savings_per_byte(stores.expert_bytes)
     prices = np.append(0.0, np.quantile(rates, np.linspace(0, 1, NUM_PRICES)) if len(rates) else [])
     values = {float(price): value_ns(sums, stores, kinds, number, float(price)) for price in prices}
@@ -233,11 +317,15 @@ def _best_price(sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int) 
     return values[price], price
 
 
-def _weighed(phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool) -> Streaming:
-    """The kind with the weights of the link's total, in prefill and in decode, that bound one draw best; ``rival`` is of that draw.
+def _weighed(
+    phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool
+) -> Streaming:
+    """The kind with the weights of the link's total, in prefill and in decode, that bound one draw
+    best; ``rival`` is of that draw.
 
-    Any weights are valid. The best value is concave in them, so one after the other is moved, by ever less, while that helps. It ends where
-    the rival is exceeded: that one is the least then, whatever could still be gained.
+    Any weights are valid. The best value is concave in them, so one after the other is moved, by
+    ever less, while that helps. It ends where the rival is exceeded: that one is the least then,
+    whatever could still be gained.
     """
     found: dict[tuple[float, float], float] = {}
     parts: dict[tuple[int, float], Sums] = {}
@@ -254,10 +342,17 @@ def _weighed(phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Rel
         """The bound in ns with those shares of the link, computed once each."""
         if shares not in found:
             weighed = [replace(kind, link_shares=shares)]
-            sums = part(0, shares[0]) if len(phases) == 1 else part(0, shares[0]) + part(1, shares[1])
-            lost = ahead_share(work, link_share_of(work, weighed[0]), np.ones(len(work.is_prefill), bool))
+            sums = (
+                part(0, shares[0]) if len(phases) == 1 else part(0, shares[0]) + part(1, shares[1])
+            )
+            lost = ahead_share(
+                work, link_share_of(work, weighed[0]), np.ones(len(work.is_prefill), bool)
+            )
             sums = replace(sums, ahead=np.array([lost * stores.ns_per_byte(work)]))
-            found[shares] = max(value_ns(sums, stores, weighed, 0, rival.byte_price * lower) for lower in PRICE_PARTS)
+            found[shares] = max(
+                value_ns(sums, stores, weighed, 0, rival.byte_price * lower)
+                for lower in PRICE_PARTS
+            )
         return found[shares]
 
     moved = (0,) if kind.is_early else (1, 0)
@@ -275,6 +370,10 @@ def _weighed(phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Rel
 
 
 def _clairvoyant_ns(works: Sequence[Work], stores: Stores, first_ns: float, guess: Guess) -> float:
-    """The sum of the draws' bounds, each a proof of its own; the first draw's multipliers serve all."""
+    """The sum of the draws' bounds, each a proof of its own; the first draw's multipliers serve
+    all.
+    """
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        return first_ns + sum(threads.map(lambda work: repeated_bound(work, stores, guess)[0], works[1:]))
+        return first_ns + sum(
+            threads.map(lambda work: repeated_bound(work, stores, guess)[0], works[1:])
+        )

@@ -1,8 +1,10 @@
-"""The Lagrangian dual of placing fixed weights: any slopes and any price of a byte give a valid bound; this looks for the best.
+"""The Lagrangian dual of placing fixed weights: any slopes and any price of a byte give a valid
+bound; this looks for the best.
 
-A cell (one layer of one pass) with frontier G, of whose experts a weight q is missing, takes at least G(q) ≥ slope·q + min over vertices
-v of (G(v) − slope·v), for any slope ≥ 0. With those lines for all cells, and a price for each byte of GPU memory, each expert decides
-for itself whether it is worth its bytes, each layer whether its dense part is, and so does the head.
+A cell (one layer of one pass) with frontier G, of whose experts a weight q is missing, takes at
+least G(q) ≥ slope·q + min over vertices v of (G(v) − slope·v), for any slope ≥ 0. With those lines
+for all cells, and a price for each byte of GPU memory, each expert decides for itself whether it is
+worth its bytes, each layer whether its dense part is, and so does the head.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Multipliers:
-    """``slope`` [cell] in ns per missing weight, ``byte_price`` in ns per byte of GPU memory; all at least 0."""
+    """``slope`` [cell] in ns per missing weight, ``byte_price`` in ns per byte of GPU memory; all
+    at least 0.
+    """
 
     slope: Floats
     byte_price: float
@@ -31,10 +35,12 @@ class Multipliers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StaticDual:
-    """A relaxed placement problem. [cell]: frontiers, ``layer``; [triple]: ``cell``, ``item``; [item]: bytes, ``item_layer``.
+    """A relaxed placement problem. [cell]: frontiers, ``layer``; [triple]: ``cell``, ``item``;
+    [item]: bytes, ``item_layer``.
 
-    [layer + 1], the head last: ``on_ns`` without the cells when resident, ``off_ns`` in all when not, ``dense_bytes``. ``rest_ns`` is spent
-    in any case. Bytes that hold no weights may have been filled ahead of time, which saves ``ahead_price`` ns each.
+    [layer + 1], the head last: ``on_ns`` without the cells when resident, ``off_ns`` in all when
+    not, ``dense_bytes``. ``rest_ns`` is spent in any case. Bytes that hold no weights may have been
+    filled ahead of time, which saves ``ahead_price`` ns each.
     """
 
     frontiers: Frontiers
@@ -68,7 +74,9 @@ class StaticDual:
     @cached_property
     def total_weight(self) -> Floats:
         """Weight of all experts of a cell."""
-        return np.bincount(self.cell, self.frontiers.weight, minlength=len(self.layer)).astype(np.float64)
+        return np.bincount(self.cell, self.frontiers.weight, minlength=len(self.layer)).astype(
+            np.float64
+        )
 
     @cached_property
     def vertex_cell(self) -> NDArray[np.int64]:
@@ -89,14 +97,22 @@ class StaticDual:
         return self._evaluate(at.slope, at.byte_price, None)[0]
 
     def residency(self, at: Multipliers, rounding: float) -> tuple[Floats, Floats]:
-        """Shares of each item and dense part that the multipliers keep on the GPU, corners rounded by that share."""
+        """Shares of each item and dense part that the multipliers keep on the GPU, corners rounded
+        by that share.
+        """
         _, _, _, kept, dense = self._evaluate(at.slope, at.byte_price, rounding)
         return kept, dense
 
     def solve(
-        self, start: Multipliers | None = None, stages: tuple[float, ...] = (0.1, 0.02, 0.004), steps: int = 20
+        self,
+        start: Multipliers | None = None,
+        stages: tuple[float, ...] = (0.1, 0.02, 0.004),
+        steps: int = 20,
     ) -> tuple[float, Multipliers]:
-        """The best bound found in ns, and its multipliers. Corners are rounded by ``stages`` of a typical gain, to steer the search."""
+        """The best bound found in ns, and its multipliers.
+
+        Corners are rounded by ``stages`` of a typical gain, to steer the search.
+        """
         best = start or self._start()
         value = self.value_ns(best)
         scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale
@@ -114,15 +130,21 @@ class StaticDual:
                 value, best = self.value_ns(tried), tried
         return value, best
 
-    def _loss(self, at: Floats, scale: Floats, price_scale: float, rounding: float, total: float) -> tuple[float, Floats]:
-        value, by_slope, by_price, _, _ = self._evaluate(at[:-1] * scale, at[-1] * price_scale, rounding)
+    def _loss(
+        self, at: Floats, scale: Floats, price_scale: float, rounding: float, total: float
+    ) -> tuple[float, Floats]:
+        value, by_slope, by_price, _, _ = self._evaluate(
+            at[:-1] * scale, at[-1] * price_scale, rounding
+        )
         return -value / total, -np.append(by_slope * scale, by_price * price_scale) / total
 
     @cached_property
     def _slope_scale(self) -> Floats:
         first, last = self.frontiers.offsets[:-1], self.frontiers.offsets[1:] - 1
         run = np.maximum(self.frontiers.missing[last] - self.frontiers.missing[first], 1e-9)
-        return np.maximum((self.frontiers.ns[last] - self.frontiers.ns[first]) / run, self.steepest / 100)
+        return np.maximum(
+            (self.frontiers.ns[last] - self.frontiers.ns[first]) / run, self.steepest / 100
+        )
 
     def _start(self) -> Multipliers:
         return Multipliers(slope=self._slope_scale, byte_price=self._marginal(self._slope_scale))
@@ -140,23 +162,44 @@ class StaticDual:
         return float(rate[order[position]]) if position < len(order) else 0.0
 
     def _rates(self, slope: Floats) -> tuple[Floats, Floats]:
-        """Gain per byte of every expert and of every dense part (with no expert on the GPU), and their bytes."""
-        without = np.bincount(self.layer, self.frontiers.ns[self.frontiers.offsets[1:] - 1], minlength=len(self.on_ns))
+        """Gain per byte of every expert and of every dense part (with no expert on the GPU), and
+        their bytes.
+        """
+        without = np.bincount(
+            self.layer, self.frontiers.ns[self.frontiers.offsets[1:] - 1], minlength=len(self.on_ns)
+        )
         gain = np.append(self.weights @ slope, np.maximum(0.0, self.off_ns - self.on_ns - without))
         size = np.append(self.item_bytes, self.dense_bytes)
         return gain / np.maximum(size, 1), size
 
-    def _evaluate(self, slope: Floats, price: float, rounding: float | None) -> tuple[float, Floats, float, Floats, Floats]:
-        """Value, its derivatives by slope and by price, the share of each item and dense part kept; corners rounded unless None."""
+    def _evaluate(
+        self, slope: Floats, price: float, rounding: float | None
+    ) -> tuple[float, Floats, float, Floats, Floats]:
+        """Value, its derivatives by slope and by price, the share of each item and dense part kept;
+        corners rounded unless None.
+        """
         wide = None if rounding is None else rounding * np.maximum(self._slope_scale, 1e-9)
         least, missing = self._least(slope, wide)
         gain = self.weights @ slope - price * self.item_bytes
-        surplus, kept = _positive(gain, None if rounding is None else rounding * self._price_scale * self.item_bytes)
+        surplus, kept = _positive(
+            gain, None if rounding is None else rounding * self._price_scale * self.item_bytes
+        )
         num = len(self.on_ns)
-        on = self.on_ns + price * self.dense_bytes + np.bincount(self.layer, least + slope * self.total_weight, minlength=num)
+        on = (
+            self.on_ns
+            + price * self.dense_bytes
+            + np.bincount(self.layer, least + slope * self.total_weight, minlength=num)
+        )
         on -= np.bincount(self.item_layer, surplus, minlength=num)
-        saved, dense = _positive(self.off_ns - on, None if rounding is None else rounding * np.maximum(self.on_ns, 1.0))
-        value = float(self.off_ns.sum() - saved.sum() + self.rest_ns - max(price, self.ahead_price) * self.capacity_bytes)
+        saved, dense = _positive(
+            self.off_ns - on, None if rounding is None else rounding * np.maximum(self.on_ns, 1.0)
+        )
+        value = float(
+            self.off_ns.sum()
+            - saved.sum()
+            + self.rest_ns
+            - max(price, self.ahead_price) * self.capacity_bytes
+        )
         kept = kept * dense[self.item_layer]
         by_slope = dense[self.layer] * (self.total_weight - missing) - self.weights_by_cell @ kept
         by_price = float((self.item_bytes * kept).sum() + (self.dense_bytes * dense).sum()) - (
@@ -165,7 +208,9 @@ class StaticDual:
         return value, by_slope, by_price, kept, dense
 
     def _least(self, slope: Floats, wide: Floats | None) -> tuple[Floats, Floats]:
-        """Per cell, min over vertices of ns − slope · missing, and (on average over the nearly best) how much is missing there."""
+        """Per cell, min over vertices of ns − slope · missing, and (on average over the nearly
+        best) how much is missing there.
+        """
         if not len(self.layer):
             return np.zeros(0), np.zeros(0)
         starts, cell = self.frontiers.offsets[:-1], self.vertex_cell
@@ -175,7 +220,9 @@ class StaticDual:
             return least, least
         likely = np.exp(np.maximum((least[cell] - height) / wide[cell], -60))
         total = np.add.reduceat(likely, starts)
-        return least - wide * np.log(total), np.add.reduceat(likely * self.frontiers.missing, starts) / total
+        return least - wide * np.log(total), np.add.reduceat(
+            likely * self.frontiers.missing, starts
+        ) / total
 
 
 def _positive(gain: Floats, width: Floats | float | None) -> tuple[Floats, Floats]:

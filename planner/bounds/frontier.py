@@ -1,4 +1,6 @@
-"""The least time of one layer of one pass against how many of its experts are missing: convex, piecewise linear, a lower bound."""
+"""The least time of one layer of one pass against how many of its experts are missing: convex,
+piecewise linear, a lower bound.
+"""
 
 from typing import NamedTuple
 
@@ -10,19 +12,25 @@ from planner.bounds.compilation import bound_kernel
 Floats = NDArray[np.float64]
 
 UNIFORM_SPREAD = 1.02
-"""Experts of a cell whose CPU prices differ by less are counted, one expert one unit; else they are weighed by those prices."""
+"""Experts of a cell whose CPU prices differ by less are counted, one expert one unit; else they are
+weighed by those prices.
+"""
 
 
 SAME = 1e-9
-"""Weights that differ by less, relatively, are one point: the larger weight with the lesser time, which only lowers the hull."""
+"""Weights that differ by less, relatively, are one point: the larger weight with the lesser time,
+which only lowers the hull.
+"""
 
 
 class CellWork(NamedTuple):
-    """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1]. [cell]: ``fetch`` of one of its experts,
-    GPU work beside them (``beside``), the most the cell can take (``cap``), the pass's tokens; activations [tokens].
+    """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1].
+    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the most the cell
+    can take (``cap``), the pass's tokens; activations [tokens].
 
-    A cell counts ``time_share`` of its window, which lasts as long as the longest lane, and ``link_share`` of what keeps the link from
-    copying layers ahead; where ``is_early``, the link is no lane of the window, and all its copies count instead.
+    A cell counts ``time_share`` of its window, which lasts as long as the longest lane, and
+    ``link_share`` of what keeps the link from copying layers ahead; where ``is_early``, the link is
+    no lane of the window, and all its copies count instead.
     """
 
     cpu: Floats
@@ -41,9 +49,11 @@ class CellWork(NamedTuple):
 
 
 class Frontiers(NamedTuple):
-    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns, and the lane that sets it.
+    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns,
+    and the lane that sets it.
 
-    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert counts.
+    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight``
+    [triple] is what a missing expert counts.
     """
 
     missing: Floats
@@ -63,12 +73,18 @@ def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
-    """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and copies; returns how many.
+    """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and
+    copies; returns how many.
 
-    c experts on the CPU cost at least the c cheapest there, relieve the GPU by at most its c dearest, and move at least the fewest tokens.
+    c experts on the CPU cost at least the c cheapest there, relieve the GPU by at most its c
+    dearest, and move at least the fewest tokens.
     """
     first, last = work.offsets[cell], work.offsets[cell + 1]
-    cpu, gpu, tokens = np.sort(work.cpu[first:last]), np.sort(work.gpu[first:last])[::-1], np.sort(work.tokens[first:last])
+    cpu, gpu, tokens = (
+        np.sort(work.cpu[first:last]),
+        np.sort(work.gpu[first:last])[::-1],
+        np.sort(work.tokens[first:last]),
+    )
     size, share, is_early = last - first, work.time_share[cell], work.is_early[cell]
     all_gpu = work.beside[cell] + gpu.sum()
     on_cpu, off_gpu, up = np.zeros(size + 1), np.zeros(size + 1), np.zeros(size + 1)
@@ -98,10 +114,11 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
-    """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it, touching where the CPU's line meets it.
+    """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it,
+    touching where the CPU's line meets it.
 
-    Taking off the experts of most GPU work per weight first gives the least GPU work, convex in the weight; any of its segments, drawn
-    out, stays below it.
+    Taking off the experts of most GPU work per weight first gives the least GPU work, convex in the
+    weight; any of its segments, drawn out, stays below it.
     """
     first, last = work.offsets[cell], work.offsets[cell + 1]
     order = np.argsort(-work.gpu[first:last] / weight)
@@ -119,10 +136,12 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
-    """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns how many.
+    """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns
+    how many.
 
-    The CPU's time is exactly proportional to the weight it takes. Between points the longest lane is linear in that weight. The f are
-    counted as the heaviest, which overstates what is missing for that time: the hull holds for slopes of at least 0.
+    The CPU's time is exactly proportional to the weight it takes. Between points the longest lane
+    is linear in that weight. The f are counted as the heaviest, which overstates what is missing
+    for that time: the hull holds for slopes of at least 0.
     """
     first, last = work.offsets[cell], work.offsets[cell + 1]
     total, size = weight.sum(), last - first
@@ -178,7 +197,12 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
                 continue
             end -= 1
         while end - start >= 2:
-            ax, ay, bx, by = out_missing[end - 2], out_ns[end - 2], out_missing[end - 1], out_ns[end - 1]
+            ax, ay, bx, by = (
+                out_missing[end - 2],
+                out_ns[end - 2],
+                out_missing[end - 1],
+                out_ns[end - 1],
+            )
             if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
                 break
             end -= 1
@@ -190,7 +214,11 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
 @bound_kernel
 def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells have the same experts' work, in the same order, and the same beside it."""
-    first, second, size = work.offsets[cell], work.offsets[other], work.offsets[cell + 1] - work.offsets[cell]
+    first, second, size = (
+        work.offsets[cell],
+        work.offsets[other],
+        work.offsets[cell + 1] - work.offsets[cell],
+    )
     if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
         return False
     if work.fetch[cell] != work.fetch[other] or work.beside[cell] != work.beside[other]:
@@ -198,7 +226,10 @@ def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
     for place in range(size):
         if work.tokens[first + place] != work.tokens[second + place]:
             return False
-        if work.cpu[first + place] != work.cpu[second + place] or work.gpu[first + place] != work.gpu[second + place]:
+        if (
+            work.cpu[first + place] != work.cpu[second + place]
+            or work.gpu[first + place] != work.gpu[second + place]
+        ):
             return False
     return True
 
@@ -208,7 +239,10 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells are alike in all."""
     if work.cap[cell] != work.cap[other] or work.is_early[cell] != work.is_early[other]:
         return False
-    if work.time_share[cell] != work.time_share[other] or work.link_share[cell] != work.link_share[other]:
+    if (
+        work.time_share[cell] != work.time_share[other]
+        or work.link_share[cell] != work.link_share[other]
+    ):
         return False
     return has_same_experts(work, cell, other)
 
@@ -253,4 +287,6 @@ def frontiers(work: CellWork) -> Frontiers:
     missing, ns, lane = np.empty(size), np.empty(size), np.empty(size, np.int64)
     offsets, weight = np.zeros(num_cells + 1, np.int64), np.empty(len(work.cpu))
     end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
-    return Frontiers(missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight)
+    return Frontiers(
+        missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight
+    )

@@ -1,8 +1,11 @@
-"""The bound for layers pipelined over micro-batches: no lane ends before it has done its share of the work.
+"""The bound for layers pipelined over micro-batches: no lane ends before it has done its share of
+the work.
 
-Micro-batches overlap, so layers' times do not add up. But every operation runs on the GPU or on the CPU, and each runs one at a time: for
-any weight w in [0, 1], T ≥ w · (the GPU's work) + (1 − w) · (the CPU's) ≥ the sum over operations of the cheaper device, so weighted.
-Attention may also be split: its products on the GPU, what lies between them on the CPU. Copies and host overheads are left out.
+Micro-batches overlap, so layers' times do not add up. But every operation runs on the GPU or on the
+CPU, and each runs one at a time: for any weight w in [0, 1], T ≥ w · (the GPU's work) + (1 − w) ·
+(the CPU's) ≥ the sum over operations of the cheaper device, so weighted. Attention may also be
+split: its products on the GPU, what lies between them on the CPU. Copies and host overheads are
+left out.
 """
 
 from collections.abc import Callable
@@ -25,10 +28,16 @@ WEIGHTS = np.linspace(0.0, 1.0, 101)
 
 def lanes_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Bound:
     """The bound over those passes with those tokens per expert [pass, layer, expert]."""
-    gpu, cpu = (prices_on(problem, passes, tokens, mode, is_pinned=True) for mode in (LayerMode.GPU, LayerMode.CPU))
+    gpu, cpu = (
+        prices_on(problem, passes, tokens, mode, is_pinned=True)
+        for mode in (LayerMode.GPU, LayerMode.CPU)
+    )
     split = _products(problem, passes), _cores(problem, passes)
     costs_ns = np.array([_by_pass(gpu, cpu, split, tokens, weight) for weight in WEIGHTS])
-    first, rest = (costs_ns[:, which].sum(axis=1).max(initial=0.0) for which in (passes.is_prefill, ~passes.is_prefill))
+    first, rest = (
+        costs_ns[:, which].sum(axis=1).max(initial=0.0)
+        for which in (passes.is_prefill, ~passes.is_prefill)
+    )
     whole = costs_ns.sum(axis=1)
     return Bound(
         end_to_end_s=seconds_below(max(float(whole.max()), float(first + rest))),
@@ -39,14 +48,19 @@ def lanes_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> 
     )
 
 
-def _by_pass(gpu: Prices, cpu: Prices, split: tuple[Floats, Floats], tokens: NDArray[np.int32], weight: float) -> Floats:
+def _by_pass(
+    gpu: Prices, cpu: Prices, split: tuple[Floats, Floats], tokens: NDArray[np.int32], weight: float
+) -> Floats:
     """[pass]: the least weighted work of all its operations."""
     apart = weight * split[0] + (1 - weight) * split[1]
     total = np.minimum(np.minimum(weight * gpu.attention, (1 - weight) * cpu.attention), apart)
     for name in ("gate", "ffn"):
         total = total + np.minimum(weight * getattr(gpu, name), (1 - weight) * getattr(cpu, name))
     layers = np.arange(tokens.shape[1])[:, None]
-    experts = (table[gpu.shape_of[layers], tokens] for table in (weight * gpu.expert_gpu, (1 - weight) * gpu.expert_cpu))
+    experts = (
+        table[gpu.shape_of[layers], tokens]
+        for table in (weight * gpu.expert_gpu, (1 - weight) * gpu.expert_cpu)
+    )
     total = total + np.minimum(*experts).sum(axis=2)
     heads = np.minimum(weight * np.maximum(gpu.head, 0), (1 - weight) * np.maximum(cpu.head, 0))
     return np.asarray(total.sum(axis=1) + heads)
@@ -54,7 +68,13 @@ def _by_pass(gpu: Prices, cpu: Prices, split: tuple[Floats, Floats], tokens: NDA
 
 def _products(problem: Problem, passes: Passes) -> Floats:
     costs = problem.costs
-    return _on_layers(problem, lambda layer: sum(costs.projection(layer, passes.num_tokens, is_output=which).ns for which in (False, True)))
+    return _on_layers(
+        problem,
+        lambda layer: sum(
+            costs.projection(layer, passes.num_tokens, is_output=which).ns
+            for which in (False, True)
+        ),
+    )
 
 
 def _cores(problem: Problem, passes: Passes) -> Floats:
@@ -65,4 +85,6 @@ def _cores(problem: Problem, passes: Passes) -> Floats:
 def _on_layers(problem: Problem, of_layer: Callable[[int], Any]) -> Floats:
     """[pass, layer] of what a function gives for the layer of each shape."""
     representatives, shape_of = layer_shapes(problem.model)
-    return np.asarray(np.stack([of_layer(layer) for layer in representatives], axis=1)[:, shape_of], np.float64)
+    return np.asarray(
+        np.stack([of_layer(layer) for layer in representatives], axis=1)[:, shape_of], np.float64
+    )

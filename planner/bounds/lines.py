@@ -1,7 +1,9 @@
-"""Lines below the frontiers of many runs, summed by layer and expert: what the static bound over several draws is made of.
+"""Lines below the frontiers of many runs, summed by layer and expert: what the static bound over
+several draws is made of.
 
-Every cell (one layer of one pass) is bounded from below by the line that touches its frontier where a given share of its experts is
-missing. Any line is valid, so nothing is solved for each cell; which share is best is settled by layer and phase, from the sums.
+Every cell (one layer of one pass) is bounded from below by the line that touches its frontier where
+a given share of its experts is missing. Any line is valid, so nothing is solved for each cell;
+which share is best is settled by layer and phase, from the sums.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,11 @@ NUM_PHASES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lines:
-    """Sums over cells in ns: ``height`` [kind, phase, share, layer] with all experts missing, ``gain`` [phase, share, item] of one."""
+    """Sums over cells in ns:
+
+    ``height`` [kind, phase, share, layer] with all experts missing, ``gain`` [phase, share, item]
+    of one.
+    """
 
     height: Floats
     gain: Floats
@@ -31,19 +37,37 @@ class Lines:
         """The sums over both."""
         return Lines(height=self.height + other.height, gain=self.gain + other.gain)
 
-    def layers_ns(self, kind: int, on: Floats, off: Floats, dense_bytes: Floats, item_bytes: Floats, byte_price: float) -> float:
-        """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines."""
-        return float(_relaxed_layers(self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price))
+    def layers_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> float:
+        """Sum over layers of the least time at that price of a byte, by each layer's best pair of
+        lines.
+        """
+        return float(
+            _relaxed_layers(
+                self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price
+            )
+        )
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """What a byte of each expert saves, in ns, by its steepest lines: where a price of a byte may be best."""
+        """What a byte of each expert saves, in ns, by its steepest lines: where a price of a byte
+        may be best.
+        """
         gains = self.gain.max(axis=1).sum(axis=0).reshape(len(item_bytes), -1)
         return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cells:
-    """Cells of experts: layer, phase, the bounds of each one's triples, and the item of each triple."""
+    """Cells of experts: layer, phase, the bounds of each one's triples, and the item of each
+    triple.
+    """
 
     layer: NDArray[np.int64]
     phase: NDArray[np.int64]
@@ -52,17 +76,33 @@ class Cells:
 
 
 def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_items: int) -> Lines:
-    """The lines of these cells. ``caps`` [kind, cell] is the most that a cell takes in plans of that kind, however its layer is run."""
+    """The lines of these cells.
+
+    ``caps`` [kind, cell] is the most that a cell takes in plans of that kind, however its layer is
+    run.
+    """
     shares = np.array(MISSING_SHARES)
     height = np.zeros((len(caps), NUM_PHASES, len(shares), num_layers))
     gain = np.zeros((NUM_PHASES, len(shares), num_items))
-    _add_lines(found, cells.layer, cells.phase, cells.offsets, cells.item, np.ascontiguousarray(caps), shares, height, gain)
+    _add_lines(
+        found,
+        cells.layer,
+        cells.phase,
+        cells.offsets,
+        cells.item,
+        np.ascontiguousarray(caps),
+        shares,
+        height,
+        gain,
+    )
     return Lines(height=height, gain=gain)
 
 
 @bound_kernel
 def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain):  # type: ignore[no-untyped-def]
-    """For every cell and share: the slope of the frontier there, at least 0, and what the line through all vertices from below gives."""
+    """For every cell and share: the slope of the frontier there, at least 0, and what the line
+    through all vertices from below gives.
+    """
     for cell in range(len(layer)):
         first, last = found.offsets[cell], found.offsets[cell + 1]
         total = 0.0
@@ -71,7 +111,9 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
         for number in range(len(shares)):
             slope = 0.0
             for vertex in range(first, last - 1):
-                slope = (found.ns[vertex + 1] - found.ns[vertex]) / (found.missing[vertex + 1] - found.missing[vertex])
+                slope = (found.ns[vertex + 1] - found.ns[vertex]) / (
+                    found.missing[vertex + 1] - found.missing[vertex]
+                )
                 if found.missing[vertex + 1] > shares[number] * total:
                     break
             slope = max(slope, 0.0)
@@ -79,14 +121,18 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
             for vertex in range(first, last):
                 least = min(least, found.ns[vertex] - slope * found.missing[vertex])
             for kind in range(len(caps)):
-                height[kind, phase[cell], number, layer[cell]] += min(least + slope * total, caps[kind, cell])
+                height[kind, phase[cell], number, layer[cell]] += min(
+                    least + slope * total, caps[kind, cell]
+                )
             for triple in range(offsets[cell], offsets[cell + 1]):
                 gain[phase[cell], number, item[triple]] += slope * found.weight[triple]
 
 
 @bound_kernel
 def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):  # type: ignore[no-untyped-def]
-    """Sum over layers of the least time at that price of a byte, by each layer's best pair of lines."""
+    """Sum over layers of the least time at that price of a byte, by each layer's best pair of
+    lines.
+    """
     num_shares, num_layers = height.shape[1], height.shape[2]
     num_experts, total = gain.shape[2] // num_layers, 0.0
     for layer in range(num_layers):
@@ -97,7 +143,13 @@ def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):
                 saved = 0.0
                 for item in range(items.start, items.stop):
                     saved += max(0.0, gain[0, early, item] + gain[1, late, item] - rent)
-                here = on[layer] + byte_price * dense_bytes[layer] + height[0, early, layer] + height[1, late, layer] - saved
+                here = (
+                    on[layer]
+                    + byte_price * dense_bytes[layer]
+                    + height[0, early, layer]
+                    + height[1, late, layer]
+                    - saved
+                )
                 found = max(found, min(here, off[layer]))
         total += found
     return total

@@ -1,4 +1,6 @@
-"""The cells of experts in some passes of a run: all that stays as it is, whatever the link weighs and whatever a plan streams."""
+"""The cells of experts in some passes of a run: all that stays as it is, whatever the link weighs
+and whatever a plan streams.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +50,12 @@ class Part:
     def cells(self) -> Cells:
         """Cells with their phases, and the items of their triples."""
         phase = (~self.work.is_prefill[self.index]).astype(np.int64)
-        return Cells(layer=self.layer, phase=phase, offsets=self.uncapped.offsets, item=self._inside(self.work.experts.item))
+        return Cells(
+            layer=self.layer,
+            phase=phase,
+            offsets=self.uncapped.offsets,
+            item=self._inside(self.work.experts.item),
+        )
 
     @cached_property
     def uncapped(self) -> CellWork:
@@ -82,7 +89,9 @@ class Part:
         return tables_of(self.uncapped)
 
     def weighed(self, share: Floats, *, is_prompt_early: bool) -> CellWork:
-        """The cells' work where each pass counts that share of the link's total; in prefill, copies may be ahead of their gates."""
+        """The cells' work where each pass counts that share of the link's total; in prefill, copies
+        may be ahead of their gates.
+        """
         of_cell = share[self.index]
         is_early = self.work.is_prefill[self.index] & is_prompt_early
         return self.uncapped._replace(time_share=1 - of_cell, link_share=of_cell, is_early=is_early)

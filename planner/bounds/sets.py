@@ -1,4 +1,6 @@
-"""The least time of a cell of few experts for every set of missing ones: every set is tried for the CPU."""
+"""The least time of a cell of few experts for every set of missing ones: every set is tried for the
+CPU.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +11,8 @@ from planner.bounds.compilation import bound_kernel
 
 
 class Ways(NamedTuple):
-    """The ways of each expert of a cell: it stays on the GPU, it is chosen for the CPU, or it is copied; base-3 digits 0, 1, 2.
+    """The ways of each expert of a cell: it stays on the GPU, it is chosen for the CPU, or it is
+    copied; base-3 digits 0, 1, 2.
 
     [way]: the sets of the ``chosen`` and of the ``copied``; [set]: its members (``num_chosen``).
     """
@@ -22,7 +25,11 @@ class Ways(NamedTuple):
 @bound_kernel
 def ways_of(size):  # type: ignore[no-untyped-def]
     """All ways of up to that many experts."""
-    chosen, copied, num_chosen = np.zeros(3**size, np.int64), np.zeros(3**size, np.int64), np.zeros(1 << size, np.int64)
+    chosen, copied, num_chosen = (
+        np.zeros(3**size, np.int64),
+        np.zeros(3**size, np.int64),
+        np.zeros(1 << size, np.int64),
+    )
     for place in range(size):
         member, digit = 1 << place, 3**place
         for way in range(digit):
@@ -35,18 +42,36 @@ def ways_of(size):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
-    """Fill ``by_set`` [set of missing experts]: the least over all sets of experts that the CPU may run."""
+    """Fill ``by_set`` [set of missing experts]: the least over all sets of experts that the CPU may
+    run.
+    """
     first, size = work.offsets[cell], work.offsets[cell + 1] - work.offsets[cell]
-    share, link_share, num_sets, num_ways = work.time_share[cell], work.link_share[cell], 1 << size, 3**size
-    longer, chain, up, least_gpu = np.zeros(num_sets), np.zeros(num_sets), np.zeros(num_sets), np.zeros(num_sets)
+    share, link_share, num_sets, num_ways = (
+        work.time_share[cell],
+        work.link_share[cell],
+        1 << size,
+        3**size,
+    )
+    longer, chain, up, least_gpu = (
+        np.zeros(num_sets),
+        np.zeros(num_sets),
+        np.zeros(num_sets),
+        np.zeros(num_sets),
+    )
     on_cpu, off_gpu, sent = np.zeros(num_sets), np.zeros(num_sets), np.zeros(num_sets, np.int64)
-    all_gpu, copies = work.beside[cell] + work.gpu[first : first + size].sum(), ways.num_chosen[:num_sets] * work.fetch[cell]
+    all_gpu, copies = (
+        work.beside[cell] + work.gpu[first : first + size].sum(),
+        ways.num_chosen[:num_sets] * work.fetch[cell],
+    )
     longer[0] = all_gpu
     for place in range(size):
         expert, member = first + place, 1 << place
         for rest in range(member):
             chosen = member + rest
-            on_cpu[chosen], off_gpu[chosen] = on_cpu[rest] + work.cpu[expert], off_gpu[rest] + work.gpu[expert]
+            on_cpu[chosen], off_gpu[chosen] = (
+                on_cpu[rest] + work.cpu[expert],
+                off_gpu[rest] + work.gpu[expert],
+            )
             sent[chosen] = sent[rest] + work.tokens[expert]
             least_gpu[chosen] = min(least_gpu[rest], work.gpu[expert]) if rest else work.gpu[expert]
             moved = min(sent[chosen], work.num_tokens[cell])
@@ -60,12 +85,19 @@ def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
             least[way] = share * longer[chosen] + link_share * (copies[copied] + up[chosen])
         else:  # without copies the link is no longer than the CPU's chain
             link = copies[copied] + max(up[chosen], least_gpu[copied])
-            least[way] = share * max(longer[chosen], link) + link_share * max(chain[chosen], copies[copied])
-    # Expert by expert, from the last: a missing one is chosen or copied, another one chosen or neither.
+            least[way] = share * max(longer[chosen], link) + link_share * max(
+                chain[chosen], copies[copied]
+            )
+    # Expert by expert, from the last: a missing one is chosen or copied, another one chosen or
+    # neither.
     for place in range(size - 1, -1, -1):
         digit = 3**place
         for others in range(1 << (size - 1 - place)):
-            stays, runs, comes = 3 * others * digit, (3 * others + 1) * digit, (3 * others + 2) * digit
+            stays, runs, comes = (
+                3 * others * digit,
+                (3 * others + 1) * digit,
+                (3 * others + 2) * digit,
+            )
             here, away = 2 * others * digit, (2 * others + 1) * digit
             for way in range(digit):
                 reduced[here + way] = min(least[stays + way], least[runs + way])

@@ -22,12 +22,16 @@ STEP = 1e-3
 """Relative change of a rate over which the bound's derivative is taken."""
 
 
-def shadow_prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST) -> dict[str, float]:
-    """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link to the GPU, and per GB/s of DRAM (10^9).
+def shadow_prices(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
+) -> dict[str, float]:
+    """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link
+    to the GPU, and per GB/s of DRAM (10^9).
 
-    Negative: it would save that much. These are derivatives at the machine as it is, at the bound's own multipliers (the envelope
-    theorem), so they hold for small changes. Layers pipelined over micro-batches have none.
-    A measured curve stands for itself: where it prices an operation, a rate changes nothing.
+    Negative: it would save that much. These are derivatives at the machine as it is, at the bound's
+    own multipliers (the envelope theorem), so they hold for small changes. Layers pipelined over
+    micro-batches have none. A measured curve stands for itself: where it prices an operation, a
+    rate changes nothing.
     """
     if problem.feeding.is_pipelined:
         return {}
@@ -39,20 +43,34 @@ def shadow_prices(problem: Problem, passes: Passes, tokens: NDArray[np.int32], r
 
     return {
         "end_to_end_s_per_gpu_memory_gb": -found.whole.multipliers.byte_price * GIGA / NS_PER_S,
-        "end_to_end_s_per_h2d_gb_per_s": per_rate(problem.machine.link.h2d.bytes_per_s, with_more_link),
-        "end_to_end_s_per_dram_gb_per_s": per_rate(problem.machine.cpu.memory_bytes_per_s, with_more_dram),
+        "end_to_end_s_per_h2d_gb_per_s": per_rate(
+            problem.machine.link.h2d.bytes_per_s, with_more_link
+        ),
+        "end_to_end_s_per_dram_gb_per_s": per_rate(
+            problem.machine.cpu.memory_bytes_per_s, with_more_dram
+        ),
     }
 
 
-def _difference_s(found: StaticRelaxation, faster: Problem, passes: Passes, tokens: NDArray[np.int32]) -> float:
+def _difference_s(
+    found: StaticRelaxation, faster: Problem, passes: Passes, tokens: NDArray[np.int32]
+) -> float:
     """What the faster machine changes at the multipliers at hand."""
     everything = np.ones(len(passes), bool)
-    dual = relaxation(work_of(faster, passes, tokens), found.stores, everything, found.whole.streaming)
-    return (dual.value_ns(found.whole.multipliers) - found.whole.dual.value_ns(found.whole.multipliers)) / NS_PER_S
+    dual = relaxation(
+        work_of(faster, passes, tokens), found.stores, everything, found.whole.streaming
+    )
+    return (
+        dual.value_ns(found.whole.multipliers) - found.whole.dual.value_ns(found.whole.multipliers)
+    ) / NS_PER_S
 
 
-def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds) -> dict[str, float]:
-    """The same of the bound on a mean: its multipliers are those found for all draws, the rates' prices are taken over these."""
+def mean_shadow_prices(
+    problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds
+) -> dict[str, float]:
+    """The same of the bound on a mean: its multipliers are those found for all draws, the rates'
+    prices are taken over these.
+    """
     if problem.feeding.is_pipelined:
         return {}
     stores, kinds = stores_of(problem, rule), [bounds.kind]
@@ -64,17 +82,28 @@ def mean_shadow_prices(problem: Problem, draws: Sequence[Drawn], rule: MemoryRul
         return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
 
     machine, now = problem.machine, value_s(problem.machine)
-    link, dram = (rate.effective * STEP for rate in (machine.link.h2d.bytes_per_s, machine.cpu.memory_bytes_per_s))
+    link, dram = (
+        rate.effective * STEP
+        for rate in (machine.link.h2d.bytes_per_s, machine.cpu.memory_bytes_per_s)
+    )
     return {
         "end_to_end_s_per_gpu_memory_gb": -bounds.byte_price_s * GIGA,
-        "end_to_end_s_per_h2d_gb_per_s": (value_s(with_more_link(machine, link)) - now) / (link / GIGA),
-        "end_to_end_s_per_dram_gb_per_s": (value_s(with_more_dram(machine, dram)) - now) / (dram / GIGA),
+        "end_to_end_s_per_h2d_gb_per_s": (value_s(with_more_link(machine, link)) - now)
+        / (link / GIGA),
+        "end_to_end_s_per_dram_gb_per_s": (value_s(with_more_dram(machine, dram)) - now)
+        / (dram / GIGA),
     }
 
 
 def with_more_memory(machine: Machine, more_bytes: float) -> Machine:
     """The machine with that much more GPU memory."""
-    return machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"memory_bytes": _grown(machine.gpu.memory_bytes, more_bytes)})})
+    return machine.model_copy(
+        update={
+            "gpu": machine.gpu.model_copy(
+                update={"memory_bytes": _grown(machine.gpu.memory_bytes, more_bytes)}
+            )
+        }
+    )
 
 
 def with_more_link(machine: Machine, more_bytes_per_s: float) -> Machine:
@@ -83,7 +112,9 @@ def with_more_link(machine: Machine, more_bytes_per_s: float) -> Machine:
     rate = _grown(h2d.bytes_per_s, more_bytes_per_s)
     factor = rate.value / h2d.bytes_per_s.value
     pageable = (
-        None if h2d.pageable_bytes_per_s is None else _grown(h2d.pageable_bytes_per_s, h2d.pageable_bytes_per_s.effective * (factor - 1))
+        None
+        if h2d.pageable_bytes_per_s is None
+        else _grown(h2d.pageable_bytes_per_s, h2d.pageable_bytes_per_s.effective * (factor - 1))
     )
     faster = h2d.model_copy(update={"bytes_per_s": rate, "pageable_bytes_per_s": pageable})
     return machine.model_copy(update={"link": machine.link.model_copy(update={"h2d": faster})})
@@ -92,7 +123,9 @@ def with_more_link(machine: Machine, more_bytes_per_s: float) -> Machine:
 def with_more_dram(machine: Machine, more_bytes_per_s: float) -> Machine:
     """The machine with host memory faster by that much."""
     rate = _grown(machine.cpu.memory_bytes_per_s, more_bytes_per_s)
-    return machine.model_copy(update={"cpu": machine.cpu.model_copy(update={"memory_bytes_per_s": rate})})
+    return machine.model_copy(
+        update={"cpu": machine.cpu.model_copy(update={"memory_bytes_per_s": rate})}
+    )
 
 
 def _grown(quantity: Quantity, more: float) -> Quantity:

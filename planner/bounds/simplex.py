@@ -1,6 +1,7 @@
 """The simplex search of Nelder and Mead (1965), for a function of a few numbers without slopes.
 
-As scipy's ``minimize(method="Nelder-Mead")`` does it, trial by trial; importing that takes a third of a second, a tenth of a short plan.
+As scipy's ``minimize(method="Nelder-Mead")`` does it, trial by trial; importing that takes a third
+of a second, a tenth of a short plan.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,16 @@ NEAR, ALIKE = 1e-4, 1e-4
 """The search ends where no corner is farther from the best along any axis, nor its value."""
 
 
-def lowest(function: Callable[[Floats], float], simplex: Floats, num_trials: int) -> tuple[Floats, float]:
-    """The best corner and its value, after at most that many trials, from a ``simplex`` [corner, axis]: at least as many as corners."""
+def lowest(
+    function: Callable[[Floats], float], simplex: Floats, num_trials: int
+) -> tuple[Floats, float]:
+    """The best corner and its value, after at most that many trials, from a ``simplex`` [corner,
+    axis]: at least as many as corners.
+    """
     values = np.array([function(corner) for corner in simplex])
-    search = _Search(function, simplex[(order := np.argsort(values))], values[order], num_trials - len(values))
+    search = _Search(
+        function, simplex[(order := np.argsort(values))], values[order], num_trials - len(values)
+    )
     while search.left > 0 and not search.is_small() and search.step():
         search.sort()
     search.sort()
@@ -27,7 +34,9 @@ def lowest(function: Callable[[Floats], float], simplex: Floats, num_trials: int
 class _Search:
     """A simplex on its way, best corner first, and how many trials are left."""
 
-    def __init__(self, function: Callable[[Floats], float], simplex: Floats, values: Floats, left: int) -> None:
+    def __init__(
+        self, function: Callable[[Floats], float], simplex: Floats, values: Floats, left: int
+    ) -> None:
         self.simplex, self.values, self.left, self._function = simplex, values, left, function
 
     def sort(self) -> None:
@@ -37,7 +46,10 @@ class _Search:
 
     def is_small(self) -> bool:
         """Whether corners and values are alike."""
-        return bool(np.abs(self.simplex[1:] - self.simplex[0]).max() <= NEAR and np.abs(self.values[0] - self.values[1:]).max() <= ALIKE)
+        return bool(
+            np.abs(self.simplex[1:] - self.simplex[0]).max() <= NEAR
+            and np.abs(self.values[0] - self.values[1:]).max() <= ALIKE
+        )
 
     def step(self) -> bool:
         """Reflect, and then expand, contract or shrink; False when the trials have run out."""
@@ -53,11 +65,23 @@ class _Search:
             self.simplex[-1], self.values[-1] = reflected, value
             return True
         if value < self.values[-1]:
-            return self._place(reflected, value, 1.5 * center - 0.5 * worst, is_kept=False, most=np.nextafter(value, np.inf))
-        return self._place(reflected, value, 0.5 * center + 0.5 * worst, is_kept=False, most=self.values[-1])
+            return self._place(
+                reflected,
+                value,
+                1.5 * center - 0.5 * worst,
+                is_kept=False,
+                most=np.nextafter(value, np.inf),
+            )
+        return self._place(
+            reflected, value, 0.5 * center + 0.5 * worst, is_kept=False, most=self.values[-1]
+        )
 
-    def _place(self, reflected: Floats, value: float, other: Floats, *, is_kept: bool, most: float) -> bool:
-        """Put ``other`` in place of the worst if it is below ``most``; else the reflected one, if it ``is_kept``, or shrink."""
+    def _place(
+        self, reflected: Floats, value: float, other: Floats, *, is_kept: bool, most: float
+    ) -> bool:
+        """Put ``other`` in place of the worst if it is below ``most``; else the reflected one, if
+        it ``is_kept``, or shrink.
+        """
         found = self._tried(other)
         if found is None:
             return False

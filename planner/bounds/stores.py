@@ -10,20 +10,26 @@ from sim.model.model import Layer
 from sim.policies.problem import Problem
 
 LOOSEST = MemoryRule(has_context_apart=False, budgets_kv=False, budgets_activations=False)
-"""All GPU memory for weights: no plan that runs within the card's memory has more, whatever it leaves out of its budget."""
+"""All GPU memory for weights: no plan that runs within the card's memory has more, whatever it
+leaves out of its budget.
+"""
 
 
 LEAST_LAYER_SHARE = 1 / 3
-"""The least of a streamed layer in its buffer at a time, where it is copied within its window: one of its experts' three matrices."""
+"""The least of a streamed layer in its buffer at a time, where it is copied within its window: one
+of its experts' three matrices.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stores:
-    """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its weights alone, of the whole.
+    """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its
+    weights alone, of the whole.
 
-    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a streaming buffer: for layers without
-    experts and the head, and for layers with experts; ``layer_share`` of a layer lies in one at a time.
-    ``part_buffers`` are the same where a layer is copied part by part, each used before the next comes.
+    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a
+    streaming buffer: for layers without experts and the head, and for layers with experts;
+    ``layer_share`` of a layer lies in one at a time. ``part_buffers`` are the same where a layer is
+    copied part by part, each used before the next comes.
     """
 
     expert_bytes: Floats
@@ -40,12 +46,17 @@ class Stores:
 
     def ns_per_byte(self, work: Work) -> float:
         """The longest that the link takes for what a byte of a streaming buffer stands for."""
-        longest = max(float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()), work.head_fetch / max(self.head_bytes, 1.0))
+        longest = max(
+            float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()),
+            work.head_fetch / max(self.head_bytes, 1.0),
+        )
         return longest / self.layer_share
 
 
 def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
-    """The stores of a problem under that rule; a policy's buffers for single experts are left out, as some budgets do."""
+    """The stores of a problem under that rule; a policy's buffers for single experts are left out,
+    as some budgets do.
+    """
     model, batch = problem.model, problem.batch
     whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
@@ -57,7 +68,10 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     part = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
     capacity = usable_bytes(problem.machine, rule)
     if rule.budgets_kv:
-        dense = dense + [batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)]
+        dense = dense + [
+            batch.num_sequences * model.layer_kv_bytes(layer, batch.context_tokens)
+            for layer in range(model.num_layers)
+        ]
     if rule.budgets_activations:
         capacity -= working_bytes(model, batch, problem.feeding, rule)
     return Stores(

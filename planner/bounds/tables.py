@@ -1,4 +1,6 @@
-"""What the experts of a cell take by how many of them the CPU runs, however the link is weighed: computed once for all its weights."""
+"""What the experts of a cell take by how many of them the CPU runs, however the link is weighed:
+computed once for all its weights.
+"""
 
 from typing import NamedTuple
 
@@ -10,10 +12,14 @@ from planner.bounds.frontier import CellWork, has_same_experts
 from planner.bounds.work import Floats
 
 SPREAD = 1e-9
-"""Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says more than counting them does."""
+"""Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says
+more than counting them does.
+"""
 
 FEW = 8
-"""Up to this many selected experts of a cell, every set of missing ones is tried with every set on the CPU."""
+"""Up to this many selected experts of a cell, every set of missing ones is tried with every set on
+the CPU.
+"""
 
 WEIGHTS = 8
 """Steps in which a lane's weight is tried."""
@@ -22,11 +28,13 @@ QUANTILES = 6
 
 
 class Tables(NamedTuple):
-    """What the experts of each different cell take, however the link is weighed. [cell]: ``number`` among those that differ.
+    """What the experts of each different cell take, however the link is weighed. [cell]: ``number``
+    among those that differ.
 
-    [number]: whether all its sets are tried (``is_tried``), else whether its experts cost the same (``is_alike``), the cheapest of them on
-    the GPU, those at quantiles of the price on the CPU (``picks``), and ``starts`` of its rows: by how many experts are on the CPU, the
-    longer lane of CPU and GPU, the CPU's chain, and what it sends up.
+    [number]: whether all its sets are tried (``is_tried``), else whether its experts cost the same
+    (``is_alike``), the cheapest of them on the GPU, those at quantiles of the price on the CPU
+    (``picks``), and ``starts`` of its rows: by how many experts are on the CPU, the longer lane of
+    CPU and GPU, the CPU's chain, and what it sends up.
     """
 
     number: NDArray[np.int64]
@@ -68,8 +76,20 @@ def _tables(work):  # type: ignore[no-untyped-def]
     for which in range(num):
         if not is_tried[which]:
             own = slice(starts[which], starts[which + 1])
-            least_gpu[which] = _fill_table(work, cells[which], is_alike[which], longer[own], chain[own], up[own], picks[which])
-    return number, is_tried[:num], is_alike[:num], least_gpu, picks, starts[: num + 1], longer, chain, up
+            least_gpu[which] = _fill_table(
+                work, cells[which], is_alike[which], longer[own], chain[own], up[own], picks[which]
+            )
+    return (
+        number,
+        is_tried[:num],
+        is_alike[:num],
+        least_gpu,
+        picks,
+        starts[: num + 1],
+        longer,
+        chain,
+        up,
+    )
 
 
 @bound_kernel
@@ -102,9 +122,11 @@ def _are_alike(cpu, gpu):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def _two_lanes(cpu, gpu, beside, around, num_weights, longer):  # type: ignore[no-untyped-def]
-    """The longer of GPU and CPU at least, with any c experts on the CPU, for all c [c]; ``around`` them the CPU's chain takes that much.
+    """The longer of GPU and CPU at least, with any c experts on the CPU, for all c [c]; ``around``
+    them the CPU's chain takes that much.
 
-    For a weight of the CPU, the c experts that change the weighted sum least are the best that any choice can do.
+    For a weight of the CPU, the c experts that change the weighted sum least are the best that any
+    choice can do.
     """
     all_gpu = beside + gpu.sum()
     longer[:] = 0.0

@@ -1,4 +1,6 @@
-"""What a run has to do, whatever the plan: the price of every piece of work on every device, never above what any plan pays."""
+"""What a run has to do, whatever the plan: the price of every piece of work on every device, never
+above what any plan pays.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +20,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experts:
-    """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers + layer, ``item`` layer · experts + expert.
+    """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers +
+    layer, ``item`` layer · experts + expert.
 
-    ``offsets`` [cells of experts + 1] bounds the triples of each cell that has any; ``cell_of`` [cells of experts] is its number.
+    ``offsets`` [cells of experts + 1] bounds the triples of each cell that has any; ``cell_of``
+    [cells of experts] is its number.
     """
 
     cell: NDArray[np.int64]
@@ -34,13 +38,16 @@ class Experts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead, attention, gate), ``ffn_gpu``.
+    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead,
+    attention, gate), ``ffn_gpu``.
 
-    ``beside_gpu`` [pass, layer] is the GPU's work on a layer but for single routed experts: ``ffn_gpu``, and what a call for routed
-    experts takes besides, as far as leaving the GPU without any would take as long.
+    ``beside_gpu`` [pass, layer] is the GPU's work on a layer but for single routed experts:
+    ``ffn_gpu``, and what a call for routed experts takes besides, as far as leaving the GPU without
+    any would take as long.
 
-    ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts on the GPU; ``head_*`` [pass]. ``fetch``,
-    ``layer_fetch`` [layer] and ``head_fetch`` are copies to the GPU; ``activations_*`` [tokens]. ``step_overhead`` is one pass's.
+    ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts
+    on the GPU; ``head_*`` [pass]. ``fetch``, ``layer_fetch`` [layer] and ``head_fetch`` are copies
+    to the GPU; ``activations_*`` [tokens]. ``step_overhead`` is one pass's.
     """
 
     serial_gpu: Floats
@@ -68,11 +75,18 @@ class Work:
         return int(self.serial_gpu.shape[1])
 
 
-def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selected: NDArray[np.int64] | None = None) -> Work:
-    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises InputError for several GPUs.
+def work_of(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    selected: NDArray[np.int64] | None = None,
+) -> Work:
+    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises
+    InputError for several GPUs.
 
-    ``selected`` are the places in ``tokens``, flattened, of experts that have any, if the caller has found them.
-    Copies are priced from pinned or pageable memory, whichever is faster, so that the bound holds for both.
+    ``selected`` are the places in ``tokens``, flattened, of experts that have any, if the caller
+    has found them. Copies are priced from pinned or pageable memory, whichever is faster, so that
+    the bound holds for both.
     """
     gpu, cpu = (
         prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
@@ -82,10 +96,20 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selecte
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
-        return np.bincount(experts.cell, values, minlength=cells).astype(np.float64).reshape(tokens.shape[:2])
+        return (
+            np.bincount(experts.cell, values, minlength=cells)
+            .astype(np.float64)
+            .reshape(tokens.shape[:2])
+        )
 
-    copies, on_cpu, is_used = _copies(gpu, cpu), per_cell(experts.cpu_ns), per_cell(np.ones(len(experts.cell))) > 0
-    copies["activations_d2h"] = copies["activations_d2h"] + float(gpu.group_cpu)  # what is sent down is handed over, too
+    copies, on_cpu, is_used = (
+        _copies(gpu, cpu),
+        per_cell(experts.cpu_ns),
+        per_cell(np.ones(len(experts.cell))) > 0,
+    )
+    copies["activations_d2h"] = copies["activations_d2h"] + float(
+        gpu.group_cpu
+    )  # what is sent down is handed over, too
     ffn_gpu = gpu.ffn.astype(np.float64)
     least_away = copies["activations_d2h"][1] + on_cpu + copies["activations_h2d"][1]
     call_ns = np.clip(least_away - ffn_gpu, 0.0, float(gpu.group_gpu)) * is_used
@@ -108,8 +132,12 @@ def work_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], selecte
     )
 
 
-def prices_on(problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool) -> Prices:
-    """Prices with every layer on one device, the GPU's kernels fused and captured: no kernels are cheaper."""
+def prices_on(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool
+) -> Prices:
+    """Prices with every layer on one device, the GPU's kernels fused and captured: no kernels are
+    cheaper.
+    """
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
@@ -124,8 +152,15 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     def least(name: str) -> Floats:
         return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
-    found = {name: np.minimum.accumulate(least(name)[::-1])[::-1].copy() for name in ("activations_h2d", "activations_d2h")}
-    return found | {name: least(name) for name in ("fetch", "layer_fetch")} | {"head_fetch": float(least("head_fetch"))}
+    found = {
+        name: np.minimum.accumulate(least(name)[::-1])[::-1].copy()
+        for name in ("activations_h2d", "activations_d2h")
+    }
+    return (
+        found
+        | {name: least(name) for name in ("fetch", "layer_fetch")}
+        | {"head_fetch": float(least("head_fetch"))}
+    )
 
 
 def _experts(tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices) -> Experts:

@@ -48,23 +48,38 @@ DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
             CheapestDispatch(believed_cost="priced"),
             "cheapest",
         ),
-        "balanced": ("misses split between CPU and link so that both end together", BalancedDispatch(), "balanced"),
+        "balanced": (
+            "misses split between CPU and link so that both end together",
+            BalancedDispatch(),
+            "balanced",
+        ),
         "split": ("misses split over CPU and link so that the layer ends first", SPLIT, "balanced"),
         "timed": ("the same, and placed by timing such splits", SPLIT, "split"),
     }
 )
-"""The fates of a missing expert, simplest first: in words, as a part, and as a placement foresees them."""
+"""The fates of a missing expert, simplest first: in words, as a part, and as a placement foresees
+them.
+"""
 
 CACHES: Mapping[str, tuple[str, Cache]] = MappingProxyType(
     {
-        "lru": ("what is copied takes the place of the least recently used of its layer", LruCache()),
+        "lru": (
+            "what is copied takes the place of the least recently used of its layer",
+            LruCache(),
+        ),
         "lfu": ("what is copied takes the place of the least often used of its layer", LfuCache()),
-        "smoothed": ("what is copied takes the place of what gates have favoured least of late", SmoothedGateCache()),
+        "smoothed": (
+            "what is copied takes the place of what gates have favoured least of late",
+            SmoothedGateCache(),
+        ),
     }
 )
 PREFETCHES: Mapping[str, tuple[str, Prefetch]] = MappingProxyType(
     {
-        "next": ("the next layer's experts are fetched as its gate names them early", NextGatePrefetch(accuracy_source="routing")),
+        "next": (
+            "the next layer's experts are fetched as its gate names them early",
+            NextGatePrefetch(accuracy_source="routing"),
+        ),
         "gain": ("predicted experts are fetched where that saves most", GainPrefetch()),
     }
 )
@@ -73,8 +88,8 @@ STAGINGS = (1, 2, 4, 8)
 EARLY_STAGINGS = (2, 4, 8, 16)
 """The same where copies for the prompt begin ahead of their gates, and wait in them."""
 EARLY_LEAD, EARLY_SHARE = 0.05, 0.1
-"""Such copies are tried where a layer of the prompt attends for this part of a copy or more, and the prompt for this part of all attention:
-elsewhere they can save next to nothing.
+"""Such copies are tried where a layer of the prompt attends for this part of a copy or more, and
+the prompt for this part of all attention: elsewhere they can save next to nothing.
 """
 CHUNKS = (512, 2048)
 """Tokens of one prefill pass, over all prompts: smaller passes need less memory for activations."""
@@ -83,18 +98,25 @@ CHUNKS = (512, 2048)
 LONG_KV_SHARE = 0.01
 """Where the KV cache would take this much of GPU memory, it is also tried in host memory."""
 PAGED_EACH = 2
-"""Sizes of micro-batches that are tried for each place of KV cache and missing experts: the best by the roofline."""
+"""Sizes of micro-batches that are tried for each place of KV cache and missing experts: the best by
+the roofline.
+"""
 
 
 def candidates(scenario: Scenario) -> Iterator[Policy]:
-    """Every combination tried for such a scenario, the simplest first; names say the parts, summaries say them in words.
+    """Every combination tried for such a scenario, the simplest first; names say the parts,
+    summaries say them in words.
 
-    Where the prompts are longer than a chunk, each also with chunked prefill. Micro-batches, and a KV cache in host memory with all else
-    of the layers on the GPU, where there is more than one sequence or a long context.
+    Where the prompts are longer than a chunk, each also with chunked prefill. Micro-batches, and a
+    KV cache in host memory with all else of the layers on the GPU, where there is more than one
+    sequence or a long context.
     """
     batch = scenario.batch
     chunks = [chunk for chunk in CHUNKS if batch.prompt_tokens * batch.batch_size > chunk]
-    feedings = [(Feeding(), ""), *((Feeding(prefill_chunk_tokens=chunk), f"@{chunk}") for chunk in chunks)]
+    feedings = [
+        (Feeding(), ""),
+        *((Feeding(prefill_chunk_tokens=chunk), f"@{chunk}") for chunk in chunks),
+    ]
     for feeding, mark in feedings:
         yield from _fixed(feeding, mark)
     for feeding, mark in feedings:
@@ -112,7 +134,9 @@ def named_systems() -> Iterator[Policy]:
 
 LAUNCHED = LanesOverlap(groups_experts=True)
 CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True)
-"""How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a gate selects."""
+"""How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a
+gate selects.
+"""
 
 FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
 """Those for experts that stay where they are."""
@@ -121,27 +145,51 @@ FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay where they are."""
     everything = AllLayersPlacement()
-    yield _combination(f"all-on-gpu{mark}", "the whole model on the GPU", everything, FetchDispatch(), CAPTURED, feeding)
+    yield _combination(
+        f"all-on-gpu{mark}",
+        "the whole model on the GPU",
+        everything,
+        FetchDispatch(),
+        CAPTURED,
+        feeding,
+    )
     for name in FIXED:
         fate, dispatch, misses = DISPATCHES[name]
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
             overlap = replace(CAPTURED if name == "cpu" else LAUNCHED, staging_experts=staging)
-            yield _combination(f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding)
+            yield _combination(
+                f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding
+            )
 
 
 def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Experts that stay, and for the prompt some of the others on their way while their layer attends."""
+    """Experts that stay, and for the prompt some of the others on their way while their layer
+    attends.
+    """
     for name in ("split", "timed"):
         fate, dispatch, misses = DISPATCHES[name]
         for staging in EARLY_STAGINGS:
             summary = f"{BY_GAIN}; of the others the prompt fetches some while their layer attends; {fate}; {_buffers(staging)}"
-            placement, overlap = GainPlacement(misses=misses), replace(LAUNCHED, staging_experts=staging)
-            policy = _combination(
-                f"gain+{name}+early/{staging}{mark}", summary, placement, dispatch, overlap, feeding, prefetch=EarlyPrefetch()
+            placement, overlap = (
+                GainPlacement(misses=misses),
+                replace(LAUNCHED, staging_experts=staging),
             )
-            if staging == EARLY_STAGINGS[0] and name == "split" and not _may_gain_early(problem_of(replace(scenario, policy=policy))):
+            policy = _combination(
+                f"gain+{name}+early/{staging}{mark}",
+                summary,
+                placement,
+                dispatch,
+                overlap,
+                feeding,
+                prefetch=EarlyPrefetch(),
+            )
+            if (
+                staging == EARLY_STAGINGS[0]
+                and name == "split"
+                and not _may_gain_early(problem_of(replace(scenario, policy=policy)))
+            ):
                 return
             yield policy
 
@@ -153,7 +201,11 @@ def _may_gain_early(problem: Problem) -> bool:
     passes, layer = forward_passes(problem.batch, problem.feeding), problem.model.moe_layers[0]
     lead = lead_ns(problem, passes)[:, layer_shapes(problem.model)[1][layer]]
     in_prompt = lead[passes.is_prefill]
-    copy_ns = int(problem.costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    copy_ns = int(
+        problem.costs.copy(
+            "h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned
+        ).ns
+    )
     if in_prompt.max() < EARLY_LEAD * copy_ns or in_prompt.sum() < EARLY_SHARE * lead.sum():
         return False
     return isinstance(AllLayersPlacement().place(problem), Infeasible)
@@ -166,29 +218,63 @@ def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
             overlap = replace(LAUNCHED, staging_experts=2)
-            yield _combination(f"{cache_name}+{name}{mark}", start, UniformPlacement(), dispatch, overlap, feeding, cache)
-            for prefetch_name, (ahead, prefetch) in PREFETCHES.items() if name != "balanced" else ():
+            yield _combination(
+                f"{cache_name}+{name}{mark}",
+                start,
+                UniformPlacement(),
+                dispatch,
+                overlap,
+                feeding,
+                cache,
+            )
+            for prefetch_name, (ahead, prefetch) in (
+                PREFETCHES.items() if name != "balanced" else ()
+            ):
                 label = f"{cache_name}+{name}+{prefetch_name}{mark}"
-                yield _combination(label, f"{start}; {ahead}", UniformPlacement(), dispatch, overlap, feeding, cache, prefetch)
+                yield _combination(
+                    label,
+                    f"{start}; {ahead}",
+                    UniformPlacement(),
+                    dispatch,
+                    overlap,
+                    feeding,
+                    cache,
+                    prefetch,
+                )
 
 
 def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Whole layers on the GPU, others with their KV cache in host memory, run there or copied whole."""
+    """Whole layers on the GPU, others with their KV cache in host memory, run there or copied
+    whole.
+    """
     buffers = ((2, 1.0, "2 layer buffers"), (1, 1 / 3, "a buffer for one of a layer's matrices"))
     for staging, share, words in buffers:
-        overlap = replace(CAPTURED, staging_experts=0, staging_layers=staging, staging_layer_share=share)
+        overlap = replace(
+            CAPTURED, staging_experts=0, staging_layers=staging, staging_layer_share=share
+        )
         for least in (32, 512):
             summary = f"the last layers on the GPU; the others on the CPU, or copied whole for passes of {least} tokens and more; {words}"
             label = f"layers+stream{least}/{staging if share == 1 else 'part'}{mark}"
-            yield _combination(label, summary, LastLayersPlacement(), LayerStreamingDispatch(min_tokens=least), overlap, feeding)
+            yield _combination(
+                label,
+                summary,
+                LastLayersPlacement(),
+                LayerStreamingDispatch(min_tokens=least),
+                overlap,
+                feeding,
+            )
     everything = LayerStreamingDispatch(min_tokens=0, streams_head=True)
     overlap = replace(CAPTURED, staging_experts=0, staging_layers=2)
     summary = "every layer is copied whole for every pass; 2 layer buffers"
-    yield _combination(f"stream-all{mark}", summary, NoLayersPlacement(), everything, overlap, feeding)
+    yield _combination(
+        f"stream-all{mark}", summary, NoLayersPlacement(), everything, overlap, feeding
+    )
 
 
 def _paged(scenario: Scenario) -> Iterator[Policy]:
-    """Layers pipelined over micro-batches, the KV cache of some in host memory: what MoE-Lightning's roofline finds best of each kind."""
+    """Layers pipelined over micro-batches, the KV cache of some in host memory: what
+    MoE-Lightning's roofline finds best of each kind.
+    """
     row = POLICIES["moe-lightning"]
     problem, placement = problem_of(replace(scenario, policy=row)), PagedPlacement()
     if not is_long(problem):
@@ -199,13 +285,21 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
     for choice in choices(replace(row, placement=placement), problem):
         found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
     for (ffn_on_gpu, kv_layers), same in found.items():
-        for choice in sorted(same, key=lambda choice: (choice.missing_bytes, choice.seconds))[:PAGED_EACH]:
+        for choice in sorted(same, key=lambda choice: (choice.missing_bytes, choice.seconds))[
+            :PAGED_EACH
+        ]:
             prompts, sequences = micro_batches(scenario.batch, choice.feeding)
             fate = "those missing are paged in" if ffn_on_gpu else "the CPU computes those missing"
             away = problem.model.num_layers - kv_layers
-            cache = f"; the KV cache of {away} layers in host memory, where the CPU attends" if away else ""
+            cache = (
+                f"; the KV cache of {away} layers in host memory, where the CPU attends"
+                if away
+                else ""
+            )
             summary = f"as many experts of every layer; {fate}{cache}; micro-batches of {prompts} prompts, answers of {sequences}"
-            name = f"paged+{'fetch' if ffn_on_gpu else 'cpu'}/{prompts}x{sequences}" + (f"/kv{kv_layers}" if away else "")
+            name = f"paged+{'fetch' if ffn_on_gpu else 'cpu'}/{prompts}x{sequences}" + (
+                f"/kv{kv_layers}" if away else ""
+            )
             parts = with_choice(row, choice)
             yield replace(parts, name=name, summary=summary, source=SOURCE)
 
@@ -213,7 +307,9 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
 def is_long(problem: Problem) -> bool:
     """Whether the KV cache matters beside the card's memory."""
     batch, model = problem.batch, problem.model
-    kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    kv_bytes = batch.num_sequences * sum(
+        model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)
+    )
     return kv_bytes >= LONG_KV_SHARE * machine_bytes(problem.machine)
 
 

@@ -1,7 +1,9 @@
-"""Closed form: a time that a candidate cannot beat, from what its lanes have to do, before anything of it is simulated.
+"""Closed form: a time that a candidate cannot beat, from what its lanes have to do, before anything
+of it is simulated.
 
-What a run obeys is in docs/explanation/bounds.md; here the residency is the candidate's own, so a layer's misses are known. Every figure
-is a lower limit: interference, queues, the hidden state's moves and activations are left out.
+What a run obeys is in docs/explanation/bounds.md; here the residency is the candidate's own, so a
+layer's misses are known. Every figure is a lower limit: interference, queues, the hidden state's
+moves and activations are left out.
 """
 
 from dataclasses import dataclass, fields
@@ -28,14 +30,18 @@ Marks = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """No run of the candidate over these draws has a shorter mean time to its first token, from there, or in all."""
+    """No run of the candidate over these draws has a shorter mean time to its first token, from
+    there, or in all.
+    """
 
     ttft_s: float
     decode_s: float
     end_to_end_s: float
 
     def metrics(self, batch: Batch) -> Metrics:
-        """The best figures that the floor leaves possible, of those that a goal looks at; all others are 0."""
+        """The best figures that the floor leaves possible, of those that a goal looks at; all
+        others are 0.
+        """
         end_s = max(self.end_to_end_s, float(np.finfo(float).tiny))
         steps = batch.output_tokens - 1
         known = {
@@ -44,24 +50,40 @@ class Floor:
             "end_to_end_s": end_s,
             "output_tokens_per_s": batch.batch_size * batch.output_tokens / end_s,
         }
-        unknown: dict[str, Any] = {field.name: {} if field.name in ("utilization", "busy_s") else 0 for field in fields(Metrics)}
+        unknown: dict[str, Any] = {
+            field.name: {} if field.name in ("utilization", "busy_s") else 0
+            for field in fields(Metrics)
+        }
         return Metrics(**(unknown | known))
 
 
 class Floors:
-    """Floors of many candidates on the same draws; work is priced once for all that feed the model alike."""
+    """Floors of many candidates on the same draws; work is priced once for all that feed the model
+    alike.
+    """
 
     def __init__(self) -> None:
         """Nothing priced yet."""
         self._works: dict[object, list[Work]] = {}
 
-    def floor(self, policy: Policy, problem: Problem, residency: Residency, draws: list[Drawn]) -> Floor | None:
-        """The means over the draws; None for what this does not cover: pipelined layers, lossy systems, experts moved after the prompt."""
-        if isinstance(policy.dispatch, PagedDispatch) or not policy.is_lossless or policy.placement.is_remade or problem.num_gpus > 1:
+    def floor(
+        self, policy: Policy, problem: Problem, residency: Residency, draws: list[Drawn]
+    ) -> Floor | None:
+        """The means over the draws; None for what this does not cover: pipelined layers, lossy
+        systems, experts moved after the prompt.
+        """
+        if (
+            isinstance(policy.dispatch, PagedDispatch)
+            or not policy.is_lossless
+            or policy.placement.is_remade
+            or problem.num_gpus > 1
+        ):
             return None
         key = policy.feeding
         if key not in self._works:
-            self._works[key] = [work_of(problem, drawn.passes, drawn.tokens, drawn.selected) for drawn in draws]
+            self._works[key] = [
+                work_of(problem, drawn.passes, drawn.tokens, drawn.selected) for drawn in draws
+            ]
         found = [
             _floor(policy, problem, residency, work, _early(policy, problem, residency, drawn))
             for work, drawn in zip(self._works[key], draws, strict=True)
@@ -80,32 +102,58 @@ def _early(policy: Policy, problem: Problem, residency: Residency, drawn: Drawn)
     return found.reshape(len(found), -1) if len(found) else None
 
 
-def _floor(policy: Policy, problem: Problem, residency: Residency, work: Work, early: Marks | None) -> Floor:
+def _floor(
+    policy: Policy, problem: Problem, residency: Residency, work: Work, early: Marks | None
+) -> Floor:
     fed = work.num_tokens.astype(np.int32)
-    modes, head_modes = policy.dispatch.layer_modes(residency, fed), policy.dispatch.head_modes(residency, fed)
-    resident = _fixed_cells(policy, residency, work, early) if policy.keeps_residency else _cached_cells(policy, problem, residency, work)
+    modes, head_modes = (
+        policy.dispatch.layer_modes(residency, fed),
+        policy.dispatch.head_modes(residency, fed),
+    )
+    resident = (
+        _fixed_cells(policy, residency, work, early)
+        if policy.keeps_residency
+        else _cached_cells(policy, problem, residency, work)
+    )
     cells = work.experts.cell_of
     windows = work.serial_gpu + work.ffn_gpu
     windows.ravel()[cells] = work.serial_gpu.ravel()[cells] + resident
-    windows = np.where(modes == LayerMode.STREAM, work.serial_gpu + work.ffn_gpu + work.experts_gpu, windows)
+    windows = np.where(
+        modes == LayerMode.STREAM, work.serial_gpu + work.ffn_gpu + work.experts_gpu, windows
+    )
     windows = np.where(modes == LayerMode.CPU, work.whole_cpu, windows)
     heads = np.where(head_modes == LayerMode.CPU, work.head_cpu, work.head_gpu)
     passes = windows.sum(axis=1) + heads + work.step_overhead
-    link = (work.layer_fetch * (modes == LayerMode.STREAM)).sum() + work.head_fetch * ((head_modes == LayerMode.STREAM) & (heads > 0)).sum()
+    link = (work.layer_fetch * (modes == LayerMode.STREAM)).sum() + work.head_fetch * (
+        (head_modes == LayerMode.STREAM) & (heads > 0)
+    ).sum()
     if not policy.keeps_residency and policy.dispatch.rule == Rule.FETCH:
-        link += float((_overflow(policy, problem, residency, work) * work.fetch[cells % work.num_layers]).sum())
+        link += float(
+            (
+                _overflow(policy, problem, residency, work) * work.fetch[cells % work.num_layers]
+            ).sum()
+        )
     first, rest = (float(passes[which].sum()) for which in (work.is_prefill, ~work.is_prefill))
-    return Floor(ttft_s=seconds_below(first), decode_s=seconds_below(rest), end_to_end_s=seconds_below(max(first + rest, float(link))))
+    return Floor(
+        ttft_s=seconds_below(first),
+        decode_s=seconds_below(rest),
+        end_to_end_s=seconds_below(max(first + rest, float(link))),
+    )
 
 
 def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks | None) -> Floats:
-    """[cell of experts]: the least that shared and routed experts take behind the gate, where residents stay; early ones may be there."""
+    """[cell of experts]: the least that shared and routed experts take behind the gate, where
+    residents stay; early ones may be there.
+    """
     experts, rule = work.experts, policy.dispatch.rule
     is_miss = ~residency.experts.ravel()[experts.item]
     if early is not None:
         is_miss &= ~early[experts.cell // work.num_layers, experts.item]
     beside, fetch = _beside(work)
-    on_cpu, misses = np.where(is_miss, experts.cpu_ns, 0.0), _summed(work, is_miss.astype(np.float64))
+    on_cpu, misses = (
+        np.where(is_miss, experts.cpu_ns, 0.0),
+        _summed(work, is_miss.astype(np.float64)),
+    )
     on_gpu = beside + _summed(work, np.where(is_miss, 0.0, experts.gpu_ns))
     if rule == Rule.CPU:
         return np.maximum(on_gpu, _summed(work, on_cpu))
@@ -120,9 +168,15 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
 
 
 def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
-    """The same where residents come and go: any expert may be there, but of a layer no more than it has slots, unless fetched ahead."""
+    """The same where residents come and go: any expert may be there, but of a layer no more than it
+    has slots, unless fetched ahead.
+    """
     experts, (beside, fetch) = work.experts, _beside(work)
-    misses = np.zeros(len(beside)) if policy.prefetch.is_active else _overflow(policy, problem, residency, work)
+    misses = (
+        np.zeros(len(beside))
+        if policy.prefetch.is_active
+        else _overflow(policy, problem, residency, work)
+    )
     if policy.dispatch.rule == Rule.FETCH:
         return np.maximum(beside + _summed(work, experts.gpu_ns), misses * fetch)
     either = np.maximum(beside, _shared(work, experts.cpu_ns, experts.gpu_ns, beside))
@@ -130,23 +184,34 @@ def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: 
 
 
 def _overflow(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
-    """[cell of experts]: how many of its experts cannot have been kept from the pass before, with all slots and buffers full."""
+    """[cell of experts]: how many of its experts cannot have been kept from the pass before, with
+    all slots and buffers full.
+    """
     if policy.cache.is_global:
         return np.zeros(len(work.experts.cell_of))
-    slots = residency.experts.sum(axis=1) + (problem.overlap.staging_experts if policy.prefetch.is_active else 0)
-    return np.asarray(np.maximum(0.0, np.diff(work.experts.offsets) - slots[work.experts.cell_of % work.num_layers]))
+    slots = residency.experts.sum(axis=1) + (
+        problem.overlap.staging_experts if policy.prefetch.is_active else 0
+    )
+    return np.asarray(
+        np.maximum(
+            0.0, np.diff(work.experts.offsets) - slots[work.experts.cell_of % work.num_layers]
+        )
+    )
 
 
 def _beside(work: Work) -> tuple[Floats, Floats]:
     """[cell of experts]: shared experts on the GPU, and the copy of one expert."""
-    return work.beside_gpu.ravel()[work.experts.cell_of], work.fetch[work.experts.cell_of % work.num_layers]
+    return work.beside_gpu.ravel()[work.experts.cell_of], work.fetch[
+        work.experts.cell_of % work.num_layers
+    ]
 
 
 def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
-    """[cell of experts]: a limit for two lanes that share out the experts, of which the other has ``beside`` to do in any case.
+    """[cell of experts]: a limit for two lanes that share out the experts, of which the other has
+    ``beside`` to do in any case.
 
-    The longer lane is no shorter than any weighted mean of both, so than the sum of each expert's cheaper lane, so weighted; the weights
-    are those that would be best if all were alike.
+    The longer lane is no shorter than any weighted mean of both, so than the sum of each expert's
+    cheaper lane, so weighted; the weights are those that would be best if all were alike.
     """
     first, second = _summed(work, one), beside + _summed(work, other)
     weight = np.divide(first, first + second, out=np.zeros(len(first)), where=first + second > 0)
@@ -155,10 +220,17 @@ def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
 
 
 def _split(misses: Floats, cheapest: Floats, fetch: Floats) -> Floats:
-    """[cell of experts]: the least maximum of CPU and link with whole experts, c of the misses on the CPU, the rest copied."""
+    """[cell of experts]: the least maximum of CPU and link with whole experts, c of the misses on
+    the CPU, the rest copied.
+    """
     price = np.where(np.isfinite(cheapest), cheapest, 0.0)
-    even = np.floor(np.divide(misses * fetch, price + fetch, out=np.zeros(len(misses)), where=price + fetch > 0))
-    longest = [np.maximum(count * price, (misses - count) * fetch) for count in (even, np.minimum(even + 1, misses))]
+    even = np.floor(
+        np.divide(misses * fetch, price + fetch, out=np.zeros(len(misses)), where=price + fetch > 0)
+    )
+    longest = [
+        np.maximum(count * price, (misses - count) * fetch)
+        for count in (even, np.minimum(even + 1, misses))
+    ]
     return np.asarray(np.minimum(*longest))
 
 
@@ -169,9 +241,17 @@ def _per_expert(work: Work, values: Floats) -> Floats:
 
 def _summed(work: Work, values: Floats) -> Floats:
     """[cell of experts]: the sum over its experts."""
-    return np.asarray(np.add.reduceat(values, work.experts.offsets[:-1])) if len(values) else np.zeros(0)
+    return (
+        np.asarray(np.add.reduceat(values, work.experts.offsets[:-1]))
+        if len(values)
+        else np.zeros(0)
+    )
 
 
 def _least(work: Work, values: Floats) -> Floats:
     """[cell of experts]: the least of its experts."""
-    return np.asarray(np.minimum.reduceat(values, work.experts.offsets[:-1])) if len(values) else np.zeros(0)
+    return (
+        np.asarray(np.minimum.reduceat(values, work.experts.offsets[:-1]))
+        if len(values)
+        else np.zeros(0)
+    )

@@ -14,20 +14,26 @@ PROGRAM_BYTES = 192 * MIB
 """Python, its packages and the compiled kernels, as `docs/reliability.md` has them measured."""
 
 ROUTED_BYTES = 4
-"""Per selected expert of a token: its number (2 bytes), and as much again while the draw is made."""
+"""Per selected expert of a token: its number (2 bytes), and as much again while the draw is made.
+"""
 
 EXPERT_BYTES = 8
-"""Per expert, layer and pass: its tokens (4 bytes), what is done with it (1), and what the decision and the counts are made from."""
+"""Per expert, layer and pass: its tokens (4 bytes), what is done with it (1), and what the decision
+and the counts are made from.
+"""
 
 FORESEEN_BYTES = 16
 """The same, besides, where a cache or a prefetcher looks at scores or at gates."""
 
 TASK_BYTES = 264
-"""Per task: its record (48), its columns (45), where they end (8), two or three dependencies (24), its state in the engine (56), its three
-times (24), its place in a queue (16), and what the report reads off it: a row of the digest (43 to 48)."""
+"""Per task: its record (48), its columns (45), where they end (8), two or three dependencies (24),
+its state in the engine (56), its three times (24), its place in a queue (16), and what the report
+reads off it: a row of the digest (43 to 48)."""
 
 GATE_TASKS = 4
-"""Per layer and pass, besides the experts': attention, gate, the rest of the layer, a copy of activations."""
+"""Per layer and pass, besides the experts': attention, gate, the rest of the layer, a copy of
+activations.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +45,42 @@ class PassShape:
 
 
 def run_bytes(scenario: Scenario) -> int:
-    """The most that one run takes, program included. It is an upper estimate: every token may select experts of its own."""
+    """The most that one run takes, program included.
+
+    It is an upper estimate: every token may select experts of its own.
+    """
     return PROGRAM_BYTES + draw_bytes(scenario) + _tasks_bytes(scenario)
 
 
 def plan_bytes(scenario: Scenario, num_draws: int, num_threads: int) -> int:
-    """The most that a search takes: so many runs at once and the best kept, over draws that it keeps for each way of feeding."""
-    return PROGRAM_BYTES + num_draws * draw_bytes(scenario) + (num_threads + 1) * _tasks_bytes(scenario)
+    """The most that a search takes: so many runs at once and the best kept, over draws that it
+    keeps for each way of feeding.
+    """
+    return (
+        PROGRAM_BYTES
+        + num_draws * draw_bytes(scenario)
+        + (num_threads + 1) * _tasks_bytes(scenario)
+    )
 
 
 def draw_bytes(scenario: Scenario) -> int:
-    """What a draw of the routing takes: the experts of every token, and the tokens of every expert in every pass."""
+    """What a draw of the routing takes: the experts of every token, and the tokens of every expert
+    in every pass.
+    """
     model, batch = scenario.model, scenario.batch
     routed = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
-    fed = sum(shape.num_passes for shape in pass_shapes(batch, scenario.policy.feeding)) * model.num_layers * model.num_experts
+    fed = (
+        sum(shape.num_passes for shape in pass_shapes(batch, scenario.policy.feeding))
+        * model.num_layers
+        * model.num_experts
+    )
     return routed * ROUTED_BYTES + fed * EXPERT_BYTES
 
 
 def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
-    """The passes of the prompts and of the further tokens, counted rather than listed: a request may be for any number of them."""
+    """The passes of the prompts and of the further tokens, counted rather than listed: a request
+    may be for any number of them.
+    """
     prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     if feeding.is_pipelined:
         prefill, decode = micro_batches(batch, feeding)
@@ -70,26 +93,39 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
         yield PassShape(num_passes=-(-batch.prompt_tokens // chunk), num_tokens=chunk * prompts)
     if feeding.decodes_beams_apart:
         # a pass for each sequence, and one that moves the end of what beams share
-        num_moving = max(0, batch.output_tokens - 1 - feeding.beam_lag_tokens) if batch.beams > 1 else 0
-        num_passes, decode = batch.num_sequences * (batch.output_tokens - 1) + batch.batch_size * num_moving, feeding.beam_lag_tokens
+        num_moving = (
+            max(0, batch.output_tokens - 1 - feeding.beam_lag_tokens) if batch.beams > 1 else 0
+        )
+        num_passes, decode = (
+            batch.num_sequences * (batch.output_tokens - 1) + batch.batch_size * num_moving,
+            feeding.beam_lag_tokens,
+        )
     else:
         num_passes = -(-batch.num_sequences // decode) * (batch.output_tokens - 1)
     yield PassShape(num_passes=num_passes, num_tokens=decode)
 
 
 def _tasks_bytes(scenario: Scenario) -> int:
-    """What the tasks take from lowering to report, and what a cache or a prefetcher keeps beside them."""
+    """What the tasks take from lowering to report, and what a cache or a prefetcher keeps beside
+    them.
+    """
     model, policy = scenario.model, scenario.policy
     total = 0
     for shape in pass_shapes(scenario.batch, policy.feeding):
         active = min(model.num_experts, shape.num_tokens * model.top_k)
         tasks = GATE_TASKS + active * _tasks_per_expert(policy)
-        total += shape.num_passes * model.num_layers * (tasks * TASK_BYTES + _foreseen_bytes(model, policy))
+        total += (
+            shape.num_passes
+            * model.num_layers
+            * (tasks * TASK_BYTES + _foreseen_bytes(model, policy))
+        )
     return total
 
 
 def _tasks_per_expert(policy: Policy) -> int:
-    """A run and, unless misses stay on the CPU, a copy of its weights; one more where experts are fetched ahead, in vain or not."""
+    """A run and, unless misses stay on the CPU, a copy of its weights; one more where experts are
+    fetched ahead, in vain or not.
+    """
     if isinstance(policy.dispatch, CpuDispatch):
         return 1
     return 3 if policy.prefetch.is_active else 2

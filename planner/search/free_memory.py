@@ -1,4 +1,6 @@
-"""How much memory this process may still take, by what the system says of itself and of the process's own limits."""
+"""How much memory this process may still take, by what the system says of itself and of the
+process's own limits.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,9 @@ ROOT = Path("/")
 def free_bytes(root: Path = ROOT) -> int | None:
     """Bytes that can be had before something is killed; None where the system says nothing.
 
-    The least of: what the kernel calls available, what each control group of the process has left (both versions of cgroups; the file
-    cache, which is given back, counts as free), and what ``ulimit -v`` leaves. ``root`` is where ``proc`` and ``sys`` lie.
+    The least of: what the kernel calls available, what each control group of the process has left
+    (both versions of cgroups; the file cache, which is given back, counts as free), and what
+    ``ulimit -v`` leaves. ``root`` is where ``proc`` and ``sys`` lie.
     """
     found = [*_available(root), *_left_in_groups(root), *_left_of_limit(root)]
     return max(0, min(found)) if found else None
@@ -27,14 +30,19 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            yield from _left(root / "sys/fs/cgroup", path, ("memory.max", "memory.current", "inactive_file"))
+            yield from _left(
+                root / "sys/fs/cgroup", path, ("memory.max", "memory.current", "inactive_file")
+            )
         elif "memory" in controllers.split(","):
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
             yield from _left(root / "sys/fs/cgroup/memory", path, names)
 
 
 def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """What the group and each above it has left. In a container, the group's own folder is the mount itself."""
+    """What the group and each above it has left.
+
+    In a container, the group's own folder is the mount itself.
+    """
     limit_name, used_name, cache_name = names
     group = mount / path.strip("/")
     for folder in dict.fromkeys((group, *group.parents, mount)):
@@ -42,7 +50,14 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
             continue
         limit, used = _number(folder / limit_name), _number(folder / used_name)
         if limit is not None and used is not None:
-            cached = next((int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.split()[0] == cache_name), 0)
+            cached = next(
+                (
+                    int(line.split()[1])
+                    for line in _lines(folder / "memory.stat")
+                    if line.split()[0] == cache_name
+                ),
+                0,
+            )
             yield limit - max(0, used - cached)
 
 

@@ -1,4 +1,6 @@
-"""Successive halving: many candidates on few draws, few on many; what is ruled out on the way, and by what."""
+"""Successive halving: many candidates on few draws, few on many; what is ruled out on the way, and
+by what.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -21,19 +23,23 @@ FIRST_TOKENS = 256
 """Runs of fewer tokens are met on more than one draw from the start."""
 
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
-"""Of the candidates' short runs the best fifth (at least six) that are at most half slower than the best go on to whole runs.
+"""Of the candidates' short runs the best fifth (at least six) that are at most half slower than the
+best go on to whole runs.
 
 So do the best two of every offer.
 """
 
 CLOSE, MOST_CLOSE = 0.05, 8
-"""Whole runs that are at first slower than the best by more are out; of the others so many go on."""
+"""Whole runs that are at first slower than the best by more are out; of the others so many go on.
+"""
 
 KEPT_OF, DRAWS_GROW = 3, 4
 """From round to round one of so many goes on, on so many times the draws."""
 
 PRECISE = 0.0015
-"""Where the number of draws is left open, a round whose best is known to within this fraction (95 % confidence) is the last."""
+"""Where the number of draws is left open, a round whose best is known to within this fraction (95 %
+confidence) is the last.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +58,12 @@ Progress = Callable[[Step], None]
 
 @dataclass(slots=True, kw_only=True)
 class RuledOut:
-    """Candidates by what ruled them out: they do not fit, are not what was asked for, cannot be fast enough, or were not in a run.
+    """Candidates by what ruled them out: they do not fit, are not what was asked for, cannot be
+    fast enough, or were not in a run.
 
-    ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run. ``short_runs``: others did better in those.
-    ``draws``: others did better over whole runs, on one draw or more. The rest met every draw.
+    ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run.
+    ``short_runs``: others did better in those. ``draws``: others did better over whole runs, on one
+    draw or more. The rest met every draw.
     """
 
     memory: int = 0
@@ -85,8 +93,16 @@ class Hunt:
     ) -> None:
         """Nothing tried yet; ``num_draws`` at most, where it may end early."""
         self._may_end_early = may_end_early
-        self._goal, self._num_draws, self._on_progress, self._has_closed_form = goal, num_draws, on_progress, has_closed_form
-        self.trials = Trials(scenarios, lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None)
+        self._goal, self._num_draws, self._on_progress, self._has_closed_form = (
+            goal,
+            num_draws,
+            on_progress,
+            has_closed_form,
+        )
+        self.trials = Trials(
+            scenarios,
+            lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None,
+        )
         self.tried: list[Trial] = []
         self.ruled_out = RuledOut()
         self._chosen: Trial | None = None
@@ -101,23 +117,32 @@ class Hunt:
             self._challenge()
         self._meet_others()
         self.ruled_out.draws = sum(
-            bool(trial.metrics) and len(trial.metrics) < self._num_draws for trial in self.tried if not trial.is_named
+            bool(trial.metrics) and len(trial.metrics) < self._num_draws
+            for trial in self.tried
+            if not trial.is_named
         )
         if self.standing():
             self._chosen = self._decided()
             self._tell("ties", 1, 1)
 
     def standing(self, offer: int | None = None) -> list[Trial]:
-        """All that may be the plan and has run; candidates before named systems, else in the order of trying."""
+        """All that may be the plan and has run; candidates before named systems, else in the order
+        of trying.
+        """
         found = [
             trial
             for trial in self.tried
-            if trial.metrics and offer in (None, trial.offer) and self._is_allowed(trial) and not _overflows(trial)
+            if trial.metrics
+            and offer in (None, trial.offer)
+            and self._is_allowed(trial)
+            and not _overflows(trial)
         ]
         return sorted(found, key=lambda trial: trial.is_named)
 
     def leader(self) -> Trial:
-        """What was decided for; until then the best by its mean of those that have met most draws, the earlier of equals."""
+        """What was decided for; until then the best by its mean of those that have met most draws,
+        the earlier of equals.
+        """
         return self._chosen or self._foremost(self.standing())
 
     def best_of(self, offer: int) -> Trial | None:
@@ -128,7 +153,9 @@ class Hunt:
     def second(self) -> Trial | None:
         """The best that is not the leader and does not do the same."""
         best = self.leader()
-        found = [trial for trial in self.standing() if trial is not best and trial.digest != best.digest]
+        found = [
+            trial for trial in self.standing() if trial is not best and trial.digest != best.digest
+        ]
         return self._foremost(found) if found else None
 
     def _foremost(self, trials: Sequence[Trial]) -> Trial:
@@ -154,15 +181,25 @@ class Hunt:
         return found
 
     def _screened(self, placed: list[Trial]) -> list[Trial]:
-        """Those that no closed form rules out and whose short runs promise most; those already run whole are among them."""
+        """Those that no closed form rules out and whose short runs promise most; those already run
+        whole are among them.
+        """
         left, ranked = self._possible(placed) if self._has_closed_form else placed, []
         self.ruled_out.closed_form = len(placed) - len(left)
-        for number, (trial, metrics) in enumerate(zip(left, self.trials.screened(left), strict=True)):
+        for number, (trial, metrics) in enumerate(
+            zip(left, self.trials.screened(left), strict=True)
+        ):
             ranked.append((self._goal.rank(metrics), number, trial))
             self._tell(f"screening by {SHORT_STEPS} tokens", number + 1, len(left))
         ranked.sort(key=lambda entry: entry[:2])
         order = [trial for _, _, trial in ranked]
-        most = max((sum(trial.offer == offer for trial in placed) for offer in range(len(self.trials.scenarios))), default=0)
+        most = max(
+            (
+                sum(trial.offer == offer for trial in placed)
+                for offer in range(len(self.trials.scenarios))
+            ),
+            default=0,
+        )
         kept = [
             trial
             for (_, score), _, trial in ranked[: max(SCREENED_LEAST, round(SCREENED_SHARE * most))]
@@ -176,7 +213,8 @@ class Hunt:
         return kept
 
     def _possible(self, placed: list[Trial]) -> list[Trial]:
-        """Those that may come within 5 % of a run of the one whose floor is lowest: by how much whole runs may lag and go on.
+        """Those that may come within 5 % of a run of the one whose floor is lowest: by how much
+        whole runs may lag and go on.
 
         Each offer by itself, so that something of each is left.
         """
@@ -185,11 +223,17 @@ class Hunt:
             own = [trial for trial in placed if trial.offer == offer]
             floors, known = [], Floors()
             for number, trial in enumerate(own):
-                draws = [self.trials.drawn(trial.policy.feeding, draw) for draw in range(self._first)]
+                draws = [
+                    self.trials.drawn(trial.policy.feeding, draw) for draw in range(self._first)
+                ]
                 assert isinstance(trial.residency, Residency)
                 floors.append(known.floor(trial.policy, trial.problem, trial.residency, draws))
                 self._tell("closed form", number + 1, len(own))
-            bounded = [(trial, floor) for trial, floor in zip(own, floors, strict=True) if floor is not None]
+            bounded = [
+                (trial, floor)
+                for trial, floor in zip(own, floors, strict=True)
+                if floor is not None
+            ]
             if not bounded:
                 left += own
                 continue
@@ -197,18 +241,32 @@ class Hunt:
             first = min(bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[0]
             self._meet([first], self._first, "closed form")
             for trial, floor in zip(own, floors, strict=True):
-                if floor is None or trial is first or self._is_close(self._goal.rank(floor.metrics(batch)), first):
+                if (
+                    floor is None
+                    or trial is first
+                    or self._is_close(self._goal.rank(floor.metrics(batch)), first)
+                ):
                     left.append(trial)
         return left
 
     def _meet_named(self) -> bool:
-        """Run the named systems in the leader's offer, and in those where no candidate fits; whether there were any to run."""
+        """Run the named systems in the leader's offer, and in those where no candidate fits;
+        whether there were any to run.
+        """
         standing = self.standing()
-        wanted = {offer for offer in range(len(self.trials.scenarios)) if not any(trial.offer == offer for trial in standing)}
+        wanted = {
+            offer
+            for offer in range(len(self.trials.scenarios))
+            if not any(trial.offer == offer for trial in standing)
+        }
         if standing:
             wanted.add(self.leader().offer)
         wanted -= {trial.offer for trial in self.tried if trial.is_named}
-        named = [self.trials.start(policy, is_named=True, offer=offer) for offer in sorted(wanted) for policy in named_systems()]
+        named = [
+            self.trials.start(policy, is_named=True, offer=offer)
+            for offer in sorted(wanted)
+            for policy in named_systems()
+        ]
         self.tried.extend(named)
         self._meet(named, self._first, "named systems")
         return bool(named)
@@ -216,14 +274,26 @@ class Hunt:
     def _meet_others(self) -> None:
         """Let the best of each offer that did not win meet a few draws, to say what it would give."""
         if self.standing():
-            found = [self.best_of(offer) for offer in range(len(self.trials.scenarios)) if offer != self.leader().offer]
+            found = [
+                self.best_of(offer)
+                for offer in range(len(self.trials.scenarios))
+                if offer != self.leader().offer
+            ]
             best = [trial for trial in found if trial is not None]
-            self._meet([trial for trial in best if len(trial.metrics) < FEWEST_DRAWS], min(FEWEST_DRAWS, self._num_draws), "other offers")
+            self._meet(
+                [trial for trial in best if len(trial.metrics) < FEWEST_DRAWS],
+                min(FEWEST_DRAWS, self._num_draws),
+                "other offers",
+            )
 
     def _halve(self) -> None:
-        """From few to all draws; then whatever is left that would beat the best on the draws it has met, is met on all."""
+        """From few to all draws; then whatever is left that would beat the best on the draws it has
+        met, is met on all.
+        """
         standing = sorted(self.standing(), key=self._rank)
-        close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])][:MOST_CLOSE]
+        close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])][
+            :MOST_CLOSE
+        ]
         number = FEWEST_DRAWS
         while close:
             number = min(number, self._num_draws)
@@ -243,23 +313,37 @@ class Hunt:
         return width is not None and width <= PRECISE * mean(times)
 
     def _challenge(self) -> None:
-        while self.standing() and (found := [trial for trial in self.standing() if self._beats(trial, self.leader())]):
+        while self.standing() and (
+            found := [trial for trial in self.standing() if self._beats(trial, self.leader())]
+        ):
             self._meet(found, self._num_draws, "challengers")
 
     def _decided(self) -> Trial:
-        """The earliest of those that the draws do not tell from the best and that no named system outdoes on common draws."""
+        """The earliest of those that the draws do not tell from the best and that no named system
+        outdoes on common draws.
+        """
         best = self.leader()
         for trial in self.standing():
-            if len(trial.metrics) == len(best.metrics) and self._is_tied(trial, best) and not self._is_outdone(trial):
+            if (
+                len(trial.metrics) == len(best.metrics)
+                and self._is_tied(trial, best)
+                and not self._is_outdone(trial)
+            ):
                 return trial
         return best
 
     def _is_tied(self, trial: Trial, best: Trial) -> bool:
-        own, goal = ([goal_time(self._goal, metrics) for metrics in each.metrics] for each in (trial, best))
+        own, goal = (
+            [goal_time(self._goal, metrics) for metrics in each.metrics] for each in (trial, best)
+        )
         return trial is best or (self._rank(trial)[0] <= self._rank(best)[0] and is_tied(own, goal))
 
     def _is_outdone(self, trial: Trial) -> bool:
-        return any(self._beats(other, trial) or self._rank(other) < self._rank(trial) for other in self.standing() if other.is_named)
+        return any(
+            self._beats(other, trial) or self._rank(other) < self._rank(trial)
+            for other in self.standing()
+            if other.is_named
+        )
 
     def _meet(self, trials: Sequence[Trial], num_draws: int, doing: str) -> None:
         """Run the trials on the draws up to that number that they have not met."""
@@ -270,7 +354,9 @@ class Hunt:
         return self._goal.rank(trial.mean)
 
     def _is_close(self, rank: tuple[float, float], best: Trial) -> bool:
-        """Whether what ranks so is not worse than the best, on its draws, by more than what draws may change."""
+        """Whether what ranks so is not worse than the best, on its draws, by more than what draws
+        may change.
+        """
         (excess_s, score), (least_s, goal) = rank, self._rank(best)
         ttft_s = CLOSE * max(best.mean.ttft_s, self._goal.max_ttft_s or 0.0)
         return excess_s <= least_s + ttft_s and (least_s > 0 or score <= goal + CLOSE * abs(goal))
@@ -278,7 +364,9 @@ class Hunt:
     def _beats(self, trial: Trial, best: Trial) -> bool:
         """Whether a trial of fewer draws is better than the best on those."""
         number = len(trial.metrics)
-        return number < len(best.metrics) and self._goal.rank(trial.mean) < self._goal.rank(mean_of(best, number))
+        return number < len(best.metrics) and self._goal.rank(trial.mean) < self._goal.rank(
+            mean_of(best, number)
+        )
 
     def _tell(self, doing: str, num_done: int, num_in_all: int) -> None:
         if self._on_progress:
@@ -294,7 +382,9 @@ class Hunt:
 
 
 def first_draws(scenario: Scenario, num_draws: int) -> int:
-    """Draws that every whole run is made on: one, where it has tokens enough not to owe its time to chance."""
+    """Draws that every whole run is made on: one, where it has tokens enough not to owe its time to
+    chance.
+    """
     tokens = scenario.batch.num_sequences * scenario.batch.context_tokens
     return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))
 
@@ -321,14 +411,19 @@ def _overflows(trial: Trial) -> bool:
 
 
 def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
-    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many experts a layer as asked for.
+    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many
+    experts a layer as asked for.
 
     The CPU runs no expert that the GPU holds: no runtime does that.
     """
     policy = trial.policy
     if policy.dispatch.spills_residents:
         return False
-    if policy.knows_future or (goal.is_lossless and not policy.is_lossless) or not isinstance(trial.residency, Residency):
+    if (
+        policy.knows_future
+        or (goal.is_lossless and not policy.is_lossless)
+        or not isinstance(trial.residency, Residency)
+    ):
         return False
     held = trial.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
     return scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())

@@ -12,9 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let what runs inside come to its end; a signal that arrives meanwhile takes effect right after.
+    """Let what runs inside come to its end; a signal that arrives meanwhile takes effect right
+    after.
 
-    Python delivers signals to the main thread alone, so that in any other there is nothing to hold back.
+    Python delivers signals to the main thread alone, so that in any other there is nothing to hold
+    back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -38,7 +40,8 @@ def undisturbed() -> Iterator[None]:
 def signals_blocked() -> Iterator[None]:
     """Start processes that hear neither signal until they have said what to do on it.
 
-    A process inherits what is blocked. Without this, Ctrl-C meets workers that still import, and each shows a traceback.
+    A process inherits what is blocked. Without this, Ctrl-C meets workers that still import, and
+    each shows a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

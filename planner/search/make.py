@@ -46,21 +46,43 @@ class Planned:
 
 
 def make_plan(
-    setting: Setting, goal: Goal, version: str, on_progress: Progress | None = None, *, engine: str = "fast", has_bounds: bool = True
+    setting: Setting,
+    goal: Goal,
+    version: str,
+    on_progress: Progress | None = None,
+    *,
+    engine: str = "fast",
+    has_bounds: bool = True,
 ) -> Planned | Unmet | Infeasible:
-    """Search for the best plan in that setting, over all it offers. Raises InputError for what the setting cannot name.
+    """Search for the best plan in that setting, over all it offers. Raises InputError for what the
+    setting cannot name.
 
     Ctrl-C raises SearchStopped, from which ``planned`` makes a plan for a caller that wants one.
     """
     offers = offers_of(setting)
     scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
-    # Where experts are alike, more draws only narrow the interval; else they also keep a placement from owing its time to chance.
-    is_open = setting.draws is None and all(scenario.routing.treats_experts_alike for scenario in scenarios)
-    found = search(scenarios, goal, setting.draws or default_draws(scenarios[0]), on_progress, may_end_early=is_open)
-    return planned(setting, goal, version, found, has_bounds=has_bounds) if isinstance(found, Search) else found
+    # Where experts are alike, more draws only narrow the interval; else they also keep a placement
+    # from owing its time to chance.
+    is_open = setting.draws is None and all(
+        scenario.routing.treats_experts_alike for scenario in scenarios
+    )
+    found = search(
+        scenarios,
+        goal,
+        setting.draws or default_draws(scenarios[0]),
+        on_progress,
+        may_end_early=is_open,
+    )
+    return (
+        planned(setting, goal, version, found, has_bounds=has_bounds)
+        if isinstance(found, Search)
+        else found
+    )
 
 
-def planned(setting: Setting, goal: Goal, version: str, found: Search, *, has_bounds: bool = True) -> Planned:
+def planned(
+    setting: Setting, goal: Goal, version: str, found: Search, *, has_bounds: bool = True
+) -> Planned:
     """The plan that a search in that setting found, with its bounds."""
     best = found.best
     offers = offers_of(setting)
@@ -80,40 +102,69 @@ def planned(setting: Setting, goal: Goal, version: str, found: Search, *, has_bo
 
 
 def bounds_of(found: Search) -> dict[str, Any]:
-    """Proven lower limits on the mean end over the search's draws, and by how much the plan ends later.
+    """Proven lower limits on the mean end over the search's draws, and by how much the plan ends
+    later.
 
-    The static bound is for placements that keep to the plan's budget of GPU memory; for the clairvoyant one all memory counts. No gap to
-    the static bound for a plan whose residency changes, and none at all for a lossy one.
+    The static bound is for placements that keep to the plan's budget of GPU memory; for the
+    clairvoyant one all memory counts. No gap to the static bound for a plan whose residency
+    changes, and none at all for a lossy one.
     """
     best = found.best
-    problem, rule = problem_of(best.scenario), memory_rule(problem_of(best.scenario), found.held_bytes)
+    problem, rule = (
+        problem_of(best.scenario),
+        memory_rule(problem_of(best.scenario), found.held_bytes),
+    )
     policy = best.scenario.policy
     # The bounds go step by step, which leaves a core to spare.
     with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
-        larger = threads.submit(resimulated, replace(found.asked, policy=found.policy), found.metrics[:PRICED_DRAWS], found.draws)
-        bounds = mean_bounds(problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike)
+        larger = threads.submit(
+            resimulated,
+            replace(found.asked, policy=found.policy),
+            found.metrics[:PRICED_DRAWS],
+            found.draws,
+        )
+        bounds = mean_bounds(
+            problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike
+        )
         prices = _prices(problem, found, bounds, rule)
     return {
         "static_bound_s": bounds.static_s,
         "clairvoyant_bound_s": bounds.clairvoyant_s,
         "gap_to_static_bound_fraction": _gap(best, bounds.static_s) if is_fixed(policy) else None,
-        "gap_to_clairvoyant_bound_fraction": _gap(best, bounds.clairvoyant_s) if policy.is_lossless else None,
+        "gap_to_clairvoyant_bound_fraction": _gap(best, bounds.clairvoyant_s)
+        if policy.is_lossless
+        else None,
         "shadow_prices": prices,
         "resimulated_prices": larger.result(),
     }
 
 
 def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
-    """What a fixed placement may hold of weights: all that the default budget leaves, or what the plan held, whichever is more."""
+    """What a fixed placement may hold of weights: all that the default budget leaves, or what the
+    plan held, whichever is more.
+    """
     model, batch = problem.model, problem.batch
-    kv_bytes = batch.num_sequences * sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    kv_bytes = batch.num_sequences * sum(
+        model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)
+    )
     rule = MemoryRule()
-    left = usable_bytes(problem.machine, rule) - kv_bytes - working_bytes(model, batch, problem.feeding, rule)
+    left = (
+        usable_bytes(problem.machine, rule)
+        - kv_bytes
+        - working_bytes(model, batch, problem.feeding, rule)
+    )
     share = max(left, held_bytes, 0) / machine_bytes(problem.machine)
-    return MemoryRule(usable_fraction=min(1.0, share), has_context_apart=False, budgets_kv=False, budgets_activations=False)
+    return MemoryRule(
+        usable_fraction=min(1.0, share),
+        has_context_apart=False,
+        budgets_kv=False,
+        budgets_activations=False,
+    )
 
 
-def _prices(problem: Problem, found: Search, bounds: MeanBounds, rule: MemoryRule) -> dict[str, float]:
+def _prices(
+    problem: Problem, found: Search, bounds: MeanBounds, rule: MemoryRule
+) -> dict[str, float]:
     return mean_shadow_prices(problem, found.draws[:PRICED_DRAWS], rule, bounds)
 
 

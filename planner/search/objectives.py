@@ -25,8 +25,8 @@ OBJECTIVES: Mapping[str, Callable[[Metrics], float]] = MappingProxyType(
 class Goal(BaseModel):
     """What to make best, under which constraints; what is None does not constrain.
 
-    ``is_lossless``: only policies whose tokens are those of a plain forward pass. ``price_per_hour_usd`` is what an hour of the machine
-    costs whoever asks.
+    ``is_lossless``: only policies whose tokens are those of a plain forward pass.
+    ``price_per_hour_usd`` is what an hour of the machine costs whoever asks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,7 +52,9 @@ class Goal(BaseModel):
         """The price of a million output tokens; None without a price."""
         if self.price_per_hour_usd is None:
             return None
-        return self.price_per_hour_usd / SECONDS_PER_HOUR / metrics.output_tokens_per_s * PRICED_TOKENS
+        return (
+            self.price_per_hour_usd / SECONDS_PER_HOUR / metrics.output_tokens_per_s * PRICED_TOKENS
+        )
 
     def check(self) -> None:
         """Refuse what cannot be planned for. Raises InputError that says what to set."""

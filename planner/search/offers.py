@@ -1,4 +1,6 @@
-"""What a plan may choose besides a policy: any of the ways offered to store the weights, and of the numbers of CPU threads with rates."""
+"""What a plan may choose besides a policy: any of the ways offered to store the weights, and of the
+numbers of CPU threads with rates.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,27 +13,38 @@ from sim.costs.memory import Infeasible
 from sim.model.library import load_model
 
 RATES = ("cpu.memory_bytes_per_s", "cpu.flops_per_s", "cpu.call_overhead_ns")
-"""What a change of the machine sets for one number of threads only: beside it, the others' rates are no longer comparable."""
+"""What a change of the machine sets for one number of threads only: beside it, the others' rates
+are no longer comparable.
+"""
 
 FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
 
 
 def offers_of(setting: Setting) -> tuple[Setting, ...]:
-    """The setting once for each offer, in the order of preference: as named, and the machine's own number of threads first.
+    """The setting once for each offer, in the order of preference: as named, and the machine's own
+    number of threads first.
 
-    A setting without offers stands for itself; one that says no number of threads offers all that its machine has rates for.
-    Raises InputError for a scheme, or a number of threads, that there is not.
+    A setting without offers stands for itself; one that says no number of threads offers all that
+    its machine has rates for. Raises InputError for a scheme, or a number of threads, that there is
+    not.
     """
     schemes = setting.offered_quantizations or (setting.quantization,)
     return tuple(
-        setting.model_copy(update={"quantization": scheme, "cpu_threads": threads}) for scheme in schemes for threads in _threads(setting)
+        setting.model_copy(update={"quantization": scheme, "cpu_threads": threads})
+        for scheme in schemes
+        for threads in _threads(setting)
     )
 
 
 def chosen(setting: Setting, offers: tuple[Setting, ...], number: int) -> Setting:
     """The offer of that number, with what it was chosen from."""
-    counts = tuple(dict.fromkeys(offer.cpu_threads for offer in offers if offer.cpu_threads is not None))
-    offered = {"offered_quantizations": setting.offered_quantizations, "offered_cpu_threads": counts if len(counts) > 1 else ()}
+    counts = tuple(
+        dict.fromkeys(offer.cpu_threads for offer in offers if offer.cpu_threads is not None)
+    )
+    offered = {
+        "offered_quantizations": setting.offered_quantizations,
+        "offered_cpu_threads": counts if len(counts) > 1 else (),
+    }
     return offers[number].model_copy(update=offered)
 
 
@@ -41,14 +54,20 @@ def offer_rows(offers: tuple[Setting, ...], found: Search) -> Iterator[dict[str,
         for number, (offer, best) in enumerate(zip(offers, found.offers, strict=True)):
             quantization = load_model(offer.model, offer.quantization).quantization
             is_chosen = number == found.offer
-            yield {"quantization": quantization, "cpu_threads": offer.cpu_threads, "is_chosen": is_chosen} | _figures(best)
+            yield {
+                "quantization": quantization,
+                "cpu_threads": offer.cpu_threads,
+                "is_chosen": is_chosen,
+            } | _figures(best)
 
 
 def _figures(best: OfferBest) -> dict[str, Any]:
     if isinstance(best.outcome, Infeasible):
         return asdict(best.outcome)
     shown = {name: getattr(best.outcome, name) for name in FIGURES}
-    compared = {name: getattr(best, name) for name in ("num_draws", "worse_fraction", "half_width_fraction")}
+    compared = {
+        name: getattr(best, name) for name in ("num_draws", "worse_fraction", "half_width_fraction")
+    }
     return {"policy": best.policy} | shown | compared
 
 
@@ -59,12 +78,16 @@ def _threads(setting: Setting) -> tuple[int | None, ...]:
     counts = tuple(count for count in machine.thread_counts if not _is_outdone(machine, count))
     if setting.cpu_threads is not None or not counts:
         return (setting.cpu_threads,)
-    is_changed = any(override.partition("=")[0].startswith(RATES) for override in setting.machine_overrides)
+    is_changed = any(
+        override.partition("=")[0].startswith(RATES) for override in setting.machine_overrides
+    )
     return counts[:1] if is_changed else counts
 
 
 def _is_outdone(machine: Machine, count: int) -> bool:
-    """Whether another number of threads is at least as fast in everything, and faster in something: then no plan is better with this."""
+    """Whether another number of threads is at least as fast in everything, and faster in something:
+    then no plan is better with this.
+    """
     if any(curve.is_of_cpu_rates for curve in machine.curves):
         return False  # a curve may say otherwise than the rates
     own = _figures_of(machine, count)
@@ -73,10 +96,15 @@ def _is_outdone(machine: Machine, count: int) -> bool:
 
 
 def _figures_of(machine: Machine, count: int) -> dict[str, float]:
-    """The rates with that many threads, and what a call takes as a negative number: more is better in all."""
+    """The rates with that many threads, and what a call takes as a negative number: more is better
+    in all.
+    """
     cpu = machine.at_threads(count).cpu
     rates = {name: rate.effective for name, rate in cpu.flops_per_s.items()}
-    return rates | {"memory": cpu.memory_bytes_per_s.effective, "call": -cpu.call_overhead_ns.effective}
+    return rates | {
+        "memory": cpu.memory_bytes_per_s.effective,
+        "call": -cpu.call_overhead_ns.effective,
+    }
 
 
 def _is_faster(one: dict[str, float], other: dict[str, float]) -> bool:

@@ -8,9 +8,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwprofiles import InputError, Machine, closest, first_problem, load_machine, names_machine_file, read_yaml, with_threads, write_yaml
+from hwprofiles import (
+    InputError,
+    Machine,
+    closest,
+    first_problem,
+    load_machine,
+    names_machine_file,
+    read_yaml,
+    with_threads,
+    write_yaml,
+)
 from hwprofiles.input_file import is_there
-from hwprofiles.limits import MAX_BYTES, MAX_DRAWS, MAX_EXPERTS, MAX_SEED, MAX_SEQUENCES, Devices, Tokens
+from hwprofiles.limits import (
+    MAX_BYTES,
+    MAX_DRAWS,
+    MAX_EXPERTS,
+    MAX_SEED,
+    MAX_SEQUENCES,
+    Devices,
+    Tokens,
+)
 from hwprofiles.units import format_bytes
 from planner.search.objectives import OBJECTIVES, Goal
 from sim.model.library import load_model, model_names
@@ -29,9 +47,9 @@ Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 class Setting(BaseModel):
     """What was asked: names or paths as the user gave them, and the numbers of the batch.
 
-    ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen from (none: nothing was offered).
-    ``draws`` of the routing are averaged over (None: one, unless a plan is looked for).
-    ``reserve_vram_bytes`` of GPU memory belong to others.
+    ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen
+    from (none: nothing was offered). ``draws`` of the routing are averaged over (None: one, unless
+    a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,7 +76,12 @@ class Setting(BaseModel):
     @property
     def batch(self) -> Batch:
         """The workload."""
-        return Batch(prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, batch_size=self.batch_size, beams=self.beams)
+        return Batch(
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            batch_size=self.batch_size,
+            beams=self.beams,
+        )
 
     def moved(self, change: Callable[[str], str]) -> "Setting":
         """The setting with ``change`` applied to what names a file; names of the libraries stay."""
@@ -76,7 +99,8 @@ class Setting(BaseModel):
     def loaded_machine(self) -> Machine:
         """The machine with what is changed of it and its CPU threads, without what is reserved.
 
-        Raises InputError where nothing would be left, and for a number of threads that it has no rates for.
+        Raises InputError where nothing would be left, and for a number of threads that it has no
+        rates for.
         """
         machine = self._unreserved(load_machine(self.machine, self.machine_overrides))
         return machine if self.cpu_threads is None else with_threads(machine, self.cpu_threads)
@@ -87,7 +111,9 @@ class Setting(BaseModel):
         memory_bytes = int(machine.gpu.memory_bytes.effective)
         if self.reserve_vram_bytes >= memory_bytes:
             reserved = format_bytes(self.reserve_vram_bytes)
-            raise InputError(f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}")
+            raise InputError(
+                f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
+            )
         left = f"gpu.memory_bytes={memory_bytes - self.reserve_vram_bytes}"
         return load_machine(self.machine, (*self.machine_overrides, left))
 
@@ -112,9 +138,10 @@ class Setting(BaseModel):
 class Plan:
     """A plan as its file states it.
 
-    ``predicted`` holds the metrics, means over the setting's draws; ``bounds`` holds static_bound_s and clairvoyant_bound_s with the gaps
-    to them; ``provenance`` the weakest of what went in and where it is from. ``is_stopped``: the search was ended before it had.
-    ``offers`` are the best of each offer, the plan's own among them, where there were several.
+    ``predicted`` holds the metrics, means over the setting's draws; ``bounds`` holds static_bound_s
+    and clairvoyant_bound_s with the gaps to them; ``provenance`` the weakest of what went in and
+    where it is from. ``is_stopped``: the search was ended before it had. ``offers`` are the best of
+    each offer, the plan's own among them, where there were several.
     """
 
     setting: Setting
@@ -147,7 +174,9 @@ class _File(BaseModel):
 
 
 def plan_to_data(plan: Plan) -> dict[str, Any]:
-    """The plan in plain types, as its file has it but for the paths in it, which a file names from its own folder."""
+    """The plan in plain types, as its file has it but for the paths in it, which a file names from
+    its own folder.
+    """
     return {
         "format": "rosin-plan/1",
         "version": plan.version,
@@ -177,7 +206,9 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error, _File)}") from None
     if file.objective not in OBJECTIVES:
-        raise InputError(f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}")
+        raise InputError(
+            f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}"
+        )
     try:
         goal = Goal.model_validate({"objective": file.objective, **file.constraints})
     except ValidationError as error:
@@ -199,14 +230,19 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
 def save_plan(plan: Plan, path: Path) -> None:
     """Write the plan file, whole or not at all. Raises InputError when it cannot be written.
 
-    Relative paths in its setting are written as seen from its own folder, so that it can be read from any other.
+    Relative paths in its setting are written as seen from its own folder, so that it can be read
+    from any other.
     """
     setting = plan.setting.moved(lambda name: _to_folder(name, path.parent))
     write_yaml(plan_to_data(replace(plan, setting=setting)), path)
 
 
 def _to_folder(name: str, folder: Path) -> str:
-    return name if Path(name).is_absolute() or not is_there(Path(name)) else os.path.relpath(name, folder)
+    return (
+        name
+        if Path(name).is_absolute() or not is_there(Path(name))
+        else os.path.relpath(name, folder)
+    )
 
 
 def _from_folder(name: str, folder: Path) -> str:

@@ -1,4 +1,6 @@
-"""Compiling everything ahead of a first run: what numba keeps on disk serves every later process of this computer."""
+"""Compiling everything ahead of a first run: what numba keeps on disk serves every later process of
+this computer.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,14 +18,18 @@ from sim.workload.batch import Batch
 
 
 def prepare() -> None:
-    """Run a small scenario of each kind, in two processes: what takes longest to compile side by side."""
+    """Run a small scenario of each kind, in two processes: what takes longest to compile side by
+    side.
+    """
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         for done in [processes.submit(step) for step in STEPS]:
             done.result()
 
 
 def simulate_planned_and_live() -> None:
-    """A run as one program, one gate by gate, then all others, for what only some of them need; a draw of experts alike."""
+    """A run as one program, one gate by gate, then all others, for what only some of them need; a
+    draw of experts alike.
+    """
     for name in ("fiddler", "mixtral-offloading", *POLICIES):
         simulate(_scenario(name))
     alike = _scenario("fiddler", "uniform")
@@ -31,12 +37,14 @@ def simulate_planned_and_live() -> None:
 
 
 def bound_and_search() -> None:
-    """The static and the clairvoyant bound on a mean, where experts are alike and where they are not, and a search, for what only its
-    placements need.
+    """The static and the clairvoyant bound on a mean, where experts are alike and where they are
+    not, and a search, for what only its placements need.
     """
     scenario = _scenario("on-demand")
     for are_alike in (False, True):
-        mean_bounds(problem_of(scenario), [draw(scenario, scenario.policy.feeding)], are_alike=are_alike)
+        mean_bounds(
+            problem_of(scenario), [draw(scenario, scenario.policy.feeding)], are_alike=are_alike
+        )
     search(scenario, Goal(), 1)
 
 

@@ -1,4 +1,6 @@
-"""What one more of a resource really gives a policy: shadow prices, checked by simulating it on the larger machine."""
+"""What one more of a resource really gives a policy: shadow prices, checked by simulating it on the
+larger machine.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +15,14 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Drawn, Scenario, problem_of, run_drawn, tuned
 
 
-def resimulated(scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[Drawn]) -> dict[str, float | None]:
-    """Change in seconds of the scenario's mean end with one GB more of GPU memory, one GB/s more of link, of DRAM (10^9).
+def resimulated(
+    scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[Drawn]
+) -> dict[str, float | None]:
+    """Change in seconds of the scenario's mean end with one GB more of GPU memory, one GB/s more of
+    link, of DRAM (10^9).
 
-    ``metrics`` are its own on the first of the ``draws``, over which the means are taken. The policy places anew on the larger machine.
-    None where it does not fit.
+    ``metrics`` are its own on the first of the ``draws``, over which the means are taken. The
+    policy places anew on the larger machine. None where it does not fit.
     """
     now_s = mean_metrics(metrics).end_to_end_s
     machine = scenario.machine
@@ -26,20 +31,31 @@ def resimulated(scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[
         "end_to_end_s_per_h2d_gb_per_s": with_more_link(machine, GIGA),
         "end_to_end_s_per_dram_gb_per_s": with_more_dram(machine, GIGA),
     }
-    ends_s = _mean_ends_s([replace(scenario, machine=each) for each in larger.values()], draws[: len(metrics)])
-    return {name: None if end_s is None else end_s - now_s for name, end_s in zip(larger, ends_s, strict=True)}
+    ends_s = _mean_ends_s(
+        [replace(scenario, machine=each) for each in larger.values()], draws[: len(metrics)]
+    )
+    return {
+        name: None if end_s is None else end_s - now_s
+        for name, end_s in zip(larger, ends_s, strict=True)
+    }
 
 
 def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[float | None]:
-    """The mean end of each scenario over the draws, whose runs follow one another on each draw: what they share of it is still there."""
+    """The mean end of each scenario over the draws, whose runs follow one another on each draw:
+    what they share of it is still there.
+    """
     placed = [_placed(scenario) for scenario in scenarios]
 
     def ends(number: int) -> list[Metrics | None]:
         return [None if each is None else _run(*each, number, draws[number]) for each in placed]
 
-    with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+    with ThreadPoolExecutor(
+        NUM_THREADS
+    ) as threads:  # compiled code runs without the interpreter's lock
         found = list(threads.map(ends, range(len(draws))))
-    of_scenarios = [[metrics for metrics in own if metrics is not None] for own in zip(*found, strict=True)]
+    of_scenarios = [
+        [metrics for metrics in own if metrics is not None] for own in zip(*found, strict=True)
+    ]
     return [mean_metrics(own).end_to_end_s if own else None for own in of_scenarios]
 
 
@@ -50,5 +66,9 @@ def _placed(scenario: Scenario) -> tuple[Scenario, Problem, Residency] | None:
     return (scenario, problem, residency) if isinstance(residency, Residency) else None
 
 
-def _run(scenario: Scenario, problem: Problem, residency: Residency, number: int, drawn: Drawn) -> Metrics:
-    return run_drawn(replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn).metrics
+def _run(
+    scenario: Scenario, problem: Problem, residency: Residency, number: int, drawn: Drawn
+) -> Metrics:
+    return run_drawn(
+        replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn
+    ).metrics

@@ -1,4 +1,6 @@
-"""Looking for the best plan: every candidate and every named system, on the same draws of the routing, by successive halving."""
+"""Looking for the best plan: every candidate and every named system, on the same draws of the
+routing, by successive halving.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +21,18 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Drawn, Run, Scenario, check
 
 DRAWN_TOKENS, MOST_DRAWS = 8192, 32
-"""Draws are as many as have that many tokens together, within limits: the more tokens, the less a placement owes to chance."""
+"""Draws are as many as have that many tokens together, within limits: the more tokens, the less a
+placement owes to chance.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """What a named system would reach on the same work: means over its ``num_draws`` first draws, or why it has none.
+    """What a named system would reach on the same work: means over its ``num_draws`` first draws,
+    or why it has none.
 
-    ``plan_metrics`` are the plan's over the same draws; ``digest`` is that of the first draw's timeline.
+    ``plan_metrics`` are the plan's over the same draws; ``digest`` is that of the first draw's
+    timeline.
     """
 
     policy: str
@@ -38,7 +44,9 @@ class Rival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUp:
-    """The best of what was not chosen: by which fraction it is worse, with half its 95 % confidence interval (None: one draw)."""
+    """The best of what was not chosen: by which fraction it is worse, with half its 95 % confidence
+    interval (None: one draw).
+    """
 
     policy: str
     worse_fraction: float
@@ -48,7 +56,9 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferBest:
-    """The best of an offer, over its first ``num_draws`` draws and compared with the plan over the same, or why nothing of it fits."""
+    """The best of an offer, over its first ``num_draws`` draws and compared with the plan over the
+    same, or why nothing of it fits.
+    """
 
     outcome: Metrics | Infeasible
     policy: str | None = None
@@ -60,12 +70,15 @@ class OfferBest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The best found, with its placement spelt out: the first draw's run, its metrics means over ``num_draws``.
+    """The best found, with its placement spelt out: the first draw's run, its metrics means over
+    ``num_draws``.
 
-    ``policy`` is as it was tried, in the scenario ``asked`` for; ``metrics`` are its own on every draw, in order.
-    ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one draw); ``rivals`` stand best first, then those that
-    do not fit. ``draws`` are those of the plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
-    ``offer`` is the number of the scenario chosen, and ``offers`` are the best of each. Candidates are counted by what ruled them out.
+    ``policy`` is as it was tried, in the scenario ``asked`` for; ``metrics`` are its own on every
+    draw, in order. ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one
+    draw); ``rivals`` stand best first, then those that do not fit. ``draws`` are those of the
+    plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
+    ``offer`` is the number of the scenario chosen, and ``offers`` are the best of each. Candidates
+    are counted by what ruled them out.
     """
 
     best: Run
@@ -87,7 +100,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmet:
-    """Something fits, but nothing keeps to the constraint; ``best_ttft_s`` is the least that was reached, by ``policy``."""
+    """Something fits, but nothing keeps to the constraint; ``best_ttft_s`` is the least that was
+    reached, by ``policy``.
+    """
 
     max_ttft_s: float
     best_ttft_s: float
@@ -115,27 +130,41 @@ def search(
     has_closed_form: bool = True,
     may_end_early: bool = False,
 ) -> Search | Unmet | Infeasible:
-    """Look for the best policy for the scenario (its own is ignored) by the mean over that many draws of the routing.
+    """Look for the best policy for the scenario (its own is ignored) by the mean over that many
+    draws of the routing.
 
-    Several scenarios are offers, any of which will do: they differ in machine and in how weights are stored, and share the search.
-    Candidates that a closed form rules out are dropped (unless ``has_closed_form`` is false), the others screened by short runs; the
-    best of them and all named systems are run whole on the first draw; those that are close on ever more draws, most of them dropping out
-    each time. No named system that may be a plan is better than it on the draws that both have met. What the draws do not tell apart (95 %
-    confidence) goes to the earlier: to the offer named first, then to the simpler candidate.
-    Ctrl-C raises SearchStopped, which has the best so far; before any candidate has run whole, KeyboardInterrupt.
+    Several scenarios are offers, any of which will do: they differ in machine and in how weights
+    are stored, and share the search. Candidates that a closed form rules out are dropped (unless
+    ``has_closed_form`` is false), the others screened by short runs; the best of them and all named
+    systems are run whole on the first draw; those that are close on ever more draws, most of them
+    dropping out each time. No named system that may be a plan is better than it on the draws that
+    both have met. What the draws do not tell apart (95 % confidence) goes to the earlier: to the
+    offer named first, then to the simpler candidate. Ctrl-C raises SearchStopped, which has the
+    best so far; before any candidate has run whole, KeyboardInterrupt.
 
-    ``may_end_early``: fewer draws will do, where the best is known to within 0.15 % (95 % confidence).
+    ``may_end_early``: fewer draws will do, where the best is known to within 0.15 % (95 %
+    confidence).
 
-    Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a goal that cannot be planned for.
+    Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a
+    goal that cannot be planned for.
     """
     scenarios = [offered] if isinstance(offered, Scenario) else list(offered)
     for scenario in scenarios:
         check(scenario)
         if scenario.num_gpus > 1:
-            raise InputError(f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several")
+            raise InputError(
+                f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several"
+            )
     goal.check()
     number = num_draws if has_draws(scenarios[0]) else 1
-    hunt = Hunt(scenarios, goal, number, on_progress, has_closed_form=has_closed_form, may_end_early=may_end_early)
+    hunt = Hunt(
+        scenarios,
+        goal,
+        number,
+        on_progress,
+        has_closed_form=has_closed_form,
+        may_end_early=may_end_early,
+    )
     try:
         hunt.go()
     except KeyboardInterrupt:
@@ -149,7 +178,9 @@ def default_draws(scenario: Scenario) -> int:
     """How many draws a plan is averaged over, where nobody says."""
     batch = scenario.batch
     tokens = batch.num_sequences * batch.context_tokens
-    return max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(scenario) else 1
+    return (
+        max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(scenario) else 1
+    )
 
 
 def _outcome(hunt: Hunt, goal: Goal) -> Search | Unmet | Infeasible:
@@ -169,7 +200,9 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
     best = hunt.leader()
     if goal.excess_s(best.mean) > 0:
         assert goal.max_ttft_s is not None
-        return Unmet(max_ttft_s=goal.max_ttft_s, best_ttft_s=best.mean.ttft_s, policy=best.policy.name)
+        return Unmet(
+            max_ttft_s=goal.max_ttft_s, best_ttft_s=best.mean.ttft_s, policy=best.policy.name
+        )
     number, own = len(best.metrics), [trial for trial in hunt.tried if trial.offer == best.offer]
     return Search(
         best=_spelt_out(hunt, best),
@@ -185,14 +218,20 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
         draws=tuple(hunt.trials.drawn(best.policy.feeding, draw) for draw in range(number)),
         held_bytes=best.held_bytes,
         offer=best.offer,
-        offers=tuple(_offer_best(hunt, offer, best, goal) for offer in range(len(hunt.trials.scenarios))),
+        offers=tuple(
+            _offer_best(hunt, offer, best, goal) for offer in range(len(hunt.trials.scenarios))
+        ),
         ruled_out=hunt.ruled_out,
     )
 
 
 def _nearest(tried: Sequence[Trial]) -> Infeasible:
     """Of what does not fit, what is short of least."""
-    misfits = [trial.residency for trial in tried if isinstance(trial.residency, Infeasible) and trial.residency.missing_bytes]
+    misfits = [
+        trial.residency
+        for trial in tried
+        if isinstance(trial.residency, Infeasible) and trial.residency.missing_bytes
+    ]
     return min(misfits, key=lambda shortage: shortage.missing_bytes)
 
 
@@ -203,13 +242,19 @@ def _runner_up(hunt: Hunt, best: Trial, goal: Goal) -> RunnerUp | None:
     if second is None or not worse:
         return None
     return RunnerUp(
-        policy=second.policy.name, worse_fraction=float(np.mean(worse)), half_width_fraction=half_width(worse), offer=second.offer
+        policy=second.policy.name,
+        worse_fraction=float(np.mean(worse)),
+        half_width_fraction=half_width(worse),
+        offer=second.offer,
     )
 
 
 def _worse_fractions(trial: Trial, best: Trial, goal: Goal) -> list[float]:
     """By which fraction it is worse, on each draw that both have met."""
-    pairs = [(goal_time(goal, own), goal_time(goal, its)) for own, its in zip(trial.metrics, best.metrics, strict=False)]
+    pairs = [
+        (goal_time(goal, own), goal_time(goal, its))
+        for own, its in zip(trial.metrics, best.metrics, strict=False)
+    ]
     return [own / its - 1 for own, its in pairs if its > 0]
 
 
@@ -217,8 +262,16 @@ def _offer_best(hunt: Hunt, offer: int, best: Trial, goal: Goal) -> OfferBest:
     trial = best if offer == best.offer else hunt.best_of(offer)
     if trial is None:
         own = [each for each in hunt.tried if each.offer == offer]
-        misfits = [each for each in own if isinstance(each.residency, Infeasible) and each.residency.missing_bytes]
-        found = _nearest(misfits) if misfits else Infeasible(reason="nothing was tried", missing_bytes=0)
+        misfits = [
+            each
+            for each in own
+            if isinstance(each.residency, Infeasible) and each.residency.missing_bytes
+        ]
+        found = (
+            _nearest(misfits)
+            if misfits
+            else Infeasible(reason="nothing was tried", missing_bytes=0)
+        )
         return OfferBest(outcome=found)
     number = min(len(trial.metrics), len(best.metrics))
     worse = _worse_fractions(trial, best, goal)
@@ -240,27 +293,41 @@ def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[Rival, ...
             rivals.append(((np.inf, 0.0), Rival(policy=trial.policy.name, outcome=trial.residency)))
         elif number:
             mean = mean_of(trial, number)
-            rival = Rival(policy=trial.policy.name, outcome=mean, plan_metrics=mean_of(best, number), num_draws=number, digest=trial.digest)
+            rival = Rival(
+                policy=trial.policy.name,
+                outcome=mean,
+                plan_metrics=mean_of(best, number),
+                num_draws=number,
+                digest=trial.digest,
+            )
             rivals.append(((0.0, goal.score(mean)), rival))
     return tuple(rival for _, rival in sorted(rivals, key=lambda entry: entry[0]))
 
 
 def _spelt_out(hunt: Hunt, best: Trial) -> Run:
     run = replace(hunt.trials.first_run(best), metrics=best.mean)
-    return replace(run, scenario=replace(run.scenario, policy=planned_policy(run), slots_per_layer=None))
+    return replace(
+        run, scenario=replace(run.scenario, policy=planned_policy(run), slots_per_layer=None)
+    )
 
 
 def is_fixed(policy: Policy) -> bool:
-    """Whether the static bound holds for the policy: residency never changes, layers do not overlap, every token is as without it."""
+    """Whether the static bound holds for the policy: residency never changes, layers do not
+    overlap, every token is as without it.
+    """
     return policy.keeps_residency and not policy.feeding.is_pipelined and policy.is_lossless
 
 
 def planned_policy(run: Run) -> Policy:
-    """The policy of a run with its placement spelt out expert by expert, so that it repeats without knowing the popularity."""
+    """The policy of a run with its placement spelt out expert by expert, so that it repeats without
+    knowing the popularity.
+    """
     policy = run.scenario.policy
     if not isinstance(policy.placement, RankedPlacement):
         return policy
-    placement = ExplicitPlacement(experts=experts_by_layer(run.residency), memory=policy.placement.memory)
+    placement = ExplicitPlacement(
+        experts=experts_by_layer(run.residency), memory=policy.placement.memory
+    )
     return replace(policy, placement=placement)
 
 

@@ -1,4 +1,6 @@
-"""Which of two is better over several draws, and where the draws do not tell: confidence intervals of paired differences."""
+"""Which of two is better over several draws, and where the draws do not tell: confidence intervals
+of paired differences.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,11 +11,15 @@ import numpy as np
 CONFIDENCE = 0.95
 
 MOST_TIED_FRACTION = 0.01
-"""What differs by more is no tie, however few draws there are and wide the interval: simplicity is not worth more than that."""
+"""What differs by more is no tie, however few draws there are and wide the interval: simplicity is
+not worth more than that.
+"""
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half of the 95 % confidence interval (Student's t) of the mean of independent values; None for a single one."""
+    """Half of the 95 % confidence interval (Student's t) of the mean of independent values; None
+    for a single one.
+    """
     number = len(values)
     if number < 2:
         return None
@@ -22,9 +28,11 @@ def half_width(values: Sequence[float]) -> float | None:
 
 @lru_cache
 def _quantile(freedom: int) -> float:
-    """The t that Student's distribution of that many degrees of freedom keeps within of zero with 95 % probability.
+    """The t that Student's distribution of that many degrees of freedom keeps within of zero with
+    95 % probability.
 
-    scipy's ``stdtrit`` says the same; importing it takes a fifth of a second, a tenth of a short plan.
+    scipy's ``stdtrit`` says the same; importing it takes a fifth of a second, a tenth of a short
+    plan.
     """
     low, high = 0.0, 1.0
     while _within(high, freedom) < CONFIDENCE:
@@ -35,7 +43,9 @@ def _quantile(freedom: int) -> float:
 
 
 def _within(t: float, freedom: int) -> float:
-    """Probability of less than t from zero (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4)."""
+    """Probability of less than t from zero (Abramowitz and Stegun, Handbook of Mathematical
+    Functions, 26.7.3 and 26.7.4).
+    """
     angle = atan(t / sqrt(freedom))
     is_odd = freedom % 2
     term, total = (cos(angle), 0.0) if is_odd else (1.0, 0.0)
@@ -46,10 +56,13 @@ def _within(t: float, freedom: int) -> float:
 
 
 def is_tied(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the 95 % interval of the mean difference, draw by draw, has zero in it, and the means differ by at most 1 %.
+    """Whether the 95 % interval of the mean difference, draw by draw, has zero in it, and the means
+    differ by at most 1 %.
 
     Of a single draw, whether both are equal.
     """
     differences = [own - its for own, its in zip(one, other, strict=True)]
     apart = abs(float(np.mean(differences)))
-    return apart <= min(half_width(differences) or 0.0, MOST_TIED_FRACTION * abs(float(np.mean(other))))
+    return apart <= min(
+        half_width(differences) or 0.0, MOST_TIED_FRACTION * abs(float(np.mean(other)))
+    )

@@ -1,4 +1,6 @@
-"""Trying policies on common random routing: each policy's runs over the draws that it has met, or why it has none."""
+"""Trying policies on common random routing: each policy's runs over the draws that it has met, or
+why it has none.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +26,23 @@ from sim.step.simulate import Drawn, Run, Scenario, problem_of, run_drawn, tuned
 from sim.workload.batch import Feeding, Passes, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
-"""Output tokens of the short runs that screen candidates; what they say of decoding stands for all further tokens."""
+"""Output tokens of the short runs that screen candidates; what they say of decoding stands for all
+further tokens.
+"""
 
 MOST_SHARED_BYTES = 64 * MIB
-"""Kept of what predictors said of draws, for other runs over them: of 128 passes of 48 layers of 128 experts, five draws' or so."""
+"""Kept of what predictors said of draws, for other runs over them: of 128 passes of 48 layers of
+128 experts, five draws' or so.
+"""
 
 
 @dataclass(eq=False)
 class Trial:
-    """One policy: where everything starts (or why nothing does), and its metrics on every draw so far, in order.
+    """One policy: where everything starts (or why nothing does), and its metrics on every draw so
+    far, in order.
 
-    ``offer`` is the number of the scenario that it is tried in. Of the first run, ``digest`` is the timeline's, and ``held_bytes`` the most
-    of weights, resident or in flight, on the GPU.
+    ``offer`` is the number of the scenario that it is tried in. Of the first run, ``digest`` is the
+    timeline's, and ``held_bytes`` the most of weights, resident or in flight, on the GPU.
     """
 
     policy: Policy
@@ -60,13 +67,22 @@ Rank = Callable[[Trial, Metrics], tuple[float, float] | None]
 class Trials:
     """All that is tried, on common draws. Deterministic: nothing depends on the order of trying.
 
-    Of the first draw's runs the best is kept, which is most likely asked for again; one, because timelines are large.
+    Of the first draw's runs the best is kept, which is most likely asked for again; one, because
+    timelines are large.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario], rank: Rank = lambda trial, metrics: None) -> None:
-        """Nothing tried yet. The scenarios differ in machine and in how weights are stored alone; their policies are ignored."""
+    def __init__(
+        self, scenarios: Sequence[Scenario], rank: Rank = lambda trial, metrics: None
+    ) -> None:
+        """Nothing tried yet.
+
+        The scenarios differ in machine and in how weights are stored alone; their policies are
+        ignored.
+        """
         self.scenarios = tuple(scenarios)
-        self._costs = tuple(CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios)
+        self._costs = tuple(
+            CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios
+        )
         self._rank, self._keeping = rank, Lock()
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
@@ -75,7 +91,10 @@ class Trials:
         self._rankings: dict[object, NDArray[np.float64]] = {}
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
-        """Place the policy. A named system that cannot be run here at all is Infeasible, with what it says."""
+        """Place the policy.
+
+        A named system that cannot be run here at all is Infeasible, with what it says.
+        """
         scenario = replace(self.scenarios[offer], policy=policy)
         try:
             scenario = tuned(scenario, self._costs[offer])
@@ -84,19 +103,40 @@ class Trials:
         except InputError as error:
             if not is_named:
                 raise
-            problem, residency = problem_of(scenario), Infeasible(reason=str(error), missing_bytes=0)
-        return Trial(policy=policy, is_named=is_named, problem=problem, residency=residency, offer=offer)
+            problem, residency = (
+                problem_of(scenario),
+                Infeasible(reason=str(error), missing_bytes=0),
+            )
+        return Trial(
+            policy=policy, is_named=is_named, problem=problem, residency=residency, offer=offer
+        )
 
     def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:
-        """Run each on the draws up to that number that it has not met, several at once; yields each when it has, in order.
+        """Run each on the draws up to that number that it has not met, several at once; yields each
+        when it has, in order.
 
         What is interrupted leaves a trial with the draws before.
         """
-        steps = [(trial, number) for trial in trials for number in range(len(trial.metrics), num_draws) if is_feasible(trial)]
-        with ThreadPoolExecutor(NUM_THREADS) as threads:  # compiled code runs without the interpreter's lock
+        steps = [
+            (trial, number)
+            for trial in trials
+            for number in range(len(trial.metrics), num_draws)
+            if is_feasible(trial)
+        ]
+        with ThreadPoolExecutor(
+            NUM_THREADS
+        ) as threads:  # compiled code runs without the interpreter's lock
             try:
-                list(threads.map(lambda key: self.drawn(*key), dict.fromkeys((trial.policy.feeding, number) for trial, number in steps)))
-                order = sorted(range(len(steps)), key=lambda place: not steps[place][0].policy.prefetch.is_active)
+                list(
+                    threads.map(
+                        lambda key: self.drawn(*key),
+                        dict.fromkeys((trial.policy.feeding, number) for trial, number in steps),
+                    )
+                )
+                order = sorted(
+                    range(len(steps)),
+                    key=lambda place: not steps[place][0].policy.prefetch.is_active,
+                )
                 running = {
                     place: threads.submit(self._outcome, *steps[place]) for place in order
                 }  # what takes longest is not left to the end
@@ -109,7 +149,9 @@ class Trials:
                 threads.shutdown(cancel_futures=True)
 
     def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, str, int] | Infeasible":
-        """Metrics, the timeline's digest and the weights held; Infeasible where a named system cannot be run here."""
+        """Metrics, the timeline's digest and the weights held; Infeasible where a named system
+        cannot be run here.
+        """
         try:
             run = self.whole_run(trial, number)
         except InputError as error:
@@ -119,8 +161,14 @@ class Trials:
         if number:
             return run.metrics, "", 0
         self._keep(trial, run)
-        staged = run.metrics.peak_gpu_memory_bytes - sum(run.memory_items.values())  # plans are for one GPU
-        return run.metrics, run.timeline.digest, weight_bytes(trial.problem.model, run.residency) + staged
+        staged = run.metrics.peak_gpu_memory_bytes - sum(
+            run.memory_items.values()
+        )  # plans are for one GPU
+        return (
+            run.metrics,
+            run.timeline.digest,
+            weight_bytes(trial.problem.model, run.residency) + staged,
+        )
 
     def first_run(self, trial: Trial) -> Run:
         """The run of a trial on the first draw, made again where it was not kept."""
@@ -128,7 +176,10 @@ class Trials:
         return run if run is not None and kept is trial else self.whole_run(trial, 0)
 
     def _keep(self, trial: Trial, run: Run) -> None:
-        """Keep the run in place of the one before, if it is better. Called by several threads at once."""
+        """Keep the run in place of the one before, if it is better.
+
+        Called by several threads at once.
+        """
         rank = self._rank(trial, run.metrics)
         with self._keeping:
             if rank is not None and (self._kept is None or rank < self._kept[0]):
@@ -139,14 +190,23 @@ class Trials:
         assert isinstance(trial.residency, Residency)
         own = self.scenarios[trial.offer]
         scenario = replace(own, policy=trial.policy, seed=seed_of(own.seed, number))
-        return run_drawn(scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number))
+        return run_drawn(
+            scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number)
+        )
 
     def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
-        """What the first draw's prompt and first few tokens promise for the whole of each, several run at once."""
-        shorts = {feeding: self._short(feeding) for feeding in dict.fromkeys(trial.policy.feeding for trial in trials)}
+        """What the first draw's prompt and first few tokens promise for the whole of each, several
+        run at once.
+        """
+        shorts = {
+            feeding: self._short(feeding)
+            for feeding in dict.fromkeys(trial.policy.feeding for trial in trials)
+        }
         with ThreadPoolExecutor(NUM_THREADS) as threads:
             try:
-                yield from threads.map(lambda trial: self._screened(trial, shorts[trial.policy.feeding]), trials)
+                yield from threads.map(
+                    lambda trial: self._screened(trial, shorts[trial.policy.feeding]), trials
+                )
             finally:
                 threads.shutdown(cancel_futures=True)
 
@@ -154,35 +214,53 @@ class Trials:
         assert isinstance(trial.residency, Residency)
         own = self.scenarios[trial.offer]
         batch = own.batch
-        short = replace(own, policy=trial.policy, batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)))
+        short = replace(
+            own,
+            policy=trial.policy,
+            batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
+        )
         found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
-        return replace(found, end_to_end_s=end_s, output_tokens_per_s=batch.batch_size * batch.output_tokens / end_s)
+        return replace(
+            found,
+            end_to_end_s=end_s,
+            output_tokens_per_s=batch.batch_size * batch.output_tokens / end_s,
+        )
 
     def _short(self, feeding: Feeding) -> Drawn:
         """The first draw, cut to what screening runs."""
         return _cut(self.drawn(feeding, 0), min(SHORT_STEPS, self.scenarios[0].batch.output_tokens))
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
-        """The draw of that number under that feeding: the same tokens for every feeding, and the same experts however they are stored."""
+        """The draw of that number under that feeding: the same tokens for every feeding, and the
+        same experts however they are stored.
+        """
         if (feeding, number) not in self._draws:
             scenario, experts = self.scenarios[0], self._drawn_experts(number)
             passes = forward_passes(scenario.batch, feeding)
             tokens = tokens_per_expert(scenario.model, experts, passes)
-            self._draws[feeding, number] = Drawn(passes=passes, expert_ids=experts, tokens=tokens, shared=self._shared)
+            self._draws[feeding, number] = Drawn(
+                passes=passes, expert_ids=experts, tokens=tokens, shared=self._shared
+            )
         return self._draws[feeding, number]
 
     def _drawn_experts(self, number: int) -> NDArray[np.int16]:
-        """The experts of every token in that draw, kept once for all feedings: of long prompts they are most of what a search holds."""
+        """The experts of every token in that draw, kept once for all feedings: of long prompts they
+        are most of what a search holds.
+        """
         if number not in self._experts:
             scenario, batch = self.scenarios[0], self.scenarios[0].batch
             seed = seed_of(scenario.seed, number)
-            rows = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, seed)
+            rows = scenario.routing.experts(
+                scenario.model, batch.num_sequences, batch.context_tokens - 1, seed
+            )
             self._experts.setdefault(number, with_shared_prompts(rows, batch))
         return self._experts[number]
 
     def _placed(self, policy: Policy, problem: Problem, offer: int) -> Residency | Infeasible:
-        """As the policy places, its ranking computed once for all policies that differ in nothing it weighs."""
+        """As the policy places, its ranking computed once for all policies that differ in nothing
+        it weighs.
+        """
         placement, overlap = policy.placement, policy.overlap
         if not isinstance(placement, RankedPlacement):
             return placement.place(problem)
@@ -219,7 +297,14 @@ def _note(trial: Trial, outcome: "tuple[Metrics, str, int] | Infeasible") -> Non
 def _cut(drawn: Drawn, output_tokens: int) -> Drawn:
     """The passes up to that output token."""
     kept = drawn.passes.step < output_tokens
-    columns: dict[str, NDArray[np.int32]] = {name: getattr(drawn.passes, name)[kept] for name in Passes.__dataclass_fields__}
+    columns: dict[str, NDArray[np.int32]] = {
+        name: getattr(drawn.passes, name)[kept] for name in Passes.__dataclass_fields__
+    }
     is_prefill = drawn.passes.is_prefill[kept]
     passes = Passes(**(columns | {"is_prefill": is_prefill}))  # type: ignore[arg-type]  # all other columns are int32
-    return Drawn(passes=passes, expert_ids=drawn.expert_ids, tokens=np.ascontiguousarray(drawn.tokens[kept]), shared=drawn.shared)
+    return Drawn(
+        passes=passes,
+        expert_ids=drawn.expert_ids,
+        tokens=np.ascontiguousarray(drawn.tokens[kept]),
+        shared=drawn.shared,
+    )

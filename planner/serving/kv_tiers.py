@@ -1,4 +1,6 @@
-"""Where KV may live beside the GPU, as a file: format rosin-kv/1, from which engines' configurations are written."""
+"""Where KV may live beside the GPU, as a file: format rosin-kv/1, from which engines'
+configurations are written.
+"""
 
 import re
 from pathlib import Path
@@ -35,24 +37,33 @@ class Disk(_Part):
 
 
 SCHEMES_WITH_PORTS = frozenset({"audit", "infinistore", "lm", "mooncakestore", "redis-sentinel"})
-"""Schemes whose every host LMCache wants with a port: its adapters parse them with ``parse_remote_url``."""
+"""Schemes whose every host LMCache wants with a port: its adapters parse them with
+``parse_remote_url``.
+"""
 
 
 def _with_ports(url: str) -> str:
-    """The URL; raises ValueError where LMCache would miss a port. Hosts of a sentinel are apart by commas, behind user:password@."""
+    """The URL; raises ValueError where LMCache would miss a port.
+
+    Hosts of a sentinel are apart by commas, behind user:password@.
+    """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES_WITH_PORTS:
         return url
     for host in rest.rpartition("@")[2].split(","):
         if not _HOST_AND_PORT.match(host):
-            raise ValueError(f"every host of {scheme}:// needs its port, such as {scheme}://host:6379, got {host!r}")
+            raise ValueError(
+                f"every host of {scheme}:// needs its port, such as {scheme}://host:6379, got {host!r}"
+            )
     return url
 
 
 class Remote(_Part):
-    """A store that several nodes share, such as ``redis://host:port`` or ``redis-sentinel://host:port,host:port``.
+    """A store that several nodes share, such as ``redis://host:port`` or
+    ``redis-sentinel://host:port,host:port``.
 
-    LMCache tells stores apart by the words before ``://``; plugins of it bring their own, so no list is checked.
+    LMCache tells stores apart by the words before ``://``; plugins of it bring their own, so no
+    list is checked.
     """
 
     url: Annotated[str, Field(pattern=r"^[A-Za-z][\w+.-]*://\S*$"), AfterValidator(_with_ports)]
@@ -75,7 +86,9 @@ class Peer(_Part):
 
 
 class Disaggregation(_Part):
-    """This engine's part where prefill and decode run apart: a prefiller sends, and tells ``proxy``; a decoder receives at ``peer``."""
+    """This engine's part where prefill and decode run apart: a prefiller sends, and tells
+    ``proxy``; a decoder receives at ``peer``.
+    """
 
     role: Literal["sender", "receiver"]
     buffer_bytes: Bytes
@@ -92,11 +105,13 @@ class Disaggregation(_Part):
 
 
 class KvTiers(_Part):
-    """The tiers behind one engine's GPUs. ``..._per_rank`` is what each of ``num_ranks`` tensor-parallel ranks takes.
+    """The tiers behind one engine's GPUs. ``..._per_rank`` is what each of ``num_ranks``
+    tensor-parallel ranks takes.
 
-    ``runs_in``: LMCache inside the engine, or as a server beside it (then ``server`` says where, and ranks share what they bring).
-    ``layerwise`` loads a layer while another computes; ``loads_while_queued`` moves KV up while a request waits;
-    ``saves_answers`` keeps what decoding makes, too; below ``min_load_tokens`` nothing is loaded.
+    ``runs_in``: LMCache inside the engine, or as a server beside it (then ``server`` says where,
+    and ranks share what they bring). ``layerwise`` loads a layer while another computes;
+    ``loads_while_queued`` moves KV up while a request waits; ``saves_answers`` keeps what decoding
+    makes, too; below ``min_load_tokens`` nothing is loaded.
     """
 
     format: Literal["rosin-kv/1"]
@@ -126,7 +141,9 @@ class KvTiers(_Part):
         peer = self.disaggregation.peer if self.disaggregation else None
         for ports in (peer.init_ports, peer.alloc_ports) if peer else ():
             if len(ports) != self.num_ranks:
-                raise ValueError(f"disaggregation.peer needs one port for each of the {self.num_ranks} ranks, got {len(ports)}")
+                raise ValueError(
+                    f"disaggregation.peer needs one port for each of the {self.num_ranks} ranks, got {len(ports)}"
+                )
         if self.runs_in == "server":
             self._check_server()
         return self
@@ -138,9 +155,19 @@ class KvTiers(_Part):
 
     def _check_server(self) -> None:
         """Refuse what a server's configuration cannot say."""
-        for name in ("disk", "remote", "layerwise", "loads_while_queued", "saves_answers", "min_load_tokens", "disaggregation"):
+        for name in (
+            "disk",
+            "remote",
+            "layerwise",
+            "loads_while_queued",
+            "saves_answers",
+            "min_load_tokens",
+            "disaggregation",
+        ):
             if getattr(self, name):
-                raise ValueError(f"{name} is for LMCache in the engine; with runs_in: server leave it out")
+                raise ValueError(
+                    f"{name} is for LMCache in the engine; with runs_in: server leave it out"
+                )
 
 
 def load_kv_tiers(path: Path) -> KvTiers:
@@ -148,8 +175,11 @@ def load_kv_tiers(path: Path) -> KvTiers:
     return parse_kv_tiers(read_yaml(path, "KV"), str(path))
 
 
-def kv_tiers_of(spec: ServingSpec, name: str, *, disk_path: str | None = None, remote_url: str | None = None) -> KvTiers:
-    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``, ``compression`` and the size of ``remote``.
+def kv_tiers_of(
+    spec: ServingSpec, name: str, *, disk_path: str | None = None, remote_url: str | None = None
+) -> KvTiers:
+    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``,
+    ``compression`` and the size of ``remote``.
 
     Raises InputError where there are none, and for what LMCache cannot do, or only its owner knows.
     """
@@ -160,7 +190,11 @@ def kv_tiers_of(spec: ServingSpec, name: str, *, disk_path: str | None = None, r
     places: dict[str, Any] = {}
     for tier in spec.tiers[1:]:
         is_disk = tier.name == "disk"
-        places[tier.name] = {"path": disk_path, "bytes_per_rank": _bytes_per_rank(tier, ranks)} if is_disk else {"url": remote_url}
+        places[tier.name] = (
+            {"path": disk_path, "bytes_per_rank": _bytes_per_rank(tier, ranks)}
+            if is_disk
+            else {"url": remote_url}
+        )
     data = {
         "format": FORMAT,
         "name": "-".join(name.split()),
@@ -176,14 +210,19 @@ def kv_tiers_of(spec: ServingSpec, name: str, *, disk_path: str | None = None, r
 
 
 def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: str | None) -> None:
-    """Refuse tiers that LMCache in the engine does not have, or whose places are not said. Raises InputError."""
+    """Refuse tiers that LMCache in the engine does not have, or whose places are not said.
+
+    Raises InputError.
+    """
     if spec.offload is not None and spec.offload.mode is Mode.SERVER:
         raise InputError(
             "offload.mode server: the server's host and port are not known here; write them into a file of rosin-kv/1 yourself"
         )
     names = tuple(tier.name for tier in spec.tiers)
     if names not in LMCACHE_ORDERS:
-        raise InputError(f"tiers {', '.join(names)}: LMCache in the engine has cpu, then disk, then remote, and no others")
+        raise InputError(
+            f"tiers {', '.join(names)}: LMCache in the engine has cpu, then disk, then remote, and no others"
+        )
     if len({tier.policy for tier in spec.tiers if tier.name != "remote"}) > 1:
         raise InputError("tiers: LMCache has one policy for cpu and disk; give both the same")
     for tier in spec.tiers:
@@ -192,9 +231,13 @@ def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: st
         if tier.name == "disk" and tier.is_shared:
             raise InputError("tier disk: LMCache's disk is one engine's own; leave is_shared out")
     if "disk" in names and not (disk_path or "").startswith("/"):
-        raise InputError(f"--disk-path must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}")
+        raise InputError(
+            f"--disk-path must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}"
+        )
     if "remote" in names and "://" not in (remote_url or ""):
-        raise InputError(f"--remote-url must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}")
+        raise InputError(
+            f"--remote-url must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}"
+        )
 
 
 def _bytes_per_rank(tier: TierSpec, num_ranks: int) -> float:

@@ -1,8 +1,10 @@
-"""How to serve a workload: instances, tiers of KV, their rules and sizes, prefill and decode apart; by trying them.
+"""How to serve a workload: instances, tiers of KV, their rules and sizes, prefill and decode apart;
+by trying them.
 
-The search is staged: first how the GPUs are shared out, with and without the tiers; then, for the best, which tiers under which rules; then
-how small they may be; then prefill and decode apart, where a link is offered. All candidates serve the same requests.
-With a target, the same for 1, 2, … GPUs, until it is met.
+The search is staged: first how the GPUs are shared out, with and without the tiers; then, for the
+best, which tiers under which rules; then how small they may be; then prefill and decode apart,
+where a link is offered. All candidates serve the same requests. With a target, the same for 1, 2, …
+GPUs, until it is met.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,16 +39,20 @@ OBJECTIVES: Mapping[str, Value] = MappingProxyType(
 MARGIN_FRACTION = 0.01
 """What is not better by this much is not worth a tier, a rule or more memory."""
 NUM_HALVINGS = 4
-POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType({Mode.IN_PROCESS: ("lfu", "fifo"), Mode.SERVER: ("arc",)})
+POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
+    {Mode.IN_PROCESS: ("lfu", "fifo"), Mode.SERVER: ("arc",)}
+)
 """Tried in place of LRU: what LMCache has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingQuestion:
-    """What is asked. ``offered`` has the tiers that may be used, up to their sizes, and a link for prefill and decode apart, if any.
+    """What is asked. ``offered`` has the tiers that may be used, up to their sizes, and a link for
+    prefill and decode apart, if any.
 
-    Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are stated. With a ``target``, the
-    fewest GPUs that meet it are looked for; without, all GPUs are used.
+    Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are
+    stated. With a ``target``, the fewest GPUs that meet it are looked for; without, all GPUs are
+    used.
     """
 
     machine: Machine
@@ -63,8 +69,8 @@ class ServingQuestion:
 class ServingChoice:
     """A candidate: what was changed, in words, its serving file, and what came of it.
 
-    ``excess_fraction`` is by how much it misses the target, 0 where it meets it or there is none; infinite where it turns away more
-    requests than the largest instance.
+    ``excess_fraction`` is by how much it misses the target, 0 where it meets it or there is none;
+    infinite where it turns away more requests than the largest instance.
     """
 
     label: str
@@ -87,8 +93,9 @@ class ServingChoice:
 class ServingPlan:
     """All that was tried, the best first; with a target, what meets it with the fewest GPUs.
 
-    ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is what the best with tiers gains over the
-    best without on as many GPUs, negative where it loses (None: no tiers were offered).
+    ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is
+    what the best with tiers gains over the best without on as many GPUs, negative where it loses
+    (None: no tiers were offered).
     """
 
     rows: tuple[ServingChoice, ...]
@@ -114,13 +121,20 @@ class TargetMissed:
 def plan_serving(
     question: ServingQuestion, on_tried: Callable[[str], None] = lambda label: None
 ) -> ServingPlan | TargetMissed | Infeasible:
-    """Try and choose. Infeasible, the nearest to fitting, where no instance fits; InputError for an unknown objective."""
+    """Try and choose.
+
+    Infeasible, the nearest to fitting, where no instance fits; InputError for an unknown objective.
+    """
     if question.objective not in OBJECTIVES:
-        raise InputError(f"--objective must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}")
+        raise InputError(
+            f"--objective must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
+        )
     shares = list(_shares(question))
     if not shares:
         count, name = question.machine.gpu.count, question.machine.name
-        raise InputError(f"num_instances and instance.num_gpus must be an equal share of the {count} GPUs of {name}; leave one out")
+        raise InputError(
+            f"num_instances and instance.num_gpus must be an equal share of the {count} GPUs of {name}; leave one out"
+        )
     if question.target is not None:
         return _plan_for_target(question, question.target, shares, on_tried)
     search = _Search(question, on_tried)
@@ -128,9 +142,15 @@ def plan_serving(
 
 
 def _plan_for_target(
-    question: ServingQuestion, target: ServingTarget, shares: Iterable[Share], on_tried: Callable[[str], None]
+    question: ServingQuestion,
+    target: ServingTarget,
+    shares: Iterable[Share],
+    on_tried: Callable[[str], None],
 ) -> ServingPlan | TargetMissed | Infeasible:
-    """The search with one GPU, then with more, until the target is met. Who cannot be served by the largest instance counts for nobody."""
+    """The search with one GPU, then with more, until the target is met.
+
+    Who cannot be served by the largest instance counts for nobody.
+    """
     by_size = sorted(shares, key=lambda share: (share[0] * share[1], share[0]))
     most = _Search(question, on_tried)
     misfit = most.try_share(max(by_size, key=lambda share: (share[1], share[0])))
@@ -147,9 +167,17 @@ def _plan_for_target(
 
 
 class _Search:
-    """A search under way: what was tried, and the best so far of its stages. What ``known`` is need not be tried again."""
+    """A search under way: what was tried, and the best so far of its stages.
 
-    def __init__(self, question: ServingQuestion, on_tried: Callable[[str], None], known: ServingChoice | None = None) -> None:
+    What ``known`` is need not be tried again.
+    """
+
+    def __init__(
+        self,
+        question: ServingQuestion,
+        on_tried: Callable[[str], None],
+        known: ServingChoice | None = None,
+    ) -> None:
         self.rows: list[ServingChoice] = []
         self._question = question
         self._on_tried = on_tried
@@ -157,7 +185,9 @@ class _Search:
         self._known = known
 
     def run(self, shares: Iterable[Share]) -> Infeasible | None:
-        """All stages, the last ones where they may help; or the misfit that is nearest to fitting, if nothing fits."""
+        """All stages, the last ones where they may help; or the misfit that is nearest to fitting,
+        if nothing fits.
+        """
         misfit = self.share_out(shares)
         if not self.rows:
             return misfit
@@ -170,7 +200,9 @@ class _Search:
         return None
 
     def share_out(self, shares: Iterable[Share]) -> Infeasible | None:
-        """Every share, without tiers and with all of them; returns the misfit that is nearest to fitting."""
+        """Every share, without tiers and with all of them; returns the misfit that is nearest to
+        fitting.
+        """
         misfits = []
         for share in shares:
             tried = self.try_share(share)
@@ -188,19 +220,27 @@ class _Search:
         return tried if isinstance(tried, Infeasible) else None
 
     def choose_rules(self) -> None:
-        """For the best share with tiers: fewer tiers, loading only where it is cheaper, layer by layer, prefetching, other policies."""
+        """For the best share with tiers: fewer tiers, loading only where it is cheaper, layer by
+        layer, prefetching, other policies.
+        """
         start = self._best(with_tiers=True)
         tiers, rules = start.spec.tiers, start.spec.offload or OffloadSpec()
         for count in range(1, len(tiers)):
             names = " + ".join(tier.name for tier in tiers[:count])
-            self._try(f"{start.label.partition(',')[0]}, {names}", start.spec.model_copy(update={"tiers": tiers[:count]}))
+            self._try(
+                f"{start.label.partition(',')[0]}, {names}",
+                start.spec.model_copy(update={"tiers": tiers[:count]}),
+            )
         for words, change in self._rules(len(tiers)):
             best = self._best(with_tiers=True)
             changed = (best.spec.offload or rules).model_copy(update=change)
             self._try(f"{best.label}, {words}", best.spec.model_copy(update={"offload": changed}))
         best = self._best(with_tiers=True)
         for policy in POLICIES[rules.mode]:
-            self._try(f"{best.label}, {policy}", _with_tiers(best.spec, lambda tier, name=policy: {"policy": name}))  # type: ignore[misc]
+            self._try(
+                f"{best.label}, {policy}",
+                _with_tiers(best.spec, lambda tier, name=policy: {"policy": name}),
+            )  # type: ignore[misc]
 
     def shrink(self) -> None:
         """Halve the tiers as long as that loses less than the margin."""
@@ -209,13 +249,24 @@ class _Search:
             return
         limit = self._value(start.metrics) + MARGIN_FRACTION * abs(self._value(start.metrics))
         for halving in range(1, NUM_HALVINGS + 1):
-            smaller = _with_tiers(start.spec, lambda tier, part=2**halving: {"capacity_bytes": (tier.capacity_bytes or 0) // part or None})  # type: ignore[misc]
+            smaller = _with_tiers(
+                start.spec,
+                lambda tier, part=2**halving: {
+                    "capacity_bytes": (tier.capacity_bytes or 0) // part or None
+                },
+            )  # type: ignore[misc]
             tried = self._try(f"{start.label}, 1/{2**halving} of the size", smaller)
-            if not isinstance(tried, ServingChoice) or not tried.meets_target or self._value(tried.metrics) > limit:
+            if (
+                not isinstance(tried, ServingChoice)
+                or not tried.meets_target
+                or self._value(tried.metrics) > limit
+            ):
                 break
 
     def take_apart(self) -> None:
-        """With the best share of at least two instances, every split into instances that prefill and that decode."""
+        """With the best share of at least two instances, every split into instances that prefill
+        and that decode.
+        """
         parts = self._question.offered.disaggregation
         shared = [row for row in self.rows if row.spec.num_instances > 1]
         if parts is None or not shared:
@@ -223,26 +274,47 @@ class _Search:
         best = min(shared, key=self._rank)
         total = best.spec.num_instances
         for num_prefill in range(1, total):
-            change = parts.model_copy(update={"num_prefill": num_prefill, "num_decode": total - num_prefill})
+            change = parts.model_copy(
+                update={"num_prefill": num_prefill, "num_decode": total - num_prefill}
+            )
             self._try(
                 f"{best.label}, {num_prefill} prefill : {total - num_prefill} decode",
                 best.spec.model_copy(update={"disaggregation": change}),
             )
 
     def plan(self, all_rows: Iterable[ServingChoice] | None = None) -> ServingPlan:
-        """The best of all; of what is as good within the margin, what has no tiers, and then what has the smallest."""
+        """The best of all; of what is as good within the margin, what has no tiers, and then what
+        has the smallest.
+        """
         ranked = sorted(self.rows, key=self._rank)
         without = self._best(with_tiers=False)
         offers = [row for row in ranked if row.spec.tiers]
         lowest = self._value(ranked[0].metrics)
-        near = [row for row in ranked if row.meets_target and self._value(row.metrics) <= lowest + MARGIN_FRACTION * abs(lowest)]
+        near = [
+            row
+            for row in ranked
+            if row.meets_target
+            and self._value(row.metrics) <= lowest + MARGIN_FRACTION * abs(lowest)
+        ]
         best = min(near, key=lambda row: _size(row.spec))
         gain = None
         if offers:
             before, after = self._value(without.metrics), self._value(offers[0].metrics)
             gain = (before - after) / abs(before)
-        rows = ranked if all_rows is None else sorted(all_rows, key=lambda row: (not row.meets_target, row.num_gpus, self._rank(row)))
-        return ServingPlan(rows=tuple(rows), best=best, without_tiers=without, with_tiers=offers[0] if offers else None, gain_fraction=gain)
+        rows = (
+            ranked
+            if all_rows is None
+            else sorted(
+                all_rows, key=lambda row: (not row.meets_target, row.num_gpus, self._rank(row))
+            )
+        )
+        return ServingPlan(
+            rows=tuple(rows),
+            best=best,
+            without_tiers=without,
+            with_tiers=offers[0] if offers else None,
+            gain_fraction=gain,
+        )
 
     def _rank(self, row: ServingChoice) -> tuple[float, float]:
         """What misses the target by less is better, and then what the objective says."""
@@ -264,14 +336,19 @@ class _Search:
             if self._known is None:
                 raise
             return None
-        choice = ServingChoice(label=label, spec=spec, metrics=run.metrics, excess_fraction=self._excess(run.metrics))
+        choice = ServingChoice(
+            label=label, spec=spec, metrics=run.metrics, excess_fraction=self._excess(run.metrics)
+        )
         self.rows.append(choice)
         return choice
 
     def _excess(self, metrics: ServingMetrics) -> float:
         if self._question.target is None:
             return 0.0
-        if self._known is not None and metrics.num_rejected_requests > self._known.metrics.num_rejected_requests:
+        if (
+            self._known is not None
+            and metrics.num_rejected_requests > self._known.metrics.num_rejected_requests
+        ):
             return float("inf")
         return self._question.target.excess_fraction(metrics)
 
@@ -281,12 +358,21 @@ class _Search:
     def _spec(self, num_instances: int, num_gpus: int) -> ServingSpec:
         offered = self._question.offered
         instance = offered.instance.model_copy(update={"num_gpus": num_gpus})
-        return offered.model_copy(update={"num_instances": num_instances, "instance": instance, "tiers": (), "disaggregation": None})
+        return offered.model_copy(
+            update={
+                "num_instances": num_instances,
+                "instance": instance,
+                "tiers": (),
+                "disaggregation": None,
+            }
+        )
 
     def _rules(self, num_tiers: int) -> Iterator[tuple[str, dict[str, object]]]:
         yield "loading what is cheaper", {"loading": Loading.CHEAPER}
         offload = self._question.offered.offload
-        if offload is not None and (offload.mode is not Mode.IN_PROCESS or offload.blend is not None):
+        if offload is not None and (
+            offload.mode is not Mode.IN_PROCESS or offload.blend is not None
+        ):
             return
         yield "layer by layer", {"is_layerwise": True}
         if num_tiers > 1:
@@ -294,13 +380,18 @@ class _Search:
 
 
 def _shares(question: ServingQuestion) -> Iterator[Share]:
-    """Numbers of instances and of the GPUs of each, a divisor of the machine's; those that are stated are kept.
+    """Numbers of instances and of the GPUs of each, a divisor of the machine's; those that are
+    stated are kept.
 
-    Without a target only those that use all GPUs, or, where the GPUs of an instance are stated, as many instances as divide them.
+    Without a target only those that use all GPUs, or, where the GPUs of an instance are stated, as
+    many instances as divide them.
     """
     offered, count = question.offered, question.machine.gpu.count
     is_stated = "num_instances" in offered.model_fields_set and offered.disaggregation is None
-    stated, divisors = offered.instance.num_gpus, [number for number in range(1, count + 1) if count % number == 0]
+    stated, divisors = (
+        offered.instance.num_gpus,
+        [number for number in range(1, count + 1) if count % number == 0],
+    )
     for num_instances in range(1, count + 1):
         if is_stated and num_instances != offered.num_instances:
             continue
@@ -316,9 +407,13 @@ def _words(num_instances: int, num_gpus: int) -> str:
 
 
 def _with_tiers(spec: ServingSpec, change: Callable[[TierSpec], dict[str, object]]) -> ServingSpec:
-    return spec.model_copy(update={"tiers": tuple(tier.model_copy(update=change(tier)) for tier in spec.tiers)})
+    return spec.model_copy(
+        update={"tiers": tuple(tier.model_copy(update=change(tier)) for tier in spec.tiers)}
+    )
 
 
 def _size(spec: ServingSpec) -> tuple[int, float]:
     """Fewer tiers first, then fewer bytes; unlimited is the most."""
-    return len(spec.tiers), sum(float("inf") if tier.capacity_bytes is None else tier.capacity_bytes for tier in spec.tiers)
+    return len(spec.tiers), sum(
+        float("inf") if tier.capacity_bytes is None else tier.capacity_bytes for tier in spec.tiers
+    )

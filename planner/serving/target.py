@@ -8,7 +8,9 @@ from sim.serving import ServingMetrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingTarget:
-    """Limits at the 90th percentile over requests: of the time to the first token, and of the mean time between a request's tokens."""
+    """Limits at the 90th percentile over requests: of the time to the first token, and of the mean
+    time between a request's tokens.
+    """
 
     max_ttft_s: float | None = None
     max_itl_s: float | None = None
@@ -20,5 +22,8 @@ class ServingTarget:
 
     def excess_fraction(self, metrics: ServingMetrics) -> float:
         """By how much the run is beyond the limit that it misses by most; 0 where it keeps to all."""
-        found = [(metrics.ttft_s.p90, self.max_ttft_s), (metrics.tpot_s.p90 if metrics.tpot_s else 0.0, self.max_itl_s)]
+        found = [
+            (metrics.ttft_s.p90, self.max_ttft_s),
+            (metrics.tpot_s.p90 if metrics.tpot_s else 0.0, self.max_itl_s),
+        ]
         return max([0.0, *(value / limit - 1 for value, limit in found if limit is not None)])

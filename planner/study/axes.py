@@ -58,13 +58,18 @@ class Axis:
 
 
 def with_override(setting: Setting, path: str, value: float) -> Setting:
-    """The setting with one number of the machine set, in place of an earlier setting of the same path."""
+    """The setting with one number of the machine set, in place of an earlier setting of the same
+    path.
+    """
     others = [text for text in setting.machine_overrides if text.partition("=")[0] != path]
     return setting.model_copy(update={"machine_overrides": (*others, f"{path}={value!r}")})
 
 
 def parse_axes(arguments: Sequence[str]) -> tuple[Axis, ...]:
-    """The axes of several ``path=values``. Raises InputError, one line that names the argument, also for a path said twice."""
+    """The axes of several ``path=values``.
+
+    Raises InputError, one line that names the argument, also for a path said twice.
+    """
     axes = tuple(parse_axis(argument) for argument in arguments)
     paths = [axis.path for axis in axes]
     for path in paths:
@@ -74,7 +79,9 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axis, ...]:
 
 
 def parse_axis(argument: str) -> Axis:
-    """One axis: values apart by commas, numbers with units, and ranges ``start:stop:count`` or ``start:stop:count:log``."""
+    """One axis: values apart by commas, numbers with units, and ranges ``start:stop:count`` or
+    ``start:stop:count:log``.
+    """
     path, equals, text = argument.partition("=")
     path = path.strip()
     if not (path and equals):
@@ -85,7 +92,11 @@ def parse_axis(argument: str) -> Axis:
         raise InputError(f"--vary {argument}: an empty value; write {EXAMPLE}")
     _check_path(path)
     try:
-        pairs = [(item, item) for item in items] if path in NAMES else [pair for item in items for pair in _numbers(path, item)]
+        pairs = (
+            [(item, item) for item in items]
+            if path in NAMES
+            else [pair for item in items for pair in _numbers(path, item)]
+        )
     except ValueError as error:
         raise InputError(f"--vary {argument}: {error}") from None
     values = tuple(value for value, _ in pairs)
@@ -96,15 +107,21 @@ def parse_axis(argument: str) -> Axis:
 
 
 def _check_path(path: str) -> None:
-    """Raise InputError for what cannot vary; the keys below a machine's part are checked on the machines themselves."""
+    """Raise InputError for what cannot vary; the keys below a machine's part are checked on the
+    machines themselves.
+    """
     first, _, _ = path.partition(".")
     if path in COUNTS or path in NAMES:
         return
     if path == "policy":
-        raise InputError("--vary policy: each point is planned anew and says what every named system reaches; rosin compare fixes them")
+        raise InputError(
+            "--vary policy: each point is planned anew and says what every named system reaches; rosin compare fixes them"
+        )
     if first not in Machine.model_fields or path.rpartition(".")[2] in TEXT_FIELDS:
         choices = {*COUNTS, *NAMES, "price_usd", *machine_values(load_machine("h100"))}
-        raise InputError(f"--vary {path}: neither a number of a machine nor a key of the scenario{_nearest(path, choices)}")
+        raise InputError(
+            f"--vary {path}: neither a number of a machine nor a key of the scenario{_nearest(path, choices)}"
+        )
 
 
 def _nearest(path: str, choices: set[str]) -> str:
@@ -113,7 +130,11 @@ def _nearest(path: str, choices: set[str]) -> str:
     if ending:
         return f"; did you mean {ending[0]!r}?"
     hint = closest(path, choices)
-    return hint if hint.startswith("; did you mean") else f"; the scenario's: {', '.join((*NAMES, *COUNTS))}; see rosin machines NAME"
+    return (
+        hint
+        if hint.startswith("; did you mean")
+        else f"; the scenario's: {', '.join((*NAMES, *COUNTS))}; see rosin machines NAME"
+    )
 
 
 def _numbers(path: str, item: str) -> Iterator[tuple[Value, str]]:
@@ -131,7 +152,9 @@ def _range(item: str, parts: list[str]) -> list[float]:
         raise ValueError(f"{item} is not a range; write start:stop:count or start:stop:count:log")
     start, stop, count = (parse_number(part) for part in parts[:3])
     if not (count.is_integer() and 2 <= count <= MAX_VALUES):
-        raise ValueError(f"{item}: the count must be a whole number from 2 to {MAX_VALUES:,}, got {parts[2]}")
+        raise ValueError(
+            f"{item}: the count must be a whole number from 2 to {MAX_VALUES:,}, got {parts[2]}"
+        )
     if len(parts) == 3:
         values = np.linspace(start, stop, int(count))
     elif start > 0 and stop > 0:

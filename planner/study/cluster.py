@@ -13,7 +13,9 @@ CONNECT_TIMEOUT_S = 10
 CLOSE_TIMEOUT_S = 2
 
 LOGGERS = ("distributed", "asyncio", "tornado")
-"""Who shows tracebacks of their own about a scheduler that is not there, beside the one line that says so."""
+"""Who shows tracebacks of their own about a scheduler that is not there, beside the one line that
+says so.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,24 +41,35 @@ class _Client(Protocol):
 
 @contextmanager
 def cluster_crew(address: str) -> Iterator[Crew]:
-    """The workers of the scheduler at an address such as ``tcp://host:8786``; those that join or leave meanwhile count.
+    """The workers of the scheduler at an address such as ``tcp://host:8786``; those that join or
+    leave meanwhile count.
 
-    A worker that dies costs nothing but time: the scheduler gives its points to another. Raises InputError where the package is
-    missing or nobody answers.
+    A worker that dies costs nothing but time: the scheduler gives its points to another. Raises
+    InputError where the package is missing or nobody answers.
     """
     try:
         from distributed import Client
     except ImportError:
-        raise InputError(f"--scheduler {address}: needs Dask; pip install 'rosin[cluster]'") from None
-    # Dask ends a client that met no scheduler when it forgets it: after 20 s, with a traceback. This one is closed below.
+        raise InputError(
+            f"--scheduler {address}: needs Dask; pip install 'rosin[cluster]'"
+        ) from None
+    # Dask ends a client that met no scheduler when it forgets it: after 20 s, with a traceback.
+    # This one is closed below.
     connect: Callable[..., _Client] = type("Client", (Client,), {"__del__": lambda client: None})
     with _unsaid():
         try:
             client = connect(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-        except Exception as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
-            raise InputError(f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})") from None
+        except (
+            Exception
+        ) as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
+            raise InputError(
+                f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})"
+            ) from None
         try:
-            yield Crew(executor=client.get_executor(pure=False), at_once=lambda: sum(client.nthreads().values()))
+            yield Crew(
+                executor=client.get_executor(pure=False),
+                at_once=lambda: sum(client.nthreads().values()),
+            )
         finally:
             with suppress(Exception):  # a scheduler that is gone cannot be left, and need not be
                 client.close(timeout=CLOSE_TIMEOUT_S)
@@ -64,7 +77,9 @@ def cluster_crew(address: str) -> Iterator[Crew]:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """Keep what Dask logs from the terminal: each failure of it reaches us as an exception, and is one line."""
+    """Keep what Dask logs from the terminal: each failure of it reaches us as an exception, and is
+    one line.
+    """
     before = {logger: logger.level for name in LOGGERS for logger in _loggers(name)}
     for logger in before:
         logger.setLevel(logging.CRITICAL + 1)

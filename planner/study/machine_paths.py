@@ -8,7 +8,9 @@ from hwprofiles import Machine, Quantity
 
 
 def machine_values(machine: Machine) -> dict[str, float]:
-    """Every number of the machine that a path can set, with the value that is simulated; curves and interference are left out."""
+    """Every number of the machine that a path can set, with the value that is simulated; curves and
+    interference are left out.
+    """
     return dict(_walk(machine, ""))
 
 

@@ -19,21 +19,31 @@ from sim.policies import Policy, find_policy
 from sim.step.metrics import Metrics
 
 STUDY_DRAWS = 4
-"""Draws that a point is averaged over, where nobody says: points of a study share them, so that fewer do."""
+"""Draws that a point is averaged over, where nobody says: points of a study share them, so that
+fewer do.
+"""
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
 OF_PLAN = "speed_of_plan_fraction"
 """A rival's figure besides: the plan's whole run by its own, on the draws that both have met."""
 
 OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
-    {"throughput": "output_tokens_per_s", "latency": "end_to_end_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+    {
+        "throughput": "output_tokens_per_s",
+        "latency": "end_to_end_s",
+        "ttft": "ttft_s",
+        "tpot": "tpot_s",
+    }
 )
 """The metric that each objective of a study looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One point to plan. ``key`` is what whoever asks calls it; a worker that would name it otherwise refuses."""
+    """One point to plan.
+
+    ``key`` is what whoever asks calls it; a worker that would name it otherwise refuses.
+    """
 
     setting: Setting
     objective: str
@@ -43,10 +53,12 @@ class Job:
 
 
 class Outcome(BaseModel):
-    """What was found: the plan's policy and figures, or why nothing fits and the bytes that the nearest try is short of.
+    """What was found: the plan's policy and figures, or why nothing fits and the bytes that the
+    nearest try is short of.
 
-    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective first, each over its draws; ``weakest``
-    is the provenance of the weakest number that went in; ``machine_price_usd`` is null where the machine states no price.
+    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective
+    first, each over its draws; ``weakest`` is the provenance of the weakest number that went in;
+    ``machine_price_usd`` is null where the machine states no price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,20 +77,32 @@ class Outcome(BaseModel):
 
 
 def evaluate(job: Job) -> Outcome:
-    """Plan one point. Raises InputError where this program, or the files it sees, are not those of whoever asks.
+    """Plan one point. Raises InputError where this program, or the files it sees, are not those of
+    whoever asks.
 
     A search that is interrupted gives no outcome: SearchStopped goes through.
     """
     if Keys(job.objective, job.version, has_bounds=job.has_bounds).key(job.setting) != job.key:
-        raise InputError("a worker has another version of the program, or other files of the same name, than the study; give it the same")
-    setting = job.setting if job.setting.draws else job.setting.model_copy(update={"draws": STUDY_DRAWS})
-    planned = make_plan(setting, Goal(objective=job.objective), job.version, has_bounds=job.has_bounds)
+        raise InputError(
+            "a worker has another version of the program, or other files of the same name, than the study; give it the same"
+        )
+    setting = (
+        job.setting if job.setting.draws else job.setting.model_copy(update={"draws": STUDY_DRAWS})
+    )
+    planned = make_plan(
+        setting, Goal(objective=job.objective), job.version, has_bounds=job.has_bounds
+    )
     price = load_machine(job.setting.machine, job.setting.machine_overrides).price_usd
     price_usd = price.effective if price is not None else None
     if isinstance(planned, Planned):
         return _outcome(planned, price_usd)
     assert isinstance(planned, Infeasible)  # a study sets no constraint
-    return Outcome(is_feasible=False, reason=planned.reason, missing_bytes=planned.missing_bytes, machine_price_usd=price_usd)
+    return Outcome(
+        is_feasible=False,
+        reason=planned.reason,
+        missing_bytes=planned.missing_bytes,
+        machine_price_usd=price_usd,
+    )
 
 
 def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
@@ -88,7 +112,9 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
         is_feasible=True,
         policy=plan.policy.name,
         metrics=_numbers(plan.predicted),
-        bounds={name: value for name, value in plan.bounds.items() if value is None or _is_number(value)},
+        bounds={
+            name: value for name, value in plan.bounds.items() if value is None or _is_number(value)
+        },
         binding_resource=plan.binding_resource,
         weakest=plan.provenance["weakest"],
         timeline_digest=plan.predicted["timeline_digest"],
@@ -100,8 +126,14 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
 def _rivals(search: Search) -> dict[str, dict[str, float]]:
     found = {}
     for rival in search.rivals:
-        if isinstance(rival.outcome, Metrics) and rival.plan_metrics is not None and _could_be_had(find_policy(rival.policy)):
-            found[rival.policy] = _figures(rival.outcome) | {OF_PLAN: rival.plan_metrics.end_to_end_s / rival.outcome.end_to_end_s}
+        if (
+            isinstance(rival.outcome, Metrics)
+            and rival.plan_metrics is not None
+            and _could_be_had(find_policy(rival.policy))
+        ):
+            found[rival.policy] = _figures(rival.outcome) | {
+                OF_PLAN: rival.plan_metrics.end_to_end_s / rival.outcome.end_to_end_s
+            }
     return found
 
 

@@ -16,15 +16,25 @@ EXAMPLE = "for example gpu.memory_bytes: {16GB: 450, 24GB: 1600}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """US dollars: ``base_usd`` for all that the tables do not price (None: the machine's own price), and tables by path and value."""
+    """US dollars:
+
+    ``base_usd`` for all that the tables do not price (None: the machine's own price), and tables by
+    path and value.
+    """
 
     base_usd: float | None
     tables: Mapping[str, Mapping[Value, float]]
 
-    def price_usd(self, axes: Sequence[Axis], values: Sequence[Value], machine_price_usd: float | None) -> float | None:
+    def price_usd(
+        self, axes: Sequence[Axis], values: Sequence[Value], machine_price_usd: float | None
+    ) -> float | None:
         """The price of one point; None where nothing states one."""
         base = machine_price_usd if self.base_usd is None else self.base_usd
-        parts = [self.tables[axis.path][value] for axis, value in zip(axes, values, strict=True) if axis.path in self.tables]
+        parts = [
+            self.tables[axis.path][value]
+            for axis, value in zip(axes, values, strict=True)
+            if axis.path in self.tables
+        ]
         return (base or 0.0) + sum(parts) if base is not None or parts else None
 
 
@@ -32,7 +42,11 @@ NO_PRICES = Prices(base_usd=None, tables={})
 
 
 def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
-    """Read a price file. Raises InputError for a path that does not vary, a value without a price, or a price that is none."""
+    """Read a price file.
+
+    Raises InputError for a path that does not vary, a value without a price, or a price that is
+    none.
+    """
     if not is_there(path):
         raise InputError(f"no price file {path}")
     data = read_yaml(path, "price")
@@ -43,7 +57,9 @@ def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
     tables = {}
     for key, table in data.items():
         if key not in by_path:
-            raise InputError(f"{path}: {key} does not vary in this study{closest(str(key), {BASE_KEY, *by_path})}")
+            raise InputError(
+                f"{path}: {key} does not vary in this study{closest(str(key), {BASE_KEY, *by_path})}"
+            )
         tables[key] = _table(by_path[key], table, f"{path}: {key}")
     return Prices(base_usd=base_usd, tables=tables)
 
@@ -51,7 +67,9 @@ def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
 def _table(axis: Axis, table: object, where: str) -> dict[Value, float]:
     if not isinstance(table, dict):
         raise InputError(f"{where}: write a mapping from values to dollars, {EXAMPLE}")
-    prices = {_value(axis, key, where): _dollars(price, f"{where}: {key}") for key, price in table.items()}
+    prices = {
+        _value(axis, key, where): _dollars(price, f"{where}: {key}") for key, price in table.items()
+    }
     for value, text in zip(axis.values, axis.texts, strict=True):
         if value not in prices:
             raise InputError(f"{where}: no price for {text}, which is one of its values")
@@ -68,6 +86,10 @@ def _value(axis: Axis, key: object, where: str) -> Value:
 
 
 def _dollars(price: object, where: str) -> float:
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
+    if (
+        isinstance(price, bool)
+        or not isinstance(price, int | float)
+        or not 0 <= price < float("inf")
+    ):
         raise InputError(f"{where}: write a price in dollars of at least 0, got {price!r}")
     return float(price)

@@ -1,4 +1,6 @@
-"""Which number of the machine matters most: each of the main ones a fifth less and a fifth more, planned anew."""
+"""Which number of the machine matters most: each of the main ones a fifth less and a fifth more,
+planned anew.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ STEP_FRACTION = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variation:
-    """One number of the machine: its value in the base setting, and the settings with it smaller and larger."""
+    """One number of the machine: its value in the base setting, and the settings with it smaller
+    and larger.
+    """
 
     path: str
     base_value: float
@@ -25,7 +29,9 @@ class Variation:
 
 
 def variations(base: Setting) -> Iterator[Variation]:
-    """The main numbers: the link to the GPU, GPU memory and its rate, DRAM's rate, and the compute rates that experts meet."""
+    """The main numbers: the link to the GPU, GPU memory and its rate, DRAM's rate, and the compute
+    rates that experts meet.
+    """
     machine = load_machine(base.machine, base.machine_overrides)
     model = load_model(base.model, base.quantization)
     dtype = model.dtype(TensorClass.EXPERT)
@@ -39,5 +45,8 @@ def variations(base: Setting) -> Iterator[Variation]:
         f"cpu.flops_per_s.{compute_type(machine.cpu.flops_per_s, dtype)}",
     ):
         value = values[path]
-        low, high = (with_override(base, path, value * factor) for factor in (1 - STEP_FRACTION, 1 + STEP_FRACTION))
+        low, high = (
+            with_override(base, path, value * factor)
+            for factor in (1 - STEP_FRACTION, 1 + STEP_FRACTION)
+        )
         yield Variation(path=path, base_value=value, low=low, high=high)

@@ -12,7 +12,9 @@ from planner.search.plan import Setting
 from planner.study.outcome import Outcome
 
 FORMAT = "rosin-study/2"
-"""Files of ``rosin-study/1`` are refused: an interrupted search could be kept there as a finished point, and no row says which."""
+"""Files of ``rosin-study/1`` are refused: an interrupted search could be kept there as a finished
+point, and no row says which.
+"""
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS study (part TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -21,7 +23,9 @@ SCHEMA = (
 LOCK_NAME = ".study.lock"
 
 GARBAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-"""What SQLite answers where the bytes are not its own, or its tables not ours; other answers are about the disk or its rights."""
+"""What SQLite answers where the bytes are not its own, or its tables not ours; other answers are
+about the disk or its rights.
+"""
 
 PRIMARY_CODE = 0xFF
 """The bits of an SQLite result that say what kind it is; those above say which of the kind."""
@@ -46,9 +50,14 @@ class Store:
         return {key for (key,) in self._database.execute("SELECT key FROM points")}
 
     def outcomes(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """The outcomes of these keys, in their order; each must be there. Raises InputError for a row that holds none."""
+        """The outcomes of these keys, in their order; each must be there.
+
+        Raises InputError for a row that holds none.
+        """
         for key in keys:
-            (text,) = self._database.execute("SELECT outcome FROM points WHERE key = ?", (key,)).fetchone()
+            (text,) = self._database.execute(
+                "SELECT outcome FROM points WHERE key = ?", (key,)
+            ).fetchone()
             yield self._outcome(key, text)
 
     def check(self) -> None:
@@ -72,9 +81,11 @@ def corrupt(path: Path, fault: str) -> InputError:
 
 @contextmanager
 def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[Store]:
-    """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, and no kill leaves it held.
+    """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, and
+    no kill leaves it held.
 
-    Raises InputError, one line, for the file of another study, one that is no study, has a damaged row, or is held.
+    Raises InputError, one line, for the file of another study, one that is no study, has a damaged
+    row, or is held.
     """
     with _held(path):
         try:
@@ -90,7 +101,9 @@ def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[Store]:
 def _connection(path: Path) -> sqlite3.Connection:
     _refuse_special(path)
     database = sqlite3.connect(path)
-    database.text_factory = _text  # Python's own stops at bytes that are no UTF-8, with an error about SQLite
+    database.text_factory = (
+        _text  # Python's own stops at bytes that are no UTF-8, with an error about SQLite
+    )
     return database
 
 
@@ -100,7 +113,8 @@ def _text(raw: bytes) -> str:
 
 def _prepare(database: sqlite3.Connection, path: Path, identity: Mapping[str, str]) -> None:
     """Make the tables in a new file, or compare the identity in an old one."""
-    # A write-ahead log is rolled forward or dropped at the next opening; FULL has each point on disk before the next begins.
+    # A write-ahead log is rolled forward or dropped at the next opening; FULL has each point on
+    # disk before the next begins.
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     with database:
@@ -123,7 +137,9 @@ def _compare(kept: Mapping[str, str], path: Path, identity: Mapping[str, str]) -
         )
     differing = [part for part in identity if kept.get(part) != identity[part]]
     if differing:
-        raise InputError(f"{path} holds another study: its {differing[0]} differs; name another folder with -o")
+        raise InputError(
+            f"{path} holds another study: its {differing[0]} differs; name another folder with -o"
+        )
 
 
 @contextmanager
@@ -140,7 +156,9 @@ def _held(path: Path) -> Iterator[None]:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.DatabaseError as error:
             if _code(error) == sqlite3.SQLITE_BUSY:
-                raise InputError(f"{path} is in use by another sweep; wait for it, or name another folder with -o") from None
+                raise InputError(
+                    f"{path} is in use by another sweep; wait for it, or name another folder with -o"
+                ) from None
             raise _refusal(lock_path, error) from None
         yield
 
@@ -158,7 +176,10 @@ def _refuse_special(path: Path) -> None:
 def _refusal(path: Path, error: sqlite3.DatabaseError) -> InputError:
     """What SQLite's error says about the file, as one line."""
     if _code(error) in GARBAGE:
-        return corrupt(path, f"not a file that a study wrote ({error}); delete it, or name another folder with -o")
+        return corrupt(
+            path,
+            f"not a file that a study wrote ({error}); delete it, or name another folder with -o",
+        )
     return InputError(f"{path}: cannot be used as the file of a study: {error}")
 
 

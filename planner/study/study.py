@@ -31,7 +31,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """What is asked at every point: the best plan by ``objective``. ``version`` is that of the program that answers."""
+    """What is asked at every point: the best plan by ``objective``.
+
+    ``version`` is that of the program that answers.
+    """
 
     base: Setting
     axes: tuple[Axis, ...]
@@ -56,13 +59,18 @@ class Study:
 class Keys:
     """Names points by all that determines their outcome, so that equal keys mean equal outcomes.
 
-    That is the setting, the objective, the version, the source code and shipped data, and the content of each file that the
-    setting names. Contents are read once an object: files are taken not to change while it lives.
+    That is the setting, the objective, the version, the source code and shipped data, and the
+    content of each file that the setting names. Contents are read once an object: files are taken
+    not to change while it lives.
     """
 
     def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:
         """Keys for that objective under that version."""
-        self._program = [objective if has_bounds else f"{objective} without bounds", version, code_digest()]
+        self._program = [
+            objective if has_bounds else f"{objective} without bounds",
+            version,
+            code_digest(),
+        ]
         self._contents: dict[tuple[str | None, ...], str] = {}
 
     def key(self, setting: Setting) -> str:
@@ -70,11 +78,16 @@ class Keys:
         return digest([*self._program, self._content(setting), setting.model_dump(mode="json")])
 
     def identity(self, base: Setting) -> dict[str, str]:
-        """What tells studies apart that must not share a file: each part with a digest or a value to show."""
+        """What tells studies apart that must not share a file: each part with a digest or a value
+        to show.
+        """
         objective, version, code = self._program
-        return {"base setting": base.model_dump_json(), "objective": objective, "version": version, "code": code} | {
-            "content of the files named": self._content(base)
-        }
+        return {
+            "base setting": base.model_dump_json(),
+            "objective": objective,
+            "version": version,
+            "code": code,
+        } | {"content of the files named": self._content(base)}
 
     def _content(self, setting: Setting) -> str:
         names = (setting.machine, setting.model, setting.quantization, setting.routing)
@@ -84,7 +97,9 @@ class Keys:
 
 
 def content_digest(setting: Setting) -> str:
-    """A hash of the machine (as its file states it), the model and the routing that a setting names. Raises InputError."""
+    """A hash of the machine (as its file states it), the model and the routing that a setting
+    names. Raises InputError.
+    """
     model = load_model(setting.model, setting.quantization)
     load_routing(setting.routing, model)
     spec = setting.routing or ""
@@ -95,7 +110,9 @@ def content_digest(setting: Setting) -> str:
 
 @cache
 def code_digest() -> str:
-    """A hash of the source and the shipped data that a plan is made with; two programs that may differ never share points."""
+    """A hash of the source and the shipped data that a plan is made with; two programs that may
+    differ never share points.
+    """
     found = hashlib.sha256()
     for package in CODE_PACKAGES:
         root = Path(str(resources.files(package)))

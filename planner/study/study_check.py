@@ -19,13 +19,18 @@ class Checker:
         self._seen: set[tuple[object, ...]] = set()
 
     def check(self, setting: Setting) -> None:
-        """Raise InputError for a setting that cannot be simulated. What does not fit memory is no error."""
+        """Raise InputError for a setting that cannot be simulated.
+
+        What does not fit memory is no error.
+        """
         for overrides in ((), *((override,) for override in setting.machine_overrides)):
             if self._is_new("machine", setting.machine, *overrides):
                 load_machine(setting.machine, overrides)
         names = (setting.model, setting.quantization, setting.routing)
         batch = setting.batch
-        if self._is_new(*names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes):
+        if self._is_new(
+            *names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes
+        ):
             model = load_model(setting.model, setting.quantization)
             check(
                 Scenario(
@@ -47,9 +52,14 @@ class Checker:
 
 
 def check_study(study: Study) -> None:
-    """Check all points. Raises InputError, one line that names the value at fault where a single one is."""
+    """Check all points.
+
+    Raises InputError, one line that names the value at fault where a single one is.
+    """
     if study.objective == "cost":
-        raise InputError("--objective cost: a study plans for speed; --prices sets price against it")
+        raise InputError(
+            "--objective cost: a study plans for speed; --prices sets price against it"
+        )
     if study.objective not in OBJECTIVE_FIGURES:
         raise unknown_name("objective", study.objective, OBJECTIVE_FIGURES)
     checker = Checker()
@@ -61,10 +71,18 @@ def check_study(study: Study) -> None:
     for point in study.points():
         _checked(checker, study, point.values, study.axes, point.setting)
         if study.objective == "tpot" and point.setting.output_tokens == 1:
-            raise InputError("--objective tpot: an answer of one token has no time per further token; raise --output-tokens")
+            raise InputError(
+                "--objective tpot: an answer of one token has no time per further token; raise --output-tokens"
+            )
 
 
-def _checked(checker: Checker, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...], setting: Setting | None = None) -> None:
+def _checked(
+    checker: Checker,
+    study: Study,
+    values: tuple[Value, ...],
+    suspects: tuple[Axis, ...],
+    setting: Setting | None = None,
+) -> None:
     if setting is None:
         setting = study.base
         for axis, value in zip(study.axes, values, strict=True):
@@ -75,12 +93,21 @@ def _checked(checker: Checker, study: Study, values: tuple[Value, ...], suspects
         raise InputError(_blamed(str(error), study, values, suspects)) from None
 
 
-def _blamed(message: str, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...]) -> str:
-    """The message in the words of ``--vary``: overrides as typed, and which value of which axis met the error."""
-    said = {axis.path: axis.texts[axis.values.index(value)] for axis, value in zip(study.axes, values, strict=True)}
+def _blamed(
+    message: str, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...]
+) -> str:
+    """The message in the words of ``--vary``: overrides as typed, and which value of which axis met
+    the error.
+    """
+    said = {
+        axis.path: axis.texts[axis.values.index(value)]
+        for axis, value in zip(study.axes, values, strict=True)
+    }
     for axis, value in zip(study.axes, values, strict=True):
         if axis.is_numeric:
-            message = message.replace(f"--set {axis.path}={float(value)!r}", f"--vary {axis.path}={said[axis.path]}")
+            message = message.replace(
+                f"--set {axis.path}={float(value)!r}", f"--vary {axis.path}={said[axis.path]}"
+            )
     if "--vary " in message or not suspects:
         return message
     return f"--vary {' '.join(f'{axis.path}={said[axis.path]}' for axis in suspects)}: {message}"

@@ -1,7 +1,14 @@
 """Running a study: the points that are missing, on any executor, each kept as it finishes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
 from itertools import islice
 
 from hwprofiles import InputError
@@ -30,9 +37,10 @@ def sweep(
 ) -> int:
     """Plan the points that the store lacks, each once, and return how many that were.
 
-    What the store holds afterwards does not depend on the executor or on the order in which it finishes. ``at_once``: how many points
-    the executor computes at once by now. It is never handed more, so that a point is kept before the next begins in its place.
-    When it ends early, by an error or Ctrl-C, every finished point is kept. Raises InputError where a worker is lost.
+    What the store holds afterwards does not depend on the executor or on the order in which it
+    finishes. ``at_once``: how many points the executor computes at once by now. It is never handed
+    more, so that a point is kept before the next begins in its place. When it ends early, by an
+    error or Ctrl-C, every finished point is kept. Raises InputError where a worker is lost.
     """
     missing = _missing(jobs, store)
     running: dict[Future[Outcome], Job] = {}
@@ -51,13 +59,21 @@ def sweep(
         with undisturbed():
             _give_up(running, store)
         if is_loss(error):
-            raise InputError(f"lost the workers ({_said(error)}); finished points are kept, the same command goes on") from None
+            raise InputError(
+                f"lost the workers ({_said(error)}); finished points are kept, the same command goes on"
+            ) from None
         raise
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the error says that who should compute is gone, rather than what came of computing. Dask's are told by their names."""
-    return isinstance(error, BrokenExecutor | CancelledError | ConnectionError) or type(error).__name__ in DASK_LOSSES
+    """Whether the error says that who should compute is gone, rather than what came of computing.
+
+    Dask's are told by their names.
+    """
+    return (
+        isinstance(error, BrokenExecutor | CancelledError | ConnectionError)
+        or type(error).__name__ in DASK_LOSSES
+    )
 
 
 def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:
@@ -76,12 +92,19 @@ def _keep(future: Future[Outcome], job: Job, store: Store, on_point: OnPoint | N
 
 
 def _give_up(running: dict[Future[Outcome], Job], store: Store) -> None:
-    """Take back what has not begun, and keep what finished meanwhile; what runs is left to its worker."""
+    """Take back what has not begun, and keep what finished meanwhile; what runs is left to its
+    worker.
+    """
     for future in running:
         future.cancel()
     known = store.kept_keys()
     for future, job in running.items():
-        if future.done() and not future.cancelled() and future.exception() is None and job.key not in known:
+        if (
+            future.done()
+            and not future.cancelled()
+            and future.exception() is None
+            and job.key not in known
+        ):
             store.add(job.key, job.setting, future.result())
 
 

@@ -1,4 +1,7 @@
-"""Executors on this computer. Workers start with this module, so it imports nothing that reads the environment early."""
+"""Executors on this computer.
+
+Workers start with this module, so it imports nothing that reads the environment early.
+"""
 
 import os
 import threading
@@ -11,11 +14,19 @@ from typing import Any
 
 from planner.search.interruption import ignore_signals, signals_blocked
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class ShieldedPool(ProcessPoolExecutor):
-    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they know what to do on it."""
+    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they
+    know what to do on it.
+    """
 
     def __init__(self, num_workers: int) -> None:
         """That many processes at most, none of them started yet."""
@@ -32,16 +43,21 @@ class ShieldedPool(ProcessPoolExecutor):
         return future
 
     def kill(self) -> None:
-        """End every process at once. Python's own list of them, public since 3.14, is empty while it waits for one to end."""
+        """End every process at once.
+
+        Python's own list of them, public since 3.14, is empty while it waits for one to end.
+        """
         for worker in self._started:
             worker.kill()
 
 
 @contextmanager
 def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """That many processes of one thread each, started afresh (nothing is inherited but the environment).
+    """That many processes of one thread each, started afresh (nothing is inherited but the
+    environment).
 
-    They are told to end when all goes well, and killed when it does not: waiting for them is what a second Ctrl-C would break.
+    They are told to end when all goes well, and killed when it does not: waiting for them is what a
+    second Ctrl-C would break.
     """
     pool = ShieldedPool(num_workers)
     try:

@@ -32,12 +32,18 @@ COMMANDS = (
     "validate",
     "prepare",
 )
-"""In the order of the help; each a function of its name (with _ for -) in a module of that name, or a group of them in ``GROUPS``."""
+"""In the order of the help; each a function of its name (with _ for -) in a module of that name, or
+a group of them in ``GROUPS``.
+"""
 
 
 def run_command(arguments: list[str]) -> None:
-    """Parse the arguments and run the command they name; raises what goes wrong, for the caller to say."""
-    named = arguments[:1] if set(arguments[:1]) & set(COMMANDS) else COMMANDS  # reading the options of all takes a tenth of a second
+    """Parse the arguments and run the command they name; raises what goes wrong, for the caller to
+    say.
+    """
+    named = (
+        arguments[:1] if set(arguments[:1]) & set(COMMANDS) else COMMANDS
+    )  # reading the options of all takes a tenth of a second
     command = typer.main.get_command(build_app(named))
     with command.make_context(PROGRAM, arguments) as context:
         command.invoke(context)
@@ -45,9 +51,14 @@ def run_command(arguments: list[str]) -> None:
 
 def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """The application with those commands."""
-    # Without markup, help is plain text and rich is not imported to print it; failures are said by rosin.cli.failures.
+    # Without markup, help is plain text and rich is not imported to print it; failures are said by
+    # rosin.cli.failures.
     app = typer.Typer(
-        cls=SuggestingGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP_OPTIONS
+        cls=SuggestingGroup,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP_OPTIONS,
     )
     app.callback(invoke_without_command=True)(root)
     for name in commands:
@@ -120,9 +131,14 @@ def _function(name: str) -> Callable[..., None]:
 
 
 def root(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Predict and plan how Mixture-of-Experts language models run on a machine with too little GPU memory."""
+    """Predict and plan how Mixture-of-Experts language models run on a machine with too little GPU
+    memory.
+    """
     if version:
         typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit

@@ -12,7 +12,9 @@ DEBUG_VARIABLE = "ROSIN_DEBUG"
 
 
 class ExitCode(IntEnum):
-    """What the shell learns. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128 + SIGPIPE."""
+    """What the shell learns. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128
+    + SIGPIPE.
+    """
 
     OK = 0
     WRONG_INPUT = 2
@@ -23,7 +25,9 @@ class ExitCode(IntEnum):
 
 
 class Infeasible(Exception):
-    """No plan fits. A command raises it from the planner's typed answer; the message is one line that says by how much."""
+    """No plan fits. A command raises it from the planner's typed answer; the message is one line
+    that says by how much.
+    """
 
 
 def exit_code_of(action: Callable[[], None]) -> int:
@@ -57,23 +61,36 @@ def usage_problem(error: typer.TyperException) -> str:
     if context is not None and option is not None and hasattr(error, "possibilities"):
         from hwprofiles.errors import unknown_name
 
-        valid = [name for parameter in context.command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
-        return str(unknown_name("option", option, [name for name in valid if name.startswith("--")]))
+        valid = [
+            name
+            for parameter in context.command.get_params(context)
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        ]
+        return str(
+            unknown_name("option", option, [name for name in valid if name.startswith("--")])
+        )
     text = error.format_message().rstrip(".")
     return text[:1].lower() + text[1:]
 
 
 def _judge(error: Exception) -> int:
-    """A user's mistake (InputError) or a bug of ours: the one import that tells them apart is paid for on failure only."""
+    """A user's mistake (InputError) or a bug of ours: the one import that tells them apart is paid
+    for on failure only.
+    """
     from hwprofiles.errors import InputError
 
     if isinstance(error, InputError):
         return _say(str(error), ExitCode.WRONG_INPUT)
-    if isinstance(error, OSError) and error.filename is not None:  # a file that no check of ours met
+    if (
+        isinstance(error, OSError) and error.filename is not None
+    ):  # a file that no check of ours met
         return _say(f"{error.filename}: {error.strerror}", ExitCode.WRONG_INPUT)
     if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
         raise error
-    return _say(f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)", ExitCode.INTERNAL)
+    return _say(
+        f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)",
+        ExitCode.INTERNAL,
+    )
 
 
 def _print_what_it_can() -> None:
@@ -90,5 +107,7 @@ def _say(message: str, code: ExitCode) -> int:
 
 
 def _discard_stdout() -> None:
-    """Point stdout nowhere, or the interpreter complains about the closed pipe when it flushes at exit."""
+    """Point stdout nowhere, or the interpreter complains about the closed pipe when it flushes at
+    exit.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,6 @@
-"""Groups of commands that answer a misspelt name with the nearest one, and a group whose name alone is a command."""
+"""Groups of commands that answer a misspelt name with the nearest one, and a group whose name alone
+is a command.
+"""
 
 from typing import Any
 
@@ -21,7 +23,9 @@ class SuggestingGroup(TyperGroup):
 
 
 class DefaultCommandGroup(SuggestingGroup):
-    """A group that runs ``show`` when its first word is none of its commands: ``rosin models NAME`` is ``rosin models show NAME``."""
+    """A group that runs ``show`` when its first word is none of its commands: ``rosin models NAME``
+    is ``rosin models show NAME``.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``show`` in front of what names no command; help stays the group's own."""

@@ -1,4 +1,6 @@
-"""JSON as every command writes it: the same envelope, plain values only, and a file that is there whole or not at all."""
+"""JSON as every command writes it: the same envelope, plain values only, and a file that is there
+whole or not at all.
+"""
 
 import dataclasses
 import json
@@ -15,13 +17,24 @@ from rosin.version import __version__
 STDOUT = "-"
 
 
-def envelope(payload: Mapping[str, Any], *, provenance: Any, warnings: Sequence[str], seed: int) -> dict[str, Any]:
-    """The payload's keys in their order, then ``provenance`` (null when nothing was priced), ``warnings``, ``seed``, ``version``."""
-    return {**payload, "provenance": provenance, "warnings": list(warnings), "seed": seed, "version": __version__}
+def envelope(
+    payload: Mapping[str, Any], *, provenance: Any, warnings: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """The payload's keys in their order, then ``provenance`` (null when nothing was priced),
+    ``warnings``, ``seed``, ``version``.
+    """
+    return {
+        **payload,
+        "provenance": provenance,
+        "warnings": list(warnings),
+        "seed": seed,
+        "version": __version__,
+    }
 
 
 def write_json(value: Any, destination: str) -> None:
-    """Write the value as JSON to a file, atomically, or to stdout when the destination is ``-``. Keys keep their order.
+    """Write the value as JSON to a file, atomically, or to stdout when the destination is ``-``.
+    Keys keep their order.
 
     Raises InputError when the file cannot be written.
     """
@@ -36,7 +49,9 @@ def write_json(value: Any, destination: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: arrays become lists, data classes and models mappings, enums their value, and what is not finite null."""
+    """The value in JSON's types: arrays become lists, data classes and models mappings, enums their
+    value, and what is not finite null.
+    """
     if isinstance(value, Enum):
         return plain(value.value)
     if value is None or isinstance(value, str | bool | int):
@@ -48,12 +63,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence | Set):
         return [plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     return plain(_converted(value))
 
 
 def _converted(value: Any) -> Any:
-    """numpy's arrays and scalars, and pydantic's models, known by what they offer, so that neither need be imported here."""
+    """numpy's arrays and scalars, and pydantic's models, known by what they offer, so that neither
+    need be imported here.
+    """
     if hasattr(value, "tolist"):
         return value.tolist()
     if hasattr(value, "model_dump"):

@@ -15,15 +15,23 @@ def refuse_large_run(scenario: "Scenario") -> None:
     _refuse(run_bytes(scenario), f"simulating {scenario.policy.name} here", ADVICE)
 
 
-def refuse_large_plan(scenario: "Scenario", num_draws: int | None, num_processes: int | None = None) -> None:
-    """Raise InputError where so many searches at once may take more; None processes: one that runs several candidates at once."""
+def refuse_large_plan(
+    scenario: "Scenario", num_draws: int | None, num_processes: int | None = None
+) -> None:
+    """Raise InputError where so many searches at once may take more; None processes: one that runs
+    several candidates at once.
+    """
     from planner.search.footprint import plan_bytes
     from planner.search.search import default_draws
     from planner.search.threads import NUM_THREADS
 
     num_threads = NUM_THREADS if num_processes is None else 1
-    needed = plan_bytes(scenario, num_draws or default_draws(scenario), num_threads) * (num_processes or 1)
-    advice = f"{ADVICE}, or --workers" if num_processes is not None and num_processes > 1 else ADVICE
+    needed = plan_bytes(scenario, num_draws or default_draws(scenario), num_threads) * (
+        num_processes or 1
+    )
+    advice = (
+        f"{ADVICE}, or --workers" if num_processes is not None and num_processes > 1 else ADVICE
+    )
     _refuse(needed, "planning this", advice)
 
 
@@ -34,4 +42,6 @@ def _refuse(needed: int, what: str, advice: str) -> None:
 
     free = free_bytes()
     if free is not None and needed > free:
-        raise InputError(f"{what} may take {format_bytes(needed)} of memory, and {format_bytes(free)} are free on this computer; {advice}")
+        raise InputError(
+            f"{what} may take {format_bytes(needed)} of memory, and {format_bytes(free)} are free on this computer; {advice}"
+        )

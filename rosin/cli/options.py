@@ -5,12 +5,23 @@ from typing import Annotated, Any
 
 import typer
 
-JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout (-).")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout (-)."
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print no tables and no warnings.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a number of the machine, such as link.h2d.bytes_per_s=50e9; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a number of the machine, such as link.h2d.bytes_per_s=50e9; may be repeated.",
+    ),
 ]
 
 
@@ -32,14 +43,29 @@ def num_bytes(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-# None stands for "not said": then the plan's value where one is given, else the default that the help names.
-ModelOption = Annotated[str | None, _named("--model", "NAME", "A model's name, or a model file; rosin models lists them.")]
-MachineOption = Annotated[str | None, _named("--machine", "NAME", "A machine's name, or a machine file; rosin machines lists them.")]
-PolicyOption = Annotated[str | None, _named("--policy", "NAME", "A policy's name; rosin policies lists them.")]
-PromptTokensOption = Annotated[int | None, _count("--prompt-tokens", "Tokens of each prompt; otherwise 128.")]
-OutputTokensOption = Annotated[int | None, _count("--output-tokens", "Tokens of each answer; otherwise 128.")]
+# None stands for "not said": then the plan's value where one is given, else the default that the
+# help names.
+ModelOption = Annotated[
+    str | None,
+    _named("--model", "NAME", "A model's name, or a model file; rosin models lists them."),
+]
+MachineOption = Annotated[
+    str | None,
+    _named("--machine", "NAME", "A machine's name, or a machine file; rosin machines lists them."),
+]
+PolicyOption = Annotated[
+    str | None, _named("--policy", "NAME", "A policy's name; rosin policies lists them.")
+]
+PromptTokensOption = Annotated[
+    int | None, _count("--prompt-tokens", "Tokens of each prompt; otherwise 128.")
+]
+OutputTokensOption = Annotated[
+    int | None, _count("--output-tokens", "Tokens of each answer; otherwise 128.")
+]
 BatchOption = Annotated[int | None, _count("--batch", "Prompts that start together; otherwise 1.")]
-BeamsOption = Annotated[int | None, _count("--beams", "Hypotheses searched for each answer; otherwise 1.")]
+BeamsOption = Annotated[
+    int | None, _count("--beams", "Hypotheses searched for each answer; otherwise 1.")
+]
 RoutingOption = Annotated[
     str | None,
     _named(
@@ -49,10 +75,19 @@ RoutingOption = Annotated[
         "otherwise the statistics that ship for the model, uniform where none do.",
     ),
 ]
-EngineOption = Annotated[str, typer.Option("--engine", metavar="fast|reference", help="Which engine; the result is the same.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="fast|reference", help="Which engine; the result is the same."
+    ),
+]
 QuantizationOption = Annotated[
     str | None,
-    _named("--quantization", "SCHEME", "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others."),
+    _named(
+        "--quantization",
+        "SCHEME",
+        "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others.",
+    ),
 ]
 OfferedQuantizationOption = Annotated[
     str | None,
@@ -84,7 +119,9 @@ SlotsOption = Annotated[
 ]
 GpusOption = Annotated[
     int | None,
-    _count("--gpus", "Deal the experts out in turn to this many of the machine's GPUs; otherwise 1."),
+    _count(
+        "--gpus", "Deal the experts out in turn to this many of the machine's GPUs; otherwise 1."
+    ),
 ]
 CacheBytesOption = Annotated[
     int | None,
@@ -105,9 +142,16 @@ DrawsOption = Annotated[
     ),
 ]
 ReserveOption = Annotated[
-    str | None, _named("--reserve-vram", "BYTES", "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.")
+    str | None,
+    _named(
+        "--reserve-vram",
+        "BYTES",
+        "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.",
+    ),
 ]
-PlanOption = Annotated[Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")]
+PlanOption = Annotated[
+    Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")
+]
 AllowImportOption = Annotated[
     list[str] | None,
     _named(
@@ -117,7 +161,14 @@ AllowImportOption = Annotated[
     ),
 ]
 ScenarioSeedOption = Annotated[
-    int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random; otherwise 0.", show_default=False)
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        help="Seed of everything random; otherwise 0.",
+        show_default=False,
+    ),
 ]
 SetAnyOption = Annotated[
     list[str] | None,

@@ -33,14 +33,23 @@ class Output:
         return not self.quiet and self.json != STDOUT
 
     def emit(
-        self, payload: Mapping[str, Any], tables: Iterable["RenderableType"], *, provenance: Any = None, warnings: Sequence[str] = ()
+        self,
+        payload: Mapping[str, Any],
+        tables: Iterable["RenderableType"],
+        *,
+        provenance: Any = None,
+        warnings: Sequence[str] = (),
     ) -> None:
-        """Write the payload in its envelope where JSON is asked for, then the tables and warnings where people read along.
+        """Write the payload in its envelope where JSON is asked for, then the tables and warnings
+        where people read along.
 
         ``tables`` may be a generator: it is not run when nobody reads.
         """
         if self.json is not None:
-            write_json(envelope(payload, provenance=provenance, warnings=warnings, seed=self.seed), self.json)
+            write_json(
+                envelope(payload, provenance=provenance, warnings=warnings, seed=self.seed),
+                self.json,
+            )
         if self.has_tables:
             print_tables(tables)
         if not self.quiet:

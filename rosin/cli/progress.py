@@ -12,7 +12,9 @@ CLEAR = "\r\x1b[K"
 
 
 class SearchProgress:
-    """A line on stderr with what a search does and the best so far; silent where ``is_shown`` is false."""
+    """A line on stderr with what a search does and the best so far; silent where ``is_shown`` is
+    false.
+    """
 
     def __init__(self, objective: str, *, is_shown: bool) -> None:
         """Nothing done yet."""

@@ -1,4 +1,6 @@
-"""A scenario from the options that simulate, compare and their like share; the one place that reads them."""
+"""A scenario from the options that simulate, compare and their like share; the one place that reads
+them.
+"""
 
 import inspect
 import shlex
@@ -33,7 +35,9 @@ SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioOptions:
-    """What the options say, as typed. A field here is an option of every command that takes a scenario."""
+    """What the options say, as typed. A field here is an option of every command that takes a
+    scenario.
+    """
 
     model: given.ModelOption = None
     machine: given.MachineOption = None
@@ -57,15 +61,26 @@ class ScenarioOptions:
 
     def command(self, *words: str) -> str:
         """The command line that repeats it: the words given, then every option that says anything."""
-        said = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in LISTED)
-        options = [word for name, value in said if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+        said = (
+            (field.name, getattr(self, field.name))
+            for field in fields(self)
+            if field.name not in LISTED
+        )
+        options = [
+            word
+            for name, value in said
+            if value is not None
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
         for name, option in LISTED.items():
             options += [word for value in getattr(self, name) or () for word in (option, value)]
         return shlex.join(["rosin", *words, *options])
 
 
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of a scenario in place of its first parameter, which receives them as one object."""
+    """The command with the options of a scenario in place of its first parameter, which receives
+    them as one object.
+    """
     _, *others = inspect.signature(command, eval_str=True).parameters.values()
     hints = get_type_hints(ScenarioOptions, include_extras=True)
     names = [field.name for field in fields(ScenarioOptions)]
@@ -73,22 +88,32 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(**values: Any) -> None:
         command(ScenarioOptions(**{name: values.pop(name) for name in names}), **values)
 
-    parameters = [_parameter(field, hints[field.name]) for field in fields(ScenarioOptions)] + others
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    parameters = [
+        _parameter(field, hints[field.name]) for field in fields(ScenarioOptions)
+    ] + others
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters
+    ]
     with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    with_options.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in parameters
+    }
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads the options off it
     return with_options
 
 
 def _parameter(option: Any, annotation: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if option.default is MISSING else option.default
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the options ask for: the plan they start from, if any, the setting, and the parameters of ``--set`` for policies."""
+    """What the options ask for: the plan they start from, if any, the setting, and the parameters
+    of ``--set`` for policies.
+    """
 
     plan: "Plan | None"
     plan_path: Path | None
@@ -102,7 +127,8 @@ class Request:
         return self.setting.draws or 1
 
     def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
-        """One scenario a policy, alike in all else. Raises InputError for a name, file or value that is wrong.
+        """One scenario a policy, alike in all else. Raises InputError for a name, file or value
+        that is wrong.
 
         A parameter applies to each of the policies that has it; one of them must.
         """
@@ -113,18 +139,25 @@ class Request:
         first = self.setting.scenario(policies[0], self.engine)
         _check_size(first)
         self._check_placement(policies, first.model)
-        found = [replace(first, policy=policy) for policy in with_parameters(policies, self.parameters, first.machine)]
+        found = [
+            replace(first, policy=policy)
+            for policy in with_parameters(policies, self.parameters, first.machine)
+        ]
         for scenario in found:
             refuse_large_run(scenario)
         return found
 
     def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:
-        """Refuse the plan's placement where it is of another model. Raises InputError naming the plan's file."""
+        """Refuse the plan's placement where it is of another model. Raises InputError naming the
+        plan's file.
+        """
         from hwprofiles import InputError
         from sim.policies.placement.explicit import ExplicitPlacement
 
         placement = self.plan.policy.placement if self.plan is not None else None
-        if isinstance(placement, ExplicitPlacement) and any(policy.placement is placement for policy in policies):
+        if isinstance(placement, ExplicitPlacement) and any(
+            policy.placement is placement for policy in policies
+        ):
             try:
                 placement.check(model)
             except InputError as error:
@@ -132,7 +165,9 @@ class Request:
 
 
 def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
-    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the engine's own."""
+    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the
+    engine's own.
+    """
     from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
     if engine_name == "fast" and output.has_tables and needs_compilation():
@@ -151,16 +186,24 @@ def _check_size(scenario: "Scenario") -> None:
 
 
 def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Request:
-    """Read the plan, if one is named, and put what the options say in place of what it says. Raises InputError.
+    """Read the plan, if one is named, and put what the options say in place of what it says. Raises
+    InputError.
 
-    ``takes_offers``: options may name several of what a plan is then chosen from; otherwise a plan's own choice stands.
+    ``takes_offers``: options may name several of what a plan is then chosen from; otherwise a
+    plan's own choice stands.
     """
     from rosin.cli.settings import split_settings
 
     plan = read_plan(options.plan, options.allow_import or ()) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
     setting = _setting(options, plan, overrides, takes_offers=takes_offers)
-    return Request(plan=plan, plan_path=options.plan, setting=setting, parameters=parameters, engine=options.engine)
+    return Request(
+        plan=plan,
+        plan_path=options.plan,
+        setting=setting,
+        parameters=parameters,
+        engine=options.engine,
+    )
 
 
 def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
@@ -175,7 +218,9 @@ def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
         raise InputError(f"{error}; if you trust it, add --allow-import {error.module}") from None
 
 
-def record_of(request: Request, scenario: "Scenario", command: str, *, has_policy: bool) -> "ScenarioRecord":
+def record_of(
+    request: Request, scenario: "Scenario", command: str, *, has_policy: bool
+) -> "ScenarioRecord":
     """What repeats the scenario, as JSON shows it."""
     from rosin.report.json_documents import ScenarioRecord
     from sim.policies.serialize import policy_to_data
@@ -190,7 +235,9 @@ def record_of(request: Request, scenario: "Scenario", command: str, *, has_polic
     )
 
 
-def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool) -> "Setting":
+def _setting(
+    options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool
+) -> "Setting":
     from hwprofiles import InputError
     from planner.search.plan import Setting
     from sim.workload.batch import Batch
@@ -200,10 +247,24 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
         values = plan.setting.model_dump()
     values |= dict(_said(options, Setting.model_fields))
     if options.machine is not None or not takes_offers:
-        values |= {"offered_cpu_threads": ()} | ({"cpu_threads": None} if options.machine is not None else {})
+        values |= {"offered_cpu_threads": ()} | (
+            {"cpu_threads": None} if options.machine is not None else {}
+        )
     values |= {} if takes_offers else {"offered_quantizations": ()}
-    values |= _offered("--quantization", options.quantization, "quantization", "offered_quantizations", takes_offers=takes_offers)
-    values |= _offered("--cpu-threads", options.cpu_threads, "cpu_threads", "offered_cpu_threads", takes_offers=takes_offers)
+    values |= _offered(
+        "--quantization",
+        options.quantization,
+        "quantization",
+        "offered_quantizations",
+        takes_offers=takes_offers,
+    )
+    values |= _offered(
+        "--cpu-threads",
+        options.cpu_threads,
+        "cpu_threads",
+        "offered_cpu_threads",
+        takes_offers=takes_offers,
+    )
     for name in ("model", "machine"):
         if name not in values:
             raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
@@ -211,7 +272,9 @@ def _setting(options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[
     values |= _reserved(options.reserve_vram)
     if options.draws is not None and options.draws < 1:
         raise InputError(f"--draws must be at least 1, got {options.draws}")
-    Batch(**batch)  # says in the words of the options what a setting would refuse in those of its file
+    Batch(
+        **batch
+    )  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return _validated(values | {"machine_overrides": (*kept, *overrides)})
 
@@ -227,12 +290,18 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
         return Setting.model_validate(values)
     except ValidationError as error:
         key, _, problem = first_problem(error, Setting).partition(": ")
-        names = {"reserve_vram_bytes": "reserve_vram"} | {key: name for name, key in SETTING_KEYS.items()}
+        names = {"reserve_vram_bytes": "reserve_vram"} | {
+            key: name for name, key in SETTING_KEYS.items()
+        }
         raise InputError(f"--{names.get(key, key).replace('_', '-')}: {problem}") from None
 
 
-def _offered(option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool) -> dict[str, Any]:
-    """What an option says that may offer several. Raises InputError for several where one is taken, and for what is there twice."""
+def _offered(
+    option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool
+) -> dict[str, Any]:
+    """What an option says that may offer several. Raises InputError for several where one is taken,
+    and for what is there twice.
+    """
     from hwprofiles import InputError
 
     if text is None:
@@ -243,7 +312,9 @@ def _offered(option: str, text: str | None, key: str, offered_key: str, *, takes
     if key == "cpu_threads":
         items = [_whole(option, item) for item in items]
     if len(items) > 1 and not takes_offers:
-        raise InputError(f"{option} {text}: one is taken here; rosin plan chooses among several, rosin whatif --vary tries each")
+        raise InputError(
+            f"{option} {text}: one is taken here; rosin plan chooses among several, rosin whatif --vary tries each"
+        )
     repeated = next((item for item in items if items.count(item) > 1), None)
     if repeated is not None:
         raise InputError(f"{option} {text}: {repeated} is there twice")

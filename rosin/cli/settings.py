@@ -1,4 +1,6 @@
-"""What ``--set`` changes: numbers of the machine, or parameters of policies, told apart by their first word."""
+"""What ``--set`` changes: numbers of the machine, or parameters of policies, told apart by their
+first word.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +9,16 @@ from sim.policies import Policy, parameter_names, with_settings
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The settings whose first word is a part of a machine, as typed, and the others by key. Raises InputError without ``=``."""
+    """The settings whose first word is a part of a machine, as typed, and the others by key. Raises
+    InputError without ``=``.
+    """
     overrides, parameters = [], {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not (key and equals and value):
-            raise InputError(f"--set {setting}: write key=value, for example link.h2d.bytes_per_s=50e9 or believed_cost=code")
+            raise InputError(
+                f"--set {setting}: write key=value, for example link.h2d.bytes_per_s=50e9 or believed_cost=code"
+            )
         if key.partition(".")[0] in Machine.model_fields:
             overrides.append(setting)
         else:
@@ -20,12 +26,21 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return overrides, parameters
 
 
-def with_parameters(policies: Sequence[Policy], parameters: Mapping[str, str], machine: Machine) -> list[Policy]:
-    """Each policy with those of the parameters that it has. Raises InputError for one that none of them has."""
+def with_parameters(
+    policies: Sequence[Policy], parameters: Mapping[str, str], machine: Machine
+) -> list[Policy]:
+    """Each policy with those of the parameters that it has. Raises InputError for one that none of
+    them has.
+    """
     for key in parameters:
         if not any(key in _keys(policy) for policy in policies):
             raise _unknown_key(key, policies, machine)
-    return [with_settings(policy, {key: value for key, value in parameters.items() if key in _keys(policy)}) for policy in policies]
+    return [
+        with_settings(
+            policy, {key: value for key, value in parameters.items() if key in _keys(policy)}
+        )
+        for policy in policies
+    ]
 
 
 def _keys(policy: Policy) -> set[str]:
@@ -42,4 +57,6 @@ def _unknown_key(key: str, policies: Sequence[Policy], machine: Machine) -> Inpu
     if not near.startswith("; did you mean"):
         near = closest(key, parameters)
     whose = f"policy {policies[0].name}" if len(policies) == 1 else "any of the policies"
-    return InputError(f"--set {key}: neither the machine nor {whose} has it{near}; see rosin machines NAME, rosin policies NAME")
+    return InputError(
+        f"--set {key}: neither the machine nor {whose} has it{near}; see rosin machines NAME, rosin policies NAME"
+    )

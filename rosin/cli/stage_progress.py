@@ -7,7 +7,9 @@ CLEAR = "\r\x1b[K"
 
 
 class StageProgress:
-    """A line on stderr: what is being done and how much of it is; silent where ``is_shown`` is false."""
+    """A line on stderr: what is being done and how much of it is; silent where ``is_shown`` is
+    false.
+    """
 
     def __init__(self, *, is_shown: bool) -> None:
         self._is_shown = is_shown

@@ -12,7 +12,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 class Stop:
     """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
 
-    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to point asks again.
+    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to
+    point asks again.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,9 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Hear both signals inside. One that whoever started us ignores, as `nohup` does, stays ignored."""
+    """Hear both signals inside. One that whoever started us ignores, as `nohup` does, stays
+    ignored.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -12,7 +12,9 @@ CLEAR = "\r\x1b[K"
 
 
 class StudyProgress:
-    """A line on stderr: points done, points a second, time left; silent where ``is_shown`` is false."""
+    """A line on stderr: points done, points a second, time left; silent where ``is_shown`` is
+    false.
+    """
 
     def __init__(self, total: int, num_kept: int, *, is_shown: bool) -> None:
         """``num_kept`` of ``total`` points are there from before."""

@@ -2,10 +2,14 @@
 
 
 def require_torch(purpose: str) -> None:
-    """Raises InputError, naming what to install, where torch is not installed. ``purpose`` as in "validate runs the plan"."""
+    """Raises InputError, naming what to install, where torch is not installed. ``purpose`` as in
+    "validate runs the plan".
+    """
     from importlib.util import find_spec
 
     from hwprofiles import InputError
 
     if find_spec("torch") is None or find_spec("safetensors") is None:
-        raise InputError(f"{purpose} with torch, which is not installed: pip install 'rosin[validate]'")
+        raise InputError(
+            f"{purpose} with torch, which is not installed: pip install 'rosin[validate]'"
+        )

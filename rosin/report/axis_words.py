@@ -23,7 +23,9 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "expert_slots_per_layer": "expert slots a layer",
     }
 )
-COUNT_UNITS: Mapping[str, str] = MappingProxyType({"prompt_tokens": "tokens", "output_tokens": "tokens", "batch": "prompts"})
+COUNT_UNITS: Mapping[str, str] = MappingProxyType(
+    {"prompt_tokens": "tokens", "output_tokens": "tokens", "batch": "prompts"}
+)
 UNIT_STEPS = (
     ("bytes_per_s", units.GB, "GB/s"),
     ("flops_per_s", units.TERA, "TFLOP/s"),
@@ -61,7 +63,9 @@ def short(path: str, value: Value) -> str:
     """One value for a person: ``25.0 GB/s``, ``4``, ``h100``."""
     if isinstance(value, str):
         return value
-    return format_quantity(path, value) if unit(path)[1] and path not in COUNT_UNITS else f"{value:g}"
+    return (
+        format_quantity(path, value) if unit(path)[1] and path not in COUNT_UNITS else f"{value:g}"
+    )
 
 
 def tick_labels(path: str, values: Sequence[Value]) -> list[str]:
@@ -72,9 +76,22 @@ def tick_labels(path: str, values: Sequence[Value]) -> list[str]:
 
 def format_tick(value: float) -> str:
     """A number of at most four digits for a tick: ``25``, ``0.5``, ``12.9``."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if float(value).is_integer() else format_count(value)
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 1000
+        else f"{value:.4g}"
+        if float(value).is_integer()
+        else format_count(value)
+    )
 
 
 def at_words(at: Mapping[str, Value]) -> str:
-    """The other values that a statement holds for: ``at batch 4, DRAM rate 60.0 GB/s``; empty where there are none."""
-    return "at " + ", ".join(f"{words(path)} {short(path, value)}" for path, value in at.items()) if at else ""
+    """The other values that a statement holds for:
+
+    ``at batch 4, DRAM rate 60.0 GB/s``; empty where there are none.
+    """
+    return (
+        "at " + ", ".join(f"{words(path)} {short(path, value)}" for path, value in at.items())
+        if at
+        else ""
+    )

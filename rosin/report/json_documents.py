@@ -1,4 +1,6 @@
-"""What the commands that simulate write as JSON, key by key: the schema that docs/reference/json.md explains."""
+"""What the commands that simulate write as JSON, key by key: the schema that docs/reference/json.md
+explains.
+"""
 
 from typing import Any
 
@@ -11,7 +13,10 @@ from sim.step.provenance import UsedNumber
 
 
 class Document(BaseModel):
-    """Part of an output: complete, no unknown keys, nothing infinite. A command builds the validators of its own documents alone."""
+    """Part of an output: complete, no unknown keys, nothing infinite.
+
+    A command builds the validators of its own documents alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
@@ -26,7 +31,9 @@ class Envelope(Document):
 
 
 class ScenarioRecord(Document):
-    """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and ``policy`` as in a plan file."""
+    """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and
+    ``policy`` as in a plan file.
+    """
 
     command: str
     setting: Setting
@@ -37,7 +44,9 @@ class ScenarioRecord(Document):
 
 
 class ResourceTime(Document):
-    """How long one resource was busy: in seconds, as a share of the run, alone, and by kind of work."""
+    """How long one resource was busy: in seconds, as a share of the run, alone, and by kind of
+    work.
+    """
 
     resource: str
     busy_s: float
@@ -62,7 +71,9 @@ class Memory(Document):
 
 
 class Basis(Document):
-    """What a run rests on: every number of the machine it was charged by, their kinds counted, its routing and its model."""
+    """What a run rests on: every number of the machine it was charged by, their kinds counted, its
+    routing and its model.
+    """
 
     num_numbers: dict[Kind, int]
     numbers: list[UsedNumber]
@@ -87,7 +98,9 @@ class SimulateDocument(SimulateResult, Envelope):
 
 
 class ComparedPolicy(Document):
-    """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy, and sums to 1."""
+    """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy,
+    and sums to 1.
+    """
 
     policy: str
     metrics: Metrics
@@ -120,7 +133,8 @@ class CompareDocument(CompareResult, Envelope):
 
 
 class PlanRival(Document):
-    """A named system on the same work: what it would reach, or why it does not run; ``speed_fraction`` is of the plan's.
+    """A named system on the same work: what it would reach, or why it does not run;
+    ``speed_fraction`` is of the plan's.
 
     Both are means over its ``num_draws`` draws, the first of the plan's.
     """
@@ -136,7 +150,8 @@ class PlanRival(Document):
 
 
 class PlanRunnerUp(Document):
-    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a single draw).
+    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a
+    single draw).
 
     ``offer`` is its place in ``offers``, 0 where there is no choice.
     """
@@ -148,9 +163,11 @@ class PlanRunnerUp(Document):
 
 
 class PlanOffer(Document):
-    """One of several ways offered to store weights, or numbers of CPU threads: its best policy, or why nothing of it may be the plan.
+    """One of several ways offered to store weights, or numbers of CPU threads: its best policy, or
+    why nothing of it may be the plan.
 
-    ``metrics`` and how much worse than the plan it is are means over its ``num_draws`` draws, the first of the plan's.
+    ``metrics`` and how much worse than the plan it is are means over its ``num_draws`` draws, the
+    first of the plan's.
     """
 
     quantization: str
@@ -221,7 +238,9 @@ class PlanDocument(PlanResult, Envelope):
 
 
 class ReproducedCell(Document):
-    """A published figure and the simulated one; ``mark`` says where it stands, as validation.published does."""
+    """A published figure and the simulated one; ``mark`` says where it stands, as
+    validation.published does.
+    """
 
     environment: str
     system: str
@@ -270,7 +289,9 @@ class ReproduceResult(Document):
 
 
 class ReproduceDocument(ReproduceResult):
-    """The whole of ``rosin reproduce --json``; its figures have their sources cell by cell, so the whole has none."""
+    """The whole of ``rosin reproduce --json``; its figures have their sources cell by cell, so the
+    whole has none.
+    """
 
     provenance: None
     warnings: list[str]
@@ -349,7 +370,9 @@ class MeasureResult(Document):
 
 
 class FittedFactor(Document):
-    """What prices of one part on one lane were multiplied by, or, for copies of activations, what was added to those of every copy."""
+    """What prices of one part on one lane were multiplied by, or, for copies of activations, what
+    was added to those of every copy.
+    """
 
     lane: str
     part: str
@@ -359,7 +382,9 @@ class FittedFactor(Document):
 
 
 class HeldOutError(Document):
-    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that fit."""
+    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that
+    fit.
+    """
 
     plan: str
     before_fraction: float

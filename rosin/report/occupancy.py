@@ -8,10 +8,11 @@ from sim.engine.timeline import Timeline
 
 
 def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[str], float]:
-    """The share of the run during which exactly those resources were busy; the empty set: none was. Shares sum to 1.
+    """The share of the run during which exactly those resources were busy; the empty set: none was.
+    Shares sum to 1.
 
-    ``is_merged``: those of further GPUs count as GPU 0's. A chunked task counts as busy from its start to its end. A run without a task
-    gives nothing.
+    ``is_merged``: those of further GPUs count as GPU 0's. A chunked task counts as busy from its
+    start to its end. A run without a task gives nothing.
     """
     total = timeline.makespan_ns
     if total == 0:
@@ -23,7 +24,9 @@ def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[
     owners = timeline.tasks.resource[used]
     states = np.zeros(len(instants), np.int64)
     for index in range(len(timeline.platform.resources)):
-        changes = np.concatenate([[0], np.where(owners == index, 1, 0), np.where(owners == index, -1, 0)])
+        changes = np.concatenate(
+            [[0], np.where(owners == index, 1, 0), np.where(owners == index, -1, 0)]
+        )
         states |= (np.cumsum(changes[order]) > 0).astype(np.int64) << index
     found, which = np.unique(states, return_inverse=True)
     shares = np.bincount(which, weights=lengths) / total
@@ -37,7 +40,10 @@ def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[
 
 
 def on_one_gpu(resource: str) -> tuple[str, int]:
-    """What the resource would be called on GPU 0, and the GPU that it belongs to: ``h2d2`` is ``h2d`` of GPU 2."""
+    """What the resource would be called on GPU 0, and the GPU that it belongs to:
+
+    ``h2d2`` is ``h2d`` of GPU 2.
+    """
     name = resource.rstrip("0123456789")
     return name, int(resource[len(name) :] or 0)
 
@@ -48,4 +54,8 @@ def alone(shares: Mapping[frozenset[str], float], resource: str) -> float:
 
 
 def _names(timeline: Timeline, state: int) -> frozenset[str]:
-    return frozenset(resource.name for index, resource in enumerate(timeline.platform.resources) if state >> index & 1)
+    return frozenset(
+        resource.name
+        for index, resource in enumerate(timeline.platform.resources)
+        if state >> index & 1
+    )

@@ -1,4 +1,6 @@
-"""The look of every table: plain rules, nothing cut off, 80 columns enough; and quantities printed in the unit their name states."""
+"""The look of every table: plain rules, nothing cut off, 80 columns enough; and quantities printed
+in the unit their name states.
+"""
 
 from rich import box
 from rich.table import Column, Table
@@ -16,8 +18,18 @@ UNIT_FORMATS = (
 
 
 def plain_table(*columns: Column, title: str | None = None, has_head: bool = True) -> Table:
-    """A table with a rule under its head and no frame. Text that does not fit wraps; it is never truncated."""
-    table = Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """A table with a rule under its head and no frame.
+
+    Text that does not fit wraps; it is never truncated.
+    """
+    table = Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.show_header, table.show_edge, table.pad_edge = has_head, False, False
     return table
 
@@ -38,7 +50,10 @@ def number_column(name: str, *, width: int | None = None) -> Column:
 
 
 def format_quantity(path: str, value: float) -> str:
-    """A value in the unit that its dotted name states: ``gpu.flops_per_s.bf16`` in TFLOP/s, ``launch_overhead_ns`` in us."""
+    """A value in the unit that its dotted name states:
+
+    ``gpu.flops_per_s.bf16`` in TFLOP/s, ``launch_overhead_ns`` in us.
+    """
     if path.endswith(".efficiency"):
         return f"{value:g}"
     for name in reversed(path.split(".")):
@@ -60,7 +75,10 @@ def format_count(value: float) -> str:
 
 
 def format_share(fraction: float) -> str:
-    """A fraction in whole percent, with one digit where it is small: ``82 %``, ``0.4 %``; never 0 or 100 for what is not."""
+    """A fraction in whole percent, with one digit where it is small:
+
+    ``82 %``, ``0.4 %``; never 0 or 100 for what is not.
+    """
     if 0 < fraction < 0.0005:
         return "<0.1 %"
     if 0.995 <= fraction < 1:
@@ -75,7 +93,9 @@ def share_bar(fraction: float, width: int) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut at a word with "…" where it is longer than that: only for what is shown in full elsewhere."""
+    """The text, cut at a word with "…" where it is longer than that: only for what is shown in full
+    elsewhere.
+    """
     if len(text) <= width:
         return text
     return text[: width - 1].rpartition(" ")[0].rstrip(",;:") + "…"

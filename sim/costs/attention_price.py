@@ -1,4 +1,6 @@
-"""What attention costs by measured curves: one for decoding, one for prompts, for each number of sequences that was measured."""
+"""What attention costs by measured curves: one for decoding, one for prompts, for each number of
+sequences that was measured.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ class AttentionWork:
 
     def at(self, chosen: NDArray[np.bool_]) -> "AttentionWork":
         """Some of the passes."""
-        return AttentionWork(sequences=self.sequences[chosen], first=self.first[chosen], end=self.end[chosen])
+        return AttentionWork(
+            sequences=self.sequences[chosen], first=self.first[chosen], end=self.end[chosen]
+        )
 
 
 Formula = Callable[[AttentionWork], Sizes]
@@ -30,7 +34,9 @@ Formula = Callable[[AttentionWork], Sizes]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FromCurves:
-    """Durations in ns, where they were taken from a curve at all, where that curve was left, and where the curves come from."""
+    """Durations in ns, where they were taken from a curve at all, where that curve was left, and
+    where the curves come from.
+    """
 
     ns: Sizes
     is_measured: NDArray[np.bool_]
@@ -39,15 +45,23 @@ class FromCurves:
 
 
 def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) -> FromCurves:
-    """The measured duration where the very pass was measured; elsewhere that of the nearest, scaled by the ratio of rooflines.
+    """The measured duration where the very pass was measured; elsewhere that of the nearest, scaled
+    by the ratio of rooflines.
 
-    One token a sequence is decoding, priced by its context; more are a prompt, priced by its tokens as if from position 0. ``work`` has one
-    dimension.
+    One token a sequence is decoding, priced by its context; more are a prompt, priced by its tokens
+    as if from position 0. ``work`` has one dimension.
     """
-    ns, is_measured, is_outside = formula(work), np.zeros(len(work.end), bool), np.zeros(len(work.end), bool)
+    ns, is_measured, is_outside = (
+        formula(work),
+        np.zeros(len(work.end), bool),
+        np.zeros(len(work.end), bool),
+    )
     provenances: list[Provenance] = []
     is_decode = work.end - work.first == 1
-    for operation, chosen in ((Operation.ATTENTION_DECODE, is_decode), (Operation.ATTENTION_PREFILL, ~is_decode)):
+    for operation, chosen in (
+        (Operation.ATTENTION_DECODE, is_decode),
+        (Operation.ATTENTION_PREFILL, ~is_decode),
+    ):
         own = [curve for curve in curves if curve.operation is operation]
         for count in np.unique(work.sequences[chosen]).tolist() if own else ():
             curve = min(own, key=lambda one: abs(np.log(one.shape["sequences"] / count)))
@@ -55,7 +69,9 @@ def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) 
             ns[here], is_outside[here] = _scaled(curve, work.at(here), formula)
             is_measured |= here
             provenances.append(curve.provenance)
-    return FromCurves(ns=ns, is_measured=is_measured, is_outside=is_outside, provenances=tuple(provenances))
+    return FromCurves(
+        ns=ns, is_measured=is_measured, is_outside=is_outside, provenances=tuple(provenances)
+    )
 
 
 def _scaled(curve: Curve, work: AttentionWork, formula: Formula) -> tuple[Sizes, NDArray[np.bool_]]:
@@ -63,6 +79,14 @@ def _scaled(curve: Curve, work: AttentionWork, formula: Formula) -> tuple[Sizes,
     x = work.end if is_decode else work.end - work.first
     measured_x = np.clip(x, *curve.range)
     first = measured_x - 1 if is_decode else np.zeros_like(measured_x)
-    nearest = AttentionWork(sequences=np.full_like(x, curve.shape["sequences"]), first=first, end=measured_x)
-    is_same = (nearest.sequences == work.sequences) & (nearest.first == work.first) & (nearest.end == work.end)
-    return curve.duration_ns(measured_x) * np.where(is_same, 1.0, formula(work) / formula(nearest)), ~is_same
+    nearest = AttentionWork(
+        sequences=np.full_like(x, curve.shape["sequences"]), first=first, end=measured_x
+    )
+    is_same = (
+        (nearest.sequences == work.sequences)
+        & (nearest.first == work.first)
+        & (nearest.end == work.end)
+    )
+    return curve.duration_ns(measured_x) * np.where(
+        is_same, 1.0, formula(work) / formula(nearest)
+    ), ~is_same

@@ -1,7 +1,9 @@
-"""GPU memory that an engine sets aside for one pass: the compute buffers of a graph that is allocated once, for its largest pass.
+"""GPU memory that an engine sets aside for one pass: the compute buffers of a graph that is
+allocated once, for its largest pass.
 
-The terms are those of llama.cpp and ik_llama.cpp, whose graphs reuse one buffer from stage to stage: so the largest stage counts, not
-the sum. ``benchmarks/published_memory.py`` compares them with the bytes that those engines print.
+The terms are those of llama.cpp and ik_llama.cpp, whose graphs reuse one buffer from stage to
+stage: so the largest stage counts, not the sum. ``benchmarks/published_memory.py`` compares them
+with the bytes that those engines print.
 """
 
 from hwprofiles.units import MIB
@@ -15,14 +17,18 @@ MICRO_BATCH_TOKENS = 512
 """llama.cpp's and ik_llama.cpp's ``-ub`` where nobody sets it."""
 
 LATENT_PIECE_BYTES = 512 * MIB
-"""Keys and values are expanded from a latent cache in pieces of this size: ``-amb 512``, as published DeepSeek runs have it."""
+"""Keys and values are expanded from a latent cache in pieces of this size:
+
+``-amb 512``, as published DeepSeek runs have it.
+"""
 
 
 def compute_buffer_bytes(model: Model, tokens: int, context_tokens: int, *, has_head: bool) -> int:
-    """Bytes of one GPU's compute buffers for passes of at most ``tokens`` tokens over sequences of at most ``context_tokens``.
+    """Bytes of one GPU's compute buffers for passes of at most ``tokens`` tokens over sequences of
+    at most ``context_tokens``.
 
-    Beside two copies of the hidden states, the largest of three stages: the logits of all tokens, where the GPU has the head; the
-    experts' results; attention.
+    Beside two copies of the hidden states, the largest of three stages: the logits of all tokens,
+    where the GPU has the head; the experts' results; attention.
     """
     hidden_states = 2 * tokens * model.hidden * FP32_BYTES
     logits = tokens * model.vocab * FP32_BYTES if has_head else 0
@@ -32,23 +38,31 @@ def compute_buffer_bytes(model: Model, tokens: int, context_tokens: int, *, has_
 
 
 def _feed_forward_bytes(model: Model, tokens: int) -> int:
-    """The widest feed-forward: gate and up products of the selected experts, or their results before and after they are weighted."""
-    dense_width = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (3 * model.hidden)
+    """The widest feed-forward: gate and up products of the selected experts, or their results
+    before and after they are weighted.
+    """
+    dense_width = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (
+        3 * model.hidden
+    )
     expert_width = model.top_k * max(model.hidden, model.expert_intermediate)
     return 2 * tokens * max(dense_width, expert_width) * FP32_BYTES
 
 
 def _attention_bytes(attention: Attention, tokens: int, context_tokens: int) -> int:
-    """Queries and the mask of one layer, in 32 bit and in 16; attention is fused, so no score matrix is kept.
+    """Queries and the mask of one layer, in 32 bit and in 16; attention is fused, so no score
+    matrix is kept.
 
-    A prompt over a latent cache also has the keys and values of all heads expanded, in 16 bit, piece by piece from 32 bit.
+    A prompt over a latent cache also has the keys and values of all heads expanded, in 16 bit,
+    piece by piece from 32 bit.
     """
     seen = context_tokens
     if attention.window_tokens is not None:
         seen = min(seen, attention.window_tokens + tokens)
     mask = tokens * seen * (FP32_BYTES + FP16_BYTES)
     expanded = seen * attention.expanded_elements
-    query_elements = attention.score_elements if tokens == 1 or not expanded else attention.expanded_elements
+    query_elements = (
+        attention.score_elements if tokens == 1 or not expanded else attention.expanded_elements
+    )
     queries = tokens * query_elements * FP32_BYTES
     if tokens == 1:
         return queries + mask

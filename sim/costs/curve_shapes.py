@@ -14,10 +14,16 @@ def expert_shape(model: Model) -> Shape:
 
 
 def ffn_shape(model: Model, layer: int, which: TensorClass) -> Shape | None:
-    """Of a layer's shared experts together, or of its dense feed-forward; None where it is not three matrices (and a share's gate)."""
+    """Of a layer's shared experts together, or of its dense feed-forward; None where it is not
+    three matrices (and a share's gate).
+    """
     params = model.layers[layer].params.get(which, 0)
     intermediate, rest = divmod(params, 3 * model.hidden)
-    return {"hidden": model.hidden, "intermediate": intermediate} if intermediate and rest in (0, model.hidden) else None
+    return (
+        {"hidden": model.hidden, "intermediate": intermediate}
+        if intermediate and rest in (0, model.hidden)
+        else None
+    )
 
 
 def gate_shape(model: Model, layer: int) -> Shape:
@@ -36,8 +42,12 @@ def norm_shape(model: Model) -> Shape:
     return {"hidden": model.hidden}
 
 
-def attention_shape(hidden: int, attention: Attention, params: int, state: State | None = None) -> Shape:
-    """Of a layer's attention with its projections, of ``params`` weights; the curve's own key ``sequences`` says of how many."""
+def attention_shape(
+    hidden: int, attention: Attention, params: int, state: State | None = None
+) -> Shape:
+    """Of a layer's attention with its projections, of ``params`` weights; the curve's own key
+    ``sequences`` says of how many.
+    """
     shape = {
         "hidden": hidden,
         "heads": attention.num_heads,
@@ -55,22 +65,42 @@ def attention_shape(hidden: int, attention: Attention, params: int, state: State
     return shape | {name: size for name, size in more.items() if size}
 
 
-def find_curve(machine: Machine, operation: Operation, device: str, dtype: str | None, shape: Mapping[str, int] | None) -> Curve | None:
-    """The first curve of that operation, device, format (None: any) and shape, with as many threads as the machine computes with."""
+def find_curve(
+    machine: Machine,
+    operation: Operation,
+    device: str,
+    dtype: str | None,
+    shape: Mapping[str, int] | None,
+) -> Curve | None:
+    """The first curve of that operation, device, format (None: any) and shape, with as many threads
+    as the machine computes with.
+    """
     for curve in machine.curves:
-        is_same = curve.operation is operation and curve.device == device and curve.shape == shape and dtype in (None, curve.dtype)
+        is_same = (
+            curve.operation is operation
+            and curve.device == device
+            and curve.shape == shape
+            and dtype in (None, curve.dtype)
+        )
         if is_same and curve.threads in (None, machine.cpu.threads):
             return curve
     return None
 
 
 def attention_curves(machine: Machine, model: Model, device: str, layer: int) -> list[Curve]:
-    """Curves of the layer's attention, decode and prefill, for any number of sequences; none where it has no attention."""
+    """Curves of the layer's attention, decode and prefill, for any number of sequences; none where
+    it has no attention.
+    """
     spec = model.layers[layer]
     if spec.attention is None:
         return []
-    shape = attention_shape(model.hidden, spec.attention, spec.params.get(TensorClass.ATTENTION, 0), spec.state)
-    kinds, dtype = (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL), model.dtype(TensorClass.ATTENTION)
+    shape = attention_shape(
+        model.hidden, spec.attention, spec.params.get(TensorClass.ATTENTION, 0), spec.state
+    )
+    kinds, dtype = (
+        (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL),
+        model.dtype(TensorClass.ATTENTION),
+    )
     return [
         curve
         for curve in machine.curves

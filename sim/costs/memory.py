@@ -20,10 +20,12 @@ Other families, and longer contexts, run on later versions.
 """
 
 CUDA_CONTEXT_BYTES = 555 * MIB
-"""What a CUDA context takes of a GPU whose machine file states no ``context_bytes``: the most that is published, for 188 processors.
+"""What a CUDA context takes of a GPU whose machine file states no ``context_bytes``: the most that
+is published, for 188 processors.
 
-It grows with the card's processors: 107 MiB on an RTX 4060 Ti, 555 MiB on an RTX PRO 6000 (github.com/ggml-org/llama.cpp pull request
-23604, 2026-05-24, read before and after the context was made); "120-550 MB depending on GPU" (pull request 20595, 2026-03-15).
+It grows with the card's processors: 107 MiB on an RTX 4060 Ti, 555 MiB on an RTX PRO 6000
+(github.com/ggml-org/llama.cpp pull request 23604, 2026-05-24, read before and after the context was
+made); "120-550 MB depending on GPU" (pull request 20595, 2026-03-15).
 """
 
 
@@ -39,15 +41,16 @@ class Infeasible:
 class MemoryRule:
     """What a system sets aside before it fills the GPU with experts.
 
-    The default budgets all that a run needs: a CUDA context, weights, the KV cache at full length, compute buffers and the buffers
-    that copies go through. Compute buffers are those of passes of ``micro_batch_tokens``, as an engine reserves them at its start; a
-    larger pass goes through each layer by as many tokens at a time. A feeding with a chunk size of its own overrides it.
+    The default budgets all that a run needs: a CUDA context, weights, the KV cache at full length,
+    compute buffers and the buffers that copies go through. Compute buffers are those of passes of
+    ``micro_batch_tokens``, as an engine reserves them at its start; a larger pass goes through each
+    layer by as many tokens at a time. A feeding with a chunk size of its own overrides it.
 
     The input embedding lies in host memory, as llama.cpp and ik_llama.cpp have it.
 
-    Fiddler's released code fills a share of the card instead: ``usable_fraction`` of it, the context included where
-    ``has_context_apart`` is false. ``is_eager``: operations run one by one, all tokens of a pass at once, and the embedding lies on
-    the GPU, as in transformers.
+    Fiddler's released code fills a share of the card instead: ``usable_fraction`` of it, the
+    context included where ``has_context_apart`` is false. ``is_eager``: operations run one by one,
+    all tokens of a pass at once, and the embedding lies on the GPU, as in transformers.
     ``counts_rotary_tables``: cosine and sine tables, see ``rotary_table_bytes``.
     """
 
@@ -62,10 +65,11 @@ class MemoryRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Residency:
-    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer], the head.
+    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer],
+    the head.
 
-    ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``. ``has_embedding``: with the head, the
-    input embedding too, of which a token reads one row.
+    ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``.
+    ``has_embedding``: with the head, the input embedding too, of which a token reads one row.
     """
 
     experts: NDArray[np.bool_]
@@ -82,26 +86,40 @@ class Residency:
 
 def weight_bytes(model: Model, residency: Residency) -> int:
     """Bytes of the weights that the GPU holds."""
-    experts = int((residency.experts.sum(axis=1) * [layer.expert_bytes for layer in model.layers]).sum())
+    experts = int(
+        (residency.experts.sum(axis=1) * [layer.expert_bytes for layer in model.layers]).sum()
+    )
     top = top_bytes(model, has_embedding=residency.has_embedding) if residency.has_head else 0
     return experts + _dense_bytes(model, residency.dense) + top
 
 
 def top_bytes(model: Model, *, has_embedding: bool) -> int:
-    """Bytes of the vocabulary's weights: all, or all but an input embedding that is not the head's matrix too."""
+    """Bytes of the vocabulary's weights: all, or all but an input embedding that is not the head's
+    matrix too.
+    """
     held = model.head_bytes
-    return held if has_embedding or model.is_head_tied else held - model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    return (
+        held
+        if has_embedding or model.is_head_tied
+        else held - model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    )
 
 
 def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
-    """Working memory of the largest pass of an eager system: six hidden-sized and two wide buffers a token, and logits in 32 bit.
+    """Working memory of the largest pass of an eager system: six hidden-sized and two wide buffers
+    a token, and logits in 32 bit.
 
-    The wide buffers are those of the widest feed-forward a token meets (its top-k experts or a dense layer's). Attention is taken to be
-    fused, so no score matrix is kept. Of a pass in micro-batches only the hidden states of the others wait.
+    The wide buffers are those of the widest feed-forward a token meets (its top-k experts or a
+    dense layer's). Attention is taken to be fused, so no score matrix is kept. Of a pass in
+    micro-batches only the hidden states of the others wait.
     """
-    passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)  # every decode step is as wide
+    passes = forward_passes(
+        replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding
+    )  # every decode step is as wide
     tokens = int(passes.num_tokens.max())
-    dense = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (3 * model.hidden)
+    dense = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (
+        3 * model.hidden
+    )
     wide = max(model.top_k * model.expert_intermediate, dense)
     waiting = int(np.bincount(passes.group, passes.num_tokens).max()) - tokens
     return (
@@ -111,10 +129,14 @@ def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
     )
 
 
-def working_bytes(model: Model, batch: Batch, feeding: Feeding, rule: MemoryRule, *, has_head: bool = True) -> int:
-    """Bytes that the passes of a run work in: compute buffers, or the activations of an eager system.
+def working_bytes(
+    model: Model, batch: Batch, feeding: Feeding, rule: MemoryRule, *, has_head: bool = True
+) -> int:
+    """Bytes that the passes of a run work in: compute buffers, or the activations of an eager
+    system.
 
-    The hidden states of tokens that a micro-batch leaves aside, in the same pass or in others of its group, wait in the GPU's memory.
+    The hidden states of tokens that a micro-batch leaves aside, in the same pass or in others of
+    its group, wait in the GPU's memory.
     """
     if rule.is_eager:
         return activation_bytes(model, batch, feeding)
@@ -138,19 +160,28 @@ def fixed_items(
     staging_bytes: int,
     kv: NDArray[np.bool_] | None = None,
 ) -> Mapping[str, int]:
-    """Bytes that stand before any routed expert, by item, in reading order; ``dense`` and ``kv`` as in Residency."""
+    """Bytes that stand before any routed expert, by item, in reading order; ``dense`` and ``kv`` as
+    in Residency.
+    """
     items = {}
     if rule.usable_fraction < 1:
-        items["context and fragmentation"] = machine_bytes(machine) - int(machine.gpu.memory_bytes.effective * rule.usable_fraction)
+        items["context and fragmentation"] = machine_bytes(machine) - int(
+            machine.gpu.memory_bytes.effective * rule.usable_fraction
+        )
     if rule.has_context_apart:
         items["CUDA context"] = context_bytes(machine)
     top = top_bytes(model, has_embedding=rule.is_eager) if has_head else 0
     items["weights outside experts"] = _dense_bytes(model, dense) + top
     if rule.budgets_kv:
-        per_layer = [model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(dense if kv is None else kv).tolist()]
+        per_layer = [
+            model.layer_kv_bytes(layer, batch.context_tokens)
+            for layer in np.flatnonzero(dense if kv is None else kv).tolist()
+        ]
         items["KV cache"] = batch.num_sequences * sum(per_layer)
     if rule.budgets_activations:
-        items["activations" if rule.is_eager else "compute buffers"] = working_bytes(model, batch, feeding, rule, has_head=has_head)
+        items["activations" if rule.is_eager else "compute buffers"] = working_bytes(
+            model, batch, feeding, rule, has_head=has_head
+        )
     if rule.counts_rotary_tables:
         items["rotary tables"] = rotary_table_bytes(model, batch)
     items["staging buffers"] = staging_bytes
@@ -158,7 +189,8 @@ def fixed_items(
 
 
 def rotary_table_bytes(model: Model, batch: Batch) -> int:
-    """Bytes of the cosines and sines that rotate queries and keys: one pair a position and dimension.
+    """Bytes of the cosines and sines that rotate queries and keys: one pair a position and
+    dimension.
 
     Transformers computes them in each pass, and all layers share them (since July 2024): charged
     are the run's tokens. The version that the released Fiddler pins builds them for the longest
@@ -186,7 +218,9 @@ def context_bytes(machine: Machine) -> int:
 
 
 def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
-    """What of a GPU the rule lets a process allocate; negative where its context alone does not fit."""
+    """What of a GPU the rule lets a process allocate; negative where its context alone does not
+    fit.
+    """
     aside = context_bytes(machine) if rule.has_context_apart else 0
     return int(machine.gpu.memory_bytes.effective * rule.usable_fraction) - aside
 

@@ -1,8 +1,10 @@
-"""Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code, or in the user's cache folder.
+"""Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code,
+or in the user's cache folder.
 
-By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it takes constants or
-parts from does. Kernels here call each other across files, so a kept kernel is stamped with every file of ``sim`` that it
-can be made of. Kernels of another package are stamped with its own files besides.
+By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it
+takes constants or parts from does. Kernels here call each other across files, so a kept kernel is
+stamped with every file of ``sim`` that it can be made of. Kernels of another package are stamped
+with its own files besides.
 """
 
 import hashlib
@@ -26,7 +28,8 @@ _HAS_KERNELS = re.compile(r"^from [\w.]*compilation import", re.MULTILINE)
 def source_stamp(package: Path) -> str:
     """Return a hash of every source file that a kernel of the package can be made of.
 
-    These are the modules that define kernels and all modules of the package that those import at their top.
+    These are the modules that define kernels and all modules of the package that those import at
+    their top.
     """
     sources = _sources(package)
     waiting = [name for name, text in sources.items() if _HAS_KERNELS.search(text)]
@@ -58,7 +61,9 @@ def _sources(package: Path) -> dict[str, str]:
 
 
 def _imported(text: str) -> set[str]:
-    """Return the dotted names of what a source file imports at its top: modules, and names that may be modules."""
+    """Return the dotted names of what a source file imports at its top: modules, and names that may
+    be modules.
+    """
     found = set()
     for match in _IMPORT.finditer(text):
         found.add(match[1])
@@ -79,7 +84,9 @@ def kept(function: Function, **options: Any) -> Function:
 
 
 def _stamped(dispatcher: Function, stamp: str = _SOURCE_STAMP) -> Function:
-    """The dispatcher, its cache bound to the whole package: numba has no public way to say what else a kernel is made of."""
+    """The dispatcher, its cache bound to the whole package: numba has no public way to say what
+    else a kernel is made of.
+    """
     cache_file = getattr(cast(Any, dispatcher)._cache, "_cache_file", None)
     if cache_file is not None:
         cache_file._source_stamp = stamp
@@ -87,8 +94,12 @@ def _stamped(dispatcher: Function, stamp: str = _SOURCE_STAMP) -> Function:
 
 
 def kernel(function: Function) -> Function:
-    """An entry point that allocates nothing: compiled at its first call and kept. Callable from Python and from compiled code."""
-    # Without numba's runtime no reference is counted: atomic counts of arrays took half the time of the event loop.
+    """An entry point that allocates nothing: compiled at its first call and kept.
+
+    Callable from Python and from compiled code.
+    """
+    # Without numba's runtime no reference is counted: atomic counts of arrays took half the time of
+    # the event loop.
     return _stamped(kept(function, error_model="numpy", _nrt=False))
 
 
@@ -98,7 +109,10 @@ def allocating_kernel(function: Function) -> Function:
 
 
 def kernels_of(stamp: str) -> Callable[[Function], Function]:
-    """The same for kernels of another package, which may be made of the simulator too: ``stamp`` is its ``source_stamp``."""
+    """The same for kernels of another package, which may be made of the simulator too:
+
+    ``stamp`` is its ``source_stamp``.
+    """
     both = hashlib.sha256(f"{_SOURCE_STAMP} {stamp}".encode()).hexdigest()
     return lambda function: _stamped(kept(function, error_model="numpy"), both)
 
@@ -110,17 +124,23 @@ def parallel_kernel(function: Function) -> Function:
 
 def inner(function: Function) -> Function:
     """A part of the kernels of the same file."""
-    # Inlined, because a call passes each array as seven words: the event loop takes twice as long with calls.
-    return cast(Function, _njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function))
+    # Inlined, because a call passes each array as seven words: the event loop takes twice as long
+    # with calls.
+    return cast(
+        Function, _njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)
+    )
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
-    """Whether this process has a compiled form of that kernel in memory, or this machine one on disk for this code and processor."""
+    """Whether this process has a compiled form of that kernel in memory, or this machine one on
+    disk for this code and processor.
+    """
     dispatcher = cast(Any, function)
     if dispatcher.signatures:
         return True
     try:
-        # numba has no public way to ask whether a call would load from disk; should this one change, the answer is a needless notice.
+        # numba has no public way to ask whether a call would load from disk; should this one
+        # change, the answer is a needless notice.
         index = dispatcher._cache._cache_file._load_index()
     except (AttributeError, OSError):
         return False

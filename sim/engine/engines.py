@@ -1,4 +1,6 @@
-"""The engines by name, each imported when it is first asked for: the fast one brings a compiler along."""
+"""The engines by name, each imported when it is first asked for: the fast one brings a compiler
+along.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from sim.engine.timeline import Timeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Two functions of one meaning (``docs/explanation/time.md``); both raise InputError for tasks no engine accepts."""
+    """Two functions of one meaning (``docs/explanation/time.md``); both raise InputError for tasks
+    no engine accepts.
+    """
 
     name: str
     run_program: Callable[[Program], Timeline]
@@ -30,7 +34,9 @@ def _fast() -> Engine:
     return Engine(name="fast", run_program=run_program, run_process=run_process)
 
 
-ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType({"fast": _fast, "reference": _reference})
+ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType(
+    {"fast": _fast, "reference": _reference}
+)
 """Loaders by name; see ``engine``."""
 
 

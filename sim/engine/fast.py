@@ -1,4 +1,7 @@
-"""The fast engine: the meaning of ``reference.py``, compiled. In-order programs take one pass, all else the event loop."""
+"""The fast engine: the meaning of ``reference.py``, compiled.
+
+In-order programs take one pass, all else the event loop.
+"""
 
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +15,15 @@ from hwprofiles import InputError
 from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.program import FULL_RATE, Platform, Process, Program, Wait
-from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
+from sim.engine.submission import (
+    TIME_LIMIT_NS,
+    check_number,
+    check_platform,
+    check_priority,
+    check_tasks,
+    check_wait,
+    join_tables,
+)
 from sim.engine.task import Discipline, TaskTable
 from sim.engine.timeline import Timeline
 
@@ -25,7 +36,10 @@ _NO_WAIT = np.zeros(0, np.int64)
 
 
 def run_program(program: Program) -> Timeline:
-    """Run a program: in one pass where that is all there is to it. Raises InputError for tasks no engine accepts."""
+    """Run a program: in one pass where that is all there is to it.
+
+    Raises InputError for tasks no engine accepts.
+    """
     check_platform(program.platform)
     if _is_flat(program):
         return _run_flat(program)
@@ -36,7 +50,10 @@ def run_program(program: Program) -> Timeline:
 
 
 def run_process(platform: Platform, process: Process) -> Timeline:
-    """Run a process to its end and all tasks to theirs. Raises InputError for tasks or waits no engine accepts."""
+    """Run a process to its end and all tasks to theirs.
+
+    Raises InputError for tasks or waits no engine accepts.
+    """
     check_platform(platform)
     session = FastSession(platform)
     waits: Generator[Wait, None, None] = process(session)
@@ -50,7 +67,10 @@ class FastSession:
     """A run: the session that a process sees, over arrays that grow."""
 
     def __init__(self, platform: Platform, room: int = 1024) -> None:
-        """At time 0, with nothing submitted and room for that many tasks. ``platform`` has been checked."""
+        """At time 0, with nothing submitted and room for that many tasks.
+
+        ``platform`` has been checked.
+        """
         self._platform = platform
         self._tables: list[TaskTable] = []
         self._clock = np.zeros(5, np.int64)
@@ -71,14 +91,27 @@ class FastSession:
         return int(self._clock[state.NOW])
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
+        """Append tasks; returns the number of the first.
+
+        Raises InputError at one that no engine accepts.
+        """
         first, columns = self.num_tasks, _engine_columns(tasks)
         resource, duration, priority, num_chunks, offsets, dependencies = columns
         outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
         self._make_room(first + len(tasks), dependencies)
-        kernels.admit(resource, duration, priority, num_chunks, offsets, len(dependencies), *self._rows(), self._heap, self._clock)
+        kernels.admit(
+            resource,
+            duration,
+            priority,
+            num_chunks,
+            offsets,
+            len(dependencies),
+            *self._rows(),
+            self._heap,
+            self._clock,
+        )
         self._tables.append(tasks)
         self.num_tasks += len(tasks)
         return first
@@ -89,22 +122,41 @@ class FastSession:
 
     def is_started(self, number: int) -> bool:
         """Whether the task has begun to run."""
-        return bool(self._states[check_number(number, self.num_tasks)] in (state.STARTED, state.DONE))
+        return bool(
+            self._states[check_number(number, self.num_tasks)] in (state.STARTED, state.DONE)
+        )
 
     def started_ns(self, number: int) -> int:
         """When a task that has begun did so; of any other the answer means nothing."""
         return int(self._times[state.START, check_number(number, self.num_tasks)])
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has started or was dropped."""
+        """Give a task that has not started another priority; False, and no effect, if it has
+        started or was dropped.
+        """
         check_number(number, self.num_tasks)
         check_priority(priority)
-        return bool(kernels.promote(self._tasks, self._lanes, self._heap, self._clock, number, priority))
+        return bool(
+            kernels.promote(self._tasks, self._lanes, self._heap, self._clock, number, priority)
+        )
 
     def drop(self, number: int) -> bool:
-        """Take back a task that has not started: it ends now. False, and no effect, if it has started or was dropped."""
+        """Take back a task that has not started: it ends now.
+
+        False, and no effect, if it has started or was dropped.
+        """
         check_number(number, self.num_tasks)
-        return bool(kernels.drop(self._tasks, self._times, self._dependencies, self._lanes, self._heap, self._clock, number))
+        return bool(
+            kernels.drop(
+                self._tasks,
+                self._times,
+                self._dependencies,
+                self._lanes,
+                self._heap,
+                self._clock,
+                number,
+            )
+        )
 
     def advance(self, wait: Wait) -> None:
         """Run until one of the tasks is done, or until all are if none is named."""
@@ -134,7 +186,8 @@ class FastSession:
             self._times = _grown(self._times, self.num_tasks, num_tasks)
             self._states = self._tasks["state"]
         if self.num_tasks == 0:
-            self._dependencies = dependencies  # serves as it is: it is full, so that it is copied before anything is added
+            # serves as it is: it is full, so that it is copied before anything is added
+            self._dependencies = dependencies
             return
         used = int(self._clock[state.NUM_DEPENDENCIES])
         needed = used + len(dependencies)
@@ -143,7 +196,9 @@ class FastSession:
         self._dependencies[used:needed] = dependencies
 
     def _make_heap_room(self) -> None:
-        """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a whole."""
+        """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a
+        whole.
+        """
         old, lacking = self._heap_capacity, np.maximum(-self._heap_room, 0)
         added = np.where(lacking > 0, np.maximum(lacking, old), 0)
         self._heap_capacity, self._heap_room = old + added, self._heap_room + added
@@ -151,7 +206,9 @@ class FastSession:
         base = np.concatenate([[0], capacity.cumsum()])
         heap = np.empty(base[-1], state.ENTRY)
         for new, lane in zip(base[:-1], self._lanes, strict=True):
-            heap[new : new + lane["heap_size"]] = self._heap[lane["heap_base"] : lane["heap_base"] + lane["heap_size"]]
+            heap[new : new + lane["heap_size"]] = self._heap[
+                lane["heap_base"] : lane["heap_base"] + lane["heap_size"]
+            ]
         self._lanes["heap_base"] = base[:-1]
         self._heap = heap
 
@@ -162,16 +219,42 @@ def _run_flat(program: Program) -> Timeline:
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     resource, duration, _, _, offsets, dependencies = columns
     start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
-    refuse_late(flat_pass(resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)))
+    refuse_late(
+        flat_pass(
+            resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)
+        )
+    )
     is_dropped = np.zeros(len(tasks), np.bool_)
-    return Timeline(platform=program.platform, tasks=tasks, start_ns=start_ns, end_ns=end_ns, busy_ns=duration, is_dropped=is_dropped)
+    return Timeline(
+        platform=program.platform,
+        tasks=tasks,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        busy_ns=duration,
+        is_dropped=is_dropped,
+    )
 
 
-def _accept(platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]) -> int:
+def _accept(
+    platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]
+) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
     resource, duration, _, num_chunks, offsets, dependencies = columns
-    outcome = int(accept(resource, duration, num_chunks, offsets, dependencies, first, len(platform.resources), heap_room))
-    if outcome == state.REFUSED or any(len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS):
+    outcome = int(
+        accept(
+            resource,
+            duration,
+            num_chunks,
+            offsets,
+            dependencies,
+            first,
+            len(platform.resources),
+            heap_room,
+        )
+    )
+    if outcome == state.REFUSED or any(
+        len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS
+    ):
         check_tasks(platform, tasks, first)
         raise AssertionError("accept refused what check_tasks accepts")
     return outcome
@@ -186,8 +269,13 @@ def refuse_late(time_ns: int) -> None:
 def _is_flat(program: Program) -> bool:
     if active_factors(program.platform).size:
         return False
-    is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in program.platform.resources], np.bool_)
-    return not is_priority.any() or not np.take(is_priority, program.tasks.resource, mode="clip").any()
+    is_priority = np.array(
+        [resource.discipline is Discipline.PRIORITY for resource in program.platform.resources],
+        np.bool_,
+    )
+    return (
+        not is_priority.any() or not np.take(is_priority, program.tasks.resource, mode="clip").any()
+    )
 
 
 def active_factors(platform: Platform) -> NDArray[np.int64]:
@@ -199,7 +287,9 @@ def active_factors(platform: Platform) -> NDArray[np.int64]:
 
 
 def _engine_columns(tasks: TaskTable) -> Columns:
-    """The columns an engine reads, of the types and layout that kernels are compiled for; copied only where they are not."""
+    """The columns an engine reads, of the types and layout that kernels are compiled for; copied
+    only where they are not.
+    """
     return (
         _plain(tasks.resource, np.int16),
         _plain(tasks.duration_ns, np.int64),
@@ -211,14 +301,25 @@ def _engine_columns(tasks: TaskTable) -> Columns:
 
 
 def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
-    return column if column.dtype == dtype and column.flags.carray else np.require(column, dtype, ["C", "A", "W"])
+    return (
+        column
+        if column.dtype == dtype and column.flags.carray
+        else np.require(column, dtype, ["C", "A", "W"])
+    )
 
 
 def idle_lanes(platform: Platform) -> NDArray[np.void]:
     """The resources at time 0, as compiled code sees them."""
     lanes = np.zeros(len(platform.resources), state.LANE)
-    lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = state.NOBODY, state.NOBODY, state.NOBODY, state.NEVER
-    lanes["is_priority"] = [resource.discipline is Discipline.PRIORITY for resource in platform.resources]
+    lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = (
+        state.NOBODY,
+        state.NOBODY,
+        state.NOBODY,
+        state.NEVER,
+    )
+    lanes["is_priority"] = [
+        resource.discipline is Discipline.PRIORITY for resource in platform.resources
+    ]
     return lanes
 
 

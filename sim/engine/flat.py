@@ -1,4 +1,6 @@
-"""The engine of the simplest programs, compiled: every task in order on its resource, no interference, one pass over the table."""
+"""The engine of the simplest programs, compiled: every task in order on its resource, no
+interference, one pass over the table.
+"""
 
 from typing import Any
 
@@ -21,15 +23,19 @@ def flat_pass(
     end_out: Column,
     num_tasks: int,
 ) -> int:
-    """Start and end of the first ``num_tasks`` tasks of the columns, into the arrays given; returns the makespan.
+    """Start and end of the first ``num_tasks`` tasks of the columns, into the arrays given; returns
+    the makespan.
 
-    A task starts when the one before it on its resource and all its dependencies have ended. Nothing is
-    checked, and arrays may be longer than the tasks, so that other compiled code can call it on scratch memory.
+    A task starts when the one before it on its resource and all its dependencies have ended.
+    Nothing is checked, and arrays may be longer than the tasks, so that other compiled code can
+    call it on scratch memory.
     """
     free = np.zeros(num_resources, np.int64)
     makespan = np.int64(0)
     for task in range(num_tasks):
-        lane = np.uint64(resource[task])  # unsigned: an index that may be negative costs a fifth of the pass
+        lane = np.uint64(
+            resource[task]
+        )  # unsigned: an index that may be negative costs a fifth of the pass
         start = free[lane]
         for place in range(offsets[task], offsets[task + 1]):
             start = max(start, end_out[np.uint64(dependencies[place])])

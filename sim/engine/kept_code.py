@@ -1,6 +1,8 @@
-"""Reading kernels from disk: what numba's own loading does beyond what a kernel needs to run is left out, or put off until it is needed.
+"""Reading kernels from disk: what numba's own loading does beyond what a kernel needs to run is
+left out, or put off until it is needed.
 
-What is compiled already needs numba's runtime alone. All that compiling takes besides, numba loads by itself when something is compiled.
+What is compiled already needs numba's runtime alone. All that compiling takes besides, numba loads
+by itself when something is compiled.
 """
 
 import pickle
@@ -13,7 +15,8 @@ from numba.core.runtime.nrt import rtsys
 
 
 def load(cache: Any, signature: Any, context: Any) -> Any:
-    """A kernel from disk, None if it is not there: as numba's ``Cache.load_overload``, which first loads all that it could compile with.
+    """A kernel from disk, None if it is not there: as numba's ``Cache.load_overload``, which first
+    loads all that it could compile with.
 
     That takes a seventh of a second.
     """
@@ -30,7 +33,8 @@ def read(cache_file: Any, name: str) -> Any:
 
 
 class _KeptLibrary(JITCodeLibrary):
-    """Machine code; of a kernel from disk, its bitcode, which only kernels that take it in need, is parsed when one does.
+    """Machine code; of a kernel from disk, its bitcode, which only kernels that take it in need, is
+    parsed when one does.
 
     Parsing it, listing its names and, at the end, taking it apart took half of what loading takes.
     """
@@ -62,9 +66,11 @@ class _KeptLibrary(JITCodeLibrary):
 
 
 class _Reader(pickle.Unpickler):
-    """Of each function that a kernel was made of, numba keeps the module's name and would import it, for code that looks up globals.
+    """Of each function that a kernel was made of, numba keeps the module's name and would import
+    it, for code that looks up globals.
 
-    Kernels look up none: theirs are constants. Many are parts of numba itself, which took a twentieth of a second to import.
+    Kernels look up none: theirs are constants. Many are parts of numba itself, which took a
+    twentieth of a second to import.
     """
 
     def find_class(self, module: str, name: str) -> Any:

@@ -1,7 +1,9 @@
-"""The event-driven engine, compiled: one loop over instants, for programs and processes, with and without interference.
+"""The event-driven engine, compiled: one loop over instants, for programs and processes, with and
+without interference.
 
-Same meaning as ``reference.py``. Arrays: ``tasks``, ``lanes``, ``heap`` hold the rows of ``state.py``; ``times`` the starts, ends and
-busy times; ``dependencies`` the task numbers of all tasks; ``clock`` the counters; ``factors`` is R x R, or 0 x 0 without interference.
+Same meaning as ``reference.py``. Arrays: ``tasks``, ``lanes``, ``heap`` hold the rows of
+``state.py``; ``times`` the starts, ends and busy times; ``dependencies`` the task numbers of all
+tasks; ``clock`` the counters; ``factors`` is R x R, or 0 x 0 without interference.
 """
 
 from typing import Any
@@ -41,7 +43,9 @@ Rows = Any
 
 @inner
 def _at(rows: Rows, index: int) -> Rows:
-    """The row at an index that is not negative: not being asked for that saves a sixth of the event loop's time."""
+    """The row at an index that is not negative: not being asked for that saves a sixth of the event
+    loop's time.
+    """
     return rows[np.uint64(index)]
 
 
@@ -81,7 +85,9 @@ def _push(lane: Rows, heap: Rows, priority: int, requeue: int, number: int) -> N
 
 @inner
 def _remove(lane: Rows, heap: Rows, slot: int) -> None:
-    """Take the entry at that slot out: the last one takes its place, sinks below smaller ones, or rises."""
+    """Take the entry at that slot out: the last one takes its place, sinks below smaller ones, or
+    rises.
+    """
     lane.heap_size -= 1
     base, size = lane.heap_base, lane.heap_size
     if slot == size:
@@ -94,7 +100,12 @@ def _remove(lane: Rows, heap: Rows, slot: int) -> None:
             break
         if child + 1 < size:
             right = _at(heap, base + child + 1)
-            if _goes_before(right, _at(heap, base + child).priority, _at(heap, base + child).requeue, _at(heap, base + child).number):
+            if _goes_before(
+                right,
+                _at(heap, base + child).priority,
+                _at(heap, base + child).requeue,
+                _at(heap, base + child).number,
+            ):
                 child += 1
         below = _at(heap, base + child)
         if not _goes_before(below, priority, requeue, number):
@@ -122,7 +133,9 @@ def _worked(task: Rows, num_chunks: int) -> int:
 
 @inner
 def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -> None:
-    """Put a fresh task in the heap; what runs now, if over several chunks, yields to it at the next border."""
+    """Put a fresh task in the heap; what runs now, if over several chunks, yields to it at the next
+    border.
+    """
     priority = _at(tasks, number).priority
     _push(lane, heap, priority, 0, number)
     if lane.running == NOBODY:
@@ -132,13 +145,17 @@ def _make_ready(tasks: Rows, lane: Rows, heap: Rows, clock: Rows, number: int) -
     if lane.until <= done + 1 or priority > task.priority:
         return
     least_work = clock[NEXT_BORDER] - lane.since + _worked(task, done)
-    border = (task.num_chunks * least_work + task.duration - 1) // task.duration  # past ``done``, whose border is over
+    border = (
+        task.num_chunks * least_work + task.duration - 1
+    ) // task.duration  # past ``done``, whose border is over
     lane.until = border
     lane.due = lane.since + _worked(task, border) - _worked(task, done)
 
 
 @inner
-def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
+def _look(
+    tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int
+) -> None:
     """Watch the next unfinished dependency, or be ready."""
     task = _at(tasks, number)
     while task.num_unchecked > 0:
@@ -156,7 +173,9 @@ def _look(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows,
 
 
 @inner
-def _release(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> None:
+def _release(
+    tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int
+) -> None:
     watcher = _at(tasks, number).watcher
     while watcher != NOBODY:
         following = _at(tasks, watcher).next_watcher
@@ -180,7 +199,9 @@ def admit(
     heap: Rows,
     clock: Rows,
 ) -> None:
-    """Append acceptable tasks, to rows and heaps that have room; ``dependencies`` has theirs already, after those of earlier tasks."""
+    """Append acceptable tasks, to rows and heaps that have room; ``dependencies`` has theirs
+    already, after those of earlier tasks.
+    """
     for row in range(len(resource)):
         number = clock[NUM_TASKS] + row
         task, lane = _at(tasks, number), _at(lanes, resource[row])
@@ -219,7 +240,9 @@ def promote(tasks: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int, prio
 
 
 @kernel
-def drop(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int) -> bool:
+def drop(
+    tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, number: int
+) -> bool:
     """End a task that has not started; False if it has, or was dropped."""
     task = _at(tasks, number)
     if task.state >= STARTED:
@@ -263,17 +286,32 @@ def _next(tasks: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows,
 
 @inner
 def _until(task: Rows, lane: Rows, heap: Rows, can_run_on: bool) -> int:
-    """How many chunks are done when the piece that starts now ends: one more, or all, while nobody waits to go before the rest.
+    """How many chunks are done when the piece that starts now ends: one more, or all, while nobody
+    waits to go before the rest.
 
-    With interference each border rounds the remaining work, and chunks of no length take a round each: those stop everywhere.
+    With interference each border rounds the remaining work, and chunks of no length take a round
+    each: those stop everywhere.
     """
-    if not can_run_on or task.duration < task.num_chunks or (lane.heap_size > 0 and _at(heap, lane.heap_base).priority <= task.priority):
+    if (
+        not can_run_on
+        or task.duration < task.num_chunks
+        or (lane.heap_size > 0 and _at(heap, lane.heap_base).priority <= task.priority)
+    ):
         return int(task.chunks_done + 1)
     return int(task.num_chunks)
 
 
 @inner
-def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows, has_interference: bool) -> None:
+def _start(
+    tasks: Rows,
+    times: Rows,
+    dependencies: Rows,
+    lanes: Rows,
+    heap: Rows,
+    clock: Rows,
+    lane: Rows,
+    has_interference: bool,
+) -> None:
     """Start what an idle lane can start. Without interference a piece ends when its work does."""
     number, now = _next(tasks, dependencies, lanes, heap, clock, lane), clock[NOW]
     if number == NOBODY:
@@ -290,7 +328,15 @@ def _start(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows
 
 
 @inner
-def _start_all(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, has_interference: bool) -> bool:
+def _start_all(
+    tasks: Rows,
+    times: Rows,
+    dependencies: Rows,
+    lanes: Rows,
+    heap: Rows,
+    clock: Rows,
+    has_interference: bool,
+) -> bool:
     """Start what can start; whether any of it ends at this instant."""
     is_any_due = False
     for index in range(len(lanes)):
@@ -340,7 +386,9 @@ def _first_due(lanes: Rows) -> int:
 
 
 @inner
-def _end_piece(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows) -> bool:
+def _end_piece(
+    tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows
+) -> bool:
     """End what a lane runs; whether the process awaits it."""
     number, now = lane.running, clock[NOW]
     lane.running, lane.due = NOBODY, NEVER
@@ -358,7 +406,15 @@ def _end_piece(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: 
 
 
 @inner
-def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows) -> int:
+def _advance(
+    tasks: Rows,
+    times: Rows,
+    dependencies: Rows,
+    lanes: Rows,
+    heap: Rows,
+    factors: Rows,
+    clock: Rows,
+) -> int:
     has_interference = factors.size > 0
     first = _first_due(lanes)
     while True:
@@ -382,8 +438,19 @@ def _advance(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Ro
 
 
 @kernel
-def run(tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, factors: Rows, clock: Rows, wait: Rows) -> int:
-    """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or all are."""
+def run(
+    tasks: Rows,
+    times: Rows,
+    dependencies: Rows,
+    lanes: Rows,
+    heap: Rows,
+    factors: Rows,
+    clock: Rows,
+    wait: Rows,
+) -> int:
+    """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or
+    all are.
+    """
     for place in range(len(wait)):
         if _at(tasks, wait[place]).state >= DONE:
             return AWAITED

@@ -1,4 +1,6 @@
-"""What an engine is given: resources and tasks, all known at once (a program) or submitted as time goes by (a process)."""
+"""What an engine is given: resources and tasks, all known at once (a program) or submitted as time
+goes by (a process).
+"""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ FULL_RATE = 2**20
 class Platform:
     """The resources, in index order, and how they disturb each other.
 
-    ``rate_factors[r, q]`` (int64, R × R) is the rate at which r progresses while q is busy, in units of
-    1 / FULL_RATE, in (0, FULL_RATE]; None stands for no interference. The diagonal is ignored.
+    ``rate_factors[r, q]`` (int64, R × R) is the rate at which r progresses while q is busy, in
+    units of 1 / FULL_RATE, in (0, FULL_RATE]; None stands for no interference. The diagonal is
+    ignored.
     """
 
     resources: tuple[Resource, ...]
@@ -41,14 +44,19 @@ class Program:
 
 
 class Session(Protocol):
-    """What an engine offers to a running process. Sequence numbers count all tasks submitted so far, from 0."""
+    """What an engine offers to a running process.
+
+    Sequence numbers count all tasks submitted so far, from 0.
+    """
 
     @property
     def now_ns(self) -> int:
         """The current instant."""
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks (their dependencies are absolute sequence numbers); returns the number of the first."""
+        """Append tasks (their dependencies are absolute sequence numbers); returns the number of
+        the first.
+        """
 
     def is_done(self, number: int) -> bool:
         """Whether the task has completed (or was dropped)."""
@@ -60,14 +68,23 @@ class Session(Protocol):
         """When a task that has begun did so; of any other the answer means nothing."""
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has started."""
+        """Give a task that has not started another priority; False, and no effect, if it has
+        started.
+        """
 
     def drop(self, number: int) -> bool:
-        """Take back a task that has not started: it ends now, having run nothing. False, and no effect, if it has started."""
+        """Take back a task that has not started: it ends now, having run nothing.
+
+        False, and no effect, if it has started.
+        """
 
 
 Wait = tuple[int, ...]
-"""Sequence numbers; the process goes on at the first instant at which any of them is done, at once if one is already."""
+"""Sequence numbers; the process goes on at the first instant at which any of them is done, at once
+if one is already.
+"""
 
 Process = Callable[[Session], Generator[Wait, None, None]]
-"""A policy at work: submits tasks freely and yields a Wait when it needs the clock or the state of a task."""
+"""A policy at work: submits tasks freely and yields a Wait when it needs the clock or the state of
+a task.
+"""

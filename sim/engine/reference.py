@@ -1,4 +1,5 @@
-"""The engine by definition: SimPy keeps the clock and the queue of ends, one settling an instant does the rest.
+"""The engine by definition: SimPy keeps the clock and the queue of ends, one settling an instant
+does the rest.
 
 Read with ``docs/explanation/time.md``, whose numbers (1) to (4) stand in the comments here.
 """
@@ -13,13 +14,24 @@ import simpy
 
 from hwprofiles import InputError
 from sim.engine.program import FULL_RATE, Platform, Process, Program, Session, Wait
-from sim.engine.submission import TIME_LIMIT_NS, check_number, check_platform, check_priority, check_tasks, check_wait, join_tables
+from sim.engine.submission import (
+    TIME_LIMIT_NS,
+    check_number,
+    check_platform,
+    check_priority,
+    check_tasks,
+    check_wait,
+    join_tables,
+)
 from sim.engine.task import Discipline, TaskTable
 from sim.engine.timeline import Timeline
 
 
 def run_program(program: Program) -> Timeline:
-    """Run a program: the process that submits once and never yields. Raises InputError for tasks no engine accepts."""
+    """Run a program: the process that submits once and never yields.
+
+    Raises InputError for tasks no engine accepts.
+    """
 
     def submit_all(session: Session) -> Generator[Wait, None, None]:
         """The program as a process."""
@@ -30,7 +42,10 @@ def run_program(program: Program) -> Timeline:
 
 
 def run_process(platform: Platform, process: Process) -> Timeline:
-    """Run a process to its end and all tasks to theirs. Raises InputError for tasks or waits no engine accepts."""
+    """Run a process to its end and all tasks to theirs.
+
+    Raises InputError for tasks or waits no engine accepts.
+    """
     session = ReferenceSession(platform)
     session.run(process)
     return session.timeline()
@@ -68,7 +83,9 @@ class _Job:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Lane:
-    """A resource at run time: what it runs, what waits for it, and the work left of the running piece in ns * FULL_RATE."""
+    """A resource at run time: what it runs, what waits for it, and the work left of the running
+    piece in ns * FULL_RATE.
+    """
 
     is_priority: bool
     in_order: deque[_Job] = field(default_factory=deque)
@@ -89,7 +106,10 @@ class ReferenceSession:
         check_platform(platform)
         self._platform = platform
         self._env = simpy.Environment()
-        self._lanes = [_Lane(is_priority=resource.discipline is Discipline.PRIORITY) for resource in platform.resources]
+        self._lanes = [
+            _Lane(is_priority=resource.discipline is Discipline.PRIORITY)
+            for resource in platform.resources
+        ]
         self._factors = None if platform.rate_factors is None else platform.rate_factors.tolist()
         self._jobs: list[_Job] = []
         self._tables: list[TaskTable] = []
@@ -104,16 +124,27 @@ class ReferenceSession:
         return int(self._env.now)
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks; returns the number of the first. Raises InputError at one that no engine accepts."""
+        """Append tasks; returns the number of the first.
+
+        Raises InputError at one that no engine accepts.
+        """
         first = len(self._jobs)
         check_tasks(self._platform, tasks, first)
         self._tables.append(tasks)
         offsets, dependencies = tasks.dependency_offsets.tolist(), tasks.dependencies.tolist()
         columns = (tasks.resource, tasks.duration_ns, tasks.priority, tasks.num_chunks)
-        for row, (resource, duration_ns, priority, num_chunks) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        for row, (resource, duration_ns, priority, num_chunks) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
+        ):
             lane = self._lanes[resource]
             num_chunks = num_chunks if lane.is_priority else 1
-            job = _Job(number=first + row, lane=lane, duration_ns=duration_ns, priority=priority, num_chunks=num_chunks)
+            job = _Job(
+                number=first + row,
+                lane=lane,
+                duration_ns=duration_ns,
+                priority=priority,
+                num_chunks=num_chunks,
+            )
             self._jobs.append(job)
             self._enqueue(job, dependencies[offsets[row] : offsets[row + 1]])
         return first
@@ -132,7 +163,9 @@ class ReferenceSession:
         return self._job(number).start_ns or 0
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has started or was dropped."""
+        """Give a task that has not started another priority; False, and no effect, if it has
+        started or was dropped.
+        """
         job = self._job(number)
         check_priority(priority)
         if job.start_ns is not None:
@@ -144,7 +177,10 @@ class ReferenceSession:
         return True
 
     def drop(self, number: int) -> bool:
-        """Take back a task that has not started: it ends now. False, and no effect, if it has started or was dropped."""
+        """Take back a task that has not started: it ends now.
+
+        False, and no effect, if it has started or was dropped.
+        """
         job = self._job(number)
         if job.start_ns is not None:
             return False
@@ -165,7 +201,9 @@ class ReferenceSession:
                 self._env.step()
             if self._due:
                 self._settle()
-        assert all(job.end_ns is not None for job in self._jobs), "dependencies point backwards, so the first task left could run"
+        assert all(job.end_ns is not None for job in self._jobs), (
+            "dependencies point backwards, so the first task left could run"
+        )
 
     def timeline(self) -> Timeline:
         """What happened."""
@@ -212,7 +250,9 @@ class ReferenceSession:
                 heappush(dependent.lane.ready, dependent.rank)
 
     def _go_on(self) -> None:
-        while self._process is not None and (self._wait is None or any(map(self.is_done, self._wait))):
+        while self._process is not None and (
+            self._wait is None or any(map(self.is_done, self._wait))
+        ):
             try:
                 self._wait = check_wait(next(self._process), len(self._jobs))
             except StopIteration:
@@ -228,7 +268,12 @@ class ReferenceSession:
         else:
             return
         job.start_ns = self.now_ns if job.start_ns is None else job.start_ns
-        lane.job, lane.since_ns, lane.remaining, lane.rate = job, self.now_ns, job.piece_ns * FULL_RATE, 0
+        lane.job, lane.since_ns, lane.remaining, lane.rate = (
+            job,
+            self.now_ns,
+            job.piece_ns * FULL_RATE,
+            0,
+        )
         if lane.remaining == 0:
             self._due.append(lane)
 

@@ -1,15 +1,23 @@
-"""The rows of a run that compiled code works on: tasks, lanes (resources at run time), heap entries and the clock."""
+"""The rows of a run that compiled code works on: tasks, lanes (resources at run time), heap entries
+and the clock.
+"""
 
 import numpy as np
 
 NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
-"""States of a task: NEW waits in order, WATCHING waits for one unfinished dependency at a time, READY has none left."""
+"""States of a task:
+
+NEW waits in order, WATCHING waits for one unfinished dependency at a time, READY has none left.
+"""
 
 TASK = np.dtype(
     [
         ("duration", "i8"),
         ("first_dependency", "i8"),  # index in the array of all dependencies
-        ("num_unchecked", "i4"),  # dependencies not looked at yet; they are looked at from the last to the first
+        (
+            "num_unchecked",
+            "i4",
+        ),  # dependencies not looked at yet; they are looked at from the last to the first
         ("priority", "i4"),
         ("num_chunks", "i4"),
         ("chunks_done", "i4"),
@@ -32,11 +40,17 @@ LANE = np.dtype(
         ("running", "i8"),
         ("due", "i8"),  # when the running piece ends, NEVER while idle
         ("since", "i8"),  # when the running piece started
-        ("until", "i8"),  # how many chunks are done when it ends; it may run over borders at which nobody waits
+        (
+            "until",
+            "i8",
+        ),  # how many chunks are done when it ends; it may run over borders at which nobody waits
         ("remaining", "i8"),  # its work in ns * FULL_RATE at ``rated``
         ("rate", "i8"),  # 0: the piece started at this instant
         ("rated", "i8"),
-        ("settled_rate", "i8"),  # with the resources that were busy when the last instant had settled
+        (
+            "settled_rate",
+            "i8",
+        ),  # with the resources that were busy when the last instant had settled
         ("was_busy", "i8"),  # then
         ("is_priority", "i8"),
         ("head", "i8"),  # in_order: the first task that has not started, and the last
@@ -49,12 +63,16 @@ LANE = np.dtype(
 """One resource at run time."""
 
 ENTRY = np.dtype([("requeue", "i8"), ("priority", "i4"), ("number", "i4")], align=True)
-"""One ready task in the heap of its resource; the smallest (priority, requeue, number) goes first."""
+"""One ready task in the heap of its resource; the smallest (priority, requeue, number) goes first.
+"""
 
 NOBODY = -1
 NEVER = 2**63 - 1
 NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(5)
-"""Places in the clock array. A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1."""
+"""Places in the clock array.
+
+A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1.
+"""
 
 FINISHED, AWAITED, TOO_LATE = range(3)
 """Why ``run`` returned."""

@@ -1,4 +1,6 @@
-"""What every engine accepts: limits and checks of platforms, tasks and waits, and the joining of submitted tables."""
+"""What every engine accepts: limits and checks of platforms, tasks and waits, and the joining of
+submitted tables.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -26,34 +28,63 @@ def check_platform(platform: Platform) -> None:
         return
     size = len(platform.resources)
     if factors.shape != (size, size):
-        raise InputError(f"rate_factors must be {size} x {size} for {size} resources, got shape {factors.shape}")
+        raise InputError(
+            f"rate_factors must be {size} x {size} for {size} resources, got shape {factors.shape}"
+        )
     for row, column in np.argwhere((factors <= 0) | (factors > FULL_RATE)):
         if row != column:
             names = platform.resources[row].name, platform.resources[column].name
-            raise InputError(f"rate factor of {names[0]} beside {names[1]} must be in 1..{FULL_RATE}, got {factors[row, column]}")
+            raise InputError(
+                f"rate factor of {names[0]} beside {names[1]} must be in 1..{FULL_RATE}, got {factors[row, column]}"
+            )
 
 
 def check_tasks(platform: Platform, tasks: TaskTable, first: int) -> None:
-    """Raises InputError at the first task that breaks a limit or depends on itself or a later one; ``first`` is the number of the first."""
+    """Raises InputError at the first task that breaks a limit or depends on itself or a later one;
+    ``first`` is the number of the first.
+    """
     last, durations, chunks = len(platform.resources) - 1, tasks.duration_ns, tasks.num_chunks
     _check_lengths(tasks)
-    _refuse(first, tasks.resource, (tasks.resource < 0) | (tasks.resource > last), f"resource must be in 0..{last}")
-    _refuse(first, durations, (durations < 0) | (durations >= DURATION_LIMIT_NS), "0 <= duration_ns < 2**42 must hold")
-    _refuse(first, chunks, (chunks < 1) | (chunks > CHUNKS_LIMIT), "1 <= num_chunks <= 2**20 must hold")
+    _refuse(
+        first,
+        tasks.resource,
+        (tasks.resource < 0) | (tasks.resource > last),
+        f"resource must be in 0..{last}",
+    )
+    _refuse(
+        first,
+        durations,
+        (durations < 0) | (durations >= DURATION_LIMIT_NS),
+        "0 <= duration_ns < 2**42 must hold",
+    )
+    _refuse(
+        first, chunks, (chunks < 1) | (chunks > CHUNKS_LIMIT), "1 <= num_chunks <= 2**20 must hold"
+    )
     own = np.repeat(np.arange(first, first + len(tasks)), np.diff(tasks.dependency_offsets))
     wrong = (tasks.dependencies < 0) | (tasks.dependencies >= own)
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise InputError(f"task {own[place]}: 0 <= dependency < {own[place]} must hold, got {tasks.dependencies[place]}")
+        raise InputError(
+            f"task {own[place]}: 0 <= dependency < {own[place]} must hold, got {tasks.dependencies[place]}"
+        )
 
 
 def _check_lengths(tasks: TaskTable) -> None:
     offsets = tasks.dependency_offsets
-    if len(offsets) != len(tasks) + 1 or offsets[0] != 0 or offsets[-1] != len(tasks.dependencies) or (np.diff(offsets) < 0).any():
-        raise InputError(f"dependency_offsets must rise from 0 to {len(tasks.dependencies)} in {len(tasks) + 1} numbers")
+    if (
+        len(offsets) != len(tasks) + 1
+        or offsets[0] != 0
+        or offsets[-1] != len(tasks.dependencies)
+        or (np.diff(offsets) < 0).any()
+    ):
+        raise InputError(
+            f"dependency_offsets must rise from 0 to {len(tasks.dependencies)} in {len(tasks) + 1} numbers"
+        )
     for field in fields(TaskTable):
         if not field.name.startswith("dependenc") and len(getattr(tasks, field.name)) != len(tasks):
-            raise InputError(f"column {field.name} must have {len(tasks)} rows, got {len(getattr(tasks, field.name))}")
+            raise InputError(
+                f"column {field.name} must have {len(tasks)} rows, got {len(getattr(tasks, field.name))}"
+            )
 
 
 def _refuse(first: int, column: np.ndarray, wrong: np.ndarray, relation: str) -> None:
@@ -76,7 +107,9 @@ def check_priority(priority: int) -> None:
 
 
 def check_wait(wait: Wait, num_tasks: int) -> Wait:
-    """The wait, or InputError when it names no task or one that was not submitted: it would last for ever."""
+    """The wait, or InputError when it names no task or one that was not submitted: it would last
+    for ever.
+    """
     if not wait:
         raise InputError("a process must wait for at least one task, got an empty wait")
     for number in wait:
@@ -89,7 +122,9 @@ def join_tables(tables: Sequence[TaskTable]) -> TaskTable:
     if len(tables) == 1:
         return tables[0]
     columns = {
-        field.name: np.concatenate([getattr(table, field.name) for table in tables] or [np.zeros(0, np.int64)])
+        field.name: np.concatenate(
+            [getattr(table, field.name) for table in tables] or [np.zeros(0, np.int64)]
+        )
         for field in fields(TaskTable)
         if field.name != "dependency_offsets"
     }

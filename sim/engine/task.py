@@ -1,4 +1,7 @@
-"""Tasks: what runs, on which resource, for how long, after what. Many tasks are one table of columns."""
+"""Tasks: what runs, on which resource, for how long, after what.
+
+Many tasks are one table of columns.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -44,12 +47,16 @@ class TaskKind(IntEnum):
     KV_COPY = 17
     """What a prompt leaves in the KV cache, copied to host memory."""
     EARLY_FETCH = 18
-    """A copy into a staging buffer, ahead of the gate, of an expert that is all but sure to be selected."""
+    """A copy into a staging buffer, ahead of the gate, of an expert that is all but sure to be
+    selected.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """Something that runs one task at a time: an in-order GPU stream, a copy engine, the CPU pool, a queue."""
+    """Something that runs one task at a time: an in-order GPU stream, a copy engine, the CPU pool,
+    a queue.
+    """
 
     name: str
     discipline: Discipline = Discipline.IN_ORDER
@@ -57,11 +64,13 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTable:
-    """n tasks in the order of their sequence numbers, one column a field, each of length n unless said otherwise.
+    """n tasks in the order of their sequence numbers, one column a field, each of length n unless
+    said otherwise.
 
-    ``dependencies[dependency_offsets[i]:dependency_offsets[i + 1]]`` are the sequence numbers that task i waits
-    for, all smaller than its own; ``dependency_offsets`` has length n + 1. ``duration_ns`` is at full rate;
-    a smaller ``priority`` goes first; a task of ``num_chunks`` > 1 yields at chunk borders on a priority resource.
+    ``dependencies[dependency_offsets[i]:dependency_offsets[i + 1]]`` are the sequence numbers that
+    task i waits for, all smaller than its own; ``dependency_offsets`` has length n + 1.
+    ``duration_ns`` is at full rate; a smaller ``priority`` goes first; a task of ``num_chunks`` > 1
+    yields at chunk borders on a priority resource.
     """
 
     resource: NDArray[np.int16]
@@ -82,7 +91,9 @@ class TaskTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task, for building small tables by hand; ``resource`` is an index, ``after`` holds sequence numbers."""
+    """One task, for building small tables by hand; ``resource`` is an index, ``after`` holds
+    sequence numbers.
+    """
 
     resource: int
     duration_ns: int
@@ -97,11 +108,15 @@ class Task:
 
 
 def task_table(tasks: Sequence[Task]) -> TaskTable:
-    """The table of those tasks, numbered from 0 in the order given (or on, where ``after`` refers to earlier tables)."""
+    """The table of those tasks, numbered from 0 in the order given (or on, where ``after`` refers
+    to earlier tables).
+    """
     offsets = np.zeros(len(tasks) + 1, np.int64)
     np.cumsum([len(task.after) for task in tasks], out=offsets[1:])
     columns = {
-        field.name: np.array([getattr(task, field.name) for task in tasks], dtype=_DTYPES[field.name])
+        field.name: np.array(
+            [getattr(task, field.name) for task in tasks], dtype=_DTYPES[field.name]
+        )
         for field in fields(Task)
         if field.name != "after"
     }

@@ -15,8 +15,9 @@ from sim.engine.task import TaskTable
 class Timeline:
     """Start and end of every task (int64 ns), in sequence order.
 
-    ``busy_ns`` is how long a task held its resource: end − start, less the time a chunked task waited at its
-    borders. A dropped task starts and ends at the instant it was dropped and was never busy.
+    ``busy_ns`` is how long a task held its resource: end − start, less the time a chunked task
+    waited at its borders. A dropped task starts and ends at the instant it was dropped and was
+    never busy.
     """
 
     platform: Platform
@@ -35,7 +36,14 @@ class Timeline:
     def digest(self) -> str:
         """A hash over (resource, start, end, kind, layer, expert) of every task in sequence order."""
         tasks = self.tasks
-        columns = (tasks.resource, self.start_ns, self.end_ns, tasks.kind, tasks.layer, tasks.expert)
+        columns = (
+            tasks.resource,
+            self.start_ns,
+            self.end_ns,
+            tasks.kind,
+            tasks.layer,
+            tasks.expert,
+        )
         rows = np.empty((len(tasks), len(columns)), "<i8")
         for place, column in enumerate(columns):
             rows[:, place] = column
@@ -45,4 +53,7 @@ class Timeline:
         """Total time each resource was held, by name."""
         totals = np.zeros(len(self.platform.resources), np.int64)
         np.add.at(totals, self.tasks.resource, self.busy_ns)
-        return {resource.name: int(total) for resource, total in zip(self.platform.resources, totals, strict=True)}
+        return {
+            resource.name: int(total)
+            for resource, total in zip(self.platform.resources, totals, strict=True)
+        }

@@ -1,4 +1,6 @@
-"""Finding, reading and writing models: by name from the library, or by path in any of the formats that Rosin reads."""
+"""Finding, reading and writing models: by name from the library, or by path in any of the formats
+that Rosin reads.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +12,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwprofiles import InputError, closest, first_problem, read_json, read_yaml, unknown_name, write_yaml
+from hwprofiles import (
+    InputError,
+    closest,
+    first_problem,
+    read_json,
+    read_yaml,
+    unknown_name,
+    write_yaml,
+)
 from hwprofiles.input_file import is_there
 from sim.model.importers.families import MODEL_TYPES
 from sim.model.importers.gguf import model_from_gguf
@@ -27,12 +37,16 @@ def model_names() -> list[str]:
     return sorted(_library())
 
 
-def load_model(name_or_path: str, quantization: str | None = None, family: str | None = None) -> Model:
-    """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF file.
+def load_model(
+    name_or_path: str, quantization: str | None = None, family: str | None = None
+) -> Model:
+    """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF
+    file.
 
-    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the source is stored in. ``family`` stands in for
-    the ``model_type`` of a configuration that names none.
-    Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key or value.
+    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the source is
+    stored in. ``family`` stands in for the ``model_type`` of a configuration that names none.
+    Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key
+    or value.
     """
     path = _find(name_or_path)
     if path.suffix == ".gguf":
@@ -53,16 +67,22 @@ def load_model(name_or_path: str, quantization: str | None = None, family: str |
     return model if is_stored_so else requantized(model, str(quantization))
 
 
-def load_spec(name_or_path: str, quantization: str | None = None, family: str | None = None) -> ModelSpec:
-    """The model file of that name or path; a config.json or its folder, and a GGUF file, become what import would write.
+def load_spec(
+    name_or_path: str, quantization: str | None = None, family: str | None = None
+) -> ModelSpec:
+    """The model file of that name or path; a config.json or its folder, and a GGUF file, become
+    what import would write.
 
-    Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json does not name.
+    Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json
+    does not name.
     """
     path = _find(name_or_path)
     if path.suffix == ".gguf":
         return explicit_spec(model_from_gguf(path))
     if path.is_dir() or path.suffix == ".json":
-        return _spec_of_config(path / "config.json" if path.is_dir() else path, quantization, family)
+        return _spec_of_config(
+            path / "config.json" if path.is_dir() else path, quantization, family
+        )
     where = name_or_path if name_or_path in _library() else str(path)
     return parse_spec(read_yaml(path, "model"), where)
 
@@ -99,7 +119,8 @@ def requantized(model: Model, quantization: str) -> Model:
 
 
 def save_model(model: Model | ModelSpec, path: str | Path) -> None:
-    """Write a model file; what load_model reads from it equals the model. Nothing half-written is ever at ``path``.
+    """Write a model file; what load_model reads from it equals the model. Nothing half-written is
+    ever at ``path``.
 
     Raises InputError where the file cannot be written.
     """
@@ -121,7 +142,10 @@ def _spec_of_config(path: Path, quantization: str | None, family: str | None) ->
 
 
 def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
-    """The configuration with that family as its ``model_type``, of its text part where it has one. Raises InputError for an unknown one."""
+    """The configuration with that family as its ``model_type``, of its text part where it has one.
+
+    Raises InputError for an unknown one.
+    """
     if family not in MODEL_TYPES:
         raise unknown_name("model family", family, MODEL_TYPES)
     changed = {**config, "model_type": family}
@@ -153,7 +177,9 @@ def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str,
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    return read_json(path, "model configuration", takes_infinity=True)  # some have time_step_limit: [0.0, Infinity]
+    return read_json(
+        path, "model configuration", takes_infinity=True
+    )  # some have time_step_limit: [0.0, Infinity]
 
 
 def _find(name_or_path: str) -> Path:

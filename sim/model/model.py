@@ -1,4 +1,6 @@
-"""What a model is: its layers, how many weights of each tensor class they hold, and in how many bytes."""
+"""What a model is: its layers, how many weights of each tensor class they hold, and in how many
+bytes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -53,9 +55,10 @@ LAYER_CLASSES = (
 class Layer:
     """One decoder layer: attention, a state, a dense feed-forward, experts; each or none.
 
-    A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without experts. ``params``
-    and ``bytes`` count the weights of the classes in LAYER_CLASSES for the layer, and of EXPERT for *one* routed
-    expert; those of what stands in attention's place count as ATTENTION.
+    A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without
+    experts. ``params`` and ``bytes`` count the weights of the classes in LAYER_CLASSES for the
+    layer, and of EXPERT for *one* routed expert; those of what stands in attention's place count as
+    ATTENTION.
     """
 
     attention: Attention | None = None
@@ -67,8 +70,14 @@ class Layer:
 
     @property
     def has_mixer(self) -> bool:
-        """Whether something stands before the feed-forward: attention, a state, or weights in their place."""
-        return self.attention is not None or self.state is not None or TensorClass.ATTENTION in self.params
+        """Whether something stands before the feed-forward: attention, a state, or weights in their
+        place.
+        """
+        return (
+            self.attention is not None
+            or self.state is not None
+            or TensorClass.ATTENTION in self.params
+        )
 
     @property
     def state_bytes(self) -> int:
@@ -91,11 +100,16 @@ class Layer:
 
     def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
         """Elements of the KV cache that a sequence's tokens first … end − 1 read together."""
-        return sum((cache.elements_read(first, end) for cache in self.caches), np.zeros(np.shape(end)))
+        return sum(
+            (cache.elements_read(first, end) for cache in self.caches), np.zeros(np.shape(end))
+        )
 
     def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
         """Elements that scores are taken and values are summed over, a token of those in the mean."""
-        return sum((cache.pair_elements_per_token(first, end) for cache in self.caches), np.zeros(np.shape(end)))
+        return sum(
+            (cache.pair_elements_per_token(first, end) for cache in self.caches),
+            np.zeros(np.shape(end)),
+        )
 
     @property
     def is_moe(self) -> bool:
@@ -120,13 +134,15 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts are 0.
+    """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts
+    are 0.
 
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
-    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the final NORM, and
-    LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer), which stay in host memory.
-    ``dtypes`` names the storage format of each class. ``activation_bytes`` is the size of one activation element,
-    ``kv_element_bytes`` of one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
+    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the
+    final NORM, and LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer),
+    which stay in host memory. ``dtypes`` names the storage format of each class.
+    ``activation_bytes`` is the size of one activation element, ``kv_element_bytes`` of one KV-cache
+    element. ``left_out`` says in words what the source describes besides the decoder.
     """
 
     name: str
@@ -190,7 +206,9 @@ class Model:
     @cached_property
     def total_params(self) -> int:
         """All weights."""
-        routed = sum(layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
+        routed = sum(
+            layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers
+        )
         return routed + self.non_expert_params
 
     @cached_property
@@ -200,14 +218,19 @@ class Model:
 
     @cached_property
     def active_params(self) -> int:
-        """Weights that take part in one token: all but lookup tables and the routed experts it does not select."""
+        """Weights that take part in one token: all but lookup tables and the routed experts it does
+        not select.
+        """
         routed = sum(layer.top_k * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
         return routed + self.non_expert_params - self.top_params.get(TensorClass.LOOKUP, 0)
 
     @cached_property
     def total_bytes(self) -> int:
         """Bytes of all weights."""
-        return sum(layer.num_experts * layer.expert_bytes for layer in self.layers) + self.non_expert_bytes
+        return (
+            sum(layer.num_experts * layer.expert_bytes for layer in self.layers)
+            + self.non_expert_bytes
+        )
 
     @cached_property
     def non_expert_bytes(self) -> int:
@@ -223,7 +246,8 @@ class Model:
     def kv_bytes_per_token(self) -> int:
         """Bytes that one token leaves in the KV caches of all layers (before any window).
 
-        Where layers compress their caches, windows do not count: they are a constant, as states are.
+        Where layers compress their caches, windows do not count: they are a constant, as states
+        are.
         """
         caches = [cache for layer in self.layers for cache in layer.caches if not cache.is_borrowed]
         if any(cache.tokens_per_entry > 1 for cache in caches):
@@ -246,7 +270,9 @@ class Model:
         return round(spec.kv_elements(context_tokens) * self.kv_element_bytes) + spec.state_bytes
 
     def dtype(self, tensor_class: TensorClass) -> str:
-        """The storage format of a class; of one that the model has not, the format that most of its bytes are in."""
+        """The storage format of a class; of one that the model has not, the format that most of its
+        bytes are in.
+        """
         return self.dtypes.get(tensor_class) or self._main_dtype
 
     @cached_property
@@ -256,7 +282,9 @@ class Model:
             sizes[tensor_class] += size
         for layer in self.layers:
             for tensor_class, size in layer.bytes.items():
-                sizes[tensor_class] += size * (layer.num_experts if tensor_class is TensorClass.EXPERT else 1)
+                sizes[tensor_class] += size * (
+                    layer.num_experts if tensor_class is TensorClass.EXPERT else 1
+                )
         known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
         return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
 
@@ -271,7 +299,10 @@ def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int
 
 
 def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
-    """One representative layer per distinct shape, and the shape number of every layer. Not to be changed: a model's are made once."""
+    """One representative layer per distinct shape, and the shape number of every layer.
+
+    Not to be changed: a model's are made once.
+    """
     return model.shapes
 
 

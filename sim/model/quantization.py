@@ -11,7 +11,11 @@ from sim.model.storage_types import STORAGE_TYPES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageFormat:
-    """A weight format: ``block_bytes`` bytes hold ``block_weights`` weights. ``source`` says where the layout is defined."""
+    """A weight format:
+
+    ``block_bytes`` bytes hold ``block_weights`` weights. ``source`` says where the layout is
+    defined.
+    """
 
     name: str
     block_weights: int
@@ -28,21 +32,31 @@ class StorageFormat:
         return self.block_bytes / self.block_weights
 
 
-_GGML = "block layouts of llama.cpp (ggml-common.h, commit 0c1e57098) and of ik_llama.cpp (8337e4cd)"
+_GGML = (
+    "block layouts of llama.cpp (ggml-common.h, commit 0c1e57098) and of ik_llama.cpp (8337e4cd)"
+)
 _OCP = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP4 values and one 8-bit scale"
 _OCP_6 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP6 values and one 8-bit scale"
 _OCP_8 = "OCP Microscaling Formats (MX) v1.0, 2023: 32 FP8 values and one 8-bit scale"
 _NVFP4 = "NVIDIA NVFP4: 16 FP4 (e2m1) values and one e4m3 scale, four of them a block in ggml; a 32-bit scale a tensor is left out"
-_BY_TENSOR = "integers; scales and zero points are counted tensor by tensor, by the checkpoint's settings"
+_BY_TENSOR = (
+    "integers; scales and zero points are counted tensor by tensor, by the checkpoint's settings"
+)
 
 
 _NO_WEIGHTS = frozenset({"i8", "i16", "i32", "i64", "f64", "i2_s", "q8_1", "q8_k"})
-"""Types of the table that hold no weights of a product (integers, activations), or no whole blocks."""
+"""Types of the table that hold no weights of a product (integers, activations), or no whole blocks.
+"""
 
 
 def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
-    """Those rows, and the block types of GGUF files that they do not name; a scale of each row is left out."""
-    made = {name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source) for name, weights, size, source in rows}
+    """Those rows, and the block types of GGUF files that they do not name; a scale of each row is
+    left out.
+    """
+    made = {
+        name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source)
+        for name, weights, size, source in rows
+    }
     for kind in STORAGE_TYPES.values():
         if kind.name not in made and kind.name not in _NO_WEIGHTS:
             made[kind.name] = StorageFormat(
@@ -58,12 +72,22 @@ FORMATS = _formats(
     ("f32", 1, 4, "IEEE 754"),
     ("bf16", 1, 2, "bfloat16"),
     ("f16", 1, 2, "IEEE 754"),
-    ("fp8", 1, 1, "DeepSeek-V3 technical report 2412.19437: e4m3; block scales of 1/16384 weight are left out"),
+    (
+        "fp8",
+        1,
+        1,
+        "DeepSeek-V3 technical report 2412.19437: e4m3; block scales of 1/16384 weight are left out",
+    ),
     ("mxfp4", 32, 17, _OCP),
     ("mxfp6", 32, 25, _OCP_6),
     ("mxfp8", 32, 33, _OCP_8),
     ("nvfp4", 64, 36, _NVFP4),
-    ("nf4", 64, 34, "QLoRA 2305.14314: 4-bit codes, a 32-bit scale for 64; double quantisation is smaller"),
+    (
+        "nf4",
+        64,
+        34,
+        "QLoRA 2305.14314: 4-bit codes, a 32-bit scale for 64; double quantisation is smaller",
+    ),
     ("int8", 8, 8, _BY_TENSOR),
     ("int7", 8, 7, _BY_TENSOR),
     ("int6", 8, 6, _BY_TENSOR),
@@ -83,21 +107,37 @@ _KEPT_WIDE = {TensorClass.NORM: "bf16", TensorClass.ROUTER: "bf16"}
 SCHEMES: Mapping[str, Mapping[TensorClass, str]] = MappingProxyType(
     {
         "16bit": MappingProxyType(_WIDE),
-        "8bit": MappingProxyType({tensor_class: "q8_0" for tensor_class in TensorClass} | _KEPT_WIDE),
-        "4bit": MappingProxyType({tensor_class: "q4_k" for tensor_class in TensorClass} | _KEPT_WIDE),
+        "8bit": MappingProxyType(
+            {tensor_class: "q8_0" for tensor_class in TensorClass} | _KEPT_WIDE
+        ),
+        "4bit": MappingProxyType(
+            {tensor_class: "q4_k" for tensor_class in TensorClass} | _KEPT_WIDE
+        ),
         "4bit-experts": MappingProxyType(_WIDE | {TensorClass.EXPERT: "q4_k"}),
         "fp8": MappingProxyType(
-            {tensor_class: "fp8" for tensor_class in TensorClass} | _KEPT_WIDE | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}
+            {tensor_class: "fp8" for tensor_class in TensorClass}
+            | _KEPT_WIDE
+            | {TensorClass.EMBEDDING: "bf16", TensorClass.HEAD: "bf16"}
         ),
         "mxfp4": MappingProxyType(_WIDE | {TensorClass.EXPERT: "mxfp4"}),
     }
 )
-"""Format of each tensor class under the schemes of one format a class; routers and norms stay 16 bit in all of them."""
+"""Format of each tensor class under the schemes of one format a class; routers and norms stay 16
+bit in all of them.
+"""
 
 
-def class_bytes(params: Mapping[TensorClass, int], dtypes: Mapping[TensorClass, str]) -> Mapping[TensorClass, int]:
-    """Bytes of each class, given its weights and its format. Raises InputError for an unknown format."""
+def class_bytes(
+    params: Mapping[TensorClass, int], dtypes: Mapping[TensorClass, str]
+) -> Mapping[TensorClass, int]:
+    """Bytes of each class, given its weights and its format.
+
+    Raises InputError for an unknown format.
+    """
     for dtype in dtypes.values():
         if dtype not in FORMATS:
             raise InputError(f"no storage format named {dtype!r}; known: {', '.join(FORMATS)}")
-    return {tensor_class: FORMATS[dtypes[tensor_class]].num_bytes(count) for tensor_class, count in params.items()}
+    return {
+        tensor_class: FORMATS[dtypes[tensor_class]].num_bytes(count)
+        for tensor_class, count in params.items()
+    }

@@ -1,4 +1,6 @@
-"""The model file, format rosin-model/1: a configuration to count from, or explicit layers with their bytes."""
+"""The model file, format rosin-model/1: a configuration to count from, or explicit layers with
+their bytes.
+"""
 
 import datetime
 from dataclasses import asdict
@@ -16,7 +18,12 @@ FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
 def _date_text(value: Any) -> Any:
     """YAML reads an unquoted date as a date and an unquoted year as a number: both are meant."""
-    return str(value) if isinstance(value, datetime.date) or (isinstance(value, int) and not isinstance(value, bool)) else value
+    return (
+        str(value)
+        if isinstance(value, datetime.date)
+        or (isinstance(value, int) and not isinstance(value, bool))
+        else value
+    )
 
 
 Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
@@ -30,7 +37,10 @@ class _Part(BaseModel):
 
 
 class Published(_Part):
-    """What a source states of the model's size. ``active_params`` counts the embedding, as Model.active_params does."""
+    """What a source states of the model's size.
+
+    ``active_params`` counts the embedding, as Model.active_params does.
+    """
 
     total_params: Positive
     active_params: Positive | None = None
@@ -39,7 +49,9 @@ class Published(_Part):
 
 
 class RoutingStatistic(_Part):
-    """A published figure on how the model routes, for instance the share of tokens that the busiest expert takes."""
+    """A published figure on how the model routes, for instance the share of tokens that the busiest
+    expert takes.
+    """
 
     name: Text
     value: float
@@ -82,7 +94,10 @@ class StateSpec(_Part):
 
 
 class LayerSpec(_Part):
-    """Equal layers, at the indices ``at``: attention, a state, both or neither. ``expert`` classes count one expert."""
+    """Equal layers, at the indices ``at``: attention, a state, both or neither.
+
+    ``expert`` classes count one expert.
+    """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
     attention: AttentionSpec | None = None
@@ -95,19 +110,29 @@ class LayerSpec(_Part):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.top_k > self.num_experts:
-            raise ValueError(f"top_k ≤ num_experts must hold, got {self.top_k} > {self.num_experts}")
+            raise ValueError(
+                f"top_k ≤ num_experts must hold, got {self.top_k} > {self.num_experts}"
+            )
         if (self.top_k > 0) != (self.num_experts > 0):
-            raise ValueError(f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}")
+            raise ValueError(
+                f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}"
+            )
         if set(self.params) != set(self.bytes):
             raise ValueError("params and bytes must name the same tensor classes")
-        old = self.attention is not None and (self.attention.state_elements or self.attention.state_bytes)
+        old = self.attention is not None and (
+            self.attention.state_elements or self.attention.state_bytes
+        )
         if old and self.state is not None:
-            raise ValueError("a layer's state is stated once: under state, or by attention.state_elements and state_bytes")
+            raise ValueError(
+                "a layer's state is stated once: under state, or by attention.state_elements and state_bytes"
+            )
         return self
 
 
 class TensorSpec(_Part):
-    """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would otherwise give."""
+    """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would
+    otherwise give.
+    """
 
     family: Text
     hidden: Positive
@@ -128,7 +153,9 @@ class TensorSpec(_Part):
     def _covers_all_layers(self) -> Self:
         indices = sorted(index for layer in self.layers for index in layer.at)
         if indices != list(range(len(indices))):
-            raise ValueError(f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once")
+            raise ValueError(
+                f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once"
+            )
         return self
 
     @model_validator(mode="after")
@@ -142,9 +169,11 @@ class TensorSpec(_Part):
 
 
 class ModelSpec(_Part):
-    """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors`` (explicit) is given.
+    """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
+    (explicit) is given.
 
-    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that nothing reads yet.
+    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that
+    nothing reads yet.
     """
 
     format: Literal["rosin-model/1"]

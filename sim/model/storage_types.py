@@ -1,4 +1,6 @@
-"""Storage types of GGUF tensors: how many weights a block holds, in how many bytes, and what each row has besides."""
+"""Storage types of GGUF tensors: how many weights a block holds, in how many bytes, and what each
+row has besides.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +10,9 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class StorageType:
-    """Blocks of ``block`` weights in ``num_bytes``; a row of blocks has ``row_bytes`` more, for its own scale."""
+    """Blocks of ``block`` weights in ``num_bytes``; a row of blocks has ``row_bytes`` more, for its
+    own scale.
+    """
 
     name: str
     block: int
@@ -62,7 +66,8 @@ _ROWS = (
     (40, "nvfp4", 64, 36),
     (41, "q1_0", 128, 18),
     (42, "q2_0", 64, 18),
-    # ikawrakow/ik_llama.cpp at 8337e4cd, the same files; bytes of a row from row_meta_size in ggml/src/ggml.c
+    # ikawrakow/ik_llama.cpp at 8337e4cd, the same files; bytes of a row from row_meta_size in
+    # ggml/src/ggml.c
     (36, "i2_s", 4, 1),
     (133, "q6_0", 32, 26),
     (134, "iq1_bn", 64, 13, 2),
@@ -115,5 +120,7 @@ _ROWS = (
     (399, "q8_k_r8", 256, 258),
 )
 
-STORAGE_TYPES: Mapping[int, StorageType] = MappingProxyType({number: StorageType(*row) for number, *row in _ROWS})  # type: ignore[arg-type]
+STORAGE_TYPES: Mapping[int, StorageType] = MappingProxyType(
+    {number: StorageType(*row) for number, *row in _ROWS}
+)  # type: ignore[arg-type]
 """By the number that the tensor table has."""

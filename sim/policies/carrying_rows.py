@@ -1,4 +1,7 @@
-"""Named systems whose CPU experts start in one layer and are joined in the next: KTransformers' deferral, DAOP."""
+"""Named systems whose CPU experts start in one layer and are joined in the next:
+
+KTransformers' deferral, DAOP.
+"""
 
 from sim.policies.cache.static import StaticCache
 from sim.policies.cache.swaps import SwapsCache
@@ -21,7 +24,9 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
-        overlap=LanesOverlap(staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True),
+        overlap=LanesOverlap(
+            staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True
+        ),
         is_lossless=False,
     ),
     Policy(

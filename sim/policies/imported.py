@@ -10,7 +10,8 @@ from hwprofiles import InputError, closest
 def imported(path: str, where: str) -> object:
     """What that module calls that name; modules are looked for in the current folder too.
 
-    Raises InputError, one line, for a module that cannot be imported or has no such name; ``where`` says who asked.
+    Raises InputError, one line, for a module that cannot be imported or has no such name; ``where``
+    says who asked.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
@@ -26,5 +27,7 @@ def imported(path: str, where: str) -> object:
         sys.path.remove(here)
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
-        raise InputError(f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, public)}")
+        raise InputError(
+            f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, public)}"
+        )
     return getattr(module, attribute)

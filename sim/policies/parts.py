@@ -1,4 +1,6 @@
-"""The parts by name, in one dictionary a kind: the vocabulary of the policy table, of plan files and of ``--set``."""
+"""The parts by name, in one dictionary a kind: the vocabulary of the policy table, of plan files
+and of ``--set``.
+"""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,6 @@
-"""MoE-Lightning's policy search: micro-batches, where attention and experts run, and what of weights and KV cache is resident."""
+"""MoE-Lightning's policy search: micro-batches, where attention and experts run, and what of
+weights and KV cache is resident.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,7 +9,14 @@ from sim.costs.memory import machine_bytes
 from sim.model.model import layer_shapes
 from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.overlap.lanes import LanesOverlap
-from sim.policies.placement.paged import PagedPlacement, fixed_bytes, held_bytes, imposed_experts, kv_on_gpu, resident_counts
+from sim.policies.placement.paged import (
+    PagedPlacement,
+    fixed_bytes,
+    held_bytes,
+    imposed_experts,
+    kv_on_gpu,
+    resident_counts,
+)
 from sim.policies.policy import Policy, Tuning
 from sim.policies.problem import Problem
 from sim.policies.roofline import Stage, layer_seconds
@@ -19,7 +28,9 @@ KV_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A point of the search: what it needs beyond GPU memory (0: it fits), its predicted seconds, and its parameters."""
+    """A point of the search: what it needs beyond GPU memory (0: it fits), its predicted seconds,
+    and its parameters.
+    """
 
     missing_bytes: int
     seconds: float
@@ -31,15 +42,25 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineTuning(Tuning):
-    """The point of least time by the hierarchical roofline among those that fit; all sequences of the batch go together.
+    """The point of least time by the hierarchical roofline among those that fit; all sequences of
+    the batch go together.
 
-    Micro-batches are powers of two, of prompts and of decode steps apart; residents take what memory is left. Parameters that are set are
-    kept. Where nothing fits, the point that is short of least.
+    Micro-batches are powers of two, of prompts and of decode steps apart; residents take what
+    memory is left. Parameters that are set are kept. Where nothing fits, the point that is short of
+    least.
     """
 
     def tune(self, policy: Policy, problem: Problem) -> Policy:
-        """See Tuning. The policy's placement, dispatch and overlap must be ``paged``, ``paged`` and ``lanes``."""
-        return with_choice(policy, min(choices(policy, problem), key=lambda choice: (choice.missing_bytes, choice.seconds)))
+        """See Tuning.
+
+        The policy's placement, dispatch and overlap must be ``paged``, ``paged`` and ``lanes``.
+        """
+        return with_choice(
+            policy,
+            min(
+                choices(policy, problem), key=lambda choice: (choice.missing_bytes, choice.seconds)
+            ),
+        )
 
 
 def with_choice(policy: Policy, choice: Choice) -> Policy:
@@ -47,7 +68,9 @@ def with_choice(policy: Policy, choice: Choice) -> Policy:
     placement, dispatch, overlap = _parts(policy)
     return replace(
         policy,
-        placement=replace(placement, resident_experts=choice.resident_experts, kv_layers=choice.kv_layers),
+        placement=replace(
+            placement, resident_experts=choice.resident_experts, kv_layers=choice.kv_layers
+        ),
         dispatch=replace(dispatch, ffn_on_gpu=choice.ffn_on_gpu),
         overlap=replace(overlap, staging_layers=overlap.staging_layers if choice.ffn_on_gpu else 0),
         feeding=choice.feeding,
@@ -60,15 +83,21 @@ def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
     placement, dispatch, overlap = _parts(policy)
     layers = problem.model.num_layers
     kv_options = (
-        sorted({round(share * layers) for share in KV_SHARES}) if placement.kv_layers is None else [min(placement.kv_layers, layers)]
+        sorted({round(share * layers) for share in KV_SHARES})
+        if placement.kv_layers is None
+        else [min(placement.kv_layers, layers)]
     )
     for ffn_on_gpu in (True, False) if dispatch.ffn_on_gpu is None else (dispatch.ffn_on_gpu,):
         own = replace(overlap, staging_layers=overlap.staging_layers if ffn_on_gpu else 0)
         for feeding in _feedings(policy.feeding, problem):
             fed = replace(problem, overlap=own, feeding=feeding)
             for kv_layers in kv_options:
-                left = machine_bytes(problem.machine) - sum(fixed_bytes(fed, placement.memory, kv_layers).values())
-                counts = resident_counts(fed, imposed_experts(problem, placement.resident_experts), left)
+                left = machine_bytes(problem.machine) - sum(
+                    fixed_bytes(fed, placement.memory, kv_layers).values()
+                )
+                counts = resident_counts(
+                    fed, imposed_experts(problem, placement.resident_experts), left
+                )
                 held = int(counts.sum())
                 missing = max(0, held_bytes(fed, counts) - left)
                 yield Choice(
@@ -82,7 +111,9 @@ def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
 
 
 def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_gpu: bool) -> float:
-    """The whole run by the roofline: the prompt, and decode steps at their mean context; the vocabulary projection left out."""
+    """The whole run by the roofline: the prompt, and decode steps at their mean context; the
+    vocabulary projection left out.
+    """
     batch, model = problem.batch, problem.model
     prompts, sequences = micro_batches(batch, problem.feeding)
     representatives, shape_of = layer_shapes(model)
@@ -112,7 +143,10 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
                 is_prefill=False,
             )
             steps = batch.output_tokens - 1
-            total += number * (layer_seconds(problem, layer, prompt) + (steps * layer_seconds(problem, layer, decode) if steps else 0.0))
+            total += number * (
+                layer_seconds(problem, layer, prompt)
+                + (steps * layer_seconds(problem, layer, decode) if steps else 0.0)
+            )
     return total
 
 
@@ -121,19 +155,32 @@ def _feedings(feeding: Feeding, problem: Problem) -> Iterator[Feeding]:
     most = micro_batches(problem.batch, feeding)
     prompts, sequences = (
         [size] if size is not None else _powers_of_two(limit)
-        for size, limit in zip((feeding.prefill_micro_batch_sequences, feeding.micro_batch_sequences), most, strict=True)
+        for size, limit in zip(
+            (feeding.prefill_micro_batch_sequences, feeding.micro_batch_sequences),
+            most,
+            strict=True,
+        )
     )
     for prompt in prompts:
         for sequence in sequences:
-            yield replace(feeding, prefill_micro_batch_sequences=prompt, micro_batch_sequences=sequence)
+            yield replace(
+                feeding, prefill_micro_batch_sequences=prompt, micro_batch_sequences=sequence
+            )
 
 
 def _powers_of_two(limit: int) -> list[int]:
     """The limit itself, then the powers of two below it, descending."""
-    return [limit, *(2**power for power in range(limit.bit_length() - 1, -1, -1) if 2**power < limit)]
+    return [
+        limit,
+        *(2**power for power in range(limit.bit_length() - 1, -1, -1) if 2**power < limit),
+    ]
 
 
 def _parts(policy: Policy) -> tuple[PagedPlacement, PagedDispatch, LanesOverlap]:
     placement, dispatch, overlap = policy.placement, policy.dispatch, policy.overlap
-    assert isinstance(placement, PagedPlacement) and isinstance(dispatch, PagedDispatch) and isinstance(overlap, LanesOverlap)
+    assert (
+        isinstance(placement, PagedPlacement)
+        and isinstance(dispatch, PagedDispatch)
+        and isinstance(overlap, LanesOverlap)
+    )
     return placement, dispatch, overlap

@@ -15,11 +15,16 @@ from sim.workload.batch import Feeding
 
 
 class Tuning(ABC):
-    """How a system chooses those of its parameters that are not set, once it knows machine, model and batch."""
+    """How a system chooses those of its parameters that are not set, once it knows machine, model
+    and batch.
+    """
 
     @abstractmethod
     def tune(self, policy: "Policy", problem: Problem) -> "Policy":
-        """The policy with every parameter set, and no tuning; called before anything else of a run. ``problem`` has the untuned feeding."""
+        """The policy with every parameter set, and no tuning; called before anything else of a run.
+
+        ``problem`` has the untuned feeding.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.overlap.deferred or self.dispatch.foretells:
-            object.__setattr__(self, "is_lossless", False)  # whatever was said: a setting may have made it lossy
+            object.__setattr__(
+                self, "is_lossless", False
+            )  # whatever was said: a setting may have made it lossy
 
     @property
     def keeps_residency(self) -> bool:
@@ -52,14 +59,24 @@ class Policy:
 
     @property
     def needs_host_copies(self) -> bool:
-        """Whether host memory has to hold experts that the GPU holds too: where one leaves the GPU without being copied back."""
+        """Whether host memory has to hold experts that the GPU holds too: where one leaves the GPU
+        without being copied back.
+        """
         return not self.keeps_residency and (not self.cache.writes_back or self.prefetch.is_active)
 
     @property
     def knows_one_gpu(self) -> bool:
-        """Whether it runs on one GPU only: what moves experts without a score, carries them into the next layer, or pipelines layers."""
+        """Whether it runs on one GPU only: what moves experts without a score, carries them into
+        the next layer, or pipelines layers.
+        """
         moves = self.placement.is_remade or (not self.cache.is_static and self.cache.score is None)
-        return moves or bool(self.overlap.deferred) or self.dispatch.foretells or self.feeding.is_pipelined or self.tuning is not None
+        return (
+            moves
+            or bool(self.overlap.deferred)
+            or self.dispatch.foretells
+            or self.feeding.is_pipelined
+            or self.tuning is not None
+        )
 
     @property
     def knows_future(self) -> bool:
@@ -71,7 +88,8 @@ PART_FIELDS = ("placement", "cache", "prefetch", "dispatch", "overlap", "feeding
 
 
 def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
-    """The policy with parameters of its parts set: ``believed_cost=code``, or ``overlap.decode=serial`` where two parts share a name.
+    """The policy with parameters of its parts set: ``believed_cost=code``, or
+    ``overlap.decode=serial`` where two parts share a name.
 
     Raises InputError for a parameter that no part has, or a value of the wrong type.
     """
@@ -91,7 +109,12 @@ def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
 def parameter_names(policy: Policy) -> list[str]:
     """Parameters that ``--set`` takes, as ``kind.name``."""
     settings = settings_of(policy)
-    return [f"{kind}.{name}" for kind, values in settings.items() for name, value in values.items() if not isinstance(value, dict)]
+    return [
+        f"{kind}.{name}"
+        for kind, values in settings.items()
+        for name, value in values.items()
+        if not isinstance(value, dict)
+    ]
 
 
 def _values(part: Any) -> dict[str, Any]:
@@ -110,7 +133,9 @@ def _locate(policy: Policy, key: str) -> tuple[str, str]:
         return kind, name
     if found:
         raise InputError(f"--set {key}: several parts have it; write one of {', '.join(found)}")
-    raise InputError(f"--set {key}: policy {policy.name} has no such parameter{closest(key, names)}")
+    raise InputError(
+        f"--set {key}: policy {policy.name} has no such parameter{closest(key, names)}"
+    )
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:

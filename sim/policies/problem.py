@@ -16,16 +16,20 @@ from sim.workload.batch import Batch, Feeding
 class Overlap(ABC):
     """Decides what may run at once.
 
-    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which each need hold only
-    ``staging_layer_share`` at a time (1, unless a layer is copied and computed matrix by matrix). ``groups_experts``: the GPU runs
-    fused kernels and the experts of a layer as one call on each device, so that a call's kernels, or the hand-over to the CPU pool, are
-    paid once; without it, kernels are those of an eager decoder, an expert after another. ``captures_graphs``: the GPU's kernels are
-    replayed as a captured graph, so that launches take no time; it needs ``groups_experts``. ``deferred`` is how
-    many of a token's selected experts, the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
-    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each copied only when its turn has come,
-    as a loop over experts does that waits for every copy. ``loads_all``: that loop asks for every expert of the layer, selected or not.
-    ``hand_over_ns``, where it is not 0, is what the host takes to hand a layer's tokens to the CPU pool and back, copies and experts aside:
-    every MoE layer on the GPU then does so, though the pool may have nothing to run, as in KTransformers' wrapper of SGLang.
+    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which
+    each need hold only ``staging_layer_share`` at a time (1, unless a layer is copied and computed
+    matrix by matrix). ``groups_experts``: the GPU runs fused kernels and the experts of a layer as
+    one call on each device, so that a call's kernels, or the hand-over to the CPU pool, are paid
+    once; without it, kernels are those of an eager decoder, an expert after another.
+    ``captures_graphs``: the GPU's kernels are replayed as a captured graph, so that launches take
+    no time; it needs ``groups_experts``. ``deferred`` is how many of a token's selected experts,
+    the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
+    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each
+    copied only when its turn has come, as a loop over experts does that waits for every copy.
+    ``loads_all``: that loop asks for every expert of the layer, selected or not. ``hand_over_ns``,
+    where it is not 0, is what the host takes to hand a layer's tokens to the CPU pool and back,
+    copies and experts aside: every MoE layer on the GPU then does so, though the pool may have
+    nothing to run, as in KTransformers' wrapper of SGLang.
     """
 
     deferred: int = 0
@@ -52,11 +56,13 @@ class Overlap(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense layers.
+    """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense
+    layers.
 
-    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. ``expert_cache_bytes``, all GPUs
-    together, is the most that may hold experts (None: as much as there is room for). ``keeps_host_copies``: host memory holds every
-    expert, those on a GPU too. ``common_costs``: prices that several problems share, where they are of this machine and model.
+    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0.
+    ``expert_cache_bytes``, all GPUs together, is the most that may hold experts (None: as much as
+    there is room for). ``keeps_host_copies``: host memory holds every expert, those on a GPU too.
+    ``common_costs``: prices that several problems share, where they are of this machine and model.
     """
 
     machine: Machine
@@ -77,11 +83,15 @@ class Problem:
         common = self.common_costs
         if common is None or common.machine is not self.machine or common.model is not self.model:
             common = CostModel(machine=self.machine, model=self.model)
-        return common.run_as(is_fused=self.overlap.groups_experts, captures_graphs=self.overlap.captures_graphs)
+        return common.run_as(
+            is_fused=self.overlap.groups_experts, captures_graphs=self.overlap.captures_graphs
+        )
 
     @property
     def expert_costs(self) -> CostModel:
-        """Prices of one routed expert: within its layer's call where experts are grouped, else by itself."""
+        """Prices of one routed expert: within its layer's call where experts are grouped, else by
+        itself.
+        """
         return self.costs.in_groups() if self.overlap.groups_experts else self.costs
 
     @cached_property
@@ -92,6 +102,11 @@ class Problem:
     @property
     def staging_bytes(self) -> int:
         """GPU memory that copies go through."""
-        layers = (layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in self.model.layers)
-        of_layers = int(self.overlap.staging_layers * max(layers) * self.overlap.staging_layer_share)
+        layers = (
+            layer.dense_bytes + layer.num_experts * layer.expert_bytes
+            for layer in self.model.layers
+        )
+        of_layers = int(
+            self.overlap.staging_layers * max(layers) * self.overlap.staging_layer_share
+        )
         return self.overlap.staging_experts * self.model.expert_bytes + of_layers

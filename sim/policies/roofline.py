@@ -1,8 +1,10 @@
-"""MoE-Lightning's hierarchical roofline (arXiv 2411.11217): how long a pipelined layer takes, in closed form.
+"""MoE-Lightning's hierarchical roofline (arXiv 2411.11217): how long a pipelined layer takes, in
+closed form.
 
-An operation x on device i, some of whose bytes come from a memory j behind a link, runs at min(P_i, B_i · I_x^i, B_ji · I_x^j): P peak
-FLOP/s, B bytes/s, I FLOPs per byte of that memory. A layer takes as long as the longest of its lanes. Two terms are added to the paper's:
-launches and calls, and that n micro-batches in turn hide GPU and CPU behind each other only up to an nth of their sum.
+An operation x on device i, some of whose bytes come from a memory j behind a link, runs at min(P_i,
+B_i · I_x^i, B_ji · I_x^j): P peak FLOP/s, B bytes/s, I FLOPs per byte of that memory. A layer takes
+as long as the longest of its lanes. Two terms are added to the paper's: launches and calls, and
+that n micro-batches in turn hide GPU and CPU behind each other only up to an nth of their sum.
 """
 
 from dataclasses import dataclass
@@ -24,9 +26,11 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One pass of a group in micro-batches: the prompt of all sequences, or a decode step. ``context_tokens`` are seen on average.
+    """One pass of a group in micro-batches: the prompt of all sequences, or a decode step.
+    ``context_tokens`` are seen on average.
 
-    ``kv_on_gpu``: attention runs there; in a prompt it always does, and its cache goes to host memory if that is where it lies.
+    ``kv_on_gpu``: attention runs there; in a prompt it always does, and its cache goes to host
+    memory if that is where it lies.
     """
 
     sequences: int
@@ -40,10 +44,18 @@ class Stage:
 
 
 def attainable_flops_per_s(
-    flops: float, level: Level, local_bytes: float, link_bytes_per_s: float = inf, moved_bytes: float = 0.0
+    flops: float,
+    level: Level,
+    local_bytes: float,
+    link_bytes_per_s: float = inf,
+    moved_bytes: float = 0.0,
 ) -> float:
     """min(P_i, B_i · I_i, B_ji · I_j)."""
-    bound = min(level.flops_per_s, level.bytes_per_s * flops / local_bytes) if local_bytes else level.flops_per_s
+    bound = (
+        min(level.flops_per_s, level.bytes_per_s * flops / local_bytes)
+        if local_bytes
+        else level.flops_per_s
+    )
     return min(bound, link_bytes_per_s * flops / moved_bytes) if moved_bytes else bound
 
 
@@ -56,27 +68,46 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     gpu = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=0.0)
     moved = _moved_bytes(problem, spec, stage, held)
     fed = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=moved)
-    fed = max(fed, moved / link.bytes_per_s.effective + 2 * number * link.latency_ns.effective / NS_PER_S)
+    fed = max(
+        fed, moved / link.bytes_per_s.effective + 2 * number * link.latency_ns.effective / NS_PER_S
+    )
     cpu = _cpu_seconds(problem, spec, stage, number, 1.0 - on_gpu)
     written = _kv_bytes(problem, spec, stage) if stage.is_prefill and not stage.kv_on_gpu else 0.0
     return max(fed, cpu, (gpu + cpu) / number, written / back.bytes_per_s.effective)
 
 
-def _gpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, on_gpu: float, moved_bytes: float) -> float:
-    """All of the GPU's work of a layer, launches included; ``on_gpu`` is the share of its experts that run there."""
+def _gpu_seconds(
+    problem: Problem, spec: Layer, stage: Stage, number: int, on_gpu: float, moved_bytes: float
+) -> float:
+    """All of the GPU's work of a layer, launches included; ``on_gpu`` is the share of its experts
+    that run there.
+    """
     tokens = stage.sequences * stage.tokens_per_sequence
     params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
     touched = _touched(spec, stage) * on_gpu
-    flops, num_bytes = FLOPS_PER_WEIGHT * tokens * params, number * (spec.dense_bytes + touched * spec.expert_bytes)
+    flops, num_bytes = (
+        FLOPS_PER_WEIGHT * tokens * params,
+        number * (spec.dense_bytes + touched * spec.expert_bytes),
+    )
     if stage.kv_on_gpu or stage.is_prefill:
         flops += _pair_flops(spec, stage)
         num_bytes += _kv_bytes(problem, spec, stage)
     level = _level(problem, "gpu")
-    rate = attainable_flops_per_s(flops, level, num_bytes, problem.machine.link.h2d.bytes_per_s.effective, moved_bytes)
+    rate = attainable_flops_per_s(
+        flops, level, num_bytes, problem.machine.link.h2d.bytes_per_s.effective, moved_bytes
+    )
     kernels = problem.costs.num_kernels
     calls = 1.0 if problem.overlap.groups_experts else touched
-    launches = kernels("attention") * spec.has_mixer + kernels("gate") + kernels("shared_expert") + calls * kernels("expert")
-    return max(flops / rate if rate else 0.0, number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S)
+    launches = (
+        kernels("attention") * spec.has_mixer
+        + kernels("gate")
+        + kernels("shared_expert")
+        + calls * kernels("expert")
+    )
+    return max(
+        flops / rate if rate else 0.0,
+        number * launches * problem.machine.gpu.launch_overhead_ns.effective / NS_PER_S,
+    )
 
 
 def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share: float) -> float:
@@ -89,7 +120,9 @@ def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share
         tokens = stage.sequences * stage.tokens_per_sequence
         flops = FLOPS_PER_WEIGHT * tokens * spec.top_k * spec.params[TensorClass.EXPERT] * share
         touched = _touched(spec, stage) * share
-        seconds += flops / attainable_flops_per_s(flops, level, number * touched * spec.expert_bytes)
+        seconds += flops / attainable_flops_per_s(
+            flops, level, number * touched * spec.expert_bytes
+        )
         calls += number * touched
     return seconds + calls * problem.machine.cpu.call_overhead_ns.effective / NS_PER_S
 
@@ -112,9 +145,15 @@ def _touched(spec: Layer, stage: Stage) -> float:
 
 
 def _pair_flops(spec: Layer, stage: Stage) -> float:
-    """Scores and weighted sums of all tokens, each of which looks at what is kept of ``context_tokens``."""
+    """Scores and weighted sums of all tokens, each of which looks at what is kept of
+    ``context_tokens``.
+    """
     tokens = stage.sequences * stage.tokens_per_sequence
-    return FLOPS_PER_WEIGHT * tokens * sum(_seen(cache, stage) * cache.pair_elements for cache in spec.caches)
+    return (
+        FLOPS_PER_WEIGHT
+        * tokens
+        * sum(_seen(cache, stage) * cache.pair_elements for cache in spec.caches)
+    )
 
 
 def _kv_bytes(problem: Problem, spec: Layer, stage: Stage) -> float:
@@ -131,7 +170,11 @@ def _seen(cache: Cache, stage: Stage) -> float:
 
 
 def _entries(cache: Cache, stage: Stage) -> float:
-    return stage.tokens_per_sequence / cache.tokens_per_entry if stage.is_prefill else _seen(cache, stage)
+    return (
+        stage.tokens_per_sequence / cache.tokens_per_entry
+        if stage.is_prefill
+        else _seen(cache, stage)
+    )
 
 
 def _level(problem: Problem, device: str) -> Level:

@@ -17,13 +17,24 @@ from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53
 """Of a parameter: as a float, a larger whole number is not exact."""
-KINDS: Mapping[str, type] = {"placement": Placement, "cache": Cache, "prefetch": Prefetch, "dispatch": Dispatch, "overlap": Overlap}
+KINDS: Mapping[str, type] = {
+    "placement": Placement,
+    "cache": Cache,
+    "prefetch": Prefetch,
+    "dispatch": Dispatch,
+    "overlap": Overlap,
+}
 """What a part of each kind is an instance of."""
 
 
 def policy_to_data(policy: Policy) -> dict[str, Any]:
     """Name, description and the parts, each with its name and every parameter."""
-    data: dict[str, Any] = {"name": policy.name, "summary": policy.summary, "source": policy.source, "is_lossless": policy.is_lossless}
+    data: dict[str, Any] = {
+        "name": policy.name,
+        "summary": policy.summary,
+        "source": policy.source,
+        "is_lossless": policy.is_lossless,
+    }
     for kind in PARTS:
         part = getattr(policy, kind)
         data[kind] = {"part": part_name(kind, part), **_plain(part)}
@@ -36,14 +47,20 @@ class ImportNotAllowed(InputError):
 
     def __init__(self, where: str, part: str, module: str) -> None:
         """``where`` names the key and ``part`` the value that asks for it."""
-        super().__init__(f"{where}: {shortened(repr(part))} is code of the module {shortened(module)}, which this file may not import")
+        super().__init__(
+            f"{where}: {shortened(repr(part))} is code of the module {shortened(module)}, which this file may not import"
+        )
         self.module = module
 
 
-def policy_from_data(data: Mapping[str, Any], where: str, *, importable: Collection[str] = ()) -> Policy:
-    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names the file.
+def policy_from_data(
+    data: Mapping[str, Any], where: str, *, importable: Collection[str] = ()
+) -> Policy:
+    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names
+    the file.
 
-    Parts that are no part of Rosin's are imported from the modules in ``importable``, and from no other: ImportNotAllowed.
+    Parts that are no part of Rosin's are imported from the modules in ``importable``, and from no
+    other: ImportNotAllowed.
     """
     known = {field.name for field in fields(Policy)}
     for key in data:
@@ -52,7 +69,9 @@ def policy_from_data(data: Mapping[str, Any], where: str, *, importable: Collect
     for key in ("name", *PARTS):
         if key not in data:
             raise InputError(f"{where}: key {key} is missing")
-    parts: dict[str, Any] = {kind: _part(kind, data[kind], f"{where}.{kind}", importable) for kind in PARTS}
+    parts: dict[str, Any] = {
+        kind: _part(kind, data[kind], f"{where}.{kind}", importable) for kind in PARTS
+    }
     parts["feeding"] = _built(Feeding, data.get("feeding", {}), f"{where}.feeding")
     return Policy(
         name=str(data["name"]),
@@ -77,7 +96,9 @@ def _listed(value: Any) -> Any:
 
 def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: a mapping with the key part expected, got {shortened(repr(data))}")
+        raise InputError(
+            f"{where}: a mapping with the key part expected, got {shortened(repr(data))}"
+        )
     name = str(data.get("part"))
     if ":" in name:
         module = name.partition(":")[0]
@@ -90,25 +111,39 @@ def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
     elif name in PARTS[kind]:
         cls = PARTS[kind][name]
     else:
-        raise InputError(f"{where}.part: no {kind} part named {shortened(repr(name))}{closest(name, PARTS[kind])}")
+        raise InputError(
+            f"{where}.part: no {kind} part named {shortened(repr(name))}{closest(name, PARTS[kind])}"
+        )
     return _built(cls, {key: value for key, value in data.items() if key != "part"}, where)
 
 
 def _built(cls: type, data: Any, where: str) -> Any:
-    """The dataclass from its fields, nested ones included; types are checked, and numbers are of a size that arrays hold."""
+    """The dataclass from its fields, nested ones included; types are checked, and numbers are of a
+    size that arrays hold.
+    """
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: a mapping expected, got {shortened(repr(data))}")
     names = [field.name for field in fields(cls)]
     for key, value in data.items():
         if key not in names:
-            raise InputError(f"{where}: unknown key {shortened(str(key))}{closest(str(key), names)}")
+            raise InputError(
+                f"{where}: unknown key {shortened(str(key))}{closest(str(key), names)}"
+            )
         if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
-            raise InputError(f"{where}.{key}: must be a finite number of at most {MAX_NUMBER:g}, got {shortened(repr(value))}")
+            raise InputError(
+                f"{where}.{key}: must be a finite number of at most {MAX_NUMBER:g}, got {shortened(repr(value))}"
+            )
     hints = get_type_hints(cls)
-    nested = {key: _built(hints[key], value, f"{where}.{key}") for key, value in data.items() if is_dataclass(hints[key])}
+    nested = {
+        key: _built(hints[key], value, f"{where}.{key}")
+        for key, value in data.items()
+        if is_dataclass(hints[key])
+    }
     try:
         return TypeAdapter(cls).validate_python({**data, **nested})
     except ValidationError as error:
         problem = error.errors()[0]
         path = ".".join([where, *(str(step) for step in problem["loc"])])
-        raise InputError(f"{path}: {problem['msg'].lower()}, got {shortened(repr(problem['input']))}") from None
+        raise InputError(
+            f"{path}: {problem['msg'].lower()}, got {shortened(repr(problem['input']))}"
+        ) from None

@@ -13,10 +13,12 @@ Value = TypeVar("Value")
 
 
 class Shared:
-    """Values by the draw that they are of and a key that says all else they depend on; at most ``max_bytes`` of arrays are kept.
+    """Values by the draw that they are of and a key that says all else they depend on; at most
+    ``max_bytes`` of arrays are kept.
 
-    What was asked for longest ago goes first, and what is larger by itself is never kept. Several threads may ask; nobody may write to what
-    they get. Two that ask for the same at once both compute it.
+    What was asked for longest ago goes first, and what is larger by itself is never kept. Several
+    threads may ask; nobody may write to what they get. Two that ask for the same at once both
+    compute it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,7 +28,9 @@ class Shared:
         self._kept: OrderedDict[Hashable, tuple[NDArray[Any], Any, int]] = OrderedDict()
 
     def get(self, tokens: NDArray[np.int32], key: Hashable, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives for that key and the draw of those ``tokens``, which are told apart by identity."""
+        """What ``make`` gives for that key and the draw of those ``tokens``, which are told apart
+        by identity.
+        """
         place = id(tokens), key  # no other array has it: that of an entry is kept alive with it
         with self._lock:
             if place in self._kept:

@@ -12,9 +12,12 @@ def drawn(foresight: Foresight) -> Draw:
     """The run's choices with what the routing knows of their gates and embeddings."""
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
-    known = foresight.routing.draw(problem.model, sequences, tokens, foresight.seed, foresight.expert_ids)
+    known = foresight.routing.draw(
+        problem.model, sequences, tokens, foresight.seed, foresight.expert_ids
+    )
     weights, full, embeddings = (
-        None if rows is None else with_shared_prompts(rows, problem.batch) for rows in (known.weights, known.full, known.embeddings)
+        None if rows is None else with_shared_prompts(rows, problem.batch)
+        for rows in (known.weights, known.full, known.embeddings)
     )
     return Draw(ids=foresight.expert_ids, weights=weights, full=full, embeddings=embeddings)
 
@@ -26,7 +29,9 @@ def maps_of(foresight: Foresight, *, by_token: bool = False) -> ExpertMaps:
 
 
 def gate_shares(foresight: Foresight) -> NDArray[np.float32]:
-    """A gate's mean distribution over the tokens of a pass [pass, layer, expert]; shares of the choices where only those are known."""
+    """A gate's mean distribution over the tokens of a pass [pass, layer, expert]; shares of the
+    choices where only those are known.
+    """
     return foresight.once("gate shares", lambda: _gate_shares(foresight))
 
 

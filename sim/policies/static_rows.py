@@ -1,4 +1,7 @@
-"""Named systems that move no expert ahead of its gate: Fiddler, its baselines, and KTransformers."""
+"""Named systems that move no expert ahead of its gate:
+
+Fiddler, its baselines, and KTransformers.
+"""
 
 from dataclasses import replace
 
@@ -30,10 +33,16 @@ _FIDDLER_MEMORY = MemoryRule(
     is_eager=True,
 )
 _EAGER_MEMORY = MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True)
-"""Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card, KV cache and activations within it."""
+"""Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card,
+KV cache and activations within it.
+"""
 _CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True, staging_experts=0)
-"""Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving engine of today runs a whole model."""
-_ONE_BUFFER_SERIAL = LanesOverlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
+"""Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving
+engine of today runs a whole model.
+"""
+_ONE_BUFFER_SERIAL = LanesOverlap(
+    prefill="serial", decode="serial", staging_experts=1, is_pinned=False
+)
 
 _KTRANSFORMERS = Policy(
     name="ktransformers",
@@ -103,7 +112,13 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),
-        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=0, staging_layers=1, staging_layer_share=1 / 3),
+        overlap=LanesOverlap(
+            prefill="serial",
+            decode="serial",
+            staging_experts=0,
+            staging_layers=1,
+            staging_layer_share=1 / 3,
+        ),
         feeding=Feeding(prefill_chunk_tokens=512, decodes_beams_apart=True),
     ),
     _KTRANSFORMERS,

@@ -10,7 +10,9 @@ from sim.policies.pipelined_rows import PIPELINED_ROWS
 from sim.policies.policy import Policy
 from sim.policies.static_rows import STATIC_ROWS
 
-POLICIES: Mapping[str, Policy] = {policy.name: policy for policy in (*STATIC_ROWS, *CARRYING_ROWS, *PIPELINED_ROWS, *CACHING_ROWS)}
+POLICIES: Mapping[str, Policy] = {
+    policy.name: policy for policy in (*STATIC_ROWS, *CARRYING_ROWS, *PIPELINED_ROWS, *CACHING_ROWS)
+}
 """The table, by name."""
 
 
@@ -22,7 +24,9 @@ def find_policy(name: str) -> Policy:
     if ":" in name:
         found = imported(name, "policy")
         if not isinstance(found, Policy):
-            raise InputError(f"policy {name}: of type {type(found).__name__}, not sim.policies.Policy")
+            raise InputError(
+                f"policy {name}: of type {type(found).__name__}, not sim.policies.Policy"
+            )
         return found
     if name not in POLICIES:
         raise unknown_name("policy", name, POLICIES)

@@ -12,7 +12,9 @@ from sim.model.model import Model
 from sim.workload.batch import Passes
 
 Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
-"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not predicted)."""
+"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not
+predicted).
+"""
 
 OTHER_SEED = 1_000_003
 """Added to a run's seed for requests that came before it."""
@@ -22,10 +24,11 @@ OTHER_SEED = 1_000_003
 class Draw:
     """Expert choices with what the gate gave them.
 
-    ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's share of the softmax over
-    all experts, descending by rank and not renormalised over the selected; None where unknown. ``full`` [sequence, token, MoE layer,
-    expert] is that softmax; None where only the weights are known, or nothing. ``embeddings`` [sequence, token, dimension] stand for
-    the output of the model's embedding layer; None where unknown.
+    ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's
+    share of the softmax over all experts, descending by rank and not renormalised over the
+    selected; None where unknown. ``full`` [sequence, token, MoE layer, expert] is that softmax;
+    None where only the weights are known, or nothing. ``embeddings`` [sequence, token, dimension]
+    stand for the output of the model's embedding layer; None where unknown.
     """
 
     ids: NDArray[np.int16]
@@ -34,17 +37,21 @@ class Draw:
     embeddings: NDArray[np.float32] | None = None
 
     def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
-        """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are unknown.
+        """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are
+        unknown.
 
-        Where only the selected experts' weights are known, what they leave of 1 is spread over the others in proportion to
-        ``popularity`` [MoE layer, expert], which is an assumption. Weights that sum to more than 1 leave nothing.
+        Where only the selected experts' weights are known, what they leave of 1 is spread over the
+        others in proportion to ``popularity`` [MoE layer, expert], which is an assumption. Weights
+        that sum to more than 1 leave nothing.
         """
         if self.full is not None:
             return self.full
         if self.weights is None:
             return None
         chosen = self.ids.astype(np.int64)
-        full = np.broadcast_to(popularity.astype(np.float32), (*chosen.shape[:3], popularity.shape[1])).copy()
+        full = np.broadcast_to(
+            popularity.astype(np.float32), (*chosen.shape[:3], popularity.shape[1])
+        ).copy()
         np.put_along_axis(full, chosen, 0.0, axis=3)
         left = np.maximum(1.0 - self.weights.sum(axis=3, keepdims=True), 0.0)
         full *= left / np.maximum(full.sum(axis=3, keepdims=True), np.finfo(np.float32).tiny)
@@ -56,9 +63,10 @@ class Draw:
 class ExpertMaps:
     """Of every iteration, a sequence in a pass: the gate's mean distribution over its tokens.
 
-    ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts where no gate weights are
-    known. Iterations are in order of passes; ``of_pass`` and ``of_sequence`` say whose they are. ``embeddings`` [iteration,
-    dimension] are means over the iteration's tokens, None where unknown.
+    ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts
+    where no gate weights are known. Iterations are in order of passes; ``of_pass`` and
+    ``of_sequence`` say whose they are. ``embeddings`` [iteration, dimension] are means over the
+    iteration's tokens, None where unknown.
     """
 
     shares: NDArray[np.float32]
@@ -67,8 +75,13 @@ class ExpertMaps:
     embeddings: NDArray[np.float32] | None = None
 
 
-def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, by_token: bool = False) -> ExpertMaps:
-    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``. ``by_token``: each token is an iteration."""
+def expert_maps(
+    draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, by_token: bool = False
+) -> ExpertMaps:
+    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``.
+
+    ``by_token``: each token is an iteration.
+    """
     spans = _spans(passes, by_token)
     shares = np.zeros((len(spans), *popularity.shape), np.float32)
     if draw.weights is None:
@@ -76,19 +89,34 @@ def expert_maps(draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, 
     else:
         for number, (_, sequence, first, end) in enumerate(spans.tolist()):
             full = None if draw.full is None else draw.full[None, sequence, first:end]
-            part = Draw(ids=draw.ids[None, sequence, first:end], weights=draw.weights[None, sequence, first:end], full=full)
+            part = Draw(
+                ids=draw.ids[None, sequence, first:end],
+                weights=draw.weights[None, sequence, first:end],
+                full=full,
+            )
             known = part.distribution(popularity)
             assert known is not None
             shares[number] = known[0].mean(axis=0)
     embeddings = None
     if draw.embeddings is not None:
-        embeddings = np.stack([draw.embeddings[sequence, first:end].mean(axis=0) for _, sequence, first, end in spans.tolist()])
-    return ExpertMaps(shares=shares, of_pass=spans[:, 0], of_sequence=spans[:, 1], embeddings=embeddings)
+        embeddings = np.stack(
+            [
+                draw.embeddings[sequence, first:end].mean(axis=0)
+                for _, sequence, first, end in spans.tolist()
+            ]
+        )
+    return ExpertMaps(
+        shares=shares, of_pass=spans[:, 0], of_sequence=spans[:, 1], embeddings=embeddings
+    )
 
 
 @kernel
-def _share_choices(ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]) -> None:
-    """Of each span's tokens, each expert's share of the choices of a layer [span, layer, expert]; ``shares`` are zeros before."""
+def _share_choices(
+    ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]
+) -> None:
+    """Of each span's tokens, each expert's share of the choices of a layer [span, layer, expert];
+    ``shares`` are zeros before.
+    """
     num_layers, top_k = ids.shape[2], ids.shape[3]
     for number in range(len(spans)):
         sequence, first, end = spans[number, 1], spans[number, 2], spans[number, 3]
@@ -99,7 +127,9 @@ def _share_choices(ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDA
                     shares[number, layer, ids[sequence, token, layer, rank]] += 1
         for layer in range(num_layers if num_choices > top_k else 0):
             for expert in range(shares.shape[2]):
-                shares[number, layer, expert] = np.float64(shares[number, layer, expert]) / num_choices
+                shares[number, layer, expert] = (
+                    np.float64(shares[number, layer, expert]) / num_choices
+                )
         for layer in range(num_layers if num_choices == top_k else 0):  # a token has few experts
             for rank in range(top_k):
                 shares[number, layer, ids[sequence, first, layer, rank]] = 1.0 / top_k
@@ -110,7 +140,9 @@ def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
     of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
     within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
     first, end = passes.first_position[of_pass], passes.context_tokens[of_pass]
-    spans = np.stack([of_pass, passes.first_sequence[of_pass] + within, first, end], axis=1).astype(np.int64)
+    spans = np.stack([of_pass, passes.first_sequence[of_pass] + within, first, end], axis=1).astype(
+        np.int64
+    )
     if not by_token:
         return spans
     lengths = end - first
@@ -121,30 +153,60 @@ def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
 
 
 class Routing(ABC):
-    """A source of expert choices. A subclass is configuration only: the same arguments give the same choices."""
+    """A source of expert choices.
+
+    A subclass is configuration only: the same arguments give the same choices.
+    """
 
     @abstractmethod
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
-        """Expert ids [sequence, token, MoE layer, rank], ``num_tokens`` per sequence, distinct along rank."""
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
+        """Expert ids [sequence, token, MoE layer, rank], ``num_tokens`` per sequence, distinct
+        along rank.
+        """
 
     @abstractmethod
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """Share of selections [MoE layer, expert], rows summing to 1: what profiling offline would have shown."""
+        """Share of selections [MoE layer, expert], rows summing to 1: what profiling offline would
+        have shown.
+        """
 
-    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
-        """Gate weights of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
+    def gate_weights(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
+        """Gate weights of what ``experts`` gives for the same arguments, as in ``Draw``; None where
+        they are unknown.
+        """
         return None
 
-    def gate_distribution(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
-        """The softmax over all experts, as in ``Draw.full``, of what ``experts`` gives for the same arguments; None where it is unknown."""
+    def gate_distribution(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
+        """The softmax over all experts, as in ``Draw.full``, of what ``experts`` gives for the same
+        arguments; None where it is unknown.
+        """
         return None
 
-    def token_embeddings(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
-        """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in ``Draw``; None where they are unknown."""
+    def token_embeddings(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
+        """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in
+        ``Draw``; None where they are unknown.
+        """
         return None
 
-    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int, ids: NDArray[np.int16] | None = None) -> Draw:
-        """Expert ids and what is known of their gates and embeddings, together; ``ids`` are those of ``experts``, where already drawn."""
+    def draw(
+        self,
+        model: Model,
+        num_sequences: int,
+        num_tokens: int,
+        seed: int,
+        ids: NDArray[np.int16] | None = None,
+    ) -> Draw:
+        """Expert ids and what is known of their gates and embeddings, together; ``ids`` are those
+        of ``experts``, where already drawn.
+        """
         arguments = (model, num_sequences, num_tokens, seed)
         return Draw(
             ids=self.experts(*arguments) if ids is None else ids,
@@ -153,20 +215,27 @@ class Routing(ABC):
             embeddings=self.token_embeddings(*arguments),
         )
 
-    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
-        """What a system saw before: sequences that are not those which ``draw`` gives for ``used`` (sequences, tokens) and the seed.
+    def other_requests(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
+    ) -> Draw:
+        """What a system saw before: sequences that are not those which ``draw`` gives for ``used``
+        (sequences, tokens) and the seed.
 
         Fewer than asked for, or none, where a recording has no more.
         """
         return self.draw(model, num_sequences, num_tokens, seed + OTHER_SEED)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """Share of the experts that MoE layer ``layer`` selects which a predictor names ``distance`` layers before; None: unknown."""
+        """Share of the experts that MoE layer ``layer`` selects which a predictor names
+        ``distance`` layers before; None: unknown.
+        """
         return None
 
     @property
     def treats_experts_alike(self) -> bool:
-        """Whether renaming the experts within every layer would leave the distribution of all choices as it is."""
+        """Whether renaming the experts within every layer would leave the distribution of all
+        choices as it is.
+        """
         return False
 
     @property
@@ -181,26 +250,40 @@ class Routing(ABC):
 
 
 def stated_accuracy(accuracy: Accuracy, layer: int, distance: int) -> float | None:
-    """The accuracy of predicting that MoE layer from that many layers before; None where it is not stated."""
+    """The accuracy of predicting that MoE layer from that many layers before; None where it is not
+    stated.
+    """
     by_layer = dict(accuracy).get(distance, ())
     return by_layer[layer] if 0 <= layer < len(by_layer) else None
 
 
-def tokens_per_expert(model: Model, expert_ids: NDArray[np.int16], passes: Passes) -> NDArray[np.int32]:
+def tokens_per_expert(
+    model: Model, expert_ids: NDArray[np.int16], passes: Passes
+) -> NDArray[np.int32]:
     """Tokens that each expert gets [pass, layer, expert]; dense layers are all zero.
 
     ``expert_ids`` is [sequence, token, MoE layer, rank] as ``Routing.experts`` gives it.
     """
     counts = np.zeros((len(passes), model.num_layers, model.num_experts), np.int32)
-    spans = passes.first_sequence, passes.num_sequences, passes.first_position, passes.context_tokens
-    _count_tokens(np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), *spans, counts)
+    spans = (
+        passes.first_sequence,
+        passes.num_sequences,
+        passes.first_position,
+        passes.context_tokens,
+    )
+    _count_tokens(
+        np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), *spans, counts
+    )
     return counts
 
 
 def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.int32]:
     """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
     num_sequences, num_tokens, num_layers, _ = expert_ids.shape
-    counts, same = np.zeros((num_sequences, num_layers, num_experts), np.int32), np.ones(num_sequences, np.int32)
+    counts, same = (
+        np.zeros((num_sequences, num_layers, num_experts), np.int32),
+        np.ones(num_sequences, np.int32),
+    )
     spans = np.arange(num_sequences, dtype=np.int32), same, 0 * same, num_tokens * same
     _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), *spans, counts)
     return counts
@@ -222,4 +305,6 @@ def _count_tokens(
             for token in range(first_position[index], context_tokens[index]):
                 for place in range(len(moe_layers)):
                     for rank in range(expert_ids.shape[3]):
-                        counts[index, moe_layers[place], expert_ids[sequence, token, place, rank]] += 1
+                        counts[
+                            index, moe_layers[place], expert_ids[sequence, token, place, rank]
+                        ] += 1

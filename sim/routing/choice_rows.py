@@ -1,4 +1,6 @@
-"""From choices in any order to the arrays of a trace: every choice of every token must be there once."""
+"""From choices in any order to the arrays of a trace: every choice of every token must be there
+once.
+"""
 
 from typing import Any
 
@@ -9,10 +11,14 @@ from hwprofiles import InputError
 
 
 def dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a trace file from rows (sequence, token, layer, rank, expert, weight), each choice exactly once."""
+    """The arrays of a trace file from rows (sequence, token, layer, rank, expert, weight), each
+    choice exactly once.
+    """
     tokens, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
     layers, ranks = int(rows[:, 2].max()) + 1, int(rows[:, 3].max()) + 1
-    place = (index.reshape(-1) * layers + rows[:, 2].astype(np.int64)) * ranks + rows[:, 3].astype(np.int64)
+    place = (index.reshape(-1) * layers + rows[:, 2].astype(np.int64)) * ranks + rows[:, 3].astype(
+        np.int64
+    )
     wrong, count = _first_wrong(place, len(tokens) * layers * ranks)
     if wrong is not None:
         sequence, token = tokens[wrong // (layers * ranks)].astype(int)

@@ -1,4 +1,6 @@
-"""The sequence of token classes: a Markov chain, mixed with copies from further back, fitted to how often classes agree."""
+"""The sequence of token classes: a Markov chain, mixed with copies from further back, fitted to how
+often classes agree.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,18 @@ MAX_KEPT = 0.9
 
 
 def class_process(
-    classes: NDArray[np.int64], share: Array, borders: NDArray[np.int64], lags: NDArray[np.int64], seed: int
+    classes: NDArray[np.int64],
+    share: Array,
+    borders: NDArray[np.int64],
+    lags: NDArray[np.int64],
+    seed: int,
 ) -> tuple[Array, Array]:
-    """Probabilities of taking over the class of an earlier token [lag], and else of following the last one's [class, class].
+    """Probabilities of taking over the class of an earlier token [lag], and else of following the
+    last one's [class, class].
 
-    The chain is of greatest likelihood given the copies; the copies are raised where classes of generated sequences agree less often than
-    the trace's so many tokens apart, and lowered where they agree more.
+    The chain is of greatest likelihood given the copies; the copies are raised where classes of
+    generated sequences agree less often than the trace's so many tokens apart, and lowered where
+    they agree more.
     """
     wanted = _agreement(classes, borders, lags)
     lengths = np.tile(np.diff(borders), NUM_REPEATS)
@@ -28,33 +36,58 @@ def class_process(
     kept = np.zeros(len(lags))
     chain = _chain(classes, borders, lags, kept, np.tile(share, (len(share), 1)), share)
     for attempt in range(NUM_ROUNDS if len(share) > 1 else 0):
-        shown = _agreement(_generate(share, lags, kept, chain, lengths, seed + attempt), longer, lags)
+        shown = _agreement(
+            _generate(share, lags, kept, chain, lengths, seed + attempt), longer, lags
+        )
         kept = np.maximum(kept + STEP * (wanted - shown), 0.0)
         kept *= min(1.0, MAX_KEPT / max(float(kept.sum()), MAX_KEPT))
         chain = _chain(classes, borders, lags, kept, chain, share)
     return kept, chain
 
 
-def _agreement(classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64]) -> Array:
+def _agreement(
+    classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64]
+) -> Array:
     """Share of tokens of the class of the token so many before, by lag."""
     curve = reuse(classes[:, None, None].astype(np.int16), borders, int(classes.max()) + 1, lags)
     return np.nan_to_num(curve[:, 0])
 
 
-def _generate(share: Array, lags: NDArray[np.int64], kept: Array, chain: Array, lengths: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _generate(
+    share: Array,
+    lags: NDArray[np.int64],
+    kept: Array,
+    chain: Array,
+    lengths: NDArray[np.int64],
+    seed: int,
+) -> NDArray[np.int64]:
     cumulative = np.cumsum(share), lags, np.cumsum(kept), np.cumsum(chain, axis=1)
     keys = [np.uint64(sequence_key(seed, sequence)) for sequence in range(len(lengths))]
-    return np.concatenate([draw_classes(*cumulative, key, int(length)) for key, length in zip(keys, lengths, strict=True)])
+    return np.concatenate(
+        [
+            draw_classes(*cumulative, key, int(length))
+            for key, length in zip(keys, lengths, strict=True)
+        ]
+    )
 
 
 def _chain(
-    classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64], kept: Array, chain: Array, share: Array
+    classes: NDArray[np.int64],
+    borders: NDArray[np.int64],
+    lags: NDArray[np.int64],
+    kept: Array,
+    chain: Array,
+    share: Array,
 ) -> Array:
-    """The chain of greatest likelihood given the copies, by expectation and maximisation from the chain given."""
+    """The chain of greatest likelihood given the copies, by expectation and maximisation from the
+    chain given.
+    """
     position = np.arange(len(classes)) - np.repeat(borders[:-1], np.diff(borders))
     rows = np.flatnonzero(position > 0)
     before, now = classes[rows - 1], classes[rows]
-    is_same = (position[rows][:, None] >= lags) & (classes[np.maximum(rows[:, None] - lags, 0)] == now[:, None])
+    is_same = (position[rows][:, None] >= lags) & (
+        classes[np.maximum(rows[:, None] - lags, 0)] == now[:, None]
+    )
     copied = is_same @ kept
     for _ in range(NUM_LIKELIHOOD_ROUNDS):
         followed = (1.0 - kept.sum()) * chain[before, now]
@@ -65,7 +98,9 @@ def _chain(
 
 
 def _balanced(counts: Array, share: Array) -> Array:
-    """The chain nearest to the counts that keeps classes as frequent as they are: both margins scaled in turn (Sinkhorn)."""
+    """The chain nearest to the counts that keeps classes as frequent as they are: both margins
+    scaled in turn (Sinkhorn).
+    """
     joint = counts
     for _ in range(50):
         joint = joint * (share / joint.sum(axis=0))

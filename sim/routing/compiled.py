@@ -1,11 +1,17 @@
-"""The compiled part of fitted routing: every random number is a hash of what it is for, so no choice depends on how many are asked."""
+"""The compiled part of fitted routing: every random number is a hash of what it is for, so no
+choice depends on how many are asked.
+"""
 
 import numpy as np
 from numba import njit
 
 from sim.engine.compilation import allocating_kernel
 
-GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+GOLDEN, MIX_1, MIX_2 = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xBF58476D1CE4E5B9),
+    np.uint64(0x94D049BB133111EB),
+)
 """Constants of splitmix64 (Steele, Lea and Flood 2014)."""
 LOW_24, SCALE_24 = np.uint64((1 << 24) - 1), np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
@@ -58,10 +64,23 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
 
 
 @allocating_kernel
-def choose_sequence(weights, request_spread, drift_spread, drift_tokens, classes, lags, kernel, copied, linked, key, out):  # type: ignore[no-untyped-def]
+def choose_sequence(
+    weights,
+    request_spread,
+    drift_spread,
+    drift_tokens,
+    classes,
+    lags,
+    kernel,
+    copied,
+    linked,
+    key,
+    out,
+):  # type: ignore[no-untyped-def]
     """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
 
-    ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer], ``classes`` [token].
+    ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer],
+    ``classes`` [token].
     """
     cumulative = np.empty(weights.shape, np.float32)
     first = 0
@@ -70,14 +89,18 @@ def choose_sequence(weights, request_spread, drift_spread, drift_tokens, classes
         while last < len(out) and low(hashed(key, DRIFT, last)) * drift_tokens >= 1.0:
             last += 1
         if first == 0 or drift_spread.any():
-            _fill_cumulative(weights, request_spread, drift_spread, key, hashed(key, DRIFT, first), cumulative)
+            _fill_cumulative(
+                weights, request_spread, drift_spread, key, hashed(key, DRIFT, first), cumulative
+            )
         _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out)
         first = last
 
 
 @allocating_kernel
 def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out):  # type: ignore[no-untyped-def]
-    """Cumulative probabilities [class, layer, expert] with the log preferences of a request and segment, the same in all classes."""
+    """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
+    segment, the same in all classes.
+    """
     classes, layers, experts = weights.shape
     preferences = np.ones(experts, np.float32)
     for layer in range(layers):
@@ -85,7 +108,9 @@ def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out): 
             lasting, passing = hashed(key, REQUEST, layer), hashed(segment, REQUEST, layer)
             for expert in range(experts):
                 preference = request_spread[layer] * normal(hashed(lasting, expert, 0))
-                preferences[expert] = np.exp(preference + drift_spread[layer] * normal(hashed(passing, expert, 0)))
+                preferences[expert] = np.exp(
+                    preference + drift_spread[layer] * normal(hashed(passing, expert, 0))
+                )
         for group in range(classes):
             running = np.float32(0.0)
             for expert in range(experts):
@@ -96,7 +121,9 @@ def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out): 
 
 @allocating_kernel
 def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-untyped-def]
-    """Class of each token: that of the token ``lags[i]`` before, or one that follows the last; all but the lags cumulative."""
+    """Class of each token: that of the token ``lags[i]`` before, or one that follows the last; all
+    but the lags cumulative.
+    """
     classes = np.zeros(num_tokens, np.int64)
     for token in range(num_tokens):
         bits = hashed(key, CLASS, token)
@@ -110,7 +137,9 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
 
 @allocating_kernel
 def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out):  # type: ignore[no-untyped-def]
-    """Fill tokens from first to last: copies of an earlier token's choices, or draws, without repetition."""
+    """Fill tokens from first to last: copies of an earlier token's choices, or draws, without
+    repetition.
+    """
     _, layers, top_k = out.shape
     choice_key = hashed(key, CHOICE, 0)
     for layer in range(layers):
@@ -118,15 +147,27 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
         for token in range(first, last):
             for rank in range(top_k):
                 number = token * top_k + rank
-                source = choice_key if linked > 0.0 and low(hashed(own_link, number, 0)) < linked else own_key
+                source = (
+                    choice_key
+                    if linked > 0.0 and low(hashed(own_link, number, 0)) < linked
+                    else own_key
+                )
                 expert, attempt = np.int64(-1), 0
                 while expert < 0 and attempt < MAX_ATTEMPTS:
                     bits = hashed(source, number, attempt)
                     if low(bits) < copied[layer]:
                         lag = lags[search(kernel, middle(bits))]
                         if lag <= token:
-                            expert = np.int64(out[token - lag, layer, ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16)])
-                        bits = hashed(source, number, MAX_ATTEMPTS + attempt)  # a draw after all: the lag used those
+                            expert = np.int64(
+                                out[
+                                    token - lag,
+                                    layer,
+                                    ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16),
+                                ]
+                            )
+                        bits = hashed(
+                            source, number, MAX_ATTEMPTS + attempt
+                        )  # a draw after all: the lag used those
                     if expert < 0:
                         expert = search(cumulative[classes[token], layer], middle(bits))
                     for earlier in range(rank):
@@ -134,7 +175,11 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                             expert = np.int64(-1)
                             break
                     attempt += 1
-                out[token, layer, rank] = expert if expert >= 0 else _likeliest(cumulative[classes[token], layer], out[token, layer, :rank])
+                out[token, layer, rank] = (
+                    expert
+                    if expert >= 0
+                    else _likeliest(cumulative[classes[token], layer], out[token, layer, :rank])
+                )
 
 
 @allocating_kernel
@@ -155,7 +200,9 @@ def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank] with gate weights, descending by rank, summing to at most 1."""
+    """Fill ``out`` [token, layer, rank] with gate weights, descending by rank, summing to at most
+    1.
+    """
     tokens, layers, top_k = out.shape
     shared, own = np.sqrt(correlation), np.sqrt(1.0 - correlation)
     gate_key = hashed(key, GATE, 0)
@@ -166,7 +213,9 @@ def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ign
             total = 0.0
             for rank in range(top_k):
                 value = np.exp(
-                    log_mean[layer, rank] + log_spread[layer, rank] * (shared * common + own * normal(hashed(layer_key, token, rank + 1)))
+                    log_mean[layer, rank]
+                    + log_spread[layer, rank]
+                    * (shared * common + own * normal(hashed(layer_key, token, rank + 1)))
                 )
                 total += value
                 place = rank

@@ -12,24 +12,41 @@ from sim.routing.importers import import_trace
 from sim.routing.spec import RoutingSpec, fitted_spec
 
 MAX_FITTED_VALUES = MAX_VALUES // 2
-"""Of classes, layers and experts: with the lists that they stand in and the other numbers, what can be read again."""
+"""Of classes, layers and experts: with the lists that they stand in and the other numbers, what can
+be read again.
+"""
 
 
 def fit_file(
-    path: Path, *, task: str | None = None, source: str | None = None, num_classes: int = NUM_CLASSES, seed: int = 0
+    path: Path,
+    *,
+    task: str | None = None,
+    source: str | None = None,
+    num_classes: int = NUM_CLASSES,
+    seed: int = 0,
 ) -> RoutingSpec:
     """Fit a generator to a trace file. Raises InputError.
 
-    ``task`` says what the tokens are of (the file's name unless said): the fit holds for that task and claims no other.
+    ``task`` says what the tokens are of (the file's name unless said): the fit holds for that task
+    and claims no other.
     """
     trace = import_trace(path)
     num_values = num_classes * trace.expert_ids.shape[1] * trace.num_experts
     if num_values > MAX_FITTED_VALUES:
         limit = f"a routing file holds {MAX_FITTED_VALUES:,}"
-        raise InputError(f"{path}: {num_classes} classes of its layers and experts are {num_values:,} numbers, {limit}; fit fewer classes")
+        raise InputError(
+            f"{path}: {num_classes} classes of its layers and experts are {num_values:,} numbers, {limit}; fit fewer classes"
+        )
     task = task or path.stem
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     size = f"{len(trace.expert_ids):,} tokens in {len(trace.borders) - 1} sequences"
     said = f"fitted to task {task!r} alone, {size}; other tasks route otherwise; trace: {source or path.name}"
-    routing = fit(trace, provenance=Provenance(kind=Kind.FITTED, source=said, date=date), num_classes=num_classes, seed=seed)
-    return fitted_spec(routing, task=task, sequence_num_tokens=tuple(np.diff(trace.borders).tolist()))
+    routing = fit(
+        trace,
+        provenance=Provenance(kind=Kind.FITTED, source=said, date=date),
+        num_classes=num_classes,
+        seed=seed,
+    )
+    return fitted_spec(
+        routing, task=task, sequence_num_tokens=tuple(np.diff(trace.borders).tolist())
+    )

@@ -1,4 +1,6 @@
-"""Fitted routing: token classes, copies from earlier tokens and per-request preferences, with the numbers of one task."""
+"""Fitted routing: token classes, copies from earlier tokens and per-request preferences, with the
+numbers of one task.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +18,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GateProfile:
-    """Gate weights: natural logarithms are normal with this mean and spread [layer, rank], and one correlation between ranks."""
+    """Gate weights: natural logarithms are normal with this mean and spread [layer, rank], and one
+    correlation between ranks.
+    """
 
     log_mean: Array
     log_spread: Array
@@ -25,16 +29,19 @@ class GateProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedRouting(Routing):
-    """How docs/reference/routing.md says: each token has a class; each of its choices is copied from an earlier token, or drawn.
+    """How docs/reference/routing.md says: each token has a class; each of its choices is copied
+    from an earlier token, or drawn.
 
-    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class that select an expert.
-    ``class_lags`` with ``class_kept``: probability that a token has the class of the token so many before; else it follows the last
-    token's by ``class_chain`` [class before, class]. ``copied`` [layer]: probability that a choice copies a random one of the token
-    ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not reach back as far).
-    ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log preference for an expert, that lasts, and of
-    what is added to it anew every ``drift_tokens`` on average. ``linked_fraction``: share of
-    choices whose random numbers are those of the same choice in the other layers. ``embedded_fraction``: share of tokens whose embedding
-    tells their class; those of the others are of a class at random.
+    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class
+    that select an expert. ``class_lags`` with ``class_kept``: probability that a token has the
+    class of the token so many before; else it follows the last token's by ``class_chain`` [class
+    before, class]. ``copied`` [layer]: probability that a choice copies a random one of the token
+    ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not
+    reach back as far). ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a
+    request's log preference for an expert, that lasts, and of what is added to it anew every
+    ``drift_tokens`` on average. ``linked_fraction``: share of choices whose random numbers are
+    those of the same choice in the other layers. ``embedded_fraction``: share of tokens whose
+    embedding tells their class; those of the others are of a class at random.
     """
 
     label: str
@@ -61,18 +68,26 @@ class FittedRouting(Routing):
         self._check(model)
         return np.asarray(np.tensordot(self.class_share, self.inclusion, 1) / self.top_k)
 
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
         """See Routing. A longer sequence, or more of them, begin with the same choices."""
         self._check(model)
-        return self.choose(np.full(num_sequences, num_tokens), seed).reshape(num_sequences, num_tokens, *self._shape)
+        return self.choose(np.full(num_sequences, num_tokens), seed).reshape(
+            num_sequences, num_tokens, *self._shape
+        )
 
-    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+    def gate_weights(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
         """See Routing."""
         self._check(model)
         flat = self.weigh(np.full(num_sequences, num_tokens), seed)
         return None if flat is None else flat.reshape(num_sequences, num_tokens, *self._shape)
 
-    def token_embeddings(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32]:
+    def token_embeddings(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32]:
         """See Routing: those of one class are alike, and at right angles to those of the others."""
         self._check(model)
         keys = [np.uint64(sequence_key(seed, sequence)) for sequence in range(num_sequences)]
@@ -105,13 +120,17 @@ class FittedRouting(Routing):
         for sequence in range(len(lengths)):
             rows = out[borders[sequence] : borders[sequence + 1]]
             key = np.uint64(sequence_key(seed, sequence))
-            fill_gate_weights(self.gate.log_mean, self.gate.log_spread, self.gate.correlation, key, rows)
+            fill_gate_weights(
+                self.gate.log_mean, self.gate.log_spread, self.gate.correlation, key, rows
+            )
         return out
 
     def draw_lengths(self, lengths: NDArray[np.int64], seed: int) -> Draw:
         """Ids and weights [1, token, layer, rank] of sequences of these lengths, one after another."""
         weights = self.weigh(lengths, seed)
-        return Draw(ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None])
+        return Draw(
+            ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None]
+        )
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
         """See Routing."""
@@ -119,7 +138,12 @@ class FittedRouting(Routing):
 
     @property
     def _class_process(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
-        return np.cumsum(self.class_share), self.class_lags, np.cumsum(self.class_kept), np.cumsum(self.class_chain, axis=1)
+        return (
+            np.cumsum(self.class_share),
+            self.class_lags,
+            np.cumsum(self.class_kept),
+            np.cumsum(self.class_chain, axis=1),
+        )
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""Fitting the generator to a trace: popularity by token class, how classes and experts recur, and what requests prefer.
+"""Fitting the generator to a trace: popularity by token class, how classes and experts recur, and
+what requests prefer.
 
 Nothing here looks at a cache: the hit rates of a generator are predictions.
 """
@@ -34,13 +35,19 @@ MIN_TOKENS = 256
 NUM_GATE_ROUNDS, NUM_GATE_TOKENS = 8, 1000
 
 
-def fit(trace: RecordedRouting, *, provenance: Provenance, num_classes: int = NUM_CLASSES, seed: int = 0) -> FittedRouting:
-    """The generator whose popularity, reuse by lag, next-layer recall and gate weights are the trace's. Raises InputError.
+def fit(
+    trace: RecordedRouting, *, provenance: Provenance, num_classes: int = NUM_CLASSES, seed: int = 0
+) -> FittedRouting:
+    """The generator whose popularity, reuse by lag, next-layer recall and gate weights are the
+    trace's. Raises InputError.
 
-    A trace of fewer than MIN_TOKENS tokens is refused. ``provenance`` says what the trace is; the kind becomes ``fitted``.
+    A trace of fewer than MIN_TOKENS tokens is refused. ``provenance`` says what the trace is; the
+    kind becomes ``fitted``.
     """
     if len(trace.expert_ids) < MIN_TOKENS:
-        raise InputError(f"{trace.name}: a fit needs at least {MIN_TOKENS} tokens, got {len(trace.expert_ids)}")
+        raise InputError(
+            f"{trace.name}: a fit needs at least {MIN_TOKENS} tokens, got {len(trace.expert_ids)}"
+        )
     routing = _without_copies(trace, provenance, num_classes, seed)
     routing = replace(routing, request_spread=_request_spread(trace, routing))
     routing = replace(routing, drift_spread=_drift_spread(trace, routing, seed))
@@ -48,7 +55,9 @@ def fit(trace: RecordedRouting, *, provenance: Provenance, num_classes: int = NU
     return replace(routing, linked_fraction=_linked_fraction(trace, routing, seed))
 
 
-def _without_copies(trace: RecordedRouting, provenance: Provenance, num_classes: int, seed: int) -> FittedRouting:
+def _without_copies(
+    trace: RecordedRouting, provenance: Provenance, num_classes: int, seed: int
+) -> FittedRouting:
     ids = trace.expert_ids
     classes = token_classes(ids, trace.num_experts, num_classes, seed)
     share = np.bincount(classes) / len(classes)
@@ -59,12 +68,16 @@ def _without_copies(trace: RecordedRouting, provenance: Provenance, num_classes:
         stated_provenance=replace(provenance, kind=Kind.FITTED),
         top_k=ids.shape[2],
         class_share=share,
-        inclusion=np.stack([inclusion(ids[classes == index], trace.num_experts) for index in range(len(share))]),
+        inclusion=np.stack(
+            [inclusion(ids[classes == index], trace.num_experts) for index in range(len(share))]
+        ),
         class_lags=lags,
         class_kept=kept,
         class_chain=chain,
         copy_lags=_possible(COPY_LAGS, trace),
-        copy_kernel=np.full(len(_possible(COPY_LAGS, trace)), 1.0 / len(_possible(COPY_LAGS, trace))),
+        copy_kernel=np.full(
+            len(_possible(COPY_LAGS, trace)), 1.0 / len(_possible(COPY_LAGS, trace))
+        ),
         copied=np.zeros(ids.shape[1]),
         request_spread=np.zeros(ids.shape[1]),
         drift_spread=np.zeros(ids.shape[1]),
@@ -80,7 +93,8 @@ def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int
 
 
 def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Array:
-    """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule-Walker equations, none negative.
+    """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule-Walker
+    equations, none negative.
 
     Equations count by the pairs of tokens that they were measured on.
     """
@@ -89,14 +103,18 @@ def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Ar
     weight = np.sqrt(pairs / max(pairs.max(), 1))
     from scipy.optimize import nnls  # a quarter of a second, which no other command should pay
 
-    solution, _ = nnls(curve[np.abs(index[:, None] - index[None])] * weight[:, None], excess * weight)
+    solution, _ = nnls(
+        curve[np.abs(index[:, None] - index[None])] * weight[:, None], excess * weight
+    )
     return np.asarray(solution)
 
 
 def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
-    """One spread for all layers, that makes far tokens of a request share what the trace's do, beyond common popularity.
+    """One spread for all layers, that makes far tokens of a request share what the trace's do,
+    beyond common popularity.
 
-    Far are lags from the middle of the median sequence's length on, at least twice the longest copied lag where sequences are so long.
+    Far are lags from the middle of the median sequence's length on, at least twice the longest
+    copied lag where sequences are so long.
     """
     layers = trace.expert_ids.shape[1]
     lengths = np.diff(trace.borders)
@@ -105,41 +123,65 @@ def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
     if len(lengths) == 1:
         return np.zeros(layers)  # one request shows its popularity, not how requests differ
     pairs = pair_counts(trace.borders, lags)
-    far = reuse(trace.expert_ids, trace.borders, trace.num_experts, lags)[pairs > 0].T @ (pairs[pairs > 0] / pairs.sum())
-    floors = [float(floor(routing.inclusion, routing.class_share, np.full(layers, spread)).mean()) for spread in SPREADS]
+    far = reuse(trace.expert_ids, trace.borders, trace.num_experts, lags)[pairs > 0].T @ (
+        pairs[pairs > 0] / pairs.sum()
+    )
+    floors = [
+        float(floor(routing.inclusion, routing.class_share, np.full(layers, spread)).mean())
+        for spread in SPREADS
+    ]
     return np.full(layers, np.interp(float(far.mean()), np.maximum.accumulate(floors), SPREADS))
 
 
 def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> Array:
-    """By layer, the spread whose passing preferences explain reuse at lags too long for copies, beyond what classes and requests do."""
-    lags, layers = _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace), trace.expert_ids.shape[1]
-    shown = _curve(routing.choose(np.diff(trace.borders), seed + 1), trace.borders, trace.num_experts, lags)
+    """By layer, the spread whose passing preferences explain reuse at lags too long for copies,
+    beyond what classes and requests do.
+    """
+    lags, layers = (
+        _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace),
+        trace.expert_ids.shape[1],
+    )
+    shown = _curve(
+        routing.choose(np.diff(trace.borders), seed + 1), trace.borders, trace.num_experts, lags
+    )
     excess = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags) - shown
     shape = np.exp(-lags / routing.drift_tokens)
     is_far = lags >= DRIFT_LAGS[0]
     weight = shape * pair_counts(trace.borders, lags) * is_far
     amount = np.maximum(weight @ excess / max(float(weight @ shape), 1e-12), 0.0)
-    least = (excess.mean(axis=1) / shape)[~is_far].min()  # copies can add to short lags, nothing can take away
+    least = (excess.mean(axis=1) / shape)[
+        ~is_far
+    ].min()  # copies can add to short lags, nothing can take away
     amount *= min(1.0, max(float(least), 0.0) / max(float(amount.mean()), 1e-12))
     spreads = [np.hypot(routing.request_spread, spread) for spread in SPREADS]
     floors = np.array([floor(routing.inclusion, routing.class_share, spread) for spread in spreads])
     raised = np.maximum.accumulate(floors - floors[0], axis=0)
-    return np.array([np.interp(amount[layer], raised[:, layer], SPREADS) for layer in range(layers)])
+    return np.array(
+        [np.interp(amount[layer], raised[:, layer], SPREADS) for layer in range(layers)]
+    )
 
 
 def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> FittedRouting:
-    """Add the copies: solved for the excess over what classes alone give, then corrected by what comes out."""
+    """Add the copies: solved for the excess over what classes alone give, then corrected by what
+    comes out.
+    """
     lags, lengths = routing.copy_lags, np.diff(trace.borders)
     wanted = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags)
     shown = _curve(routing.choose(lengths, seed + 1), trace.borders, trace.num_experts, lags)
     at_zero = 1.0 - shown.mean(axis=0)
-    solution = _solve_copies(float(at_zero.mean()), (wanted - shown).mean(axis=1), pair_counts(trace.borders, lags))
+    solution = _solve_copies(
+        float(at_zero.mean()), (wanted - shown).mean(axis=1), pair_counts(trace.borders, lags)
+    )
     by_layer = np.full(len(at_zero), 1.0)
     for attempt in range(NUM_ROUNDS):
         total = float(solution.sum())
         kernel = solution / total if total > 0.0 else np.full(len(lags), 1.0 / len(lags))
-        routing = replace(routing, copy_kernel=kernel, copied=np.clip(total * by_layer, 0.0, MAX_COPIED))
-        shown = _curve(routing.choose(lengths, seed + 2 + attempt), trace.borders, trace.num_experts, lags)
+        routing = replace(
+            routing, copy_kernel=kernel, copied=np.clip(total * by_layer, 0.0, MAX_COPIED)
+        )
+        shown = _curve(
+            routing.choose(lengths, seed + 2 + attempt), trace.borders, trace.num_experts, lags
+        )
         missing = wanted - shown
         solution = np.maximum(solution + 0.5 * missing.mean(axis=1), 0.0)
         unusual = (missing - missing.mean(axis=1, keepdims=True)).mean(axis=0)
@@ -148,7 +190,12 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     return routing
 
 
-def _curve(expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, lags: NDArray[np.int64]) -> Array:
+def _curve(
+    expert_ids: NDArray[np.int16],
+    borders: NDArray[np.int64],
+    num_experts: int,
+    lags: NDArray[np.int64],
+) -> Array:
     return np.nan_to_num(reuse(expert_ids, borders, num_experts, lags))
 
 
@@ -172,19 +219,33 @@ def _gate_profile(weights: NDArray[np.float32] | None) -> GateProfile | None:
     mean, spread, correlation = _log_moments(weights)
     profile = GateProfile(log_mean=mean, log_spread=spread, correlation=correlation)
     wanted = weights.astype(np.float64).mean(axis=0)
-    for _ in range(NUM_GATE_ROUNDS):  # putting drawn weights in order moves their means, so what is drawn is corrected by what comes out
+    for _ in range(
+        NUM_GATE_ROUNDS
+    ):  # putting drawn weights in order moves their means, so what is drawn is corrected by what comes out
         drawn = np.empty((NUM_GATE_TOKENS, *mean.shape), np.float32)
-        fill_gate_weights(profile.log_mean, profile.log_spread, profile.correlation, np.uint64(sequence_key(0, 0)), drawn)
-        profile = replace(profile, log_mean=profile.log_mean + 0.5 * np.log(wanted / drawn.mean(axis=0)))
+        fill_gate_weights(
+            profile.log_mean,
+            profile.log_spread,
+            profile.correlation,
+            np.uint64(sequence_key(0, 0)),
+            drawn,
+        )
+        profile = replace(
+            profile, log_mean=profile.log_mean + 0.5 * np.log(wanted / drawn.mean(axis=0))
+        )
     return profile
 
 
 def _log_moments(weights: NDArray[np.float32]) -> tuple[Array, Array, float]:
-    """Mean and spread of log weights [layer, rank], and the mean correlation between two ranks, 0 where it is negative."""
+    """Mean and spread of log weights [layer, rank], and the mean correlation between two ranks, 0
+    where it is negative.
+    """
     logs = np.log(np.maximum(weights.astype(np.float64), 1e-6))
     mean, spread = logs.mean(axis=0), logs.std(axis=0)
     ranks = weights.shape[2]
     if ranks == 1:
         return mean, spread, 0.0
-    together = (((logs - mean) / np.maximum(spread, 1e-9)).sum(axis=2) ** 2).mean()  # ranks + ranks (ranks - 1) · correlation
+    together = (
+        ((logs - mean) / np.maximum(spread, 1e-9)).sum(axis=2) ** 2
+    ).mean()  # ranks + ranks (ranks - 1) · correlation
     return mean, spread, min(max(float((together - ranks) / (ranks * (ranks - 1))), 0.0), 1.0)

@@ -10,16 +10,22 @@ from sim.model.model import Model
 from sim.routing.base import Accuracy, Routing, stated_accuracy
 from sim.routing.successive import choose
 
-UNIFORM = Provenance(kind=Kind.ASSUMED, source="no statistics given: every expert equally likely, tokens independent", date="2026-11")
+UNIFORM = Provenance(
+    kind=Kind.ASSUMED,
+    source="no statistics given: every expert equally likely, tokens independent",
+    date="2026-11",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedRouting(Routing):
-    """Each of a token's choices is, with probability ``kept``, the previous token's of the same rank; else a fresh draw.
+    """Each of a token's choices is, with probability ``kept``, the previous token's of the same
+    rank; else a fresh draw.
 
-    Fresh draws are without replacement, in proportion to the popularity (successive sampling). ``weights`` is
-    [MoE layer, expert], any positive scale; None stands for uniform. ``kept`` is one fraction for all layers, or
-    (layer position from 0 first to 1 last, fraction) points, straight between them.
+    Fresh draws are without replacement, in proportion to the popularity (successive sampling).
+    ``weights`` is [MoE layer, expert], any positive scale; None stands for uniform. ``kept`` is one
+    fraction for all layers, or (layer position from 0 first to 1 last, fraction) points, straight
+    between them.
     """
 
     label: str
@@ -36,11 +42,15 @@ class GeneratedRouting(Routing):
         weights = np.array(self.weights, np.float64)
         if weights.shape != shape:
             found = f"{weights.shape[0]} layers x {weights.shape[1]} experts"
-            raise InputError(f"{self.label}: counts are {found}, {model.name} has {shape[0]} x {shape[1]}")
+            raise InputError(
+                f"{self.label}: counts are {found}, {model.name} has {shape[0]} x {shape[1]}"
+            )
         shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
         return shares
 
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
         """See Routing."""
         generator = np.random.default_rng(seed)
         popularity = self.popularity(model)
@@ -80,14 +90,19 @@ class GeneratedRouting(Routing):
         return self.label
 
 
-def draw(popularity: NDArray[np.float64], num_tokens: int, top_k: int, generator: np.random.Generator) -> NDArray[np.int16]:
-    """Choices [token, layer, rank] of independent tokens; ``popularity`` is [layer, expert], rows summing to 1.
+def draw(
+    popularity: NDArray[np.float64], num_tokens: int, top_k: int, generator: np.random.Generator
+) -> NDArray[np.int16]:
+    """Choices [token, layer, rank] of independent tokens; ``popularity`` is [layer, expert], rows
+    summing to 1.
 
     All layers share their random numbers: equal rows give equal choices.
     """
     shape = (num_tokens, popularity.shape[0], top_k)
     chosen = np.empty(shape, np.int16)
-    draws = np.ascontiguousarray(np.broadcast_to(generator.random((num_tokens, 1, top_k), dtype=np.float32), shape))
+    draws = np.ascontiguousarray(
+        np.broadcast_to(generator.random((num_tokens, 1, top_k), dtype=np.float32), shape)
+    )
     choose(popularity, np.zeros(popularity.shape[0]), draws, draws[:, :, :0], chosen)
     return chosen
 

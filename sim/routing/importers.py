@@ -1,4 +1,7 @@
-"""Importing expert-id traces: ``.npz``, ``.csv``, and ``.jsonl`` or ``.json`` as engines write it."""
+"""Importing expert-id traces:
+
+``.npz``, ``.csv``, and ``.jsonl`` or ``.json`` as engines write it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,14 +26,23 @@ from sim.routing.trace_lines import IDS, Imported, MetaLines, data_lines
 
 CSV_KEYS = ("sequence", "token", "layer", "rank", "expert", "weight")
 CSV_REQUIRED = ("token", "layer", "rank", "expert")
-CSV_LIMITS = {"sequence": 2**53, "token": 2**53, "layer": 10_000, "rank": 1_000, "expert": 2**15, "weight": float("inf")}
+CSV_LIMITS = {
+    "sequence": 2**53,
+    "token": 2**53,
+    "layer": 10_000,
+    "rank": 1_000,
+    "expert": 2**15,
+    "weight": float("inf"),
+}
 """What a number of each column is below; up to 2^53 a float is exact."""
 
 
 def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
-    """Read a trace by its suffix; docs/reference/routing.md states the shapes. Raises InputError, one line with the place.
+    """Read a trace by its suffix; docs/reference/routing.md states the shapes. Raises InputError,
+    one line with the place.
 
-    ``num_experts`` is the number of experts of a layer, where the file does not say it and the largest id does not show it.
+    ``num_experts`` is the number of experts of a layer, where the file does not say it and the
+    largest id does not show it.
     """
     found = _imported(path)
     arrays = dict(found.arrays)
@@ -41,7 +53,9 @@ def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
 
 def _imported(path: Path) -> Imported:
     if path.suffix == ".npz":
-        return read_layer_arrays(path) if has_layer_arrays(path) else Imported(arrays=_read_npz(path))
+        return (
+            read_layer_arrays(path) if has_layer_arrays(path) else Imported(arrays=_read_npz(path))
+        )
     if path.suffix == ".csv":
         return _read_csv(path)
     if path.suffix in {".jsonl", ".json"}:
@@ -51,7 +65,10 @@ def _imported(path: Path) -> Imported:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     trace = load_trace(path)
-    arrays: dict[str, NDArray[Any]] = {"expert_ids": trace.expert_ids, "num_experts": np.array(trace.num_experts)}
+    arrays: dict[str, NDArray[Any]] = {
+        "expert_ids": trace.expert_ids,
+        "num_experts": np.array(trace.num_experts),
+    }
     arrays["sequence_num_tokens"] = np.diff(trace.borders)
     arrays |= {} if trace.weights is None else {"gate_weights": trace.weights}
     return arrays | ({} if trace.token_ids is None else {"token_ids": trace.token_ids})
@@ -63,7 +80,11 @@ def _read_lines(path: Path) -> Imported:
     lines = data_lines(path, meta)
     first = next(lines, None)
     if first is None:
-        nothing = "no lines" if not meta.count else f"no line has expert ids under {', '.join(IDS)} or prompt_routed_experts"
+        nothing = (
+            "no lines"
+            if not meta.count
+            else f"no line has expert ids under {', '.join(IDS)} or prompt_routed_experts"
+        )
         raise InputError(f"{path}: {nothing}")
     read = read_layer_log if is_layer_row(first[1]) else read_requests
     found = read(path, chain((first,), lines))
@@ -88,8 +109,12 @@ def _read_csv(path: Path) -> Imported:
             raise InputError(f"{path}: two columns are named {name}")
     missing = [name for name in CSV_REQUIRED if name not in header]
     if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(CSV_KEYS)}")
-    rows = np.array([_csv_row(csv_fields(line, where), header, where) for where, line in lines], np.float64)
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; the columns are {', '.join(CSV_KEYS)}"
+        )
+    rows = np.array(
+        [_csv_row(csv_fields(line, where), header, where) for where, line in lines], np.float64
+    )
     if not len(rows):
         raise InputError(f"{path}: no rows under the header")
     arrays = dense(rows, "weight" in header, str(path))
@@ -113,7 +138,9 @@ def _without_comments(path: Path, comments: list[str]) -> Iterator[tuple[str, st
 def _csv_row(fields: list[str], header: list[str], where: str) -> list[float]:
     """Sequence, token, layer, rank, expert, weight."""
     if len(fields) != len(header):
-        raise InputError(f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}")
+        raise InputError(
+            f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}"
+        )
     row = dict(zip(header, fields, strict=True))
     return [_csv_value(name, row.get(name, "0"), where) for name in CSV_KEYS]
 

@@ -1,4 +1,6 @@
-"""Latent routing: scores that persist in part select the experts, and their softmax is the gate, of the unselected too."""
+"""Latent routing: scores that persist in part select the experts, and their softmax is the gate, of
+the unselected too.
+"""
 
 from dataclasses import dataclass
 
@@ -18,7 +20,9 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fading:
-    """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation falls by e every ``memory_tokens``."""
+    """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
+    falls by e every ``memory_tokens``.
+    """
 
     memory_tokens: float
     share: Points
@@ -26,12 +30,15 @@ class Fading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentRouting(Routing):
-    """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is its gate.
+    """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is
+    its gate.
 
-    Of the score's variance, ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one request,
-    ``fading`` parts last for a while, and what is left is new with every token. All are normal, but that what lasts is skewed by ``skew``:
-    the logarithm of a few experts' favour is normal with that standard deviation (0: favour is normal itself). Layers share the tokens at
-    which parts are drawn anew, else they are independent. The same seed gives the same choices to a longer sequence, or more of them.
+    Of the score's variance, ``popularity_share`` is an expert's own in all requests,
+    ``request_share`` lasts through one request, ``fading`` parts last for a while, and what is left
+    is new with every token. All are normal, but that what lasts is skewed by ``skew``: the
+    logarithm of a few experts' favour is normal with that standard deviation (0: favour is normal
+    itself). Layers share the tokens at which parts are drawn anew, else they are independent. The
+    same seed gives the same choices to a longer sequence, or more of them.
     """
 
     label: str
@@ -45,8 +52,12 @@ class LatentRouting(Routing):
     accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
-        """See Routing: with the score beyond which a layer selects taken as fixed, close for many experts, a few percent off for eight."""
-        from scipy.optimize import brentq  # with the next line 0.4 s, which no other command should pay
+        """See Routing: with the score beyond which a layer selects taken as fixed, close for many
+        experts, a few percent off for eight.
+        """
+        from scipy.optimize import (
+            brentq,
+        )  # with the next line 0.4 s, which no other command should pay
         from scipy.special import ndtr
 
         own = self._own_scores(model)
@@ -54,29 +65,44 @@ class LatentRouting(Routing):
         shares = np.empty_like(own)
         for layer, scores in enumerate(own):
 
-            def excess(threshold: float, scores: Array = scores, spread: float = float(left[layer])) -> float:
+            def excess(
+                threshold: float, scores: Array = scores, spread: float = float(left[layer])
+            ) -> float:
                 return float(ndtr((scores - threshold) / max(spread, 1e-9)).sum()) - model.top_k
 
             selected = ndtr((scores - brentq(excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
             shares[layer] = selected / selected.sum()
         return shares
 
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
         """See Routing."""
         chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
         for sequence in range(num_sequences):
             select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])
         return chosen
 
-    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+    def gate_weights(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
         """See Routing."""
         return self.draw(model, num_sequences, num_tokens, seed).weights
 
-    def gate_distribution(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+    def gate_distribution(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
         """See Routing."""
         return self.draw(model, num_sequences, num_tokens, seed).full
 
-    def draw(self, model: Model, num_sequences: int, num_tokens: int, seed: int, ids: NDArray[np.int16] | None = None) -> Draw:
+    def draw(
+        self,
+        model: Model,
+        num_sequences: int,
+        num_tokens: int,
+        seed: int,
+        ids: NDArray[np.int16] | None = None,
+    ) -> Draw:
         """See Routing."""
         shape, is_drawn = (num_sequences, num_tokens, len(model.moe_layers)), ids is not None
         ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids
@@ -87,18 +113,29 @@ class LatentRouting(Routing):
                 select(scores, ids[sequence])
             gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
             full[sequence] = gates / gates.sum(axis=2, keepdims=True)
-        return Draw(ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full)
+        return Draw(
+            ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full
+        )
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
         """See Routing."""
         return stated_accuracy(self.accuracy, layer, distance)
 
-    def _scores(self, model: Model, sequence: int, num_tokens: int, seed: int) -> NDArray[np.float32]:
+    def _scores(
+        self, model: Model, sequence: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32]:
         """Scores [token, MoE layer, expert] of one sequence."""
         own, shares = self._own_scores(model), self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
         kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
-        fill_scores(own, np.sqrt(shares[1:]), kept, float(self.skew), np.uint64(sequence_key(seed, sequence)), out)
+        fill_scores(
+            own,
+            np.sqrt(shares[1:]),
+            kept,
+            float(self.skew),
+            np.uint64(sequence_key(seed, sequence)),
+            out,
+        )
         return out
 
     def _own_scores(self, model: Model) -> Array:

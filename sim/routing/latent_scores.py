@@ -1,4 +1,6 @@
-"""The compiled part of latent routing: normal numbers by hash, so that no score depends on how many are asked."""
+"""The compiled part of latent routing: normal numbers by hash, so that no score depends on how many
+are asked.
+"""
 
 import numpy as np
 from numba import njit
@@ -26,7 +28,9 @@ def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def _lasting(bits, skew):  # type: ignore[no-untyped-def]
-    """A number of mean 0 and variance 1: normal, or, of a ``skew`` k > 0, exp(k · normal) brought to that mean and variance."""
+    """A number of mean 0 and variance 1: normal, or, of a ``skew`` k > 0, exp(k · normal) brought
+    to that mean and variance.
+    """
     value, _ = _pair(bits)
     if skew > 0.0:
         square = np.exp(skew * skew)
@@ -36,7 +40,9 @@ def _lasting(bits, skew):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, part] with the token at which each part was last drawn anew; from token to token it is ``kept`` that often."""
+    """Fill ``out`` [token, part] with the token at which each part was last drawn anew; from token
+    to token it is ``kept`` that often.
+    """
     jumps = hashed(key, CLASS, 0)
     for part in range(len(kept)):
         drawn = 0
@@ -48,9 +54,11 @@ def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, expert] with ``own`` [layer, expert] and the parts of ``spread`` [request, fading …, new; layer].
+    """Fill ``out`` [token, layer, expert] with ``own`` [layer, expert] and the parts of ``spread``
+    [request, fading …, new; layer].
 
-    A fading part is ``kept`` from token to token that often, else drawn anew, in all layers at once.
+    A fading part is ``kept`` from token to token that often, else drawn anew, in all layers at
+    once.
     """
     tokens, layers, experts = out.shape
     parts = len(kept)
@@ -59,9 +67,15 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
     values = np.empty((parts, experts))
     base = np.empty(experts)
     for layer in range(layers):
-        lasting, fading, own_key = hashed(key, REQUEST, layer), hashed(key, DRIFT, layer), hashed(key, GATE, layer)
+        lasting, fading, own_key = (
+            hashed(key, REQUEST, layer),
+            hashed(key, DRIFT, layer),
+            hashed(key, GATE, layer),
+        )
         for expert in range(experts):
-            base[expert] = own[layer, expert] + spread[0, layer] * _lasting(hashed(lasting, expert, 0), skew)
+            base[expert] = own[layer, expert] + spread[0, layer] * _lasting(
+                hashed(lasting, expert, 0), skew
+            )
         for token in range(tokens):
             for part in range(parts):
                 if drawn[token, part] == token:
@@ -79,7 +93,9 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
 
 @allocating_kernel
 def select(scores, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank] with the experts of the largest ``scores`` [token, layer, expert]; ties to the lower."""
+    """Fill ``out`` [token, layer, rank] with the experts of the largest ``scores`` [token, layer,
+    expert]; ties to the lower.
+    """
     tokens, layers, top_k = out.shape
     for token in range(tokens):
         for layer in range(layers):

@@ -22,18 +22,29 @@ def has_layer_arrays(path: Path) -> bool:
 
 
 def read_layer_arrays(path: Path) -> Imported:
-    """The trace: arrays [token, rank] by layer, in the order of their numbers. Raises InputError."""
+    """The trace: arrays [token, rank] by layer, in the order of their numbers.
+
+    Raises InputError.
+    """
     _, names = read_arrays(path, ())
     by_layer = sorted(names, key=layer_of)
     layers = [layer_of(name) for name in by_layer]
     if len(set(layers)) < len(layers):
-        raise InputError(f"{path}: two arrays are of one layer: {shortened(', '.join(by_layer), 120)}")
+        raise InputError(
+            f"{path}: two arrays are of one layer: {shortened(', '.join(by_layer), 120)}"
+        )
     arrays, _ = read_arrays(path, by_layer)
     first = arrays[by_layer[0]]
     for name, array in arrays.items():
-        if array.ndim != 2 or array.shape != first.shape or not np.issubdtype(array.dtype, np.integer):
+        if (
+            array.ndim != 2
+            or array.shape != first.shape
+            or not np.issubdtype(array.dtype, np.integer)
+        ):
             shapes = f"{name} is {array.dtype} of {array.shape}, {by_layer[0]} of {first.shape}"
-            raise InputError(f"{path}: arrays by layer must be integers [token, rank], all of one shape; {shapes}")
+            raise InputError(
+                f"{path}: arrays by layer must be integers [token, rank], all of one shape; {shapes}"
+            )
     ids = np.stack([arrays[name] for name in by_layer], axis=1)
     note = f"{path}: {len(layers)} arrays, of layers {shortened(', '.join(map(str, layers)), 80)}, are taken for the MoE layers in order"
     return Imported(arrays={"expert_ids": ids}, notes=(note,))

@@ -1,7 +1,9 @@
-"""Logs of routing layer by layer: a line for each token and layer, or for the tokens of a step and a layer.
+"""Logs of routing layer by layer: a line for each token and layer, or for the tokens of a step and
+a layer.
 
 Such logs are written by hooks behind a router, for example after ``select_experts`` in vLLM:
-``{"type": "route", "req_id": "r0", "token_idx": 5, "layer": 0, "topk_ids": [3, 7], "topk_weights": [0.6, 0.4]}``.
+``{"type": "route", "req_id": "r0", "token_idx": 5, "layer": 0, "topk_ids": [3, 7], "topk_weights":
+[0.6, 0.4]}``.
 """
 
 from collections import defaultdict
@@ -48,11 +50,15 @@ class _Rows:
         """Take one line. Raises InputError."""
         key = named(entry, IDS)
         if key is None:
-            raise InputError(f"{where}: no key {', '.join(IDS[:3])} or the like beside {named(entry, LAYERS)}")
+            raise InputError(
+                f"{where}: no key {', '.join(IDS[:3])} or the like beside {named(entry, LAYERS)}"
+            )
         ids = _by_token(entry[key], np.int64, f"{where}: {key}")
         if self.ids and ids.shape[1] != self.ids[0].shape[1]:
             first = self.ids[0].shape[1]
-            raise InputError(f"{where}: {key} names {ids.shape[1]} experts of a token, the first line {first}")
+            raise InputError(
+                f"{where}: {key} names {ids.shape[1]} experts of a token, the first line {first}"
+            )
         layer = _layer(entry, where)
         sequence = self._sequence(entry, where)
         for token in self._tokens(entry, (sequence, layer), len(ids), where):
@@ -72,12 +78,18 @@ class _Rows:
             raise InputError(f"{where}: {key} must be text or a number")
         return self.sequences.setdefault(request, len(self.sequences))
 
-    def _tokens(self, entry: Mapping[str, Any], at: tuple[int, int], count: int, where: str) -> range:
-        """The numbers of a line's tokens; without any stated, they follow those of the lines before."""
+    def _tokens(
+        self, entry: Mapping[str, Any], at: tuple[int, int], count: int, where: str
+    ) -> range:
+        """The numbers of a line's tokens; without any stated, they follow those of the lines
+        before.
+        """
         key = named(entry, TOKENS)
         first = self.num_seen[at] if key is None else entry[key]
         if type(first) is not int or not 0 <= first < MAX_TOKEN:
-            raise InputError(f"{where}: {key} must be a whole number of at least 0, got {shortened(repr(first))}")
+            raise InputError(
+                f"{where}: {key} must be a whole number of at least 0, got {shortened(repr(first))}"
+            )
         self.num_seen[at] += count
         return range(first, first + count)
 
@@ -95,7 +107,9 @@ def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
             raise InputError(f"{where}: no key {' or '.join(LAYERS)}, which the lines before have")
         found.add(entry, where)
     if found.weights and len(found.weights) != len(found.ids):
-        raise InputError(f"{path}: weights must be on every line or on none, they are on {len(found.weights)} of {len(found.ids)}")
+        raise InputError(
+            f"{path}: weights must be on every line or on none, they are on {len(found.weights)} of {len(found.ids)}"
+        )
     layers, number = np.unique([layer for _, _, layer in found.places], return_inverse=True)
     ids = np.concatenate(found.ids)
     weights = np.concatenate(found.weights) if found.weights else np.zeros(ids.shape)
@@ -105,7 +119,9 @@ def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
     return Imported(arrays=arrays, notes=tuple(_notes(path, layers.tolist(), list(found.ignored))))
 
 
-def _flat(places: NDArray[np.float64], ids: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _flat(
+    places: NDArray[np.float64], ids: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """A row for each rank: sequence, token, layer, rank, expert, weight."""
     num_rows, ranks = ids.shape
     rank = np.tile(np.arange(ranks), num_rows)
@@ -125,7 +141,9 @@ def _layer(entry: Mapping[str, Any], where: str) -> int:
     assert key is not None
     layer = entry[key]
     if type(layer) is not int or not 0 <= layer < MAX_LAYER:
-        raise InputError(f"{where}: {key} must be a whole number from 0 to {MAX_LAYER - 1:,}, got {shortened(repr(layer))}")
+        raise InputError(
+            f"{where}: {key} must be a whole number from 0 to {MAX_LAYER - 1:,}, got {shortened(repr(layer))}"
+        )
     return layer
 
 
@@ -134,7 +152,9 @@ def _by_token(value: Any, dtype: type, where: str) -> NDArray[Any]:
     found = numbers(value, dtype)
     if found is None or found.ndim not in (1, 2):
         kind = "integers" if dtype is np.int64 else "numbers"
-        raise InputError(f"{where} must be {kind} [rank] of one token, or [token][rank], rows equally long")
+        raise InputError(
+            f"{where} must be {kind} [rank] of one token, or [token][rank], rows equally long"
+        )
     return found.reshape(-1, found.shape[-1])
 
 

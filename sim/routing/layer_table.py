@@ -25,7 +25,9 @@ def table_lines(header: Sequence[str], lines: Iterable[tuple[str, str]]) -> Iter
     for where, line in lines:
         fields = csv_fields(line, where)
         if len(fields) != len(header):
-            raise InputError(f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}")
+            raise InputError(
+                f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}"
+            )
         yield where, _entry(dict(zip(header, fields, strict=True)), where)
 
 

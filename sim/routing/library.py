@@ -19,9 +19,11 @@ MAX_NAME = 200
 
 
 def load_routing(spec: str | None, model: Model) -> Routing:
-    """``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, a recorded ``.npz`` trace, or the name of statistics that ship.
+    """``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, a recorded ``.npz`` trace, or
+    the name of statistics that ship.
 
-    None stands for the statistics that ship for the model, uniform where none do. Raises InputError.
+    None stands for the statistics that ship for the model, uniform where none do. Raises
+    InputError.
     """
     shipped = shipped_spec(model.name if spec is None else spec)
     if shipped is not None:
@@ -44,13 +46,19 @@ def load_routing(spec: str | None, model: Model) -> Routing:
 
 def shipped_names() -> list[str]:
     """Names of the statistics that ship, sorted."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _specs().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in _specs().iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def shipped_spec(name: str) -> Path | None:
     """The file of the statistics of that name; None where none ship."""
     found = _specs() / f"{name}.yaml"
-    return Path(str(found)) if "/" not in name and len(name) < MAX_NAME and found.is_file() else None
+    return (
+        Path(str(found)) if "/" not in name and len(name) < MAX_NAME and found.is_file() else None
+    )
 
 
 def _specs() -> Traversable:
@@ -68,7 +76,9 @@ def load_spec(path: Path) -> RoutingSpec:
 def _from_yaml(path: Path, model: Model) -> Routing:
     spec = load_spec(path)
     if spec.num_experts != model.num_experts:
-        raise InputError(f"{path}: statistics of {spec.num_experts} experts do not fit {model.name}, which has {model.num_experts}")
+        raise InputError(
+            f"{path}: statistics of {spec.num_experts} experts do not fit {model.name}, which has {model.num_experts}"
+        )
     return spec.routing()
 
 
@@ -80,10 +90,22 @@ def _from_counts(path: Path) -> Routing:
     except (TypeError, ValueError, OverflowError):
         table = np.empty(0)
     if table.ndim != 2 or table.size == 0:
-        raise InputError(f"{path}: key counts_layer_expert must hold one row of counts per MoE layer, equally long")
+        raise InputError(
+            f"{path}: key counts_layer_expert must hold one row of counts per MoE layer, equally long"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         sums = table.sum(axis=1)
     if not (np.isfinite(sums).all() and (table >= 0).all() and (sums > 0).all()):
-        raise InputError(f"{path}: counts_layer_expert must be counts of at least 0, with a positive sum in every layer")
-    provenance = Provenance(kind=Kind.MEASURED, source=str(data.get("source", path.name)), date=str(data.get("date", "undated")))
-    return GeneratedRouting(label=f"popularity {path.stem}", stated_provenance=provenance, weights=tuple(map(tuple, table.tolist())))
+        raise InputError(
+            f"{path}: counts_layer_expert must be counts of at least 0, with a positive sum in every layer"
+        )
+    provenance = Provenance(
+        kind=Kind.MEASURED,
+        source=str(data.get("source", path.name)),
+        date=str(data.get("date", "undated")),
+    )
+    return GeneratedRouting(
+        label=f"popularity {path.stem}",
+        stated_provenance=provenance,
+        weights=tuple(map(tuple, table.tolist())),
+    )

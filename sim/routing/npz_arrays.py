@@ -18,14 +18,18 @@ from hwprofiles.units import MIB
 SMALL_BYTES = 32 * MIB
 """An array of so many bytes is read however well it is compressed."""
 MAX_RATIO = 50
-"""A larger one may be so many times the size of its compressed form; expert ids of real models compress 2 to 5 times."""
+"""A larger one may be so many times the size of its compressed form; expert ids of real models
+compress 2 to 5 times.
+"""
 _SUFFIX = ".npy"
 
 
 def read_arrays(path: Path, keys: Sequence[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Read those of the arrays that the file has; the second value lists the names of all that are there.
+    """Read those of the arrays that the file has; the second value lists the names of all that are
+    there.
 
-    Raises InputError, which begins with the file, for what is no such file and for an array too large for its file.
+    Raises InputError, which begins with the file, for what is no such file and for an array too
+    large for its file.
     """
     check_regular(path, "routing trace")
     try:
@@ -47,7 +51,9 @@ def _array(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[Any]:
     num_bytes = prod(shape) * dtype.itemsize
     if num_bytes > max(SMALL_BYTES, MAX_RATIO * member.compress_size):
         packed = f"{num_bytes:,} bytes out of {member.compress_size:,} in the file"
-        raise InputError(f"{where}: {key} of shape {shape} would take {packed}, {MAX_RATIO} times as many at most")
+        raise InputError(
+            f"{where}: {key} of shape {shape} would take {packed}, {MAX_RATIO} times as many at most"
+        )
     with archive.open(member) as file:
         return np.asarray(npy.read_array(file, allow_pickle=False))
 

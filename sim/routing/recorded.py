@@ -12,11 +12,12 @@ from sim.routing.base import Draw, Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordedRouting(Routing):
-    """A trace: ``expert_ids`` is [token, MoE layer, rank], its sequences one after another; it wraps around.
+    """A trace: ``expert_ids`` is [token, MoE layer, rank], its sequences one after another; it
+    wraps around.
 
-    ``weights`` are the gate weights of the same shape, descending along rank (None: unknown), ``sequence_num_tokens`` the
-    length of each sequence (None: one sequence), ``token_ids`` what the tokenizer called each token (None: unknown),
-    ``notes`` what was left out when it was imported.
+    ``weights`` are the gate weights of the same shape, descending along rank (None: unknown),
+    ``sequence_num_tokens`` the length of each sequence (None: one sequence), ``token_ids`` what the
+    tokenizer called each token (None: unknown), ``notes`` what was left out when it was imported.
     """
 
     name: str
@@ -30,39 +31,61 @@ class RecordedRouting(Routing):
     @property
     def borders(self) -> NDArray[np.int64]:
         """Index of the first token of each sequence, and the number of tokens after the last."""
-        lengths = [len(self.expert_ids)] if self.sequence_num_tokens is None else self.sequence_num_tokens
+        lengths = (
+            [len(self.expert_ids)] if self.sequence_num_tokens is None else self.sequence_num_tokens
+        )
         return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
         """See Routing; the seed plays no part, a recording is replayed as it is.
 
-        Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs on into those that follow;
-        a batch of more sequences than were recorded starts evenly spread over the tokens.
+        Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs
+        on into those that follow; a batch of more sequences than were recorded starts evenly spread
+        over the tokens.
         """
         self.check(model)
         return np.asarray(self.expert_ids[self._rows(num_sequences, num_tokens)])
 
-    def gate_weights(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.float32] | None:
+    def gate_weights(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.float32] | None:
         """See Routing."""
         self.check(model)
-        return None if self.weights is None else np.asarray(self.weights[self._rows(num_sequences, num_tokens)])
+        return (
+            None
+            if self.weights is None
+            else np.asarray(self.weights[self._rows(num_sequences, num_tokens)])
+        )
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """See Routing: counted over the whole trace, so a placement made from it knows the trace it is tested on."""
+        """See Routing: counted over the whole trace, so a placement made from it knows the trace it
+        is tested on.
+        """
         self.check(model)
         layers = self.expert_ids.shape[1]
-        counts = np.stack([np.bincount(self.expert_ids[:, layer].ravel(), minlength=model.num_experts) for layer in range(layers)])
+        counts = np.stack(
+            [
+                np.bincount(self.expert_ids[:, layer].ravel(), minlength=model.num_experts)
+                for layer in range(layers)
+            ]
+        )
         shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
         return shares
 
-    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
+    def other_requests(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
+    ) -> Draw:
         """See Routing: pieces, evenly spread, of what of the recording is not replayed."""
         self.check(model)
         left = np.setdiff1d(np.arange(len(self.expert_ids)), self._rows(*used))
         count = min(num_sequences, len(left) // num_tokens)
         starts = np.arange(count) * (len(left) - num_tokens + 1) // max(1, count)
         rows = left[starts[:, None] + np.arange(num_tokens)]
-        return Draw(ids=self.expert_ids[rows], weights=None if self.weights is None else self.weights[rows])
+        return Draw(
+            ids=self.expert_ids[rows], weights=None if self.weights is None else self.weights[rows]
+        )
 
     def _rows(self, num_sequences: int, num_tokens: int) -> NDArray[np.int64]:
         """Index of the recorded token [sequence, token]."""

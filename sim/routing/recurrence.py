@@ -1,4 +1,6 @@
-"""How experts recur: in later tokens of a sequence, in later layers of a token, and over the tokens of a batch."""
+"""How experts recur: in later tokens of a sequence, in later layers of a token, and over the tokens
+of a batch.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,12 +8,20 @@ from numpy.typing import NDArray
 from sim.engine.compilation import allocating_kernel
 
 
-def reuse(expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, lags: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of a token's experts that the token ``lag`` before selected too, [lag, layer]; both in one sequence.
+def reuse(
+    expert_ids: NDArray[np.int16],
+    borders: NDArray[np.int64],
+    num_experts: int,
+    lags: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Share of a token's experts that the token ``lag`` before selected too, [lag, layer]; both in
+    one sequence.
 
     NaN for lags that no sequence is long enough for.
     """
-    shared, pairs = _shared(np.ascontiguousarray(expert_ids.transpose(1, 0, 2)), borders, num_experts, lags)
+    shared, pairs = _shared(
+        np.ascontiguousarray(expert_ids.transpose(1, 0, 2)), borders, num_experts, lags
+    )
     with np.errstate(invalid="ignore"):
         return np.asarray(shared / (pairs * expert_ids.shape[2])[:, None])
 
@@ -21,12 +31,15 @@ def pair_counts(borders: NDArray[np.int64], lags: NDArray[np.int64]) -> NDArray[
     return np.asarray(np.maximum(np.diff(borders)[None] - lags[:, None], 0).sum(axis=1))
 
 
-def next_layer_recall(expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, distance: int) -> float:
+def next_layer_recall(
+    expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, distance: int
+) -> float:
     """Share of the experts ``distance`` layers on that pair counts of expert ids predict.
 
-    Counts of (expert here, expert there) come from every second sequence, the first being one; predicted are as many experts as
-    are selected, of the largest sum of P(there | here); tested on the other sequences, or, of a single sequence, on its
-    second half after learning from the first. NaN where no layer is that far on.
+    Counts of (expert here, expert there) come from every second sequence, the first being one;
+    predicted are as many experts as are selected, of the largest sum of P(there | here); tested on
+    the other sequences, or, of a single sequence, on its second half after learning from the first.
+    NaN where no layer is that far on.
     """
     tokens, layers, _ = expert_ids.shape
     if distance >= layers:
@@ -35,17 +48,26 @@ def next_layer_recall(expert_ids: NDArray[np.int16], borders: NDArray[np.int64],
     is_learned = np.repeat(np.arange(len(halves)) % 2 == 0, halves)
     found = [
         _recalled(
-            np.ascontiguousarray(expert_ids[:, layer]), np.ascontiguousarray(expert_ids[:, layer + distance]), is_learned, num_experts
+            np.ascontiguousarray(expert_ids[:, layer]),
+            np.ascontiguousarray(expert_ids[:, layer + distance]),
+            is_learned,
+            num_experts,
         )
         for layer in range(layers - distance)
     ]
     return float(np.mean(found))
 
 
-def same_token_recall(expert_ids: NDArray[np.int16], token_ids: NDArray[np.int64], num_experts: int) -> NDArray[np.float64]:
-    """Share of the experts that the last earlier token of the same id selected too, by layer; tokens seen first are left out."""
+def same_token_recall(
+    expert_ids: NDArray[np.int16], token_ids: NDArray[np.int64], num_experts: int
+) -> NDArray[np.float64]:
+    """Share of the experts that the last earlier token of the same id selected too, by layer;
+    tokens seen first are left out.
+    """
     _, identity = np.unique(token_ids, return_inverse=True)
-    shared, count = _same_token(np.ascontiguousarray(expert_ids.transpose(1, 0, 2)), identity.astype(np.int64), num_experts)
+    shared, count = _same_token(
+        np.ascontiguousarray(expert_ids.transpose(1, 0, 2)), identity.astype(np.int64), num_experts
+    )
     return np.asarray(shared / count if count else np.full(len(shared), np.nan))
 
 
@@ -67,14 +89,18 @@ def distinct_experts(
     offsets = np.arange(expert_ids.shape[1])[:, None] * num_experts
     for _ in range(num_batches):
         chosen = np.concatenate([generator.permutation(sequences) for _ in range(rounds)])[:batch]
-        tokens = borders[chosen] + (generator.random(batch) * np.diff(borders)[chosen]).astype(np.int64)
+        tokens = borders[chosen] + (generator.random(batch) * np.diff(borders)[chosen]).astype(
+            np.int64
+        )
         total += len(np.unique(expert_ids[tokens] + offsets)) / expert_ids.shape[1]
     return total / num_batches
 
 
 @allocating_kernel
 def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
-    """Experts that pairs of tokens share [lag, layer], and the number of pairs [lag]; ``ids`` is [layer, token, rank]."""
+    """Experts that pairs of tokens share [lag, layer], and the number of pairs [lag]; ``ids`` is
+    [layer, token, rank].
+    """
     layers, tokens, top_k = ids.shape
     shared, pairs = np.zeros((len(lags), layers)), np.zeros(len(lags))
     member = np.zeros((tokens, num_experts), np.uint8)
@@ -89,14 +115,20 @@ def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
                 for token in range(borders[sequence] + lags[index], borders[sequence + 1]):
                     for rank in range(top_k):
                         count += member[token - lags[index], ids[layer, token, rank]]
-                pairs[index] += max(borders[sequence + 1] - borders[sequence] - lags[index], 0) if layer == 0 else 0
+                pairs[index] += (
+                    max(borders[sequence + 1] - borders[sequence] - lags[index], 0)
+                    if layer == 0
+                    else 0
+                )
             shared[index, layer] = count
     return shared, pairs
 
 
 @allocating_kernel
 def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-def]
-    """Share of ``there`` [token, rank] that counts over learned tokens predict from ``here`` on the others."""
+    """Share of ``there`` [token, rank] that counts over learned tokens predict from ``here`` on the
+    others.
+    """
     tokens, top_k = here.shape
     pairs, seen = np.zeros((num_experts, num_experts)), np.full(num_experts, 1e-9)
     for token in range(tokens):
@@ -122,7 +154,9 @@ def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-
 
 @allocating_kernel
 def _same_token(ids, identity, num_experts):  # type: ignore[no-untyped-def]
-    """Experts shared with the last token of the same identity [layer], and the number of experts compared in a layer."""
+    """Experts shared with the last token of the same identity [layer], and the number of experts
+    compared in a layer.
+    """
     layers, tokens, top_k = ids.shape
     shared, count = np.zeros(layers), 0
     latest = np.full(identity.max() + 1, -1)

@@ -1,9 +1,11 @@
 """Cache replay: the hit rates of one layer's experts under LRU, LFU and Belady, without a clock.
 
-A whole (token, layer) is decided at once: a selected expert hits if it was resident before its token, whatever else the
-token selects. Caches start empty. Then the missing experts come in, each by number, into a free slot or in place of another. An
-expert that the token selected leaves only where no other is left. Of experts that a token selects, those that hit count as used
-before those that miss, each by number. Remaining ties go to the lower expert number. The caches of a simulated run do the same.
+A whole (token, layer) is decided at once: a selected expert hits if it was resident before its
+token, whatever else the token selects. Caches start empty. Then the missing experts come in, each
+by number, into a free slot or in place of another. An expert that the token selected leaves only
+where no other is left. Of experts that a token selects, those that hit count as used before those
+that miss, each by number. Remaining ties go to the lower expert number. The caches of a simulated
+run do the same.
 """
 
 from enum import IntEnum
@@ -20,9 +22,10 @@ NOBODY = -1
 class CachePolicy(IntEnum):
     """Which expert leaves.
 
-    LRU: selected longest ago. LFU: fewest selections since the trace began, counted while absent too, then selected longest
-    ago. BELADY: next selected furthest in the future, even if just selected; a missing expert whose next use is no sooner than
-    that does not come in. No policy has more hits.
+    LRU: selected longest ago. LFU: fewest selections since the trace began, counted while absent
+    too, then selected longest ago. BELADY: next selected furthest in the future, even if just
+    selected; a missing expert whose next use is no sooner than that does not come in. No policy has
+    more hits.
     """
 
     LRU = 0
@@ -30,13 +33,21 @@ class CachePolicy(IntEnum):
     BELADY = 2
 
 
-def hit_rates(expert_ids: NDArray[np.int16], num_experts: int, capacity: int, policy: CachePolicy) -> NDArray[np.float64]:
-    """Share of selections that hit, by layer, of ``expert_ids`` [token, layer, rank] replayed token by token."""
+def hit_rates(
+    expert_ids: NDArray[np.int16], num_experts: int, capacity: int, policy: CachePolicy
+) -> NDArray[np.float64]:
+    """Share of selections that hit, by layer, of ``expert_ids`` [token, layer, rank] replayed token
+    by token.
+    """
     tokens, layers, top_k = expert_ids.shape
     hits = np.empty(layers, np.int64)
     for layer in range(layers):
         ids = np.sort(expert_ids[:, layer], axis=1)
-        following = next_uses(ids, num_experts) if policy is CachePolicy.BELADY else np.empty((0, top_k), np.int64)
+        following = (
+            next_uses(ids, num_experts)
+            if policy is CachePolicy.BELADY
+            else np.empty((0, top_k), np.int64)
+        )
         hits[layer] = _replay(ids, following, num_experts, capacity, int(policy))
     return np.asarray(hits / (tokens * top_k))
 
@@ -58,7 +69,8 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
 def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-untyped-def]
     """Hits of one layer; ``ids`` [token, rank] ascend within a token.
 
-    An expert's ``worth`` is how often it was selected (LFU), minus its next use (BELADY) or 0; then counts when it was ``used``.
+    An expert's ``worth`` is how often it was selected (LFU), minus its next use (BELADY) or 0; then
+    counts when it was ``used``.
     """
     resident = np.zeros(num_experts, np.bool_)
     selected_at = np.full(num_experts, -1)
@@ -90,7 +102,9 @@ def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-u
                 held += 1
             else:
                 victim = _victim(resident, worth, used, selected_at, token)
-                if victim == NOBODY or (policy == CachePolicy.BELADY and worth[victim] >= worth[expert]):
+                if victim == NOBODY or (
+                    policy == CachePolicy.BELADY and worth[victim] >= worth[expert]
+                ):
                     continue
                 resident[victim] = False
             resident[expert] = True
@@ -109,6 +123,8 @@ def _victim(resident, worth, used, selected_at, token):  # type: ignore[no-untyp
         elif (selected_at[expert] == token) != (selected_at[victim] == token):
             if selected_at[victim] == token:
                 victim = expert
-        elif worth[expert] < worth[victim] or (worth[expert] == worth[victim] and used[expert] < used[victim]):
+        elif worth[expert] < worth[victim] or (
+            worth[expert] == worth[victim] and used[expert] < used[victim]
+        ):
             victim = expert
     return victim

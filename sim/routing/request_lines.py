@@ -65,7 +65,9 @@ class _Parts:
         shape = piece.ids.shape[1:]
         if self.ids and shape != self.ids[0].shape[1:]:
             first = self.ids[0].shape[1:]
-            raise InputError(f"{piece.where}: expert ids are of {shape} layers and ranks, the first were of {first}")
+            raise InputError(
+                f"{piece.where}: expert ids are of {shape} layers and ranks, the first were of {first}"
+            )
         self.ids.append(piece.ids)
         self.requests += [piece.request] * len(piece.ids)
         if piece.weights is not None:
@@ -75,13 +77,25 @@ class _Parts:
 
     def arrays(self, path: Path) -> dict[str, NDArray[Any]]:
         """The arrays of a trace file. Raises InputError for what only some lines have."""
-        borders = [index for index in range(len(self.requests)) if not index or self.requests[index] != self.requests[index - 1]]
+        borders = [
+            index
+            for index in range(len(self.requests))
+            if not index or self.requests[index] != self.requests[index - 1]
+        ]
         lengths = np.diff([*borders, len(self.requests)])
-        arrays: dict[str, NDArray[Any]] = {"expert_ids": np.concatenate(self.ids), "sequence_num_tokens": lengths}
-        optional: tuple[tuple[str, list[Any]], ...] = (("gate_weights", self.weights), ("token_ids", self.token_ids))
+        arrays: dict[str, NDArray[Any]] = {
+            "expert_ids": np.concatenate(self.ids),
+            "sequence_num_tokens": lengths,
+        }
+        optional: tuple[tuple[str, list[Any]], ...] = (
+            ("gate_weights", self.weights),
+            ("token_ids", self.token_ids),
+        )
         for name, parts in optional:
             if parts and len(parts) != len(self.ids):
-                raise InputError(f"{path}: {name} must be on every line or on none, it is on {len(parts)} of {len(self.ids)}")
+                raise InputError(
+                    f"{path}: {name} must be on every line or on none, it is on {len(parts)} of {len(self.ids)}"
+                )
             if parts:
                 arrays[name] = np.concatenate(parts)
         return arrays
@@ -96,7 +110,9 @@ def read_requests(path: Path, lines: Iterable[Line]) -> Imported:
         for piece in pieces:
             parts.add(piece)
     if not parts.ids:
-        raise InputError(f"{path}: no response holds routed experts; vLLM returns them with --enable-return-routed-experts")
+        raise InputError(
+            f"{path}: no response holds routed experts; vLLM returns them with --enable-return-routed-experts"
+        )
     return Imported(arrays=parts.arrays(path), notes=tuple(left_out.notes(path)))
 
 
@@ -115,7 +131,9 @@ def _own(entry: Mapping[str, Any], where: str) -> _Piece:
     if "gate_weights" in entry:
         weights = table(entry["gate_weights"], np.float64, f"{where}: gate_weights")
         if weights.shape != ids.shape:
-            raise InputError(f"{where}: gate_weights are of shape {weights.shape}, {key} of {ids.shape}")
+            raise InputError(
+                f"{where}: gate_weights are of shape {weights.shape}, {key} of {ids.shape}"
+            )
     token_ids = _token_ids(entry["token_ids"], len(ids), where) if "token_ids" in entry else None
     request = entry.get("request_id", f"line {where}")
     return _Piece(where=where, request=request, ids=ids, weights=weights, token_ids=token_ids)
@@ -126,7 +144,9 @@ def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> It
     tables = [_recorded(entry.get(PROMPT), f"{where}: {PROMPT}", left_out)]
     found = False
     for number, choice in enumerate(_choices(entry, where)):
-        tables.append(_recorded(choice.get(GENERATED), f"{where}: {CHOICES}[{number}].{GENERATED}", left_out))
+        tables.append(
+            _recorded(choice.get(GENERATED), f"{where}: {CHOICES}[{number}].{GENERATED}", left_out)
+        )
         request = (where, number)
         for ids in tables:
             if ids is not None:
@@ -160,6 +180,10 @@ def _recorded(value: Any, where: str, left_out: _LeftOut) -> NDArray[np.int64] |
 
 def _token_ids(value: Any, num_tokens: int, where: str) -> NDArray[np.int64]:
     found = np.array(value if isinstance(value, list) else [value], dtype=object)
-    if found.shape != (num_tokens,) or not all(type(item) is int and abs(item) < 2**63 for item in found):
-        raise InputError(f"{where}: token_ids must be one integer of 64 bits for each of its {num_tokens} tokens")
+    if found.shape != (num_tokens,) or not all(
+        type(item) is int and abs(item) < 2**63 for item in found
+    ):
+        raise InputError(
+            f"{where}: token_ids must be one integer of 64 bits for each of its {num_tokens} tokens"
+        )
     return found.astype(np.int64)

@@ -30,7 +30,9 @@ class _Frozen(BaseModel):
 
 
 class GateSpec(_Frozen):
-    """Gate weights: mean and spread of their natural logarithms [MoE layer][rank], and the correlation between ranks."""
+    """Gate weights: mean and spread of their natural logarithms [MoE layer][rank], and the
+    correlation between ranks.
+    """
 
     log_mean: tuple[tuple[float, ...], ...]
     log_spread: tuple[tuple[Weight, ...], ...]
@@ -58,17 +60,27 @@ class GeneratorSpec(_Frozen):
     def _is_consistent(self) -> Self:
         classes, layers = len(self.class_share), len(self.inclusion[0])
         widths = {len(row) for table in self.inclusion for row in table}
-        if len(widths) != 1 or len(self.inclusion) != classes or any(len(table) != layers for table in self.inclusion):
-            raise ValueError(f"inclusion must be [class][MoE layer][expert] for the {classes} classes of class_share, all equally long")
+        if (
+            len(widths) != 1
+            or len(self.inclusion) != classes
+            or any(len(table) != layers for table in self.inclusion)
+        ):
+            raise ValueError(
+                f"inclusion must be [class][MoE layer][expert] for the {classes} classes of class_share, all equally long"
+            )
         off = np.abs(np.array(self.inclusion).sum(axis=2) / self.top_k - 1.0).max()
         if off > SUM_TOLERANCE:
-            raise ValueError(f"inclusion of each class and layer must sum to top_k = {self.top_k}, one is {off:.0%} off")
+            raise ValueError(
+                f"inclusion of each class and layer must sum to top_k = {self.top_k}, one is {off:.0%} off"
+            )
         chain = [len(row) for row in self.class_chain]
         if chain != [classes] * classes:
             raise ValueError(f"class_chain must be {classes} x {classes}, got rows of {chain}")
         for name in ("copied", "request_spread", "drift_spread"):
             if len(getattr(self, name)) != layers:
-                raise ValueError(f"{name} must have a number for each of {layers} MoE layers, got {len(getattr(self, name))}")
+                raise ValueError(
+                    f"{name} must have a number for each of {layers} MoE layers, got {len(getattr(self, name))}"
+                )
         for name, row in (
             ("class_share", self.class_share),
             ("copy_kernel", self.copy_kernel),
@@ -79,8 +91,12 @@ class GeneratorSpec(_Frozen):
         if sum(self.class_kept) > 1.0:
             raise ValueError(f"class_kept must sum to at most 1, got {sum(self.class_kept):.3f}")
         shape = (layers, self.top_k)
-        if self.gate is not None and (np.shape(self.gate.log_mean) != shape or np.shape(self.gate.log_spread) != shape):
-            raise ValueError(f"gate: log_mean and log_spread must be {layers} MoE layers x {self.top_k} ranks")
+        if self.gate is not None and (
+            np.shape(self.gate.log_mean) != shape or np.shape(self.gate.log_spread) != shape
+        ):
+            raise ValueError(
+                f"gate: log_mean and log_spread must be {layers} MoE layers x {self.top_k} ranks"
+            )
         return self
 
 
@@ -92,7 +108,9 @@ class FadingSpec(_Frozen):
 
 
 class LatentSpec(_Frozen):
-    """The numbers of ``LatentRouting``: shares of the score's variance as [position, share], positions in depth from 0 to 1."""
+    """The numbers of ``LatentRouting``: shares of the score's variance as [position, share],
+    positions in depth from 0 to 1.
+    """
 
     score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
     popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
@@ -110,12 +128,16 @@ class LatentSpec(_Frozen):
         positions = sorted({position for points in parts for position, _ in points})
         total = np.sum([np.interp(positions, *np.array(points).T) for points in parts], axis=0)
         if total.max() > 1.0 + SUM_TOLERANCE:
-            raise ValueError(f"shares must sum to at most 1 at every position, got {total.max():.3f}")
+            raise ValueError(
+                f"shares must sum to at most 1 at every position, got {total.max():.3f}"
+            )
         return self
 
 
 class PredictionAccuracy(_Frozen):
-    """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers before; null where it names none."""
+    """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers
+    before; null where it names none.
+    """
 
     distance: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     by_layer: tuple[Share | None, ...]
@@ -127,9 +149,10 @@ class PredictionAccuracy(_Frozen):
 class RoutingSpec(_Frozen):
     """Statistics as a YAML file states them.
 
-    ``first_choice_repeat`` is the published share of tokens whose first choice is the token before's, at
-    positions in depth from 0 (first MoE layer) to 1 (last); ``popularity`` is [MoE layer, expert]. ``generator`` stands instead of
-    both, fitted to a trace of ``task``; or ``latent``, from published statistics that say how choices persist.
+    ``first_choice_repeat`` is the published share of tokens whose first choice is the token
+    before's, at positions in depth from 0 (first MoE layer) to 1 (last); ``popularity`` is [MoE
+    layer, expert]. ``generator`` stands instead of both, fitted to a trace of ``task``; or
+    ``latent``, from published statistics that say how choices persist.
     """
 
     format: Literal["rosin-routing/1"]
@@ -149,21 +172,33 @@ class RoutingSpec(_Frozen):
     def _is_consistent(self) -> Self:
         positions = [position for position, _ in self.first_choice_repeat]
         if any(later <= earlier for earlier, later in pairwise(positions)):
-            raise ValueError(f"positions of first_choice_repeat must rise strictly, got {positions}")
+            raise ValueError(
+                f"positions of first_choice_repeat must rise strictly, got {positions}"
+            )
         for layer, row in enumerate(self.popularity or ()):
             if len(row) != self.num_experts or not sum(row) > 0:
-                raise ValueError(f"popularity of MoE layer {layer} must be {self.num_experts} shares with a positive sum, got {len(row)}")
+                raise ValueError(
+                    f"popularity of MoE layer {layer} must be {self.num_experts} shares with a positive sum, got {len(row)}"
+                )
         stated = [name for name in ("generator", "latent") if getattr(self, name) is not None]
-        if len(stated) == 2 or (stated and (self.first_choice_repeat or self.popularity is not None)):
-            raise ValueError(f"{stated[0]} stands instead of first_choice_repeat, popularity and any other generator: leave those out")
+        if len(stated) == 2 or (
+            stated and (self.first_choice_repeat or self.popularity is not None)
+        ):
+            raise ValueError(
+                f"{stated[0]} stands instead of first_choice_repeat, popularity and any other generator: leave those out"
+            )
         if self.generator is not None and len(self.generator.inclusion[0][0]) != self.num_experts:
-            raise ValueError(f"generator: inclusion has {len(self.generator.inclusion[0][0])} experts, num_experts is {self.num_experts}")
+            raise ValueError(
+                f"generator: inclusion has {len(self.generator.inclusion[0][0])} experts, num_experts is {self.num_experts}"
+            )
         return self
 
     def routing(self) -> Routing:
-        """The generator: as fitted; or one where a fraction k of choices is kept so that k + (1 - k) · chance is the published repeat.
+        """The generator: as fitted; or one where a fraction k of choices is kept so that k + (1 -
+        k) · chance is the published repeat.
 
-        Chance is the sum of the squared shares of a layer: 1 / experts where the popularity is uniform.
+        Chance is the sum of the squared shares of a layer: 1 / experts where the popularity is
+        uniform.
         """
         provenance = Provenance(kind=self.kind, source=self.source, date=self.date)
         accuracy = tuple((entry.distance, entry.by_layer) for entry in self.prediction_accuracy)
@@ -171,26 +206,41 @@ class RoutingSpec(_Frozen):
             return _fitted(self.generator, self.name, provenance, accuracy)
         if self.latent is not None:
             return _latent(self.latent, self.num_experts, self.name, provenance, accuracy)
-        kept = tuple((position, _kept(repeat, chance)) for position, repeat, chance in self._repeats())
+        kept = tuple(
+            (position, _kept(repeat, chance)) for position, repeat, chance in self._repeats()
+        )
         return GeneratedRouting(
-            label=self.name, stated_provenance=provenance, weights=self.popularity, kept=kept or ((0.0, 0.0),), accuracy=accuracy
+            label=self.name,
+            stated_provenance=provenance,
+            weights=self.popularity,
+            kept=kept or ((0.0, 0.0),),
+            accuracy=accuracy,
         )
 
     def _repeats(self) -> list[tuple[float, float, float]]:
-        """(position, published repeat, repeat by chance): as stated, or at every layer where popularity makes chance differ."""
+        """(position, published repeat, repeat by chance): as stated, or at every layer where
+        popularity makes chance differ.
+        """
         if self.popularity is None or not self.first_choice_repeat:
-            return [(position, repeat, 1.0 / self.num_experts) for position, repeat in self.first_choice_repeat]
+            return [
+                (position, repeat, 1.0 / self.num_experts)
+                for position, repeat in self.first_choice_repeat
+            ]
         shares = np.array(self.popularity) / np.sum(self.popularity, axis=1, keepdims=True)
         depth = np.linspace(0, 1, len(shares))
         repeats = np.interp(depth, *np.array(self.first_choice_repeat).T)
-        return list(zip(depth.tolist(), repeats.tolist(), (shares**2).sum(axis=1).tolist(), strict=True))
+        return list(
+            zip(depth.tolist(), repeats.tolist(), (shares**2).sum(axis=1).tolist(), strict=True)
+        )
 
 
 def _kept(repeat: float, chance: float) -> float:
     return max(0.0, (repeat - chance) / (1.0 - chance)) if chance < 1.0 else 0.0
 
 
-def _latent(spec: LatentSpec, num_experts: int, label: str, provenance: Provenance, accuracy: Accuracy) -> LatentRouting:
+def _latent(
+    spec: LatentSpec, num_experts: int, label: str, provenance: Provenance, accuracy: Accuracy
+) -> LatentRouting:
     return LatentRouting(
         label=label,
         stated_provenance=provenance,
@@ -198,13 +248,17 @@ def _latent(spec: LatentSpec, num_experts: int, label: str, provenance: Provenan
         score_spread=spec.score_spread,
         popularity_share=spec.popularity_share,
         request_share=spec.request_share,
-        fading=tuple(Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading),
+        fading=tuple(
+            Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading
+        ),
         skew=spec.skew,
         accuracy=accuracy,
     )
 
 
-def _fitted(spec: GeneratorSpec, label: str, provenance: Provenance, accuracy: Accuracy) -> FittedRouting:
+def _fitted(
+    spec: GeneratorSpec, label: str, provenance: Provenance, accuracy: Accuracy
+) -> FittedRouting:
     gate = spec.gate
     return FittedRouting(
         label=label,
@@ -222,15 +276,23 @@ def _fitted(spec: GeneratorSpec, label: str, provenance: Provenance, accuracy: A
         drift_spread=np.array(spec.drift_spread),
         drift_tokens=spec.drift_tokens,
         linked_fraction=spec.linked_fraction,
-        gate=GateProfile(log_mean=np.array(gate.log_mean), log_spread=np.array(gate.log_spread), correlation=gate.correlation)
+        gate=GateProfile(
+            log_mean=np.array(gate.log_mean),
+            log_spread=np.array(gate.log_spread),
+            correlation=gate.correlation,
+        )
         if gate
         else None,
         accuracy=accuracy,
     )
 
 
-def fitted_spec(routing: FittedRouting, *, task: str, sequence_num_tokens: tuple[int, ...], num_digits: int = 5) -> RoutingSpec:
-    """The file of a fitted generator, its numbers rounded; ``sequence_num_tokens`` are the lengths of the sequences it was fitted to."""
+def fitted_spec(
+    routing: FittedRouting, *, task: str, sequence_num_tokens: tuple[int, ...], num_digits: int = 5
+) -> RoutingSpec:
+    """The file of a fitted generator, its numbers rounded; ``sequence_num_tokens`` are the lengths
+    of the sequences it was fitted to.
+    """
 
     def rounded(array: np.ndarray) -> list:  # type: ignore[type-arg]
         return list(np.round(array, num_digits).tolist())
@@ -239,7 +301,10 @@ def fitted_spec(routing: FittedRouting, *, task: str, sequence_num_tokens: tuple
     provenance = routing.stated_provenance
     generator = {
         "top_k": routing.top_k,
-        **{name: rounded(getattr(routing, name)) for name in ("class_share", "class_chain", "class_kept", "copy_kernel", "copied")},
+        **{
+            name: rounded(getattr(routing, name))
+            for name in ("class_share", "class_chain", "class_kept", "copy_kernel", "copied")
+        },
         "request_spread": rounded(routing.request_spread),
         "drift_spread": rounded(routing.drift_spread),
         "drift_tokens": routing.drift_tokens,

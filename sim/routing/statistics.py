@@ -18,7 +18,10 @@ CACHE_FRACTIONS = (0.125, 0.25, 0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheHits:
-    """Hit rates of one cache size, by layer. ``num_slots`` is the number of experts that a layer holds."""
+    """Hit rates of one cache size, by layer.
+
+    ``num_slots`` is the number of experts that a layer holds.
+    """
 
     resident_fraction: float
     num_slots: int
@@ -29,7 +32,8 @@ class CacheHits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingStatistics:
-    """Statistics of expert ids; each is defined in docs/reference/routing.md. By layer where it says so, else means over layers.
+    """Statistics of expert ids; each is defined in docs/reference/routing.md. By layer where it
+    says so, else means over layers.
 
     NaN stands for what the trace is too short for, an empty tuple for what it does not hold.
     """
@@ -54,7 +58,11 @@ def statistics(trace: RecordedRouting, seed: int = 0) -> RoutingStatistics:
     share = inclusion(ids, experts) / ids.shape[2]
     by_lag = reuse(ids, borders, experts, np.array(REUSE_LAGS))
     generator = np.random.default_rng(seed)
-    same = same_token_recall(ids, trace.token_ids, experts) if trace.token_ids is not None else np.empty(0)
+    same = (
+        same_token_recall(ids, trace.token_ids, experts)
+        if trace.token_ids is not None
+        else np.empty(0)
+    )
     return RoutingStatistics(
         num_tokens=len(ids),
         num_sequences=len(borders) - 1,
@@ -62,12 +70,20 @@ def statistics(trace: RecordedRouting, seed: int = 0) -> RoutingStatistics:
         busiest_ratio_by_layer=_values(share.max(axis=1) * experts),
         independent_reuse_by_layer=_values((share**2).sum(axis=1) * ids.shape[2]),
         reuse_by_layer={lag: _values(row) for lag, row in zip(REUSE_LAGS, by_lag, strict=True)},
-        next_layer_recall={distance: next_layer_recall(ids, borders, experts, distance) for distance in RECALL_DISTANCES},
+        next_layer_recall={
+            distance: next_layer_recall(ids, borders, experts, distance)
+            for distance in RECALL_DISTANCES
+        },
         same_token_recall_by_layer=_values(same),
-        distinct_experts={batch: distinct_experts(ids, borders, experts, batch, generator) for batch in BATCH_TOKENS},
+        distinct_experts={
+            batch: distinct_experts(ids, borders, experts, batch, generator)
+            for batch in BATCH_TOKENS
+        },
         request_entropy={tokens: _request_entropy(trace, tokens) for tokens in ENTROPY_TOKENS},
         cache_hits=tuple(cache_hits(trace, fraction) for fraction in CACHE_FRACTIONS),
-        gate_weight_by_rank=_values(trace.weights.mean(axis=(0, 1))) if trace.weights is not None else (),
+        gate_weight_by_rank=_values(trace.weights.mean(axis=(0, 1)))
+        if trace.weights is not None
+        else (),
     )
 
 
@@ -86,9 +102,14 @@ def entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def cache_hits(trace: RecordedRouting, resident_fraction: float) -> CacheHits:
-    """Hit rates with that fraction of each layer's experts resident (rounded, at least one), as sim.routing.replay defines them."""
+    """Hit rates with that fraction of each layer's experts resident (rounded, at least one), as
+    sim.routing.replay defines them.
+    """
     slots = max(1, round(trace.num_experts * resident_fraction))
-    rates = {policy: _values(hit_rates(trace.expert_ids, trace.num_experts, slots, policy)) for policy in CachePolicy}
+    rates = {
+        policy: _values(hit_rates(trace.expert_ids, trace.num_experts, slots, policy))
+        for policy in CachePolicy
+    }
     return CacheHits(
         resident_fraction=resident_fraction,
         num_slots=slots,
@@ -99,10 +120,20 @@ def cache_hits(trace: RecordedRouting, resident_fraction: float) -> CacheHits:
 
 
 def _request_entropy(trace: RecordedRouting, num_tokens: int) -> float:
-    """Entropy of the selections of a sequence's first tokens, the mean over layers and sequences that are as long."""
-    starts = [int(start) for start, length in zip(trace.borders, np.diff(trace.borders), strict=False) if length >= num_tokens]
+    """Entropy of the selections of a sequence's first tokens, the mean over layers and sequences
+    that are as long.
+    """
+    starts = [
+        int(start)
+        for start, length in zip(trace.borders, np.diff(trace.borders), strict=False)
+        if length >= num_tokens
+    ]
     rows = [
-        entropy(inclusion(trace.expert_ids[start : start + num_tokens], trace.num_experts) / trace.expert_ids.shape[2]) for start in starts
+        entropy(
+            inclusion(trace.expert_ids[start : start + num_tokens], trace.num_experts)
+            / trace.expert_ids.shape[2]
+        )
+        for start in starts
     ]
     return float(np.mean(rows)) if rows else float("nan")
 

@@ -1,4 +1,6 @@
-"""Successive sampling: draws without replacement, in proportion to what is left of a popularity (compiled)."""
+"""Successive sampling: draws without replacement, in proportion to what is left of a popularity
+(compiled).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +10,21 @@ from sim.engine.compilation import allocating_kernel, inner
 Floats = NDArray[np.float64]
 Draws = NDArray[np.float32]
 ROUNDING = 2.0**-50
-"""More than a sum of numbers up to 1 may be off by rounding, for each of them: half of 2⁻⁵² a term, in two sums that are compared."""
+"""More than a sum of numbers up to 1 may be off by rounding, for each of them: half of 2⁻⁵² a term,
+in two sums that are compared.
+"""
 TOGETHER = 64
 """Draws made at once where experts are alike: a few of the processor's vectors."""
 
 
-def choose(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]) -> None:
-    """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what is left of the popularity.
+def choose(
+    popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]
+) -> None:
+    """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what
+    is left of the popularity.
 
-    ``draws`` and ``keeps`` [token, layer, rank] are random numbers from 0 up to 1; without ``keeps`` nothing is kept. ``popularity``
-    [layer, expert], ``kept`` [layer].
+    ``draws`` and ``keeps`` [token, layer, rank] are random numbers from 0 up to 1; without
+    ``keeps`` nothing is kept. ``popularity`` [layer, expert], ``kept`` [layer].
     """
     if keeps.size == 0 and popularity.size and (popularity == popularity[0, 0]).all():
         _choose_alike(popularity[0], draws, chosen)
@@ -27,9 +34,11 @@ def choose(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen:
 
 @allocating_kernel
 def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -> None:
-    """The same where nothing is kept and all experts are alike: then a draw's place among those not taken is a product, many at once.
+    """The same where nothing is kept and all experts are alike: then a draw's place among those not
+    taken is a product, many at once.
 
-    Where rounding might decide, which must not change a choice, the token's choices in that layer are counted out.
+    Where rounding might decide, which must not change a choice, the token's choices in that layer
+    are counted out.
     """
     num_cases, top_k = draws.shape[0] * draws.shape[1], draws.shape[2]
     draws_CK, chosen_CK = draws.reshape(num_cases, top_k), chosen.reshape(num_cases, top_k)
@@ -54,8 +63,12 @@ def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -
 
 
 @inner
-def _place(popularity: Floats, targets: Floats, found: NDArray[np.int32], is_unsure: NDArray[np.int32]) -> None:
-    """How many experts that are left have no more than each target together; notes where rounding might decide."""
+def _place(
+    popularity: Floats, targets: Floats, found: NDArray[np.int32], is_unsure: NDArray[np.int32]
+) -> None:
+    """How many experts that are left have no more than each target together; notes where rounding
+    might decide.
+    """
     per_share, margin = 1.0 / popularity[0], len(popularity) * len(popularity) * ROUNDING
     for lane in range(TOGETHER):
         place = targets[lane] * per_share
@@ -74,17 +87,24 @@ def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
 
 @inner
 def _take(taken: NDArray[np.int32], num_taken: int, found: NDArray[np.int32]) -> None:
-    """Put each lane's expert among its ``taken`` [rank, lane], which ascend by rank; ``found`` is used up."""
+    """Put each lane's expert among its ``taken`` [rank, lane], which ascend by rank; ``found`` is
+    used up.
+    """
     for rank in range(num_taken):
         for lane in range(TOGETHER):
-            lesser, greater = min(taken[rank, lane], found[lane]), max(taken[rank, lane], found[lane])
+            lesser, greater = (
+                min(taken[rank, lane], found[lane]),
+                max(taken[rank, lane], found[lane]),
+            )
             taken[rank, lane], found[lane] = lesser, greater
     for lane in range(TOGETHER):
         taken[num_taken, lane] = found[lane]
 
 
 @inner
-def _count_out(popularity: Floats, draws: Draws, is_taken: NDArray[np.bool_], chosen: NDArray[np.int16]) -> None:
+def _count_out(
+    popularity: Floats, draws: Draws, is_taken: NDArray[np.bool_], chosen: NDArray[np.int16]
+) -> None:
     """One token's choices in one layer, counting from expert to expert."""
     left = 1.0
     for rank in range(len(draws)):
@@ -96,11 +116,16 @@ def _count_out(popularity: Floats, draws: Draws, is_taken: NDArray[np.bool_], ch
 
 
 @allocating_kernel
-def _choose_any(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]) -> None:
+def _choose_any(
+    popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]
+) -> None:
     """As ``choose``."""
     num_tokens, num_layers, top_k = draws.shape
     num_experts = popularity.shape[1]
-    cumulative, guide = np.empty((num_layers, num_experts)), np.empty((num_layers, num_experts), np.int32)
+    cumulative, guide = (
+        np.empty((num_layers, num_experts)),
+        np.empty((num_layers, num_experts), np.int32),
+    )
     for layer in range(num_layers):
         _index(popularity[layer], cumulative[layer], guide[layer])
     is_taken, taken = np.zeros(num_experts, np.bool_), np.empty(top_k, np.int64)
@@ -115,7 +140,9 @@ def _choose_any(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, ch
                         expert = np.int64(-1)
                 if expert < 0:
                     target = draws[token, layer, rank] * left
-                    expert = _looked_up(popularity[layer], cumulative[layer], guide[layer], taken[:rank], target)
+                    expert = _looked_up(
+                        popularity[layer], cumulative[layer], guide[layer], taken[:rank], target
+                    )
                     if expert < 0:
                         expert = _counted(popularity[layer], is_taken, target)
                 chosen[token, layer, rank] = expert
@@ -132,7 +159,9 @@ def _choose_any(popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, ch
 
 @inner
 def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> np.int64:
-    """The first expert at which those not taken add up to more than the target; the last likely one where none does."""
+    """The first expert at which those not taken add up to more than the target; the last likely one
+    where none does.
+    """
     expert = np.int64(-1)
     for candidate in range(len(popularity)):
         if is_taken[candidate]:
@@ -147,7 +176,9 @@ def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> 
 
 @inner
 def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> None:
-    """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n, 1/n, …"""
+    """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n,
+    1/n, …
+    """
     running, first, num_experts = 0.0, 0, len(popularity)
     for expert in range(num_experts):
         running += popularity[expert]
@@ -159,8 +190,16 @@ def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> 
 
 
 @inner
-def _looked_up(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32], taken: NDArray[np.int64], target: float) -> np.int64:
-    """What ``_counted`` gives, without counting; -1 where rounding might decide, which must not change a choice. ``taken`` ascend."""
+def _looked_up(
+    popularity: Floats,
+    cumulative: Floats,
+    guide: NDArray[np.int32],
+    taken: NDArray[np.int64],
+    target: float,
+) -> np.int64:
+    """What ``_counted`` gives, without counting; -1 where rounding might decide, which must not
+    change a choice. ``taken`` ascend.
+    """
     for expert in taken:  # the target among all experts has what the taken before it have, besides
         if cumulative[expert] - popularity[expert] > target:
             break

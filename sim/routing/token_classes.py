@@ -10,16 +10,25 @@ NUM_RUNS = 6
 """Runs from different first centres; the one whose tokens lie closest counts."""
 
 
-def token_classes(expert_ids: NDArray[np.int16], num_experts: int, num_classes: int, seed: int) -> NDArray[np.int64]:
+def token_classes(
+    expert_ids: NDArray[np.int16], num_experts: int, num_classes: int, seed: int
+) -> NDArray[np.int64]:
     """Class of each token, the largest class first; fewer classes where some end up empty.
 
-    Tokens are compared by the experts that they select in all layers (``expert_ids`` is [token, layer, rank]); the centres start
-    as k-means++ does, several times, and the closest fit counts.
+    Tokens are compared by the experts that they select in all layers (``expert_ids`` is [token,
+    layer, rank]); the centres start as k-means++ does, several times, and the closest fit counts.
     """
     tokens, layers, top_k = expert_ids.shape
-    flat = (expert_ids + np.arange(layers)[:, None] * num_experts).reshape(tokens, layers * top_k).astype(np.int64)
+    flat = (
+        (expert_ids + np.arange(layers)[:, None] * num_experts)
+        .reshape(tokens, layers * top_k)
+        .astype(np.int64)
+    )
     generator = np.random.default_rng(seed)
-    runs = [_one_run(flat, layers * num_experts, min(num_classes, tokens), generator) for _ in range(NUM_RUNS)]
+    runs = [
+        _one_run(flat, layers * num_experts, min(num_classes, tokens), generator)
+        for _ in range(NUM_RUNS)
+    ]
     labels = max(runs, key=lambda run: run[1])[0]
     used, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
     rank = np.empty(len(used), np.int64)
@@ -27,7 +36,9 @@ def token_classes(expert_ids: NDArray[np.int16], num_experts: int, num_classes: 
     return rank[labels]
 
 
-def _one_run(flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], float]:
+def _one_run(
+    flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], float]:
     """Labels, and how close tokens are to their centres: larger is closer."""
     centres = _first_centres(flat, size, count, generator)
     labels = np.full(len(flat), -1)
@@ -41,7 +52,9 @@ def _one_run(flat: NDArray[np.int64], size: int, count: int, generator: np.rando
     return labels, float(closeness.max(axis=1).sum())
 
 
-def _first_centres(flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _first_centres(
+    flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
     """Tokens drawn with a probability that grows with the squared distance from those drawn before."""
     centres = np.zeros((count, size))
     centres[0, flat[generator.integers(len(flat))]] = 1.0
@@ -55,7 +68,9 @@ def _first_centres(flat: NDArray[np.int64], size: int, count: int, generator: np
     return centres
 
 
-def _means(flat: NDArray[np.int64], labels: NDArray[np.int64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+def _means(
+    flat: NDArray[np.int64], labels: NDArray[np.int64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
     means = centres.copy()
     for index in range(len(centres)):
         members = flat[labels == index]

@@ -21,22 +21,27 @@ KEYS = ("expert_ids", "gate_weights", "sequence_num_tokens", "token_ids", "num_e
 
 
 def load_trace(path: Path) -> RecordedRouting:
-    """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank]. Raises InputError on anything else.
+    """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank]. Raises InputError on
+    anything else.
 
-    Optional: ``gate_weights`` of the same shape, ``sequence_num_tokens`` [sequence], ``token_ids`` [token], ``num_experts``.
+    Optional: ``gate_weights`` of the same shape, ``sequence_num_tokens`` [sequence], ``token_ids``
+    [token], ``num_experts``.
     """
     if not is_there(path):
         raise InputError(f"no routing trace {path}")
     arrays, found = read_arrays(path, KEYS)
     if "expert_ids" not in arrays:
-        raise InputError(f"{path}: no array expert_ids [token, MoE layer, rank]; found: {shortened(', '.join(found))}")
+        raise InputError(
+            f"{path}: no array expert_ids [token, MoE layer, rank]; found: {shortened(', '.join(found))}"
+        )
     return make_trace(arrays, name=path.stem, where=str(path))
 
 
 def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> RecordedRouting:
     """A recording from the arrays of a trace file; ``where`` begins every error. Raises InputError.
 
-    Ranks are put in descending order of gate weight where weights are given, equal ones in the order they came.
+    Ranks are put in descending order of gate weight where weights are given, equal ones in the
+    order they came.
     """
     ids = arrays["expert_ids"]
     check_ids(ids, where)
@@ -44,7 +49,9 @@ def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> 
     if "num_experts" in arrays:
         stated = _stated_experts(arrays["num_experts"], where)
         if stated < num_experts:
-            raise InputError(f"{where}: num_experts is {stated}, but expert id {num_experts - 1} occurs")
+            raise InputError(
+                f"{where}: num_experts is {stated}, but expert id {num_experts - 1} occurs"
+            )
         num_experts = stated
     ids, weights = _by_weight(ids.astype(np.int16), arrays.get("gate_weights"), where)
     return RecordedRouting(
@@ -58,15 +65,25 @@ def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> 
 
 
 def _stated_experts(array: NDArray[Any], where: str) -> int:
-    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or not 1 <= int(array.item()) <= MAX_EXPERTS:
+    if (
+        array.size != 1
+        or not np.issubdtype(array.dtype, np.integer)
+        or not 1 <= int(array.item()) <= MAX_EXPERTS
+    ):
         raise InputError(f"{where}: num_experts must be one whole number from 1 to {MAX_EXPERTS:,}")
     return int(array.item())
 
 
 def save_trace(trace: RecordedRouting, path: Path) -> None:
-    """Write the ``.npz`` that ``load_trace`` reads; whole or not at all. Raises InputError where it cannot be written."""
+    """Write the ``.npz`` that ``load_trace`` reads; whole or not at all.
+
+    Raises InputError where it cannot be written.
+    """
     small = np.uint8 if trace.num_experts <= np.iinfo(np.uint8).max + 1 else np.int16
-    arrays: dict[str, NDArray[Any]] = {"expert_ids": trace.expert_ids.astype(small), "num_experts": np.array(trace.num_experts)}
+    arrays: dict[str, NDArray[Any]] = {
+        "expert_ids": trace.expert_ids.astype(small),
+        "num_experts": np.array(trace.num_experts),
+    }
     arrays["sequence_num_tokens"] = np.diff(trace.borders).astype(np.int32)
     if trace.weights is not None:
         arrays["gate_weights"] = trace.weights.astype(np.float16)
@@ -77,32 +94,55 @@ def save_trace(trace: RecordedRouting, path: Path) -> None:
 
 
 def check_ids(ids: NDArray[Any], where: str) -> None:
-    """Refuse what is no array of expert ids [token, MoE layer, rank], distinct along rank. Raises InputError."""
+    """Refuse what is no array of expert ids [token, MoE layer, rank], distinct along rank.
+
+    Raises InputError.
+    """
     if ids.ndim != 3 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(f"{where}: expert_ids must be integers [token, MoE layer, rank], got {ids.dtype} {ids.shape}")
+        raise InputError(
+            f"{where}: expert_ids must be integers [token, MoE layer, rank], got {ids.dtype} {ids.shape}"
+        )
     if ids.min() < 0 or ids.max() > np.iinfo(np.int16).max:
-        raise InputError(f"{where}: expert_ids must be between 0 and {np.iinfo(np.int16).max}, got {ids.min()} to {ids.max()}")
+        raise InputError(
+            f"{where}: expert_ids must be between 0 and {np.iinfo(np.int16).max}, got {ids.min()} to {ids.max()}"
+        )
     if (np.diff(np.sort(ids, axis=2), axis=2) == 0).any():
-        raise InputError(f"{where}: expert_ids must differ along rank: some token selects an expert twice")
+        raise InputError(
+            f"{where}: expert_ids must differ along rank: some token selects an expert twice"
+        )
 
 
-def _by_weight(ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
+def _by_weight(
+    ids: NDArray[np.int16], weights: NDArray[Any] | None, where: str
+) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
     if weights is None:
         return ids, None
     if weights.shape != ids.shape or not np.issubdtype(weights.dtype, np.floating):
         raise InputError(
             f"{where}: gate_weights must be numbers of the shape of expert_ids, {ids.shape}, got {weights.dtype} {weights.shape}"
         )
-    if not (np.isfinite(weights).all() and 0 <= float(weights.min()) <= float(weights.max()) <= MAX_WEIGHT):
-        raise InputError(f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}")
+    if not (
+        np.isfinite(weights).all()
+        and 0 <= float(weights.min()) <= float(weights.max()) <= MAX_WEIGHT
+    ):
+        raise InputError(
+            f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}"
+        )
     order = np.argsort(-weights, axis=2, kind="stable")
-    return np.take_along_axis(ids, order, axis=2), np.take_along_axis(weights, order, axis=2).astype(np.float32)
+    return np.take_along_axis(ids, order, axis=2), np.take_along_axis(
+        weights, order, axis=2
+    ).astype(np.float32)
 
 
 def _lengths(lengths: NDArray[Any] | None, num_tokens: int, where: str) -> NDArray[np.int64] | None:
     if lengths is None:
         return None
-    if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer) or (lengths <= 0).any() or _sum(lengths) != num_tokens:
+    if (
+        lengths.ndim != 1
+        or not np.issubdtype(lengths.dtype, np.integer)
+        or (lengths <= 0).any()
+        or _sum(lengths) != num_tokens
+    ):
         raise InputError(
             f"{where}: sequence_num_tokens must be positive integers that sum to the {num_tokens} tokens, got sum {_sum(lengths)}"
         )
@@ -110,13 +150,23 @@ def _lengths(lengths: NDArray[Any] | None, num_tokens: int, where: str) -> NDArr
 
 
 def _sum(lengths: NDArray[Any]) -> int:
-    """The exact sum, however large: in 64 bits, a sum could come round to the right number. 0 for what is no list of integers."""
-    return sum(lengths.tolist()) if lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer) else 0
+    """The exact sum, however large: in 64 bits, a sum could come round to the right number. 0 for
+    what is no list of integers.
+    """
+    return (
+        sum(lengths.tolist())
+        if lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer)
+        else 0
+    )
 
 
-def _token_ids(token_ids: NDArray[Any] | None, num_tokens: int, where: str) -> NDArray[np.int64] | None:
+def _token_ids(
+    token_ids: NDArray[Any] | None, num_tokens: int, where: str
+) -> NDArray[np.int64] | None:
     if token_ids is None:
         return None
     if token_ids.shape != (num_tokens,) or not np.issubdtype(token_ids.dtype, np.integer):
-        raise InputError(f"{where}: token_ids must be one integer for each of {num_tokens} tokens, got {token_ids.dtype} {token_ids.shape}")
+        raise InputError(
+            f"{where}: token_ids must be one integer for each of {num_tokens} tokens, got {token_ids.dtype} {token_ids.shape}"
+        )
     return token_ids.astype(np.int64)

@@ -127,10 +127,14 @@ def _by_layer(value: Mapping[str, Any], dtype: type, where: str) -> NDArray[Any]
     tables = [numbers(value[name], dtype) for name in names]
     first = tables[0] if tables else None
     if first is None or first.ndim != 2 or len({layer_of(name) for name in names}) < len(names):
-        raise InputError(f"{where} must have a table [token][rank] for each layer, named by its number")
+        raise InputError(
+            f"{where} must have a table [token][rank] for each layer, named by its number"
+        )
     same = [each for each in tables if each is not None and each.shape == first.shape]
     if len(same) < len(tables):
-        raise InputError(f"{where}: all layers must have as many tokens and ranks as {names[0]}, {first.shape}")
+        raise InputError(
+            f"{where}: all layers must have as many tokens and ranks as {names[0]}, {first.shape}"
+        )
     return np.stack(same, axis=1)
 
 

@@ -1,4 +1,6 @@
-"""Programs that people run models with: what their arguments mean, how they run a layer, and what that costs."""
+"""Programs that people run models with: what their arguments mean, how they run a layer, and what
+that costs.
+"""
 
 from sim.runtimes.asking import READERS, notes_on, read_runtime_arguments, with_kv_type
 from sim.runtimes.host import HostGpu, RuntimeHost, Vector

@@ -6,7 +6,13 @@ from dataclasses import replace
 from hwprofiles import InputError, unknown_name
 from sim.runtimes.flags import one_of
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
-from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, KV_TYPES, LLAMA_CPP, LlamaArguments, read_llama_arguments
+from sim.runtimes.llama_cpp.arguments import (
+    IK_LLAMA_CPP,
+    KV_TYPES,
+    LLAMA_CPP,
+    LlamaArguments,
+    read_llama_arguments,
+)
 from sim.runtimes.question import RuntimeQuestion
 
 Arguments = LlamaArguments | KtArguments
@@ -20,14 +26,20 @@ READERS: Mapping[str, Callable[[str], Arguments]] = {
 
 
 def read_runtime_arguments(runtime: str, line: str) -> Arguments:
-    """Read a line of arguments of that runtime. Raises InputError for an unknown runtime, and as its reader does."""
+    """Read a line of arguments of that runtime.
+
+    Raises InputError for an unknown runtime, and as its reader does.
+    """
     if runtime not in READERS:
         raise unknown_name("runtime", runtime, READERS)
     return READERS[runtime](line)
 
 
 def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
-    """The arguments with that type of keys and values. Raises InputError for an unknown one, and for a runtime with its own."""
+    """The arguments with that type of keys and values.
+
+    Raises InputError for an unknown one, and for a runtime with its own.
+    """
     if not isinstance(arguments, LlamaArguments):
         raise InputError(f"kv type {kv_type}: {KTRANSFORMERS} keeps keys and values in bf16")
     try:
@@ -38,24 +50,34 @@ def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
 
 
 def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
-    """What a reader must know of the arguments: those that change nothing, and those that are priced roughly."""
+    """What a reader must know of the arguments: those that change nothing, and those that are
+    priced roughly.
+    """
     arguments = question.arguments
     said = []
     cores = question.host.cores_per_socket * question.host.sockets
     if (arguments.threads or 0) > cores:
-        said.append(f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower")
+        said.append(
+            f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower"
+        )
     if arguments.ignored:
         said.append(f"these arguments change no prediction: {' '.join(arguments.ignored)}")
     if isinstance(arguments, LlamaArguments):
         if arguments.expert_cache_mib:
-            said.append("--moe-cache-mib: hits are counted as if experts were chosen evenly; a real cache hits more")
+            said.append(
+                "--moe-cache-mib: hits are counted as if experts were chosen evenly; a real cache hits more"
+            )
         if not question.host.gpus and arguments.placements:
             said.append("the machine has no GPU, so overrides of placement change nothing")
         return tuple(said)
     if arguments.deferred_experts:
-        said.append("deferred experts are priced as if they were waited for; deferral makes decoding faster")
+        said.append(
+            "deferred experts are priced as if they were waited for; deferral makes decoding faster"
+        )
     if arguments.strategy != "uniform":
-        said.append(f"strategy {arguments.strategy} is priced as uniform: which experts are popular is not known")
+        said.append(
+            f"strategy {arguments.strategy} is priced as uniform: which experts are popular is not known"
+        )
     if len(question.host.gpus) > 1:
         said.append("tensors split over several GPUs are priced on one")
     return tuple(said)

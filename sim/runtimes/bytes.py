@@ -10,12 +10,17 @@ CLASSES = ("experts", "dense", "embedding")
 
 
 def read_bytes_per_weight(text: str) -> Mapping[str, float]:
-    """Bytes a weight by class from ``experts=…;dense=…;embedding=…``. Raises InputError for another class or no number."""
+    """Bytes a weight by class from ``experts=…;dense=…;embedding=…``.
+
+    Raises InputError for another class or no number.
+    """
     found = {}
     for part in text.split(";"):
         name, _, number = part.partition("=")
         if name.strip() not in CLASSES:
-            raise InputError(f"bytes_per_weight {text!r}: {name!r} is no class; known: {', '.join(CLASSES)}")
+            raise InputError(
+                f"bytes_per_weight {text!r}: {name!r} is no class; known: {', '.join(CLASSES)}"
+            )
         try:
             found[name.strip()] = float(number)
         except ValueError:
@@ -26,14 +31,25 @@ def read_bytes_per_weight(text: str) -> Mapping[str, float]:
 
 
 def with_bytes_per_weight(model: Model, rates: Mapping[str, float]) -> Model:
-    """The model with its bytes by class replaced: what is not stated takes the experts' rate, the embedding that of the rest."""
+    """The model with its bytes by class replaced: what is not stated takes the experts' rate, the
+    embedding that of the rest.
+    """
     experts = rates["experts"]
     dense = rates.get("dense", experts)
     embedding = rates.get("embedding", dense)
-    layers = tuple(replace(layer, bytes=_scaled(layer.params, experts, dense, dense)) for layer in model.layers)
-    return replace(model, layers=layers, top_bytes=_scaled(model.top_params, experts, dense, embedding))
+    layers = tuple(
+        replace(layer, bytes=_scaled(layer.params, experts, dense, dense)) for layer in model.layers
+    )
+    return replace(
+        model, layers=layers, top_bytes=_scaled(model.top_params, experts, dense, embedding)
+    )
 
 
-def _scaled(params: Mapping[TensorClass, int], experts: float, dense: float, embedding: float) -> Mapping[TensorClass, int]:
+def _scaled(
+    params: Mapping[TensorClass, int], experts: float, dense: float, embedding: float
+) -> Mapping[TensorClass, int]:
     own = {TensorClass.EXPERT: experts, TensorClass.EMBEDDING: embedding}
-    return {tensor_class: round(count * own.get(tensor_class, dense)) for tensor_class, count in params.items()}
+    return {
+        tensor_class: round(count * own.get(tensor_class, dense))
+        for tensor_class, count in params.items()
+    }

@@ -1,4 +1,6 @@
-"""The few constants that prices of runtimes rest on, read from one file with what each means and where it comes from."""
+"""The few constants that prices of runtimes rest on, read from one file with what each means and
+where it comes from.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +19,8 @@ Above0 = Annotated[float, Field(gt=0)]
 
 
 class Constant(BaseModel):
-    """One constant: its value, what was expected before any fit, and how far refits without one machine move it.
+    """One constant: its value, what was expected before any fit, and how far refits without one
+    machine move it.
 
     Spreads are standard deviations of the logarithm.
     """
@@ -57,7 +60,10 @@ class ConstantsFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values. What each means stands in constants.yaml; rates are in 10⁹ a second, a core at 4.5 GHz."""
+    """The values.
+
+    What each means stands in constants.yaml; rates are in 10⁹ a second, a core at 4.5 GHz.
+    """
 
     desktop_dram_fraction: float
     server_dram_fraction: float

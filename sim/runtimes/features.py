@@ -13,17 +13,20 @@ from sim.runtimes.work import Work
 FAMILIES = tuple(FormatFamily)
 NOMINAL_VECTOR_BITS = 256
 NOMINAL_CLOCK_HZ = 4.5e9
-"""Rates a core are stated at this clock, the all-core turbo of the desktops that most rows come from."""
+"""Rates a core are stated at this clock, the all-core turbo of the desktops that most rows come
+from.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
     """One step, or many as arrays over steps.
 
-    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured one of a socket
-    (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do.
-    ``ungrouped_queries`` counts query heads for which GPU kernels read the same keys and values anew (0: they do not).
-    Attention on the CPU is optimised, llama.cpp's flash attention, or neither.
+    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
+    one of a socket (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and
+    ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
+    kernels read the same keys and values anew (0: they do not). Attention on the CPU is optimised,
+    llama.cpp's flash attention, or neither.
     """
 
     work: Work
@@ -48,18 +51,28 @@ class Features:
 
 def stacked(steps: Sequence[Features]) -> Features:
     """Many steps as one object of arrays."""
-    columns = {item.name: np.array([getattr(step, item.name) for step in steps]) for item in fields(Features)[1:]}
-    works = {item.name: np.array([getattr(step.work, item.name) for step in steps]) for item in fields(Work)}
+    columns = {
+        item.name: np.array([getattr(step, item.name) for step in steps])
+        for item in fields(Features)[1:]
+    }
+    works = {
+        item.name: np.array([getattr(step.work, item.name) for step in steps])
+        for item in fields(Work)
+    }
     return Features(work=Work(**works), **columns)
 
 
 def added(works: Sequence[Work]) -> Work:
     """The work of steps one after the other."""
-    return Work(**{item.name: sum(getattr(work, item.name) for work in works) for item in fields(Work)})
+    return Work(
+        **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(Work)}
+    )
 
 
 def cores_in_use(host: RuntimeHost, threads: int | None) -> float:
-    """Cores at work: as many as threads, at most all of them (a second thread of a core adds nothing)."""
+    """Cores at work: as many as threads, at most all of them (a second thread of a core adds
+    nothing).
+    """
     available = host.cores_per_socket * host.sockets
     return float(available if threads is None else min(threads, available))
 
@@ -70,7 +83,9 @@ def is_on_two_sockets(host: RuntimeHost, threads: int | None) -> bool:
 
 
 def lag(host: RuntimeHost) -> float:
-    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the logarithm, for either of both."""
+    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the
+    logarithm, for either of both.
+    """
     return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 0.5}.get(host.vector, 0.0)
 
 

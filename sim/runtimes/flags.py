@@ -19,7 +19,8 @@ SWITCH_WORDS: Mapping[str, bool] = {
     "false": False,
     "disabled": False,
 }
-"""What a switch may be followed by: servers and benchmarks of the llama.cpp family differ in this."""
+"""What a switch may be followed by: servers and benchmarks of the llama.cpp family differ in this.
+"""
 
 
 class Effect(StrEnum):
@@ -40,7 +41,8 @@ class Arity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One flag under all its names. ``key`` is what it sets; ``read`` turns its word into the value.
+    """One flag under all its names. ``key`` is what it sets; ``read`` turns its word into the
+    value.
 
     A flag with ``repeats`` collects its values in the order given; another's last value counts.
     ``reason`` says why a refused flag cannot be priced.
@@ -81,9 +83,14 @@ class _Reading:
     ignored: list[str] = field(default_factory=list)
 
     def take(self, name: str, flag: Flag, word: str | None) -> None:
-        """Note one flag with the word that followed it. Raises InputError for a refused flag and for a word that does not fit."""
+        """Note one flag with the word that followed it.
+
+        Raises InputError for a refused flag and for a word that does not fit.
+        """
         if flag.effect is Effect.REFUSED:
-            raise InputError(f"{self.table.runtime} argument {name}: {flag.reason}, so it cannot be predicted; leave it out")
+            raise InputError(
+                f"{self.table.runtime} argument {name}: {flag.reason}, so it cannot be predicted; leave it out"
+            )
         if flag.effect is Effect.IGNORED:
             self.ignored.append(name)
             return
@@ -103,15 +110,21 @@ class _Reading:
 
 
 def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]) -> FlagTable:
-    """The table of a runtime; ``variables`` names the flag that each environment variable stands for."""
+    """The table of a runtime; ``variables`` names the flag that each environment variable stands
+    for.
+    """
     by_name = {name: flag for flag in flags for name in flag.names}
-    return FlagTable(runtime, by_name, {variable: by_name[name] for variable, name in variables.items()})
+    return FlagTable(
+        runtime, by_name, {variable: by_name[name] for variable, name in variables.items()}
+    )
 
 
 def read_arguments(line: str, table: FlagTable) -> ReadArguments:
-    """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are environment variables.
+    """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are
+    environment variables.
 
-    Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a quote that is not closed.
+    Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a
+    quote that is not closed.
     """
     reading = _Reading(table)
     words = _words(line, table.runtime)
@@ -193,13 +206,18 @@ def _take_variable(reading: _Reading, word: str) -> None:
 
 
 def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
-    """Take a flag and the word that belongs to it off the line. ``--name=value`` is two words in one."""
+    """Take a flag and the word that belongs to it off the line.
+
+    ``--name=value`` is two words in one.
+    """
     word = words.pop(0)
     if word.startswith("--") and "=" in word:
         word, _, value = word.partition("=")
         words.insert(0, value)
     if word not in table.flags:
-        raise InputError(f"{table.runtime} argument {word}: unknown flag{closest(word, table.flags)}")
+        raise InputError(
+            f"{table.runtime} argument {word}: unknown flag{closest(word, table.flags)}"
+        )
     arity = table.flags[word].arity
     if arity is Arity.ONE and not words:
         raise InputError(f"{table.runtime} argument {word}: a value must follow")

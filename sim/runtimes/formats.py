@@ -1,4 +1,6 @@
-"""Families of weight formats by the work that unpacking takes, told from the public name of a quantisation."""
+"""Families of weight formats by the work that unpacking takes, told from the public name of a
+quantisation.
+"""
 
 import re
 from enum import StrEnum
@@ -23,11 +25,16 @@ _FAMILIES = (
     (FormatFamily.WIDE, r"BF16|F16|FP16|F32|16BIT"),
     (FormatFamily.K, r"Q\d_K|Q\d_?XL|4BIT"),
 )
-"""The first pattern found in a name decides. Widths come last in names such as UD-Q4_K_XL, so order matters."""
+"""The first pattern found in a name decides.
+
+Widths come last in names such as UD-Q4_K_XL, so order matters.
+"""
 
 
 def format_family(name: str) -> FormatFamily:
-    """The family of a quantisation by its public name; K where the name says nothing, as most files are K mixes."""
+    """The family of a quantisation by its public name; K where the name says nothing, as most files
+    are K mixes.
+    """
     upper = name.upper()
     for family, pattern in _FAMILIES:
         if re.search(pattern, upper):

@@ -1,11 +1,16 @@
-"""What the price of a runtime's step needs to know of a machine, every rate as the datasheet or a probe states it."""
+"""What the price of a runtime's step needs to know of a machine, every rate as the datasheet or a
+probe states it.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Vector(StrEnum):
-    """The widest instructions that quantised products can use. SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI, NEON."""
+    """The widest instructions that quantised products can use.
+
+    SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI, NEON.
+    """
 
     AVX2 = "avx2"
     SHORT_DOT = "short_dot"
@@ -29,9 +34,9 @@ class HostGpu:
 class RuntimeHost:
     """A machine as runtimes see it.
 
-    ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated. ``probe_bytes_per_s`` is
-    what a measurement of the whole CPU reading its memory gave. ``cores_per_socket`` counts fast cores;
-    ``vector_bits`` is the width of their units.
+    ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated.
+    ``probe_bytes_per_s`` is what a measurement of the whole CPU reading its memory gave.
+    ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
     """
 
     gpus: tuple[HostGpu, ...]

@@ -1,4 +1,6 @@
-"""How wide a prediction's interval is: a fitted factor, wider where published rows are known to scatter more."""
+"""How wide a prediction's interval is: a fitted factor, wider where published rows are known to
+scatter more.
+"""
 
 from typing import Any
 
@@ -11,8 +13,8 @@ from sim.runtimes.features import Features
 def relative_width(step: Features, interval: Interval) -> Any:
     """The width of a step's interval over the usual one, in the logarithm.
 
-    Wider on two sockets, without a GPU, and with a GPU alone: published rows of these are few or scatter more. Wider too where no
-    measured rate of the CPU's memory is known.
+    Wider on two sockets, without a GPU, and with a GPU alone: published rows of these are few or
+    scatter more. Wider too where no measured rate of the CPU's memory is known.
     """
     work = step.work
     is_on_cpu = (work.cpu_expert_bytes + work.cpu_dense_bytes + work.upload_s) > 0

@@ -7,7 +7,9 @@ from sim.runtimes.work import has_compressed_cache
 
 
 def kv_element_bytes(question: RuntimeQuestion) -> float:
-    """Bytes of one element of the KV cache, keys and values averaged; a compressed cache has keys only."""
+    """Bytes of one element of the KV cache, keys and values averaged; a compressed cache has keys
+    only.
+    """
     arguments = question.arguments
     if isinstance(arguments, KtArguments):
         return FORMATS["bf16"].bytes_per_weight
@@ -18,6 +20,8 @@ def kv_element_bytes(question: RuntimeQuestion) -> float:
 
 
 def _kv_bytes(name: str) -> float:
-    """Bytes of one element. ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26 bytes of 32, and 1 byte."""
+    """Bytes of one element. ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26
+    bytes of 32, and 1 byte.
+    """
     own = {"q6_0": 26 / 32, "q8_kv": 1.0}
     return own[name] if name in own else FORMATS[name].bytes_per_weight

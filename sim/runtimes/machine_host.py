@@ -8,14 +8,19 @@ from sim.runtimes.host import HostGpu, RuntimeHost, Vector
 
 SERVER_NAMES = r"EPYC|Xeon|Threadripper PRO|Grace|Altra|Graviton"
 SERVER_BYTES_PER_S = 150 * GB
-"""More than two to four channels of memory give: from here on a socket counts as a server's, whatever its name."""
+"""More than two to four channels of memory give: from here on a socket counts as a server's,
+whatever its name.
+"""
 
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
 
 
 def runtime_host(machine: Machine) -> RuntimeHost:
-    """The machine's GPUs, sockets, cores and memory. What no source states is assumed, as ``host_assumptions`` says."""
+    """The machine's GPUs, sockets, cores and memory.
+
+    What no source states is assumed, as ``host_assumptions`` says.
+    """
     cpu = machine.cpu
     memory = cpu.memory_bytes_per_s
     own_gpus = _gpus(machine.gpu, machine.link)
@@ -38,9 +43,13 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
     """What is assumed of the machine's CPU, in words."""
     said = []
     if not machine.cpu.instructions:
-        said.append(f"the instructions of {machine.cpu.name} are not stated: AVX-512 without VNNI is assumed")
+        said.append(
+            f"the instructions of {machine.cpu.name} are not stated: AVX-512 without VNNI is assumed"
+        )
     if machine.cpu.clock_hz is None:
-        said.append(f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / 1e9:g} GHz is assumed")
+        said.append(
+            f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / 1e9:g} GHz is assumed"
+        )
     return (*machine.assumptions, *said)
 
 

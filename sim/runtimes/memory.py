@@ -15,7 +15,9 @@ from sim.runtimes.tensors import is_compressed
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
-"""Activations of a micro-batch that live at once, over the hidden size: 144 MiB of 512 tokens (ik_llama.cpp discussion 357)."""
+"""Activations of a micro-batch that live at once, over the hidden size: 144 MiB of 512 tokens
+(ik_llama.cpp discussion 357).
+"""
 
 KV_PADDING_TOKENS = 256
 DECOMPRESSED_ELEMENTS = 128 + 64 + 128
@@ -54,7 +56,9 @@ def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, Devi
 
 
 def reserved_tokens(question: RuntimeQuestion) -> int:
-    """Tokens that the KV cache has room for: as -c says, else what the question needs, in whole blocks."""
+    """Tokens that the KV cache has room for: as -c says, else what the question needs, in whole
+    blocks.
+    """
     stated = question.arguments.context_tokens
     needed = question.context_tokens + 1
     tokens = stated or needed
@@ -66,7 +70,9 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
     for device, layer in zip(placement.kv, question.model.layers, strict=True):
-        elements = sum(_kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches)
+        elements = sum(
+            _kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches
+        )
         found[device + 1] += elements * element + layer.state_bytes
     return found
 
@@ -85,7 +91,9 @@ def _micro_batch(question: RuntimeQuestion) -> int:
 
 
 def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
-    """Buffers of a micro-batch: activations, or logits where the head is; experts on their way; decompressed keys and values."""
+    """Buffers of a micro-batch: activations, or logits where the head is; experts on their way;
+    decompressed keys and values.
+    """
     model = question.model
     tokens = _micro_batch(question)
     activations = tokens * ACTIVATIONS_PER_HIDDEN * model.hidden * ACTIVATION_BYTES
@@ -93,7 +101,9 @@ def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarra
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
     found = np.zeros(placement.num_gpus + 1)
     for column in used:
-        here = activations + (max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0)
+        here = activations + (
+            max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0
+        )
         found[column] = max(here, logits) if column == placement.head + 1 else here
     if placement.num_gpus and not np.any(placement.attention < 0):
         found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
@@ -103,7 +113,11 @@ def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarra
 def _passing_bytes(question: RuntimeQuestion, placement: Placement) -> int:
     """The largest matrix of a layer's experts that is copied to a GPU for a prompt."""
     arguments = question.arguments
-    if not isinstance(arguments, LlamaArguments) or not arguments.is_op_offload or arguments.is_runtime_repacked:
+    if (
+        not isinstance(arguments, LlamaArguments)
+        or not arguments.is_op_offload
+        or arguments.is_runtime_repacked
+    ):
         return 0
     sizes = [
         layer.num_experts * layer.expert_bytes // 3
@@ -114,7 +128,9 @@ def _passing_bytes(question: RuntimeQuestion, placement: Placement) -> int:
 
 
 def _decompressed_bytes(question: RuntimeQuestion) -> int:
-    """Keys and values of the whole cache that -mla 2 and 3 decompress for a prompt, with the buffer of -amb."""
+    """Keys and values of the whole cache that -mla 2 and 3 decompress for a prompt, with the buffer
+    of -amb.
+    """
     arguments = question.arguments
     attention = question.model.layers[-1].attention
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:

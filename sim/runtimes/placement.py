@@ -15,11 +15,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is the host, column g + 1 GPU g.
+    """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is
+    the host, column g + 1 GPU g.
 
-    ``expert_fraction`` is the share of a layer's routed expert weights on each device; ``is_by_matrix`` says whether whole
-    matrices are placed (llama.cpp) or whole experts (KTransformers). ``num_crossings`` counts how often work changes its
-    device in one pass, ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of all weights by device.
+    ``expert_fraction`` is the share of a layer's routed expert weights on each device;
+    ``is_by_matrix`` says whether whole matrices are placed (llama.cpp) or whole experts
+    (KTransformers). ``num_crossings`` counts how often work changes its device in one pass,
+    ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of
+    all weights by device.
     """
 
     attention: IntArray

@@ -1,4 +1,6 @@
-"""The placement of a question: its arguments evaluated, and what they leave to the program chosen as the program does."""
+"""The placement of a question: its arguments evaluated, and what they leave to the program chosen
+as the program does.
+"""
 
 from dataclasses import replace
 
@@ -42,15 +44,21 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
     return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
 
 
-def with_expert_layers(question: RuntimeQuestion, placement: Placement, num_layers: int) -> Placement:
-    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers and all others on the host."""
+def with_expert_layers(
+    question: RuntimeQuestion, placement: Placement, num_layers: int
+) -> Placement:
+    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers
+    and all others on the host.
+    """
     moved = np.zeros_like(placement.expert_fraction)
     moe = question.model.moe_layers
     kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
     for layer in moe:
         moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
     visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
-    sizes = np.array([layer.num_experts * layer.expert_bytes for layer in question.model.layers], float)
+    sizes = np.array(
+        [layer.num_experts * layer.expert_bytes for layer in question.model.layers], float
+    )
     weights = placement.weight_bytes + (moved - placement.expert_fraction).T @ sizes
     return replace(
         placement,
@@ -61,11 +69,19 @@ def with_expert_layers(question: RuntimeQuestion, placement: Placement, num_laye
 
 
 def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
-    """The placement with the share of host experts in the GPU that --moe-cache-mib caches, as if all were chosen evenly."""
+    """The placement with the share of host experts in the GPU that --moe-cache-mib caches, as if
+    all were chosen evenly.
+    """
     arguments = question.arguments
-    if not isinstance(arguments, LlamaArguments) or not arguments.expert_cache_mib or not placement.num_gpus:
+    if (
+        not isinstance(arguments, LlamaArguments)
+        or not arguments.expert_cache_mib
+        or not placement.num_gpus
+    ):
         return placement
-    sizes = np.array([layer.num_experts * layer.expert_bytes for layer in question.model.layers], float)
+    sizes = np.array(
+        [layer.num_experts * layer.expert_bytes for layer in question.model.layers], float
+    )
     held = float(np.sum(sizes * placement.expert_fraction[:, 0]))
     share = min(1.0, arguments.expert_cache_mib * MIB / held) if held else 0.0
     fractions = placement.expert_fraction.copy()

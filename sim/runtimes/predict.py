@@ -1,4 +1,6 @@
-"""What a runtime does with a question: tokens a second with an interval, what limits them, and what they rest on."""
+"""What a runtime does with a question: tokens a second with an interval, what limits them, and what
+they rest on.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -29,7 +31,9 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Tokens a second, between which ends, how the time is spent, and the assumption that matters most."""
+    """Tokens a second, between which ends, how the time is spent, and the assumption that matters
+    most.
+    """
 
     tokens_per_s: float
     low_tokens_per_s: float
@@ -46,7 +50,10 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePrediction:
-    """Both phases and the memory by device. ``is_prompt_uploaded``: experts in host memory are copied to a GPU for the prompt."""
+    """Both phases and the memory by device.
+
+    ``is_prompt_uploaded``: experts in host memory are copied to a GPU for the prompt.
+    """
 
     decode: Speed
     prefill: Speed
@@ -83,7 +90,9 @@ def _speed(phase: Phase, step: Features, file: ConstantsFile) -> Speed:
     )
 
 
-def _most_important(phase: Phase, step: Features, constants: Constants, file: ConstantsFile) -> Assumption:
+def _most_important(
+    phase: Phase, step: Features, constants: Constants, file: ConstantsFile
+) -> Assumption:
     """The constant whose own spread moves the speed most."""
     usual = float(PRICES[phase](step, constants).total)
 
@@ -95,4 +104,6 @@ def _most_important(phase: Phase, step: Features, constants: Constants, file: Co
     changes = {item.name: change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))
     known = file.constants[name]
-    return Assumption(name=name, meaning=known.meaning, value=known.value, change_fraction=changes[name])
+    return Assumption(
+        name=name, meaning=known.meaning, value=known.value, change_fraction=changes[name]
+    )

@@ -12,16 +12,21 @@ MICRO = 1e-6
 GIGA = 1e9
 
 AVX2_DECODE_FRACTION = 0.62
-"""Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows)."""
+"""Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
+"""
 
 AVX2_PREFILL_FRACTION = 0.5
 """The same for many tokens: half the width."""
 
 SHARED_SOCKETS_FRACTION = 0.7
-"""Share of the cores of two sockets that help a prompt whose weights lie in both memories (three published machines: 0.5 to 1)."""
+"""Share of the cores of two sockets that help a prompt whose weights lie in both memories (three
+published machines: 0.5 to 1).
+"""
 
 DECOMPRESSED_FRACTION = (128 + 64 + 128) / (576 + 512)
-"""Attention of a prompt over a decompressed MLA cache against the compressed one, elements a head (DeepSeek-V3's configuration)."""
+"""Attention of a prompt over a decompressed MLA cache against the compressed one, elements a head
+(DeepSeek-V3's configuration).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +57,22 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
     by_bytes = work.cpu_kv_bytes / dram
     return Seconds(
-        cpu_experts=np.hypot(work.cpu_expert_bytes / dram, work.cpu_expert_weights / (rates * cores)),
-        cpu_dense=np.hypot(work.cpu_dense_bytes / dram, work.cpu_dense_weights / (dense_rate * cores))
+        cpu_experts=np.hypot(
+            work.cpu_expert_bytes / dram, work.cpu_expert_weights / (rates * cores)
+        ),
+        cpu_dense=np.hypot(
+            work.cpu_dense_bytes / dram, work.cpu_dense_weights / (dense_rate * cores)
+        )
         + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
         cpu_attention=np.where(step.is_flash_on_cpu, np.maximum(by_products, by_bytes), by_bytes),
-        gpu_weights=work.gpu_read_s / constants.gpu_read_fraction + work.gpu_layers * constants.gpu_layer_us * MICRO,
+        gpu_weights=work.gpu_read_s / constants.gpu_read_fraction
+        + work.gpu_layers * constants.gpu_layer_us * MICRO,
         gpu_attention=np.where(
             step.is_mla,
             work.gpu_attention_s / constants.mla_flops_fraction,
-            work.gpu_kv_s * constants.kv_reads * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
+            work.gpu_kv_s
+            * constants.kv_reads
+            * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
         upload=work.upload_s * 0.0,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
@@ -68,7 +80,9 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
 
 
 def prefill_seconds(step: Features, constants: Constants) -> Seconds:
-    """Seconds of a prompt: copies are serial with products, the CPU's products with those of the GPU."""
+    """Seconds of a prompt: copies are serial with products, the CPU's products with those of the
+    GPU.
+    """
     work = step.work
     dram = dram_bytes_per_s(step, constants)
     cores = step.cores * AVX2_PREFILL_FRACTION**step.lag * _useful_share(step)
@@ -83,7 +97,9 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     attention_rate = np.where(
         step.is_optimised,
         constants.optimised_flops_per_core_s,
-        np.where(step.is_flash_on_cpu, constants.flash_flops_per_core_s, constants.plain_flops_per_core_s),
+        np.where(
+            step.is_flash_on_cpu, constants.flash_flops_per_core_s, constants.plain_flops_per_core_s
+        ),
     )
     padded = work.gpu_matrix_s + constants.expert_pad_tokens * work.gpu_pad_s
     return Seconds(
@@ -97,18 +113,29 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         + work.gpu_layers * constants.gpu_layer_us * MICRO,
         gpu_attention=elements * work.gpu_attention_s / constants.attention_flops_fraction,
         upload=work.upload_s / constants.link_fraction,
-        crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO + work.crossing_s / constants.link_fraction,
+        crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
+        + work.crossing_s / constants.link_fraction,
     )
 
 
 def _useful_share(step: Features) -> Any:
-    """The share of cores that help a prompt: a second socket adds 0.4 of the first, unless each has weights of its own."""
-    return np.where(np.logical_and(step.is_on_two_sockets, np.logical_not(step.is_kt)), SHARED_SOCKETS_FRACTION, 1.0)
+    """The share of cores that help a prompt: a second socket adds 0.4 of the first, unless each has
+    weights of its own.
+    """
+    return np.where(
+        np.logical_and(step.is_on_two_sockets, np.logical_not(step.is_kt)),
+        SHARED_SOCKETS_FRACTION,
+        1.0,
+    )
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
-    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; a second socket adds little."""
-    reached = np.where(step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction)
+    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; a
+    second socket adds little.
+    """
+    reached = np.where(
+        step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction
+    )
     one = np.where(
         step.probe_bytes_per_s > 0,
         step.probe_bytes_per_s * constants.probe_fraction,

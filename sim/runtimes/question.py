@@ -1,4 +1,6 @@
-"""One question to a runtime: which program with which arguments runs what, where, and after how many tokens."""
+"""One question to a runtime: which program with which arguments runs what, where, and after how
+many tokens.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,8 +28,9 @@ class PromptSide(StrEnum):
 class RuntimeQuestion:
     """What is asked.
 
-    ``build`` is the number of the newest pull request that the program contains. ``prompt_side`` is None where the rules of the
-    program decide. ``quantization`` is the public name of the file's format, which says what kernels run.
+    ``build`` is the number of the newest pull request that the program contains. ``prompt_side`` is
+    None where the rules of the program decide. ``quantization`` is the public name of the file's
+    format, which says what kernels run.
     """
 
     runtime: str

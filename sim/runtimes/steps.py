@@ -1,4 +1,6 @@
-"""The steps of a question: one decoded token, and a prompt by micro-batches, as features that can be priced."""
+"""The steps of a question: one decoded token, and a prompt by micro-batches, as features that can
+be priced.
+"""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
 
 GROUPED_KV_SINCE = 370
-"""The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a group of heads."""
+"""The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a
+group of heads.
+"""
 
 AMX_METHODS = ("amxint4", "amxint8")
 
@@ -52,7 +56,9 @@ def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
     prompt, num_batches, uploads = _prompt_work(question, placement)
     return RuntimeSteps(
         placement=placement,
-        decode=_features(question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads),
+        decode=_features(
+            question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads
+        ),
         prefill=_features(
             question,
             prompt,
@@ -72,7 +78,12 @@ def prompt_threads(question: RuntimeQuestion) -> int | None:
     return arguments.threads
 
 
-def _load(question: RuntimeQuestion, tokens: int, context_tokens: float, side: tuple[bool, bool] = (False, False)) -> Load:
+def _load(
+    question: RuntimeQuestion,
+    tokens: int,
+    context_tokens: float,
+    side: tuple[bool, bool] = (False, False),
+) -> Load:
     return Load(
         tokens=tokens,
         context_tokens=context_tokens,
@@ -84,7 +95,9 @@ def _load(question: RuntimeQuestion, tokens: int, context_tokens: float, side: t
 
 
 def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work, int, bool]:
-    """Work of the whole prompt, the number of its micro-batches, and whether the first uploads experts."""
+    """Work of the whole prompt, the number of its micro-batches, and whether the first uploads
+    experts.
+    """
     size = min(_micro_batch(question), question.prompt_tokens)
     num_batches = math.ceil(question.prompt_tokens / size)
     works = []
@@ -114,10 +127,14 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
     dense = uploads_dense(arguments, tokens)
     if question.prompt_side is not None:
         return question.prompt_side is PromptSide.UPLOAD and dense, dense
-    return uploads_experts(arguments, question.model, question.quantization, question.build, tokens), dense
+    return uploads_experts(
+        arguments, question.model, question.quantization, question.build, tokens
+    ), dense
 
 
-def _features(question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None) -> Features:
+def _features(
+    question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None
+) -> Features:
     host = question.host
     is_flash = getattr(question.arguments, "is_flash_attention", None) is True
     return Features(
@@ -152,4 +169,6 @@ def _uses_amx(question: RuntimeQuestion) -> bool:
     if question.runtime != KTRANSFORMERS or question.host.vector is not Vector.AMX:
         return False
     assert isinstance(question.arguments, KtArguments)
-    return question.arguments.method in AMX_METHODS or question.quantization.upper().startswith("INT")
+    return question.arguments.method in AMX_METHODS or question.quantization.upper().startswith(
+        "INT"
+    )

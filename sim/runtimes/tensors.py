@@ -33,7 +33,8 @@ class Tensor:
 def layer_tensors(model: Model, index: int) -> tuple[Tensor, ...]:
     """The tensors of a layer in the order in which they run.
 
-    A model states bytes by tensor class. Matrices of one class share its bytes by shape where the shape is known, otherwise equally.
+    A model states bytes by tensor class. Matrices of one class share its bytes by shape where the
+    shape is known, otherwise equally.
     """
     layer = model.layers[index]
     made = [*_attention(layer, model.hidden), *_feed_forward(layer)]
@@ -81,7 +82,10 @@ def _feed_forward(layer: Layer) -> Iterator[tuple[str, Part, float]]:
         third = layer.num_experts * layer.expert_bytes / 3
         for name, part in zip(("gate", "up", "down"), EXPERT_PARTS, strict=True):
             yield f"ffn_{name}_exps.weight", part, third
-    for tensor_class, suffix in ((TensorClass.SHARED_EXPERT, "_shexp"), (TensorClass.DENSE_FFN, "")):
+    for tensor_class, suffix in (
+        (TensorClass.SHARED_EXPERT, "_shexp"),
+        (TensorClass.DENSE_FFN, ""),
+    ):
         third = layer.bytes.get(tensor_class, 0) / 3
         if third:
             for name in ("gate", "up", "down"):
@@ -89,5 +93,7 @@ def _feed_forward(layer: Layer) -> Iterator[tuple[str, Part, float]]:
 
 
 def is_compressed(attention: Attention) -> bool:
-    """Whether keys and values are cached compressed (MLA): scores are taken over more elements than values are summed."""
+    """Whether keys and values are cached compressed (MLA): scores are taken over more elements than
+    values are summed.
+    """
     return attention.score_elements > attention.value_elements > 0

@@ -1,4 +1,6 @@
-"""How much work one step of a runtime is: bytes, weights and operations by device, before any rate but the datasheet's."""
+"""How much work one step of a runtime is: bytes, weights and operations by device, before any rate
+but the datasheet's.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +18,12 @@ STATE_BYTES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements of ``kv_element_bytes``.
+    """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements
+    of ``kv_element_bytes``.
 
-    ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says whether routed experts in host
-    memory are copied to a GPU and computed there, ``uploads_dense`` whether other matrices are.
+    ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
+    whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
+    whether other matrices are.
     """
 
     tokens: int
@@ -32,10 +36,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest is counted.
+    """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest
+    is counted.
 
-    Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is what one more token of every
-    expert in use would take: grouped products round an expert's tokens up.
+    Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is
+    what one more token of every expert in use would take: grouped products round an expert's tokens
+    up.
     """
 
     gpu_read_s: Any
@@ -70,7 +76,9 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
     kv_on_host = placement.kv < 0
     head_on_host = float(placement.head < 0)
     return Work(
-        gpu_read_s=devices.on_gpus(table.attention_bytes, table.dense_bytes, table.expert_bytes, reading)
+        gpu_read_s=devices.on_gpus(
+            table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
+        )
         + _at(placement.head, head_bytes, reading),
         gpu_matrix_s=devices.on_gpus(
             2 * load.tokens * table.attention_params,
@@ -89,7 +97,9 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         gpu_crossings=float(placement.crossings_between_gpus),
         cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes)),
         cpu_dense_bytes=float(
-            np.sum(attention_on_host * table.attention_bytes) + np.sum(dense_on_host * table.dense_bytes) + head_on_host * head_bytes
+            np.sum(attention_on_host * table.attention_bytes)
+            + np.sum(dense_on_host * table.dense_bytes)
+            + head_on_host * head_bytes
         ),
         cpu_kv_bytes=float(np.sum(kv_on_host * table.kv_bytes)),
         cpu_expert_weights=float(np.sum(devices.expert_fraction[:, 0] * table.expert_products)),
@@ -120,11 +130,15 @@ class _Computed:
             fractions[np.arange(len(target)), target + 1] += fractions[:, 0]
             fractions[:, 0] = 0.0
         if not load.uploads_dense:
-            return cls(attention=placement.attention, dense=placement.dense, expert_fraction=fractions)
+            return cls(
+                attention=placement.attention, dense=placement.dense, expert_fraction=fractions
+            )
         dense = np.where(placement.dense < 0, target, placement.dense)
         return cls(attention=target, dense=dense, expert_fraction=fractions)
 
-    def on_gpus(self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]) -> float:
+    def on_gpus(
+        self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
+    ) -> float:
         """Seconds of amounts of the three parts at the rates of the GPUs."""
         whole = _per_gpu(self.attention, attention, rates) + _per_gpu(self.dense, dense, rates)
         return whole + self.experts_on_gpus(experts, rates)
@@ -136,7 +150,9 @@ class _Computed:
 
     def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
         """Bytes of weights that are on the host and computed on a GPU."""
-        experts = (placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]) * table.expert_bytes
+        experts = (
+            placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
+        ) * table.expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
         moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
@@ -162,21 +178,26 @@ class _LayerTable:
         """Count each layer."""
         layers = model.layers
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
-        attention_params = np.array([layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float)
+        attention_params = np.array(
+            [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
+        )
         experts = np.array([layer.num_experts for layer in layers], float)
         chosen = np.array([_chosen(layer.top_k, load) for layer in layers], float)
         first = np.asarray(float(load.context_tokens))
         end = np.asarray(first + load.tokens)
         read = np.array([float(layer.elements_read(first, end)) for layer in layers])
         pairs = np.array([float(layer.pair_elements_per_token(first, end)) for layer in layers])
-        expert_params = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
+        expert_params = np.array(
+            [layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float
+        )
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
-            dense_params=np.array([layer.dense_params for layer in layers], float) - attention_params,
+            dense_params=np.array([layer.dense_params for layer in layers], float)
+            - attention_params,
             expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
             expert_products=chosen * load.tokens * expert_params,
             distinct_params=distinct * expert_params,
@@ -201,7 +222,9 @@ def _head(model: Model) -> tuple[float, float]:
 
 
 def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> float:
-    """Seconds of amounts on their devices, one after the other; what is on the host counts nothing here."""
+    """Seconds of amounts on their devices, one after the other; what is on the host counts nothing
+    here.
+    """
     return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
 
 

@@ -1,4 +1,6 @@
-"""The serving scale: requests, continuous batching over paged KV, tiers of KV; steps cost what the step scale says."""
+"""The serving scale: requests, continuous batching over paged KV, tiers of KV; steps cost what the
+step scale says.
+"""
 
 from sim.serving.balancing import Balancing
 from sim.serving.cluster import Cluster, ServingSetting, prepare

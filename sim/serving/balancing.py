@@ -8,7 +8,8 @@ from sim.serving.sequence import Sequence
 
 
 class Balancing(StrEnum):
-    """To the instance with the fewest live requests, or to that with the fewest tokens to compute, the prompt's own included.
+    """To the instance with the fewest live requests, or to that with the fewest tokens to compute,
+    the prompt's own included.
 
     The latter counts what the instance's GPUs already hold of the prompt.
     """
@@ -21,4 +22,9 @@ def choose(instances: Items[Instance], sequence: Sequence, balancing: Balancing)
     """The best instance now; the first of equals."""
     if balancing is Balancing.LEAST_LIVE or len(instances) == 1:
         return min(instances, key=lambda instance: instance.num_live)
-    return min(instances, key=lambda instance: instance.pending_tokens + sequence.prompt_tokens - instance.found_tokens(sequence))
+    return min(
+        instances,
+        key=lambda instance: (
+            instance.pending_tokens + sequence.prompt_tokens - instance.found_tokens(sequence)
+        ),
+    )

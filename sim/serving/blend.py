@@ -1,4 +1,6 @@
-"""Reuse of KV that is no prefix: all of it is loaded, and part of it computed anew (CacheBlend, in LMCache, arXiv 2510.09665)."""
+"""Reuse of KV that is no prefix: all of it is loaded, and part of it computed anew (CacheBlend, in
+LMCache, arXiv 2510.09665).
+"""
 
 from dataclasses import dataclass
 from math import ceil
@@ -8,22 +10,31 @@ from hwprofiles import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blend:
-    """Check layers compute every token; the others, of what was found, ``recompute_fraction``. Either goes on beside the layer's copies."""
+    """Check layers compute every token; the others, of what was found, ``recompute_fraction``.
+
+    Either goes on beside the layer's copies.
+    """
 
     recompute_fraction: float = 0.15
     num_check_layers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.recompute_fraction <= 1:
-            raise InputError(f"offload.blend.recompute_fraction must be between 0 and 1, got {self.recompute_fraction:g}")
+            raise InputError(
+                f"offload.blend.recompute_fraction must be between 0 and 1, got {self.recompute_fraction:g}"
+            )
         if self.num_check_layers < 0:
-            raise InputError(f"offload.blend.num_check_layers must be at least 0, got {self.num_check_layers}")
+            raise InputError(
+                f"offload.blend.num_check_layers must be at least 0, got {self.num_check_layers}"
+            )
 
     def computed_tokens(self, num_tokens: int, num_found: int) -> int:
         """How many of so many tokens a layer computes that is no check layer."""
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)
 
     def duration(self, load: int, full: int, mended: int, num_layers: int) -> int:
-        """Of all layers: of a check layer the longer of loading and computing in full, of another of loading and mending."""
+        """Of all layers: of a check layer the longer of loading and computing in full, of another
+        of loading and mending.
+        """
         checks = min(self.num_check_layers, num_layers)
         return (checks * max(load, full) + (num_layers - checks) * max(load, mended)) // num_layers

@@ -1,14 +1,18 @@
-"""Paged KV on the GPU: blocks that sequences share by prefix, count references to, and leave behind for later prompts."""
+"""Paged KV on the GPU: blocks that sequences share by prefix, count references to, and leave behind
+for later prompts.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 
 class BlockPool:
-    """``num_blocks`` blocks of KV. A block is empty, private to a sequence, or named by the key of the prefix it ends.
+    """``num_blocks`` blocks of KV. A block is empty, private to a sequence, or named by the key of
+    the prefix it ends.
 
-    A named block that nobody refers to stays until room is needed: the one that was let go of longest ago leaves first, of a
-    sequence its last block first (as in vLLM). Empty blocks are used before any leaves.
+    A named block that nobody refers to stays until room is needed: the one that was let go of
+    longest ago leaves first, of a sequence its last block first (as in vLLM). Empty blocks are used
+    before any leaves.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -30,7 +34,9 @@ class BlockPool:
         return self.num_blocks - self.num_available
 
     def match(self, keys: Sequence[int], limit: int) -> tuple[int, int]:
-        """How many of the first ``limit`` keys are here, up to the first that is not; and how many of those nobody refers to."""
+        """How many of the first ``limit`` keys are here, up to the first that is not; and how many
+        of those nobody refers to.
+        """
         references, unused, idle = self._references, self._unused, 0
         for position in range(limit):
             key = keys[position]
@@ -63,7 +69,10 @@ class BlockPool:
             self.num_empty -= count
 
     def publish(self, keys: Iterable[int]) -> None:
-        """Name private blocks, one for each key, and refer to them. Where a block of that name is here already, that one is used."""
+        """Name private blocks, one for each key, and refer to them.
+
+        Where a block of that name is here already, that one is used.
+        """
         references, unused = self._references, self._unused
         for key in keys:
             if key in references:

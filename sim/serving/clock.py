@@ -3,7 +3,10 @@
 import simpy
 
 AFTER_ALL = simpy.events.EventPriority(2)
-"""Priority of a step's end: SimPy's own events have 0 and 1, so what arrives at that very instant is in time for the next step."""
+"""Priority of a step's end:
+
+SimPy's own events have 0 and 1, so what arrives at that very instant is in time for the next step.
+"""
 
 
 class StepEnd(simpy.Event):

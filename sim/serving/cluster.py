@@ -16,9 +16,11 @@ from sim.serving.prices import StepPrices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingSetting:
-    """Which model is served on what: ``num_instances`` instances with ``instance.num_gpus`` GPUs each, and the tiers behind them.
+    """Which model is served on what: ``num_instances`` instances with ``instance.num_gpus`` GPUs
+    each, and the tiers behind them.
 
-    With ``disaggregation`` some of the instances prefill and the others decode: its numbers must add up to ``num_instances``.
+    With ``disaggregation`` some of the instances prefill and the others decode: its numbers must
+    add up to ``num_instances``.
     """
 
     machine: Machine
@@ -32,9 +34,15 @@ class ServingSetting:
     def __post_init__(self) -> None:
         wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
         if wanted > present:
-            raise InputError(f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}")
+            raise InputError(
+                f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}"
+            )
         has_states = any(layer.state_elements for layer in self.model.layers)
-        if has_states and (self.instance.has_prefix_cache or self.offload is not None or self.disaggregation is not None):
+        if has_states and (
+            self.instance.has_prefix_cache
+            or self.offload is not None
+            or self.disaggregation is not None
+        ):
             raise InputError(
                 f"{self.model.name} has layers with a recurrent state, which cannot be reused by prefix or moved: set "
                 "instance.has_prefix_cache to false and leave offload and disaggregation out"
@@ -49,7 +57,9 @@ class ServingSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster:
-    """What serves: the instances' prices and KV blocks, the longest context that they take, the weights on the GPUs of each."""
+    """What serves: the instances' prices and KV blocks, the longest context that they take, the
+    weights on the GPUs of each.
+    """
 
     prices: StepPrices
     num_blocks: int
@@ -64,7 +74,9 @@ class Cluster:
 
 
 def prepare(setting: ServingSetting) -> Cluster | Infeasible:
-    """Prices and memory of a model that is on the GPUs whole; Infeasible where the weights leave no room for KV."""
+    """Prices and memory of a model that is on the GPUs whole; Infeasible where the weights leave no
+    room for KV.
+    """
     blocks = num_kv_blocks(setting.machine, setting.model, setting.instance)
     if isinstance(blocks, Infeasible):
         return blocks
@@ -72,7 +84,9 @@ def prepare(setting: ServingSetting) -> Cluster | Infeasible:
     return cluster_of(setting, prices, blocks, setting.model.total_bytes)
 
 
-def cluster_of(setting: ServingSetting, prices: StepPrices, num_blocks: int, resident_bytes: int) -> Cluster:
+def cluster_of(
+    setting: ServingSetting, prices: StepPrices, num_blocks: int, resident_bytes: int
+) -> Cluster:
     """The setting with its prices and memory."""
     return Cluster(
         prices=prices,

@@ -1,4 +1,6 @@
-"""The sequences that decode together: sums over them, kept up to date without visiting each at each step."""
+"""The sequences that decode together: sums over them, kept up to date without visiting each at each
+step.
+"""
 
 from collections.abc import Sequence as Items
 from heapq import heappop, heappush
@@ -7,14 +9,16 @@ from sim.serving.prices import AttentionPrice
 from sim.serving.sequence import Sequence
 
 Entry = tuple[int, int, int]
-"""A step at which something happens to a sequence: the step, and the sequence's number and joining."""
+"""A step at which something happens to a sequence: the step, and the sequence's number and joining.
+"""
 
 
 class DecodingSet:
-    """Sequences that each gain one token a step. ``num_steps`` counts the steps taken since the set was made.
+    """Sequences that each gain one token a step. ``num_steps`` counts the steps taken since the set
+    was made.
 
-    ``seen[part]`` sums what the sequences look at in the next step, for each attention price; ``growing[part]`` of them look at
-    one token more in each step after it.
+    ``seen[part]`` sums what the sequences look at in the next step, for each attention price;
+    ``growing[part]`` of them look at one token more in each step after it.
     """
 
     def __init__(self, attention: Items[AttentionPrice], block_tokens: int) -> None:
@@ -41,7 +45,11 @@ class DecodingSet:
         """A sequence joins, ``computed_tokens`` long, with output tokens to come."""
         steps, tokens = self.num_steps, sequence.computed_tokens
         self._num_joinings += 1
-        sequence.joining, sequence.joined_step, sequence.joined_tokens = self._num_joinings, steps, tokens
+        sequence.joining, sequence.joined_step, sequence.joined_tokens = (
+            self._num_joinings,
+            steps,
+            tokens,
+        )
         self._members[sequence.number] = sequence
         heappush(self._ends, (steps + sequence.tokens_left, sequence.number, sequence.joining))
         self._by_phase[(steps - tokens) % self._block_tokens] += 1
@@ -51,10 +59,15 @@ class DecodingSet:
                 self.growing[index] += 1
             elif tokens + 1 < part.window_tokens:
                 self.growing[index] += 1
-                heappush(self._full[index], (steps + part.window_tokens - tokens - 1, sequence.number, sequence.joining))
+                heappush(
+                    self._full[index],
+                    (steps + part.window_tokens - tokens - 1, sequence.number, sequence.joining),
+                )
 
     def remove(self, sequence: Sequence) -> int:
-        """A member leaves; returns the tokens of KV that it has come to, and puts what it generated on its account."""
+        """A member leaves; returns the tokens of KV that it has come to, and puts what it generated
+        on its account.
+        """
         tokens = self.tokens_of(sequence)
         del self._members[sequence.number]
         self._by_phase[(sequence.joined_step - sequence.joined_tokens) % self._block_tokens] -= 1
@@ -84,7 +97,9 @@ class DecodingSet:
         return found
 
     def alike_steps(self) -> int:
-        """How many steps lie ahead until a sequence ends or fills a window: all alike but for growing by as much each."""
+        """How many steps lie ahead until a sequence ends or fills a window: all alike but for
+        growing by as much each.
+        """
         limit = self._next(self._ends)
         assert limit is not None, "somebody decodes"
         for full in self._full:
@@ -97,10 +112,14 @@ class DecodingSet:
         """Blocks that the members need beyond those they have, to take that many steps."""
         size, by_phase, now = self._block_tokens, self._by_phase, self.num_steps
         rounds, rest = divmod(num_steps, size)
-        return rounds * len(self._members) + sum(by_phase[(now + step) % size] for step in range(rest))
+        return rounds * len(self._members) + sum(
+            by_phase[(now + step) % size] for step in range(rest)
+        )
 
     def steps_within(self, num_blocks: int, num_steps: int) -> int:
-        """The most steps, up to ``num_steps``, for which ``growth`` is no more than that many blocks."""
+        """The most steps, up to ``num_steps``, for which ``growth`` is no more than that many
+        blocks.
+        """
         if self.growth(num_steps) <= num_blocks:
             return num_steps
         low, high = 0, num_steps

@@ -1,4 +1,6 @@
-"""The instances of a run, and the way of a request through them: one does all of it, or one prefills and another decodes."""
+"""The instances of a run, and the way of a request through them: one does all of it, or one
+prefills and another decodes.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,8 +41,12 @@ def fleet(env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd)
 class Together:
     """Every instance prefills and decodes."""
 
-    def __init__(self, env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd) -> None:
-        self.instances = [_instance(env, cluster, on_end, tiers) for _ in range(cluster.num_instances)]
+    def __init__(
+        self, env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd
+    ) -> None:
+        self.instances = [
+            _instance(env, cluster, on_end, tiers) for _ in range(cluster.num_instances)
+        ]
         self._cluster = cluster
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
@@ -53,17 +59,31 @@ class Together:
 
 
 class Apart:
-    """Some instances prefill, with the tiers behind them; the others decode what is handed over to them.
+    """Some instances prefill, with the tiers behind them; the others decode what is handed over to
+    them.
 
-    A decode instance computes the last token of a prompt itself, and with it the first of the answer.
+    A decode instance computes the last token of a prompt itself, and with it the first of the
+    answer.
     """
 
-    def __init__(self, env: simpy.Environment, cluster: Cluster, options: Disaggregation, tiers: Tiers, on_end: OnEnd) -> None:
-        self.prefillers = [_instance(env, cluster, self._prefilled, tiers) for _ in range(options.num_prefill)]
+    def __init__(
+        self,
+        env: simpy.Environment,
+        cluster: Cluster,
+        options: Disaggregation,
+        tiers: Tiers,
+        on_end: OnEnd,
+    ) -> None:
+        self.prefillers = [
+            _instance(env, cluster, self._prefilled, tiers) for _ in range(options.num_prefill)
+        ]
         self.decoders = [_instance(env, cluster, on_end, None) for _ in range(options.num_decode)]
         self.instances = self.prefillers + self.decoders
         self.buffers = [Buffer(env, options.buffer_bytes) for _ in self.decoders]
-        self.handovers = [Handover(env, options, cluster.kv_bytes_per_token, self._buffer_for) for _ in self.prefillers]
+        self.handovers = [
+            Handover(env, options, cluster.kv_bytes_per_token, self._buffer_for)
+            for _ in self.prefillers
+        ]
         for prefiller, handover in zip(self.prefillers, self.handovers, strict=True):
             prefiller.handover = handover
         for decoder in self.decoders:
@@ -83,14 +103,19 @@ class Apart:
     def submit(self, sequence: Sequence) -> None:
         """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
         request = replace(sequence.request, output_tokens=1, answer=None)
-        prompt = Sequence(request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns)
+        prompt = Sequence(
+            request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns
+        )
         prefiller = choose(self.prefillers, prompt, self._cluster.balancing)
         self._requests[sequence.number] = sequence, self.handovers[self.prefillers.index(prefiller)]
         prefiller.submit(prompt)
 
     def _buffer_for(self, sequence: Sequence) -> Buffer:
         """Of the decode instance with the fewest requests, those on their way included."""
-        loads = [decoder.num_live + on_way for decoder, on_way in zip(self.decoders, self._num_assigned, strict=True)]
+        loads = [
+            decoder.num_live + on_way
+            for decoder, on_way in zip(self.decoders, self._num_assigned, strict=True)
+        ]
         index = loads.index(min(loads))
         self._num_assigned[index] += 1
         self._decoder_of[sequence.number] = index
@@ -115,7 +140,9 @@ class Apart:
             found[1].unload(sequence)
 
 
-def _instance(env: simpy.Environment, cluster: Cluster, on_end: OnEnd, tiers: Tiers | None) -> Instance:
+def _instance(
+    env: simpy.Environment, cluster: Cluster, on_end: OnEnd, tiers: Tiers | None
+) -> Instance:
     return Instance(
         env=env,
         prices=cluster.prices,

@@ -1,4 +1,6 @@
-"""Prices of a model that lives on the GPUs whole, alone or split over several by tensor parallelism."""
+"""Prices of a model that lives on the GPUs whole, alone or split over several by tensor
+parallelism.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,12 +24,16 @@ _Kind = tuple[Attention | None, State | None, int, int]
 
 
 def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
-    """Prices with every weight on ``options.num_gpus`` GPUs: their bandwidth and compute pooled, and the all-reduces between them.
+    """Prices with every weight on ``options.num_gpus`` GPUs: their bandwidth and compute pooled,
+    and the all-reduces between them.
 
-    Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation, not a draw.
+    Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation,
+    not a draw.
     """
     pooled = pooled_machine(machine, options)
-    costs = CostModel(machine=pooled, model=model, is_fused=True, captures_graphs=options.captures_graphs)
+    costs = CostModel(
+        machine=pooled, model=model, is_fused=True, captures_graphs=options.captures_graphs
+    )
     tokens = np.arange(options.max_step_tokens + 1)
     base = _base_ns(costs, tokens, options) + _all_reduce_ns(model, tokens, options)
     base[0] = 0
@@ -54,11 +60,15 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
             "flops_per_s": {name: _scaled(rate, count) for name, rate in gpu.flops_per_s.items()},
         }
     )
-    return machine.model_copy(update={"gpu": pooled, "curves": machine.curves if count == 1 else ()})
+    return machine.model_copy(
+        update={"gpu": pooled, "curves": machine.curves if count == 1 else ()}
+    )
 
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
-    """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several caches has a price for each."""
+    """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several
+    caches has a price for each.
+    """
     counts: Counter[_Kind] = Counter()
     sample = {}
     for index, layer in enumerate(costs.model.layers):
@@ -69,18 +79,30 @@ def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
         key = (layer.attention, layer.state, params, num_bytes)
         counts[key] += 1
         sample[key] = index, params, num_bytes
-    return tuple(price for key, count in counts.items() for price in _attention_prices(costs, *sample[key], count))
+    return tuple(
+        price
+        for key, count in counts.items()
+        for price in _attention_prices(costs, *sample[key], count)
+    )
 
 
 def attention_warnings(costs: CostModel) -> list[str]:
-    """What to say where the machine has measured attention: the curves are of equal sequences, and a step's are not."""
+    """What to say where the machine has measured attention: the curves are of equal sequences, and
+    a step's are not.
+    """
     if not any(costs.attention_curves("gpu", layer) for layer in range(costs.model.num_layers)):
         return []
-    return [f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"]
+    return [
+        f"attention is priced by the roofline of {costs.machine.name}, not by its measured curves, which hold for equal sequences"
+    ]
 
 
-def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int) -> Iterator[AttentionPrice]:
-    """The first price has the layer's weights and kernels; those of further caches, and of a state, add what is read of them."""
+def _attention_prices(
+    costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int
+) -> Iterator[AttentionPrice]:
+    """The first price has the layer's weights and kernels; those of further caches, and of a state,
+    add what is read of them.
+    """
     spec, model = costs.model.layers[layer], costs.model
     parts = [_of_cache(costs, cache) for cache in spec.caches]
     parts += [_of_state(spec.state)] if spec.state is not None else []
@@ -99,7 +121,9 @@ def _attention_prices(costs: CostModel, layer: int, params: int, num_bytes: int,
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """What one cache or state of a layer reads and computes: [fixed, a token, a token of KV, a pair], as in AttentionLine."""
+    """What one cache or state of a layer reads and computes: [fixed, a token, a token of KV, a
+    pair], as in AttentionLine.
+    """
 
     read_bytes: Ns
     flops: Ns
@@ -139,7 +163,10 @@ def _priced(costs: CostModel, part: _Part, num_layers: int, *, has_kernels: bool
         num_layers=num_layers,
         window_tokens=part.window_tokens,
         floor=round(costs.launches_ns("attention") * TICKS_PER_NS) if has_kernels else 0,
-        lines=(_line(reading + serial * computing + kernels), _line(computing + serial * reading + kernels)),
+        lines=(
+            _line(reading + serial * computing + kernels),
+            _line(computing + serial * reading + kernels),
+        ),
         is_state=part.is_state,
     )
 
@@ -153,7 +180,11 @@ def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptio
     """All but attention and vocabulary: feed-forwards, routers, experts, and the host's own time."""
     model = costs.model
     representatives, numbers = layer_shapes(model)
-    total = np.full(len(tokens), options.step_overhead_ns + float(costs.step_overhead_ns() + model.num_layers * costs.layer_overhead_ns()))
+    total = np.full(
+        len(tokens),
+        options.step_overhead_ns
+        + float(costs.step_overhead_ns() + model.num_layers * costs.layer_overhead_ns()),
+    )
     for shape, layer in enumerate(representatives):
         each = np.zeros(len(tokens))
         for which in (TensorClass.ROUTER, TensorClass.DENSE_FFN, TensorClass.SHARED_EXPERT):
@@ -169,7 +200,10 @@ def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
     spec = costs.model.layers[layer]
     chosen = spec.num_experts * (1 - (1 - spec.top_k / spec.num_experts) ** np.maximum(tokens, 1))
     each = costs.in_groups().expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns
-    return np.asarray(np.maximum(chosen * each + costs.group_overhead_ns("gpu"), costs.group_least_ns()), np.float64)
+    return np.asarray(
+        np.maximum(chosen * each + costs.group_overhead_ns("gpu"), costs.group_least_ns()),
+        np.float64,
+    )
 
 
 def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
@@ -177,22 +211,32 @@ def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOpt
     if options.num_gpus == 1 or link is None:
         return np.zeros(len(tokens))
     num_bytes = tokens * model.hidden * model.activation_bytes
-    return np.asarray(ALL_REDUCES_PER_LAYER * model.num_layers * (link.latency_ns + num_bytes / link.bytes_per_s * NS_PER_S))
+    return np.asarray(
+        ALL_REDUCES_PER_LAYER
+        * model.num_layers
+        * (link.latency_ns + num_bytes / link.bytes_per_s * NS_PER_S)
+    )
 
 
 def _provenance(costs: CostModel, options: InstanceOptions) -> Provenance:
     gpu = costs.machine.gpu
     used: list[Quantity] = [gpu.memory_bytes, gpu.memory_bytes_per_s, *gpu.flops_per_s.values()]
-    link: list[AllReduce] = [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
+    link: list[AllReduce] = (
+        [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
+    )
     return weakest([quantity.provenance for quantity in used] + [part.provenance for part in link])
 
 
 def _warnings(model: Model, options: InstanceOptions) -> list[str]:
     found = []
     if options.num_gpus > 1 and options.all_reduce is None:
-        found.append(f"{options.num_gpus} GPUs work as one with no time for their all-reduces; state instance.all_reduce to count it")
+        found.append(
+            f"{options.num_gpus} GPUs work as one with no time for their all-reduces; state instance.all_reduce to count it"
+        )
     if model.moe_layers:
-        found.append("experts are taken to be selected evenly; with --policy they are drawn from the routing")
+        found.append(
+            "experts are taken to be selected evenly; with --policy they are drawn from the routing"
+        )
     return found
 
 

@@ -1,8 +1,10 @@
-"""Prefill and decode apart: KV goes from a prefill instance through a link into a decode instance's buffer, and from there to its blocks.
+"""Prefill and decode apart: KV goes from a prefill instance through a link into a decode instance's
+buffer, and from there to its blocks.
 
-Semantics of LMCache's disaggregated prefill (arXiv 2510.09665): chunks leave as they are computed, first come, first served, and a decode
-starts once the last is there. A prompt takes its room in the buffer before its first chunk leaves, and gives it back when the
-decode instance has blocks for it; while there is no room, the prefill instance stands still.
+Semantics of LMCache's disaggregated prefill (arXiv 2510.09665): chunks leave as they are computed,
+first come, first served, and a decode starts once the last is there. A prompt takes its room in the
+buffer before its first chunk leaves, and gives it back when the decode instance has blocks for it;
+while there is no room, the prefill instance stands still.
 """
 
 from collections.abc import Callable, Generator
@@ -21,7 +23,8 @@ _UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disaggregation:
-    """How many instances prefill and how many decode, the link that each prefill instance sends over, a chunk a message.
+    """How many instances prefill and how many decode, the link that each prefill instance sends
+    over, a chunk a message.
 
     ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
     """
@@ -41,13 +44,19 @@ class Disaggregation:
 
 
 class Buffer:
-    """Bytes at a decode instance for prompts on their way; granted first come, first served, whole prompts at a time."""
+    """Bytes at a decode instance for prompts on their way; granted first come, first served, whole
+    prompts at a time.
+    """
 
     def __init__(self, env: simpy.Environment, capacity_bytes: int | None) -> None:
         self.capacity_bytes = capacity_bytes
         self.num_waiting = 0
         self.peak_bytes = self.used_bytes = 0
-        self._room = None if capacity_bytes is None else simpy.Container(env, capacity=capacity_bytes, init=capacity_bytes)
+        self._room = (
+            None
+            if capacity_bytes is None
+            else simpy.Container(env, capacity=capacity_bytes, init=capacity_bytes)
+        )
 
     def claim(self, num_bytes: int) -> Process:
         """Ends when there is room."""
@@ -74,10 +83,17 @@ class _Shipment:
 
 
 class Handover:
-    """The sending side of one prefill instance. ``buffer_for`` names the buffer that a prompt goes to."""
+    """The sending side of one prefill instance.
+
+    ``buffer_for`` names the buffer that a prompt goes to.
+    """
 
     def __init__(
-        self, env: simpy.Environment, options: Disaggregation, bytes_per_token: int, buffer_for: Callable[[Sequence], Buffer]
+        self,
+        env: simpy.Environment,
+        options: Disaggregation,
+        bytes_per_token: int,
+        buffer_for: Callable[[Sequence], Buffer],
     ) -> None:
         self.link = Link()
         self.stalled_ns = 0
@@ -89,21 +105,33 @@ class Handover:
         self._shipments: dict[int, _Shipment] = {}
 
     def ship(self, sequence: Sequence, computed_tokens: int) -> Process:
-        """So much of a prompt has KV: its full chunks leave, and at its end the rest. Waits while its buffer has no room."""
+        """So much of a prompt has KV: its full chunks leave, and at its end the rest.
+
+        Waits while its buffer has no room.
+        """
         shipment = self._shipments.get(sequence.number)
         if shipment is None:
-            shipment = _Shipment(buffer=self._buffer_for(sequence), num_bytes=sequence.prompt_tokens * self._bytes_per_token)
+            shipment = _Shipment(
+                buffer=self._buffer_for(sequence),
+                num_bytes=sequence.prompt_tokens * self._bytes_per_token,
+            )
             self._shipments[sequence.number] = shipment
             before_ns = int(self._env.now)
             yield from shipment.buffer.claim(shipment.num_bytes)
             self.stalled_ns += int(self._env.now) - before_ns
         size = self._options.chunk_tokens
-        end = computed_tokens if computed_tokens >= sequence.prompt_tokens else computed_tokens // size * size
+        end = (
+            computed_tokens
+            if computed_tokens >= sequence.prompt_tokens
+            else computed_tokens // size * size
+        )
         tokens = end - shipment.shipped_tokens
         if tokens > 0:
             shipment.shipped_tokens = end
             self.sent_bytes += tokens * self._bytes_per_token
-            duration_ns = self._options.link.duration_ns(-(-tokens // size), tokens * self._bytes_per_token)
+            duration_ns = self._options.link.duration_ns(
+                -(-tokens // size), tokens * self._bytes_per_token
+            )
             shipment.arrival_ns = self.link.reserve(int(self._env.now), duration_ns)
 
     def arrived(self, sequence: Sequence) -> Process:

@@ -1,8 +1,10 @@
-"""One instance of a serving engine: continuous batching with chunked prefill over paged KV, as vLLM's scheduler does it.
+"""One instance of a serving engine: continuous batching with chunked prefill over paged KV, as
+vLLM's scheduler does it.
 
-Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to ``max_step_tokens``. A prompt is
-admitted when blocks for all of it are there. When a decoding sequence finds no block, the one admitted last is pre-empted: its
-blocks are freed and all of its context is computed anew.
+Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to
+``max_step_tokens``. A prompt is admitted when blocks for all of it are there. When a decoding
+sequence finds no block, the one admitted last is pre-empted: its blocks are freed and all of its
+context is computed anew.
 """
 
 from collections.abc import Callable, Generator
@@ -52,7 +54,10 @@ class Busy:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Instance:
-    """One instance. ``on_end`` is told every sequence whose last token is out; requests come in through ``submit``."""
+    """One instance.
+
+    ``on_end`` is told every sequence whose last token is out; requests come in through ``submit``.
+    """
 
     env: simpy.Environment
     prices: StepPrices
@@ -85,7 +90,9 @@ class Instance:
         return self._num_coming + len(self._waiting) + len(self._running)
 
     def can_hold(self, context_tokens: int) -> bool:
-        """Whether a sequence of that length fits at all; one block is kept for the growth of others."""
+        """Whether a sequence of that length fits at all; one block is kept for the growth of
+        others.
+        """
         return self._blocks(context_tokens) + 1 <= self.pool.num_blocks
 
     def found_tokens(self, sequence: Sequence) -> int:
@@ -136,10 +143,18 @@ class Instance:
                 self._clock_ticks = int(self.env.now) * TICKS_PER_NS
 
     def _make_room(self) -> bool:
-        """Take the blocks that decoding needs for one more step, pre-empting as often as it takes; whether it took none."""
+        """Take the blocks that decoding needs for one more step, pre-empting as often as it takes;
+        whether it took none.
+        """
         has_room = True
         while (growth := self.decoding.growth(1)) > self.pool.num_available:
-            self._preempt(next(each for each in reversed(self._running.values()) if each.number not in self._loading))
+            self._preempt(
+                next(
+                    each
+                    for each in reversed(self._running.values())
+                    if each.number not in self._loading
+                )
+            )
             has_room = False
         self.pool.take(growth)
         return has_room
@@ -149,7 +164,13 @@ class Instance:
         chunks: list[Chunk] = []
         for sequence in self._prefilling:
             left = self._add_chunk(chunks, sequence, left)
-        while may_admit and left > 0 and self._waiting and len(self._running) < self.options.max_sequences and not self._is_full:
+        while (
+            may_admit
+            and left > 0
+            and self._waiting
+            and len(self._running) < self.options.max_sequences
+            and not self._is_full
+        ):
             sequence = self._waiting[0][1]
             if not self._admit(sequence):
                 self._is_full = True
@@ -167,7 +188,9 @@ class Instance:
         return left - tokens
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Give the sequence blocks for all of its context, those of its prefix that are here first; False if there are too few."""
+        """Give the sequence blocks for all of its context, those of its prefix that are here first;
+        False if there are too few.
+        """
         keys = self._keys(sequence)
         size, target = self.options.block_tokens, sequence.target_tokens
         hits, num_unused = self.pool.match(keys, min(len(keys), (target - 1) // size))
@@ -201,7 +224,9 @@ class Instance:
         self._wake()
 
     def _step(self, chunks: list[Chunk]) -> Waiting:
-        """One step that computes chunks of prefill beside what decodes, and moves their KV if nobody else does."""
+        """One step that computes chunks of prefill beside what decodes, and moves their KV if
+        nobody else does.
+        """
         offload = self.offload
         if offload is None or offload.is_server:
             yield self._pass(self._step_ticks(chunks))
@@ -217,43 +242,72 @@ class Instance:
                 self.env.process(offload.store_beside(sequence))
 
     def _hand_over(self, handover: Handover, sequence: Sequence, tokens: int) -> Waiting:
-        """Let what a step computed of a prompt leave; those after it wait while there is no room for it."""
+        """Let what a step computed of a prompt leave; those after it wait while there is no room
+        for it.
+        """
         before_ns = int(self.env.now)
         yield from handover.ship(sequence, sequence.computed_tokens + tokens)
         if int(self.env.now) > before_ns:
             self._clock_ticks = int(self.env.now) * TICKS_PER_NS
 
     def _step_and_move(self, offload: Offload, chunks: list[Chunk]) -> Waiting:
-        """Fetch what the step loads, then copy it in, compute, and copy out what has become full: at once where layers are pipelined."""
+        """Fetch what the step loads, then copy it in, compute, and copy out what has become full:
+        at once where layers are pipelined.
+        """
         before_ns = int(self.env.now)
-        copy_in_ns = yield from offload.bring([sequence for sequence, _ in chunks if sequence.load is not None])
+        copy_in_ns = yield from offload.bring(
+            [sequence for sequence, _ in chunks if sequence.load is not None]
+        )
         if int(self.env.now) > before_ns:
             self._clock_ticks = int(self.env.now) * TICKS_PER_NS
         stages = self.prices.num_layers if offload.options.is_layerwise else 1
-        ticks, without_stores = self._compute_and_load_ticks(offload, chunks, copy_in_ns * TICKS_PER_NS, stages)
+        ticks, without_stores = self._compute_and_load_ticks(
+            offload, chunks, copy_in_ns * TICKS_PER_NS, stages
+        )
         yield self._pass(ticks, without_stores - ticks)
-        copied = sum(offload.store(sequence, sequence.computed_tokens + tokens) for sequence, tokens in chunks)
+        copied = sum(
+            offload.store(sequence, sequence.computed_tokens + tokens)
+            for sequence, tokens in chunks
+        )
         if copied:
-            before = (copy_in_ns * TICKS_PER_NS, ticks) if offload.options.blend is None else (without_stores,)
+            before = (
+                (copy_in_ns * TICKS_PER_NS, ticks)
+                if offload.options.blend is None
+                else (without_stores,)
+            )
             every = (*before, offload.copy_out_ns(copied) * TICKS_PER_NS)
             self._clock_ticks += pipelined(every, stages) - without_stores
             yield self._end_at(self._clock_ticks)
 
-    def _compute_and_load_ticks(self, offload: Offload, chunks: list[Chunk], load_ticks: int, stages: int) -> tuple[int, int]:
+    def _compute_and_load_ticks(
+        self, offload: Offload, chunks: list[Chunk], load_ticks: int, stages: int
+    ) -> tuple[int, int]:
         """How long a step computes, and how long it takes with what it loads."""
-        ticks, blend, num_layers = self._step_ticks(chunks), offload.options.blend, self.prices.num_layers
+        ticks, blend, num_layers = (
+            self._step_ticks(chunks),
+            offload.options.blend,
+            self.prices.num_layers,
+        )
         if blend is None:
             return ticks, pipelined((load_ticks, ticks), stages)
         mended = self._step_ticks(chunks, blend)
-        return blend.duration(0, ticks, mended, num_layers), blend.duration(load_ticks, ticks, mended, num_layers)
+        return blend.duration(0, ticks, mended, num_layers), blend.duration(
+            load_ticks, ticks, mended, num_layers
+        )
 
     def _step_ticks(self, chunks: list[Chunk], blend: Blend | None = None) -> int:
-        """All tokens of the chunks computed; with ``blend``, as in a layer that mends what was found."""
+        """All tokens of the chunks computed; with ``blend``, as in a layer that mends what was
+        found.
+        """
         kept, pairs = list(self.decoding.seen), list(self.decoding.seen)
         num_tokens = num_sampled = len(self.decoding)
         for sequence, tokens in chunks:
             first, end = sequence.computed_tokens, sequence.computed_tokens + tokens
-            computed = tokens if blend is None else blend.computed_tokens(tokens, sequence.found_tokens(first, end))
+            computed = (
+                tokens
+                if blend is None
+                else blend.computed_tokens(tokens, sequence.found_tokens(first, end))
+            )
             num_tokens += computed
             num_sampled += end == sequence.target_tokens
             for index, part in enumerate(self.prices.attention):
@@ -264,10 +318,18 @@ class Instance:
     def _take_leap(self, max_steps: int | None) -> Waiting:
         """As many decode steps as are alike and find blocks; those of the first are taken already."""
         decoding, start_ticks = self.decoding, self._clock_ticks
-        steps = min(limit for limit in (decoding.alike_steps(), max_steps, self.options.max_leap_steps) if limit is not None)
+        steps = min(
+            limit
+            for limit in (decoding.alike_steps(), max_steps, self.options.max_leap_steps)
+            if limit is not None
+        )
         first = decoding.growth(1)
         steps = max(1, decoding.steps_within(self.pool.num_available + first, steps))
-        self._leap = _Leap(start_ticks=start_ticks, num_steps=steps, end=self._end_at(start_ticks + self._leap_ticks(steps)))
+        self._leap = _Leap(
+            start_ticks=start_ticks,
+            num_steps=steps,
+            end=self._end_at(start_ticks + self._leap_ticks(steps)),
+        )
         yield self._leap.end
         taken = self._leap.num_steps
         self._leap = None
@@ -277,11 +339,17 @@ class Instance:
 
     def _cut(self, leap: _Leap) -> None:
         """End the leap with the first step that ends now or later."""
-        now_ticks = (int(self.env.now) - 1) * TICKS_PER_NS  # a step's end is seen at the next whole nanosecond
+        now_ticks = (
+            int(self.env.now) - 1
+        ) * TICKS_PER_NS  # a step's end is seen at the next whole nanosecond
         low, high = 0, leap.num_steps
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if leap.start_ticks + self._leap_ticks(middle) > now_ticks else (middle, high)
+            low, high = (
+                (low, middle)
+                if leap.start_ticks + self._leap_ticks(middle) > now_ticks
+                else (middle, high)
+            )
         if high < leap.num_steps:
             end = self._end_at(leap.start_ticks + self._leap_ticks(high))
             leap.end.hand_over(end)
@@ -313,7 +381,9 @@ class Instance:
             self._finish(sequence)
 
     def _computed(self, sequence: Sequence, tokens: int) -> None:
-        """So many more tokens of a sequence's context have KV; with the last of them comes the next token."""
+        """So many more tokens of a sequence's context have KV; with the last of them comes the next
+        token.
+        """
         sequence.computed_tokens += tokens
         self.pending_tokens -= tokens
         self._publish(sequence)
@@ -356,17 +426,29 @@ class Instance:
             sequence.num_keyed = full
 
     def _release(self, sequence: Sequence) -> None:
-        self.pool.release(self._keys(sequence)[: sequence.num_keyed], sequence.num_blocks - sequence.num_keyed)
+        self.pool.release(
+            self._keys(sequence)[: sequence.num_keyed], sequence.num_blocks - sequence.num_keyed
+        )
         sequence.num_blocks = sequence.num_keyed = 0
         del self._running[sequence.number]
         self._is_full = False
 
     def _keys(self, sequence: Sequence) -> tuple[int, ...]:
-        """Keys of the blocks of prompt and answer, made when first needed; none without a prefix cache."""
+        """Keys of the blocks of prompt and answer, made when first needed; none without a prefix
+        cache.
+        """
         if sequence.keys is None:
             request = sequence.request
-            answer = () if request.answer is None else (Span(content=request.answer, num_tokens=request.output_tokens),)
-            sequence.keys = prefix_keys(request.prompt + answer, self.options.block_tokens) if self.options.has_prefix_cache else ()
+            answer = (
+                ()
+                if request.answer is None
+                else (Span(content=request.answer, num_tokens=request.output_tokens),)
+            )
+            sequence.keys = (
+                prefix_keys(request.prompt + answer, self.options.block_tokens)
+                if self.options.has_prefix_cache
+                else ()
+            )
         return sequence.keys
 
     def _blocks(self, tokens: int) -> int:

@@ -1,4 +1,6 @@
-"""Durations in whole numbers: sums over steps of the largest of several straight lines, and pipelines."""
+"""Durations in whole numbers: sums over steps of the largest of several straight lines, and
+pipelines.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +9,10 @@ Line = tuple[int, int]
 
 
 def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
-    """The sum over steps 0 … num_steps − 1 of the largest line. Time grows with the number of lines, not of steps."""
+    """The sum over steps 0 … num_steps − 1 of the largest line.
+
+    Time grows with the number of lines, not of steps.
+    """
     total = step = 0
     while step < num_steps:
         value, slope = max((start + rise * step, rise) for start, rise in lines)
@@ -22,5 +27,7 @@ def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
 
 
 def pipelined(works: Sequence[int], num_stages: int) -> int:
-    """How long works take that follow each other in each of ``num_stages`` equal stages, at once over stages; one stage: their sum."""
+    """How long works take that follow each other in each of ``num_stages`` equal stages, at once
+    over stages; one stage: their sum.
+    """
     return (sum(works) + (num_stages - 1) * max(works)) // num_stages

@@ -25,7 +25,9 @@ class TransferRate:
 
 
 class Link:
-    """One transfer at a time, first come, first served: since durations are known, when each ends is known as it comes."""
+    """One transfer at a time, first come, first served: since durations are known, when each ends
+    is known as it comes.
+    """
 
     def __init__(self) -> None:
         self.free_ns = 0

@@ -11,17 +11,27 @@ MIN_BLOCKS = 2
 
 
 def num_kv_blocks(machine: Machine, model: Model, options: InstanceOptions) -> int | Infeasible:
-    """Blocks of KV that fit beside all the weights and the activations of the largest step, split evenly over the GPUs.
+    """Blocks of KV that fit beside all the weights and the activations of the largest step, split
+    evenly over the GPUs.
 
-    A layer with a sliding window is given KV for the whole context too. A state takes its bytes for each sequence.
+    A layer with a sliding window is given KV for the whole context too. A state takes its bytes for
+    each sequence.
     """
-    usable = int(machine.gpu.memory_bytes.effective * options.num_gpus * options.gpu_memory_fraction)
+    usable = int(
+        machine.gpu.memory_bytes.effective * options.num_gpus * options.gpu_memory_fraction
+    )
     step = Batch(prompt_tokens=options.max_step_tokens, output_tokens=1)
     logits = 4 * (options.max_sequences - 1) * model.vocab
     states = options.max_sequences * model.state_bytes
     left = usable - model.total_bytes - activation_bytes(model, step, Feeding()) - logits - states
-    wanted = MIN_BLOCKS if options.kv_tokens is None else max(MIN_BLOCKS, options.kv_tokens // options.block_tokens)
-    block_bytes = options.block_tokens * max(1, model.kv_bytes_per_token)  # without attention a block is a count alone
+    wanted = (
+        MIN_BLOCKS
+        if options.kv_tokens is None
+        else max(MIN_BLOCKS, options.kv_tokens // options.block_tokens)
+    )
+    block_bytes = options.block_tokens * max(
+        1, model.kv_bytes_per_token
+    )  # without attention a block is a count alone
     if left < wanted * block_bytes:
         what = "KV" if options.kv_tokens is None else f"{options.kv_tokens:,} tokens of KV"
         reason = f"{model.name} leaves no room for {what} on {options.num_gpus} GPU{'s' if options.num_gpus > 1 else ''} of {machine.name}"

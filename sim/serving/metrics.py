@@ -21,10 +21,12 @@ class NothingAnswered(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierUse:
-    """What became of one tier, or of the instances' tiers of one name together; bytes are as stored.
+    """What became of one tier, or of the instances' tiers of one name together; bytes are as
+    stored.
 
-    ``peak_bytes`` is the most that any one held; ``stored_bytes`` = evicted_bytes + held_bytes. Busy fractions are the
-    largest of any one; of host memory, those of the copies to and from an instance's GPUs.
+    ``peak_bytes`` is the most that any one held; ``stored_bytes`` = evicted_bytes + held_bytes.
+    Busy fractions are the largest of any one; of host memory, those of the copies to and from an
+    instance's GPUs.
     """
 
     name: str
@@ -52,10 +54,12 @@ class Percentiles:
 class ServingMetrics:
     """The figures of one run; units are in the names.
 
-    ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a request's tokens after its first, over
-    requests with more than one (None: there are none). Rates are over ``duration_s``, from the first arrival to the last end.
-    ``kv_hit_rate`` is the share of prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
-    ``num_events`` counts the instants at which an instance did anything: steps that are alike are taken at once.
+    ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a
+    request's tokens after its first, over requests with more than one (None: there are none). Rates
+    are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is the share of
+    prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
+    ``num_events`` counts the instants at which an instance did anything: steps that are alike are
+    taken at once.
     """
 
     num_requests: int
@@ -79,7 +83,9 @@ class ServingMetrics:
     tiers: tuple[TierUse, ...]
 
 
-def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()) -> ServingMetrics:
+def measure_serving(
+    recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()
+) -> ServingMetrics:
     """Read the metrics off a finished run. Raises NothingAnswered when no request was."""
     if not recorder.num_finished:
         raise NothingAnswered(
@@ -103,21 +109,35 @@ def measure_serving(recorder: Recorder, instances: Sequence[Instance], tiers: Se
         request_throughput_per_s=recorder.num_finished / duration_s,
         prompt_tokens_per_s=recorder.prompt_tokens / duration_s,
         output_tokens_per_s=recorder.output_tokens / duration_s,
-        kv_hit_rate={tier: tokens / recorder.prompt_tokens for tier, tokens in recorder.hit_tokens.items()},
+        kv_hit_rate={
+            tier: tokens / recorder.prompt_tokens for tier, tokens in recorder.hit_tokens.items()
+        },
         gpu_busy_fraction=busy_s / len(instances) / duration_s,
-        gpu_kv_peak_fraction=max(instance.busy.peak_blocks / instance.pool.num_blocks for instance in instances),
+        gpu_kv_peak_fraction=max(
+            instance.busy.peak_blocks / instance.pool.num_blocks for instance in instances
+        ),
         gpu_kv_evicted_blocks=sum(instance.pool.num_evictions for instance in instances),
         tiers=tuple(_tier_uses(tiers, instances, duration_s)),
     )
 
 
-def _tier_uses(tiers: Sequence[Tier], instances: Sequence[Instance], duration_s: float) -> Iterator[TierUse]:
+def _tier_uses(
+    tiers: Sequence[Tier], instances: Sequence[Instance], duration_s: float
+) -> Iterator[TierUse]:
     offloads = [instance.offload for instance in instances if instance.offload is not None]
     for name in dict.fromkeys(tier.name for tier in tiers):
         same = [tier for tier in tiers if tier.name == name]
         size, is_host = same[0].stored_bytes, same[0] is tiers[0]
-        reads = [offload.copies_in for offload in offloads] if is_host else [tier.reads for tier in same]
-        writes = [offload.copies_out for offload in offloads] if is_host else [tier.writes for tier in same]
+        reads = (
+            [offload.copies_in for offload in offloads]
+            if is_host
+            else [tier.reads for tier in same]
+        )
+        writes = (
+            [offload.copies_out for offload in offloads]
+            if is_host
+            else [tier.writes for tier in same]
+        )
         yield TierUse(
             name=name,
             capacity_bytes=same[0].options.capacity_bytes,
@@ -133,4 +153,7 @@ def _tier_uses(tiers: Sequence[Tier], instances: Sequence[Instance], duration_s:
 
 def _percentiles(values: Sequence[float]) -> Percentiles:
     found = np.asarray(values)
-    return Percentiles(mean=float(found.mean()), **{name: float(np.percentile(found, q)) for name, q in PERCENTILES.items()})
+    return Percentiles(
+        mean=float(found.mean()),
+        **{name: float(np.percentile(found, q)) for name, q in PERCENTILES.items()},
+    )

@@ -1,8 +1,9 @@
 """KV behind one instance's GPUs: finding it, deciding to load it, and moving it.
 
-Semantics of LMCache 0.3.6 as arXiv 2510.09665 measured it (in-process) and of its multi-process server: chunks named by the prefix they
-end, the first miss ends a match, only full chunks of prompts are stored, in every tier; eviction drops; what is found deeper is
-promoted to host memory; a prompt found whole computes its last token anew.
+Semantics of LMCache 0.3.6 as arXiv 2510.09665 measured it (in-process) and of its multi-process
+server: chunks named by the prefix they end, the first miss ends a match, only full chunks of
+prompts are stored, in every tier; eviction drops; what is found deeper is promoted to host memory;
+a prompt found whole computes its last token anew.
 """
 
 from collections import Counter
@@ -28,10 +29,18 @@ Process = Generator[simpy.Event, Any, None]
 
 
 class Offload:
-    """The tiers as one instance sees them. The first is the host memory; copies between it and the GPUs have links of their own."""
+    """The tiers as one instance sees them.
+
+    The first is the host memory; copies between it and the GPUs have links of their own.
+    """
 
     def __init__(
-        self, env: simpy.Environment, options: OffloadOptions, tiers: Items[Tier], prices: StepPrices, pinned: PinnedChunks
+        self,
+        env: simpy.Environment,
+        options: OffloadOptions,
+        tiers: Items[Tier],
+        prices: StepPrices,
+        pinned: PinnedChunks,
     ) -> None:
         self.options = options
         self.copies_in, self.copies_out = Link(), Link()
@@ -48,7 +57,8 @@ class Offload:
         return self.options.mode is Mode.SERVER
 
     def plan(self, sequence: Sequence, gpu_tokens: int) -> int:
-        """Decide what an admitted sequence loads beyond its ``gpu_tokens``; returns the tokens of context that it has after it.
+        """Decide what an admitted sequence loads beyond its ``gpu_tokens``; returns the tokens of
+        context that it has after it.
 
         At least the last token of the context is left to compute.
         """
@@ -77,29 +87,58 @@ class Offload:
         return min(end * size, most)
 
     def _plan_blend(self, blend: Blend, sequence: Sequence, gpu_tokens: int) -> None:
-        """Decide whether an admitted sequence loads the chunks that are found, wherever in its prompt, and mends them."""
-        size, most, keys = self.options.chunk_tokens, sequence.target_tokens - 1, self._keys(sequence)
+        """Decide whether an admitted sequence loads the chunks that are found, wherever in its
+        prompt, and mends them.
+        """
+        size, most, keys = (
+            self.options.chunk_tokens,
+            sequence.target_tokens - 1,
+            self._keys(sequence),
+        )
         sequence.num_saved_chunks, sequence.found_ranges = 0, ()
-        found = [(chunk, place) for chunk, key in enumerate(keys) if (place := self._place(key)) is not None]
+        found = [
+            (chunk, place)
+            for chunk, key in enumerate(keys)
+            if (place := self._place(key)) is not None
+        ]
         for chunk, place in reversed(found):
             self._tiers[place].store.touch(keys[chunk])
-        found = [(chunk, place) for chunk, place in found if gpu_tokens < min((chunk + 1) * size, most)]
-        ranges = tuple((max(chunk * size, gpu_tokens), min((chunk + 1) * size, most)) for chunk, _ in found)
-        num_found, places = sum(end - first for first, end in ranges), tuple(place for _, place in found)
+        found = [
+            (chunk, place) for chunk, place in found if gpu_tokens < min((chunk + 1) * size, most)
+        ]
+        ranges = tuple(
+            (max(chunk * size, gpu_tokens), min((chunk + 1) * size, most)) for chunk, _ in found
+        )
+        num_found, places = (
+            sum(end - first for first, end in ranges),
+            tuple(place for _, place in found),
+        )
         if num_found < max(1, self.options.min_retrieve_tokens):
             return
-        if self.options.loading is Loading.CHEAPER and not self._is_blending_cheaper(blend, sequence, gpu_tokens, num_found, places):
+        if self.options.loading is Loading.CHEAPER and not self._is_blending_cheaper(
+            blend, sequence, gpu_tokens, num_found, places
+        ):
             return
-        sequence.load, sequence.found_ranges = Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places), ranges
+        sequence.load, sequence.found_ranges = (
+            Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places),
+            ranges,
+        )
         for key, place, (first, end) in zip(sequence.load.keys, places, ranges, strict=True):
             self._tiers[place].store.pin(key)
             if sequence.num_preemptions == 0:
                 name = self._tiers[place].name
                 sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + end - first
 
-    def _is_blending_cheaper(self, blend: Blend, sequence: Sequence, gpu_tokens: int, num_found: int, places: Items[int]) -> bool:
-        """Whether loading and mending is predicted to take less time than computing, under the queues of now."""
-        full, num_tokens = self._prices.prefill_ns(gpu_tokens, sequence.target_tokens), sequence.target_tokens - gpu_tokens
+    def _is_blending_cheaper(
+        self, blend: Blend, sequence: Sequence, gpu_tokens: int, num_found: int, places: Items[int]
+    ) -> bool:
+        """Whether loading and mending is predicted to take less time than computing, under the
+        queues of now.
+        """
+        full, num_tokens = (
+            self._prices.prefill_ns(gpu_tokens, sequence.target_tokens),
+            sequence.target_tokens - gpu_tokens,
+        )
         mended = full * blend.computed_tokens(num_tokens, num_found) // num_tokens
         copies_ns = self._host.read_ns(len(places))
         before_ns = self._load_ns(places) - copies_ns
@@ -130,7 +169,9 @@ class Offload:
         return self._host.read_ns(len(sequence.load.keys))
 
     def bring(self, loading: Items[Sequence]) -> Generator[simpy.Event, Any, int]:
-        """In-process: fetch what sequences load, one after the other; returns how long to copy it to the GPUs takes from then on."""
+        """In-process: fetch what sequences load, one after the other; returns how long to copy it
+        to the GPUs takes from then on.
+        """
         copy_ns = 0
         for sequence in loading:
             yield from self.fetch(sequence)
@@ -144,10 +185,11 @@ class Offload:
         return self._host.write_ns(num_chunks) if num_chunks else 0
 
     def store(self, sequence: Sequence, computed_tokens: int) -> int:
-        """In-process: keep the chunks that are full once so much of the context is computed; returns how many have to be copied.
+        """In-process: keep the chunks that are full once so much of the context is computed;
+        returns how many have to be copied.
 
-        Chunk after chunk: where one that is there makes room for the one before it, it is copied too. Head first, one that is there is
-        touched, as LMCache's simulator does it.
+        Chunk after chunk: where one that is there makes room for the one before it, it is copied
+        too. Head first, one that is there is touched, as LMCache's simulator does it.
         """
         copied = []
         for key in self._unsaved(sequence, computed_tokens):
@@ -161,15 +203,23 @@ class Offload:
         return len(copied)
 
     def store_beside(self, sequence: Sequence) -> Process:
-        """Server: copy the chunks that have become full, and are nowhere near host memory, while the instance goes on."""
+        """Server: copy the chunks that have become full, and are nowhere near host memory, while
+        the instance goes on.
+        """
         name = self._host.name
-        keys = [key for key in self._unsaved(sequence, sequence.computed_tokens) if key not in self._host.store]
+        keys = [
+            key
+            for key in self._unsaved(sequence, sequence.computed_tokens)
+            if key not in self._host.store
+        ]
         fresh = [key for key in keys if (name, key) not in self._pending]
         if not fresh:
             return
         self._pending.update((name, key) for key in fresh)
         now_ns = int(self._env.now)
-        yield self._env.timeout(self.copies_out.reserve(now_ns, self.copy_out_ns(len(fresh))) - now_ns)
+        yield self._env.timeout(
+            self.copies_out.reserve(now_ns, self.copy_out_ns(len(fresh))) - now_ns
+        )
         self._pending.difference_update((name, key) for key in fresh)
         self._write_deeper([key for key in fresh if self._keep_in_host(key)])
 
@@ -185,9 +235,13 @@ class Offload:
         return self.options.prefetches and any(self._search(self._keys(sequence)))
 
     def prefetch(self, sequence: Sequence) -> Process:
-        """Bring what is found deeper to host memory while the sequence waits, and keep it there until it is planned."""
+        """Bring what is found deeper to host memory while the sequence waits, and keep it there
+        until it is planned.
+        """
         keys = self._keys(sequence)
-        found = [(key, place) for key, place in zip(keys, self._search(keys), strict=False) if place]
+        found = [
+            (key, place) for key, place in zip(keys, self._search(keys), strict=False) if place
+        ]
         for key, place in found:
             self._tiers[place].store.pin(key)
         for place, count in sorted(Counter(place for _, place in found).items()):
@@ -199,16 +253,22 @@ class Offload:
                 sequence.prefetched[key] = place
 
     def _let_go(self, sequence: Sequence) -> Mapping[int, int]:
-        """What was prefetched for the sequence may leave again, once what it loads is pinned anew; returns where it had been."""
+        """What was prefetched for the sequence may leave again, once what it loads is pinned anew;
+        returns where it had been.
+        """
         origins, sequence.prefetched = sequence.prefetched, {}
         for key in origins:
             self._host.store.unpin(key)
         return origins
 
-    def _count_hits(self, sequence: Sequence, origins: Mapping[int, int], gpu_tokens: int, start: int) -> None:
+    def _count_hits(
+        self, sequence: Sequence, origins: Mapping[int, int], gpu_tokens: int, start: int
+    ) -> None:
         assert sequence.load is not None
         size = self.options.chunk_tokens
-        for chunk, (key, place) in enumerate(zip(sequence.load.keys, sequence.load.places, strict=True), start):
+        for chunk, (key, place) in enumerate(
+            zip(sequence.load.keys, sequence.load.places, strict=True), start
+        ):
             name = self._tiers[origins.get(key, place)].name
             tokens = (chunk + 1) * size - max(gpu_tokens, chunk * size)
             sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + tokens
@@ -228,17 +288,27 @@ class Offload:
 
     def _touch(self, keys: Items[int], places: Items[int]) -> None:
         pairs = list(zip(keys, places, strict=True))
-        for key, place in pairs if self.options.touch_order is TouchOrder.HEAD_FIRST else reversed(pairs):
+        for key, place in (
+            pairs if self.options.touch_order is TouchOrder.HEAD_FIRST else reversed(pairs)
+        ):
             self._tiers[place].store.touch(key)
 
-    def _cheapest_end(self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence) -> int:
-        """Up to which chunk loading is predicted to be worth it under the queues of now; only where the tier changes, or all, or none."""
+    def _cheapest_end(
+        self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence
+    ) -> int:
+        """Up to which chunk loading is predicted to be worth it under the queues of now; only where
+        the tier changes, or all, or none.
+        """
         size, target = self.options.chunk_tokens, sequence.target_tokens
-        borders = [chunk for chunk in range(start + 1, len(places)) if places[chunk] != places[chunk - 1]]
+        borders = [
+            chunk for chunk in range(start + 1, len(places)) if places[chunk] != places[chunk - 1]
+        ]
         costs = []
         for end in (start, *borders, len(places)):
             present = max(gpu_tokens, min(end * size, target - 1))
-            costs.append((self._load_ns(places[start:end]) + self._prices.prefill_ns(present, target), end))
+            costs.append(
+                (self._load_ns(places[start:end]) + self._prices.prefill_ns(present, target), end)
+            )
         return min(costs)[1]
 
     def _load_ns(self, places: Items[int]) -> int:
@@ -259,26 +329,41 @@ class Offload:
         return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
 
     def _keep_in_host(self, key: int) -> bool:
-        """The server never evicts to make room: a full host memory takes nothing until the next sweep."""
+        """The server never evicts to make room: a full host memory takes nothing until the next
+        sweep.
+        """
         store = self._host.store
-        if self.is_server and key not in store and store.capacity_blocks is not None and len(store) >= store.capacity_blocks:
+        if (
+            self.is_server
+            and key not in store
+            and store.capacity_blocks is not None
+            and len(store) >= store.capacity_blocks
+        ):
             return False
         return self._host.keep(key)
 
     def _unsaved(self, sequence: Sequence, computed_tokens: int) -> Items[int]:
-        """Keys of the chunks that have become full since the last time; they count as seen to from now on."""
+        """Keys of the chunks that have become full since the last time; they count as seen to from
+        now on.
+        """
         saved, full = sequence.num_saved_chunks, computed_tokens // self.options.chunk_tokens
         sequence.num_saved_chunks = max(saved, full)
         return self._keys(sequence)[saved:full]
 
     def _write_deeper(self, keys: Items[int]) -> None:
         for tier in self._tiers[1:]:
-            missing = [key for key in keys if key not in tier.store and (tier.name, key) not in self._pending]
+            missing = [
+                key
+                for key in keys
+                if key not in tier.store and (tier.name, key) not in self._pending
+            ]
             if missing:
                 self._env.process(self._write_through(tier, missing))
 
     def _write_through(self, tier: Tier, keys: list[int]) -> Process:
-        """Write chunks to a deeper tier, even if host memory lets go of them meanwhile: a buffer of the writer's holds them."""
+        """Write chunks to a deeper tier, even if host memory lets go of them meanwhile: a buffer of
+        the writer's holds them.
+        """
         now_ns = int(self._env.now)
         self._pending.update((tier.name, key) for key in keys)
         yield self._env.timeout(tier.writes.reserve(now_ns, tier.write_ns(len(keys))) - now_ns)

@@ -11,14 +11,18 @@ from sim.serving.tier import TierOptions
 
 
 class Mode(StrEnum):
-    """Who moves KV: the instance's own process inside its steps, or a server beside it while they go on."""
+    """Who moves KV: the instance's own process inside its steps, or a server beside it while they
+    go on.
+    """
 
     IN_PROCESS = "in-process"
     SERVER = "server"
 
 
 class Loading(StrEnum):
-    """When KV that was found is loaded: always, or as far as loading is predicted to take less time than computing anew."""
+    """When KV that was found is loaded: always, or as far as loading is predicted to take less time
+    than computing anew.
+    """
 
     ALWAYS = "always"
     CHEAPER = "cheaper"
@@ -28,12 +32,14 @@ class Loading(StrEnum):
 class OffloadOptions:
     """Tiers, searched in order; the first is the host memory that every copy goes through.
 
-    KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many as on the GPU). ``is_layerwise``
-    pipelines copies between host memory and GPUs with the computation of layers; ``prefetches`` moves what lies deeper into host
-    memory while a request waits: both in-process only.
-    The server's host memory is emptied by ``evicted_fraction`` of what it holds each second that finds it above ``watermark_fraction``;
-    ``retains_deep_hits`` is its prefetch policy ``retain``: what is found deeper stays in host memory too.
-    ``pins`` name prefixes that no tier lets go of. With ``blend``, chunks are named by what is in them, and found anywhere in a prompt.
+    KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many
+    as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the
+    computation of layers; ``prefetches`` moves what lies deeper into host memory while a request
+    waits: both in-process only. The server's host memory is emptied by ``evicted_fraction`` of what
+    it holds each second that finds it above ``watermark_fraction``; ``retains_deep_hits`` is its
+    prefetch policy ``retain``: what is found deeper stays in host memory too. ``pins`` name
+    prefixes that no tier lets go of. With ``blend``, chunks are named by what is in them, and found
+    anywhere in a prompt.
     """
 
     tiers: tuple[TierOptions, ...]
@@ -57,14 +63,18 @@ class OffloadOptions:
         names = [tier.name for tier in self.tiers]
         repeated = next((name for name in names if names.count(name) > 1 or name == "gpu"), None)
         if repeated is not None:
-            raise InputError(f"offload.tiers: each tier needs a name of its own, other than gpu; got {', '.join(names)}")
+            raise InputError(
+                f"offload.tiers: each tier needs a name of its own, other than gpu; got {', '.join(names)}"
+            )
         for name in ("chunk_tokens", "bytes_per_token"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"offload.{name} must be at least 1, got {value}")
         for name in ("watermark_fraction", "evicted_fraction"):
             if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}")
+                raise InputError(
+                    f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}"
+                )
         self._check_pins()
         self._check_blend()
         self._check_mode()
@@ -75,13 +85,17 @@ class OffloadOptions:
             raise InputError("offload.pins: each request may be named once")
         short = next((pin for pin in self.pins if pin.tokens < self.chunk_tokens), None)
         if short is not None:
-            raise InputError(f"offload.pins: tokens must be at least offload.chunk_tokens ({self.chunk_tokens}), got {short.tokens}")
+            raise InputError(
+                f"offload.pins: tokens must be at least offload.chunk_tokens ({self.chunk_tokens}), got {short.tokens}"
+            )
 
     def _check_blend(self) -> None:
         if self.blend is None:
             return
         if self.mode is Mode.SERVER or self.prefetches:
-            raise InputError("offload.blend is for mode in-process without prefetches: it loads layer by layer inside the step")
+            raise InputError(
+                "offload.blend is for mode in-process without prefetches: it loads layer by layer inside the step"
+            )
         if self.touch_order is not TouchOrder.TAIL_FIRST:
             raise InputError("offload.blend needs touch_order tail-first")
 
@@ -89,10 +103,14 @@ class OffloadOptions:
         if self.mode is Mode.SERVER:
             wrong = [name for name in ("is_layerwise", "prefetches") if getattr(self, name)]
             if wrong:
-                raise InputError(f"offload.{wrong[0]} is for mode in-process; the server always works beside the instance's steps")
+                raise InputError(
+                    f"offload.{wrong[0]} is for mode in-process; the server always works beside the instance's steps"
+                )
             return
         if self.retains_deep_hits:
-            raise InputError("offload.retains_deep_hits is for mode server; in-process, what is found deeper always moves to host memory")
+            raise InputError(
+                "offload.retains_deep_hits is for mode server; in-process, what is found deeper always moves to host memory"
+            )
         if self.tiers[0].is_shared:
             raise InputError(
                 f"offload.tiers: in-process, {self.tiers[0].name} belongs to one instance; leave is_shared out or use mode server"

@@ -9,7 +9,9 @@ _UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllReduce:
-    """Time of one all-reduce between the GPUs of an instance: latency_ns + bytes / bytes_per_s, bytes those of the activations."""
+    """Time of one all-reduce between the GPUs of an instance: latency_ns + bytes / bytes_per_s,
+    bytes those of the activations.
+    """
 
     latency_ns: float
     bytes_per_s: float
@@ -20,12 +22,13 @@ class AllReduce:
 class InstanceOptions:
     """One instance: how many GPUs it spans, what a step may hold, and its paged KV cache.
 
-    ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together; ``max_sequences`` those that
-    run at once. KV comes in blocks of ``block_tokens``; ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what
-    weights and activations leave of it, or room for ``kv_tokens``.
-    ``captures_graphs``: kernels are launched as one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
-    instance's own software adds to each step, beside what the machine states.
-    ``max_leap_steps`` bounds the steps taken at once (None: as many as are alike); it changes no result.
+    ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together;
+    ``max_sequences`` those that run at once. KV comes in blocks of ``block_tokens``;
+    ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what weights and
+    activations leave of it, or room for ``kv_tokens``. ``captures_graphs``: kernels are launched as
+    one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
+    instance's own software adds to each step, beside what the machine states. ``max_leap_steps``
+    bounds the steps taken at once (None: as many as are alike); it changes no result.
     """
 
     num_gpus: int = 1
@@ -46,7 +49,9 @@ class InstanceOptions:
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise InputError(f"instance.{item.name} must be at least 1, got {value}")
         if not 0 < self.gpu_memory_fraction <= 1:
-            raise InputError(f"instance.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}")
+            raise InputError(
+                f"instance.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}"
+            )
         if self.max_step_tokens < self.max_sequences:
             raise InputError(
                 f"instance.max_step_tokens must be at least instance.max_sequences (each decodes a token), got {self.max_step_tokens} < "

@@ -8,7 +8,9 @@ from sim.serving.tier import Tier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned from when it is admitted."""
+    """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned
+    from when it is admitted.
+    """
 
     request: int
     tokens: int
@@ -28,8 +30,12 @@ class PinnedChunks:
         self._tiers.append(tier)
 
     def admitted(self, number: int, chunk_keys: Sequence[int]) -> None:
-        """A request is admitted: what is stated of its prompt is pinned from now on, wherever it is or comes to be held."""
-        fresh = [key for key in chunk_keys[: self._num_chunks.pop(number, 0)] if key not in self._keys]
+        """A request is admitted: what is stated of its prompt is pinned from now on, wherever it is
+        or comes to be held.
+        """
+        fresh = [
+            key for key in chunk_keys[: self._num_chunks.pop(number, 0)] if key not in self._keys
+        ]
         self._keys.update(fresh)
         for tier in self._tiers:
             for key in fresh:

@@ -1,7 +1,9 @@
-"""Steps under an expert policy: the step scale simulates batches of many sizes once, and what lies between is interpolated.
+"""Steps under an expert policy: the step scale simulates batches of many sizes once, and what lies
+between is interpolated.
 
-Attention is not part of the table: it is priced by its contexts, as ever. That adds up exactly where nothing else runs beside it, so
-only policies are taken that leave all but the experts on the GPU, fetch nothing ahead and always hold the same experts.
+Attention is not part of the table: it is priced by its contexts, as ever. That adds up exactly
+where nothing else runs beside it, so only policies are taken that leave all but the experts on the
+GPU, fetch nothing ahead and always hold the same experts.
 """
 
 from dataclasses import dataclass, replace
@@ -45,7 +47,8 @@ class ServedPolicy:
 
 
 def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | Infeasible:
-    """As ``prepare``, with experts where the policy puts them. Infeasible where it finds no placement.
+    """As ``prepare``, with experts where the policy puts them. Infeasible where it finds no
+    placement.
 
     Raises InputError for a policy that cannot be served.
     """
@@ -55,27 +58,49 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
     _check(setting, served)
     kv_tokens = _kv_tokens(setting)
     batch = Batch(prompt_tokens=kv_tokens, output_tokens=1)
-    scenario = Scenario(machine=setting.machine, model=setting.model, batch=batch, policy=policy, routing=served.routing, seed=served.seed)
-    check(replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=1)))  # KV of many sequences may be longer than any one of them
-    problem = replace(problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=instance.max_step_tokens))
+    scenario = Scenario(
+        machine=setting.machine,
+        model=setting.model,
+        batch=batch,
+        policy=policy,
+        routing=served.routing,
+        seed=served.seed,
+    )
+    check(
+        replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=1))
+    )  # KV of many sequences may be longer than any one of them
+    problem = replace(
+        problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=instance.max_step_tokens)
+    )
     residency = policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         return residency
-    if not (residency.dense.all() and residency.has_head and (residency.kv is None or residency.kv.all())):
-        raise InputError(f"--policy {policy.name}: it keeps layers off the GPU; at the serving scale only experts may be elsewhere")
+    if not (
+        residency.dense.all()
+        and residency.has_head
+        and (residency.kv is None or residency.kv.all())
+    ):
+        raise InputError(
+            f"--policy {policy.name}: it keeps layers off the GPU; at the serving scale only experts may be elsewhere"
+        )
     prices = _prices(setting, served, problem, residency)
-    return cluster_of(setting, prices, kv_tokens // instance.block_tokens, weight_bytes(setting.model, residency))
+    return cluster_of(
+        setting, prices, kv_tokens // instance.block_tokens, weight_bytes(setting.model, residency)
+    )
 
 
 def _check(setting: ServingSetting, served: ServedPolicy) -> None:
     """Refuse what cannot be served. Raises InputError."""
     policy, instance = served.policy, setting.instance
     if not setting.model.moe_layers:
-        raise InputError(f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out")
+        raise InputError(
+            f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out"
+        )
     reasons = {
         "it holds other experts from step to step": policy.cache.score is not None,
         "it fetches ahead": policy.prefetch.is_active,
-        "it takes micro-batches of one batch through its layers together": policy.tuning is not None or policy.feeding.is_pipelined,
+        "it takes micro-batches of one batch through its layers together": policy.tuning is not None
+        or policy.feeding.is_pipelined,
         "its tokens differ from a plain forward pass": not policy.is_lossless,
     }
     for reason, is_so in reasons.items():
@@ -84,19 +109,29 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> None:
                 f"--policy {policy.name}: {reason}; the serving scale takes policies that only place experts, once and for all"
             )
     if instance.num_gpus > 1:
-        raise InputError(f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}")
+        raise InputError(
+            f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}"
+        )
 
 
 def _kv_tokens(setting: ServingSetting) -> int:
-    """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but no more than a share of its memory."""
+    """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but no more
+    than a share of its memory.
+    """
     if setting.instance.kv_tokens is not None:
         return setting.instance.kv_tokens
-    most = int(KV_FRACTION * machine_bytes(setting.machine)) // max(1, setting.model.kv_bytes_per_token)
+    most = int(KV_FRACTION * machine_bytes(setting.machine)) // max(
+        1, setting.model.kv_bytes_per_token
+    )
     return min(setting.model.max_context_tokens, most)
 
 
-def _prices(setting: ServingSetting, served: ServedPolicy, problem: Problem, residency: Residency) -> StepPrices:
-    """The table: batches that only decode up to ``max_sequences`` tokens, one prompt's chunk beyond."""
+def _prices(
+    setting: ServingSetting, served: ServedPolicy, problem: Problem, residency: Residency
+) -> StepPrices:
+    """The table: batches that only decode up to ``max_sequences`` tokens, one prompt's chunk
+    beyond.
+    """
     costs, instance = problem.costs, setting.instance
     grid = _grid(instance.max_step_tokens)
     decode = [tokens for tokens in grid if tokens <= instance.max_sequences]
@@ -105,7 +140,11 @@ def _prices(setting: ServingSetting, served: ServedPolicy, problem: Problem, res
     if prefill:
         points |= _simulated(served, problem, residency, prefill, is_prefill=True)
     known = np.array(sorted(points))
-    base = np.interp(np.arange(instance.max_step_tokens + 1), known, [points[tokens] for tokens in known.tolist()])
+    base = np.interp(
+        np.arange(instance.max_step_tokens + 1),
+        known,
+        [points[tokens] for tokens in known.tolist()],
+    )
     base += instance.step_overhead_ns
     base[0] = 0
     head = costs.head("gpu", np.arange(instance.max_sequences + 1)).ns
@@ -117,7 +156,11 @@ def _prices(setting: ServingSetting, served: ServedPolicy, problem: Problem, res
         attention=attention_prices(costs),
         num_layers=setting.model.num_layers,
         provenance=weakest(
-            [served.routing.provenance, gpu.memory_bytes_per_s.provenance, *(rate.provenance for rate in gpu.flops_per_s.values())]
+            [
+                served.routing.provenance,
+                gpu.memory_bytes_per_s.provenance,
+                *(rate.provenance for rate in gpu.flops_per_s.values()),
+            ]
         ),
         warnings=tuple(_warnings(setting, served, residency)),
     )
@@ -128,9 +171,22 @@ def _grid(longest: int) -> list[int]:
     return sorted({min(longest, round(2.0**exponent)) for exponent in exponents} | {longest})
 
 
-def _simulated(served: ServedPolicy, problem: Problem, residency: Residency, sizes: list[int], *, is_prefill: bool) -> dict[int, float]:
-    """Mean ns of a step of each size without attention and vocabulary: one run of the fast engine over batches drawn anew."""
-    rows = [(size, draw) for size in sizes for draw in range(DRAWS_OF_FEW if size < MANY_TOKENS else DRAWS_OF_MANY)]
+def _simulated(
+    served: ServedPolicy,
+    problem: Problem,
+    residency: Residency,
+    sizes: list[int],
+    *,
+    is_prefill: bool,
+) -> dict[int, float]:
+    """Mean ns of a step of each size without attention and vocabulary: one run of the fast engine
+    over batches drawn anew.
+    """
+    rows = [
+        (size, draw)
+        for size in sizes
+        for draw in range(DRAWS_OF_FEW if size < MANY_TOKENS else DRAWS_OF_MANY)
+    ]
     passes = _passes(rows, is_prefill=is_prefill)
     sequences, positions = (DRAWS_OF_FEW, max(sizes)) if is_prefill else (max(sizes), DRAWS_OF_FEW)
     ids = served.routing.experts(problem.model, sequences, positions, served.seed)
@@ -147,11 +203,18 @@ def _simulated(served: ServedPolicy, problem: Problem, residency: Residency, siz
     execution = execute(served.policy, residency, foresight, "fast")
     ends_ns = execution.timeline.end_ns[execution.last_task]
     rest_ns = np.diff(ends_ns, prepend=0) - _attention_and_head_ns(problem.costs, passes)
-    return {size: float(np.mean([ns for (row, _), ns in zip(rows, rest_ns, strict=True) if row == size])) for size in sizes}
+    return {
+        size: float(
+            np.mean([ns for (row, _), ns in zip(rows, rest_ns, strict=True) if row == size])
+        )
+        for size in sizes
+    }
 
 
 def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
-    """A pass a row: of so many sequences at the position of its draw, or of so many positions of the sequence of its draw."""
+    """A pass a row: of so many sequences at the position of its draw, or of so many positions of
+    the sequence of its draw.
+    """
     sizes, draws = np.array(rows, np.int32).T.copy()
     zeros, ones = np.zeros_like(sizes), np.ones_like(sizes)
     return Passes(
@@ -171,21 +234,35 @@ def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
     ends = passes.context_tokens
     total = np.asarray(costs.head("gpu", passes.num_sequences).ns, np.float64)
     for layer in range(costs.model.num_layers):
-        total += costs.attention("gpu", layer, passes.num_tokens, passes.num_sequences, passes.first_position, ends).ns
+        total += costs.attention(
+            "gpu", layer, passes.num_tokens, passes.num_sequences, passes.first_position, ends
+        ).ns
     return total
 
 
 def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residency) -> list[str]:
     model, instance = setting.model, setting.instance
     found = [*attention_warnings(CostModel(machine=setting.machine, model=model))]
-    found += [f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"]
+    found += [
+        f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"
+    ]
     step = Batch(prompt_tokens=instance.max_step_tokens, output_tokens=1)
     if instance.kv_tokens is None:
-        found.append(f"the GPU keeps {_kv_tokens(setting):,} tokens of KV beside experts; instance.kv_tokens says otherwise")
+        found.append(
+            f"the GPU keeps {_kv_tokens(setting):,} tokens of KV beside experts; instance.kv_tokens says otherwise"
+        )
     if setting.machine.gpu.count > setting.num_instances:
-        found.append(f"the machine has {setting.machine.gpu.count} GPUs; this policy uses {setting.num_instances} of them")
-    held = weight_bytes(model, residency) + _kv_tokens(setting) * model.kv_bytes_per_token + activation_bytes(model, step, Feeding())
+        found.append(
+            f"the machine has {setting.machine.gpu.count} GPUs; this policy uses {setting.num_instances} of them"
+        )
+    held = (
+        weight_bytes(model, residency)
+        + _kv_tokens(setting) * model.kv_bytes_per_token
+        + activation_bytes(model, step, Feeding())
+    )
     over = held - machine_bytes(setting.machine)
     if over > 0:
-        found.append(f"{served.policy.name} sets aside too little: GPU memory would be exceeded by {over} bytes")
+        found.append(
+            f"{served.policy.name} sets aside too little: GPU memory would be exceeded by {over} bytes"
+        )
     return found

@@ -1,6 +1,8 @@
-"""What one step of a serving engine costs: a batch of prefill chunks and decoding sequences, in one forward pass.
+"""What one step of a serving engine costs: a batch of prefill chunks and decoding sequences, in one
+forward pass.
 
-Prices are whole numbers of ticks, so that many steps at once cost exactly what they cost one by one.
+Prices are whole numbers of ticks, so that many steps at once cost exactly what they cost one by
+one.
 """
 
 from collections.abc import Sequence
@@ -10,12 +12,17 @@ from hwprofiles import Provenance
 from sim.serving.lines import sum_of_max
 
 TICKS_PER_NS = 2**20
-"""Steps are priced in ns / 2**20, the grain that the engines of the step scale keep remaining work in."""
+"""Steps are priced in ns / 2**20, the grain that the engines of the step scale keep remaining work
+in.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionLine:
-    """Ticks of one layer that are a sum: ``fixed``, and for each token, token of KV read and query-key pair."""
+    """Ticks of one layer that are a sum:
+
+    ``fixed``, and for each token, token of KV read and query-key pair.
+    """
 
     fixed: int
     token: int
@@ -25,12 +32,14 @@ class AttentionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPrice:
-    """Attention of ``num_layers`` equal layers, in ticks for one: the longest of a floor and ``lines``.
+    """Attention of ``num_layers`` equal layers, in ticks for one: the longest of a floor and
+    ``lines``.
 
-    One line is for steps that read longer than they compute, one for the others. Keys older than ``window_tokens`` are not looked at.
+    One line is for steps that read longer than they compute, one for the others. Keys older than
+    ``window_tokens`` are not looked at.
 
-    Where ``is_state``, a state stands for the cache: a sequence reads and writes it once a step, each of its tokens computes with it,
-    and it does not grow. Its ``window_tokens`` is 1.
+    Where ``is_state``, a state stands for the cache: a sequence reads and writes it once a step,
+    each of its tokens computes with it, and it does not grow. Its ``window_tokens`` is 1.
     """
 
     num_layers: int
@@ -46,20 +55,34 @@ class AttentionPrice:
         return end if self.window_tokens is None else min(end, self.window_tokens + end - first - 1)
 
     def pairs(self, first: int, end: int) -> int:
-        """Query-key pairs of those tokens: each sees itself and what is before it within the window."""
+        """Query-key pairs of those tokens: each sees itself and what is before it within the
+        window.
+        """
         return self._pairs_from_start(end) - self._pairs_from_start(first)
 
     def seen(self, context_tokens: int) -> int:
-        """Tokens that a decoding sequence looks at, its newest included: KV read and pairs alike."""
-        return context_tokens if self.window_tokens is None else min(context_tokens, self.window_tokens)
+        """Tokens that a decoding sequence looks at, its newest included:
+
+        KV read and pairs alike.
+        """
+        return (
+            context_tokens
+            if self.window_tokens is None
+            else min(context_tokens, self.window_tokens)
+        )
 
     def step(self, num_tokens: int, kept: int, pairs: int) -> int:
         """Ticks of one step, all layers."""
-        sums = (line.fixed + line.token * num_tokens + line.kept * kept + line.pair * pairs for line in self.lines)
+        sums = (
+            line.fixed + line.token * num_tokens + line.kept * kept + line.pair * pairs
+            for line in self.lines
+        )
         return self.num_layers * max(self.floor, *sums)
 
     def leap(self, num_sequences: int, seen: int, growing: int, num_steps: int) -> int:
-        """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing`` more in each later one."""
+        """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing``
+        more in each later one.
+        """
         lines = [(self.floor, 0)]
         for line in self.lines:
             each = line.kept + line.pair
@@ -75,9 +98,11 @@ class AttentionPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPrices:
-    """Ticks of a step: ``base[tokens]`` for all but attention and vocabulary, ``head[sequences]`` for the vocabulary, and attention.
+    """Ticks of a step: ``base[tokens]`` for all but attention and vocabulary, ``head[sequences]``
+    for the vocabulary, and attention.
 
-    ``base`` and ``head`` start at 0 tokens and 0 sequences and limit what a step may hold. ``warnings`` say what is left out.
+    ``base`` and ``head`` start at 0 tokens and 0 sequences and limit what a step may hold.
+    ``warnings`` say what is left out.
     """
 
     base: tuple[int, ...]
@@ -87,14 +112,20 @@ class StepPrices:
     provenance: Provenance
     warnings: tuple[str, ...] = field(default=())
 
-    def step(self, num_tokens: int, num_sampled: int, kept: Sequence[int], pairs: Sequence[int]) -> int:
-        """Ticks of one step; ``kept`` and ``pairs`` summed over the batch, one for each entry of ``attention``."""
+    def step(
+        self, num_tokens: int, num_sampled: int, kept: Sequence[int], pairs: Sequence[int]
+    ) -> int:
+        """Ticks of one step; ``kept`` and ``pairs`` summed over the batch, one for each entry of
+        ``attention``.
+        """
         ticks = self.base[num_tokens] + self.head[num_sampled]
         for part, read, seen in zip(self.attention, kept, pairs, strict=True):
             ticks += part.step(num_tokens, read, seen)
         return ticks
 
-    def leap(self, num_sequences: int, seen: Sequence[int], growing: Sequence[int], num_steps: int) -> int:
+    def leap(
+        self, num_sequences: int, seen: Sequence[int], growing: Sequence[int], num_steps: int
+    ) -> int:
         """Ticks of that many steps that only decode; equal to as many calls of ``step``."""
         ticks = num_steps * (self.base[num_sequences] + self.head[num_sequences])
         for part, first, more in zip(self.attention, seen, growing, strict=True):
@@ -102,11 +133,16 @@ class StepPrices:
         return ticks
 
     def prefill_ns(self, first: int, end: int) -> int:
-        """How long the tokens first … end − 1 of one prompt take alone, in steps as long as prices reach: an estimate for decisions."""
+        """How long the tokens first … end − 1 of one prompt take alone, in steps as long as prices
+        reach: an estimate for decisions.
+        """
         ticks, longest = 0, len(self.base) - 1
         while first < end:
             stop = min(end, first + longest)
-            kept, pairs = ([part.kept(first, stop) for part in self.attention], [part.pairs(first, stop) for part in self.attention])
+            kept, pairs = (
+                [part.kept(first, stop) for part in self.attention],
+                [part.pairs(first, stop) for part in self.attention],
+            )
             ticks += self.step(stop - first, 0, kept, pairs)
             first = stop
         return ticks // TICKS_PER_NS

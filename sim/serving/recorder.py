@@ -7,7 +7,8 @@ from sim.serving.sequence import Sequence
 
 
 class Recorder:
-    """Counts, and a few numbers a finished request: 32 bytes each, so that memory hardly grows with the trace.
+    """Counts, and a few numbers a finished request: 32 bytes each, so that memory hardly grows with
+    the trace.
 
     The first ``num_warmup_requests`` are not written down.
     """
@@ -23,7 +24,12 @@ class Recorder:
         self.hit_tokens: dict[str, int] = {}
         self.first_arrival_ns: int | None = None
         self.last_end_ns = 0
-        self.queue_s, self.ttft_s, self.tpot_s, self.end_to_end_s = array("d"), array("d"), array("d"), array("d")
+        self.queue_s, self.ttft_s, self.tpot_s, self.end_to_end_s = (
+            array("d"),
+            array("d"),
+            array("d"),
+            array("d"),
+        )
 
     @property
     def num_finished(self) -> int:
@@ -57,4 +63,6 @@ class Recorder:
         self.ttft_s.append((sequence.first_token_ns - sequence.arrival_ns) / NS_PER_S)
         self.end_to_end_s.append((now_ns - sequence.arrival_ns) / NS_PER_S)
         if sequence.generated_tokens > 1:
-            self.tpot_s.append((now_ns - sequence.first_token_ns) / (sequence.generated_tokens - 1) / NS_PER_S)
+            self.tpot_s.append(
+                (now_ns - sequence.first_token_ns) / (sequence.generated_tokens - 1) / NS_PER_S
+            )

@@ -7,7 +7,9 @@ from sim.workload.requests.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Chunks that a sequence is about to load: their keys, and the tier of each (its place in the search), where they are pinned."""
+    """Chunks that a sequence is about to load: their keys, and the tier of each (its place in the
+    search), where they are pinned.
+    """
 
     keys: tuple[int, ...]
     places: tuple[int, ...]
@@ -17,12 +19,14 @@ class Load:
 class Sequence:
     """A request that an instance has taken on, and everything about it that changes.
 
-    ``keys`` name the full blocks of prompt and answer. The next ``target_tokens`` of context must be computed before the next
-    token comes out: the prompt, and after a pre-emption what was generated too. The sequence holds ``num_blocks`` blocks of KV, of
-    which the first ``num_keyed`` are shared under their keys. ``joining`` tells its times in the decoding set apart.
-    ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no storing; ``prefetched`` are pinned for it.
-    ``found_ranges`` of its context, first to end, have KV that is mended, not computed.
-    ``brought_tokens`` of its KV come from another instance as it is admitted.
+    ``keys`` name the full blocks of prompt and answer. The next ``target_tokens`` of context must
+    be computed before the next token comes out: the prompt, and after a pre-emption what was
+    generated too. The sequence holds ``num_blocks`` blocks of KV, of which the first ``num_keyed``
+    are shared under their keys. ``joining`` tells its times in the decoding set apart.
+    ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no
+    storing; ``prefetched`` are pinned for it. ``found_ranges`` of its context, first to end, have
+    KV that is mended, not computed. ``brought_tokens`` of its KV come from another instance as it
+    is admitted.
     """
 
     request: Request

@@ -48,10 +48,14 @@ class _Run:
         self.env.process(self._feed(source))
         self.env.run(until=self._done)
         instances = self._fleet.instances
-        assert all(instance.pool.num_held == 0 for instance in instances), "who has left holds nothing"
+        assert all(instance.pool.num_held == 0 for instance in instances), (
+            "who has left holds nothing"
+        )
         metrics = measure_serving(self._recorder, instances, self._tiers.all)
         warnings = self._cluster.prices.warnings + tuple(self._warnings())
-        return ServingRun(cluster=self._cluster, metrics=metrics, recorder=self._recorder, warnings=warnings)
+        return ServingRun(
+            cluster=self._cluster, metrics=metrics, recorder=self._recorder, warnings=warnings
+        )
 
     def submit(self, request: Request) -> simpy.Event:
         """As FrontDoor: a request goes to the fleet, or is turned away if it can never be held."""

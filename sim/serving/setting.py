@@ -1,4 +1,6 @@
-"""From a serving file, a machine and a model to what is run: rates that the file leaves out are the machine's."""
+"""From a serving file, a machine and a model to what is run: rates that the file leaves out are the
+machine's.
+"""
 
 from collections.abc import Iterator
 
@@ -17,8 +19,11 @@ from sim.step.provenance import UsedNumber
 HOST = "cpu"
 
 
-def serving_setting(spec: ServingSpec, machine: Machine, model: Model, where: str = "") -> ServingSetting:
-    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers without rates.
+def serving_setting(
+    spec: ServingSpec, machine: Machine, model: Model, where: str = ""
+) -> ServingSetting:
+    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers
+    without rates.
 
     ``where`` names the file in errors, where all that is said stands in one.
     """
@@ -32,7 +37,9 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
     num_instances = spec.num_instances
     num_gpus = spec.instance.num_gpus or machine.gpu.count // num_instances
     if num_gpus < 1:
-        raise InputError(f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {num_instances}")
+        raise InputError(
+            f"num_instances must be at most the {machine.gpu.count} GPUs of {machine.name}, got {num_instances}"
+        )
     return ServingSetting(
         machine=machine,
         model=model,
@@ -47,8 +54,15 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
 def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     """The numbers of the machine, and of the serving file, that the run is charged by."""
     gpu, instance = setting.machine.gpu, setting.instance
-    quantities = {"gpu.memory_bytes": gpu.memory_bytes, "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s}
-    quantities |= {f"gpu.flops_per_s.{name}": rate for name, rate in gpu.flops_per_s.items() if name in _compute_types(setting)}
+    quantities = {
+        "gpu.memory_bytes": gpu.memory_bytes,
+        "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s,
+    }
+    quantities |= {
+        f"gpu.flops_per_s.{name}": rate
+        for name, rate in gpu.flops_per_s.items()
+        if name in _compute_types(setting)
+    }
     quantities |= {"gpu.kernel_ns": gpu.kernel_ns, "gpu.serial_fraction": gpu.serial_fraction}
     if not instance.captures_graphs:
         quantities["gpu.launch_overhead_ns"] = gpu.launch_overhead_ns
@@ -56,13 +70,29 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
         yield UsedNumber(path=path, value=quantity.effective, provenance=quantity.provenance)
     if instance.all_reduce is not None and instance.num_gpus > 1:
         link = instance.all_reduce
-        yield UsedNumber(path="instance.all_reduce.bytes_per_s", value=link.bytes_per_s, provenance=link.provenance)
+        yield UsedNumber(
+            path="instance.all_reduce.bytes_per_s",
+            value=link.bytes_per_s,
+            provenance=link.provenance,
+        )
     if setting.disaggregation is not None:
         rate = setting.disaggregation.link.bytes_per_s
-        yield UsedNumber(path="disaggregation.link.bytes_per_s", value=rate, provenance=setting.disaggregation.provenance)
+        yield UsedNumber(
+            path="disaggregation.link.bytes_per_s",
+            value=rate,
+            provenance=setting.disaggregation.provenance,
+        )
     for tier in setting.offload.tiers if setting.offload else ():
-        yield UsedNumber(path=f"tiers.{tier.name}.read.bytes_per_s", value=tier.read.bytes_per_s, provenance=tier.provenance)
-        yield UsedNumber(path=f"tiers.{tier.name}.write.bytes_per_s", value=tier.write.bytes_per_s, provenance=tier.provenance)
+        yield UsedNumber(
+            path=f"tiers.{tier.name}.read.bytes_per_s",
+            value=tier.read.bytes_per_s,
+            provenance=tier.provenance,
+        )
+        yield UsedNumber(
+            path=f"tiers.{tier.name}.write.bytes_per_s",
+            value=tier.write.bytes_per_s,
+            provenance=tier.provenance,
+        )
 
 
 def _compute_types(setting: ServingSetting) -> set[str]:
@@ -87,16 +117,22 @@ def _disaggregation(spec: ServingSpec) -> Disaggregation | None:
 def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptions | None:
     if not spec.tiers:
         return None
-    tiers = tuple(_tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers))
+    tiers = tuple(
+        _tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers)
+    )
     offload = spec.offload or OffloadSpec()
     pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
     blend = None if offload.blend is None else Blend(**offload.blend.model_dump())
-    return OffloadOptions(tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"}))
+    return OffloadOptions(
+        tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"})
+    )
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:
     if is_host != (spec.name == HOST):
-        raise InputError(f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}")
+        raise InputError(
+            f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}"
+        )
     read, write = spec.read, spec.write
     if read is None or write is None:
         own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)

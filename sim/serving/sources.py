@@ -1,4 +1,6 @@
-"""Where requests come from: at times of their own (open loop), or each after the answer before it (closed loop)."""
+"""Where requests come from: at times of their own (open loop), or each after the answer before it
+(closed loop).
+"""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -24,11 +26,16 @@ class FrontDoor(Protocol):
         """The clock."""
 
     def submit(self, request: Request) -> simpy.Event:
-        """Hand a request in now; the event happens when it is answered, or at once with the value False when it is turned away."""
+        """Hand a request in now; the event happens when it is answered, or at once with the value
+        False when it is turned away.
+        """
 
 
 class Source(Protocol):
-    """Hands requests in, in the order of their numbers. ``num_warmup_requests`` first ones only fill caches: no figure counts them."""
+    """Hands requests in, in the order of their numbers.
+
+    ``num_warmup_requests`` first ones only fill caches: no figure counts them.
+    """
 
     @property
     def num_warmup_requests(self) -> int:
@@ -51,7 +58,9 @@ class OpenLoop:
         for request in self.requests:
             wait = request.arrival_ns - int(env.now)
             if wait < 0:
-                raise InputError(f"request {request.number} arrives at {request.arrival_ns / NS_PER_S:g} s, before the one ahead of it")
+                raise InputError(
+                    f"request {request.number} arrives at {request.arrival_ns / NS_PER_S:g} s, before the one ahead of it"
+                )
             if wait:
                 yield env.timeout(wait)
             door.submit(request)
@@ -59,9 +68,11 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantLoad:
-    """So many requests under way at any time, as long as there are more: each answer lets the next one in at once.
+    """So many requests under way at any time, as long as there are more: each answer lets the next
+    one in at once.
 
-    The requests' own arrival times play no part (``--max-concurrency`` of vLLM's benchmark at an infinite request rate).
+    The requests' own arrival times play no part (``--max-concurrency`` of vLLM's benchmark at an
+    infinite request rate).
     """
 
     requests: Iterator[Request]
@@ -72,12 +83,16 @@ class ConstantLoad:
         """As Source. Who is turned away makes room at once."""
         coming = iter(self.requests)
         first = islice(coming, self.num_in_flight)
-        yield door.env.all_of([door.env.process(_one_by_one(request, coming, door)) for request in first])
+        yield door.env.all_of(
+            [door.env.process(_one_by_one(request, coming, door)) for request in first]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoop:
-    """Conversations: each asks its next question when the answer before it is there and its time has come; ``num_requests`` in all."""
+    """Conversations: each asks its next question when the answer before it is there and its time
+    has come; ``num_requests`` in all.
+    """
 
     sessions: Iterator[Session]
     num_requests: int
@@ -98,7 +113,9 @@ class ClosedLoop:
 
 
 def _one_by_one(first: Request, coming: Iterator[Request], door: FrontDoor) -> Process:
-    """Hand in a request, then the next that nobody has taken yet whenever the one before is answered."""
+    """Hand in a request, then the next that nobody has taken yet whenever the one before is
+    answered.
+    """
     for request in chain((first,), coming):
         yield door.submit(replace(request, arrival_ns=int(door.env.now)))
 
@@ -135,7 +152,8 @@ def _converse(session: Session, door: FrontDoor, counter: _Counter) -> Process:
 
 
 def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) -> Source:
-    """The source that a request file describes: conversations and closed loops wait for answers, all else comes at its own times.
+    """The source that a request file describes: conversations and closed loops wait for answers,
+    all else comes at its own times.
 
     ``num_requests`` takes the place of the file's.
     """
@@ -144,7 +162,13 @@ def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) ->
     scenario = spec.scenario
     if scenario is not None:
         assert spec.num_requests is not None
-        return ClosedLoop(sessions=scenario.sessions(), num_requests=spec.num_requests, num_warmup_requests=warmup)
+        return ClosedLoop(
+            sessions=scenario.sessions(), num_requests=spec.num_requests, num_warmup_requests=warmup
+        )
     if spec.num_in_flight is not None:
-        return ConstantLoad(requests=spec.requests(seed), num_in_flight=spec.num_in_flight, num_warmup_requests=warmup)
+        return ConstantLoad(
+            requests=spec.requests(seed),
+            num_in_flight=spec.num_in_flight,
+            num_warmup_requests=warmup,
+        )
     return OpenLoop(requests=spec.requests(seed), num_warmup_requests=warmup)

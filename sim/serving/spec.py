@@ -1,4 +1,7 @@
-"""The serving file ``rosin-serving/1``: instances, and the tiers of KV behind them. All keys may be left out."""
+"""The serving file ``rosin-serving/1``: instances, and the tiers of KV behind them.
+
+All keys may be left out.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +42,9 @@ class _Part(BaseModel):
 
 
 class RateSpec(_Part):
-    """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two numbers are from."""
+    """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two
+    numbers are from.
+    """
 
     bytes_per_s: Above
     latency_ns: Latency = 0.0
@@ -54,7 +59,9 @@ class RateSpec(_Part):
 
 
 class InstanceSpec(_Part):
-    """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the machine has, shared out over the instances."""
+    """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the
+    machine has, shared out over the instances.
+    """
 
     num_gpus: Devices | None = None
     max_step_tokens: Tokens = 8192
@@ -73,7 +80,9 @@ class InstanceSpec(_Part):
         values = self.model_dump(exclude={"num_gpus", "all_reduce"})
         if link is None:
             return InstanceOptions(num_gpus=num_gpus, **values)
-        all_reduce = AllReduce(latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance)
+        all_reduce = AllReduce(
+            latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance
+        )
         return InstanceOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
 
 
@@ -97,7 +106,11 @@ def _known_policy(name: str) -> str:
 
 
 class TierSpec(_Part):
-    """A tier. A size left out is unlimited. Rates left out are the machine's, for the names cpu, disk and remote."""
+    """A tier.
+
+    A size left out is unlimited. Rates left out are the machine's, for the names cpu, disk and
+    remote.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     capacity_bytes: Above | None = None
@@ -152,7 +165,10 @@ class DisaggregationSpec(_Part):
 
 
 class ServingSpec(_Part):
-    """A serving file. With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out."""
+    """A serving file.
+
+    With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out.
+    """
 
     format: Literal["rosin-serving/1"] = FORMAT
     num_instances: Devices = 1
@@ -166,14 +182,24 @@ class ServingSpec(_Part):
         """The same with one GPU an instance, where it does not say how many."""
         if self.instance.num_gpus is not None:
             return self
-        return self.model_copy(update={"instance": self.instance.model_copy(update={"num_gpus": 1})})
+        return self.model_copy(
+            update={"instance": self.instance.model_copy(update={"num_gpus": 1})}
+        )
 
     @model_validator(mode="before")
     @classmethod
     def _add_up(cls, data: Any) -> Any:
         parts = data.get("disaggregation") if isinstance(data, dict) else None
-        counts = [parts.get(name) for name in ("num_prefill", "num_decode")] if isinstance(parts, dict) else []
-        if counts and "num_instances" not in data and all(isinstance(count, int) for count in counts):
+        counts = (
+            [parts.get(name) for name in ("num_prefill", "num_decode")]
+            if isinstance(parts, dict)
+            else []
+        )
+        if (
+            counts
+            and "num_instances" not in data
+            and all(isinstance(count, int) for count in counts)
+        ):
             return {**data, "num_instances": sum(counts)}
         return data
 
@@ -184,10 +210,14 @@ class ServingSpec(_Part):
         return self
 
 
-def load_serving(path: Path | None, changes: Mapping[str, Any], tiers: Mapping[str, Any]) -> ServingSpec:
-    """A serving file with changes by dotted key, and tiers of those sizes in place of its own of the same name.
+def load_serving(
+    path: Path | None, changes: Mapping[str, Any], tiers: Mapping[str, Any]
+) -> ServingSpec:
+    """A serving file with changes by dotted key, and tiers of those sizes in place of its own of
+    the same name.
 
-    Without a path all is as a file that says nothing. Raises InputError, one line, for whatever is wrong.
+    Without a path all is as a file that says nothing. Raises InputError, one line, for whatever is
+    wrong.
     """
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")

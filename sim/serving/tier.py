@@ -27,9 +27,11 @@ class Compression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierOptions:
-    """A tier: ``capacity_bytes`` of it in all (None: unlimited), read and written a chunk a message.
+    """A tier: ``capacity_bytes`` of it in all (None: unlimited), read and written a chunk a
+    message.
 
-    ``is_duplex``: reads and writes do not wait for each other. ``is_shared``: one for all instances, else one of this size each.
+    ``is_duplex``: reads and writes do not wait for each other. ``is_shared``: one for all
+    instances, else one of this size each.
     """
 
     name: str
@@ -45,18 +47,27 @@ class TierOptions:
     def __post_init__(self) -> None:
         eviction(self.policy)
         if self.capacity_bytes is not None and self.capacity_bytes < 1:
-            raise InputError(f"tier {self.name}: capacity_bytes must be at least 1, got {self.capacity_bytes}")
+            raise InputError(
+                f"tier {self.name}: capacity_bytes must be at least 1, got {self.capacity_bytes}"
+            )
 
 
 class Tier:
-    """A tier during a run. Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of."""
+    """A tier during a run.
+
+    Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of.
+    """
 
     def __init__(self, options: TierOptions, chunk_bytes: int) -> None:
         self.options = options
         self.chunk_bytes = chunk_bytes
         factor = options.compression.factor if options.compression else 1.0
         self.stored_bytes = max(1, round(chunk_bytes / factor))
-        self.store = BlockStore(block_bytes=self.stored_bytes, capacity_bytes=options.capacity_bytes, eviction=eviction(options.policy))
+        self.store = BlockStore(
+            block_bytes=self.stored_bytes,
+            capacity_bytes=options.capacity_bytes,
+            eviction=eviction(options.policy),
+        )
         self.reads = Link()
         self.writes = Link() if options.is_duplex else self.reads
         self.num_stored = 0
@@ -93,5 +104,9 @@ class Tier:
         codec_ns, compression = 0, self.options.compression
         if compression:
             speed = compression.decode_bytes_per_s if is_read else compression.encode_bytes_per_s
-            codec_ns = TransferRate(bytes_per_s=speed).duration_ns(0, num_chunks * self.chunk_bytes) if speed != float("inf") else 0
+            codec_ns = (
+                TransferRate(bytes_per_s=speed).duration_ns(0, num_chunks * self.chunk_bytes)
+                if speed != float("inf")
+                else 0
+            )
         return rate.duration_ns(num_chunks, num_chunks * self.stored_bytes) + codec_ns

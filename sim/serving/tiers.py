@@ -17,14 +17,21 @@ class Tiers:
         self._options = options
         self._kv_bytes_per_token = kv_bytes_per_token
         self._shared: dict[str, Tier] = {}
-        self._pinned = PinnedChunks(options.pins, options.chunk_tokens) if options is not None else PinnedChunks((), 1)
+        self._pinned = (
+            PinnedChunks(options.pins, options.chunk_tokens)
+            if options is not None
+            else PinnedChunks((), 1)
+        )
 
     def offload(self, env: simpy.Environment, prices: StepPrices) -> Offload | None:
         """The tiers as a new instance sees them."""
         if self._options is None:
             return None
         known = len(self.all)
-        tiers = [self._shared.get(name) or self._made(name) for name in (tier.name for tier in self._options.tiers)]
+        tiers = [
+            self._shared.get(name) or self._made(name)
+            for name in (tier.name for tier in self._options.tiers)
+        ]
         offload = Offload(env, self._options, tiers, prices, self._pinned)
         if offload.is_server and tiers[0] in self.all[known:]:
             env.process(sweep(env, tiers[0], self._options))

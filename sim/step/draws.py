@@ -1,4 +1,6 @@
-"""Several independent draws of a scenario's routing: the same run under other tokens, and the mean over all."""
+"""Several independent draws of a scenario's routing: the same run under other tokens, and the mean
+over all.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,7 +12,9 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Run, Scenario, simulate
 
 SEED_STEP = 7_919_000_003
-"""Between the seeds of two draws: far enough apart that the seeds which people choose do not share any."""
+"""Between the seeds of two draws: far enough apart that the seeds which people choose do not share
+any.
+"""
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -24,20 +28,36 @@ def has_draws(scenario: Scenario) -> bool:
 
 
 def simulate_draws(scenario: Scenario, num_draws: int) -> Run | Infeasible:
-    """The first draw's run, its metrics the means over all draws. Infeasible as ``simulate`` says it."""
+    """The first draw's run, its metrics the means over all draws.
+
+    Infeasible as ``simulate`` says it.
+    """
     first = simulate(scenario)
     if isinstance(first, Infeasible) or not has_draws(scenario):
         return first
-    others = [simulate(replace(scenario, seed=seed_of(scenario.seed, number))) for number in range(1, num_draws)]
-    return replace(first, metrics=mean_metrics([first.metrics, *(run.metrics for run in others if isinstance(run, Run))]))
+    others = [
+        simulate(replace(scenario, seed=seed_of(scenario.seed, number)))
+        for number in range(1, num_draws)
+    ]
+    return replace(
+        first,
+        metrics=mean_metrics(
+            [first.metrics, *(run.metrics for run in others if isinstance(run, Run))]
+        ),
+    )
 
 
 def mean_metrics(runs: Sequence[Metrics]) -> Metrics:
-    """The mean of every figure, whole numbers rounded; of peak memory the most. Rates are of the mean times."""
+    """The mean of every figure, whole numbers rounded; of peak memory the most.
+
+    Rates are of the mean times.
+    """
     first = runs[0]
     if len(runs) == 1:
         return first
-    means: dict[str, Any] = {field.name: _mean([getattr(run, field.name) for run in runs]) for field in fields(Metrics)}
+    means: dict[str, Any] = {
+        field.name: _mean([getattr(run, field.name) for run in runs]) for field in fields(Metrics)
+    }
     means["peak_gpu_memory_bytes"] = max(run.peak_gpu_memory_bytes for run in runs)
     for rate, time in (("output_tokens_per_s", "end_to_end_s"), ("prefill_tokens_per_s", "ttft_s")):
         means[rate] = getattr(first, rate) * getattr(first, time) / means[time]

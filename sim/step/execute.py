@@ -1,4 +1,6 @@
-"""From a residency and a draw of the routing to a timeline: planned as a whole, or live where residency changes with time."""
+"""From a residency and a draw of the routing to a timeline: planned as a whole, or live where
+residency changes with time.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -22,12 +24,16 @@ from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline_run import lower_pipelined
 
 COMPILATION_NOTICE = "compiling the simulator, once (a quarter of a minute to a minute)…"
-"""What to tell the user before a first run; times were measured on two cores of a 2020s server, see ``docs/performance.md``."""
+"""What to tell the user before a first run; times were measured on two cores of a 2020s server, see
+``docs/performance.md``.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Execution:
-    """What was decided and when it happened; ``tokens`` [pass, layer, expert] is what experts got, ``last_task`` [pass] ends each pass."""
+    """What was decided and when it happened; ``tokens`` [pass, layer, expert] is what experts got,
+    ``last_task`` [pass] ends each pass.
+    """
 
     decisions: Decisions
     timeline: Timeline
@@ -36,48 +42,79 @@ class Execution:
     wasted_prefetch_bytes: int
 
 
-def execute(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+def execute(
+    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+) -> Execution:
     """Run the policy. Raises InputError for parts that do not go together."""
     if policy.cache.score is not None:
         return _live(policy, residency, foresight, engine_name)
     if foresight.problem.overlap.in_turn:
-        raise InputError(f"{policy.name}: running experts in turn needs a cache with a score, such as lru")
+        raise InputError(
+            f"{policy.name}: running experts in turn needs a cache with a score, such as lru"
+        )
     if policy.prefetch.is_active:
-        raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
+        raise InputError(
+            f"{policy.name}: prefetching needs a cache with a score, to say what makes room"
+        )
     return _planned(policy, residency, foresight, engine_name)
 
 
 def needs_compilation() -> bool:
-    """Whether lowering and the fast engine have to be compiled on this computer before a first run. Imports numba."""
+    """Whether lowering and the fast engine have to be compiled on this computer before a first run.
+
+    Imports numba.
+    """
     return not is_kept(emit_run) or not is_kept(flat_pass)
 
 
-def _planned(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+def _planned(
+    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+) -> Execution:
     """One program for the whole run."""
     problem, passes = foresight.problem, foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
-    lowered = (lower if decisions.pipelined is None else lower_pipelined)(problem, passes, tokens, decisions)
+    lowered = (lower if decisions.pipelined is None else lower_pipelined)(
+        problem, passes, tokens, decisions
+    )
     timeline = engine(engine_name).run_program(lowered.program)
     wasted_bytes = 0
     if decisions.early is not None:
         in_vain = (decisions.early & (tokens == 0)).sum(axis=(0, 2))
-        wasted_bytes = int(in_vain @ np.array([layer.expert_bytes for layer in problem.model.layers]))
-    return Execution(decisions=decisions, timeline=timeline, tokens=tokens, last_task=lowered.last_task, wasted_prefetch_bytes=wasted_bytes)
+        wasted_bytes = int(
+            in_vain @ np.array([layer.expert_bytes for layer in problem.model.layers])
+        )
+    return Execution(
+        decisions=decisions,
+        timeline=timeline,
+        tokens=tokens,
+        last_task=lowered.last_task,
+        wasted_prefetch_bytes=wasted_bytes,
+    )
 
 
-def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_name: str) -> Execution:
+def _live(
+    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+) -> Execution:
     """Gate by gate."""
     passes = foresight.passes
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     if (modes != LayerMode.GPU).any() or not residency.has_head:
-        raise InputError(f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere")
+        raise InputError(
+            f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere"
+        )
     if not foresight.problem.overlap.staging_experts:
-        raise InputError("staging_experts must be at least 1 where a cache may have no slot to spare for what is fetched, got 0")
+        raise InputError(
+            "staging_experts must be at least 1 where a cache may have no slot to spare for what is fetched, got 0"
+        )
     if policy.prefetch.early(foresight.problem, residency, passes) is not None:
-        raise InputError(f"{policy.name}: copies ahead of a layer's gate go with residents that stay, not with a cache")
+        raise InputError(
+            f"{policy.name}: copies ahead of a layer's gate go with residents that stay, not with a cache"
+        )
     if foresight.problem.overlap.deferred or policy.dispatch.foretells:
-        raise InputError(f"{policy.name}: experts that the CPU carries into another layer need residents that the clock does not change")
+        raise InputError(
+            f"{policy.name}: experts that the CPU carries into another layer need residents that the clock does not change"
+        )
     decisions = Decisions(
         actions=np.zeros(foresight.tokens.shape, np.uint8),
         modes=modes,
@@ -87,7 +124,9 @@ def _live(policy: Policy, residency: Residency, foresight: Foresight, engine_nam
     if engine_name == "fast":
         timeline = run_live(job)
     else:
-        timeline = engine(engine_name).run_process(job.platform, lambda session: process(job, session))
+        timeline = engine(engine_name).run_process(
+            job.platform, lambda session: process(job, session)
+        )
     return Execution(
         decisions=replace(decisions, spilled=job.spilled),
         timeline=timeline,

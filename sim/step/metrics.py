@@ -21,16 +21,21 @@ STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.LAYER_FETCH, TaskKind.P
 """Copies into staging buffers."""
 _IS_STAGED = np.isin(np.arange(len(TaskKind)), STAGED)
 _IS_PREFETCH = np.isin(np.arange(len(TaskKind)), (TaskKind.PREFETCH, TaskKind.EARLY_FETCH))
-_IDLE, _RESIDENT, _ON_CPU = int(Action.IDLE), int(Action.RESIDENT), tuple(int(action) for action in ON_CPU)
+_IDLE, _RESIDENT, _ON_CPU = (
+    int(Action.IDLE),
+    int(Action.RESIDENT),
+    tuple(int(action) for action in ON_CPU),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """The figures of one single-batch run; units are in the names.
 
-    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the gate made them, wherever they run;
-    ``decode_expert_misses_per_step`` counts distinct experts per decode step that were not. ``num_resident_experts`` is at time 0.
-    Expert calls count (expert, layer, pass). ``utilization`` is busy time over the whole run, by resource; the run lasts beyond
+    ``expert_hit_rate`` counts (token, expert) selections whose weights were on the GPU when the
+    gate made them, wherever they run; ``decode_expert_misses_per_step`` counts distinct experts per
+    decode step that were not. ``num_resident_experts`` is at time 0. Expert calls count (expert,
+    layer, pass). ``utilization`` is busy time over the whole run, by resource; the run lasts beyond
     ``end_to_end_s`` where a needless prefetch is still on its way.
     """
 
@@ -62,7 +67,8 @@ def measure(
     num_resident_experts: int,
     fixed_bytes: tuple[int, ...],
 ) -> Metrics:
-    """Read the metrics off an execution; ``selected`` are the places of experts with tokens in its ``tokens``, flattened.
+    """Read the metrics off an execution; ``selected`` are the places of experts with tokens in its
+    ``tokens``, flattened.
 
     ``fixed_bytes`` of each GPU's memory are held throughout.
     """
@@ -82,8 +88,13 @@ def measure(
         num_resident_experts=num_resident_experts,
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        peak_gpu_memory_bytes=max(fixed + peak_staged_bytes(timeline, layer_share, gpu) for gpu, fixed in enumerate(fixed_bytes)),
-        utilization={name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()},
+        peak_gpu_memory_bytes=max(
+            fixed + peak_staged_bytes(timeline, layer_share, gpu)
+            for gpu, fixed in enumerate(fixed_bytes)
+        ),
+        utilization={
+            name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()
+        },
         busy_s=busy_s,
         **_expert_counts(selected, execution.tokens, execution.decisions, passes, batch),
     )
@@ -93,7 +104,15 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
     tasks = timeline.tasks
     moved, prefetched = np.zeros(len(timeline.platform.resources), np.int64), np.zeros(1, np.int64)
-    _count_bytes(tasks.resource, tasks.kind, tasks.num_bytes, timeline.is_dropped, _IS_PREFETCH, moved, prefetched)
+    _count_bytes(
+        tasks.resource,
+        tasks.kind,
+        tasks.num_bytes,
+        timeline.is_dropped,
+        _IS_PREFETCH,
+        moved,
+        prefetched,
+    )
     return {
         "h2d_bytes": int(moved[_copiers(timeline, "h2d")].sum()),
         "d2h_bytes": int(moved[_copiers(timeline, "d2h")].sum()),
@@ -102,7 +121,15 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
 
 
 @kernel
-def _count_bytes(resource: Rows, kind: Rows, num_bytes: Rows, is_dropped: Rows, is_prefetch: Rows, moved: Rows, prefetched: Rows) -> None:
+def _count_bytes(
+    resource: Rows,
+    kind: Rows,
+    num_bytes: Rows,
+    is_dropped: Rows,
+    is_prefetch: Rows,
+    moved: Rows,
+    prefetched: Rows,
+) -> None:
     """Add up what each resource ``moved``, and of that what kinds of prefetches did."""
     for task in range(len(resource)):
         if not is_dropped[task]:
@@ -113,17 +140,33 @@ def _count_bytes(resource: Rows, kind: Rows, num_bytes: Rows, is_dropped: Rows, 
 
 def _copiers(timeline: Timeline, way: str) -> list[int]:
     """Numbers of the resources that copy that way, one a GPU."""
-    return [number for number, resource in enumerate(timeline.platform.resources) if resource.name.startswith(way)]
+    return [
+        number
+        for number, resource in enumerate(timeline.platform.resources)
+        if resource.name.startswith(way)
+    ]
 
 
 def _expert_counts(
-    selected: NDArray[np.int64], tokens: NDArray[np.int32], decisions: Decisions, passes: Passes, batch: Batch
+    selected: NDArray[np.int64],
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    passes: Passes,
+    batch: Batch,
 ) -> dict[str, Any]:
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
     is_decode = np.repeat(~passes.is_prefill, tokens.shape[1])
-    _count_experts(selected, tokens.ravel(), decisions.actions.ravel(), can_hit.ravel(), spilled, is_decode, counts)
+    _count_experts(
+        selected,
+        tokens.ravel(),
+        decisions.actions.ravel(),
+        can_hit.ravel(),
+        spilled,
+        is_decode,
+        counts,
+    )
     hit_tokens, all_tokens, missed, on_cpu, active = counts.tolist()
     return {
         "expert_hit_rate": float(hit_tokens / max(1, all_tokens)),
@@ -134,10 +177,20 @@ def _expert_counts(
 
 
 @kernel
-def _count_experts(selected: Rows, tokens: Rows, actions: Rows, can_hit: Rows, spilled: Rows, is_decode: Rows, counts: Rows) -> None:
-    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all, over the ``selected`` places.
+def _count_experts(
+    selected: Rows,
+    tokens: Rows,
+    actions: Rows,
+    can_hit: Rows,
+    spilled: Rows,
+    is_decode: Rows,
+    counts: Rows,
+) -> None:
+    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all,
+    over the ``selected`` places.
 
-    All is flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass, layer and expert]; ``spilled`` is empty for none.
+    All is flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass, layer and expert];
+    ``spilled`` is empty for none.
     """
     num_experts = len(tokens) // len(can_hit)
     row, end = 0, num_experts
@@ -155,8 +208,11 @@ def _count_experts(selected: Rows, tokens: Rows, actions: Rows, can_hit: Rows, s
             counts[4] += 1
 
 
-def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Instants (ns, ascending) and the bytes in a GPU's staging buffers from then on: from a copy's start to its last use.
+def staged_bytes(
+    timeline: Timeline, layer_share: float, gpu: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Instants (ns, ascending) and the bytes in a GPU's staging buffers from then on: from a copy's
+    start to its last use.
 
     Of a layer that is copied whole, only that share is staged at a time.
     """
@@ -165,7 +221,9 @@ def staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> tuple[
     copies = np.flatnonzero(is_there & _IS_STAGED[tasks.kind])
     ends = _last_use_ns(timeline, copies, timeline.platform.index(f"gpu{gpu or ''}"))
     is_layer = tasks.kind[copies] == TaskKind.LAYER_FETCH
-    sizes = np.where(is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies])
+    sizes = np.where(
+        is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies]
+    )
     instants = np.concatenate([ends, timeline.start_ns[copies]])
     changes = np.concatenate([-sizes, sizes])
     order = np.argsort(instants, kind="stable")
@@ -178,19 +236,25 @@ def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> i
 
 
 def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
-    """[task]: the end of the last work on the GPU in the step and layer of a task, which a page waits for in its buffer."""
+    """[task]: the end of the last work on the GPU in the step and layer of a task, which a page
+    waits for in its buffer.
+    """
     tasks = timeline.tasks
     place = tasks.step.astype(np.int64) * (int(tasks.layer.max()) + 2) + tasks.layer + 1
-    on_gpu, last = tasks.resource == timeline.platform.index("gpu"), np.zeros(int(place.max()) + 1, np.int64)
+    on_gpu, last = (
+        tasks.resource == timeline.platform.index("gpu"),
+        np.zeros(int(place.max()) + 1, np.int64),
+    )
     np.maximum.at(last, place[on_gpu], timeline.end_ns[on_gpu])
     return np.asarray(last[place])
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
-    """When the weights of each copy were last used: the end of the latest task of the same pass that needs them.
+    """When the weights of each copy were last used: the end of the latest task of the same pass
+    that needs them.
 
-    An expert's copy is used by the task after it, unless it came early; a layer's by every task of that layer and pass on the GPU, and so
-    is each of its pages.
+    An expert's copy is used by the task after it, unless it came early; a layer's by every task of
+    that layer and pass on the GPU, and so is each of its pages.
     """
     tasks = timeline.tasks
     ends = np.empty(len(copies), np.int64)
@@ -214,14 +278,20 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDA
 
 
 def _early_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
-    """The same of experts that came early: the end of the next run of that expert, if it comes before another copy; else of the copy."""
+    """The same of experts that came early: the end of the next run of that expert, if it comes
+    before another copy; else of the copy.
+    """
     tasks = timeline.tasks
     place = tasks.layer.astype(np.int64) * (int(tasks.expert.max()) + 1) + tasks.expert
     runs = np.flatnonzero((tasks.kind == TaskKind.EXPERT) & (tasks.resource == gpu))
     both = np.concatenate([copies, runs])
     order = np.lexsort((both, place[both]))
     following = np.append(order[1:], order[-1])
-    is_used = (order < len(copies)) & (following >= len(copies)) & (place[both[order]] == place[both[following]])
+    is_used = (
+        (order < len(copies))
+        & (following >= len(copies))
+        & (place[both[order]] == place[both[following]])
+    )
     last = copies.copy()
     last[order[is_used]] = both[following[is_used]]
     return np.asarray(timeline.end_ns[last])

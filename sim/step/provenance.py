@@ -12,13 +12,17 @@ from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
 from sim.step.simulate import Run
 
-X_OF: Mapping[Operation, str] = MappingProxyType({Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"})
+X_OF: Mapping[Operation, str] = MappingProxyType(
+    {Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"}
+)
 """What a curve's sizes are, where they are not tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedNumber:
-    """A number of the machine that a run was charged by; ``value`` is the effective one, its unit is in the path."""
+    """A number of the machine that a run was charged by; ``value`` is the effective one, its unit
+    is in the path.
+    """
 
     path: str
     value: float
@@ -29,7 +33,8 @@ class UsedNumber:
 class RunProvenance:
     """What a run rests on.
 
-    ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where curves were left.
+    ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where
+    curves were left.
     """
 
     weakest: Provenance
@@ -80,7 +85,11 @@ def _kernel_numbers(run: Run) -> Iterator[UsedNumber]:
         yield _number("gpu.launch_overhead_ns", gpu.launch_overhead_ns)
     yield _number("gpu.kernel_ns", gpu.kernel_ns)
     yield _number("gpu.serial_fraction", gpu.serial_fraction)
-    if any(layer.bytes[which] < count for layer in model.layers for which, count in layer.params.items()):
+    if any(
+        layer.bytes[which] < count
+        for layer in model.layers
+        for which, count in layer.params.items()
+    ):
         yield _number("gpu.packed_rate_fraction", gpu.packed_rate_fraction)
 
 
@@ -90,7 +99,10 @@ def _devices(run: Run) -> list[Device]:
 
 
 def _link_numbers(run: Run) -> Iterator[UsedNumber]:
-    for name, direction in (("h2d", run.scenario.machine.link.h2d), ("d2h", run.scenario.machine.link.d2h)):
+    for name, direction in (
+        ("h2d", run.scenario.machine.link.h2d),
+        ("d2h", run.scenario.machine.link.d2h),
+    ):
         if not run.metrics.busy_s[name]:
             continue
         is_pinned = run.scenario.policy.overlap.is_pinned or direction.pageable_bytes_per_s is None
@@ -101,7 +113,11 @@ def _link_numbers(run: Run) -> Iterator[UsedNumber]:
 
 
 def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
-    found = [(f"{curve.device} {curve.operation.value}", curve) for device in _devices(run) for curve in _priced_by(run, device)]
+    found = [
+        (f"{curve.device} {curve.operation.value}", curve)
+        for device in _devices(run)
+        for curve in _priced_by(run, device)
+    ]
     is_pinned = run.scenario.policy.overlap.is_pinned
     costs = CostModel(machine=machine, model=run.scenario.model)
     ways: tuple[Way, Way] = ("h2d", "d2h")
@@ -119,7 +135,11 @@ def _priced_by(run: Run, device: Device) -> list[Curve]:
     costs = CostModel(machine=run.scenario.machine, model=model)
     found = [costs.expert_curve(device), costs.head_curve(device)]
     for layer in layer_shapes(model)[0]:
-        classes = model.layers[layer].params.keys() & {TensorClass.ROUTER, TensorClass.SHARED_EXPERT, TensorClass.DENSE_FFN}
+        classes = model.layers[layer].params.keys() & {
+            TensorClass.ROUTER,
+            TensorClass.SHARED_EXPERT,
+            TensorClass.DENSE_FFN,
+        }
         found += [costs.weights_curve(device, layer, which) for which in sorted(classes)]
         found += costs.attention_curves(device, layer)
     return list({id(curve): curve for curve in found if curve is not None}.values())
@@ -130,7 +150,9 @@ def _extrapolated(run: Run) -> Iterator[str]:
     is_on_cpu = np.isin(actions, ON_CPU)
     for device in _devices(run):
         on_device = is_on_cpu if device == "cpu" else ~is_on_cpu
-        curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(device)
+        curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(
+            device
+        )
         used = tokens[on_device & (tokens > 0)]
         if curve is None or not used.size:
             continue
@@ -142,15 +164,26 @@ def _extrapolated(run: Run) -> Iterator[str]:
 
 
 def _extrapolated_attention(run: Run) -> Iterator[str]:
-    """Of the layers that run on a device which has measured attention, how many passes were not measured as they are."""
-    costs, passes, modes = CostModel(machine=run.scenario.machine, model=run.scenario.model), run.passes, run.decisions.modes
+    """Of the layers that run on a device which has measured attention, how many passes were not
+    measured as they are.
+    """
+    costs, passes, modes = (
+        CostModel(machine=run.scenario.machine, model=run.scenario.model),
+        run.passes,
+        run.decisions.modes,
+    )
     representatives, shape_of = layer_shapes(run.scenario.model)
     for device in _devices(run):
         is_here, outside, count = (modes == LayerMode.CPU) == (device == "cpu"), 0, 0
         for shape, layer in enumerate(representatives):
             if not costs.attention_curves(device, layer):
                 continue
-            work = passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens
+            work = (
+                passes.num_tokens,
+                passes.num_sequences,
+                passes.first_position,
+                passes.context_tokens,
+            )
             runs = is_here[:, shape_of == shape].sum(axis=1)
             outside += int(runs[costs.attention(device, layer, *work).is_extrapolated].sum())
             count += int(runs.sum())

@@ -27,8 +27,9 @@ from sim.workload.batch import Batch, Feeding, Passes, forward_passes, with_shar
 class Scenario:
     """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
-    ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has its own stream, copies and memory;
-    all else is on GPU 0. Hidden states go from GPU to GPU in no time. ``expert_cache_bytes`` limits what all of them hold of experts.
+    ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has
+    its own stream, copies and memory; all else is on GPU 0. Hidden states go from GPU to GPU in no
+    time. ``expert_cache_bytes`` limits what all of them hold of experts.
     """
 
     machine: Machine
@@ -60,7 +61,8 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """The passes of a batch under one feeding, and which experts their tokens select: ids and tokens per expert, as in Foresight.
+    """The passes of a batch under one feeding, and which experts their tokens select: ids and
+    tokens per expert, as in Foresight.
 
     ``shared``, of one routing, keeps what several runs over the draw need alike.
     """
@@ -72,12 +74,17 @@ class Drawn:
 
     @cached_property
     def selected(self) -> NDArray[np.int64]:
-        """Places in ``tokens``, flattened, of experts that have any, ascending: found once for all runs over the draw."""
+        """Places in ``tokens``, flattened, of experts that have any, ascending: found once for all
+        runs over the draw.
+        """
         return np.flatnonzero(self.tokens.ravel() > 0)
 
 
 def simulate(scenario: Scenario) -> Run | Infeasible:
-    """Run the scenario. Infeasible, with its reason, when the policy finds no placement within memory."""
+    """Run the scenario.
+
+    Infeasible, with its reason, when the policy finds no placement within memory.
+    """
     check(scenario)
     scenario = tuned(scenario)
     problem = problem_of(scenario)
@@ -90,7 +97,13 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
 def tuned(scenario: Scenario, common_costs: CostModel | None = None) -> Scenario:
     """The scenario under a policy with all parameters set."""
     policy = scenario.policy
-    return scenario if policy.tuning is None else replace(scenario, policy=policy.tuning.tune(policy, problem_of(scenario, common_costs)))
+    return (
+        scenario
+        if policy.tuning is None
+        else replace(
+            scenario, policy=policy.tuning.tune(policy, problem_of(scenario, common_costs))
+        )
+    )
 
 
 def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
@@ -98,9 +111,21 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency, scenario.policy)
-    fixed = (sum(items.values()), *(items["CUDA context"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]))
-    selected = drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
-    metrics = measure(execution, scenario.batch, foresight, selected, num_resident_experts=residency.num_experts, fixed_bytes=fixed)
+    fixed = (
+        sum(items.values()),
+        *(items["CUDA context"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]),
+    )
+    selected = (
+        drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
+    )
+    metrics = measure(
+        execution,
+        scenario.batch,
+        foresight,
+        selected,
+        num_resident_experts=residency.num_experts,
+        fixed_bytes=fixed,
+    )
     return Run(
         scenario=scenario,
         residency=residency,
@@ -114,8 +139,12 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     )
 
 
-def foresight_of(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Foresight:
-    """What a prefetcher may look at in that scenario, from a given residency, over a given draw of its routing."""
+def foresight_of(
+    scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn
+) -> Foresight:
+    """What a prefetcher may look at in that scenario, from a given residency, over a given draw of
+    its routing.
+    """
     return Foresight(
         problem=problem,
         residency=residency,
@@ -129,7 +158,9 @@ def foresight_of(scenario: Scenario, problem: Problem, residency: Residency, dra
 
 
 def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Problem:
-    """What the policy's parts may know before the run; it shares ``common_costs`` of that machine and model with other problems."""
+    """What the policy's parts may know before the run; it shares ``common_costs`` of that machine
+    and model with other problems.
+    """
     popularity = np.zeros((scenario.model.num_layers, scenario.model.num_experts))
     popularity[list(scenario.model.moe_layers)] = scenario.routing.popularity(scenario.model)
     return Problem(
@@ -148,19 +179,27 @@ def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Pro
 
 
 def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
-    """Passes under that feeding and their experts, from the scenario's routing and seed: the same tokens for every feeding.
+    """Passes under that feeding and their experts, from the scenario's routing and seed: the same
+    tokens for every feeding.
 
-    The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its experts.
+    The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its
+    experts.
     """
     batch = scenario.batch
-    ids = scenario.routing.experts(scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed)
+    ids = scenario.routing.experts(
+        scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed
+    )
     ids = with_shared_prompts(ids, batch)
     passes = forward_passes(batch, feeding)
-    return Drawn(passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes))
+    return Drawn(
+        passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes)
+    )
 
 
 def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict[str, int]:
-    """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the policy budgeted."""
+    """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the
+    policy budgeted.
+    """
     budgeted = getattr(policy.placement, "memory", MemoryRule())
     rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
     items = fixed_items(
@@ -181,26 +220,38 @@ def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
     model, batch = scenario.model, scenario.batch
     if batch.context_tokens > model.max_context_tokens:
-        raise InputError(f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}")
+        raise InputError(
+            f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"
+        )
     if model.is_dense:
         raise InputError(f"{model.name} is dense: it has no experts that a policy could place")
     kinds = {(layer.num_experts, layer.top_k) for layer in model.layers if layer.is_moe}
     if len(kinds) != 1:
         found = ", ".join(f"top-{top_k} of {count}" for count, top_k in sorted(kinds)) or "none"
-        raise InputError(f"{model.name}: MoE layers must all select as many of as many experts, got {found}")
+        raise InputError(
+            f"{model.name}: MoE layers must all select as many of as many experts, got {found}"
+        )
     slots = scenario.slots_per_layer
     if not scenario.machine.has_gpu:
-        raise InputError(f"{scenario.machine.name} has no GPU, which every policy computes on: name a machine with one")
+        raise InputError(
+            f"{scenario.machine.name} has no GPU, which every policy computes on: name a machine with one"
+        )
     if not 1 <= scenario.num_gpus <= scenario.machine.gpu.count:
         raise InputError(
             f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
         )
     if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
-        raise InputError(f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}")
+        raise InputError(
+            f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}"
+        )
     if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
-        raise InputError(f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}")
+        raise InputError(
+            f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}"
+        )
     if slots is not None and not 0 <= slots <= model.num_experts:
-        raise InputError(f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}")
+        raise InputError(
+            f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
+        )
 
 
 def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
@@ -209,20 +260,36 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     memory = machine_bytes(scenario.machine)
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
-        found.append(f"{scenario.policy.name} sets aside too little: the run would exceed GPU memory by {over} bytes")
+        found.append(
+            f"{scenario.policy.name} sets aside too little: the run would exceed GPU memory by {over} bytes"
+        )
     slots = scenario.slots_per_layer
     if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
-        found.append(f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed")
+        found.append(
+            f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed"
+        )
     if scenario.machine.gpu.count > scenario.num_gpus:
-        used = "one of them is used" if scenario.num_gpus == 1 else f"{scenario.num_gpus} of them are used"
+        used = (
+            "one of them is used"
+            if scenario.num_gpus == 1
+            else f"{scenario.num_gpus} of them are used"
+        )
         found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (--gpus)")
     if scenario.machine.other_gpus:
-        names = ", ".join(f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus)
-        found.append(f"policies run on GPUs of one kind, {scenario.machine.gpu.name}: not used are {names}")
+        names = ", ".join(
+            f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus
+        )
+        found.append(
+            f"policies run on GPUs of one kind, {scenario.machine.gpu.name}: not used are {names}"
+        )
     if scenario.num_gpus > 1:
-        found.append(f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time")
+        found.append(
+            f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time"
+        )
     if not scenario.policy.is_lossless:
-        found.append(f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass")
+        found.append(
+            f"{scenario.policy.name} is lossy: its tokens differ from a plain forward pass"
+        )
     if scenario.policy.knows_future:
         found.append(f"{scenario.policy.name} knows the future: no system can do what it does")
     return tuple(found)

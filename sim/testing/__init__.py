@@ -1,4 +1,7 @@
-"""A conformance kit for policies: what every run keeps to. A third party's policy passes through ``check_policy`` too."""
+"""A conformance kit for policies: what every run keeps to.
+
+A third party's policy passes through ``check_policy`` too.
+"""
 
 from sim.testing.policies import (
     check_copies,
@@ -9,4 +12,11 @@ from sim.testing.policies import (
     memory_rule,
 )
 
-__all__ = ["check_copies", "check_infeasible", "check_memory", "check_policy", "check_timeline", "memory_rule"]
+__all__ = [
+    "check_copies",
+    "check_infeasible",
+    "check_memory",
+    "check_policy",
+    "check_timeline",
+    "memory_rule",
+]

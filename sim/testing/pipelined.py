@@ -1,4 +1,6 @@
-"""What a run of pipelined layers keeps to besides what every run does: part of the conformance kit in ``sim.testing``."""
+"""What a run of pipelined layers keeps to besides what every run does: part of the conformance kit
+in ``sim.testing``.
+"""
 
 import numpy as np
 
@@ -13,7 +15,9 @@ def is_pipelined(run: Run) -> bool:
 
 
 def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
-    """Bytes (to the GPU, to the host) of pages, of what attention on the CPU takes and gives, and of KV cache, in pipelined layers."""
+    """Bytes (to the GPU, to the host) of pages, of what attention on the CPU takes and gives, and
+    of KV cache, in pipelined layers.
+    """
     if not is_pipelined(run):
         return {}
     model, passes, residency = run.scenario.model, run.passes, run.residency
@@ -30,19 +34,33 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
             fed = int(passes.num_tokens[index])
             if passes.is_prefill[index]:
                 kept = spec.kv_elements(int(passes.context_tokens[index]))
-                written += int(np.ceil(int(passes.num_sequences[index]) * kept * model.kv_element_bytes))
+                written += int(
+                    np.ceil(int(passes.num_sequences[index]) * kept * model.kv_element_bytes)
+                )
             else:
-                down += fed * (attention.score_elements + attention.kv_elements_per_token) * model.activation_bytes
+                down += (
+                    fed
+                    * (attention.score_elements + attention.kv_elements_per_token)
+                    * model.activation_bytes
+                )
                 up += fed * attention.value_elements * model.activation_bytes
-    return {TaskKind.PAGE: (pages, 0), TaskKind.ACTIVATION_COPY: (up, down), TaskKind.KV_COPY: (0, written)}
+    return {
+        TaskKind.PAGE: (pages, 0),
+        TaskKind.ACTIVATION_COPY: (up, down),
+        TaskKind.KV_COPY: (0, written),
+    }
 
 
 def check_pages(run: Run) -> None:
-    """Experts that are paged run after the last page of their layer and step; no more layers are in buffers than there are buffers."""
+    """Experts that are paged run after the last page of their layer and step; no more layers are in
+    buffers than there are buffers.
+    """
     line, tasks = run.timeline, run.timeline.tasks
     pages = np.flatnonzero(tasks.kind == TaskKind.PAGE)
     if not pages.size:
-        assert not (run.decisions.actions == Action.PAGED).any(), "an expert is paged without a page"
+        assert not (run.decisions.actions == Action.PAGED).any(), (
+            "an expert is paged without a page"
+        )
         return
     place = tasks.step.astype(np.int64) * run.scenario.model.num_layers + tasks.layer
     on_gpu = (tasks.resource == line.platform.index("gpu")) & (tasks.layer >= 0)
@@ -52,22 +70,34 @@ def check_pages(run: Run) -> None:
         layer = unit % run.scenario.model.num_layers
         uses = np.flatnonzero(on_gpu & (place == unit) & (tasks.kind == TaskKind.EXPERT))
         uses = uses[~run.residency.experts[layer, tasks.expert[uses]]]
-        assert (line.start_ns[uses] >= line.end_ns[own].max()).all(), f"layer {layer}: an expert runs before its pages are there"
-        spans.append((int(line.start_ns[own].min()), int(line.end_ns[on_gpu & (place == unit)].max())))
-    instants = sorted([(start, 1) for start, _ in spans] + [(max(start, end), -1) for start, end in spans])
+        assert (line.start_ns[uses] >= line.end_ns[own].max()).all(), (
+            f"layer {layer}: an expert runs before its pages are there"
+        )
+        spans.append(
+            (int(line.start_ns[own].min()), int(line.end_ns[on_gpu & (place == unit)].max()))
+        )
+    instants = sorted(
+        [(start, 1) for start, _ in spans] + [(max(start, end), -1) for start, end in spans]
+    )
     most = int(np.cumsum([change for _, change in instants]).max())
     buffers = run.scenario.policy.overlap.staging_layers
     assert most <= buffers, f"{most} layers paged in at once, with {buffers} buffers"
 
 
 def check_groups(run: Run) -> None:
-    """No step works before the last one's vocabulary projection has ended, pages and KV cache aside; that waits for all of its step."""
+    """No step works before the last one's vocabulary projection has ended, pages and KV cache
+    aside; that waits for all of its step.
+    """
     line, tasks = run.timeline, run.timeline.tasks
     is_aside = np.isin(tasks.kind, (TaskKind.PAGE, TaskKind.KV_COPY))
     heads = np.flatnonzero(tasks.kind == TaskKind.HEAD)
     for number, head in enumerate(heads.tolist()):
         before = np.flatnonzero(~is_aside[: head + 1])[:-1]
-        assert line.start_ns[head] >= line.end_ns[before].max(), f"task {head}: tokens are chosen before all layers have ended"
+        assert line.start_ns[head] >= line.end_ns[before].max(), (
+            f"task {head}: tokens are chosen before all layers have ended"
+        )
         end = heads[number + 1] if number + 1 < len(heads) else len(tasks)
         after = np.arange(head + 1, end)[~is_aside[head + 1 : end]]
-        assert (line.start_ns[after] >= line.end_ns[head]).all(), f"task {head}: a step begins before its tokens are known"
+        assert (line.start_ns[after] >= line.end_ns[head]).all(), (
+            f"task {head}: a step begins before its tokens are known"
+        )

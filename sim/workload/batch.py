@@ -13,17 +13,24 @@ from hwprofiles.limits import MAX_SEQUENCES, MAX_TOKENS
 
 T = TypeVar("T", bound=np.generic)
 
-LIMITS = {"prompt_tokens": MAX_TOKENS, "output_tokens": MAX_TOKENS, "batch_size": MAX_SEQUENCES, "beams": MAX_SEQUENCES}
+LIMITS = {
+    "prompt_tokens": MAX_TOKENS,
+    "output_tokens": MAX_TOKENS,
+    "batch_size": MAX_SEQUENCES,
+    "beams": MAX_SEQUENCES,
+}
 MAX_PASS_TOKENS = 2**31 - 1
 """Of one forward pass: its tokens are counted in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """``batch_size`` prompts that start together, each of ``prompt_tokens``, each answered by ``output_tokens``.
+    """``batch_size`` prompts that start together, each of ``prompt_tokens``, each answered by
+    ``output_tokens``.
 
-    With ``beams`` > 1 each answer is searched with that many hypotheses: a decode step feeds batch_size · beams tokens.
-    The first output token comes from the prefill, so there are output_tokens − 1 decode steps.
+    With ``beams`` > 1 each answer is searched with that many hypotheses: a decode step feeds
+    batch_size · beams tokens. The first output token comes from the prefill, so there are
+    output_tokens − 1 decode steps.
     """
 
     prompt_tokens: int
@@ -36,7 +43,9 @@ class Batch:
             value = getattr(self, name)
             if not 1 <= value <= LIMITS[name]:
                 limit = "at least 1" if value < 1 else f"at most {LIMITS[name]:,}"
-                raise InputError(f"--{name.replace('_size', '').replace('_', '-')} must be {limit}, got {shortened(str(value))}")
+                raise InputError(
+                    f"--{name.replace('_size', '').replace('_', '-')} must be {limit}, got {shortened(str(value))}"
+                )
         if self.num_sequences * self.prompt_tokens > MAX_PASS_TOKENS:
             total = f"--batch, --beams and --prompt-tokens ask for {self.num_sequences * self.prompt_tokens:,} tokens at once"
             raise InputError(f"{total}, at most {MAX_PASS_TOKENS:,} are simulated")
@@ -56,10 +65,12 @@ class Batch:
 class Feeding:
     """How a system feeds a batch to the model.
 
-    ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once); ``replicates_prompt`` runs the
-    prompt once per beam; ``decodes_beams_apart`` runs one pass for each sequence of a decode step: a beam feeds again its last
-    ``beam_lag_tokens``, all those that the beams do not share, and one more pass moves the end of what they share. Micro-batches
-    of so many sequences, where either number is set, go through every layer one after another: a layer's weights serve them all.
+    ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once);
+    ``replicates_prompt`` runs the prompt once per beam; ``decodes_beams_apart`` runs one pass for
+    each sequence of a decode step: a beam feeds again its last ``beam_lag_tokens``, all those that
+    the beams do not share, and one more pass moves the end of what they share. Micro-batches of so
+    many sequences, where either number is set, go through every layer one after another: a layer's
+    weights serve them all.
     """
 
     prefill_chunk_tokens: int | None = None
@@ -70,28 +81,40 @@ class Feeding:
     prefill_micro_batch_sequences: int | None = None
 
     def __post_init__(self) -> None:
-        counts = ("prefill_chunk_tokens", "beam_lag_tokens", "micro_batch_sequences", "prefill_micro_batch_sequences")
+        counts = (
+            "prefill_chunk_tokens",
+            "beam_lag_tokens",
+            "micro_batch_sequences",
+            "prefill_micro_batch_sequences",
+        )
         for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
-        if self.is_pipelined and (self.prefill_chunk_tokens is not None or self.decodes_beams_apart):
-            raise InputError("micro-batches of sequences go with neither prefill_chunk_tokens nor decodes_beams_apart")
+        if self.is_pipelined and (
+            self.prefill_chunk_tokens is not None or self.decodes_beams_apart
+        ):
+            raise InputError(
+                "micro-batches of sequences go with neither prefill_chunk_tokens nor decodes_beams_apart"
+            )
 
     @property
     def is_pipelined(self) -> bool:
         """Whether micro-batches go through the layers together."""
-        return self.micro_batch_sequences is not None or self.prefill_micro_batch_sequences is not None
+        return (
+            self.micro_batch_sequences is not None or self.prefill_micro_batch_sequences is not None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
     """P forward passes in order, one column a field (int32 or bool, length P).
 
-    ``step`` is the output token that a pass works towards (0: prefill). A pass feeds ``num_tokens`` tokens of
-    ``num_sequences`` sequences, numbered from ``first_sequence``; each sequence's tokens are its positions
-    ``first_position`` up to ``context_tokens`` (exclusive). Passes of the same ``group`` are micro-batches that go layer by layer together;
-    groups are numbered in order, and one ends in one vocabulary projection.
+    ``step`` is the output token that a pass works towards (0: prefill). A pass feeds ``num_tokens``
+    tokens of ``num_sequences`` sequences, numbered from ``first_sequence``; each sequence's tokens
+    are its positions ``first_position`` up to ``context_tokens`` (exclusive). Passes of the same
+    ``group`` are micro-batches that go layer by layer together; groups are numbered in order, and
+    one ends in one vocabulary projection.
     """
 
     step: NDArray[np.int32]
@@ -113,7 +136,9 @@ class Passes:
 
 
 def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
-    """The passes of a batch under that feeding: prefill chunks first, then one (or one per beam) for each later token."""
+    """The passes of a batch under that feeding: prefill chunks first, then one (or one per beam)
+    for each later token.
+    """
     if feeding.is_pipelined:
         return _micro_batches(batch, feeding)
     prefill_sequences = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
@@ -134,20 +159,29 @@ def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
     return _passes(rows, np.arange(len(rows), dtype=np.int32))
 
 
-def _beams_apart(batch: Batch, step: int, lag: int) -> list[tuple[int, int, int, int, int, int, bool]]:
-    """The passes of a decode step that feeds every sequence by itself (llama.cpp b2956, llama_beam_search)."""
+def _beams_apart(
+    batch: Batch, step: int, lag: int
+) -> list[tuple[int, int, int, int, int, int, bool]]:
+    """The passes of a decode step that feeds every sequence by itself (llama.cpp b2956,
+    llama_beam_search).
+    """
     end = batch.prompt_tokens + step
     start = max(batch.prompt_tokens, end - lag) if batch.beams > 1 else end - 1
     is_moved = batch.beams > 1 and start > batch.prompt_tokens
     moving = range(batch.batch_size if is_moved else 0)
 
     rows = [(step, 1, 1, prompt, start - 1, start, False) for prompt in moving]
-    rows += [(step, end - start, 1, sequence, start, end, False) for sequence in range(batch.num_sequences)]
+    rows += [
+        (step, end - start, 1, sequence, start, end, False)
+        for sequence in range(batch.num_sequences)
+    ]
     return rows
 
 
 def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
-    """The same, whole prompts and decode steps cut into micro-batches of sequences; the last of each may be smaller."""
+    """The same, whole prompts and decode steps cut into micro-batches of sequences; the last of
+    each may be smaller.
+    """
     total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     most, rows = micro_batches(batch, feeding)[0], []
     for first in range(0, total, most):
@@ -163,21 +197,39 @@ def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
 
 
 def micro_batches(batch: Batch, feeding: Feeding) -> tuple[int, int]:
-    """Sequences of the largest micro-batch of a prompt and of a decode step; a size that is not set means all."""
+    """Sequences of the largest micro-batch of a prompt and of a decode step; a size that is not set
+    means all.
+    """
     prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
-    sizes = feeding.prefill_micro_batch_sequences or prompts, feeding.micro_batch_sequences or batch.num_sequences
+    sizes = (
+        feeding.prefill_micro_batch_sequences or prompts,
+        feeding.micro_batch_sequences or batch.num_sequences,
+    )
     return min(sizes[0], prompts), min(sizes[1], batch.num_sequences)
 
 
-def _passes(rows: list[tuple[int, int, int, int, int, int, bool]], group: NDArray[np.int32]) -> Passes:
+def _passes(
+    rows: list[tuple[int, int, int, int, int, int, bool]], group: NDArray[np.int32]
+) -> Passes:
     table = np.array(rows, dtype=np.int32).T
-    names = ("step", "num_tokens", "num_sequences", "first_sequence", "first_position", "context_tokens")
-    columns = {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=False)}
+    names = (
+        "step",
+        "num_tokens",
+        "num_sequences",
+        "first_sequence",
+        "first_position",
+        "context_tokens",
+    )
+    columns = {
+        name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=False)
+    }
     return Passes(is_prefill=table[6].astype(bool), group=group, **columns)
 
 
 def with_shared_prompts(rows: NDArray[T], batch: Batch) -> NDArray[T]:
-    """Rows [sequence, token, …] in which the hypotheses of a prompt (its number modulo the batch size) share its tokens' rows."""
+    """Rows [sequence, token, …] in which the hypotheses of a prompt (its number modulo the batch
+    size) share its tokens' rows.
+    """
     if batch.beams == 1:
         return rows
     prompts = rows[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]

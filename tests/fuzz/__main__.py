@@ -20,7 +20,12 @@ def main() -> int:
     chosen = parser.parse_args()
     start_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        report = fuzz([each for each in formats() if chosen.only in each.name], chosen.inputs, chosen.seed, Path(folder))
+        report = fuzz(
+            [each for each in formats() if chosen.only in each.name],
+            chosen.inputs,
+            chosen.seed,
+            Path(folder),
+        )
     for name in sorted(report.num_refused | report.num_read):
         print(f"{name}: {report.num_read[name]:,} read, {report.num_refused[name]:,} refused")
     for number, (name, fault, data) in enumerate(report.faults):
@@ -28,7 +33,9 @@ def main() -> int:
         if chosen.keep is not None:
             chosen.keep.mkdir(parents=True, exist_ok=True)
             (chosen.keep / f"{number}-{name.replace(' ', '-')}").write_bytes(data)
-    print(f"{report.num_inputs:,} inputs, {len(report.faults)} faults, {time.monotonic() - start_s:.0f} s")
+    print(
+        f"{report.num_inputs:,} inputs, {len(report.faults)} faults, {time.monotonic() - start_s:.0f} s"
+    )
     return 1 if report.faults else 0
 
 

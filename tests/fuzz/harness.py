@@ -25,7 +25,9 @@ BYTES_SHARE = 0.4
 
 @dataclass
 class Report:
-    """What came of the mutants: how many were read and refused, by format, and what should not have been."""
+    """What came of the mutants: how many were read and refused, by format, and what should not have
+    been.
+    """
 
     num_read: Counter[str] = field(default_factory=Counter)
     num_refused: Counter[str] = field(default_factory=Counter)

@@ -8,10 +8,76 @@ from typing import Any
 
 import yaml
 
-TOKENS = [b"1e999", b"NaN", b"[", b"]", b"{", b"}", b"&a ", b"*a", b"!!timestamp ", b"<<: *a\n", b"? ", b"-", b"9" * 30, b"9" * 5000]
-TOKENS += [b"\x00", b"\xff", b"\xc3", b": ", b"\n", b",", b'"', b"\\", b"#", b"---\n", b"\xef\xbb\xbf", b"\t", b"[" * 200, b'"\\ud800"']
-ODD: list[Any] = [None, True, -1, 0, 1, 7, 2**31, 2**63, 10**18, 10**30, 10**90, 0.5, -0.5, 1e-300, 1e300, float("nan"), float("inf")]
-ODD += ["", "x", "x" * 5000, "nan", "inf", "1e999", "a:b", "\x85", [], {}, [[]], [1], [1, "a"], {"a": 1}, [[1, 2], [3]], "../x", "0x10"]
+TOKENS = [
+    b"1e999",
+    b"NaN",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"&a ",
+    b"*a",
+    b"!!timestamp ",
+    b"<<: *a\n",
+    b"? ",
+    b"-",
+    b"9" * 30,
+    b"9" * 5000,
+]
+TOKENS += [
+    b"\x00",
+    b"\xff",
+    b"\xc3",
+    b": ",
+    b"\n",
+    b",",
+    b'"',
+    b"\\",
+    b"#",
+    b"---\n",
+    b"\xef\xbb\xbf",
+    b"\t",
+    b"[" * 200,
+    b'"\\ud800"',
+]
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    1,
+    7,
+    2**31,
+    2**63,
+    10**18,
+    10**30,
+    10**90,
+    0.5,
+    -0.5,
+    1e-300,
+    1e300,
+    float("nan"),
+    float("inf"),
+]
+ODD += [
+    "",
+    "x",
+    "x" * 5000,
+    "nan",
+    "inf",
+    "1e999",
+    "a:b",
+    "\x85",
+    [],
+    {},
+    [[]],
+    [1],
+    [1, "a"],
+    {"a": 1},
+    [[1, 2], [3]],
+    "../x",
+    "0x10",
+]
 STEPS = [1, 1, 2, 4]
 """Changes of one mutant."""
 
@@ -49,7 +115,13 @@ def _places(tree: Any) -> Any:
     stack = [tree]
     while stack:
         node = stack.pop()
-        keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        keys = (
+            list(node)
+            if isinstance(node, dict)
+            else range(len(node))
+            if isinstance(node, list)
+            else ()
+        )
         for key in keys:
             yield node, key
             stack.append(node[key])
@@ -64,14 +136,18 @@ def _change(random: Random, node: Any, key: Any) -> None:
     elif what == 1:
         node.insert(key, copy.deepcopy(node[key]))
     elif what == 2 and type(node[key]) in (int, float):
-        node[key] = random.choice([node[key] * 10**9, -node[key], node[key] + 0.5, str(node[key]), node[key] * 1e-12])
+        node[key] = random.choice(
+            [node[key] * 10**9, -node[key], node[key] + 0.5, str(node[key]), node[key] * 1e-12]
+        )
     else:
         node[key] = copy.deepcopy(random.choice(ODD))
 
 
 def yaml_mutant(random: Random, data: bytes) -> bytes:
     """Another YAML file."""
-    return yaml.safe_dump(mutated_tree(random, yaml.safe_load(data)), allow_unicode=True).encode("utf-8", "surrogatepass")
+    return yaml.safe_dump(mutated_tree(random, yaml.safe_load(data)), allow_unicode=True).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def json_mutant(random: Random, data: bytes) -> bytes:

@@ -23,7 +23,9 @@ def test_seeds_are_read(each: Format, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("each", FORMATS, ids=lambda each: each.name)
 def test_mutants(each: Format, tmp_path: Path) -> None:
-    """Every mutant is read, or refused in one line that names the file; nothing hangs or takes much memory."""
+    """Every mutant is read, or refused in one line that names the file; nothing hangs or takes much
+    memory.
+    """
     report = fuzz([each], NUM_INPUTS, 0, tmp_path)
     assert [(fault, data[:200]) for _, fault, data in report.faults] == []
     assert report.num_refused[each.name] > 0

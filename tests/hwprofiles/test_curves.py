@@ -11,12 +11,21 @@ from pydantic import ValidationError
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.quantity import Kind
 
-sizes = st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=8, unique_by=lambda size: round(math.log(size), 9)).map(sorted)
+sizes = st.lists(
+    st.floats(1e-3, 1e9), min_size=1, max_size=8, unique_by=lambda size: round(math.log(size), 9)
+).map(sorted)
 
 
 def curve(points: list[tuple[float, float]]) -> Curve:
     """A curve through the points."""
-    return Curve(operation=Operation.EXPERT, device="cpu", points=tuple(points), kind=Kind.MEASURED, source="this test", date="2024")
+    return Curve(
+        operation=Operation.EXPERT,
+        device="cpu",
+        points=tuple(points),
+        kind=Kind.MEASURED,
+        source="this test",
+        date="2024",
+    )
 
 
 @st.composite
@@ -35,7 +44,9 @@ def test_exact_at_points(measured: Curve) -> None:
 
 @given(curves(), st.floats(1e-4, 1e10))
 def test_between_its_neighbours(measured: Curve, x: float) -> None:
-    """A duration never leaves the range of the two points around it; outside, it is that of the nearest end."""
+    """A duration never leaves the range of the two points around it; outside, it is that of the
+    nearest end.
+    """
     xs, ns = np.array(measured.points).T
     right = int(np.searchsorted(xs, x))
     around = ns[max(right - 1, 0) : right + 1]

@@ -1,4 +1,6 @@
-"""The page on machine files tells the truth: its example loads and its tables agree with the library."""
+"""The page on machine files tells the truth: its example loads and its tables agree with the
+library.
+"""
 
 import re
 from pathlib import Path
@@ -20,14 +22,28 @@ def section(title: str) -> str:
 
 def table(title: str) -> dict[str, list[str]]:
     """The rows of a section's table, by their first cell."""
-    rows = [line.strip("| ").split(" | ") for line in section(title).splitlines() if line.startswith("| ")]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in section(title).splitlines()
+        if line.startswith("| ")
+    ]
     return {cells[0].strip("`"): cells[1:] for cells in rows[2:]}
 
 
 def efficiencies(machine: Machine) -> set[float]:
     """The efficiencies that a machine uses."""
-    links = [rate for way in (machine.link.h2d, machine.link.d2h) for rate in (way.bytes_per_s, way.pageable_bytes_per_s) if rate]
-    rates = [*machine.gpu.flops_per_s.values(), *machine.cpu.flops_per_s.values(), machine.gpu.memory_bytes_per_s, *links]
+    links = [
+        rate
+        for way in (machine.link.h2d, machine.link.d2h)
+        for rate in (way.bytes_per_s, way.pageable_bytes_per_s)
+        if rate
+    ]
+    rates = [
+        *machine.gpu.flops_per_s.values(),
+        *machine.cpu.flops_per_s.values(),
+        machine.gpu.memory_bytes_per_s,
+        *links,
+    ]
     rates += [machine.cpu.memory_bytes_per_s, *([machine.disk.bytes_per_s] if machine.disk else [])]
     return {rate.efficiency.value for rate in rates if rate.efficiency}
 
@@ -64,7 +80,10 @@ def test_the_table_agrees_with_the_library(name: str) -> None:
     """Memory, rates and provenance of each shipped machine."""
     machine = load_machine(name)
     _, vram, gpu, link, cpu, _ = table("Machines that ship")[name]
-    assert vram == f"{machine.gpu.memory_bytes.value / MIB:.0f} MiB ({machine.gpu.memory_bytes.kind.value})"
+    assert (
+        vram
+        == f"{machine.gpu.memory_bytes.value / MIB:.0f} MiB ({machine.gpu.memory_bytes.kind.value})"
+    )
     assert [gpu, link, cpu] == [
         stated(machine.gpu.memory_bytes_per_s),
         stated(machine.link.h2d.bytes_per_s),

@@ -1,4 +1,6 @@
-"""The machines that ship: they load, say where every number comes from, and agree with what was published."""
+"""The machines that ship: they load, say where every number comes from, and agree with what was
+published.
+"""
 
 import math
 from collections.abc import Iterator
@@ -42,7 +44,13 @@ def parts(node: Any, path: str = "") -> Iterator[tuple[str, BaseModel]]:
     if isinstance(node, BaseModel):
         yield path, node
         node = {name: getattr(node, name) for name in type(node).model_fields}
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, tuple) else ()
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, tuple)
+        else ()
+    )
     for key, child in children:
         yield from parts(child, f"{path}.{key}".lstrip("."))
 
@@ -55,7 +63,11 @@ def test_library_holds_the_promised_machines() -> None:
 @pytest.mark.parametrize("name", machine_names())
 def test_every_number_says_where_it_comes_from(name: str) -> None:
     """Each quantity, efficiency and curve has a source of some substance and a date."""
-    stated = [(path, part) for path, part in parts(load_machine(name)) if isinstance(part, Quantity | Efficiency | Curve)]
+    stated = [
+        (path, part)
+        for path, part in parts(load_machine(name))
+        if isinstance(part, Quantity | Efficiency | Curve)
+    ]
     assert len(stated) >= 20
     for path, part in stated:
         assert len(part.source.strip()) >= 10, path
@@ -64,7 +76,9 @@ def test_every_number_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", machine_names())
 def test_datasheet_rates_carry_an_efficiency(name: str) -> None:
-    """A datasheet's rate is a peak, so each states what share of it is reached; a published one is taken as it is."""
+    """A datasheet's rate is a peak, so each states what share of it is reached; a published one is
+    taken as it is.
+    """
     for path, part in parts(load_machine(name)):
         if not isinstance(part, Quantity):
             continue
@@ -87,12 +101,16 @@ def test_file_name_and_machine_name_agree(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "num_experts"), [("fiddler-e1", 56), ("fiddler-e2", 125)])
 def test_memory_gives_the_published_number_of_resident_experts(name: str, num_experts: int) -> None:
-    """Fiddler's rule, floor((0.95 VRAM - 4.1007e9 bytes) / expert bytes), gives the N that its paper reports."""
+    """Fiddler's rule, floor((0.95 VRAM - 4.1007e9 bytes) / expert bytes), gives the N that its
+    paper reports.
+    """
     memory_bytes = load_machine(name).gpu.memory_bytes.effective
     assert math.floor((0.95 * memory_bytes - 4.1007e9) / EXPERT_BYTES) == num_experts
 
 
-@pytest.mark.parametrize(("name", "bytes_per_s"), [("fiddler-e1", 12.1e9), ("fiddler-e2", 24.2e9), ("fiddler-l4", 11e9)])
+@pytest.mark.parametrize(
+    ("name", "bytes_per_s"), [("fiddler-e1", 12.1e9), ("fiddler-e2", 24.2e9), ("fiddler-l4", 11e9)]
+)
 def test_links_of_fiddlers_machines_are_the_published_ones(name: str, bytes_per_s: float) -> None:
     """The one-way rates derived from DeepSpeed-MII, as published, not as assumed."""
     rate = load_machine(name).link.h2d.bytes_per_s
@@ -101,7 +119,9 @@ def test_links_of_fiddlers_machines_are_the_published_ones(name: str, bytes_per_
 
 
 def test_streaming_a_whole_model_takes_the_published_time() -> None:
-    """Derived anew: 93.4 GB over the link of fiddler-e2 take DeepSpeed-MII's 3.85 s a token, within 1 %."""
+    """Derived anew: 93.4 GB over the link of fiddler-e2 take DeepSpeed-MII's 3.85 s a token, within
+    1 %.
+    """
     seconds = 93.4e9 / load_machine("fiddler-e2").link.h2d.bytes_per_s.effective
     assert seconds == pytest.approx(3.85, rel=0.01)
 
@@ -113,11 +133,19 @@ def test_copy_of_an_expert_on_fiddler_e1_takes_70_ms_from_pageable_memory() -> N
     assert EXPERT_BYTES / rate.effective == pytest.approx(0.070, rel=1e-3)
 
 
-@pytest.mark.parametrize(("name", "bytes_per_s"), [("fiddler-e1", 128e9), ("fiddler-e2", 307.2e9), ("fiddler-l4", 140.8e9)])
+@pytest.mark.parametrize(
+    ("name", "bytes_per_s"),
+    [("fiddler-e1", 128e9), ("fiddler-e2", 307.2e9), ("fiddler-l4", 140.8e9)],
+)
 def test_fiddlers_machines_read_one_sockets_memory(name: str, bytes_per_s: float) -> None:
-    """The peak is that of one socket's channels; what is reached of it is what every server of the library reaches."""
+    """The peak is that of one socket's channels; what is reached of it is what every server of the
+    library reaches.
+    """
     rate = load_machine(name).cpu.memory_bytes_per_s
-    servers = (load_machine(server).cpu.memory_bytes_per_s.efficiency for server in ("h100", "a100-40", "ktransformers-4x4090"))
+    servers = (
+        load_machine(server).cpu.memory_bytes_per_s.efficiency
+        for server in ("h100", "a100-40", "ktransformers-4x4090")
+    )
     assert rate.value == bytes_per_s
     assert {rate.efficiency} == set(servers)
 
@@ -129,7 +157,9 @@ def test_no_curve_prices_a_cpu_expert_of_fiddlers_machines(name: str) -> None:
 
 
 def test_gpu_curve_of_fiddler_e1_breaks_no_peak() -> None:
-    """Nowhere on the curve does the GPU compute faster than its fp16 peak or read faster than its memory."""
+    """Nowhere on the curve does the GPU compute faster than its fp16 peak or read faster than its
+    memory.
+    """
     machine = load_machine("fiddler-e1")
     curve = next(curve for curve in machine.curves if curve.device == "gpu")
     for tokens, ns in curve.points:
@@ -148,5 +178,7 @@ def test_a_machine_survives_being_written_and_read(name: str, tmp_path: Any) -> 
 
 def test_unknown_machine_is_refused_with_the_closest_name() -> None:
     """A misspelt name is one line that offers the right one."""
-    with pytest.raises(InputError, match=r"^no machine named 'fidler-e1'; did you mean 'fiddler-e1'\?$"):
+    with pytest.raises(
+        InputError, match=r"^no machine named 'fidler-e1'; did you mean 'fiddler-e1'\?$"
+    ):
         load_machine("fidler-e1")

@@ -37,7 +37,9 @@ def test_a_quantity_is_set_to_its_effective_value(override: str, effective: floa
     assert part.effective == effective
     assert part.provenance.kind is Kind.ASSUMED
     assert part.source == "set by the user"
-    assert load_machine(MACHINE, [override, "link.name=x"]).gpu.name == load_machine(MACHINE).gpu.name
+    assert (
+        load_machine(MACHINE, [override, "link.name=x"]).gpu.name == load_machine(MACHINE).gpu.name
+    )
 
 
 def test_optional_quantity_that_the_file_leaves_out_can_be_set() -> None:
@@ -57,23 +59,38 @@ def test_counts_and_names_are_set() -> None:
 def test_a_factor_of_interference_is_added_and_replaced() -> None:
     """While the CPU is busy, h2d progresses at the fraction; one factor a pair, others stay."""
     overrides = ["interference.cpu.h2d=0.8", "interference.h2d.cpu=0.9", "interference.cpu.h2d=0.7"]
-    factors = {(entry.busy, entry.slows): entry.rate_fraction.effective for entry in load_machine(MACHINE, overrides).interference}
+    factors = {
+        (entry.busy, entry.slows): entry.rate_fraction.effective
+        for entry in load_machine(MACHINE, overrides).interference
+    }
     assert factors == {("cpu", "h2d"): 0.7, ("h2d", "cpu"): 0.9}
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("link.h2d.bytes_per_sec=1", "link.h2d has no key 'bytes_per_sec'; did you mean 'bytes_per_s'?"),
+        (
+            "link.h2d.bytes_per_sec=1",
+            "link.h2d has no key 'bytes_per_sec'; did you mean 'bytes_per_s'?",
+        ),
         ("gpuu.count=1", "a machine has no key 'gpuu'; did you mean 'gpu'?"),
         ("gpu.flops_per_s.bf61=1e14", "gpu.flops_per_s has no key 'bf61'; did you mean 'bf16'?"),
-        ("link.h2d=1", "link.h2d is a group; its keys: bytes_per_s, pageable_bytes_per_s, latency_ns"),
+        (
+            "link.h2d=1",
+            "link.h2d is a group; its keys: bytes_per_s, pageable_bytes_per_s, latency_ns",
+        ),
         ("gpu.flops_per_s=1", "gpu.flops_per_s is a group; its keys: bf16, fp8, int8"),
-        ("gpu.memory_bytes.value=1", "gpu.memory_bytes is a single value; write gpu.memory_bytes=1"),
+        (
+            "gpu.memory_bytes.value=1",
+            "gpu.memory_bytes is a single value; write gpu.memory_bytes=1",
+        ),
         ("remote.bytes_per_s=1", "this machine has no remote; write that part into a machine file"),
         ("gpu.memory_bytes=-1", "gpu.memory_bytes must be a finite number of at least 0, got -1"),
         ("gpu.memory_bytes=inf", "gpu.memory_bytes must be a finite number of at least 0, got inf"),
-        ("gpu.memory_bytes=1e999", "gpu.memory_bytes must be a finite number of at least 0, got 1e999"),
+        (
+            "gpu.memory_bytes=1e999",
+            "gpu.memory_bytes must be a finite number of at least 0, got 1e999",
+        ),
         ("gpu.memory_bytes=nan", "'nan' is not a number; write for example 50e9, 24GB or 64GiB"),
         ("gpu.memory_bytes=lots", "'lots' is not a number; write for example 50e9, 24GB or 64GiB"),
         ("gpu.count=2.5", "gpu.count must be a whole number, got 2.5"),
@@ -82,7 +99,10 @@ def test_a_factor_of_interference_is_added_and_replaced() -> None:
         ("=5", "write path=value, for example link.h2d.bytes_per_s=50e9"),
         ("curves=5", "curves are set in a machine file, not with --set"),
         ("interference.cpu.hd2=0.5", "no resource named 'hd2'; did you mean 'h2d'?"),
-        ("interference.cpu.h2d=-1", "interference.cpu.h2d must be a finite number of at least 0, got -1"),
+        (
+            "interference.cpu.h2d=-1",
+            "interference.cpu.h2d must be a finite number of at least 0, got -1",
+        ),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(override: str, message: str) -> None:
@@ -94,14 +114,20 @@ def test_a_wrong_override_is_refused_in_one_line(override: str, message: str) ->
 
 def test_a_bare_interference_path_shows_the_form() -> None:
     """The path of a factor names two resources."""
-    with pytest.raises(InputError, match=r"write interference\.BUSY\.SLOWS=FRACTION, .*resources: gpu, h2d, d2h, cpu, disk$"):
+    with pytest.raises(
+        InputError,
+        match=r"write interference\.BUSY\.SLOWS=FRACTION, .*resources: gpu, h2d, d2h, cpu, disk$",
+    ):
         load_machine(MACHINE, ["interference.cpu=0.5"])
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("gpu.count=0", "gpu: count 0 says that there is no GPU, so memory_bytes must be 0, got 2.53934e+10"),
+        (
+            "gpu.count=0",
+            "gpu: count 0 says that there is no GPU, so memory_bytes must be 0, got 2.53934e+10",
+        ),
         ("link.h2d.bytes_per_s=0", "link.h2d.bytes_per_s: a rate must be greater than 0, got 0"),
         ("interference.cpu.h2d=1.5", "interference.0: rate_fraction must be at most 1, got 1.5"),
         ("interference.cpu.cpu=0.5", "interference.0: busy and slows must differ, got cpu twice"),
@@ -115,11 +141,18 @@ def test_a_value_that_the_machine_cannot_have_is_refused(override: str, message:
 
 
 def test_a_rate_of_the_link_replaces_the_curve_of_its_copies() -> None:
-    """Of that direction and kind of memory alone; a latency, of both kinds; curves of operations stay."""
+    """Of that direction and kind of memory alone; a latency, of both kinds; curves of operations
+    stay.
+    """
     source = {"kind": "measured", "source": "a test", "date": "2026"}
-    copies = [{"operation": "copy", "device": device, "points": [[1, 5], [9, 9]], **source} for device in ("h2d", "h2d_pageable", "d2h")]
+    copies = [
+        {"operation": "copy", "device": device, "points": [[1, 5], [9, 9]], **source}
+        for device in ("h2d", "h2d_pageable", "d2h")
+    ]
     expert = {"operation": "expert", "device": "gpu", "points": [[1, 5]], **source}
-    data = load_machine("h100").model_dump(mode="json", exclude_none=True) | {"curves": [*copies, expert]}
+    data = load_machine("h100").model_dump(mode="json", exclude_none=True) | {
+        "curves": [*copies, expert]
+    }
 
     def left(override: str) -> list[str]:
         return [curve["device"] for curve in apply_overrides(data, [override])["curves"]]

@@ -4,7 +4,9 @@ from hwprofiles import Kind, load_machine, pooled
 
 
 def test_cards_add_up() -> None:
-    """Four cards: four times the memory, its rate and the compute; the link, the launches and the host stay; nothing is called measured."""
+    """Four cards: four times the memory, its rate and the compute; the link, the launches and the
+    host stay; nothing is called measured.
+    """
     machine = load_machine("ktransformers-4x4090")
     one = pooled(machine)
     assert (machine.gpu.count, one.gpu.count) == (4, 1)
@@ -13,7 +15,11 @@ def test_cards_add_up() -> None:
     assert {name: rate.effective for name, rate in one.gpu.flops_per_s.items()} == {
         name: 4 * rate.effective for name, rate in machine.gpu.flops_per_s.items()
     }
-    assert (one.link, one.cpu, one.gpu.launch_overhead_ns) == (machine.link, machine.cpu, machine.gpu.launch_overhead_ns)
+    assert (one.link, one.cpu, one.gpu.launch_overhead_ns) == (
+        machine.link,
+        machine.cpu,
+        machine.gpu.launch_overhead_ns,
+    )
     assert one.gpu.memory_bytes.kind is Kind.ASSUMED and "pooled" in one.gpu.memory_bytes.source
 
 

@@ -43,7 +43,9 @@ SAID = {
 
 @pytest.mark.parametrize("kind", [kind for kind in YAML_KINDS if kind in SAID])
 def test_yaml_that_is_refused(kind: str, tmp_path: Path) -> None:
-    """One line of fewer than 300 characters that names the file, its line and column, and what is wrong."""
+    """One line of fewer than 300 characters that names the file, its line and column, and what is
+    wrong.
+    """
     path = tmp_path / "file.yaml"
     path.write_text(YAML_KINDS[kind](), encoding="utf-8")
     with pytest.raises(InputError, match=rf"^{path}:\d+: broken YAML: .*\(column \d+\)$") as caught:
@@ -65,9 +67,17 @@ def test_json_that_is_refused(kind: str, tmp_path: Path) -> None:
 
 
 WORDS = st.text(st.characters(codec="utf-8"))
-SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS
+)
 KEYS = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1)
-TREES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=30)
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=30
+)
 
 
 @given(TREES)
@@ -86,14 +96,26 @@ def test_json_reads_what_was_written(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("a: 0x1F\nb: 0o17\nc: 017\nd: 1_000\ne: 1:30", {"a": 31, "b": "0o17", "c": 15, "d": 1000, "e": 90}),
-        ("a: 1.5e+3\nb: 1e3\nc: .inf\nd: '1'", {"a": 1500.0, "b": "1e3", "c": float("inf"), "d": "1"}),
+        (
+            "a: 0x1F\nb: 0o17\nc: 017\nd: 1_000\ne: 1:30",
+            {"a": 31, "b": "0o17", "c": 15, "d": 1000, "e": 90},
+        ),
+        (
+            "a: 1.5e+3\nb: 1e3\nc: .inf\nd: '1'",
+            {"a": 1500.0, "b": "1e3", "c": float("inf"), "d": "1"},
+        ),
         ("a: yes\nb: off\nc: ~\nd:\ne: ''", {"a": True, "b": False, "c": None, "d": None, "e": ""}),
         ("a: !!str 1\nb: !!float 1\nc: ! 1", {"a": "1", "b": 1.0, "c": "1"}),
         ("a: 2024-02-30\nb: 2024-01-02", {"a": "2024-02-30", "b": "2024-01-02"}),
         ("1: a\n2.50: b\nyes: c", {"1": "a", "2.50": "b", "yes": "c"}),
-        ("a: &x {k: 1, m: 2}\nb: {<<: *x, k: 3}\nc: *x", {"a": {"k": 1, "m": 2}, "b": {"k": 3, "m": 2}, "c": {"k": 1, "m": 2}}),
-        ("a: [&x {k: 1}, &y {k: 2, l: 3}]\nb: {<<: [*x, *y]}", {"a": [{"k": 1}, {"k": 2, "l": 3}], "b": {"k": 1, "l": 3}}),
+        (
+            "a: &x {k: 1, m: 2}\nb: {<<: *x, k: 3}\nc: *x",
+            {"a": {"k": 1, "m": 2}, "b": {"k": 3, "m": 2}, "c": {"k": 1, "m": 2}},
+        ),
+        (
+            "a: [&x {k: 1}, &y {k: 2, l: 3}]\nb: {<<: [*x, *y]}",
+            {"a": [{"k": 1}, {"k": 2, "l": 3}], "b": {"k": 1, "l": 3}},
+        ),
         ("\ufeffa: 1", {"a": 1}),
     ],
 )
@@ -119,7 +141,11 @@ def test_json_key_twice_with_one_value(tmp_path: Path) -> None:
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
     """A pipe, a device and a folder are refused, and nothing waits for them."""
     os.mkfifo(tmp_path / "pipe.yaml")
-    for path, kind in ((tmp_path / "pipe.yaml", "neither"), (Path("/dev/zero"), "neither"), (tmp_path, "a folder")):
+    for path, kind in (
+        (tmp_path / "pipe.yaml", "neither"),
+        (Path("/dev/zero"), "neither"),
+        (tmp_path, "a folder"),
+    ):
         with pytest.raises(InputError, match=f"cannot read .*{path}: it is {kind}"):
             read_yaml(path, "test")
         with pytest.raises(InputError, match=f"cannot read .*{path}: it is {kind}"):

@@ -30,10 +30,14 @@ def test_numbers_are_read(text: str, value: float) -> None:
     assert parse_number(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "GB", "24 G B", "24XB", "1e", "1,5", "nan", "0x10", "1.2.3", "24GB/h", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "24 G B", "24XB", "1e", "1,5", "nan", "0x10", "1.2.3", "24GB/h", "٣"]
+)
 def test_what_is_no_number_is_refused_in_one_line(text: str) -> None:
     """The error shows the text and the accepted forms."""
-    with pytest.raises(ValueError, match=r"is not a number; write for example 50e9, 24GB or 64GiB$") as caught:
+    with pytest.raises(
+        ValueError, match=r"is not a number; write for example 50e9, 24GB or 64GiB$"
+    ) as caught:
         parse_number(text)
     assert repr(text) in str(caught.value)
 

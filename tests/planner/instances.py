@@ -22,26 +22,37 @@ from sim.workload.batch import Batch, Passes
 MADE_UP = Provenance(kind=Kind.ASSUMED, source="made up for a test", date="2026-11")
 
 
-def small_model(rng: np.random.Generator, *, num_layers: int | None = None, experts: int | None = None) -> Model:
+def small_model(
+    rng: np.random.Generator, *, num_layers: int | None = None, experts: int | None = None
+) -> Model:
     """A model of a few layers, the first perhaps dense, all others with the same experts."""
     hidden, wide = int(rng.integers(1, 9)) * 64, int(rng.integers(1, 17)) * 64
     experts = experts or int(rng.integers(2, 9))
     top_k = int(rng.integers(1, min(experts, 4) + 1))
     num_layers = num_layers or int(rng.integers(2, 6))
     has_shared, is_first_dense = bool(rng.integers(2)), bool(rng.integers(2)) and num_layers > 2
-    attention = Attention(num_heads=4, kv_elements_per_token=2 * hidden, score_elements=hidden, value_elements=hidden)
+    attention = Attention(
+        num_heads=4, kv_elements_per_token=2 * hidden, score_elements=hidden, value_elements=hidden
+    )
     common = {TensorClass.NORM: 2 * hidden, TensorClass.ATTENTION: 4 * hidden * hidden}
     routed = common | {TensorClass.ROUTER: hidden * experts, TensorClass.EXPERT: 3 * hidden * wide}
     routed |= {TensorClass.SHARED_EXPERT: 3 * hidden * wide} if has_shared else {}
     dense = _layer(attention, 0, 0, common | {TensorClass.DENSE_FFN: 6 * hidden * wide})
-    top = {TensorClass.EMBEDDING: 1000 * hidden, TensorClass.HEAD: 1000 * hidden, TensorClass.NORM: hidden}
+    top = {
+        TensorClass.EMBEDDING: 1000 * hidden,
+        TensorClass.HEAD: 1000 * hidden,
+        TensorClass.NORM: hidden,
+    }
     return Model(
         name="small",
         family="small",
         hidden=hidden,
         vocab=1000,
         expert_intermediate=wide,
-        layers=(*([dense] * is_first_dense), *([_layer(attention, experts, top_k, routed)] * (num_layers - is_first_dense))),
+        layers=(
+            *([dense] * is_first_dense),
+            *([_layer(attention, experts, top_k, routed)] * (num_layers - is_first_dense)),
+        ),
         top_params=top,
         top_bytes={tensor_class: 2 * count for tensor_class, count in top.items()},
         dtypes=dict.fromkeys(TensorClass, "bf16"),
@@ -57,7 +68,9 @@ def _layer(attention: Attention, experts: int, top_k: int, params: dict[TensorCl
 
 
 def small_machine(rng: np.random.Generator, model: Model, **fixed: float) -> Machine:
-    """A machine whose GPU holds some part of the model, all rates and overheads drawn over orders of magnitude; ``fixed`` sets some."""
+    """A machine whose GPU holds some part of the model, all rates and overheads drawn over orders
+    of magnitude; ``fixed`` sets some.
+    """
     drawn = {
         "gpu.memory_bytes": model.total_bytes * rng.uniform(0.1, 1.3),
         "gpu.memory_bytes_per_s": 10 ** rng.uniform(10, 12),
@@ -95,10 +108,28 @@ def small_batch(rng: np.random.Generator) -> Batch:
 def small_scenario(rng: np.random.Generator, policy: str) -> Scenario:
     """All of the above under a named policy, with skewed and sticky routing."""
     model = small_model(rng)
-    weights = tuple(tuple(row) for row in rng.dirichlet(np.full(model.num_experts, rng.choice([0.3, 5.0])), len(model.moe_layers)) + 1e-3)
-    routing = GeneratedRouting(label="skewed", stated_provenance=MADE_UP, weights=weights, kept=((0.0, float(rng.uniform(0, 0.8))),))
+    weights = tuple(
+        tuple(row)
+        for row in rng.dirichlet(
+            np.full(model.num_experts, rng.choice([0.3, 5.0])), len(model.moe_layers)
+        )
+        + 1e-3
+    )
+    routing = GeneratedRouting(
+        label="skewed",
+        stated_provenance=MADE_UP,
+        weights=weights,
+        kept=((0.0, float(rng.uniform(0, 0.8))),),
+    )
     machine, batch = small_machine(rng, model), small_batch(rng)
-    return Scenario(machine=machine, model=model, batch=batch, policy=POLICIES[policy], routing=routing, seed=int(rng.integers(1000)))
+    return Scenario(
+        machine=machine,
+        model=model,
+        batch=batch,
+        policy=POLICIES[policy],
+        routing=routing,
+        seed=int(rng.integers(1000)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,14 +140,22 @@ class RandomPlan:
     decisions: Decisions
 
 
-def random_plan(rng: np.random.Generator, problem: Problem, tokens: NDArray[np.int32]) -> RandomPlan:
-    """Fixed residency, with any mixture of CPU experts, copies, layers on the CPU and layers streamed, the buffers within memory too."""
+def random_plan(
+    rng: np.random.Generator, problem: Problem, tokens: NDArray[np.int32]
+) -> RandomPlan:
+    """Fixed residency, with any mixture of CPU experts, copies, layers on the CPU and layers
+    streamed, the buffers within memory too.
+    """
     residency, streams = random_residency(rng, problem)
-    return RandomPlan(residency=residency, decisions=random_decisions(rng, residency, tokens, streams=streams))
+    return RandomPlan(
+        residency=residency, decisions=random_decisions(rng, residency, tokens, streams=streams)
+    )
 
 
 def random_residency(rng: np.random.Generator, problem: Problem) -> tuple[Residency, bool]:
-    """Fixed residency within memory, and whether there is a buffer beside it that layers can be streamed through."""
+    """Fixed residency within memory, and whether there is a buffer beside it that layers can be
+    streamed through.
+    """
     model = problem.model
     buffer = max(*(_whole(layer) for layer in model.layers), sum(model.top_bytes.values()))
     streams = bool(rng.integers(2)) and buffer <= machine_bytes(problem.machine)
@@ -134,12 +173,25 @@ def random_decisions(
 ) -> Decisions:
     """Anything that such a residency allows in every layer of every pass.
 
-    In ``early_passes`` [pass] also copies of experts ahead of their gates, through so many buffers; then no layer is streamed.
+    In ``early_passes`` [pass] also copies of experts ahead of their gates, through so many buffers;
+    then no layer is streamed.
     """
     shape = tokens.shape
-    elsewhere = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[:2]) if streams else np.full(shape[:2], LayerMode.CPU)
-    modes = np.where(residency.dense, rng.choice([LayerMode.GPU, LayerMode.CPU], shape[:2], p=[0.9, 0.1]), elsewhere).astype(np.uint8)
-    head = rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[0]) if streams else np.full(shape[0], LayerMode.CPU)
+    elsewhere = (
+        rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[:2])
+        if streams
+        else np.full(shape[:2], LayerMode.CPU)
+    )
+    modes = np.where(
+        residency.dense,
+        rng.choice([LayerMode.GPU, LayerMode.CPU], shape[:2], p=[0.9, 0.1]),
+        elsewhere,
+    ).astype(np.uint8)
+    head = (
+        rng.choice([LayerMode.CPU, LayerMode.STREAM], shape[0])
+        if streams
+        else np.full(shape[0], LayerMode.CPU)
+    )
     on_cpu = rng.uniform(size=shape) < rng.choice([0.0, 0.3, 0.7, 1.0], (shape[0], shape[1], 1))
     actions = np.where(on_cpu, Action.CPU, Action.FETCH).astype(np.uint8)
     spills = on_cpu & (rng.integers(3) == 0)
@@ -148,7 +200,9 @@ def random_decisions(
     actions[(modes == LayerMode.CPU)] = Action.CPU
     actions[(modes == LayerMode.STREAM)] = Action.RESIDENT
     actions[tokens == 0] = Action.IDLE
-    head_modes = np.full(shape[0], LayerMode.GPU, np.uint8) if residency.has_head else head.astype(np.uint8)
+    head_modes = (
+        np.full(shape[0], LayerMode.GPU, np.uint8) if residency.has_head else head.astype(np.uint8)
+    )
     early = None if early_passes is None else _early(rng, residency, modes, early_passes, buffers)
     if early is not None:
         actions[early & (tokens > 0)] = Action.EARLY
@@ -156,11 +210,19 @@ def random_decisions(
 
 
 def _early(
-    rng: np.random.Generator, residency: Residency, modes: NDArray[np.uint8], early_passes: NDArray[np.bool_], buffers: int
+    rng: np.random.Generator,
+    residency: Residency,
+    modes: NDArray[np.uint8],
+    early_passes: NDArray[np.bool_],
+    buffers: int,
 ) -> NDArray[np.bool_]:
-    """Missing experts of layers that run from GPU memory in those passes, no more of a layer than there are buffers."""
+    """Missing experts of layers that run from GPU memory in those passes, no more of a layer than
+    there are buffers.
+    """
     can_be = (modes == LayerMode.GPU)[:, :, None] & early_passes[:, None, None] & ~residency.experts
-    rank = np.argsort(np.argsort(np.where(can_be, rng.uniform(size=can_be.shape), 2.0), axis=2), axis=2)
+    rank = np.argsort(
+        np.argsort(np.where(can_be, rng.uniform(size=can_be.shape), 2.0), axis=2), axis=2
+    )
     return np.asarray(can_be & (rank < rng.integers(0, buffers + 1, (*modes.shape, 1))))
 
 
@@ -170,12 +232,18 @@ def _whole(layer: Layer) -> int:
 
 def _within(rng: np.random.Generator, model: Model, room: int) -> Residency:
     """Dense parts, the head and experts in random order, each that still fits."""
-    experts, dense, has_head = np.zeros((model.num_layers, model.num_experts), bool), np.zeros(model.num_layers, bool), False
+    experts, dense, has_head = (
+        np.zeros((model.num_layers, model.num_experts), bool),
+        np.zeros(model.num_layers, bool),
+        False,
+    )
     if rng.integers(4):
         has_head = sum(model.top_bytes.values()) <= room
         for layer in rng.permutation(model.num_layers):
             dense[layer] = (
-                weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head)) + model.layers[layer].dense_bytes <= room
+                weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head))
+                + model.layers[layer].dense_bytes
+                <= room
             )
     left = room - weight_bytes(model, Residency(experts=experts, dense=dense, has_head=has_head))
     for flat in rng.permutation(experts.size):
@@ -196,11 +264,24 @@ class Times:
 
 def random_overlap(rng: np.random.Generator) -> LanesOverlap:
     """Lanes with some buffers, copies from either memory, kernels run in any of the three ways."""
-    kernels = [{}, {"groups_experts": True}, {"groups_experts": True, "captures_graphs": True}][int(rng.integers(3))]
-    return LanesOverlap(staging_experts=int(rng.integers(1, 4)), staging_layers=1, is_pinned=bool(rng.integers(2)), **kernels)
+    kernels = [{}, {"groups_experts": True}, {"groups_experts": True, "captures_graphs": True}][
+        int(rng.integers(3))
+    ]
+    return LanesOverlap(
+        staging_experts=int(rng.integers(1, 4)),
+        staging_layers=1,
+        is_pinned=bool(rng.integers(2)),
+        **kernels,
+    )
 
 
-def run_plan(problem: Problem, passes: Passes, tokens: NDArray[np.int32], plan: RandomPlan, overlap: LanesOverlap) -> Times:
+def run_plan(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    plan: RandomPlan,
+    overlap: LanesOverlap,
+) -> Times:
     """What the plan takes under that overlap."""
     lowered = lower(replace(problem, overlap=overlap), passes, tokens, plan.decisions)
     ends_s = engine("fast").run_program(lowered.program).end_ns[lowered.last_task] / 1e9

@@ -8,9 +8,11 @@ from planner.bounds.dual import StaticDual
 
 
 def linear_optimum_ns(dual: StaticDual) -> float:
-    """Minimum over shares x [item] and y [dense part] of GPU memory, 0 ≤ x ≤ y ≤ 1, of the time through the lower hulls, y scaled.
+    """Minimum over shares x [item] and y [dense part] of GPU memory, 0 ≤ x ≤ y ≤ 1, of the time
+    through the lower hulls, y scaled.
 
-    Columns: x, y, time [cell]. A hull's segment from (q, g) with slope s ≥ 0 reads time ≥ y · (g − s q) + s · (W y − Σ w x).
+    Columns: x, y, time [cell]. A hull's segment from (q, g) with slope s ≥ 0 reads time ≥ y · (g −
+    s q) + s · (W y − Σ w x).
     """
     items, cells, parts = len(dual.item_bytes), len(dual.layer), len(dual.on_ns)
     rows, columns, values, right = [], [], [], []
@@ -25,7 +27,9 @@ def linear_optimum_ns(dual: StaticDual) -> float:
     for cell in range(cells):
         part = items + int(dual.layer[cell])
         members = range(weights.indptr[cell], weights.indptr[cell + 1])
-        for slope, missing, ns in _lines(front.missing, front.ns, int(front.offsets[cell]), int(front.offsets[cell + 1])):
+        for slope, missing, ns in _lines(
+            front.missing, front.ns, int(front.offsets[cell]), int(front.offsets[cell + 1])
+        ):
             row = len(right)
             right.append(0.0)
             add(row, items + parts + cell, -1.0)
@@ -47,8 +51,13 @@ def linear_optimum_ns(dual: StaticDual) -> float:
     return float(found.fun + dual.off_ns.sum() + dual.rest_ns)
 
 
-def _lines(missing: np.ndarray, ns: np.ndarray, first: int, last: int) -> list[tuple[float, float, float]]:
+def _lines(
+    missing: np.ndarray, ns: np.ndarray, first: int, last: int
+) -> list[tuple[float, float, float]]:
     """(slope, missing, ns) of each rising segment, and of the level line through the lowest vertex."""
     lowest = first + int(ns[first:last].argmin())
-    rising = [((ns[v + 1] - ns[v]) / (missing[v + 1] - missing[v]), missing[v], ns[v]) for v in range(lowest, last - 1)]
+    rising = [
+        ((ns[v + 1] - ns[v]) / (missing[v + 1] - missing[v]), missing[v], ns[v])
+        for v in range(lowest, last - 1)
+    ]
     return [(0.0, missing[lowest], ns[lowest]), *rising]

@@ -14,7 +14,9 @@ from planner.study.study import Keys, Study
 from planner.study.sweep import sweep
 
 WAIT_S = 180
-BASE = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2)
+BASE = Setting(
+    model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=6, output_tokens=2
+)
 
 
 def small_study(*vary: str, base: Setting = BASE) -> Study:
@@ -26,12 +28,19 @@ def jobs_of(study: Study) -> list[Job]:
     """The jobs of its points, in order."""
     keys = Keys(study.objective, study.version)
     return [
-        Job(setting=point.setting, objective=study.objective, version=study.version, key=keys.key(point.setting))
+        Job(
+            setting=point.setting,
+            objective=study.objective,
+            version=study.version,
+            key=keys.key(point.setting),
+        )
         for point in study.points()
     ]
 
 
-def swept(study: Study, path: Path, executor: Executor, num_at_once: int = 2) -> tuple[int, list[Outcome]]:
+def swept(
+    study: Study, path: Path, executor: Executor, num_at_once: int = 2
+) -> tuple[int, list[Outcome]]:
     """Sweep into a file: how many points were computed, and all outcomes in the order of the study."""
     jobs = jobs_of(study)
     with open_store(path, Keys(study.objective, study.version).identity(study.base)) as store:
@@ -40,9 +49,13 @@ def swept(study: Study, path: Path, executor: Executor, num_at_once: int = 2) ->
 
 
 class CountingExecutor(Executor):
-    """Computes at once, in this process, and remembers the keys it was asked for; raises ``failure`` in place of call ``fails_at``."""
+    """Computes at once, in this process, and remembers the keys it was asked for; raises
+    ``failure`` in place of call ``fails_at``.
+    """
 
-    def __init__(self, fails_at: int | None = None, failure: type[BaseException] = RuntimeError) -> None:
+    def __init__(
+        self, fails_at: int | None = None, failure: type[BaseException] = RuntimeError
+    ) -> None:
         """Nothing asked yet."""
         self.asked: list[str] = []
         self._fails_at, self._failure = fails_at, failure

@@ -1,4 +1,6 @@
-"""The static bound where the routing treats experts alike: below the mean over all renamings of the experts, for every fixed plan."""
+"""The static bound where the routing treats experts alike: below the mean over all renamings of the
+experts, for every fixed plan.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +38,13 @@ def _scenario(rng: np.random.Generator) -> Scenario:
     model = small_model(rng, num_layers=int(rng.integers(1, 4)), experts=int(rng.integers(2, 4)))
     routing = replace(uniform(), kept=((0.0, float(rng.uniform(0, 0.8))),))
     machine = small_machine(rng, model)
-    return Scenario(machine=machine, model=model, batch=small_batch(rng), policy=POLICIES["on-demand"], routing=routing)
+    return Scenario(
+        machine=machine,
+        model=model,
+        batch=small_batch(rng),
+        policy=POLICIES["on-demand"],
+        routing=routing,
+    )
 
 
 def _renamed(tokens: NDArray[np.int32], model: Model) -> Iterator[NDArray[np.int32]]:
@@ -48,24 +56,36 @@ def _renamed(tokens: NDArray[np.int32], model: Model) -> Iterator[NDArray[np.int
         yield renamed
 
 
-def _mean_s(rng: np.random.Generator, problem: Problem, drawn: Drawn, *, is_early: bool = False) -> float:
-    """A random fixed plan's mean over all renamings; what it does in a pass may change with what the pass selects.
+def _mean_s(
+    rng: np.random.Generator, problem: Problem, drawn: Drawn, *, is_early: bool = False
+) -> float:
+    """A random fixed plan's mean over all renamings; what it does in a pass may change with what
+    the pass selects.
 
     It may copy experts of the prompt ahead of their gates, if it streams no layer.
     """
     residency, streams = random_residency(rng, problem)
     overlap = random_overlap(rng)
-    early = {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts} if is_early and not streams else {}
+    early = (
+        {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts}
+        if is_early and not streams
+        else {}
+    )
     times = []
     for tokens in _renamed(drawn.tokens, problem.model):
-        plan = RandomPlan(residency=residency, decisions=random_decisions(rng, residency, tokens, streams=streams, **early))
+        plan = RandomPlan(
+            residency=residency,
+            decisions=random_decisions(rng, residency, tokens, streams=streams, **early),
+        )
         times.append(run_plan(problem, drawn.passes, tokens, plan, overlap).end_to_end_s)
     return float(np.mean(times))
 
 
 @pytest.mark.parametrize("block", range(4))
 def test_no_fixed_plan_is_faster_over_all_renamings(block: int) -> None:
-    """On random models, machines and batches, whatever a plan with fixed residency does: its mean is not below the bound."""
+    """On random models, machines and batches, whatever a plan with fixed residency does: its mean
+    is not below the bound.
+    """
     ratios = []
     for seed in range(9000 + 10 * block, 9010 + 10 * block):
         rng = np.random.default_rng(seed)
@@ -73,13 +93,18 @@ def test_no_fixed_plan_is_faster_over_all_renamings(block: int) -> None:
         problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
         bounds = mean_bounds(problem, [drawn], are_alike=True)
         assert bounds.clairvoyant_s <= bounds.static_s
-        ratios += [_mean_s(rng, problem, drawn, is_early=number >= PLANS) / bounds.static_s for number in range(2 * PLANS)]
+        ratios += [
+            _mean_s(rng, problem, drawn, is_early=number >= PLANS) / bounds.static_s
+            for number in range(2 * PLANS)
+        ]
     assert min(ratios) >= 1 - 1e-12
     assert min(ratios) < 2  # it says something
 
 
 def test_closer_than_a_bound_that_knows_the_draws() -> None:
-    """Averaged over names, the bound never knows more than one for these very draws, so it lies higher in the mean over instances."""
+    """Averaged over names, the bound never knows more than one for these very draws, so it lies
+    higher in the mean over instances.
+    """
     higher = []
     for seed in range(20):
         rng = np.random.default_rng(9500 + seed)
@@ -90,7 +115,9 @@ def test_closer_than_a_bound_that_knows_the_draws() -> None:
 
 
 def test_missing_shares_are_hypergeometric() -> None:
-    """Of 7 selected among 20 experts, r of them resident, so many are missing with the probability of drawing without replacement."""
+    """Of 7 selected among 20 experts, r of them resident, so many are missing with the probability
+    of drawing without replacement.
+    """
     found = missing_shares(20, 7)
     assert found.shape == (8, 21)
     for resident in range(21):
@@ -100,6 +127,11 @@ def test_missing_shares_are_hypergeometric() -> None:
 
 def test_which_routing_treats_experts_alike() -> None:
     """Equal weights do, whatever is kept of the token before; unequal ones do not."""
-    alike = GeneratedRouting(label="equal", stated_provenance=MADE_UP, weights=((2.0, 2.0), (1.0, 1.0)), kept=((0.0, 0.5),))
+    alike = GeneratedRouting(
+        label="equal",
+        stated_provenance=MADE_UP,
+        weights=((2.0, 2.0), (1.0, 1.0)),
+        kept=((0.0, 0.5),),
+    )
     assert uniform().treats_experts_alike and alike.treats_experts_alike
     assert not replace(alike, weights=((2.0, 2.0), (1.0, 1.1))).treats_experts_alike

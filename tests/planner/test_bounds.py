@@ -1,4 +1,6 @@
-"""Bounds hold for every plan tried, reach the linear program's optimum, and are exact where the optimum is known."""
+"""Bounds hold for every plan tried, reach the linear program's optimum, and are exact where the
+optimum is known.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -28,14 +30,33 @@ from sim.step.lowering.decisions import Decisions
 from sim.step.metrics import Metrics, peak_staged_bytes
 from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
 from sim.workload.batch import Batch, Feeding, Passes
-from tests.planner.instances import RandomPlan, Times, random_overlap, random_plan, run_plan, small_machine, small_model, small_scenario
+from tests.planner.instances import (
+    RandomPlan,
+    Times,
+    random_overlap,
+    random_plan,
+    run_plan,
+    small_machine,
+    small_model,
+    small_scenario,
+)
 from tests.planner.linear_program import linear_optimum_ns
 
 SEEDS_PER_BLOCK = 14
-PREFETCHING = replace(POLICIES["on-demand"], name="prefetching", cache=LruCache(), prefetch=NextGatePrefetch(accuracy=1.0, distance=2))
+PREFETCHING = replace(
+    POLICIES["on-demand"],
+    name="prefetching",
+    cache=LruCache(),
+    prefetch=NextGatePrefetch(accuracy=1.0, distance=2),
+)
 NO_CPU = {"cpu__memory_bytes_per_s": 1e5, "cpu__flops_per_s__bf16": 1e5}
 QUIET = {
-    **{"gpu__launch_overhead_ns": 0, "gpu__kernel_ns": 0, "gpu__serial_fraction": 0, "cpu__call_overhead_ns": 0},
+    **{
+        "gpu__launch_overhead_ns": 0,
+        "gpu__kernel_ns": 0,
+        "gpu__serial_fraction": 0,
+        "cpu__call_overhead_ns": 0,
+    },
     **{"host__layer_overhead_ns": 0, "host__step_overhead_ns": 0},
 }
 
@@ -51,11 +72,15 @@ def _assert_below(bound: Bound, metrics: Metrics | Times, what: str) -> None:
         "first token": (bound.ttft_s, metrics.ttft_s),
         "decode": (bound.decode_s, metrics.end_to_end_s - metrics.ttft_s),
     }
-    assert {name: pair for name, pair in pairs.items() if pair[0] > pair[1] * (1 + 1e-12) + 1e-15} == {}, what
+    assert {
+        name: pair for name, pair in pairs.items() if pair[0] > pair[1] * (1 + 1e-12) + 1e-15
+    } == {}, what
 
 
 def _is_within_memory(run: Run) -> bool:
-    """Whether weights and the copies in flight fit the card; a policy may leave KV and activations out of its budget."""
+    """Whether weights and the copies in flight fit the card; a policy may leave KV and activations
+    out of its budget.
+    """
     held = weight_bytes(run.scenario.model, run.residency) + peak_staged_bytes(
         run.timeline, run.scenario.policy.overlap.staging_layer_share
     )
@@ -64,7 +89,9 @@ def _is_within_memory(run: Run) -> bool:
 
 @pytest.mark.parametrize("block", range(8))
 def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
-    """On random models, machines and batches, no lossless run within memory beats its bounds; and the clairvoyant bound is the looser."""
+    """On random models, machines and batches, no lossless run within memory beats its bounds; and
+    the clairvoyant bound is the looser.
+    """
     num_runs = 0
     for seed in range(block * SEEDS_PER_BLOCK, (block + 1) * SEEDS_PER_BLOCK):
         rng = np.random.default_rng(seed)
@@ -85,11 +112,15 @@ def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
                     _assert_below(wider, run.metrics, f"clairvoyant, {name}, seed {seed}")
                 assert wider.end_to_end_s <= static.end_to_end_s
                 num_runs += 1
-        num_runs += _check_random_plans(rng, base, *bounds(base.policy.feeding), f"random plan, seed {seed}")
+        num_runs += _check_random_plans(
+            rng, base, *bounds(base.policy.feeding), f"random plan, seed {seed}"
+        )
     assert num_runs > 5 * SEEDS_PER_BLOCK
 
 
-def _check_random_plans(rng: np.random.Generator, base: Scenario, static: Bound, wider: Bound, what: str) -> int:
+def _check_random_plans(
+    rng: np.random.Generator, base: Scenario, static: Bound, wider: Bound, what: str
+) -> int:
     problem, passes, tokens = _given(base)
     for _ in range(5):
         plan = random_plan(rng, problem, tokens)
@@ -101,11 +132,20 @@ def _check_random_plans(rng: np.random.Generator, base: Scenario, static: Bound,
 
 
 def test_the_dual_reaches_the_linear_program() -> None:
-    """The Lagrangian bound never exceeds the optimum that HiGHS finds, and comes within 2 % of it, typically within 0.1 %."""
+    """The Lagrangian bound never exceeds the optimum that HiGHS finds, and comes within 2 % of it,
+    typically within 0.1 %.
+    """
     ratios = []
     for seed in range(20):
-        problem, passes, tokens = _given(small_scenario(np.random.default_rng(1000 + seed), "fiddler"))
-        dual = relaxation(work_of(problem, passes, tokens), stores_of(problem, LOOSEST), np.ones(len(passes), bool), None)
+        problem, passes, tokens = _given(
+            small_scenario(np.random.default_rng(1000 + seed), "fiddler")
+        )
+        dual = relaxation(
+            work_of(problem, passes, tokens),
+            stores_of(problem, LOOSEST),
+            np.ones(len(passes), bool),
+            None,
+        )
         ratios.append(dual.solve()[0] / linear_optimum_ns(dual))
     assert max(ratios) <= 1 + 1e-9
     assert min(ratios) > 0.98
@@ -120,50 +160,89 @@ def _fixed_scenario(policy: str, seed: int, top_k: int | None = None, **machine:
         routed = replace(model.layers[-1], top_k=top_k or model.num_experts)
         model = replace(model, layers=(routed,) * 12)
     share = machine.pop("memory_share")
-    hardware = small_machine(rng, model, gpu__memory_bytes=model.total_bytes * share, **QUIET, **machine)
+    hardware = small_machine(
+        rng, model, gpu__memory_bytes=model.total_bytes * share, **QUIET, **machine
+    )
     batch = Batch(prompt_tokens=8, output_tokens=6)
     plain = hardware.model_copy(update={"interference": ()})
-    return Scenario(machine=plain, model=model, batch=batch, policy=POLICIES[policy], routing=uniform())
+    return Scenario(
+        machine=plain, model=model, batch=batch, policy=POLICIES[policy], routing=uniform()
+    )
 
 
 def test_exact_where_everything_fits() -> None:
-    """With room for all and a CPU too slow to help, both bounds are the time of everything on the GPU."""
+    """With room for all and a CPU too slow to help, both bounds are the time of everything on the
+    GPU.
+    """
     scenario = _fixed_scenario("all-on-gpu", 3, memory_share=2.0, **NO_CPU)
     run = simulate(scenario)
     assert isinstance(run, Run)
     for bound in (static_bound(*_given(scenario)), clairvoyant_bound(*_given(scenario))):
         assert bound.end_to_end_s == pytest.approx(run.metrics.end_to_end_s, rel=1e-5)
         assert bound.ttft_s == pytest.approx(run.metrics.ttft_s, rel=1e-5)
-        assert bound.decode_s == pytest.approx(run.metrics.end_to_end_s - run.metrics.ttft_s, rel=1e-5)
+        assert bound.decode_s == pytest.approx(
+            run.metrics.end_to_end_s - run.metrics.ttft_s, rel=1e-5
+        )
         assert bound.binding_resource == "gpu"
 
 
 def test_exact_where_the_gpu_holds_nothing_and_the_link_is_dead() -> None:
     """Without GPU memory or a usable link the CPU does all, and the static bound is its time."""
-    scenario = _fixed_scenario("llama.cpp", 4, memory_share=1e-6, link__h2d__bytes_per_s=1e3, link__h2d__pageable_bytes_per_s=1e3)
+    scenario = _fixed_scenario(
+        "llama.cpp",
+        4,
+        memory_share=1e-6,
+        link__h2d__bytes_per_s=1e3,
+        link__h2d__pageable_bytes_per_s=1e3,
+    )
     given = _given(scenario)
     work = work_of(*given)
     bound = static_bound(*given)
-    assert bound.end_to_end_s == pytest.approx((work.whole_cpu.sum() + work.head_cpu.sum()) / 1e9, rel=1e-5)
+    assert bound.end_to_end_s == pytest.approx(
+        (work.whole_cpu.sum() + work.head_cpu.sum()) / 1e9, rel=1e-5
+    )
     assert bound.binding_resource == "cpu"
 
 
 def test_streaming_where_nothing_fits_and_no_cpu() -> None:
-    """All experts are needed in every pass and the CPU cannot help: the link moves at least what GPU memory cannot hold, each pass."""
-    rates = {"link__h2d__bytes_per_s": 1e9, "link__h2d__pageable_bytes_per_s": 1e9, "link__h2d__latency_ns": 0}
-    scenario = _fixed_scenario("zero-streaming", 5, top_k=0, memory_share=0.2, gpu__memory_bytes_per_s=1e12, **rates, **NO_CPU)
+    """All experts are needed in every pass and the CPU cannot help: the link moves at least what
+    GPU memory cannot hold, each pass.
+    """
+    rates = {
+        "link__h2d__bytes_per_s": 1e9,
+        "link__h2d__pageable_bytes_per_s": 1e9,
+        "link__h2d__latency_ns": 0,
+    }
+    scenario = _fixed_scenario(
+        "zero-streaming",
+        5,
+        top_k=0,
+        memory_share=0.2,
+        gpu__memory_bytes_per_s=1e12,
+        **rates,
+        **NO_CPU,
+    )
     run = simulate(scenario)
     assert isinstance(run, Run)
     problem, passes, tokens = _given(scenario)
     rate = scenario.machine.link.h2d.bytes_per_s.effective
-    for bound in (static_bound(problem, passes, tokens), clairvoyant_bound(problem, passes, tokens)):
+    for bound in (
+        static_bound(problem, passes, tokens),
+        clairvoyant_bound(problem, passes, tokens),
+    ):
         copied = 0.8 * (scenario.model.total_bytes - scenario.model.top_bytes["embedding"]) / rate
         assert 0.9 * copied * (len(passes) - 1) <= bound.end_to_end_s <= run.metrics.end_to_end_s
 
 
 def test_infinite_link() -> None:
-    """Where copies cost nothing and the CPU is useless, the GPU's own work is the bound, and streaming reaches it."""
-    rates = {"link__h2d__bytes_per_s": 1e18, "link__h2d__pageable_bytes_per_s": 1e18, "link__h2d__latency_ns": 0}
+    """Where copies cost nothing and the CPU is useless, the GPU's own work is the bound, and
+    streaming reaches it.
+    """
+    rates = {
+        "link__h2d__bytes_per_s": 1e18,
+        "link__h2d__pageable_bytes_per_s": 1e18,
+        "link__h2d__latency_ns": 0,
+    }
     scenario = _fixed_scenario("zero-streaming", 6, memory_share=0.3, **rates, **NO_CPU)
     run = simulate(scenario)
     assert isinstance(run, Run)
@@ -172,23 +251,44 @@ def test_infinite_link() -> None:
 
 
 def test_fast_cpu_beats_the_gpu() -> None:
-    """A CPU that costs nothing takes everything, and the static bound says so rather than insist on the GPU."""
+    """A CPU that costs nothing takes everything, and the static bound says so rather than insist on
+    the GPU.
+    """
     fast = {"cpu__memory_bytes_per_s": 1e18, "cpu__flops_per_s__bf16": 1e18}
-    scenario = _fixed_scenario("ktransformers", 7, memory_share=0.5, gpu__memory_bytes_per_s=1e9, **fast)
-    assert static_bound(*_given(scenario)).end_to_end_s < 1e-3 * work_of(*_given(scenario)).serial_gpu.sum() / 1e9
+    scenario = _fixed_scenario(
+        "ktransformers", 7, memory_share=0.5, gpu__memory_bytes_per_s=1e9, **fast
+    )
+    assert (
+        static_bound(*_given(scenario)).end_to_end_s
+        < 1e-3 * work_of(*_given(scenario)).serial_gpu.sum() / 1e9
+    )
 
 
 def test_a_cache_cannot_copy_less_than_the_bound() -> None:
-    """One layer, one expert a token, room for two, no CPU: between what the best cache must copy with bypass, and what it does without."""
+    """One layer, one expert a token, room for two, no CPU: between what the best cache must copy
+    with bypass, and what it does without.
+    """
     for seed in range(10):
         problem, passes, tokens = _one_layer(seed)
         sequence = tokens[:, 0].argmax(axis=1)
         copy_ns = work_of(problem, passes, tokens).fetch[0]
         bound = clairvoyant_bound(problem, passes, tokens)
-        with_bypass, without = (_fewest_copies(sequence, tokens.shape[2], 2, can_bypass=bypass) for bypass in (True, False))
+        with_bypass, without = (
+            _fewest_copies(sequence, tokens.shape[2], 2, can_bypass=bypass)
+            for bypass in (True, False)
+        )
         work = work_of(problem, passes, tokens)
-        chain_ns = work.serial_gpu.sum() + work.ffn_gpu.sum() + work.experts_gpu.sum() + work.head_gpu.sum()
-        assert 0.6 * with_bypass * copy_ns / 1e9 <= bound.end_to_end_s <= (chain_ns + without * copy_ns) / 1e9
+        chain_ns = (
+            work.serial_gpu.sum()
+            + work.ffn_gpu.sum()
+            + work.experts_gpu.sum()
+            + work.head_gpu.sum()
+        )
+        assert (
+            0.6 * with_bypass * copy_ns / 1e9
+            <= bound.end_to_end_s
+            <= (chain_ns + without * copy_ns) / 1e9
+        )
 
 
 def _one_layer(seed: int) -> tuple[Problem, Passes, NDArray[np.int32]]:
@@ -196,22 +296,51 @@ def _one_layer(seed: int) -> tuple[Problem, Passes, NDArray[np.int32]]:
     model = small_model(rng, num_layers=1, experts=5)
     layer = replace(model.layers[0], top_k=1)
     model = replace(model, layers=(layer,))
-    on_gpu = sum(model.top_bytes.values()) - model.top_bytes[TensorClass.EMBEDDING]  # a lookup needs no place there
+    on_gpu = (
+        sum(model.top_bytes.values()) - model.top_bytes[TensorClass.EMBEDDING]
+    )  # a lookup needs no place there
     room = on_gpu + layer.dense_bytes + 2 * layer.expert_bytes
-    link = {"link__h2d__bytes_per_s": 1e9, "link__h2d__pageable_bytes_per_s": 1e9, "link__h2d__latency_ns": 0}
-    machine = small_machine(rng, model, gpu__memory_bytes=room, gpu__memory_bytes_per_s=1e12, **link, **QUIET, **NO_CPU)
+    link = {
+        "link__h2d__bytes_per_s": 1e9,
+        "link__h2d__pageable_bytes_per_s": 1e9,
+        "link__h2d__latency_ns": 0,
+    }
+    machine = small_machine(
+        rng, model, gpu__memory_bytes=room, gpu__memory_bytes_per_s=1e12, **link, **QUIET, **NO_CPU
+    )
     batch = Batch(prompt_tokens=1, output_tokens=60)
-    return _given(Scenario(machine=machine, model=model, batch=batch, policy=POLICIES["mixtral-offloading"], routing=uniform(), seed=seed))
+    return _given(
+        Scenario(
+            machine=machine,
+            model=model,
+            batch=batch,
+            policy=POLICIES["mixtral-offloading"],
+            routing=uniform(),
+            seed=seed,
+        )
+    )
 
 
-def _fewest_copies(sequence: NDArray[np.int64], experts: int, slots: int, *, can_bypass: bool) -> int:
+def _fewest_copies(
+    sequence: NDArray[np.int64], experts: int, slots: int, *, can_bypass: bool
+) -> int:
     """By dynamic programming over all sets of that many experts."""
-    sets = [frozenset(np.flatnonzero([number >> bit & 1 for bit in range(experts)]).tolist()) for number in range(2**experts)]
+    sets = [
+        frozenset(np.flatnonzero([number >> bit & 1 for bit in range(experts)]).tolist())
+        for number in range(2**experts)
+    ]
     best = {held: 0 for held in sets if len(held) == slots}
     for wanted in sequence.tolist():
         after: dict[frozenset[int], int] = {}
         for held, copies in best.items():
-            nexts = [held] if wanted in held else [*[(held - {gone}) | {wanted} for gone in held], *([held] if can_bypass else [])]
+            nexts = (
+                [held]
+                if wanted in held
+                else [
+                    *[(held - {gone}) | {wanted} for gone in held],
+                    *([held] if can_bypass else []),
+                ]
+            )
             for reached in nexts:
                 after[reached] = min(after.get(reached, 10**9), copies + (wanted not in held))
         best = after
@@ -219,10 +348,14 @@ def _fewest_copies(sequence: NDArray[np.int64], experts: int, slots: int, *, can
 
 
 def test_cheapest_way_of_one_item() -> None:
-    """Held for four borders at 2, or copied twice at 5, or served elsewhere at 3 each: the least is 6."""
+    """Held for four borders at 2, or copied twice at 5, or served elsewhere at 3 each: the least is
+    6.
+    """
 
     def cheapest_ns(elsewhere_ns: float, copy_ns: float, byte_price: float) -> float:
-        """Of one byte, used in passes 0 and 3, where the link and all else count half of their time each."""
+        """Of one byte, used in passes 0 and 3, where the link and all else count half of their time
+        each.
+        """
         ways = Ways(
             starts=np.array([0, 2]),
             pass_of=np.array([0, 3]),
@@ -241,13 +374,19 @@ def test_cheapest_way_of_one_item() -> None:
 
 
 def test_frontier_is_below_every_split() -> None:
-    """The hull at what is missing never exceeds the longest lane of any split of any missing experts, for equal and unequal prices."""
+    """The hull at what is missing never exceeds the longest lane of any split of any missing
+    experts, for equal and unequal prices.
+    """
     rng = np.random.default_rng(8)
     for case in range(200):
         size = int(rng.integers(1, 7))
         tokens = np.full(size, 1) if case % 2 else rng.integers(1, 20, size)
         cpu, gpu = 10.0 * tokens + rng.uniform(0, 5), np.full(size, rng.uniform(1, 30)) + tokens
-        fetch, beside, moved = rng.uniform(1, 80), rng.uniform(0, 20), np.minimum.accumulate(np.arange(200.0)[::-1])[::-1] * 0.1
+        fetch, beside, moved = (
+            rng.uniform(1, 80),
+            rng.uniform(0, 20),
+            np.minimum.accumulate(np.arange(200.0)[::-1])[::-1] * 0.1,
+        )
         found = frontiers(_one_cell(cpu, gpu, tokens, fetch, beside, moved))
         for _ in range(20):
             where = rng.integers(0, 3, size)
@@ -268,7 +407,14 @@ def test_frontier_is_below_every_split() -> None:
             assert max([found.ns.min(), *lines]) <= max(lanes) * (1 + 1e-9)
 
 
-def _one_cell(cpu: np.ndarray, gpu: np.ndarray, tokens: np.ndarray, fetch: float, beside: float, moved: np.ndarray) -> CellWork:
+def _one_cell(
+    cpu: np.ndarray,
+    gpu: np.ndarray,
+    tokens: np.ndarray,
+    fetch: float,
+    beside: float,
+    moved: np.ndarray,
+) -> CellWork:
     return CellWork(
         cpu=cpu,
         gpu=gpu,
@@ -287,13 +433,17 @@ def _one_cell(cpu: np.ndarray, gpu: np.ndarray, tokens: np.ndarray, fetch: float
 
 
 def test_shadow_prices_match_differences_of_the_bound() -> None:
-    """On Mixtral, a GB of memory, a GB/s of link and of DRAM each save what re-solving the bound on the larger machine says."""
+    """On Mixtral, a GB of memory, a GB/s of link and of DRAM each save what re-solving the bound on
+    the larger machine says.
+    """
     model = load_model("mixtral-8x7b", "16bit")
     batch, policy = Batch(prompt_tokens=16, output_tokens=17), POLICIES["on-demand"]
 
     def given(*overrides: str) -> tuple[Problem, Passes, NDArray[np.int32]]:
         machine = load_machine("server-8ch-ddr5-rtx-4090", overrides)
-        return _given(Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform()))
+        return _given(
+            Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform())
+        )
 
     machine = given()[0].machine
     now = static_bound(*given()).end_to_end_s
@@ -306,17 +456,25 @@ def test_shadow_prices_match_differences_of_the_bound() -> None:
     assert prices["end_to_end_s_per_dram_gb_per_s"] == pytest.approx(
         static_bound(*given(f"cpu.memory_bytes_per_s={dram}")).end_to_end_s - now, rel=0.2
     )
-    assert prices["end_to_end_s_per_gpu_memory_gb"] < 0 and prices["end_to_end_s_per_h2d_gb_per_s"] <= 0
+    assert (
+        prices["end_to_end_s_per_gpu_memory_gb"] < 0
+        and prices["end_to_end_s_per_h2d_gb_per_s"] <= 0
+    )
 
 
 def test_a_tighter_memory_rule_raises_the_bound() -> None:
     """Plans that leave a tenth of the card unused have less room, so their bound is higher."""
     given = _given(_fixed_scenario("on-demand", 9, memory_share=0.5, cpu__memory_bytes_per_s=1e10))
-    assert static_bound(*given, MemoryRule(usable_fraction=0.9)).end_to_end_s > static_bound(*given).end_to_end_s
+    assert (
+        static_bound(*given, MemoryRule(usable_fraction=0.9)).end_to_end_s
+        > static_bound(*given).end_to_end_s
+    )
 
 
 def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
-    """All placements of two layers of three experts within memory, each layer's misses split best: none beats the bound, few are far."""
+    """All placements of two layers of three experts within memory, each layer's misses split best:
+    none beats the bound, few are far.
+    """
     ratios = []
     for seed in range(12):
         scenario = _tiny(seed)
@@ -328,7 +486,9 @@ def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
             residency = Residency(experts=resident, dense=np.ones(2, bool), has_head=True)
             if weight_bytes(model, residency) <= scenario.machine.gpu.memory_bytes.effective:
                 zeros = np.zeros(tokens.shape[:2], np.uint8)
-                decisions = Decisions(actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0])
+                decisions = Decisions(
+                    actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0]
+                )
                 plan = RandomPlan(residency=residency, decisions=decisions)
                 times.append(run_plan(problem, passes, tokens, plan, LanesOverlap()).end_to_end_s)
         bound = static_bound(problem, passes, tokens).end_to_end_s
@@ -340,9 +500,24 @@ def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
 def _tiny(seed: int) -> Scenario:
     rng = np.random.default_rng(seed)
     model = small_model(rng, num_layers=2, experts=3)
-    room = sum(model.top_bytes.values()) + sum(layer.dense_bytes for layer in model.layers) + rng.uniform(1, 5) * model.expert_bytes
+    room = (
+        sum(model.top_bytes.values())
+        + sum(layer.dense_bytes for layer in model.layers)
+        + rng.uniform(1, 5) * model.expert_bytes
+    )
     link = {"link__h2d__bytes_per_s": 2e10, "link__h2d__pageable_bytes_per_s": 2e10}
-    rates = {"cpu__memory_bytes_per_s": 1e11, "cpu__flops_per_s__bf16": 1e12, "gpu__memory_bytes_per_s": 1e12}
+    rates = {
+        "cpu__memory_bytes_per_s": 1e11,
+        "cpu__flops_per_s__bf16": 1e12,
+        "gpu__memory_bytes_per_s": 1e12,
+    }
     machine = small_machine(rng, model, gpu__memory_bytes=room, **rates, **link, **QUIET)
     batch = Batch(prompt_tokens=4, output_tokens=30)
-    return Scenario(machine=machine, model=model, batch=batch, policy=POLICIES["on-demand"], routing=uniform(), seed=seed)
+    return Scenario(
+        machine=machine,
+        model=model,
+        batch=batch,
+        policy=POLICIES["on-demand"],
+        routing=uniform(),
+        seed=seed,
+    )

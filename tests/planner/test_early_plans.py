@@ -1,4 +1,6 @@
-"""Plans that copy experts of a long prompt ahead of their gates: found where they pay, not tried where they cannot, kept in a file."""
+"""Plans that copy experts of a long prompt ahead of their gates: found where they pay, not tried
+where they cannot, kept in a file.
+"""
 
 from pathlib import Path
 
@@ -13,15 +15,22 @@ from sim.policies.placement.gain import GainPlacement
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.step.simulate import Run, simulate
 
-LONG = Setting(model="deepseek-v2-lite", machine="fiddler-e1", prompt_tokens=1024, output_tokens=16, draws=2)
+LONG = Setting(
+    model="deepseek-v2-lite", machine="fiddler-e1", prompt_tokens=1024, output_tokens=16, draws=2
+)
 
 
 def _tries_early(setting: Setting) -> bool:
-    return any(isinstance(policy.prefetch, EarlyPrefetch) for policy in candidates(setting.scenario(find_policy("on-demand"))))
+    return any(
+        isinstance(policy.prefetch, EarlyPrefetch)
+        for policy in candidates(setting.scenario(find_policy("on-demand")))
+    )
 
 
 def test_a_long_prompt_over_a_slow_link_fetches_early(tmp_path: Path) -> None:
-    """The plan does so, lies above its bound and within a tenth of it, and runs again from its file to the nanosecond."""
+    """The plan does so, lies above its bound and within a tenth of it, and runs again from its file
+    to the nanosecond.
+    """
     planned = make_plan(LONG, Goal(), "0.0")
     assert isinstance(planned, Planned)
     plan = planned.plan
@@ -37,7 +46,9 @@ def test_a_long_prompt_over_a_slow_link_fetches_early(tmp_path: Path) -> None:
 
 
 def test_tried_only_where_it_may_pay() -> None:
-    """Not for short prompts, nor where answers take nearly all attention, nor where everything fits."""
+    """Not for short prompts, nor where answers take nearly all attention, nor where everything
+    fits.
+    """
     assert _tries_early(LONG)
     assert not _tries_early(LONG.model_copy(update={"prompt_tokens": 64, "output_tokens": 64}))
     assert not _tries_early(LONG.model_copy(update={"output_tokens": 8192}))
@@ -45,8 +56,15 @@ def test_tried_only_where_it_may_pay() -> None:
 
 
 def test_what_is_tried_starts_as_it_would_by_itself() -> None:
-    """A search ranks experts once for many candidates, but anew where a placement weighs their buffers: each starts as when run alone."""
-    setting = Setting(model="mixtral-8x7b", machine="server-12ch-ddr5-rtx-5090", prompt_tokens=1024, output_tokens=16)
+    """A search ranks experts once for many candidates, but anew where a placement weighs their
+    buffers: each starts as when run alone.
+    """
+    setting = Setting(
+        model="mixtral-8x7b",
+        machine="server-12ch-ddr5-rtx-5090",
+        prompt_tokens=1024,
+        output_tokens=16,
+    )
     scenario = setting.scenario(find_policy("on-demand"))
     trials = Trials([scenario])
     for policy in candidates(scenario):

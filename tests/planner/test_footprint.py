@@ -1,4 +1,6 @@
-"""What simulating takes: upper estimates that count what a run keeps, and what the system says is free."""
+"""What simulating takes: upper estimates that count what a run keeps, and what the system says is
+free.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +21,33 @@ SIZES = st.none() | COUNTS
 
 
 def _scenario(policy: str = "on-demand", **changes: int) -> Scenario:
-    setting = Setting(model="qwen3-30b-a3b", machine="desktop-rtx-4090-ddr5", prompt_tokens=16, output_tokens=100)
+    setting = Setting(
+        model="qwen3-30b-a3b", machine="desktop-rtx-4090-ddr5", prompt_tokens=16, output_tokens=100
+    )
     return setting.model_copy(update=changes).scenario(find_policy(policy), "fast")
 
 
 @given(
-    batch=st.builds(Batch, prompt_tokens=COUNTS, output_tokens=COUNTS, batch_size=st.integers(1, 9), beams=st.integers(1, 3)),
+    batch=st.builds(
+        Batch,
+        prompt_tokens=COUNTS,
+        output_tokens=COUNTS,
+        batch_size=st.integers(1, 9),
+        beams=st.integers(1, 3),
+    ),
     feeding=st.one_of(
-        st.builds(Feeding, prefill_chunk_tokens=SIZES, replicates_prompt=st.booleans(), decodes_beams_apart=st.booleans()),
-        st.builds(Feeding, micro_batch_sequences=COUNTS, prefill_micro_batch_sequences=SIZES, replicates_prompt=st.booleans()),
+        st.builds(
+            Feeding,
+            prefill_chunk_tokens=SIZES,
+            replicates_prompt=st.booleans(),
+            decodes_beams_apart=st.booleans(),
+        ),
+        st.builds(
+            Feeding,
+            micro_batch_sequences=COUNTS,
+            prefill_micro_batch_sequences=SIZES,
+            replicates_prompt=st.booleans(),
+        ),
     ),
 )
 def test_passes_are_counted_as_they_are_made(batch: Batch, feeding: Feeding) -> None:
@@ -44,7 +64,12 @@ def test_passes_are_counted_as_they_are_made(batch: Batch, feeding: Feeding) -> 
 def test_more_work_never_takes_less(policy: str) -> None:
     """Every policy has an estimate; it grows with each count of the work."""
     least = run_bytes(_scenario(policy))
-    for change in ({"prompt_tokens": 4000}, {"output_tokens": 4000}, {"batch_size": 64}, {"beams": 8}):
+    for change in (
+        {"prompt_tokens": 4000},
+        {"output_tokens": 4000},
+        {"batch_size": 64},
+        {"beams": 8},
+    ):
         assert run_bytes(_scenario(policy, **change)) > least
 
 
@@ -83,29 +108,52 @@ def test_what_is_available_is_free(tmp_path: Path) -> None:
     ("cgroup", "folder", "names"),
     [
         ("0::/a/b", "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")),
-        ("4:cpu,memory:/a/b", "sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+        (
+            "4:cpu,memory:/a/b",
+            "sys/fs/cgroup/memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
     ],
 )
 @pytest.mark.parametrize("group", ["a/b", "a", "."])
-def test_the_tightest_control_group_counts(group: str, cgroup: str, folder: str, names: tuple[str, str, str], tmp_path: Path) -> None:
+def test_the_tightest_control_group_counts(
+    group: str, cgroup: str, folder: str, names: tuple[str, str, str], tmp_path: Path
+) -> None:
     """A group's own limit or one above it; the file cache that it would give back is free."""
     limit, used, cache = names
     place = f"{folder}/{group}"
-    files = {f"{place}/{limit}": "5000\n", f"{place}/{used}": "3000\n", f"{place}/memory.stat": f"anon 5\n{cache} 1000\n"}
+    files = {
+        f"{place}/{limit}": "5000\n",
+        f"{place}/{used}": "3000\n",
+        f"{place}/memory.stat": f"anon 5\n{cache} 1000\n",
+    }
     unlimited = {f"{folder}/a/b/c/{limit}": "max\n"}
-    assert free_bytes(_system(tmp_path, MEMINFO | {"proc/self/cgroup": f"{cgroup}\n"} | files | unlimited)) == 3000
+    assert (
+        free_bytes(
+            _system(tmp_path, MEMINFO | {"proc/self/cgroup": f"{cgroup}\n"} | files | unlimited)
+        )
+        == 3000
+    )
 
 
 def test_a_limit_of_the_process_counts(tmp_path: Path) -> None:
     """`ulimit -v` less what the process has taken; `unlimited` is none."""
     status = {"proc/self/status": "Name: python\nVmSize:\t    4 kB\n"}
-    limits = {"proc/self/limits": "Limit   Soft Limit  Hard Limit  Units\nMax address space   9000   unlimited   bytes\n"}
+    limits = {
+        "proc/self/limits": "Limit   Soft Limit  Hard Limit  Units\nMax address space   9000   unlimited   bytes\n"
+    }
     assert free_bytes(_system(tmp_path, MEMINFO | status | limits)) == 9000 - 4 * KIB
-    (tmp_path / "proc/self/limits").write_text("Max address space   unlimited   unlimited   bytes\n", encoding="utf-8")
+    (tmp_path / "proc/self/limits").write_text(
+        "Max address space   unlimited   unlimited   bytes\n", encoding="utf-8"
+    )
     assert free_bytes(tmp_path) == 700 * KIB
 
 
 def test_groups_that_are_full_leave_nothing(tmp_path: Path) -> None:
     """Never less than nothing."""
-    files = {"sys/fs/cgroup/memory.max": "10", "sys/fs/cgroup/memory.current": "20", "proc/self/cgroup": "0::/\n"}
+    files = {
+        "sys/fs/cgroup/memory.max": "10",
+        "sys/fs/cgroup/memory.current": "20",
+        "proc/self/cgroup": "0::/\n",
+    }
     assert free_bytes(_system(tmp_path, MEMINFO | files)) == 0

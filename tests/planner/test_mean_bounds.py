@@ -1,4 +1,6 @@
-"""Bounds on the mean over several draws: below every run's mean, nearly as good as what is solved, and closing as draws grow."""
+"""Bounds on the mean over several draws: below every run's mean, nearly as good as what is solved,
+and closing as draws grow.
+"""
 
 from dataclasses import replace
 
@@ -20,7 +22,14 @@ from sim.step.draws import seed_of
 from sim.step.metrics import Metrics
 from sim.step.simulate import Drawn, Run, Scenario, draw, problem_of, simulate
 from sim.workload.batch import Batch
-from tests.planner.instances import RandomPlan, random_decisions, random_overlap, random_residency, run_plan, small_scenario
+from tests.planner.instances import (
+    RandomPlan,
+    random_decisions,
+    random_overlap,
+    random_residency,
+    run_plan,
+    small_scenario,
+)
 from tests.planner.test_bounds import _is_within_memory
 
 NUM_DRAWS = 3
@@ -38,13 +47,17 @@ def _draws(scenario: Scenario, count: int = NUM_DRAWS) -> list[Drawn]:
 def _mean_end_s(scenario: Scenario) -> float | None:
     """The scenario's mean over the draws; None where it does not fit, or exceeds the card."""
     runs = [simulate(_with_seed(scenario, number)) for number in range(NUM_DRAWS)]
-    fitting = [run.metrics.end_to_end_s for run in runs if isinstance(run, Run) and _is_within_memory(run)]
+    fitting = [
+        run.metrics.end_to_end_s for run in runs if isinstance(run, Run) and _is_within_memory(run)
+    ]
     return float(np.mean(fitting)) if len(fitting) == NUM_DRAWS else None
 
 
 @pytest.mark.parametrize("block", range(5))
 def test_no_mean_is_below_its_bound(block: int) -> None:
-    """On random models and machines: fixed plans stay above the static bound in the mean, all lossless ones above the clairvoyant one."""
+    """On random models and machines: fixed plans stay above the static bound in the mean, all
+    lossless ones above the clairvoyant one.
+    """
     num_checked = 0
     for seed in range(5000 + block * 8, 5008 + block * 8):
         rng = np.random.default_rng(seed)
@@ -65,15 +78,28 @@ def test_no_mean_is_below_its_bound(block: int) -> None:
             overlap = random_overlap(rng)
             is_early, times = not streams and bool(rng.integers(2)), []
             for drawn in draws:
-                early = {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts} if is_early else {}
-                plan = RandomPlan(residency=residency, decisions=random_decisions(rng, residency, drawn.tokens, streams=streams, **early))
-                times.append(run_plan(problem, drawn.passes, drawn.tokens, plan, overlap).end_to_end_s)
+                early = (
+                    {"early_passes": drawn.passes.is_prefill, "buffers": overlap.staging_experts}
+                    if is_early
+                    else {}
+                )
+                plan = RandomPlan(
+                    residency=residency,
+                    decisions=random_decisions(
+                        rng, residency, drawn.tokens, streams=streams, **early
+                    ),
+                )
+                times.append(
+                    run_plan(problem, drawn.passes, drawn.tokens, plan, overlap).end_to_end_s
+                )
             assert bounds.static_s <= np.mean(times) * (1 + 1e-12), f"random plan, seed {seed}"
     assert num_checked > 10
 
 
 def test_as_good_as_solving_for_one_draw() -> None:
-    """For a single draw the sums reach what the dual's own search reaches: typically all of it, and never less than half."""
+    """For a single draw the sums reach what the dual's own search reaches: typically all of it, and
+    never less than half.
+    """
     static, clairvoyant = [], []
     for seed in range(24):
         scenario = small_scenario(np.random.default_rng(7000 + seed), "on-demand")
@@ -97,7 +123,9 @@ def _mixtral(*overrides: str) -> Scenario:
 
 
 def test_foresight_fades_with_draws() -> None:
-    """The more draws one placement has to serve, the higher the bound on their mean; the clairvoyant bound hardly moves."""
+    """The more draws one placement has to serve, the higher the bound on their mean; the
+    clairvoyant bound hardly moves.
+    """
     scenario = _mixtral()
     draws = _draws(scenario, 24)
     found = [mean_bounds(problem_of(scenario), draws[:count], RULE) for count in (1, 6, 24)]
@@ -106,7 +134,9 @@ def test_foresight_fades_with_draws() -> None:
 
 
 def test_the_plan_is_near_its_bound() -> None:
-    """On Mixtral under independent choices a fixed plan comes within 3 % of the best fixed placement for 24 draws of 32 tokens."""
+    """On Mixtral under independent choices a fixed plan comes within 3 % of the best fixed
+    placement for 24 draws of 32 tokens.
+    """
     found = search(_mixtral(), Goal(), 24)
     assert isinstance(found, Search)
     gap = bounds_of(found)["gap_to_static_bound_fraction"]
@@ -114,7 +144,9 @@ def test_the_plan_is_near_its_bound() -> None:
 
 
 def test_no_fixed_rival_is_below_the_bound_of_a_plan() -> None:
-    """A plan's static bound counts as much memory as any fixed system there holds, so it is below each of them, budgeted freely or not."""
+    """A plan's static bound counts as much memory as any fixed system there holds, so it is below
+    each of them, budgeted freely or not.
+    """
     for seed in range(6):
         scenario = small_scenario(np.random.default_rng(8000 + seed), "on-demand")
         found = search(replace(scenario, batch=replace(scenario.batch, beams=1)), Goal(), NUM_DRAWS)
@@ -123,8 +155,14 @@ def test_no_fixed_rival_is_below_the_bound_of_a_plan() -> None:
         bounds = bounds_of(found)
         for rival in found.rivals:
             policy = POLICIES[rival.policy]
-            if isinstance(rival.outcome, Metrics) and rival.num_draws == found.num_draws and policy.feeding == found.policy.feeding:
-                least_s = bounds["static_bound_s"] if is_fixed(policy) else bounds["clairvoyant_bound_s"]
+            if (
+                isinstance(rival.outcome, Metrics)
+                and rival.num_draws == found.num_draws
+                and policy.feeding == found.policy.feeding
+            ):
+                least_s = (
+                    bounds["static_bound_s"] if is_fixed(policy) else bounds["clairvoyant_bound_s"]
+                )
                 assert not policy.is_lossless or least_s <= rival.outcome.end_to_end_s * (1 + 1e-12)
 
 
@@ -137,10 +175,16 @@ def test_mean_shadow_prices_match_differences_of_the_bound() -> None:
 
     scenario = _mixtral()
     draws = _draws(scenario, 4)
-    prices = mean_shadow_prices(problem_of(scenario), draws, RULE, mean_bounds(problem_of(scenario), draws, RULE))
+    prices = mean_shadow_prices(
+        problem_of(scenario), draws, RULE, mean_bounds(problem_of(scenario), draws, RULE)
+    )
     memory = scenario.machine.gpu.memory_bytes.effective + 1e9 / RULE.usable_fraction
     dram = scenario.machine.cpu.memory_bytes_per_s.effective + 1e9
     now = given()
-    assert prices["end_to_end_s_per_gpu_memory_gb"] == pytest.approx(given(f"gpu.memory_bytes={memory}") - now, rel=0.25)
-    assert prices["end_to_end_s_per_dram_gb_per_s"] == pytest.approx(given(f"cpu.memory_bytes_per_s={dram}") - now, rel=0.25)
+    assert prices["end_to_end_s_per_gpu_memory_gb"] == pytest.approx(
+        given(f"gpu.memory_bytes={memory}") - now, rel=0.25
+    )
+    assert prices["end_to_end_s_per_dram_gb_per_s"] == pytest.approx(
+        given(f"cpu.memory_bytes_per_s={dram}") - now, rel=0.25
+    )
     assert prices["end_to_end_s_per_h2d_gb_per_s"] <= 0

@@ -26,11 +26,15 @@ FEW, MANY = 4, 16
 def _offers(model: Model) -> list[Scenario]:
     """The same work with the weights in 16, 8 and 4 bit, on a card that holds half of them in 16."""
     scenario = _scenario(model, small_machine(0.55 * model.total_bytes, SLOW_LINK), BATCHES[0])
-    return [replace(scenario, model=requantized(model, scheme)) for scheme in ("16bit", "8bit", "4bit")]
+    return [
+        replace(scenario, model=requantized(model, scheme)) for scheme in ("16bit", "8bit", "4bit")
+    ]
 
 
 def test_the_best_offer_is_chosen_and_the_others_are_said() -> None:
-    """What one search over all finds is at least as good as the best of a search for each, and says of each what it would give."""
+    """What one search over all finds is at least as good as the best of a search for each, and says
+    of each what it would give.
+    """
     offers = _offers(MODELS["plain"])
     found = search(offers, Goal(), NUM_DRAWS)
     alone = [search(offer, Goal(), NUM_DRAWS) for offer in offers]
@@ -46,19 +50,28 @@ def test_the_best_offer_is_chosen_and_the_others_are_said() -> None:
 
 
 def test_what_makes_no_difference_goes_to_the_offer_named_first() -> None:
-    """Twice the same offer: the first; what the search finds for the other is no worse than its draws can tell."""
+    """Twice the same offer: the first; what the search finds for the other is no worse than its
+    draws can tell.
+    """
     [first, *_] = _offers(MODELS["plain"])
     found = search([first, first], Goal(), NUM_DRAWS)
     assert isinstance(found, Search) and found.offer == 0
     other = found.offers[1]
-    assert other.half_width_fraction is not None and 0 <= other.worse_fraction <= other.half_width_fraction
+    assert (
+        other.half_width_fraction is not None
+        and 0 <= other.worse_fraction <= other.half_width_fraction
+    )
 
 
 def test_an_offer_that_does_not_fit_says_why() -> None:
-    """On a card that holds only the smallest, the others are short of bytes, and the plan is the smallest."""
+    """On a card that holds only the smallest, the others are short of bytes, and the plan is the
+    smallest.
+    """
     model = MODELS["plain"]
     host = small_machine(0.3 * model.total_bytes, SLOW_LINK)
-    memory = host.gpu.memory_bytes.model_copy(update={"value": 0.55 * model.total_bytes, "efficiency": None})
+    memory = host.gpu.memory_bytes.model_copy(
+        update={"value": 0.55 * model.total_bytes, "efficiency": None}
+    )
     machine = host.model_copy(update={"cpu": host.cpu.model_copy(update={"memory_bytes": memory})})
     offers = [replace(offer, machine=machine) for offer in _offers(model)]
     found = search(offers, Goal(), NUM_DRAWS)
@@ -68,7 +81,9 @@ def test_an_offer_that_does_not_fit_says_why() -> None:
 
 
 def _file_with_threads(folder: Path) -> Path:
-    """An RTX 4090 desktop that states rates for fewer threads: hardly less of DRAM, a quarter of the arithmetic."""
+    """An RTX 4090 desktop that states rates for fewer threads: hardly less of DRAM, a quarter of
+    the arithmetic.
+    """
     data = load_machine("desktop-rtx-4090-ddr5").model_dump(mode="json", exclude_none=True)
     number = {"kind": "assumed", "source": "this test", "date": "2026"}
     data["cpu"]["threads"] = MANY
@@ -90,7 +105,14 @@ def _curve(threads: int | None, ns: float) -> dict[str, Any]:
     own = {"threads": threads} if threads else {}
     shape = {"hidden": 64, "intermediate": 128}
     made = {"kind": "assumed", "source": "this test", "date": "2026"}
-    return {"operation": "expert", "device": "cpu", "shape": shape, "points": [[1, ns], [8, ns]], **own, **made}
+    return {
+        "operation": "expert",
+        "device": "cpu",
+        "shape": shape,
+        "points": [[1, ns], [8, ns]],
+        **own,
+        **made,
+    }
 
 
 def test_a_machine_at_another_number_of_threads(tmp_path: Path) -> None:
@@ -110,8 +132,15 @@ def test_a_machine_at_another_number_of_threads(tmp_path: Path) -> None:
 
 
 def test_offers_of_a_setting(tmp_path: Path) -> None:
-    """Schemes by order, then threads; what is pinned, or has its rates changed for one number alone, is no choice."""
-    setting = Setting(model="mixtral-8x7b", machine=str(_file_with_threads(tmp_path)), prompt_tokens=8, output_tokens=4)
+    """Schemes by order, then threads; what is pinned, or has its rates changed for one number
+    alone, is no choice.
+    """
+    setting = Setting(
+        model="mixtral-8x7b",
+        machine=str(_file_with_threads(tmp_path)),
+        prompt_tokens=8,
+        output_tokens=4,
+    )
     both = setting.model_copy(update={"offered_quantizations": ("4bit", "8bit")})
     assert [(one.quantization, one.cpu_threads) for one in offers_of(both)] == [
         ("4bit", MANY),
@@ -119,16 +148,33 @@ def test_offers_of_a_setting(tmp_path: Path) -> None:
         ("8bit", MANY),
         ("8bit", FEW),
     ]
-    assert [one.cpu_threads for one in offers_of(setting.model_copy(update={"cpu_threads": FEW}))] == [FEW]
+    assert [
+        one.cpu_threads for one in offers_of(setting.model_copy(update={"cpu_threads": FEW}))
+    ] == [FEW]
     changed = setting.model_copy(update={"machine_overrides": ("cpu.memory_bytes_per_s=80e9",)})
     assert [one.cpu_threads for one in offers_of(changed)] == [MANY]
-    assert [one.cpu_threads for one in offers_of(setting.model_copy(update={"machine": "h100"}))] == [None]
+    assert [
+        one.cpu_threads for one in offers_of(setting.model_copy(update={"machine": "h100"}))
+    ] == [None]
 
 
 def test_the_plan_file_names_the_offers(tmp_path: Path) -> None:
-    """What was chosen is the setting's own, what it was chosen from is beside it, and the best of each is in the file."""
-    setting = Setting(model="mixtral-8x7b", machine=str(_file_with_threads(tmp_path)), prompt_tokens=8, output_tokens=4, draws=2)
-    planned = make_plan(setting.model_copy(update={"offered_quantizations": ("8bit", "4bit")}), Goal(), "test", has_bounds=False)
+    """What was chosen is the setting's own, what it was chosen from is beside it, and the best of
+    each is in the file.
+    """
+    setting = Setting(
+        model="mixtral-8x7b",
+        machine=str(_file_with_threads(tmp_path)),
+        prompt_tokens=8,
+        output_tokens=4,
+        draws=2,
+    )
+    planned = make_plan(
+        setting.model_copy(update={"offered_quantizations": ("8bit", "4bit")}),
+        Goal(),
+        "test",
+        has_bounds=False,
+    )
     assert isinstance(planned, Planned)
     save_plan(planned.plan, tmp_path / "plan.yaml")
     plan = load_plan(tmp_path / "plan.yaml")

@@ -15,7 +15,9 @@ from planner.search.plan import Plan, Setting, load_plan, plan_to_data, save_pla
 from sim.model.library import load_model, save_model
 from sim.step.simulate import Run, simulate
 
-SETTING = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=8, output_tokens=3)
+SETTING = Setting(
+    model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=8, output_tokens=3
+)
 
 
 def _plan(setting: Setting = SETTING) -> Plan:
@@ -50,7 +52,9 @@ def test_it_runs_again(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan names the user's own files from its own folder: it is read from any other, and moves with them."""
+    """A plan names the user's own files from its own folder: it is read from any other, and moves
+    with them.
+    """
     work, other = tmp_path / "work", tmp_path / "other"
     (work / "plans").mkdir(parents=True)
     other.mkdir()
@@ -68,8 +72,12 @@ def test_bounds_lie_below_the_plan(plan: Plan) -> None:
     """Nothing beats a proven bound: clairvoyant ≤ static ≤ predicted, and the gaps say by how much."""
     predicted, bounds = plan.predicted["end_to_end_s"], plan.bounds
     assert 0 < bounds["clairvoyant_bound_s"] <= bounds["static_bound_s"] <= predicted
-    assert bounds["gap_to_static_bound_fraction"] == pytest.approx(predicted / bounds["static_bound_s"] - 1)
-    assert bounds["gap_to_clairvoyant_bound_fraction"] == pytest.approx(predicted / bounds["clairvoyant_bound_s"] - 1)
+    assert bounds["gap_to_static_bound_fraction"] == pytest.approx(
+        predicted / bounds["static_bound_s"] - 1
+    )
+    assert bounds["gap_to_clairvoyant_bound_fraction"] == pytest.approx(
+        predicted / bounds["clairvoyant_bound_s"] - 1
+    )
     assert bounds["shadow_prices"]["end_to_end_s_per_gpu_memory_gb"] < 0
 
 
@@ -107,9 +115,18 @@ BROKEN = {
     "unknown part": (_with("balancd", "policy", "dispatch", "part"), "did you mean 'balanced'?"),
     "part without a name": (_with({}, "policy", "cache"), "policy.cache.part"),
     "part not a mapping": (_with("static", "policy", "cache"), "policy.cache"),
-    "unknown parameter": (_with(1, "policy", "overlap", "staging_expert"), "did you mean 'staging_experts'?"),
-    "parameter of a wrong type": (_with("few", "policy", "overlap", "staging_experts"), "policy.overlap.staging_experts"),
-    "experts of a wrong type": (_with([["first"]], "policy", "placement", "experts"), "policy.placement.experts.0.0"),
+    "unknown parameter": (
+        _with(1, "policy", "overlap", "staging_expert"),
+        "did you mean 'staging_experts'?",
+    ),
+    "parameter of a wrong type": (
+        _with("few", "policy", "overlap", "staging_experts"),
+        "policy.overlap.staging_experts",
+    ),
+    "experts of a wrong type": (
+        _with([["first"]], "policy", "placement", "experts"),
+        "policy.placement.experts.0.0",
+    ),
     "predicted not a mapping": (_with(3, "predicted"), "predicted"),
 }
 

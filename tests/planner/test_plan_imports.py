@@ -32,7 +32,12 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "plan_part", raising=False)
     Path("plan_part.py").write_text(MODULE, encoding="utf-8")
     plan = Plan(
-        setting=Setting(model="granite-3-1b-a400m", machine="desktop-rtx-3060-ddr4", prompt_tokens=4, output_tokens=2),
+        setting=Setting(
+            model="granite-3-1b-a400m",
+            machine="desktop-rtx-3060-ddr4",
+            prompt_tokens=4,
+            output_tokens=2,
+        ),
         goal=Goal(),
         policy=find_policy("lru"),
         predicted={},
@@ -48,7 +53,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_imports_nothing() -> None:
     """The module is named, and has not run."""
-    with pytest.raises(ImportNotAllowed, match=r"plan\.yaml: policy\.cache\.part: 'plan_part:Part' is code of the module plan_part"):
+    with pytest.raises(
+        ImportNotAllowed,
+        match=r"plan\.yaml: policy\.cache\.part: 'plan_part:Part' is code of the module plan_part",
+    ):
         load_plan(Path("plan.yaml"))
     with pytest.raises(ImportNotAllowed):
         load_plan(Path("plan.yaml"), importable=["another", "plan_part2", "plan"])
@@ -62,7 +70,9 @@ def test_a_module_that_is_named() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_commands_run_no_code_of_a_file(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run_no_code_of_a_file(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every command that reads a plan refuses it in one line that says what would allow it."""
     assert main(list(command)) == 2
     error = capsys.readouterr().err

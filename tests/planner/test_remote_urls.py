@@ -32,7 +32,10 @@ REFUSED = [
     ("://host:5", "remote.url"),
     ("2fast://host:5", "remote.url"),
     ("redis://host 5", "remote.url"),
-    ("redis-sentinel://h1,h2:26379", "every host of redis-sentinel:// needs its port, such as redis-sentinel://host:6379, got 'h1'"),
+    (
+        "redis-sentinel://h1,h2:26379",
+        "every host of redis-sentinel:// needs its port, such as redis-sentinel://host:6379, got 'h1'",
+    ),
     ("lm://host", "every host of lm:// needs its port"),
     ("mooncakestore://host:", "every host of mooncakestore:// needs its port"),
 ]

@@ -1,4 +1,6 @@
-"""The least time of a cell of few experts, for every set of missing ones, against every choice one by one."""
+"""The least time of a cell of few experts, for every set of missing ones, against every choice one
+by one.
+"""
 
 from itertools import product
 from pathlib import Path
@@ -17,7 +19,9 @@ TOKENS_OF_PASS = 25
 @pytest.mark.parametrize("is_early", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_every_choice_is_tried(size: int, is_early: bool) -> None:
-    """A missing expert runs on the CPU or is copied, another one runs on the CPU or stays: the least over all choices, for every set."""
+    """A missing expert runs on the CPU or is copied, another one runs on the CPU or stays: the
+    least over all choices, for every set.
+    """
     rng = np.random.default_rng(size)
     for _ in range(10):
         work, by_set = _cell(rng, size, is_early=is_early), np.empty(1 << size)
@@ -25,12 +29,17 @@ def test_every_choice_is_tried(size: int, is_early: bool) -> None:
         for away in range(1 << size):
             places = [place for place in range(size) if away >> place & 1]
             choices = [np.array(chosen, bool) for chosen in product((False, True), repeat=size)]
-            least = min(_time_ns(work, chosen, [place for place in places if not chosen[place]]) for chosen in choices)
+            least = min(
+                _time_ns(work, chosen, [place for place in places if not chosen[place]])
+                for chosen in choices
+            )
             assert by_set[away] == pytest.approx(least, rel=1e-12)
 
 
 def _time_ns(work: CellWork, chosen: np.ndarray, copied: list[int]) -> float:
-    """What the cell counts with those experts on the CPU and those copied: the longest lane, and what keeps the link busy."""
+    """What the cell counts with those experts on the CPU and those copied: the longest lane, and
+    what keeps the link busy.
+    """
     sent = min(int(work.tokens[chosen].sum()), TOKENS_OF_PASS)
     up, down = (work.up[sent], work.down[sent]) if chosen.any() else (0.0, 0.0)
     on_cpu, on_gpu = work.cpu[chosen].sum() + up + down, work.beside[0] + work.gpu[~chosen].sum()
@@ -38,7 +47,9 @@ def _time_ns(work: CellWork, chosen: np.ndarray, copied: list[int]) -> float:
     if work.is_early[0]:
         return float(work.time_share[0] * max(on_gpu, on_cpu) + work.link_share[0] * (copies + up))
     link = copies + max(up, work.gpu[copied].min()) if copied else 0.0
-    return float(work.time_share[0] * max(on_gpu, on_cpu, link) + work.link_share[0] * max(on_cpu, copies))
+    return float(
+        work.time_share[0] * max(on_gpu, on_cpu, link) + work.link_share[0] * max(on_cpu, copies)
+    )
 
 
 def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
@@ -62,11 +73,15 @@ def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
 
 
 def test_kernels_are_kept_for_this_package_and_the_simulator(tmp_path: Path) -> None:
-    """A kept kernel is bound to both packages: a change of any file that it can be made of is another stamp."""
+    """A kept kernel is bound to both packages: a change of any file that it can be made of is
+    another stamp.
+    """
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "one.py").write_text("from sim.engine.compilation import kernel\nfrom package.two import (\n    TWO,\n)\n")
+    (package / "one.py").write_text(
+        "from sim.engine.compilation import kernel\nfrom package.two import (\n    TWO,\n)\n"
+    )
     (package / "two.py").write_text("TWO = 2\n")
     (package / "three.py").write_text("THREE = 3\n")
     before = source_stamp(package)
@@ -75,7 +90,10 @@ def test_kernels_are_kept_for_this_package_and_the_simulator(tmp_path: Path) -> 
     (package / "two.py").write_text("TWO = 3\n")
     changed, own = source_stamp(package), source_stamp(Path(compilation.__file__).parent)
     assert changed != before
-    stamps = {kernels_of(stamp)(_nothing)._cache._cache_file._source_stamp for stamp in (before, changed, own)}  # type: ignore[attr-defined]
+    stamps = {
+        kernels_of(stamp)(_nothing)._cache._cache_file._source_stamp
+        for stamp in (before, changed, own)
+    }  # type: ignore[attr-defined]
     assert len(stamps) == 3
     assert try_sets._cache._cache_file._source_stamp in stamps
 

@@ -22,7 +22,9 @@ def _stairs(at: Floats) -> float:
 @pytest.mark.parametrize("function", [_bowl, _banana, _stairs])
 @pytest.mark.parametrize("num_trials", [5, 7, 40, 120, 1000])
 def test_it_tries_what_scipy_tries(function, num_trials: int) -> None:  # type: ignore[no-untyped-def]
-    """The same points in the same order, so the same end, wherever the trials run out; ties and shrinking included."""
+    """The same points in the same order, so the same end, wherever the trials run out; ties and
+    shrinking included.
+    """
     simplex = np.array([(0.5, 0.4, 1.0), (0.6, 0.4, 0.9), (0.5, 0.65, 0.9), (0.5, 0.4, 0.6)])
     tried: dict[str, list[list[float]]] = {"own": [], "scipy": []}
 
@@ -34,6 +36,11 @@ def test_it_tries_what_scipy_tries(function, num_trials: int) -> None:  # type: 
         return value
 
     point, value = lowest(noted("own"), simplex, num_trials)
-    expected = minimize(noted("scipy"), simplex[0], method="Nelder-Mead", options={"maxfev": num_trials, "initial_simplex": simplex.copy()})
+    expected = minimize(
+        noted("scipy"),
+        simplex[0],
+        method="Nelder-Mead",
+        options={"maxfev": num_trials, "initial_simplex": simplex.copy()},
+    )
     assert tried["own"] == tried["scipy"] and len(tried["own"]) <= num_trials
     assert point.tolist() == expected.x.tolist() and value == expected.fun

@@ -1,4 +1,6 @@
-"""Studies: what varies, which points that makes, what names a point, and what is refused before anything runs."""
+"""Studies: what varies, which points that makes, what names a point, and what is refused before
+anything runs.
+"""
 
 import subprocess
 import sys
@@ -70,7 +72,9 @@ def test_wrong_axes_are_one_line(argument: str, fragments: tuple[str, ...]) -> N
 
 def test_a_path_said_twice_is_an_error() -> None:
     """The error asks for one list."""
-    with pytest.raises(InputError, match=r"--vary batch: said twice; write all its values in one list"):
+    with pytest.raises(
+        InputError, match=r"--vary batch: said twice; write all its values in one list"
+    ):
         parse_axes(["batch=1", "batch=2"])
 
 
@@ -91,7 +95,9 @@ def test_a_varied_number_replaces_the_one_that_was_set() -> None:
 
 
 def test_keys_name_all_that_determines_a_point(tmp_path: Path) -> None:
-    """The same value in another unit is the same point; another value, objective, version, seed or file content is another."""
+    """The same value in another unit is the same point; another value, objective, version, seed or
+    file content is another.
+    """
     machine = tmp_path / "machine.yaml"
     data = load_machine(BASE.machine).model_dump(mode="json")
     write_yaml(data, machine)
@@ -112,7 +118,14 @@ def test_keys_are_the_same_in_every_process() -> None:
     """A fresh interpreter with another hash seed gives the same key."""
     program = "from tests.planner.studies import BASE, jobs_of, small_study; print(jobs_of(small_study('batch=1'))[0].key)"
     environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
-    found = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert found.stdout.strip() == jobs_of(small_study("batch=1"))[0].key
 
 
@@ -121,7 +134,9 @@ def test_content_follows_the_routing_file(tmp_path: Path) -> None:
     counts = tmp_path / "counts.json"
     digests = set()
     for first in (1, 2):
-        counts.write_text(f'{{"counts_layer_expert": {[[first, 1, 1, 1, 1, 1, 1, 1]] * 32}}}', encoding="utf-8")
+        counts.write_text(
+            f'{{"counts_layer_expert": {[[first, 1, 1, 1, 1, 1, 1, 1]] * 32}}}', encoding="utf-8"
+        )
         digests.add(content_digest(BASE.model_copy(update={"routing": f"popularity:{counts}"})))
     assert len(digests) == 2
 
@@ -129,17 +144,28 @@ def test_content_follows_the_routing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vary", "fragments"),
     [
-        (["link.h2d.bytes_per_second=1e9"], ("--vary link.h2d.bytes_per_second=1e9", "did you mean 'bytes_per_s'?")),
+        (
+            ["link.h2d.bytes_per_second=1e9"],
+            ("--vary link.h2d.bytes_per_second=1e9", "did you mean 'bytes_per_s'?"),
+        ),
         ([f"{LINK}=12e9,0"], (f"--vary {LINK}=0", "must be greater than 0")),
         (["machine=h100,h10"], ("--vary machine=h10: no machine named 'h10'",)),
         (["model=mixtral-8x7"], ("--vary model=mixtral-8x7", "did you mean 'mixtral-8x7b'?")),
         (["batch=1,0"], ("--vary batch=0: --batch must be at least 1, got 0",)),
-        (["batch=1,2", "prompt_tokens=8,100k"], ("--vary prompt_tokens=100k: prompt and output are 100002 tokens",)),
-        (["expert_slots_per_layer=8,9"], ("--vary expert_slots_per_layer=9", "between 0 and the 8 experts")),
+        (
+            ["batch=1,2", "prompt_tokens=8,100k"],
+            ("--vary prompt_tokens=100k: prompt and output are 100002 tokens",),
+        ),
+        (
+            ["expert_slots_per_layer=8,9"],
+            ("--vary expert_slots_per_layer=9", "between 0 and the 8 experts"),
+        ),
         (["quantization=none"], ("--vary quantization=none",)),
     ],
 )
-def test_every_point_is_checked_before_any_runs(vary: list[str], fragments: tuple[str, ...]) -> None:
+def test_every_point_is_checked_before_any_runs(
+    vary: list[str], fragments: tuple[str, ...]
+) -> None:
     """The value at fault is named in the words of --vary."""
     with pytest.raises(InputError) as caught:
         check_study(small_study(*vary))
@@ -148,12 +174,20 @@ def test_every_point_is_checked_before_any_runs(vary: list[str], fragments: tupl
 
 
 def test_prices_add_up(tmp_path: Path) -> None:
-    """Base and the price of each value; without a file the machine's own price, and none where it states none."""
+    """Base and the price of each value; without a file the machine's own price, and none where it
+    states none.
+    """
     axes = parse_axes(["gpu.memory_bytes=8GB,16GB", "batch=1,2"])
     file = tmp_path / "prices.yaml"
-    file.write_text("format: rosin-prices/1\nbase_usd: 1000\ngpu.memory_bytes: {8e9: 100, 16GB: 300}\n", encoding="utf-8")
+    file.write_text(
+        "format: rosin-prices/1\nbase_usd: 1000\ngpu.memory_bytes: {8e9: 100, 16GB: 300}\n",
+        encoding="utf-8",
+    )
     prices = load_prices(file, axes)
-    assert [prices.price_usd(axes, values, None) for values in ((8e9, 1), (16e9, 2))] == [1100.0, 1300.0]
+    assert [prices.price_usd(axes, values, None) for values in ((8e9, 1), (16e9, 2))] == [
+        1100.0,
+        1300.0,
+    ]
     assert NO_PRICES.price_usd(axes, (8e9, 1), 500.0) == 500.0
     assert NO_PRICES.price_usd(axes, (8e9, 1), None) is None
 
@@ -162,7 +196,10 @@ def test_prices_add_up(tmp_path: Path) -> None:
     ("text", "fragment"),
     [
         ("base_usd: 1", "the first line must be format: rosin-prices/1"),
-        ("format: rosin-prices/1\ngpu.memory: {8GB: 1}", "gpu.memory does not vary in this study; did you mean 'gpu.memory_bytes'?"),
+        (
+            "format: rosin-prices/1\ngpu.memory: {8GB: 1}",
+            "gpu.memory does not vary in this study; did you mean 'gpu.memory_bytes'?",
+        ),
         ("format: rosin-prices/1\ngpu.memory_bytes: {8GB: 1}", "no price for 16GB"),
         ("format: rosin-prices/1\ngpu.memory_bytes: 5", "write a mapping"),
         ("format: rosin-prices/1\nbase_usd: -1", "write a price in dollars of at least 0, got -1"),
@@ -182,7 +219,12 @@ def test_variations_start_from_the_effective_value() -> None:
     """A fifth less and more of what is simulated, efficiency included."""
     values = machine_values(load_machine(BASE.machine))
     found = {variation.path: variation for variation in variations(BASE)}
-    assert set(found) >= {LINK, "gpu.memory_bytes", "gpu.memory_bytes_per_s", "cpu.memory_bytes_per_s"}
+    assert set(found) >= {
+        LINK,
+        "gpu.memory_bytes",
+        "gpu.memory_bytes_per_s",
+        "cpu.memory_bytes_per_s",
+    }
     low = load_machine(BASE.machine, found[LINK].low.machine_overrides)
     assert low.link.h2d.bytes_per_s.effective == pytest.approx(0.8 * values[LINK])
 

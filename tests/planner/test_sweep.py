@@ -24,7 +24,16 @@ from planner.study.store import open_store
 from planner.study.study import Keys
 from planner.study.sweep import sweep
 from planner.study.workers import process_pool
-from tests.planner.studies import BASE, CountingExecutor, has_processes, jobs_of, points_kept, small_study, swept, wait_until
+from tests.planner.studies import (
+    BASE,
+    CountingExecutor,
+    has_processes,
+    jobs_of,
+    points_kept,
+    small_study,
+    swept,
+    wait_until,
+)
 from tests.source_tree import ROOT
 
 STUDY = small_study("link.h2d.bytes_per_s=6e9,12e9,50e9", "gpu.memory_bytes=1GB,16GB")
@@ -45,7 +54,9 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """The outcomes of the study, computed without interruption in this process."""
-    num_computed, outcomes = swept(STUDY, tmp_path_factory.mktemp("whole") / "study.sqlite", InlineExecutor())
+    num_computed, outcomes = swept(
+        STUDY, tmp_path_factory.mktemp("whole") / "study.sqlite", InlineExecutor()
+    )
     assert num_computed == STUDY.num_points
     return outcomes
 
@@ -64,7 +75,9 @@ def test_points_differ_and_some_do_not_fit(table: list[Outcome]) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_processes_give_the_same_table(num_workers: int, table: list[Outcome], tmp_path: Path) -> None:
+def test_processes_give_the_same_table(
+    num_workers: int, table: list[Outcome], tmp_path: Path
+) -> None:
     """One process or two: the same outcomes, bit by bit."""
     with process_pool(num_workers) as executor:
         assert swept(STUDY, tmp_path / "study.sqlite", executor) == (STUDY.num_points, table)
@@ -77,7 +90,9 @@ def test_threads_give_the_same_table(table: list[Outcome], tmp_path: Path) -> No
 
 
 def test_the_same_point_is_never_computed_twice(tmp_path: Path) -> None:
-    """A second sweep computes nothing; a wider study computes what is new; a point named twice is computed once."""
+    """A second sweep computes nothing; a wider study computes what is new; a point named twice is
+    computed once.
+    """
     path = tmp_path / "study.sqlite"
     first, second, third = CountingExecutor(), CountingExecutor(), CountingExecutor()
     assert swept(small_study("batch=1,2"), path, first)[0] == 2
@@ -90,8 +105,12 @@ def test_the_same_point_is_never_computed_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
-def test_what_finished_before_a_failure_is_kept(failure: type[BaseException], table: list[Outcome], tmp_path: Path) -> None:
-    """Stopped at the fourth point by an error or Ctrl-C, three are kept; going on computes the others and gives the same table."""
+def test_what_finished_before_a_failure_is_kept(
+    failure: type[BaseException], table: list[Outcome], tmp_path: Path
+) -> None:
+    """Stopped at the fourth point by an error or Ctrl-C, three are kept; going on computes the
+    others and gives the same table.
+    """
     path = tmp_path / "study.sqlite"
     with pytest.raises(failure), open_store(path, IDENTITY) as store:
         sweep(jobs_of(STUDY), store, CountingExecutor(fails_at=3, failure=failure))
@@ -116,8 +135,12 @@ def test_a_point_is_on_disk_before_the_next_begins(num_at_once: int, tmp_path: P
     assert all(number - place < num_at_once for number, place in enumerate(kept))
 
 
-def test_a_search_that_is_stopped_is_no_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ctrl-C after a candidate has run whole, when a plan could be given, ends the sweep and keeps nothing of that search."""
+def test_a_search_that_is_stopped_is_no_point(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C after a candidate has run whole, when a plan could be given, ends the sweep and keeps
+    nothing of that search.
+    """
     told = Hunt._tell
     num_steps = 0
 
@@ -154,12 +177,16 @@ def test_a_signal_waits_for_what_is_being_kept(number: signal.Signals) -> None:
 
 @pytest.mark.slow
 def test_a_killed_sweep_resumes(tmp_path: Path) -> None:
-    """SIGKILL in the middle: its workers end too, only the missing points are computed, and the table is that of a whole sweep."""
+    """SIGKILL in the middle: its workers end too, only the missing points are computed, and the
+    table is that of a whole sweep.
+    """
     path, study = tmp_path / "study.sqlite", small_study(*LONG_VARY)
     script = tmp_path / "sweeper.py"
     script.write_text(SWEEPER, encoding="utf-8")
     sweeper = subprocess.Popen(
-        [sys.executable, str(script), str(path), *LONG_VARY], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+        [sys.executable, str(script), str(path), *LONG_VARY],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     try:
         wait_until(lambda: len(points_kept(path)) >= 5)
@@ -192,19 +219,29 @@ def test_another_study_is_refused(tmp_path: Path) -> None:
     with open_store(path, IDENTITY):
         pass
     other = Keys("latency", STUDY.version).identity(BASE)
-    with pytest.raises(InputError, match="holds another study: its objective differs; name another folder"), open_store(path, other):
+    with (
+        pytest.raises(
+            InputError, match="holds another study: its objective differs; name another folder"
+        ),
+        open_store(path, other),
+    ):
         pass
 
 
 def test_points_of_an_earlier_format_are_not_trusted(tmp_path: Path) -> None:
-    """A file in which a stopped search could pass for a finished point is refused, and says so; nothing in it changes."""
+    """A file in which a stopped search could pass for a finished point is refused, and says so;
+    nothing in it changes.
+    """
     path = tmp_path / "study.sqlite"
     with open_store(path, IDENTITY):
         pass
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE study SET value = 'rosin-study/1' WHERE part = 'format'")
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"'rosin-study/1', of which the points are not trusted"), open_store(path, IDENTITY):
+    with (
+        pytest.raises(InputError, match=r"'rosin-study/1', of which the points are not trusted"),
+        open_store(path, IDENTITY),
+    ):
         pass
     assert path.read_bytes() == before
 
@@ -262,9 +299,16 @@ def test_a_damaged_file_is_one_line(damage: Callable[[Path], None], tmp_path: Pa
     path = tmp_path / "study.sqlite"
     with open_store(path, IDENTITY) as store:
         [job] = jobs_of(small_study("batch=1"))
-        store.add(job.key, job.setting, Outcome(is_feasible=False, reason="too big", missing_bytes=1))
+        store.add(
+            job.key, job.setting, Outcome(is_feasible=False, reason="too big", missing_bytes=1)
+        )
     damage(path)
-    with pytest.raises(InputError, match=r"^corrupt: .*study\.sqlite: .*name another folder") as caught, open_store(path, IDENTITY):
+    with (
+        pytest.raises(
+            InputError, match=r"^corrupt: .*study\.sqlite: .*name another folder"
+        ) as caught,
+        open_store(path, IDENTITY),
+    ):
         pass
     assert "\n" not in str(caught.value)
 
@@ -285,7 +329,10 @@ def test_two_sweeps_never_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite"
     with open_store(path, IDENTITY):
         assert points_kept(path) == []
-        with pytest.raises(InputError, match="is in use by another sweep"), open_store(path, IDENTITY):
+        with (
+            pytest.raises(InputError, match="is in use by another sweep"),
+            open_store(path, IDENTITY),
+        ):
             pass
     with open_store(path, IDENTITY):
         pass
@@ -294,7 +341,10 @@ def test_two_sweeps_never_share_a_file(tmp_path: Path) -> None:
 def test_nothing_but_the_file_is_left(tmp_path: Path) -> None:
     """After a sweep the study is one file, besides the empty lock."""
     swept(small_study("batch=1"), tmp_path / "study.sqlite", InlineExecutor())
-    assert {path.name: path.stat().st_size > 0 for path in tmp_path.iterdir()} == {"study.sqlite": True, ".study.lock": False}
+    assert {path.name: path.stat().st_size > 0 for path in tmp_path.iterdir()} == {
+        "study.sqlite": True,
+        ".study.lock": False,
+    }
     with sqlite3.connect(tmp_path / "study.sqlite") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -309,17 +359,26 @@ def test_a_worker_with_other_files_refuses() -> None:
 def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Dask the error names the extra."""
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"pip install 'rosin\[cluster\]'"), cluster_crew("tcp://localhost:1"):
+    with (
+        pytest.raises(InputError, match=r"pip install 'rosin\[cluster\]'"),
+        cluster_crew("tcp://localhost:1"),
+    ):
         pass
 
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path: Path) -> None:
-    """One of two Dask workers is killed in the middle; nothing is lost, and the table is that of this process."""
+    """One of two Dask workers is killed in the middle; nothing is lost, and the table is that of
+    this process.
+    """
     distributed = pytest.importorskip("distributed", reason="needs Dask, from the extra `cluster`")
     study, path = small_study(*LONG_VARY), tmp_path / "study.sqlite"
     identity = Keys(study.objective, study.version).identity(study.base)
-    with _cluster(distributed) as cluster, cluster_crew(cluster.scheduler_address) as crew, open_store(path, identity) as store:
+    with (
+        _cluster(distributed) as cluster,
+        cluster_crew(cluster.scheduler_address) as crew,
+        open_store(path, identity) as store,
+    ):
         finished: list[str] = []
 
         def on_point(job: object, outcome: object) -> None:
@@ -327,13 +386,21 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path: Path) -> N
             if len(finished) == 5:
                 os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
-        assert sweep(jobs_of(study), store, crew.executor, on_point, at_once=crew.at_once) == study.num_points
+        assert (
+            sweep(jobs_of(study), store, crew.executor, on_point, at_once=crew.at_once)
+            == study.num_points
+        )
         outcomes = list(store.outcomes(job.key for job in jobs_of(study)))
     assert outcomes == swept(study, tmp_path / "whole.sqlite", InlineExecutor())[1]
 
 
 @contextmanager
 def _cluster(distributed: object) -> Iterator[object]:
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+    }
     with distributed.LocalCluster(**settings) as cluster:  # type: ignore[attr-defined]
         yield cluster

@@ -9,7 +9,9 @@ from planner.study.workers import process_pool
 
 
 @pytest.mark.parametrize(("said", "threads"), [(None, 2), ("1", 1), ("1,4", 1), ("8", 2), ("", 2)])
-def test_by_the_environment(monkeypatch: pytest.MonkeyPatch, said: str | None, threads: int) -> None:
+def test_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, threads: int
+) -> None:
     """Two, but where OpenMP is told to take one."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if said is not None:

@@ -11,7 +11,9 @@ from planner.search.ties import half_width
 def test_half_widths_are_those_of_students_distribution(number: int) -> None:
     """For odd and even degrees of freedom, one included; to rounding."""
     values = np.random.default_rng(number).normal(3.0, 0.2, number)
-    low, high = t.interval(0.95, number - 1, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(number))
+    low, high = t.interval(
+        0.95, number - 1, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(number)
+    )
     assert half_width(values.tolist()) == pytest.approx((high - low) / 2, rel=1e-12)
 
 

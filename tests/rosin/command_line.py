@@ -1,4 +1,6 @@
-"""Running `rosin` as its users do: in a process of its own, from a folder that is not the repository."""
+"""Running `rosin` as its users do: in a process of its own, from a folder that is not the
+repository.
+"""
 
 import json
 import os
@@ -34,7 +36,11 @@ def run_rosin(*arguments: str, folder: Path, variables: Mapping[str, str] | None
 
 def run_python(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Result:
     """Run Python with the source tree on its path, without a terminal."""
-    inherited = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "FORCE_COLOR", "ROSIN_DEBUG"}}
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"COLUMNS", "FORCE_COLOR", "ROSIN_DEBUG"}
+    }
     environment = inherited | {"PYTHONPATH": str(ROOT)} | dict(variables or {})
     finished = subprocess.run(
         [sys.executable, *arguments],

@@ -1,4 +1,6 @@
-"""Bad files of every kind, given to every command that reads such a file: one short line, exit code 2."""
+"""Bad files of every kind, given to every command that reads such a file: one short line, exit code
+2.
+"""
 
 import os
 from collections.abc import Mapping
@@ -76,15 +78,37 @@ def test_pipe_is_not_waited_for(reader: str, capsys: pytest.CaptureFixture[str])
 
 
 REQUESTS = "format: rosin-requests/1\nname: a\nsource: b\ndate: 2026-01-01\n"
-ROUNDS = "system_tokens: 1, history_tokens: 1, question_tokens: 1, answer_tokens: 1, requests_per_s: 1"
+ROUNDS = (
+    "system_tokens: 1, history_tokens: 1, question_tokens: 1, answer_tokens: 1, requests_per_s: 1"
+)
 HUGE = [
-    ("r.yaml", f"{REQUESTS}num_requests: {10**20}\nlengths: {{prompt_tokens: 1, output_tokens: 1}}", "num_requests"),
-    ("r.yaml", f"{REQUESTS}num_requests: 1\nlengths: {{prompt_tokens: {10**17}, output_tokens: 1}}", "prompt_tokens"),
-    ("r.yaml", f"{REQUESTS}num_requests: 1\nmulti_round: {{num_users: {10**18}, num_rounds: 2, {ROUNDS}}}", "num_users"),
-    ("r.yaml", f"{REQUESTS}num_requests: 1\nmulti_round: {{num_users: 2, num_rounds: {10**18}, {ROUNDS}}}", "num_rounds"),
+    (
+        "r.yaml",
+        f"{REQUESTS}num_requests: {10**20}\nlengths: {{prompt_tokens: 1, output_tokens: 1}}",
+        "num_requests",
+    ),
+    (
+        "r.yaml",
+        f"{REQUESTS}num_requests: 1\nlengths: {{prompt_tokens: {10**17}, output_tokens: 1}}",
+        "prompt_tokens",
+    ),
+    (
+        "r.yaml",
+        f"{REQUESTS}num_requests: 1\nmulti_round: {{num_users: {10**18}, num_rounds: 2, {ROUNDS}}}",
+        "num_users",
+    ),
+    (
+        "r.yaml",
+        f"{REQUESTS}num_requests: 1\nmulti_round: {{num_users: 2, num_rounds: {10**18}, {ROUNDS}}}",
+        "num_rounds",
+    ),
     ("t.jsonl", f'{{"prompt_tokens": {10**17}, "output_tokens": 1}}', "prompt_tokens"),
     ("t.jsonl", '{"prompt_tokens": 5, "output_tokens": 1, "arrival_s": 1e300}', "arrival_s"),
-    ("t.jsonl", f'{{"timestamp": {10**30}, "input_length": 5, "output_length": 1, "hash_ids": [1]}}', "timestamp"),
+    (
+        "t.jsonl",
+        f'{{"timestamp": {10**30}, "input_length": 5, "output_length": 1, "hash_ids": [1]}}',
+        "timestamp",
+    ),
     ("t.csv", f"prompt_tokens,output_tokens\n{'9' * 5000},1", "prompt_tokens"),
     ("t.csv", f'prompt_tokens,output_tokens\n"{"9" * 200_000}",1', "field larger"),
     ("t.csv", "prompt_tokens,output_tokens,prompt_tokens\n1,1,1", "two columns"),
@@ -92,7 +116,9 @@ HUGE = [
 
 
 @pytest.mark.parametrize(("name", "text", "key"), HUGE)
-def test_counts_beyond_all_measure(name: str, text: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_beyond_all_measure(
+    name: str, text: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The line names the key; nothing of that size is made."""
     Path(name).write_text(text, encoding="utf-8")
     line = refused(capsys, "kv-replay", name, "--bytes-per-token", "1000")
@@ -111,7 +137,9 @@ def test_counts_beyond_all_measure(name: str, text: str, key: str, capsys: pytes
         ("0,0,0", "4 columns are due"),
     ],
 )
-def test_routing_rows_beyond_all_measure(row: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_routing_rows_beyond_all_measure(
+    row: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A layer number alone makes no table: memory is for the rows that are there."""
     Path("t.csv").write_text(f"token,layer,rank,expert\n{row}\n", encoding="utf-8")
     assert said in refused(capsys, "routing", "import", "t.csv", "-o", "t.npz")
@@ -119,9 +147,14 @@ def test_routing_rows_beyond_all_measure(row: str, said: str, capsys: pytest.Cap
 
 def test_gate_weights_of_another_shape(capsys: pytest.CaptureFixture[str]) -> None:
     """As many numbers in another arrangement are no weights of these experts."""
-    lines = ['{"expert_ids": [[1, 2]], "gate_weights": [[0.5, 0.5]]}', '{"expert_ids": [[1, 2]], "gate_weights": [[0.5], [0.5]]}']
+    lines = [
+        '{"expert_ids": [[1, 2]], "gate_weights": [[0.5, 0.5]]}',
+        '{"expert_ids": [[1, 2]], "gate_weights": [[0.5], [0.5]]}',
+    ]
     Path("t.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert "t.jsonl:2: gate_weights are of shape" in refused(capsys, "routing", "import", "t.jsonl", "-o", "t.npz")
+    assert "t.jsonl:2: gate_weights are of shape" in refused(
+        capsys, "routing", "import", "t.jsonl", "-o", "t.npz"
+    )
 
 
 def test_small_archive_of_a_large_array(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,11 +169,16 @@ def test_small_archive_of_a_large_array(capsys: pytest.CaptureFixture[str]) -> N
     [
         ({"num_experts": 10**18}, "num_experts must be one whole number from 1 to 32,768"),
         ({"num_experts": [4, 4]}, "num_experts must be one whole number"),
-        ({"sequence_num_tokens": [2**62, 2**62, 2**62, 2**62 + 2]}, "sequence_num_tokens must be positive integers that sum to the 2"),
+        (
+            {"sequence_num_tokens": [2**62, 2**62, 2**62, 2**62 + 2]},
+            "sequence_num_tokens must be positive integers that sum to the 2",
+        ),
         ({"gate_weights": [[[0.5, 0.5]]]}, "gate_weights must be numbers of the shape"),
     ],
 )
-def test_arrays_that_do_not_fit(others: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arrays_that_do_not_fit(
+    others: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What stands beside the ids is looked at as closely."""
     npz_trace(Path("t.npz"), **others)
     assert said in refused(capsys, "routing", "stats", "t.npz")
@@ -157,11 +195,21 @@ def test_arrays_that_do_not_fit(others: dict[str, object], said: str, capsys: py
         ("--seed", str(2**70), "--seed: input should be"),
         ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: input should be"),
         ("--reserve-vram", "1e30", "--reserve-vram: input should be"),
-        ("--set", "gpu.memory_bytes=1e300", "gpu.memory_bytes.value: input should be less than or equal to"),
-        ("--set", "gpu.memory_bytes_per_s=1e-30", "gpu.memory_bytes_per_s: a rate must be at least 0.001"),
+        (
+            "--set",
+            "gpu.memory_bytes=1e300",
+            "gpu.memory_bytes.value: input should be less than or equal to",
+        ),
+        (
+            "--set",
+            "gpu.memory_bytes_per_s=1e-30",
+            "gpu.memory_bytes_per_s: a rate must be at least 0.001",
+        ),
     ],
 )
-def test_options_beyond_all_measure(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_beyond_all_measure(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What a file may not say, an option may not say either."""
     assert said in refused(capsys, "simulate", *SMALL, "--policy", "lru", option, value)
 
@@ -169,5 +217,7 @@ def test_options_beyond_all_measure(option: str, value: str, said: str, capsys: 
 def test_fit_that_no_file_could_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """A routing file that could not be read again is refused before anything is fitted."""
     npz_trace(Path("t.npz"), num_experts=2**15)
-    assert "fit fewer classes" in refused(capsys, "routing", "fit", "t.npz", "-o", "out.yaml", "--classes", "256")
+    assert "fit fewer classes" in refused(
+        capsys, "routing", "fit", "t.npz", "-o", "out.yaml", "--classes", "256"
+    )
     assert not Path("out.yaml").exists()

@@ -20,17 +20,25 @@ SIGNATURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def test_json_is_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every policy has its row or its reason; the rows are sorted by speed, relative to the fastest."""
+    """Every policy has its row or its reason; the rows are sorted by speed, relative to the
+    fastest.
+    """
     data = json_of(capsys, "compare", *SMALL)
     CompareDocument.model_validate_json(json.dumps(data), strict=True)
-    assert {row["policy"] for row in data["rows"]} | {row["policy"] for row in data["infeasible"]} == set(POLICIES)
+    assert {row["policy"] for row in data["rows"]} | {
+        row["policy"] for row in data["infeasible"]
+    } == set(POLICIES)
     speeds = [row["metrics"]["output_tokens_per_s"] for row in data["rows"]]
     assert speeds == sorted(speeds, reverse=True)
-    assert [row["speed_fraction"] for row in data["rows"]] == pytest.approx([speed / speeds[0] for speed in speeds])
+    assert [row["speed_fraction"] for row in data["rows"]] == pytest.approx(
+        [speed / speeds[0] for speed in speeds]
+    )
     assert [row["missing_bytes"] > 0 for row in data["infeasible"]] == [True]
     for row in data["rows"]:
         assert sum(row["overlap_fractions"].values()) == pytest.approx(1)
-        assert row["metrics"]["busy_s"][row["busiest_resource"]] == max(row["metrics"]["busy_s"].values())
+        assert row["metrics"]["busy_s"][row["busiest_resource"]] == max(
+            row["metrics"]["busy_s"].values()
+        )
 
 
 def test_rows_are_those_of_simulate(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,15 +46,21 @@ def test_rows_are_those_of_simulate(capsys: pytest.CaptureFixture[str]) -> None:
     data = json_of(capsys, "compare", *SMALL, *THREE, "--seed", "2")
     for row in data["rows"]:
         alone = json_of(capsys, "simulate", *SMALL, "--policy", row["policy"], "--seed", "2")
-        assert (row["timeline_digest"], row["metrics"]) == (alone["timeline_digest"], alone["metrics"])
+        assert (row["timeline_digest"], row["metrics"]) == (
+            alone["timeline_digest"],
+            alone["metrics"],
+        )
 
 
 def test_a_parameter_reaches_those_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:
     """--set believed_cost changes Fiddler and leaves the policies alone that know no such thing."""
     plain, changed = (
-        json_of(capsys, "compare", *SMALL, "--policies", "fiddler,ktransformers", *words) for words in ((), ("--set", "believed_cost=code"))
+        json_of(capsys, "compare", *SMALL, "--policies", "fiddler,ktransformers", *words)
+        for words in ((), ("--set", "believed_cost=code"))
     )
-    before, after = ({row["policy"]: row["timeline_digest"] for row in data["rows"]} for data in (plain, changed))
+    before, after = (
+        {row["policy"]: row["timeline_digest"] for row in data["rows"]} for data in (plain, changed)
+    )
     assert before["ktransformers"] == after["ktransformers"]
     settings = {row["policy"]: row["settings"]["dispatch"] for row in changed["rows"]}
     assert settings == {"fiddler": {"believed_cost": "code"}, "ktransformers": {}}
@@ -54,10 +68,14 @@ def test_a_parameter_reaches_those_that_have_it(capsys: pytest.CaptureFixture[st
 
 def test_a_plan_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --plan its policy is compared with the others, in its setting."""
-    setting = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4)
+    setting = Setting(
+        model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4
+    )
     planned = make_plan(setting, Goal(), "0")
     save_plan(planned.plan, tmp_path / "plan.yaml")  # type: ignore[union-attr]  # it fits
-    data = json_of(capsys, "compare", "--plan", str(tmp_path / "plan.yaml"), "--policies", "ktransformers")
+    data = json_of(
+        capsys, "compare", "--plan", str(tmp_path / "plan.yaml"), "--policies", "ktransformers"
+    )
     digests = {row["policy"]: row["timeline_digest"] for row in data["rows"]}
     assert digests[planned.plan.policy.name] == planned.plan.predicted["timeline_digest"]  # type: ignore[union-attr]
     assert len(digests) == 2
@@ -74,7 +92,19 @@ def test_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_fits(capsys: pytest.CaptureFixture[str]) -> None:
     """When no policy fits, one line names the nearest and by how much it misses."""
-    assert main(["compare", *SMALL, "--set", "gpu.memory_bytes=1e8", "--policies", "fiddler,ktransformers"]) == ExitCode.INFEASIBLE
+    assert (
+        main(
+            [
+                "compare",
+                *SMALL,
+                "--set",
+                "gpu.memory_bytes=1e8",
+                "--policies",
+                "fiddler,ktransformers",
+            ]
+        )
+        == ExitCode.INFEASIBLE
+    )
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: no feasible plan: none of 2 policies fits, nearest is ")
@@ -103,7 +133,13 @@ def test_figure_has_words_and_units(tmp_path: Path) -> None:
     check_format(target)
     assert main(["compare", *SMALL, *THREE, "--figure", str(target), "--quiet"]) == 0
     drawn = target.read_text(encoding="utf-8")
-    for words in ("output, prompt time included (tokens/s)", "share of the run (%)", "on-demand", "ktransformers", "copies alone"):
+    for words in (
+        "output, prompt time included (tokens/s)",
+        "share of the run (%)",
+        "on-demand",
+        "ktransformers",
+        "copies alone",
+    ):
         assert words in drawn
 
 
@@ -127,10 +163,25 @@ def test_mistakes(arguments: list[str], fragment: str, capsys: pytest.CaptureFix
 
 
 def test_several_gpus(capsys: pytest.CaptureFixture[str]) -> None:
-    """Policies that know one GPU only stand apart; the others run on two, whose lanes are named and count as one kind."""
-    six = ("--model", "mixtral-8x7b", "--machine", "fmoe-6x3090", "--prompt-tokens", "4", "--output-tokens", "2", "--gpus", "2")
+    """Policies that know one GPU only stand apart; the others run on two, whose lanes are named and
+    count as one kind.
+    """
+    six = (
+        "--model",
+        "mixtral-8x7b",
+        "--machine",
+        "fmoe-6x3090",
+        "--prompt-tokens",
+        "4",
+        "--output-tokens",
+        "2",
+        "--gpus",
+        "2",
+    )
     data = json_of(capsys, "compare", *six, "--policies", "lru,daop", "--expert-cache-bytes", "6GB")
-    assert [(misfit["policy"], misfit["reason"]) for misfit in data["infeasible"]] == [("daop", "it runs on one GPU only")]
+    assert [(misfit["policy"], misfit["reason"]) for misfit in data["infeasible"]] == [
+        ("daop", "it runs on one GPU only")
+    ]
     [row] = data["rows"]
     assert {"gpu1", "h2d1", "d2h1"} < set(row["metrics"]["busy_s"])
     assert not any("h2d1" in names for names in row["overlap_fractions"])

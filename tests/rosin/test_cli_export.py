@@ -20,7 +20,9 @@ def tiers(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("engine", ["lmcache", "vllm"])
-def test_stdout_file_and_json_say_the_same(engine: str, tiers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stdout_file_and_json_say_the_same(
+    engine: str, tiers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One text in three places; on stdout no line is broken."""
     assert main(["export", tiers, "--to", engine]) == 0
     text = capsys.readouterr().out
@@ -32,5 +34,11 @@ def test_stdout_file_and_json_say_the_same(engine: str, tiers: str, tmp_path: Pa
 
 def test_mistakes_are_one_line(tiers: str, tmp_path: Path) -> None:
     """An unknown engine, and a file that is not there."""
-    assert_one_line_error(run_rosin("export", tiers, "--to", "vlm", folder=tmp_path), "no engine named 'vlm'; did you mean 'vllm'")
-    assert_one_line_error(run_rosin("export", "absent.yaml", "--to", "vllm", folder=tmp_path), "cannot read KV file absent.yaml")
+    assert_one_line_error(
+        run_rosin("export", tiers, "--to", "vlm", folder=tmp_path),
+        "no engine named 'vlm'; did you mean 'vllm'",
+    )
+    assert_one_line_error(
+        run_rosin("export", "absent.yaml", "--to", "vllm", folder=tmp_path),
+        "cannot read KV file absent.yaml",
+    )

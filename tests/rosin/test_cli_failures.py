@@ -24,10 +24,16 @@ MISTAKES = [
     (["machines", "h100", "extra"], ["extra"]),
     (["machines", "h10"], ["'h10'", "did you mean 'h100'?"]),
     (["machines", "missing/h100.yaml"], ["missing/h100.yaml"]),
-    (["machines", "h100", "--set", "link.h2d.bytes_per_sec=5e9"], ["bytes_per_sec", "did you mean 'bytes_per_s'?"]),
+    (
+        ["machines", "h100", "--set", "link.h2d.bytes_per_sec=5e9"],
+        ["bytes_per_sec", "did you mean 'bytes_per_s'?"],
+    ),
     (["machines", "h100", "--set", "link.h2d.bytes_per_s=fast"], ["fast"]),
     (["machines", "--set", "link.h2d.bytes_per_s=5e9"], ["name the machine"]),
-    (["machines", "h100", "--json", "no/such/folder/out.json", "--quiet"], ["no/such/folder/out.json"]),
+    (
+        ["machines", "h100", "--json", "no/such/folder/out.json", "--quiet"],
+        ["no/such/folder/out.json"],
+    ),
     (["models", "mixtral-8x7c"], ["'mixtral-8x7c'", "did you mean 'mixtral-8x7b'?"]),
     (["models", "mixtral-8x7b", "--quantization", "5bits"], ["5bits"]),
     (["models", "import"], ["'PATH'"]),
@@ -35,9 +41,17 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "fragments"), MISTAKES, ids=lambda value: " ".join(value) if value[0][:1] != "'" else "")
-def test_mistake_is_one_line(arguments: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistake gives exit code 2 and one line that names it and, where one is near, the valid name."""
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    MISTAKES,
+    ids=lambda value: " ".join(value) if value[0][:1] != "'" else "",
+)
+def test_mistake_is_one_line(
+    arguments: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake gives exit code 2 and one line that names it and, where one is near, the valid
+    name.
+    """
     assert main(arguments) == ExitCode.WRONG_INPUT
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -64,16 +78,28 @@ def _raising(error: BaseException) -> Callable[[], None]:
     [
         (InputError("wrong\nkey"), 2, "error: wrong key\n"),
         (typer.BadParameter("Bad."), 2, "error: invalid value: Bad\n"),
-        (Infeasible("no feasible plan: 3 bytes short"), 3, "error: no feasible plan: 3 bytes short\n"),
+        (
+            Infeasible("no feasible plan: 3 bytes short"),
+            3,
+            "error: no feasible plan: 3 bytes short\n",
+        ),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (typer.Abort(), 130, "error: interrupted\n"),
-        (ZeroDivisionError("by 0"), 70, "error: internal: ZeroDivisionError: by 0; please report (ROSIN_DEBUG=1 shows where)\n"),
+        (
+            ZeroDivisionError("by 0"),
+            70,
+            "error: internal: ZeroDivisionError: by 0; please report (ROSIN_DEBUG=1 shows where)\n",
+        ),
         (typer.Exit(5), 5, ""),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_exception_becomes_an_exit_code(
-    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: BaseException,
+    code: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever a command raises ends in its exit code and at most one line."""
     monkeypatch.delenv("ROSIN_DEBUG", raising=False)
@@ -93,6 +119,9 @@ def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
     """`rosin machines | head -0` ends like any Unix tool: 128 + SIGPIPE, and not a word."""
     command = f'{sys.executable} -m rosin machines | head -c 0; exit "${{PIPESTATUS[0]}}"'
     finished = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
     )
     assert (finished.returncode, finished.stderr) == (ExitCode.CLOSED_PIPE, b"")

@@ -90,9 +90,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_takes_the_shared_options() -> None:
-    """--json, --seed and --quiet belong to every command there is, however deep, and each says in help what it does."""
+    """--json, --seed and --quiet belong to every command there is, however deep, and each says in
+    help what it does.
+    """
     found = dict(_leaves(get_command(build_app()), ""))
-    assert {"compare", "machines show", "machines new", "models show", "models import", "policies", "simulate"} <= set(found)
+    assert {
+        "compare",
+        "machines show",
+        "machines new",
+        "models show",
+        "models import",
+        "policies",
+        "simulate",
+    } <= set(found)
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert options >= SHARED_OPTIONS, name

@@ -59,18 +59,24 @@ def test_stdout_is_json_alone(command: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_file_holds_what_stdout_would(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_holds_what_stdout_would(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file gets the same object, --quiet leaves stdout empty, and no temporary file stays behind."""
     assert main([*command, "--json", str(tmp_path / "out.json"), "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert main([*command, "--json", "-"]) == 0
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == json.loads(
+        capsys.readouterr().out
+    )
     assert os.listdir(tmp_path) == ["out.json"]
 
 
 def test_stdout_of_any_encoding_gets_valid_json(tmp_path: Path) -> None:
     """A pipe that knows only ASCII still gets every character, escaped."""
-    result = run_rosin("machines", "--json", "-", folder=tmp_path, variables={"PYTHONIOENCODING": "ascii"})
+    result = run_rosin(
+        "machines", "--json", "-", folder=tmp_path, variables={"PYTHONIOENCODING": "ascii"}
+    )
     assert result.exit_code == 0
     assert result.json["machines"]
     assert result.out.isascii()

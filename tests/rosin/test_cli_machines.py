@@ -34,9 +34,15 @@ def test_list_names_every_machine(capsys: pytest.CaptureFixture[str]) -> None:
         assert format_rate(load_machine(name).link.h2d.bytes_per_s.effective) in row
 
 
-@pytest.mark.parametrize("arguments", [["machines"], *(["machines", name] for name in machine_names())], ids=" ".join)
-def test_output_fits_80_columns(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line is longer, no text is cut off with an ellipsis, and there is no colour without a terminal."""
+@pytest.mark.parametrize(
+    "arguments", [["machines"], *(["machines", name] for name in machine_names())], ids=" ".join
+)
+def test_output_fits_80_columns(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer, no text is cut off with an ellipsis, and there is no colour without a
+    terminal.
+    """
     monkeypatch.setenv("COLUMNS", "80")
     lines = _lines(*arguments, capsys=capsys)
     assert max(map(len, lines)) <= 80
@@ -96,16 +102,32 @@ def test_a_path_is_as_good_as_a_name(tmp_path: Path) -> None:
     machine = run_rosin("machines", "h100", "--json", "-", folder=tmp_path).json["machine"]
     (tmp_path / "mine.yaml").write_text(json.dumps(machine), encoding="utf-8")  # JSON is YAML
     by_path = run_rosin("machines", "mine.yaml", folder=tmp_path)
-    assert (by_path.exit_code, by_path.out) == (0, run_rosin("machines", "h100", folder=tmp_path).out)
+    assert (by_path.exit_code, by_path.out) == (
+        0,
+        run_rosin("machines", "h100", folder=tmp_path).out,
+    )
 
 
-def test_measured_curves_and_interference_are_numbers_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A curve is one number with its points counted, an interference is called by its two resources; both have their source."""
+def test_measured_curves_and_interference_are_numbers_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A curve is one number with its points counted, an interference is called by its two
+    resources; both have their source.
+    """
     provenance = {"kind": "measured", "source": "a bench of our own", "date": "2026-11-22"}
-    curve = {"operation": "expert", "device": "gpu", "shape": {"hidden": 4096, "intermediate": 14336}, "points": [[1, 10.0], [8, 20.0]]}
+    curve = {
+        "operation": "expert",
+        "device": "gpu",
+        "shape": {"hidden": 4096, "intermediate": 14336},
+        "points": [[1, 10.0], [8, 20.0]],
+    }
     interference = {"busy": "cpu", "slows": "h2d", "rate_fraction": {"value": 0.8, **provenance}}
     machine = load_machine("h100").model_dump(mode="json", exclude_none=True)
-    machine |= {"curves": [curve | provenance], "interference": [interference], "price_usd": {"value": 30_000, **provenance}}
+    machine |= {
+        "curves": [curve | provenance],
+        "interference": [interference],
+        "price_usd": {"value": 30_000, **provenance},
+    }
     (tmp_path / "mine.yaml").write_text(json.dumps(machine), encoding="utf-8")
     lines = _lines("machines", str(tmp_path / "mine.yaml"), capsys=capsys)
     rows = {line.split()[0]: line for line in lines if "measured" in line}

@@ -1,4 +1,6 @@
-"""`rosin measure` and `rosin calibrate`: what they write, and every mistake in one line with nothing written."""
+"""`rosin measure` and `rosin calibrate`: what they write, and every mistake in one line with
+nothing written.
+"""
 
 import json
 from dataclasses import replace
@@ -14,7 +16,9 @@ from rosin.cli.stage_progress import StageProgress
 from tests.tiny_config import write_tiny_config
 
 HAS_TORCH = find_spec("torch") is not None and find_spec("safetensors") is not None
-needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="needs torch and safetensors, from the extra `validate`")
+needs_torch = pytest.mark.skipif(
+    not HAS_TORCH, reason="needs torch and safetensors, from the extra `validate`"
+)
 
 
 @pytest.fixture
@@ -27,13 +31,26 @@ def model_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measuring takes a second or two."""
-    package, module = import_module("validation.measuring"), import_module("validation.measuring.measure")
+    package, module = (
+        import_module("validation.measuring"),
+        import_module("validation.measuring.measure"),
+    )
     from validation.measuring.grid import QUICK
 
-    grid = replace(QUICK, expert_tokens=(1, 2), tokens=(1,), contexts=(1, 8), prompts=(2,), sequences=(1,), copy_bytes=(4096, 2**16))
+    grid = replace(
+        QUICK,
+        expert_tokens=(1, 2),
+        tokens=(1,),
+        contexts=(1, 8),
+        prompts=(2,),
+        sequences=(1,),
+        copy_bytes=(4096, 2**16),
+    )
     effort = module.EFFORTS["quick"]
     budget = replace(effort.budget, total_s=2.0, most_rounds=2)
-    short = replace(effort, grid=grid, cuda_grid=grid, budget=budget, num_gaps=6, num_interference_rounds=1)
+    short = replace(
+        effort, grid=grid, cuda_grid=grid, budget=budget, num_gaps=6, num_interference_rounds=1
+    )
     monkeypatch.setattr(package, "EFFORTS", {"quick": short})
     around = replace(module.surroundings(), cache_bytes=2**20)
     monkeypatch.setattr(module, "surroundings", lambda: around)
@@ -42,52 +59,128 @@ def is_short(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_torch
 @pytest.mark.slow
 @pytest.mark.usefixtures("is_short")
-def test_a_measured_machine_is_a_machine(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_measured_machine_is_a_machine(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The file is there, the JSON has it too, and `machines`, `simulate` and `plan` take it."""
     file = tmp_path / "mine.yaml"
-    words = ["measure", "-o", str(file), "--quick", "--device", "cpu", "--models", str(model_file), "--link-bytes-per-s", "3GB/s"]
+    words = [
+        "measure",
+        "-o",
+        str(file),
+        "--quick",
+        "--device",
+        "cpu",
+        "--models",
+        str(model_file),
+        "--link-bytes-per-s",
+        "3GB/s",
+    ]
     assert main([*words, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["device"] == "emulated" and found["description"].startswith("Emulated accelerator")
     assert found["num_points"] >= found["num_curves"] > 10 and found["num_rounds"] >= 1
     machine = load_machine(str(file))
-    assert machine.name == "mine" and len(machine.curves) == found["num_curves"] and "3 GB/s" in machine.link.name
-    scenario = ["--model", str(model_file), "--machine", str(file), "--prompt-tokens", "4", "--output-tokens", "2"]
+    assert (
+        machine.name == "mine"
+        and len(machine.curves) == found["num_curves"]
+        and "3 GB/s" in machine.link.name
+    )
+    scenario = [
+        "--model",
+        str(model_file),
+        "--machine",
+        str(file),
+        "--prompt-tokens",
+        "4",
+        "--output-tokens",
+        "2",
+    ]
     assert main(["machines", str(file)]) == 0
     assert main(["simulate", *scenario, "--policy", "on-demand"]) == 0
     assert main(["plan", *scenario, "-o", str(tmp_path / "plan.yaml")]) == 0
     capsys.readouterr()
     assert (
-        main(["calibrate", str(tmp_path / "plan.yaml"), "--machine", str(file), "-o", str(tmp_path / "fitted.yaml"), "--rounds", "2"]) == 0
+        main(
+            [
+                "calibrate",
+                str(tmp_path / "plan.yaml"),
+                "--machine",
+                str(file),
+                "-o",
+                str(tmp_path / "fitted.yaml"),
+                "--rounds",
+                "2",
+            ]
+        )
+        == 0
     )
     page = capsys.readouterr().out
-    assert "held-out plan" in page and "its earlier runs" in page and max(map(len, page.splitlines())) <= 80
+    assert (
+        "held-out plan" in page
+        and "its earlier runs" in page
+        and max(map(len, page.splitlines())) <= 80
+    )
     assert "Calibrated: rosin calibrate" in load_machine(str(tmp_path / "fitted.yaml")).description
 
 
 @needs_torch
 @pytest.mark.usefixtures("is_short")
-def test_the_page_fits_a_terminal(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """80 columns; the emulation, the link's rate, who slows whom, the curves and the file are named."""
-    assert main(["measure", "-o", str(tmp_path / "mine.yaml"), "--quick", "--device", "cpu", "--models", str(model_file)]) == 0
+def test_the_page_fits_a_terminal(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """80 columns; the emulation, the link's rate, who slows whom, the curves and the file are
+    named.
+    """
+    assert (
+        main(
+            [
+                "measure",
+                "-o",
+                str(tmp_path / "mine.yaml"),
+                "--quick",
+                "--device",
+                "cpu",
+                "--models",
+                str(model_file),
+            ]
+        )
+        == 0
+    )
     page = capsys.readouterr().out
     assert max(map(len, page.splitlines())) <= 80
-    for words in ("Emulated accelerator", "It is no GPU", "link.h2d.bytes_per_s", "h2d busy", "attention decode", "Written to"):
+    for words in (
+        "Emulated accelerator",
+        "It is no GPU",
+        "link.h2d.bytes_per_s",
+        "h2d busy",
+        "attention decode",
+        "Written to",
+    ):
         assert words in page, words
 
 
 @needs_torch
 @pytest.mark.usefixtures("is_short")
-def test_an_interruption_leaves_nothing(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_nothing(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither half a file nor a temporary one; a file that was there stays as it was."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("validation.measuring.measure"), "measure_interference", interrupted)
+    monkeypatch.setattr(
+        import_module("validation.measuring.measure"), "measure_interference", interrupted
+    )
     file = tmp_path / "mine.yaml"
     file.write_text("before", encoding="utf-8")
-    assert main(["measure", "-o", str(file), "--quick", "--device", "cpu", "--models", str(model_file)]) == 130
+    assert (
+        main(
+            ["measure", "-o", str(file), "--quick", "--device", "cpu", "--models", str(model_file)]
+        )
+        == 130
+    )
     assert file.read_text(encoding="utf-8") == "before"
     assert {path.name for path in tmp_path.iterdir()} == {"mine.yaml", "config.json"}
 
@@ -101,12 +194,22 @@ def test_an_interruption_leaves_nothing(model_file: Path, tmp_path: Path, monkey
         (["-o", "mine.yaml", "--device", "gpu"], "no device named 'gpu'"),
         (["-o", "mine.yaml", "--dtype", "fp4"], "--dtype fp4: not measured; bf16, f16, f32 are"),
         (["-o", "mine.yaml", "--models", "mixtral"], "no model named 'mixtral'"),
-        (["-o", "mine.yaml", "--link-bytes-per-s", "fast"], "--link-bytes-per-s: 'fast' is not a number"),
-        (["-o", "mine.yaml", "--accelerator-memory", "0"], "--accelerator-memory 0: write an amount above 0"),
+        (
+            ["-o", "mine.yaml", "--link-bytes-per-s", "fast"],
+            "--link-bytes-per-s: 'fast' is not a number",
+        ),
+        (
+            ["-o", "mine.yaml", "--accelerator-memory", "0"],
+            "--accelerator-memory 0: write an amount above 0",
+        ),
     ],
 )
 def test_mistakes_in_measuring(
-    words: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line, before anything is measured; nothing is written."""
     if not HAS_TORCH and words[2:3] in (["--dtype"], ["--models"]):
@@ -125,11 +228,18 @@ def test_mistakes_in_measuring(
         (["plan.yaml", "--machine", "h100"], "missing option '-o'"),
         (["plan.yaml", "--machine", "h100", "-o", "out.yaml"], "no plan file plan.yaml"),
         (["plan.yaml", "--machine", "h101", "-o", "out.yaml"], "did you mean 'h100'?"),
-        (["plan.yaml", "--machine", "h100", "-o", "out.yaml", "--device", "paced"], "no device named 'paced'"),
+        (
+            ["plan.yaml", "--machine", "h100", "-o", "out.yaml", "--device", "paced"],
+            "no device named 'paced'",
+        ),
     ],
 )
 def test_mistakes_in_calibrating(
-    words: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line, before anything runs; nothing is written."""
     monkeypatch.chdir(tmp_path)

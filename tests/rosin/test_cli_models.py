@@ -34,7 +34,10 @@ def test_tensor_classes_add_up(name: str) -> None:
 def test_show_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """`rosin models NAME` is `rosin models show NAME`, options on either side."""
     outputs = []
-    for arguments in (["mixtral-8x7b", "--quantization", "8bit"], ["show", "mixtral-8x7b", "--quantization", "8bit"]):
+    for arguments in (
+        ["mixtral-8x7b", "--quantization", "8bit"],
+        ["show", "mixtral-8x7b", "--quantization", "8bit"],
+    ):
         assert main(["models", *arguments]) == 0
         outputs.append(capsys.readouterr().out)
     assert main(["models", "--quantization", "8bit", "mixtral-8x7b"]) == 0
@@ -43,11 +46,16 @@ def test_show_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "8bit" in outputs[0]
 
 
-def test_import_writes_a_model_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_writes_a_model_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A configuration becomes a model file whose counts are those worked out by hand."""
     write_tiny_config(tmp_path / "config.json")
     target = tmp_path / "tiny.yaml"
-    assert main(["models", "import", str(tmp_path / "config.json"), "-o", str(target), "--json", "-"]) == 0
+    assert (
+        main(["models", "import", str(tmp_path / "config.json"), "-o", str(target), "--json", "-"])
+        == 0
+    )
     shown = json.loads(capsys.readouterr().out)
     attention = 64 * 64 * 2 + 2 * 64 * 32
     assert shown["model"]["tensors"]["expert"]["params"] == 2 * 4 * EXPERT_PARAMS
@@ -63,7 +71,9 @@ def test_import_accepts_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     write_tiny_config(tmp_path / "config.json")
     for source, target in ((tmp_path, "a.yaml"), (tmp_path / "config.json", "b.yaml")):
         assert main(["models", "import", str(source), "-o", str(tmp_path / target), "--quiet"]) == 0
-    assert load_model(str(tmp_path / "a.yaml")).layers == load_model(str(tmp_path / "b.yaml")).layers
+    assert (
+        load_model(str(tmp_path / "a.yaml")).layers == load_model(str(tmp_path / "b.yaml")).layers
+    )
     assert capsys.readouterr().out == ""
 
 

@@ -16,7 +16,9 @@ def test_list_names_every_policy_and_part(capsys: pytest.CaptureFixture[str]) ->
         line = next(line for line in lines if line.split()[:1] == [policy])
         mark = [] if row["is_lossless"] else ["*"]
         assert line.split()[1:] == mark + " ".join(row["parts"].values()).split()
-    assert json_of(capsys, "policies")["parts"] == {kind: sorted(parts) for kind, parts in PARTS.items()}
+    assert json_of(capsys, "policies")["parts"] == {
+        kind: sorted(parts) for kind, parts in PARTS.items()
+    }
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -27,14 +29,21 @@ def test_page_shows_every_parameter(name: str, capsys: pytest.CaptureFixture[str
     assert " ".join(policy.summary.split()) in text
     assert " ".join(policy.source.split()) in text
     shown = json_of(capsys, "policies", name)["policy"]["parts"]
-    assert sum(parameter["key"] is not None for part in shown.values() for parameter in part["parameters"]) == len(parameter_names(policy))
+    assert sum(
+        parameter["key"] is not None for part in shown.values() for parameter in part["parameters"]
+    ) == len(parameter_names(policy))
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_shown_keys_can_be_set(name: str) -> None:
     """Setting every parameter to the value it has changes nothing, by the key that the page shows."""
     policy = find_policy(name)
-    parameters = [parameter for part in policy_details(policy).parts.values() for parameter in part.parameters if parameter.key]
+    parameters = [
+        parameter
+        for part in policy_details(policy).parts.values()
+        for parameter in part.parameters
+        if parameter.key
+    ]
     settings = {parameter.key: str(parameter.value) for parameter in parameters if parameter.key}
     assert with_settings(policy, settings) == policy
 

@@ -13,14 +13,20 @@ from tests.shared_data import shared_data
 
 
 def test_fiddler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One run: the page in 80 columns, the three files, and a JSON that agrees with them, cell by cell."""
+    """One run: the page in 80 columns, the three files, and a JSON that agrees with them, cell by
+    cell.
+    """
     folder, document = tmp_path / "out", tmp_path / "fiddler.json"
     assert main(["reproduce", "fiddler", "-o", str(folder), "--json", str(document)]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80 + len(str(folder))
     data = json.loads(document.read_text(encoding="utf-8"))
     ReproduceDocument.model_validate_json(json.dumps(data), strict=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["fiddler.csv", "fiddler.md", "fiddler.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fiddler.csv",
+        "fiddler.md",
+        "fiddler.png",
+    ]
     judged = [line["is_met"] for line in data["targets"] if line["is_met"] is not None]
     assert f"{sum(judged)} of {len(judged)} targets are met" in text
     assert "skipped" in text  # the hit rates, for want of measured counts
@@ -28,7 +34,9 @@ def test_fiddler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         rows = list(csv.DictReader(file))
     cells = [cell for table in data["tables"] for cell in table["cells"]]
     assert [float(row["published"]) for row in rows] == [cell["published"] for cell in cells]
-    assert [float(row["simulated"]) for row in rows] == pytest.approx([cell["simulated"] for cell in cells], rel=1e-5)
+    assert [float(row["simulated"]) for row in rows] == pytest.approx(
+        [cell["simulated"] for cell in cells], rel=1e-5
+    )
     for cell in cells:
         assert cell["error_fraction"] == pytest.approx(cell["simulated"] / cell["published"] - 1)
 

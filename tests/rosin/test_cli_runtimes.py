@@ -1,4 +1,6 @@
-"""`rosin simulate --runtime` and `rosin accuracy`: answers in users' words, JSON as documented, mistakes in one line."""
+"""`rosin simulate --runtime` and `rosin accuracy`: answers in users' words, JSON as documented,
+mistakes in one line.
+"""
 
 import csv
 import json
@@ -13,7 +15,17 @@ from tests.rosin.scenarios import json_of, text_of
 from tests.validation.accuracy.synthetic import synthetic_rows
 
 PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
-ASKED = ("simulate", "--model", "qwen3-30b-a3b", "--quantization", "4bit", "--machine", PC, "--runtime", "llama.cpp")
+ASKED = (
+    "simulate",
+    "--model",
+    "qwen3-30b-a3b",
+    "--quantization",
+    "4bit",
+    "--machine",
+    PC,
+    "--runtime",
+    "llama.cpp",
+)
 ARGS = "-ngl 99 -ncmoe 20 -ub 2048 -ctk q8_0 -fa 1 -t 16"
 RANGE = {"tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "coverage_fraction"}
 
@@ -41,15 +53,33 @@ def test_answer_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_kv_type_is_that_of_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     """--kv-type stores keys and values as the flags of both would."""
-    short = json_of(capsys, *ASKED, "--runtime-args", "-ngl 99 -cmoe", "--kv-type", "q8_0", "--context-tokens", "16000")
-    flags = json_of(capsys, *ASKED, "--runtime-args", "-ngl 99 -cmoe -ctk q8_0 -ctv q8_0", "--context-tokens", "16000")
+    short = json_of(
+        capsys,
+        *ASKED,
+        "--runtime-args",
+        "-ngl 99 -cmoe",
+        "--kv-type",
+        "q8_0",
+        "--context-tokens",
+        "16000",
+    )
+    flags = json_of(
+        capsys,
+        *ASKED,
+        "--runtime-args",
+        "-ngl 99 -cmoe -ctk q8_0 -ctv q8_0",
+        "--context-tokens",
+        "16000",
+    )
     assert short["runtime_prediction"] == flags["runtime_prediction"]
     assert short["memory_bytes"] == flags["memory_bytes"]
 
 
 def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
     """Flags that change nothing are in one warning."""
-    result = run_rosin(*ASKED, "--runtime-args", "-ngl 99 --host 0.0.0.0 --port 80", folder=tmp_path)
+    result = run_rosin(
+        *ASKED, "--runtime-args", "-ngl 99 --host 0.0.0.0 --port 80", folder=tmp_path
+    )
     [warning] = [line for line in result.err.splitlines() if "change no prediction" in line]
     assert warning.endswith("--host --port")
 
@@ -63,8 +93,14 @@ def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
         ((*ASKED, "--kv-type", "q9"), "kv type q9"),
         ((*ASKED, "--set", "believed_cost=code"), "--set believed_cost"),
         ((*ASKED[:-1], "lama.cpp"), "did you mean 'llama.cpp'"),
-        ((*ASKED[:-2], "--runtime-args", "-ngl 9", "--policy", "fiddler"), "--runtime-args needs --runtime"),
-        (("simulate", "--runtime", "llama.cpp", "--model", "qwen3-30b-a3b"), "missing option '--machine'"),
+        (
+            (*ASKED[:-2], "--runtime-args", "-ngl 9", "--policy", "fiddler"),
+            "--runtime-args needs --runtime",
+        ),
+        (
+            ("simulate", "--runtime", "llama.cpp", "--model", "qwen3-30b-a3b"),
+            "missing option '--machine'",
+        ),
         (("accuracy", "none.csv"), "cannot read rows none.csv"),
     ],
 )
@@ -81,7 +117,12 @@ def test_accuracy_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     data = json_of(capsys, "accuracy", str(path), "-o", str(out))
     assert {"rows", "summary", "baselines"} <= set(data)
     row = data["rows"][0]
-    assert set(row["decode"]) == {"predicted_tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "measured_tokens_per_s"}
+    assert set(row["decode"]) == {
+        "predicted_tokens_per_s",
+        "low_tokens_per_s",
+        "high_tokens_per_s",
+        "measured_tokens_per_s",
+    }
     assert (out / "accuracy-decode.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "accuracy.md").read_text(encoding="utf-8").startswith("# How accurate")
     assert json.loads((out / "accuracy.json").read_text(encoding="utf-8"))["rows"] == data["rows"]
@@ -103,12 +144,16 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _rows_file(path: Path, runtime: str | None = None) -> Path:
-    """Rows of one machine by the parts that its line names, the last of another runtime where one is named."""
+    """Rows of one machine by the parts that its line names, the last of another runtime where one
+    is named.
+    """
     rows = [asdict(row) | {"machine": PC} for row in synthetic_rows()[:4]]
     if runtime is not None:
         rows[-1]["runtime"] = runtime
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows({name: "" if value is None else value for name, value in row.items()} for row in rows)
+        writer.writerows(
+            {name: "" if value is None else value for name, value in row.items()} for row in rows
+        )
     return path

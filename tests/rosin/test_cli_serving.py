@@ -23,7 +23,15 @@ multi_round:
   answer_tokens: 30
   requests_per_s: 2.0
 """
-SERVED = ("simulate", "--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml")
+SERVED = (
+    "simulate",
+    "--model",
+    "qwen3-30b-a3b",
+    "--machine",
+    "h100",
+    "--workload",
+    "requests.yaml",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +59,32 @@ def test_json_has_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """What the JSON names as its command gives the same figures."""
-    first = json_of(capsys, *SERVED, "--requests", "12", "--kv-tier", "cpu=10GB", "--set", "instance.max_sequences=4")
+    first = json_of(
+        capsys,
+        *SERVED,
+        "--requests",
+        "12",
+        "--kv-tier",
+        "cpu=10GB",
+        "--set",
+        "instance.max_sequences=4",
+    )
     again = json_of(capsys, *first["scenario"]["command"].split()[1:])
     assert first == again
 
 
 def test_concurrency_takes_the_place_of_arrivals(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--concurrency`` serves as a file with a closed loop does, and stands in the command that repeats the run."""
+    """``--concurrency`` serves as a file with a closed loop does, and stands in the command that
+    repeats the run.
+    """
     lengths = "num_requests: 6\nlengths: {prompt_tokens: 500, output_tokens: 20}\n"
     head = REQUESTS.split("num_requests")[0]
-    Path("even.yaml").write_text(head + lengths + "arrivals: {process: even, requests_per_s: 0.1}\n", encoding="utf-8")
-    Path("closed.yaml").write_text(head + lengths + "arrivals: {process: closed, in_flight: 2}\n", encoding="utf-8")
+    Path("even.yaml").write_text(
+        head + lengths + "arrivals: {process: even, requests_per_s: 0.1}\n", encoding="utf-8"
+    )
+    Path("closed.yaml").write_text(
+        head + lengths + "arrivals: {process: closed, in_flight: 2}\n", encoding="utf-8"
+    )
     start = ("simulate", "--model", "llama-3.1-8b", "--machine", "h100", "--workload")
     asked = json_of(capsys, *start, "even.yaml", "--concurrency", "2")
     stated = json_of(capsys, *start, "closed.yaml")
@@ -72,12 +95,20 @@ def test_concurrency_takes_the_place_of_arrivals(capsys: pytest.CaptureFixture[s
 def test_page(capsys: pytest.CaptureFixture[str]) -> None:
     """The page says what was served, how long it took, and where KV was found."""
     text = text_of(capsys, *SERVED, "--kv-tier", "cpu=10GB")
-    for words in ("40 requests of requests.yaml", "time to first token (TTFT)", "found in GPU memory", "Tier", "KV blocks"):
+    for words in (
+        "40 requests of requests.yaml",
+        "time to first token (TTFT)",
+        "found in GPU memory",
+        "Tier",
+        "KV blocks",
+    ):
         assert words in text
 
 
 def test_a_serving_file(capsys: pytest.CaptureFixture[str]) -> None:
-    """Prefill and decode apart, with tiers of stated rates; sizes on the command line take the place of the file's."""
+    """Prefill and decode apart, with tiers of stated rates; sizes on the command line take the
+    place of the file's.
+    """
     Path("serving.yaml").write_text(
         """format: rosin-serving/1
 instance: {num_gpus: 2, max_sequences: 32, all_reduce: {bytes_per_s: 150e9, latency_ns: 10e3, source: a test}}
@@ -93,7 +124,15 @@ offload: {loading: cheaper, prefetches: true}
 """,
         encoding="utf-8",
     )
-    many = ("simulate", "--model", "qwen3-30b-a3b", "--machine", "h100-x8", "--workload", "requests.yaml")
+    many = (
+        "simulate",
+        "--model",
+        "qwen3-30b-a3b",
+        "--machine",
+        "h100-x8",
+        "--workload",
+        "requests.yaml",
+    )
     result = json_of(capsys, *many, "--serving", "serving.yaml", "--kv-tier", "cpu=8GB")
     assert result["scenario"]["serving"]["num_instances"] == 3
     assert [tier["capacity_bytes"] for tier in result["metrics"]["tiers"]] == [8 * 10**9, None]
@@ -102,12 +141,40 @@ offload: {loading: cheaper, prefetches: true}
 
 @pytest.mark.slow
 def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a policy, a model larger than the GPU is served: slower, and said to rest on a table of steps."""
-    small = ("simulate", "--model", "mixtral-8x7b", "--machine", "desktop-rtx-4090-ddr5", "--workload", "requests.yaml")
-    settings = ("--set", "instance.kv_tokens=20000", "--set", "instance.max_step_tokens=512", "--requests", "4")
+    """With a policy, a model larger than the GPU is served: slower, and said to rest on a table of
+    steps.
+    """
+    small = (
+        "simulate",
+        "--model",
+        "mixtral-8x7b",
+        "--machine",
+        "desktop-rtx-4090-ddr5",
+        "--workload",
+        "requests.yaml",
+    )
+    settings = (
+        "--set",
+        "instance.kv_tokens=20000",
+        "--set",
+        "instance.max_step_tokens=512",
+        "--requests",
+        "4",
+    )
     result = json_of(capsys, *small, "--policy", "ktransformers", *settings)
-    assert result["metrics"]["num_requests"] == 4 and any("interpolated" in warning for warning in result["warnings"])
-    plain = json_of(capsys, *small, "--policy", "fiddler", "--requests", "2", "--set", "instance.max_step_tokens=512")
+    assert result["metrics"]["num_requests"] == 4 and any(
+        "interpolated" in warning for warning in result["warnings"]
+    )
+    plain = json_of(
+        capsys,
+        *small,
+        "--policy",
+        "fiddler",
+        "--requests",
+        "2",
+        "--set",
+        "instance.max_step_tokens=512",
+    )
     assert any("tokens of KV beside experts" in warning for warning in plain["warnings"])
     assert main([*small, *settings]) == 3
     assert "leaves no room for 20,000 tokens of KV" in capsys.readouterr().err
@@ -135,7 +202,9 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (("--policy", "fiddler", "--set", "instance.num_gpus=2"), "at most the 1 GPUs"),
     ],
 )
-def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
     """Each names the option or key, and what would be right."""
     error = _error(capsys, *arguments)
     assert message in error and error.count("\n") == 1
@@ -143,7 +212,22 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tu
 
 def test_options_of_serving_need_a_workload(capsys: pytest.CaptureFixture[str]) -> None:
     """Without --workload they would do nothing, so they are refused."""
-    assert main(["simulate", "--model", "mixtral-8x7b", "--machine", "h100", "--policy", "fiddler", "--requests", "3"]) == 2
+    assert (
+        main(
+            [
+                "simulate",
+                "--model",
+                "mixtral-8x7b",
+                "--machine",
+                "h100",
+                "--policy",
+                "fiddler",
+                "--requests",
+                "3",
+            ]
+        )
+        == 2
+    )
     assert "--requests needs --workload" in capsys.readouterr().err
 
 
@@ -151,7 +235,16 @@ def test_options_of_serving_need_a_workload(capsys: pytest.CaptureFixture[str]) 
 def test_the_conversation_trace_is_served(capsys: pytest.CaptureFixture[str]) -> None:
     """All 12,031 requests of Mooncake's conversation trace on one instance of eight GPUs."""
     trace = shared_data("requests/mooncake-conversation.jsonl")
-    result = json_of(capsys, "simulate", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", str(trace))
+    result = json_of(
+        capsys,
+        "simulate",
+        "--model",
+        "llama-3.1-8b",
+        "--machine",
+        "h100-x8",
+        "--workload",
+        str(trace),
+    )
     assert result["metrics"]["num_requests"] + result["metrics"]["num_rejected_requests"] == 12_031
 
 
@@ -165,7 +258,18 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert again["metrics"] == document["best"]["metrics"]
     assert (
         main(
-            ["kv-plan", *words, "--kv-tier", "cpu=20GB", "--kv-file", "kv.yaml", "--set", "instance.kv_tokens=6000", "--objective", "ttft"]
+            [
+                "kv-plan",
+                *words,
+                "--kv-tier",
+                "cpu=20GB",
+                "--kv-file",
+                "kv.yaml",
+                "--set",
+                "instance.kv_tokens=6000",
+                "--objective",
+                "ttft",
+            ]
         )
         == 0
     )
@@ -176,21 +280,53 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_kv_plan_for_a_target(capsys: pytest.CaptureFixture[str]) -> None:
-    """One GPU of eight is enough for an easy target; an impossible one ends with exit code 3 and the nearest value, in one line."""
-    words = ("kv-plan", "--model", "llama-3.1-8b", "--machine", "h100-x8", "--workload", "requests.yaml", "--requests", "10")
+    """One GPU of eight is enough for an easy target; an impossible one ends with exit code 3 and
+    the nearest value, in one line.
+    """
+    words = (
+        "kv-plan",
+        "--model",
+        "llama-3.1-8b",
+        "--machine",
+        "h100-x8",
+        "--workload",
+        "requests.yaml",
+        "--requests",
+        "10",
+    )
     document = json_of(capsys, *words, "--max-ttft", "50", "--max-itl", "5")
     KvPlanDocument.model_validate(document)
-    assert document["best"]["num_gpus"] == 1 and document["best"]["meets_target"] and document["max_itl_s"] == 5
+    assert (
+        document["best"]["num_gpus"] == 1
+        and document["best"]["meets_target"]
+        and document["max_itl_s"] == 5
+    )
     text = text_of(capsys, *words, "--max-ttft", "50")
     assert "fewest GPUs that meet it: 1\n" in text and "p90 TTFT" in text
     assert main([*words, "--max-ttft", "1e-9", "--max-itl", "5"]) == 3
     error = capsys.readouterr().err
-    assert "(--max-ttft 1e-09 s)" in error and "a p90 ITL of" in error and error.splitlines()[-1].startswith("error: ")
+    assert (
+        "(--max-ttft 1e-09 s)" in error
+        and "a p90 ITL of" in error
+        and error.splitlines()[-1].startswith("error: ")
+    )
 
 
 def test_kv_plan_writes_a_disk_tier(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the disk is worth it, rosin export takes the file with it; a place that is not said is refused before the search."""
-    words = ["kv-plan", "--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml", "--objective", "ttft"]
+    """Where the disk is worth it, rosin export takes the file with it; a place that is not said is
+    refused before the search.
+    """
+    words = [
+        "kv-plan",
+        "--model",
+        "qwen3-30b-a3b",
+        "--machine",
+        "h100",
+        "--workload",
+        "requests.yaml",
+        "--objective",
+        "ttft",
+    ]
     words += ["--serving", "disk.yaml", "--kv-file", "kv.yaml"]
     Path("disk.yaml").write_text(
         """format: rosin-serving/1
@@ -208,5 +344,11 @@ tiers:
     assert main(["export", "kv.yaml", "--to", "lmcache"]) == 0
     text = capsys.readouterr().out
     assert "local_disk: /mnt/kv" in text and "max_local_disk_size" in text
-    assert main([word for word in words if word not in {"--kv-file", "kv.yaml"}] + ["--disk-path", "/mnt/kv"]) == 2
+    assert (
+        main(
+            [word for word in words if word not in {"--kv-file", "kv.yaml"}]
+            + ["--disk-path", "/mnt/kv"]
+        )
+        == 2
+    )
     assert "--disk-path needs --kv-file" in capsys.readouterr().err

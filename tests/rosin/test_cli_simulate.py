@@ -1,4 +1,6 @@
-"""`rosin simulate`: its JSON and its page agree with the simulation, and say all that is needed to repeat it."""
+"""`rosin simulate`: its JSON and its page agree with the simulation, and say all that is needed to
+repeat it.
+"""
 
 import dataclasses
 import json
@@ -38,8 +40,15 @@ def test_json_is_as_documented(policy: str, capsys: pytest.CaptureFixture[str]) 
     data = json_of(capsys, "simulate", *SMALL, "--policy", policy)
     document = SimulateDocument.model_validate_json(json.dumps(data), strict=True)
     assert data.keys() == SimulateDocument.model_fields.keys()
-    assert data["metrics"].keys() == {field.name for field in dataclasses.fields(Metrics)} >= CONTRACT_METRICS
-    assert policy_to_data(policy_from_data(data["scenario"]["policy"], "json")) == data["scenario"]["policy"]
+    assert (
+        data["metrics"].keys()
+        == {field.name for field in dataclasses.fields(Metrics)}
+        >= CONTRACT_METRICS
+    )
+    assert (
+        policy_to_data(policy_from_data(data["scenario"]["policy"], "json"))
+        == data["scenario"]["policy"]
+    )
     assert document.seed == 0
 
 
@@ -64,14 +73,20 @@ def test_figures_are_those_of_the_simulation(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("policy", ["ktransformers", "mixtral-offloading", "llama.cpp"])
 def test_parts_add_up(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Kinds of work sum to the busy time of their resource, no resource is alone for longer than busy, memory items sum to the peak."""
+    """Kinds of work sum to the busy time of their resource, no resource is alone for longer than
+    busy, memory items sum to the peak.
+    """
     data = json_of(capsys, "simulate", *SMALL, "--policy", policy)
     for time in data["time"]:
         assert sum(time["kinds_s"].values()) == pytest.approx(time["busy_s"])
-        assert time["busy_fraction"] == pytest.approx(data["metrics"]["utilization"][time["resource"]])
+        assert time["busy_fraction"] == pytest.approx(
+            data["metrics"]["utilization"][time["resource"]]
+        )
         assert time["alone_fraction"] <= time["busy_fraction"] + 1e-9
     assert (
-        sum(item["bytes"] for item in data["memory"]["items"]) == data["memory"]["peak_bytes"] == data["metrics"]["peak_gpu_memory_bytes"]
+        sum(item["bytes"] for item in data["memory"]["items"])
+        == data["memory"]["peak_bytes"]
+        == data["metrics"]["peak_gpu_memory_bytes"]
     )
     assert sum(data["basis"]["num_numbers"].values()) == len(data["basis"]["numbers"])
 
@@ -79,12 +94,17 @@ def test_parts_add_up(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("policy", ["ktransformers", "mixtral-offloading", "fiddler-v1"])
 def test_engines_agree(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The reference engine gives the timeline of the fast one, to the nanosecond."""
-    fast, reference = (json_of(capsys, "simulate", *SMALL, "--policy", policy, "--engine", name) for name in ("fast", "reference"))
+    fast, reference = (
+        json_of(capsys, "simulate", *SMALL, "--policy", policy, "--engine", name)
+        for name in ("fast", "reference")
+    )
     assert fast["timeline_digest"] == reference["timeline_digest"]
     assert fast["metrics"] == reference["metrics"]
 
 
-def test_the_command_in_the_json_repeats_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_in_the_json_repeats_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Running what ``scenario.command`` says gives the same JSON, names with spaces and all."""
     config = tmp_path / "a model" / "config.json"
     write_tiny_config(config)
@@ -103,7 +123,18 @@ def test_the_command_in_the_json_repeats_the_run(tmp_path: Path, capsys: pytest.
         "5",
     ]
     settings = ["--set", "link.h2d.bytes_per_s=5e9", "--set", "believed_cost=code"]
-    arguments = ["--model", str(config), "--machine", "h100", "--prompt-tokens", "9", "--output-tokens", "3", *options, *settings]
+    arguments = [
+        "--model",
+        str(config),
+        "--machine",
+        "h100",
+        "--prompt-tokens",
+        "9",
+        "--output-tokens",
+        "3",
+        *options,
+        *settings,
+    ]
     first = json_of(capsys, "simulate", *arguments, "--policy", "fiddler")
     program, *words = shlex.split(first["scenario"]["command"])
     assert program == "rosin"
@@ -114,9 +145,15 @@ def test_the_command_in_the_json_repeats_the_run(tmp_path: Path, capsys: pytest.
 
 
 def test_a_slower_link_is_slower(capsys: pytest.CaptureFixture[str]) -> None:
-    """--set reaches the machine: halving the link's rate costs a policy that copies every miss nearly twice the time."""
-    base = json_of(capsys, "simulate", *SMALL, "--policy", "on-demand", "--set", "link.h2d.bytes_per_s=20e9")
-    slow = json_of(capsys, "simulate", *SMALL, "--policy", "on-demand", "--set", "link.h2d.bytes_per_s=10e9")
+    """--set reaches the machine: halving the link's rate costs a policy that copies every miss
+    nearly twice the time.
+    """
+    base = json_of(
+        capsys, "simulate", *SMALL, "--policy", "on-demand", "--set", "link.h2d.bytes_per_s=20e9"
+    )
+    slow = json_of(
+        capsys, "simulate", *SMALL, "--policy", "on-demand", "--set", "link.h2d.bytes_per_s=10e9"
+    )
     assert 1.8 < slow["metrics"]["end_to_end_s"] / base["metrics"]["end_to_end_s"] <= 2.0
     assert slow["provenance"]["kind"] == "assumed"
 
@@ -126,7 +163,14 @@ def test_page_fits_a_terminal(policy: str, capsys: pytest.CaptureFixture[str]) -
     """At most 48 lines of 80 columns, which name what was simulated."""
     text = text_of(capsys, "simulate", *SMALL, "--policy", policy)
     assert text.count("\n") <= 48
-    for name in (policy, "mixtral-8x7b", "desktop-rtx-4090-ddr5", "simulated, not measured", "tokens/s", "Rests on"):
+    for name in (
+        policy,
+        "mixtral-8x7b",
+        "desktop-rtx-4090-ddr5",
+        "simulated, not measured",
+        "tokens/s",
+        "Rests on",
+    ):
         assert name in text
 
 
@@ -148,13 +192,17 @@ def test_warnings_go_to_stderr_and_into_the_json(capsys: pytest.CaptureFixture[s
 def plan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
     """A plan file for the small scenario, and the plan in it."""
     path = tmp_path_factory.mktemp("plans") / "plan.yaml"
-    setting = Setting(model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4)
+    setting = Setting(
+        model="mixtral-8x7b", machine="desktop-rtx-4090-ddr5", prompt_tokens=24, output_tokens=4
+    )
     planned = make_plan(setting, Goal(), "0")
     save_plan(planned.plan, path)  # type: ignore[union-attr]  # it fits
     return path, planned.plan  # type: ignore[union-attr]
 
 
-def test_a_plan_is_simulated_as_predicted(plan: tuple[Path, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_is_simulated_as_predicted(
+    plan: tuple[Path, Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
     """With --plan alone the run is the plan's own, to the digest."""
     path, stated = plan
     data = json_of(capsys, "simulate", "--plan", str(path))
@@ -162,7 +210,9 @@ def test_a_plan_is_simulated_as_predicted(plan: tuple[Path, Plan], capsys: pytes
     assert data["scenario"]["policy"]["name"] == stated.policy.name
 
 
-def test_options_stand_above_the_plan(plan: tuple[Path, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_stand_above_the_plan(
+    plan: tuple[Path, Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
     """What an option says replaces what the plan says, the policy too; the rest stays."""
     words = ["--output-tokens", "2", "--seed", "4", "--set", "gpu.memory_bytes=30e9"]
     data = json_of(capsys, "simulate", "--plan", str(plan[0]), "--policy", "ktransformers", *words)
@@ -173,13 +223,19 @@ def test_options_stand_above_the_plan(plan: tuple[Path, Plan], capsys: pytest.Ca
 
 
 def test_trace_has_every_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--trace writes what trace viewers read: a slice a task, as long in all as the resources were busy."""
+    """--trace writes what trace viewers read: a slice a task, as long in all as the resources were
+    busy.
+    """
     target = tmp_path / "trace.json"
     data = json_of(capsys, "simulate", *SMALL, "--policy", "fiddler", "--trace", str(target))
     events = json.loads(target.read_text(encoding="utf-8"))["traceEvents"]
     slices = [event for event in events if event["ph"] == "X"]
-    assert sum(event["dur"] for event in slices) / 1e6 == pytest.approx(sum(data["metrics"]["busy_s"].values()))
-    assert max(event["ts"] + event["dur"] for event in slices) / 1e6 == pytest.approx(data["metrics"]["end_to_end_s"])
+    assert sum(event["dur"] for event in slices) / 1e6 == pytest.approx(
+        sum(data["metrics"]["busy_s"].values())
+    )
+    assert max(event["ts"] + event["dur"] for event in slices) / 1e6 == pytest.approx(
+        data["metrics"]["end_to_end_s"]
+    )
     assert os.listdir(tmp_path) == ["trace.json"]
 
 
@@ -212,16 +268,25 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "fragments"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("arguments", "fragments"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES]
+)
 def test_mistakes(
-    arguments: list[str], fragments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    fragments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A mistake is one line and exit code 2, and no file is left behind."""
     monkeypatch.chdir(tmp_path)
     Path("cut.gguf").write_bytes(b"GGUF\x03\0\0\0\x01")
     Path("broken.yaml").write_text("a: [b\n", encoding="utf-8")
     before = sorted(os.listdir())
-    assert main(["simulate", *SMALL, "--policy", "fiddler", *arguments, "--json", "out.json"]) == ExitCode.WRONG_INPUT
+    assert (
+        main(["simulate", *SMALL, "--policy", "fiddler", *arguments, "--json", "out.json"])
+        == ExitCode.WRONG_INPUT
+    )
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -243,7 +308,10 @@ def test_what_must_be_said(option: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No feasible plan is exit code 3 and one line that says why and by how much; no file is left."""
     target = tmp_path / "out.json"
-    assert main(["simulate", *SMALL, "--policy", "all-on-gpu", "--json", str(target)]) == ExitCode.INFEASIBLE
+    assert (
+        main(["simulate", *SMALL, "--policy", "all-on-gpu", "--json", str(target)])
+        == ExitCode.INFEASIBLE
+    )
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: no feasible plan: ")
@@ -252,9 +320,15 @@ def test_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(("is_terminal", "words"), [(True, ()), (False, ()), (True, ("--quiet",)), (True, ("--json", "-"))])
+@pytest.mark.parametrize(
+    ("is_terminal", "words"),
+    [(True, ()), (False, ()), (True, ("--quiet",)), (True, ("--json", "-"))],
+)
 def test_people_at_a_terminal_are_told_why_they_wait(
-    is_terminal: bool, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    is_terminal: bool,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The first run of a computer compiles; that is said on stderr to a person, and to nobody else."""
     monkeypatch.setattr("sim.step.execute.needs_compilation", lambda: True)
@@ -264,7 +338,9 @@ def test_people_at_a_terminal_are_told_why_they_wait(
 
 
 def test_means_over_draws(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --draws the metrics are means over runs with other seeds, the timeline is still the first's, and the page says so."""
+    """With --draws the metrics are means over runs with other seeds, the timeline is still the
+    first's, and the page says so.
+    """
     words = ("simulate", *SMALL, "--policy", "ktransformers", "--routing", "uniform")
     one, many = json_of(capsys, *words), json_of(capsys, *words, "--draws", "5")
     assert many["timeline_digest"] == one["timeline_digest"]

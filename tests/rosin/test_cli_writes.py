@@ -1,4 +1,6 @@
-"""Every command that writes a file: a failure leaves the file that stood there, and a place that cannot be written is refused first."""
+"""Every command that writes a file: a failure leaves the file that stood there, and a place that
+cannot be written is refused first.
+"""
 
 import json
 import os
@@ -25,30 +27,71 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "export": ("export", MISSING, "--to", "vllm", "-o", "TARGET"),
     "routing import": ("routing", "import", "missing.csv", "-o", "TARGET.npz"),
     "routing fit": ("routing", "fit", "missing.csv", "-o", "TARGET.yaml"),
-    "routing fit figure": ("routing", "fit", "missing.csv", "-o", "out.yaml", "--figure", "TARGET.png"),
+    "routing fit figure": (
+        "routing",
+        "fit",
+        "missing.csv",
+        "-o",
+        "out.yaml",
+        "--figure",
+        "TARGET.png",
+    ),
     "routing stats figure": ("routing", "stats", "missing.npz", "--figure", "TARGET.svg"),
     "routing stats json": ("routing", "stats", "missing.npz", "--json", "TARGET"),
     "simulate trace": ("simulate", "--plan", MISSING, "--trace", "TARGET"),
     "simulate json": ("simulate", "--plan", MISSING, "--json", "TARGET"),
     "compare figure": ("compare", "--plan", MISSING, "--figure", "TARGET.pdf"),
     "plan": ("plan", "--plan", MISSING, "-o", "TARGET.yaml"),
-    "kv-replay figure": ("kv-replay", "missing.jsonl", "--bytes-per-token", "1", "--figure", "TARGET.png"),
-    "kv-plan": ("kv-plan", "--model", MISSING, "--machine", "h100", "--workload", "missing.jsonl", "-o", "TARGET.yaml"),
-    "kv-plan tiers": ("kv-plan", "--model", MISSING, "--machine", "h100", "--workload", "missing.jsonl", "--kv-file", "TARGET.yaml"),
+    "kv-replay figure": (
+        "kv-replay",
+        "missing.jsonl",
+        "--bytes-per-token",
+        "1",
+        "--figure",
+        "TARGET.png",
+    ),
+    "kv-plan": (
+        "kv-plan",
+        "--model",
+        MISSING,
+        "--machine",
+        "h100",
+        "--workload",
+        "missing.jsonl",
+        "-o",
+        "TARGET.yaml",
+    ),
+    "kv-plan tiers": (
+        "kv-plan",
+        "--model",
+        MISSING,
+        "--machine",
+        "h100",
+        "--workload",
+        "missing.jsonl",
+        "--kv-file",
+        "TARGET.yaml",
+    ),
     "calibrate": ("calibrate", MISSING, "--machine", "h100", "-o", "TARGET.yaml"),
     "measure": ("measure", "-o", "TARGET.yaml", "--device", "abacus"),
     "reproduce json": ("reproduce", "nobody", "--json", "TARGET"),
 }
 """Commands that write a file, each with an input that fails."""
 
-REFUSED_FIRST = [name for name in FILES if name not in {"kv-plan", "kv-plan tiers", "simulate json"}]
-"""Those that look at the place before they read anything; the others do so before any search or run."""
+REFUSED_FIRST = [
+    name for name in FILES if name not in {"kv-plan", "kv-plan tiers", "simulate json"}
+]
+"""Those that look at the place before they read anything; the others do so before any search or
+run.
+"""
 
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("config.json").write_text(json.dumps(dict(TINY_CONFIG) | {"model_type": "nobodys"}), encoding="utf-8")
+    Path("config.json").write_text(
+        json.dumps(dict(TINY_CONFIG) | {"model_type": "nobodys"}), encoding="utf-8"
+    )
 
 
 def _arguments(name: str, target: str) -> tuple[list[str], Path]:
@@ -73,22 +116,38 @@ def test_failure_leaves_the_file(name: str, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("name", REFUSED_FIRST)
 @pytest.mark.parametrize("place", ["folder", "nowhere/kept"])
-def test_place_is_looked_at_first(name: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_place_is_looked_at_first(
+    name: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A folder, and a file in no folder, are refused although the input is wrong too."""
     arguments, target = _arguments(name, place)
     if place == "folder":
         target.mkdir()
     assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert f"cannot write {target}: {'it is a folder' if place == 'folder' else 'no folder nowhere'}" in error
+    assert (
+        f"cannot write {target}: {'it is a folder' if place == 'folder' else 'no folder nowhere'}"
+        in error
+    )
 
 
 @pytest.mark.parametrize("name", ["reproduce", "validate", "whatif"])
 def test_folder_is_looked_at_first(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A file where a folder is due is refused, and stays."""
     Path("taken").write_bytes(KEPT)
-    study = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4", "--vary", "batch=1,2")
-    commands = {"reproduce": ("reproduce", "fiddler"), "validate": ("validate", MISSING), "whatif": ("whatif", *study)}
+    study = (
+        "--model",
+        "granite-3-1b-a400m",
+        "--machine",
+        "desktop-rtx-3060-ddr4",
+        "--vary",
+        "batch=1,2",
+    )
+    commands = {
+        "reproduce": ("reproduce", "fiddler"),
+        "validate": ("validate", MISSING),
+        "whatif": ("whatif", *study),
+    }
     assert main([*commands[name], "-o", "taken"]) == 2
     assert "cannot write to taken: " in capsys.readouterr().err
     assert Path("taken").read_bytes() == KEPT
@@ -132,7 +191,9 @@ def test_what_killed_writers_left_is_swept() -> None:
     """The next writer of the same file removes it; what a running writer or another file has stays."""
     Path("out").write_bytes(KEPT)
     root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", KILLED], check=False, env=os.environ | {"PYTHONPATH": str(root)})
+    subprocess.run(
+        [sys.executable, "-c", KILLED], check=False, env=os.environ | {"PYTHONPATH": str(root)}
+    )
     left = [name for name in os.listdir() if name.endswith(".part")]
     assert len(left) == 1
     others = [f".out.{os.getppid()}.part", ".other.999999999.part", ".out.part", ".out.1x.part"]

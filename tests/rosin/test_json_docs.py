@@ -59,7 +59,9 @@ def _section(title: str) -> str:
 
 def _keys(title: str) -> list[str]:
     """The keys in the first column of a section's table, in order."""
-    cells = [line.split(" | ")[0] for line in _section(title).splitlines() if line.startswith("| `")]
+    cells = [
+        line.split(" | ")[0] for line in _section(title).splitlines() if line.startswith("| `")
+    ]
     return [key for cell in cells for key in re.findall(r"`(\w+)`", cell)]
 
 
@@ -74,7 +76,9 @@ def test_metrics_are_explained() -> None:
     assert _keys("metrics") == [field.name for field in dataclasses.fields(Metrics)]
 
 
-@pytest.mark.parametrize(("title", "kind"), [("served metrics", ServingMetrics), ("tiers", TierUse)])
+@pytest.mark.parametrize(
+    ("title", "kind"), [("served metrics", ServingMetrics), ("tiers", TierUse)]
+)
 def test_served_metrics_are_explained(title: str, kind: type) -> None:
     """Every figure of a served run, and of a tier, has its row."""
     assert _keys(title) == [field.name for field in dataclasses.fields(kind)]

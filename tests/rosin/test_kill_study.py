@@ -1,4 +1,6 @@
-"""Studies that are killed: whatever the signal and the moment, what finished is kept and what goes on ends the same."""
+"""Studies that are killed: whatever the signal and the moment, what finished is kept and what goes
+on ends the same.
+"""
 
 import os
 import random
@@ -17,8 +19,27 @@ from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.source_tree import ROOT
 
 NUM_POINTS, NUM_MOMENTS = 24, 20
-WORDS = ("whatif", "--model", "olmoe-1b-7b", "--machine", "desktop-rtx-4090-ddr5", "--prompt-tokens", "4", "--output-tokens", "1")
-STUDY = (*WORDS, "--draws", "1", "--no-bounds", "--vary", f"link.h2d.bytes_per_s=5e9:60e9:{NUM_POINTS}", "--quiet", "-o")
+WORDS = (
+    "whatif",
+    "--model",
+    "olmoe-1b-7b",
+    "--machine",
+    "desktop-rtx-4090-ddr5",
+    "--prompt-tokens",
+    "4",
+    "--output-tokens",
+    "1",
+)
+STUDY = (
+    *WORDS,
+    "--draws",
+    "1",
+    "--no-bounds",
+    "--vary",
+    f"link.h2d.bytes_per_s=5e9:60e9:{NUM_POINTS}",
+    "--quiet",
+    "-o",
+)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
@@ -30,7 +51,10 @@ pytestmark = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a study ended: ``num_before`` points were in its file when the signal was sent, ``num_kept`` are afterwards."""
+    """How a study ended:
+
+    ``num_before`` points were in its file when the signal was sent, ``num_kept`` are afterwards.
+    """
 
     exit_code: int
     err: str
@@ -53,7 +77,9 @@ def finish(folder: Path, num_workers: int) -> None:
     subprocess.run(command_of(folder, num_workers), env=ENVIRONMENT, check=True)
 
 
-def killed(folder: Path, num_workers: int, number: signal.Signals, after_points: int, pause_s: float) -> Ended:
+def killed(
+    folder: Path, num_workers: int, number: signal.Signals, after_points: int, pause_s: float
+) -> Ended:
     """Start the study and send it the signal, some time after its file has that many points."""
     file = folder / "study.sqlite"
     study = subprocess.Popen(
@@ -71,7 +97,9 @@ def killed(folder: Path, num_workers: int, number: signal.Signals, after_points:
     study.send_signal(number)
     _, err = study.communicate(timeout=120)
     wait_until(lambda: not has_processes(study.pid))
-    return Ended(exit_code=study.returncode, err=err, num_before=num_before, num_kept=len(points_kept(file)))
+    return Ended(
+        exit_code=study.returncode, err=err, num_before=num_before, num_kept=len(points_kept(file))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +111,14 @@ def undisturbed_table(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_killed_study_loses_no_finished_point(num_workers: int, undisturbed_table: bytes, tmp_path: Path) -> None:
-    """Killed at random moments, on and on in one folder, by one signal after the other; then left alone.
+def test_a_killed_study_loses_no_finished_point(
+    num_workers: int, undisturbed_table: bytes, tmp_path: Path
+) -> None:
+    """Killed at random moments, on and on in one folder, by one signal after the other; then left
+    alone.
 
-    No point is lost that a reader saw, SIGINT and SIGTERM exit with 130 and say what is kept, no worker outlives the command, and
-    the table is that of a study which nobody disturbed.
+    No point is lost that a reader saw, SIGINT and SIGTERM exit with 130 and say what is kept, no
+    worker outlives the command, and the table is that of a study which nobody disturbed.
     """
     moments = random.Random(num_workers)
     for number in islice(cycle(SIGNALS), NUM_MOMENTS):
@@ -101,7 +132,10 @@ def test_a_killed_study_loses_no_finished_point(num_workers: int, undisturbed_ta
 
 
 def _check_end(ended: Ended, number: signal.Signals, *, has_begun: bool) -> None:
-    """Compare how it ended with what the signal asks for. While Python itself starts, it ends on a signal in its own way."""
+    """Compare how it ended with what the signal asks for.
+
+    While Python itself starts, it ends on a signal in its own way.
+    """
     if number == signal.SIGKILL:
         assert ended.exit_code in (-number, 0)
         return
@@ -119,7 +153,9 @@ def test_a_second_study_in_the_folder_is_refused(tmp_path: Path) -> None:
         wait_until(lambda: len(points_kept(tmp_path / "study.sqlite")) > 0)
         os.kill(first.pid, signal.SIGSTOP)
         kept = points_kept(tmp_path / "study.sqlite")
-        assert_one_line_error(run_rosin(*STUDY, str(tmp_path), folder=tmp_path), "is in use by another sweep")
+        assert_one_line_error(
+            run_rosin(*STUDY, str(tmp_path), folder=tmp_path), "is in use by another sweep"
+        )
         assert points_kept(tmp_path / "study.sqlite") == kept
     finally:
         os.kill(first.pid, signal.SIGCONT)

@@ -5,7 +5,16 @@ import pytest
 from planner.search.search import free_memory
 from rosin.__main__ import main
 
-WORK = ("--model", "qwen3-30b-a3b", "--machine", "desktop-rtx-4090-ddr5", "--prompt-tokens", "16", "--output-tokens", "4000")
+WORK = (
+    "--model",
+    "qwen3-30b-a3b",
+    "--machine",
+    "desktop-rtx-4090-ddr5",
+    "--prompt-tokens",
+    "16",
+    "--output-tokens",
+    "4000",
+)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +27,10 @@ WORK = ("--model", "qwen3-30b-a3b", "--machine", "desktop-rtx-4090-ddr5", "--pro
     ],
 )
 def test_what_does_not_fit_is_refused(
-    command: tuple[str, ...], what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...],
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exit code 2, with how much it takes, how much is free, and what to lower."""
     monkeypatch.setattr(free_memory, "free_bytes", lambda: 200 * 2**20)

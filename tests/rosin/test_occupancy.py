@@ -17,17 +17,27 @@ def _timeline(*tasks: Task) -> Timeline:
 
 
 def test_by_hand() -> None:
-    """10 ns of GPU and CPU, 10 ns of CPU alone, then 20 ns of copying: a quarter, a quarter, a half."""
+    """10 ns of GPU and CPU, 10 ns of CPU alone, then 20 ns of copying: a quarter, a quarter, a
+    half.
+    """
     shares = occupancy(
-        _timeline(Task(resource=GPU, duration_ns=10), Task(resource=CPU, duration_ns=20), Task(resource=H2D, duration_ns=20, after=(0, 1)))
+        _timeline(
+            Task(resource=GPU, duration_ns=10),
+            Task(resource=CPU, duration_ns=20),
+            Task(resource=H2D, duration_ns=20, after=(0, 1)),
+        )
     )
-    assert shares == pytest.approx({frozenset({"gpu", "cpu"}): 0.25, frozenset({"cpu"}): 0.25, frozenset({"h2d"}): 0.5})
+    assert shares == pytest.approx(
+        {frozenset({"gpu", "cpu"}): 0.25, frozenset({"cpu"}): 0.25, frozenset({"h2d"}): 0.5}
+    )
     assert [alone(shares, "cpu"), alone(shares, "gpu")] == pytest.approx([0.25, 0])
 
 
 def test_neighbours_leave_no_gap() -> None:
     """Tasks that follow each other at once, and those of no length, make one unbroken share."""
-    shares = occupancy(_timeline(*[Task(resource=GPU, duration_ns=duration) for duration in (5, 0, 7, 1)]))
+    shares = occupancy(
+        _timeline(*[Task(resource=GPU, duration_ns=duration) for duration in (5, 0, 7, 1)])
+    )
     assert shares == {frozenset({"gpu"}): 1.0}
 
 

@@ -525,7 +525,9 @@ SETTINGS = (
     },
     {
         "quant_method": "quark",
-        "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}},
+        "global_quant_config": {
+            "weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}
+        },
         "exclude": ["lm_head"],
     },
 )

@@ -1,4 +1,6 @@
-"""Small GGUF files written by hand: any header, right or wrong, and what an independent count makes of it."""
+"""Small GGUF files written by hand: any header, right or wrong, and what an independent count makes
+of it.
+"""
 
 import random
 import struct
@@ -24,14 +26,19 @@ STORED = {
     212: (256, 144, 0),
     344: (256, 136, 4),
 }
-"""By type number: weights of a block, its bytes, and bytes that each row has besides. Written down here anew, from ggml.c."""
+"""By type number: weights of a block, its bytes, and bytes that each row has besides.
+
+Written down here anew, from ggml.c.
+"""
 
 Value = int | float | bool | str | Sequence[Any]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of the table: name, shape (contiguous dimension first), type and, where it is not the right one, offset."""
+    """A row of the table: name, shape (contiguous dimension first), type and, where it is not the
+    right one, offset.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -59,14 +66,18 @@ class MadeFile:
     def content(self) -> bytes:
         """The bytes of the header, without data."""
         num_tensors = len(self.rows) if self.num_tensors is None else self.num_tensors
-        num_keys = len(self.metadata) + len(self.raw_values) if self.num_keys is None else self.num_keys
+        num_keys = (
+            len(self.metadata) + len(self.raw_values) if self.num_keys is None else self.num_keys
+        )
         parts = [b"GGUF", struct.pack("<IQQ", self.version, num_tensors % 2**64, num_keys % 2**64)]
         parts += [_text(name) + _value(value) for name, value in self.metadata.items()]
         parts += [_text(name) + raw for name, raw in self.raw_values.items()]
         at = 0
         for row in self.rows:
             offset = at if row.offset is None else row.offset
-            head = struct.pack(f"<I{len(row.shape)}QIQ", len(row.shape), *row.shape, row.kind, offset % 2**64)
+            head = struct.pack(
+                f"<I{len(row.shape)}QIQ", len(row.shape), *row.shape, row.kind, offset % 2**64
+            )
             parts.append(_text(row.name) + head)
             at += -(-row.num_bytes // 32) * 32 if row.kind in STORED and row.shape else 0
         return b"".join(parts)
@@ -97,16 +108,34 @@ def _items(values: Sequence[Any]) -> bytes:
     return struct.pack(f"<IQ{len(values)}i", 5, len(values), *values)
 
 
-ARCHITECTURES = ("llama", "qwen3moe", "deepseek2", "deepseek4", "lfm2moe", "nemotron_h_moe", "gemma3", "gpt-oss", "jamba", "newmoe")
+ARCHITECTURES = (
+    "llama",
+    "qwen3moe",
+    "deepseek2",
+    "deepseek4",
+    "lfm2moe",
+    "nemotron_h_moe",
+    "gemma3",
+    "gpt-oss",
+    "jamba",
+    "newmoe",
+)
 HIDDEN = 256
 
 
 def random_file(generator: random.Random) -> MadeFile:
-    """A right file: some architecture, layers of any kind, arrays where a key may have one, types of both runtimes."""
+    """A right file: some architecture, layers of any kind, arrays where a key may have one, types
+    of both runtimes.
+    """
     arch = generator.choice(ARCHITECTURES)
     num_layers, num_experts = generator.randint(1, 5), generator.choice([2, 4, 8])
-    kinds = [generator.choice(["attention", "attention", "state", "convolution", "none"]) for _ in range(num_layers)]
-    ffns = [generator.choice(["dense", "experts", "experts", "both", "none"]) for _ in range(num_layers)]
+    kinds = [
+        generator.choice(["attention", "attention", "state", "convolution", "none"])
+        for _ in range(num_layers)
+    ]
+    ffns = [
+        generator.choice(["dense", "experts", "experts", "both", "none"]) for _ in range(num_layers)
+    ]
     predicting = generator.choice([0, 0, 0, 1])
     keys: dict[str, Value] = {
         "block_count": num_layers + predicting,
@@ -114,7 +143,9 @@ def random_file(generator: random.Random) -> MadeFile:
         "embedding_length": HIDDEN,
         "feed_forward_length": 256,
         "attention.head_count": generator.choice([4, [4] * (num_layers + predicting)]),
-        "attention.head_count_kv": [2 if kind == "attention" else 0 for kind in [*kinds, *(["attention"] * predicting)]],
+        "attention.head_count_kv": [
+            2 if kind == "attention" else 0 for kind in [*kinds, *(["attention"] * predicting)]
+        ],
         "expert_count": num_experts,
         "expert_used_count": generator.randint(1, 2),
         "ssm.inner_size": 512,
@@ -127,21 +158,49 @@ def random_file(generator: random.Random) -> MadeFile:
     }
     if predicting:
         keys["nextn_predict_layers"] = 1
-    keys |= _some(generator, {"attention.key_length": 64, "attention.value_length": 32, "expert_feed_forward_length": 256})
-    keys |= _some(generator, {"attention.sliding_window": 512, "attention.sliding_window_pattern": generator.choice([2, [True] * 6])})
+    keys |= _some(
+        generator,
+        {
+            "attention.key_length": 64,
+            "attention.value_length": 32,
+            "expert_feed_forward_length": 256,
+        },
+    )
+    keys |= _some(
+        generator,
+        {
+            "attention.sliding_window": 512,
+            "attention.sliding_window_pattern": generator.choice([2, [True] * 6]),
+        },
+    )
     if arch == "deepseek4":
         keys |= {"attention.compress_ratios": [generator.choice([0, 4, 128]) for _ in range(6)]}
-        keys |= {"attention.indexer.head_count": 2, "attention.indexer.key_length": 16, "attention.indexer.top_k": 64}
+        keys |= {
+            "attention.indexer.head_count": 2,
+            "attention.indexer.key_length": 16,
+            "attention.indexer.top_k": 64,
+        }
     if arch == "deepseek2":
         keys |= {"attention.kv_lora_rank": 128}
-    rows = [_row(generator, "token_embd.weight", (HIDDEN, 1000)), TableRow("output_norm.weight", (HIDDEN,))]
+    rows = [
+        _row(generator, "token_embd.weight", (HIDDEN, 1000)),
+        TableRow("output_norm.weight", (HIDDEN,)),
+    ]
     rows += [_row(generator, "output.weight", (HIDDEN, 1000))] if generator.random() < 0.7 else []
-    rows += [_row(generator, "per_layer_token_embd.weight", (HIDDEN, 1000))] if generator.random() < 0.2 else []
-    for index, (kind, ffn) in enumerate(zip([*kinds, *["attention"] * predicting], [*ffns, *["dense"] * predicting], strict=True)):
+    rows += (
+        [_row(generator, "per_layer_token_embd.weight", (HIDDEN, 1000))]
+        if generator.random() < 0.2
+        else []
+    )
+    for index, (kind, ffn) in enumerate(
+        zip([*kinds, *["attention"] * predicting], [*ffns, *["dense"] * predicting], strict=True)
+    ):
         rows += _layer_rows(generator, f"blk.{index}.", kind, ffn, num_experts)
     metadata: dict[str, Value] = {"general.architecture": arch, "general.name": "made"}
     metadata |= {f"{arch}.{name}": value for name, value in keys.items()}
-    metadata |= {"tokenizer.ggml.tokens": [f"t{index}" for index in range(generator.choice([1, 50]))]}
+    metadata |= {
+        "tokenizer.ggml.tokens": [f"t{index}" for index in range(generator.choice([1, 50]))]
+    }
     return MadeFile(metadata=metadata, rows=tuple(rows))
 
 
@@ -153,7 +212,9 @@ def _row(generator: random.Random, name: str, shape: tuple[int, ...]) -> TableRo
     return TableRow(name, shape, generator.choice(list(STORED)))
 
 
-def _layer_rows(generator: random.Random, block: str, kind: str, ffn: str, num_experts: int) -> list[TableRow]:
+def _layer_rows(
+    generator: random.Random, block: str, kind: str, ffn: str, num_experts: int
+) -> list[TableRow]:
     rows = [TableRow(f"{block}attn_norm.weight", (HIDDEN,))]
     names = {
         "attention": ["attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight"],
@@ -163,10 +224,16 @@ def _layer_rows(generator: random.Random, block: str, kind: str, ffn: str, num_e
     }[kind]
     rows += [_row(generator, block + name, (HIDDEN, generator.choice([64, 256]))) for name in names]
     if ffn in ("dense", "both"):
-        rows += [_row(generator, f"{block}ffn_{name}.weight", (HIDDEN, 256)) for name in ("gate", "up", "down")]
+        rows += [
+            _row(generator, f"{block}ffn_{name}.weight", (HIDDEN, 256))
+            for name in ("gate", "up", "down")
+        ]
     if ffn in ("experts", "both"):
         rows.append(TableRow(f"{block}ffn_gate_inp.weight", (HIDDEN, num_experts)))
-        rows += [_row(generator, f"{block}ffn_{name}_exps.weight", (256, 256, num_experts)) for name in ("gate", "up", "down")]
+        rows += [
+            _row(generator, f"{block}ffn_{name}_exps.weight", (256, 256, num_experts))
+            for name in ("gate", "up", "down")
+        ]
     return rows
 
 
@@ -191,17 +258,32 @@ def broken_file(generator: random.Random) -> MadeFile:
     elif change == 4:
         rows[at] = replace(rows[at], kind=generator.choice([3, 4, 37, 60, 142, 999, 2**31]))
     elif change == 5:
-        rows[at] = replace(rows[at], shape=tuple(generator.choice([0, 1, 7, 2**20, 2**40, 2**63]) for _ in range(generator.randint(0, 5))))
+        rows[at] = replace(
+            rows[at],
+            shape=tuple(
+                generator.choice([0, 1, 7, 2**20, 2**40, 2**63])
+                for _ in range(generator.randint(0, 5))
+            ),
+        )
     elif change == 6:
         return replace(made, **{generator.choice(["num_tensors", "num_keys"]): number})
     elif change == 7:
         kind, count = generator.choice([0, 4, 8, 9, 77]), number % 2**64
         return replace(made, raw_values={"tokenizer.x": struct.pack("<IIQ", 9, kind, count)})
     elif change == 8:
-        name = generator.choice(["attention.new_trick", "ssm.new", "shortconv.new", "attention.indexer.new", "kda.new"])
+        name = generator.choice(
+            ["attention.new_trick", "ssm.new", "shortconv.new", "attention.indexer.new", "kda.new"]
+        )
         metadata[f"{metadata['general.architecture']}.{name}"] = 3
     else:
-        rows.append(replace(rows[at], name=generator.choice([rows[at].name, "blk.99.attn_q.weight", "blk.0.strange\x00", "new.weight"])))
+        rows.append(
+            replace(
+                rows[at],
+                name=generator.choice(
+                    [rows[at].name, "blk.99.attn_q.weight", "blk.0.strange\x00", "new.weight"]
+                ),
+            )
+        )
     return replace(made, metadata=metadata, rows=tuple(rows))
 
 

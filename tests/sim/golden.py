@@ -1,6 +1,8 @@
-"""Three small scenarios whose timelines are written down, so that a refactor proves that it changed nothing.
+"""Three small scenarios whose timelines are written down, so that a refactor proves that it changed
+nothing.
 
-After a change that is meant to change results, run ``python -m tests.sim.golden`` and say in the commit why they differ.
+After a change that is meant to change results, run ``python -m tests.sim.golden`` and say in the
+commit why they differ.
 """
 
 import json

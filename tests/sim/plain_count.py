@@ -1,4 +1,5 @@
-"""An independent count of a decoder's weights: plain sums over shapes, which share nothing with the importer.
+"""An independent count of a decoder's weights: plain sums over shapes, which share nothing with the
+importer.
 
 ``plain_total`` reads the keys of a configuration directly. tests/sim/test_import_fuzz.py holds the
 importer against it, and it against the modelling classes of transformers.
@@ -18,7 +19,9 @@ def plain_total(config: Keys) -> int:
     table = keys["vocab_size"] * keys["hidden_size"]
     is_phi = keys["model_type"] == "phimoe"
     head = 0 if keys.get("tie_word_embeddings") else table
-    has_bias = (is_phi and keys["lm_head_bias"]) or (keys["model_type"].startswith("ernie") and keys.get("use_bias"))
+    has_bias = (is_phi and keys["lm_head_bias"]) or (
+        keys["model_type"].startswith("ernie") and keys.get("use_bias")
+    )
     bias = keys["vocab_size"] if has_bias else 0
     final = keys["hidden_size"] * (2 if is_phi else 1)
     return body + table + head + bias + final
@@ -31,7 +34,9 @@ def flat(config: Keys) -> dict[str, Any]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _grouped(keys: Keys, *, bias: bool = False, out_bias: bool = False, norm: str = "", gate: bool = False) -> int:
+def _grouped(
+    keys: Keys, *, bias: bool = False, out_bias: bool = False, norm: str = "", gate: bool = False
+) -> int:
     hidden = keys["hidden_size"]
     heads = keys["num_attention_heads"]
     kv_heads = keys["num_key_value_heads"]
@@ -308,7 +313,13 @@ def _jamba(keys: Keys) -> list[int]:
 def _mamba2(hidden: int, heads: int, dim: int, groups: int, state: int, kernel: int) -> int:
     inner = heads * dim
     conv = inner + 2 * groups * state
-    return hidden * (2 * inner + 2 * groups * state + heads) + conv * kernel + 3 * heads + inner + inner * hidden
+    return (
+        hidden * (2 * inner + 2 * groups * state + heads)
+        + conv * kernel
+        + 3 * heads
+        + inner
+        + inner * hidden
+    )
 
 
 def _granite_hybrid(keys: Keys) -> list[int]:
@@ -326,7 +337,10 @@ def _granite_hybrid(keys: Keys) -> list[int]:
     block = 3 * hidden * keys["shared_intermediate_size"]
     if keys.get("num_local_experts"):
         block += _moe(keys, keys["intermediate_size"])
-    mixers = [mamba if kind in ("mamba", "linear_attention") else attention for kind in keys["layer_types"]]
+    mixers = [
+        mamba if kind in ("mamba", "linear_attention") else attention
+        for kind in keys["layer_types"]
+    ]
     return [2 * hidden + block + mixer for mixer in mixers]
 
 
@@ -438,7 +452,9 @@ def _step(keys: Keys) -> list[int]:
     moe += 3 * hidden * keys["share_expert_dim"]
     layers = _mixed(keys, 0, lambda layer: layer in sparse, moe)
     kinds = keys["layer_types"]
-    return [size + (full if kinds[at] == "full_attention" else local) for at, size in enumerate(layers)]
+    return [
+        size + (full if kinds[at] == "full_attention" else local) for at, size in enumerate(layers)
+    ]
 
 
 def _deepseek_v4(keys: Keys) -> list[int]:
@@ -499,7 +515,9 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "minimax_m2": _minimax_m2,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
-    "qwen3_5_moe": lambda keys: _qwen3_next({**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}),
+    "qwen3_5_moe": lambda keys: _qwen3_next(
+        {**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}
+    ),
     "deepseek_v2": lambda keys: _deepseek(keys, 0),
     "deepseek_v3": lambda keys: _deepseek(keys, 1),
     "gemma4": _gemma4,

@@ -22,7 +22,10 @@ def small_model(
     vocab: int = VOCAB,
     wider_experts: tuple[int, ...] = (),
 ) -> Model:
-    """A decoder of 16-bit weights. Experts of ``wider_experts`` layers take 9/8 of the bytes, as mixed GGUF files have them."""
+    """A decoder of 16-bit weights.
+
+    Experts of ``wider_experts`` layers take 9/8 of the bytes, as mixed GGUF files have them.
+    """
     layers = tuple(
         _layer(
             num_experts=0 if index in dense_layers else num_experts,
@@ -33,7 +36,11 @@ def small_model(
         )
         for index in range(num_layers)
     )
-    top = {TensorClass.EMBEDDING: vocab * HIDDEN, TensorClass.HEAD: vocab * HIDDEN, TensorClass.NORM: HIDDEN}
+    top = {
+        TensorClass.EMBEDDING: vocab * HIDDEN,
+        TensorClass.HEAD: vocab * HIDDEN,
+        TensorClass.NORM: HIDDEN,
+    }
     return Model(
         name=name,
         family="test",
@@ -50,7 +57,9 @@ def small_model(
     )
 
 
-def _layer(*, num_experts: int, top_k: int, has_shared: bool, window_tokens: int | None, scale_eighths: int) -> Layer:
+def _layer(
+    *, num_experts: int, top_k: int, has_shared: bool, window_tokens: int | None, scale_eighths: int
+) -> Layer:
     params = {TensorClass.NORM: 2 * HIDDEN, TensorClass.ATTENTION: 4 * HIDDEN * HIDDEN}
     if num_experts:
         params |= {TensorClass.ROUTER: HIDDEN * num_experts, TensorClass.EXPERT: 3 * HIDDEN * WIDE}
@@ -62,16 +71,32 @@ def _layer(*, num_experts: int, top_k: int, has_shared: bool, window_tokens: int
     if num_experts:
         sizes[TensorClass.EXPERT] = sizes[TensorClass.EXPERT] * scale_eighths // 8
     attention = Attention(
-        num_heads=4, kv_elements_per_token=2 * HIDDEN, score_elements=HIDDEN, value_elements=HIDDEN, window_tokens=window_tokens
+        num_heads=4,
+        kv_elements_per_token=2 * HIDDEN,
+        score_elements=HIDDEN,
+        value_elements=HIDDEN,
+        window_tokens=window_tokens,
     )
-    return Layer(attention=attention, num_experts=num_experts, top_k=top_k if num_experts else 0, params=params, bytes=sizes)
+    return Layer(
+        attention=attention,
+        num_experts=num_experts,
+        top_k=top_k if num_experts else 0,
+        params=params,
+        bytes=sizes,
+    )
 
 
 MODELS = {
     "plain": small_model("plain"),
-    "dense-first-and-shared": small_model("dense-first-and-shared", num_layers=4, dense_layers=(0,), has_shared=True, top_k=3),
-    "alternating-top-1": small_model("alternating-top-1", num_layers=4, dense_layers=(0, 2), num_experts=4, top_k=1),
-    "windows-and-uneven-bytes": small_model("windows-and-uneven-bytes", window_tokens=8, wider_experts=(1,)),
+    "dense-first-and-shared": small_model(
+        "dense-first-and-shared", num_layers=4, dense_layers=(0,), has_shared=True, top_k=3
+    ),
+    "alternating-top-1": small_model(
+        "alternating-top-1", num_layers=4, dense_layers=(0, 2), num_experts=4, top_k=1
+    ),
+    "windows-and-uneven-bytes": small_model(
+        "windows-and-uneven-bytes", window_tokens=8, wider_experts=(1,)
+    ),
     "large-vocabulary": small_model("large-vocabulary", num_layers=2, vocab=20_000, num_experts=4),
 }
 """The shapes that policies have to cope with."""
@@ -109,7 +134,9 @@ def model_of(name: str, *layers: Layer) -> Model:
     )
 
 
-_FULL = Attention(num_heads=4, kv_elements_per_token=2 * HIDDEN, score_elements=HIDDEN, value_elements=HIDDEN)
+_FULL = Attention(
+    num_heads=4, kv_elements_per_token=2 * HIDDEN, score_elements=HIDDEN, value_elements=HIDDEN
+)
 _INDEXER = Indexer(top_k=4, key_elements=8, score_elements=16)
 
 MIXERS: dict[str, tuple[Attention | None, State | None]] = {
@@ -130,7 +157,9 @@ FFNS = ("none", "dense", "experts", "dense and experts")
 """What may stand behind."""
 
 ODD_MODELS = {
-    "experts-without-attention": model_of("experts-without-attention", *[layer_of("none", "experts")] * 3),
+    "experts-without-attention": model_of(
+        "experts-without-attention", *[layer_of("none", "experts")] * 3
+    ),
     "states-experts-attention": model_of(
         "states-experts-attention",
         layer_of("state", "none"),
@@ -138,7 +167,12 @@ ODD_MODELS = {
         layer_of("attention", "none"),
         layer_of("none", "experts"),
     ),
-    "empty-layers": model_of("empty-layers", layer_of("none", "none"), layer_of("attention", "experts"), layer_of("none", "none")),
+    "empty-layers": model_of(
+        "empty-layers",
+        layer_of("none", "none"),
+        layer_of("attention", "experts"),
+        layer_of("none", "none"),
+    ),
     "convolutions": model_of(
         "convolutions",
         layer_of("convolution", "dense"),
@@ -171,9 +205,17 @@ DENSE_MODELS = {
 
 
 def small_machine(
-    memory_bytes: float = 1e9, link_bytes_per_s: float = 1e9, *, overhead_ns: float = 0, latency_ns: float = 0, **parts: Any
+    memory_bytes: float = 1e9,
+    link_bytes_per_s: float = 1e9,
+    *,
+    overhead_ns: float = 0,
+    latency_ns: float = 0,
+    **parts: Any,
 ) -> Machine:
-    """A machine of round numbers: GPU 100 GB/s and 1 TFLOP/s, CPU 10 GB/s and 0.1 TFLOP/s; ``overhead_ns`` for all overheads."""
+    """A machine of round numbers:
+
+    GPU 100 GB/s and 1 TFLOP/s, CPU 10 GB/s and 0.1 TFLOP/s; ``overhead_ns`` for all overheads.
+    """
     data = {
         "format": "rosin-machine/1",
         "name": "small",
@@ -200,7 +242,10 @@ def small_machine(
             "h2d": {"bytes_per_s": quantity(link_bytes_per_s), "latency_ns": quantity(latency_ns)},
             "d2h": {"bytes_per_s": quantity(link_bytes_per_s), "latency_ns": quantity(latency_ns)},
         },
-        "host": {"layer_overhead_ns": quantity(overhead_ns), "step_overhead_ns": quantity(overhead_ns)},
+        "host": {
+            "layer_overhead_ns": quantity(overhead_ns),
+            "step_overhead_ns": quantity(overhead_ns),
+        },
     }
     return parse_machine(data | parts, "the small machine")
 

@@ -1,4 +1,6 @@
-"""Families that ship no model: sizes as published, states, caches, and keys that several families share."""
+"""Families that ship no model: sizes as published, states, caches, and keys that several families
+share.
+"""
 
 import json
 from pathlib import Path
@@ -39,21 +41,26 @@ def _model(family: str, **changes: Any) -> Model:
         ("hunyuan_v1_moe", 80.4e9, 12.75e9),
         # model card: 25.2 billion, 3.8 billion active
         ("gemma4", 25.2e9, 3.8e9),
-        # model card at build.nvidia.com: 196.81 billion with layers for prediction, 11 billion active
+        # model card at build.nvidia.com: 196.81 billion with layers for prediction, 11 billion
+        # active
         ("step3p5", 196.81e9, 11.99e9),
         # model card: 284 billion, 13 billion active (embedding and head, 1.06, are counted here)
         ("deepseek_v4", 284e9, 13.8e9),
     ],
 )
 def test_sizes_are_those_published(family: str, total: float, active: float) -> None:
-    """Total weights within 0.5 % of what is published; active ones stay as counted, cards round them too far to compare."""
+    """Total weights within 0.5 % of what is published; active ones stay as counted, cards round
+    them too far to compare.
+    """
     model = _model(family)
     assert model.total_params == pytest.approx(total, rel=0.005)
     assert model.active_params == pytest.approx(active, rel=0.01)
 
 
 def test_qwen3_5_keeps_a_state_and_few_keys() -> None:
-    """Ten layers of forty cache keys and values; the others keep a state of 65,863,680 bytes a sequence together."""
+    """Ten layers of forty cache keys and values; the others keep a state of 65,863,680 bytes a
+    sequence together.
+    """
     model = _model("qwen3_5_moe")
     assert model.kv_bytes_per_token == 20_480
     assert sum(layer.state_bytes for layer in model.layers) == 65_863_680
@@ -89,7 +96,9 @@ def test_a_short_convolution_keeps_its_last_inputs() -> None:
 
 
 def test_granite_shares_a_block_in_every_layer() -> None:
-    """A shared expert of width 1536 beside 72 routed ones, in layers of both kinds; without experts it is dense."""
+    """A shared expert of width 1536 beside 72 routed ones, in layers of both kinds; without experts
+    it is dense.
+    """
     model = _model("granitemoehybrid")
     assert model.layers[0].params[TensorClass.SHARED_EXPERT] == 3 * 4096 * 1536
     assert [layer.attention is not None for layer in model.layers].count(True) == 4
@@ -102,7 +111,9 @@ def test_sparse_attention_has_an_indexer() -> None:
     """DeepSeek-V3.2 is V3 with an indexer in each layer, which keeps one key of 128 a token."""
     config = dict(load_spec("deepseek-v3").config or {})
     config |= {"model_type": "deepseek_v32", "index_n_heads": 64, "index_head_dim": 128}
-    model = model_from_config({**config, "index_topk": 2048}, name="m", provenance=HERE, quantization=None)
+    model = model_from_config(
+        {**config, "index_topk": 2048}, name="m", provenance=HERE, quantization=None
+    )
     indexer = 1536 * 64 * 128 + 7168 * (128 + 64) + 2 * 128
     assert model.total_params == 671_026_419_200 + 61 * indexer
     attention = model.layers[0].attention
@@ -113,7 +124,9 @@ def test_sparse_attention_has_an_indexer() -> None:
 
 
 def test_compressed_attention_keeps_a_window_and_few_entries() -> None:
-    """DeepSeek-V4: layers with a window alone, with entries of four tokens and an indexer, and of 128 tokens."""
+    """DeepSeek-V4: layers with a window alone, with entries of four tokens and an indexer, and of
+    128 tokens.
+    """
     model = _model("deepseek_v4")
     window, sparse, heavy = (model.layers[index].attention for index in (0, 2, 3))
     assert window is not None and sparse is not None and heavy is not None
@@ -148,12 +161,22 @@ def test_a_text_part_in_a_wrapper_is_its_own_family() -> None:
         ("hunyuan_v1_moe", {"use_cla": True}, "use_cla may be false"),
         ("hunyuan_v1_moe", {"moe_topk": [8] * 31 + [4]}, "moe_topk must be the same in all layers"),
         ("lfm2_moe", {"layer_types": ["conv"] * 23}, "one entry for each of the 24 layers, got 23"),
-        ("lfm2_moe", {"tie_word_embeddings": False}, "tie_embedding must equal tie_word_embeddings"),
+        (
+            "lfm2_moe",
+            {"tie_word_embeddings": False},
+            "tie_embedding must equal tie_word_embeddings",
+        ),
         ("granitemoehybrid", {"mamba_n_heads": 7}, "mamba_n_heads must divide"),
-        ("qwen3", {"num_key_value_heads": 5}, "num_key_value_heads must divide num_attention_heads"),
+        (
+            "qwen3",
+            {"num_key_value_heads": 5},
+            "num_key_value_heads must divide num_attention_heads",
+        ),
     ],
 )
-def test_a_wrong_key_of_a_family_is_named(family: str, changes: dict[str, Any], message: str) -> None:
+def test_a_wrong_key_of_a_family_is_named(
+    family: str, changes: dict[str, Any], message: str
+) -> None:
     """One line that names the file, the key and the value."""
     with pytest.raises(InputError, match=message) as caught:
         _model(family, **changes)
@@ -161,7 +184,9 @@ def test_a_wrong_key_of_a_family_is_named(family: str, changes: dict[str, Any], 
 
 
 def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
-    """Keys that fit a family name it; a near name says which key is missing; else the page is named."""
+    """Keys that fit a family name it; a near name says which key is missing; else the page is
+    named.
+    """
     config = dict(load_spec("qwen3-30b-a3b").config or {})
     with pytest.raises(InputError, match="its keys fit qwen3_moe: try --family qwen3_moe"):
         model_from_config({**config, "model_type": "qwen9_moe"}, name="m", provenance=HERE)
@@ -173,7 +198,9 @@ def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
 
 
 def test_a_family_may_be_chosen(tmp_path: Path) -> None:
-    """``--family`` reads a configuration as that family, of its text part too; the written file keeps it."""
+    """``--family`` reads a configuration as that family, of its text part too; the written file
+    keeps it.
+    """
     config = dict(load_spec("qwen3-30b-a3b").config or {}) | {"model_type": "other"}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "w", "text_config": config}))
     path = str(tmp_path / "config.json")

@@ -1,4 +1,5 @@
-"""Generated GGUF headers: each imports with the totals of an independent count, or is refused in one line.
+"""Generated GGUF headers: each imports with the totals of an independent count, or is refused in
+one line.
 
 By hand, for many more: ``python -m tests.sim.test_gguf_fuzz 50000``.
 """
@@ -19,7 +20,9 @@ NUM_FILES = 1500
 
 
 def test_right_files_import_with_their_totals(tmp_path: Path) -> None:
-    """Weights and bytes of every right file are those of its table, and its model survives its file."""
+    """Weights and bytes of every right file are those of its table, and its model survives its
+    file.
+    """
     path = tmp_path / "made.gguf"
     for seed in range(NUM_FILES // 3):
         made = random_file(random.Random(seed))
@@ -38,7 +41,10 @@ def test_wrong_files_import_rightly_or_are_refused_in_one_line(tmp_path: Path) -
 
 
 def run(count: int, folder: Path, first_seed: int = 0) -> Counter[str]:
-    """Import that many generated files; returns how many were imported and refused. Raises AssertionError for anything else."""
+    """Import that many generated files; returns how many were imported and refused.
+
+    Raises AssertionError for anything else.
+    """
     path, counts = folder / "made.gguf", Counter[str]()
     for seed in range(first_seed, first_seed + count):
         generator = random.Random(f"wrong {seed}")
@@ -56,7 +62,9 @@ def _outcome(path: Path, made: MadeFile | None, seed: int) -> str:
         found = import_gguf(path)
     except InputError as error:
         message = str(error)
-        assert message.isprintable() and len(message) < 600, f"seed {seed}: {message!r} is not one short line"
+        assert message.isprintable() and len(message) < 600, (
+            f"seed {seed}: {message!r} is not one short line"
+        )
         return "refused"
     except Exception as error:
         raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error

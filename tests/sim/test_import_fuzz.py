@@ -1,4 +1,5 @@
-"""Generated configurations: each imports with the totals of an independent count, or is refused in one line.
+"""Generated configurations: each imports with the totals of an independent count, or is refused in
+one line.
 
 ``python -m tests.sim.test_import_fuzz 100000`` runs that many; the tests run a few.
 """
@@ -31,7 +32,10 @@ def _imported(config: dict[str, Any]) -> Any:
 
 
 def check(seed: int) -> str:
-    """Import one configuration drawn from the seed, whole or spoiled; what became of it. Raises AssertionError."""
+    """Import one configuration drawn from the seed, whole or spoiled; what became of it.
+
+    Raises AssertionError.
+    """
     rng = random.Random(seed)
     family = rng.choice(sorted(SHAPES))
     config = generated(rng, family)
@@ -68,7 +72,9 @@ def test_each_configuration_imports_rightly_or_is_refused(seed: int) -> None:
 # Step-3.5 has no class of a decoder alone in transformers
 @pytest.mark.parametrize("family", sorted(set(SHAPES) - {"step3p5"}))
 def test_the_plain_count_is_that_of_the_modelling_classes(family: str) -> None:
-    """A few shapes of each family, built without memory by transformers, weigh what the plain count says."""
+    """A few shapes of each family, built without memory by transformers, weigh what the plain count
+    says.
+    """
     meta = pytest.importorskip("tests.sim.meta_count", reason="needs transformers and torch")
     for seed in range(NUM_META_EXAMPLES):
         config = generated(random.Random(f"{family} {seed}"), family)

@@ -37,7 +37,9 @@ def _items(model: Model, rule: MemoryRule, **changes: object) -> dict[str, int]:
 
 
 def test_the_items_by_hand() -> None:
-    """Context, weights outside experts but for the embedding, KV of six sequences of 16 tokens, logits of 96 tokens, buffers."""
+    """Context, weights outside experts but for the embedding, KV of six sequences of 16 tokens,
+    logits of 96 tokens, buffers.
+    """
     model = small_model()
     items = _items(model, MemoryRule())
     assert items["CUDA context"] == 0 and "context and fragmentation" not in items
@@ -48,7 +50,9 @@ def test_the_items_by_hand() -> None:
 
 
 def test_the_items_of_an_eager_system_by_hand() -> None:
-    """A share of the card is kept free; the embedding lies on the GPU; the tokens of the largest pass are worked on at once."""
+    """A share of the card is kept free; the embedding lies on the GPU; the tokens of the largest
+    pass are worked on at once.
+    """
     model = small_model()
     items = _items(model, MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True))
     assert items["context and fragmentation"] == 50_000_000 and "CUDA context" not in items
@@ -60,37 +64,57 @@ def test_a_context_is_the_machine_files_or_the_largest_published() -> None:
     """What a machine states counts; else 555 MiB."""
     machine = small_machine(1e9)
     assert usable_bytes(machine, MemoryRule()) == 1e9
-    silent = machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"context_bytes": None})})
+    silent = machine.model_copy(
+        update={"gpu": machine.gpu.model_copy(update={"context_bytes": None})}
+    )
     assert usable_bytes(silent, MemoryRule()) == 1e9 - CUDA_CONTEXT_BYTES == 1e9 - 555 * 2**20
     assert usable_bytes(silent, MemoryRule(usable_fraction=0.95, has_context_apart=False)) == 0.95e9
 
 
 def test_compute_buffers_are_the_largest_stage() -> None:
-    """Logits where the GPU has the head; else the experts' results; else attention, whose mask grows with the context."""
+    """Logits where the GPU has the head; else the experts' results; else attention, whose mask
+    grows with the context.
+    """
     model = small_model()
     states = 100 * 2 * HIDDEN * 4
     assert compute_buffer_bytes(model, 100, 200, has_head=True) == states + 100 * VOCAB * 4
     assert compute_buffer_bytes(model, 100, 60, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
-    assert compute_buffer_bytes(model, 100, 9000, has_head=False) == states + 100 * (HIDDEN * 4 + 9000 * 6)
+    assert compute_buffer_bytes(model, 100, 9000, has_head=False) == states + 100 * (
+        HIDDEN * 4 + 9000 * 6
+    )
     windowed = small_model(window_tokens=8, num_layers=1)
-    assert compute_buffer_bytes(windowed, 100, 9000, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
+    assert (
+        compute_buffer_bytes(windowed, 100, 9000, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
+    )
 
 
 def test_a_latent_cache_is_expanded_for_a_prompt() -> None:
-    """Keys and values of all heads in 16 bit, by pieces of 512 MiB from 32 bit; a lone token reads the latent itself."""
+    """Keys and values of all heads in 16 bit, by pieces of 512 MiB from 32 bit; a lone token reads
+    the latent itself.
+    """
     plain = load_model("deepseek-v3")
     context, tokens = 32_768, 512
     expanded = 128 * (128 + 64 + 128)
-    expected = tokens * (2 * 7168 + expanded) * 4 + tokens * context * 6 + context * expanded * 2 + 512 * 2**20
+    expected = (
+        tokens * (2 * 7168 + expanded) * 4
+        + tokens * context * 6
+        + context * expanded * 2
+        + 512 * 2**20
+    )
     assert compute_buffer_bytes(plain, tokens, context, has_head=True) == expected
     assert compute_buffer_bytes(plain, 1, context, has_head=True) < 2**20
 
 
 def test_a_micro_batch_bounds_compute_buffers() -> None:
-    """A prompt of any length takes those of 512 tokens, the hidden states of its other tokens beside; a feeding's chunk goes first."""
+    """A prompt of any length takes those of 512 tokens, the hidden states of its other tokens
+    beside; a feeding's chunk goes first.
+    """
     model, long = small_model(), Batch(prompt_tokens=2000, output_tokens=2)
     rule = MemoryRule()
-    assert working_bytes(model, long, Feeding(), rule) == compute_buffer_bytes(model, 512, 2002, has_head=True) + 1488 * HIDDEN * 2
+    assert (
+        working_bytes(model, long, Feeding(), rule)
+        == compute_buffer_bytes(model, 512, 2002, has_head=True) + 1488 * HIDDEN * 2
+    )
     chunked = working_bytes(model, long, Feeding(prefill_chunk_tokens=100), rule)
     assert chunked == compute_buffer_bytes(model, 100, 2002, has_head=True)
     larger = working_bytes(model, long, Feeding(), MemoryRule(micro_batch_tokens=4096))
@@ -98,19 +122,30 @@ def test_a_micro_batch_bounds_compute_buffers() -> None:
 
 
 def test_a_rule_leaves_out_what_it_does_not_budget() -> None:
-    """Fiddler's rule: no KV and no activations, but cosines and sines of 16 tokens for heads of dimension 16."""
+    """Fiddler's rule: no KV and no activations, but cosines and sines of 16 tokens for heads of
+    dimension 16.
+    """
     items = _items(small_model(), FIDDLERS_RULE)
     assert not {"KV cache", "activations", "compute buffers"} & set(items)
     assert items["rotary tables"] == 16 * 16 * 2 * 2
 
 
 def test_the_released_fiddler_holds_tables_for_all_of_mixtrals_context() -> None:
-    """0.537 GB: 32,768 positions of 128 dimensions in 32 layers, part of the 4.10 GB that its 56 and 125 experts follow from."""
+    """0.537 GB: 32,768 positions of 128 dimensions in 32 layers, part of the 4.10 GB that its 56
+    and 125 experts follow from.
+    """
     items = _items(load_model("mixtral-8x7b"), FIDDLERS_RULE)
     assert items["rotary tables"] == 32 * 32_768 * 128 * 2 * 2 == 536_870_912
 
 
-LONG_MODELS = ["deepseek-v2-lite", "llama-4-scout", "mixtral-8x22b", "mixtral-8x7b", "phi-3.5-moe", "qwen3-next-80b-a3b"]
+LONG_MODELS = [
+    "deepseek-v2-lite",
+    "llama-4-scout",
+    "mixtral-8x22b",
+    "mixtral-8x7b",
+    "phi-3.5-moe",
+    "qwen3-next-80b-a3b",
+]
 
 
 @pytest.mark.parametrize("name", LONG_MODELS)
@@ -158,19 +193,29 @@ def test_weights_of_a_residency() -> None:
     assert model.layers[1].expert_bytes == size * 9 // 8
     weights = 2 * size + size * 9 // 8 + model.layers[0].dense_bytes + sum(model.top_bytes.values())
     assert weight_bytes(model, residency) == weights
-    assert weight_bytes(model, replace(residency, has_embedding=False)) == weights - 2 * VOCAB * HIDDEN
+    assert (
+        weight_bytes(model, replace(residency, has_embedding=False)) == weights - 2 * VOCAB * HIDDEN
+    )
     assert residency.num_experts == 3
 
 
 def test_working_memory_is_that_of_the_largest_pass() -> None:
-    """Of an eager system: chunks shrink it, replicated prompts enlarge it, a dense block wider than the top-k experts counts."""
+    """Of an eager system: chunks shrink it, replicated prompts enlarge it, a dense block wider than
+    the top-k experts counts.
+    """
     model, long = small_model(), Batch(prompt_tokens=1000, output_tokens=2, beams=2)
     whole, chunked, replicated = (
         activation_bytes(model, long, feeding)
-        for feeding in (Feeding(), Feeding(prefill_chunk_tokens=100), Feeding(replicates_prompt=True))
+        for feeding in (
+            Feeding(),
+            Feeding(prefill_chunk_tokens=100),
+            Feeding(replicates_prompt=True),
+        )
     )
     logits = 4 * 2 * VOCAB
-    assert chunked - logits == (whole - logits) // 10 and replicated - logits == 2 * (whole - logits)
+    assert chunked - logits == (whole - logits) // 10 and replicated - logits == 2 * (
+        whole - logits
+    )
     wide = activation_bytes(small_model(dense_layers=(0,)), long, Feeding())
     assert wide - whole == 1000 * 2 * (4 * WIDE - 2 * WIDE) * 2
 
@@ -186,17 +231,25 @@ def test_streaming_keeps_the_kv_cache_on_the_gpu() -> None:
     """ZeRO-3 streaming moves weights; attention runs on the GPU over a KV cache that stays there."""
     run = simulate(_scenario("zero-streaming", 1e9))
     assert isinstance(run, Run)
-    assert run.memory_items["KV cache"] == 6 * 3 * 16 * 2 * HIDDEN * 2 and run.memory_items["resident experts"] == 0
+    assert (
+        run.memory_items["KV cache"] == 6 * 3 * 16 * 2 * HIDDEN * 2
+        and run.memory_items["resident experts"] == 0
+    )
 
 
 def test_streaming_buffers_hold_embedding_and_head_in_turn() -> None:
     """A vocabulary larger than any layer is what bounds streaming: peak and missing bytes know it."""
     model = MODELS["large-vocabulary"]
     top = sum(model.top_bytes.values())
-    assert top > max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
+    assert top > max(
+        layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers
+    )
     run = simulate(_scenario("zero-streaming", 1e9, model))
     assert isinstance(run, Run) and run.metrics.peak_gpu_memory_bytes > top
-    assert isinstance(simulate(_scenario("zero-streaming", run.metrics.peak_gpu_memory_bytes * 0.9, model)), Infeasible)
+    assert isinstance(
+        simulate(_scenario("zero-streaming", run.metrics.peak_gpu_memory_bytes * 0.9, model)),
+        Infeasible,
+    )
 
 
 def test_fiddlers_rule_may_set_aside_too_little() -> None:
@@ -209,7 +262,10 @@ def test_fiddlers_rule_may_set_aside_too_little() -> None:
 
 
 def test_host_memory_bounds_what_stays_behind() -> None:
-    """A host that cannot hold what the GPU does not: Infeasible, by the bytes that are missing there."""
+    """A host that cannot hold what the GPU does not:
+
+    Infeasible, by the bytes that are missing there.
+    """
     model = small_model()
     cpu = {
         "name": "cpu",
@@ -220,8 +276,20 @@ def test_host_memory_bounds_what_stays_behind() -> None:
         "call_overhead_ns": quantity(0),
     }
     scenario = _scenario("zero-streaming", 1e9)
-    found = simulate(Scenario(machine=small_machine(cpu=cpu), model=model, batch=BATCH, policy=scenario.policy, routing=uniform()))
-    assert isinstance(found, Infeasible) and found.missing_bytes == 1000 and found.reason.startswith("host memory would hold")
+    found = simulate(
+        Scenario(
+            machine=small_machine(cpu=cpu),
+            model=model,
+            batch=BATCH,
+            policy=scenario.policy,
+            routing=uniform(),
+        )
+    )
+    assert (
+        isinstance(found, Infeasible)
+        and found.missing_bytes == 1000
+        and found.reason.startswith("host memory would hold")
+    )
 
 
 NEED_COPIES = {"lru", "hybrimoe", "mixtral-next-gate", "kt-dynamic"}
@@ -229,20 +297,45 @@ NEED_COPIES = {"lru", "hybrimoe", "mixtral-next-gate", "kt-dynamic"}
 
 @pytest.mark.parametrize("policy", ["on-demand", "mixtral-offloading", *sorted(NEED_COPIES)])
 def test_what_leaves_the_gpu_has_a_copy_in_host_memory(policy: str) -> None:
-    """Host memory for embedding and all experts but a byte, half of these on the GPU: too little where one is overwritten, else enough."""
+    """Host memory for embedding and all experts but a byte, half of these on the GPU: too little
+    where one is overwritten, else enough.
+    """
     model = small_model()
-    experts = sum(layer.num_experts * layer.expert_bytes for layer in model.layers) + 2 * VOCAB * HIDDEN
-    cpu = small_machine().cpu.model_copy(update={"memory_bytes": Quantity.model_validate(quantity(experts - 1))})
+    experts = (
+        sum(layer.num_experts * layer.expert_bytes for layer in model.layers) + 2 * VOCAB * HIDDEN
+    )
+    cpu = small_machine().cpu.model_copy(
+        update={"memory_bytes": Quantity.model_validate(quantity(experts - 1))}
+    )
     machine = small_machine().model_copy(update={"cpu": cpu})
     row = find_policy(policy)
-    found = simulate(Scenario(machine=machine, model=model, batch=BATCH, policy=row, routing=uniform(), slots_per_layer=4))
+    found = simulate(
+        Scenario(
+            machine=machine,
+            model=model,
+            batch=BATCH,
+            policy=row,
+            routing=uniform(),
+            slots_per_layer=4,
+        )
+    )
     if policy in NEED_COPIES:
-        assert isinstance(found, Infeasible) and found.missing_bytes == 1 and "copies of experts on the GPU included" in found.reason
+        assert (
+            isinstance(found, Infeasible)
+            and found.missing_bytes == 1
+            and "copies of experts on the GPU included" in found.reason
+        )
     else:
         assert isinstance(found, Run)
 
 
-def _scenario(policy: str, memory_bytes: float, model: Model | None = None, batch: Batch = BATCH) -> Scenario:
+def _scenario(
+    policy: str, memory_bytes: float, model: Model | None = None, batch: Batch = BATCH
+) -> Scenario:
     return Scenario(
-        machine=small_machine(memory_bytes), model=model or small_model(), batch=batch, policy=find_policy(policy), routing=uniform()
+        machine=small_machine(memory_bytes),
+        model=model or small_model(),
+        batch=batch,
+        policy=find_policy(policy),
+        routing=uniform(),
     )

@@ -59,9 +59,13 @@ def test_totals_equal_what_is_published(name: str) -> None:
     model, spec = load_model(name), load_spec(name)
     assert spec.published, f"{name} states no published total"
     for published in spec.published:
-        assert model.total_params == pytest.approx(published.total_params, rel=PUBLISHED_TOLERANCE), published.source
+        assert model.total_params == pytest.approx(
+            published.total_params, rel=PUBLISHED_TOLERANCE
+        ), published.source
         if published.active_params is not None:
-            assert model.active_params == pytest.approx(published.active_params, rel=PUBLISHED_TOLERANCE), published.source
+            assert model.active_params == pytest.approx(
+                published.active_params, rel=PUBLISHED_TOLERANCE
+            ), published.source
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -75,7 +79,10 @@ def test_a_file_is_named_as_its_model_and_cites_its_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_layer_that_routes_has_a_router_and_experts(name: str) -> None:
-    """And bytes for each of its classes. Nemotron's layers may have neither experts nor a dense block, Gemma's have both."""
+    """And bytes for each of its classes.
+
+    Nemotron's layers may have neither experts nor a dense block, Gemma's have both.
+    """
     for layer in load_model(name).layers:
         assert (TensorClass.EXPERT in layer.params) == layer.is_moe
         assert (TensorClass.ROUTER in layer.params) == layer.is_moe
@@ -84,7 +91,9 @@ def test_a_layer_that_routes_has_a_router_and_experts(name: str) -> None:
 
 
 def test_the_reference_table_is_current() -> None:
-    """The table in the reference has a row for each shipped model with its computed total and KV bytes."""
+    """The table in the reference has a row for each shipped model with its computed total and KV
+    bytes.
+    """
     page = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
     rows = {
         line.split("`")[1]: line
@@ -94,11 +103,15 @@ def test_the_reference_table_is_current() -> None:
     assert set(rows) == set(model_names())
     for name, row in rows.items():
         model = load_model(name)
-        assert f"| {model.total_params:,} |" in row and f"| {model.kv_bytes_per_token:,} |" in row, name
+        assert (
+            f"| {model.total_params:,} |" in row and f"| {model.kv_bytes_per_token:,} |" in row
+        ), name
 
 
 def test_mixtral_is_exact() -> None:
-    """Mixtral-8x7B by hand: 8 experts of 3·4096·14336 weights in 32 layers, the rest 1.6056 billion."""
+    """Mixtral-8x7B by hand: 8 experts of 3·4096·14336 weights in 32 layers, the rest 1.6056
+    billion.
+    """
     model = load_model("mixtral-8x7b")
     assert model.total_params == 46_702_792_704
     assert model.expert_params == 3 * 4096 * 14336 == 176_160_768
@@ -123,19 +136,31 @@ def test_mixtral_is_exact() -> None:
     ],
 )
 def test_kv_bytes_of_a_token(name: str, kv_bytes: int) -> None:
-    """KV bytes a token by hand: keys and values of all heads, or the latent and the rotary key with MLA."""
+    """KV bytes a token by hand: keys and values of all heads, or the latent and the rotary key with
+    MLA.
+    """
     assert load_model(name).kv_bytes_per_token == kv_bytes
 
 
 def test_windows_bound_the_kv_cache() -> None:
-    """gpt-oss keeps 128 tokens in every other layer from the first on; Scout a chunk of 8192 in three layers of four."""
+    """gpt-oss keeps 128 tokens in every other layer from the first on; Scout a chunk of 8192 in
+    three layers of four.
+    """
     oss = load_model("gpt-oss-20b")
     assert [layer.attention.window_tokens for layer in oss.layers[:4]] == [128, None, 128, None]
     assert oss.kv_bytes(1000) == 12 * (128 + 1000) * 2 * 8 * 64 * 2
     scout = load_model("llama-4-scout")
-    assert [layer.attention.window_tokens for layer in scout.layers[:5]] == [8192, 8192, 8192, None, 8192]
+    assert [layer.attention.window_tokens for layer in scout.layers[:5]] == [
+        8192,
+        8192,
+        8192,
+        None,
+        8192,
+    ]
     assert all(layer.attention.window_tokens is None for layer in load_model("mixtral-8x7b").layers)
-    assert all(layer.attention.window_tokens is None for layer in load_model("qwen1.5-moe-a2.7b").layers), "use_sliding_window is false"
+    assert all(
+        layer.attention.window_tokens is None for layer in load_model("qwen1.5-moe-a2.7b").layers
+    ), "use_sliding_window is false"
 
 
 def test_leading_dense_layers() -> None:
@@ -146,11 +171,16 @@ def test_leading_dense_layers() -> None:
 
 
 def test_native_formats() -> None:
-    """gpt-oss holds its experts in 17 bytes per 32 weights, DeepSeek-V3 its experts in one byte each; another scheme can be chosen."""
+    """gpt-oss holds its experts in 17 bytes per 32 weights, DeepSeek-V3 its experts in one byte
+    each; another scheme can be chosen.
+    """
     oss = load_model("gpt-oss-120b")
     assert oss.quantization == "mxfp4"
     assert oss.expert_bytes == oss.expert_params * 17 // 32
-    assert oss.layers[0].bytes[TensorClass.ATTENTION] == 2 * oss.layers[0].params[TensorClass.ATTENTION]
+    assert (
+        oss.layers[0].bytes[TensorClass.ATTENTION]
+        == 2 * oss.layers[0].params[TensorClass.ATTENTION]
+    )
     assert load_model("deepseek-v3").expert_bytes == 3 * 7168 * 2048
     assert load_model("deepseek-v3", "4bit").expert_bytes == 3 * 7168 * 2048 * 144 // 256
     assert load_model("gpt-oss-120b", "16bit").total_bytes == 2 * oss.total_params
@@ -158,7 +188,9 @@ def test_native_formats() -> None:
 
 @pytest.mark.parametrize("quantization", sorted(SCHEMES))
 def test_requantising_equals_loading_in_the_scheme(quantization: str) -> None:
-    """A loaded model put into a scheme is the model loaded in it, and schemes change no weight counts."""
+    """A loaded model put into a scheme is the model loaded in it, and schemes change no weight
+    counts.
+    """
     native = load_model("deepseek-v2-lite")
     assert requantized(native, quantization) == load_model("deepseek-v2-lite", quantization)
     assert load_model("deepseek-v2-lite", quantization).total_params == native.total_params
@@ -170,7 +202,9 @@ def test_ggml_formats_are_those_of_the_gguf_package() -> None:
     sizes = {kind.name.lower(): size for kind, size in gguf.GGML_QUANT_SIZES.items()}
     compared = {name for name in FORMATS if name in sizes}
     assert {"q4_k", "q8_0", "mxfp4", "iq4_xs"} <= compared
-    assert {name: (FORMATS[name].block_weights, FORMATS[name].block_bytes) for name in compared} == {name: sizes[name] for name in compared}
+    assert {
+        name: (FORMATS[name].block_weights, FORMATS[name].block_bytes) for name in compared
+    } == {name: sizes[name] for name in compared}
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -231,7 +265,9 @@ def _models(draw: st.DrawFn) -> Model:
         layers=tuple(draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=8))),
         top_params={TensorClass.EMBEDDING: draw(_counts)},
         top_bytes={TensorClass.EMBEDDING: draw(_counts)},
-        dtypes={tensor_class: draw(st.sampled_from(sorted(FORMATS))) for tensor_class in TensorClass},
+        dtypes={
+            tensor_class: draw(st.sampled_from(sorted(FORMATS))) for tensor_class in TensorClass
+        },
         quantization=draw(text),
         max_context_tokens=draw(_positive),
         provenance=Provenance(kind=draw(st.sampled_from(Kind)), source=draw(text), date="2026-01"),
@@ -243,7 +279,9 @@ def _models(draw: st.DrawFn) -> Model:
 
 
 @given(model=_models())
-def test_any_model_survives_its_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_model_survives_its_file(
+    model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """load(save(m)) == m whatever the model holds."""
     path = tmp_path_factory.mktemp("models") / "model.yaml"
     save_model(model, path)
@@ -251,12 +289,19 @@ def test_any_model_survives_its_file(model: Model, tmp_path_factory: pytest.Temp
 
 
 def test_older_files_state_a_state_under_attention(tmp_path: Path) -> None:
-    """A recurrent state stated by attention's keys stands in attention's place; stated twice, it is refused."""
-    content = yaml.safe_load(yaml.safe_dump(explicit_spec(load_model("qwen3-next-80b-a3b")).model_dump(mode="json")))
+    """A recurrent state stated by attention's keys stands in attention's place; stated twice, it is
+    refused.
+    """
+    content = yaml.safe_load(
+        yaml.safe_dump(explicit_spec(load_model("qwen3-next-80b-a3b")).model_dump(mode="json"))
+    )
     group = next(layer for layer in content["tensors"]["layers"] if layer["attention"] is None)
     state = group.pop("state")
     empty = {"num_heads": 32, "kv_elements_per_token": 0, "score_elements": 0, "value_elements": 0}
-    group["attention"] = empty | {"state_elements": state["elements"], "state_bytes": state["bytes"]}
+    group["attention"] = empty | {
+        "state_elements": state["elements"],
+        "state_bytes": state["bytes"],
+    }
     (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
     assert load_model(str(tmp_path / "old.yaml")) == load_model("qwen3-next-80b-a3b")
     group["state"] = state
@@ -269,10 +314,15 @@ def test_equal_layers_are_written_once() -> None:
     """A model of two kinds of layers has two entries, which cover all indices."""
     spec = explicit_spec(load_model("gpt-oss-20b"))
     assert spec.tensors is not None
-    assert [layer.at for layer in spec.tensors.layers] == [tuple(range(0, 24, 2)), tuple(range(1, 24, 2))]
+    assert [layer.at for layer in spec.tensors.layers] == [
+        tuple(range(0, 24, 2)),
+        tuple(range(1, 24, 2)),
+    ]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the replacement fails the file there before is whole, and no temporary file stays."""
     path = tmp_path / "model.yaml"
     save_model(load_model("olmoe-1b-7b"), path)
@@ -333,9 +383,15 @@ def _mixtral() -> dict[str, object]:
         ({"format": "rosin-model/2"}, "format"),
         ({"tensors": {}}, "tensors"),
         ({"config": None}, "exactly one of the keys config and tensors"),
-        ({"published": [{"total_params": -1, "source": "x", "date": "2024"}]}, "published.0.total_params"),
+        (
+            {"published": [{"total_params": -1, "source": "x", "date": "2024"}]},
+            "published.0.total_params",
+        ),
         ({"date": "yesterday"}, "date: string should match pattern"),
-        ({"published": [{"total_params": True, "source": "x", "date": "2024"}]}, "published.0.total_params"),
+        (
+            {"published": [{"total_params": True, "source": "x", "date": "2024"}]},
+            "published.0.total_params",
+        ),
         ({"quantization": "5bit"}, r"model\.yaml: quantization: no scheme named '5bit'"),
         ({"config": {"model_type": "mixtral"}}, r"model\.yaml: key .* is missing"),
     ],
@@ -359,7 +415,9 @@ def test_wrong_keys_are_named(change: dict[str, object], message: str, tmp_path:
         ({"params": {"expert": 5}}, "params and bytes must name the same tensor classes"),
     ],
 )
-def test_wrong_explicit_layers_are_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_wrong_explicit_layers_are_named(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
     """Contradictions within explicit layers are found; a correct file of the same kind loads."""
     data = explicit_spec(load_model("mixtral-8x7b")).model_dump(mode="json", exclude_defaults=True)
     assert load_model(_written(tmp_path, data)) == load_model("mixtral-8x7b")
@@ -372,15 +430,23 @@ def test_a_configuration_and_its_folder_load(tmp_path: Path) -> None:
     """A config.json, and the folder it is in, load as the shipped model of that configuration does."""
     folder = tmp_path / "Mixtral-8x7B"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(load_spec("mixtral-8x7b").config), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(load_spec("mixtral-8x7b").config), encoding="utf-8"
+    )
     from_folder, from_file = load_model(str(folder)), load_model(str(folder / "config.json"))
     assert from_folder == from_file
     shipped = load_model("mixtral-8x7b")
-    assert dataclasses.replace(from_folder, name=shipped.name, provenance=shipped.provenance) == shipped
+    assert (
+        dataclasses.replace(from_folder, name=shipped.name, provenance=shipped.provenance)
+        == shipped
+    )
     assert from_folder.name == "Mixtral-8x7B"
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "broken JSON"), ("[1]", "a JSON object"), ("{}", "key model_type is missing")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "broken JSON"), ("[1]", "a JSON object"), ("{}", "key model_type is missing")],
+)
 def test_a_broken_configuration_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     """A config.json that is not one says so with its path."""
     path = tmp_path / "config.json"

@@ -7,8 +7,8 @@ from benchmarks.published_memory import fits, printed_items
 from tests.shared_data import shared_data
 
 SPREAD = {"weights": 0.03, "kv": 0.0005, "compute": 0.25, "in use": 0.01}
-"""In use is all that a card holds while serving, context included. Weights: one file has tensors that the model's configuration
-does not name (2.7 %); half the rows are within 0.1 %."""
+"""In use is all that a card holds while serving, context included. Weights: one file has tensors
+that the model's configuration does not name (2.7 %); half the rows are within 0.1 %."""
 
 
 def test_printed_bytes() -> None:
@@ -19,12 +19,19 @@ def test_printed_bytes() -> None:
         error = abs(predicted / printed - 1)
         assert error <= SPREAD[item], (row, item, printed, predicted)
         errors[item].append(error)
-    assert {item: len(found) for item, found in errors.items()} == {"weights": 9, "kv": 12, "compute": 10, "in use": 9}
+    assert {item: len(found) for item, found in errors.items()} == {
+        "weights": 9,
+        "kv": 12,
+        "compute": 10,
+        "in use": 9,
+    }
     assert np.median(errors["weights"]) < 0.002
 
 
 def test_published_runs_fit() -> None:
-    """Of the runs that worked one is refused: by less than a P100's context is below that of the largest card."""
+    """Of the runs that worked one is refused: by less than a P100's context is below that of the
+    largest card.
+    """
     shared_data("runtimes/rows.csv")
     checked = list(fits())
     assert len(checked) > 200

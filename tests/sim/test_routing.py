@@ -1,4 +1,6 @@
-"""Which experts tokens select: distributions, determinism, replay of recordings, and what is refused."""
+"""Which experts tokens select: distributions, determinism, replay of recordings, and what is
+refused.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +11,14 @@ import pytest
 from hwprofiles import InputError, Kind
 from sim.model.library import load_model
 from sim.policies import find_policy
-from sim.routing import GeneratedRouting, RecordedRouting, load_routing, load_trace, tokens_per_expert, uniform
+from sim.routing import (
+    GeneratedRouting,
+    RecordedRouting,
+    load_routing,
+    load_trace,
+    tokens_per_expert,
+    uniform,
+)
 from sim.routing.generated import UNIFORM
 from sim.routing.successive import choose
 from sim.step.simulate import Scenario, draw
@@ -22,7 +31,9 @@ WEIGHTS = (5.0, 3.0, 1.0, 1.0)
 
 
 def _generated(weights: tuple[float, ...], kept: float = 0.0, layers: int = 1) -> GeneratedRouting:
-    return GeneratedRouting(label="test", stated_provenance=UNIFORM, weights=(weights,) * layers, kept=((0.0, kept),))
+    return GeneratedRouting(
+        label="test", stated_provenance=UNIFORM, weights=(weights,) * layers, kept=((0.0, kept),)
+    )
 
 
 def _model(num_experts: int, top_k: int, num_layers: int = 1):  # type: ignore[no-untyped-def]
@@ -33,14 +44,23 @@ def _assert_frequencies(found: np.ndarray, expected: np.ndarray) -> None:
     """Counts agree with probabilities within five standard deviations each."""
     total = found.sum()
     spread = np.sqrt(total * expected * (1 - expected))
-    assert (np.abs(found - total * expected) <= FIVE_SIGMA * spread + 1e-9).all(), (found / total, expected)
+    assert (np.abs(found - total * expected) <= FIVE_SIGMA * spread + 1e-9).all(), (
+        found / total,
+        expected,
+    )
 
 
 def test_choices_are_distinct_along_rank() -> None:
-    """A token never selects an expert twice, with or without kept choices, even when it selects all."""
+    """A token never selects an expert twice, with or without kept choices, even when it selects
+    all.
+    """
     for top_k, kept in ((2, 0.0), (4, 0.5), (4, 1.0), (3, 0.9)):
         ids = _generated(WEIGHTS, kept).experts(_model(4, top_k), 2, 500, seed=1)
-        assert (np.diff(np.sort(ids, axis=-1), axis=-1) > 0).all() and ids.min() >= 0 and ids.max() <= 3
+        assert (
+            (np.diff(np.sort(ids, axis=-1), axis=-1) > 0).all()
+            and ids.min() >= 0
+            and ids.max() <= 3
+        )
 
 
 def test_first_choices_follow_the_popularity() -> None:
@@ -60,37 +80,59 @@ def test_pairs_are_drawn_by_successive_sampling() -> None:
 
 
 def test_an_expert_without_weight_is_a_last_resort() -> None:
-    """Zero weight is never drawn while there is another; with none left, the lowest numbers fill up."""
+    """Zero weight is never drawn while there is another; with none left, the lowest numbers fill
+    up.
+    """
     assert (_generated((1.0, 0.0, 1.0, 1.0)).experts(_model(4, 3), 1, 2_000, seed=4) != 1).all()
     ids = _generated((0.0, 0.0, 1.0, 0.0)).experts(_model(4, 2), 1, 50, seed=4)
     assert (np.sort(ids[0, :, 0], axis=1) == [0, 2]).all()
 
 
 @pytest.mark.parametrize("is_even", [False, True])
-@pytest.mark.parametrize(("num_experts", "top_k", "kept"), [(40, 8, 0.0), (40, 8, 0.4), (6, 6, 0.0), (1, 1, 0.0)])
-def test_draws_are_those_of_counting_expert_by_expert(num_experts: int, top_k: int, kept: float, is_even: bool) -> None:
-    """Even weights, and uneven, some of them zero: every choice is that of subtracting popularities one by one, whatever rounding does."""
+@pytest.mark.parametrize(
+    ("num_experts", "top_k", "kept"), [(40, 8, 0.0), (40, 8, 0.4), (6, 6, 0.0), (1, 1, 0.0)]
+)
+def test_draws_are_those_of_counting_expert_by_expert(
+    num_experts: int, top_k: int, kept: float, is_even: bool
+) -> None:
+    """Even weights, and uneven, some of them zero: every choice is that of subtracting popularities
+    one by one, whatever rounding does.
+    """
     generator = np.random.default_rng(7)
-    weights = tuple((generator.gamma(0.2, size=num_experts) * (generator.random(num_experts) < 0.8) + 1e-9).tolist())
+    weights = tuple(
+        (
+            generator.gamma(0.2, size=num_experts) * (generator.random(num_experts) < 0.8) + 1e-9
+        ).tolist()
+    )
     weights = (1.0,) * num_experts if is_even else weights
     model, routing = _model(num_experts, top_k, num_layers=2), _generated(weights, kept, layers=2)
     found = routing.experts(model, 1, 300, seed=8)[0]
     generator = np.random.default_rng(8)
     draws = generator.random(found.shape, dtype=np.float32)
-    keeps = generator.random(found.shape, dtype=np.float32) if kept else np.ones(found.shape, np.float32)
+    keeps = (
+        generator.random(found.shape, dtype=np.float32)
+        if kept
+        else np.ones(found.shape, np.float32)
+    )
     popularity = routing.popularity(model)
     for token, layer in np.ndindex(*found.shape[:2]):
         chosen: list[int] = []
         for rank in range(top_k):
             before = int(found[token - 1, layer, rank])
             is_kept = token > 0 and keeps[token, layer, rank] < kept and before not in chosen
-            chosen.append(before if is_kept else _counted(popularity[layer], chosen, draws[token, layer, rank]))
+            chosen.append(
+                before
+                if is_kept
+                else _counted(popularity[layer], chosen, draws[token, layer, rank])
+            )
         assert found[token, layer].tolist() == chosen
 
 
 @pytest.mark.parametrize(("num_experts", "top_k"), [(12, 12), (96, 8), (128, 8)])
 def test_draws_between_two_experts_are_counted(num_experts: int, top_k: int) -> None:
-    """Of experts alike, with random numbers where one expert ends and the next begins, all choices are still those of subtracting."""
+    """Of experts alike, with random numbers where one expert ends and the next begins, all choices
+    are still those of subtracting.
+    """
     shape = (200, 1, top_k)
     draws = (np.random.default_rng(9).integers(0, 32, shape) / 32).astype(np.float32)
     popularity, found = np.full((1, num_experts), 1.0 / num_experts), np.empty(shape, np.int16)
@@ -103,7 +145,9 @@ def test_draws_between_two_experts_are_counted(num_experts: int, top_k: int) -> 
 
 
 def _counted(popularity: np.ndarray, taken: list[int], draw: np.float32) -> int:
-    """The expert at which what is left of the popularity, summed up, exceeds the draw's share of it."""
+    """The expert at which what is left of the popularity, summed up, exceeds the draw's share of
+    it.
+    """
     left = np.float64(1.0)
     for expert in taken:
         left -= popularity[expert]
@@ -123,29 +167,47 @@ def test_uniform_selects_all_alike() -> None:
     model = _model(8, 2, num_layers=2)
     ids = uniform().experts(model, 1, 20_000, seed=5)
     for layer in range(2):
-        assert np.abs(np.bincount(ids[0, :, layer].ravel(), minlength=8) - 5_000).max() < FIVE_SIGMA * np.sqrt(20_000 * 0.25 * 0.75)
+        assert np.abs(
+            np.bincount(ids[0, :, layer].ravel(), minlength=8) - 5_000
+        ).max() < FIVE_SIGMA * np.sqrt(20_000 * 0.25 * 0.75)
 
 
-@pytest.mark.parametrize(("layer", "published"), [(0, (0.140, 0.144)), (15, (0.279, 0.236)), (31, (0.227, 0.253))])
-def test_mixtral_repeats_first_choices_as_published(layer: int, published: tuple[float, float]) -> None:
-    """Share of first choices that repeat the token before's: the mean of ArXiv and Wikipedia of arXiv 2401.04088, table 5."""
+@pytest.mark.parametrize(
+    ("layer", "published"), [(0, (0.140, 0.144)), (15, (0.279, 0.236)), (31, (0.227, 0.253))]
+)
+def test_mixtral_repeats_first_choices_as_published(
+    layer: int, published: tuple[float, float]
+) -> None:
+    """Share of first choices that repeat the token before's: the mean of ArXiv and Wikipedia of
+    arXiv 2401.04088, table 5.
+    """
     model = load_model("mixtral-8x7b")
     first = load_routing(None, model).experts(model, 1, 30_000, seed=6)[0, :, layer, 0]
     repeats = float((first[1:] == first[:-1]).mean())
     target = sum(published) / 2
-    assert repeats == pytest.approx(target, abs=FIVE_SIGMA * np.sqrt(target * (1 - target) / 30_000) + 0.001)
+    assert repeats == pytest.approx(
+        target, abs=FIVE_SIGMA * np.sqrt(target * (1 - target) / 30_000) + 0.001
+    )
 
 
 def test_a_spec_with_popularity_keeps_the_stated_repeats(tmp_path: Path) -> None:
-    """Repeats by chance are more where the popularity is skewed, and what is kept makes up for the rest."""
-    path = _spec(tmp_path, popularity="[[5, 3, 1, 1]]", first_choice_repeat="[[0.0, 0.5], [1.0, 0.5]]")
-    first = load_routing(str(path), _model(4, 2)).experts(_model(4, 2), 1, 30_000, seed=7)[0, :, 0, 0]
+    """Repeats by chance are more where the popularity is skewed, and what is kept makes up for the
+    rest.
+    """
+    path = _spec(
+        tmp_path, popularity="[[5, 3, 1, 1]]", first_choice_repeat="[[0.0, 0.5], [1.0, 0.5]]"
+    )
+    first = load_routing(str(path), _model(4, 2)).experts(_model(4, 2), 1, 30_000, seed=7)[
+        0, :, 0, 0
+    ]
     assert float((first[1:] == first[:-1]).mean()) == pytest.approx(0.5, abs=0.02)
     _assert_frequencies(np.bincount(first[::40], minlength=4), np.array(WEIGHTS) / 10)
 
 
 def test_the_seed_decides() -> None:
-    """Equal seeds give equal choices; others do not; a longer run of one sequence starts with the shorter."""
+    """Equal seeds give equal choices; others do not; a longer run of one sequence starts with the
+    shorter.
+    """
     model = MODELS["dense-first-and-shared"]
     first, again, other = (uniform().experts(model, 2, 50, seed) for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any() and (first[0] != first[1]).any()
@@ -153,7 +215,10 @@ def test_the_seed_decides() -> None:
 
 def test_tokens_are_counted_by_pass_layer_and_expert() -> None:
     """A recount in plain Python; dense layers stay empty."""
-    model, batch = MODELS["dense-first-and-shared"], Batch(prompt_tokens=6, output_tokens=3, batch_size=2)
+    model, batch = (
+        MODELS["dense-first-and-shared"],
+        Batch(prompt_tokens=6, output_tokens=3, batch_size=2),
+    )
     passes = forward_passes(batch, Feeding(prefill_chunk_tokens=4))
     ids = uniform().experts(model, 2, batch.context_tokens - 1, seed=8)
     counts = tokens_per_expert(model, ids, passes)
@@ -168,7 +233,9 @@ def test_tokens_are_counted_by_pass_layer_and_expert() -> None:
 
 
 def test_beams_of_a_prompt_share_its_experts() -> None:
-    """Three beams of one replicated prompt: all prefill counts are threefold those of the prompt alone."""
+    """Three beams of one replicated prompt: all prefill counts are threefold those of the prompt
+    alone.
+    """
     scenario = Scenario(
         machine=small_machine(),
         model=MODELS["plain"],
@@ -186,7 +253,9 @@ def test_a_trace_is_replayed_in_order_and_wraps() -> None:
     ids = np.array([[[0, 1]], [[1, 2]], [[2, 3]], [[3, 0]], [[0, 2]]], np.int16)
     trace = RecordedRouting(name="t", expert_ids=ids, num_experts=4)
     replayed = trace.experts(_model(4, 2), 2, 7, seed=9)
-    assert (replayed[0] == ids[[0, 1, 2, 3, 4, 0, 1]]).all() and (replayed[1] == ids[[2, 3, 4, 0, 1, 2, 3]]).all()
+    assert (replayed[0] == ids[[0, 1, 2, 3, 4, 0, 1]]).all() and (
+        replayed[1] == ids[[2, 3, 4, 0, 1, 2, 3]]
+    ).all()
     assert trace.popularity(_model(4, 2))[0].tolist() == [0.3, 0.2, 0.3, 0.2]
 
 
@@ -197,45 +266,71 @@ def test_a_trace_may_leave_the_last_experts_out() -> None:
 
 
 def test_a_recorded_trace_fits_its_model() -> None:
-    """DeepSeek-V2-Lite's recording: replayed as it is but for the order of ranks, whatever the seed."""
+    """DeepSeek-V2-Lite's recording: replayed as it is but for the order of ranks, whatever the
+    seed.
+    """
     path = shared_data("routing/deepseek-v2-lite-intent.npz")
     model = load_model("deepseek-v2-lite")
     trace = load_routing(str(path), model)
-    assert (np.sort(trace.experts(model, 1, 100, 0)[0]) == np.sort(np.load(path)["expert_ids"][:100])).all()
+    assert (
+        np.sort(trace.experts(model, 1, 100, 0)[0]) == np.sort(np.load(path)["expert_ids"][:100])
+    ).all()
     assert np.allclose(trace.popularity(model).sum(axis=1), 1.0)
 
 
 def test_recorded_counts_are_a_popularity() -> None:
-    """Fiddler's counts for Mixtral: shares of every layer sum to 1 and the provenance says measured."""
-    routing = load_routing(f"popularity:{shared_data('routing/mixtral-8x7b-popularity.json')}", load_model("mixtral-8x7b"))
+    """Fiddler's counts for Mixtral: shares of every layer sum to 1 and the provenance says
+    measured.
+    """
+    routing = load_routing(
+        f"popularity:{shared_data('routing/mixtral-8x7b-popularity.json')}",
+        load_model("mixtral-8x7b"),
+    )
     share = routing.popularity(load_model("mixtral-8x7b"))
-    assert share.shape == (32, 8) and np.allclose(share.sum(axis=1), 1.0) and routing.provenance.kind is Kind.MEASURED
+    assert (
+        share.shape == (32, 8)
+        and np.allclose(share.sum(axis=1), 1.0)
+        and routing.provenance.kind is Kind.MEASURED
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 1)])
 def test_a_misfit_trace_says_what_both_are(shape: tuple[int, int]) -> None:
     """Layers, top-k and expert numbers of the trace and of the model."""
     trace = RecordedRouting(name="t", expert_ids=np.zeros((3, *shape), np.int16), num_experts=1)
-    with pytest.raises(InputError, match=rf"t: trace of {shape[0]} MoE layers, top-{shape[1]}, .* does not fit small \(1 MoE"):
+    with pytest.raises(
+        InputError,
+        match=rf"t: trace of {shape[0]} MoE layers, top-{shape[1]}, .* does not fit small \(1 MoE",
+    ):
         trace.experts(_model(4, 2), 1, 1, 0)
     with pytest.raises(InputError, match="expert ids below 9 does not fit"):
-        RecordedRouting(name="t", expert_ids=np.zeros((3, 1, 2), np.int16), num_experts=9).popularity(_model(4, 2))
+        RecordedRouting(
+            name="t", expert_ids=np.zeros((3, 1, 2), np.int16), num_experts=9
+        ).popularity(_model(4, 2))
 
 
 TRACES = {
     "another array": ({"ids": np.zeros((1, 1, 2), int)}, "no array expert_ids"),
-    "two axes": ({"expert_ids": np.zeros((1, 2), int)}, r"must be integers \[token, MoE layer, rank\], got int64 \(1, 2\)"),
+    "two axes": (
+        {"expert_ids": np.zeros((1, 2), int)},
+        r"must be integers \[token, MoE layer, rank\], got int64 \(1, 2\)",
+    ),
     "fractions": ({"expert_ids": np.zeros((1, 1, 2))}, "must be integers"),
     "empty": ({"expert_ids": np.zeros((0, 1, 2), int)}, "must be integers"),
     "negative": ({"expert_ids": np.array([[[0, -1]]])}, "between 0 and 32767, got -1 to 0"),
     "too large": ({"expert_ids": np.array([[[0, 70_000]]])}, "between 0 and 32767, got 0 to 70000"),
     "repeated": ({"expert_ids": np.array([[[1, 1]]])}, "selects an expert twice"),
-    "pickled": ({"expert_ids": np.array([[[object()]]], dtype=object)}, "not a readable .npz trace"),
+    "pickled": (
+        {"expert_ids": np.array([[[object()]]], dtype=object)},
+        "not a readable .npz trace",
+    ),
 }
 
 
 @pytest.mark.parametrize(("arrays", "message"), TRACES.values(), ids=TRACES)
-def test_a_wrong_trace_is_one_line(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_a_wrong_trace_is_one_line(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
     """What the archive lacks or holds instead."""
     np.savez(tmp_path / "t.npz", **arrays)  # type: ignore[arg-type]
     _refused(lambda: load_trace(tmp_path / "t.npz"), message)
@@ -256,27 +351,42 @@ COUNTS = {
     "no key": ("{}", "key counts_layer_expert must hold"),
     "ragged": ('{"counts_layer_expert": [[1, 2], [1]]}', "equally long"),
     "words": ('{"counts_layer_expert": [["a", "b"]]}', "key counts_layer_expert must hold"),
-    "negative": ('{"counts_layer_expert": [[1, -2, 3, 4]]}', "counts of at least 0, with a positive sum"),
+    "negative": (
+        '{"counts_layer_expert": [[1, -2, 3, 4]]}',
+        "counts of at least 0, with a positive sum",
+    ),
     "all zero": ('{"counts_layer_expert": [[0, 0, 0, 0]]}', "with a positive sum in every layer"),
     "not finite": ('{"counts_layer_expert": [[1, NaN, 3, 4]]}', "NaN"),
     "beyond floating point": ('{"counts_layer_expert": [[1' + "0" * 400 + ", 2, 3, 4]]}", "digits"),
     "infinite sum": ('{"counts_layer_expert": [[1e308, 1e308, 1, 1]]}', "counts of at least 0"),
-    "another shape": ('{"counts_layer_expert": [[1, 2]]}', "counts are 1 layers x 2 experts, small has 1 x 4"),
+    "another shape": (
+        '{"counts_layer_expert": [[1, 2]]}',
+        "counts are 1 layers x 2 experts, small has 1 x 4",
+    ),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), COUNTS.values(), ids=COUNTS)
-def test_a_wrong_popularity_file_is_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_a_wrong_popularity_file_is_one_line(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     """What the file holds and what would be right."""
     path = tmp_path / "counts.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    _refused(lambda: load_routing(f"popularity:{path}", _model(4, 2)).popularity(_model(4, 2)), message)
+    _refused(
+        lambda: load_routing(f"popularity:{path}", _model(4, 2)).popularity(_model(4, 2)), message
+    )
 
 
 def test_an_absent_popularity_file_is_one_line(tmp_path: Path) -> None:
     """A missing file and a folder."""
-    _refused(lambda: load_routing(f"popularity:{tmp_path}/none.json", _model(4, 2)), "cannot read popularity file")
-    _refused(lambda: load_routing(f"popularity:{tmp_path}", _model(4, 2)), "cannot read popularity file")
+    _refused(
+        lambda: load_routing(f"popularity:{tmp_path}/none.json", _model(4, 2)),
+        "cannot read popularity file",
+    )
+    _refused(
+        lambda: load_routing(f"popularity:{tmp_path}", _model(4, 2)), "cannot read popularity file"
+    )
 
 
 SPECS = {
@@ -286,13 +396,18 @@ SPECS = {
     "no share": ({"popularity": "[[0, 0, 0, 0]]"}, "with a positive sum"),
     "positions fall": ({"first_choice_repeat": "[[1.0, 0.2], [0.0, 0.3]]"}, "must rise strictly"),
     "repeat above one": ({"first_choice_repeat": "[[0.0, 1.5]]"}, "less than or equal to 1"),
-    "another model": ({"num_experts": "64"}, "statistics of 64 experts do not fit small, which has 4"),
+    "another model": (
+        {"num_experts": "64"},
+        "statistics of 64 experts do not fit small, which has 4",
+    ),
     "another format": ({"format": "rosin-routing/9"}, "rosin-routing/1"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), SPECS.values(), ids=SPECS)
-def test_a_wrong_specification_is_one_line(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+def test_a_wrong_specification_is_one_line(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
     """The key, and what would be right."""
     _refused(lambda: load_routing(str(_spec(tmp_path, **changes)), _model(4, 2)), message)
 
@@ -306,9 +421,21 @@ def test_an_unknown_kind_of_routing_is_one_line() -> None:
 
 
 def _spec(folder: Path, **changes: str) -> Path:
-    keys = {"format": "rosin-routing/1", "name": "test", "num_experts": "4", "kind": "assumed", "source": "test", "date": "2026"} | changes
+    keys = {
+        "format": "rosin-routing/1",
+        "name": "test",
+        "num_experts": "4",
+        "kind": "assumed",
+        "source": "test",
+        "date": "2026",
+    } | changes
     path = folder / "spec.yaml"
-    path.write_text("".join(f"{key}: {json.dumps(value) if key == 'date' else value}\n" for key, value in keys.items()))
+    path.write_text(
+        "".join(
+            f"{key}: {json.dumps(value) if key == 'date' else value}\n"
+            for key, value in keys.items()
+        )
+    )
     return path
 
 

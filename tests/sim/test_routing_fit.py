@@ -1,4 +1,6 @@
-"""The fitted generator against the traces it was fitted to, by statistics it was and was not fitted to."""
+"""The fitted generator against the traces it was fitted to, by statistics it was and was not fitted
+to.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -38,12 +40,21 @@ def _measured(task: str, seed: int | None) -> dict[str, float]:
     shown = trace if seed is None else sample(routing, np.diff(trace.borders), seed)
     found = {f"distinct {batch}": _distinct(shown, batch) for batch in BATCH_TOKENS}
     lags = np.array(REUSE_LAGS)
-    found |= {f"reuse {lag}": row.mean() for lag, row in zip(REUSE_LAGS, reuse(shown.expert_ids, shown.borders, 64, lags), strict=True)}
+    found |= {
+        f"reuse {lag}": row.mean()
+        for lag, row in zip(
+            REUSE_LAGS, reuse(shown.expert_ids, shown.borders, 64, lags), strict=True
+        )
+    }
     for slots in (16, 32):
         for policy in (CachePolicy.LRU, CachePolicy.BELADY):
-            found[f"hits {policy.name} {slots}"] = hit_rates(shown.expert_ids, 64, slots, policy).mean()
+            found[f"hits {policy.name} {slots}"] = hit_rates(
+                shown.expert_ids, 64, slots, policy
+            ).mean()
     assert shown.weights is not None
-    return found | {f"weight {rank}": value for rank, value in enumerate(shown.weights.mean(axis=(0, 1)))}
+    return found | {
+        f"weight {rank}": value for rank, value in enumerate(shown.weights.mean(axis=(0, 1)))
+    }
 
 
 def _distinct(shown: RecordedRouting, batch: int) -> float:
@@ -51,15 +62,26 @@ def _distinct(shown: RecordedRouting, batch: int) -> float:
 
 
 def _pairs(task: str, what: str) -> dict[str, tuple[float, float]]:
-    """Trace and generator, the mean of its samples, for the figures whose name begins so; without those the trace is too short for."""
+    """Trace and generator, the mean of its samples, for the figures whose name begins so; without
+    those the trace is too short for.
+    """
     samples = [_measured(task, seed) for seed in GENERATION_SEEDS]
-    wanted = {name: value for name, value in _measured(task, None).items() if name.startswith(what) and not np.isnan(value)}
-    return {name: (value, float(np.mean([each[name] for each in samples]))) for name, value in wanted.items()}
+    wanted = {
+        name: value
+        for name, value in _measured(task, None).items()
+        if name.startswith(what) and not np.isnan(value)
+    }
+    return {
+        name: (value, float(np.mean([each[name] for each in samples])))
+        for name, value in wanted.items()
+    }
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_cache_hits_are_predicted(task: str) -> None:
-    """LRU and Belady hit rates, which the fit never looks at, come within 3 points at 25 and 50 % of the experts."""
+    """LRU and Belady hit rates, which the fit never looks at, come within 3 points at 25 and 50 %
+    of the experts.
+    """
     for name, (wanted, found) in _pairs(task, "hits").items():
         assert found == pytest.approx(wanted, abs=0.03), name
 
@@ -87,7 +109,9 @@ def test_gate_weights_keep_their_profile(task: str) -> None:
 
 @pytest.mark.slow
 def test_more_classes_link_layers() -> None:
-    """With 24 classes instead of 8, next-layer recall comes closer to the trace's, and hit rates stay within 3 points."""
+    """With 24 classes instead of 8, next-layer recall comes closer to the trace's, and hit rates
+    stay within 3 points.
+    """
     trace, more = load_trace(_path("intent")), fit_file(_path("intent"), num_classes=24).routing()
     assert isinstance(more, FittedRouting)
     fewer = _spec("intent").routing()
@@ -97,24 +121,32 @@ def test_more_classes_link_layers() -> None:
     assert recalls[0] + 0.03 < recalls[1] < recalls[2]
     for slots in (16, 32):
         for policy in (CachePolicy.LRU, CachePolicy.BELADY):
-            wanted, found = (hit_rates(each.expert_ids, 64, slots, policy).mean() for each in (trace, shown[1]))
+            wanted, found = (
+                hit_rates(each.expert_ids, 64, slots, policy).mean() for each in (trace, shown[1])
+            )
             assert found == pytest.approx(wanted, abs=0.03)
 
 
 def _hit_share(popular: np.ndarray, trace: RecordedRouting) -> float:
     """Share of a trace's selections that fall on the most popular experts of each layer."""
     hot = np.argsort(-popular, axis=1)[:, :HOT_SET]
-    return float(np.take_along_axis(inclusion(trace.expert_ids, 64) / 6, hot, axis=1).sum(axis=1).mean())
+    return float(
+        np.take_along_axis(inclusion(trace.expert_ids, 64) / 6, hot, axis=1).sum(axis=1).mean()
+    )
 
 
 def test_a_fit_to_one_task_is_not_another() -> None:
-    """The generator's hot set of 16 experts serves its own task as the trace's would, other tasks far worse, and the file says so."""
+    """The generator's hot set of 16 experts serves its own task as the trace's would, other tasks
+    far worse, and the file says so.
+    """
     model = load_model("deepseek-v2-lite")
     traces = {task: load_trace(_path(task)) for task in TASKS}
     for task in TASKS:
         popular = _spec(task).routing().popularity(model)
         own = _hit_share(popular, traces[task])
-        assert own == pytest.approx(_hit_share(inclusion(traces[task].expert_ids, 64), traces[task]), abs=0.01)
+        assert own == pytest.approx(
+            _hit_share(inclusion(traces[task].expert_ids, 64), traces[task]), abs=0.01
+        )
         assert own > 0.42
         for other in set(TASKS) - {task}:
             assert _hit_share(popular, traces[other]) < own - 0.1
@@ -123,7 +155,9 @@ def test_a_fit_to_one_task_is_not_another() -> None:
 
 
 def test_the_file_is_the_generator(tmp_path: Path) -> None:
-    """A written file, read back by name, routes as the fit did, sequences of a longer batch begin alike, and experts are distinct."""
+    """A written file, read back by name, routes as the fit did, sequences of a longer batch begin
+    alike, and experts are distinct.
+    """
     spec, model = _spec("intent"), load_model("deepseek-v2-lite")
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), tmp_path / "intent.yaml")
     routing = load_routing(str(tmp_path / "intent.yaml"), model)

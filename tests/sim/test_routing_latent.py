@@ -1,4 +1,6 @@
-"""Latent routing: gates of all experts, that agree with the choices and with what is published of the models."""
+"""Latent routing: gates of all experts, that agree with the choices and with what is published of
+the models.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +28,11 @@ def _routing(name: str) -> LatentRouting:
 
 
 def _spec(num_experts: int = 8, **latent: Any) -> RoutingSpec:
-    stated = {"score_spread": 1.0, "popularity_share": [[0.0, 0.1]], "request_share": [[0.0, 0.2]]} | latent
+    stated = {
+        "score_spread": 1.0,
+        "popularity_share": [[0.0, 0.1]],
+        "request_share": [[0.0, 0.2]],
+    } | latent
     common = {
         "format": "rosin-routing/1",
         "name": "made up",
@@ -39,7 +45,9 @@ def _spec(num_experts: int = 8, **latent: Any) -> RoutingSpec:
 
 
 def test_gates_agree_with_choices() -> None:
-    """Gates sum to 1; the choices are their largest, in descending order, and carry their weights; the whole gate is what a policy sees."""
+    """Gates sum to 1; the choices are their largest, in descending order, and carry their weights;
+    the whole gate is what a policy sees.
+    """
     draw = _routing("mixtral-8x7b-gates").draw(MIXTRAL, 2, 16, 3)
     assert draw.full is not None and draw.weights is not None
     np.testing.assert_allclose(draw.full.sum(axis=3), 1.0, rtol=1e-5)
@@ -59,27 +67,35 @@ def test_a_longer_sequence_begins_alike() -> None:
 
 
 def _repeats(ids: np.ndarray, layer: int) -> tuple[float, float]:
-    """How often the first choice of the token before is the first again, and how often a choice of it is a choice again."""
+    """How often the first choice of the token before is the first again, and how often a choice of
+    it is a choice again.
+    """
     before, after = ids[:, :-1, layer], ids[:, 1:, layer]
     same = before[..., :, None] == after[..., None, :]
     return float(same[..., 0, 0].mean()), float(same.any(axis=(2, 3)).mean())
 
 
 def test_mixtral_repeats_as_published() -> None:
-    """Repeats of arXiv 2401.04088, table 5, within two points, but for the last layer's first choice; entropy of choices 0.98 to 1."""
+    """Repeats of arXiv 2401.04088, table 5, within two points, but for the last layer's first
+    choice; entropy of choices 0.98 to 1.
+    """
     ids = _routing("mixtral-8x7b-gates").experts(MIXTRAL, 400, 40, 0)
     found = {layer: _repeats(ids, layer) for layer in (0, 15, 31)}
     for layer, published in ((0, 0.480), (15, 0.637), (31, 0.509)):
         assert found[layer][1] == pytest.approx(published, abs=0.02), layer
     for layer, published in ((0, 0.141), (15, 0.264)):
         assert found[layer][0] == pytest.approx(published, abs=0.02), layer
-    assert found[31][0] < 0.227 - 0.05, "docs/reference/routing.md says that the last layer falls short"
+    assert found[31][0] < 0.227 - 0.05, (
+        "docs/reference/routing.md says that the last layer falls short"
+    )
     shares = inclusion(ids.reshape(-1, 32, 2), 8) / 2
     assert 0.98 <= entropy(shares).mean() <= 1.0
 
 
 def test_skew_makes_first_choices_last() -> None:
-    """With the same shares, skewed favour repeats the first choice more often than normal favour, and either choice about as often."""
+    """With the same shares, skewed favour repeats the first choice more often than normal favour,
+    and either choice about as often.
+    """
     skewed = _routing("mixtral-8x7b-gates")
     normal = replace(skewed, skew=0.0)
     first, either = _repeats(skewed.experts(MIXTRAL, 400, 40, 0), 15)
@@ -89,45 +105,66 @@ def test_skew_makes_first_choices_last() -> None:
 
 def test_skewed_scores_have_mean_0_and_variance_1() -> None:
     """So shares stay shares of the variance: scores that last altogether, of many requests."""
-    routing = _spec(popularity_share=[[0.0, 0.0]], request_share=[[0.0, 1.0]], skew=1.0, score_spread=0.1).routing()
+    routing = _spec(
+        popularity_share=[[0.0, 0.0]], request_share=[[0.0, 1.0]], skew=1.0, score_spread=0.1
+    ).routing()
     full = routing.draw(MIXTRAL, 4000, 1, 0).full
     assert full is not None
     scores = np.log(full[:, 0]) / 0.1
-    scores -= scores.mean(axis=2, keepdims=True)  # what the softmax takes away is the same for all experts
+    scores -= scores.mean(
+        axis=2, keepdims=True
+    )  # what the softmax takes away is the same for all experts
     assert scores.var() * 8 / 7 == pytest.approx(1.0, abs=0.05)
     assert ((scores / scores.std()) ** 3).mean() > 2.0
 
 
-@pytest.mark.parametrize(("name", "expected"), [("intent", 0.161), ("summary", 0.148), ("translation", 0.114)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("intent", 0.161), ("summary", 0.148), ("translation", 0.114)]
+)
 def test_tokens_carry_on_in_all_layers_or_none(name: str, expected: float) -> None:
-    """Between neighbours, the share of experts kept over all 26 layers scatters three times as in independent layers, as jumps have it.
+    """Between neighbours, the share of experts kept over all 26 layers scatters three times as in
+    independent layers, as jumps have it.
 
-    Fitted to the reuse by distance in the trace ``summary``: 0.195 lasting, 0.082 for 13 tokens, 0.525 for 0.78 tokens.
+    Fitted to the reuse by distance in the trace ``summary``: 0.195 lasting, 0.082 for 13 tokens,
+    0.525 for 0.78 tokens.
     """
     trace = np.load(shared_data(f"routing/deepseek-v2-lite-{name}.npz"))
     borders = np.concatenate([[0], np.cumsum(trace["sequence_num_tokens"])])
     kept = _kept(trace["expert_ids"], np.setdiff1d(np.arange(borders[-1]), borders))
     assert kept.std() == pytest.approx(expected, abs=0.002)
-    fading = [{"memory_tokens": 13.0, "share": [[0.0, 0.082]]}, {"memory_tokens": 0.783, "share": [[0.0, 0.525]]}]
+    fading = [
+        {"memory_tokens": 13.0, "share": [[0.0, 0.082]]},
+        {"memory_tokens": 0.783, "share": [[0.0, 0.525]]},
+    ]
     model = load_model("deepseek-v2-lite")
-    routing = _spec(num_experts=64, popularity_share=[[0.0, 0.0]], request_share=[[0.0, 0.195]], fading=fading).routing()
+    routing = _spec(
+        num_experts=64, popularity_share=[[0.0, 0.0]], request_share=[[0.0, 0.195]], fading=fading
+    ).routing()
     generated = _kept(routing.experts(model, 1, 2000, 0)[0], np.arange(1, 2000))
-    assert generated.std() == pytest.approx(0.15, abs=0.02) and generated.mean() == pytest.approx(0.29, abs=0.02)
+    assert generated.std() == pytest.approx(0.15, abs=0.02) and generated.mean() == pytest.approx(
+        0.29, abs=0.02
+    )
 
 
 def _kept(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """The share of the experts of all layers that the token before selected too, [token]."""
-    return np.asarray((ids[tokens - 1][..., :, None] == ids[tokens][..., None, :]).any(axis=2).mean(axis=(1, 2)))
+    return np.asarray(
+        (ids[tokens - 1][..., :, None] == ids[tokens][..., None, :]).any(axis=2).mean(axis=(1, 2))
+    )
 
 
 def test_the_512_experts_behave_as_published() -> None:
-    """Of Qwen3.8-Flash-Next: the 32 most popular cover 10 %; LRU hits over 300 tokens, of five sizes four not used, within 3.5 points."""
+    """Of Qwen3.8-Flash-Next: the 32 most popular cover 10 %; LRU hits over 300 tokens, of five
+    sizes four not used, within 3.5 points.
+    """
     routing = _routing("qwen3-next-80b-a3b")
     popular = -np.sort(-routing.popularity(NEXT), axis=1)
     assert popular[:, :32].sum(axis=1).mean() == pytest.approx(0.10, abs=0.005)
     ids = routing.experts(NEXT, 1, 300, 0)[0]
     for slots, published in ((93, 0.435), (186, 0.620), (279, 0.720), (372, 0.789), (512, 0.850)):
-        assert hit_rates(ids[:, ::6], 512, slots, CachePolicy.LRU).mean() == pytest.approx(published, abs=0.035), slots
+        assert hit_rates(ids[:, ::6], 512, slots, CachePolicy.LRU).mean() == pytest.approx(
+            published, abs=0.035
+        ), slots
     counts = -np.sort(-inclusion(ids[:, :1], 512), axis=1)
     assert counts[0, :64].sum() / 10 == pytest.approx(0.41, abs=0.05)
 
@@ -159,7 +196,10 @@ def test_no_share_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("latent", "fragment"),
     [
-        ({"request_share": [[0.0, 0.95]]}, "shares must sum to at most 1 at every position, got 1.050"),
+        (
+            {"request_share": [[0.0, 0.95]]},
+            "shares must sum to at most 1 at every position, got 1.050",
+        ),
         ({"fading": [{"memory_tokens": 4.0, "share": [[0.0, 0.1], [1.0, 0.8]]}]}, "got 1.100"),
         ({"request_share": [[1.0, 0.1], [0.0, 0.1]]}, "must rise strictly"),
         ({"score_spread": 0.0}, "greater than 0"),
@@ -173,7 +213,9 @@ def test_inconsistent_shares_are_refused(latent: dict[str, Any], fragment: str) 
 
 def test_one_kind_of_statistics() -> None:
     """Latent statistics stand alone, and for as many experts as they state."""
-    data = _spec().model_dump(mode="json", exclude_defaults=True) | {"first_choice_repeat": [[0.0, 0.2]]}
+    data = _spec().model_dump(mode="json", exclude_defaults=True) | {
+        "first_choice_repeat": [[0.0, 0.2]]
+    }
     with pytest.raises(ValidationError, match="latent stands instead of"):
         RoutingSpec.model_validate(data)
     with pytest.raises(InputError, match="8 experts do not fit qwen3-next-80b-a3b"):

@@ -35,7 +35,10 @@ def _independent(events: list[list[int]], capacity: int, policy: str) -> int:
             future[expert].pop()
         for expert in missing:
             if len(resident) == capacity:
-                following = {each: future[each][-1] if future[each] else len(events) for each in resident | {expert}}
+                following = {
+                    each: future[each][-1] if future[each] else len(events)
+                    for each in resident | {expert}
+                }
                 key = {
                     "LRU": lambda each: last[each],
                     "LFU": lambda each: (used[each], last[each]),
@@ -50,17 +53,23 @@ def _independent(events: list[list[int]], capacity: int, policy: str) -> int:
     return hits
 
 
-def _independent_in_all_layers(ids_TLK: NDArray[np.int64], capacities: list[int], policy: str) -> NDArray[np.int64]:
-    """The same [capacity, layer], all abreast, for at least as many slots as a token selects experts.
+def _independent_in_all_layers(
+    ids_TLK: NDArray[np.int64], capacities: list[int], policy: str
+) -> NDArray[np.int64]:
+    """The same [capacity, layer], all abreast, for at least as many slots as a token selects
+    experts.
 
-    Who may stay is who has one of the ``capacity`` largest keys, whole numbers. LRU and LFU look at hits before misses, which
-    differ by capacity: so do their keys.
+    Who may stay is who has one of the ``capacity`` largest keys, whole numbers. LRU and LFU look at
+    hits before misses, which differ by capacity: so do their keys.
     """
     num_tokens, num_layers, _ = ids_TLK.shape
     chosen = np.zeros((num_tokens, num_layers, 64), bool)
     np.put_along_axis(chosen, ids_TLK, True, axis=2)
     used, shape = np.zeros((num_layers, 64), np.int64), (len(capacities), num_layers, 64)
-    next_use, following = np.empty(chosen.shape, np.int16), np.full((num_layers, 64), num_tokens, np.int16)
+    next_use, following = (
+        np.empty(chosen.shape, np.int16),
+        np.full((num_layers, 64), num_tokens, np.int16),
+    )
     for time in range(num_tokens - 1, -1, -1):
         next_use[time] = following
         following[chosen[time]] = time
@@ -84,14 +93,23 @@ def _independent_in_all_layers(ids_TLK: NDArray[np.int64], capacities: list[int]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_recorded_traces_replay_as_independent_code_does(task: str) -> None:
-    """In every layer, every policy, at 12.5, 25 and 50 % of the experts, the whole trace: equal hits; in one by sets and lists too."""
+    """In every layer, every policy, at 12.5, 25 and 50 % of the experts, the whole trace: equal
+    hits; in one by sets and lists too.
+    """
     trace = load_trace(shared_data(f"routing/deepseek-v2-lite-{task}.npz"))
-    ids, capacities = trace.expert_ids.astype(np.int64), [round(64 * fraction) for fraction in CACHE_FRACTIONS]
+    ids, capacities = (
+        trace.expert_ids.astype(np.int64),
+        [round(64 * fraction) for fraction in CACHE_FRACTIONS],
+    )
     found = [cache_hits(trace, fraction) for fraction in CACHE_FRACTIONS]
     for policy in CachePolicy:
         hits = _independent_in_all_layers(ids, capacities, policy.name)
         rates = [getattr(rate, f"{policy.name.lower()}_fraction") for rate in found]
-        assert (np.array(rates) == hits / (6 * len(ids))).all() and hits.shape == (3, 26) and capacities == [8, 16, 32]
+        assert (
+            (np.array(rates) == hits / (6 * len(ids))).all()
+            and hits.shape == (3, 26)
+            and capacities == [8, 16, 32]
+        )
         layer = 9 + TASKS.index(task)
         assert hits[1, layer] == _independent(ids[:, layer].tolist(), 16, policy.name)
 
@@ -101,7 +119,13 @@ def test_small_traces_replay_as_plain_python_does(data: st.DataObject) -> None:
     """Ties, capacities below the experts of a token and above those of a layer included."""
     experts = data.draw(st.integers(2, 8))
     top_k = data.draw(st.integers(1, experts))
-    events = data.draw(st.lists(st.permutations(range(experts)).map(lambda order: order[:top_k]), min_size=1, max_size=30))
+    events = data.draw(
+        st.lists(
+            st.permutations(range(experts)).map(lambda order: order[:top_k]),
+            min_size=1,
+            max_size=30,
+        )
+    )
     capacity = data.draw(st.integers(1, experts + 1))
     ids = np.array(events, np.int16)[:, None]
     rates = {policy: hit_rates(ids, experts, capacity, policy)[0] for policy in CachePolicy}

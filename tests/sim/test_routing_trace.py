@@ -10,12 +10,20 @@ from hwprofiles import InputError
 from sim.routing import Draw, RecordedRouting, import_trace, load_trace, save_trace, statistics
 
 IDS = np.array([[[0, 1], [2, 3]], [[1, 2], [3, 0]], [[4, 0], [1, 2]]], np.int16)
-WEIGHTS = np.array([[[0.5, 0.25], [0.25, 0.125]], [[0.25, 0.5], [0.5, 0.25]], [[0.75, 0.125], [0.5, 0.25]]])
+WEIGHTS = np.array(
+    [[[0.5, 0.25], [0.25, 0.125]], [[0.25, 0.5], [0.5, 0.25]], [[0.75, 0.125], [0.5, 0.25]]]
+)
 LENGTHS = np.array([2, 1])
 
 
 def _trace() -> RecordedRouting:
-    return RecordedRouting(name="t", expert_ids=IDS, num_experts=6, sequence_num_tokens=LENGTHS, token_ids=np.array([7, 8, 7]))
+    return RecordedRouting(
+        name="t",
+        expert_ids=IDS,
+        num_experts=6,
+        sequence_num_tokens=LENGTHS,
+        token_ids=np.array([7, 8, 7]),
+    )
 
 
 def _write_csv(path: Path) -> None:
@@ -25,23 +33,36 @@ def _write_csv(path: Path) -> None:
         for layer in range(2)
         for rank in range(2)
     ]
-    path.write_text("\n".join(["sequence,token,layer,rank,expert,weight", *reversed(rows)]), encoding="utf-8")
+    path.write_text(
+        "\n".join(["sequence,token,layer,rank,expert,weight", *reversed(rows)]), encoding="utf-8"
+    )
 
 
 def _write_jsonl(path: Path, by_token: bool) -> None:
     groups = [("a", [0]), ("a", [1]), ("b", [2])] if by_token else [("a", [0, 1]), ("b", [2])]
     lines = [
-        {"request_id": name, "routed_experts": IDS[rows].tolist(), "gate_weights": WEIGHTS[rows].tolist(), "token_ids": rows}
+        {
+            "request_id": name,
+            "routed_experts": IDS[rows].tolist(),
+            "gate_weights": WEIGHTS[rows].tolist(),
+            "token_ids": rows,
+        }
         for name, rows in groups
     ]
     if by_token:
-        lines = [line | {"routed_experts": line["routed_experts"][0], "gate_weights": line["gate_weights"][0]} for line in lines]
+        lines = [
+            line
+            | {"routed_experts": line["routed_experts"][0], "gate_weights": line["gate_weights"][0]}
+            for line in lines
+        ]
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl by request", "jsonl by token"])
 def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
-    """Each format gives the same trace: ranks by descending weight, sequences apart; and so does the .npz written from it."""
+    """Each format gives the same trace: ranks by descending weight, sequences apart; and so does
+    the .npz written from it.
+    """
     path = tmp_path / f"t.{form.split()[0]}"
     _write_csv(path) if form == "csv" else _write_jsonl(path, "token" in form)
     imported = import_trace(path, num_experts=6)
@@ -58,11 +79,27 @@ def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.csv", "token,layer,rank,export\n0,0,0,0", r"t\.csv: no column named 'export'; did you mean 'expert'"),
+        (
+            "t.csv",
+            "token,layer,rank,export\n0,0,0,0",
+            r"t\.csv: no column named 'export'; did you mean 'expert'",
+        ),
         ("t.csv", "token,layer,rank\n0,0,0", r"t\.csv: no column expert"),
-        ("t.csv", "token,layer,rank,expert\n0,0,0,x", r"t\.csv:2: expert must be an integer, got 'x'"),
-        ("t.csv", "token,layer,rank,expert\n0,0,0,1\n0,0,0,2", r"token 0, layer 0, rank 0 is there 2 times"),
-        ("t.csv", "token,layer,rank,expert\n0,0,0,1\n1,1,0,2", r"token 0, layer 1, rank 0 is there 0 times"),
+        (
+            "t.csv",
+            "token,layer,rank,expert\n0,0,0,x",
+            r"t\.csv:2: expert must be an integer, got 'x'",
+        ),
+        (
+            "t.csv",
+            "token,layer,rank,expert\n0,0,0,1\n0,0,0,2",
+            r"token 0, layer 0, rank 0 is there 2 times",
+        ),
+        (
+            "t.csv",
+            "token,layer,rank,expert\n0,0,0,1\n1,1,0,2",
+            r"token 0, layer 1, rank 0 is there 0 times",
+        ),
         ("t.jsonl", '{"experts": []}', r"t\.jsonl:1: no key named 'experts'"),
         ("t.jsonl", '{"expert_ids": [[0, 1], [2]]}', r"t\.jsonl:1: expert_ids must be integers"),
         ("t.jsonl", '{"expert_ids": [[0, 1.5]]}', r"t\.jsonl:1: expert_ids must be integers"),
@@ -81,7 +118,9 @@ def test_mistakes_are_one_line(name: str, text: str, message: str, tmp_path: Pat
 
 
 def test_batches_start_where_sequences_do() -> None:
-    """Sequences of a batch start at recorded borders and run on into what follows; one sequence is the whole recording."""
+    """Sequences of a batch start at recorded borders and run on into what follows; one sequence is
+    the whole recording.
+    """
     trace = _trace()
     rows = trace._rows(2, 2)
     assert rows.tolist() == [[0, 1], [2, 0]]
@@ -90,8 +129,12 @@ def test_batches_start_where_sequences_do() -> None:
 
 
 def test_what_the_gate_left_is_spread_by_popularity() -> None:
-    """Selected experts keep their weight; the rest of 1 goes to the others in proportion to their popularity."""
-    draw = Draw(ids=np.array([[[[2, 0]]]], np.int16), weights=np.array([[[[0.5, 0.2]]]], np.float32))
+    """Selected experts keep their weight; the rest of 1 goes to the others in proportion to their
+    popularity.
+    """
+    draw = Draw(
+        ids=np.array([[[[2, 0]]]], np.int16), weights=np.array([[[[0.5, 0.2]]]], np.float32)
+    )
     full = draw.distribution(np.array([[0.4, 0.2, 0.3, 0.1]]))
     assert full is not None
     assert full[0, 0, 0] == pytest.approx([0.2, 0.2, 0.5, 0.1])
@@ -99,9 +142,14 @@ def test_what_the_gate_left_is_spread_by_popularity() -> None:
 
 
 def test_statistics_by_hand() -> None:
-    """Reuse stays within sequences, the same token is found across them, and shares are those that counting gives."""
+    """Reuse stays within sequences, the same token is found across them, and shares are those that
+    counting gives.
+    """
     found = statistics(_trace())
     assert found.reuse_by_layer[1] == (0.5, 0.5)  # one pair: {0,1} -> {1,2} and {2,3} -> {3,0}
     assert np.isnan(found.reuse_by_layer[2][0])
-    assert found.same_token_recall_by_layer == (0.5, 0.5)  # token 7: {0,1} -> {4,0} and {2,3} -> {1,2}
+    assert found.same_token_recall_by_layer == (
+        0.5,
+        0.5,
+    )  # token 7: {0,1} -> {4,0} and {2,3} -> {1,2}
     assert found.busiest_ratio_by_layer == (2.0, 2.0)  # two of six selections, of six experts

@@ -24,7 +24,8 @@ GB = 10**9
 STORAGE_TYPES_BY_NAME = {kind.name: kind for kind in STORAGE_TYPES.values()}
 
 # Sizes of published files, 10^9 bytes, as their model cards state them:
-# huggingface.co/bartowski/Qwen_Qwen3-30B-A3B-GGUF (llama.cpp b5200; Q4_K_M: unsloth/Qwen3-30B-A3B-GGUF)
+# huggingface.co/bartowski/Qwen_Qwen3-30B-A3B-GGUF (llama.cpp b5200; Q4_K_M:
+# unsloth/Qwen3-30B-A3B-GGUF)
 QWEN3_30B = {
     "Q4_K_M": 18.56,
     "BF16": 61.10,
@@ -59,7 +60,8 @@ DEEPSEEK_V3 = {
     "Q4_1": 419.94,
     "Q4_K_M": 404.43,
 }
-# bartowski's model card of a Llama 3.1 70B, quoted at ozeki.chat/p_8590-understanding-ai-model-files.html
+# bartowski's model card of a Llama 3.1 70B, quoted at
+# ozeki.chat/p_8590-understanding-ai-model-files.html
 LLAMA_70B = {
     "Q8_0": 74.98,
     "Q6_K": 57.89,
@@ -132,11 +134,17 @@ PUBLISHED = [
 ]
 
 OTHER_FILES = {
-    ("mixtral-8x7b", "Q4_K_M"): "of December 2023, as large as this rule's Q4_0: the quantiser of that time probably gave experts no q6_k",
+    (
+        "mixtral-8x7b",
+        "Q4_K_M",
+    ): "of December 2023, as large as this rule's Q4_0: the quantiser of that time probably gave experts no q6_k",
     ("deepseek-v3", "UD-Q2_K_XL"): "DeepSeek-R1's file of January 2025, 212 GB, not 248",
     ("deepseek-v2-lite", "Q6_K_L"): "stated as a mean of the file",
     ("deepseek-v2-lite", "Q4_K_M"): "stated as a mean of the file",
-    ("deepseek-v2-lite", "IQ4_KS"): "stated by its type alone; rows of 1408 do not divide into its blocks",
+    (
+        "deepseek-v2-lite",
+        "IQ4_KS",
+    ): "stated by its type alone; rows of 1408 do not divide into its blocks",
 }
 """Rows whose stated experts are of another file than the name's rule makes."""
 
@@ -147,7 +155,9 @@ def test_sizes_of_published_files(model: str, scheme: str, size: float) -> None:
     assert load_model(model, scheme).total_bytes / GB == pytest.approx(size, rel=0.02)
 
 
-K_QUANTS = [each for each in PUBLISHED if each[1] in ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")]
+K_QUANTS = [
+    each for each in PUBLISHED if each[1] in ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
+]
 
 
 @pytest.mark.parametrize(("model", "scheme", "size"), K_QUANTS)
@@ -158,7 +168,9 @@ def test_k_quants_are_exact_but_for_the_header(model: str, scheme: str, size: fl
 
 @pytest.mark.parametrize(("scheme", "bits"), LLAMA_8B_BITS.items())
 def test_bits_a_weight_that_the_quantiser_states(scheme: str, bits: float) -> None:
-    """llama.cpp's own table; its two files of 4-bit i-quants were made without an importance matrix."""
+    """llama.cpp's own table; its two files of 4-bit i-quants were made without an importance
+    matrix.
+    """
     model = load_model("llama-3.1-8b", scheme)
     tolerance = 0.009 if scheme in ("IQ4_XS", "IQ4_NL") else 0.0002
     assert 8 * model.total_bytes / model.total_params == pytest.approx(bits, rel=tolerance)
@@ -184,7 +196,9 @@ def _expert_bytes_per_weight(model: Model) -> float:
 
 
 def test_measured_files_state_the_bytes_of_experts() -> None:
-    """Bytes of an expert's weight that measured rows state come out within 2 %; other files are named."""
+    """Bytes of an expert's weight that measured rows state come out within 2 %; other files are
+    named.
+    """
     rows = _rows()
     if not rows:
         pytest.skip("the measured rows are not here")
@@ -211,7 +225,9 @@ NAMES = [*SCHEMES, *MIXES, *ASSUMED, *CHECKPOINTS, "EXL3-4.05bpw", "EXL2-6bpw"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_found_whatever_their_capitals(name: str) -> None:
-    """Every scheme is found in small and in large letters, and a model goes by the scheme's own name."""
+    """Every scheme is found in small and in large letters, and a model goes by the scheme's own
+    name.
+    """
     found = find_scheme(name)
     assert found is not None
     assert found == find_scheme(name.upper()) == find_scheme(name.lower())
@@ -228,11 +244,19 @@ def test_names_differ_but_for_capitals() -> None:
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("Q4_KM", "Q4_K_M"), ("q4km", "Q4_K_M"), ("IQ2XXS", "IQ2_XXS"), ("UD-Q4_XL", "UD-Q4_K_XL"), ("UD-IQ3_XXS", "UD-IQ2_XXS")],
+    [
+        ("Q4_KM", "Q4_K_M"),
+        ("q4km", "Q4_K_M"),
+        ("IQ2XXS", "IQ2_XXS"),
+        ("UD-Q4_XL", "UD-Q4_K_XL"),
+        ("UD-IQ3_XXS", "UD-IQ2_XXS"),
+    ],
 )
 def test_a_misspelt_scheme_names_the_nearest(name: str, nearest: str) -> None:
     """One line with the nearest name, for a model by name and for a written one."""
-    with pytest.raises(InputError, match=f"no quantisation scheme named '{name}'; did you mean '{nearest}'"):
+    with pytest.raises(
+        InputError, match=f"no quantisation scheme named '{name}'; did you mean '{nearest}'"
+    ):
         load_model("qwen3-30b-a3b", name)
 
 
@@ -243,7 +267,9 @@ def test_bits_that_no_tool_writes_are_refused(name: str) -> None:
 
 
 def test_types_differ_by_layer_and_tensor() -> None:
-    """Q4_K_M of 48 layers: q6_k for values and down projections of the first 6, the last 6 and every third between."""
+    """Q4_K_M of 48 layers: q6_k for values and down projections of the first 6, the last 6 and
+    every third between.
+    """
     model = load_model("qwen3-30b-a3b", "Q4_K_M")
     plain = 2048 * 768 * 3 * 144 // 256
     more = 2048 * 768 * (2 * 144 + 210) // 256
@@ -262,7 +288,9 @@ def test_types_differ_by_layer_and_tensor() -> None:
 
 
 def test_rows_that_do_not_divide_fall_back() -> None:
-    """Down projections of 1408 columns go to q5_0 and q8_0, gates and ups stay q4_k; a head of 2880 becomes q8_0."""
+    """Down projections of 1408 columns go to q5_0 and q8_0, gates and ups stay q4_k; a head of 2880
+    becomes q8_0.
+    """
     layers = load_model("deepseek-v2-lite", "Q4_K_M").layers[1:]
     products = 2048 * 1408
     gate_and_up = 2 * products * 144 // 256
@@ -274,7 +302,9 @@ def test_rows_that_do_not_divide_fall_back() -> None:
 
 
 def test_eight_experts_keep_keys_and_values_in_eight_bits() -> None:
-    """Mixtral's keys and values are q8_0 under every mix of three bits and more, whatever its default."""
+    """Mixtral's keys and values are q8_0 under every mix of three bits and more, whatever its
+    default.
+    """
     for name in ("Q3_K_S", "Q4_0", "Q5_K_S", "Q6_K"):
         layer = load_model("mixtral-8x7b", name).layers[0]
         default = STORAGE_TYPES_BY_NAME[MIXES[name].default]
@@ -284,10 +314,14 @@ def test_eight_experts_keep_keys_and_values_in_eight_bits() -> None:
         assert layer.bytes[TensorClass.ATTENTION] == expected
 
 
-@pytest.mark.parametrize("scheme", ["Q4_K_M", "IQ2_M", "MXFP4_MOE", "UD-Q2_K_XL", "IQ2_KT", "AWQ", "FP4"])
+@pytest.mark.parametrize(
+    "scheme", ["Q4_K_M", "IQ2_M", "MXFP4_MOE", "UD-Q2_K_XL", "IQ2_KT", "AWQ", "FP4"]
+)
 @pytest.mark.parametrize("family", sorted(CONFIGS))
 def test_every_family_can_be_stored_in_a_scheme(family: str, scheme: str, tmp_path: Path) -> None:
-    """Weights stay, and bytes lie between what the smallest and the largest type of the scheme would give."""
+    """Weights stay, and bytes lie between what the smallest and the largest type of the scheme
+    would give.
+    """
     path = tmp_path / "config.json"
     path.write_text(json.dumps(CONFIGS[family]), encoding="utf-8")
     model = load_model(str(path), scheme)
@@ -317,7 +351,9 @@ def test_what_is_approximated_says_so() -> None:
 
 @pytest.mark.parametrize("name", ["Q4_K_M", "ud-q2_k_xl", "GPTQ-4bit", "IQ1_M"])
 def test_a_model_without_tensors_is_stored_by_class(name: str, tmp_path: Path) -> None:
-    """Each class in the type of most of its tensors, and the model says so; near what the tensors give."""
+    """Each class in the type of most of its tensors, and the model says so; near what the tensors
+    give.
+    """
     path = tmp_path / "explicit.yaml"
     save_model(load_model("qwen3-30b-a3b"), path)
     by_tensor = load_model("qwen3-30b-a3b", name)
@@ -338,7 +374,10 @@ def test_the_file_of_a_scheme_is_the_scheme(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_states_its_settings_keeps_them(tmp_path: Path) -> None:
     """A scheme replaces what a config.json states, unless it is what the config.json states."""
-    config = {**CONFIGS["minimax_m2"], "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+    config = {
+        **CONFIGS["minimax_m2"],
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    }
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     assert load_model(str(path), "FP8") == load_model(str(path))

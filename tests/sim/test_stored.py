@@ -1,4 +1,6 @@
-"""How checkpoints are stored: bytes of published files, settings of every tool, and what is refused."""
+"""How checkpoints are stored: bytes of published files, settings of every tool, and what is
+refused.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,9 @@ from sim.model.library import load_model, load_spec, save_model
 from sim.model.model import Model, TensorClass
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="c.json", date="2026-01")
-MLX_ROUTERS = {f"model.layers.{layer}.mlp.gate": {"group_size": 64, "bits": 8} for layer in range(48)}
+MLX_ROUTERS = {
+    f"model.layers.{layer}.mlp.gate": {"group_size": 64, "bits": 8} for layer in range(48)
+}
 
 
 def _stored(name: str, settings: Any, key: str = "quantization_config") -> Model:
@@ -46,12 +50,15 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, 
 @pytest.mark.parametrize(
     ("name", "key", "settings", "num_bytes"),
     [
-        # total_size of openai/gpt-oss-20b as quoted publicly; tensor bytes in an inventory of gpt-oss-120b
+        # total_size of openai/gpt-oss-20b as quoted publicly; tensor bytes in an inventory of
+        # gpt-oss-120b
         ("gpt-oss-20b", "quantization_config", MXFP4, 13_761_264_768),
         ("gpt-oss-120b", "quantization_config", MXFP4, 65_248_815_744),
-        # total_size of an unnamed AWQ file of 80 layers (public Go test TestUnmarshalSafetensorIndex)
+        # total_size of an unnamed AWQ file of 80 layers (public Go test
+        # TestUnmarshalSafetensorIndex)
         ("llama-3.3-70b", "quantization_config", AWQ, 39_767_785_472),
-        # mlx-community's files that exo pins (exo-explore/exo, tests); 8-bit routers are inferred for Qwen3
+        # mlx-community's files that exo pins (exo-explore/exo, tests); 8-bit routers are inferred
+        # for Qwen3
         ("llama-3.1-8b", "quantization", {"group_size": 64, "bits": 4}, 4_517_404_672),
         ("llama-3.3-70b", "quantization", {"group_size": 64, "bits": 4}, 39_688_355_840),
         (
@@ -62,7 +69,9 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, 
         ),
     ],
 )
-def test_bytes_are_those_of_published_files(name: str, key: str, settings: Any, num_bytes: int) -> None:
+def test_bytes_are_those_of_published_files(
+    name: str, key: str, settings: Any, num_bytes: int
+) -> None:
     """A checkpoint has as many bytes as its publisher's index says."""
     assert _stored(name, settings, key).total_bytes == num_bytes
 
@@ -88,7 +97,11 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
         ({"quant_method": "eetq"}, "int8", EXPERT + (2 * WIDE + TALL) * 2),
         (AWQ, "int4", EXPERT // 2 + EXPERT // 128 * 5 // 2),
         (GPTQ, "int4", EXPERT // 2 + EXPERT // 128 * 5 // 2 + (2 * TALL + WIDE) * 4),
-        (GPTQ | {"bits": 8, "group_size": -1}, "int8", EXPERT + (2 * WIDE + TALL) * 3 + (2 * TALL + WIDE) * 4),
+        (
+            GPTQ | {"bits": 8, "group_size": -1},
+            "int8",
+            EXPERT + (2 * WIDE + TALL) * 3 + (2 * TALL + WIDE) * 4,
+        ),
         ({"quant_method": "mxfp4"}, "mxfp4", EXPERT * 17 // 32),
         (BNB, "nf4", EXPERT // 2 + EXPERT // 64 * 4 + 3 * 64),
         (
@@ -108,7 +121,11 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
         ),
         ({"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8", EXPERT + 3 * 8),
         (_groups(INT4), "int4", EXPERT // 2 + EXPERT // 128 * 2 + 3 * 16),
-        (_groups(INT4 | {"symmetric": False}), "int4", EXPERT // 2 + EXPERT // 128 * 5 // 2 + 3 * 16),
+        (
+            _groups(INT4 | {"symmetric": False}),
+            "int4",
+            EXPERT // 2 + EXPERT // 128 * 5 // 2 + 3 * 16,
+        ),
         (_groups(FLOAT8 | {"strategy": "tensor"}), "fp8", EXPERT + 3 * 4),
         (_groups(FLOAT8 | {"strategy": "channel"}), "fp8", EXPERT + (2 * WIDE + TALL) * 2),
         (
@@ -121,9 +138,16 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
             "nvfp4",
             EXPERT * 9 // 16 + 3 * 8,
         ),
-        ({"quant_method": "quark", "global_quant_config": {"weight": QUARK}}, "mxfp4", EXPERT * 17 // 32),
         (
-            {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}}},
+            {"quant_method": "quark", "global_quant_config": {"weight": QUARK}},
+            "mxfp4",
+            EXPERT * 17 // 32,
+        ),
+        (
+            {
+                "quant_method": "hqq",
+                "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}},
+            },
             "int4",
             EXPERT // 2 + EXPERT // 64 * 4,
         ),
@@ -132,10 +156,18 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
             "int4",
             EXPERT // 2 + EXPERT // 64 * 4,
         ),
-        ({"quant_method": "auto-round", "bits": 2, "group_size": 32}, "int2", EXPERT // 4 + EXPERT // 32 * 9 // 4),
+        (
+            {"quant_method": "auto-round", "bits": 2, "group_size": 32},
+            "int2",
+            EXPERT // 4 + EXPERT // 32 * 9 // 4,
+        ),
         ({"bits": 4, "group_size": 64}, "int4", EXPERT // 2 + EXPERT // 64 * 4),
         ({"bits": 4, "group_size": 32, "mode": "mxfp4"}, "mxfp4", EXPERT * 17 // 32),
-        ({"quant_method": "exl3", "bits": 3.0, "head_bits": 6}, "exl3-3", EXPERT * 3 // 8 + 3 * (WIDE + TALL) * 2),
+        (
+            {"quant_method": "exl3", "bits": 3.0, "head_bits": 6},
+            "exl3-3",
+            EXPERT * 3 // 8 + 3 * (WIDE + TALL) * 2,
+        ),
         (
             {
                 "quant_method": "aqlm",
@@ -149,7 +181,9 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
         ),
     ],
 )
-def test_an_expert_takes_the_bytes_of_its_format(settings: dict[str, Any], name: str, num_bytes: int) -> None:
+def test_an_expert_takes_the_bytes_of_its_format(
+    settings: dict[str, Any], name: str, num_bytes: int
+) -> None:
     """Weights, scales, zero points, codebooks and shapes of one expert, by hand for each tool."""
     model = _stored("mixtral-8x7b", settings)
     assert model.quantization == name
@@ -186,14 +220,21 @@ def test_an_expert_takes_the_bytes_of_its_format(settings: dict[str, Any], name:
             {
                 "quant_method": "modelopt",
                 "quant_algo": "MIXED_PRECISION",
-                "quantized_layers": {f"model.layers.{layer}.block_sparse_moe.experts": {"quant_algo": "NVFP4"} for layer in range(32)},
+                "quantized_layers": {
+                    f"model.layers.{layer}.block_sparse_moe.experts": {"quant_algo": "NVFP4"}
+                    for layer in range(32)
+                },
             },
             {TensorClass.ATTENTION},
         ),
     ],
 )
-def test_modules_that_are_left_out_stay_wide(settings: dict[str, Any], wide: set[TensorClass]) -> None:
-    """Names, parts of names, globs, regular expressions: what they name takes two bytes a weight, the rest less."""
+def test_modules_that_are_left_out_stay_wide(
+    settings: dict[str, Any], wide: set[TensorClass]
+) -> None:
+    """Names, parts of names, globs, regular expressions: what they name takes two bytes a weight,
+    the rest less.
+    """
     for layer in _stored("mixtral-8x7b", settings).layers:
         for which in (TensorClass.ATTENTION, TensorClass.EXPERT):
             is_wide = layer.bytes[which] == 2 * layer.params[which]
@@ -238,7 +279,10 @@ def test_settings_beside_the_configuration_are_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "config.json"):
         assert load_model(str(path)).total_bytes == 134_101_651_392
     save_model(load_spec(str(tmp_path)), tmp_path / "model.yaml")
-    assert load_model(str(tmp_path / "model.yaml")).total_bytes == load_model(str(tmp_path)).total_bytes
+    assert (
+        load_model(str(tmp_path / "model.yaml")).total_bytes
+        == load_model(str(tmp_path)).total_bytes
+    )
     assert load_model(str(tmp_path), "16bit").total_bytes == 470_187_269_120
     assert load_model(str(tmp_path / "model.yaml"), "4bit").quantization == "4bit"
 
@@ -260,20 +304,38 @@ def test_settings_in_the_text_part_are_read() -> None:
     [
         ({}, "key quantization_config is empty"),
         ("fp8", "key quantization_config must be a mapping"),
-        ({"quant_method": "spqr", "bits": 3}, "quantization_config.quant_method 'spqr' is not understood"),
+        (
+            {"quant_method": "spqr", "bits": 3},
+            "quantization_config.quant_method 'spqr' is not understood",
+        ),
         ({"bits": 4}, "quantization_config.quant_method is missing"),
         ({"quant_method": "awq", "group_size": 128}, "quantization_config.bits .*is missing"),
         (AWQ | {"bits": 16}, "quantization_config.bits must be from 1 to 8"),
         (AWQ | {"zero_point": "yes"}, "quantization_config.zero_point must be true or false"),
         (AWQ | {"new_trick": 3}, "quantization_config.new_trick is not understood, got 3"),
-        (FP8_BLOCK | {"weight_block_size": [128]}, "weight_block_size must be two positive integers"),
+        (
+            FP8_BLOCK | {"weight_block_size": [128]},
+            "weight_block_size must be two positive integers",
+        ),
         (_groups(INT4) | {"ignore": ["re:(("]}, "ignore has a broken regular expression"),
-        (_groups(INT4 | {"strategy": "tensor_group"}), "strategy of integers may be tensor, channel"),
-        (_groups(INT4, sparsity_config={"format": "sparse-24-bitmask"}), "sparsity_config.format may be dense"),
+        (
+            _groups(INT4 | {"strategy": "tensor_group"}),
+            "strategy of integers may be tensor, channel",
+        ),
+        (
+            _groups(INT4, sparsity_config={"format": "sparse-24-bitmask"}),
+            "sparsity_config.format may be dense",
+        ),
         (_groups(FLOAT8 | {"num_bits": 7, "strategy": "tensor"}), "strategy of floats of 7 bits"),
         ({"quant_method": "modelopt", "quant_algo": "INT3"}, "quant_algo 'INT3' is not understood"),
-        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp3"}}}, "dtype is not understood"),
-        ({"quant_method": "torchao", "quant_type": "autoquant"}, "quant_type 'autoquant' is not understood"),
+        (
+            {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp3"}}},
+            "dtype is not understood",
+        ),
+        (
+            {"quant_method": "torchao", "quant_type": "autoquant"},
+            "quant_type 'autoquant' is not understood",
+        ),
         ({"quant_method": "bitsandbytes"}, "load_in_4bit or load_in_8bit must be true"),
         ({"bits": 4, "group_size": 64, "mode": "other"}, "mode may be affine, mxfp4"),
     ],

@@ -1,4 +1,6 @@
-"""Every word of a file that stands for something is in a list: another is refused, with the closest that is."""
+"""Every word of a file that stands for something is in a list: another is refused, with the closest
+that is.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +23,24 @@ from sim.workload.requests import load_requests
 
 DATED = {"kind": "assumed", "source": "this test", "date": "2024"}
 CURVE = {"operation": "expert", "device": "gpu", "points": [[1, 1], [2, 2]], **DATED}
-REQUESTS = {"format": "rosin-requests/1", "name": "a", "source": "b", "date": "2026", "num_requests": 1}
+REQUESTS = {
+    "format": "rosin-requests/1",
+    "name": "a",
+    "source": "b",
+    "date": "2026",
+    "num_requests": 1,
+}
 LENGTHS = {"prompt_tokens": 1, "output_tokens": 1}
 TIERS = {"format": "rosin-kv/1", "name": "a", "host_bytes_per_rank": 1e9}
 SERVING = {"format": "rosin-serving/1"}
 TIER = {"name": "cpu", "capacity_bytes": 1e9}
-ROUTING = {"format": "rosin-routing/1", "name": "a", "num_experts": 8, "source": "b", "date": "2024"}
+ROUTING = {
+    "format": "rosin-routing/1",
+    "name": "a",
+    "num_experts": 8,
+    "source": "b",
+    "date": "2024",
+}
 
 
 def _machine(change: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,19 +61,55 @@ def _with_rate(device: str, compute_type: str) -> dict[str, Any]:
 FILES = [
     ("machine", _with_rate("gpu", "fb8"), "no compute type named 'fb8'; did you mean 'fp8'?"),
     ("machine", _with_rate("cpu", "bf61"), "no compute type named 'bf61'; did you mean 'bf16'?"),
-    ("machine", _machine({"curves": [CURVE | {"dtype": "q4k"}]}), "no weight format named 'q4k'; did you mean 'q4_k'?"),
-    ("machine", _machine({"curves": [CURVE | {"operation": "experts"}]}), "got 'experts'; did you mean 'expert'?"),
-    ("machine", _machine({"curves": [CURVE | {"device": "gpuu"}]}), "got 'gpuu'; did you mean 'gpu'?"),
-    ("machine", _machine({"curves": [CURVE | {"kind": "mesured"}]}), "got 'mesured'; did you mean 'measured'?"),
-    ("machine", _machine({"curves": [CURVE | {"shape": {"hiden": 5}}]}), "no dimension of a shape named 'hiden'; did you mean 'hidden'?"),
+    (
+        "machine",
+        _machine({"curves": [CURVE | {"dtype": "q4k"}]}),
+        "no weight format named 'q4k'; did you mean 'q4_k'?",
+    ),
+    (
+        "machine",
+        _machine({"curves": [CURVE | {"operation": "experts"}]}),
+        "got 'experts'; did you mean 'expert'?",
+    ),
+    (
+        "machine",
+        _machine({"curves": [CURVE | {"device": "gpuu"}]}),
+        "got 'gpuu'; did you mean 'gpu'?",
+    ),
+    (
+        "machine",
+        _machine({"curves": [CURVE | {"kind": "mesured"}]}),
+        "got 'mesured'; did you mean 'measured'?",
+    ),
+    (
+        "machine",
+        _machine({"curves": [CURVE | {"shape": {"hiden": 5}}]}),
+        "no dimension of a shape named 'hiden'; did you mean 'hidden'?",
+    ),
     ("tiers", TIERS | {"policy": "lruu"}, "no policy 'lruu'; did you mean 'lru'?"),
     ("tiers", TIERS | {"runs_in": "engines"}, "got 'engines'; did you mean 'engine'?"),
-    ("tiers", TIERS | {"remote": {"url": "lm://a:1", "serde": "naif"}}, "got 'naif'; did you mean 'naive'?"),
-    ("serving", SERVING | {"tiers": [TIER | {"policy": "fifi"}]}, "no policy 'fifi'; did you mean 'fifo'?"),
+    (
+        "tiers",
+        TIERS | {"remote": {"url": "lm://a:1", "serde": "naif"}},
+        "got 'naif'; did you mean 'naive'?",
+    ),
+    (
+        "serving",
+        SERVING | {"tiers": [TIER | {"policy": "fifi"}]},
+        "no policy 'fifi'; did you mean 'fifo'?",
+    ),
     ("serving", SERVING | {"balancing": "least-lives"}, "balancing: "),
     ("serving", SERVING | {"tiers": [TIER], "offload": {"mode": "in-proces"}}, "offload.mode: "),
-    ("serving", SERVING | {"tiers": [TIER | {"read": {"bytes_per_s": 1, "date": "May"}}]}, "'May' is not a date"),
-    ("requests", REQUESTS | {"lengths": LENGTHS, "arrivals": {"process": "poison", "requests_per_s": 1}}, "did you mean 'poisson'?"),
+    (
+        "serving",
+        SERVING | {"tiers": [TIER | {"read": {"bytes_per_s": 1, "date": "May"}}]},
+        "'May' is not a date",
+    ),
+    (
+        "requests",
+        REQUESTS | {"lengths": LENGTHS, "arrivals": {"process": "poison", "requests_per_s": 1}},
+        "did you mean 'poisson'?",
+    ),
     ("routing", ROUTING | {"kind": "publishd"}, "did you mean 'published'?"),
 ]
 READERS = {
@@ -72,7 +122,9 @@ READERS = {
 
 
 @pytest.mark.parametrize(("reader", "data", "message"), FILES)
-def test_a_word_that_nobody_knows(reader: str, data: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_word_that_nobody_knows(
+    reader: str, data: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     """The line names the file and the closest word."""
     path = tmp_path / "file.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
@@ -85,10 +137,13 @@ def test_a_word_that_nobody_knows(reader: str, data: dict[str, Any], message: st
 def test_the_same_files_with_right_words(tmp_path: Path) -> None:
     """What the tests above change is otherwise a file that is read."""
     right = {
-        "machine": _machine({"curves": [CURVE | {"dtype": "q4_k", "shape": {"hidden": 5, "intermediate": 3}}]}),
+        "machine": _machine(
+            {"curves": [CURVE | {"dtype": "q4_k", "shape": {"hidden": 5, "intermediate": 3}}]}
+        ),
         "tiers": TIERS,
         "serving": SERVING | {"tiers": [TIER]},
-        "requests": REQUESTS | {"lengths": LENGTHS, "arrivals": {"process": "poisson", "requests_per_s": 1}},
+        "requests": REQUESTS
+        | {"lengths": LENGTHS, "arrivals": {"process": "poisson", "requests_per_s": 1}},
         "routing": ROUTING | {"kind": "published"},
     }
     for reader, data in right.items():
@@ -109,7 +164,10 @@ def test_a_format_of_weights_that_nobody_knows(tensor_class: str, tmp_path: Path
     data = _model_file(path)
     data["tensors"]["dtypes"][tensor_class] = "q4_kk"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with pytest.raises(InputError, match=r"model\.yaml: tensors: no weight format named 'q4_kk'; did you mean 'q4_k'\?"):
+    with pytest.raises(
+        InputError,
+        match=r"model\.yaml: tensors: no weight format named 'q4_kk'; did you mean 'q4_k'\?",
+    ):
         load_spec(str(path))
 
 
@@ -124,10 +182,17 @@ def test_a_class_without_a_format(tmp_path: Path) -> None:
 
 
 def test_lists_of_words_have_what_rosin_uses() -> None:
-    """Every format that is computed with, and every dimension that a curve is looked for by, is in the lists."""
+    """Every format that is computed with, and every dimension that a curve is looked for by, is in
+    the lists.
+    """
     assert set(FORMATS) <= WEIGHT_FORMATS
     assert Curve.model_fields["dtype"].default in WEIGHT_FORMATS
     model = load_model("gpt-oss-20b")
     layer = model.layers[0]
     attention = attention_shape(model.hidden, layer.attention, layer.params[TensorClass.ATTENTION])
-    assert {*attention, *expert_shape(model), *gate_shape(model, 0), *head_shape(model)} <= SHAPE_KEYS
+    assert {
+        *attention,
+        *expert_shape(model),
+        *gate_shape(model, 0),
+        *head_shape(model),
+    } <= SHAPE_KEYS

@@ -1,4 +1,6 @@
-"""A stream without an accelerator: work is done when it is given, its clock runs as a queue's would."""
+"""A stream without an accelerator: work is done when it is given, its clock runs as a queue's
+would.
+"""
 
 import threading
 import time
@@ -26,7 +28,9 @@ class HostMark:
 
 
 class HostStream:
-    """A queue whose work starts when all before it has ended, and the marks it waits for are reached."""
+    """A queue whose work starts when all before it has ended, and the marks it waits for are
+    reached.
+    """
 
     def __init__(self, name: str) -> None:
         self.name, self.num_waits = name, 0
@@ -35,7 +39,9 @@ class HostStream:
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """See Stream: what is given takes WORK_NS from the block's end on, or where a mark is set behind it."""
+        """See Stream: what is given takes WORK_NS from the block's end on, or where a mark is set
+        behind it.
+        """
         self._users.add(threading.get_ident())
         assert len(self._users) == 1, "one thread launches on a stream"
         yield

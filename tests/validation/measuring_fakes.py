@@ -1,4 +1,6 @@
-"""Measuring without a computer: benches whose durations are written down, and a clock that they move."""
+"""Measuring without a computer: benches whose durations are written down, and a clock that they
+move.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -46,10 +48,19 @@ class FakeComputer:
 
 
 def point(
-    operation: Operation, device: str, x: int, ns: float, *, shape: Mapping[str, int] | None = None, dtype: str = "bf16", **sizes: float
+    operation: Operation,
+    device: str,
+    x: int,
+    ns: float,
+    *,
+    shape: Mapping[str, int] | None = None,
+    dtype: str = "bf16",
+    **sizes: float,
 ) -> Point:
     """A measured point; ``weight_bytes`` and ``flops`` as in a probe."""
-    key = CurveKey(operation=operation, device=device, dtype=dtype, shape=tuple((shape or {}).items()))
+    key = CurveKey(
+        operation=operation, device=device, dtype=dtype, shape=tuple((shape or {}).items())
+    )
     probe = Probe(key=key, x=x, bench=device, make=lambda: lambda: None, **sizes)  # type: ignore[arg-type]
     return Point(probe=probe, ns=ns, spread_fraction=0.05, best_ns=0.9 * ns, num_samples=9)
 
@@ -58,19 +69,49 @@ def findings(**changes: object) -> Findings:
     """A complete set, of an emulated accelerator with experts of 64 × 128."""
     shape, num_bytes = {"hidden": 64, "intermediate": 128}, 2 * 3 * 64 * 128
     points = [
-        point(Operation.EXPERT, device, x, 1000.0 * x, shape=shape, weight_bytes=num_bytes, flops=num_bytes * x)
+        point(
+            Operation.EXPERT,
+            device,
+            x,
+            1000.0 * x,
+            shape=shape,
+            weight_bytes=num_bytes,
+            flops=num_bytes * x,
+        )
         for device in ("gpu", "cpu")
         for x in (1, 2, 8)
     ]
-    points += [point(Operation.COPY, way, x, 500 + x / 2, dtype="") for way in ("h2d", "d2h") for x in (4096, 2**20)]
-    points += [point(Operation.MEMORY_READ, "cpu", x, 9e4 / x, shape={"bytes": 2**20}, dtype="", weight_bytes=2**20) for x in (1, 2)]
+    points += [
+        point(Operation.COPY, way, x, 500 + x / 2, dtype="")
+        for way in ("h2d", "d2h")
+        for x in (4096, 2**20)
+    ]
+    points += [
+        point(
+            Operation.MEMORY_READ,
+            "cpu",
+            x,
+            9e4 / x,
+            shape={"bytes": 2**20},
+            dtype="",
+            weight_bytes=2**20,
+        )
+        for x in (1, 2)
+    ]
     curves: dict[CurveKey, tuple[Point, ...]] = {}
     for one in points:
         curves[one.probe.key] = (*curves.get(one.probe.key, ()), one)
     gaps = Gaps(ns=40_000.0, spread_fraction=0.1, num_samples=100)
     whole: dict[str, object] = {
         "is_cuda": False,
-        "around": Surroundings(cpu="Some CPU", sockets=1, cores=(0, 1), memory_bytes=2**34, cache_bytes=2**25, software="torch 2.13"),
+        "around": Surroundings(
+            cpu="Some CPU",
+            sockets=1,
+            cores=(0, 1),
+            memory_bytes=2**34,
+            cache_bytes=2**25,
+            software="torch 2.13",
+        ),
         "emulation": Emulation(),
         "cpu_cores": (1,),
         "cold_bytes": 2**28,

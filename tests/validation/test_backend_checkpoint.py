@@ -1,4 +1,6 @@
-"""Checkpoints of transformers, loaded and run by the backend: the same logits and the same tokens as transformers' own code."""
+"""Checkpoints of transformers, loaded and run by the backend: the same logits and the same tokens
+as transformers' own code.
+"""
 
 import json
 from pathlib import Path
@@ -50,20 +52,41 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("Mixtral", {"num_local_experts": 4, "rms_norm_eps": 1e-5}),
     "mixtral-window": ("Mixtral", {"num_local_experts": 4, "sliding_window": 5}),
     "qwen2-moe": ("Qwen2Moe", QWEN),
-    "qwen2-moe-normalized-and-dense": ("Qwen2Moe", QWEN | {"norm_topk_prob": True, "mlp_only_layers": [0]}),
+    "qwen2-moe-normalized-and-dense": (
+        "Qwen2Moe",
+        QWEN | {"norm_topk_prob": True, "mlp_only_layers": [0]},
+    ),
     "qwen3-moe": (
         "Qwen3Moe",
-        {"num_experts": 6, "moe_intermediate_size": 16, "head_dim": 12, "norm_topk_prob": True, "mlp_only_layers": [1]},
+        {
+            "num_experts": 6,
+            "moe_intermediate_size": 16,
+            "head_dim": 12,
+            "norm_topk_prob": True,
+            "mlp_only_layers": [1],
+        },
     ),
-    "deepseek-v2": ("DeepseekV2", LATENT | {"q_lora_rank": None, "topk_method": "greedy", "n_group": 1, "topk_group": 1}),
-    "deepseek-v2-groups": ("DeepseekV2", LATENT | {"q_lora_rank": 20, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5}),
-    "deepseek-v3": ("DeepseekV3", LATENT | {"q_lora_rank": 20, "routed_scaling_factor": 2.5, "norm_topk_prob": True}),
+    "deepseek-v2": (
+        "DeepseekV2",
+        LATENT | {"q_lora_rank": None, "topk_method": "greedy", "n_group": 1, "topk_group": 1},
+    ),
+    "deepseek-v2-groups": (
+        "DeepseekV2",
+        LATENT
+        | {"q_lora_rank": 20, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5},
+    ),
+    "deepseek-v3": (
+        "DeepseekV3",
+        LATENT | {"q_lora_rank": 20, "routed_scaling_factor": 2.5, "norm_topk_prob": True},
+    ),
     "qwen2-moe-tied": ("Qwen2Moe", QWEN | {"tie_word_embeddings": True}),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
-def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def saved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Path]:
     """A random model of transformers and the folder it is saved in, in several shards."""
     family, more = CASES[request.param]
     torch.manual_seed(5)
@@ -84,9 +107,15 @@ def test_logits_equal_those_of_transformers(saved: tuple[Any, Path]) -> None:
     """Prefill and greedy decode, with our cache against none of theirs."""
     theirs, folder = saved
     checkpoint = load_checkpoint(folder)
-    prompts = torch.randint(SHARED["vocab_size"], (BATCH.batch_size, BATCH.prompt_tokens), generator=torch.Generator().manual_seed(1))
+    prompts = torch.randint(
+        SHARED["vocab_size"],
+        (BATCH.batch_size, BATCH.prompt_tokens),
+        generator=torch.Generator().manual_seed(1),
+    )
     tokens = prompts
-    ours = plain_forward(checkpoint.weights, BATCH, forward_passes(BATCH, POLICIES["on-demand"].feeding), prompts)
+    ours = plain_forward(
+        checkpoint.weights, BATCH, forward_passes(BATCH, POLICIES["on-demand"].feeding), prompts
+    )
     for logits in ours.logits_SV:
         with torch.inference_mode():
             expected = theirs(tokens, use_cache=False).logits[:, -1]
@@ -97,15 +126,27 @@ def test_logits_equal_those_of_transformers(saved: tuple[Any, Path]) -> None:
 
 @pytest.mark.parametrize("policy", ["ktransformers", "on-demand", "zero-streaming"])
 def test_policies_equal_transformers(saved: tuple[Any, Path], policy: str) -> None:
-    """The weights of a checkpoint, spread over the machine, choose the tokens that transformers chooses."""
+    """The weights of a checkpoint, spread over the machine, choose the tokens that transformers
+    chooses.
+    """
     theirs, folder = saved
     checkpoint = load_checkpoint(folder)
-    prompts = torch.randint(SHARED["vocab_size"], (BATCH.batch_size, BATCH.prompt_tokens), generator=torch.Generator().manual_seed(2))
+    prompts = torch.randint(
+        SHARED["vocab_size"],
+        (BATCH.batch_size, BATCH.prompt_tokens),
+        generator=torch.Generator().manual_seed(2),
+    )
     executed = _executed(checkpoint, policy, prompts)
     tokens = prompts
     for _ in range(BATCH.output_tokens):
         with torch.inference_mode():
-            tokens = torch.cat([tokens, theirs(tokens, use_cache=False).logits[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+            tokens = torch.cat(
+                [
+                    tokens,
+                    theirs(tokens, use_cache=False).logits[:, -1].argmax(dim=-1, keepdim=True),
+                ],
+                dim=1,
+            )
     assert torch.equal(executed, tokens)
 
 
@@ -130,9 +171,18 @@ def test_problems_of_a_checkpoint_are_named(tmp_path: Path, saved: tuple[Any, Pa
 
 def _executed(checkpoint: Checkpoint, name: str, prompts: Any) -> Any:
     policy, model = as_executed(POLICIES[name], Tier.FREE), checkpoint.model
-    scenario = Scenario(machine=small_machine(1e9), model=model, batch=BATCH, policy=policy, routing=uniform(), slots_per_layer=2)
+    scenario = Scenario(
+        machine=small_machine(1e9),
+        model=model,
+        batch=BATCH,
+        policy=policy,
+        routing=uniform(),
+        slots_per_layer=2,
+    )
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)
-    executed = execute_policy(policy, problem, residency, checkpoint.weights, prompts, tier=Tier.FREE)  # type: ignore[arg-type]
+    executed = execute_policy(
+        policy, problem, residency, checkpoint.weights, prompts, tier=Tier.FREE
+    )  # type: ignore[arg-type]
     assert isinstance(executed.expert_ids, np.ndarray)
     return executed.tokens_SC

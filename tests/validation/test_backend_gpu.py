@@ -1,4 +1,6 @@
-"""The backend on a CUDA device: streams overlap, copies are as fast as the link, tokens stay, memory comes back."""
+"""The backend on a CUDA device: streams overlap, copies are as fast as the link, tokens stay,
+memory comes back.
+"""
 
 import threading
 from dataclasses import replace
@@ -14,21 +16,36 @@ from sim.policies.overlap.lanes import LanesOverlap
 from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
-from validation.backend import Executed, Tier, architecture_of, plain_forward, random_weights, stand_in
+from validation.backend import (
+    Executed,
+    Tier,
+    architecture_of,
+    plain_forward,
+    random_weights,
+    stand_in,
+)
 from validation.backend.stream import CudaStream
 
 pytestmark = pytest.mark.gpu
 
 EXECUTED = {
-    name: policy for name, policy in POLICIES.items() if policy.is_lossless and not policy.placement.is_remade and policy.cache.is_static
-} | {name: policy for name, policy in POLICIES.items() if policy.is_lossless and policy.cache.score is not None}
+    name: policy
+    for name, policy in POLICIES.items()
+    if policy.is_lossless and not policy.placement.is_remade and policy.cache.is_static
+} | {
+    name: policy
+    for name, policy in POLICIES.items()
+    if policy.is_lossless and policy.cache.score is not None
+}
 COPIES = (TaskKind.FETCH, TaskKind.SLOT_FETCH, TaskKind.LAYER_FETCH)
 
 
 @pytest.mark.parametrize("shape", ["plain", "dense-first-and-shared"])
 @pytest.mark.parametrize("policy", EXECUTED.values(), ids=EXECUTED)
 def test_logits_equal_the_plain_forward(policy: Policy, shape: str) -> None:
-    """Those of the host, within what another order of sums makes of 32-bit numbers; greedy tokens are identical."""
+    """Those of the host, within what another order of sums makes of 32-bit numbers; greedy tokens
+    are identical.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     subject = case(policy, SHAPES[shape], BATCHES["several"], share=0.4)
     executed = replace(subject, weights=_pinned(subject)).run(tier=Tier.CUDA)
@@ -42,14 +59,27 @@ def test_streams_overlap() -> None:
     """While an expert is copied, others are computed: in the timeline by the streams' own events."""
     executed = _large("on-demand")
     tasks, line = executed.timeline.tasks, executed.timeline
-    copies, computing = np.isin(tasks.kind, COPIES), (tasks.resource == 0) & (tasks.kind == TaskKind.EXPERT)
+    copies, computing = (
+        np.isin(tasks.kind, COPIES),
+        (tasks.resource == 0) & (tasks.kind == TaskKind.EXPERT),
+    )
     overlapped = 0
     for number in np.flatnonzero(copies).tolist():
-        overlapped += bool((computing & (line.start_ns < line.end_ns[number]) & (line.end_ns > line.start_ns[number])).any())
+        overlapped += bool(
+            (
+                computing
+                & (line.start_ns < line.end_ns[number])
+                & (line.end_ns > line.start_ns[number])
+            ).any()
+        )
     assert overlapped > 0.2 * np.count_nonzero(copies)
     for number in range(len(tasks)):
-        waits = tasks.dependencies[tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]]
-        assert (line.end_ns[waits] <= line.start_ns[number] + 50_000).all(), f"task {number} starts before what it waits for"
+        waits = tasks.dependencies[
+            tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]
+        ]
+        assert (line.end_ns[waits] <= line.start_ns[number] + 50_000).all(), (
+            f"task {number} starts before what it waits for"
+        )
 
 
 def test_copies_reach_the_rate_of_the_link() -> None:
@@ -73,7 +103,10 @@ def test_copies_reach_the_rate_of_the_link() -> None:
 
 def test_a_hundred_plans_leave_nothing_behind() -> None:
     """Neither memory of the device nor threads."""
-    subjects = [case(POLICIES[name], SHAPES["plain"], BATCHES["one"], share=0.4) for name in ("fiddler", "on-demand", "lru", "promoe")]
+    subjects = [
+        case(POLICIES[name], SHAPES["plain"], BATCHES["one"], share=0.4)
+        for name in ("fiddler", "on-demand", "lru", "promoe")
+    ]
     subjects = [replace(subject, weights=_pinned(subject)) for subject in subjects]
     for subject in subjects:
         subject.run(tier=Tier.CUDA)
@@ -96,6 +129,8 @@ def _large(name: str) -> Executed:
     subject = case(policy, SHAPES["plain"], Batch(prompt_tokens=16, output_tokens=3), share=0.0)
     problem = replace(subject.problem, model=model, machine=small_machine(1e10))
     weights = random_weights(architecture_of(model), 0, is_pinned=True)
-    large = replace(subject, problem=problem, weights=weights, prompts=torch.zeros((1, 16), dtype=torch.long))
+    large = replace(
+        subject, problem=problem, weights=weights, prompts=torch.zeros((1, 16), dtype=torch.long)
+    )
     large.run(tier=Tier.CUDA)
     return large.run(tier=Tier.CUDA)

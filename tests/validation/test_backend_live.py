@@ -1,4 +1,6 @@
-"""Policies whose residency changes, on real lanes: what is decided, evicted, fetched ahead, taken back and overtaken."""
+"""Policies whose residency changes, on real lanes: what is decided, evicted, fetched ahead, taken
+back and overtaken.
+"""
 
 import time
 from dataclasses import replace
@@ -29,7 +31,17 @@ from validation.backend.rehearsal import foresight_of
 from validation.backend.ticket import Pace, Ticket
 from validation.comparison import compare, predict
 
-COLUMNS = ("resource", "kind", "layer", "expert", "step", "duration_ns", "priority", "num_bytes", "num_chunks")
+COLUMNS = (
+    "resource",
+    "kind",
+    "layer",
+    "expert",
+    "step",
+    "duration_ns",
+    "priority",
+    "num_bytes",
+    "num_chunks",
+)
 CLOCKLESS = ("lru", "lfu", "random", "belady", "mixtral-offloading")
 """Nothing is fetched ahead, so no decision depends on when copies arrive."""
 
@@ -41,21 +53,34 @@ def test_decisions_are_the_simulators(name: str, shape: str) -> None:
     subject = case(POLICIES[name], SHAPES[shape], BATCHES["several"], share=0.4)
     executed = subject.run()
     check_tokens(subject, executed)
-    job = job_of(subject.policy, foresight_of(subject.problem, subject.residency, executed.passes, _rehearsal(subject)))
+    job = job_of(
+        subject.policy,
+        foresight_of(subject.problem, subject.residency, executed.passes, _rehearsal(subject)),
+    )
     job.sheet.tokens[:] = executed.tokens
-    expected = engine("reference").run_process(job.platform, lambda session: process(job, session)).tasks
+    expected = (
+        engine("reference").run_process(job.platform, lambda session: process(job, session)).tasks
+    )
     measured = executed.timeline.tasks
     for column in COLUMNS:
         assert np.array_equal(getattr(measured, column), getattr(expected, column)), column
     for number in range(len(expected)):
-        assert _waits(expected, number) <= _waits(measured, number), f"task {number} does not wait for all that it must"
+        assert _waits(expected, number) <= _waits(measured, number), (
+            f"task {number} does not wait for all that it must"
+        )
     assert np.array_equal(executed.decisions.actions, job.sheet.actions)
 
 
-@pytest.mark.parametrize("name", ["lru", "mixtral-next-gate", "promoe", "fmoe", "moe-infinity", "hybrimoe"])
+@pytest.mark.parametrize(
+    "name", ["lru", "mixtral-next-gate", "promoe", "fmoe", "moe-infinity", "hybrimoe"]
+)
 def test_every_task_ran_once_on_its_lane(name: str) -> None:
-    """One at a time, after its dependencies, in the time it is priced at; every selected expert ran once; copies have their bytes."""
-    subject = case(POLICIES[name], SHAPES["plain"], BATCHES["several"], share=0.4, overhead_ns=100_000)
+    """One at a time, after its dependencies, in the time it is priced at; every selected expert ran
+    once; copies have their bytes.
+    """
+    subject = case(
+        POLICIES[name], SHAPES["plain"], BATCHES["several"], share=0.4, overhead_ns=100_000
+    )
     executed = subject.run(tier=Tier.PACED)
     check_tokens(subject, executed)
     _check_order(executed)
@@ -68,24 +93,40 @@ def test_every_task_ran_once_on_its_lane(name: str) -> None:
 
 
 def test_slow_links_meet_late_experts() -> None:
-    """Where a copy takes longer than a layer, prefetches come late or are taken back, and tokens stay the same."""
+    """Where a copy takes longer than a layer, prefetches come late or are taken back, and tokens
+    stay the same.
+    """
     executed = _on_slow_link(POLICIES["moe-infinity"])
     line = executed.timeline
     assert line.is_dropped.any() and (executed.decisions.actions == Action.LATE).any()
-    assert not line.tasks.num_bytes[line.is_dropped].any(), "nothing was copied for what was taken back"
+    assert not line.tasks.num_bytes[line.is_dropped].any(), (
+        "nothing was copied for what was taken back"
+    )
 
 
 def test_copies_on_demand_go_before_prefetches() -> None:
-    """A prefetch in pieces is overtaken between them, by copies that were asked for after it had begun."""
-    policy = replace(POLICIES["moe-infinity"], name="pieces", prefetch=LearnedPrefetch(accuracy=0.3, stride=2, num_chunks=4))
+    """A prefetch in pieces is overtaken between them, by copies that were asked for after it had
+    begun.
+    """
+    policy = replace(
+        POLICIES["moe-infinity"],
+        name="pieces",
+        prefetch=LearnedPrefetch(accuracy=0.3, stride=2, num_chunks=4),
+    )
     executed = _on_slow_link(policy)
     tasks, line = executed.timeline.tasks, executed.timeline
     fetches = np.flatnonzero(tasks.kind == TaskKind.SLOT_FETCH)
     overtaken = 0
     for number in np.flatnonzero((tasks.kind == TaskKind.PREFETCH) & ~line.is_dropped).tolist():
-        inside = fetches[(line.start_ns[fetches] > line.start_ns[number]) & (line.end_ns[fetches] < line.end_ns[number])]
+        inside = fetches[
+            (line.start_ns[fetches] > line.start_ns[number])
+            & (line.end_ns[fetches] < line.end_ns[number])
+        ]
         overtaken += len(inside)
-        assert line.busy_ns[number] + line.busy_ns[inside].sum() <= line.end_ns[number] - line.start_ns[number]
+        assert (
+            line.busy_ns[number] + line.busy_ns[inside].sum()
+            <= line.end_ns[number] - line.start_ns[number]
+        )
     assert overtaken > 0
 
 
@@ -101,17 +142,27 @@ def test_an_error_in_an_expert_ends_a_live_run(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_prediction_is_matched_task_by_task() -> None:
-    """What both have is compared, whatever order they emitted it in; all of it where no decision depends on the clock."""
-    subject = case(POLICIES["lru"], SHAPES["plain"], BATCHES["several"], share=0.4, overhead_ns=100_000)
+    """What both have is compared, whatever order they emitted it in; all of it where no decision
+    depends on the clock.
+    """
+    subject = case(
+        POLICIES["lru"], SHAPES["plain"], BATCHES["several"], share=0.4, overhead_ns=100_000
+    )
     executed = subject.run(tier=Tier.PACED)
-    prediction = predict(subject.policy, subject.problem, subject.residency, executed, _rehearsal(subject))
+    prediction = predict(
+        subject.policy, subject.problem, subject.residency, executed, _rehearsal(subject)
+    )
     found = compare(executed.timeline, prediction.plain())
     assert found.unmatched_fraction == 0 and found.predicted_ns <= found.measured_ns
-    assert found.by_kind["slot_fetch"].num_compared == np.count_nonzero(executed.timeline.tasks.kind == TaskKind.SLOT_FETCH)
+    assert found.by_kind["slot_fetch"].num_compared == np.count_nonzero(
+        executed.timeline.tasks.kind == TaskKind.SLOT_FETCH
+    )
 
 
 def test_priority_lane_takes_the_most_urgent() -> None:
-    """Of what is ready: by priority, then by number; what was promoted goes first, what was dropped never runs, nor what has begun is."""
+    """Of what is ready: by priority, then by number; what was promoted goes first, what was dropped
+    never runs, nor what has begun is.
+    """
     lane, order = PriorityLane("test", Pace.PADDED, Worker()), []
     tickets = [_ticket(number, priority, order) for number, priority in enumerate((5, 3, 3, 9, 4))]
     lane.submit(tickets[0])
@@ -134,8 +185,18 @@ def _ticket(number: int, priority: int, order: list[int]) -> Ticket:
 
 
 def _on_slow_link(policy: Any) -> Executed:
-    subject = case(policy, SHAPES["plain"], Batch(prompt_tokens=4, output_tokens=12), share=0.4, overhead_ns=100_000)
-    slow = small_machine(subject.problem.machine.gpu.memory_bytes.effective, link_bytes_per_s=5e6, overhead_ns=100_000)
+    subject = case(
+        policy,
+        SHAPES["plain"],
+        Batch(prompt_tokens=4, output_tokens=12),
+        share=0.4,
+        overhead_ns=100_000,
+    )
+    slow = small_machine(
+        subject.problem.machine.gpu.memory_bytes.effective,
+        link_bytes_per_s=5e6,
+        overhead_ns=100_000,
+    )
     subject = replace(subject, problem=replace(subject.problem, machine=slow))
     executed = subject.run(tier=Tier.PACED)
     check_tokens(subject, executed)
@@ -144,12 +205,16 @@ def _on_slow_link(policy: Any) -> Executed:
 
 
 def _check_order(executed: Executed) -> None:
-    """After what it waits for, one at a time; between the pieces of a copy a real lane takes a breath, which the check does not know."""
+    """After what it waits for, one at a time; between the pieces of a copy a real lane takes a
+    breath, which the check does not know.
+    """
     line, tasks = executed.timeline, executed.timeline.tasks
     if (tasks.num_chunks == 1).all():
         check_timeline(cast(Any, SimpleNamespace(timeline=line)))
     for number in np.flatnonzero(~line.is_dropped).tolist():
-        assert (line.end_ns[list(_waits(tasks, number))] <= line.start_ns[number]).all(), f"task {number} starts before what it waits for"
+        assert (line.end_ns[list(_waits(tasks, number))] <= line.start_ns[number]).all(), (
+            f"task {number} starts before what it waits for"
+        )
 
 
 def _rehearsal(subject: Case) -> Any:

@@ -1,4 +1,7 @@
-"""Paced runs: their structure, not their time. Every task ran once, on its lane, in order, after what it waits for."""
+"""Paced runs: their structure, not their time.
+
+Every task ran once, on its lane, in order, after what it waits for.
+"""
 
 import json
 import time
@@ -26,7 +29,16 @@ from tests.validation.backend_runs import BATCHES, SHAPES, case
 from tests.validation.test_backend_policies import STATIC, check_tasks, check_tokens
 from validation.backend import Executed, Tier
 from validation.backend.pacing import sleep_until
-from validation.comparison import Contender, LaneCosts, Trial, compare, fit_lane_costs, prepare, run_rounds, time_program_on_lanes
+from validation.comparison import (
+    Contender,
+    LaneCosts,
+    Trial,
+    compare,
+    fit_lane_costs,
+    prepare,
+    run_rounds,
+    time_program_on_lanes,
+)
 
 FREE = LaneCosts(
     hand_over_ns=np.zeros(6),
@@ -44,7 +56,9 @@ FREE = LaneCosts(
 @pytest.mark.parametrize("policy", STATIC.values(), ids=STATIC)
 @pytest.mark.parametrize("shape", ["plain", "dense-first-and-shared"])
 def test_every_task_ran_once_on_its_lane(policy: Policy, shape: str) -> None:
-    """In order, one at a time, after its dependencies, for no less than its time, with the bytes and the kinds of the simulator."""
+    """In order, one at a time, after its dependencies, for no less than its time, with the bytes
+    and the kinds of the simulator.
+    """
     subject = case(policy, SHAPES[shape], BATCHES["several"], overhead_ns=100_000)
     executed = subject.run(tier=Tier.PACED)
     check_tasks(subject, executed)
@@ -54,14 +68,20 @@ def test_every_task_ran_once_on_its_lane(policy: Policy, shape: str) -> None:
     assert (line.end_ns - line.start_ns >= tasks.duration_ns).all()
     assert (executed.submitted_ns <= line.start_ns).all()
     for resource in range(len(line.platform.resources)):
-        assert executed.lane_order[tasks.resource == resource].tolist() == list(range(int((tasks.resource == resource).sum())))
+        assert executed.lane_order[tasks.resource == resource].tolist() == list(
+            range(int((tasks.resource == resource).sum()))
+        )
 
 
 def test_streamed_layers_are_submitted_ahead() -> None:
-    """With two buffers the next layer's copy is on its way before the gate of this one is known, as in a program known beforehand."""
+    """With two buffers the next layer's copy is on its way before the gate of this one is known, as
+    in a program known beforehand.
+    """
     executed = case(POLICIES["zero-streaming"], SHAPES["plain"], BATCHES["one"]).run()
     is_copy = executed.timeline.tasks.kind == TaskKind.LAYER_FETCH
-    is_early = executed.submitted_ns < np.append(0, np.maximum.accumulate(executed.submitted_ns)[:-1])
+    is_early = executed.submitted_ns < np.append(
+        0, np.maximum.accumulate(executed.submitted_ns)[:-1]
+    )
     assert is_early[is_copy].sum() > 0.5 * is_copy.sum() and not is_early[~is_copy].any()
 
 
@@ -95,39 +115,66 @@ def test_sleep_never_ends_early() -> None:
 
 @pytest.mark.parametrize("policy", STATIC.values(), ids=STATIC)
 def test_lanes_that_cost_nothing_change_nothing(policy: Policy) -> None:
-    """The program with coordinator and inboxes at no cost is the simulator's own where nothing is streamed ahead of a serial pass."""
+    """The program with coordinator and inboxes at no cost is the simulator's own where nothing is
+    streamed ahead of a serial pass.
+    """
     subject = case(policy, SHAPES["dense-first-and-shared"], BATCHES["several"])
     program = subject.predicted(subject.run()).program
     plain, on_lanes = engine("fast").run_program(program), time_program_on_lanes(program, FREE)
     assert on_lanes.makespan_ns == plain.makespan_ns
-    assert np.array_equal(on_lanes.start_ns, plain.start_ns) and np.array_equal(on_lanes.end_ns, plain.end_ns)
+    assert np.array_equal(on_lanes.start_ns, plain.start_ns) and np.array_equal(
+        on_lanes.end_ns, plain.end_ns
+    )
 
 
 def test_lane_costs_add_up_on_a_chain() -> None:
-    """A serial run takes longer by its hand-overs, decisions, lateness and gaps, and by no more than that for every task."""
+    """A serial run takes longer by its hand-overs, decisions, lateness and gaps, and by no more
+    than that for every task.
+    """
     subject = case(POLICIES["fiddler"], SHAPES["plain"], BATCHES["one"])
     program = subject.predicted(subject.run()).program
-    costs = replace(FREE, hand_over_ns=np.full(6, 70_000.0), decision_ns=100_000.0, late_ns=10_000.0, same_lane_ns=2_000.0)
-    longer_ns = time_program_on_lanes(program, costs).makespan_ns - engine("fast").run_program(program).makespan_ns
+    costs = replace(
+        FREE,
+        hand_over_ns=np.full(6, 70_000.0),
+        decision_ns=100_000.0,
+        late_ns=10_000.0,
+        same_lane_ns=2_000.0,
+    )
+    longer_ns = (
+        time_program_on_lanes(program, costs).makespan_ns
+        - engine("fast").run_program(program).makespan_ns
+    )
     gates = int((program.tasks.kind == TaskKind.GATE).sum())
-    assert gates * 170_000 + len(program.tasks) * 12_000 <= longer_ns <= len(program.tasks) * 182_000
+    assert (
+        gates * 170_000 + len(program.tasks) * 12_000 <= longer_ns <= len(program.tasks) * 182_000
+    )
 
 
 def test_comparison_measures_what_it_says() -> None:
-    """A run against its own times has no error; against times twice as long, an error of 1 everywhere."""
+    """A run against its own times has no error; against times twice as long, an error of 1
+    everywhere.
+    """
     subject = case(POLICIES["on-demand"], SHAPES["plain"], BATCHES["one"])
     executed = subject.run(tier=Tier.PACED)
     line = executed.timeline
     own = compare(line, _as_predicted(executed, 1))
-    assert own.error_fraction == 0 and own.by_layer.p90_fraction == 0 and own.by_step.p90_fraction == 0
+    assert (
+        own.error_fraction == 0 and own.by_layer.p90_fraction == 0 and own.by_step.p90_fraction == 0
+    )
     twice = compare(line, _as_predicted(executed, 2))
-    assert twice.error_fraction == 1 and twice.by_step.median_fraction == 1 and twice.by_layer.median_fraction == 1
+    assert (
+        twice.error_fraction == 1
+        and twice.by_step.median_fraction == 1
+        and twice.by_layer.median_fraction == 1
+    )
     assert twice.by_step.num_compared == subject.problem.batch.output_tokens
     assert twice.by_kind["expert"].num_compared == int((line.tasks.kind == TaskKind.EXPERT).sum())
 
 
 def test_rounds_report_every_plan() -> None:
-    """Each plan has a run a round and errors of three predictions; the simulator alone predicts no longer than it measures."""
+    """Each plan has a run a round and errors of three predictions; the simulator alone predicts no
+    longer than it measures.
+    """
     calibration, *trials = _trials("fiddler-v1", "on-demand", "ktransformers")
     report = run_rounds(tuple(trials), calibration, num_rounds=2)
     assert [plan.name for plan in report.plans] == ["on-demand", "ktransformers"]
@@ -139,7 +186,9 @@ def test_rounds_report_every_plan() -> None:
 
 
 def test_lane_costs_are_of_what_ran() -> None:
-    """Every cost is a time, and work is known for the kinds that the calibration ran and for no others."""
+    """Every cost is a time, and work is known for the kinds that the calibration ran and for no
+    others.
+    """
     (trial,) = _trials("fiddler-v1")
     executed = trial.run()
     costs = fit_lane_costs(executed)
@@ -164,4 +213,7 @@ def _trials(*names: str) -> tuple[Trial, ...]:
         policy=POLICIES[names[0]],
         routing=uniform(),
     )
-    return prepare(scenario, tuple(Contender(name=name, policy=POLICIES[name], slots_per_layer=3) for name in names))
+    return prepare(
+        scenario,
+        tuple(Contender(name=name, policy=POLICIES[name], slots_per_layer=3) for name in names),
+    )

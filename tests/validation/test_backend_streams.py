@@ -34,28 +34,40 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[HostStream]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tasks_on_streams_wait_for_each_other(name: str, streams: list[HostStream]) -> None:
-    """By the streams' own clocks every task starts after what it depends on has ended, one at a time on each; tokens are unchanged."""
+    """By the streams' own clocks every task starts after what it depends on has ended, one at a
+    time on each; tokens are unchanged.
+    """
     subject = case(POLICIES[name], SHAPES["plain"], BATCHES["one"], share=0.3)
     executed = subject.run(tier=Tier.FREE)
     check_tokens(subject, executed)
     line, tasks = executed.timeline, executed.timeline.tasks
     for number in np.flatnonzero(~line.is_dropped).tolist():
-        waits = tasks.dependencies[tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]]
-        assert (line.end_ns[waits] <= line.start_ns[number] + CLOCKS_APART_NS).all(), f"task {number} starts before what it waits for"
+        waits = tasks.dependencies[
+            tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]
+        ]
+        assert (line.end_ns[waits] <= line.start_ns[number] + CLOCKS_APART_NS).all(), (
+            f"task {number} starts before what it waits for"
+        )
     assert [stream.name for stream in streams] == list(ON_STREAMS)
     assert sum(stream.num_waits for stream in streams) > 0
 
 
 def test_launching_runs_ahead(streams: list[HostStream]) -> None:
-    """A task is given to its stream before the one it waits for has ended: nobody on the host waits in between."""
-    executed = case(POLICIES["all-on-gpu"], SHAPES["plain"], BATCHES["one"], share=1.0).run(tier=Tier.FREE)
+    """A task is given to its stream before the one it waits for has ended: nobody on the host waits
+    in between.
+    """
+    executed = case(POLICIES["all-on-gpu"], SHAPES["plain"], BATCHES["one"], share=1.0).run(
+        tier=Tier.FREE
+    )
     line = executed.timeline
     is_on_gpu = line.tasks.resource == 0
     ahead = executed.submitted_ns[is_on_gpu][1:] < line.end_ns[is_on_gpu][:-1]
     assert np.count_nonzero(ahead) > 0.5 * len(ahead)
 
 
-def test_an_error_on_a_stream_ends_the_run(monkeypatch: pytest.MonkeyPatch, streams: list[HostStream]) -> None:
+def test_an_error_on_a_stream_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, streams: list[HostStream]
+) -> None:
     """It is raised where the run was asked for; no lane waits for ever."""
 
     def broken(*_: object) -> None:

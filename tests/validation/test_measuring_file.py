@@ -1,4 +1,6 @@
-"""The machine file that measuring writes: complete, accepted, saying what it is; and one real, tiny measurement."""
+"""The machine file that measuring writes: complete, accepted, saying what it is; and one real, tiny
+measurement.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +48,9 @@ TINY = replace(
 
 
 def test_the_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    """Through YAML and ``load_machine``: the same machine, its numbers measured, with how often and how noisily."""
+    """Through YAML and ``load_machine``: the same machine, its numbers measured, with how often and
+    how noisily.
+    """
     data = machine_data(findings(), "here", "1.2.3")
     write_yaml(data, tmp_path / "here.yaml")
     machine = load_machine(str(tmp_path / "here.yaml"))
@@ -55,18 +59,31 @@ def test_the_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert "rosin measure 1.2.3, torch 2.13" in machine.cpu.memory_bytes_per_s.source
     assert "median of 9, spread 5.0%" in machine.cpu.memory_bytes_per_s.source
     expert = next(curve for curve in machine.curves if curve.operation is Operation.EXPERT)
-    assert expert.points == ((1, 1000), (2, 2000), (8, 8000)) and expert.spread_fractions == (0.05, 0.05, 0.05)
+    assert expert.points == ((1, 1000), (2, 2000), (8, 8000)) and expert.spread_fractions == (
+        0.05,
+        0.05,
+        0.05,
+    )
 
 
 def test_what_the_numbers_are_made_of() -> None:
-    """Rates by hand: an expert of one token, the most FLOPs, the stated rate, the smallest copy's rest; and all twelve factors."""
+    """Rates by hand: an expert of one token, the most FLOPs, the stated rate, the smallest copy's
+    rest; and all twelve factors.
+    """
     machine = parse_machine(machine_data(findings(), "here", "1"), "here")
     assert machine.cpu.memory_bytes_per_s.value == pytest.approx(2 * 3 * 64 * 128 / 1e-6, rel=1e-3)
     assert machine.cpu.flops_per_s["bf16"].value == pytest.approx(2 * 3 * 64 * 128 / 1e-6, rel=1e-3)
-    assert machine.link.h2d.bytes_per_s.value == 2e9 and machine.link.h2d.bytes_per_s.kind is Kind.ASSUMED
+    assert (
+        machine.link.h2d.bytes_per_s.value == 2e9
+        and machine.link.h2d.bytes_per_s.kind is Kind.ASSUMED
+    )
     assert "was measured to take +0.1% longer" in machine.link.h2d.bytes_per_s.source
-    assert not [curve for curve in machine.curves if curve.operation is Operation.COPY], "the rate says what a paced copy costs"
-    assert machine.link.h2d.latency_ns.value == 500 and machine.link.h2d.pageable_bytes_per_s is None
+    assert not [curve for curve in machine.curves if curve.operation is Operation.COPY], (
+        "the rate says what a paced copy costs"
+    )
+    assert (
+        machine.link.h2d.latency_ns.value == 500 and machine.link.h2d.pageable_bytes_per_s is None
+    )
     assert machine.host.hand_over_ns is not None and machine.host.hand_over_ns.value == 40_000
     assert {(pair.busy, pair.slows) for pair in machine.interference} == {
         (busy, slows) for busy in LANES for slows in LANES if busy != slows
@@ -76,45 +93,70 @@ def test_what_the_numbers_are_made_of() -> None:
 
 def test_an_emulated_accelerator_says_so() -> None:
     """In the description, the GPU's name and the link's, with the rate that was stated."""
-    machine = parse_machine(machine_data(findings(emulation=Emulation(link_bytes_per_s=3e9)), "here", "1"), "here")
-    assert machine.description.startswith(EMULATED) and "paced to 3 GB/s. It is no GPU." in machine.description
-    assert machine.gpu.name.startswith("emulated accelerator") and machine.link.name.startswith("emulated link")
+    machine = parse_machine(
+        machine_data(findings(emulation=Emulation(link_bytes_per_s=3e9)), "here", "1"), "here"
+    )
+    assert (
+        machine.description.startswith(EMULATED)
+        and "paced to 3 GB/s. It is no GPU." in machine.description
+    )
+    assert machine.gpu.name.startswith("emulated accelerator") and machine.link.name.startswith(
+        "emulated link"
+    )
 
 
 def test_noise_does_not_make_a_curve_fall() -> None:
     """Two tokens measured 3 % faster than one, with a spread of 5 %: the curve is level."""
     points = tuple(
-        point(Operation.GATE, "cpu", x, ns, shape={"hidden": 8, "experts": 2, "top_k": 1}) for x, ns in ((1, 1000.0), (2, 970.0))
+        point(Operation.GATE, "cpu", x, ns, shape={"hidden": 8, "experts": 2, "top_k": 1})
+        for x, ns in ((1, 1000.0), (2, 970.0))
     )
     found = findings()
-    data = machine_data(replace(found, curves={**found.curves, points[0].probe.key: points}), "here", "1")
+    data = machine_data(
+        replace(found, curves={**found.curves, points[0].probe.key: points}), "here", "1"
+    )
     (gate,) = [curve for curve in data["curves"] if curve["operation"] == "gate"]
     assert gate["points"] == [[1, 985], [2, 985]]
 
 
 def test_threads_and_caches() -> None:
-    """Counts of threads double up to all cores; the largest cache counts, 64 MiB where none is stated."""
-    assert thread_counts(1) == [1] and thread_counts(6) == [1, 2, 4, 6] and thread_counts(8) == [1, 2, 4, 8]
+    """Counts of threads double up to all cores; the largest cache counts, 64 MiB where none is
+    stated.
+    """
+    assert (
+        thread_counts(1) == [1]
+        and thread_counts(6) == [1, 2, 4, 6]
+        and thread_counts(8) == [1, 2, 4, 8]
+    )
     assert cache_bytes(["48K", "491520K\n", ""]) == 491520 * 1024 and cache_bytes([]) == 64 * 2**20
 
 
 def test_cold_memory_goes_round() -> None:
-    """Blocks follow each other, none overlaps another until all is used, and no number is near 0 or infinite."""
+    """Blocks follow each other, none overlaps another until all is used, and no number is near 0 or
+    infinite.
+    """
     cold = ColdMemory(10_000, torch.bfloat16, torch.device("cpu"))
     places = [cold.take(1000).data_ptr() for _ in range(6)]
     steps = np.diff(places)
     assert (steps[:3] == 2048).all() and places[4] == places[0]
     assert torch.isfinite(cold.take(5000)).all()
     shapes = {"a": (3, 4), "b": (5,)}
-    assert {name: tuple(tensor.shape) for name, tensor in cold.block(shapes).tensors.items()} == shapes
+    assert {
+        name: tuple(tensor.shape) for name, tensor in cold.block(shapes).tensors.items()
+    } == shapes
 
 
 def test_interference_is_seen() -> None:
-    """Two benches of one core that both compute slow each other to about half; factors are at most 1."""
+    """Two benches of one core that both compute slow each other to about half; factors are at most
+    1.
+    """
     core = HostBench("one", ()), HostBench("other", ())
     x = torch.randn(64, 64)
     try:
-        loads = {name: Load(bench=bench, make=lambda: lambda: x @ x, lasts_ns=20_000) for name, bench in zip("ab", core, strict=True)}
+        loads = {
+            name: Load(bench=bench, make=lambda: lambda: x @ x, lasts_ns=20_000)
+            for name, bench in zip("ab", core, strict=True)
+        }
         factors = measure_interference(loads, 2)
     finally:
         for bench in core:
@@ -128,7 +170,9 @@ def test_a_stream_is_timed_by_its_marks() -> None:
     bench, ran = StreamBench("gpu", torch.device("cpu"), HostStream("gpu")), list[int]()
     try:
         timing = bench.time([lambda: ran.append(1)] * 4)
-        assert timing.ns >= WORK_NS / 4 and len(ran) == 4, "more where this thread was held up between the marks"
+        assert timing.ns >= WORK_NS / 4 and len(ran) == 4, (
+            "more where this thread was held up between the marks"
+        )
         assert bench.run(lambda: 5) == 5
         with bench.kept_busy(lambda: lambda: ran.append(2), 1e6):
             assert 2 in ran
@@ -139,18 +183,30 @@ def test_a_stream_is_timed_by_its_marks() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_measured() -> None:
-    """Curves of the GPU, and of copies from pinned and pageable memory both ways; pinned ones are no slower."""
+    """Curves of the GPU, and of copies from pinned and pageable memory both ways; pinned ones are
+    no slower.
+    """
     found = measure([MODELS["plain"]], device="cuda", effort=TINY)
     machine = parse_machine(machine_data(found, "here", "1"), "here")
     copies = {curve.device for curve in machine.curves if curve.operation is Operation.COPY}
-    assert copies == {"h2d", "h2d_pageable", "d2h", "d2h_pageable"} and not machine.description.startswith(EMULATED)
-    assert machine.gpu.memory_bytes.kind is Kind.MEASURED and machine.link.h2d.pageable_bytes_per_s is not None
+    assert copies == {
+        "h2d",
+        "h2d_pageable",
+        "d2h",
+        "d2h_pageable",
+    } and not machine.description.startswith(EMULATED)
+    assert (
+        machine.gpu.memory_bytes.kind is Kind.MEASURED
+        and machine.link.h2d.pageable_bytes_per_s is not None
+    )
     assert machine.link.h2d.pageable_bytes_per_s.value <= 1.1 * machine.link.h2d.bytes_per_s.value
 
 
 @pytest.mark.slow
 def test_a_real_measurement_prices_a_run() -> None:
-    """A few seconds of real operations: all curves of the model on both devices; of what a run rests on, only stated memory is assumed."""
+    """A few seconds of real operations: all curves of the model on both devices; of what a run
+    rests on, only stated memory is assumed.
+    """
     model = MODELS["dense-first-and-shared"]
     stages: list[str] = []
     found = measure(
@@ -165,7 +221,9 @@ def test_a_real_measurement_prices_a_run() -> None:
     assert list(dict.fromkeys(stages)) == ["memory", "operations", "hand-overs", "interference"]
     operations = {(curve.device, curve.operation) for curve in machine.curves}
     of_models = {"expert", "dense", "gate", "norm", "attention_decode", "attention_prefill"}
-    assert operations >= {(device, Operation(name)) for device in ("gpu", "cpu") for name in of_models}
+    assert operations >= {
+        (device, Operation(name)) for device in ("gpu", "cpu") for name in of_models
+    }
     assert operations >= {("gpu", Operation.MEMORY_READ), ("cpu", Operation.MEMORY_READ)}
     scenario = Scenario(
         machine=machine,
@@ -181,12 +239,20 @@ def test_a_real_measurement_prices_a_run() -> None:
         *("gpu.memory_bytes", "gpu.context_bytes", "gpu.kernel_ns", "gpu.serial_fraction"),
         *("link.h2d.bytes_per_s", "link.d2h.bytes_per_s", "host.step_overhead_ns"),
     }
-    unmeasured = {number.path for number in provenance_of(run).numbers if number.provenance.kind is not Kind.MEASURED}
-    assert "gpu.memory_bytes" in unmeasured <= stated, "which lanes are busy depends on what was measured"
+    unmeasured = {
+        number.path
+        for number in provenance_of(run).numbers
+        if number.provenance.kind is not Kind.MEASURED
+    }
+    assert "gpu.memory_bytes" in unmeasured <= stated, (
+        "which lanes are busy depends on what was measured"
+    )
 
 
 def test_a_copy_takes_what_the_link_is_said_to_have() -> None:
-    """4 MiB at 1 GB/s take 4.2 ms; never less, and on a computer that is not overrun not twice as much."""
+    """4 MiB at 1 GB/s take 4.2 ms; never less, and on a computer that is not overrun not twice as
+    much.
+    """
     from validation.backend.paced_link import PacedLink
 
     link, bench = PacedLink(1e9), HostBench("link", ())

@@ -1,4 +1,7 @@
-"""Sampling and what becomes of samples: order, time, medians, curves, and what cannot be. The clock is a fake."""
+"""Sampling and what becomes of samples: order, time, medians, curves, and what cannot be.
+
+The clock is a fake.
+"""
 
 from dataclasses import replace
 
@@ -39,7 +42,9 @@ def test_rounds_are_interleaved() -> None:
 
 
 def test_a_point_is_the_median_of_its_samples() -> None:
-    """Neither the warm-up nor one slow sample changes it; the spread is the interquartile range by it."""
+    """Neither the warm-up nor one slow sample changes it; the spread is the interquartile range by
+    it.
+    """
     durations = [9, 9, 1, 2, 3, 4, 5, 6, 100]
     computer = FakeComputer(lambda curve, x, before: LONG_NS * durations[before])
     ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
@@ -48,7 +53,9 @@ def test_a_point_is_the_median_of_its_samples() -> None:
 
 
 def test_disturbed_samples_do_not_count() -> None:
-    """Those in which another process had the core are left out, and counted; unless hardly any other is left."""
+    """Those in which another process had the core are left out, and counted; unless hardly any
+    other is left.
+    """
     computer = FakeComputer(lambda curve, x, before: LONG_NS * (10 if before % 2 else 1))
     computer.is_disturbed = lambda num_ran: num_ran % 2 == 0
     ((only,),) = _sampled(computer, {"a": [1]}, AMPLE).points.values()
@@ -67,8 +74,12 @@ def test_short_operations_are_repeated_within_a_sample() -> None:
 
 
 def test_a_drift_meets_all_points_alike() -> None:
-    """A computer that becomes four times slower on the way: ratios between points stay within a few percent."""
-    computer = FakeComputer(lambda curve, x, before: LONG_NS * x * (1 + 3 * min(1.0, len(computer.ran) / 120)))
+    """A computer that becomes four times slower on the way: ratios between points stay within a few
+    percent.
+    """
+    computer = FakeComputer(
+        lambda curve, x, before: LONG_NS * x * (1 + 3 * min(1.0, len(computer.ran) / 120))
+    )
     budget = Budget(total_s=1e6, most_point_s=1e6, most_rounds=20)
     (points,) = _sampled(computer, {"a": [1, 2, 3, 4, 5]}, budget).points.values()
     ratios = np.array([one.ns / one.probe.x for one in points])
@@ -79,14 +90,18 @@ def test_the_time_is_kept() -> None:
     """When it is used up no round begins; all points have samples."""
     computer = FakeComputer(lambda curve, x, before: LONG_NS)
     total_s = 2 * 4 * LONG_NS * 1e-9 + 4 * (LEAST_ROUNDS + 1.5) * LONG_NS * 1e-9
-    found = _sampled(computer, {"a": [1, 2, 3, 4]}, Budget(total_s=total_s, most_point_s=1, most_rounds=1000))
+    found = _sampled(
+        computer, {"a": [1, 2, 3, 4]}, Budget(total_s=total_s, most_point_s=1, most_rounds=1000)
+    )
     assert computer.now_s() <= total_s + LONG_NS * 1e-9
     counts = [one.num_samples for points in found.points.values() for one in points]
     assert min(counts) >= LEAST_ROUNDS and not found.left_out
 
 
 def test_what_takes_too_long_is_left_out_and_said() -> None:
-    """A curve ends before its first size that takes too long; larger ones are not even tried; other curves go on."""
+    """A curve ends before its first size that takes too long; larger ones are not even tried; other
+    curves go on.
+    """
     computer = FakeComputer(lambda curve, x, before: LONG_NS * x * (100 if curve == "slow" else 1))
     budget = Budget(total_s=1e6, most_point_s=250 * LONG_NS * 1e-9, most_rounds=5)
     found = _sampled(computer, {"slow": [1, 2, 4, 8], "quick": [1, 2, 4, 8]}, budget)
@@ -100,15 +115,27 @@ def test_too_little_time_costs_the_slowest_points_first() -> None:
     computer = FakeComputer(lambda curve, x, before: LONG_NS * x)
     warm_up = 2 * (1 + 10 + 1000) + 2 * 1
     total_s = (warm_up + 12 * LEAST_ROUNDS + 12) * LONG_NS * 1e-9
-    found = _sampled(computer, {"a": [1, 10, 1000], "b": [1]}, Budget(total_s=total_s, most_point_s=1e6, most_rounds=1000))
+    found = _sampled(
+        computer,
+        {"a": [1, 10, 1000], "b": [1]},
+        Budget(total_s=total_s, most_point_s=1e6, most_rounds=1000),
+    )
     assert _by_name(found) == {"a": [1, 10], "b": [1]} and list(found.left_out.values()) == [1000]
-    assert min(one.num_samples for points in found.points.values() for one in points) >= LEAST_ROUNDS
+    assert (
+        min(one.num_samples for points in found.points.values() for one in points) >= LEAST_ROUNDS
+    )
 
 
 def test_a_late_warm_up_ends_curves_too() -> None:
-    """It may take half of the time: curves whose larger sizes come later than that end before them, and all points have samples."""
+    """It may take half of the time: curves whose larger sizes come later than that end before them,
+    and all points have samples.
+    """
     computer = FakeComputer(lambda curve, x, before: LONG_NS)
-    found = _sampled(computer, {"a": [1, 2, 3, 4], "b": [1, 2, 3]}, Budget(total_s=10 * LONG_NS * 1e-9, most_point_s=1, most_rounds=50))
+    found = _sampled(
+        computer,
+        {"a": [1, 2, 3, 4], "b": [1, 2, 3]},
+        Budget(total_s=10 * LONG_NS * 1e-9, most_point_s=1, most_rounds=50),
+    )
     assert _by_name(found) == {"a": [1], "b": [1]} and sorted(found.left_out.values()) == [2, 2]
     assert all(one.num_samples >= 3 for points in found.points.values() for one in points)
 
@@ -116,13 +143,21 @@ def test_a_late_warm_up_ends_curves_too() -> None:
 def test_progress_ends_at_the_end() -> None:
     """Shares rise to 1."""
     computer, shares = FakeComputer(lambda curve, x, before: LONG_NS), []
-    sample([computer.probe("a", 1)], {"only": computer}, AMPLE, now_s=computer.now_s, on_progress=shares.append)
+    sample(
+        [computer.probe("a", 1)],
+        {"only": computer},
+        AMPLE,
+        now_s=computer.now_s,
+        on_progress=shares.append,
+    )
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=12), st.floats(0, 0.5))
 def test_smoothing_leaves_no_fall_within_the_noise(ns: list[float], spread: float) -> None:
-    """Neighbours rise, stay, or fall by more than the noise; nothing leaves the range of the points; what rises is untouched."""
+    """Neighbours rise, stay, or fall by more than the noise; nothing leaves the range of the
+    points; what rises is untouched.
+    """
     found = np.array(smoothed(ns, [spread] * len(ns)))
     falls = 1 - found[1:] / found[:-1]
     assert ((falls <= 1e-9) | (falls > max(spread, 0.02) - 1e-9)).all()
@@ -132,12 +167,16 @@ def test_smoothing_leaves_no_fall_within_the_noise(ns: list[float], spread: floa
 
 def test_smoothing_by_hand() -> None:
     """A fall of 10 % within a spread of 20 % is flattened to the geometric mean; one of 50 % stays."""
-    assert smoothed([100, 90, 200], [0.2, 0.2, 0.2]) == pytest.approx([90**0.5 * 10, 90**0.5 * 10, 200])
+    assert smoothed([100, 90, 200], [0.2, 0.2, 0.2]) == pytest.approx(
+        [90**0.5 * 10, 90**0.5 * 10, 200]
+    )
     assert smoothed([100, 50, 200], [0.2, 0.2, 0.2]) == pytest.approx([100, 50, 200])
 
 
 def test_weights_read_from_a_cache_are_refused() -> None:
-    """An expert of one token that would read faster than memory gives is no measurement; the reason has the figures."""
+    """An expert of one token that would read faster than memory gives is no measurement; the reason
+    has the figures.
+    """
     read = point(Operation.MEMORY_READ, "gpu", 1, 1e6, weight_bytes=10**9)
     fair = point(Operation.EXPERT, "gpu", 1, 1e6, weight_bytes=10**9)
     cached = point(Operation.EXPERT, "gpu", 2, 0.5e6, weight_bytes=10**9)
@@ -147,6 +186,11 @@ def test_weights_read_from_a_cache_are_refused() -> None:
     kept, rejected = plausible(curves, peaks)
     assert kept == {read.probe.key: (read,), fair.probe.key: (fair,)}
     assert [one.point for one in rejected] == [cached]
-    assert "gpu expert bf16 at 2 took 500 us" in rejected[0].reason and "2.00 TB/s" in rejected[0].reason
+    assert (
+        "gpu expert bf16 at 2 took 500 us" in rejected[0].reason
+        and "2.00 TB/s" in rejected[0].reason
+    )
     assert plausible(curves, {})[1] == []
-    assert fastest_reads({read.probe.key: (replace(read, num_samples=4),)}) == {}, "four reads do not say what memory gives"
+    assert fastest_reads({read.probe.key: (replace(read, num_samples=4),)}) == {}, (
+        "four reads do not say what memory gives"
+    )

@@ -35,7 +35,9 @@ def lines(fiddler: Reproduction, start: str) -> list[SummaryLine]:
 
 
 def test_v1_within_20_percent(fiddler: Reproduction) -> None:
-    """The 18 cells without input 128: mean absolute error at most 20 %, the noisy row printed but not scored."""
+    """The 18 cells without input 128: mean absolute error at most 20 %, the noisy row printed but
+    not scored.
+    """
     table = fiddler.table("v1")
     assert len(table.cells) == 24
     assert [cell.input_tokens for cell in table.cells if not cell.is_scored] == [128] * 6
@@ -43,7 +45,9 @@ def test_v1_within_20_percent(fiddler: Reproduction) -> None:
 
 
 def test_v1_beats_the_serial_row_on_its_own_table(fiddler: Reproduction) -> None:
-    """What v1 did, overlapping during prefill, explains v1's figures better than the released serial code does."""
+    """What v1 did, overlapping during prefill, explains v1's figures better than the released
+    serial code does.
+    """
     scored = [cell for cell in fiddler.table("v1").cells if cell.is_scored]
     serial = [abs(cell.comparisons[0].simulated / cell.published - 1) for cell in scored]
     assert fiddler.table("v1").mean_absolute_error_fraction < sum(serial) / len(serial)
@@ -72,24 +76,38 @@ def test_mixtral_offloading_totals(fiddler: Reproduction) -> None:
 
 def test_residents_are_exact(fiddler: Reproduction) -> None:
     """56 experts on E1, 125 on E2, from the memory rule alone."""
-    counts = [cell for cell in fiddler.table("residency").cells if cell.quantity == "num_resident_experts"]
+    counts = [
+        cell for cell in fiddler.table("residency").cells if cell.quantity == "num_resident_experts"
+    ]
     assert [(cell.environment, cell.simulated) for cell in counts] == [("E1", 56), ("E2", 125)]
 
 
 def test_hit_rates_within_two_points(fiddler: Reproduction) -> None:
     """25.2 and 53.0 % by popularity, 21.9 and 48.8 % at random, each within two points."""
     shared_data(POPULARITY)
-    rates = [cell for cell in fiddler.table("residency").cells if cell.quantity == "hit_rate_percent"]
+    rates = [
+        cell for cell in fiddler.table("residency").cells if cell.quantity == "hit_rate_percent"
+    ]
     assert len(rates) == 4
     assert all(abs(cell.simulated - cell.published) <= 2 for cell in rates)
 
 
 def test_hit_rates_are_skipped_aloud_without_popularity(fiddler: Reproduction) -> None:
     """Without a popularity file no hit rate is made up, and the summary says why."""
-    table = residency_table(Bench(routing=load_routing(None, model()), seed=0), has_popularity=False)
-    assert not [cell for cell in table.cells if cell.system == "Fiddler" and cell.quantity == "hit_rate_percent"]
+    table = residency_table(
+        Bench(routing=load_routing(None, model()), seed=0), has_popularity=False
+    )
+    assert not [
+        cell
+        for cell in table.cells
+        if cell.system == "Fiddler" and cell.quantity == "hit_rate_percent"
+    ]
     others = tuple(other for other in fiddler.tables if other.name != "residency")
-    skipped = [line for line in summary_of((*others, table), has_popularity=False) if "skipped" in line.found]
+    skipped = [
+        line
+        for line in summary_of((*others, table), has_popularity=False)
+        if "skipped" in line.found
+    ]
     assert len(skipped) == 1 and skipped[0].is_met is None
 
 
@@ -100,7 +118,9 @@ def test_headlines_have_no_verdict(fiddler: Reproduction) -> None:
 
 
 def test_a_headline_shows_what_readings_span(fiddler: Reproduction) -> None:
-    """Every ratio stands beside those of the other readings, and its line says what they span and what follows."""
+    """Every ratio stands beside those of the other readings, and its line says what they span and
+    what follows.
+    """
     cells = fiddler.table("headlines").cells
     assert [len(cell.comparisons) for cell in cells] == [9, 4, 4, 4, 11, 9, 9, 4]
     for cell, line in zip(cells, fiddler.summary[-8:], strict=True):
@@ -109,18 +129,29 @@ def test_a_headline_shows_what_readings_span(fiddler: Reproduction) -> None:
 
 @pytest.mark.parametrize(
     ("published", "simulated", "other", "expected"),
-    [(1.26, 1.2, 1.4, "confirmed"), (1.26, 1.0, 1.4, "open"), (1.26, 1.2, 1.25, "not reached"), (2.0, 2.1, 2.2, "not reached")],
+    [
+        (1.26, 1.2, 1.4, "confirmed"),
+        (1.26, 1.0, 1.4, "open"),
+        (1.26, 1.2, 1.25, "not reached"),
+        (2.0, 2.1, 2.2, "not reached"),
+    ],
 )
 def test_verdicts(published: float, simulated: float, other: float, expected: str) -> None:
     """Among the readings and within 15 %; among them; beyond them all."""
     row = published_rows("validation.published.fiddler", "headlines.csv")[0]
-    cell = cell_of(replace(row, value=published), simulated, comparisons=(Comparison(label="another", simulated=other),))
+    cell = cell_of(
+        replace(row, value=published),
+        simulated,
+        comparisons=(Comparison(label="another", simulated=other),),
+    )
     assert verdict(cell) == expected
 
 
 def test_beams_that_part_earlier_cost_llama_cpp_more(fiddler: Reproduction) -> None:
     """It decodes again what beams do not share: the ratio grows with how far back they part."""
-    beams = next(cell for cell in fiddler.table("headlines").cells if cell.system.startswith("beam search"))
+    beams = next(
+        cell for cell in fiddler.table("headlines").cells if cell.system.startswith("beam search")
+    )
     ratios = [beams.simulated, *(comparison.simulated for comparison in beams.comparisons[:2])]
     assert ratios == sorted(ratios) and ratios[0] < ratios[-1]
 

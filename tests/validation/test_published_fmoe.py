@@ -1,4 +1,6 @@
-"""fMoE's figures: what is run, what comes out of it, and that the routing has the statistics it claims."""
+"""fMoE's figures: what is run, what comes out of it, and that the routing has the statistics it
+claims.
+"""
 
 from math import prod
 from statistics import mean
@@ -48,14 +50,22 @@ def fmoe() -> Reproduction:
 
 def test_the_headline_is_the_mean_of_the_eight() -> None:
     """47 %, as published; and the three hit rates' mean is 39 or 40 %."""
-    rows = [row for row in published_rows("validation.published.fmoe", "figures.csv") if row.environment == "both data sets"]
+    rows = [
+        row
+        for row in published_rows("validation.published.fmoe", "figures.csv")
+        if row.environment == "both data sets"
+    ]
     eight = [1 - row.value for row in rows if row.quantity != "hit_ratio"]
     assert len(eight) == 8 and mean(eight) == pytest.approx(0.47, abs=0.01)
-    assert mean(row.value - 1 for row in rows if row.quantity == "hit_ratio") == pytest.approx(0.39, abs=0.01)
+    assert mean(row.value - 1 for row in rows if row.quantity == "hit_ratio") == pytest.approx(
+        0.39, abs=0.01
+    )
 
 
 def test_tables_hold_every_published_figure(fmoe: Reproduction) -> None:
-    """Eight times, three hit rates, four at 6 GB; sweeps repeat the eight, each value a column, and are not scored."""
+    """Eight times, three hit rates, four at 6 GB; sweeps repeat the eight, each value a column, and
+    are not scored.
+    """
     assert {table.name: len(table.cells) for table in fmoe.tables} == {
         "headline": 8,
         "hit_rates": 3,
@@ -65,33 +75,53 @@ def test_tables_hold_every_published_figure(fmoe: Reproduction) -> None:
         "readings": 8,
         "smallest_cache": 4,
     }
-    assert [other.label for other in fmoe.table("overhead").cells[0].comparisons] == ["0 ms", "60 ms"]
+    assert [other.label for other in fmoe.table("overhead").cells[0].comparisons] == [
+        "0 ms",
+        "60 ms",
+    ]
     assert not any(cell.is_scored for name in UNSCORED for cell in fmoe.table(name).cells)
     assert len(fmoe.panels) == 4 and all(len(panel.curves) == 4 for panel in fmoe.panels)
 
 
 def test_the_base_is_in_the_sweeps(fmoe: Reproduction) -> None:
-    """The column of the base's own value repeats the headline: 60 ms, 96 GB, sharpness 3.5, the adopted reading."""
-    for name, label in (("overhead", "60 ms"), ("cache", "96 GB"), ("routing", "sharpness 3.5"), ("readings", "as adopted")):
+    """The column of the base's own value repeats the headline: 60 ms, 96 GB, sharpness 3.5, the
+    adopted reading.
+    """
+    for name, label in (
+        ("overhead", "60 ms"),
+        ("cache", "96 GB"),
+        ("routing", "sharpness 3.5"),
+        ("readings", "as adopted"),
+    ):
         for cell in fmoe.table(name).cells:
-            assert {other.label: other.simulated for other in cell.comparisons}[label] == cell.simulated
+            assert {other.label: other.simulated for other in cell.comparisons}[
+                label
+            ] == cell.simulated
 
 
 def test_what_comes_out() -> None:
-    """Three models with LMSYS' lengths: the five in the published order in TTFT, TPOT and hits, and the mean within ten points."""
+    """Three models with LMSYS' lengths: the five in the published order in TTFT, TPOT and hits, and
+    the mean within ten points.
+    """
     base = measure(SYSTEMS, BASE, 0, all_workloads(("LMSYS",)))
-    assert {line.name: line.is_met for line in summary_of(base, {}) if line.target != "no target"} == {
+    assert {
+        line.name: line.is_met for line in summary_of(base, {}) if line.target != "no target"
+    } == {
         "TTFT, slowest first": True,
         "TPOT, slowest first": True,
         "Hit rate, highest first": True,
         "Mean reduction of the eight figures": True,
     }
     ratios = [base.ratio(quantity, system) for quantity in ("ttft", "tpot") for system in BASELINES]
-    assert 0.4 < min(ratios) < max(ratios) < 0.55, "bunched, as the page says: published are 0.26 to 0.78"
+    assert 0.4 < min(ratios) < max(ratios) < 0.55, (
+        "bunched, as the page says: published are 0.26 to 0.78"
+    )
 
 
 def test_what_decides(fmoe: Reproduction) -> None:
-    """Without the loop over all experts, or with a prompt read token by token, the orders are not the published ones."""
+    """Without the loop over all experts, or with a prompt read token by token, the orders are not
+    the published ones.
+    """
     lines = {line.name: line.found for line in fmoe.summary}
     assert lines["reading as adopted"].endswith("in order: TTFT, TPOT, Hit rate")
     assert "TPOT" not in lines["reading serving: in turn"]
@@ -100,7 +130,9 @@ def test_what_decides(fmoe: Reproduction) -> None:
 
 
 def test_the_overhead_shrinks_what_differs(fmoe: Reproduction) -> None:
-    """With none, fMoE's advantage is larger against every baseline, and the mean is out of reach of the target from above."""
+    """With none, fMoE's advantage is larger against every baseline, and the mean is out of reach of
+    the target from above.
+    """
     for cell in fmoe.table("overhead").cells:
         none, adopted = (other.simulated for other in cell.comparisons)
         assert none < adopted
@@ -109,46 +141,83 @@ def test_the_overhead_shrinks_what_differs(fmoe: Reproduction) -> None:
 
 
 def test_predicted_selections_come_in_the_same_order(fmoe: Reproduction) -> None:
-    """By the released code's count of hits too: fMoE, then the nearer gate, the further one, and counts."""
+    """By the released code's count of hits too: fMoE, then the nearer gate, the further one, and
+    counts.
+    """
     ratio = {cell.system: cell.comparisons[0].simulated for cell in fmoe.table("hit_rates").cells}
     assert 1.0 < ratio["Mixtral-Offloading"] < ratio["ProMoE"] < ratio["MoE-Infinity"]
 
 
 def test_one_overhead_for_all() -> None:
-    """The one number that no paper, machine or released code gives is the same for every system; distances are the paper's."""
+    """The one number that no paper, machine or released code gives is the same for every system;
+    distances are the paper's.
+    """
     batch = Batch(prompt_tokens=37, output_tokens=127)
     assert BASE.layer_overhead_ms == 60.0 and BASE.cache_bytes == 6 * 16 * GB
     for model, distance in DISTANCES.items():
         prefetch = policy_of("fMoE", model, batch).prefetch
         assert isinstance(prefetch, ExpertMapPrefetch)
-        assert (prefetch.distance, prefetch.capacity, prefetch.num_stored) == (distance, 1000, 45 * 127)
-        assert [policy_of(name, model, batch).name for name in BASELINES] == ["lru", "mixtral-next-gate", "promoe", "moe-infinity"]
+        assert (prefetch.distance, prefetch.capacity, prefetch.num_stored) == (
+            distance,
+            1000,
+            45 * 127,
+        )
+        assert [policy_of(name, model, batch).name for name in BASELINES] == [
+            "lru",
+            "mixtral-next-gate",
+            "promoe",
+            "moe-infinity",
+        ]
         counts = policy_of("MoE-Infinity", model, batch).prefetch
         assert isinstance(counts, RequestCountsPrefetch)
         assert (counts.most_named, counts.distance) == (load_model(model).num_experts // 4, 6)
 
 
 def test_readings_hold_for_all_systems() -> None:
-    """How experts are served and kept is the same for all five, in every reading; whole layers are streamed where nothing is in turn."""
+    """How experts are served and kept is the same for all five, in every reading; whole layers are
+    streamed where nothing is in turn.
+    """
     batch = Batch(prompt_tokens=37, output_tokens=127)
     for words, reading in one_otherwise().items():
         policies = [policy_of(name, "phi-3.5-moe", batch, reading) for name in SYSTEMS]
         cached = [policy for policy in policies if not policy.keeps_residency]
-        assert {policy.overlap.in_turn for policy in cached} == {reading.serving != "all links"}, words
-        assert {policy.cache.is_emptied for policy in cached} == {reading.keeping == "emptied"}, words
-        assert all(policy.overlap.loads_all == (reading.serving == "in turn, all") for policy in cached if policy.name != "lru"), words
-    assert policy_of("DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="all links")).name == "zero-streaming"
-    assert policy_of("DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="in turn")).overlap.loads_all
+        assert {policy.overlap.in_turn for policy in cached} == {reading.serving != "all links"}, (
+            words
+        )
+        assert {policy.cache.is_emptied for policy in cached} == {reading.keeping == "emptied"}, (
+            words
+        )
+        assert all(
+            policy.overlap.loads_all == (reading.serving == "in turn, all")
+            for policy in cached
+            if policy.name != "lru"
+        ), words
+    assert (
+        policy_of("DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="all links")).name
+        == "zero-streaming"
+    )
+    assert policy_of(
+        "DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="in turn")
+    ).overlap.loads_all
     with pytest.raises(InputError, match="serving must be one of"):
         Reading(serving="somehow")
 
 
 def test_the_sweep_crosses_all_answers() -> None:
-    """At one point: every combination of what is asked of one system alone, and the adopted one gives what the tables give."""
+    """At one point: every combination of what is asked of one system alone, and the adopted one
+    gives what the tables give.
+    """
     point = next(point for point in points() if point == BASE)
     found = list(cases_at(point, ("mixtral-8x7b",), Batch(prompt_tokens=5, output_tokens=3)))
-    own = [CHOICES[question] for question in ("deepspeed", "mixtral_offloading", "promoe", "moe_infinity", "fmoe")]
-    assert len(found) == prod(len(known) for known in own) == len({tuple(case.answers.items()) for case in found})
+    own = [
+        CHOICES[question]
+        for question in ("deepspeed", "mixtral_offloading", "promoe", "moe_infinity", "fmoe")
+    ]
+    assert (
+        len(found)
+        == prod(len(known) for known in own)
+        == len({tuple(case.answers.items()) for case in found})
+    )
     assert len(points()) == 3 * 2 * 2 * 2 and len(set(points())) == len(points())
     lines = list(report(found))
     assert lines[0] == f"{len(found)} combinations"
@@ -157,23 +226,31 @@ def test_the_sweep_crosses_all_answers() -> None:
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_routing_has_the_statistics_of_other_models(name: str) -> None:
-    """Excess over chance: reuse a token later .185, four .084, sixteen .061; next layer .42; each within .13 on every shape."""
+    """Excess over chance: reuse a token later .185, four .084, sixteen .061; next layer .42; each
+    within .13 on every shape.
+    """
     model = load_model(name)
     ids = structured_routing(model).experts(model, 16, 200, 0)
     flat, borders = ids.reshape(-1, *ids.shape[2:]), np.arange(17) * 200
     chance = model.top_k / model.num_experts
     later = reuse(flat, borders, model.num_experts, np.array([1, 4, 16])).mean(axis=1)
     found = [*later.tolist(), next_layer_recall(flat, borders, model.num_experts, 1)]
-    assert (np.array(found) - chance) / (1 - chance) == pytest.approx([0.185, 0.084, 0.061, 0.42], abs=0.13)
+    assert (np.array(found) - chance) / (1 - chance) == pytest.approx(
+        [0.185, 0.084, 0.061, 0.42], abs=0.13
+    )
 
 
 def _foretold(model: Model, routing: Routing, distance: int) -> float:
-    """Share of the experts of decode passes, from layer ``distance`` on, that fMoE's search of its full store names."""
+    """Share of the experts of decode passes, from layer ``distance`` on, that fMoE's search of its
+    full store names.
+    """
     scenario = Scenario(
         machine=load_machine("fmoe-6x3090"),
         model=model,
         batch=Batch(prompt_tokens=37, output_tokens=127),
-        policy=with_settings(find_policy("fmoe"), {"distance": str(distance), "num_stored": "5000"}),
+        policy=with_settings(
+            find_policy("fmoe"), {"distance": str(distance), "num_stored": "5000"}
+        ),
         routing=routing,
         seed=3,
         num_gpus=6,
@@ -183,10 +260,19 @@ def _foretold(model: Model, routing: Routing, distance: int) -> float:
 
 @pytest.mark.slow
 def test_maps_foretell_as_much_as_on_real_traces() -> None:
-    """fMoE's own search, on three recorded traces: .52 to .69; on the generator of that model's shape within that range."""
+    """fMoE's own search, on three recorded traces: .52 to .69; on the generator of that model's
+    shape within that range.
+    """
     model = load_model("deepseek-v2-lite")
-    traces = [shared_data(f"routing/deepseek-v2-lite-{task}.npz") for task in ("summary", "translation", "intent")]
-    recorded = [_foretold(model, load_routing(str(trace), model), distance) for trace in traces for distance in (3, 6)]
+    traces = [
+        shared_data(f"routing/deepseek-v2-lite-{task}.npz")
+        for task in ("summary", "translation", "intent")
+    ]
+    recorded = [
+        _foretold(model, load_routing(str(trace), model), distance)
+        for trace in traces
+        for distance in (3, 6)
+    ]
     assert 0.5 < min(recorded) < max(recorded) < 0.71
     assert _foretold(model, structured_routing(model), 3) == pytest.approx(mean(recorded), abs=0.03)
 

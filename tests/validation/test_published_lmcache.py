@@ -34,8 +34,14 @@ def test_the_least_rates_are_mooncakes_as_rounded(lmcache: Reproduction) -> None
 
 
 def test_the_papers_order_appears_with_70_billion_weights_in_fp8(lmcache: Reproduction) -> None:
-    """At 64 and 128 Gbit/s loading always wins, at 32 only for long prompts; not with 8 billion weights, whose KV is large for its work."""
-    verdicts = {line.name.split(",")[1].split(":")[0].strip(): line.is_met for line in _lines(lmcache, "B200, ") if "always" in line.target}
+    """At 64 and 128 Gbit/s loading always wins, at 32 only for long prompts; not with 8 billion
+    weights, whose KV is large for its work.
+    """
+    verdicts = {
+        line.name.split(",")[1].split(":")[0].strip(): line.is_met
+        for line in _lines(lmcache, "B200, ")
+        if "always" in line.target
+    }
     assert verdicts == {
         "llama-3.1-8b in bf16": False,
         "llama-3.1-8b in fp8": False,
@@ -68,11 +74,17 @@ def test_hit_rates_equal_lmcaches_simulator() -> None:
 
 @pytest.mark.slow
 def test_what_the_serving_engine_reaches() -> None:
-    """One set of parameters puts three models inside the paper's ranges, and every sign of Google Cloud's table is right."""
+    """One set of parameters puts three models inside the paper's ranges, and every sign of Google
+    Cloud's table is right.
+    """
     reproduction = reproduce("lmcache")
     for start in ("TTFT, multi-round", "Throughput at equal TTFT", "Google Cloud"):
         assert all(line.is_met for line in _lines(reproduction, start)), start
-    ratios = {cell.system: cell.simulated for cell in reproduction.table("multi_round").cells if cell.quantity == "itl_reduction_percent"}
+    ratios = {
+        cell.system: cell.simulated
+        for cell in reproduction.table("multi_round").cells
+        if cell.quantity == "itl_reduction_percent"
+    }
     assert ratios["least"] > 0
     for cell in reproduction.table("google_cloud").cells:
         assert (cell.simulated - 1) * (cell.published - 1) > 0, (cell.input_tokens, cell.quantity)

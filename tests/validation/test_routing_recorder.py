@@ -26,13 +26,17 @@ SEQUENCES = ([1, 2, 3, 4, 5], [6, 7, 8])
 def _tiny(kind: str):  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     if kind == "mixtral":
-        return transformers.MixtralForCausalLM(transformers.MixtralConfig(**SIZES, num_local_experts=8)).eval()
+        return transformers.MixtralForCausalLM(
+            transformers.MixtralConfig(**SIZES, num_local_experts=8)
+        ).eval()
     return transformers.OlmoeForCausalLM(transformers.OlmoeConfig(**SIZES, num_experts=8)).eval()
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "olmoe"])
 def test_recorded_is_what_the_model_reports(kind: str, tmp_path: Path) -> None:
-    """Ids and weights equal the top-k of the router logits that the model itself returns, and the file holds them."""
+    """Ids and weights equal the top-k of the router logits that the model itself returns, and the
+    file holds them.
+    """
     from validation.routing_recorder import record_routing
 
     model = _tiny(kind)
@@ -40,7 +44,9 @@ def test_recorded_is_what_the_model_reports(kind: str, tmp_path: Path) -> None:
     first = 0
     for tokens in SEQUENCES:
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([tokens]), output_router_logits=True).router_logits
+            logits = model(
+                input_ids=torch.tensor([tokens]), output_router_logits=True
+            ).router_logits
         for layer, layer_logits in enumerate(logits):
             weights, ids = torch.softmax(layer_logits.float(), dim=-1).topk(2)
             rows = slice(first, first + len(tokens))

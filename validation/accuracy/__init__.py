@@ -1,7 +1,15 @@
-"""Predictions of runtimes against measured rows: errors, order, coverage, and the constants that they rest on."""
+"""Predictions of runtimes against measured rows: errors, order, coverage, and the constants that
+they rest on.
+"""
 
 from validation.accuracy.compare import compare
-from validation.accuracy.result import AccuracyResult, BaselineAccuracy, GroupAccuracy, PointAccuracy, RowAccuracy
+from validation.accuracy.result import (
+    AccuracyResult,
+    BaselineAccuracy,
+    GroupAccuracy,
+    PointAccuracy,
+    RowAccuracy,
+)
 from validation.accuracy.rows import MeasuredRow, read_rows
 
 __all__ = [

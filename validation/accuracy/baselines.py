@@ -1,4 +1,6 @@
-"""Two simple rules to be better than: a roofline with stated efficiencies, and the median of other machines."""
+"""Two simple rules to be better than: a roofline with stated efficiencies, and the median of other
+machines.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -14,7 +16,9 @@ DRAM_FRACTION = 0.62
 GPU_MEMORY_FRACTION = 0.74
 GPU_PEAK_FRACTION = 0.4
 CPU_OPERATIONS_PER_CYCLE = 64
-"""Of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory limits decoding."""
+"""Of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory limits
+decoding.
+"""
 
 ROOFLINE = (
     f"roofline: {DRAM_FRACTION:.0%} of the stated rate of DRAM, {GPU_MEMORY_FRACTION:.0%} of GPU memory, "
@@ -24,26 +28,40 @@ MEDIAN = "median of other machines"
 
 
 def roofline(points: Points) -> FloatArray:
-    """Tokens a second where each device takes the longer of reading and computing, devices and uploads one after the other."""
+    """Tokens a second where each device takes the longer of reading and computing, devices and
+    uploads one after the other.
+    """
     step = points.features
     work = step.work
     stated = np.where(step.probe_bytes_per_s > 0, step.probe_bytes_per_s, step.socket_bytes_per_s)
     cpu_bytes = work.cpu_expert_bytes + work.cpu_dense_bytes + work.cpu_kv_bytes
-    cpu_operations = 2 * (work.cpu_expert_weights + work.cpu_dense_weights) + work.cpu_attention_flops
+    cpu_operations = (
+        2 * (work.cpu_expert_weights + work.cpu_dense_weights) + work.cpu_attention_flops
+    )
     cpu_rate = CPU_OPERATIONS_PER_CYCLE * NOMINAL_CLOCK_HZ * step.cores
     cpu = np.maximum(cpu_bytes / (stated * DRAM_FRACTION), cpu_operations / cpu_rate)
     gpu_reading = (work.gpu_read_s + work.gpu_kv_s) / GPU_MEMORY_FRACTION
     gpu_computing = (work.gpu_matrix_s + work.gpu_attention_s) / GPU_PEAK_FRACTION
-    return np.asarray(step.tokens / (cpu + np.maximum(gpu_reading, gpu_computing) + work.upload_s), float)
+    return np.asarray(
+        step.tokens / (cpu + np.maximum(gpu_reading, gpu_computing) + work.upload_s), float
+    )
 
 
 def median_of_others(points: Points) -> FloatArray:
-    """For each machine the median over all others of their medians; its own where there is no other."""
+    """For each machine the median over all others of their medians; its own where there is no
+    other.
+    """
     rigs = np.array(points.rigs)
     medians = {rig: float(np.median(points.tokens_per_s[rigs == rig])) for rig in set(points.rigs)}
-    others = {rig: np.median([speed for name, speed in medians.items() if name != rig] or [medians[rig]]) for rig in medians}
+    others = {
+        rig: np.median([speed for name, speed in medians.items() if name != rig] or [medians[rig]])
+        for rig in medians
+    }
     return np.array([others[rig] for rig in points.rigs], float)
 
 
-BASELINES: Mapping[str, Callable[[Points], FloatArray]] = {ROOFLINE: roofline, MEDIAN: median_of_others}
+BASELINES: Mapping[str, Callable[[Points], FloatArray]] = {
+    ROOFLINE: roofline,
+    MEDIAN: median_of_others,
+}
 """The rules by what they say of themselves."""

@@ -23,8 +23,13 @@ PHASES: tuple[Phase, ...] = ("decode", "prefill")
 NUM_RIGS_TO_REFIT = 3
 
 
-def compare(rows: Sequence[MeasuredRow], host_of: HostOf, *, leave_one_rig_out: bool) -> AccuracyResult:
-    """Predict every row that can be expressed and compare. Raises InputError where refitting has too few machines."""
+def compare(
+    rows: Sequence[MeasuredRow], host_of: HostOf, *, leave_one_rig_out: bool
+) -> AccuracyResult:
+    """Predict every row that can be expressed and compare.
+
+    Raises InputError where refitting has too few machines.
+    """
     all_rows = [priced(ask(row, host_of)) for row in rows]
     by_phase = {phase: rows_of_phase(all_rows, phase) for phase in PHASES}
     points = {phase: points_of(own, phase) for phase, own in by_phase.items() if own}
@@ -33,7 +38,9 @@ def compare(rows: Sequence[MeasuredRow], host_of: HostOf, *, leave_one_rig_out: 
     if leave_one_rig_out:
         rigs = {rig for own in points.values() for rig in own.rigs}
         if len(rigs) < NUM_RIGS_TO_REFIT:
-            raise InputError(f"leaving one machine out needs rows of at least {NUM_RIGS_TO_REFIT}, got {len(rigs)}")
+            raise InputError(
+                f"leaving one machine out needs rows of at least {NUM_RIGS_TO_REFIT}, got {len(rigs)}"
+            )
         refits = refit(points, file)
     predictions = {phase: _predict(own, refits) for phase, own in points.items()}
     return _result(all_rows, by_phase, predictions, refits)
@@ -53,10 +60,18 @@ def _result(
     refits: Refits | None,
 ) -> AccuracyResult:
     file = shipped()
-    summary = [item for phase, own in predictions.items() for item in group_summaries(by_phase[phase], own)]
+    summary = [
+        item for phase, own in predictions.items() for item in group_summaries(by_phase[phase], own)
+    ]
     baselines = [item for own in predictions.values() for item in baseline_summaries(own)]
     factors: dict[str, float] = {
-        phase: interval_factor(own.points, own.predicted, own.is_covered | True, file.intervals[phase], file.coverage_fraction)
+        phase: interval_factor(
+            own.points,
+            own.predicted,
+            own.is_covered | True,
+            file.intervals[phase],
+            file.coverage_fraction,
+        )
         for phase, own in predictions.items()
     }
     values = {name: file.constants[name].value for name in NAMES}

@@ -40,7 +40,9 @@ def median_over_rigs(errors: FloatArray, rigs: Sequence[str]) -> float:
 
 
 def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> float | None:
-    """The share of pairs on one machine, clearly apart, that are predicted in their order; None where no pair is."""
+    """The share of pairs on one machine, clearly apart, that are predicted in their order; None
+    where no pair is.
+    """
     right = 0
     clear = 0
     for rig in set(rigs):
@@ -54,7 +56,9 @@ def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> f
 
 
 def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
-    """The value below which that share of the weight lies, each point's weight half below it and half above, straight between points."""
+    """The value below which that share of the weight lies, each point's weight half below it and
+    half above, straight between points.
+    """
     sequence = np.argsort(values)
     own = weights[sequence]
     below = (np.cumsum(own) - own / 2) / np.sum(own)

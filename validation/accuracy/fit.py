@@ -1,4 +1,6 @@
-"""Fitting the constants of prices on measured rows: every machine weighs alike, outliers count little, priors hold the rest."""
+"""Fitting the constants of prices on measured rows: every machine weighs alike, outliers count
+little, priors hold the rest.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +23,16 @@ TYPICAL_ERROR: Mapping[Phase, float] = {"decode": 0.12, "prefill": 0.2}
 """Errors of the logarithm up to about these count by their square, larger ones by their size."""
 
 PRIOR_WEIGHT = 0.5
-"""A constant one prior spread away from its prior costs as much as half a typical error of a whole machine."""
+"""A constant one prior spread away from its prior costs as much as half a typical error of a whole
+machine.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Measured points of one phase: features as arrays over points, what was measured, and each point's machine."""
+    """Measured points of one phase: features as arrays over points, what was measured, and each
+    point's machine.
+    """
 
     phase: Phase
     features: Features
@@ -45,7 +51,9 @@ def predicted_tokens_per_s(phase: Phase, features: Features, constants: Constant
 
 
 def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, float]:
-    """All constants: those of decode fitted on its points, then those of prefill on theirs with the former kept."""
+    """All constants: those of decode fitted on its points, then those of prefill on theirs with the
+    former kept.
+    """
     values = {name: file.constants[name].prior for name in NAMES}
     for phase in ("decode", "prefill"):
         if phase in points:
@@ -53,7 +61,9 @@ def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, flo
     return values
 
 
-def _fit_phase(points: Points, file: ConstantsFile, values: Mapping[str, float]) -> dict[str, float]:
+def _fit_phase(
+    points: Points, file: ConstantsFile, values: Mapping[str, float]
+) -> dict[str, float]:
     names = [name for name in NAMES if file.constants[name].phase == points.phase]
     priors = np.log([file.constants[name].prior for name in names])
     spreads = np.array([file.constants[name].prior_spread for name in names])

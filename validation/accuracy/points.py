@@ -26,7 +26,10 @@ class PricedRow:
     def measured(self) -> dict[Phase, float]:
         """What was measured, by phase."""
         row = self.asked.row
-        both: dict[Phase, float | None] = {"decode": row.decode_tokens_per_s, "prefill": row.prefill_tokens_per_s}
+        both: dict[Phase, float | None] = {
+            "decode": row.decode_tokens_per_s,
+            "prefill": row.prefill_tokens_per_s,
+        }
         return {phase: speed for phase, speed in both.items() if speed}
 
     def features(self, phase: Phase) -> Features:
@@ -42,7 +45,9 @@ def priced(asked: AskedRow) -> PricedRow:
     try:
         return PricedRow(asked=asked, steps=steps_of(asked.question))
     except InputError as error:
-        return PricedRow(asked=AskedRow(row=asked.row, question=None, reason=str(error)), steps=None)
+        return PricedRow(
+            asked=AskedRow(row=asked.row, question=None, reason=str(error)), steps=None
+        )
 
 
 def rows_of_phase(rows: Sequence[PricedRow], phase: Phase) -> list[PricedRow]:
@@ -62,7 +67,9 @@ def points_of(rows: Sequence[PricedRow], phase: Phase) -> Points:
 
 def chosen(points: Points, which: NDArray[np.bool_]) -> Points:
     """Some of the points."""
-    columns = {item.name: getattr(points.features, item.name)[which] for item in fields(Features)[1:]}
+    columns = {
+        item.name: getattr(points.features, item.name)[which] for item in fields(Features)[1:]
+    }
     works = {item.name: getattr(points.features.work, item.name)[which] for item in fields(Work)}
     rigs = tuple(rig for rig, is_kept in zip(points.rigs, which, strict=True) if is_kept)
     return Points(

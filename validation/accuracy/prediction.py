@@ -1,4 +1,6 @@
-"""Predicting points: with the constants as they ship, or each machine's with constants fitted on all others."""
+"""Predicting points: with the constants as they ship, or each machine's with constants fitted on
+all others.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,10 +43,15 @@ class Refits:
 
 
 def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
-    """Fit on all machines, then leave each out once. A spread is the deviation of a constant's logarithm over these fits."""
+    """Fit on all machines, then leave each out once.
+
+    A spread is the deviation of a constant's logarithm over these fits.
+    """
     rigs = sorted({rig for own in points.values() for rig in own.rigs})
     without = {rig: fitted(_without(points, rig), file) for rig in rigs}
-    spreads = {name: float(np.std([np.log(values[name]) for values in without.values()])) for name in NAMES}
+    spreads = {
+        name: float(np.std([np.log(values[name]) for values in without.values()])) for name in NAMES
+    }
     return Refits(
         all_rigs=fitted(points, file),
         without={rig: constants_of(values) for rig, values in without.items()},
@@ -53,7 +60,9 @@ def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
 
 
 def predict_left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePrediction:
-    """Each machine's points with the constants, and an interval's width, that all other machines give."""
+    """Each machine's points with the constants, and an interval's width, that all other machines
+    give.
+    """
     rigs = np.array(points.rigs)
     predicted = np.zeros(len(rigs))
     for rig in sorted(set(points.rigs)):
@@ -82,10 +91,11 @@ def interval_factor(
     interval: Interval,
     coverage_fraction: float,
 ) -> float:
-    """The factor within which that share of the chosen points lies, machines with many points weighing less for each.
+    """The factor within which that share of the chosen points lies, machines with many points
+    weighing less for each.
 
-    A share of so few machines is taken a little higher, as if the machine that is predicted were one more (split conformal
-    prediction).
+    A share of so few machines is taken a little higher, as if the machine that is predicted were
+    one more (split conformal prediction).
     """
     errors = np.abs(np.log(predicted / points.tokens_per_s))
     scaled = errors / np.asarray(relative_width(points.features, interval), float)
@@ -101,4 +111,6 @@ def _without(points: Mapping[Phase, Points], rig: str) -> dict[Phase, Points]:
 
 
 def _with_ends(points: Points, predicted: FloatArray, factors: FloatArray) -> PhasePrediction:
-    return PhasePrediction(points=points, predicted=predicted, low=predicted / factors, high=predicted * factors)
+    return PhasePrediction(
+        points=points, predicted=predicted, low=predicted / factors, high=predicted * factors
+    )

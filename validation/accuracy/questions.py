@@ -11,7 +11,12 @@ from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments
-from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments, read_llama_arguments
+from sim.runtimes.llama_cpp.arguments import (
+    IK_LLAMA_CPP,
+    LLAMA_CPP,
+    LlamaArguments,
+    read_llama_arguments,
+)
 from sim.runtimes.question import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PROMPT_TOKENS,
@@ -28,7 +33,10 @@ HostOf = Callable[[str], RuntimeHost]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedRow:
-    """A row with its question, or with the reason why there is none. ``is_incomplete``: the source leaves out flags."""
+    """A row with its question, or with the reason why there is none.
+
+    ``is_incomplete``: the source leaves out flags.
+    """
 
     row: MeasuredRow
     question: RuntimeQuestion | None
@@ -46,7 +54,9 @@ def ask(row: MeasuredRow, host_of: HostOf) -> AskedRow:
 
 
 def leaves_flags_out(row: MeasuredRow) -> bool:
-    """Whether the note says that flags are not stated, so that the arguments are not all there were."""
+    """Whether the note says that flags are not stated, so that the arguments are not all there
+    were.
+    """
     return re.search(r"flags( than \S+)? not stated", row.note) is not None
 
 
@@ -117,8 +127,9 @@ def _tokens(stated: float | None, otherwise: int) -> int:
 def build_of(row: MeasuredRow) -> int:
     """The number of the newest pull request in the build.
 
-    The version says it; else a row of ik_llama.cpp is taken as of the time of its thread, whose number says which pull requests
-    came before. ``main of PR #n`` is the build that the pull request was compared with.
+    The version says it; else a row of ik_llama.cpp is taken as of the time of its thread, whose
+    number says which pull requests came before. ``main of PR #n`` is the build that the pull
+    request was compared with.
     """
     if row.runtime != IK_LLAMA_CPP:
         return NEWEST_BUILD
@@ -132,7 +143,10 @@ def build_of(row: MeasuredRow) -> int:
 
 
 def _stated_side(mechanism: str) -> PromptSide | None:
-    """Where the source says that prompts ran. A threshold that it states is the program's own and decides nothing here."""
+    """Where the source says that prompts ran.
+
+    A threshold that it states is the program's own and decides nothing here.
+    """
     if "prompts on the CPU" in mechanism or mechanism.startswith("CPU"):
         return PromptSide.CPU
     if mechanism.startswith("op offload") and "from" not in mechanism:

@@ -19,7 +19,11 @@ class PointAccuracy(_Part):
 
 
 class RowAccuracy(_Part):
-    """One row. ``reason`` says why a row cannot be expressed; ``is_incomplete`` marks a row whose source leaves flags out."""
+    """One row.
+
+    ``reason`` says why a row cannot be expressed; ``is_incomplete`` marks a row whose source leaves
+    flags out.
+    """
 
     id: str
     rig: str
@@ -33,7 +37,8 @@ class RowAccuracy(_Part):
 class GroupAccuracy(_Part):
     """Errors of one group of points. A relative error is that of the predicted tokens a second.
 
-    ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in order; null where there is none.
+    ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in
+    order; null where there is none.
     """
 
     phase: Phase
@@ -60,7 +65,10 @@ class BaselineAccuracy(_Part):
 
 
 class AccuracyResult(_Part):
-    """All rows, and the errors by group. ``constants`` are those of the prediction, fitted on all rows or as shipped."""
+    """All rows, and the errors by group.
+
+    ``constants`` are those of the prediction, fitted on all rows or as shipped.
+    """
 
     leaves_one_rig_out: bool
     coverage_fraction: float

@@ -21,7 +21,10 @@ NUMBERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRow:
-    """One measured point. Text that the file leaves empty is empty here; numbers that it leaves empty are None."""
+    """One measured point.
+
+    Text that the file leaves empty is empty here; numbers that it leaves empty are None.
+    """
 
     id: str
     rig: str
@@ -46,7 +49,10 @@ class MeasuredRow:
 
 
 def read_rows(path: Path) -> list[MeasuredRow]:
-    """Every row of a CSV file. Raises InputError, one line, for a missing file or column, a repeated id, or a wrong number."""
+    """Every row of a CSV file.
+
+    Raises InputError, one line, for a missing file or column, a repeated id, or a wrong number.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -68,7 +74,9 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[MeasuredRow]:
     for number, record in enumerate(reader, start=2):
         row = _row(f"{path}:{number}", record)
         if row.id in seen:
-            raise InputError(f"{path}:{number}: id {row.id!r} stands twice; every row needs its own")
+            raise InputError(
+                f"{path}:{number}: id {row.id!r} stands twice; every row needs its own"
+            )
         seen.add(row.id)
         yield row
 

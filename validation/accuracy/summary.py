@@ -1,4 +1,6 @@
-"""Errors by group: all points, each machine, runtime, format, depth, and the kinds that are known to be hard."""
+"""Errors by group: all points, each machine, runtime, format, depth, and the kinds that are known
+to be hard.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -11,7 +13,12 @@ from validation.accuracy.points import PricedRow
 from validation.accuracy.prediction import PhasePrediction
 from validation.accuracy.result import BaselineAccuracy, GroupAccuracy
 
-DEPTHS = ((0, "to 2,047"), (2048, "2,048 to 8,191"), (8192, "8,192 to 16,383"), (16384, "from 16,384"))
+DEPTHS = (
+    (0, "to 2,047"),
+    (2048, "2,048 to 8,191"),
+    (8192, "8,192 to 16,383"),
+    (16384, "from 16,384"),
+)
 DEEPEST_TOKENS = 16384
 SERVER_CHANNELS_WORDS = {True: "probe, server", False: "probe, desktop"}
 Grouping = Callable[[PricedRow, str], Sequence[str]]

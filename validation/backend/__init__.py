@@ -1,4 +1,7 @@
-"""A real MoE decoder in torch, and policies executed on it. Importing this package imports torch."""
+"""A real MoE decoder in torch, and policies executed on it.
+
+Importing this package imports torch.
+"""
 
 from validation.backend.architecture import Architecture, architecture_of, stand_in
 from validation.backend.checkpoint import Checkpoint, load_checkpoint

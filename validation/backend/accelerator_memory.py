@@ -9,12 +9,25 @@ from validation.backend.weights import Block, LayerWeights, Weights, empty
 
 
 class AcceleratorMemory:
-    """Copies of what a residency names, and empty buffers. What it does not hold cannot be read: the host's weights are elsewhere."""
+    """Copies of what a residency names, and empty buffers.
 
-    def __init__(self, weights: Weights, residency: Residency, overlap: Overlap, device: torch.device = ON_HOST) -> None:
+    What it does not hold cannot be read: the host's weights are elsewhere.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        residency: Residency,
+        overlap: Overlap,
+        device: torch.device = ON_HOST,
+    ) -> None:
         self.device = device
         layers = range(len(weights.layers))
-        self.dense = {layer: _copy(weights.layers[layer].dense, device) for layer in layers if residency.dense[layer]}
+        self.dense = {
+            layer: _copy(weights.layers[layer].dense, device)
+            for layer in layers
+            if residency.dense[layer]
+        }
         self.experts = {
             (layer, expert): _copy(block, device)
             for layer in layers
@@ -22,12 +35,20 @@ class AcceleratorMemory:
             if residency.experts[layer, expert]
         }
         self.top = _copy(weights.top, device) if residency.has_head else None
-        self.expert_buffers = [expert_buffer(weights, device) for _ in range(overlap.staging_experts)]
+        self.expert_buffers = [
+            expert_buffer(weights, device) for _ in range(overlap.staging_experts)
+        ]
         self.layer_buffers = [_layer_buffer(weights, device) for _ in range(overlap.staging_layers)]
-        self.top_buffers = [] if residency.has_head else [_empty_like(weights.top, device) for _ in range(overlap.staging_layers)]
+        self.top_buffers = (
+            []
+            if residency.has_head
+            else [_empty_like(weights.top, device) for _ in range(overlap.staging_layers)]
+        )
 
 
-def expert_buffer(weights: Weights, device: torch.device, *, is_pinned: bool = False) -> list[Block]:
+def expert_buffer(
+    weights: Weights, device: torch.device, *, is_pinned: bool = False
+) -> list[Block]:
     """One buffer, as a block of each layer's shape over the same memory."""
     shapes = [weights.architecture.expert_shapes(layer) for layer in range(len(weights.layers))]
     sizes = [layer.experts_EW.shape[1] if layer.experts else 0 for layer in weights.layers]
@@ -50,5 +71,8 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
 def _layer_buffer(weights: Weights, device: torch.device) -> list[LayerWeights]:
     """One buffer for whole layers, seen by each layer; layers of one shape share its memory."""
     architecture = weights.architecture
-    of_shape = {shape: LayerWeights(architecture, layer, weights.dtype, device) for layer, shape in enumerate(architecture.layers)}
+    of_shape = {
+        shape: LayerWeights(architecture, layer, weights.dtype, device)
+        for layer, shape in enumerate(architecture.layers)
+    }
     return [of_shape[shape] for shape in architecture.layers]

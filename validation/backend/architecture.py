@@ -1,4 +1,6 @@
-"""What the backend builds: the dimensions of every tensor, read off a model of the simulator or made small after its pattern."""
+"""What the backend builds: the dimensions of every tensor, read off a model of the simulator or
+made small after its pattern.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentShape:
-    """Multi-head latent attention (arXiv 2405.04434): ranks of the queries' (0: not compressed) and the keys' latents, head dimensions."""
+    """Multi-head latent attention (arXiv 2405.04434): ranks of the queries' (0: not compressed) and
+    the keys' latents, head dimensions.
+    """
 
     query_rank: int
     key_rank: int
@@ -21,10 +25,11 @@ class LatentShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """How a router turns logits into shares: softmax or sigmoid (with a bias that counts for the choice alone), then times ``scale``.
+    """How a router turns logits into shares: softmax or sigmoid (with a bias that counts for the
+    choice alone), then times ``scale``.
 
-    A token selects among the experts of its ``top_groups`` best of ``num_groups`` groups: by their best expert, or with sigmoid by the sum
-    of their best two.
+    A token selects among the experts of its ``top_groups`` best of ``num_groups`` groups: by their
+    best expert, or with sigmoid by the sum of their best two.
     """
 
     is_sigmoid: bool = False
@@ -38,7 +43,8 @@ SOFTMAX = Scoring()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """Dimensions of one decoder layer; what it does not have is 0. With ``latent`` the head dimensions are its own.
+    """Dimensions of one decoder layer; what it does not have is 0. With ``latent`` the head
+    dimensions are its own.
 
     ``has_head_norms``: queries and keys are normed head by head.
     """
@@ -63,9 +69,11 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """An MoE decoder as torch runs it: rotary grouped-query or latent attention, gated feed-forwards, RMS norms.
+    """An MoE decoder as torch runs it: rotary grouped-query or latent attention, gated
+    feed-forwards, RMS norms.
 
-    ``normalizes_top_k``: the shares of the selected experts are made to sum to 1 (Mixtral does; Qwen-MoE by its configuration).
+    ``normalizes_top_k``: the shares of the selected experts are made to sum to 1 (Mixtral does;
+    Qwen-MoE by its configuration).
     """
 
     name: str
@@ -83,7 +91,11 @@ class Architecture:
         """Tensors of a layer outside its routed experts, by name, outputs first."""
         hidden, shape = self.hidden, self.layers[layer]
         shapes: Shapes = {"input_norm": (hidden,)}
-        shapes |= _latent_shapes(hidden, shape, shape.latent) if shape.latent else _grouped_shapes(hidden, shape, self.has_qkv_bias)
+        shapes |= (
+            _latent_shapes(hidden, shape, shape.latent)
+            if shape.latent
+            else _grouped_shapes(hidden, shape, self.has_qkv_bias)
+        )
         shapes["post_norm"] = (hidden,)
         if shape.is_moe:
             shapes["router"] = (shape.num_experts, hidden)
@@ -99,21 +111,36 @@ class Architecture:
 
     def expert_shapes(self, layer: int) -> Shapes:
         """Tensors of one routed expert of a layer, by name; none in a dense layer."""
-        return _gated("expert", self.hidden, self.layers[layer].expert_intermediate) if self.layers[layer].is_moe else {}
+        return (
+            _gated("expert", self.hidden, self.layers[layer].expert_intermediate)
+            if self.layers[layer].is_moe
+            else {}
+        )
 
     def top_shapes(self) -> Shapes:
         """Tensors outside the layers."""
-        return {"embedding": (self.vocab, self.hidden), "norm": (self.hidden,), "head": (self.vocab, self.hidden)}
+        return {
+            "embedding": (self.vocab, self.hidden),
+            "norm": (self.hidden,),
+            "head": (self.vocab, self.hidden),
+        }
 
 
 def architecture_of(model: Model, latent: LatentShape | None = None) -> Architecture:
-    """The decoder that a model of the simulator describes, from its own counts; ``latent`` is the shape of its latent attention if known.
+    """The decoder that a model of the simulator describes, from its own counts; ``latent`` is the
+    shape of its latent attention if known.
 
     Raises InputError for what the backend does not build.
     """
-    gates = {layer.params[TensorClass.SHARED_EXPERT] % (3 * model.hidden) for layer in model.layers if _has_shared(layer)}
+    gates = {
+        layer.params[TensorClass.SHARED_EXPERT] % (3 * model.hidden)
+        for layer in model.layers
+        if _has_shared(layer)
+    }
     if gates - {0, model.hidden}:
-        raise InputError(f"{model.name}: shared experts of {gates} weights beyond whole rows of {model.hidden} are not executed")
+        raise InputError(
+            f"{model.name}: shared experts of {gates} weights beyond whole rows of {model.hidden} are not executed"
+        )
     shapes = tuple(_layer_shape(model, layer, latent) for layer in model.layers)
     for layer, shape in zip(model.layers, shapes, strict=True):
         _check_norms(model, layer, shape)
@@ -121,10 +148,18 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
     biases = {attention_rest(model, layer) for layer in grouped}
     sizes = {_bias_size(executed_attention(model, layer)) for layer in model.layers}
     if biases not in (set(), {0}, sizes):
-        raise InputError(f"{model.name}: attention with {max(biases)} weights beyond query, key, value and output is not executed")
-    routers = {layer.params[TensorClass.ROUTER] - model.hidden * layer.num_experts for layer in model.layers if layer.is_moe}
+        raise InputError(
+            f"{model.name}: attention with {max(biases)} weights beyond query, key, value and output is not executed"
+        )
+    routers = {
+        layer.params[TensorClass.ROUTER] - model.hidden * layer.num_experts
+        for layer in model.layers
+        if layer.is_moe
+    }
     if not routers <= {0, model.num_experts}:
-        raise InputError(f"{model.name}: routers with {max(routers)} weights beyond one row an expert are not executed")
+        raise InputError(
+            f"{model.name}: routers with {max(routers)} weights beyond one row an expert are not executed"
+        )
     return Architecture(
         name=model.name,
         hidden=model.hidden,
@@ -138,7 +173,10 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
 
 
 def executed_attention(model: Model, layer: Layer) -> Attention:
-    """The layer's attention. Raises InputError, naming the layer, for a layer that the backend does not run."""
+    """The layer's attention.
+
+    Raises InputError, naming the layer, for a layer that the backend does not run.
+    """
     attention = layer.attention
     lacking = None
     if attention is None:
@@ -150,7 +188,9 @@ def executed_attention(model: Model, layer: Layer) -> Attention:
     elif layer.is_moe == (TensorClass.DENSE_FFN in layer.params):
         lacking = "experts beside a dense feed-forward" if layer.is_moe else "no feed-forward"
     if lacking or attention is None:
-        raise InputError(f"{model.name}: layer {model.layers.index(layer)} has {lacking}, which the backend does not run")
+        raise InputError(
+            f"{model.name}: layer {model.layers.index(layer)} has {lacking}, which the backend does not run"
+        )
     return attention
 
 
@@ -160,25 +200,35 @@ def is_latent(attention: Attention) -> bool:
 
 
 def stand_in(model: Model, *, hidden: int = 32, intermediate: int = 32, vocab: int = 256) -> Model:
-    """A small fp32 model with the layers, experts and selections of a large one, for runs in which only order and place matter.
+    """A small fp32 model with the layers, experts and selections of a large one, for runs in which
+    only order and place matter.
 
-    Whatever its pattern, its attention is grouped-query with two heads, so latent attention and states are stood in for too.
-    Raises InputError for a layer with nothing before its feed-forward, or no feed-forward.
+    Whatever its pattern, its attention is grouped-query with two heads, so latent attention and
+    states are stood in for too. Raises InputError for a layer with nothing before its feed-forward,
+    or no feed-forward.
     """
     for index, layer in enumerate(model.layers):
         has_ffn = layer.is_moe or TensorClass.DENSE_FFN in layer.params
         if not layer.has_mixer or not has_ffn:
             lacking = "no feed-forward" if layer.has_mixer else "no attention"
-            raise InputError(f"{model.name}: layer {index} has {lacking}, which the backend does not run")
+            raise InputError(
+                f"{model.name}: layer {index} has {lacking}, which the backend does not run"
+            )
     element_bytes = 4
-    top = {TensorClass.EMBEDDING: vocab * hidden, TensorClass.HEAD: vocab * hidden, TensorClass.NORM: hidden}
+    top = {
+        TensorClass.EMBEDDING: vocab * hidden,
+        TensorClass.HEAD: vocab * hidden,
+        TensorClass.NORM: hidden,
+    }
     return replace(
         model,
         name=f"stand-in for {model.name}",
         hidden=hidden,
         vocab=vocab,
         expert_intermediate=intermediate,
-        layers=tuple(_small_layer(layer, hidden, intermediate, element_bytes) for layer in model.layers),
+        layers=tuple(
+            _small_layer(layer, hidden, intermediate, element_bytes) for layer in model.layers
+        ),
         top_params=top,
         top_bytes={which: element_bytes * count for which, count in top.items()},
         dtypes={which: "fp32" for which in TensorClass},
@@ -233,10 +283,14 @@ def attention_rest(model: Model, layer: Layer) -> int:
 
 def _check_norms(model: Model, layer: Layer, shape: LayerShape) -> None:
     latent = shape.latent
-    own = latent.query_rank + latent.key_rank if latent else 2 * shape.head_dim * shape.has_head_norms
+    own = (
+        latent.query_rank + latent.key_rank if latent else 2 * shape.head_dim * shape.has_head_norms
+    )
     found = layer.params.get(TensorClass.NORM, 0)
     if found != 2 * model.hidden + own:
-        raise InputError(f"{model.name}: norms of {found} weights a layer are not executed; {2 * model.hidden + own} are")
+        raise InputError(
+            f"{model.name}: norms of {found} weights a layer are not executed; {2 * model.hidden + own} are"
+        )
 
 
 def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> LayerShape:
@@ -255,28 +309,44 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
         dense_intermediate=layer.params.get(TensorClass.DENSE_FFN, 0) // row,
         expert_intermediate=layer.params.get(TensorClass.EXPERT, 0) // row,
         latent=latent,
-        has_head_norms=latent is None and layer.params.get(TensorClass.NORM, 0) == 2 * model.hidden + 2 * head_dim,
+        has_head_norms=latent is None
+        and layer.params.get(TensorClass.NORM, 0) == 2 * model.hidden + 2 * head_dim,
     )
 
 
 def _latent_shape(model: Model, layer: Layer) -> LatentShape:
-    """From the counts: plain and value dimensions are not told apart by them, and taken to be alike, as in every published model."""
+    """From the counts: plain and value dimensions are not told apart by them, and taken to be
+    alike, as in every published model.
+    """
     attention, hidden = executed_attention(model, layer), model.hidden
     heads = attention.num_heads
     key_rank = attention.value_elements // heads
     rotary = attention.score_elements // heads - key_rank
     query_rank = layer.params.get(TensorClass.NORM, 0) - 2 * hidden - key_rank
     into_queries = (query_rank or hidden) * heads
-    rest = layer.params[TensorClass.ATTENTION] - hidden * (query_rank + key_rank + rotary) - into_queries * rotary
+    rest = (
+        layer.params[TensorClass.ATTENTION]
+        - hidden * (query_rank + key_rank + rotary)
+        - into_queries * rotary
+    )
     dim, left = divmod(rest, into_queries + 2 * key_rank * heads + heads * hidden)
     if left or dim <= 0 or query_rank < 0:
-        raise InputError(f"{model.name}: latent attention with {left} weights beyond its projections is not executed")
-    return LatentShape(query_rank=query_rank, key_rank=key_rank, plain_dim=dim, rotary_dim=rotary, value_dim=dim)
+        raise InputError(
+            f"{model.name}: latent attention with {left} weights beyond its projections is not executed"
+        )
+    return LatentShape(
+        query_rank=query_rank, key_rank=key_rank, plain_dim=dim, rotary_dim=rotary, value_dim=dim
+    )
 
 
 def _grouped_shapes(hidden: int, shape: LayerShape, has_bias: bool) -> Shapes:
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    shapes: Shapes = {"q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}
+    shapes: Shapes = {
+        "q": (queries, hidden),
+        "k": (keys, hidden),
+        "v": (keys, hidden),
+        "o": (hidden, queries),
+    }
     if has_bias:
         shapes |= {"q_bias": (queries,), "k_bias": (keys,), "v_bias": (keys,)}
     if shape.has_head_norms:
@@ -289,7 +359,10 @@ def _latent_shapes(hidden: int, shape: LayerShape, latent: LatentShape) -> Shape
     shapes: Shapes = {"q": (heads * key_dim, latent.query_rank or hidden)}
     if latent.query_rank:
         shapes |= {"q_down": (latent.query_rank, hidden), "q_down_norm": (latent.query_rank,)}
-    shapes |= {"kv_down": (latent.key_rank + latent.rotary_dim, hidden), "kv_down_norm": (latent.key_rank,)}
+    shapes |= {
+        "kv_down": (latent.key_rank + latent.rotary_dim, hidden),
+        "kv_down_norm": (latent.key_rank,),
+    }
     shapes["kv"] = (heads * (latent.plain_dim + latent.value_dim), latent.key_rank)
     shapes["o"] = (hidden, heads * latent.value_dim)
     return shapes

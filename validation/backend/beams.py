@@ -1,6 +1,7 @@
 """Beam search: which hypotheses live on, and with which tokens."""
 
-# TensorLegend: N sequences (hypothesis h of prompt b is number h · batch_size + b), V vocabulary, B prompts, H hypotheses of each.
+# TensorLegend: N sequences (hypothesis h of prompt b is number h · batch_size + b), V vocabulary, B
+# prompts, H hypotheses of each.
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from sim.workload.batch import Batch
 
 
 class Beams:
-    """The best hypotheses of each prompt so far, by the sum of their log-probabilities; with one a prompt, greedy decoding."""
+    """The best hypotheses of each prompt so far, by the sum of their log-probabilities; with one a
+    prompt, greedy decoding.
+    """
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -17,9 +20,11 @@ class Beams:
         self._waiting: list[Tensor] = []
 
     def take(self, logits_NV: Tensor, *, is_first: bool) -> tuple[Tensor, Tensor] | None:
-        """Logits of some sequences of a step, in the order of their numbers; once it is all of them, (parents, tokens) of every sequence.
+        """Logits of some sequences of a step, in the order of their numbers; once it is all of
+        them, (parents, tokens) of every sequence.
 
-        After the prefill (``is_first``) the hypotheses of a prompt are alike: the first of each speaks for all.
+        After the prefill (``is_first``) the hypotheses of a prompt are alike: the first of each
+        speaks for all.
         """
         self._waiting.append(logits_NV)
         found_NV = torch.cat(self._waiting)
@@ -32,7 +37,9 @@ class Beams:
         prompts, vocab = self._batch.batch_size, logits_NV.shape[1]
         if self._batch.beams == 1:
             return torch.arange(prompts), logits_NV.argmax(dim=-1)
-        logs_BHV = torch.log_softmax(logits_NV.float(), dim=-1).view(-1, prompts, vocab).transpose(0, 1)
+        logs_BHV = (
+            torch.log_softmax(logits_NV.float(), dim=-1).view(-1, prompts, vocab).transpose(0, 1)
+        )
         sums_BHV = logs_BHV + self.scores_BH[:, : logs_BHV.shape[1], None]
         self.scores_BH, places_BH = sums_BHV.flatten(1).topk(self._batch.beams, dim=-1)
         parents_BH = places_BH // vocab * prompts + torch.arange(prompts)[:, None]

@@ -1,4 +1,6 @@
-"""Weights of a Hugging Face checkpoint: memory-mapped safetensors, copied into place tensor by tensor."""
+"""Weights of a Hugging Face checkpoint: memory-mapped safetensors, copied into place tensor by
+tensor.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -17,7 +19,9 @@ from sim.model.model import Model
 from validation.backend.architecture import Architecture, LatentShape, Scoring, architecture_of
 from validation.backend.weights import Block, Weights
 
-_NORMS = MappingProxyType({"input_norm": "input_layernorm.weight", "post_norm": "post_attention_layernorm.weight"})
+_NORMS = MappingProxyType(
+    {"input_norm": "input_layernorm.weight", "post_norm": "post_attention_layernorm.weight"}
+)
 _ATTENTION = MappingProxyType(
     dict(_NORMS)
     | {name: f"self_attn.{name}_proj.weight" for name in "qkvo"}
@@ -45,7 +49,9 @@ def _projections(name: str, where: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a family calls its tensors: those of a layer outside routed experts, and those of expert ``{expert}``, within the layer."""
+    """What a family calls its tensors: those of a layer outside routed experts, and those of expert
+    ``{expert}``, within the layer.
+    """
 
     dense: Mapping[str, str]
     expert: Mapping[str, str]
@@ -75,15 +81,26 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     }
     | {
         family: Layout(
-            dense=dict(_LATENT) | _projections("shared", "mlp.shared_experts") | _projections("dense", "mlp"),
+            dense=dict(_LATENT)
+            | _projections("shared", "mlp.shared_experts")
+            | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         )
         for family in ("deepseek_v2", "deepseek_v3")
     }
 )
-"""By ``model_type`` of config.json. Queries of latent attention are ``q_b_proj`` where they have a latent, else ``q_proj``."""
+"""By ``model_type`` of config.json.
 
-_TOP = MappingProxyType({"embedding": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"})
+Queries of latent attention are ``q_b_proj`` where they have a latent, else ``q_proj``.
+"""
+
+_TOP = MappingProxyType(
+    {
+        "embedding": "model.embed_tokens.weight",
+        "norm": "model.norm.weight",
+        "head": "lm_head.weight",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,11 +112,16 @@ class Checkpoint:
 
 
 def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """Read ``config.json`` and every ``*.safetensors`` of a folder. Raises InputError, one line, for what is missing or not supported."""
+    """Read ``config.json`` and every ``*.safetensors`` of a folder.
+
+    Raises InputError, one line, for what is missing or not supported.
+    """
     config = _config(folder)
     kind = str(config.get("model_type"))
     if kind not in LAYOUTS:
-        raise InputError(f"{folder / 'config.json'}: model_type {kind!r} is not executed; known are {', '.join(LAYOUTS)}")
+        raise InputError(
+            f"{folder / 'config.json'}: model_type {kind!r} is not executed; known are {', '.join(LAYOUTS)}"
+        )
     provenance = Provenance(kind=Kind.PUBLISHED, source=str(folder / "config.json"), date="undated")
     model = model_from_config(config, name=folder.resolve().name, provenance=provenance)
     weights = Weights(_architecture(model, config, folder), dtype)
@@ -118,10 +140,14 @@ def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Arch
     """What the counts of a model do not say, from its configuration."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise InputError(f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is")
+        raise InputError(
+            f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is"
+        )
     latent = _latent(config) if config.get("kv_lora_rank") else None
     if config.get("attention_bias") and latent is not None:
-        raise InputError(f"{folder / 'config.json'}: attention_bias of latent attention is not executed")
+        raise InputError(
+            f"{folder / 'config.json'}: attention_bias of latent attention is not executed"
+        )
     known = architecture_of(model, latent)
     return replace(
         known,
@@ -133,8 +159,12 @@ def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Arch
 
 
 def _normalizes(config: Mapping[str, Any]) -> bool:
-    """Whether shares are made to sum to 1; DeepSeek-V2's code never does, whatever its configuration says."""
-    return config["model_type"] != "deepseek_v2" and bool(config.get("norm_topk_prob", config["model_type"] == "deepseek_v3"))
+    """Whether shares are made to sum to 1; DeepSeek-V2's code never does, whatever its
+    configuration says.
+    """
+    return config["model_type"] != "deepseek_v2" and bool(
+        config.get("norm_topk_prob", config["model_type"] == "deepseek_v3")
+    )
 
 
 def _latent(config: Mapping[str, Any]) -> LatentShape:
@@ -151,7 +181,9 @@ def _scoring(config: Mapping[str, Any], known: Scoring) -> Scoring:
     scale = float(config.get("routed_scaling_factor", 1.0))
     if config.get("topk_method", "noaux_tc") == "greedy" or not config.get("n_group"):
         return replace(known, scale=scale)
-    return replace(known, num_groups=int(config["n_group"]), top_groups=int(config["topk_group"]), scale=scale)
+    return replace(
+        known, num_groups=int(config["n_group"]), top_groups=int(config["topk_group"]), scale=scale
+    )
 
 
 def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
@@ -161,7 +193,9 @@ def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
         try:
             file = stack.enter_context(safe_open(path, framework="pt"))
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: not a readable safetensors file: {' '.join(str(error).split())}") from None
+            raise InputError(
+                f"{path}: not a readable safetensors file: {' '.join(str(error).split())}"
+            ) from None
         found |= dict.fromkeys(file.keys(), file)
     if not found:
         raise InputError(f"{folder}: no *.safetensors with tensors in it")
@@ -171,11 +205,16 @@ def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
 def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the decoder with the name the checkpoint has it under."""
     for number, layer in enumerate(weights.layers):
-        blocks: list[tuple[Block, Mapping[str, str], int | None]] = [(layer.dense, layout.dense, None)]
+        blocks: list[tuple[Block, Mapping[str, str], int | None]] = [
+            (layer.dense, layout.dense, None)
+        ]
         blocks += [(block, layout.expert, expert) for expert, block in enumerate(layer.experts)]
         for block, names, expert in blocks:
             for name, place in block.tensors.items():
-                yield f"model.layers.{number}.{_own_name(name, names, block).format(expert=expert)}", place
+                yield (
+                    f"model.layers.{number}.{_own_name(name, names, block).format(expert=expert)}",
+                    place,
+                )
     for name, place in weights.top.tensors.items():
         yield _TOP["embedding" if name == "head" and is_tied else name], place
 
@@ -191,5 +230,7 @@ def _fill(place: Tensor, name: str, files: Mapping[str, Any], folder: Path) -> N
         raise InputError(f"{folder}: no tensor {name} in its safetensors")
     shape = tuple(files[name].get_slice(name).get_shape())
     if shape != tuple(place.shape):
-        raise InputError(f"{folder}: tensor {name} is {list(shape)}, its configuration says {list(place.shape)}")
+        raise InputError(
+            f"{folder}: tensor {name} is {list(shape)}, its configuration says {list(place.shape)}"
+        )
     place.copy_(files[name].get_tensor(name))

@@ -4,7 +4,9 @@ from torch import Tensor
 
 
 class Copy:
-    """Numbers of flat tensors to be copied to others of the same size; calling it copies, and returns the bytes."""
+    """Numbers of flat tensors to be copied to others of the same size; calling it copies, and
+    returns the bytes.
+    """
 
     def __init__(self, *pairs: tuple[Tensor, Tensor]) -> None:
         """Pairs of (target, source)."""
@@ -21,7 +23,13 @@ class Copy:
         """That many copies (at least one) that together are this one, cut alike from every tensor."""
         count = max(1, count)
         return [
-            Copy(*((_cut(target, place, count), _cut(source, place, count)) for target, source in self._pairs)) for place in range(count)
+            Copy(
+                *(
+                    (_cut(target, place, count), _cut(source, place, count))
+                    for target, source in self._pairs
+                )
+            )
+            for place in range(count)
         ]
 
 

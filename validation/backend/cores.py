@@ -12,7 +12,10 @@ from validation.backend.pacing import wake_promptly
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """What a thread is given before its first task. Without ``cores``: any; ``num_threads`` is torch's, inside one operation."""
+    """What a thread is given before its first task.
+
+    Without ``cores``: any; ``num_threads`` is torch's, inside one operation.
+    """
 
     cores: tuple[int, ...] = ()
     num_threads: int = 1

@@ -7,7 +7,9 @@ ON_HOST = torch.device("cpu")
 
 
 def brought(tensor: Tensor, place: torch.device) -> Tensor:
-    """A copy in that place, in the order of the calling thread's stream; on the host what comes from afar lands in page-locked memory."""
+    """A copy in that place, in the order of the calling thread's stream; on the host what comes
+    from afar lands in page-locked memory.
+    """
     if tensor.device == place:
         return tensor.clone()
     if place.type == "cpu":
@@ -17,7 +19,9 @@ def brought(tensor: Tensor, place: torch.device) -> Tensor:
 
 
 def kept(tensor: Tensor) -> Tensor:
-    """The tensor, whose memory is not given to others until the calling thread's stream has come to here."""
+    """The tensor, whose memory is not given to others until the calling thread's stream has come to
+    here.
+    """
     if tensor.is_cuda:
         tensor.record_stream(torch.cuda.current_stream(tensor.device))
     return tensor

@@ -1,4 +1,6 @@
-"""What a policy decides while it runs: the parts and compiled rules of the simulator, asked about what the real router chose."""
+"""What a policy decides while it runs: the parts and compiled rules of the simulator, asked about
+what the real router chose.
+"""
 
 from typing import Any
 
@@ -18,9 +20,13 @@ _DECIDE: Any = decide_misses  # compiled code has no types
 
 
 class Dispatching:
-    """Modes of layers and of the vocabulary projection, and an action for every expert of a layer once its gate is known."""
+    """Modes of layers and of the vocabulary projection, and an action for every expert of a layer
+    once its gate is known.
+    """
 
-    def __init__(self, policy: Policy, problem: Problem, residency: Residency, passes: Passes) -> None:
+    def __init__(
+        self, policy: Policy, problem: Problem, residency: Residency, passes: Passes
+    ) -> None:
         self.modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
         self.head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
         self._rule = int(policy.dispatch.rule)
@@ -44,17 +50,34 @@ class Dispatching:
             return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
         own, now = slice(layer, layer + 1), slice(index, index + 1)
-        beside = self._beside._replace(dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now])
+        beside = self._beside._replace(
+            dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now]
+        )
         early = self._early
         if len(early.experts):
-            early = Early(experts=np.ascontiguousarray(early.experts[now, own]), lead=early.lead[now])
-        _DECIDE(tokens_E[None, None], self._experts_LE[own], self._shape_of[own], self._rule, self._believed, beside, early, actions)
+            early = Early(
+                experts=np.ascontiguousarray(early.experts[now, own]), lead=early.lead[now]
+            )
+        _DECIDE(
+            tokens_E[None, None],
+            self._experts_LE[own],
+            self._shape_of[own],
+            self._rule,
+            self._believed,
+            beside,
+            early,
+            actions,
+        )
         chosen: NDArray[np.uint8] = actions[0, 0]
         return chosen
 
     def early(self, index: int, layer: int) -> list[int]:
         """Experts of a layer whose copies begin with it, in the pass of that number."""
-        return np.flatnonzero(self._early.experts[index, layer]).tolist() if len(self._early.experts) else []
+        return (
+            np.flatnonzero(self._early.experts[index, layer]).tolist()
+            if len(self._early.experts)
+            else []
+        )
 
     @property
     def early_experts(self) -> NDArray[np.bool_] | None:
@@ -63,4 +86,6 @@ class Dispatching:
 
     def spilled(self, actions: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         """As in Decisions, given the actions [pass, layer, expert] of a whole run."""
-        return spilled_of(self._policy, actions, self.modes, np.broadcast_to(self._experts_LE, actions.shape))
+        return spilled_of(
+            self._policy, actions, self.modes, np.broadcast_to(self._experts_LE, actions.shape)
+        )

@@ -1,4 +1,6 @@
-"""Tasks in the simulator's order, with the same dependencies: what ``sim.step.lowering.emit`` does, for real lanes."""
+"""Tasks in the simulator's order, with the same dependencies: what ``sim.step.lowering.emit`` does,
+for real lanes.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +27,14 @@ class Emission:
         self._lanes = lanes
 
     def append(
-        self, resource: int, kind: TaskKind, layer: int, expert: int, duration_ns: int, work: Work | None, *waits: Ticket | None
+        self,
+        resource: int,
+        kind: TaskKind,
+        layer: int,
+        expert: int,
+        duration_ns: int,
+        work: Work | None,
+        *waits: Ticket | None,
     ) -> Ticket:
         """Submit one task; in a serial pass it also waits for the task before it."""
         ticket = self.prepared(resource, kind, layer, expert, duration_ns, work, *waits)
@@ -33,7 +42,16 @@ class Emission:
         self.tickets.append(ticket)
         return ticket
 
-    def ahead(self, resource: int, kind: TaskKind, layer: int, duration_ns: int, work: Work, step: int, *waits: Ticket | None) -> Ticket:
+    def ahead(
+        self,
+        resource: int,
+        kind: TaskKind,
+        layer: int,
+        duration_ns: int,
+        work: Work,
+        step: int,
+        *waits: Ticket | None,
+    ) -> Ticket:
         """Submit a task before its turn: its number is that of the moment it is ``claimed``."""
         ticket = self.prepared(resource, kind, layer, NONE, duration_ns, work, *waits)
         ticket.step = step
@@ -46,7 +64,14 @@ class Emission:
         return ticket
 
     def prepared(
-        self, resource: int, kind: TaskKind, layer: int, expert: int, duration_ns: int, work: Work | None, *waits: Ticket | None
+        self,
+        resource: int,
+        kind: TaskKind,
+        layer: int,
+        expert: int,
+        duration_ns: int,
+        work: Work | None,
+        *waits: Ticket | None,
     ) -> Ticket:
         """The task with what it waits for, in the simulator's order."""
         priority = -1 if kind is TaskKind.ACTIVATION_COPY else 0
@@ -61,7 +86,9 @@ class Emission:
 
 
 def timeline_of(tickets: Sequence[Ticket], platform: Platform, began_ns: int) -> Timeline:
-    """What happened, in the simulator's format, from that instant on; a task's duration is what it was made to last."""
+    """What happened, in the simulator's format, from that instant on; a task's duration is what it
+    was made to last.
+    """
     numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(tickets)}
     return Timeline(
         platform=platform,

@@ -1,4 +1,6 @@
-"""A policy whose residency changes, executed: its decisions are taken gate by gate, about what has really been copied by then."""
+"""A policy whose residency changes, executed: its decisions are taken gate by gate, about what has
+really been copied by then.
+"""
 
 import time
 from dataclasses import replace
@@ -26,22 +28,44 @@ def job_of(policy: Policy, foresight: Foresight) -> LiveJob:
     shape = foresight.tokens.shape
     decisions = Decisions(
         actions=np.zeros(shape, np.uint8),
-        modes=np.ascontiguousarray(policy.dispatch.layer_modes(foresight.residency, foresight.passes.num_tokens)),
+        modes=np.ascontiguousarray(
+            policy.dispatch.layer_modes(foresight.residency, foresight.passes.num_tokens)
+        ),
         head_modes=policy.dispatch.head_modes(foresight.residency, foresight.passes.num_tokens),
     )
     return live_job(policy, foresight.residency, foresight, decisions, is_foreseen=False)
 
 
 class LiveRun:
-    """One run of the batch; what the router really selects replaces what was foreseen, gate by gate."""
+    """One run of the batch; what the router really selects replaces what was foreseen, gate by
+    gate.
+    """
 
     resources = LIVE_RESOURCES
 
-    def __init__(self, policy: Policy, foresight: Foresight, weights: Weights, sequences: Sequences, device: torch.device) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        foresight: Foresight,
+        weights: Weights,
+        sequences: Sequences,
+        device: torch.device,
+    ) -> None:
         problem, residency = foresight.problem, foresight.residency
-        self._job, self._passes, self._sequences = job_of(policy, foresight), foresight.passes, sequences
-        memory = AcceleratorMemory(weights, replace(residency, experts=np.zeros_like(residency.experts)), problem.overlap, device)
-        self._arena = SlotArena(weights, residency, self._job.cached.slots, device, is_global=policy.cache.is_global)
+        self._job, self._passes, self._sequences = (
+            job_of(policy, foresight),
+            foresight.passes,
+            sequences,
+        )
+        memory = AcceleratorMemory(
+            weights,
+            replace(residency, experts=np.zeros_like(residency.experts)),
+            problem.overlap,
+            device,
+        )
+        self._arena = SlotArena(
+            weights, residency, self._job.cached.slots, device, is_global=policy.cache.is_global
+        )
         self._work = LiveWork(self._job, self._passes, weights, memory, self._arena, sequences)
 
     def execute(self, lanes: Lanes) -> Executed:
@@ -57,7 +81,14 @@ class LiveRun:
             spilled=job.spilled,
         )
         return executed_of(
-            session.tickets, job.platform, began_ns, decisions, self._passes, job.sheet.tokens, self._sequences, lanes.is_paced
+            session.tickets,
+            job.platform,
+            began_ns,
+            decisions,
+            self._passes,
+            job.sheet.tokens,
+            self._sequences,
+            lanes.is_paced,
         )
 
 

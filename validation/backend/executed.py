@@ -20,9 +20,10 @@ from validation.backend.ticket import Ticket
 class Executed:
     """A run that happened: its timeline, what was decided, and what came out.
 
-    ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to its lane, ``lane_order`` its place
-    among the tasks its lane served; ``is_paced`` [resource] says whose tasks were made to last their price;
-    ``logits_SV`` has one entry for each pass that gives tokens, ``expert_ids`` is as in Foresight.
+    ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to
+    its lane, ``lane_order`` its place among the tasks its lane served; ``is_paced`` [resource] says
+    whose tasks were made to last their price; ``logits_SV`` has one entry for each pass that gives
+    tokens, ``expert_ids`` is as in Foresight.
     """
 
     timeline: Timeline

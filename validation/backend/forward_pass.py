@@ -1,6 +1,9 @@
-"""What a run computes, apart from where and when: the state of its sequences and the steps of one forward pass."""
+"""What a run computes, apart from where and when: the state of its sequences and the steps of one
+forward pass.
+"""
 
-# TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, E experts, P experts selected by a token, M tokens
+# TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, E experts, P
+# experts selected by a token, M tokens
 # of one expert, R rows sent to the CPU, V vocabulary, K key-value heads, H head dimension.
 
 from typing import Any
@@ -14,7 +17,16 @@ from sim.workload.batch import Batch
 from validation.backend.architecture import LayerShape
 from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept
-from validation.backend.functions import attention, feed_forward, gate, head, normalized, rotation, routed_expert, shared_experts
+from validation.backend.functions import (
+    attention,
+    feed_forward,
+    gate,
+    head,
+    normalized,
+    rotation,
+    routed_expert,
+    shared_experts,
+)
 from validation.backend.routes import Routes
 from validation.backend.weights import Block, Weights, num_bytes_of
 
@@ -27,22 +39,30 @@ def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple
 
 
 class Sequences:
-    """The tokens, KV caches and outcomes of a batch; ``expert_ids`` is [sequence, token, MoE layer, rank], as routings give it.
+    """The tokens, KV caches and outcomes of a batch; ``expert_ids`` is [sequence, token, MoE layer,
+    rank], as routings give it.
 
-    Tokens and outcomes are on the host; a KV cache is where its layer runs, and is moved should that change.
+    Tokens and outcomes are on the host; a KV cache is where its layer runs, and is moved should
+    that change.
     """
 
-    def __init__(self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST) -> None:
+    def __init__(
+        self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST
+    ) -> None:
         architecture, count = weights.architecture, batch.num_sequences
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
         self._batch, self._beams = batch, Beams(batch)
         self.caches_2SKCH = [
-            torch.zeros(cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device)
+            torch.zeros(
+                cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device
+            )
             for shape in architecture.layers
         ]
         self.turns_2CH = {
-            (head_dim, place): rotation(batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype).to(place)
+            (head_dim, place): rotation(
+                batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype
+            ).to(place)
             for head_dim in {shape.head_dim for shape in architecture.layers}
             for place in {ON_HOST, device}
         }
@@ -50,7 +70,9 @@ class Sequences:
         moe_layers = [layer for layer, shape in enumerate(architecture.layers) if shape.is_moe]
         self.place_of = {layer: place for place, layer in enumerate(moe_layers)}
         top_k = max(shape.top_k for shape in architecture.layers)
-        self.expert_ids = np.zeros((count, batch.context_tokens - 1, len(moe_layers), top_k), np.int16)
+        self.expert_ids = np.zeros(
+            (count, batch.context_tokens - 1, len(moe_layers), top_k), np.int16
+        )
 
     def cache(self, layer: int, place: torch.device) -> Tensor:
         """The KV cache of a layer, brought to where the layer runs."""
@@ -59,7 +81,9 @@ class Sequences:
         return self.caches_2SKCH[layer]
 
     def take(self, logits_SV: Tensor, end: int) -> None:
-        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are chosen, and hypotheses live on or die."""
+        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are
+        chosen, and hypotheses live on or die.
+        """
         self.logits_SV.append(logits_SV)
         chosen = self._beams.take(logits_SV, is_first=end == self._batch.prompt_tokens)
         if chosen is None:
@@ -70,22 +94,29 @@ class Sequences:
         self.tokens_SC[:, end] = tokens
 
     def _inherit(self, parents: Tensor, *, is_first: bool) -> None:
-        """Every hypothesis takes over what its parent has read; experts of the prompt are those of the sequence that read it."""
+        """Every hypothesis takes over what its parent has read; experts of the prompt are those of
+        the sequence that read it.
+        """
         self.tokens_SC = self.tokens_SC[parents]
         for cache_2SKCH in self.caches_2SKCH:
             cache_2SKCH.copy_(cache_2SKCH[:, parents.to(cache_2SKCH.device)])
         if is_first:
             prompts = np.arange(self._batch.num_sequences) % self._batch.batch_size
-            self.expert_ids[:, : self._batch.prompt_tokens] = self.expert_ids[prompts, : self._batch.prompt_tokens]
+            self.expert_ids[:, : self._batch.prompt_tokens] = self.expert_ids[
+                prompts, : self._batch.prompt_tokens
+            ]
 
 
 class ForwardPass:
     """One pass over positions ``first`` up to ``end`` of some sequences.
 
-    What experts give is kept apart and added up in the order of their numbers when the next layer begins: the same bits, whoever computed.
+    What experts give is kept apart and added up in the order of their numbers when the next layer
+    begins: the same bits, whoever computed.
     """
 
-    def __init__(self, weights: Weights, sequences: Sequences, rows: slice, first: int, end: int) -> None:
+    def __init__(
+        self, weights: Weights, sequences: Sequences, rows: slice, first: int, end: int
+    ) -> None:
         self.architecture = weights.architecture
         self._embedding_VD = weights.top.tensors["embedding"]
         self._has_begun = False
@@ -97,10 +128,15 @@ class ForwardPass:
         self._places: dict[int, slice | None] = {}
 
     def attend(self, layer: int, dense: Block) -> None:
-        """Take in what the layer before gave (or the tokens, which are looked up where the table lies), and attend."""
+        """Take in what the layer before gave (or the tokens, which are looked up where the table
+        lies), and attend.
+        """
         place = dense.flat.device
         self.settle(place)
-        shape, cache_2SKCH = self.architecture.layers[layer], self._sequences.cache(layer, place)[:, self._rows]
+        shape, cache_2SKCH = (
+            self.architecture.layers[layer],
+            self._sequences.cache(layer, place)[:, self._rows],
+        )
         attended = attention(
             self._x_TD,
             dense.tensors,
@@ -112,7 +148,9 @@ class ForwardPass:
             self._end,
         )
         self._x_TD = attended
-        self._y_TD = normalized(attended, dense.tensors["post_norm"], self.architecture.norm_epsilon)
+        self._y_TD = normalized(
+            attended, dense.tensors["post_norm"], self.architecture.norm_epsilon
+        )
 
     def select(self, layer: int, dense: Block) -> NDArray[np.int32]:
         """The gate: tokens of every expert of the layer [E]."""
@@ -120,10 +158,19 @@ class ForwardPass:
         normalizes = self.architecture.normalizes_top_k
         router_ED, bias_E = dense.tensors["router"], dense.tensors.get("router_bias")
         scoring = self.architecture.scoring
-        experts_TP, self._shares_TP = gate(self._y_TD, router_ED, shape.top_k, normalizes=normalizes, scoring=scoring, bias_E=bias_E)
+        experts_TP, self._shares_TP = gate(
+            self._y_TD,
+            router_ED,
+            shape.top_k,
+            normalizes=normalizes,
+            scoring=scoring,
+            bias_E=bias_E,
+        )
         chosen: NDArray[Any] = experts_TP.cpu().numpy()
         ids = self._sequences.expert_ids
-        ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(-1, self._end - self._first, shape.top_k)
+        ids[self._rows, self._first : self._end, self._sequences.place_of[layer]] = chosen.reshape(
+            -1, self._end - self._first, shape.top_k
+        )
         tokens_E = np.bincount(chosen.ravel(), minlength=shape.num_experts).astype(np.int32)
         self._routes = Routes.of(chosen, tokens_E, self._shares_TP)
         return tokens_E
@@ -142,12 +189,17 @@ class ForwardPass:
         self._given[expert] = rows_M, routed_expert(self._y_TD[rows_M], shares_M1, weights.tensors)
 
     def send(self, experts: list[int]) -> int:
-        """Copy what those experts work on to the CPU: their rows, or all rows where that is less; returns bytes."""
+        """Copy what those experts work on to the CPU: their rows, or all rows where that is less;
+        returns bytes.
+        """
         rows = [self._routes.here(expert)[0] for expert in experts]
         ends = np.cumsum([len(rows_M) for rows_M in rows]).tolist()
         if ends[-1] < len(self._y_TD):
             self._sent_RD = brought(kept(self._y_TD)[torch.cat(rows)], ON_HOST)
-            self._places = {expert: slice(end - len(rows_M), end) for expert, rows_M, end in zip(experts, rows, ends, strict=True)}
+            self._places = {
+                expert: slice(end - len(rows_M), end)
+                for expert, rows_M, end in zip(experts, rows, ends, strict=True)
+            }
         else:
             self._sent_RD = brought(kept(self._y_TD), ON_HOST)
             self._places = dict.fromkeys(experts)
@@ -166,7 +218,9 @@ class ForwardPass:
             self._back_RD[place] = result_MD
 
     def bring_back(self) -> int:
-        """Copy what the CPU's experts gave to the accelerator: as many rows as were sent; returns bytes."""
+        """Copy what the CPU's experts gave to the accelerator: as many rows as were sent; returns
+        bytes.
+        """
         received_RD = brought(self._back_RD, self._y_TD.device)
         for expert, place in self._places.items():
             if place is None:
@@ -176,9 +230,13 @@ class ForwardPass:
         return num_bytes_of(received_RD)
 
     def settle(self, place: torch.device) -> None:
-        """Add up what the experts of the last layer gave; at the start of the pass, look the tokens up for that place."""
+        """Add up what the experts of the last layer gave; at the start of the pass, look the tokens
+        up for that place.
+        """
         if not self._has_begun:
-            looked_up_TD = self._embedding_VD[self._sequences.tokens_SC[self._rows, self._first : self._end].reshape(-1)]
+            looked_up_TD = self._embedding_VD[
+                self._sequences.tokens_SC[self._rows, self._first : self._end].reshape(-1)
+            ]
             self._x_TD = looked_up_TD.to(place)
             self._has_begun = True
         if not self._given:
@@ -195,7 +253,9 @@ class ForwardPass:
         self._given = {}
 
     def move(self, place: torch.device, *, only_last: bool) -> int:
-        """Copy the hidden state between CPU and accelerator, of the last position alone if that is all that is needed; returns bytes."""
+        """Copy the hidden state between CPU and accelerator, of the last position alone if that is
+        all that is needed; returns bytes.
+        """
         self.settle(place)
         kept(self._x_TD)
         self._x_TD = brought(self._last_SD() if only_last else self._x_TD, place)

@@ -1,7 +1,11 @@
-"""The operations of an MoE decoder, on whatever device their tensors are: measured, executed and compared are these very functions."""
+"""The operations of an MoE decoder, on whatever device their tensors are: measured, executed and
+compared are these very functions.
+"""
 
-# TensorLegend: T tokens of a pass, S sequences, L tokens of each sequence, C context so far, D hidden, N heads, K key-value heads,
-# H head dimension, R latent rank (and rotary dimension), E experts, G groups of experts, P experts selected by a token, F intermediate,
+# TensorLegend: T tokens of a pass, S sequences, L tokens of each sequence, C context so far, D
+# hidden, N heads, K key-value heads,
+# H head dimension, R latent rank (and rotary dimension), E experts, G groups of experts, P experts
+# selected by a token, F intermediate,
 # V vocabulary.
 
 from collections.abc import Mapping
@@ -15,7 +19,9 @@ from validation.backend.architecture import SOFTMAX, LatentShape, LayerShape, Sc
 Tensors = Mapping[str, Tensor]
 
 NORM_EPSILON = 1e-6
-"""Of the norms inside latent attention, whatever the others have (modeling_deepseek of transformers)."""
+"""Of the norms inside latent attention, whatever the others have (modeling_deepseek of
+transformers).
+"""
 
 
 def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
@@ -26,9 +32,13 @@ def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
 
 
 def rotation(num_tokens: int, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
-    """Cosines and sines [2, C, H] of the first positions; the first half of the sines has its sign turned, for ``rotated``."""
+    """Cosines and sines [2, C, H] of the first positions; the first half of the sines has its sign
+    turned, for ``rotated``.
+    """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    angles_CH = torch.outer(torch.arange(num_tokens, dtype=torch.float32), theta**-exponents).repeat(1, 2)
+    angles_CH = torch.outer(
+        torch.arange(num_tokens, dtype=torch.float32), theta**-exponents
+    ).repeat(1, 2)
     signs_H = torch.ones(head_dim)
     signs_H[: head_dim // 2] = -1.0
     return torch.stack([angles_CH.cos(), angles_CH.sin() * signs_H]).to(dtype)
@@ -40,28 +50,45 @@ def rotated(x_SNLH: Tensor, turn_2LH: Tensor) -> Tensor:
 
 
 def attention(
-    x_TD: Tensor, weights: Tensors, shape: LayerShape, epsilon: float, turn_2CH: Tensor, cache_2SKCH: Tensor, first: int, end: int
+    x_TD: Tensor,
+    weights: Tensors,
+    shape: LayerShape,
+    epsilon: float,
+    turn_2CH: Tensor,
+    cache_2SKCH: Tensor,
+    first: int,
+    end: int,
 ) -> Tensor:
-    """Causal attention of a pass, norm and residual included; writes the keys and values of its positions to the cache.
+    """Causal attention of a pass, norm and residual included; writes the keys and values of its
+    positions to the cache.
 
     Grouped-query, or latent where the shape says so: then the cache is [1, S, 1, C, rank + rotary].
     """
     if shape.latent is not None:
-        return _latent_attention(x_TD, weights, shape, shape.latent, epsilon, turn_2CH, cache_2SKCH[0, :, 0], first, end)
+        return _latent_attention(
+            x_TD, weights, shape, shape.latent, epsilon, turn_2CH, cache_2SKCH[0, :, 0], first, end
+        )
     sequences = cache_2SKCH.shape[1]
     y_TD = normalized(x_TD, weights["input_norm"], epsilon)
     q_SNLH, k_SKLH, v_SKLH = (
-        linear(y_TD, weights[name], weights.get(f"{name}_bias")).view(sequences, end - first, -1, shape.head_dim).transpose(1, 2)
+        linear(y_TD, weights[name], weights.get(f"{name}_bias"))
+        .view(sequences, end - first, -1, shape.head_dim)
+        .transpose(1, 2)
         for name in ("q", "k", "v")
     )
     if shape.has_head_norms:
-        q_SNLH, k_SKLH = normalized(q_SNLH, weights["q_norm"], epsilon), normalized(k_SKLH, weights["k_norm"], epsilon)
+        q_SNLH, k_SKLH = (
+            normalized(q_SNLH, weights["q_norm"], epsilon),
+            normalized(k_SKLH, weights["k_norm"], epsilon),
+        )
     turn_2LH = turn_2CH[:, first:end]
     cache_2SKCH[0, :, :, first:end] = rotated(k_SKLH, turn_2LH)
     cache_2SKCH[1, :, :, first:end] = v_SKLH
     mask_LC = _mask(first, end, shape.window_tokens, x_TD.device)
     keys_SKCH, values_SKCH = cache_2SKCH[0, :, :, :end], cache_2SKCH[1, :, :, :end]
-    z_SNLH = scaled_dot_product_attention(rotated(q_SNLH, turn_2LH), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True)
+    z_SNLH = scaled_dot_product_attention(
+        rotated(q_SNLH, turn_2LH), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True
+    )
     return x_TD + linear(z_SNLH.transpose(1, 2).reshape(x_TD.shape[0], -1), weights["o"])
 
 
@@ -76,37 +103,71 @@ def _latent_attention(
     first: int,
     end: int,
 ) -> Tensor:
-    """In its absorbed form: scores over the cached latent and one rotary key, values summed over the latent (arXiv 2405.04434, 2.1)."""
+    """In its absorbed form: scores over the cached latent and one rotary key, values summed over
+    the latent (arXiv 2405.04434, 2.1).
+    """
     sequences, rank = len(cache_SCR), latent.key_rank
     y_TD = normalized(x_TD, weights["input_norm"], epsilon)
     turn_2LH = turn_2CH[:, first:end]
     down_SLR = linear(y_TD, weights["kv_down"]).view(sequences, end - first, -1)
-    cache_SCR[:, first:end, :rank] = normalized(down_SLR[..., :rank], weights["kv_down_norm"], NORM_EPSILON)
+    cache_SCR[:, first:end, :rank] = normalized(
+        down_SLR[..., :rank], weights["kv_down_norm"], NORM_EPSILON
+    )
     cache_SCR[:, first:end, rank:] = rotated(_pairs_apart(down_SLR[..., rank:]), turn_2LH)
-    asked_TR = normalized(linear(y_TD, weights["q_down"]), weights["q_down_norm"], NORM_EPSILON) if latent.query_rank else y_TD
-    q_SNLH = linear(asked_TR, weights["q"]).view(sequences, end - first, shape.num_heads, -1).transpose(1, 2)
+    asked_TR = (
+        normalized(linear(y_TD, weights["q_down"]), weights["q_down_norm"], NORM_EPSILON)
+        if latent.query_rank
+        else y_TD
+    )
+    q_SNLH = (
+        linear(asked_TR, weights["q"])
+        .view(sequences, end - first, shape.num_heads, -1)
+        .transpose(1, 2)
+    )
     plain_SNLH, rotary_SNLH = q_SNLH.split((latent.plain_dim, latent.rotary_dim), dim=-1)
-    into_NHR, out_NHR = weights["kv"].view(shape.num_heads, -1, rank).split((latent.plain_dim, latent.value_dim), dim=1)
-    q_SNLR = torch.cat((plain_SNLH @ into_NHR, rotated(_pairs_apart(rotary_SNLH), turn_2LH)), dim=-1)
+    into_NHR, out_NHR = (
+        weights["kv"]
+        .view(shape.num_heads, -1, rank)
+        .split((latent.plain_dim, latent.value_dim), dim=1)
+    )
+    q_SNLR = torch.cat(
+        (plain_SNLH @ into_NHR, rotated(_pairs_apart(rotary_SNLH), turn_2LH)), dim=-1
+    )
     keys_SNCR = cache_SCR[:, None, :end].expand(-1, shape.num_heads, -1, -1)
     scale = (latent.plain_dim + latent.rotary_dim) ** -0.5
     mask_LC = _mask(first, end, shape.window_tokens, x_TD.device)
-    z_SNLR = scaled_dot_product_attention(q_SNLR, keys_SNCR, keys_SNCR[..., :rank], attn_mask=mask_LC, scale=scale)
+    z_SNLR = scaled_dot_product_attention(
+        q_SNLR, keys_SNCR, keys_SNCR[..., :rank], attn_mask=mask_LC, scale=scale
+    )
     z_SNLH = z_SNLR @ out_NHR.transpose(1, 2)
     return x_TD + linear(z_SNLH.transpose(1, 2).reshape(x_TD.shape[0], -1), weights["o"])
 
 
 def _pairs_apart(x: Tensor) -> Tensor:
-    """Neighbours that are rotated together, laid apart by half the dimension as ``rotated`` has them."""
+    """Neighbours that are rotated together, laid apart by half the dimension as ``rotated`` has
+    them.
+    """
     return torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1)
 
 
 def gate(
-    x_TD: Tensor, router_ED: Tensor, top_k: int, *, normalizes: bool, scoring: Scoring = SOFTMAX, bias_E: Tensor | None = None
+    x_TD: Tensor,
+    router_ED: Tensor,
+    top_k: int,
+    *,
+    normalizes: bool,
+    scoring: Scoring = SOFTMAX,
+    bias_E: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Which experts every token selects, and with what share: [T, P] each, the largest (biased) share first."""
+    """Which experts every token selects, and with what share: [T, P] each, the largest (biased)
+    share first.
+    """
     logits_TE = linear(x_TD, router_ED)
-    shares_TE = logits_TE.float().sigmoid() if scoring.is_sigmoid else torch.softmax(logits_TE, dim=-1, dtype=torch.float32)
+    shares_TE = (
+        logits_TE.float().sigmoid()
+        if scoring.is_sigmoid
+        else torch.softmax(logits_TE, dim=-1, dtype=torch.float32)
+    )
     worth_TE = shares_TE if bias_E is None else shares_TE + bias_E.float()
     if scoring.num_groups > 1:
         worth_TE = _of_best_groups(worth_TE, scoring)
@@ -118,10 +179,18 @@ def gate(
 
 
 def _of_best_groups(worth_TE: Tensor, scoring: Scoring) -> Tensor:
-    """The worth of the experts in each token's best groups; those of other groups are worth nothing."""
+    """The worth of the experts in each token's best groups; those of other groups are worth
+    nothing.
+    """
     grouped_TGE = worth_TE.view(len(worth_TE), scoring.num_groups, -1)
-    best_TG = grouped_TGE.topk(2, dim=-1)[0].sum(dim=-1) if scoring.is_sigmoid else grouped_TGE.amax(dim=-1)
-    chosen_TG = torch.zeros_like(best_TG, dtype=torch.bool).scatter_(1, best_TG.topk(scoring.top_groups, dim=-1)[1], True)
+    best_TG = (
+        grouped_TGE.topk(2, dim=-1)[0].sum(dim=-1)
+        if scoring.is_sigmoid
+        else grouped_TGE.amax(dim=-1)
+    )
+    chosen_TG = torch.zeros_like(best_TG, dtype=torch.bool).scatter_(
+        1, best_TG.topk(scoring.top_groups, dim=-1)[1], True
+    )
     return grouped_TGE.masked_fill(~chosen_TG[..., None], float("-inf")).flatten(1)
 
 
@@ -139,7 +208,11 @@ def routed_expert(own_MD: Tensor, shares_M1: Tensor, weights: Tensors) -> Tensor
 def shared_experts(x_TD: Tensor, weights: Tensors) -> Tensor:
     """The experts that every token meets, scaled by their own gate where the model has one."""
     y_TD = feed_forward(x_TD, weights, "shared")
-    return torch.sigmoid(linear(x_TD, weights["shared_share"])) * y_TD if "shared_share" in weights else y_TD
+    return (
+        torch.sigmoid(linear(x_TD, weights["shared_share"])) * y_TD
+        if "shared_share" in weights
+        else y_TD
+    )
 
 
 def head(x_SD: Tensor, top: Tensors, epsilon: float) -> Tensor:
@@ -151,5 +224,7 @@ def _mask(first: int, end: int, window_tokens: int | None, device: torch.device)
     """Which positions each new token sees [L, C]; None where it sees all."""
     if end - first == 1 and (window_tokens is None or end <= window_tokens):
         return None
-    distance_LC = torch.arange(first, end, device=device)[:, None] - torch.arange(end, device=device)
+    distance_LC = torch.arange(first, end, device=device)[:, None] - torch.arange(
+        end, device=device
+    )
     return (distance_LC >= 0) & (distance_LC < (window_tokens or end))

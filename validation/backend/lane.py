@@ -1,4 +1,6 @@
-"""Lanes: threads that each run one task at a time, in the order submitted, the head of the line waiting for what it depends on."""
+"""Lanes: threads that each run one task at a time, in the order submitted, the head of the line
+waiting for what it depends on.
+"""
 
 import queue
 import threading

@@ -30,7 +30,9 @@ class StagedExperts:
         self._next = 0
 
     def take(self, layer: int) -> tuple[int, Block, Ticket | None]:
-        """The next buffer: its number, its memory in that layer's shape, and the task that last read it."""
+        """The next buffer: its number, its memory in that layer's shape, and the task that last
+        read it.
+        """
         number = self._next % len(self._buffers)
         self._next += 1
         return number, self._buffers[number][layer], self._last_runs[number]
@@ -50,7 +52,10 @@ class EarlyCopy(NamedTuple):
 
 
 class PassRun:
-    """One pass: what is submitted, and to which lane. ``is_on_gpu`` says where the hidden state is."""
+    """One pass: what is submitted, and to which lane.
+
+    ``is_on_gpu`` says where the hidden state is.
+    """
 
     def __init__(
         self,
@@ -67,10 +72,23 @@ class PassRun:
         *,
         is_on_gpu: bool,
     ) -> None:
-        self._index, self._emission, self._streaming, self._staged = index, emission, streaming, staged
-        self._dispatching, self._prices, self._weights, self._memory = dispatching, prices, weights, memory
+        self._index, self._emission, self._streaming, self._staged = (
+            index,
+            emission,
+            streaming,
+            staged,
+        )
+        self._dispatching, self._prices, self._weights, self._memory = (
+            dispatching,
+            prices,
+            weights,
+            memory,
+        )
         self._pass = pass_of(weights, sequences, passes, index)
-        self._num_tokens, self._num_sequences = int(passes.num_tokens[index]), int(passes.num_sequences[index])
+        self._num_tokens, self._num_sequences = (
+            int(passes.num_tokens[index]),
+            int(passes.num_sequences[index]),
+        )
         self.is_on_gpu = is_on_gpu
 
     def run(self, tokens_LE: NDArray[np.int32], actions_LE: NDArray[np.uint8]) -> None:
@@ -84,7 +102,9 @@ class PassRun:
         self._head()
         self._overhead(self._prices.step_overhead, NONE)
 
-    def _layer_on_cpu(self, layer: int, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]) -> None:
+    def _layer_on_cpu(
+        self, layer: int, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]
+    ) -> None:
         """Attention, gate, feed-forward and all experts, one after another on the CPU."""
         own = self._weights.layers[layer]
         self._move_hidden(layer, to_gpu=False, only_last=False)
@@ -93,10 +113,18 @@ class PassRun:
             last = self._gate(CPU, layer, own.dense, tokens_E, actions_E)
         last = self._feed(CPU, layer, own.dense) or last
         for expert in np.flatnonzero(tokens_E).tolist():
-            last = self._expert(CPU, layer, expert, int(tokens_E[expert]), self._runs_expert(expert, own.experts[expert]))
+            last = self._expert(
+                CPU,
+                layer,
+                expert,
+                int(tokens_E[expert]),
+                self._runs_expert(expert, own.experts[expert]),
+            )
         self._emission.join = last, None
 
-    def _layer_on_gpu(self, layer: int, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]) -> None:
+    def _layer_on_gpu(
+        self, layer: int, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]
+    ) -> None:
         place, weights = (self._index, layer), None
         is_streamed = self._dispatching.modes[place] == LayerMode.STREAM
         if is_streamed:
@@ -123,42 +151,93 @@ class PassRun:
         actions_E: NDArray[np.uint8],
         early: Sequence[EarlyCopy],
     ) -> Ticket:
-        """The routed experts of a layer whose dense part runs on the accelerator; returns the last task there."""
-        last_on_cpu, rows = self._cpu_experts(layer, gate, tokens_E, np.flatnonzero(actions_E == Action.CPU).tolist())
+        """The routed experts of a layer whose dense part runs on the accelerator; returns the last
+        task there.
+        """
+        last_on_cpu, rows = self._cpu_experts(
+            layer, gate, tokens_E, np.flatnonzero(actions_E == Action.CPU).tolist()
+        )
         last = self._feed(GPU, layer, dense) or gate
         for one in early:
             if tokens_E[one.expert] > 0:
-                last = self._expert(GPU, layer, one.expert, int(tokens_E[one.expert]), self._runs_expert(one.expert, one.buffer), one.copy)
+                last = self._expert(
+                    GPU,
+                    layer,
+                    one.expert,
+                    int(tokens_E[one.expert]),
+                    self._runs_expert(one.expert, one.buffer),
+                    one.copy,
+                )
                 self._staged.give_back(one.number, last)
         for expert in np.flatnonzero(actions_E == Action.RESIDENT).tolist():
-            last = self._expert(GPU, layer, expert, int(tokens_E[expert]), self._runs_expert(expert, self._held(layer, expert)))
+            last = self._expert(
+                GPU,
+                layer,
+                expert,
+                int(tokens_E[expert]),
+                self._runs_expert(expert, self._held(layer, expert)),
+            )
         for expert in np.flatnonzero(actions_E == Action.FETCH).tolist():
             last = self._fetched_expert(layer, expert, int(tokens_E[expert]), gate)
         back = None
         if last_on_cpu is not None:
             duration_ns = int(self._prices.activations_h2d[rows])
-            back = self._emission.append(H2D, TaskKind.ACTIVATION_COPY, layer, NONE, duration_ns, self._pass.bring_back, last_on_cpu)
+            back = self._emission.append(
+                H2D,
+                TaskKind.ACTIVATION_COPY,
+                layer,
+                NONE,
+                duration_ns,
+                self._pass.bring_back,
+                last_on_cpu,
+            )
         self._emission.join = last, back
         return last
 
-    def _cpu_experts(self, layer: int, gate: Ticket, tokens_E: NDArray[np.int32], experts: list[int]) -> tuple[Ticket | None, int]:
-        """Send activations down and run the layer's CPU experts; returns the last of them and the rows that were sent."""
+    def _cpu_experts(
+        self, layer: int, gate: Ticket, tokens_E: NDArray[np.int32], experts: list[int]
+    ) -> tuple[Ticket | None, int]:
+        """Send activations down and run the layer's CPU experts; returns the last of them and the
+        rows that were sent.
+        """
         if not experts:
             return None, 0
         rows = min(int(tokens_E[experts].sum()), self._num_tokens)
         sends, own = self._pass.send, self._weights.layers[layer].experts
         duration_ns = int(self._prices.activations_d2h[rows])
-        sent = self._emission.append(D2H, TaskKind.ACTIVATION_COPY, layer, NONE, duration_ns, lambda: sends(experts), gate)
+        sent = self._emission.append(
+            D2H, TaskKind.ACTIVATION_COPY, layer, NONE, duration_ns, lambda: sends(experts), gate
+        )
         last = None
         for expert in experts:
-            last = self._expert(CPU, layer, expert, int(tokens_E[expert]), self._runs_sent_expert(expert, own[expert]), sent)
+            last = self._expert(
+                CPU,
+                layer,
+                expert,
+                int(tokens_E[expert]),
+                self._runs_sent_expert(expert, own[expert]),
+                sent,
+            )
         return last, rows
 
     def _early_copy(self, layer: int, expert: int) -> EarlyCopy:
-        """Copy an expert into the next free buffer, whatever the gate will say; the buffer is free again with the copy, unless it runs."""
+        """Copy an expert into the next free buffer, whatever the gate will say; the buffer is free
+        again with the copy, unless it runs.
+        """
         number, buffer, last_use = self._staged.take(layer)
-        source, duration_ns = self._weights.layers[layer].experts[expert], int(self._prices.fetch[layer])
-        copy = self._emission.append(H2D, TaskKind.EARLY_FETCH, layer, expert, duration_ns, buffer.copy_from(source), last_use)
+        source, duration_ns = (
+            self._weights.layers[layer].experts[expert],
+            int(self._prices.fetch[layer]),
+        )
+        copy = self._emission.append(
+            H2D,
+            TaskKind.EARLY_FETCH,
+            layer,
+            expert,
+            duration_ns,
+            buffer.copy_from(source),
+            last_use,
+        )
         self._staged.give_back(number, copy)
         return EarlyCopy(expert, number, buffer, copy)
 
@@ -167,7 +246,16 @@ class PassRun:
         number, buffer, last_use = self._staged.take(layer)
         source = self._weights.layers[layer].experts[expert]
         duration_ns = int(self._prices.fetch[layer])
-        copy = self._emission.append(H2D, TaskKind.FETCH, layer, expert, duration_ns, buffer.copy_from(source), gate, last_use)
+        copy = self._emission.append(
+            H2D,
+            TaskKind.FETCH,
+            layer,
+            expert,
+            duration_ns,
+            buffer.copy_from(source),
+            gate,
+            last_use,
+        )
         run = self._expert(GPU, layer, expert, tokens, self._runs_expert(expert, buffer), copy)
         self._staged.give_back(number, run)
         return run
@@ -180,9 +268,25 @@ class PassRun:
             current.attend(layer, dense)
             return 0
 
-        return self._emission.append(resource, TaskKind.ATTENTION, layer, NONE, duration_ns, work, *self._emission.join, weights)
+        return self._emission.append(
+            resource,
+            TaskKind.ATTENTION,
+            layer,
+            NONE,
+            duration_ns,
+            work,
+            *self._emission.join,
+            weights,
+        )
 
-    def _gate(self, resource: int, layer: int, dense: Block, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]) -> Ticket:
+    def _gate(
+        self,
+        resource: int,
+        layer: int,
+        dense: Block,
+        tokens_E: NDArray[np.int32],
+        actions_E: NDArray[np.uint8],
+    ) -> Ticket:
         """Select experts, wait for what was selected, and decide what to do about it."""
 
         def work() -> int:
@@ -199,7 +303,9 @@ class PassRun:
         return gate
 
     def _feed(self, resource: int, layer: int, dense: Block) -> Ticket | None:
-        """The part of the feed-forward that every token meets: shared experts or a dense layer's; None where there is none."""
+        """The part of the feed-forward that every token meets: shared experts or a dense layer's;
+        None where there is none.
+        """
         duration_ns = int(self._prices.ffn[self._index, layer])
         if duration_ns <= 0:
             return None
@@ -212,10 +318,14 @@ class PassRun:
 
         return self._emission.append(resource, kind, layer, NONE, duration_ns, work)
 
-    def _expert(self, resource: int, layer: int, expert: int, tokens: int, work: Work, *waits: Ticket) -> Ticket:
+    def _expert(
+        self, resource: int, layer: int, expert: int, tokens: int, work: Work, *waits: Ticket
+    ) -> Ticket:
         table = self._prices.expert_gpu if resource == GPU else self._prices.expert_cpu
         duration_ns = int(table[self._prices.shape_of[layer], tokens])
-        return self._emission.append(resource, TaskKind.EXPERT, layer, expert, duration_ns, work, *waits)
+        return self._emission.append(
+            resource, TaskKind.EXPERT, layer, expert, duration_ns, work, *waits
+        )
 
     def _head(self) -> None:
         """The vocabulary projection, if this pass ends in one."""
@@ -227,7 +337,13 @@ class PassRun:
         if is_streamed:
             weights = self._streaming.fetch(place)
         self._move_hidden(NONE, to_gpu=mode != LayerMode.CPU, only_last=True)
-        top = self._streaming.top(place) if is_streamed else self._memory.top if mode == LayerMode.GPU else self._weights.top
+        top = (
+            self._streaming.top(place)
+            if is_streamed
+            else self._memory.top
+            if mode == LayerMode.GPU
+            else self._weights.top
+        )
         assert top is not None, "the head runs where it is not"
         finishes, block = self._pass.finish, top
 
@@ -236,7 +352,9 @@ class PassRun:
             return 0
 
         resource = CPU if mode == LayerMode.CPU else GPU
-        last = self._emission.append(resource, TaskKind.HEAD, NONE, NONE, duration_ns, work, *self._emission.join, weights)
+        last = self._emission.append(
+            resource, TaskKind.HEAD, NONE, NONE, duration_ns, work, *self._emission.join, weights
+        )
         self._emission.join = last, None
         if is_streamed:
             self._streaming.release(last)
@@ -246,7 +364,9 @@ class PassRun:
         if self.is_on_gpu == to_gpu:
             return
         count, current = self._num_sequences if only_last else self._num_tokens, self._pass
-        prices, resource = (self._prices.activations_h2d, H2D) if to_gpu else (self._prices.activations_d2h, D2H)
+        prices, resource = (
+            (self._prices.activations_h2d, H2D) if to_gpu else (self._prices.activations_d2h, D2H)
+        )
         place = self._memory.device if to_gpu else ON_HOST
         copy = self._emission.append(
             resource,
@@ -263,7 +383,9 @@ class PassRun:
     def _overhead(self, duration_ns: int, layer: int) -> None:
         """Host time that the next task waits for, if there is any."""
         if duration_ns > 0:
-            last = self._emission.append(HOST, TaskKind.OVERHEAD, layer, NONE, duration_ns, None, *self._emission.join)
+            last = self._emission.append(
+                HOST, TaskKind.OVERHEAD, layer, NONE, duration_ns, None, *self._emission.join
+            )
             self._emission.join = last, None
 
     def _runs_expert(self, expert: int, block: Block) -> Work:
@@ -285,7 +407,9 @@ class PassRun:
         return work
 
     def _held(self, layer: int, expert: int) -> Block:
-        """Where the accelerator has an expert that need not be fetched: of a streamed layer, or resident."""
+        """Where the accelerator has an expert that need not be fetched: of a streamed layer, or
+        resident.
+        """
         place = (self._index, layer)
         if self._dispatching.modes[place] == LayerMode.STREAM:
             return self._streaming.layer(place).experts[expert]

@@ -1,4 +1,6 @@
-"""A session on real lanes: the process that decides gate by gate for the simulator's engines decides here, by the clock on the wall."""
+"""A session on real lanes: the process that decides gate by gate for the simulator's engines
+decides here, by the clock on the wall.
+"""
 
 import time
 from collections.abc import Generator, Sequence
@@ -14,7 +16,10 @@ from validation.backend.ticket import Ticket
 
 
 class LiveSession:
-    """What ``sim.engine.program.Session`` asks of an engine. A copy may start between a look at it and its recall: then it runs."""
+    """What ``sim.engine.program.Session`` asks of an engine.
+
+    A copy may start between a look at it and its recall: then it runs.
+    """
 
     def __init__(self, lanes: Sequence[Line], work: LiveWork, arena: SlotArena) -> None:
         self.tickets: list[Ticket] = []
@@ -49,7 +54,9 @@ class LiveSession:
         return self.tickets[number].start_ns - self._began_ns
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a copy that has not started another priority; False, and no effect, if it has started."""
+        """Give a copy that has not started another priority; False, and no effect, if it has
+        started.
+        """
         return self._copies.promote(self.tickets[number], priority)
 
     def drop(self, number: int) -> bool:
@@ -59,7 +66,10 @@ class LiveSession:
         return self._copies.drop(ticket)
 
     def run(self, process: Generator[Wait, None, None]) -> None:
-        """Let the process decide until it ends, and all tasks end; it waits for gates. Raises what went wrong on a lane."""
+        """Let the process decide until it ends, and all tasks end; it waits for gates.
+
+        Raises what went wrong on a lane.
+        """
         for wait in process:
             finish([self.tickets[number] for number in wait])
         finish(self.tickets)
@@ -67,7 +77,9 @@ class LiveSession:
     @property
     def _copies(self) -> PriorityLane:
         lane = self._lanes[H2D]
-        assert isinstance(lane, PriorityLane), "only copies to the accelerator are promoted or taken back"
+        assert isinstance(lane, PriorityLane), (
+            "only copies to the accelerator are promoted or taken back"
+        )
         return lane
 
     def _ticket(self, tasks: TaskTable, row: int) -> Ticket:
@@ -83,5 +95,7 @@ class LiveSession:
             int(tasks.num_chunks[row]),
         )
         first, end = tasks.dependency_offsets[row : row + 2].tolist()
-        ticket.waits = tuple(self.tickets[number] for number in tasks.dependencies[first:end].tolist())
+        ticket.waits = tuple(
+            self.tickets[number] for number in tasks.dependencies[first:end].tolist()
+        )
         return ticket

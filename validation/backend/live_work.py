@@ -1,4 +1,6 @@
-"""What each task of a live run does for real: the simulator's rows, bound to weights, buffers and activations."""
+"""What each task of a live run does for real: the simulator's rows, bound to weights, buffers and
+activations.
+"""
 
 from collections.abc import Callable
 
@@ -25,7 +27,13 @@ class LiveWork:
     """Binds tasks in the order of their numbers; keeps track of the pass they belong to."""
 
     def __init__(
-        self, job: LiveJob, passes: Passes, weights: Weights, memory: AcceleratorMemory, arena: SlotArena, sequences: Sequences
+        self,
+        job: LiveJob,
+        passes: Passes,
+        weights: Weights,
+        memory: AcceleratorMemory,
+        arena: SlotArena,
+        sequences: Sequences,
     ) -> None:
         self._job, self._passes, self._weights, self._memory = job, passes, weights, memory
         self._arena, self._sequences = arena, sequences
@@ -57,7 +65,9 @@ class LiveWork:
             return self._spilled[ticket.layer].copy_from(self._arena.use(*place, ticket))
         if ticket.kind in _TO_SLOT:
             return self._arena.bring(*place, ticket, number).copy_from(source)
-        buffer = self._memory.expert_buffers[self._num_staged % len(self._memory.expert_buffers)][ticket.layer]
+        buffer = self._memory.expert_buffers[self._num_staged % len(self._memory.expert_buffers)][
+            ticket.layer
+        ]
         self._num_staged += 1
         self._staged[place] = buffer
         return buffer.copy_from(source)
@@ -67,18 +77,24 @@ class LiveWork:
         if ticket.resource == CPU:
             own = self._weights.layers[ticket.layer].experts[expert]
             return _quietly(lambda: current.run_sent_expert(expert, own))
-        block = self._staged.pop(place) if place in self._staged else self._arena.use(*place, ticket)
+        block = (
+            self._staged.pop(place) if place in self._staged else self._arena.use(*place, ticket)
+        )
         return _quietly(lambda: current.run_expert(expert, block))
 
     def _activations(self, ticket: Ticket) -> Work:
         current = self._current
         if ticket.resource != D2H:
             return current.bring_back
-        experts = np.flatnonzero(self._job.sheet.actions[self._index, ticket.layer] == Action.CPU).tolist()
+        experts = np.flatnonzero(
+            self._job.sheet.actions[self._index, ticket.layer] == Action.CPU
+        ).tolist()
         return lambda: current.send(experts)
 
     def _dense(self, ticket: Ticket) -> Work:
-        """What a layer does outside its routed experts, and the head; all of it is on the accelerator."""
+        """What a layer does outside its routed experts, and the head; all of it is on the
+        accelerator.
+        """
         assert ticket.resource == GPU, "a cache of experts needs all else on the accelerator"
         current, layer = self._current, ticket.layer
         if ticket.kind is TaskKind.HEAD:

@@ -1,4 +1,6 @@
-"""Making an operation last as long as a machine file says, and sleeping until an instant more precisely than the system does."""
+"""Making an operation last as long as a machine file says, and sleeping until an instant more
+precisely than the system does.
+"""
 
 import ctypes
 import sys
@@ -7,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SPIN_NS = 60_000
-"""The last stretch before an instant, spent asking the clock: a sleeping thread is woken up to about this much late."""
+"""The last stretch before an instant, spent asking the clock: a sleeping thread is woken up to
+about this much late.
+"""
 
 SWITCH_INTERVAL_S = 2e-5
-"""How long a thread that computes in Python may keep others waiting; Python's own 5 ms would be longer than most operations."""
+"""How long a thread that computes in Python may keep others waiting; Python's own 5 ms would be
+longer than most operations.
+"""
 
 _PR_SET_TIMERSLACK = 29
 
@@ -32,7 +38,9 @@ def rest_until(instant_ns: int) -> None:
 
 
 def wake_promptly() -> None:
-    """Ask the kernel to wake this thread without the 50 µs by which it may bundle timers; Linux alone has such a setting."""
+    """Ask the kernel to wake this thread without the 50 µs by which it may bundle timers; Linux
+    alone has such a setting.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 

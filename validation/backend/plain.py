@@ -1,4 +1,6 @@
-"""The plain forward pass that every execution is held against: no lanes, no copies, experts in the order of their numbers."""
+"""The plain forward pass that every execution is held against: no lanes, no copies, experts in the
+order of their numbers.
+"""
 
 import torch
 from torch import Tensor
@@ -33,9 +35,17 @@ def pass_of(weights: Weights, sequences: Sequences, passes: Passes, index: int) 
     """The pass of that number."""
     first = int(passes.first_sequence[index])
     rows = slice(first, first + int(passes.num_sequences[index]))
-    return ForwardPass(weights, sequences, rows, int(passes.first_position[index]), int(passes.context_tokens[index]))
+    return ForwardPass(
+        weights,
+        sequences,
+        rows,
+        int(passes.first_position[index]),
+        int(passes.context_tokens[index]),
+    )
 
 
 def ends_a_step(passes: Passes, index: int) -> bool:
     """Whether the pass gives tokens: all but the chunks of a prefill before its last."""
-    return not (passes.is_prefill[index] and index + 1 < len(passes) and passes.is_prefill[index + 1])
+    return not (
+        passes.is_prefill[index] and index + 1 < len(passes) and passes.is_prefill[index + 1]
+    )

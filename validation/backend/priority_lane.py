@@ -12,9 +12,11 @@ from validation.backend.ticket import Pace, Ticket
 
 
 class PriorityLane:
-    """One thread; the ready task of the smallest (priority, requeue, number) goes first, and what is in pieces may be overtaken.
+    """One thread; the ready task of the smallest (priority, requeue, number) goes first, and what
+    is in pieces may be overtaken.
 
-    On a stream, a task is launched when its turn has come and seen through to its end: what stands in a queue could not be overtaken.
+    On a stream, a task is launched when its turn has come and seen through to its end: what stands
+    in a queue could not be overtaken.
     """
 
     def __init__(self, name: str, pace: Pace, worker: Worker, stream: Stream | None = None) -> None:
@@ -46,7 +48,10 @@ class PriorityLane:
             return True
 
     def drop(self, ticket: Ticket) -> bool:
-        """Take back a task that has not started: it ends now. False, and no effect, if it has started."""
+        """Take back a task that has not started: it ends now.
+
+        False, and no effect, if it has started.
+        """
         with self._changed:
             if ticket.start_ns:
                 return False

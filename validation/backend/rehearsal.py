@@ -1,4 +1,6 @@
-"""What the router of a decoder will select, found by a plain forward pass: predictors of stated accuracy need to know it beforehand."""
+"""What the router of a decoder will select, found by a plain forward pass: predictors of stated
+accuracy need to know it beforehand.
+"""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,9 +29,11 @@ _OTHER_SEED = 1_000_003
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rehearsal(Routing):
-    """The routing of a batch as the decoder's own router has it: ``own_ids`` [sequence, token, MoE layer, rank].
+    """The routing of a batch as the decoder's own router has it: ``own_ids`` [sequence, token, MoE
+    layer, rank].
 
-    ``known`` [MoE layer, expert] is the popularity that placements were told. Requests that came before are rehearsed when asked for.
+    ``known`` [MoE layer, expert] is the popularity that placements were told. Requests that came
+    before are rehearsed when asked for.
     """
 
     weights: Weights
@@ -38,7 +42,9 @@ class Rehearsal(Routing):
     own_ids: NDArray[np.int16]
     known: NDArray[np.float64] = field(repr=False)
 
-    def experts(self, model: Model, num_sequences: int, num_tokens: int, seed: int) -> NDArray[np.int16]:
+    def experts(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int
+    ) -> NDArray[np.int16]:
         """See Routing: the batch's own, whatever is asked."""
         return self.own_ids
 
@@ -46,7 +52,9 @@ class Rehearsal(Routing):
         """See Routing."""
         return self.known
 
-    def other_requests(self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]) -> Draw:
+    def other_requests(
+        self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
+    ) -> Draw:
         """See Routing: random prompts, as many as MOST_OTHERS."""
         return Draw(ids=self._other_ids[:num_sequences, :num_tokens], weights=None)
 
@@ -54,12 +62,18 @@ class Rehearsal(Routing):
     def _other_ids(self) -> NDArray[np.int16]:
         batch = replace(self.batch, batch_size=MOST_OTHERS, beams=1)
         prompts_SL = random_prompts(self.weights, batch, self.seed + _OTHER_SEED)
-        return plain_forward(self.weights, batch, forward_passes(batch, Feeding()), prompts_SL).expert_ids
+        return plain_forward(
+            self.weights, batch, forward_passes(batch, Feeding()), prompts_SL
+        ).expert_ids
 
     @property
     def provenance(self) -> Provenance:
         """See Routing."""
-        return Provenance(kind=Kind.MEASURED, source=f"plain forward pass of {self.weights.architecture.name}", date="this run")
+        return Provenance(
+            kind=Kind.MEASURED,
+            source=f"plain forward pass of {self.weights.architecture.name}",
+            date="this run",
+        )
 
     @property
     def description(self) -> str:
@@ -68,15 +82,22 @@ class Rehearsal(Routing):
 
 
 def rehearse(weights: Weights, problem: Problem, prompts_SL: Tensor, seed: int) -> Rehearsal:
-    """Run the batch plainly. Which experts a token selects does not depend on how the batch is fed."""
+    """Run the batch plainly.
+
+    Which experts a token selects does not depend on how the batch is fed.
+    """
     passes = forward_passes(problem.batch, Feeding())
     own_ids = plain_forward(weights, problem.batch, passes, prompts_SL).expert_ids
     known = problem.popularity[list(problem.model.moe_layers)]
     return Rehearsal(weights=weights, batch=problem.batch, seed=seed, own_ids=own_ids, known=known)
 
 
-def foresight_of(problem: Problem, residency: Residency, passes: Passes, rehearsal: Rehearsal) -> Foresight:
-    """What prefetchers may look at, from what was rehearsed; its counts of tokens are a copy of their own."""
+def foresight_of(
+    problem: Problem, residency: Residency, passes: Passes, rehearsal: Rehearsal
+) -> Foresight:
+    """What prefetchers may look at, from what was rehearsed; its counts of tokens are a copy of
+    their own.
+    """
     return Foresight(
         problem=problem,
         residency=residency,
@@ -88,10 +109,19 @@ def foresight_of(problem: Problem, residency: Residency, passes: Passes, rehears
     )
 
 
-def profiled(weights: Weights, batch: Batch, seed: int, num_requests: int = MOST_OTHERS) -> RecordedRouting:
-    """The routing of random requests of that length, recorded by plain forward passes: what profiling offline shows of a decoder."""
+def profiled(
+    weights: Weights, batch: Batch, seed: int, num_requests: int = MOST_OTHERS
+) -> RecordedRouting:
+    """The routing of random requests of that length, recorded by plain forward passes: what
+    profiling offline shows of a decoder.
+    """
     own = replace(batch, batch_size=num_requests, beams=1)
-    ids = plain_forward(weights, own, forward_passes(own, Feeding()), random_prompts(weights, own, seed + _OTHER_SEED)).expert_ids
+    ids = plain_forward(
+        weights,
+        own,
+        forward_passes(own, Feeding()),
+        random_prompts(weights, own, seed + _OTHER_SEED),
+    ).expert_ids
     return RecordedRouting(
         name=f"profile of {weights.architecture.name}",
         expert_ids=ids.reshape(-1, *ids.shape[2:]),
@@ -103,4 +133,6 @@ def profiled(weights: Weights, batch: Batch, seed: int, num_requests: int = MOST
 def random_prompts(weights: Weights, batch: Batch, seed: int) -> Tensor:
     """Token ids [sequence, position] drawn by seed."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator)
+    return torch.randint(
+        weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator
+    )

@@ -1,4 +1,6 @@
-"""Which rows of a pass go to which expert, and with what share: known on the host, used where the rows are."""
+"""Which rows of a pass go to which expert, and with what share: known on the host, used where the
+rows are.
+"""
 
 # TensorLegend: T tokens of a pass, P experts selected by a token, M tokens of one expert.
 
@@ -15,17 +17,25 @@ from validation.backend.crossing import ON_HOST
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Routes:
-    """Rows sorted by expert, and those of expert e at ``ends[e - 1]`` up to ``ends[e]``; a place has (rows, shares [., 1]) of its own."""
+    """Rows sorted by expert, and those of expert e at ``ends[e - 1]`` up to ``ends[e]``; a place
+    has (rows, shares [., 1]) of its own.
+    """
 
     ends: list[int] = field(default_factory=list)
     places: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @classmethod
     def of(cls, chosen: NDArray[Any], tokens_E: NDArray[np.int32], shares_TP: Tensor) -> "Routes":
-        """From what the gate chose [T, P] and the shares it gave; one sort, so that no expert has to ask the accelerator."""
+        """From what the gate chose [T, P] and the shares it gave; one sort, so that no expert has
+        to ask the accelerator.
+        """
         order = torch.from_numpy(np.argsort(chosen.ravel(), kind="stable"))
         on_host = _sorted(order, shares_TP.to(ON_HOST))
-        places = (on_host,) if shares_TP.device == ON_HOST else (on_host, _sorted(order.to(shares_TP.device), shares_TP))
+        places = (
+            (on_host,)
+            if shares_TP.device == ON_HOST
+            else (on_host, _sorted(order.to(shares_TP.device), shares_TP))
+        )
         return cls(ends=np.cumsum(tokens_E).tolist(), places=places)
 
     def here(self, expert: int) -> tuple[Tensor, Tensor]:

@@ -40,9 +40,10 @@ def execute_policy(
 ) -> Executed:
     """Run the batch of the problem under the policy, from that residency.
 
-    Where a tier paces, durations are those of the problem's model on its machine; weights may be a stand-in with the same layers and
-    experts. ``rehearsal`` is what prefetchers may look at (None: found out first, by a plain forward pass). Raises InputError for what
-    the backend does not execute.
+    Where a tier paces, durations are those of the problem's model on its machine; weights may be a
+    stand-in with the same layers and experts. ``rehearsal`` is what prefetchers may look at (None:
+    found out first, by a plain forward pass). Raises InputError for what the backend does not
+    execute.
     """
     check_executable(policy, problem, residency, weights)
     passes = forward_passes(problem.batch, policy.feeding)
@@ -53,37 +54,68 @@ def execute_policy(
     with quick_switching(), torch.inference_mode():
         sequences = Sequences(weights, problem.batch, prompts_SL, device)
         if is_live and rehearsal is not None:
-            run: LiveRun | StaticRun = LiveRun(policy, foresight_of(problem, residency, passes, rehearsal), weights, sequences, device)
+            run: LiveRun | StaticRun = LiveRun(
+                policy,
+                foresight_of(problem, residency, passes, rehearsal),
+                weights,
+                sequences,
+                device,
+            )
         else:
             run = StaticRun(policy, problem, residency, passes, weights, sequences, device)
         if device.type == "cuda":
-            torch.cuda.synchronize()  # buffers are filled on another stream than those that read them
+            # buffers are filled on another stream than those that read them
+            torch.cuda.synchronize()
         with open_lanes(tier, run.resources) as lanes:
             return run.execute(lanes)
 
 
-def check_executable(policy: Policy, problem: Problem, residency: Residency, weights: Weights) -> None:
+def check_executable(
+    policy: Policy, problem: Problem, residency: Residency, weights: Weights
+) -> None:
     """Raises InputError, in one line, for what the backend does not execute."""
     if not policy.cache.is_static and policy.cache.score is None:
-        raise InputError(f"{policy.name}: a cache with code of its own is not executed; a scored or a static one is")
+        raise InputError(
+            f"{policy.name}: a cache with code of its own is not executed; a scored or a static one is"
+        )
     if policy.cache.is_static and policy.prefetch.is_active:
-        raise InputError(f"{policy.name}: prefetching needs a cache with a score, to say what makes room")
+        raise InputError(
+            f"{policy.name}: prefetching needs a cache with a score, to say what makes room"
+        )
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
-        raise InputError(f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere")
+        raise InputError(
+            f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere"
+        )
     if policy.tuning is not None or policy.feeding.is_pipelined:
-        raise InputError(f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches")
+        raise InputError(
+            f"{policy.name}: the backend executes layers one after another; this one pipelines them over micro-batches"
+        )
     if policy.placement.is_remade or not policy.is_lossless:
-        raise InputError(f"{policy.name}: the backend executes lossless policies that place experts once")
+        raise InputError(
+            f"{policy.name}: the backend executes lossless policies that place experts once"
+        )
     if problem.overlap.groups_experts:
         raise InputError(f"{policy.name}: the backend runs experts one by one, not in groups")
     if problem.overlap.hand_over_ns > 0:
-        raise InputError(f"{policy.name}: the backend hands over to the CPU where it has experts to run, in no other layer")
-    built = [(shape.num_experts, shape.top_k, shape.shared_intermediate > 0) for shape in weights.architecture.layers]
-    asked = [(layer.num_experts, layer.top_k, "shared_expert" in layer.params) for layer in problem.model.layers]
+        raise InputError(
+            f"{policy.name}: the backend hands over to the CPU where it has experts to run, in no other layer"
+        )
+    built = [
+        (shape.num_experts, shape.top_k, shape.shared_intermediate > 0)
+        for shape in weights.architecture.layers
+    ]
+    asked = [
+        (layer.num_experts, layer.top_k, "shared_expert" in layer.params)
+        for layer in problem.model.layers
+    ]
     if built != asked:
-        raise InputError(f"weights of {weights.architecture.name} have other layers or experts than {problem.model.name}")
+        raise InputError(
+            f"weights of {weights.architecture.name} have other layers or experts than {problem.model.name}"
+        )
     if residency.experts.shape != (len(asked), problem.model.num_experts):
-        raise InputError(f"residency is for {residency.experts.shape} layers and experts, the model has {len(asked)}")
+        raise InputError(
+            f"residency is for {residency.experts.shape} layers and experts, the model has {len(asked)}"
+        )
 
 
 class StaticRun:
@@ -101,7 +133,12 @@ class StaticRun:
         sequences: Sequences,
         device: torch.device,
     ) -> None:
-        self._problem, self._passes, self._weights, self._sequences = problem, passes, weights, sequences
+        self._problem, self._passes, self._weights, self._sequences = (
+            problem,
+            passes,
+            weights,
+            sequences,
+        )
         self._dispatching = Dispatching(policy, problem, residency, passes)
         modes, head_modes = self._dispatching.modes, self._dispatching.head_modes
         self._prices = price(problem, passes, modes, head_modes, int(passes.num_tokens.max()))
@@ -124,14 +161,34 @@ class StaticRun:
             early=dispatching.early_experts,
         )
         resources = platform(self._problem.machine, RESOURCES)
-        return executed_of(emission.tickets, resources, began_ns, decisions, self._passes, self._tokens, self._sequences, lanes.is_paced)
+        return executed_of(
+            emission.tickets,
+            resources,
+            began_ns,
+            decisions,
+            self._passes,
+            self._tokens,
+            self._sequences,
+            lanes.is_paced,
+        )
 
     def _emit_all(self, emission: Emission) -> None:
         is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)
-        streaming = Streaming(emission, self._weights, self._memory, self._prices, self._passes, self._dispatching, is_serial)
+        streaming = Streaming(
+            emission,
+            self._weights,
+            self._memory,
+            self._prices,
+            self._passes,
+            self._dispatching,
+            is_serial,
+        )
         staged, on_gpu = StagedExperts(self._memory.expert_buffers), True
         for index in range(len(self._passes)):
-            emission.is_serial, emission.step = bool(is_serial[index]), int(self._passes.step[index])
+            emission.is_serial, emission.step = (
+                bool(is_serial[index]),
+                int(self._passes.step[index]),
+            )
             current = PassRun(
                 index,
                 emission,

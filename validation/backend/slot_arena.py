@@ -1,4 +1,6 @@
-"""The accelerator's slots for experts that come and go: which buffer holds which expert, and what it still waits for."""
+"""The accelerator's slots for experts that come and go: which buffer holds which expert, and what
+it still waits for.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,10 @@ from validation.backend.weights import Block, Weights
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Slot:
-    """One buffer, as a block of each layer's shape. ``copy`` is the number of the task that brought what it holds."""
+    """One buffer, as a block of each layer's shape.
+
+    ``copy`` is the number of the task that brought what it holds.
+    """
 
     blocks: Sequence[Block]
     layer: int
@@ -28,13 +33,21 @@ class _Slot:
 
 
 class SlotArena:
-    """As many buffers as experts were resident at the start. The simulator's cache decides who leaves; this follows it.
+    """As many buffers as experts were resident at the start. The simulator's cache decides who
+    leaves; this follows it.
 
-    ``states`` [layer, expert] are the cache's own: an owner whose entry is absent, or was brought anew by another copy, has left.
+    ``states`` [layer, expert] are the cache's own: an owner whose entry is absent, or was brought
+    anew by another copy, has left.
     """
 
     def __init__(
-        self, weights: Weights, residency: Residency, states: NDArray[np.void], device: torch.device = ON_HOST, *, is_global: bool
+        self,
+        weights: Weights,
+        residency: Residency,
+        states: NDArray[np.void],
+        device: torch.device = ON_HOST,
+        *,
+        is_global: bool,
     ) -> None:
         self._states, self._is_global = states, is_global
         self._slots: dict[tuple[int, int], list[_Slot]] = {}
@@ -45,7 +58,9 @@ class SlotArena:
             self._slots[layer, expert] = [slot]
 
     def bring(self, layer: int, expert: int, copy: Ticket, number: int) -> Block:
-        """A buffer for an expert that the copy of that number brings; the copy waits for whatever still reads or writes it."""
+        """A buffer for an expert that the copy of that number brings; the copy waits for whatever
+        still reads or writes it.
+        """
         slot = self._vacated(layer, copy)
         if slot.last is not None and slot.last not in copy.waits:
             copy.waits = (*copy.waits, slot.last)
@@ -60,20 +75,31 @@ class SlotArena:
         return slot.blocks[layer]
 
     def give_up(self, layer: int, expert: int, copy: Ticket) -> None:
-        """A prefetch is taken back; should its copy run nevertheless, the next one into its buffer waits for it."""
+        """A prefetch is taken back; should its copy run nevertheless, the next one into its buffer
+        waits for it.
+        """
         slot = self._slots[layer, expert].pop()
         slot.last = copy
         self._free.append(slot)
 
     def _vacated(self, layer: int, copy: Ticket) -> _Slot:
-        """A free buffer; else one whose expert has left: that whose last reader the copy waits for, or one that nobody read."""
+        """A free buffer; else one whose expert has left: that whose last reader the copy waits for,
+        or one that nobody read.
+        """
         for slot in self._free:
             if self._serves(slot, layer):
                 self._free.remove(slot)
                 return slot
-        leaving = [slot for slots in self._slots.values() for slot in slots if self._serves(slot, layer) and self._has_left(slot)]
+        leaving = [
+            slot
+            for slots in self._slots.values()
+            for slot in slots
+            if self._serves(slot, layer) and self._has_left(slot)
+        ]
         assert leaving, f"the cache makes room in layer {layer} that the arena does not have"
-        slot = min(leaving, key=lambda one: 0 if one.last in copy.waits else 1 if one.last is None else 2)
+        slot = min(
+            leaving, key=lambda one: 0 if one.last in copy.waits else 1 if one.last is None else 2
+        )
         self._slots[slot.layer, slot.expert].remove(slot)
         return slot
 

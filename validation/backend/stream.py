@@ -1,4 +1,7 @@
-"""Streams of an accelerator: queues of work that run by themselves, with marks to wait for. A test double has the same two faces."""
+"""Streams of an accelerator: queues of work that run by themselves, with marks to wait for.
+
+A test double has the same two faces.
+"""
 
 import time
 from contextlib import AbstractContextManager
@@ -33,19 +36,26 @@ class Stream(Protocol):
 
 
 class StreamClock:
-    """The host's clock beside an accelerator's: when, by the host's, a mark was reached. The accelerator must have nothing to do."""
+    """The host's clock beside an accelerator's: when, by the host's, a mark was reached.
+
+    The accelerator must have nothing to do.
+    """
 
     def __init__(self, stream: Stream, num_tries: int = 5) -> None:
         tries = [_tried(stream) for _ in range(num_tries)]
         _, self._base, self._base_ns = min(tries, key=lambda one: one[0])
 
     def instant_ns(self, mark: Mark) -> int:
-        """The instant of ``time.perf_counter_ns`` at which the mark was reached; some microseconds uncertain."""
+        """The instant of ``time.perf_counter_ns`` at which the mark was reached; some microseconds
+        uncertain.
+        """
         return self._base_ns + mark.ns_since(self._base)
 
 
 def _tried(stream: Stream) -> tuple[int, Mark, int]:
-    """A mark between two looks at the host's clock: how far they are apart, the mark, and the middle between them."""
+    """A mark between two looks at the host's clock: how far they are apart, the mark, and the
+    middle between them.
+    """
     before_ns = time.perf_counter_ns()
     mark = stream.mark()
     mark.wait()

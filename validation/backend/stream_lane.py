@@ -1,4 +1,6 @@
-"""A lane on a stream: tasks are launched in the order submitted, ahead of their time, and wait for each other on the accelerator."""
+"""A lane on a stream: tasks are launched in the order submitted, ahead of their time, and wait for
+each other on the accelerator.
+"""
 
 import queue
 import threading
@@ -14,7 +16,8 @@ from validation.backend.ticket import Ticket
 class StreamLane:
     """Two threads: one launches, the other sees tasks end and tells who waits.
 
-    A task that waits for one of another stream is launched behind a mark; one that waits for a thread's work is launched after it.
+    A task that waits for one of another stream is launched behind a mark; one that waits for a
+    thread's work is launched after it.
     """
 
     def __init__(self, name: str, stream: Stream, clock: StreamClock, worker: Worker) -> None:

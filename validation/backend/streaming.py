@@ -1,4 +1,6 @@
-"""Whole layers (and the head) copied to the accelerator: as early as a buffer is free, as a program known beforehand would."""
+"""Whole layers (and the head) copied to the accelerator: as early as a buffer is free, as a program
+known beforehand would.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,9 @@ Place = tuple[int, int]
 class Streaming:
     """The ring of layer buffers.
 
-    The simulator knows at time 0 which layers are streamed and submits their copies then. Here the gate of a layer is awaited before what
-    follows is submitted, so copies of later layers that no decision can come before are submitted ahead, in the same order.
+    The simulator knows at time 0 which layers are streamed and submits their copies then. Here the
+    gate of a layer is awaited before what follows is submitted, so copies of later layers that no
+    decision can come before are submitted ahead, in the same order.
     """
 
     def __init__(
@@ -35,7 +38,12 @@ class Streaming:
         dispatching: Dispatching,
         is_serial: NDArray[np.bool_],
     ) -> None:
-        self._emission, self._weights, self._memory, self._prices = emission, weights, memory, prices
+        self._emission, self._weights, self._memory, self._prices = (
+            emission,
+            weights,
+            memory,
+            prices,
+        )
         self._passes, self._is_serial, self._dispatching = passes, is_serial, dispatching
         self._places = [
             (index, layer)
@@ -55,14 +63,24 @@ class Streaming:
         if early is not None:
             return self._emission.claim(early)
         duration_ns, layer = self._duration_ns(place), place[1]
-        return self._emission.append(H2D, TaskKind.LAYER_FETCH, layer, NONE, duration_ns, self._copy(place), self._free(place))
+        return self._emission.append(
+            H2D,
+            TaskKind.LAYER_FETCH,
+            layer,
+            NONE,
+            duration_ns,
+            self._copy(place),
+            self._free(place),
+        )
 
     def release(self, last_use: Ticket) -> None:
         """The last use of the oldest buffer not yet released is that task."""
         self._last_uses.append(last_use)
 
     def run_ahead(self, place: Place) -> None:
-        """Submit copies of the layers after that one, as far as nothing decided later goes before them on the link."""
+        """Submit copies of the layers after that one, as far as nothing decided later goes before
+        them on the link.
+        """
         for later in self._places[self._position_of[place] : len(self._places)]:
             if self._is_serial[later[0]] or not self._is_quiet(later):
                 return
@@ -86,7 +104,15 @@ class Streaming:
 
     def _submit_ahead(self, place: Place, step: int) -> Ticket:
         duration_ns = self._duration_ns(place)
-        return self._emission.ahead(H2D, TaskKind.LAYER_FETCH, place[1], duration_ns, self._copy(place), step, self._free(place))
+        return self._emission.ahead(
+            H2D,
+            TaskKind.LAYER_FETCH,
+            place[1],
+            duration_ns,
+            self._copy(place),
+            step,
+            self._free(place),
+        )
 
     def _free(self, place: Place) -> Ticket | None:
         """The last use of what the buffer held before."""
@@ -99,13 +125,23 @@ class Streaming:
         return self.layer(place).copy_from(self._weights.layers[place[1]])
 
     def _duration_ns(self, place: Place) -> int:
-        return int(self._prices.head_fetch if place[1] == NONE else self._prices.layer_fetch[place[1]])
+        return int(
+            self._prices.head_fetch if place[1] == NONE else self._prices.layer_fetch[place[1]]
+        )
 
     def _mode(self, place: Place) -> int:
         index, layer = place
-        return int(self._dispatching.head_modes[index] if layer == NONE else self._dispatching.modes[index, layer])
+        return int(
+            self._dispatching.head_modes[index]
+            if layer == NONE
+            else self._dispatching.modes[index, layer]
+        )
 
     def _is_quiet(self, place: Place) -> bool:
-        """Whether nothing but its own streaming goes over the link in that layer, whatever its gate selects."""
+        """Whether nothing but its own streaming goes over the link in that layer, whatever its gate
+        selects.
+        """
         mode = self._mode(place)
-        return mode == LayerMode.STREAM or (mode == LayerMode.GPU and (place[1] == NONE or self._dispatching.holds_all(place[1])))
+        return mode == LayerMode.STREAM or (
+            mode == LayerMode.GPU and (place[1] == NONE or self._dispatching.holds_all(place[1]))
+        )

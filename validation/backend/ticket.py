@@ -16,7 +16,9 @@ Work = Callable[[], int]
 
 
 class Pace(Enum):
-    """How long a lane makes a task last: its own time, slept out to its duration, or copied evenly over its duration."""
+    """How long a lane makes a task last: its own time, slept out to its duration, or copied evenly
+    over its duration.
+    """
 
     OWN = auto()
     PADDED = auto()
@@ -26,9 +28,10 @@ class Pace(Enum):
 class Ticket:
     """One task; all instants are of ``time.perf_counter_ns``, and 0 until they have come.
 
-    ``duration_ns`` is how long it is made to last where its lane is paced; ``worked_ns`` is the instant its real work was done. What is
-    done in ``num_chunks`` pieces may be overtaken between them: ``busy_ns`` leaves that out. On a stream, ``launch`` is set once the task
-    stands in the queue, between its two ``marks``.
+    ``duration_ns`` is how long it is made to last where its lane is paced; ``worked_ns`` is the
+    instant its real work was done. What is done in ``num_chunks`` pieces may be overtaken between
+    them: ``busy_ns`` leaves that out. On a stream, ``launch`` is set once the task stands in the
+    queue, between its two ``marks``.
     """
 
     def __init__(
@@ -43,10 +46,23 @@ class Ticket:
         work: Work | None,
         num_chunks: int = 1,
     ) -> None:
-        self.resource, self.kind, self.step, self.layer, self.expert = resource, kind, step, layer, expert
-        self.duration_ns, self.priority, self.work, self.num_chunks = duration_ns, priority, work, num_chunks
+        self.resource, self.kind, self.step, self.layer, self.expert = (
+            resource,
+            kind,
+            step,
+            layer,
+            expert,
+        )
+        self.duration_ns, self.priority, self.work, self.num_chunks = (
+            duration_ns,
+            priority,
+            work,
+            num_chunks,
+        )
         self.waits: tuple[Ticket, ...] = ()
-        self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = self._paused_ns = 0
+        self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = (
+            self._paused_ns
+        ) = 0
         self.num_bytes = self.chunks_done = 0
         self.lane_order = -1
         self.is_dropped = False

@@ -22,9 +22,9 @@ from validation.backend.ticket import Pace
 class Tier(StrEnum):
     """How a run is made to resemble a machine.
 
-    FREE: nothing is slept out, for tests of order and tokens. PACED: every operation lasts as long as the machine file says. CPU:
-    operations are real, one core standing for the accelerator and the others for the CPU, copies are paced at the link's rate. CUDA: all
-    is real.
+    FREE: nothing is slept out, for tests of order and tokens. PACED: every operation lasts as long
+    as the machine file says. CPU: operations are real, one core standing for the accelerator and
+    the others for the CPU, copies are paced at the link's rate. CUDA: all is real.
     """
 
     FREE = "free"
@@ -42,7 +42,9 @@ SOFTWARE_LANES = ("host", "matcher")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lanes:
-    """The lanes of a run, by number of the resource; ``is_paced`` [resource]: its tasks last what they are priced at."""
+    """The lanes of a run, by number of the resource; ``is_paced`` [resource]: its tasks last what
+    they are priced at.
+    """
 
     lines: tuple[Line, ...]
     is_paced: NDArray[np.bool_]
@@ -50,14 +52,18 @@ class Lanes:
 
 @contextmanager
 def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
-    """A lane for each resource, of its discipline, closed at the end of the block, in which the caller keeps off the accelerator's core."""
+    """A lane for each resource, of its discipline, closed at the end of the block, in which the
+    caller keeps off the accelerator's core.
+    """
     cores = own_cores()
     paces = [pace_of(tier, resource.name) for resource in resources]
     workers = [worker_of(tier, resource.name, cores) for resource in resources]
     streams = [stream_of(tier, resource.name) for resource in resources]
     clock = next((StreamClock(stream) for stream in streams if stream is not None), None)
     parts = zip(resources, paces, workers, streams, strict=True)
-    lines = [_line(resource, pace, worker, stream, clock) for resource, pace, worker, stream in parts]
+    lines = [
+        _line(resource, pace, worker, stream, clock) for resource, pace, worker, stream in parts
+    ]
     own = worker_of(tier, "host", cores)
     try:
         if own.cores:
@@ -90,7 +96,8 @@ def pace_of(tier: Tier, name: str) -> Pace:
 
 
 def worker_of(tier: Tier, name: str, cores: tuple[int, ...]) -> Worker:
-    """Where that lane's thread runs: the emulated accelerator has the first core to itself, all else shares the rest.
+    """Where that lane's thread runs: the emulated accelerator has the first core to itself, all
+    else shares the rest.
 
     Beside a GPU, the CPU's lane computes on all cores but one, which the other threads are left.
     """
@@ -99,10 +106,16 @@ def worker_of(tier: Tier, name: str, cores: tuple[int, ...]) -> Worker:
         return Worker(num_threads=max(1, len(rest)))
     if tier is not Tier.CPU or not rest:
         return Worker()
-    return Worker(cores=cores[:1]) if name == "gpu" else Worker(cores=rest, num_threads=len(rest) if name == "cpu" else 1)
+    return (
+        Worker(cores=cores[:1])
+        if name == "gpu"
+        else Worker(cores=rest, num_threads=len(rest) if name == "cpu" else 1)
+    )
 
 
-def _line(resource: Resource, pace: Pace, worker: Worker, stream: Stream | None, clock: StreamClock | None) -> Line:
+def _line(
+    resource: Resource, pace: Pace, worker: Worker, stream: Stream | None, clock: StreamClock | None
+) -> Line:
     if resource.discipline is Discipline.PRIORITY:
         return PriorityLane(resource.name, pace, worker, stream)
     if stream is not None and clock is not None:

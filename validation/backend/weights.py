@@ -1,6 +1,9 @@
-"""Weights in host memory and in the accelerator's: a layer is two runs of numbers, so that a copy of it is one or two copies."""
+"""Weights in host memory and in the accelerator's: a layer is two runs of numbers, so that a copy
+of it is one or two copies.
+"""
 
-# TensorLegend: E experts, W weights of one expert, P weights outside the experts, D hidden, V vocabulary.
+# TensorLegend: E experts, W weights of one expert, P weights outside the experts, D hidden, V
+# vocabulary.
 
 from collections.abc import Mapping
 from math import prod
@@ -34,28 +37,54 @@ class LayerWeights:
     """One layer: its ``dense`` block, and a block for each routed expert."""
 
     def __init__(
-        self, architecture: Architecture, layer: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False
+        self,
+        architecture: Architecture,
+        layer: int,
+        dtype: torch.dtype,
+        device: torch.device = ON_HOST,
+        *,
+        is_pinned: bool = False,
     ) -> None:
         dense, expert = architecture.dense_shapes(layer), architecture.expert_shapes(layer)
         self.dense = Block(empty(_size(dense), dtype, device, is_pinned=is_pinned), dense)
         num_weights = architecture.layers[layer].num_experts * _size(expert)
-        self.experts_EW = empty(num_weights, dtype, device, is_pinned=is_pinned).view(-1, max(1, _size(expert)))
+        self.experts_EW = empty(num_weights, dtype, device, is_pinned=is_pinned).view(
+            -1, max(1, _size(expert))
+        )
         self.experts = tuple(Block(row, expert) for row in self.experts_EW)
 
     def copy_from(self, other: "LayerWeights") -> Copy:
         """The copy that overwrites the whole layer."""
-        return Copy((self.experts_EW.view(-1), other.experts_EW.view(-1)), (self.dense.flat, other.dense.flat))
+        return Copy(
+            (self.experts_EW.view(-1), other.experts_EW.view(-1)),
+            (self.dense.flat, other.dense.flat),
+        )
 
 
 class Weights:
-    """A whole decoder: ``layers`` and the ``top`` block (embedding, last norm, head), in host memory, page-locked if asked for."""
+    """A whole decoder:
 
-    def __init__(self, architecture: Architecture, dtype: torch.dtype = torch.float32, *, is_pinned: bool = False) -> None:
+    ``layers`` and the ``top`` block (embedding, last norm, head), in host memory, page-locked if
+    asked for.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        dtype: torch.dtype = torch.float32,
+        *,
+        is_pinned: bool = False,
+    ) -> None:
         self.architecture = architecture
         self.dtype = dtype
         numbers = range(len(architecture.layers))
-        self.layers = tuple(LayerWeights(architecture, layer, dtype, is_pinned=is_pinned) for layer in numbers)
-        self.top = Block(empty(_size(architecture.top_shapes()), dtype, is_pinned=is_pinned), architecture.top_shapes())
+        self.layers = tuple(
+            LayerWeights(architecture, layer, dtype, is_pinned=is_pinned) for layer in numbers
+        )
+        self.top = Block(
+            empty(_size(architecture.top_shapes()), dtype, is_pinned=is_pinned),
+            architecture.top_shapes(),
+        )
 
 
 def random_weights(
@@ -66,29 +95,46 @@ def random_weights(
     drawn_on: torch.device = ON_HOST,
     is_pinned: bool = False,
 ) -> Weights:
-    """Weights drawn by seed, in host memory: normal with the deviation that keeps activations near 1; norms are all ones.
+    """Weights drawn by seed, in host memory: normal with the deviation that keeps activations near
+    1; norms are all ones.
 
     ``drawn_on``: where the numbers are made; each device makes others of the same seed.
     """
-    weights, generator = Weights(architecture, dtype, is_pinned=is_pinned), torch.Generator(drawn_on).manual_seed(seed)
+    weights, generator = (
+        Weights(architecture, dtype, is_pinned=is_pinned),
+        torch.Generator(drawn_on).manual_seed(seed),
+    )
     for block in blocks_of(weights):
         for name, tensor in block.tensors.items():
             if name.endswith("norm"):
                 tensor.fill_(1.0)
             else:
-                # The router is drawn wider than the rest: near-equal shares would make the choice of experts a matter of rounding.
-                deviation = 1.0 if name in ("embedding", "head") else (3.0 if name == "router" else 1.0) * tensor.shape[-1] ** -0.5
-                tensor.copy_(torch.randn(tensor.shape, generator=generator, device=drawn_on) * deviation)
+                # The router is drawn wider than the rest: near-equal shares would make the choice
+                # of experts a matter of rounding.
+                deviation = (
+                    1.0
+                    if name in ("embedding", "head")
+                    else (3.0 if name == "router" else 1.0) * tensor.shape[-1] ** -0.5
+                )
+                tensor.copy_(
+                    torch.randn(tensor.shape, generator=generator, device=drawn_on) * deviation
+                )
     return weights
 
 
 def blocks_of(weights: Weights) -> list[Block]:
     """Every block of the decoder, the top last."""
-    return [block for layer in weights.layers for block in (layer.dense, *layer.experts)] + [weights.top]
+    return [block for layer in weights.layers for block in (layer.dense, *layer.experts)] + [
+        weights.top
+    ]
 
 
-def empty(size: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False) -> Tensor:
-    """Room for that many numbers, not-a-number until something is copied there: what is read too early shows."""
+def empty(
+    size: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False
+) -> Tensor:
+    """Room for that many numbers, not-a-number until something is copied there: what is read too
+    early shows.
+    """
     return torch.full((size,), torch.nan, dtype=dtype, device=device, pin_memory=is_pinned)
 
 
@@ -104,4 +150,6 @@ def _size(shapes: Shapes) -> int:
 def _views(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
     sizes = [prod(shape) for shape in shapes.values()]
     pieces = torch.split(flat, sizes) if sizes else ()
-    return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+    return {
+        name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
+    }

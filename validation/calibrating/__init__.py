@@ -4,4 +4,15 @@ from validation.calibrating.calibrate import Calibration, calibrate
 from validation.calibrating.fit import Fit, HeldOut, Scales, fit, hold_out
 from validation.calibrating.observed_run import ObservedRun, Part, observed_run
 
-__all__ = ["Calibration", "Fit", "HeldOut", "ObservedRun", "Part", "Scales", "calibrate", "fit", "hold_out", "observed_run"]
+__all__ = [
+    "Calibration",
+    "Fit",
+    "HeldOut",
+    "ObservedRun",
+    "Part",
+    "Scales",
+    "calibrate",
+    "fit",
+    "hold_out",
+    "observed_run",
+]

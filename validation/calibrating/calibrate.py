@@ -1,4 +1,6 @@
-"""Calibration: a few plans run for real, and what their operations lasted fitted into the machine file."""
+"""Calibration: a few plans run for real, and what their operations lasted fitted into the machine
+file.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,9 @@ from validation.comparison.trial import Contender, Trial, prepare
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """The machine file, what was fitted, how good that is on runs it was not fitted to, and how much runs of one plan vary."""
+    """The machine file, what was fitted, how good that is on runs it was not fitted to, and how
+    much runs of one plan vary.
+    """
 
     data: dict[str, Any]
     fit: Fit
@@ -40,9 +44,11 @@ def calibrate(
     num_rounds: int = 5,
     on_run: Callable[[str], None] = lambda plan: None,
 ) -> Calibration:
-    """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not count: ``machine`` does.
+    """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not
+    count: ``machine`` does.
 
-    Raises InputError for a machine that the device cannot stand for, and a plan that does not fit or that the backend does not execute.
+    Raises InputError for a machine that the device cannot stand for, and a plan that does not fit
+    or that the backend does not execute.
     """
     tier = real_tier(device, machine)
     trials = _trials(plans, machine, tier)
@@ -83,11 +89,16 @@ def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> 
 
 def _observed(trial: Trial) -> ObservedRun:
     executed = trial.run()
-    return observed_run(trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers)
+    return observed_run(
+        trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers
+    )
 
 
 def _variation(runs: Sequence[ObservedRun]) -> float:
     """Standard deviation of the runs of one plan by their mean, the largest over the plans."""
     plans = {run.plan for run in runs}
-    times = [np.array([run.makespan_ns for run in runs if run.plan == plan], np.float64) for plan in sorted(plans)]
+    times = [
+        np.array([run.makespan_ns for run in runs if run.plan == plan], np.float64)
+        for plan in sorted(plans)
+    ]
     return max(float(own.std() / own.mean()) for own in times)

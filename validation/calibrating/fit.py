@@ -1,4 +1,6 @@
-"""The fit: a factor for each operation on each lane, and the time that a layer takes beside its operations."""
+"""The fit: a factor for each operation on each lane, and the time that a layer takes beside its
+operations.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from validation.calibrating.observed_run import Group, ObservedRun, Part
 
 NUM_PASSES = 4
-"""Interference makes what a task lasts depend on the other tasks' factors: the factors are found over and over."""
+"""Interference makes what a task lasts depend on the other tasks' factors: the factors are found
+over and over.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,9 @@ NO_SCALES = Scales(factors=MappingProxyType({}), copy_delays_ns=MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Each layer of each pass takes ``layer_overhead_ns`` beside its operations; ``num_tasks`` went into each group's scale."""
+    """Each layer of each pass takes ``layer_overhead_ns`` beside its operations; ``num_tasks`` went
+    into each group's scale.
+    """
 
     scales: Scales
     num_tasks: Mapping[Group, int]
@@ -46,15 +52,19 @@ class Fit:
 def fit(runs: Sequence[ObservedRun]) -> Fit:
     """Least squares over all runs.
 
-    A factor f minimises sum((measured - f * predicted)^2 / predicted): the variance of a duration grows with it, and sums come out equal.
-    Predicted is what the simulator says a task lasts beside what runs at the same time. The delay of a lane's copies minimises
-    sum((measured - predicted - delay)^2) over those of activations, too small for a rate to matter. The overhead h >= 0 of a layer then
-    minimises sum((measured - predicted - h * layers)^2) over whole runs.
+    A factor f minimises sum((measured - f * predicted)^2 / predicted): the variance of a duration
+    grows with it, and sums come out equal. Predicted is what the simulator says a task lasts beside
+    what runs at the same time. The delay of a lane's copies minimises sum((measured - predicted -
+    delay)^2) over those of activations, too small for a rate to matter. The overhead h >= 0 of a
+    layer then minimises sum((measured - predicted - h * layers)^2) over whole runs.
     """
     scales, counts = NO_SCALES, dict[Group, int]()
     for _ in range(NUM_PASSES):
         scales = _improved(runs, scales, counts)
-    unexplained_ns = np.array([run.makespan_ns - run.timed(scales.durations_ns(run)).makespan_ns for run in runs], np.float64)
+    unexplained_ns = np.array(
+        [run.makespan_ns - run.timed(scales.durations_ns(run)).makespan_ns for run in runs],
+        np.float64,
+    )
     layers = np.array([run.num_layer_passes for run in runs], np.float64)
     overhead_ns = max(0.0, float(unexplained_ns @ layers / (layers @ layers)))
     return Fit(scales=scales, num_tasks=counts, layer_overhead_ns=overhead_ns)
@@ -62,13 +72,17 @@ def fit(runs: Sequence[ObservedRun]) -> Fit:
 
 def error_fraction(run: ObservedRun, scales: Scales, layer_overhead_ns: float) -> float:
     """Predicted / measured - 1 of the whole run."""
-    predicted_ns = run.timed(scales.durations_ns(run)).makespan_ns + run.num_layer_passes * layer_overhead_ns
+    predicted_ns = (
+        run.timed(scales.durations_ns(run)).makespan_ns + run.num_layer_passes * layer_overhead_ns
+    )
     return predicted_ns / run.makespan_ns - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Error on runs that were no part of the fit that predicts them: signed, median over the runs of a plan."""
+    """Error on runs that were no part of the fit that predicts them: signed, median over the runs
+    of a plan.
+    """
 
     plan: str
     before_fraction: float
@@ -77,11 +91,18 @@ class HeldOut:
 
 
 def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[HeldOut]:
-    """Each plan predicted by a fit to the other plans' runs; of a single plan, its later half by a fit to the earlier."""
+    """Each plan predicted by a fit to the other plans' runs; of a single plan, its later half by a
+    fit to the earlier.
+    """
     plans = list(dict.fromkeys(run.plan for run in runs))
     if len(plans) > 1:
         parts = [
-            ([run for run in runs if run.plan != plan], [run for run in runs if run.plan == plan], "the other plans") for plan in plans
+            (
+                [run for run in runs if run.plan != plan],
+                [run for run in runs if run.plan == plan],
+                "the other plans",
+            )
+            for plan in plans
         ]
     elif len(runs) > 1:
         parts = [(list(runs[: len(runs) // 2]), list(runs[len(runs) // 2 :]), "its earlier runs")]
@@ -90,12 +111,18 @@ def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[Held
     return [_held_out(own, left, words, layer_overhead_ns) for own, left, words in parts]
 
 
-def _held_out(own: Sequence[ObservedRun], left: Sequence[ObservedRun], words: str, layer_overhead_ns: float) -> HeldOut:
+def _held_out(
+    own: Sequence[ObservedRun], left: Sequence[ObservedRun], words: str, layer_overhead_ns: float
+) -> HeldOut:
     found = fit(own)
     return HeldOut(
         plan=left[0].plan,
-        before_fraction=_median(left, lambda run: error_fraction(run, NO_SCALES, layer_overhead_ns)),
-        after_fraction=_median(left, lambda run: error_fraction(run, found.scales, found.layer_overhead_ns)),
+        before_fraction=_median(
+            left, lambda run: error_fraction(run, NO_SCALES, layer_overhead_ns)
+        ),
+        after_fraction=_median(
+            left, lambda run: error_fraction(run, found.scales, found.layer_overhead_ns)
+        ),
         fitted_to=words,
     )
 
@@ -112,11 +139,15 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
         if part is Part.ACTIVATION_COPY:
             delays_ns[lane] = delays_ns.get(lane, 0.0) + float((lasted_ns - expected_ns).mean())
         else:
-            factors[lane, part] = factors.get((lane, part), 1.0) * float(lasted_ns.sum() / expected_ns.sum())
+            factors[lane, part] = factors.get((lane, part), 1.0) * float(
+                lasted_ns.sum() / expected_ns.sum()
+            )
     return Scales(factors=factors, copy_delays_ns=delays_ns)
 
 
-def _sorted_out(runs: Sequence[ObservedRun], scales: Scales) -> dict[Group, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _sorted_out(
+    runs: Sequence[ObservedRun], scales: Scales
+) -> dict[Group, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Of each group's tasks, how long they lasted and how long they should have, with those scales."""
     found: dict[Group, list[NDArray[np.float64]]] = {}
     for run in runs:

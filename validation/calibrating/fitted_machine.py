@@ -1,4 +1,6 @@
-"""A fit written into a machine file: curves of the models that were run, multiplied and marked fitted."""
+"""A fit written into a machine file: curves of the models that were run, multiplied and marked
+fitted.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,14 +32,32 @@ class Marking:
         return {"kind": Kind.FITTED.value, "source": self.source, "date": self.date}
 
 
-def fitted_machine(machine: Machine, models: Sequence[Model], sequences: int, found: Fit, name: str, marking: Marking) -> Data:
-    """The machine with the fit in it, found valid: the rest is as it was. ``sequences`` were decoded at once."""
+def fitted_machine(
+    machine: Machine,
+    models: Sequence[Model],
+    sequences: int,
+    found: Fit,
+    name: str,
+    marking: Marking,
+) -> Data:
+    """The machine with the fit in it, found valid: the rest is as it was.
+
+    ``sequences`` were decoded at once.
+    """
     data = machine.model_dump(mode="json", exclude_none=True)
     costs = [CostModel(machine=machine, model=model) for model in models]
-    own = [priced for each in costs for priced in priced_parts(each, sequences) if (priced.device, priced.part) in found.scales.factors]
+    own = [
+        priced
+        for each in costs
+        for priced in priced_parts(each, sequences)
+        if (priced.device, priced.part) in found.scales.factors
+    ]
     replaced = {id(curve) for priced in own for curve in priced.curves}
     curves = _fitted_curves(own, found, marking)
-    made = {(curve["operation"], curve["device"], curve["dtype"], str(curve["shape"])): curve for curve in curves}
+    made = {
+        (curve["operation"], curve["device"], curve["dtype"], str(curve["shape"])): curve
+        for curve in curves
+    }
     left = [_copies(curve, found, marking) for curve in machine.curves if id(curve) not in replaced]
     data["curves"] = [*made.values(), *left]
     data["link"] |= {way: _direction(machine, way, found, marking) for way in WAYS}
@@ -55,9 +75,17 @@ def _fitted_curves(own: Sequence[PricedPart], found: Fit, marking: Marking) -> I
             yield _scaled(curve, factor, marking)
         if not priced.curves:
             sizes = np.array(priced.sizes, np.float64)
-            points = [[x, max(1.0, ns * factor)] for x, ns in zip(priced.sizes, priced.price_ns(sizes).tolist(), strict=True)]
+            points = [
+                [x, max(1.0, ns * factor)]
+                for x, ns in zip(priced.sizes, priced.price_ns(sizes).tolist(), strict=True)
+            ]
             source = f"{marking.source}; times {factor:.4g} (by the rates above)"
-            where = {"operation": priced.operation.value, "device": priced.device, "dtype": priced.dtype, "shape": priced.shape}
+            where = {
+                "operation": priced.operation.value,
+                "device": priced.device,
+                "dtype": priced.dtype,
+                "shape": priced.shape,
+            }
             yield where | {"points": points, **marking.data(), "source": source}
 
 
@@ -65,12 +93,22 @@ def _scaled(curve: Curve, factor: float, marking: Marking, delay_ns: float = 0.0
     """The curve times a factor, and a delay added; what it was before is in its source."""
     points = [[x, max(1.0, ns * factor + delay_ns)] for x, ns in curve.points]
     change = f"times {factor:.4g}" + (f", {delay_ns:+.0f} ns" if delay_ns else "")
-    fitted = {"points": points, **marking.data(), "source": f"{marking.source}; {change} ({curve.kind}: {curve.source})"}
-    return curve.model_dump(mode="json", exclude_defaults=True) | fitted | {"dtype": curve.dtype, "shape": curve.shape}
+    fitted = {
+        "points": points,
+        **marking.data(),
+        "source": f"{marking.source}; {change} ({curve.kind}: {curve.source})",
+    }
+    return (
+        curve.model_dump(mode="json", exclude_defaults=True)
+        | fitted
+        | {"dtype": curve.dtype, "shape": curve.shape}
+    )
 
 
 def _copies(curve: Curve, found: Fit, marking: Marking) -> Data:
-    """A curve of copies with the fit of its direction; any other, and one of a direction that was not run, as it was."""
+    """A curve of copies with the fit of its direction; any other, and one of a direction that was
+    not run, as it was.
+    """
     way = curve.device.removesuffix("_pageable")
     if curve.operation is not Operation.COPY or not _is_fitted(way, found):
         return curve.model_dump(mode="json", exclude_defaults=True)
@@ -83,7 +121,9 @@ def _direction(machine: Machine, way: str, found: Fit, marking: Marking) -> Data
     data: Data = direction.model_dump(mode="json", exclude_none=True)
     if not _is_fitted(way, found):
         return data
-    latency_ns = max(0, round(direction.latency_ns.effective * _factor(way, found) + _delay_ns(way, found)))
+    latency_ns = max(
+        0, round(direction.latency_ns.effective * _factor(way, found) + _delay_ns(way, found))
+    )
     data["latency_ns"] = {"value": latency_ns, **marking.data()}
     for key in ("bytes_per_s", "pageable_bytes_per_s"):
         quantity: Quantity | None = getattr(direction, key)

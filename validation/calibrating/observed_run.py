@@ -15,7 +15,9 @@ from sim.engine.timeline import Timeline
 
 
 class Part(StrEnum):
-    """What is priced by one formula or curve: on a lane it has one factor, or, copies of activations, a delay."""
+    """What is priced by one formula or curve: on a lane it has one factor, or, copies of
+    activations, a delay.
+    """
 
     EXPERT = "expert"
     FEED_FORWARD = "feed_forward"
@@ -44,7 +46,10 @@ PART_OF: Mapping[TaskKind, Part] = MappingProxyType(
         TaskKind.SLOT_FETCH: Part.COPY,
     }
 )
-"""What prices a kind of task; attention of step 0 is that of a prompt. Other kinds are times that a file states."""
+"""What prices a kind of task; attention of step 0 is that of a prompt.
+
+Other kinds are times that a file states.
+"""
 
 Group = tuple[str, Part]
 """A lane and what runs there: what has a factor of its own."""
@@ -52,7 +57,10 @@ Group = tuple[str, Part]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObservedRun:
-    """One run of a plan. ``tasks`` have their prices as durations, in the order and with the dependencies that they had."""
+    """One run of a plan.
+
+    ``tasks`` have their prices as durations, in the order and with the dependencies that they had.
+    """
 
     plan: str
     platform: Platform
@@ -72,10 +80,15 @@ class ObservedRun:
                 name = self.platform.resources[lane].name
                 parts = {part: here}
                 if kind is TaskKind.ATTENTION:
-                    parts = {Part.ATTENTION_PREFILL: here & is_prompt, Part.ATTENTION_DECODE: here & ~is_prompt}
+                    parts = {
+                        Part.ATTENTION_PREFILL: here & is_prompt,
+                        Part.ATTENTION_DECODE: here & ~is_prompt,
+                    }
                 for own, chosen in parts.items():
                     if chosen.any():
-                        found[name, own] = found.get((name, own), np.zeros(len(self.tasks), bool)) | chosen
+                        found[name, own] = (
+                            found.get((name, own), np.zeros(len(self.tasks), bool)) | chosen
+                        )
         return found
 
     def timed(self, durations_ns: NDArray[np.float64]) -> Timeline:

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from hwprofiles import Curve, Operation
 from sim.costs.cost_model import CostModel, Device
-from sim.costs.curve_shapes import Shape, attention_shape, expert_shape, ffn_shape, gate_shape, head_shape
+from sim.costs.curve_shapes import (
+    Shape,
+    attention_shape,
+    expert_shape,
+    ffn_shape,
+    gate_shape,
+    head_shape,
+)
 from sim.model.model import Attention, TensorClass, layer_shapes
 from validation.calibrating.observed_run import Part
 
@@ -66,7 +73,14 @@ class _Parts:
             return costs.expert(self.device, first, tokens).ns
 
         curve = costs.expert_curve(self.device)
-        return self._part(Part.EXPERT, Operation.EXPERT, TensorClass.EXPERT, expert_shape(costs.model), curve, price_ns)
+        return self._part(
+            Part.EXPERT,
+            Operation.EXPERT,
+            TensorClass.EXPERT,
+            expert_shape(costs.model),
+            curve,
+            price_ns,
+        )
 
     def head(self) -> PricedPart:
         """The vocabulary projection."""
@@ -76,7 +90,14 @@ class _Parts:
         def price_ns(sequences: Sizes) -> NDArray[np.int64]:
             return self.costs.head(self.device, sequences).ns
 
-        return self._part(Part.HEAD, Operation.DENSE, which, head_shape(model), self.costs.head_curve(self.device), price_ns)
+        return self._part(
+            Part.HEAD,
+            Operation.DENSE,
+            which,
+            head_shape(model),
+            self.costs.head_curve(self.device),
+            price_ns,
+        )
 
     def weights(self, layer: int) -> Iterator[PricedPart]:
         """The router and the feed-forward that every token meets, as far as the layer has them."""
@@ -86,20 +107,30 @@ class _Parts:
             is_gate = which is TensorClass.ROUTER
             shape = gate_shape(model, layer) if is_gate else ffn_shape(model, layer, which)
             if which in present and shape is not None:
-                part, operation = (Part.GATE, Operation.GATE) if is_gate else (Part.FEED_FORWARD, Operation.DENSE)
+                part, operation = (
+                    (Part.GATE, Operation.GATE) if is_gate else (Part.FEED_FORWARD, Operation.DENSE)
+                )
                 curve = self.costs.weights_curve(self.device, layer, which)
-                yield self._part(part, operation, which, shape, curve, partial(self._weights_ns, layer, which))
+                yield self._part(
+                    part, operation, which, shape, curve, partial(self._weights_ns, layer, which)
+                )
 
-    def attention(self, layer: int, attention: Attention, sequences: int, *, is_decode: bool) -> PricedPart:
+    def attention(
+        self, layer: int, attention: Attention, sequences: int, *, is_decode: bool
+    ) -> PricedPart:
         """Attention of a layer, one new token a sequence by context, or a prompt by its tokens."""
         model, spec = self.costs.model, self.costs.model.layers[layer]
         operation = Operation.ATTENTION_DECODE if is_decode else Operation.ATTENTION_PREFILL
         params = spec.params.get(TensorClass.ATTENTION, 0)
-        shape = attention_shape(model.hidden, attention, params, spec.state) | {"sequences": sequences}
+        shape = attention_shape(model.hidden, attention, params, spec.state) | {
+            "sequences": sequences
+        }
 
         def price_ns(x: Sizes) -> NDArray[np.int64]:
             first = x - 1 if is_decode else np.zeros_like(x)
-            return self.costs.attention(self.device, layer, sequences * (x - first), sequences, first, x).ns
+            return self.costs.attention(
+                self.device, layer, sequences * (x - first), sequences, first, x
+            ).ns
 
         return PricedPart(
             part=Part.ATTENTION_DECODE if is_decode else Part.ATTENTION_PREFILL,
@@ -107,7 +138,11 @@ class _Parts:
             device=self.device,
             dtype=model.dtype(TensorClass.ATTENTION),
             shape=shape,
-            curves=tuple(curve for curve in self.costs.attention_curves(self.device, layer) if curve.operation is operation),
+            curves=tuple(
+                curve
+                for curve in self.costs.attention_curves(self.device, layer)
+                if curve.operation is operation
+            ),
             sizes=CONTEXTS if is_decode else PROMPTS,
             price_ns=price_ns,
         )
@@ -116,7 +151,13 @@ class _Parts:
         return self.costs.weights(self.device, layer, which, tokens).ns
 
     def _part(
-        self, part: Part, operation: Operation, which: TensorClass, shape: Shape, curve: Curve | None, price_ns: PriceNs
+        self,
+        part: Part,
+        operation: Operation,
+        which: TensorClass,
+        shape: Shape,
+        curve: Curve | None,
+        price_ns: PriceNs,
     ) -> PricedPart:
         return PricedPart(
             part=part,

@@ -29,9 +29,11 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1, end to end.
+    """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1,
+    end to end.
 
-    ``unmatched_fraction``: tasks of the run that the prediction does not have, as copies decided by another clock; of all tasks.
+    ``unmatched_fraction``: tasks of the run that the prediction does not have, as copies decided by
+    another clock; of all tasks.
     """
 
     predicted_ns: int
@@ -50,7 +52,8 @@ def compare(measured: Timeline, predicted: Timeline) -> Comparison:
     expected_ns = (predicted.end_ns - predicted.start_ns)[pairs[:, 1]]
     kinds = measured.tasks.kind[pairs[:, 0]]
     by_kind = {
-        TaskKind(kind).name.lower(): summary(expected_ns[kinds == kind], lasted_ns[kinds == kind]) for kind in np.unique(kinds).tolist()
+        TaskKind(kind).name.lower(): summary(expected_ns[kinds == kind], lasted_ns[kinds == kind])
+        for kind in np.unique(kinds).tolist()
     }
     return Comparison(
         predicted_ns=predicted.makespan_ns,
@@ -74,7 +77,11 @@ def summary_of(errors_fraction: NDArray[np.float64]) -> ErrorSummary:
     sizes = np.abs(errors_fraction)
     if not len(sizes):
         return ErrorSummary(median_fraction=0.0, p90_fraction=0.0, num_compared=0)
-    return ErrorSummary(median_fraction=float(np.median(sizes)), p90_fraction=float(np.percentile(sizes, 90)), num_compared=len(sizes))
+    return ErrorSummary(
+        median_fraction=float(np.median(sizes)),
+        p90_fraction=float(np.percentile(sizes, 90)),
+        num_compared=len(sizes),
+    )
 
 
 def _matched(measured: Timeline, predicted: Timeline) -> NDArray[np.int64]:
@@ -95,9 +102,13 @@ def _keys(line: Timeline) -> list[Key]:
 
 
 def _elapsed(line: Timeline, *, by_layer: bool) -> NDArray[np.int64]:
-    """Time from the end of one layer of a pass (or of one step) to the end of the next; the head and what follows it count as a layer."""
+    """Time from the end of one layer of a pass (or of one step) to the end of the next; the head
+    and what follows it count as a layer.
+    """
     tasks = line.tasks
-    begins = np.isin(tasks.kind, BEGINNINGS) if by_layer else np.append(True, np.diff(tasks.step) != 0)
+    begins = (
+        np.isin(tasks.kind, BEGINNINGS) if by_layer else np.append(True, np.diff(tasks.step) != 0)
+    )
     segments = np.unique(np.append(0, np.flatnonzero(begins)))
     counted_ns = np.where(np.isin(tasks.kind, ASIDE), 0, line.end_ns)
     ends_ns = np.maximum.accumulate(np.maximum.reduceat(counted_ns, segments))

@@ -1,4 +1,6 @@
-"""A planned policy and its rivals, for the same memory: what a comparison on a machine at hand runs."""
+"""A planned policy and its rivals, for the same memory: what a comparison on a machine at hand
+runs.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +28,9 @@ CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=Balanc
 RIVALS: Mapping[str, Policy] = MappingProxyType(
     {
         "fiddler": POLICIES["fiddler"],
-        "LRU with prefetch": replace(POLICIES["lru"], name="LRU with prefetch", cache=LruCache(), prefetch=NextGatePrefetch()),
+        "LRU with prefetch": replace(
+            POLICIES["lru"], name="LRU with prefetch", cache=LruCache(), prefetch=NextGatePrefetch()
+        ),
         "static CPU experts": POLICIES["ktransformers"],
         "streaming": POLICIES["zero-streaming"],
         "on-demand": POLICIES["on-demand"],
@@ -37,7 +41,9 @@ RIVALS: Mapping[str, Policy] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contest:
-    """The calibration plan, the planned one and its rivals, ready to run, and what was left out for what reason."""
+    """The calibration plan, the planned one and its rivals, ready to run, and what was left out for
+    what reason.
+    """
 
     calibration: Trial
     trials: tuple[Trial, ...]
@@ -53,18 +59,24 @@ def contest(
     longest_s: float | None = None,
     rehearsal: Rehearsal | None = None,
 ) -> Contest:
-    """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that fit and can be executed.
+    """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that
+    fit and can be executed.
 
-    Where the best is not executed, the best named system that is stands for it. Rivals that are predicted to take more than ``longest_s``
-    are left out. Raises InputError where nothing fits.
+    Where the best is not executed, the best named system that is stands for it. Rivals that are
+    predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
     """
     found = search(scenario, Goal(), 1)
     if isinstance(found, Infeasible):
-        raise InputError(f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {format_bytes(found.missing_bytes)} too much")
+        raise InputError(
+            f"{scenario.model.name} on {scenario.machine.name}: {found.reason}, {format_bytes(found.missing_bytes)} too much"
+        )
     assert isinstance(found, Search)  # no constraint is asked for
     left_out: dict[str, str] = {}
     chosen = _chosen(found, scenario, weights, left_out)
-    taken = [Contender(name=CALIBRATION.name, policy=CALIBRATION), Contender(name=f"planned: {chosen.name}", policy=chosen)]
+    taken = [
+        Contender(name=CALIBRATION.name, policy=CALIBRATION),
+        Contender(name=f"planned: {chosen.name}", policy=chosen),
+    ]
     for rival in rivals:
         problem = why_not(scenario, rival, weights) or _too_slow(scenario, rival, longest_s)
         if problem is None:
@@ -75,7 +87,9 @@ def contest(
     return Contest(calibration=calibration, trials=tuple(trials), left_out=left_out)
 
 
-def _chosen(found: Search, scenario: Scenario, weights: Weights, left_out: dict[str, str]) -> Policy:
+def _chosen(
+    found: Search, scenario: Scenario, weights: Weights, left_out: dict[str, str]
+) -> Policy:
     """The best of the search that the backend executes; says why another was better."""
     fitting = (rival.policy for rival in found.rivals if not isinstance(rival.outcome, Infeasible))
     for policy in (found.best.scenario.policy, *(POLICIES[name] for name in fitting)):
@@ -83,7 +97,9 @@ def _chosen(found: Search, scenario: Scenario, weights: Weights, left_out: dict[
         if problem is None and policy.is_lossless and not policy.knows_future:
             return policy
         left_out[f"planned: {policy.name}"] = problem or "it knows the future, as no system does"
-    raise InputError(f"{scenario.model.name} on {scenario.machine.name}: nothing that fits is executed")
+    raise InputError(
+        f"{scenario.model.name} on {scenario.machine.name}: nothing that fits is executed"
+    )
 
 
 def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> str | None:
@@ -93,4 +109,8 @@ def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> 
     run = simulate(replace(scenario, policy=rival.policy, slots_per_layer=rival.slots_per_layer))
     assert not isinstance(run, Infeasible), "what does not fit was left out before"
     lasts_s = run.metrics.end_to_end_s
-    return f"predicted to take {lasts_s:.1f} s, more than the {longest_s:.1f} s that are waited for" if lasts_s > longest_s else None
+    return (
+        f"predicted to take {lasts_s:.1f} s, more than the {longest_s:.1f} s that are waited for"
+        if lasts_s > longest_s
+        else None
+    )

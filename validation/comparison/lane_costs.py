@@ -1,4 +1,6 @@
-"""What real lanes add to the simulator's tasks: hand-overs between threads, decisions, and work that does not take its price."""
+"""What real lanes add to the simulator's tasks: hand-overs between threads, decisions, and work
+that does not take its price.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,13 +12,17 @@ from sim.engine.timeline import Timeline
 from validation.backend.executed import Executed
 
 KEPT_FRACTION = 0.95
-"""Of the delays of a kind between paced tasks, from the shortest on, those that count; between real operations all do, as all recur."""
+"""Of the delays of a kind between paced tasks, from the shortest on, those that count; between real
+operations all do, as all recur.
+"""
 
 WEIGHT_COPIES = (
     *(TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.SLOT_FETCH, TaskKind.PREFETCH),
     *(TaskKind.LAYER_FETCH, TaskKind.EVICT),
 )
-"""On an emulated link these last their price by being copied evenly; what else they last is interference, which the engine adds."""
+"""On an emulated link these last their price by being copied evenly; what else they last is
+interference, which the engine adds.
+"""
 
 _NUM_RESOURCES = 6
 """Lanes of a live run, which has one more than a static one."""
@@ -26,11 +32,12 @@ _NUM_RESOURCES = 6
 class LaneCosts:
     """Fitted from runs of the calibration plan; none of them is in the machine file.
 
-    ``hand_over_ns`` [resource] passes between a task's end (or its submission) and the start of one on that other lane that waited for it;
-    ``same_lane_ns`` between a task and the next of its lane; ``decision_ns`` between the end of a gate and the first submission after it;
-    ``submission_ns`` between one submission and the next. Where ``is_paced`` [resource], a task ends ``late_ns`` after its time, and its
-    real work takes ``work_ns`` [resource, kind]; NaN for what the calibration did not run. Elsewhere a task takes its price times
-    ``scale`` [resource, kind].
+    ``hand_over_ns`` [resource] passes between a task's end (or its submission) and the start of one
+    on that other lane that waited for it; ``same_lane_ns`` between a task and the next of its lane;
+    ``decision_ns`` between the end of a gate and the first submission after it; ``submission_ns``
+    between one submission and the next. Where ``is_paced`` [resource], a task ends ``late_ns``
+    after its time, and its real work takes ``work_ns`` [resource, kind]; NaN for what the
+    calibration did not run. Elsewhere a task takes its price times ``scale`` [resource, kind].
     """
 
     hand_over_ns: NDArray[np.float64]
@@ -43,9 +50,13 @@ class LaneCosts:
     scale: NDArray[np.float64]
 
     def durations_ns(self, tasks: TaskTable) -> NDArray[np.int64]:
-        """How long tasks really last: their time and the lateness of its end, their work where that is longer, or their price scaled."""
+        """How long tasks really last: their time and the lateness of its end, their work where that
+        is longer, or their price scaled.
+        """
         work_ns = np.nan_to_num(self.work_ns[tasks.resource, tasks.kind])
-        paced_ns = np.maximum(np.where(tasks.duration_ns > 0, tasks.duration_ns + self.late_ns, 0.0), work_ns)
+        paced_ns = np.maximum(
+            np.where(tasks.duration_ns > 0, tasks.duration_ns + self.late_ns, 0.0), work_ns
+        )
         real_ns = tasks.duration_ns * self.scale[tasks.resource, tasks.kind]
         return np.rint(np.where(self.is_paced[tasks.resource], paced_ns, real_ns)).astype(np.int64)
 
@@ -67,24 +78,35 @@ def fit_lane_costs(*runs: Executed) -> LaneCosts:
     )
 
 
-def fit_scale(costs: LaneCosts, runs: tuple[Executed, ...], predicted: tuple[Timeline, ...]) -> LaneCosts:
-    """With the scales at which those predictions, made with these costs, would have had the right total of each lane and kind.
+def fit_scale(
+    costs: LaneCosts, runs: tuple[Executed, ...], predicted: tuple[Timeline, ...]
+) -> LaneCosts:
+    """With the scales at which those predictions, made with these costs, would have had the right
+    total of each lane and kind.
 
     What the calibration did not run on a lane goes by all that it ran there.
     """
     scale = costs.scale.copy()
     for resource in np.flatnonzero(~costs.is_paced).tolist():
-        all_of = [_totals_ns(run, line, resource, None, costs) for run, line in zip(runs, predicted, strict=True)]
+        all_of = [
+            _totals_ns(run, line, resource, None, costs)
+            for run, line in zip(runs, predicted, strict=True)
+        ]
         scale[resource] *= _ratio(all_of)
         for kind in TaskKind:
-            own = [_totals_ns(run, line, resource, kind, costs) for run, line in zip(runs, predicted, strict=True)]
+            own = [
+                _totals_ns(run, line, resource, kind, costs)
+                for run, line in zip(runs, predicted, strict=True)
+            ]
             if sum(total for _, total in own) > 0:
                 scale[resource, kind] = costs.scale[resource, kind] * _ratio(own)
     return replace(costs, scale=scale)
 
 
 def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For every task, when the one before it on its lane ended, and when the last it waits for on other lanes did; 0 for none."""
+    """For every task, when the one before it on its lane ended, and when the last it waits for on
+    other lanes did; 0 for none.
+    """
     tasks, end_ns = executed.timeline.tasks, executed.timeline.end_ns
     before_ns, others_ns = np.zeros(len(tasks), np.int64), np.zeros(len(tasks), np.int64)
     last_end_ns: dict[int, int] = {}
@@ -92,7 +114,9 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
         lane = int(tasks.resource[number])
         before_ns[number] = last_end_ns.get(lane, 0)
         last_end_ns[lane] = int(end_ns[number])
-        waits = tasks.dependencies[tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]]
+        waits = tasks.dependencies[
+            tasks.dependency_offsets[number] : tasks.dependency_offsets[number + 1]
+        ]
         others_ns[number] = end_ns[waits[tasks.resource[waits] != lane]].max(initial=0)
     return before_ns, others_ns
 
@@ -103,9 +127,15 @@ def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
     before_ns, others_ns = ready_times(executed)
     gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
     is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns
-    is_in_time = (executed.work_ns < tasks.duration_ns) & (tasks.duration_ns > 0) & executed.is_paced[tasks.resource]
+    is_in_time = (
+        (executed.work_ns < tasks.duration_ns)
+        & (tasks.duration_ns > 0)
+        & executed.is_paced[tasks.resource]
+    )
     is_after_gate = np.append(False, tasks.kind[:-1] == TaskKind.GATE)
-    is_next = np.append(False, ~is_after_gate[1:]) & (executed.submitted_ns >= np.append(0, executed.submitted_ns[:-1]))
+    is_next = np.append(False, ~is_after_gate[1:]) & (
+        executed.submitted_ns >= np.append(0, executed.submitted_ns[:-1])
+    )
     since_gate_ns = executed.submitted_ns - np.append(0, line.end_ns[:-1])
     return {
         "hand_over": gap_ns[is_handed],
@@ -117,7 +147,9 @@ def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def _hand_overs_ns(gaps_ns: NDArray[np.int64], receivers: NDArray[np.int64], kept: float) -> NDArray[np.float64]:
+def _hand_overs_ns(
+    gaps_ns: NDArray[np.int64], receivers: NDArray[np.int64], kept: float
+) -> NDArray[np.float64]:
     """By lane; that of all lanes together for one that waited for no other."""
     hand_overs_ns = np.full(_NUM_RESOURCES, _typical(gaps_ns, kept))
     for lane in np.unique(receivers).tolist():
@@ -138,7 +170,9 @@ def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
     return work_ns
 
 
-def _totals_ns(run: Executed, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts) -> tuple[float, float]:
+def _totals_ns(
+    run: Executed, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
+) -> tuple[float, float]:
     """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
     tasks = run.timeline.tasks
     is_meant = (tasks.resource == resource) & ((tasks.kind == kind) | (kind is None))
@@ -156,7 +190,9 @@ def _padded(flags: NDArray[np.bool_], value: bool) -> NDArray[np.bool_]:
 
 
 def _typical(values: NDArray[np.int64], kept_fraction: float) -> float:
-    """The mean, as delays add up, of so many from the shortest on: the others are when something else had the processor. 0 of none."""
+    """The mean, as delays add up, of so many from the shortest on: the others are when something
+    else had the processor. 0 of none.
+    """
     if not len(values):
         return 0.0
     return float(np.mean(np.sort(values)[: max(1, round(len(values) * kept_fraction))]))

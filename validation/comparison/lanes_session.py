@@ -1,4 +1,6 @@
-"""The simulator's tasks on lanes that cost something: a coordinator and one inbox a lane, timed by the same engine."""
+"""The simulator's tasks on lanes that cost something: a coordinator and one inbox a lane, timed by
+the same engine.
+"""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -13,15 +15,18 @@ from sim.engine.timeline import Timeline
 from validation.comparison.lane_costs import LaneCosts
 
 NUM_INBOXES = 6
-"""More than a lane ever has on its way at once: the tasks behind a gate that are submitted while one is handed over."""
+"""More than a lane ever has on its way at once: the tasks behind a gate that are submitted while
+one is handed over.
+"""
 
 
 class LanesSession:
     """A session within a session: each task becomes three.
 
-    A coordinator submits task by task, and goes on behind a gate only once it has ended; what a lane waits for from elsewhere reaches it
-    through its inbox, ``hand_over_ns`` later. Coordinator and inboxes are resources, so nothing but tasks and dependencies is needed; an
-    inbox is several, used in turn, as what is on its way does not hold up what comes next.
+    A coordinator submits task by task, and goes on behind a gate only once it has ended; what a
+    lane waits for from elsewhere reaches it through its inbox, ``hand_over_ns`` later. Coordinator
+    and inboxes are resources, so nothing but tasks and dependencies is needed; an inbox is several,
+    used in turn, as what is on its way does not hold up what comes next.
     """
 
     def __init__(self, inner: Session, num_lanes: int, costs: LaneCosts) -> None:
@@ -71,15 +76,24 @@ class LanesSession:
     def _surrounded(self, tasks: TaskTable, row: int, duration_ns: int) -> tuple[Task, Task, Task]:
         """Its submission, its way through the lane's inbox, and the task."""
         lane, kind, costs = int(tasks.resource[row]), TaskKind(int(tasks.kind[row])), self._costs
-        waits = tasks.dependencies[tasks.dependency_offsets[row] : tasks.dependency_offsets[row + 1]].tolist()
-        submission_ns, behind = (costs.submission_ns, ()) if self._gate is None else (costs.decision_ns, (self._gate,))
+        waits = tasks.dependencies[
+            tasks.dependency_offsets[row] : tasks.dependency_offsets[row + 1]
+        ].tolist()
+        submission_ns, behind = (
+            (costs.submission_ns, ()) if self._gate is None else (costs.decision_ns, (self._gate,))
+        )
         number = self._num_made
         submission = Task(resource=self._num_lanes, duration_ns=round(submission_ns), after=behind)
         elsewhere = tuple(self.places[wait] for wait in waits if self._lane_of[wait] != lane)
-        # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see Streaming.
+        # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see
+        # Streaming.
         submitted = () if kind is TaskKind.LAYER_FETCH else (number,)
         place = self._num_lanes + 1 + lane * NUM_INBOXES + len(self.places) % NUM_INBOXES
-        inbox = Task(resource=place, duration_ns=round(float(costs.hand_over_ns[lane])), after=(*submitted, *elsewhere))
+        inbox = Task(
+            resource=place,
+            duration_ns=round(float(costs.hand_over_ns[lane])),
+            after=(*submitted, *elsewhere),
+        )
         task = Task(
             resource=lane,
             duration_ns=duration_ns,
@@ -96,7 +110,9 @@ class LanesSession:
 
 
 def time_on_lanes(platform: Platform, process: Process, costs: LaneCosts) -> Timeline:
-    """The process's own tasks, timed with what lanes add to them; the gap behind a task counts as part of it."""
+    """The process's own tasks, timed with what lanes add to them; the gap behind a task counts as
+    part of it.
+    """
     sessions: list[LanesSession] = []
 
     def surrounded(session: Session) -> Generator[Wait, None, None]:
@@ -130,9 +146,15 @@ def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
 
 
 def _with_inboxes(platform: Platform) -> Platform:
-    """Coordinator and inboxes behind the lanes; an inbox has its lane's discipline, and none of them disturbs any other."""
+    """Coordinator and inboxes behind the lanes; an inbox has its lane's discipline, and none of
+    them disturbs any other.
+    """
     numbers = range(NUM_INBOXES)
-    inboxes = tuple(replace(lane, name=f"inbox {number} of {lane.name}") for lane in platform.resources for number in numbers)
+    inboxes = tuple(
+        replace(lane, name=f"inbox {number} of {lane.name}")
+        for lane in platform.resources
+        for number in numbers
+    )
     resources = (*platform.resources, Resource(name="coordinator"), *inboxes)
     if platform.rate_factors is None:
         return Platform(resources=resources)

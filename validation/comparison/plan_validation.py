@@ -1,4 +1,6 @@
-"""A plan run on paced lanes beside its rivals: how far the prediction was off, and whether another plan would have been faster."""
+"""A plan run on paced lanes beside its rivals: how far the prediction was off, and whether another
+plan would have been faster.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,12 +23,16 @@ from validation.comparison.trial import Contender, Trial, prepare, why_not
 
 MOST_RIVALS = 3
 SLOWEST_RIVAL_FACTOR = 2.0
-"""A rival predicted to take longer than this many times the plan's own time cannot be the best, whatever the error."""
+"""A rival predicted to take longer than this many times the plan's own time cannot be the best,
+whatever the error.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanValidation:
-    """The report, its first plan being the one asked about, and what left-out rivals were left out for, by name."""
+    """The report, its first plan being the one asked about, and what left-out rivals were left out
+    for, by name.
+    """
 
     scenario: Scenario
     report: Report
@@ -50,28 +56,38 @@ def validate_plan(
 ) -> PlanValidation:
     """Run the plan and the named systems that might beat it, in interleaved rounds.
 
-    ``device`` is ``auto``, ``paced``, ``cpu`` or ``cuda``; ``batch`` replaces the plan's own, for a shorter run; ``checkpoint`` is a folder
-    with weights of the plan's model, in place of random ones. Raises InputError for a plan that does not fit or is not executed.
+    ``device`` is ``auto``, ``paced``, ``cpu`` or ``cuda``; ``batch`` replaces the plan's own, for a
+    shorter run; ``checkpoint`` is a folder with weights of the plan's model, in place of random
+    ones. Raises InputError for a plan that does not fit or is not executed.
     """
     scenario = plan.setting.scenario(plan.policy)
     scenario = scenario if batch is None else replace(scenario, batch=batch)
     tier = tier_of(device, scenario.machine)
     _check_threads(plan.setting.cpu_threads, tier)
-    own = Contender(name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer)
+    own = Contender(
+        name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer
+    )
     first = prepare(scenario, (own,), weights_for(scenario, tier, checkpoint), tier)[0]
     left_out: dict[str, str] = {}
     rivals = tuple(_rivals(scenario, left_out, first.weights))
-    calibration = Contender(name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer)
+    calibration = Contender(
+        name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer
+    )
     trials = prepare(scenario, (calibration, own, *rivals), first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])
 
 
 def _check_threads(threads: int | None, tier: Tier) -> None:
-    """Refuse a plan for another number of CPU threads than real operations would get here. Raises InputError."""
+    """Refuse a plan for another number of CPU threads than real operations would get here.
+
+    Raises InputError.
+    """
     real = worker_of(tier, "cpu", own_cores()).num_threads
     if threads not in (None, real) and tier is not Tier.PACED:
-        raise InputError(f"the plan computes with {threads} CPU threads, here it would get {real}; --device paced runs it as predicted")
+        raise InputError(
+            f"the plan computes with {threads} CPU threads, here it would get {real}; --device paced runs it as predicted"
+        )
 
 
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
@@ -81,7 +97,9 @@ def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
 
 
 def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> Iterator[Contender]:
-    """The named systems that are predicted to be fastest, the fastest first; says of every other why it is not run."""
+    """The named systems that are predicted to be fastest, the fastest first; says of every other
+    why it is not run.
+    """
     own = simulate(scenario)
     assert not isinstance(own, Infeasible), "a plan that fits was prepared before"
     times_s: dict[str, float] = {}
@@ -97,11 +115,15 @@ def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> I
         elif (problem := why_not(scenario, rival, weights)) is not None:
             left_out[policy.name] = problem
         elif found.metrics.end_to_end_s > SLOWEST_RIVAL_FACTOR * own.metrics.end_to_end_s:
-            left_out[policy.name] = f"predicted to take over {SLOWEST_RIVAL_FACTOR:.0f} times as long"
+            left_out[policy.name] = (
+                f"predicted to take over {SLOWEST_RIVAL_FACTOR:.0f} times as long"
+            )
         else:
             times_s[policy.name] = found.metrics.end_to_end_s
     for place, name in enumerate(sorted(times_s, key=times_s.__getitem__)):
         if place < MOST_RIVALS:
-            yield Contender(name=name, policy=POLICIES[name], slots_per_layer=scenario.slots_per_layer)
+            yield Contender(
+                name=name, policy=POLICIES[name], slots_per_layer=scenario.slots_per_layer
+            )
         else:
             left_out[name] = f"{MOST_RIVALS} others are predicted to be faster"

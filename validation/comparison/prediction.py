@@ -51,7 +51,9 @@ class StaticPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LivePrediction:
-    """Of a policy whose residency changes: decided anew, by the simulated clock, about the tokens that the run's router selected."""
+    """Of a policy whose residency changes: decided anew, by the simulated clock, about the tokens
+    that the run's router selected.
+    """
 
     policy: Policy
     foresight: Foresight
@@ -72,11 +74,21 @@ class LivePrediction:
         return job
 
 
-def predict(policy: Policy, problem: Problem, residency: Residency, executed: Executed, rehearsal: Rehearsal | None = None) -> Prediction:
-    """The prediction for the experts that the run's own router selected; ``rehearsal`` is what the run's prefetchers were told."""
+def predict(
+    policy: Policy,
+    problem: Problem,
+    residency: Residency,
+    executed: Executed,
+    rehearsal: Rehearsal | None = None,
+) -> Prediction:
+    """The prediction for the experts that the run's own router selected; ``rehearsal`` is what the
+    run's prefetchers were told.
+    """
     if policy.cache.score is None:
         decisions = decide(policy, problem, residency, executed.passes, executed.tokens)
-        return StaticPrediction(program=lower(problem, executed.passes, executed.tokens, decisions).program)
+        return StaticPrediction(
+            program=lower(problem, executed.passes, executed.tokens, decisions).program
+        )
     assert rehearsal is not None, "a live run was rehearsed"
     foresight = foresight_of(problem, residency, executed.passes, rehearsal)
     return LivePrediction(policy=policy, foresight=foresight, tokens=executed.tokens)

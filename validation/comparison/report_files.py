@@ -22,7 +22,12 @@ COLUMNS = ("plan", "round", "measured_s", "plain_s", "absolute_s", "paired_s", "
 
 def host_words() -> str:
     """What computed: processor, system, Python and torch, and the accelerator if there is one."""
-    words = [platform.machine(), platform.system(), f"Python {platform.python_version()}", f"torch {torch.__version__}"]
+    words = [
+        platform.machine(),
+        platform.system(),
+        f"Python {platform.python_version()}",
+        f"torch {torch.__version__}",
+    ]
     if torch.cuda.is_available():
         words += [torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}"]
     return ", ".join(words)
@@ -31,12 +36,19 @@ def host_words() -> str:
 def document(report: Report, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Everything, as JSON takes it; ``facts`` says what was run on what."""
     chosen = report.plans[0].name
-    figures = {"kendall_tau": report.kendall_tau, "regret_fraction": report.regret_fraction(chosen), "is_too_noisy": report.is_too_noisy}
+    figures = {
+        "kendall_tau": report.kendall_tau,
+        "regret_fraction": report.regret_fraction(chosen),
+        "is_too_noisy": report.is_too_noisy,
+    }
     return {"facts": dict(facts), "chosen": chosen, **figures, **asdict(report)}
 
 
 def write_report(report: Report, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write NAME.json, NAME.csv and NAME.md into the folder. Raises InputError where it cannot be written to."""
+    """Write NAME.json, NAME.csv and NAME.md into the folder.
+
+    Raises InputError where it cannot be written to.
+    """
     make_folder(folder)
     write_text(json.dumps(document(report, facts), indent=1), folder / f"{name}.json")
     write_text("\n".join(markdown(report, name, facts)) + "\n", folder / f"{name}.md")
@@ -51,12 +63,22 @@ def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:
     """A row a run, under COLUMNS."""
     for plan in report.plans:
         for number, run in enumerate(plan.runs):
-            predicted_s = (found.predicted_ns / NS_PER_S for found in (run.plain, run.absolute, run.paired))
-            yield plan.name, number, run.plain.measured_ns / NS_PER_S, *predicted_s, run.paired.unmatched_fraction
+            predicted_s = (
+                found.predicted_ns / NS_PER_S for found in (run.plain, run.absolute, run.paired)
+            )
+            yield (
+                plan.name,
+                number,
+                run.plain.measured_ns / NS_PER_S,
+                *predicted_s,
+                run.paired.unmatched_fraction,
+            )
 
 
 def markdown(report: Report, title: str, facts: Mapping[str, Any]) -> Iterator[str]:
-    """A heading, the facts, the figures, a table of plans; the first plan is the one that the planner chose."""
+    """A heading, the facts, the figures, a table of plans; the first plan is the one that the
+    planner chose.
+    """
     yield f"# {title}\n"
     yield from (f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items())
     yield ""
@@ -65,7 +87,12 @@ def markdown(report: Report, title: str, facts: Mapping[str, Any]) -> Iterator[s
     yield "| plan | measured s | predicted s | plain % | absolute % | paired % | noise % |"
     yield "|---|---|---|---|---|---|---|"
     for plan in report.plans:
-        errors = plan.plain_fraction, plan.absolute_fraction, plan.paired_fraction, plan.noise_fraction
+        errors = (
+            plan.plain_fraction,
+            plan.absolute_fraction,
+            plan.paired_fraction,
+            plan.noise_fraction,
+        )
         percent = " | ".join(f"{100 * error:.2f}" for error in errors)
         yield f"| {plan.name} | {plan.measured_ns / NS_PER_S:.3f} | {plan.predicted_ns / NS_PER_S:.3f} | {percent} |"
     yield ""
@@ -89,11 +116,16 @@ def summary_lines(report: Report) -> Iterator[str]:
     chosen = report.plans[0].name
     yield f"- regret of {chosen}: {report.regret_fraction(chosen) * 100:.2f} % slower than the best measured"
     yield f"- calibration runs vary by {report.calibration_variation_fraction * 100:.1f} %"
-    yield from (f"- {kind}: |error| of single tasks {100 * error:.1f} %, median of medians" for kind, error in by_kind(report).items())
+    yield from (
+        f"- {kind}: |error| of single tasks {100 * error:.1f} %, median of medians"
+        for kind, error in by_kind(report).items()
+    )
 
 
 def by_kind(report: Report) -> dict[str, float]:
-    """The median over runs of the median |error| of single tasks in the paired prediction, by kind of operation."""
+    """The median over runs of the median |error| of single tasks in the paired prediction, by kind
+    of operation.
+    """
     runs = [run.paired.by_kind for plan in report.plans for run in plan.runs]
     found = {}
     for kind in sorted({kind for run in runs for kind in run}):

@@ -1,4 +1,6 @@
-"""Plans run in interleaved rounds, each run beside runs of one calibration plan, and how far predictions were from what was measured."""
+"""Plans run in interleaved rounds, each run beside runs of one calibration plan, and how far
+predictions were from what was measured.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +14,17 @@ from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scal
 from validation.comparison.trial import Trial
 
 MOST_VARIATION_FRACTION = 0.12
-"""Calibration runs that differ by more than this say that the machine is too noisy to be compared with anything."""
+"""Calibration runs that differ by more than this say that the machine is too noisy to be compared
+with anything.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRun:
     """One run against three predictions.
 
-    ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start; ``paired`` those of the calibration runs just
-    before and after.
+    ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start;
+    ``paired`` those of the calibration runs just before and after.
     """
 
     plain: Comparison
@@ -30,7 +34,8 @@ class PairedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanErrors:
-    """A plan over all rounds. Errors are medians over its runs, signed; ``noise_fraction`` is how far its runs are from their median.
+    """A plan over all rounds. Errors are medians over its runs, signed; ``noise_fraction`` is how
+    far its runs are from their median.
 
     ``predicted_ns`` is the median of the absolute prediction.
     """
@@ -47,9 +52,11 @@ class PlanErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All plans. Summaries are over single runs; ``noise`` is over runs too, each against the median of its plan.
+    """All plans. Summaries are over single runs; ``noise`` is over runs too, each against the
+    median of its plan.
 
-    ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as measured; None where there is but one.
+    ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as
+    measured; None where there is but one.
     """
 
     plans: tuple[PlanErrors, ...]
@@ -66,7 +73,9 @@ class Report:
         return self.calibration_variation_fraction > MOST_VARIATION_FRACTION
 
     def regret_fraction(self, name: str) -> float:
-        """How much slower the plan of that name measured than the best that was run; 0 where it is the best."""
+        """How much slower the plan of that name measured than the best that was run; 0 where it is
+        the best.
+        """
         measured_ns = {plan.name: plan.measured_ns for plan in self.plans}
         return measured_ns[name] / min(measured_ns.values()) - 1
 
@@ -80,10 +89,12 @@ def run_rounds(
     is_time_left: Callable[[], bool] = lambda: True,
     stops_when_noisy: bool = False,
 ) -> Report:
-    """Run every trial once a round, between two runs of the calibration plan. A first round warms up and is not counted.
+    """Run every trial once a round, between two runs of the calibration plan. A first round warms
+    up and is not counted.
 
-    Unless ``is_time_left``, no further run begins; trials that had none by then are not reported on, save the first, which has one.
-    ``stops_when_noisy``: nor after a round by which calibration runs differ too much.
+    Unless ``is_time_left``, no further run begins; trials that had none by then are not reported
+    on, save the first, which has one. ``stops_when_noisy``: nor after a round by which calibration
+    runs differ too much.
     """
     for trial in (calibration, *trials):
         if is_time_left():
@@ -104,12 +115,18 @@ def run_rounds(
                 on_run(trial.name)
         if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
             break
-    plans = tuple(_plan_errors(trial.name, tuple(runs)) for trial, runs in zip(trials, found, strict=True) if runs)
+    plans = tuple(
+        _plan_errors(trial.name, tuple(runs))
+        for trial, runs in zip(trials, found, strict=True)
+        if runs
+    )
     return _report(plans, _variation(calibration_ns))
 
 
 def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
-    """What those runs of the calibration plan say of lanes, and of how far real operations are from their prices now."""
+    """What those runs of the calibration plan say of lanes, and of how far real operations are from
+    their prices now.
+    """
     costs = fit_lane_costs(*runs)
     if costs.is_paced.all():
         return costs
@@ -162,4 +179,8 @@ def _report(plans: tuple[PlanErrors, ...], variation_fraction: float) -> Report:
 def _kendall_tau(plans: tuple[PlanErrors, ...]) -> float | None:
     if len(plans) < 2:
         return None
-    return float(kendalltau([plan.predicted_ns for plan in plans], [plan.measured_ns for plan in plans]).statistic)
+    return float(
+        kendalltau(
+            [plan.predicted_ns for plan in plans], [plan.measured_ns for plan in plans]
+        ).statistic
+    )

@@ -22,45 +22,78 @@ MOST_MEMORY_SHARE = 0.7
 
 
 def real_tier(device: str, machine: Machine) -> Tier:
-    """The tier of real operations, by name or ``auto``. Raises InputError where it cannot stand for the machine."""
+    """The tier of real operations, by name or ``auto``.
+
+    Raises InputError where it cannot stand for the machine.
+    """
     is_emulated = machine.description.startswith(EMULATED)
     wanted = ("cpu" if is_emulated else "cuda") if device == "auto" else device
     if (wanted == "cpu") != is_emulated:
-        right = "--device cpu runs on it" if is_emulated else "only a machine that rosin measure --device cpu wrote is one"
-        raise InputError(f"--device {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}")
+        right = (
+            "--device cpu runs on it"
+            if is_emulated
+            else "only a machine that rosin measure --device cpu wrote is one"
+        )
+        raise InputError(
+            f"--device {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}"
+        )
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no CUDA device here")
     return Tier(wanted)
 
 
 def tier_of(device: str, machine: Machine) -> Tier:
-    """As ``real_tier``, but ``paced`` stands for any machine, and ``auto`` chooses it for one that is not this computer."""
+    """As ``real_tier``, but ``paced`` stands for any machine, and ``auto`` chooses it for one that
+    is not this computer.
+    """
     is_here = machine.description.startswith(EMULATED)
     if torch.cuda.is_available():
         is_here |= machine.gpu.name == torch.cuda.get_device_name()
-    return Tier.PACED if device == "paced" or (device == "auto" and not is_here) else real_tier(device, machine)
+    return (
+        Tier.PACED
+        if device == "paced" or (device == "auto" and not is_here)
+        else real_tier(device, machine)
+    )
 
 
 def real_weights(scenario: Scenario, tier: Tier) -> Weights:
-    """Random weights of the model's dimensions and format, page-locked beside a GPU. Raises InputError for what cannot be run here."""
+    """Random weights of the model's dimensions and format, page-locked beside a GPU.
+
+    Raises InputError for what cannot be run here.
+    """
     model = scenario.model
     name = model.dtype(TensorClass.EXPERT)
     if name not in DTYPES:
-        raise InputError(f"{model.name} is stored in {name}; operations are run in {', '.join(DTYPES)}")
+        raise InputError(
+            f"{model.name} is stored in {name}; operations are run in {', '.join(DTYPES)}"
+        )
     _check_memory(model)
     device = device_of(tier)
-    return random_weights(architecture_of(model), scenario.seed, DTYPES[name], drawn_on=device, is_pinned=device != ON_HOST)
+    return random_weights(
+        architecture_of(model),
+        scenario.seed,
+        DTYPES[name],
+        drawn_on=device,
+        is_pinned=device != ON_HOST,
+    )
 
 
 def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weights | None:
-    """Those of a checkpoint, or random ones of full size; None for the small stand-in of a paced run."""
+    """Those of a checkpoint, or random ones of full size; None for the small stand-in of a paced
+    run.
+    """
     is_paced = tier is Tier.PACED
     if checkpoint is not None:
-        return load_checkpoint(checkpoint, torch.float32 if is_paced else DTYPES[scenario.model.dtype(TensorClass.EXPERT)]).weights
+        return load_checkpoint(
+            checkpoint,
+            torch.float32 if is_paced else DTYPES[scenario.model.dtype(TensorClass.EXPERT)],
+        ).weights
     return None if is_paced else real_weights(scenario, tier)
 
 
 def _check_memory(model: Model) -> None:
     needed, had = 2 * model.total_bytes, MOST_MEMORY_SHARE * memory_bytes()
     if needed > had:
-        raise InputError(f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled")
+        raise InputError(
+            f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled"
+        )

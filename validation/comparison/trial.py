@@ -22,7 +22,9 @@ from validation.comparison.prediction import Prediction, predict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A plan by name: a policy, and how many experts of each layer the GPU holds (None: as many as fit)."""
+    """A plan by name: a policy, and how many experts of each layer the GPU holds (None: as many as
+    fit).
+    """
 
     name: str
     policy: Policy
@@ -45,7 +47,13 @@ class Trial:
     def run(self) -> Executed:
         """One run."""
         return execute_policy(
-            self.policy, self.problem, self.residency, self.weights, self.prompts_SL, tier=self.tier, rehearsal=self.rehearsal
+            self.policy,
+            self.problem,
+            self.residency,
+            self.weights,
+            self.prompts_SL,
+            tier=self.tier,
+            rehearsal=self.rehearsal,
         )
 
     def predict(self, executed: Executed) -> Prediction:
@@ -60,16 +68,24 @@ def prepare(
     tier: Tier = Tier.PACED,
     rehearsal: Rehearsal | None = None,
 ) -> tuple[Trial, ...]:
-    """The contenders on the scenario's machine, model and batch, with the same weights for all: those given, or a small stand-in's.
+    """The contenders on the scenario's machine, model and batch, with the same weights for all:
+    those given, or a small stand-in's.
 
-    The scenario's seed draws the prompts, and the weights of a stand-in. Where operations are real, the machine's software overheads are
-    left out: the lanes have their own, which are fitted. ``rehearsal`` is of the same weights and batch, if
-    there is one. Raises InputError for a plan that does not fit memory or that the backend does not execute.
+    The scenario's seed draws the prompts, and the weights of a stand-in. Where operations are real,
+    the machine's software overheads are left out: the lanes have their own, which are fitted.
+    ``rehearsal`` is of the same weights and batch, if there is one. Raises InputError for a plan
+    that does not fit memory or that the backend does not execute.
     """
-    scenario = scenario if tier is Tier.PACED else replace(scenario, machine=_without_overheads(scenario.machine))
+    scenario = (
+        scenario
+        if tier is Tier.PACED
+        else replace(scenario, machine=_without_overheads(scenario.machine))
+    )
     weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
     prompts_SL = random_prompts(weights, scenario.batch, scenario.seed)
-    trials = tuple(_prepared(scenario, contender, weights, prompts_SL, tier) for contender in contenders)
+    trials = tuple(
+        _prepared(scenario, contender, weights, prompts_SL, tier) for contender in contenders
+    )
     if all(trial.policy.cache.score is None for trial in trials):
         return trials
     rehearsal = rehearsal or rehearse(weights, trials[0].problem, prompts_SL, scenario.seed)
@@ -88,12 +104,15 @@ def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str |
 def as_executed(policy: Policy, tier: Tier) -> Policy:
     """The policy as the backend runs it: an expert after another by eager kernels, each launched.
 
-    Where operations are real, copies start from page-locked memory: that is where the backend's weights are.
+    Where operations are real, copies start from page-locked memory: that is where the backend's
+    weights are.
     """
     if not isinstance(policy.overlap, LanesOverlap):
         return policy
     is_pinned = policy.overlap.is_pinned or tier is not Tier.PACED
-    overlap = replace(policy.overlap, groups_experts=False, captures_graphs=False, is_pinned=is_pinned)
+    overlap = replace(
+        policy.overlap, groups_experts=False, captures_graphs=False, is_pinned=is_pinned
+    )
     return replace(policy, overlap=overlap)
 
 
@@ -102,17 +121,24 @@ def _without_overheads(machine: Machine) -> Machine:
         return quantity.model_copy(update={"value": 0})
 
     host = machine.host
-    changed = {"layer_overhead_ns": none(host.layer_overhead_ns), "step_overhead_ns": none(host.step_overhead_ns)}
+    changed = {
+        "layer_overhead_ns": none(host.layer_overhead_ns),
+        "step_overhead_ns": none(host.step_overhead_ns),
+    }
     return machine.model_copy(update={"host": host.model_copy(update=changed)})
 
 
-def _prepared(scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier) -> Trial:
+def _prepared(
+    scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier
+) -> Trial:
     policy = as_executed(contender.policy, tier)
     own = replace(scenario, policy=policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
     residency = policy.placement.place(problem)
     if isinstance(residency, Infeasible):
-        raise InputError(f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much")
+        raise InputError(
+            f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much"
+        )
     check_executable(policy, problem, residency, weights)
     return Trial(
         name=contender.name,

@@ -1,4 +1,6 @@
-"""What is planned and run on the machine at hand: shapes of published models, cut to what memory and time allow."""
+"""What is planned and run on the machine at hand: shapes of published models, cut to what memory
+and time allow.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,12 +50,16 @@ SMALL: Mapping[str, Any] = MappingProxyType(
         "v_head_dim": 32,
     }
 )
-"""Dimensions that replace a published configuration's own where no GPU computes; layers of experts keep their number and top-k."""
+"""Dimensions that replace a published configuration's own where no GPU computes; layers of experts
+keep their number and top-k.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseModel:
-    """A model as it is priced and as it is executed, and the budgets of memory it is planned for, by name."""
+    """A model as it is priced and as it is executed, and the budgets of memory it is planned for,
+    by name.
+    """
 
     priced: Model
     executed: Model
@@ -61,20 +67,27 @@ class CaseModel:
 
 
 def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
-    """In the order in which they are to be run. Raises InputError for an unknown name, or where not even one layer fits the computer."""
+    """In the order in which they are to be run.
+
+    Raises InputError for an unknown name, or where not even one layer fits the computer.
+    """
     makers = {Tier.CUDA: _full, Tier.PACED: _paced}
     return [makers.get(tier, _small)(name) for name in names]
 
 
 def _full(name: str) -> CaseModel:
-    """All dimensions, as many layers as the computer has memory for, in the budgets that the card can give."""
+    """All dimensions, as many layers as the computer has memory for, in the budgets that the card
+    can give.
+    """
     model = load_model(name)
     room = min(MOST_HOST_BYTES, int(HOST_SHARE * memory_bytes()))
     count = _layers_within(model, room)
     free_bytes, _ = torch.cuda.mem_get_info()
     budgets = {words: size for words, size in _budgets().items() if size <= free_bytes}
     if not count or not budgets:
-        raise InputError(f"{name}: {room / GB:.0f} GB of the computer's memory and {free_bytes / GB:.0f} GB of the card's are too little")
+        raise InputError(
+            f"{name}: {room / GB:.0f} GB of the computer's memory and {free_bytes / GB:.0f} GB of the card's are too little"
+        )
     own = _cut(model, count)
     return CaseModel(priced=own, executed=own, budgets_bytes=budgets)
 

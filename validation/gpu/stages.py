@@ -1,8 +1,10 @@
-"""Measures the machine, plans models for budgets of memory, runs each plan beside its rivals, and writes what it finds as it goes.
+"""Measures the machine, plans models for budgets of memory, runs each plan beside its rivals, and
+writes what it finds as it goes.
 
-machine.yaml; for every case its report (Markdown, JSON, CSV) and the timelines of its plan, to be opened in ui.perfetto.dev; summary.md and
-summary.csv over all of them. It ends by itself before its time is up. Weights are random and made on the spot; no network is used, and the
-settings of the card are left alone.
+machine.yaml; for every case its report (Markdown, JSON, CSV) and the timelines of its plan, to be
+opened in ui.perfetto.dev; summary.md and summary.csv over all of them. It ends by itself before its
+time is up. Weights are random and made on the spot; no network is used, and the settings of the
+card are left alone.
 """
 
 import argparse
@@ -36,10 +38,14 @@ TIME_S = 540.0
 BATCH = Batch(prompt_tokens=16, output_tokens=6)
 MOST_ROUNDS = 5
 LONGEST_RUN_S = 6.0
-"""Rivals that are predicted to take longer for one run are left out: others are worth the time more."""
+"""Rivals that are predicted to take longer for one run are left out: others are worth the time
+more.
+"""
 
 CASE_SHARE = 0.9
-"""Of its part of the time, what the runs of a case may take up to when the last begins: that one, and writing, take the rest."""
+"""Of its part of the time, what the runs of a case may take up to when the last begins: that one,
+and writing, take the rest.
+"""
 
 LEAST_SHARE = 0.1
 """Of the time: with less left, no model is begun."""
@@ -53,14 +59,49 @@ DEVICES = {"cuda": Tier.CUDA, "cpu": Tier.CPU, "paced": Tier.PACED}
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; ends with 2 and one line for what cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m validation.gpu", description=__doc__)
-    parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where everything is written")
-    parser.add_argument("--device", choices=("auto", *DEVICES), default="auto", help="auto: the GPU, or small models on this CPU")
-    parser.add_argument("--time-s", type=float, default=TIME_S, metavar="N", help=f"seconds that all of it may take ({TIME_S:.0f})")
-    parser.add_argument("--machine", type=Path, metavar="FILE", help="a machine file of this machine, instead of measuring it")
-    parser.add_argument("--models", nargs="+", default=NAMES, metavar="NAME", help=f"models of the library ({', '.join(NAMES)})")
+    parser.add_argument(
+        "-o",
+        dest="folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where everything is written",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", *DEVICES),
+        default="auto",
+        help="auto: the GPU, or small models on this CPU",
+    )
+    parser.add_argument(
+        "--time-s",
+        type=float,
+        default=TIME_S,
+        metavar="N",
+        help=f"seconds that all of it may take ({TIME_S:.0f})",
+    )
+    parser.add_argument(
+        "--machine",
+        type=Path,
+        metavar="FILE",
+        help="a machine file of this machine, instead of measuring it",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=NAMES,
+        metavar="NAME",
+        help=f"models of the library ({', '.join(NAMES)})",
+    )
     chosen = parser.parse_args(arguments)
     try:
-        run(chosen.folder, _tier(chosen.device), time_s=chosen.time_s, machine_file=chosen.machine, names=chosen.models)
+        run(
+            chosen.folder,
+            _tier(chosen.device),
+            time_s=chosen.time_s,
+            machine_file=chosen.machine,
+            names=chosen.models,
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -82,12 +123,24 @@ class _Stage:
         return self.until_s - time.monotonic()
 
 
-def run(folder: Path, tier: Tier, *, time_s: float = TIME_S, machine_file: Path | None = None, names: Sequence[str] = NAMES) -> list[Case]:
-    """All of it; returns the cases that were run. Raises InputError for a machine or model that is not there."""
+def run(
+    folder: Path,
+    tier: Tier,
+    *,
+    time_s: float = TIME_S,
+    machine_file: Path | None = None,
+    names: Sequence[str] = NAMES,
+) -> list[Case]:
+    """All of it; returns the cases that were run.
+
+    Raises InputError for a machine or model that is not there.
+    """
     until_s = time.monotonic() + time_s
     folder.mkdir(parents=True, exist_ok=True)
     models = case_models(tier, names)
-    machine = _machine(tier, machine_file, [model.priced for model in models], MEASURING_SHARE * time_s)
+    machine = _machine(
+        tier, machine_file, [model.priced for model in models], MEASURING_SHARE * time_s
+    )
     write_yaml(machine.model_dump(mode="json", exclude_none=True), folder / "machine.yaml")
     stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s, time_s=time_s)
     _say(f"machine: {machine.description} {stage.left_s:.0f} s are left.")
@@ -109,26 +162,53 @@ def _run_model(stage: _Stage, model: CaseModel, cases: list[Case], num_models_le
         if stage.left_s < LEAST_SHARE * stage.time_s:
             _say(f"{model.priced.name}, {budget}: left out, {stage.left_s:.0f} s are left")
             continue
-        num_left = (num_models_left - 1) * len(model.budgets_bytes) + len(model.budgets_bytes) - number
-        case = _case(stage, model, budget, weights, rehearsal, until_s=time.monotonic() + CASE_SHARE * stage.left_s / num_left)
+        num_left = (
+            (num_models_left - 1) * len(model.budgets_bytes) + len(model.budgets_bytes) - number
+        )
+        case = _case(
+            stage,
+            model,
+            budget,
+            weights,
+            rehearsal,
+            until_s=time.monotonic() + CASE_SHARE * stage.left_s / num_left,
+        )
         if case is not None:
             cases.append(case)
             _say(case.line)
         write_summary(cases, stage.folder, _facts(stage))
 
 
-def _case(stage: _Stage, model: CaseModel, budget: str, weights: Weights, rehearsal: Rehearsal, until_s: float) -> Case | None:
+def _case(
+    stage: _Stage,
+    model: CaseModel,
+    budget: str,
+    weights: Weights,
+    rehearsal: Rehearsal,
+    until_s: float,
+) -> Case | None:
     """Planned, run, compared and written; None where it cannot be run, which is said."""
     name = f"{model.priced.name}, {budget}"
     rivals = [Contender(name=rival, policy=policy) for rival, policy in RIVALS.items()]
     scenario = _scenario(stage.machine, model.priced, model.budgets_bytes[budget])
     try:
-        found = contest(scenario, rivals, weights, stage.tier, longest_s=LONGEST_RUN_S, rehearsal=rehearsal)
+        found = contest(
+            scenario, rivals, weights, stage.tier, longest_s=LONGEST_RUN_S, rehearsal=rehearsal
+        )
         report = run_rounds(
-            found.trials, found.calibration, MOST_ROUNDS, is_time_left=lambda: time.monotonic() < until_s, stops_when_noisy=True
+            found.trials,
+            found.calibration,
+            MOST_ROUNDS,
+            is_time_left=lambda: time.monotonic() < until_s,
+            stops_when_noisy=True,
         )
         case = Case(name=name, report=report, left_out=found.left_out)
-        write_report(report, stage.folder, case.file_name, _facts(stage) | {"case": name, "not run": dict(found.left_out)})
+        write_report(
+            report,
+            stage.folder,
+            case.file_name,
+            _facts(stage) | {"case": name, "not run": dict(found.left_out)},
+        )
         _write_timelines(found, stage.folder, case.file_name)
     except (InputError, torch.OutOfMemoryError) as error:
         _say(f"{name}: not run: {' '.join(str(error).split())}")
@@ -148,27 +228,47 @@ def _machine(tier: Tier, file: Path | None, models: list[Model], time_s: float) 
     if file is not None or tier is Tier.PACED:
         return load_machine(str(file or PACED_MACHINE))
     effort = EFFORTS["quick"]
-    effort = replace(effort, budget=replace(effort.budget, total_s=min(effort.budget.total_s, time_s)))
+    effort = replace(
+        effort, budget=replace(effort.budget, total_s=min(effort.budget.total_s, time_s))
+    )
     device = "cuda" if tier is Tier.CUDA else "cpu"
-    findings = measure(models, device=device, dtypes=("bf16",), effort=effort, emulation=Emulation(link_bytes_per_s=LINK_BYTES_PER_S))
-    return parse_machine(machine_data(findings, "this-machine", "of this project"), "the machine at hand")
+    findings = measure(
+        models,
+        device=device,
+        dtypes=("bf16",),
+        effort=effort,
+        emulation=Emulation(link_bytes_per_s=LINK_BYTES_PER_S),
+    )
+    return parse_machine(
+        machine_data(findings, "this-machine", "of this project"), "the machine at hand"
+    )
 
 
 def _scenario(machine: Machine, model: Model, budget_bytes: int) -> Scenario:
     memory = machine.gpu.memory_bytes
-    imposed = Quantity(value=budget_bytes, kind=memory.kind, source="imposed on this comparison", date=memory.date)
-    beside = imposed.model_copy(update={"value": 0.0})  # the budget is what a plan may fill, beside the context
+    imposed = Quantity(
+        value=budget_bytes, kind=memory.kind, source="imposed on this comparison", date=memory.date
+    )
+    beside = imposed.model_copy(
+        update={"value": 0.0}
+    )  # the budget is what a plan may fill, beside the context
     gpu = machine.gpu.model_copy(update={"memory_bytes": imposed, "context_bytes": beside})
     own = machine.model_copy(update={"gpu": gpu})
-    return Scenario(machine=own, model=model, batch=BATCH, policy=POLICIES["on-demand"], routing=uniform())
+    return Scenario(
+        machine=own, model=model, batch=BATCH, policy=POLICIES["on-demand"], routing=uniform()
+    )
 
 
 def _weights(model: CaseModel, stage: _Stage) -> tuple[Weights, Rehearsal]:
     """Random weights in host memory, page-locked beside a GPU, and what their router selects."""
     device = device_of(stage.tier)
     dtype = torch.float32 if stage.tier is Tier.PACED else torch.bfloat16
-    weights = random_weights(architecture_of(model.executed), 0, dtype, drawn_on=device, is_pinned=device != ON_HOST)
-    problem = problem_of(_scenario(stage.machine, model.priced, next(iter(model.budgets_bytes.values()))))
+    weights = random_weights(
+        architecture_of(model.executed), 0, dtype, drawn_on=device, is_pinned=device != ON_HOST
+    )
+    problem = problem_of(
+        _scenario(stage.machine, model.priced, next(iter(model.budgets_bytes.values())))
+    )
     return weights, rehearse(weights, problem, random_prompts(weights, BATCH, seed=0), seed=0)
 
 
@@ -178,14 +278,21 @@ def _tier(device: str) -> Tier:
     if device == "auto":
         return Tier.CUDA if has_gpu else Tier.CPU
     if device == "cuda" and not has_gpu:
-        raise InputError("--device cuda: torch finds no CUDA device; --device cpu runs small models on an emulated accelerator")
+        raise InputError(
+            "--device cuda: torch finds no CUDA device; --device cpu runs small models on an emulated accelerator"
+        )
     return DEVICES[device]
 
 
 def _facts(stage: _Stage) -> dict[str, object]:
-    tier = {Tier.CUDA: "cuda: all of it real", Tier.CPU: "measured-cpu: an emulated accelerator, small models; no GPU"}
+    tier = {
+        Tier.CUDA: "cuda: all of it real",
+        Tier.CPU: "measured-cpu: an emulated accelerator, small models; no GPU",
+    }
     return {
-        "tier": tier.get(stage.tier, "paced: operations slept out to the machine file's times; no GPU"),
+        "tier": tier.get(
+            stage.tier, "paced: operations slept out to the machine file's times; no GPU"
+        ),
         "host": host_words(),
         "machine": stage.machine.description,
         "work": f"{BATCH.prompt_tokens} prompt and {BATCH.output_tokens} output tokens",

@@ -14,7 +14,17 @@ from hwprofiles.units import NS_PER_S
 from validation.comparison.compare import ErrorSummary, summary_of
 from validation.comparison.rounds import Report
 
-COLUMNS = ("case", "plan", "measured_s", "predicted_s", "plain_fraction", "absolute_fraction", "paired_fraction", "noise_fraction", "runs")
+COLUMNS = (
+    "case",
+    "plan",
+    "measured_s",
+    "predicted_s",
+    "plain_fraction",
+    "absolute_fraction",
+    "paired_fraction",
+    "noise_fraction",
+    "runs",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,10 @@ def _markdown(cases: Sequence[Case], facts: Mapping[str, object]) -> Iterator[st
     yield ""
     for case in cases:
         yield f"- {case.name}: regret of the plan {case.regret_fraction:.1%}, {_variation(case)}"
-        yield from (f"  - not run: {name}: {reason.removeprefix(f'{name}: ')}" for name, reason in case.left_out.items())
+        yield from (
+            f"  - not run: {name}: {reason.removeprefix(f'{name}: ')}"
+            for name, reason in case.left_out.items()
+        )
     yield "\nErrors are predicted / measured - 1, medians over the runs of a plan; predicted is the absolute prediction."
 
 

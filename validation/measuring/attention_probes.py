@@ -1,6 +1,9 @@
-"""Probes of attention: the backend's own function, the norm behind it included, which is what it does before a gate."""
+"""Probes of attention: the backend's own function, the norm behind it included, which is what it
+does before a gate.
+"""
 
-# TensorLegend: T tokens of a pass, S sequences, C context, D hidden, K key-value heads, H head dimension.
+# TensorLegend: T tokens of a pass, S sequences, C context, D hidden, K key-value heads, H head
+# dimension.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,17 +30,24 @@ NOT_ATTENTION = ("router", "shared", "dense")
 
 
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
-    """Decoding by context and prompts by tokens, for each number of sequences, as far as contexts and memory allow."""
+    """Decoding by context and prompts by tokens, for each number of sequences, as far as contexts
+    and memory allow.
+    """
     spec = model.layers[layer]
     assert spec.attention is not None, "only attention is probed"
     params, element_bytes = spec.params[TensorClass.ATTENTION], place.cold.dtype.itemsize
     own = _Layer(model=model, layer=layer, place=place)
     for sequences in grid.attention_sequences:
         shape = attention_shape(model.hidden, spec.attention, params) | {"sequences": sequences}
-        for operation, sizes in ((Operation.ATTENTION_DECODE, grid.contexts), (Operation.ATTENTION_PREFILL, grid.prompts)):
+        for operation, sizes in (
+            (Operation.ATTENTION_DECODE, grid.contexts),
+            (Operation.ATTENTION_PREFILL, grid.prompts),
+        ):
             for x in sizes:
                 fed = sequences * (1 if operation is Operation.ATTENTION_DECODE else x)
-                is_large = own.num_elements(sequences, x) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
+                is_large = own.num_elements(
+                    sequences, x
+                ) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
                 if x > model.max_context_tokens or is_large:
                     continue
                 yield Probe(
@@ -73,13 +83,17 @@ class _Layer:
         place, architecture = self.place, self.architecture
         shape, hidden = architecture.layers[self.layer], architecture.hidden
         weights: Shapes = {
-            name: sizes for name, sizes in architecture.dense_shapes(self.layer).items() if not name.startswith(NOT_ATTENTION)
+            name: sizes
+            for name, sizes in architecture.dense_shapes(self.layer).items()
+            if not name.startswith(NOT_ATTENTION)
         }
         sizes = cache_shape(shape, sequences, end)
 
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
-            turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(place.cold.device)
+            turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(
+                place.cold.device
+            )
             return place.draw(sequences * (end - first), hidden), turn_2CH
 
         def make() -> Work:

@@ -1,4 +1,7 @@
-"""Benches: a place where work runs, with a stopwatch. One for each lane: accelerator, CPU, and the two directions of the link."""
+"""Benches: a place where work runs, with a stopwatch.
+
+One for each lane: accelerator, CPU, and the two directions of the link.
+"""
 
 import threading
 import time
@@ -23,11 +26,15 @@ BUSY_BATCH_NS = 5 * NS_PER_MS
 
 
 class Bench(ABC):
-    """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from another."""
+    """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from
+    another.
+    """
 
     def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
         self.name, self.device, self.cores = name, device, frozenset(worker.cores)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle)
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle
+        )
 
     def time(self, works: Sequence[Work]) -> Timing:
         """Run them one after another."""
@@ -40,8 +47,14 @@ class Bench(ABC):
 
     @contextmanager
     def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
-        """Work that lasts about that long is repeated for as long as the block lasts; it has begun when the block begins."""
-        count, stop, begun = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns))), threading.Event(), threading.Event()
+        """Work that lasts about that long is repeated for as long as the block lasts; it has begun
+        when the block begins.
+        """
+        count, stop, begun = (
+            max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns))),
+            threading.Event(),
+            threading.Event(),
+        )
 
         def repeat() -> None:
             while not stop.is_set():
@@ -72,7 +85,9 @@ class HostBench(Bench):
     """Cores of the host (none: wherever the system puts it), timed by its clock."""
 
     def __init__(self, name: str, cores: Sequence[int]) -> None:
-        super().__init__(name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores))))
+        super().__init__(
+            name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores)))
+        )
 
     def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
         if on_begin is not None:
@@ -86,7 +101,9 @@ class HostBench(Bench):
 
 
 class StreamBench(Bench):
-    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host was."""
+    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host
+    was.
+    """
 
     def __init__(self, name: str, device: torch.device, stream: Stream) -> None:
         super().__init__(name, device, Worker())

@@ -9,17 +9,24 @@ _NO_ATTENTION = Attention(num_heads=1, kv_elements_per_token=2, score_elements=1
 
 
 def built(model: Model) -> Architecture:
-    """The decoder that the backend runs; where it refuses, one of the same dimensions with plain grouped-query attention."""
+    """The decoder that the backend runs; where it refuses, one of the same dimensions with plain
+    grouped-query attention.
+    """
     try:
         return architecture_of(model)
     except InputError:
-        plain = next((layer.attention for layer in model.layers if layer.attention is not None), _NO_ATTENTION)
+        plain = next(
+            (layer.attention for layer in model.layers if layer.attention is not None),
+            _NO_ATTENTION,
+        )
         shapes = tuple(_plain_shape(layer.attention or plain) for layer in model.layers)
         return Architecture(name=model.name, hidden=model.hidden, vocab=model.vocab, layers=shapes)
 
 
 def has_attention(model: Model, layer: int) -> bool:
-    """Whether ``built`` has attention of that layer's dimensions: not a state, nor attention that the backend refuses."""
+    """Whether ``built`` has attention of that layer's dimensions: not a state, nor attention that
+    the backend refuses.
+    """
     spec = model.layers[layer]
     if spec.attention is None or spec.state is not None or not spec.attention.is_plain:
         return False

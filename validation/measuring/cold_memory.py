@@ -1,4 +1,6 @@
-"""Memory in which nothing that is read was read a short time ago, so that weights come from memory and not from a cache."""
+"""Memory in which nothing that is read was read a short time ago, so that weights come from memory
+and not from a cache.
+"""
 
 import torch
 from torch import Tensor
@@ -12,16 +14,24 @@ ALIGNMENT = 64
 """Elements that blocks begin at multiples of: a cache line, whatever the format."""
 
 DEVIATION = 0.02
-"""Of the numbers in it: what weights are like, so that no arithmetic is slowed by numbers near 0."""
+"""Of the numbers in it: what weights are like, so that no arithmetic is slowed by numbers near 0.
+"""
 
 
 class ColdMemory:
-    """Numbers of one format; each block that is taken follows the last, round and round: between two uses of a byte, all others pass."""
+    """Numbers of one format; each block that is taken follows the last, round and round: between
+    two uses of a byte, all others pass.
+    """
 
-    def __init__(self, num_bytes: int, dtype: torch.dtype, device: torch.device, *, is_pinned: bool = False) -> None:
+    def __init__(
+        self, num_bytes: int, dtype: torch.dtype, device: torch.device, *, is_pinned: bool = False
+    ) -> None:
         count = -(-num_bytes // dtype.itemsize)
         self._flat = torch.empty(count, dtype=dtype, device=device, pin_memory=is_pinned)
-        pattern = (torch.randn(min(count, PATTERN_ELEMENTS), generator=torch.Generator().manual_seed(0)) * DEVIATION).to(device, dtype)
+        pattern = (
+            torch.randn(min(count, PATTERN_ELEMENTS), generator=torch.Generator().manual_seed(0))
+            * DEVIATION
+        ).to(device, dtype)
         for first in range(0, count, len(pattern)):
             piece = self._flat[first : first + len(pattern)]
             piece.copy_(pattern[: len(piece)])
@@ -45,7 +55,9 @@ class ColdMemory:
     def take(self, count: int) -> Tensor:
         """That many numbers in a row, the ones not taken for longest. There must be as many."""
         assert count <= len(self._flat), f"{count} numbers of {len(self._flat)} are asked for"
-        first = self._next if self._next + count <= len(self._flat) else 0  # read once: two lanes may take at the same time
+        first = (
+            self._next if self._next + count <= len(self._flat) else 0
+        )  # read once: two lanes may take at the same time
         self._next = first + -(-count // ALIGNMENT) * ALIGNMENT
         return self._flat[first : first + count]
 

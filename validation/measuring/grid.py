@@ -7,7 +7,10 @@ from hwprofiles.units import KIB, MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Sizes rising in each. Few tokens each have a point of their own: libraries take other ways for 1, 2, 3 and 4."""
+    """Sizes rising in each.
+
+    Few tokens each have a point of their own: libraries take other ways for 1, 2, 3 and 4.
+    """
 
     expert_tokens: tuple[int, ...]
     tokens: tuple[int, ...]

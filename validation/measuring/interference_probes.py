@@ -15,7 +15,9 @@ LANES = ("gpu", "cpu", "h2d", "d2h")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed (at most 1), the median of as many rounds."""
+    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed (at most 1), the
+    median of as many rounds.
+    """
 
     busy: str
     slows: str
@@ -26,7 +28,10 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a lane is kept busy with: ``make`` prepares one run, which takes about ``lasts_ns`` alone."""
+    """What a lane is kept busy with:
+
+    ``make`` prepares one run, which takes about ``lasts_ns`` alone.
+    """
 
     bench: Bench
     make: Callable[[], Work]
@@ -34,16 +39,21 @@ class Load:
 
     def time(self) -> Timing:
         """One run among as many as take a few milliseconds together."""
-        return self.bench.time([self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))])
+        return self.bench.time(
+            [self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))]
+        )
 
 
 def measure_interference(
-    loads: Mapping[str, Load], num_rounds: int, on_progress: Callable[[float], None] = lambda share: None
+    loads: Mapping[str, Load],
+    num_rounds: int,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> list[Factor]:
     """A factor for each ordered pair of lanes.
 
-    A lane is timed alone right before it is timed beside each of the others: drift cancels. Pairs of timings that another process
-    disturbed do not count, if enough others do; between lanes of one core, being put off it beside the other is what is looked for.
+    A lane is timed alone right before it is timed beside each of the others: drift cancels. Pairs
+    of timings that another process disturbed do not count, if enough others do; between lanes of
+    one core, being put off it beside the other is what is looked for.
     """
     pairs: dict[tuple[str, str], list[_Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(num_rounds):
@@ -79,4 +89,10 @@ def _factor(busy: str, slows: str, pairs: list[_Pair]) -> Factor:
     quiet = [pair.ratio for pair in pairs if not pair.is_disturbed]
     ratios = quiet if len(quiet) >= min(LEAST_QUIET, len(pairs)) else [pair.ratio for pair in pairs]
     low, middle, high = np.percentile(ratios, [25, 50, 75]).tolist()
-    return Factor(busy=busy, slows=slows, rate_fraction=min(1.0, middle), spread_fraction=(high - low) / middle, num_samples=len(ratios))
+    return Factor(
+        busy=busy,
+        slows=slows,
+        rate_fraction=min(1.0, middle),
+        spread_fraction=(high - low) / middle,
+        num_samples=len(ratios),
+    )

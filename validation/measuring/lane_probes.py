@@ -1,4 +1,6 @@
-"""What lanes cost beside the work: launches, hand-overs between two of them, and a decision that waits for one."""
+"""What lanes cost beside the work: launches, hand-overs between two of them, and a decision that
+waits for one.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +19,14 @@ from validation.backend.ticket import Pace, Ticket
 from validation.measuring.bench import Bench
 
 SPACING_NS = 300 * NS_PER_US
-"""How long a task before a hand-over lasts, so that who waits for it has gone to sleep, as behind real work."""
+"""How long a task before a hand-over lasts, so that who waits for it has gone to sleep, as behind
+real work.
+"""
 
 KEPT_FRACTION = 0.95
-"""Of the gaps, from the shortest on, those that count: then and now something else has the processor."""
+"""Of the gaps, from the shortest on, those that count: then and now something else has the
+processor.
+"""
 
 NUM_LAUNCHES = 200
 NUM_READ_BACKS = 20
@@ -28,7 +34,9 @@ NUM_READ_BACKS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """Durations of one kind of gap: their median in ns, their interquartile range by it, and how many there are."""
+    """Durations of one kind of gap: their median in ns, their interquartile range by it, and how
+    many there are.
+    """
 
     ns: float
     spread_fraction: float
@@ -37,7 +45,9 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneGaps:
-    """``launch``: one small operation of many; ``hand_over``: lane to lane; ``call``: there and back; ``decision``: via who decides."""
+    """``launch``: one small operation of many; ``hand_over``: lane to lane; ``call``: there and
+    back; ``decision``: via who decides.
+    """
 
     launch: Gaps
     hand_over: Gaps
@@ -45,18 +55,27 @@ class LaneGaps:
     decision: Gaps
 
 
-def measure_gaps(accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int) -> LaneGaps:
+def measure_gaps(
+    accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int
+) -> LaneGaps:
     """All four, on lanes as the backend has them, each held to its cores."""
     with quick_switching():
         lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
             hand_over, call = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples)
             is_core = accelerator.device.type == "cpu"
-            decision = _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
+            decision = (
+                _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
+            )
         finally:
             for lane in lanes:
                 lane.close()
-    return LaneGaps(launch=gaps(_launches(accelerator, num_samples)), hand_over=gaps(hand_over), call=gaps(call), decision=gaps(decision))
+    return LaneGaps(
+        launch=gaps(_launches(accelerator, num_samples)),
+        hand_over=gaps(hand_over),
+        call=gaps(call),
+        decision=gaps(decision),
+    )
 
 
 def _lane(name: str, cores: Sequence[int]) -> Lane:
@@ -67,7 +86,9 @@ def gaps(found_ns: Sequence[float]) -> Gaps:
     """What was found, without the slowest twentieth."""
     kept = np.sort(np.asarray(found_ns, np.float64))[: max(1, round(len(found_ns) * KEPT_FRACTION))]
     low, middle, high = np.percentile(kept, [25, 50, 75]).tolist()
-    return Gaps(ns=middle, spread_fraction=(high - low) / middle if middle else 0.0, num_samples=len(kept))
+    return Gaps(
+        ns=middle, spread_fraction=(high - low) / middle if middle else 0.0, num_samples=len(kept)
+    )
 
 
 def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:

@@ -42,7 +42,10 @@ class _Writer:
 
     def __init__(self, findings: Findings, name: str, version: str) -> None:
         self._found, self._name = findings, name
-        self._date, self._tool = date.today().isoformat(), f"rosin measure {version}, {findings.around.software}"
+        self._date, self._tool = (
+            date.today().isoformat(),
+            f"rosin measure {version}, {findings.around.software}",
+        )
 
     def data(self) -> Data:
         """All of the file."""
@@ -73,7 +76,9 @@ class _Writer:
     def _description(self) -> str:
         around = self._found.around
         models, formats = ", ".join(self._found.models), ", ".join(self._found.dtypes)
-        measured = f"Measured on {self._date} by {self._tool}, for the shapes of {models} in {formats}."
+        measured = (
+            f"Measured on {self._date} by {self._tool}, for the shapes of {models} in {formats}."
+        )
         if self._found.is_cuda:
             return f"{torch.cuda.get_device_name()} and {around.cpu}, {len(around.cores)} cores. {measured}"
         rate = self._found.emulation.link_bytes_per_s / GIGA
@@ -85,19 +90,27 @@ class _Writer:
     def _gpu(self) -> Data:
         found = self._found
         if found.is_cuda:
-            name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+            name, total = (
+                torch.cuda.get_device_name(),
+                torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory,
+            )
             memory = self._quantity(total, "torch.cuda.get_device_properties, total_memory")
             context: Data = {}
         else:
             name = f"emulated accelerator: core {found.around.cores[0]} of {found.around.cpu}"
-            memory = self._stated(found.emulation.memory_bytes, "memory of an emulated accelerator: stated, not measured")
+            memory = self._stated(
+                found.emulation.memory_bytes,
+                "memory of an emulated accelerator: stated, not measured",
+            )
             context = {"context_bytes": self._stated(0, "an emulated accelerator has no driver")}
         return {
             "name": name,
             "memory_bytes": memory,
             **context,
             **self._rates("gpu"),
-            "launch_overhead_ns": self._gap(found.gaps.launch, "one of many additions of one number"),
+            "launch_overhead_ns": self._gap(
+                found.gaps.launch, "one of many additions of one number"
+            ),
         }
 
     def _cpu(self) -> Data:
@@ -106,49 +119,97 @@ class _Writer:
             "name": around.cpu,
             "sockets": around.sockets,
             "cores": len(self._found.cpu_cores),
-            "memory_bytes": self._quantity(around.memory_bytes, "what the system lets this process use"),
+            "memory_bytes": self._quantity(
+                around.memory_bytes, "what the system lets this process use"
+            ),
             **self._rates("cpu"),
-            "call_overhead_ns": self._gap(self._found.gaps.call, "an empty task handed to a lane that sleeps, and waited for"),
+            "call_overhead_ns": self._gap(
+                self._found.gaps.call, "an empty task handed to a lane that sleeps, and waited for"
+            ),
         }
 
     def _rates(self, device: str) -> Data:
-        """What products reach, for shapes without a curve: an expert of one token (a GPU's plain reads too), and the most FLOPs."""
-        own = [point for key, points in self._found.curves.items() if key.device == device for point in points]
+        """What products reach, for shapes without a curve: an expert of one token (a GPU's plain
+        reads too), and the most FLOPs.
+        """
+        own = [
+            point
+            for key, points in self._found.curves.items()
+            if key.device == device
+            for point in points
+        ]
         products = [point for point in own if point.probe.flops]
-        wanted = {Operation.EXPERT, Operation.MEMORY_READ} if self._found.is_cuda else {Operation.EXPERT}
-        reads = [point for point in own if point.probe.key.operation in wanted and point.probe.x == 1]
+        wanted = (
+            {Operation.EXPERT, Operation.MEMORY_READ} if self._found.is_cuda else {Operation.EXPERT}
+        )
+        reads = [
+            point for point in own if point.probe.key.operation in wanted and point.probe.x == 1
+        ]
         if not reads:
-            raise InputError(f"no expert of one token was measured plausibly on the {device}: measure again when this computer is quiet")
+            raise InputError(
+                f"no expert of one token was measured plausibly on the {device}: measure again when this computer is quiet"
+            )
         fastest = max(reads, key=lambda point: rate_of(point, point.ns))
         return {
             "memory_bytes_per_s": self._of_point(fastest, rate_of(fastest, fastest.ns)),
-            "flops_per_s": {dtype: self._most_flops(products, dtype) for dtype in self._found.dtypes},
+            "flops_per_s": {
+                dtype: self._most_flops(products, dtype) for dtype in self._found.dtypes
+            },
         }
 
     def _most_flops(self, products: Sequence[Point], dtype: str) -> Data:
-        best = max((point for point in products if point.probe.key.dtype == dtype), key=lambda point: point.probe.flops / point.ns)
+        best = max(
+            (point for point in products if point.probe.key.dtype == dtype),
+            key=lambda point: point.probe.flops / point.ns,
+        )
         return self._of_point(best, best.probe.flops / best.ns * NS_PER_S)
 
     def _link(self) -> Data:
-        paced = f"emulated link, copies paced to {self._found.emulation.link_bytes_per_s / GIGA:g} GB/s"
-        return {"name": "host to GPU" if self._found.is_cuda else paced, "h2d": self._direction("h2d"), "d2h": self._direction("d2h")}
+        paced = (
+            f"emulated link, copies paced to {self._found.emulation.link_bytes_per_s / GIGA:g} GB/s"
+        )
+        return {
+            "name": "host to GPU" if self._found.is_cuda else paced,
+            "h2d": self._direction("h2d"),
+            "d2h": self._direction("d2h"),
+        }
 
     def _direction(self, way: str) -> Data:
         pinned, pageable = self._copies(way), self._copies(f"{way}_pageable")
-        rates = {"bytes_per_s": self._copy_rate(pinned)} | ({"pageable_bytes_per_s": self._copy_rate(pageable)} if pageable else {})
+        rates = {"bytes_per_s": self._copy_rate(pinned)} | (
+            {"pageable_bytes_per_s": self._copy_rate(pageable)} if pageable else {}
+        )
         smallest = pinned[0]
-        beyond_ns = max(0.0, smallest.ns - smallest.probe.x / rates["bytes_per_s"]["value"] * NS_PER_S)
+        beyond_ns = max(
+            0.0, smallest.ns - smallest.probe.x / rates["bytes_per_s"]["value"] * NS_PER_S
+        )
         source = f"copy of {format_bytes(smallest.probe.x)}, less its bytes at the rate"
-        return rates | {"latency_ns": self._quantity(beyond_ns, source, smallest.num_samples, smallest.spread_fraction)}
+        return rates | {
+            "latency_ns": self._quantity(
+                beyond_ns, source, smallest.num_samples, smallest.spread_fraction
+            )
+        }
 
     def _copies(self, kind: str) -> tuple[Point, ...]:
-        return next((points for key, points in self._found.curves.items() if (key.operation, key.device) == (Operation.COPY, kind)), ())
+        return next(
+            (
+                points
+                for key, points in self._found.curves.items()
+                if (key.operation, key.device) == (Operation.COPY, kind)
+            ),
+            (),
+        )
 
     def _copy_rate(self, points: tuple[Point, ...]) -> Data:
         largest = points[-1]
         if self._found.is_cuda:
             source = f"copy of {format_bytes(largest.probe.x)}"
-            return self._quantity(largest.probe.x / largest.ns * NS_PER_S, source, largest.num_samples, largest.spread_fraction)
+            return self._quantity(
+                largest.probe.x / largest.ns * NS_PER_S,
+                source,
+                largest.num_samples,
+                largest.spread_fraction,
+            )
         stated = self._found.emulation.link_bytes_per_s
         longer = largest.ns * stated / NS_PER_S / largest.probe.x - 1
         paced = f"copies are paced to it, and one of {format_bytes(largest.probe.x)} was measured to take {longer:+.1%} longer"
@@ -156,16 +217,25 @@ class _Writer:
 
     @property
     def _own_curves(self) -> list[tuple[CurveKey, tuple[Point, ...]]]:
-        """What becomes a curve: all, but not copies that are paced to a rate, which says what they cost."""
+        """What becomes a curve: all, but not copies that are paced to a rate, which says what they
+        cost.
+        """
         is_real = self._found.is_cuda
-        return sorted((key, own) for key, own in self._found.curves.items() if is_real or key.operation is not Operation.COPY)
+        return sorted(
+            (key, own)
+            for key, own in self._found.curves.items()
+            if is_real or key.operation is not Operation.COPY
+        )
 
     def _host(self) -> Data:
         gaps = self._found.gaps
         return {
             "layer_overhead_ns": self._gap(gaps.decision, DECISION),
             "step_overhead_ns": self._stated(0, "none beyond the layers' own was looked for"),
-            "hand_over_ns": self._gap(gaps.hand_over, "end of a task to the start of one on another lane that waited for it"),
+            "hand_over_ns": self._gap(
+                gaps.hand_over,
+                "end of a task to the start of one on another lane that waited for it",
+            ),
         }
 
     def _curve(self, key: CurveKey, points: tuple[Point, ...]) -> Data:
@@ -176,14 +246,20 @@ class _Writer:
         counts = str(samples[0]) if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"
         disturbed = sum(point.num_disturbed for point in points)
         quiet = f", {disturbed} disturbed ones left out" if disturbed else ""
-        cold = "" if key.operation is Operation.COPY else f", weights cycled through {format_bytes(self._found.cold_bytes)}"
+        cold = (
+            ""
+            if key.operation is Operation.COPY
+            else f", weights cycled through {format_bytes(self._found.cold_bytes)}"
+        )
         own = {"dtype": key.dtype} if key.dtype else {}
         return {
             "operation": key.operation.value,
             "device": key.device,
             **own,
             "shape": dict(key.shape),
-            "points": [[point.probe.x, round(value)] for point, value in zip(points, values, strict=True)],
+            "points": [
+                [point.probe.x, round(value)] for point, value in zip(points, values, strict=True)
+            ],
             "spread_fractions": [round(spread, 3) for spread in spreads],
             "kind": "measured",
             "source": f"{self._tool}; medians of {counts} interleaved samples{quiet}{cold}",
@@ -191,21 +267,39 @@ class _Writer:
         }
 
     def _of_point(self, point: Point, value: float) -> Data:
-        return self._quantity(value, f"{point.probe.key.text} at {point.probe.x:,}", point.num_samples, point.spread_fraction)
+        return self._quantity(
+            value,
+            f"{point.probe.key.text} at {point.probe.x:,}",
+            point.num_samples,
+            point.spread_fraction,
+        )
 
     def _gap(self, found: Gaps, what: str) -> Data:
         return self._quantity(round(found.ns), what, found.num_samples, found.spread_fraction)
 
-    def _quantity(self, value: float, what: str, num_samples: int = 0, spread_fraction: float = 0.0) -> Data:
+    def _quantity(
+        self, value: float, what: str, num_samples: int = 0, spread_fraction: float = 0.0
+    ) -> Data:
         noise = f"; median of {num_samples}, spread {spread_fraction:.1%}" if num_samples else ""
-        return {"value": _digits(value), "kind": "measured", "source": f"{self._tool}: {what}{noise}", "date": self._date}
+        return {
+            "value": _digits(value),
+            "kind": "measured",
+            "source": f"{self._tool}: {what}{noise}",
+            "date": self._date,
+        }
 
     def _stated(self, value: float, why: str) -> Data:
         return {"value": value, "kind": "assumed", "source": why, "date": self._date}
 
 
 def _load_text(lane: str) -> str:
-    return "copies host to device" if lane == "h2d" else "copies device to host" if lane == "d2h" else f"one-token experts on the {lane}"
+    return (
+        "copies host to device"
+        if lane == "h2d"
+        else "copies device to host"
+        if lane == "d2h"
+        else f"one-token experts on the {lane}"
+    )
 
 
 def _cores(cores: Iterable[int]) -> str:
@@ -215,4 +309,6 @@ def _cores(cores: Iterable[int]) -> str:
 
 def _digits(value: float) -> float:
     """Four significant digits: what was measured has no more."""
-    return float(f"{value:.4g}") if value < 1e4 or value != int(value) else int(float(f"{value:.6g}"))
+    return (
+        float(f"{value:.4g}") if value < 1e4 or value != int(value) else int(float(f"{value:.6g}"))
+    )

@@ -20,7 +20,14 @@ from validation.measuring.plausibility import Rejected, fastest_reads, plausible
 from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.sampling import Budget, Point, Sampled, sample
 from validation.measuring.surroundings import Surroundings, surroundings
-from validation.measuring.workplace import DTYPES, Emulation, Workplace, choose_device, split_cores, workplace
+from validation.measuring.workplace import (
+    DTYPES,
+    Emulation,
+    Workplace,
+    choose_device,
+    split_cores,
+    workplace,
+)
 
 LEAST_LOAD_BYTES = 4 * MIB
 """Of a copy beside which a lane is timed: of smaller ones, starting and ending would be most."""
@@ -63,7 +70,10 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that was found. ``left_out`` says in lines what was not measured, and why; ``rejected`` what cannot be."""
+    """All that was found.
+
+    ``left_out`` says in lines what was not measured, and why; ``rejected`` what cannot be.
+    """
 
     is_cuda: bool
     around: Surroundings
@@ -91,21 +101,39 @@ def measure(
     seed: int = 0,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Findings:
-    """Measure what those models need. Raises InputError for a device or format that is not there, or too large a model."""
+    """Measure what those models need.
+
+    Raises InputError for a device or format that is not there, or too large a model.
+    """
     check_dtypes(dtypes)
-    stated, around, chosen = emulation or Emulation(), around or surroundings(), choose_device(device)
+    stated, around, chosen = (
+        emulation or Emulation(),
+        around or surroundings(),
+        choose_device(device),
+    )
     grid = effort.cuda_grid if chosen == "cuda" else effort.grid
     largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
-    with workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place, _benches_of(place, around) as benches:
+    with (
+        workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place,
+        _benches_of(place, around) as benches,
+    ):
         _check_sizes(models, place)
         probes, too_large = _all_probes(models, place, around, dtypes, grid)
-        found = sample(probes, benches, effort.budget, seed=seed, on_progress=lambda share: on_stage("operations", share))
+        found = sample(
+            probes,
+            benches,
+            effort.budget,
+            seed=seed,
+            on_progress=lambda share: on_stage("operations", share),
+        )
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
         loads = _loads(place, found.points)
-        factors = measure_interference(loads, effort.num_interference_rounds, lambda share: on_stage("interference", share))
+        factors = measure_interference(
+            loads, effort.num_interference_rounds, lambda share: on_stage("interference", share)
+        )
         return Findings(
             is_cuda=place.is_cuda,
             around=around,
@@ -144,7 +172,10 @@ def _benches_of(place: Workplace, around: Surroundings) -> Iterator[dict[str, Be
 def _largest_block(models: Iterable[Model]) -> int:
     """Bytes of the largest thing that is read at once, in the widest format."""
     widest = max(dtype.itemsize for dtype in DTYPES.values())
-    sizes = (widest * max(model.hidden * model.vocab, 3 * model.hidden * model.expert_intermediate) for model in models)
+    sizes = (
+        widest * max(model.hidden * model.vocab, 3 * model.hidden * model.expert_intermediate)
+        for model in models
+    )
     return int(max(sizes))
 
 
@@ -152,7 +183,12 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
     """Experts must fit into the memory that is cycled; what else does not is left out."""
     had = min(cold.num_bytes for cold in place.cold.values())
     for model in models:
-        needed = max(cold.dtype.itemsize for cold in place.cold.values()) * 3 * model.hidden * model.expert_intermediate
+        needed = (
+            max(cold.dtype.itemsize for cold in place.cold.values())
+            * 3
+            * model.hidden
+            * model.expert_intermediate
+        )
         if needed > had:
             raise InputError(
                 f"--models {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
@@ -160,9 +196,15 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
 
 
 def _all_probes(
-    models: Sequence[Model], place: Workplace, around: Surroundings, dtypes: tuple[str, ...], grid: Grid
+    models: Sequence[Model],
+    place: Workplace,
+    around: Surroundings,
+    dtypes: tuple[str, ...],
+    grid: Grid,
 ) -> tuple[list[Probe], list[str]]:
-    """Each point once, though several models have it, and what is left out since its weights do not fit."""
+    """Each point once, though several models have it, and what is left out since its weights do not
+    fit.
+    """
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
     left_out: dict[str, None] = {}
     for model in models:
@@ -171,7 +213,9 @@ def _all_probes(
                 if probe.weight_bytes <= cold.num_bytes:
                     found.append(probe)
                 else:
-                    left_out[f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"] = None
+                    left_out[
+                        f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"
+                    ] = None
     return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
@@ -180,12 +224,21 @@ def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> di
     loads: dict[str, Load] = {}
     experts: dict[str, Point] = {}
     for lane in ("gpu", "cpu"):
-        ones = [points[0] for key, points in curves.items() if key.operation is Operation.EXPERT and key.device == lane]
+        ones = [
+            points[0]
+            for key, points in curves.items()
+            if key.operation is Operation.EXPERT and key.device == lane
+        ]
         experts[lane] = point = max(ones, key=lambda one: one.probe.weight_bytes)
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     expert_bytes = max(LEAST_LOAD_BYTES, *(point.probe.weight_bytes for point in experts.values()))
     for lane in ("h2d", "d2h"):
-        copies = [point for key, points in curves.items() if key.operation is Operation.COPY and key.device == lane for point in points]
+        copies = [
+            point
+            for key, points in curves.items()
+            if key.operation is Operation.COPY and key.device == lane
+            for point in points
+        ]
         point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads

@@ -13,7 +13,8 @@ from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.workplace import Workplace
 
 HOST_READ_BYTES, GPU_READ_BYTES = 16 * MIB, 256 * MIB
-"""Long beside a launch, short beside the time after which a busy computer gives the core to others."""
+"""Long beside a launch, short beside the time after which a busy computer gives the core to others.
+"""
 
 
 def thread_counts(num_cores: int) -> list[int]:
@@ -23,14 +24,25 @@ def thread_counts(num_cores: int) -> list[int]:
 
 def read_benches(cores: tuple[int, ...]) -> dict[str, HostBench]:
     """A bench of the host for each count of threads, by ``bench_name``."""
-    return {_bench_name(count): HostBench(_bench_name(count), cores[:count]) for count in thread_counts(len(cores))}
+    return {
+        _bench_name(count): HostBench(_bench_name(count), cores[:count])
+        for count in thread_counts(len(cores))
+    }
 
 
 def read_probes(place: Workplace, cores: tuple[int, ...], dtype: str) -> Iterator[Probe]:
     """Sums over memory: on the host by threads, and on a GPU of its own."""
     for count in thread_counts(len(cores)):
-        yield _read_probe("cpu", _bench_name(count), count, place.cold["cpu", dtype], HOST_READ_BYTES)
-    yield _read_probe("gpu", "gpu", 1, place.cold["gpu", dtype], GPU_READ_BYTES if place.is_cuda else HOST_READ_BYTES)
+        yield _read_probe(
+            "cpu", _bench_name(count), count, place.cold["cpu", dtype], HOST_READ_BYTES
+        )
+    yield _read_probe(
+        "gpu",
+        "gpu",
+        1,
+        place.cold["gpu", dtype],
+        GPU_READ_BYTES if place.is_cuda else HOST_READ_BYTES,
+    )
 
 
 def copy_probes(place: Workplace, sizes: tuple[int, ...]) -> Iterator[Probe]:
@@ -38,16 +50,27 @@ def copy_probes(place: Workplace, sizes: tuple[int, ...]) -> Iterator[Probe]:
     for kind, make in place.copies.items():
         for num_bytes in sizes:
             key = CurveKey(operation=Operation.COPY, device=kind, dtype="")
-            yield Probe(key=key, x=num_bytes, bench=kind.removesuffix("_pageable"), make=partial(make, num_bytes))
+            yield Probe(
+                key=key,
+                x=num_bytes,
+                bench=kind.removesuffix("_pageable"),
+                make=partial(make, num_bytes),
+            )
 
 
 def _bench_name(num_threads: int) -> str:
     return f"{num_threads} threads"
 
 
-def _read_probe(device: str, bench: str, num_threads: int, cold: ColdMemory, num_bytes: int) -> Probe:
-    key = CurveKey(operation=Operation.MEMORY_READ, device=device, dtype="", shape=(("bytes", num_bytes),))
-    return Probe(key=key, x=num_threads, bench=bench, make=_maker(cold, num_bytes), weight_bytes=num_bytes)
+def _read_probe(
+    device: str, bench: str, num_threads: int, cold: ColdMemory, num_bytes: int
+) -> Probe:
+    key = CurveKey(
+        operation=Operation.MEMORY_READ, device=device, dtype="", shape=(("bytes", num_bytes),)
+    )
+    return Probe(
+        key=key, x=num_threads, bench=bench, make=_maker(cold, num_bytes), weight_bytes=num_bytes
+    )
 
 
 def _maker(cold: ColdMemory, num_bytes: int) -> Callable[[], Work]:

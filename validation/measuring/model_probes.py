@@ -1,6 +1,9 @@
-"""Probes of a model's operations: the functions that the backend executes, on tensors of the model's dimensions."""
+"""Probes of a model's operations: the functions that the backend executes, on tensors of the
+model's dimensions.
+"""
 
-# TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, V vocabulary, K key-value heads, H head dimension.
+# TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, V
+# vocabulary, K key-value heads, H head dimension.
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -9,7 +12,14 @@ import torch
 from torch import Tensor
 
 from hwprofiles import Operation
-from sim.costs.curve_shapes import Shape, expert_shape, ffn_shape, gate_shape, head_shape, norm_shape
+from sim.costs.curve_shapes import (
+    Shape,
+    expert_shape,
+    ffn_shape,
+    gate_shape,
+    head_shape,
+    norm_shape,
+)
 from sim.model.model import Model, TensorClass, layer_shapes
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.functions import feed_forward, gate, head, normalized, routed_expert
@@ -40,10 +50,18 @@ def model_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
             yield from attention_probes(model, layer, place, grid)
 
 
-def ffn_probes(place: Place, operation: Operation, shape: Shape, tokens: tuple[int, ...]) -> Iterator[Probe]:
-    """A gated feed-forward by tokens: of shared experts or a dense layer; a routed expert gathers its tokens and weighs what it gives."""
+def ffn_probes(
+    place: Place, operation: Operation, shape: Shape, tokens: tuple[int, ...]
+) -> Iterator[Probe]:
+    """A gated feed-forward by tokens: of shared experts or a dense layer; a routed expert gathers
+    its tokens and weighs what it gives.
+    """
     hidden, wide = shape["hidden"], shape["intermediate"]
-    tensors: Shapes = {"expert_gate": (wide, hidden), "expert_up": (wide, hidden), "expert_down": (hidden, wide)}
+    tensors: Shapes = {
+        "expert_gate": (wide, hidden),
+        "expert_up": (wide, hidden),
+        "expert_down": (hidden, wide),
+    }
     params = 3 * hidden * wide
 
     def make(x_TD: Tensor) -> Work:
@@ -65,7 +83,9 @@ def _head_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
         block = place.cold.block(shapes)
         return lambda: head(x_SD, block.tensors, EPSILON)
 
-    yield from _over_tokens(place, Operation.DENSE, head_shape(model), grid.sequences, model.hidden * model.vocab, make)
+    yield from _over_tokens(
+        place, Operation.DENSE, head_shape(model), grid.sequences, model.hidden * model.vocab, make
+    )
 
 
 def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
@@ -76,19 +96,34 @@ def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     yield from _over_tokens(place, Operation.NORM, norm_shape(model), grid.tokens, 0, make)
 
 
-def _gate_probes(place: Place, shape: Shape, architecture: Architecture, grid: Grid) -> Iterator[Probe]:
-    experts, normalizes, scoring = shape["experts"], architecture.normalizes_top_k, architecture.scoring
+def _gate_probes(
+    place: Place, shape: Shape, architecture: Architecture, grid: Grid
+) -> Iterator[Probe]:
+    experts, normalizes, scoring = (
+        shape["experts"],
+        architecture.normalizes_top_k,
+        architecture.scoring,
+    )
 
     def make(x_TD: Tensor) -> Work:
         router_ED = place.cold.take(experts * shape["hidden"]).view(experts, shape["hidden"])
         bias_E = place.cold.take(experts) if scoring.is_sigmoid else None
-        return lambda: gate(x_TD, router_ED, shape["top_k"], normalizes=normalizes, scoring=scoring, bias_E=bias_E)
+        return lambda: gate(
+            x_TD, router_ED, shape["top_k"], normalizes=normalizes, scoring=scoring, bias_E=bias_E
+        )
 
-    yield from _over_tokens(place, Operation.GATE, shape, grid.tokens, experts * shape["hidden"], make)
+    yield from _over_tokens(
+        place, Operation.GATE, shape, grid.tokens, experts * shape["hidden"], make
+    )
 
 
 def _over_tokens(
-    place: Place, operation: Operation, shape: Shape, tokens: tuple[int, ...], params: int, make: Callable[[Tensor], Work]
+    place: Place,
+    operation: Operation,
+    shape: Shape,
+    tokens: tuple[int, ...],
+    params: int,
+    make: Callable[[Tensor], Work],
 ) -> Iterator[Probe]:
     @cache
     def drawn(count: int) -> Tensor:

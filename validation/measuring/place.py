@@ -21,7 +21,9 @@ class Place:
 
     def key(self, operation: Operation, shape: Shape) -> CurveKey:
         """The curve of an operation here."""
-        return CurveKey(operation=operation, device=self.bench, dtype=self.dtype, shape=tuple(shape.items()))
+        return CurveKey(
+            operation=operation, device=self.bench, dtype=self.dtype, shape=tuple(shape.items())
+        )
 
     def draw(self, *sizes: int) -> Tensor:
         """Activations."""

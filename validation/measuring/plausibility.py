@@ -9,7 +9,9 @@ from validation.measuring.probe import CurveKey
 from validation.measuring.sampling import Point
 
 TOLERANCE = 1.2
-"""A product may read this many times faster than the fastest plain read that was seen; the peak of a data sheet is taken as it is."""
+"""A product may read this many times faster than the fastest plain read that was seen; the peak of
+a data sheet is taken as it is.
+"""
 
 LEAST_SAMPLES = 5
 """Of a plain read, before its fastest says what memory gives."""
@@ -26,12 +28,19 @@ class Rejected:
 def plausible(
     curves: Mapping[CurveKey, tuple[Point, ...]], peak_bytes_per_s: Mapping[str, float]
 ) -> tuple[dict[CurveKey, tuple[Point, ...]], list[Rejected]]:
-    """The points that read their weights no faster than their device's peak, and those that do. Devices without a peak are not judged."""
+    """The points that read their weights no faster than their device's peak, and those that do.
+
+    Devices without a peak are not judged.
+    """
     rejected: list[Rejected] = []
     kept: dict[CurveKey, tuple[Point, ...]] = {}
     for key, points in curves.items():
         faults = [_fault(point, peak_bytes_per_s.get(key.device)) for point in points]
-        rejected += [Rejected(point=point, reason=fault) for point, fault in zip(points, faults, strict=True) if fault is not None]
+        rejected += [
+            Rejected(point=point, reason=fault)
+            for point, fault in zip(points, faults, strict=True)
+            if fault is not None
+        ]
         left = tuple(point for point, fault in zip(points, faults, strict=True) if fault is None)
         if left:
             kept[key] = left
@@ -39,11 +48,19 @@ def plausible(
 
 
 def fastest_reads(curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, float]:
-    """By device, the most bytes a second of any sample of a plain read, with TOLERANCE; none of LEAST_SAMPLES on a device, no peak."""
-    reads = [point for key, points in curves.items() if key.operation is Operation.MEMORY_READ for point in points]
+    """By device, the most bytes a second of any sample of a plain read, with TOLERANCE; none of
+    LEAST_SAMPLES on a device, no peak.
+    """
+    reads = [
+        point
+        for key, points in curves.items()
+        if key.operation is Operation.MEMORY_READ
+        for point in points
+    ]
     reads = [point for point in reads if point.num_samples >= LEAST_SAMPLES]
     return {
-        device: TOLERANCE * max(rate_of(point, point.best_ns) for point in reads if point.probe.key.device == device)
+        device: TOLERANCE
+        * max(rate_of(point, point.best_ns) for point in reads if point.probe.key.device == device)
         for device in {point.probe.key.device for point in reads}
     }
 
@@ -59,7 +76,14 @@ def best_rate(points: Iterable[Point]) -> Point:
 
 
 def _fault(point: Point, peak: float | None) -> str | None:
-    if peak is None or point.probe.key.operation is Operation.MEMORY_READ or rate_of(point, point.ns) <= peak:
+    if (
+        peak is None
+        or point.probe.key.operation is Operation.MEMORY_READ
+        or rate_of(point, point.ns) <= peak
+    ):
         return None
-    what, took = f"{point.probe.key.text} at {point.probe.x:,}", format_duration(point.ns / NS_PER_S)
+    what, took = (
+        f"{point.probe.key.text} at {point.probe.x:,}",
+        format_duration(point.ns / NS_PER_S),
+    )
     return f"{what} took {took}: {format_rate(rate_of(point, point.ns))} of weights, and its memory gives {format_rate(peak)} at most"

@@ -11,7 +11,9 @@ SHOWN_SIZES = ("hidden", "intermediate", "experts", "vocab")
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class CurveKey:
-    """Which curve: as in ``Curve``; ``shape`` is its items, so that keys can be compared and looked up."""
+    """Which curve: as in ``Curve``; ``shape`` is its items, so that keys can be compared and looked
+    up.
+    """
 
     operation: Operation
     device: str
@@ -25,12 +27,15 @@ class CurveKey:
         operation = "head" if "vocab" in shape else self.operation.value.replace("_", " ")
         sizes = "×".join(str(shape[name]) for name in SHOWN_SIZES if name in shape)
         sequences = f"of {shape['sequences']} sequences" if shape.get("sequences", 1) > 1 else ""
-        return " ".join(word for word in (self.device, operation, self.dtype, sizes, sequences) if word)
+        return " ".join(
+            word for word in (self.device, operation, self.dtype, sizes, sequences) if word
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """Timed on the bench of that name. ``make`` prepares one run, from memory not used for long, and returns what is timed.
+    """Timed on the bench of that name. ``make`` prepares one run, from memory not used for long,
+    and returns what is timed.
 
     ``weight_bytes`` are read in each run whatever ``x`` is, ``flops`` done.
     """

@@ -1,4 +1,6 @@
-"""Sampling: every probe once a round, in another order each round, so that a drift of the computer meets all of them alike."""
+"""Sampling: every probe once a round, in another order each round, so that a drift of the computer
+meets all of them alike.
+"""
 
 import random
 import time
@@ -24,7 +26,9 @@ LEAST_QUIET = 3
 """Undisturbed samples without which the disturbed ones count too."""
 
 HOPELESS_FACTOR = 4
-"""A first run, which may have to load what it runs, that takes so many times too long is not repeated."""
+"""A first run, which may have to load what it runs, that takes so many times too long is not
+repeated.
+"""
 
 
 class Timer(Protocol):
@@ -36,9 +40,11 @@ class Timer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A measured size: median of its samples in ns, their interquartile range by the median, the fastest, and how many there are.
+    """A measured size: median of its samples in ns, their interquartile range by the median, the
+    fastest, and how many there are.
 
-    ``num_disturbed`` more were left out, since another process had the core; none, where too few were left to do without them.
+    ``num_disturbed`` more were left out, since another process had the core; none, where too few
+    were left to do without them.
     """
 
     probe: Probe
@@ -51,7 +57,9 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How long sampling may take; a point of which one run takes longer than ``most_point_s`` is left out, and those beyond it."""
+    """How long sampling may take; a point of which one run takes longer than ``most_point_s`` is
+    left out, and those beyond it.
+    """
 
     total_s: float
     most_point_s: float
@@ -60,7 +68,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """Points by curve, sizes rising; how many rounds there were; and for which curves, from which size on, time was too short."""
+    """Points by curve, sizes rising; how many rounds there were; and for which curves, from which
+    size on, time was too short.
+    """
 
     points: Mapping[CurveKey, tuple[Point, ...]]
     num_rounds: int
@@ -80,34 +90,56 @@ def sample(
     now_s: Callable[[], float] = time.monotonic,
     on_progress: Progress = lambda share: None,
 ) -> Sampled:
-    """Warm up, then round after round until the time is used up; every point that is kept has at least LEAST_QUIET samples."""
+    """Warm up, then round after round until the time is used up; every point that is kept has at
+    least LEAST_QUIET samples.
+    """
     deadline_s = now_s() + budget.total_s
-    estimates_ns, left_out = _warmed_up(probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2)
-    kept = _affordable([probe for probe in probes if probe in estimates_ns], estimates_ns, (deadline_s - now_s()) * NS_PER_S, left_out)
+    estimates_ns, left_out = _warmed_up(
+        probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2
+    )
+    kept = _affordable(
+        [probe for probe in probes if probe in estimates_ns],
+        estimates_ns,
+        (deadline_s - now_s()) * NS_PER_S,
+        left_out,
+    )
     samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
     order, generator = list(kept), random.Random(seed)
     begun_s, num_rounds = now_s(), 0
-    while kept and num_rounds < budget.most_rounds and (num_rounds < LEAST_QUIET or now_s() < deadline_s):
+    while (
+        kept
+        and num_rounds < budget.most_rounds
+        and (num_rounds < LEAST_QUIET or now_s() < deadline_s)
+    ):
         generator.shuffle(order)
         for probe in order:
             if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
                 break
             samples[probe].append(_sampled(probe, benches, estimates_ns[probe]))
-            done = max(num_rounds / budget.most_rounds, (now_s() - begun_s) / max(1e-9, deadline_s - begun_s))
+            done = max(
+                num_rounds / budget.most_rounds,
+                (now_s() - begun_s) / max(1e-9, deadline_s - begun_s),
+            )
             on_progress(min(1.0, done))
         num_rounds += 1
     on_progress(1.0)
     return Sampled(
-        points=_by_curve({probe: _point(probe, found) for probe, found in samples.items()}), num_rounds=num_rounds, left_out=left_out
+        points=_by_curve({probe: _point(probe, found) for probe, found in samples.items()}),
+        num_rounds=num_rounds,
+        left_out=left_out,
     )
 
 
 def _warmed_up(
-    probes: Sequence[Probe], benches: Mapping[str, Timer], budget: Budget, is_late: Callable[[], bool]
+    probes: Sequence[Probe],
+    benches: Mapping[str, Timer],
+    budget: Budget,
+    is_late: Callable[[], bool],
 ) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
     """The faster of two runs of each probe in ns.
 
-    A curve ends at the first size that takes too long, or whose turn comes when it is late; its smallest size is always kept.
+    A curve ends at the first size that takes too long, or whose turn comes when it is late; its
+    smallest size is always kept.
     """
     estimates_ns: dict[Probe, float] = {}
     begun: set[CurveKey] = set()
@@ -129,10 +161,20 @@ def _warmed_up(
     return estimates_ns, left_out
 
 
-def _affordable(probes: Sequence[Probe], estimates_ns: Mapping[Probe, float], left_ns: float, left_out: dict[CurveKey, int]) -> list[Probe]:
-    """The probes without the slowest, so that the rest have LEAST_ROUNDS; a curve keeps its smallest size whatever it takes."""
+def _affordable(
+    probes: Sequence[Probe],
+    estimates_ns: Mapping[Probe, float],
+    left_ns: float,
+    left_out: dict[CurveKey, int],
+) -> list[Probe]:
+    """The probes without the slowest, so that the rest have LEAST_ROUNDS; a curve keeps its
+    smallest size whatever it takes.
+    """
     costs_ns = {probe: estimates_ns[probe] * _repeats(estimates_ns[probe]) for probe in probes}
-    smallest = {key: min(probe.x for probe in probes if probe.key == key) for key in {probe.key for probe in probes}}
+    smallest = {
+        key: min(probe.x for probe in probes if probe.key == key)
+        for key in {probe.key for probe in probes}
+    }
     total_ns = sum(costs_ns.values()) * LEAST_ROUNDS
     kept = list(probes)
     for probe in sorted(probes, key=costs_ns.__getitem__, reverse=True):
@@ -156,7 +198,11 @@ def _repeats(estimate_ns: float) -> int:
 
 def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
     quiet_ns = [sample.ns for sample in samples if not sample.is_disturbed]
-    samples_ns = quiet_ns if len(quiet_ns) >= min(LEAST_QUIET, len(samples)) else [sample.ns for sample in samples]
+    samples_ns = (
+        quiet_ns
+        if len(quiet_ns) >= min(LEAST_QUIET, len(samples))
+        else [sample.ns for sample in samples]
+    )
     low, middle, high = np.percentile(samples_ns, [25, 50, 75]).tolist()
     return Point(
         probe=probe,

@@ -1,4 +1,6 @@
-"""Curves out of noisy points: what falls within the noise is flattened, what falls beyond it is kept as it was measured."""
+"""Curves out of noisy points: what falls within the noise is flattened, what falls beyond it is
+kept as it was measured.
+"""
 
 from collections.abc import Sequence
 
@@ -9,11 +11,14 @@ LEAST_NOISE_FRACTION = 0.02
 
 
 def smoothed(ns: Sequence[float], spread_fractions: Sequence[float]) -> list[float]:
-    """Durations in ns that fall by no more than the noise of their points take their common geometric mean, so they rise or stay.
+    """Durations in ns that fall by no more than the noise of their points take their common
+    geometric mean, so they rise or stay.
 
     A fall beyond the noise stays: a library that runs four tokens faster than two does so for real.
     """
-    pools = [([float(value)], float(spread)) for value, spread in zip(ns, spread_fractions, strict=True)]
+    pools = [
+        ([float(value)], float(spread)) for value, spread in zip(ns, spread_fractions, strict=True)
+    ]
     place = 0
     while place + 1 < len(pools):
         (own, own_spread), (after, after_spread) = pools[place], pools[place + 1]

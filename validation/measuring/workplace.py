@@ -1,4 +1,7 @@
-"""Where measuring happens: a bench for each lane, and memory for each. On a GPU, or on an accelerator played by one of the host's cores."""
+"""Where measuring happens: a bench for each lane, and memory for each.
+
+On a GPU, or on an accelerator played by one of the host's cores.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +19,18 @@ from validation.measuring.bench import Bench, HostBench, StreamBench, Work
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.surroundings import Surroundings
 
-DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32})
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
+    {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+)
 """Formats that torch multiplies, by the names that curves and models have for them."""
 
 CACHES_OF_COLD_MEMORY = 2
 LEAST_COLD_BYTES = 256 * MIB
 LEAST_GPU_COLD_BYTES = 512 * MIB
 MOST_COLD_SHARE = 1 / 8
-"""Cold memory is that many times the largest cache, at least so many bytes, at most that share of memory."""
+"""Cold memory is that many times the largest cache, at least so many bytes, at most that share of
+memory.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,9 @@ class Emulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Workplace:
-    """Benches by lane; cold memory by device and format; what copies, by direction and kind of memory (``h2d_pageable``)."""
+    """Benches by lane; cold memory by device and format; what copies, by direction and kind of
+    memory (``h2d_pageable``).
+    """
 
     is_cuda: bool
     benches: Mapping[str, Bench]
@@ -49,19 +58,31 @@ class Workplace:
 def choose_device(asked: str) -> str:
     """``cuda`` or ``cpu``. Raises InputError where a GPU is asked for and there is none."""
     if asked == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device here; --device cpu lets a core play the accelerator")
+        raise InputError(
+            "--device cuda: torch finds no CUDA device here; --device cpu lets a core play the accelerator"
+        )
     return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager
 def workplace(
-    device: str, dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, num_bytes: int, copy_bytes: int
+    device: str,
+    dtypes: tuple[str, ...],
+    around: Surroundings,
+    emulation: Emulation,
+    num_bytes: int,
+    copy_bytes: int,
 ) -> Iterator[Workplace]:
-    """Everything set up, and its threads ended afterwards. For blocks of up to ``num_bytes`` and copies of up to ``copy_bytes``."""
+    """Everything set up, and its threads ended afterwards.
+
+    For blocks of up to ``num_bytes`` and copies of up to ``copy_bytes``.
+    """
     wanted = max(CACHES_OF_COLD_MEMORY * around.cache_bytes, LEAST_COLD_BYTES, num_bytes)
     cold_bytes = int(min(wanted, around.memory_bytes * MOST_COLD_SHARE))
     built = (
-        _cuda(dtypes, around, cold_bytes, copy_bytes) if device == "cuda" else _emulated(dtypes, around, emulation, cold_bytes, copy_bytes)
+        _cuda(dtypes, around, cold_bytes, copy_bytes)
+        if device == "cuda"
+        else _emulated(dtypes, around, emulation, cold_bytes, copy_bytes)
     )
     try:
         yield built
@@ -75,13 +96,23 @@ def split_cores(cores: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...
     return cores[:1], cores[1:] or cores
 
 
-def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulation, cold_bytes: int, copy_bytes: int) -> Workplace:
+def _emulated(
+    dtypes: tuple[str, ...],
+    around: Surroundings,
+    emulation: Emulation,
+    cold_bytes: int,
+    copy_bytes: int,
+) -> Workplace:
     own, rest = split_cores(around.cores)
     benches = {"gpu": HostBench("gpu", own), "cpu": HostBench("cpu", rest)}
-    benches |= {way: HostBench(way, rest[:1]) for way in ("h2d", "d2h")}  # one thread each; the memory they use is what disturbs others
+    benches |= {
+        way: HostBench(way, rest[:1]) for way in ("h2d", "d2h")
+    }  # one thread each; the memory they use is what disturbs others
     host = torch.device("cpu")
     shared = {name: ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
-    staging = torch.ones(copy_bytes, dtype=torch.uint8)  # written, so that no copy waits for the system to find memory
+    staging = torch.ones(
+        copy_bytes, dtype=torch.uint8
+    )  # written, so that no copy waits for the system to find memory
     source, link = shared[dtypes[0]], PacedLink(emulation.link_bytes_per_s)
 
     def copy(num_bytes: int) -> Work:
@@ -100,17 +131,26 @@ def _emulated(dtypes: tuple[str, ...], around: Surroundings, emulation: Emulatio
     )
 
 
-def _cuda(dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_bytes: int) -> Workplace:
+def _cuda(
+    dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_bytes: int
+) -> Workplace:
     gpu, host = torch.device("cuda", torch.cuda.current_device()), torch.device("cpu")
-    benches: dict[str, Bench] = {name: StreamBench(name, gpu, CudaStream()) for name in ("gpu", "h2d", "d2h")}
+    benches: dict[str, Bench] = {
+        name: StreamBench(name, gpu, CudaStream()) for name in ("gpu", "h2d", "d2h")
+    }
     benches["cpu"] = HostBench("cpu", around.cores)
     properties = torch.cuda.get_device_properties(gpu)
     wanted = max(CACHES_OF_COLD_MEMORY * getattr(properties, "L2_cache_size", 0), cold_bytes)
-    on_gpu = int(min(max(wanted, LEAST_GPU_COLD_BYTES), torch.cuda.mem_get_info(gpu)[0] * MOST_COLD_SHARE))
+    on_gpu = int(
+        min(max(wanted, LEAST_GPU_COLD_BYTES), torch.cuda.mem_get_info(gpu)[0] * MOST_COLD_SHARE)
+    )
     cold = {("gpu", name): ColdMemory(on_gpu, DTYPES[name], gpu) for name in dtypes}
     cold |= {("cpu", name): ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
     pinned = ColdMemory(2 * copy_bytes, torch.uint8, host, is_pinned=True)
-    pageable, staging = ColdMemory(2 * copy_bytes, torch.uint8, host), ColdMemory(2 * copy_bytes, torch.uint8, gpu)
+    pageable, staging = (
+        ColdMemory(2 * copy_bytes, torch.uint8, host),
+        ColdMemory(2 * copy_bytes, torch.uint8, gpu),
+    )
     return Workplace(
         is_cuda=True,
         benches=benches,

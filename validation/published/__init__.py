@@ -4,4 +4,13 @@ from validation.published.library import reproduce, reproduction_names
 from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
 from validation.published.writing import write
 
-__all__ = ["Cell", "Comparison", "Reproduction", "SummaryLine", "Table", "reproduce", "reproduction_names", "write"]
+__all__ = [
+    "Cell",
+    "Comparison",
+    "Reproduction",
+    "SummaryLine",
+    "Table",
+    "reproduce",
+    "reproduction_names",
+    "write",
+]

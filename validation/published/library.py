@@ -20,7 +20,10 @@ REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
     "ktransformers": reproduce_ktransformers,
     "lmcache": reproduce_lmcache,
 }
-"""The table, by name. Each takes a seed and a file that a reader may have: measured popularity, or a request trace."""
+"""The table, by name.
+
+Each takes a seed and a file that a reader may have: measured popularity, or a request trace.
+"""
 
 ABOUT_REQUESTS = frozenset({"lmcache"})
 """Those whose file is a request trace."""
@@ -31,10 +34,14 @@ def reproduction_names() -> tuple[str, ...]:
     return tuple(sorted(REPRODUCTIONS))
 
 
-def reproduce(name: str, seed: int = 0, routing_popularity: Path | None = None, requests: Path | None = None) -> Reproduction:
-    """The tables of that publication, simulated. ``routing_popularity`` is a file of measured expert counts, ``requests`` a trace.
+def reproduce(
+    name: str, seed: int = 0, routing_popularity: Path | None = None, requests: Path | None = None
+) -> Reproduction:
+    """The tables of that publication, simulated. ``routing_popularity`` is a file of measured
+    expert counts, ``requests`` a trace.
 
-    What needs one that is not given is skipped with its reason. Raises InputError for an unknown name or an unreadable file.
+    What needs one that is not given is skipped with its reason. Raises InputError for an unknown
+    name or an unreadable file.
     """
     if name not in REPRODUCTIONS:
         raise unknown_name("reproduction", name, REPRODUCTIONS)

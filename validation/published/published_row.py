@@ -9,7 +9,9 @@ from validation.published.reproduction import Cell, Comparison
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """One figure of a publication, with its source; ``uncertainty`` is in the figure's unit, None where none is stated."""
+    """One figure of a publication, with its source; ``uncertainty`` is in the figure's unit, None
+    where none is stated.
+    """
 
     environment: str
     system: str
@@ -24,7 +26,12 @@ class PublishedRow:
 
 
 def cell_of(
-    row: PublishedRow, simulated: float, *, note: str = "", is_scored: bool = True, comparisons: tuple[Comparison, ...] = ()
+    row: PublishedRow,
+    simulated: float,
+    *,
+    note: str = "",
+    is_scored: bool = True,
+    comparisons: tuple[Comparison, ...] = (),
 ) -> Cell:
     """A published figure with what we find for it, in its unit."""
     return Cell(

@@ -15,9 +15,10 @@ class Comparison:
 class Cell:
     """One published figure and what the simulator gives for it.
 
-    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the authors'
-    repository, C the authors' released code, D derived by arithmetic.
-    ``is_scored`` is False for cells that a table prints but leaves out of its mean error, for the reason in ``note``.
+    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the
+    authors' repository, C the authors' released code, D derived by arithmetic. ``is_scored`` is
+    False for cells that a table prints but leaves out of its mean error, for the reason in
+    ``note``.
     """
 
     environment: str
@@ -42,7 +43,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source does not give."""
+    """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source
+    does not give.
+    """
 
     name: str
     title: str
@@ -52,13 +55,17 @@ class Table:
     @property
     def mean_absolute_error_fraction(self) -> float:
         """Over the scored cells."""
-        scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [abs(cell.error_fraction) for cell in self.cells]
+        scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [
+            abs(cell.error_fraction) for cell in self.cells
+        ]
         return sum(scored) / len(scored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryLine:
-    """A target and whether it is met; ``is_met`` is None where there is none, or where ``found`` says why it was skipped."""
+    """A target and whether it is met; ``is_met`` is None where there is none, or where ``found``
+    says why it was skipped.
+    """
 
     name: str
     target: str
@@ -68,7 +75,9 @@ class SummaryLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One system's figures ``y`` against a knob's values ``x``, and the one figure that is published."""
+    """One system's figures ``y`` against a knob's values ``x``, and the one figure that is
+    published.
+    """
 
     label: str
     x: tuple[float, ...]

@@ -1,4 +1,6 @@
-"""What a publication's figures become as a knob that it leaves open is turned: one panel a figure and knob."""
+"""What a publication's figures become as a knob that it leaves open is turned: one panel a figure
+and knob.
+"""
 
 import io
 from typing import TYPE_CHECKING
@@ -12,7 +14,9 @@ NUM_COLUMNS = 2
 
 
 def sensitivity_png(reproduction: Reproduction) -> bytes:
-    """A PNG: a line a system, dashed where its published figure lies; the knob's values are set evenly."""
+    """A PNG: a line a system, dashed where its published figure lies; the knob's values are set
+    evenly.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # imported here: it takes longer than a simulation
 

@@ -16,7 +16,8 @@ _COLUMNS = (
 
 
 def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
-    """Write NAME.csv, NAME.md, NAME.png and any NAME-sensitivity.png into the folder (made if absent), each whole; returns their paths.
+    """Write NAME.csv, NAME.md, NAME.png and any NAME-sensitivity.png into the folder (made if
+    absent), each whole; returns their paths.
 
     Raises InputError where the folder cannot be written.
     """
@@ -28,7 +29,9 @@ def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
     if reproduction.panels:
         contents["-sensitivity.png"] = sensitivity_png(reproduction)
     make_folder(folder)
-    paths = {folder / f"{reproduction.name}{suffix}": content for suffix, content in contents.items()}
+    paths = {
+        folder / f"{reproduction.name}{suffix}": content for suffix, content in contents.items()
+    }
     for path, content in paths.items():
         write_bytes(content, path)
     return tuple(paths)
@@ -42,18 +45,39 @@ def csv_text(reproduction: Reproduction) -> str:
     for table in reproduction.tables:
         for cell in table.cells:
             others = "; ".join(f"{other.label}={other.simulated:.4g}" for other in cell.comparisons)
-            where = [table.name, cell.environment, cell.system, cell.input_tokens, cell.output_tokens, cell.quantity, cell.unit]
-            figures = [cell.published, f"{cell.simulated:.6g}", f"{cell.error_fraction:.4f}", cell.is_scored]
+            where = [
+                table.name,
+                cell.environment,
+                cell.system,
+                cell.input_tokens,
+                cell.output_tokens,
+                cell.quantity,
+                cell.unit,
+            ]
+            figures = [
+                cell.published,
+                f"{cell.simulated:.6g}",
+                f"{cell.error_fraction:.4f}",
+                cell.is_scored,
+            ]
             writer.writerow([*where, *figures, others, cell.mark, cell.source, cell.note])
     return out.getvalue()
 
 
 def markdown_text(reproduction: Reproduction) -> str:
     """The verdicts first, then every table with what was assumed."""
-    lines = [f"# {reproduction.title}", "", f"Seed {reproduction.seed}; routing: {reproduction.routing}.", ""]
+    lines = [
+        f"# {reproduction.title}",
+        "",
+        f"Seed {reproduction.seed}; routing: {reproduction.routing}.",
+        "",
+    ]
     lines += ["| target | | found | met |", "|---|---|---|---|"]
     verdicts = {True: "yes", False: "**no**", None: "–"}
-    lines += [f"| {line.name} | {line.target} | {line.found} | {verdicts[line.is_met]} |" for line in reproduction.summary]
+    lines += [
+        f"| {line.name} | {line.target} | {line.found} | {verdicts[line.is_met]} |"
+        for line in reproduction.summary
+    ]
     for table in reproduction.tables:
         lines += ["", *_table_lines(table)]
     return "\n".join(lines) + "\n"
@@ -61,16 +85,44 @@ def markdown_text(reproduction: Reproduction) -> str:
 
 def _table_lines(table: Table) -> list[str]:
     labels = list(dict.fromkeys(other.label for cell in table.cells for other in cell.comparisons))
-    heads = ["environment", "system", "input", "output", "quantity", "published", "simulated", "error", *labels, "mark", "note"]
-    lines = [f"## {table.title}", "", table.assumptions, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    heads = [
+        "environment",
+        "system",
+        "input",
+        "output",
+        "quantity",
+        "published",
+        "simulated",
+        "error",
+        *labels,
+        "mark",
+        "note",
+    ]
+    lines = [
+        f"## {table.title}",
+        "",
+        table.assumptions,
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+    ]
     lines += [f"| {' | '.join(_cell_columns(cell, labels))} |" for cell in table.cells]
-    lines += ["", f"Mean absolute error of the scored cells: {table.mean_absolute_error_fraction:.1%}."]
+    lines += [
+        "",
+        f"Mean absolute error of the scored cells: {table.mean_absolute_error_fraction:.1%}.",
+    ]
     return lines
 
 
 def _cell_columns(cell: Cell, labels: list[str]) -> list[str]:
     others = {other.label: f"{other.simulated:.3g}" for other in cell.comparisons}
-    lengths = ["" if count is None else str(count) for count in (cell.input_tokens, cell.output_tokens)]
-    figures = [f"{cell.published:g} {cell.unit}", f"{cell.simulated:.3g}", f"{cell.error_fraction:+.1%}"]
+    lengths = [
+        "" if count is None else str(count) for count in (cell.input_tokens, cell.output_tokens)
+    ]
+    figures = [
+        f"{cell.published:g} {cell.unit}",
+        f"{cell.simulated:.3g}",
+        f"{cell.error_fraction:+.1%}",
+    ]
     columns = [cell.environment, cell.system, *lengths, cell.quantity, *figures]
     return [*columns, *(others.get(label, "") for label in labels), cell.mark, cell.note]

@@ -7,5 +7,7 @@ from planner.export.kv.lmcache import lmcache_text
 from planner.export.kv.vllm import vllm_text
 from planner.serving.kv_tiers import KvTiers
 
-KV_EXPORTERS: Mapping[str, Callable[[KvTiers], str]] = MappingProxyType({"lmcache": lmcache_text, "vllm": vllm_text})
+KV_EXPORTERS: Mapping[str, Callable[[KvTiers], str]] = MappingProxyType(
+    {"lmcache": lmcache_text, "vllm": vllm_text}
+)
 """What ``--to`` takes for a file of KV tiers: the text that the engine reads."""

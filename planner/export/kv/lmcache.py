@@ -1,7 +1,8 @@
-"""LMCache's configuration: a file for LMCache in the engine, a command line for its server (LMCache 0.5.6).
+"""LMCache's configuration: a file for LMCache in the engine, a command line for its server (LMCache
+0.5.6).
 
-LMCache itself forgives much: unknown keys warn, wrong values become defaults. So every key and type is checked here against
-the definitions that it ships.
+LMCache itself forgives much: unknown keys warn, wrong values become defaults. So every key and type
+is checked here against the definitions that it ships.
 """
 
 import shlex
@@ -25,7 +26,9 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def lmcache_text(tiers: KvTiers) -> str:
-    """The text of a configuration file (``LMCACHE_CONFIG_FILE``), or, for a server, the command that starts it."""
+    """The text of a configuration file (``LMCACHE_CONFIG_FILE``), or, for a server, the command
+    that starts it.
+    """
     head = f"# {tiers.name}: {_sizes(tiers)}\n"
     if tiers.runs_in == "server":
         return f"{head}{server_command(tiers)}\n"
@@ -34,7 +37,10 @@ def lmcache_text(tiers: KvTiers) -> str:
 
 
 def lmcache_config(tiers: KvTiers) -> dict[str, Any]:
-    """Keys and values of the configuration file. Sizes are in GiB a rank, whatever LMCache's documentation calls them."""
+    """Keys and values of the configuration file.
+
+    Sizes are in GiB a rank, whatever LMCache's documentation calls them.
+    """
     config: dict[str, Any] = {
         "chunk_size": tiers.chunk_tokens,
         "local_cpu": True,
@@ -46,7 +52,10 @@ def lmcache_config(tiers: KvTiers) -> dict[str, Any]:
         "min_retrieve_tokens": tiers.min_load_tokens,
     }
     if tiers.disk is not None:
-        config |= {"local_disk": tiers.disk.path, "max_local_disk_size": tiers.disk.bytes_per_rank / GIB}
+        config |= {
+            "local_disk": tiers.disk.path,
+            "max_local_disk_size": tiers.disk.bytes_per_rank / GIB,
+        }
     if tiers.remote is not None:
         config |= {"remote_url": tiers.remote.url, "remote_serde": tiers.remote.serde}
     if tiers.disaggregation is not None:
@@ -59,8 +68,22 @@ def lmcache_config(tiers: KvTiers) -> dict[str, Any]:
 def server_command(tiers: KvTiers) -> str:
     """What starts the server; its memory is one pool for all ranks."""
     assert tiers.server is not None
-    words = ["lmcache", "server", "--host", tiers.server.host, "--port", str(tiers.server.port), "--chunk-size", str(tiers.chunk_tokens)]
-    words += ["--l1-size-gb", f"{tiers.host_bytes / GIB:.6g}", "--eviction-policy", tiers.policy.upper()]
+    words = [
+        "lmcache",
+        "server",
+        "--host",
+        tiers.server.host,
+        "--port",
+        str(tiers.server.port),
+        "--chunk-size",
+        str(tiers.chunk_tokens),
+    ]
+    words += [
+        "--l1-size-gb",
+        f"{tiers.host_bytes / GIB:.6g}",
+        "--eviction-policy",
+        tiers.policy.upper(),
+    ]
     return shlex.join(words)
 
 
@@ -71,10 +94,16 @@ def lmcache_keys() -> Mapping[str, str]:
 
 
 def problems_of(config: Mapping[str, Any]) -> list[str]:
-    """What LMCache would not take as meant: keys that it does not define, and values of another type."""
+    """What LMCache would not take as meant: keys that it does not define, and values of another
+    type.
+    """
     keys = lmcache_keys()
     unknown = [f"{key} is no key of LMCache" for key in config if key not in keys]
-    wrong = [f"{key} must be {keys[key]}, got {value!r}" for key, value in config.items() if key in keys and not _is_of(keys[key], value)]
+    wrong = [
+        f"{key} must be {keys[key]}, got {value!r}"
+        for key, value in config.items()
+        if key in keys and not _is_of(keys[key], value)
+    ]
     return unknown + wrong
 
 
@@ -83,7 +112,9 @@ def _is_of(name: str, value: Any) -> bool:
         return name.endswith("?")
     kind = name.removesuffix("?")
     if kind.startswith("list of "):
-        return isinstance(value, list) and all(_is_of(kind.removeprefix("list of "), item) for item in value)
+        return isinstance(value, list) and all(
+            _is_of(kind.removeprefix("list of "), item) for item in value
+        )
     return isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 

@@ -16,11 +16,22 @@ def vllm_text(tiers: KvTiers) -> str:
 
 
 def kv_transfer_config(tiers: KvTiers) -> dict[str, Any]:
-    """The connector to LMCache in the engine, or to its server. vLLM captures other graphs where layers load one by one, so it is told."""
+    """The connector to LMCache in the engine, or to its server. vLLM captures other graphs where
+    layers load one by one, so it is told.
+    """
     if tiers.runs_in == "server":
         assert tiers.server is not None
-        where = {"lmcache.mp.host": f"tcp://{tiers.server.host}", "lmcache.mp.port": tiers.server.port}
-        return {"kv_connector": "LMCacheMPConnector", "kv_role": BOTH, "kv_connector_extra_config": where}
+        where = {
+            "lmcache.mp.host": f"tcp://{tiers.server.host}",
+            "lmcache.mp.port": tiers.server.port,
+        }
+        return {
+            "kv_connector": "LMCacheMPConnector",
+            "kv_role": BOTH,
+            "kv_connector_extra_config": where,
+        }
     role = ROLES[tiers.disaggregation.role] if tiers.disaggregation else BOTH
     config: dict[str, Any] = {"kv_connector": "LMCacheConnectorV1", "kv_role": role}
-    return config | ({"kv_connector_extra_config": {"use_layerwise": True}} if tiers.layerwise else {})
+    return config | (
+        {"kv_connector_extra_config": {"use_layerwise": True}} if tiers.layerwise else {}
+    )

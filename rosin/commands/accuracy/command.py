@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 RowsArgument = Annotated[
     Path,
-    typer.Argument(metavar="ROWS.csv", help="Measured rows; docs/reference/accuracy.md has the columns."),
+    typer.Argument(
+        metavar="ROWS.csv", help="Measured rows; docs/reference/accuracy.md has the columns."
+    ),
 ]
 LeaveOutOption = Annotated[
     bool,
@@ -26,7 +28,13 @@ LeaveOutOption = Annotated[
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Write a page, figures and JSON there.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Write a page, figures and JSON there.",
+        show_default=False,
+    ),
 ]
 
 
@@ -62,7 +70,9 @@ def _host(line: str) -> "RuntimeHost":
 
 
 def _write(result: "AccuracyResult", folder: Path) -> None:
-    """Write the page, a figure for each phase, and the JSON. Raises InputError where the folder cannot be written."""
+    """Write the page, a figure for each phase, and the JSON. Raises InputError where the folder
+    cannot be written.
+    """
     import json
 
     from hwprofiles import InputError, write_text
@@ -77,4 +87,6 @@ def _write(result: "AccuracyResult", folder: Path) -> None:
     for phase in dict.fromkeys(item.phase for item in result.summary):
         write_bytes(draw_accuracy(result, phase), folder / f"accuracy-{phase}.png")
     write_text(accuracy_document(result), folder / "accuracy.md")
-    write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", folder / "accuracy.json")
+    write_text(
+        json.dumps(result.model_dump(mode="json"), indent=1) + "\n", folder / "accuracy.json"
+    )

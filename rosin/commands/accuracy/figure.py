@@ -55,7 +55,9 @@ def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> N
 
 
 def _frame(axes: Any, points: list[PointAccuracy], phase: str) -> None:
-    speeds = [point.measured_tokens_per_s for point in points] + [point.predicted_tokens_per_s for point in points]
+    speeds = [point.measured_tokens_per_s for point in points] + [
+        point.predicted_tokens_per_s for point in points
+    ]
     ends = (min(speeds) / MARGIN, max(speeds) * MARGIN)
     axes.plot(ends, ends, color="#666666", linewidth=1)
     axes.set_xscale("log")

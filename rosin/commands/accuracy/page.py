@@ -15,14 +15,20 @@ SHOWN_REASONS = 12
 
 def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:
     """A table for each phase, the baselines, and the rows left out with their reasons."""
-    how = "each machine by constants of all others" if result.leaves_one_rig_out else "constants as shipped"
+    how = (
+        "each machine by constants of all others"
+        if result.leaves_one_rig_out
+        else "constants as shipped"
+    )
     for phase in dict.fromkeys(item.phase for item in result.summary):
         groups = [item for item in result.summary if item.phase == phase]
         yield Text(f"\n{phase}: errors of predicted tokens/s, {how}")
         yield _table(groups)
         for baseline in result.baselines:
             if baseline.phase == phase:
-                yield Text(f"{baseline.baseline}: {_two(baseline.median_error_fraction, baseline.p90_error_fraction)}")
+                yield Text(
+                    f"{baseline.baseline}: {_two(baseline.median_error_fraction, baseline.p90_error_fraction)}"
+                )
     yield from _left_out(result)
 
 

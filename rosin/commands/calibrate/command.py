@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import AllowImportOption, JsonOption, MachineOption, QuietOption, ScenarioSeedOption
+from rosin.cli.options import (
+    AllowImportOption,
+    JsonOption,
+    MachineOption,
+    QuietOption,
+    ScenarioSeedOption,
+)
 from rosin.cli.output import Output
 from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
@@ -15,9 +21,16 @@ from rosin.version import __version__
 
 PlansArgument = Annotated[list[Path], typer.Argument(metavar="PLAN...", help="Plan files to run.")]
 TierOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cuda|cpu", help="What runs them: a GPU, or the core that the machine file has as one.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|cpu",
+        help="What runs them: a GPU, or the core that the machine file has as one.",
+    ),
 ]
-CalibrationRoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan, in turn.")]
+CalibrationRoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan, in turn.")
+]
 
 
 def calibrate(
@@ -35,13 +48,19 @@ def calibrate(
     from hwprofiles import InputError, load_machine, unknown_name, write_yaml
 
     if machine is None:
-        raise InputError("missing option '--machine'; name the machine file that rosin measure wrote")
+        raise InputError(
+            "missing option '--machine'; name the machine file that rosin measure wrote"
+        )
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
     path, own = writable_machine_file(file), load_machine(machine)
     names = [plan.name for plan in plans]
     loaded = [
-        (plan.name if names.count(plan.name) == 1 else str(plan), with_seed(read_plan(plan, allow_import or ()), seed)) for plan in plans
+        (
+            plan.name if names.count(plan.name) == 1 else str(plan),
+            with_seed(read_plan(plan, allow_import or ()), seed),
+        )
+        for plan in plans
     ]
     require_torch("calibrate runs plans")
     from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
@@ -62,4 +81,6 @@ def calibrate(
     )
     write_yaml(found.data, path)
     result = calibrate_result(found, tier.value, path)
-    output.emit(result.model_dump(mode="json"), calibrate_page(result), warnings=calibrate_warnings(found))
+    output.emit(
+        result.model_dump(mode="json"), calibrate_page(result), warnings=calibrate_warnings(found)
+    )

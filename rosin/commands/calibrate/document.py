@@ -19,7 +19,9 @@ def calibrate_result(calibration: Calibration, device: str, path: Path) -> Calib
                 lane=lane,
                 part=part.value,
                 factor=fit.scales.factors.get((lane, part)),
-                delay_ns=fit.scales.copy_delays_ns.get(lane) if part is Part.ACTIVATION_COPY else None,
+                delay_ns=fit.scales.copy_delays_ns.get(lane)
+                if part is Part.ACTIVATION_COPY
+                else None,
                 num_tasks=count,
             )
             for (lane, part), count in sorted(fit.num_tasks.items())
@@ -27,7 +29,12 @@ def calibrate_result(calibration: Calibration, device: str, path: Path) -> Calib
         before_layer_overhead_ns=calibration.before_layer_overhead_ns,
         layer_overhead_ns=fit.layer_overhead_ns,
         held_out=[
-            HeldOutError(plan=one.plan, before_fraction=one.before_fraction, after_fraction=one.after_fraction, fitted_to=one.fitted_to)
+            HeldOutError(
+                plan=one.plan,
+                before_fraction=one.before_fraction,
+                after_fraction=one.after_fraction,
+                fitted_to=one.fitted_to,
+            )
             for one in calibration.held_out
         ],
         variation_fraction=calibration.variation_fraction,
@@ -39,7 +46,11 @@ def calibrate_warnings(calibration: Calibration) -> list[str]:
     """What to know before trusting the fit."""
     found = []
     if calibration.variation_fraction > MOST_VARIATION_FRACTION:
-        found.append(f"this computer is too noisy to fit anything to: runs of one plan vary by {calibration.variation_fraction:.1%}")
+        found.append(
+            f"this computer is too noisy to fit anything to: runs of one plan vary by {calibration.variation_fraction:.1%}"
+        )
     if not calibration.held_out:
-        found.append("one run of one plan: nothing was held out, so nothing is known of how good the fit is")
+        found.append(
+            "one run of one plan: nothing was held out, so nothing is known of how good the fit is"
+        )
     return found

@@ -10,17 +10,36 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
+from rosin.cli.scenario import (
+    Request,
+    ScenarioOptions,
+    announce_compilation,
+    read_options,
+    record_of,
+    takes_scenario,
+)
 
 if TYPE_CHECKING:
     from rosin.report.json_documents import MisfitPolicy
     from sim.policies import Policy
 
 PoliciesOption = Annotated[
-    str | None, typer.Option("--policies", metavar="A,B,...", help="The policies, by name; otherwise all.", show_default=False)
+    str | None,
+    typer.Option(
+        "--policies",
+        metavar="A,B,...",
+        help="The policies, by name; otherwise all.",
+        show_default=False,
+    ),
 ]
 FigureOption = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Draw the comparison: .png, .svg or .pdf.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the comparison: .png, .svg or .pdf.",
+        show_default=False,
+    ),
 ]
 
 
@@ -45,26 +64,42 @@ def compare(
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     announce_compilation(request.engine, output)
     words = ("compare", "--policies", policies) if policies else ("compare",)
-    comparison = compare_all(scenarios, record_of(request, scenarios[0], options.command(*words), has_policy=False), request.num_draws)
+    comparison = compare_all(
+        scenarios,
+        record_of(request, scenarios[0], options.command(*words), has_policy=False),
+        request.num_draws,
+    )
     if not comparison.result.rows:
         raise _nothing_fits(comparison.result.infeasible)
     if figure is not None:
         write_bytes(draw(comparison.result, figure.suffix), figure)
     page = compare_page(comparison.result, scenarios[0])
-    output.emit(comparison.result.model_dump(mode="json"), page, provenance=comparison.provenance, warnings=comparison.warnings)
+    output.emit(
+        comparison.result.model_dump(mode="json"),
+        page,
+        provenance=comparison.provenance,
+        warnings=comparison.warnings,
+    )
 
 
 def _policies(request: Request, names: str | None) -> list["Policy"]:
-    """The plan's policy if there is a plan, then those named, each once and in the order given; all of them where none is.
+    """The plan's policy if there is a plan, then those named, each once and in the order given; all
+    of them where none is.
 
     Raises InputError for an empty list or an unknown name.
     """
     from hwprofiles import InputError
     from sim.policies import POLICIES, find_policy
 
-    named = list(POLICIES) if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    named = (
+        list(POLICIES)
+        if names is None
+        else [name.strip() for name in names.split(",") if name.strip()]
+    )
     if not named:
-        raise InputError(f"--policies {names}: name at least one, for example --policies fiddler,ktransformers")
+        raise InputError(
+            f"--policies {names}: name at least one, for example --policies fiddler,ktransformers"
+        )
     found = [find_policy(name) for name in dict.fromkeys(named)]
     if request.plan is None:
         return found
@@ -74,9 +109,13 @@ def _policies(request: Request, names: str | None) -> list["Policy"]:
 
 
 def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> Infeasible:
-    """The failure of a comparison without a single row: the policy that is nearest to fitting stands for all."""
+    """The failure of a comparison without a single row: the policy that is nearest to fitting
+    stands for all.
+    """
     from hwprofiles.units import format_bytes
 
     nearest = min(misfits, key=lambda misfit: misfit.missing_bytes)
     others = f"none of {len(misfits)} policies fits, nearest is " if len(misfits) > 1 else ""
-    return Infeasible(f"no feasible plan: {others}{nearest.policy}: {nearest.reason}; {format_bytes(nearest.missing_bytes)} too much")
+    return Infeasible(
+        f"no feasible plan: {others}{nearest.policy}: {nearest.reason}; {format_bytes(nearest.missing_bytes)} too much"
+    )

@@ -21,19 +21,29 @@ SEPARATOR = "+"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The figures, the weakest provenance of all the runs (None where nothing fits), and what all or some of them warn of."""
+    """The figures, the weakest provenance of all the runs (None where nothing fits), and what all
+    or some of them warn of.
+    """
 
     result: CompareResult
     provenance: Provenance | None
     warnings: list[str]
 
 
-def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws: int = 1) -> Comparison:
-    """Simulate each over that many draws, the fastest first; those that do not fit stand apart with their reason."""
+def compare_all(
+    scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws: int = 1
+) -> Comparison:
+    """Simulate each over that many draws, the fastest first; those that do not fit stand apart with
+    their reason.
+    """
     rows, misfits, provenances = [], [], []
     for scenario in scenarios:
         if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
-            misfits.append(MisfitPolicy(policy=scenario.policy.name, reason="it runs on one GPU only", missing_bytes=0))
+            misfits.append(
+                MisfitPolicy(
+                    policy=scenario.policy.name, reason="it runs on one GPU only", missing_bytes=0
+                )
+            )
             continue
         run = simulate_draws(scenario, num_draws)
         if isinstance(run, Run):
@@ -41,12 +51,25 @@ def compare_all(scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws
             provenances.append(provenance.weakest)
             rows.append(_row(run, run_warnings(run, provenance)))
         else:
-            misfits.append(MisfitPolicy(policy=scenario.policy.name, reason=run.reason, missing_bytes=run.missing_bytes))
+            misfits.append(
+                MisfitPolicy(
+                    policy=scenario.policy.name, reason=run.reason, missing_bytes=run.missing_bytes
+                )
+            )
     best = max((row.metrics.output_tokens_per_s for row in rows), default=1.0)
-    rows = [row.model_copy(update={"speed_fraction": row.metrics.output_tokens_per_s / best}) for row in rows]
+    rows = [
+        row.model_copy(update={"speed_fraction": row.metrics.output_tokens_per_s / best})
+        for row in rows
+    ]
     rows.sort(key=attrgetter("speed_fraction"), reverse=True)
-    result = CompareResult(scenario=record, rows=rows, infeasible=sorted(misfits, key=attrgetter("missing_bytes")))
-    return Comparison(result=result, provenance=weakest(provenances) if provenances else None, warnings=list(_shared_warnings(rows)))
+    result = CompareResult(
+        scenario=record, rows=rows, infeasible=sorted(misfits, key=attrgetter("missing_bytes"))
+    )
+    return Comparison(
+        result=result,
+        provenance=weakest(provenances) if provenances else None,
+        warnings=list(_shared_warnings(rows)),
+    )
 
 
 def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
@@ -58,7 +81,10 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
         metrics=run.metrics,
         speed_fraction=1.0,
         busiest_resource=max(order, key=lambda name: busy_s[name]),
-        overlap_fractions={SEPARATOR.join(sorted(names, key=order.index)) or NOTHING: share for names, share in shares.items()},
+        overlap_fractions={
+            SEPARATOR.join(sorted(names, key=order.index)) or NOTHING: share
+            for names, share in shares.items()
+        },
         timeline_digest=run.timeline.digest,
         settings=settings_of(run.scenario.policy),
         warnings=warnings,
@@ -72,4 +98,8 @@ def _shared_warnings(rows: Sequence[ComparedPolicy]) -> Iterator[str]:
         if count == len(rows):
             yield warning
         else:
-            yield from (f"{row.policy}: {warning.removeprefix(row.policy).lstrip()}" for row in rows if warning in row.warnings)
+            yield from (
+                f"{row.policy}: {warning.removeprefix(row.policy).lstrip()}"
+                for row in rows
+                if warning in row.warnings
+            )

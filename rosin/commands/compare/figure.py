@@ -33,9 +33,13 @@ NARROW_FRACTION = 0.08
 
 
 def check_format(path: Path) -> None:
-    """Raise InputError for a file name whose ending is none of the formats, and for a file that cannot be written."""
+    """Raise InputError for a file name whose ending is none of the formats, and for a file that
+    cannot be written.
+    """
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        raise InputError(
+            f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        )
     check_target(path)
 
 
@@ -84,7 +88,13 @@ def _draw_time(axes: Any, result: CompareResult) -> None:
     for label in (label for label in COLORS if any(group[label] > 0 for group in groups)):
         percents = [100 * group[label] for group in groups]
         bars = axes.barh(names, percents, left=starts, color=COLORS[label], label=label)
-        axes.bar_label(bars, labels=_labels(percents), label_type="center", fontsize="small", color=TEXT_COLORS.get(label, "black"))
+        axes.bar_label(
+            bars,
+            labels=_labels(percents),
+            label_type="center",
+            fontsize="small",
+            color=TEXT_COLORS.get(label, "black"),
+        )
         starts = [start + percent for start, percent in zip(starts, percents, strict=True)]
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the run (%), by what was busy")

@@ -10,7 +10,14 @@ from hwprofiles.units import format_bytes, format_duration
 from rosin.commands.simulate.page import RESOURCE_NAMES, scenario_lines
 from rosin.report.json_documents import CompareResult
 from rosin.report.occupancy import on_one_gpu
-from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, text_column
+from rosin.report.tables import (
+    format_count,
+    format_share,
+    name_column,
+    number_column,
+    plain_table,
+    text_column,
+)
 from sim.step.simulate import Scenario
 
 SHORT_NAMES = {**RESOURCE_NAMES, "h2d": "H2D", "d2h": "D2H", "host": "host"}
@@ -35,17 +42,25 @@ def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[Renderab
 
 def _table(result: CompareResult) -> Table:
     names = "tokens/s", "best", "TTFT", "TPOT", "hits", "H2D", "start"
-    table = plain_table(name_column("policy"), *(number_column(name) for name in names), text_column("busiest"))
+    table = plain_table(
+        name_column("policy"), *(number_column(name) for name in names), text_column("busiest")
+    )
     table.padding = 0  # nine columns in 80 characters
     for row in result.rows:
         metrics = row.metrics
         speed = format_count(metrics.output_tokens_per_s), format_share(row.speed_fraction)
         tpot = format_duration(metrics.tpot_s) if result.scenario.setting.output_tokens > 1 else ""
-        counts = format_share(metrics.expert_hit_rate), format_bytes(metrics.h2d_bytes), f"{metrics.num_resident_experts:,}"
+        counts = (
+            format_share(metrics.expert_hit_rate),
+            format_bytes(metrics.h2d_bytes),
+            f"{metrics.num_resident_experts:,}",
+        )
         name, gpu = on_one_gpu(row.busiest_resource)
         busiest = f"{SHORT_NAMES.get(name, name)}{f' {gpu}' if gpu else ''}"
         share = format_share(metrics.utilization[row.busiest_resource])
-        table.add_row(row.policy, *speed, format_duration(metrics.ttft_s), tpot, *counts, f"{busiest} {share}")
+        table.add_row(
+            row.policy, *speed, format_duration(metrics.ttft_s), tpot, *counts, f"{busiest} {share}"
+        )
     return table
 
 

@@ -9,9 +9,18 @@ import typer
 from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
-TargetOption = Annotated[str, typer.Option("--to", metavar="ENGINE", help="For which engine: lmcache or vllm.")]
+TargetOption = Annotated[
+    str, typer.Option("--to", metavar="ENGINE", help="For which engine: lmcache or vllm.")
+]
 TextFileOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it here; otherwise print it.", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write it here; otherwise print it.",
+        show_default=False,
+    ),
 ]
 
 
@@ -40,4 +49,6 @@ def export(
     path = None if output_file is None else str(output_file)
     output.emit({"engine": to, "text": text, "path": path}, ())
     if path is None and output.has_tables:
-        sys.stdout.write(text)  # as it is: whoever copies it wants no lines broken at the terminal's width
+        sys.stdout.write(
+            text
+        )  # as it is: whoever copies it wants no lines broken at the terminal's width

@@ -26,20 +26,44 @@ if TYPE_CHECKING:
     from planner.serving.target import ServingTarget
     from sim.serving.spec import ServingSpec
 
-ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="A model's name, or a model file; rosin models lists them.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME", help="A model's name, or a model file; rosin models lists them."
+    ),
+]
 MachineName = Annotated[
-    str, typer.Option("--machine", metavar="NAME", help="A machine's name, or a machine file; rosin machines lists them.")
+    str,
+    typer.Option(
+        "--machine",
+        metavar="NAME",
+        help="A machine's name, or a machine file; rosin machines lists them.",
+    ),
 ]
 WorkloadName = Annotated[
     str,
-    typer.Option("--workload", metavar="NAME|FILE", help="A request file (.yaml), a trace (.jsonl, .json, .csv), or a name."),
+    typer.Option(
+        "--workload",
+        metavar="NAME|FILE",
+        help="A request file (.yaml), a trace (.jsonl, .json, .csv), or a name.",
+    ),
 ]
 ServedObjective = Annotated[
-    str, typer.Option("--objective", metavar="WHAT", help="What to make best, on average: latency, ttft, tpot or throughput.")
+    str,
+    typer.Option(
+        "--objective",
+        metavar="WHAT",
+        help="What to make best, on average: latency, ttft, tpot or throughput.",
+    ),
 ]
 TtftLimitOption = Annotated[
     float | None,
-    typer.Option("--max-ttft", metavar="SECONDS", help="The fewest GPUs whose p90 of the time to first token is this.", show_default=False),
+    typer.Option(
+        "--max-ttft",
+        metavar="SECONDS",
+        help="The fewest GPUs whose p90 of the time to first token is this.",
+        show_default=False,
+    ),
 ]
 ItlLimitOption = Annotated[
     float | None,
@@ -51,7 +75,14 @@ ItlLimitOption = Annotated[
     ),
 ]
 ServingFileOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the best as a serving file (.yaml).", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write the best as a serving file (.yaml).",
+        show_default=False,
+    ),
 ]
 
 
@@ -66,16 +97,29 @@ ChangeOption = Annotated[
 ]
 KvFileOption = Annotated[
     Path | None,
-    typer.Option("--kv-file", metavar="FILE", help="Write the best's tiers for rosin export (.yaml).", show_default=False),
+    typer.Option(
+        "--kv-file",
+        metavar="FILE",
+        help="Write the best's tiers for rosin export (.yaml).",
+        show_default=False,
+    ),
 ]
 DiskPathOption = Annotated[
     str | None,
-    typer.Option("--disk-path", metavar="FOLDER", help="With --kv-file: where the tier disk is, such as /mnt/kv.", show_default=False),
+    typer.Option(
+        "--disk-path",
+        metavar="FOLDER",
+        help="With --kv-file: where the tier disk is, such as /mnt/kv.",
+        show_default=False,
+    ),
 ]
 RemoteUrlOption = Annotated[
     str | None,
     typer.Option(
-        "--remote-url", metavar="URL", help="With --kv-file: where the tier remote is, such as redis://host:6379.", show_default=False
+        "--remote-url",
+        metavar="URL",
+        help="With --kv-file: where the tier remote is, such as redis://host:6379.",
+        show_default=False,
     ),
 ]
 
@@ -147,7 +191,9 @@ def kv_plan(
 
     overrides, changes, others = split_serving_settings(settings or ())
     if others:
-        raise InputError(f"--set {next(iter(others))}: neither the machine nor a serving file has it")
+        raise InputError(
+            f"--set {next(iter(others))}: neither the machine nor a serving file has it"
+        )
     question = ServingQuestion(
         machine=load_machine(machine, overrides),
         model=load_model(model, quantization),
@@ -174,7 +220,11 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
 
     found = plan_serving(question, lambda label: output.note(f"trying {label}"))
     if not isinstance(found, ServingPlan):
-        raise Infeasible(missed(found) if isinstance(found, TargetMissed) else f"no feasible plan: {shortfall(found)}")
+        raise Infeasible(
+            missed(found)
+            if isinstance(found, TargetMissed)
+            else f"no feasible plan: {shortfall(found)}"
+        )
     return found
 
 
@@ -185,12 +235,22 @@ def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget
     return None if target == ServingTarget() else target
 
 
-def _report(found: "ServingPlan", question: "ServingQuestion", output: Output, files: _Files) -> None:
+def _report(
+    found: "ServingPlan", question: "ServingQuestion", output: Output, files: _Files
+) -> None:
     from rosin.commands.kv_plan.page import plan_record, serve_plan_page
 
-    result = plan_record(found, question, *(None if file is None else str(file) for file in (files.serving, files.tiers)))
+    result = plan_record(
+        found,
+        question,
+        *(None if file is None else str(file) for file in (files.serving, files.tiers)),
+    )
     notes = question.requests.notes(question.num_requests)
-    warnings = [*_warnings(found, question), *notes, *(_unsaid(found.best.spec) if files.tiers is not None else ())]
+    warnings = [
+        *_warnings(found, question),
+        *notes,
+        *(_unsaid(found.best.spec) if files.tiers is not None else ()),
+    ]
     output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)
 
 

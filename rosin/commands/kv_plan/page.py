@@ -7,7 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from planner.serving.offload import MARGIN_FRACTION, ServingChoice, ServingPlan, ServingQuestion, TargetMissed
+from planner.serving.offload import (
+    MARGIN_FRACTION,
+    ServingChoice,
+    ServingPlan,
+    ServingQuestion,
+    TargetMissed,
+)
 from planner.serving.target import ServingTarget
 from rosin.commands.simulate.serving_document import KvPlanResult, TriedServing
 from rosin.report.tables import format_count, format_share, number_column, plain_table, text_column
@@ -15,7 +21,9 @@ from rosin.report.tables import format_count, format_share, number_column, plain
 NUM_SHOWN = 12
 
 
-def plan_record(found: ServingPlan, question: ServingQuestion, path: str | None, kv_path: str | None) -> KvPlanResult:
+def plan_record(
+    found: ServingPlan, question: ServingQuestion, path: str | None, kv_path: str | None
+) -> KvPlanResult:
     """The plan as JSON has it."""
     target = question.target or ServingTarget()
     return KvPlanResult(
@@ -38,7 +46,10 @@ def verdict(found: ServingPlan) -> str:
     """Whether to use tiers, in a sentence."""
     if found.gain_fraction is None:
         return "No tiers were offered; --kv-tier cpu=SIZE asks whether they would help."
-    if found.with_tiers is not None and found.with_tiers.meets_target != found.without_tiers.meets_target:
+    if (
+        found.with_tiers is not None
+        and found.with_tiers.meets_target != found.without_tiers.meets_target
+    ):
         missing = "without tiers" if found.uses_tiers else "with tiers"
         return f"{_advice(found)}: {missing}, nothing that was tried meets the target on {_gpus(found.best.num_gpus)}."
     change = f"{abs(found.gain_fraction):.1%} {'better' if found.gain_fraction > 0 else 'worse'}"
@@ -51,7 +62,9 @@ def missed(found: TargetMissed) -> str:
     nearest, target = found.nearest, found.target
     reached = []
     if target.max_ttft_s is not None:
-        reached.append(f"a p90 TTFT of {nearest.metrics.ttft_s.p90:.3g} s (--max-ttft {target.max_ttft_s:g} s)")
+        reached.append(
+            f"a p90 TTFT of {nearest.metrics.ttft_s.p90:.3g} s (--max-ttft {target.max_ttft_s:g} s)"
+        )
     if target.max_itl_s is not None:
         p90_s = nearest.metrics.tpot_s.p90 if nearest.metrics.tpot_s else 0.0
         reached.append(f"a p90 ITL of {p90_s:.3g} s (--max-itl {target.max_itl_s:g} s)")
@@ -73,7 +86,9 @@ def serve_plan_page(result: KvPlanResult) -> Iterator[RenderableType]:
     if result.path is not None:
         yield Text(f"Written to {result.path}; rosin simulate --serving {result.path} runs it.")
     if result.kv_path is not None:
-        yield Text(f"Its tiers are in {result.kv_path}; rosin export {result.kv_path} --to lmcache writes them for LMCache.")
+        yield Text(
+            f"Its tiers are in {result.kv_path}; rosin export {result.kv_path} --to lmcache writes them for LMCache."
+        )
     yield Text()
     yield _rows_table(result)
     if len(result.rows) > NUM_SHOWN:
@@ -85,12 +100,21 @@ def _rows_table(result: KvPlanResult) -> Table:
     names = ("p90 TTFT", "p90 ITL") if has_target else ("TTFT", "TPOT")
     columns = [number_column(name) for name in (*names, "answer", "req/s", "found")]
     table = plain_table(
-        text_column("Tried, what meets the target first" if has_target else f"Tried, best {result.objective} first"), *columns
+        text_column(
+            "Tried, what meets the target first"
+            if has_target
+            else f"Tried, best {result.objective} first"
+        ),
+        *columns,
     )
     for row in result.rows[:NUM_SHOWN]:
         metrics, which = row.metrics, "p90" if has_target else "mean"
         tpot = format_duration(getattr(metrics.tpot_s, which)) if metrics.tpot_s else "none"
-        times = format_duration(getattr(metrics.ttft_s, which)), tpot, format_duration(metrics.end_to_end_s.mean)
+        times = (
+            format_duration(getattr(metrics.ttft_s, which)),
+            tpot,
+            format_duration(metrics.end_to_end_s.mean),
+        )
         found = format_share(sum(metrics.kv_hit_rate.values()))
         table.add_row(row.label, *times, format_count(metrics.request_throughput_per_s), found)
     return table
@@ -109,12 +133,18 @@ def _tried(choice: ServingChoice, target: ServingTarget | None) -> TriedServing:
 def _limits(result: KvPlanResult) -> str:
     """The target in words; empty without one."""
     limits = {"first token": result.max_ttft_s, "each next": result.max_itl_s}
-    words = [f"{name} within {format_duration(limit)}" for name, limit in limits.items() if limit is not None]
+    words = [
+        f"{name} within {format_duration(limit)}"
+        for name, limit in limits.items()
+        if limit is not None
+    ]
     return f"{' and '.join(words)} for 90 % of requests" if words else ""
 
 
 def _advice(found: ServingPlan) -> str:
-    names = " and ".join(_tier_words(tier.name, tier.capacity_bytes) for tier in found.best.spec.tiers)
+    names = " and ".join(
+        _tier_words(tier.name, tier.capacity_bytes) for tier in found.best.spec.tiers
+    )
     return f"Use {names}" if names else "Leave offloading off"
 
 
@@ -123,4 +153,8 @@ def _gpus(count: int) -> str:
 
 
 def _tier_words(name: str, capacity_bytes: float | None) -> str:
-    return f"{name} (unlimited)" if capacity_bytes is None else f"{format_bytes(capacity_bytes)} of {name}"
+    return (
+        f"{name} (unlimited)"
+        if capacity_bytes is None
+        else f"{format_bytes(capacity_bytes)} of {name}"
+    )

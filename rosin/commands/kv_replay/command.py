@@ -16,16 +16,38 @@ if TYPE_CHECKING:
 LADDER = "16GiB,64GiB,256GiB,1TiB,4TiB,inf"
 ALL = "all"
 TRACE_HELP = "A trace (.jsonl, .json, .csv), a request file (.yaml), or the name of one that ships."
-CapacityOption = Annotated[str, typer.Option("--capacity", metavar="SIZE,...", help="Sizes to try, such as 64GiB,512GiB,inf.")]
-BlockOption = Annotated[int, typer.Option("--block-tokens", metavar="N", help="Tokens of a block; 256 is LMCache's chunk.")]
+CapacityOption = Annotated[
+    str,
+    typer.Option("--capacity", metavar="SIZE,...", help="Sizes to try, such as 64GiB,512GiB,inf."),
+]
+BlockOption = Annotated[
+    int,
+    typer.Option("--block-tokens", metavar="N", help="Tokens of a block; 256 is LMCache's chunk."),
+]
 BytesOption = Annotated[
     int | None,
-    typer.Option("--bytes-per-token", metavar="N", help="KV bytes that a token takes; otherwise as --model says.", show_default=False),
+    typer.Option(
+        "--bytes-per-token",
+        metavar="N",
+        help="KV bytes that a token takes; otherwise as --model says.",
+        show_default=False,
+    ),
 ]
 KvModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The model whose KV bytes a token takes (16 bit).", show_default=False)
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="The model whose KV bytes a token takes (16 bit).",
+        show_default=False,
+    ),
 ]
-EvictionOption = Annotated[str, typer.Option("--policy", metavar="NAME,...", help="lru, lfu, fifo, mru, arc, several of them, or all.")]
+EvictionOption = Annotated[
+    str,
+    typer.Option(
+        "--policy", metavar="NAME,...", help="lru, lfu, fifo, mru, arc, several of them, or all."
+    ),
+]
 OrderOption = Annotated[
     str,
     typer.Option(
@@ -35,10 +57,23 @@ OrderOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int | None, typer.Option("--requests", metavar="N", min=1, help="Stop after so many; otherwise run them all.", show_default=False)
+    int | None,
+    typer.Option(
+        "--requests",
+        metavar="N",
+        min=1,
+        help="Stop after so many; otherwise run them all.",
+        show_default=False,
+    ),
 ]
 FigureOption = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Draw hit rate by size: .png, .svg or .pdf.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw hit rate by size: .png, .svg or .pdf.",
+        show_default=False,
+    ),
 ]
 
 
@@ -77,9 +112,20 @@ def kv_replay(
     curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
     result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
     if figure is not None:
-        write_bytes(draw_kv(result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix), figure)
-    warnings = () if spec.says_what_is_shared else (f"{trace} does not say what prompts have in common, so nothing can be found",)
-    output.emit(result.model_dump(mode="json"), kv_replay_page(result), warnings=(*warnings, *spec.notes()))
+        write_bytes(
+            draw_kv(
+                result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix
+            ),
+            figure,
+        )
+    warnings = (
+        ()
+        if spec.says_what_is_shared
+        else (f"{trace} does not say what prompts have in common, so nothing can be found",)
+    )
+    output.emit(
+        result.model_dump(mode="json"), kv_replay_page(result), warnings=(*warnings, *spec.notes())
+    )
 
 
 def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
@@ -89,19 +135,27 @@ def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
     if requests is None:
         return spec
     if requests <= spec.num_warmup_requests:
-        raise InputError(f"--requests {requests}: the first {spec.num_warmup_requests} only warm up, so more are needed")
+        raise InputError(
+            f"--requests {requests}: the first {spec.num_warmup_requests} only warm up, so more are needed"
+        )
     return spec.model_copy(update={"num_requests": min(requests, spec.num_requests or requests)})
 
 
 def _pools(policies: str, capacities: str, order: "TouchOrder") -> list["Pool"]:
-    """Every policy with every size, policies outermost. Raises InputError for an unknown policy or a size that is none."""
+    """Every policy with every size, policies outermost. Raises InputError for an unknown policy or
+    a size that is none.
+    """
     from sim.serving.kv import EVICTIONS, Pool, eviction
 
     names = list(EVICTIONS) if policies == ALL else _listed("--policy", policies)
     for name in names:
         eviction(name)
     sizes = [_size(text) for text in _listed("--capacity", capacities)]
-    return [Pool(capacity_bytes=size, policy=name, touch_order=order) for name in names for size in dict.fromkeys(sizes)]
+    return [
+        Pool(capacity_bytes=size, policy=name, touch_order=order)
+        for name in names
+        for size in dict.fromkeys(sizes)
+    ]
 
 
 def _listed(option: str, text: str) -> list[str]:
@@ -133,14 +187,18 @@ def _touch_order(text: str) -> "TouchOrder":
     try:
         return TouchOrder(text)
     except ValueError:
-        raise InputError(f"--order {text}: unknown order{closest(text, [order.value for order in TouchOrder])}") from None
+        raise InputError(
+            f"--order {text}: unknown order{closest(text, [order.value for order in TouchOrder])}"
+        ) from None
 
 
 def _bytes_per_token(stated: int | None, model: str | None) -> int:
     from hwprofiles import InputError
 
     if (stated is None) == (model is None):
-        raise InputError("say how many bytes a token takes with exactly one of --bytes-per-token N and --model NAME")
+        raise InputError(
+            "say how many bytes a token takes with exactly one of --bytes-per-token N and --model NAME"
+        )
     if stated is not None:
         return stated
     from sim.model.library import load_model

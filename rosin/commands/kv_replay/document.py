@@ -4,7 +4,9 @@ from rosin.report.json_documents import Document
 
 
 class ReplayedTrace(Document):
-    """The requests that were replayed; ``num_warmup_requests`` more came first and are counted nowhere."""
+    """The requests that were replayed; ``num_warmup_requests`` more came first and are counted
+    nowhere.
+    """
 
     name: str
     source: str
@@ -46,7 +48,9 @@ class KvReplayResult(Document):
 
 
 class KvReplayDocument(KvReplayResult):
-    """The whole of ``rosin kv-replay --json``; it rests on no priced number, so the provenance is null."""
+    """The whole of ``rosin kv-replay --json``; it rests on no priced number, so the provenance is
+    null.
+    """
 
     provenance: None
     warnings: list[str]

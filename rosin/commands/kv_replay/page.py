@@ -22,7 +22,9 @@ LEGEND = (
 def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
     """What was replayed, the table, what its columns mean."""
     trace, block_bytes = result.trace, result.block_tokens * result.bytes_per_token
-    yield Text(f"{trace.name}: {trace.num_requests:,} requests with {trace.prompt_tokens:,} prompt tokens{_warmup(result)}")
+    yield Text(
+        f"{trace.name}: {trace.num_requests:,} requests with {trace.prompt_tokens:,} prompt tokens{_warmup(result)}"
+    )
     size = f"{result.block_tokens} tokens, {result.bytes_per_token:,} bytes a token, {format_bytes(block_bytes)} a block"
     yield Text(f"Whole blocks of {size}; no clock: only the order counts.\n")
     yield _table(result)
@@ -40,7 +42,10 @@ def format_gib(num_bytes: int | None) -> str:
 
 
 def _sufficient(result: KvReplayResult) -> str:
-    parts = [f"{100 * each.share_fraction:g} % of that with {format_gib(each.capacity_bytes)}" for each in result.lru_sufficient]
+    parts = [
+        f"{100 * each.share_fraction:g} % of that with {format_gib(each.capacity_bytes)}"
+        for each in result.lru_sufficient
+    ]
     return f"Without limit is the most that any pool can find; LRU finds {', '.join(parts)}."
 
 
@@ -50,9 +55,17 @@ def _warmup(result: KvReplayResult) -> str:
 
 
 def _table(result: KvReplayResult) -> Table:
-    columns = [number_column(name) for name in ("capacity", "hits", "hit tokens", "evicted", "held")]
+    columns = [
+        number_column(name) for name in ("capacity", "hits", "hit tokens", "evicted", "held")
+    ]
     table = plain_table(name_column("policy"), *columns)
     for row in result.rows:
         hits = f"{100 * row.token_hit_rate:.2f} %", f"{row.hit_tokens:,}"
-        table.add_row(row.policy, format_gib(row.capacity_bytes), *hits, f"{row.num_evictions:,}", format_gib(row.held_bytes))
+        table.add_row(
+            row.policy,
+            format_gib(row.capacity_bytes),
+            *hits,
+            f"{row.num_evictions:,}",
+            format_gib(row.held_bytes),
+        )
     return table

@@ -1,14 +1,23 @@
-"""Replaying requests against pools of KV blocks, in the quickest way that there is for the pools asked for."""
+"""Replaying requests against pools of KV blocks, in the quickest way that there is for the pools
+asked for.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rosin.commands.kv_replay.document import KvReplayResult, ReplayedPool, ReplayedTrace, SufficientPool
+from rosin.commands.kv_replay.document import (
+    KvReplayResult,
+    ReplayedPool,
+    ReplayedTrace,
+    SufficientPool,
+)
 from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, replay
 from sim.workload.requests import RequestsSpec
 
 MANY_POOLS = 4
-"""From so many pools on, one pass for all LRU pools, and for all in which everything fits, is quicker than a replay of each."""
+"""From so many pools on, one pass for all LRU pools, and for all in which everything fits, is
+quicker than a replay of each.
+"""
 
 SHARES = (0.5, 0.9, 0.99)
 """Of the hits without limit, for which people ask how much memory they need."""
@@ -23,11 +32,20 @@ class Replay:
     bytes_per_token: int
     seed: int
 
-    def run(self, pools: Sequence[Pool], curve: LruCurve | None, note: Callable[[str], None]) -> list[PoolResult]:
-        """A result a pool, in their order, by the curve where it says all. ``note`` is told what is waited for."""
+    def run(
+        self, pools: Sequence[Pool], curve: LruCurve | None, note: Callable[[str], None]
+    ) -> list[PoolResult]:
+        """A result a pool, in their order, by the curve where it says all.
+
+        ``note`` is told what is waited for.
+        """
         known = {}
         if curve is not None:
-            known = {pool: replace(curve.result(pool.capacity_bytes), pool=pool) for pool in pools if is_nested(pool) or curve.fits(pool)}
+            known = {
+                pool: replace(curve.result(pool.capacity_bytes), pool=pool)
+                for pool in pools
+                if is_nested(pool) or curve.fits(pool)
+            }
         rest = [pool for pool in pools if pool not in known]
         if rest:
             note(f"replaying {len(rest)} pools…" if len(rest) > 1 else "replaying…")
@@ -58,7 +76,9 @@ def is_nested(pool: Pool) -> bool:
     return pool.policy == "lru" and pool.touch_order is TouchOrder.HEAD_FIRST
 
 
-def kv_replay_result(asked: Replay, results: Iterable[PoolResult], curve: LruCurve | None) -> KvReplayResult:
+def kv_replay_result(
+    asked: Replay, results: Iterable[PoolResult], curve: LruCurve | None
+) -> KvReplayResult:
     """The document of some results of one replay."""
     rows = list(results)
     trace = ReplayedTrace(
@@ -73,7 +93,10 @@ def kv_replay_result(asked: Replay, results: Iterable[PoolResult], curve: LruCur
         block_tokens=asked.block_tokens,
         bytes_per_token=asked.bytes_per_token,
         rows=[_row(result) for result in rows],
-        lru_sufficient=[SufficientPool(share_fraction=share, capacity_bytes=curve.capacity_bytes_for(share)) for share in SHARES]
+        lru_sufficient=[
+            SufficientPool(share_fraction=share, capacity_bytes=curve.capacity_bytes_for(share))
+            for share in SHARES
+        ]
         if curve is not None
         else [],
     )

@@ -103,7 +103,9 @@ def _list(output: Output, overrides: Sequence[str]) -> None:
     from rosin.commands.machines.page import machine_list
 
     if overrides:
-        raise InputError(f"--set {overrides[0]}: name the machine that it changes: rosin machines NAME --set ...")
+        raise InputError(
+            f"--set {overrides[0]}: name the machine that it changes: rosin machines NAME --set ..."
+        )
     rows = [machine_summary(load_machine(name)) for name in machine_names()]
     output.emit({"machines": rows}, machine_list(rows))
 

@@ -1,4 +1,6 @@
-"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many are of which kind."""
+"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many are of
+which kind.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +14,18 @@ EFFICIENCY = "efficiency"
 
 
 DERIVED_SIZES = ("kv_elements", "score_elements", "value_elements", "params")
-"""Sizes of a curve's shape that make its name long and tell it from others only where ``hidden``, ``heads`` and ``sequences`` do not."""
+"""Sizes of a curve's shape that make its name long and tell it from others only where ``hidden``,
+``heads`` and ``sequences`` do not.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """One number of a machine file. ``value`` is what the source states; a curve counts as one number and has None.
+    """One number of a machine file. ``value`` is what the source states; a curve counts as one
+    number and has None.
 
-    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``; ``low`` and ``high`` are the spread of
-    ``value``, None where none is stated.
+    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``;
+    ``low`` and ``high`` are the spread of ``value``, None where none is stated.
     """
 
     path: str
@@ -34,7 +39,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSummary:
-    """A machine in one row; rates are effective ones. ``num_numbers`` counts by kind, strongest first."""
+    """A machine in one row; rates are effective ones.
+
+    ``num_numbers`` counts by kind, strongest first.
+    """
 
     name: str
     description: str
@@ -93,7 +101,9 @@ def _quantity(quantity: Quantity, path: str) -> Iterator[Number]:
         high=quantity.high,
     )
     if efficiency:
-        provenance = Provenance(kind=efficiency.kind, source=efficiency.source, date=efficiency.date)
+        provenance = Provenance(
+            kind=efficiency.kind, source=efficiency.source, date=efficiency.date
+        )
         yield Number(
             path=f"{path}.{EFFICIENCY}",
             value=efficiency.value,
@@ -114,11 +124,17 @@ def _children(node: object) -> Iterable[tuple[str, object]]:
 
 
 def _label(item: object, index: int) -> str:
-    """What an item of a list is called: curves by what they price, interference by two resources, rates by threads, else its index."""
+    """What an item of a list is called: curves by what they price, interference by two resources,
+    rates by threads, else its index.
+    """
     if isinstance(item, Curve):
         threads = f"{item.threads}_threads" if item.threads else ""
-        shape = "×".join(str(size) for name, size in item.shape.items() if name not in DERIVED_SIZES)
-        return ".".join(part for part in (item.device, item.operation, item.dtype, shape, threads) if part)
+        shape = "×".join(
+            str(size) for name, size in item.shape.items() if name not in DERIVED_SIZES
+        )
+        return ".".join(
+            part for part in (item.device, item.operation, item.dtype, shape, threads) if part
+        )
     if isinstance(item, CpuThreads):
         return f"{item.threads}_threads"
     busy, slows = getattr(item, "busy", None), getattr(item, "slows", None)

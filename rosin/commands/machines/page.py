@@ -9,20 +9,41 @@ from rich.text import Text
 from hwprofiles import Kind, Machine
 from hwprofiles.units import format_bytes, format_rate
 from rosin.commands.machines.numbers import EFFICIENCY, MachineSummary, Number
-from rosin.report.tables import format_quantity, name_column, number_column, plain_table, text_column
+from rosin.report.tables import (
+    format_quantity,
+    name_column,
+    number_column,
+    plain_table,
+    text_column,
+)
 
 SPREAD = "    known from, to"
-LEGEND = "Numbers by provenance: " + ", ".join(f"{kind[0].upper()} {kind}" for kind in Kind) + ". Rates are effective ones."
+LEGEND = (
+    "Numbers by provenance: "
+    + ", ".join(f"{kind[0].upper()} {kind}" for kind in Kind)
+    + ". Rates are effective ones."
+)
 
 
 def machine_list(rows: Sequence[MachineSummary]) -> Iterator[RenderableType]:
     """The list, two lines a machine, and what its columns mean."""
     counts = [number_column(kind[0].upper()) for kind in Kind]
-    table = plain_table(name_column("machine"), number_column("VRAM"), number_column("H2D"), number_column("DRAM"), *counts)
+    table = plain_table(
+        name_column("machine"),
+        number_column("VRAM"),
+        number_column("H2D"),
+        number_column("DRAM"),
+        *counts,
+    )
     for row in rows:
         name = Text.assemble((row.name, "bold"), f"\n  {_gpu(row)}")
         rates = format_rate(row.h2d_bytes_per_s), format_rate(row.dram_bytes_per_s)
-        table.add_row(name, format_bytes(row.gpu_memory_bytes), *rates, *(str(row.num_numbers[kind]) for kind in Kind))
+        table.add_row(
+            name,
+            format_bytes(row.gpu_memory_bytes),
+            *rates,
+            *(str(row.num_numbers[kind]) for kind in Kind),
+        )
     yield table
     yield Text("\n" + LEGEND + " VRAM is of one GPU.")
 
@@ -32,12 +53,16 @@ def _gpu(row: MachineSummary) -> str:
 
 
 def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[RenderableType]:
-    """The machine in words, every number by part with its kind and the number of its source, and the sources in full."""
+    """The machine in words, every number by part with its kind and the number of its source, and
+    the sources in full.
+    """
     yield Text(f"{machine.name}: {machine.description}\n")
     sources = _numbered_sources(numbers)
     for index, (part, members) in enumerate(_by_part(numbers).items()):
         name = getattr(getattr(machine, part), "name", "")
-        yield _part_table(f"{part}: {name}" if name else part, members, sources, has_head=index == 0)
+        yield _part_table(
+            f"{part}: {name}" if name else part, members, sources, has_head=index == 0
+        )
         yield Text()
     yield _source_table(sources)
 
@@ -55,10 +80,17 @@ def _by_part(numbers: Sequence[Number]) -> dict[str, list[Number]]:
     return parts
 
 
-def _part_table(title: str, numbers: Sequence[Number], sources: dict[tuple[str, str], int], *, has_head: bool) -> Table:
+def _part_table(
+    title: str, numbers: Sequence[Number], sources: dict[tuple[str, str], int], *, has_head: bool
+) -> Table:
     # Fixed widths, so that the columns of all parts stand below each other.
     values = number_column("stated", width=13), number_column("simulated", width=13)
-    columns = text_column("number", width=28), *values, text_column("kind", width=9), number_column("source", width=6)
+    columns = (
+        text_column("number", width=28),
+        *values,
+        text_column("kind", width=9),
+        number_column("source", width=6),
+    )
     table = plain_table(*columns, title=title, has_head=has_head)
     for number in numbers:
         provenance = number.provenance
@@ -70,7 +102,13 @@ def _part_table(title: str, numbers: Sequence[Number], sources: dict[tuple[str, 
 
 
 def _source_table(sources: dict[tuple[str, str], int]) -> Table:
-    table = plain_table(number_column("", width=3), text_column("date"), text_column("source"), title="Sources", has_head=False)
+    table = plain_table(
+        number_column("", width=3),
+        text_column("date"),
+        text_column("source"),
+        title="Sources",
+        has_head=False,
+    )
     for (source, date), index in sources.items():
         table.add_row(str(index), date, Text(source))
     return table
@@ -96,4 +134,6 @@ def _values(number: Number) -> tuple[str, str]:
     stated = format_quantity(number.path, number.value)
     if number.path.endswith(f".{EFFICIENCY}"):
         return stated, ""
-    return stated, stated if number.effective_value is None else format_quantity(number.path, number.effective_value)
+    return stated, stated if number.effective_value is None else format_quantity(
+        number.path, number.effective_value
+    )

@@ -17,13 +17,29 @@ if TYPE_CHECKING:
     from validation.measuring import Emulation, Findings
 
 DEVICES = ("auto", "cuda", "cpu")
-DEFAULT_MODELS = MappingProxyType({"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"})
-"""Whose shapes are measured, by device: on a core, those that one core can run in a reasonable time."""
+DEFAULT_MODELS = MappingProxyType(
+    {"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"}
+)
+"""Whose shapes are measured, by device: on a core, those that one core can run in a reasonable
+time.
+"""
 
-FileOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write.", show_default=False)]
-QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer sizes and samples: under 90 seconds.")]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="The machine file to write.", show_default=False
+    ),
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Fewer sizes and samples: under 90 seconds.")
+]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cuda|cpu", help="The accelerator: a GPU, or one of the CPU's cores that plays one.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|cpu",
+        help="The accelerator: a GPU, or one of the CPU's cores that plays one.",
+    ),
 ]
 ModelsOption = Annotated[
     str | None,
@@ -35,12 +51,24 @@ ModelsOption = Annotated[
         show_default=False,
     ),
 ]
-DtypeOption = Annotated[str, typer.Option("--dtype", metavar="A,B", help="Formats that are measured: bf16, f16, f32.")]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", metavar="A,B", help="Formats that are measured: bf16, f16, f32.")
+]
 LinkOption = Annotated[
-    str, typer.Option("--link-bytes-per-s", metavar="RATE", help="Rate of the emulated link; a real one is measured as it is.")
+    str,
+    typer.Option(
+        "--link-bytes-per-s",
+        metavar="RATE",
+        help="Rate of the emulated link; a real one is measured as it is.",
+    ),
 ]
 MemoryOption = Annotated[
-    str, typer.Option("--accelerator-memory", metavar="BYTES", help="Memory of the emulated accelerator; a GPU's own is read.")
+    str,
+    typer.Option(
+        "--accelerator-memory",
+        metavar="BYTES",
+        help="Memory of the emulated accelerator; a GPU's own is read.",
+    ),
 ]
 
 
@@ -63,22 +91,41 @@ def measure(
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
     output = Output(json=json, seed=seed, quiet=quiet)
-    rate, memory = _amount("--link-bytes-per-s", link_rate), _amount("--accelerator-memory", accelerator_memory)
+    rate, memory = (
+        _amount("--link-bytes-per-s", link_rate),
+        _amount("--accelerator-memory", accelerator_memory),
+    )
     require_torch("measure runs operations")
     from rosin.commands.measure.document import measure_result, measure_warnings
     from rosin.commands.measure.page import measure_page
     from validation.measuring import Emulation, machine_data
 
     emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
-    findings = _measured(models, tuple(dtype.split(",")), device, emulation, "quick" if quick else "full", seed, output)
+    findings = _measured(
+        models,
+        tuple(dtype.split(",")),
+        device,
+        emulation,
+        "quick" if quick else "full",
+        seed,
+        output,
+    )
     data = machine_data(findings, path.stem, __version__)
     write_yaml(data, path)
     result = measure_result(findings, data, path)
-    output.emit(result.model_dump(mode="json"), measure_page(result), warnings=measure_warnings(findings))
+    output.emit(
+        result.model_dump(mode="json"), measure_page(result), warnings=measure_warnings(findings)
+    )
 
 
 def _measured(
-    names: str | None, dtypes: tuple[str, ...], device: str, emulation: "Emulation", effort: str, seed: int, output: Output
+    names: str | None,
+    dtypes: tuple[str, ...],
+    device: str,
+    emulation: "Emulation",
+    effort: str,
+    seed: int,
+    output: Output,
 ) -> "Findings":
     """What is found, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
@@ -86,10 +133,20 @@ def _measured(
 
     check_dtypes(dtypes)
     chosen = choose_device(device)
-    models: list[Model] = [load_model(name) for name in (names or DEFAULT_MODELS[chosen]).split(",")]
+    models: list[Model] = [
+        load_model(name) for name in (names or DEFAULT_MODELS[chosen]).split(",")
+    ]
     progress = StageProgress(is_shown=output.is_watched)
     try:
-        return measure(models, device=chosen, dtypes=dtypes, effort=EFFORTS[effort], emulation=emulation, seed=seed, on_stage=progress)
+        return measure(
+            models,
+            device=chosen,
+            dtypes=dtypes,
+            effort=EFFORTS[effort],
+            emulation=emulation,
+            seed=seed,
+            on_stage=progress,
+        )
     finally:
         progress.close()
 

@@ -9,13 +9,20 @@ from rosin.report.json_documents import MeasureResult, NoisyPoint
 from validation.measuring import Findings
 
 NOISY_FRACTION = 0.12
-"""A spread beyond this is worth a warning: calibration runs that vary by as much end a validation."""
+"""A spread beyond this is worth a warning: calibration runs that vary by as much end a validation.
+"""
 
 
 def measure_result(findings: Findings, machine: dict[str, Any], path: Path) -> MeasureResult:
     """The machine file and how noisy its points are, the noisiest curves first."""
-    worst = {key: max(points, key=lambda point: point.spread_fraction) for key, points in findings.curves.items()}
-    noisiest = [NoisyPoint(curve=key.text, size=point.probe.x, spread_fraction=point.spread_fraction) for key, point in worst.items()]
+    worst = {
+        key: max(points, key=lambda point: point.spread_fraction)
+        for key, points in findings.curves.items()
+    }
+    noisiest = [
+        NoisyPoint(curve=key.text, size=point.probe.x, spread_fraction=point.spread_fraction)
+        for key, point in worst.items()
+    ]
     return MeasureResult(
         path=str(path),
         device="cuda" if findings.is_cuda else "emulated",

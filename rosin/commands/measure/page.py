@@ -8,7 +8,15 @@ from rich.text import Text
 
 from hwprofiles.units import NS_PER_S, format_bytes, format_duration
 from rosin.report.json_documents import MeasureResult
-from rosin.report.tables import format_count, format_quantity, format_share, name_column, number_column, plain_table, text_column
+from rosin.report.tables import (
+    format_count,
+    format_quantity,
+    format_share,
+    name_column,
+    number_column,
+    plain_table,
+    text_column,
+)
 
 RATES = (
     "gpu.memory_bytes_per_s",
@@ -37,8 +45,13 @@ def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
     yield _interference(result.machine)
     yield Text("\nCurves\n", style="bold")
     yield _curves(result.machine)
-    spread, disturbed = format_share(result.median_spread_fraction), format_share(result.disturbed_fraction)
-    yield Text(f"\n{result.num_points} points of {result.num_curves} curves, {result.num_rounds} rounds")
+    spread, disturbed = (
+        format_share(result.median_spread_fraction),
+        format_share(result.disturbed_fraction),
+    )
+    yield Text(
+        f"\n{result.num_points} points of {result.num_curves} curves, {result.num_rounds} rounds"
+    )
     yield Text(f"spread: interquartile range by the median; that of the middle point is {spread}")
     if result.disturbed_fraction:
         yield Text(f"left out: {disturbed} of the samples, in which another process had the core")
@@ -57,23 +70,41 @@ def _rates(machine: dict[str, Any]) -> RenderableType:
             part = part.get(key) if part is not None else None
         if part is None:
             continue
-        quantities = {path: part} if "value" in part else {f"{path}.{name}": inner for name, inner in part.items()}
+        quantities = (
+            {path: part}
+            if "value" in part
+            else {f"{path}.{name}": inner for name, inner in part.items()}
+        )
         for name, quantity in quantities.items():
-            table.add_row(name, format_quantity(name, quantity["value"]), quantity["source"].partition(": ")[2])
+            table.add_row(
+                name,
+                format_quantity(name, quantity["value"]),
+                quantity["source"].partition(": ")[2],
+            )
     return table
 
 
 def _interference(machine: dict[str, Any]) -> RenderableType:
     table = plain_table(name_column("lane"), *(number_column(f"{lane} busy") for lane in LANES))
-    factors = {(entry["busy"], entry["slows"]): entry["rate_fraction"]["value"] for entry in machine["interference"]}
+    factors = {
+        (entry["busy"], entry["slows"]): entry["rate_fraction"]["value"]
+        for entry in machine["interference"]
+    }
     for slows in LANES:
-        table.add_row(slows, *(f"{factors[busy, slows]:.2f}" if (busy, slows) in factors else "" for busy in LANES))
+        table.add_row(
+            slows,
+            *(f"{factors[busy, slows]:.2f}" if (busy, slows) in factors else "" for busy in LANES),
+        )
     return table
 
 
 def _curves(machine: dict[str, Any]) -> RenderableType:
     table = plain_table(
-        name_column("on"), text_column("operation"), number_column("sizes"), number_column("duration"), number_column("spread")
+        name_column("on"),
+        text_column("operation"),
+        number_column("sizes"),
+        number_column("duration"),
+        number_column("spread"),
     )
     for curve in machine["curves"]:
         (low, low_ns), (high, high_ns) = curve["points"][0], curve["points"][-1]
@@ -97,7 +128,11 @@ def _operation(curve: dict[str, Any]) -> str:
         return f"head {curve['dtype']} {shape['hidden']}×{shape['vocab']}"
     words = [operation, curve.get("dtype", "")]
     if "hidden" in shape:
-        words.append("×".join(str(shape[key]) for key in ("hidden", "intermediate", "experts") if key in shape))
+        words.append(
+            "×".join(
+                str(shape[key]) for key in ("hidden", "intermediate", "experts") if key in shape
+            )
+        )
     if shape.get("sequences", 1) > 1:
         words.append(f"of {shape['sequences']}")
     return " ".join(word for word in words if word)
@@ -105,5 +140,9 @@ def _operation(curve: dict[str, Any]) -> str:
 
 def _size(curve: dict[str, Any], size: float) -> str:
     return (
-        format_bytes(size).replace(".00", "") if curve["operation"] == "copy" else format_count(size) if size >= 100 else str(round(size))
+        format_bytes(size).replace(".00", "")
+        if curve["operation"] == "copy"
+        else format_count(size)
+        if size >= 100
+        else str(round(size))
     )

@@ -1,4 +1,6 @@
-"""`rosin models`: list the models, show one, or import one from a configuration, a folder or a GGUF file."""
+"""`rosin models`: list the models, show one, or import one from a configuration, a folder or a GGUF
+file.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +12,21 @@ from rosin.cli.output import Output
 
 FamilyOption = Annotated[
     str | None,
-    typer.Option("--family", metavar="NAME", help="Read a config.json as this family, whatever its model_type says.", show_default=False),
+    typer.Option(
+        "--family",
+        metavar="NAME",
+        help="Read a config.json as this family, whatever its model_type says.",
+        show_default=False,
+    ),
 ]
 PATH_HELP = "A config.json, a Hugging Face folder, or a GGUF file."
 
 
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model's name, or a model file.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A model's name, or a model file.", show_default=False),
+    ] = None,
     quantization: QuantizationOption = None,
     family: FamilyOption = None,
     json: JsonOption = None,
@@ -39,7 +49,9 @@ def show(
 
 def import_(
     path: Annotated[str, typer.Argument(metavar="PATH", help=PATH_HELP)],
-    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write (YAML).")],
+    destination: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write (YAML).")
+    ],
     quantization: QuantizationOption = None,
     family: FamilyOption = None,
     json: JsonOption = None,
@@ -56,7 +68,14 @@ def import_(
     output = Output(json=json, seed=seed, quiet=quiet)
     spec = load_spec(path, quantization, family)
     notes = import_notes(Path(path))
-    summary = model_summary(load_model(path, quantization, family))  # before anything is written: it names the file that was read
+    summary = model_summary(
+        load_model(path, quantization, family)
+    )  # before anything is written: it names the file that was read
     save_model(spec, destination)
-    document = {"model": summary, "path": str(destination), "ignored": notes.ignored, "missing_bytes": notes.missing_bytes}
+    document = {
+        "model": summary,
+        "path": str(destination),
+        "ignored": notes.ignored,
+        "missing_bytes": notes.missing_bytes,
+    }
     output.emit(document, import_details(summary, notes), provenance=summary.provenance)

@@ -22,8 +22,9 @@ class TensorSummary:
 class ModelSummary:
     """The figures of one model.
 
-    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``kinds`` counts layers by what they have;
-    ``tensors`` has only classes that the model holds. ``left_out`` says what the source describes besides the decoder.
+    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``kinds`` counts layers
+    by what they have; ``tensors`` has only classes that the model holds. ``left_out`` says what the
+    source describes besides the decoder.
     """
 
     name: str
@@ -73,7 +74,9 @@ def model_summary(model: Model) -> ModelSummary:
         kv_bytes_per_token=model.kv_bytes_per_token,
         state_bytes=model.state_bytes,
         kinds=dict(Counter(_kind(layer) for layer in model.layers)),
-        tensors={tensor_class: summary for tensor_class, summary in tensors.items() if summary.params},
+        tensors={
+            tensor_class: summary for tensor_class, summary in tensors.items() if summary.params
+        },
         left_out=model.left_out,
         provenance=model.provenance,
     )
@@ -110,7 +113,11 @@ def _mixers(layer: Layer) -> list[str]:
     attention, state = layer.attention, layer.state
     if attention is not None:
         words = [] if attention.window_tokens is None else [f"window {attention.window_tokens:,}"]
-        words += [] if attention.tokens_per_entry is None else [f"1 entry for {attention.tokens_per_entry} tokens"]
+        words += (
+            []
+            if attention.tokens_per_entry is None
+            else [f"1 entry for {attention.tokens_per_entry} tokens"]
+        )
         words += [] if attention.indexer is None else [f"indexer of {attention.indexer.top_k:,}"]
         words += [] if attention.keeps_kv else ["cache of an earlier layer"]
         found.append(f"attention ({', '.join(words)})" if words else "attention")
@@ -124,7 +131,11 @@ def _mixers(layer: Layer) -> list[str]:
 def _tensors(model: Model, tensor_class: TensorClass) -> TensorSummary:
     params, num_bytes = model.top_params.get(tensor_class, 0), model.top_bytes.get(tensor_class, 0)
     for layer in model.layers:
-        count = layer.num_experts if tensor_class is TensorClass.EXPERT else int(tensor_class in LAYER_CLASSES)
+        count = (
+            layer.num_experts
+            if tensor_class is TensorClass.EXPERT
+            else int(tensor_class in LAYER_CLASSES)
+        )
         params += count * layer.params.get(tensor_class, 0)
         num_bytes += count * layer.bytes.get(tensor_class, 0)
     return TensorSummary(params=params, bytes=num_bytes, dtype=model.dtypes.get(tensor_class, ""))

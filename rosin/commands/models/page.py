@@ -16,16 +16,29 @@ ROUNDS_UP = 0.9995
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
     """The list, one line a model."""
-    numbers = [number_column(name) for name in ("layers", "experts", "weights", "active", "size", "expert")]
+    numbers = [
+        number_column(name) for name in ("layers", "experts", "weights", "active", "size", "expert")
+    ]
     table = plain_table(name_column("model"), *numbers, text_column("stored"))
     for row in rows:
         experts = f"{row.top_k} of {row.num_experts}" if row.num_experts else DENSE
-        shape = str(row.num_layers), experts, format_params(row.total_params), format_params(row.active_params)
+        shape = (
+            str(row.num_layers),
+            experts,
+            format_params(row.total_params),
+            format_params(row.active_params),
+        )
         table.add_row(
-            row.name, *shape, format_bytes(row.total_bytes), format_bytes(row.expert_bytes) if row.num_experts else "", row.quantization
+            row.name,
+            *shape,
+            format_bytes(row.total_bytes),
+            format_bytes(row.expert_bytes) if row.num_experts else "",
+            row.quantization,
         )
     yield table
-    yield Text("\nExperts per token and layer, and of how many; weights active per token; expert: the size of one.")
+    yield Text(
+        "\nExperts per token and layer, and of how many; weights active per token; expert: the size of one."
+    )
 
 
 def model_details(model: ModelSummary) -> Iterator[RenderableType]:
@@ -37,22 +50,41 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
         figures.add_row(name, value)
     yield figures
     yield Text()
-    tensors = plain_table(text_column("tensors"), number_column("weights"), number_column("size"), text_column("stored"))
+    tensors = plain_table(
+        text_column("tensors"),
+        number_column("weights"),
+        number_column("size"),
+        text_column("stored"),
+    )
     for tensor_class, part in model.tensors.items():
-        tensors.add_row(tensor_class, format_params(part.params), format_bytes(part.bytes), part.dtype)
-    tensors.add_row("all", format_params(model.total_params), format_bytes(model.total_bytes), model.quantization)
+        tensors.add_row(
+            tensor_class, format_params(part.params), format_bytes(part.bytes), part.dtype
+        )
+    tensors.add_row(
+        "all",
+        format_params(model.total_params),
+        format_bytes(model.total_bytes),
+        model.quantization,
+    )
     yield tensors
     if model.left_out:
         yield Text(f"\nLeft out: {'; '.join(model.left_out)}")
-    yield Text(f"\nSource ({model.provenance.kind}, {model.provenance.date}): {model.provenance.source}")
+    yield Text(
+        f"\nSource ({model.provenance.kind}, {model.provenance.date}): {model.provenance.source}"
+    )
 
 
 def import_details(model: ModelSummary, notes: ImportNotes) -> Iterator[RenderableType]:
     """The model as a page shows it, what each layer has, and what the file holds besides."""
     yield from model_details(model)
-    lines = [f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}." for part in notes.ignored]
+    lines = [
+        f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}."
+        for part in notes.ignored
+    ]
     if notes.missing_bytes:
-        lines.append(f"The file is {format_bytes(notes.missing_bytes)} short of its tensor data: only its header was read.")
+        lines.append(
+            f"The file is {format_bytes(notes.missing_bytes)} short of its tensor data: only its header was read."
+        )
     if lines:
         yield Text("\n" + "\n".join(lines))
 

@@ -12,7 +12,13 @@ from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.progress import SearchProgress
-from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.cli.scenario import (
+    Request,
+    ScenarioOptions,
+    announce_compilation,
+    read_options,
+    takes_scenario,
+)
 from rosin.version import __version__
 
 if TYPE_CHECKING:
@@ -39,7 +45,12 @@ ObjectiveOption = Annotated[
 ]
 MaxTtftOption = Annotated[
     float | None,
-    typer.Option("--max-ttft", metavar="SECONDS", help="Only plans whose first token is there by then.", show_default=False),
+    typer.Option(
+        "--max-ttft",
+        metavar="SECONDS",
+        help="Only plans whose first token is there by then.",
+        show_default=False,
+    ),
 ]
 LosslessOption = Annotated[
     bool | None,
@@ -51,7 +62,12 @@ LosslessOption = Annotated[
 ]
 HourOption = Annotated[
     float | None,
-    typer.Option("--price-per-hour", metavar="USD", help="What an hour of the machine costs, for --objective cost.", show_default=False),
+    typer.Option(
+        "--price-per-hour",
+        metavar="USD",
+        help="What an hour of the machine costs, for --objective cost.",
+        show_default=False,
+    ),
 ]
 AmortizeOption = Annotated[
     float | None,
@@ -62,9 +78,17 @@ AmortizeOption = Annotated[
         show_default=False,
     ),
 ]
-BoundsOption = Annotated[bool, typer.Option("--no-bounds", help="Leave out the proven limits and what more of a resource would give.")]
+BoundsOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-bounds", help="Leave out the proven limits and what more of a resource would give."
+    ),
+]
 PlanFileOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False
+    ),
 ]
 
 
@@ -91,16 +115,29 @@ def plan(
     request = read_options(options, takes_offers=True)
     _check_request(request)
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
-    said = _Said(objective=objective, max_ttft_s=max_ttft, lossless=lossless, price_per_hour=price_per_hour, amortize_hours=amortize_hours)
+    said = _Said(
+        objective=objective,
+        max_ttft_s=max_ttft,
+        lossless=lossless,
+        price_per_hour=price_per_hour,
+        amortize_hours=amortize_hours,
+    )
     planned = _planned(request, _goal(request, said), output, has_bounds=not no_bounds)
     best = planned.search.best
     if output_file is not None:
         save_plan(planned.plan, output_file)
     provenance = provenance_of(best)
-    command = _command(options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file)
+    command = _command(
+        options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file
+    )
     result = plan_result(planned, provenance, path=output_file, command=command)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
-    output.emit(result.model_dump(mode="json"), _page(best, result), provenance=provenance.weakest, warnings=warnings)
+    output.emit(
+        result.model_dump(mode="json"),
+        _page(best, result),
+        provenance=provenance.weakest,
+        warnings=warnings,
+    )
 
 
 def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
@@ -136,12 +173,18 @@ class _Said:
 
 
 def _goal(request: Request, said: _Said) -> "Goal":
-    """The plan's goal, if one is named, with what the options say in its place. Raises InputError for a number that is none."""
+    """The plan's goal, if one is named, with what the options say in its place. Raises InputError
+    for a number that is none.
+    """
     from hwprofiles import InputError
     from planner.search.objectives import Goal, hourly_price_usd
 
     goal = request.plan.goal if request.plan is not None else Goal(objective=DEFAULT_OBJECTIVE)
-    numbers = {"--max-ttft": said.max_ttft_s, "--price-per-hour": said.price_per_hour, "--amortize-hours": said.amortize_hours}
+    numbers = {
+        "--max-ttft": said.max_ttft_s,
+        "--price-per-hour": said.price_per_hour,
+        "--amortize-hours": said.amortize_hours,
+    }
     for option, value in numbers.items():
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{option} must be above 0, got {value:g}")
@@ -150,14 +193,23 @@ def _goal(request: Request, said: _Said) -> "Goal":
     price = said.price_per_hour
     if said.amortize_hours is not None:
         price = hourly_price_usd(request.setting.loaded_machine(), said.amortize_hours)
-    given = {"objective": said.objective, "max_ttft_s": said.max_ttft_s, "is_lossless": said.lossless, "price_per_hour_usd": price}
-    goal = goal.model_copy(update={name: value for name, value in given.items() if value is not None})
+    given = {
+        "objective": said.objective,
+        "max_ttft_s": said.max_ttft_s,
+        "is_lossless": said.lossless,
+        "price_per_hour_usd": price,
+    }
+    goal = goal.model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
     goal.check()
     return goal
 
 
 def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool) -> "Planned":
-    """The search, with its progress shown. Raises Infeasible when nothing at all fits, or nothing keeps to the constraints."""
+    """The search, with its progress shown. Raises Infeasible when nothing at all fits, or nothing
+    keeps to the constraints.
+    """
     from hwprofiles.units import format_duration
     from planner.search.search import Unmet
     from sim.costs.memory import Infeasible as NothingFits
@@ -171,23 +223,38 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     if isinstance(found, NothingFits):
         from rosin.report.tables import shortfall
 
-        raise Infeasible(f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}")
+        raise Infeasible(
+            f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}"
+        )
     if isinstance(found, Unmet):
         reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"
         raise Infeasible(f"no plan meets --max-ttft {found.max_ttft_s:g} s: {reached}")
     return found
 
 
-def _found(request: Request, goal: "Goal", progress: SearchProgress, *, has_bounds: bool) -> "Planned | Unmet | NothingFits":
+def _found(
+    request: Request, goal: "Goal", progress: SearchProgress, *, has_bounds: bool
+) -> "Planned | Unmet | NothingFits":
     """What the search finds; on Ctrl-C, the best so far."""
     from planner.search.make import make_plan, planned
     from planner.search.search import Search, SearchStopped
 
     try:
-        return make_plan(request.setting, goal, __version__, progress, engine=request.engine, has_bounds=has_bounds)
+        return make_plan(
+            request.setting,
+            goal,
+            __version__,
+            progress,
+            engine=request.engine,
+            has_bounds=has_bounds,
+        )
     except SearchStopped as stop:
         best = stop.best_so_far()
-    return planned(request.setting, goal, __version__, best, has_bounds=has_bounds) if isinstance(best, Search) else best
+    return (
+        planned(request.setting, goal, __version__, best, has_bounds=has_bounds)
+        if isinstance(best, Search)
+        else best
+    )
 
 
 def _stopped(planned: "Planned") -> Iterator[str]:
@@ -214,8 +281,13 @@ def _check_request(request: Request) -> None:
     from sim.policies import find_policy
 
     for key in request.parameters:
-        hint = closest(key.partition(".")[0], ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"))
-        raise InputError(f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}")
+        hint = closest(
+            key.partition(".")[0],
+            ("gpu", "cpu", "link", "host", "disk", "remote", "interference", "price_usd"),
+        )
+        raise InputError(
+            f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}"
+        )
     for offer in offers_of(request.setting):
         [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
         refuse_large_plan(scenario, request.setting.draws)

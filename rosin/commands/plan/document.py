@@ -10,21 +10,34 @@ from planner.search.objectives import OBJECTIVES
 from planner.search.plan import plan_to_data
 from planner.search.search import OfferBest, Rival
 from rosin.commands.simulate.document import resource_times, run_basis, run_memory
-from rosin.report.json_documents import PlanConstraints, PlanOffer, PlanResult, PlanRival, PlanRuledOut, PlanRunnerUp
+from rosin.report.json_documents import (
+    PlanConstraints,
+    PlanOffer,
+    PlanResult,
+    PlanRival,
+    PlanRuledOut,
+    PlanRunnerUp,
+)
 from sim.policies import find_policy
 from sim.step.metrics import Metrics
 from sim.step.provenance import RunProvenance
 
 
-def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | None, command: str) -> PlanResult:
-    """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was written."""
+def plan_result(
+    planned: Planned, provenance: RunProvenance, *, path: Path | None, command: str
+) -> PlanResult:
+    """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was
+    written.
+    """
     plan, found = planned.plan, planned.search
     best, goal = found.best, plan.goal
     return PlanResult(
         command=command,
         objective=goal.objective,
         constraints=PlanConstraints(
-            max_ttft_s=goal.max_ttft_s, reserve_vram_bytes=plan.setting.reserve_vram_bytes, is_lossless=goal.is_lossless
+            max_ttft_s=goal.max_ttft_s,
+            reserve_vram_bytes=plan.setting.reserve_vram_bytes,
+            is_lossless=goal.is_lossless,
         ),
         num_tried=found.num_tried,
         num_ruled_out=PlanRuledOut(**asdict(found.ruled_out)),
@@ -39,7 +52,10 @@ def plan_result(planned: Planned, provenance: RunProvenance, *, path: Path | Non
         timeline_digest=best.timeline.digest,
         binding_resource=plan.binding_resource,
         runner_up=PlanRunnerUp(**asdict(found.runner_up)) if found.runner_up else None,
-        offers=[_offer(row, best, goal.objective) for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))],
+        offers=[
+            _offer(row, best, goal.objective)
+            for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))
+        ],
         rivals=[_rival(rival, goal.objective) for rival in found.rivals],
         time=resource_times(best),
         memory=run_memory(best),
@@ -54,7 +70,10 @@ def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer
     values |= {name: value for name, value in row.items() if name in PlanOffer.model_fields}
     if isinstance(best.outcome, Metrics):
         assert best.plan_metrics is not None
-        values |= {"metrics": best.outcome, "speed_fraction": speed_fraction(best.outcome, best.plan_metrics, objective)}
+        values |= {
+            "metrics": best.outcome,
+            "speed_fraction": speed_fraction(best.outcome, best.plan_metrics, objective),
+        }
     return PlanOffer(**values)
 
 
@@ -66,14 +85,21 @@ def _rival(rival: Rival, objective: str) -> PlanRival:
     values |= {"is_lossless": policy.is_lossless, "knows_future": policy.knows_future}
     if isinstance(found, Metrics):
         assert rival.plan_metrics is not None
-        values |= {"metrics": found, "speed_fraction": speed_fraction(found, rival.plan_metrics, objective)}
+        values |= {
+            "metrics": found,
+            "speed_fraction": speed_fraction(found, rival.plan_metrics, objective),
+        }
     else:
         values |= {"reason": found.reason, "missing_bytes": found.missing_bytes}
     return PlanRival(**values)
 
 
 def speed_fraction(metrics: Metrics, best: Metrics, objective: str) -> float:
-    """How fast a run is by the objective, as a fraction of the best one: rates over rates, times the other way round."""
+    """How fast a run is by the objective, as a fraction of the best one: rates over rates, times
+    the other way round.
+    """
     own, goal = OBJECTIVES[objective](metrics), OBJECTIVES[objective](best)
-    over, under = (own, goal) if goal < 0 else (goal, own)  # what is maximised is minimised with its sign changed
+    over, under = (
+        (own, goal) if goal < 0 else (goal, own)
+    )  # what is maximised is minimised with its sign changed
     return over / under if under else 1.0

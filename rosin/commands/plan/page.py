@@ -1,4 +1,6 @@
-"""A plan for a person: what was asked, what to do, how fast, against whom, what limits it, and on what it rests."""
+"""A plan for a person: what was asked, what to do, how fast, against whom, what limits it, and on
+what it rests.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,7 +22,15 @@ from rosin.commands.simulate.page import (
     weakest_table,
 )
 from rosin.report.json_documents import PlanOffer, PlanResult, PlanRival
-from rosin.report.tables import format_count, format_share, name_column, number_column, plain_table, share_bar, text_column
+from rosin.report.tables import (
+    format_count,
+    format_share,
+    name_column,
+    number_column,
+    plain_table,
+    share_bar,
+    text_column,
+)
 from sim.costs.memory import machine_bytes
 from sim.policies import POLICIES
 from sim.step.metrics import Metrics
@@ -104,8 +114,13 @@ def _asked(result: PlanResult) -> Iterator[str]:
 def _draws(result: PlanResult) -> Iterator[Text]:
     """Over how much of the routing the figures are means, and what they cost."""
     if result.num_draws > 1 and result.end_to_end_half_width_s is not None:
-        width = f"± {result.end_to_end_half_width_s / result.predicted.end_to_end_s:.2%}".replace("%", " %")
-        yield Text(f"means over {result.num_draws} draws of the routing; the whole run {width} (95 % confidence)", style="dim")
+        width = f"± {result.end_to_end_half_width_s / result.predicted.end_to_end_s:.2%}".replace(
+            "%", " %"
+        )
+        yield Text(
+            f"means over {result.num_draws} draws of the routing; the whole run {width} (95 % confidence)",
+            style="dim",
+        )
     if result.usd_per_million_output_tokens is not None:
         price = f"{result.usd_per_million_output_tokens:,.2f} USD for a million output tokens"
         yield Text(f"{price}, at {result.price_per_hour_usd:g} USD an hour")
@@ -120,25 +135,50 @@ def _offers(result: PlanResult) -> Iterator[RenderableType]:
     for number, offer in enumerate(result.offers):
         style = "bold" if offer.is_chosen else None
         if offer.metrics is None or offer.speed_fraction is None:
-            table.add_row(_offer_name(result, number), "", "", "", "", offer.reason or "", style=style)
+            table.add_row(
+                _offer_name(result, number), "", "", "", "", offer.reason or "", style=style
+            )
         else:
             speed = format_share(offer.speed_fraction)
-            table.add_row(_offer_name(result, number), *_speeds(offer.metrics), speed, offer.policy or "", style=style)
+            table.add_row(
+                _offer_name(result, number),
+                *_speeds(offer.metrics),
+                speed,
+                offer.policy or "",
+                style=style,
+            )
     yield Text()
     yield table
     if len({offer.quantization for offer in result.offers}) > 1:
-        yield Text("answers differ with how weights are stored: only speed is simulated", style="dim")
-    tied = [_offer_name(result, number) for number, offer in enumerate(result.offers) if not offer.is_chosen and _is_told(offer) is False]
+        yield Text(
+            "answers differ with how weights are stored: only speed is simulated", style="dim"
+        )
+    tied = [
+        _offer_name(result, number)
+        for number, offer in enumerate(result.offers)
+        if not offer.is_chosen and _is_told(offer) is False
+    ]
     if tied:
-        yield Text(f"the draws do not tell the plan from {', '.join(tied)}; what is named first goes first", style="dim")
+        yield Text(
+            f"the draws do not tell the plan from {', '.join(tied)}; what is named first goes first",
+            style="dim",
+        )
 
 
 def _offer_name(result: PlanResult, number: int) -> str:
     """What tells an offer from the others."""
     offers, offer = result.offers, result.offers[number]
-    schemes, counts = {other.quantization for other in offers}, {other.cpu_threads for other in offers}
+    schemes, counts = (
+        {other.quantization for other in offers},
+        {other.cpu_threads for other in offers},
+    )
     threads = f"{offer.cpu_threads} thread{'s' if offer.cpu_threads != 1 else ''}"
-    return ", ".join([*([offer.quantization] if len(schemes) > 1 else []), *([threads] if len(counts) > 1 else [])])
+    return ", ".join(
+        [
+            *([offer.quantization] if len(schemes) > 1 else []),
+            *([threads] if len(counts) > 1 else []),
+        ]
+    )
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
@@ -155,14 +195,23 @@ def _runner_up(result: PlanResult) -> Iterator[Text]:
         return
     width = second.half_width_fraction
     sure = "" if width is None else f" ± {width:.2%}".replace("%", " %")
-    tied = "; the draws do not tell them apart" if width is not None and abs(second.worse_fraction) <= width else ""
+    tied = (
+        "; the draws do not tell them apart"
+        if width is not None and abs(second.worse_fraction) <= width
+        else ""
+    )
     which = f" ({_offer_name(result, second.offer)})" if result.offers else ""
-    worse = f"{abs(second.worse_fraction):.2%}".replace("%", " %") + f"{sure} {'slower' if second.worse_fraction >= 0 else 'faster'}"
+    worse = (
+        f"{abs(second.worse_fraction):.2%}".replace("%", " %")
+        + f"{sure} {'slower' if second.worse_fraction >= 0 else 'faster'}"
+    )
     yield Text(f"next best: {second.policy}{which}, {worse}{tied}", style="dim")
 
 
 def _words(run: Run, result: PlanResult) -> Table:
-    table = plain_table(text_column("The plan", width=18), text_column(run.scenario.policy.name, width=61))
+    table = plain_table(
+        text_column("The plan", width=18), text_column(run.scenario.policy.name, width=61)
+    )
     for topic, sentence in (*_choices(result), *plan_words(run)):
         table.add_row(topic, sentence)
     return table
@@ -174,12 +223,18 @@ def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
     if own is None:
         return
     schemes, counts = (
-        [*dict.fromkeys(values)] for values in zip(*((each.quantization, each.cpu_threads) for each in result.offers), strict=True)
+        [*dict.fromkeys(values)]
+        for values in zip(
+            *((each.quantization, each.cpu_threads) for each in result.offers), strict=True
+        )
     )
     if len(schemes) > 1:
         yield "weights", f"stored in {own.quantization}, of {', '.join(schemes)} that were offered"
     if len(counts) > 1:
-        yield "CPU threads", f"{own.cpu_threads}, of {', '.join(map(str, counts))} that there are rates for"
+        yield (
+            "CPU threads",
+            f"{own.cpu_threads}, of {', '.join(map(str, counts))} that there are rates for",
+        )
 
 
 def _layers(run: Run) -> Table:
@@ -189,7 +244,11 @@ def _layers(run: Run) -> Table:
 
 def _layer_lines(run: Run, groups: list[tuple[str, int]]) -> Table:
     total = run.scenario.model.num_experts
-    table = plain_table(text_column("Experts on the GPU", width=18), number_column(f"of {total}", width=6), text_column("", width=50))
+    table = plain_table(
+        text_column("Experts on the GPU", width=18),
+        number_column(f"of {total}", width=6),
+        text_column("", width=50),
+    )
     for layers, count in groups:
         table.add_row(layers, str(count), share_bar(count / total, 32))
     return table
@@ -199,11 +258,17 @@ def _layer_grid(run: Run) -> Table:
     """The count of every MoE layer, in lines of layers."""
     held = run.residency.experts.sum(axis=1)
     total = run.scenario.model.num_experts
-    table = plain_table(text_column("Experts on the GPU", width=18), text_column(f"of {total}, one figure a layer", width=61))
+    table = plain_table(
+        text_column("Experts on the GPU", width=18),
+        text_column(f"of {total}, one figure a layer", width=61),
+    )
     all_layers = run.scenario.model.moe_layers
     for start in range(0, len(all_layers), LAYERS_PER_LINE):
         layers = all_layers[start : start + LAYERS_PER_LINE]
-        table.add_row(f"layers {layers[0]}–{layers[-1]}", " ".join(f"{held[layer]:{len(str(total))}d}" for layer in layers))
+        table.add_row(
+            f"layers {layers[0]}–{layers[-1]}",
+            " ".join(f"{held[layer]:{len(str(total))}d}" for layer in layers),
+        )
     return table
 
 
@@ -219,17 +284,25 @@ def _bounds(result: PlanResult) -> Iterator[Text]:
     ]
     if within:
         limits = ",\n".join(within)
-        known = "; that knows in advance what every token selects" if result.gap_to_clairvoyant_bound_fraction is not None else ""
+        known = (
+            "; that knows in advance what every token selects"
+            if result.gap_to_clairvoyant_bound_fraction is not None
+            else ""
+        )
         yield Text(f"proven for the whole run: within {limits}{known}", style="dim")
 
 
 def _rivals(run: Run, result: PlanResult) -> Table:
-    columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan's speed")]
+    columns = [
+        number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan's speed")
+    ]
     table = plain_table(name_column("Compared with"), *columns, text_column("", width=BAR_WIDTH))
     table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
     for rival in result.rivals:
         if rival.metrics is not None and rival.speed_fraction is not None:
-            table.add_row(_marked(rival, run), *_speeds(rival.metrics), *_share(rival.speed_fraction))
+            table.add_row(
+                _marked(rival, run), *_speeds(rival.metrics), *_share(rival.speed_fraction)
+            )
     return table
 
 
@@ -248,7 +321,9 @@ def _spills(rival: PlanRival) -> bool:
 
 
 def _overflows(rival: PlanRival, run: Run) -> bool:
-    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > machine_bytes(run.scenario.machine)
+    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > machine_bytes(
+        run.scenario.machine
+    )
 
 
 def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
@@ -259,9 +334,13 @@ def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
     if any(rival.knows_future for rival in shown):
         yield Text("+ decides by what is still to come: a limit, not a system", style="dim")
     if any(_spills(rival) for rival in shown):
-        yield Text("^ its idle CPU computes experts that the GPU holds, as no runtime does", style="dim")
+        yield Text(
+            "^ its idle CPU computes experts that the GPU holds, as no runtime does", style="dim"
+        )
     if any(_overflows(rival, run) for rival in shown):
-        yield Text("! sets aside too little: it would need more GPU memory than there is", style="dim")
+        yield Text(
+            "! sets aside too little: it would need more GPU memory than there is", style="dim"
+        )
 
 
 def _speeds(metrics: Metrics) -> tuple[str, str, str]:
@@ -281,7 +360,9 @@ def _misfits(result: PlanResult) -> Iterator[RenderableType]:
 
 
 def _misfit_table(misfits: list[PlanRival]) -> Table:
-    table = plain_table(name_column("Does not fit"), number_column("too much"), text_column("because"))
+    table = plain_table(
+        name_column("Does not fit"), number_column("too much"), text_column("because")
+    )
     for rival in misfits:
         table.add_row(rival.policy, format_bytes(rival.missing_bytes or 0), rival.reason)
     return table
@@ -293,10 +374,21 @@ def _limit(result: PlanResult) -> str:
 
 
 def _more_of_it(result: PlanResult) -> Iterator[str]:
-    """What a little more of each resource would save: the best fixed placement, by the bound's prices, and this plan, simulated."""
-    for prices, whom in ((result.shadow_prices, "the best fixed placement"), (result.resimulated_prices, "this plan, simulated anew")):
-        known = {key: price for key, price in (prices or {}).items() if price is not None and price < 0}
-        saved = [f"{what} {format_duration(-known[key])} a {unit}" for key, (what, unit) in PRICE_WORDS.items() if key in known]
+    """What a little more of each resource would save: the best fixed placement, by the bound's
+    prices, and this plan, simulated.
+    """
+    for prices, whom in (
+        (result.shadow_prices, "the best fixed placement"),
+        (result.resimulated_prices, "this plan, simulated anew"),
+    ):
+        known = {
+            key: price for key, price in (prices or {}).items() if price is not None and price < 0
+        }
+        saved = [
+            f"{what} {format_duration(-known[key])} a {unit}"
+            for key, (what, unit) in PRICE_WORDS.items()
+            if key in known
+        ]
         if saved:
             yield f"A little more of each would save {whom}:\n{', '.join(saved)}"
 

@@ -59,7 +59,9 @@ def plan_words(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def layer_counts(run: Run) -> list[tuple[str, int]]:
-    """Experts on the GPU at the start, as (layers, how many in each): neighbours with as many stand together. Only MoE layers."""
+    """Experts on the GPU at the start, as (layers, how many in each): neighbours with as many stand
+    together. Only MoE layers.
+    """
     held = run.residency.experts.sum(axis=1)
     counts = [(layer, int(held[layer])) for layer in run.scenario.model.moe_layers]
     return [(_span([layer for layer, _ in group]), count) for count, group in _groups(counts)]
@@ -75,19 +77,31 @@ def _span(layers: list[int]) -> str:
 
 
 def _start(run: Run) -> str:
-    model, held = run.scenario.model, run.residency.experts.sum(axis=1)[list(run.scenario.model.moe_layers)]
+    model, held = (
+        run.scenario.model,
+        run.residency.experts.sum(axis=1)[list(run.scenario.model.moe_layers)],
+    )
     low, high = int(held.min()), int(held.max())
-    each = f"{low} of {model.num_experts} in every layer" if low == high else f"{low}–{high} of {model.num_experts} in a layer"
+    each = (
+        f"{low} of {model.num_experts} in every layer"
+        if low == high
+        else f"{low}–{high} of {model.num_experts} in a layer"
+    )
     words = f"{held.sum():,} of {len(held) * model.num_experts:,} experts on the GPU, {each}, {format_bytes(model.expert_bytes)} each"
     if run.residency.dense.all() and run.residency.has_head:
         away = 0 if run.residency.kv is None else int((~run.residency.kv).sum())
-        cache = f"; the KV cache of {away} layers in host memory, where the CPU attends" if away else ""
+        cache = (
+            f"; the KV cache of {away} layers in host memory, where the CPU attends" if away else ""
+        )
         return f"{words}; all else of the model too{cache}"
     return f"{words}; of {model.num_layers} layers the rest (attention, routers) is there for {int(run.residency.dense.sum())}"
 
 
 def _has_all_experts(run: Run) -> bool:
-    return run.residency.num_experts == len(run.scenario.model.moe_layers) * run.scenario.model.num_experts
+    return (
+        run.residency.num_experts
+        == len(run.scenario.model.moe_layers) * run.scenario.model.num_experts
+    )
 
 
 def _miss_words(policy: Policy) -> str:
@@ -106,8 +120,12 @@ def _spilled_words(run: Run) -> str:
 
 
 def _part_words(part: object) -> str:
-    """The words for a part; for one of somebody else's, the first line of what it says about itself."""
-    return PART_WORDS.get(type(part)) or (inspect.getdoc(part) or type(part).__name__).splitlines()[0]
+    """The words for a part; for one of somebody else's, the first line of what it says about
+    itself.
+    """
+    return (
+        PART_WORDS.get(type(part)) or (inspect.getdoc(part) or type(part).__name__).splitlines()[0]
+    )
 
 
 def _count(size: int | None) -> str:
@@ -130,7 +148,11 @@ def _overlap_words(policy: Policy) -> str:
         return _part_words(policy.overlap)
     phases = {"prompt": policy.overlap.prefill, "answer": policy.overlap.decode}
     if len(set(phases.values())) == 1:
-        return "GPU, CPU and copies all work at the same time" if policy.overlap.prefill == "lanes" else "one thing at a time"
+        return (
+            "GPU, CPU and copies all work at the same time"
+            if policy.overlap.prefill == "lanes"
+            else "one thing at a time"
+        )
     together, alone = sorted(phases, key=lambda phase: phases[phase] == "serial")
     return f"GPU, CPU and copies work at the same time for the {together}, one thing at a time for the {alone}"
 
@@ -138,9 +160,9 @@ def _overlap_words(policy: Policy) -> str:
 def _prompt_words(policy: Policy) -> str:
     feeding = policy.feeding
     if feeding.is_pipelined:
-        return (
-            f"micro-batches of {_count(feeding.prefill_micro_batch_sequences)} prompts, answers of {_count(feeding.micro_batch_sequences)}"
-        )
+        prompts = _count(feeding.prefill_micro_batch_sequences)
+        answers = _count(feeding.micro_batch_sequences)
+        return f"micro-batches of {prompts} prompts, answers of {answers}"
     size = feeding.prefill_chunk_tokens
     words = "in one pass" if size is None else f"in passes of at most {size} tokens"
     return f"{words}, once for every beam" if feeding.replicates_prompt else words

@@ -1,4 +1,6 @@
-"""`rosin policies`: list the named systems and the parts they are made of, or show one with its parameters."""
+"""`rosin policies`: list the named systems and the parts they are made of, or show one with its
+parameters.
+"""
 
 from typing import Annotated
 
@@ -9,7 +11,9 @@ from rosin.cli.output import Output
 
 
 def policies(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A policy's name.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A policy's name.", show_default=False)
+    ] = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,

@@ -26,7 +26,10 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of a part. ``key`` is what ``--set`` takes, None where only a plan file can change it."""
+    """A parameter of a part.
+
+    ``key`` is what ``--set`` takes, None where only a plan file can change it.
+    """
 
     name: str
     value: Any
@@ -56,8 +59,16 @@ class PolicyDetails:
 
 def policy_row(policy: Policy) -> PolicyRow:
     """The row of one policy in the list."""
-    parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS} | {"overlap": policy.overlap.manner}
-    return PolicyRow(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
+    parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS} | {
+        "overlap": policy.overlap.manner
+    }
+    return PolicyRow(
+        name=policy.name,
+        summary=policy.summary,
+        source=policy.source,
+        is_lossless=policy.is_lossless,
+        parts=parts,
+    )
 
 
 def policy_details(policy: Policy) -> PolicyDetails:
@@ -72,11 +83,22 @@ def policy_details(policy: Policy) -> PolicyDetails:
             description=_description(type(part)),
             parameters=_parameters(type(part), values, kind, settable, uses),
         )
-    return PolicyDetails(name=policy.name, summary=policy.summary, source=policy.source, is_lossless=policy.is_lossless, parts=parts)
+    return PolicyDetails(
+        name=policy.name,
+        summary=policy.summary,
+        source=policy.source,
+        is_lossless=policy.is_lossless,
+        parts=parts,
+    )
 
 
 def _parameters(
-    cls: type, values: Mapping[str, Any], kind: str, settable: set[str], uses: Counter[str], inside: str = ""
+    cls: type,
+    values: Mapping[str, Any],
+    kind: str,
+    settable: set[str],
+    uses: Counter[str],
+    inside: str = "",
 ) -> list[Parameter]:
     """The parameters of a part; those of a nested group by their dotted names."""
     found: list[Parameter] = []
@@ -87,7 +109,9 @@ def _parameters(
             continue
         is_settable = f"{kind}.{inside}{name}" in settable
         key = (name if uses[name] == 1 else f"{kind}.{name}") if is_settable else None
-        found.append(Parameter(name=f"{inside}{name}", value=value, values=_allowed(hints[name]), key=key))
+        found.append(
+            Parameter(name=f"{inside}{name}", value=value, values=_allowed(hints[name]), key=key)
+        )
     return found
 
 
@@ -97,8 +121,12 @@ def _allowed(hint: Any) -> str:
         return " or ".join(str(value) for value in get_args(hint))
     arguments = get_args(hint)
     if NoneType in arguments:
-        return " or ".join([*(_allowed(argument) for argument in arguments if argument is not NoneType), "none"])
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, "a list")
+        return " or ".join(
+            [*(_allowed(argument) for argument in arguments if argument is not NoneType), "none"]
+        )
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
+        hint, "a list"
+    )
 
 
 def _description(cls: type) -> str:

@@ -19,7 +19,9 @@ KIND_MEANINGS = {
 }
 
 
-def policy_list(rows: Sequence[PolicyRow], parts: Mapping[str, Sequence[str]]) -> Iterator[RenderableType]:
+def policy_list(
+    rows: Sequence[PolicyRow], parts: Mapping[str, Sequence[str]]
+) -> Iterator[RenderableType]:
     """The list, one line a policy, then what the kinds of part decide and which parts there are."""
     table = plain_table(name_column("policy"), *(text_column(kind) for kind in parts))
     for row in rows:
@@ -39,21 +41,34 @@ def policy_page(details: PolicyDetails) -> Iterator[RenderableType]:
     """One policy: what it does, its source, and part by part what it does and its parameters."""
     yield Text(f"{details.name}: {details.summary}")
     if not details.is_lossless:
-        yield Text("It changes what the model says: not every selected expert is computed as it is.")
+        yield Text(
+            "It changes what the model says: not every selected expert is computed as it is."
+        )
     yield Text(f"Source: {details.source}")
     for kind, part in details.parts.items():
         yield Text()
-        yield Text(f"{kind} ({KIND_MEANINGS[kind]}): {part.part}" if part.part != kind else f"{kind}: {KIND_MEANINGS[kind]}", style="bold")
+        yield Text(
+            f"{kind} ({KIND_MEANINGS[kind]}): {part.part}"
+            if part.part != kind
+            else f"{kind}: {KIND_MEANINGS[kind]}",
+            style="bold",
+        )
         yield Padding(Text(part.description), (0, 0, 0, 2))
         if part.parameters:
             yield Padding(_parameters(part), (0, 0, 0, 2))
-    yield Text("\nSet a parameter with --set NAME=VALUE; those marked + only in a plan file. More under rosin simulate --help.")
+    yield Text(
+        "\nSet a parameter with --set NAME=VALUE; those marked + only in a plan file. More under rosin simulate --help."
+    )
 
 
 def _parameters(part: PartDetails) -> RenderableType:
-    table = plain_table(name_column("parameter"), text_column("value"), text_column("may be"), has_head=False)
+    table = plain_table(
+        name_column("parameter"), text_column("value"), text_column("may be"), has_head=False
+    )
     for parameter in part.parameters:
-        table.add_row(parameter.key or f"{parameter.name} +", _shown(parameter.value), parameter.values)
+        table.add_row(
+            parameter.key or f"{parameter.name} +", _shown(parameter.value), parameter.values
+        )
     return table
 
 

@@ -14,4 +14,7 @@ def prepare(json: JsonOption = None, seed: SeedOption = 0, quiet: QuietOption = 
     start = time.perf_counter()
     compile_all()
     took_s = time.perf_counter() - start
-    output.emit({"took_s": took_s}, [f"Compiled and kept; it took {took_s:.0f} s, and later runs start at once."])
+    output.emit(
+        {"took_s": took_s},
+        [f"Compiled and kept; it took {took_s:.0f} s, and later runs start at once."],
+    )

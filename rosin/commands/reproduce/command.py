@@ -10,10 +10,20 @@ from rosin.cli.output import Output
 
 POPULARITY = "popularity:"
 FolderOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the cells as CSV, tables and a figure here.", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Write the cells as CSV, tables and a figure here.",
+        show_default=False,
+    ),
 ]
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Which publication; without a name, the list.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME", help="Which publication; without a name, the list.", show_default=False
+    ),
 ]
 PopularityOption = Annotated[
     str | None,
@@ -62,7 +72,9 @@ def reproduce(
     if name == "lmcache":
         output.note("serving some 150,000 requests, about half a minute…")
     reproduction = run_reproduction(name, seed, _popularity(routing), requests)
-    result = reproduction_result(reproduction, write(reproduction, folder) if folder is not None else ())
+    result = reproduction_result(
+        reproduction, write(reproduction, folder) if folder is not None else ()
+    )
     output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))
 
 

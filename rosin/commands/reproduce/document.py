@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rosin.report.json_documents import ReproducedCell, ReproducedTable, ReproducedTarget, ReproduceResult
+from rosin.report.json_documents import (
+    ReproducedCell,
+    ReproducedTable,
+    ReproducedTarget,
+    ReproduceResult,
+)
 from validation.published import Cell, Reproduction
 
 
@@ -31,4 +36,6 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
 
 def _cell(cell: Cell) -> ReproducedCell:
     comparisons = {other.label: other.simulated for other in cell.comparisons}
-    return ReproducedCell(**asdict(cell) | {"comparisons": comparisons, "error_fraction": cell.error_fraction})
+    return ReproducedCell(
+        **asdict(cell) | {"comparisons": comparisons, "error_fraction": cell.error_fraction}
+    )

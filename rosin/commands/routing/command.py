@@ -1,4 +1,6 @@
-"""`rosin routing`: import a trace of expert ids, fit a generator to one, and show the statistics of either."""
+"""`rosin routing`: import a trace of expert ids, fit a generator to one, and show the statistics of
+either.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,16 +15,33 @@ if TYPE_CHECKING:
     from sim.routing import RecordedRouting
 
 FigureOption = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Draw the statistics: .svg, .png or .pdf.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the statistics: .svg, .png or .pdf.",
+        show_default=False,
+    ),
 ]
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv, .jsonl or .json.")],
-    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The trace file to write (.npz).")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv, .jsonl or .json."),
+    ],
+    destination: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The trace file to write (.npz).")
+    ],
     experts: Annotated[
         int | None,
-        typer.Option("--experts", min=1, metavar="N", help="Experts of a layer; by default the largest id and one.", show_default=False),
+        typer.Option(
+            "--experts",
+            min=1,
+            metavar="N",
+            help="Experts of a layer; by default the largest id and one.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -70,16 +89,40 @@ def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
 
 
 def fit(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")],
-    destination: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML).")],
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")
+    ],
+    destination: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML)."),
+    ],
     task: Annotated[
-        str | None, typer.Option("--task", metavar="TEXT", help="What the tokens are of; by default the file's name.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TEXT",
+            help="What the tokens are of; by default the file's name.",
+            show_default=False,
+        ),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", metavar="TEXT", help="Where the trace comes from; by default its path.", show_default=False)
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="TEXT",
+            help="Where the trace comes from; by default its path.",
+            show_default=False,
+        ),
     ] = None,
     classes: Annotated[
-        int, typer.Option("--classes", min=1, max=256, metavar="N", help="Classes of tokens: more link layers better, and take longer.")
+        int,
+        typer.Option(
+            "--classes",
+            min=1,
+            max=256,
+            metavar="N",
+            help="Classes of tokens: more link layers better, and take longer.",
+        ),
     ] = 8,
     figure: FigureOption = None,
     json: JsonOption = None,
@@ -99,17 +142,33 @@ def fit(
     output = Output(json=json, seed=seed, quiet=quiet)
     spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
     recorded = import_trace(trace)
-    both = {"trace": statistics(recorded, seed), "generator": statistics(generated_trace(spec, seed), seed)}
+    both = {
+        "trace": statistics(recorded, seed),
+        "generator": statistics(generated_trace(spec, seed), seed),
+    }
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}
-    output.emit(payload, routing_tables(both), provenance=spec.routing().provenance, warnings=recorded.notes)
+    output.emit(
+        payload, routing_tables(both), provenance=spec.routing().provenance, warnings=recorded.notes
+    )
 
 
 def stats(
-    sources: Annotated[list[str], typer.Argument(metavar="ROUTING...", help="Traces (.npz), routing files (.yaml), or uniform.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ROUTING...", help="Traces (.npz), routing files (.yaml), or uniform."
+        ),
+    ],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="For statistics that fit no layers in particular.", show_default=False)
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="For statistics that fit no layers in particular.",
+            show_default=False,
+        ),
     ] = None,
     figure: FigureOption = None,
     json: JsonOption = None,

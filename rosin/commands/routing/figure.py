@@ -18,13 +18,27 @@ def draw_routing(statistics: Mapping[str, RoutingStatistics], suffix: str) -> by
     reuse, batch, cache, layers = figure.subplots(2, 2).ravel()
     for number, (name, found) in enumerate(statistics.items()):
         style = {"color": f"C{number}", "label": name, "marker": "."}
-        reuse.semilogx(list(found.reuse_by_layer), [np.mean(row) for row in found.reuse_by_layer.values()], base=2, **style)
-        batch.semilogx(list(found.distinct_experts), list(found.distinct_experts.values()), base=2, **style)
+        reuse.semilogx(
+            list(found.reuse_by_layer),
+            [np.mean(row) for row in found.reuse_by_layer.values()],
+            base=2,
+            **style,
+        )
+        batch.semilogx(
+            list(found.distinct_experts), list(found.distinct_experts.values()), base=2, **style
+        )
         layers.plot(found.reuse_by_layer[1], **style)
         for policy, line in (("lru", "-"), ("belady", "--")):
             hits = [np.mean(getattr(each, f"{policy}_fraction")) for each in found.cache_hits]
             label = f"{name}, {policy.upper()}"
-            cache.plot([each.resident_fraction for each in found.cache_hits], hits, line, color=f"C{number}", marker=".", label=label)
+            cache.plot(
+                [each.resident_fraction for each in found.cache_hits],
+                hits,
+                line,
+                color=f"C{number}",
+                marker=".",
+                label=label,
+            )
     for axes, across, up in (
         (reuse, "lag (tokens)", "experts used again (fraction)"),
         (batch, "batch (tokens)", "distinct experts in a layer"),

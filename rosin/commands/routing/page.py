@@ -21,7 +21,9 @@ def routing_tables(statistics: Mapping[str, RoutingStatistics]) -> Iterator[Rend
     for name in names:
         table.add_row(name, *(_text(column.get(name, math.nan)) for column in columns))
     yield table
-    yield Text("\nMeans over layers. Each statistic is defined in docs/reference/routing.md; - stands for what is unknown.")
+    yield Text(
+        "\nMeans over layers. Each statistic is defined in docs/reference/routing.md; - stands for what is unknown."
+    )
 
 
 def rows(found: RoutingStatistics) -> Iterator[tuple[str, float]]:
@@ -43,7 +45,10 @@ def rows(found: RoutingStatistics) -> Iterator[tuple[str, float]]:
         yield f"request entropy after {tokens} tokens", value
     for cache in found.cache_hits:
         for policy in ("lru", "lfu", "belady"):
-            yield f"{policy.upper()} hits, {cache.num_slots} slots", _mean(getattr(cache, f"{policy}_fraction"))
+            yield (
+                f"{policy.upper()} hits, {cache.num_slots} slots",
+                _mean(getattr(cache, f"{policy}_fraction")),
+            )
     for rank, weight in enumerate(found.gate_weight_by_rank, start=1):
         yield f"gate weight of rank {rank}", weight
 

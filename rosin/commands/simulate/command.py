@@ -8,7 +8,14 @@ import typer
 from rosin.cli.failures import Infeasible
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, record_of, takes_scenario
+from rosin.cli.scenario import (
+    Request,
+    ScenarioOptions,
+    announce_compilation,
+    read_options,
+    record_of,
+    takes_scenario,
+)
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 from rosin.commands.simulate.runtime_command import (
     ContextOption,
@@ -34,7 +41,12 @@ if TYPE_CHECKING:
 
 TraceOption = Annotated[
     Path | None,
-    typer.Option("--trace", metavar="FILE", help="Write every task as a trace (.json) that ui.perfetto.dev opens.", show_default=False),
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Write every task as a trace (.json) that ui.perfetto.dev opens.",
+        show_default=False,
+    ),
 ]
 
 
@@ -67,7 +79,9 @@ def simulate(
         trace_block_tokens=trace_block_tokens,
         trace_time_unit=trace_time_unit,
     )
-    asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type)
+    asked = RuntimeOptions(
+        runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type
+    )
     if runtime is not None:
         served.check_unused()
         _check_runtime(policy, trace, workload)
@@ -90,10 +104,19 @@ def _check_runtime(policy: str | None, trace: Path | None, workload: str | None)
     said = {"--policy": policy, "--trace": trace, "--workload": workload}
     name = next((name for name, value in said.items() if value is not None), None)
     if name is not None:
-        raise InputError(f"{name} does not go with --runtime, which is priced as one sequence by its own arguments")
+        raise InputError(
+            f"{name} does not go with --runtime, which is priced as one sequence by its own arguments"
+        )
 
 
-def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | None, *, json: str | None, quiet: bool) -> None:
+def simulate_batch(
+    options: ScenarioOptions,
+    policy: str | None,
+    trace: Path | None,
+    *,
+    json: str | None,
+    quiet: bool,
+) -> None:
     """Predict one batch."""
     from hwprofiles.text_file import check_target
     from rosin.commands.simulate.document import run_result, run_warnings
@@ -116,9 +139,13 @@ def simulate_batch(options: ScenarioOptions, policy: str | None, trace: Path | N
         _write_trace(run, trace)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
-    result = run_result(run, provenance, record_of(request, scenario, options.command(*words), has_policy=True))
+    result = run_result(
+        run, provenance, record_of(request, scenario, options.command(*words), has_policy=True)
+    )
     page, warnings = run_page(run, result, request.num_draws), run_warnings(run, provenance)
-    output.emit(result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings)
+    output.emit(
+        result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings
+    )
 
 
 def _policy(request: Request, name: str | None) -> "Policy":
@@ -134,12 +161,17 @@ def _policy(request: Request, name: str | None) -> "Policy":
 
 
 def _write_trace(run: "Run", path: Path) -> None:
-    """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError when it cannot be written."""
+    """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError
+    when it cannot be written.
+    """
     import numpy as np
 
     from sim.engine.trace import write_trace
     from sim.step.metrics import staged_bytes
 
     instants, staged = staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)
-    in_use = np.concatenate([[0], instants]), np.concatenate([[0], staged]) + sum(run.memory_items.values())
+    in_use = (
+        np.concatenate([[0], instants]),
+        np.concatenate([[0], staged]) + sum(run.memory_items.values()),
+    )
     write_trace(run.timeline, path, counters={"GPU memory in use (bytes)": in_use})

@@ -7,7 +7,14 @@ import numpy as np
 
 from hwprofiles import Kind
 from hwprofiles.units import NS_PER_S
-from rosin.report.json_documents import Basis, Memory, MemoryItem, ResourceTime, ScenarioRecord, SimulateResult
+from rosin.report.json_documents import (
+    Basis,
+    Memory,
+    MemoryItem,
+    ResourceTime,
+    ScenarioRecord,
+    SimulateResult,
+)
 from rosin.report.occupancy import alone, occupancy
 from sim.costs.memory import machine_bytes
 from sim.engine.task import TaskKind
@@ -31,7 +38,9 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
 
 
 def run_warnings(run: Run, provenance: RunProvenance) -> list[str]:
-    """What to know before trusting the figures: the run's own warnings, and where measured curves were left."""
+    """What to know before trusting the figures: the run's own warnings, and where measured curves
+    were left.
+    """
     return [*run.warnings, *provenance.extrapolated]
 
 
@@ -65,7 +74,11 @@ def run_memory(run: Run) -> Memory:
     """What GPU memory held, the largest first."""
     held = dict(run.memory_items)
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
-    items = [MemoryItem(item=item, bytes=num_bytes) for item, num_bytes in (held | {IN_FLIGHT: in_flight}).items() if num_bytes]
+    items = [
+        MemoryItem(item=item, bytes=num_bytes)
+        for item, num_bytes in (held | {IN_FLIGHT: in_flight}).items()
+        if num_bytes
+    ]
     return Memory(
         total_bytes=machine_bytes(run.scenario.machine),
         peak_bytes=run.metrics.peak_gpu_memory_bytes,

@@ -1,4 +1,6 @@
-"""A simulated run for a person who has never seen one: what, how fast, where the time goes, why, and on what it rests."""
+"""A simulated run for a person who has never seen one: what, how fast, where the time goes, why,
+and on what it rests.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -52,13 +54,18 @@ SOURCE_WIDTH = 34
 
 
 def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
-    """The page of one run, or of the mean over several draws, at most 80 columns and about 45 lines."""
+    """The page of one run, or of the mean over several draws, at most 80 columns and about 45
+    lines.
+    """
     yield Text(f"policy {run.scenario.policy.name}: {run.scenario.policy.summary}")
     yield Text("\n".join(scenario_lines(run.scenario)))
     yield Text()
     yield speed_table(run)
     if num_draws > 1:
-        yield Text(f"means over {num_draws} draws of the routing; where time goes is of the first", style="dim")
+        yield Text(
+            f"means over {num_draws} draws of the routing; where time goes is of the first",
+            style="dim",
+        )
     yield Text()
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")
@@ -95,19 +102,34 @@ def speed_table(run: Run) -> Table:
     prompt = f"prompt read at {format_count(metrics.prefill_tokens_per_s)} tokens/s"
     table.add_row("time to first token (TTFT)", format_duration(metrics.ttft_s), prompt)
     has_decode = run.scenario.batch.output_tokens > 1
-    table.add_row("each further token (TPOT)", format_duration(metrics.tpot_s) if has_decode else "none", "")
-    table.add_row("output, prompt time included", f"{format_count(metrics.output_tokens_per_s)} tokens/s", "")
+    table.add_row(
+        "each further token (TPOT)", format_duration(metrics.tpot_s) if has_decode else "none", ""
+    )
+    table.add_row(
+        "output, prompt time included", f"{format_count(metrics.output_tokens_per_s)} tokens/s", ""
+    )
     table.add_row("the whole run", format_duration(metrics.end_to_end_s), "")
     return table
 
 
 def time_table(times: list[ResourceTime]) -> Table:
     """What every resource was busy with, and how long."""
-    columns = number_column("busy"), number_column("share"), text_column("of the run", width=15), number_column("alone")
+    columns = (
+        number_column("busy"),
+        number_column("share"),
+        text_column("of the run", width=15),
+        number_column("alone"),
+    )
     table = plain_table(text_column("Where time goes", width=16), *columns, text_column("doing"))
     for time in times:
-        shares = format_share(time.busy_fraction), share_bar(time.busy_fraction, 15), format_share(time.alone_fraction)
-        table.add_row(resource_name(time.resource), format_duration(time.busy_s), *shares, main_work(time))
+        shares = (
+            format_share(time.busy_fraction),
+            share_bar(time.busy_fraction, 15),
+            format_share(time.alone_fraction),
+        )
+        table.add_row(
+            resource_name(time.resource), format_duration(time.busy_s), *shares, main_work(time)
+        )
     return table
 
 
@@ -115,14 +137,23 @@ def main_work(time: ResourceTime) -> str:
     """What took most of a resource's time, and how much of it where that is not nearly all."""
     kind, seconds = next(iter(time.kinds_s.items()))
     share = seconds / time.busy_s
-    return KIND_NAMES.get(kind, kind) + ("" if share >= NEARLY_ALL_FRACTION else f" {format_share(share)}")
+    return KIND_NAMES.get(kind, kind) + (
+        "" if share >= NEARLY_ALL_FRACTION else f" {format_share(share)}"
+    )
 
 
 def at_once(times: list[ResourceTime]) -> str:
     """A legend to the table of time, and how much of the work overlaps."""
-    total, single = sum(time.busy_fraction for time in times), sum(time.alone_fraction for time in times)
+    total, single = (
+        sum(time.busy_fraction for time in times),
+        sum(time.alone_fraction for time in times),
+    )
     at_once = max(0.0, total - single)
-    note = "nothing overlaps" if at_once < 0.005 else f"shares sum to {format_share(total)}: some work at once"
+    note = (
+        "nothing overlaps"
+        if at_once < 0.005
+        else f"shares sum to {format_share(total)}: some work at once"
+    )
     return f"alone: while nothing else was busy; {note}"
 
 
@@ -131,18 +162,34 @@ def _reasons(run: Run) -> Table:
     total = len(model.moe_layers) * model.num_experts
     table = facts_table("Why")
     held = f"{metrics.num_resident_experts:,} of {total:,}"
-    table.add_row("experts on the GPU at the start", held, f"{format_bytes(model.expert_bytes)} each")
-    table.add_row("selected experts found there", format_share(metrics.expert_hit_rate), "hit rate, prompt included")
+    table.add_row(
+        "experts on the GPU at the start", held, f"{format_bytes(model.expert_bytes)} each"
+    )
+    table.add_row(
+        "selected experts found there",
+        format_share(metrics.expert_hit_rate),
+        "hit rate, prompt included",
+    )
     if run.scenario.batch.output_tokens > 1:
         missing = format_count(metrics.decode_expert_misses_per_step)
-        table.add_row("missing for each further token", missing, f"distinct experts, in {len(model.moe_layers)} layers")
+        table.add_row(
+            "missing for each further token",
+            missing,
+            f"distinct experts, in {len(model.moe_layers)} layers",
+        )
     calls = f"{metrics.gpu_expert_calls:,} / {metrics.cpu_expert_calls:,}"
     table.add_row("expert calls on GPU / CPU", calls, "one per expert, layer and pass")
-    table.add_row("copied to the GPU", format_bytes(metrics.h2d_bytes), _per_token(metrics.h2d_bytes, run))
-    table.add_row("copied from the GPU", format_bytes(metrics.d2h_bytes), _per_token(metrics.d2h_bytes, run))
+    table.add_row(
+        "copied to the GPU", format_bytes(metrics.h2d_bytes), _per_token(metrics.h2d_bytes, run)
+    )
+    table.add_row(
+        "copied from the GPU", format_bytes(metrics.d2h_bytes), _per_token(metrics.d2h_bytes, run)
+    )
     if metrics.prefetched_bytes:
         table.add_row(
-            "of which ahead of need", format_bytes(metrics.prefetched_bytes), f"{format_bytes(metrics.wasted_prefetch_bytes)} unused"
+            "of which ahead of need",
+            format_bytes(metrics.prefetched_bytes),
+            f"{format_bytes(metrics.wasted_prefetch_bytes)} unused",
         )
     return table
 
@@ -156,7 +203,9 @@ def memory_table(memory: Memory) -> Table:
     """What GPU memory holds."""
     table = facts_table("GPU memory")
     for item in memory.items:
-        table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30))
+        table.add_row(
+            item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30)
+        )
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
     table.add_row("the most at once", format_bytes(memory.peak_bytes), peak)
     return table
@@ -173,19 +222,31 @@ def basis_lines(basis: Basis) -> Iterator[str]:
 
 def weakest_table(basis: Basis, times: list[ResourceTime]) -> Table:
     """The weakest numbers, those of the busiest resource first."""
-    table = plain_table(text_column("number"), number_column("value"), text_column("source"), has_head=False)
+    table = plain_table(
+        text_column("number"), number_column("value"), text_column("source"), has_head=False
+    )
     busy = {time.resource: time.busy_s for time in times}
     worst = _weakest_kind(basis)
-    weak = [number for number in basis.numbers if number.provenance.kind is worst and worst is not Kind.MEASURED]
+    weak = [
+        number
+        for number in basis.numbers
+        if number.provenance.kind is worst and worst is not Kind.MEASURED
+    ]
     weak.sort(key=lambda number: -busy.get(_resource_of(number.path), 0.0))
     for number in weak[:NUM_WEAK_SHOWN]:
         path = number.path.partition(" ")[0]
-        table.add_row(path, format_quantity(path, number.value), shortened(number.provenance.source, SOURCE_WIDTH))
+        table.add_row(
+            path,
+            format_quantity(path, number.value),
+            shortened(number.provenance.source, SOURCE_WIDTH),
+        )
     return table
 
 
 def _weakest_kind(basis: Basis) -> Kind:
-    return max((number.provenance.kind for number in basis.numbers), key=lambda kind: STRENGTH[kind])
+    return max(
+        (number.provenance.kind for number in basis.numbers), key=lambda kind: STRENGTH[kind]
+    )
 
 
 def _resource_of(path: str) -> str:
@@ -195,4 +256,6 @@ def _resource_of(path: str) -> str:
 
 def facts_table(title: str) -> Table:
     """A table of what, how much and a remark."""
-    return plain_table(text_column(title, width=32), number_column("", width=15), text_column("", width=31))
+    return plain_table(
+        text_column(title, width=32), number_column("", width=15), text_column("", width=31)
+    )

@@ -1,4 +1,6 @@
-"""`rosin simulate --runtime`: what a program that people run models with does with its own arguments."""
+"""`rosin simulate --runtime`: what a program that people run models with does with its own
+arguments.
+"""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +24,12 @@ RuntimeOption = Annotated[
 ]
 RuntimeArgsOption = Annotated[
     str | None,
-    typer.Option("--runtime-args", metavar="ARGS", help="Its arguments, as typed, in quotes.", show_default=False),
+    typer.Option(
+        "--runtime-args",
+        metavar="ARGS",
+        help="Its arguments, as typed, in quotes.",
+        show_default=False,
+    ),
 ]
 ContextOption = Annotated[
     int | None,
@@ -36,7 +43,12 @@ ContextOption = Annotated[
 ]
 KvTypeOption = Annotated[
     str | None,
-    typer.Option("--kv-type", metavar="TYPE", help="Store keys and values so: f16, q8_0, …", show_default=False),
+    typer.Option(
+        "--kv-type",
+        metavar="TYPE",
+        help="Store keys and values so: f16, q8_0, …",
+        show_default=False,
+    ),
 ]
 DEFAULT_PROMPT_TOKENS = 512
 USED = ("model", "machine", "prompt_tokens", "quantization", "seed", "settings", "engine")
@@ -65,7 +77,9 @@ class RuntimeOptions:
             raise InputError(f"{name} needs --runtime, which names the program to predict")
 
 
-def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool) -> None:
+def simulate_runtime(
+    options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool
+) -> None:
     """Predict the program. Raises InputError for what is wrong."""
     from rosin.commands.simulate.runtime_document import runtime_result
     from rosin.commands.simulate.runtime_page import runtime_page
@@ -84,20 +98,34 @@ def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, *, json: s
         prompt_tokens=question.prompt_tokens,
     )
     output = Output(json=json, seed=options.seed or 0, quiet=quiet)
-    output.emit(result.model_dump(mode="json"), runtime_page(result), warnings=(*notes_on(question), *assumptions))
+    output.emit(
+        result.model_dump(mode="json"),
+        runtime_page(result),
+        warnings=(*notes_on(question), *assumptions),
+    )
 
 
-def _question(options: ScenarioOptions, asked: RuntimeOptions) -> tuple["RuntimeQuestion", tuple[str, ...]]:
+def _question(
+    options: ScenarioOptions, asked: RuntimeOptions
+) -> tuple["RuntimeQuestion", tuple[str, ...]]:
     """The question, and what is assumed of the machine."""
     from hwprofiles import InputError, load_machine
     from rosin.cli.settings import split_settings
     from sim.model.library import load_model
-    from sim.runtimes import RuntimeQuestion, host_assumptions, read_runtime_arguments, runtime_host, with_kv_type
+    from sim.runtimes import (
+        RuntimeQuestion,
+        host_assumptions,
+        read_runtime_arguments,
+        runtime_host,
+        with_kv_type,
+    )
 
     assert asked.runtime is not None
     overrides, parameters = split_settings(options.settings or ())
     if parameters:
-        raise InputError(f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters")
+        raise InputError(
+            f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters"
+        )
     arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
     if asked.kv_type is not None:
         arguments = with_kv_type(arguments, asked.kv_type)

@@ -60,7 +60,10 @@ PARTS = "datasheets of the parts"
 def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> RuntimeResult:
     """The document of a prediction; ``asked`` holds the fields that repeat the question."""
     both = BothSpeeds(decode=_range(prediction.decode), prefill=_range(prediction.prefill))
-    memory = {name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute) for name, own in prediction.memory.items()}
+    memory = {
+        name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute)
+        for name, own in prediction.memory.items()
+    }
     return RuntimeResult(
         **asked,  # type: ignore[arg-type]
         runtime_prediction=both,

@@ -27,7 +27,9 @@ def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
     both = result.runtime_prediction
     yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
     yield Text(f"decode   {speed_words(both.decode)} after {result.context_tokens:,} tokens")
-    yield Text(f"prefill  {speed_words(both.prefill)} for a prompt of {result.prompt_tokens:,} tokens")
+    yield Text(
+        f"prefill  {speed_words(both.prefill)} for a prompt of {result.prompt_tokens:,} tokens"
+    )
     yield Text("")
     yield Text(f"decode is limited by {limit_words(both.decode)}")
     yield Text(f"prefill is limited by {limit_words(both.prefill)}")
@@ -41,7 +43,10 @@ def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
 
 def speed_words(speed: SpeedRange) -> str:
     """A speed with its range: ``34 tokens/s (28–41)``."""
-    middle, low, high = (number_words(value) for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s))
+    middle, low, high = (
+        number_words(value)
+        for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s)
+    )
     return f"{middle} tokens/s ({low}–{high})"
 
 
@@ -67,5 +72,7 @@ def _memory(result: RuntimeResult) -> Table:
     columns = [number_column(name) for name in ("weights", "KV cache", "buffers")]
     table = plain_table(name_column("memory"), *columns)
     for name, own in result.memory_bytes.items():
-        table.add_row(name, format_bytes(own.weights), format_bytes(own.kv), format_bytes(own.compute))
+        table.add_row(
+            name, format_bytes(own.weights), format_bytes(own.kv), format_bytes(own.compute)
+        )
     return table

@@ -1,4 +1,6 @@
-"""`rosin simulate --workload`: requests over time, served by instances with queues, batches and tiers of KV."""
+"""`rosin simulate --workload`: requests over time, served by instances with queues, batches and
+tiers of KV.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -27,7 +29,13 @@ WorkloadOption = Annotated[
 ]
 RequestsOption = Annotated[
     int | None,
-    typer.Option("--requests", min=1, metavar="N", help="With --workload: no more than this many requests.", show_default=False),
+    typer.Option(
+        "--requests",
+        min=1,
+        metavar="N",
+        help="With --workload: no more than this many requests.",
+        show_default=False,
+    ),
 ]
 ConcurrencyOption = Annotated[
     int | None,
@@ -42,7 +50,10 @@ ConcurrencyOption = Annotated[
 ServingOption = Annotated[
     Path | None,
     typer.Option(
-        "--serving", metavar="FILE", help="With --workload: how it is served, instances and tiers of KV (.yaml).", show_default=False
+        "--serving",
+        metavar="FILE",
+        help="With --workload: how it is served, instances and tiers of KV (.yaml).",
+        show_default=False,
     ),
 ]
 TierOption = Annotated[
@@ -103,10 +114,14 @@ class ServingOptions:
     def load(self) -> "RequestsSpec":
         """The requests that are served. Raises InputError."""
         assert self.workload is not None
-        return load_workload(self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit)
+        return load_workload(
+            self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit
+        )
 
 
-def load_workload(name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None) -> "RequestsSpec":
+def load_workload(
+    name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None
+) -> "RequestsSpec":
     """The requests of that name, in a closed loop where a concurrency is given. Raises InputError."""
     from sim.workload.requests import load_requests, trace_units
 
@@ -114,8 +129,17 @@ def load_workload(name: str, concurrency: int | None, block_tokens: int | None, 
     return requests if concurrency is None else requests.always(concurrency)
 
 
-def simulate_serving(options: ScenarioOptions, policy: str | None, serving: ServingOptions, *, json: str | None, quiet: bool) -> None:
-    """Serve the workload and say how it went. Raises InputError for what is wrong, Infeasible where the model does not fit."""
+def simulate_serving(
+    options: ScenarioOptions,
+    policy: str | None,
+    serving: ServingOptions,
+    *,
+    json: str | None,
+    quiet: bool,
+) -> None:
+    """Serve the workload and say how it went. Raises InputError for what is wrong, Infeasible where
+    the model does not fit.
+    """
     from hwprofiles import load_machine
     from rosin.commands.simulate.serving_document import ServedWorkload
     from rosin.commands.simulate.serving_page import serve_page
@@ -135,7 +159,9 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
     where = str(serving.serving) if is_all_in_file else ""
-    setting = serving_setting(spec, machine, load_model(_needed(options.model, "model"), options.quantization), where)
+    setting = serving_setting(
+        spec, machine, load_model(_needed(options.model, "model"), options.quantization), where
+    )
     seed = options.seed or 0
     requests = serving.load()
     output = Output(json=json, seed=seed, quiet=quiet)
@@ -148,11 +174,20 @@ def simulate_serving(options: ScenarioOptions, policy: str | None, serving: Serv
     result = serve_result(run, setting, record)
     page = serve_page(result, setting)
     warnings = (*run.warnings, *requests.notes(serving.requests))
-    output.emit(result.model_dump(mode="json"), page, provenance=cluster.prices.provenance, warnings=warnings)
+    output.emit(
+        result.model_dump(mode="json"),
+        page,
+        provenance=cluster.prices.provenance,
+        warnings=warnings,
+    )
 
 
 def _prepared(
-    setting: "ServingSetting", options: ScenarioOptions, policy: str | None, parameters: Mapping[str, str], output: Output
+    setting: "ServingSetting",
+    options: ScenarioOptions,
+    policy: str | None,
+    parameters: Mapping[str, str],
+    output: Output,
 ) -> "Cluster | Misfit":
     from hwprofiles import InputError
     from sim.serving import prepare
@@ -160,7 +195,9 @@ def _prepared(
     if policy is None:
         key = next(iter(parameters), None)
         if key is not None or options.routing is not None:
-            raise InputError(f"{'--routing' if key is None else f'--set {key}'} needs --policy, which says where experts are")
+            raise InputError(
+                f"{'--routing' if key is None else f'--set {key}'} needs --policy, which says where experts are"
+            )
         return prepare(setting)
     from rosin.cli.settings import with_parameters
     from sim.policies import find_policy
@@ -170,7 +207,9 @@ def _prepared(
     announce_compilation("fast", output)
     [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
     routing = load_routing(options.routing, setting.model)
-    return prepare_policy(setting, ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0))
+    return prepare_policy(
+        setting, ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
+    )
 
 
 def _check(options: ScenarioOptions) -> None:
@@ -183,13 +222,19 @@ def _check(options: ScenarioOptions) -> None:
         raise InputError("--engine does not go with --workload: serving has one engine")
 
 
-def split_serving_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+def split_serving_settings(
+    settings: Sequence[str],
+) -> tuple[list[str], dict[str, Any], dict[str, str]]:
     """Settings of the machine, of the serving file, and of the policy."""
     from hwprofiles import parse_yaml
     from rosin.cli.settings import split_settings
 
     overrides, others = split_settings(settings)
-    changes = {key: parse_yaml(value, f"--set {key}") for key, value in others.items() if key.partition(".")[0] in SPEC_PARTS}
+    changes = {
+        key: parse_yaml(value, f"--set {key}")
+        for key, value in others.items()
+        if key.partition(".")[0] in SPEC_PARTS
+    }
     return overrides, changes, {key: value for key, value in others.items() if key not in changes}
 
 
@@ -203,7 +248,9 @@ def _tier_size(text: str) -> tuple[str, str | None]:
 
     name, equals, size = text.partition("=")
     if not (name and equals and size):
-        raise InputError(f"--kv-tier {text}: write NAME=SIZE, for example cpu=500GB or remote=unlimited")
+        raise InputError(
+            f"--kv-tier {text}: write NAME=SIZE, for example cpu=500GB or remote=unlimited"
+        )
     return name, None if size == "unlimited" else size
 
 

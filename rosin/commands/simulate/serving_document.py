@@ -1,4 +1,6 @@
-"""What the commands that serve write as JSON, key by key: the schema that docs/reference/json.md explains."""
+"""What the commands that serve write as JSON, key by key: the schema that docs/reference/json.md
+explains.
+"""
 
 from typing import Any
 
@@ -17,7 +19,9 @@ class ServedWorkload(Document):
 
 
 class ServeRecord(Document):
-    """All that is needed to repeat a served run; ``serving`` as in a serving file, with everything that was left out."""
+    """All that is needed to repeat a served run; ``serving`` as in a serving file, with everything
+    that was left out.
+    """
 
     command: str
     machine: str
@@ -29,7 +33,9 @@ class ServeRecord(Document):
 
 
 class ServeBasis(Document):
-    """What a served run rests on: the numbers of the machine and of the serving file, their kinds counted, and the model."""
+    """What a served run rests on: the numbers of the machine and of the serving file, their kinds
+    counted, and the model.
+    """
 
     num_numbers: dict[Kind, int]
     numbers: list[UsedNumber]
@@ -77,7 +83,9 @@ class KvPlanResult(Document):
 
 
 class KvPlanDocument(KvPlanResult):
-    """The whole of ``rosin kv-plan --json``; each row rests on the same numbers as ``simulate`` of its file, which says them."""
+    """The whole of ``rosin kv-plan --json``; each row rests on the same numbers as ``simulate`` of
+    its file, which says them.
+    """
 
     provenance: None
     warnings: list[str]

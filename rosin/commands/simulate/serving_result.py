@@ -3,7 +3,12 @@
 from collections import Counter
 
 from hwprofiles import Kind
-from rosin.commands.simulate.serving_document import ServeBasis, ServedWorkload, ServeRecord, ServeResult
+from rosin.commands.simulate.serving_document import (
+    ServeBasis,
+    ServedWorkload,
+    ServeRecord,
+    ServeResult,
+)
 from rosin.report.json_documents import Memory, MemoryItem
 from sim.serving import ServingRun, ServingSetting
 from sim.serving.setting import serving_numbers
@@ -18,11 +23,21 @@ def serve_result(run: ServingRun, setting: ServingSetting, record: ServeRecord) 
         scenario=record,
         metrics=run.metrics,
         memory=_memory(run, setting),
-        basis=ServeBasis(num_numbers={kind: counts[kind] for kind in Kind}, numbers=numbers, model=setting.model.provenance),
+        basis=ServeBasis(
+            num_numbers={kind: counts[kind] for kind in Kind},
+            numbers=numbers,
+            model=setting.model.provenance,
+        ),
     )
 
 
-def serve_record(command: str, setting: ServingSetting, spec: ServingSpec, workload: ServedWorkload, policy: str | None) -> ServeRecord:
+def serve_record(
+    command: str,
+    setting: ServingSetting,
+    spec: ServingSpec,
+    workload: ServedWorkload,
+    policy: str | None,
+) -> ServeRecord:
     """What repeats the run."""
     return ServeRecord(
         command=command,
@@ -36,13 +51,21 @@ def serve_record(command: str, setting: ServingSetting, spec: ServingSpec, workl
 
 
 def _memory(run: ServingRun, setting: ServingSetting) -> Memory:
-    """One instance's GPUs: KV, the weights that are there, and what is left for activations or unused."""
+    """One instance's GPUs:
+
+    KV, the weights that are there, and what is left for activations or unused.
+    """
     total = int(setting.machine.gpu.memory_bytes.effective * setting.instance.num_gpus)
-    kv_bytes = run.cluster.num_blocks * setting.instance.block_tokens * setting.model.kv_bytes_per_token
+    kv_bytes = (
+        run.cluster.num_blocks * setting.instance.block_tokens * setting.model.kv_bytes_per_token
+    )
     items = {"KV blocks": kv_bytes, "weights": run.cluster.resident_bytes}
     peak = round(kv_bytes * run.metrics.gpu_kv_peak_fraction) + run.cluster.resident_bytes
     return Memory(
         total_bytes=total,
         peak_bytes=peak,
-        items=sorted((MemoryItem(item=item, bytes=size) for item, size in items.items()), key=lambda item: -item.bytes),
+        items=sorted(
+            (MemoryItem(item=item, bytes=size) for item, size in items.items()),
+            key=lambda item: -item.bytes,
+        ),
     )

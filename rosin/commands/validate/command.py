@@ -26,15 +26,30 @@ DeviceOption = Annotated[
         help="What runs it: paced is small tensors slept out to the machine file's times; cpu needs a machine that rosin measure wrote.",
     ),
 ]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")]
-QuickOption = Annotated[bool, typer.Option("--quick", help="One round of a short prompt and answer.")]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="One round of a short prompt and answer.")
+]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="DIR", help="Run this Hugging Face checkpoint, not random weights.", show_default=False),
+    typer.Option(
+        "--weights",
+        metavar="DIR",
+        help="Run this Hugging Face checkpoint, not random weights.",
+        show_default=False,
+    ),
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Write the result, a figure and the two timelines here.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Write the result, a figure and the two timelines here.",
+        show_default=False,
+    ),
 ]
 
 
@@ -75,7 +90,11 @@ def validate(
     result = validate_result(validation)
     if folder is not None:
         _write(validation, result, folder)
-    output.emit(result.model_dump(mode="json"), validate_page(result), warnings=validate_warnings(validation))
+    output.emit(
+        result.model_dump(mode="json"),
+        validate_page(result),
+        warnings=validate_warnings(validation),
+    )
 
 
 def _check_device(device: str) -> None:
@@ -87,7 +106,9 @@ def _check_device(device: str) -> None:
 
 
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
-    """The result, a figure, and the timelines of one more run. Raises InputError where the folder cannot be made."""
+    """The result, a figure, and the timelines of one more run. Raises InputError where the folder
+    cannot be made.
+    """
     from hwprofiles.text_file import make_folder, write_bytes
     from rosin.cli.json_output import write_json
     from rosin.commands.validate.figure import draw
@@ -106,7 +127,11 @@ def with_seed(plan: "Plan", seed: int | None) -> "Plan":
     """The plan with another seed, which draws weights and prompts; its own where none is given."""
     from dataclasses import replace
 
-    return plan if seed is None else replace(plan, setting=plan.setting.model_copy(update={"seed": seed}))
+    return (
+        plan
+        if seed is None
+        else replace(plan, setting=plan.setting.model_copy(update={"seed": seed}))
+    )
 
 
 def _quick_batch(plan: "Plan") -> "Batch":
@@ -114,5 +139,8 @@ def _quick_batch(plan: "Plan") -> "Batch":
     from dataclasses import replace
 
     batch = plan.setting.batch
-    prompt, answer = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS), min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
+    prompt, answer = (
+        min(batch.prompt_tokens, QUICK_PROMPT_TOKENS),
+        min(batch.output_tokens, QUICK_OUTPUT_TOKENS),
+    )
     return replace(batch, prompt_tokens=prompt, output_tokens=answer)

@@ -36,9 +36,16 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
         machine=scenario.machine.name,
         model=scenario.model.name,
         host=f"{platform.machine()} {platform.system()}, torch {version('torch')}",
-        predicted={"end_to_end_s": predicted_s, "on_lanes_end_to_end_s": own.runs[0].paired.predicted_ns / NS_PER_S},
+        predicted={
+            "end_to_end_s": predicted_s,
+            "on_lanes_end_to_end_s": own.runs[0].paired.predicted_ns / NS_PER_S,
+        },
         measured={"end_to_end_s": own.measured_ns / NS_PER_S},
-        error_fraction=PairedErrors(paired=_share(report.paired), absolute=_share(report.absolute), plain=_share(report.plain)),
+        error_fraction=PairedErrors(
+            paired=_share(report.paired),
+            absolute=_share(report.absolute),
+            plain=_share(report.plain),
+        ),
         noise_floor_fraction=report.noise.median_fraction,
         calibration_variation_fraction=report.calibration_variation_fraction,
         regret_fraction=validation.regret_fraction,
@@ -53,7 +60,9 @@ def validate_warnings(validation: PlanValidation) -> list[str]:
     found = [LIMITS[validation.trial.tier]] if validation.trial.tier in LIMITS else []
     variation = validation.report.calibration_variation_fraction
     if validation.report.is_too_noisy:
-        found.append(f"this machine is too noisy to compare with: calibration runs vary by {variation:.1%}")
+        found.append(
+            f"this machine is too noisy to compare with: calibration runs vary by {variation:.1%}"
+        )
     return found
 
 

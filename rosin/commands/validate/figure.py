@@ -1,4 +1,6 @@
-"""A validation as a picture: what was predicted against what was measured, and the two timelines of one decode step."""
+"""A validation as a picture: what was predicted against what was measured, and the two timelines of
+one decode step.
+"""
 
 import io
 from typing import Any
@@ -29,7 +31,9 @@ def draw(result: ValidateResult, predicted: Timeline, measured: Timeline, suffix
     plans, lanes = figure.subplots(1, 2, width_ratios=(2, 3))
     _draw_plans(plans, result)
     _draw_lanes(lanes, predicted, measured)
-    figure.suptitle(f"{result.model} on {result.machine}, {result.device}; {result.host}", fontsize="medium")
+    figure.suptitle(
+        f"{result.model} on {result.machine}, {result.device}; {result.host}", fontsize="medium"
+    )
     buffer = io.BytesIO()
     kind = suffix.lower().removeprefix(".")
     figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
@@ -40,13 +44,23 @@ def _draw_plans(axes: Any, result: ValidateResult) -> None:
     measured_s = np.array([plan.measured_s for plan in result.plans])
     for label, color, errors in (
         ("simulator alone", PLAIN_COLOR, [plan.plain_error_fraction for plan in result.plans]),
-        ("with lane costs, paired", PREDICTED_COLOR, [plan.paired_error_fraction for plan in result.plans]),
+        (
+            "with lane costs, paired",
+            PREDICTED_COLOR,
+            [plan.paired_error_fraction for plan in result.plans],
+        ),
     ):
         axes.scatter(measured_s, measured_s * (1 + np.array(errors)), color=color, label=label)
     ends = np.array([0.0, 1.08 * measured_s.max()])
     axes.plot(ends, ends, color="black", linewidth=0.7)
     for plan in result.plans:
-        axes.annotate(plan.name, (plan.measured_s, plan.measured_s), xytext=(4, -12), textcoords="offset points", fontsize="small")
+        axes.annotate(
+            plan.name,
+            (plan.measured_s, plan.measured_s),
+            xytext=(4, -12),
+            textcoords="offset points",
+            fontsize="small",
+        )
     axes.set_xlabel("measured (s)")
     axes.set_ylabel("predicted (s)")
     axes.set_title("Every plan", loc="left")
@@ -55,15 +69,31 @@ def _draw_plans(axes: Any, result: ValidateResult) -> None:
 
 
 def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
-    """The last step of the plan, predicted above measured in every lane, both from where the step begins."""
+    """The last step of the plan, predicted above measured in every lane, both from where the step
+    begins.
+    """
     tasks = predicted.tasks
-    shown = np.flatnonzero((tasks.step == tasks.step.max()) & (tasks.layer >= 0) & (tasks.layer < SHOWN_LAYERS))
-    for line, color, offset, label in ((predicted, PREDICTED_COLOR, 0.0, "predicted"), (measured, MEASURED_COLOR, LANE_HEIGHT, "measured")):
+    shown = np.flatnonzero(
+        (tasks.step == tasks.step.max()) & (tasks.layer >= 0) & (tasks.layer < SHOWN_LAYERS)
+    )
+    for line, color, offset, label in (
+        (predicted, PREDICTED_COLOR, 0.0, "predicted"),
+        (measured, MEASURED_COLOR, LANE_HEIGHT, "measured"),
+    ):
         begins_ns = line.start_ns[shown].min()
         starts_ms = (line.start_ns[shown] - begins_ns) / NS_PER_MS
         lasts_ms = (line.end_ns - line.start_ns)[shown] / NS_PER_MS
         places = tasks.resource[shown] + offset
-        axes.barh(places, lasts_ms, left=starts_ms, height=LANE_HEIGHT, color=color, edgecolor="white", linewidth=0.4, label=label)
+        axes.barh(
+            places,
+            lasts_ms,
+            left=starts_ms,
+            height=LANE_HEIGHT,
+            color=color,
+            edgecolor="white",
+            linewidth=0.4,
+            label=label,
+        )
     names = [resource.name for resource in predicted.platform.resources]
     axes.set_yticks(np.arange(len(names)) + LANE_HEIGHT / 2, names)
     axes.invert_yaxis()

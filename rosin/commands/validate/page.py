@@ -18,7 +18,10 @@ LEGEND = (
 def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
     """What was run, a line a plan, the errors over all of them, and who was left out."""
     yield Text(f"{result.model} on {result.machine}\n{result.tier}\n{result.host}\n")
-    table = plain_table(name_column("plan"), *(number_column(name) for name in ("measured", "plain", "absolute", "paired", "noise")))
+    table = plain_table(
+        name_column("plan"),
+        *(number_column(name) for name in ("measured", "plain", "absolute", "paired", "noise")),
+    )
     for plan in result.plans:
         errors = plan.plain_error_fraction, plan.absolute_error_fraction, plan.paired_error_fraction
         shares = *(f"{error:+.2%}" for error in errors), f"{plan.noise_fraction:.2%}"
@@ -28,6 +31,8 @@ def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
     for name in ("paired", "absolute", "plain"):
         share: ErrorShare = getattr(result.error_fraction, name)
         yield Text(f"|{name} error|: median {share.median:.2%}, 90th percentile {share.p90:.2%}")
-    yield Text(f"noise floor {result.noise_floor_fraction:.2%}; regret of the plan {result.regret_fraction:.2%}")
+    yield Text(
+        f"noise floor {result.noise_floor_fraction:.2%}; regret of the plan {result.regret_fraction:.2%}"
+    )
     for name, reason in result.left_out.items():
         yield Text(f"not run: {name}: {reason}")

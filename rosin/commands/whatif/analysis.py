@@ -1,4 +1,6 @@
-"""What the rows of a study say: which axis matters, where the best policy changes, where more stops helping."""
+"""What the rows of a study say: which axis matters, where the best policy changes, where more stops
+helping.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,29 +9,46 @@ from itertools import pairwise
 from planner.study.axes import Axis
 from planner.study.outcome import OBJECTIVE_FIGURES, Outcome
 from planner.study.sensitivity import Variation
-from rosin.commands.whatif.document import AxisEffect, PolicyChange, Saturation, Sensitivity, WhatifRow
+from rosin.commands.whatif.document import (
+    AxisEffect,
+    PolicyChange,
+    Saturation,
+    Sensitivity,
+    WhatifRow,
+)
 
 WORTHWHILE_GAIN = 0.1
 """What twice as much of something must give to be called a gain."""
 
 
 def speed(row: WhatifRow | Outcome, objective: str) -> float:
-    """How good a feasible point is: tokens a second, or the inverse of the time that the objective names."""
+    """How good a feasible point is: tokens a second, or the inverse of the time that the objective
+    names.
+    """
     figure = row.metrics[OBJECTIVE_FIGURES[objective]]
     return figure if objective == "throughput" else 1.0 / figure if figure else math.inf
 
 
 def lines_along(path: str, rows: Sequence[WhatifRow]) -> list[list[WhatifRow]]:
-    """The rows in groups that differ in this path alone, each ascending where the values are numbers."""
+    """The rows in groups that differ in this path alone, each ascending where the values are
+    numbers.
+    """
     groups: dict[tuple[object, ...], list[WhatifRow]] = {}
     for row in rows:
-        groups.setdefault(tuple(value for name, value in row.values.items() if name != path), []).append(row)
+        groups.setdefault(
+            tuple(value for name, value in row.values.items() if name != path), []
+        ).append(row)
     is_number = all(not isinstance(row.values[path], str) for row in rows)
-    return [sorted(group, key=lambda row: row.values[path]) if is_number else group for group in groups.values()]
+    return [
+        sorted(group, key=lambda row: row.values[path]) if is_number else group
+        for group in groups.values()
+    ]
 
 
 def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> list[AxisEffect]:
-    """The axes, the one that changes most first; those along which fewer than two points are feasible are left out."""
+    """The axes, the one that changes most first; those along which fewer than two points are
+    feasible are left out.
+    """
     found = []
     for axis in axes:
         ratios = []
@@ -38,13 +57,23 @@ def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> 
             if len(speeds) > 1:
                 ratios.append(math.log(max(speeds) / min(speeds)))
         if ratios:
-            found.append(AxisEffect(path=axis.path, speed_gain_fraction=math.expm1(sum(ratios) / len(ratios))))
+            found.append(
+                AxisEffect(
+                    path=axis.path, speed_gain_fraction=math.expm1(sum(ratios) / len(ratios))
+                )
+            )
     return sorted(found, key=lambda effect: -effect.speed_gain_fraction)
 
 
 def policy_changes(axes: Sequence[Axis], rows: Sequence[WhatifRow]) -> list[PolicyChange]:
     """Every pair of neighbours on a numeric axis whose best policies differ."""
-    return [change for axis in axes if axis.is_numeric for line in lines_along(axis.path, rows) for change in _changes(axis.path, line)]
+    return [
+        change
+        for axis in axes
+        if axis.is_numeric
+        for line in lines_along(axis.path, rows)
+        for change in _changes(axis.path, line)
+    ]
 
 
 def _changes(path: str, line: Sequence[WhatifRow]) -> Iterator[PolicyChange]:
@@ -60,14 +89,27 @@ def _changes(path: str, line: Sequence[WhatifRow]) -> Iterator[PolicyChange]:
             )
 
 
-def saturations(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> list[Saturation]:
-    """For each line of at least three feasible points along a number of the machine: beyond which value more stops paying."""
+def saturations(
+    axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str
+) -> list[Saturation]:
+    """For each line of at least three feasible points along a number of the machine: beyond which
+    value more stops paying.
+    """
     machine_axes = [axis for axis in axes if "." in axis.path]
     return [
-        Saturation(path=axis.path, value=_saturation(axis.path, feasible, objective), at=_others(axis.path, feasible[0]))
+        Saturation(
+            path=axis.path,
+            value=_saturation(axis.path, feasible, objective),
+            at=_others(axis.path, feasible[0]),
+        )
         for axis in machine_axes
         for line in lines_along(axis.path, rows)
-        if len(feasible := [row for row in line if row.is_feasible and float(row.values[axis.path]) > 0]) > 2
+        if len(
+            feasible := [
+                row for row in line if row.is_feasible and float(row.values[axis.path]) > 0
+            ]
+        )
+        > 2
     ]
 
 
@@ -76,17 +118,26 @@ def _saturation(path: str, line: Sequence[WhatifRow], objective: str) -> float |
     found: float | None = None
     for left, right in reversed(list(pairwise(line))):
         doublings = math.log2(float(right.values[path]) / float(left.values[path]))
-        if math.log(speed(right, objective) / speed(left, objective)) >= doublings * math.log1p(WORTHWHILE_GAIN):
+        if math.log(speed(right, objective) / speed(left, objective)) >= doublings * math.log1p(
+            WORTHWHILE_GAIN
+        ):
             return found
         found = float(left.values[path])
     return found
 
 
-def sensitivities(base: Outcome, found: Sequence[tuple[Variation, Outcome, Outcome]], objective: str) -> list[Sensitivity]:
-    """What each variation does to the base, the one that does most first. The base must be feasible."""
+def sensitivities(
+    base: Outcome, found: Sequence[tuple[Variation, Outcome, Outcome]], objective: str
+) -> list[Sensitivity]:
+    """What each variation does to the base, the one that does most first.
+
+    The base must be feasible.
+    """
 
     def gain(outcome: Outcome) -> float | None:
-        return speed(outcome, objective) / speed(base, objective) - 1 if outcome.is_feasible else None
+        return (
+            speed(outcome, objective) / speed(base, objective) - 1 if outcome.is_feasible else None
+        )
 
     rows = [
         Sensitivity(
@@ -104,14 +155,20 @@ def sensitivities(base: Outcome, found: Sequence[tuple[Variation, Outcome, Outco
 
 def _swing(row: Sensitivity) -> float:
     """How far the two gains lie apart; what makes the model not fit counts as losing everything."""
-    low, high = (-1.0 if gain is None else gain for gain in (row.low_gain_fraction, row.high_gain_fraction))
+    low, high = (
+        -1.0 if gain is None else gain for gain in (row.low_gain_fraction, row.high_gain_fraction)
+    )
     return abs(high - low)
 
 
 def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
-    """The rows that no other beats at the same price or less, by their place, cheapest first; of equals the first."""
+    """The rows that no other beats at the same price or less, by their place, cheapest first; of
+    equals the first.
+    """
     priced = [
-        (row.price_usd, -speed(row, objective), place) for place, row in enumerate(rows) if row.is_feasible and row.price_usd is not None
+        (row.price_usd, -speed(row, objective), place)
+        for place, row in enumerate(rows)
+        if row.is_feasible and row.price_usd is not None
     ]
     front, best = [], 0.0
     for _, negative_speed, place in sorted(priced):

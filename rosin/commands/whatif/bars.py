@@ -19,7 +19,12 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes = figure.subplots()
     name, factor, label = FIGURES[result.objective]
     priced = [row for row in result.rows if row.is_feasible and row.price_usd is not None]
-    axes.scatter([row.price_usd for row in priced], [row.metrics[name] * factor for row in priced], color=POINT_COLOR, label="other points")
+    axes.scatter(
+        [row.price_usd for row in priced],
+        [row.metrics[name] * factor for row in priced],
+        color=POINT_COLOR,
+        label="other points",
+    )
     front_rows = [result.rows[place] for place in result.front]
     front = [(row.price_usd or 0.0, row.metrics[name] * factor, row) for row in front_rows]
     axes.step(
@@ -31,7 +36,14 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
         label="nothing is faster for the money",
     )
     keys = _number_front(axes, front)
-    figure.legend(*keys, loc="outside right upper", frameon=False, fontsize="small", title="cheapest first", handlelength=0)
+    figure.legend(
+        *keys,
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+        title="cheapest first",
+        handlelength=0,
+    )
     axes.set_xlabel("price (USD)")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
@@ -41,11 +53,23 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes.legend(frameon=False, fontsize="small", loc="best")
 
 
-def _number_front(axes: Any, front: Sequence[tuple[float, float, WhatifRow]]) -> tuple[list[Any], list[str]]:
-    """A number at each point of the front; the handles and labels of a key that says what the numbers are."""
+def _number_front(
+    axes: Any, front: Sequence[tuple[float, float, WhatifRow]]
+) -> tuple[list[Any], list[str]]:
+    """A number at each point of the front; the handles and labels of a key that says what the
+    numbers are.
+    """
     labels = []
     for number, (x, y, row) in enumerate(front, 1):
-        axes.annotate(str(number), (x, y), xytext=(-4, 4), textcoords="offset points", ha="right", fontsize="small", color=FRONT_COLOR)
+        axes.annotate(
+            str(number),
+            (x, y),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize="small",
+            color=FRONT_COLOR,
+        )
         labels.append(f"{number}: {point_words(row)}")
     if len(labels) > MAX_KEYS:
         labels = [*labels[:MAX_KEYS], f"… {len(labels) - MAX_KEYS} more"]
@@ -53,7 +77,9 @@ def _number_front(axes: Any, front: Sequence[tuple[float, float, WhatifRow]]) ->
 
 
 def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
-    """For each number of the machine, what a fifth less and a fifth more of it does; what matters most is on top."""
+    """For each number of the machine, what a fifth less and a fifth more of it does; what matters
+    most is on top.
+    """
     axes = figure.subplots()
     names = [f"{words(row.path)}\n{format_quantity(row.path, row.base_value)}" for row in rows]
     for color, label, gains in (
@@ -62,7 +88,14 @@ def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
     ):
         percents = [100 * gain if gain is not None else 0.0 for gain in gains]
         bars = axes.barh(names, percents, color=color, label=label)
-        texts = ["does not fit" if gain is None else f"{100 * gain:+.1f} %" if abs(gain) >= 0.0005 else "" for gain in gains]
+        texts = [
+            "does not fit"
+            if gain is None
+            else f"{100 * gain:+.1f} %"
+            if abs(gain) >= 0.0005
+            else ""
+            for gain in gains
+        ]
         axes.bar_label(bars, labels=texts, padding=3, fontsize="small")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.margins(x=0.18)
@@ -79,11 +112,31 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
     name, factor, label = FIGURES[result.objective]
     rows = result.rows[:MAX_BARS]
     names = [point_words(row) or "the base" for row in rows]
-    bars = axes.barh(names, [row.metrics[name] * factor if row.is_feasible else 0.0 for row in rows], color="#444444", label="best plan")
-    texts = [f"{format_count(row.metrics[name] * factor)}  {row.policy}" if row.is_feasible else "does not fit" for row in rows]
+    bars = axes.barh(
+        names,
+        [row.metrics[name] * factor if row.is_feasible else 0.0 for row in rows],
+        color="#444444",
+        label="best plan",
+    )
+    texts = [
+        f"{format_count(row.metrics[name] * factor)}  {row.policy}"
+        if row.is_feasible
+        else "does not fit"
+        for row in rows
+    ]
     axes.bar_label(bars, labels=texts, padding=12, fontsize="small")
-    marked = [(row.named[row.best_named_policy][name] * factor, place) for place, row in enumerate(rows) if row.best_named_policy]
-    axes.plot([value for value, _ in marked], [names[place] for _, place in marked], "D", color=LOW_COLOR, label="best named system")
+    marked = [
+        (row.named[row.best_named_policy][name] * factor, place)
+        for place, row in enumerate(rows)
+        if row.best_named_policy
+    ]
+    axes.plot(
+        [value for value, _ in marked],
+        [names[place] for _, place in marked],
+        "D",
+        color=LOW_COLOR,
+        label="best named system",
+    )
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.set_xlim(0, 1.35 * max(bar.get_width() for bar in bars))

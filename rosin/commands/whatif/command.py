@@ -14,7 +14,13 @@ from rosin.cli.failures import Infeasible
 from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
-from rosin.cli.scenario import Request, ScenarioOptions, announce_compilation, read_options, takes_scenario
+from rosin.cli.scenario import (
+    Request,
+    ScenarioOptions,
+    announce_compilation,
+    read_options,
+    takes_scenario,
+)
 from rosin.cli.stopping import stopping
 from rosin.cli.study_progress import StudyProgress
 from rosin.commands.plan.command import NOTICE
@@ -45,25 +51,49 @@ VaryOption = Annotated[
 StudyObjectiveOption = Annotated[
     str | None,
     typer.Option(
-        "--objective", metavar="WHAT", help="What to plan for: throughput, latency, ttft or tpot; otherwise throughput.", show_default=False
+        "--objective",
+        metavar="WHAT",
+        help="What to plan for: throughput, latency, ttft or tpot; otherwise throughput.",
+        show_default=False,
     ),
 ]
 TornadoOption = Annotated[
-    bool, typer.Option("--tornado", help="Plan also with each main number of the machine 20 % less and 20 % more; draw what that changes.")
+    bool,
+    typer.Option(
+        "--tornado",
+        help="Plan also with each main number of the machine 20 % less and 20 % more; draw what that changes.",
+    ),
 ]
-NoBoundsOption = Annotated[bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")]
+NoBoundsOption = Annotated[
+    bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, help="Processes to plan in; otherwise one a core.", show_default=False)
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes to plan in; otherwise one a core.",
+        show_default=False,
+    ),
 ]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(
-        "--scheduler", metavar="ADDRESS", help="Plan on the workers of this Dask scheduler, such as tcp://host:8786.", show_default=False
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Plan on the workers of this Dask scheduler, such as tcp://host:8786.",
+        show_default=False,
     ),
 ]
 PricesOption = Annotated[
     Path | None,
-    typer.Option("--prices", metavar="FILE", help="Prices of the values that vary (.yaml); draws price against speed.", show_default=False),
+    typer.Option(
+        "--prices",
+        metavar="FILE",
+        help="Prices of the values that vary (.yaml); draws price against speed.",
+        show_default=False,
+    ),
 ]
 FolderOption = Annotated[
     Path | None,
@@ -97,7 +127,9 @@ def whatif(
     from rosin.commands.whatif.page import whatif_page
     from rosin.commands.whatif.result import whatif_result
 
-    study, request = _study(options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds)
+    study, request = _study(
+        options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds
+    )
     crew = _Workers(num_workers=workers, scheduler=scheduler)
     _check_size(study, request, crew)
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
@@ -105,19 +137,41 @@ def whatif(
     output = Output(json=json, seed=study.base.seed, quiet=quiet)
     announce_compilation(request.engine, output, NOTICE)
     swept = _swept(study, folder, crew, output, has_tornado=tornado)
-    words = [*_words(vary or (), objective, prices, has_tornado=tornado), *(["--no-bounds"] if no_bounds else [])]
+    words = [
+        *_words(vary or (), objective, prices, has_tornado=tornado),
+        *(["--no-bounds"] if no_bounds else []),
+    ]
     command = options.command("whatif", *words, "-o", str(folder))
-    result = whatif_result(study, swept.outcomes, costs, swept.tornado, command=command, num_computed=swept.num_computed)
+    result = whatif_result(
+        study,
+        swept.outcomes,
+        costs,
+        swept.tornado,
+        command=command,
+        num_computed=swept.num_computed,
+    )
     files, warnings = write_files(result, folder)
-    result = result.model_copy(update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]})
+    result = result.model_copy(
+        update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]}
+    )
     provenance = shared_provenance(swept.outcomes)
-    output.emit(result.model_dump(mode="json"), whatif_page(result), provenance=provenance, warnings=warnings)
+    output.emit(
+        result.model_dump(mode="json"),
+        whatif_page(result),
+        provenance=provenance,
+        warnings=warnings,
+    )
     if not any(outcome.is_feasible for outcome in swept.outcomes):
         raise _nothing_fits(swept.outcomes, folder)
 
 
 def _study(
-    options: ScenarioOptions, vary: Sequence[str], objective: str | None, *, has_tornado: bool, has_bounds: bool
+    options: ScenarioOptions,
+    vary: Sequence[str],
+    objective: str | None,
+    *,
+    has_tornado: bool,
+    has_bounds: bool,
 ) -> tuple["Study", Request]:
     """What is asked, checked at every point. Raises InputError."""
     from hwprofiles import InputError
@@ -126,23 +180,39 @@ def _study(
     from planner.study.study_check import check_study
 
     if not vary and not has_tornado:
-        raise InputError("missing option '--vary'; for example --vary link.h2d.bytes_per_s=12e9,25e9,50e9")
+        raise InputError(
+            "missing option '--vary'; for example --vary link.h2d.bytes_per_s=12e9,25e9,50e9"
+        )
     axes = parse_axes(vary)
     firsts = {axis.path: str(axis.values[0]) for axis in axes if axis.path in ("model", "machine")}
     model, machine = options.model or firsts.get("model"), options.machine or firsts.get("machine")
     request = read_options(replace(options, model=model, machine=machine))
     for key in request.parameters:
-        raise InputError(f"--set {key}: whatif chooses the parameters of policies itself; here --set changes numbers of the machine")
+        raise InputError(
+            f"--set {key}: whatif chooses the parameters of policies itself; here --set changes numbers of the machine"
+        )
     if request.engine != "fast":
-        raise InputError(f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same")
-    wanted = objective or (request.plan.goal.objective if request.plan is not None else "throughput")
-    study = Study(base=request.setting, axes=axes, objective=wanted, version=__version__, has_bounds=has_bounds)
+        raise InputError(
+            f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same"
+        )
+    wanted = objective or (
+        request.plan.goal.objective if request.plan is not None else "throughput"
+    )
+    study = Study(
+        base=request.setting,
+        axes=axes,
+        objective=wanted,
+        version=__version__,
+        has_bounds=has_bounds,
+    )
     check_study(study)
     return study, request
 
 
 def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
-    """Refuse points that would not fit this computer's memory while they are planned: the largest of each model. Raises InputError."""
+    """Refuse points that would not fit this computer's memory while they are planned: the largest
+    of each model. Raises InputError.
+    """
     from planner.search.make import ANY_POLICY
     from planner.search.plan import Setting
     from planner.study.outcome import STUDY_DRAWS
@@ -159,7 +229,9 @@ def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
         refuse_large_plan(scenario, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
 
 
-def _words(vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool) -> Iterator[str]:
+def _words(
+    vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool
+) -> Iterator[str]:
     """The words of the command line that say the study, besides those of its base."""
     for text in vary:
         yield from ("--vary", text)
@@ -189,14 +261,18 @@ class _Workers:
     scheduler: str | None
 
     def most(self, num_points: int) -> int:
-        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever runs here."""
+        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever
+        runs here.
+        """
         if self.scheduler is not None:
             return 1
         return min(self.num_workers or os.cpu_count() or 1, num_points)
 
     @contextmanager
     def crew(self, num_missing: int) -> Iterator["Crew"]:
-        """As many processes as are of use, none for one. Raises InputError where no scheduler answers."""
+        """As many processes as are of use, none for one. Raises InputError where no scheduler
+        answers.
+        """
         from planner.search.inline import InlineExecutor
         from planner.study.cluster import Crew, cluster_crew
         from planner.study.workers import process_pool
@@ -219,7 +295,9 @@ class _Swept:
     num_computed: int
 
 
-def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool) -> _Swept:
+def _swept(
+    study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool
+) -> _Swept:
     """Compute what the folder lacks, then read everything back from it."""
     from planner.study.outcome import Job
     from planner.study.sensitivity import variations
@@ -231,7 +309,13 @@ def _swept(study: "Study", folder: Path, workers: _Workers, output: Output, *, h
 
     def job(setting: "Setting") -> Job:
         key = keys.key(setting)
-        return Job(setting=setting, objective=study.objective, version=study.version, key=key, has_bounds=study.has_bounds)
+        return Job(
+            setting=setting,
+            objective=study.objective,
+            version=study.version,
+            key=key,
+            has_bounds=study.has_bounds,
+        )
 
     jobs = [job(point.setting) for point in study.points()]
     extra = [job(setting) for setting in _tornado_settings(study, varied)]
@@ -261,7 +345,10 @@ def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Outpu
             return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
     except KeyboardInterrupt:
         progress.close()
-        print(f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on", file=sys.stderr)
+        print(
+            f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on",
+            file=sys.stderr,
+        )
         raise
     finally:
         progress.close()
@@ -289,4 +376,6 @@ def _nothing_fits(outcomes: Sequence["Outcome"], folder: Path) -> Infeasible:
 
     nearest = min(outcomes, key=lambda outcome: outcome.missing_bytes or 0)
     shortage = f"{nearest.reason}; {format_bytes(nearest.missing_bytes or 0)} too much"
-    return Infeasible(f"no feasible plan at any of {len(outcomes):,} points (see {folder}), nearest is: {shortage}")
+    return Infeasible(
+        f"no feasible plan at any of {len(outcomes):,} points (see {folder}), nearest is: {shortage}"
+    )

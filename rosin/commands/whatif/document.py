@@ -13,9 +13,11 @@ class WhatifAxis(Document):
 
 
 class WhatifRow(Document):
-    """One point: its value on each axis, its price where one is known, and the best plan there or why there is none.
+    """One point: its value on each axis, its price where one is known, and the best plan there or
+    why there is none.
 
-    ``best_named_policy`` is the best lossless named system there, by the objective; ``named`` has all that fit.
+    ``best_named_policy`` is the best lossless named system there, by the objective; ``named`` has
+    all that fit.
     """
 
     values: dict[str, Value]
@@ -34,14 +36,18 @@ class WhatifRow(Document):
 
 
 class AxisEffect(Document):
-    """How much one axis changes: the fastest by the slowest along it, all else equal (geometric mean), less one."""
+    """How much one axis changes: the fastest by the slowest along it, all else equal (geometric
+    mean), less one.
+    """
 
     path: str
     speed_gain_fraction: float
 
 
 class PolicyChange(Document):
-    """Two neighbouring values of a numeric axis between which the best policy changes, all else (``at``) equal."""
+    """Two neighbouring values of a numeric axis between which the best policy changes, all else
+    (``at``) equal.
+    """
 
     path: str
     from_value: Value
@@ -52,7 +58,9 @@ class PolicyChange(Document):
 
 
 class Saturation(Document):
-    """The value of a numeric axis beyond which twice as much gives less than a tenth; null where that is beyond the last."""
+    """The value of a numeric axis beyond which twice as much gives less than a tenth; null where
+    that is beyond the last.
+    """
 
     path: str
     value: float | None
@@ -60,7 +68,9 @@ class Saturation(Document):
 
 
 class Sensitivity(Document):
-    """What a fifth less and a fifth more of one number does to the speed of the best plan; null where nothing fits."""
+    """What a fifth less and a fifth more of one number does to the speed of the best plan; null
+    where nothing fits.
+    """
 
     path: str
     base_value: float

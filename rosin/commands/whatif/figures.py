@@ -16,7 +16,8 @@ WIDTH_INCHES, HEIGHT_INCHES = 11.0, 4.2
 
 
 def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
-    """File names and contents: ``lines``, ``map`` or ``bars`` of what varies, ``front`` with prices, ``tornado`` if asked for.
+    """File names and contents: ``lines``, ``map`` or ``bars`` of what varies, ``front`` with
+    prices, ``tornado`` if asked for.
 
     The same result gives the same bytes. No picture is drawn where no point is feasible.
     """
@@ -24,10 +25,19 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
         return
     drawn = [_grid(result)] if result.axes else []
     if result.front:
-        drawn.append(("front", "price against speed", (9.5, 5.0), lambda figure: draw_front(figure, result)))
+        drawn.append(
+            ("front", "price against speed", (9.5, 5.0), lambda figure: draw_front(figure, result))
+        )
     if rows := result.sensitivities:
         size = (8.0, 1.6 + 0.5 * len(rows))
-        drawn.append(("tornado", "which number of the machine matters", size, lambda figure: draw_tornado(figure, rows)))
+        drawn.append(
+            (
+                "tornado",
+                "which number of the machine matters",
+                size,
+                lambda figure: draw_tornado(figure, rows),
+            )
+        )
     for name, title, size, draw in drawn:
         for suffix in SUFFIXES:
             yield f"{name}{suffix}", _picture(result, title, size, draw, suffix)
@@ -35,22 +45,49 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
 
 def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable[[Any], None]]:
     """The picture of the grid: by how many of its axes are numbers of more than one value."""
-    numeric = [axis.path for axis in result.axes if len(axis.values) > 1 and not any(isinstance(value, str) for value in axis.values)]
+    numeric = [
+        axis.path
+        for axis in result.axes
+        if len(axis.values) > 1 and not any(isinstance(value, str) for value in axis.values)
+    ]
     size = WIDTH_INCHES, HEIGHT_INCHES
     if not numeric:
         count = len(result.rows)
         left_out = f" (first {MAX_BARS} of {count})" if count > MAX_BARS else ""
-        return "bars", f"points side by side{left_out}", (9.0, 1.8 + 0.35 * min(MAX_BARS, count)), lambda figure: draw_bars(figure, result)
+        return (
+            "bars",
+            f"points side by side{left_out}",
+            (9.0, 1.8 + 0.35 * min(MAX_BARS, count)),
+            lambda figure: draw_bars(figure, result),
+        )
     if len(numeric) == 1:
-        return "lines", lines_title(result, numeric[0]), size, lambda figure: draw_lines(figure, result, numeric[0])
+        return (
+            "lines",
+            lines_title(result, numeric[0]),
+            size,
+            lambda figure: draw_lines(figure, result, numeric[0]),
+        )
     x, y = numeric[:2]
     count = len(map_panels(result, x, y))
-    left_out = f" (first {MAX_PANELS} of {count} combinations of the rest)" if count > MAX_PANELS else ""
+    left_out = (
+        f" (first {MAX_PANELS} of {count} combinations of the rest)" if count > MAX_PANELS else ""
+    )
     width = 4.0 + 3.6 * min(MAX_PANELS, count)
-    return "map", f"{words(x)} by {words(y)}{left_out}", (width, 5.4), lambda figure: draw_map(figure, result, x, y)
+    return (
+        "map",
+        f"{words(x)} by {words(y)}{left_out}",
+        (width, 5.4),
+        lambda figure: draw_map(figure, result, x, y),
+    )
 
 
-def _picture(result: WhatifResult, title: str, size: tuple[float, float], draw: Callable[[Any], None], suffix: str) -> bytes:
+def _picture(
+    result: WhatifResult,
+    title: str,
+    size: tuple[float, float],
+    draw: Callable[[Any], None],
+    suffix: str,
+) -> bytes:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,7 +106,11 @@ def _picture(result: WhatifResult, title: str, size: tuple[float, float], draw: 
 def _what(result: WhatifResult) -> str:
     """The base of the study, without what varies."""
     setting, varied = result.setting, {axis.path for axis in result.axes}
-    place = [text for name, text in (("model", setting.model), ("machine", setting.machine)) if name not in varied]
+    place = [
+        text
+        for name, text in (("model", setting.model), ("machine", setting.machine))
+        if name not in varied
+    ]
     counts = [
         ("batch", setting.batch_size, "prompts" if setting.batch_size > 1 else "prompt"),
         ("prompt_tokens", setting.prompt_tokens, "prompt tokens"),

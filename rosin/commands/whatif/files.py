@@ -15,7 +15,9 @@ NO_PARQUET = "no table.parquet: pip install 'rosin[parquet]' to have it; table.c
 
 
 def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write table.csv, table.parquet where pyarrow is installed, and the figures; their paths, and what a reader must know."""
+    """Write table.csv, table.parquet where pyarrow is installed, and the figures; their paths, and
+    what a reader must know.
+    """
     table, warnings = study_table(result.rows), []
     contents = {"table.csv": table.to_csv(index=False, lineterminator="\n").encode()}
     if find_spec("pyarrow") is not None:
@@ -27,7 +29,9 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
         write_bytes(content, folder / name)
     num_misfits = sum(not row.is_feasible for row in result.rows)
     if num_misfits:
-        warnings.append(f"at {num_misfits:,} of {len(result.rows):,} points nothing fits: see reason and missing_bytes in the table")
+        warnings.append(
+            f"at {num_misfits:,} of {len(result.rows):,} points nothing fits: see reason and missing_bytes in the table"
+        )
     return [folder / name for name in contents], warnings
 
 
@@ -36,4 +40,7 @@ def shared_provenance(outcomes: Sequence[Outcome]) -> Provenance | None:
     stated = [outcome.weakest for outcome in outcomes if outcome.weakest is not None]
     if not stated:
         return None
-    return weakest(Provenance(kind=Kind(each["kind"]), source=each["source"], date=each["date"]) for each in stated)
+    return weakest(
+        Provenance(kind=Kind(each["kind"]), source=each["source"], date=each["date"])
+        for each in stated
+    )

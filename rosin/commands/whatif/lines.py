@@ -1,4 +1,6 @@
-"""One number varies: speed, time to the first token and time a token, of the plan and of the best named systems."""
+"""One number varies: speed, time to the first token and time a token, of the plan and of the best
+named systems.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,8 @@ PANELS: tuple[tuple[str, str, float], ...] = (
     ("tpot_s", "time per further token (ms)", MS_PER_S),
 )
 PLAN_COLOR, MISFIT_COLOR = "#000000", "#D55E00"
-# The colours of Okabe and Ito, which stay apart for the colour-blind; each line has a marker of its own besides.
+# The colours of Okabe and Ito, which stay apart for the colour-blind; each line has a marker of its
+# own besides.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "sD^vPX"
 MAX_NAMED, MAX_LINES, MAX_COLUMNS = 3, len(COLORS), 5
@@ -26,7 +29,9 @@ LOG_SPAN, MAX_TICKS = 8.0, 8
 
 
 def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
-    """Three panels over one path; where names vary too, one line for each (at most MAX_LINES), of the plan alone."""
+    """Three panels over one path; where names vary too, one line for each (at most MAX_LINES), of
+    the plan alone.
+    """
     groups = lines_along(path, result.rows)[:MAX_LINES]
     panels = figure.subplots(1, len(PANELS))
     for axes, (name, label, factor) in zip(panels, PANELS, strict=True):
@@ -39,51 +44,96 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     handles += [panels[0].plot([], [], " ")[0] for _ in meanings]
     labels += meanings
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(MAX_COLUMNS, len(labels)), frameon=False, fontsize="small")
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(MAX_COLUMNS, len(labels)),
+        frameon=False,
+        fontsize="small",
+    )
 
 
 def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
-    """The named systems that are best somewhere, then those next best at the first point, at most MAX_NAMED."""
+    """The named systems that are best somewhere, then those next best at the first point, at most
+    MAX_NAMED.
+    """
     feasible = [row for row in rows if row.is_feasible]
     best = [row.best_named_policy for row in feasible if row.best_named_policy]
     return list(dict.fromkeys([*best, *(feasible[0].named if feasible else ())]))[:MAX_NAMED]
 
 
-def _draw_plan_and_named(axes: Any, line: Sequence[WhatifRow], path: str, name: str, factor: float) -> None:
+def _draw_plan_and_named(
+    axes: Any, line: Sequence[WhatifRow], path: str, name: str, factor: float
+) -> None:
     feasible = [row for row in line if row.is_feasible]
     ys = [row.metrics[name] * factor for row in feasible]
     _plot(axes, path, feasible, ys, label="best plan", color=PLAN_COLOR, marker="o", zorder=3)
     for index, policy in enumerate(leading_names(line)):
         there = [row for row in feasible if policy in row.named]
         ys = [row.named[policy][name] * factor for row in there]
-        _plot(axes, path, there, ys, label=policy, color=COLORS[index], marker=MARKERS[index], linestyle="--")
+        _plot(
+            axes,
+            path,
+            there,
+            ys,
+            label=policy,
+            color=COLORS[index],
+            marker=MARKERS[index],
+            linestyle="--",
+        )
     _draw_misfits(axes, path, line)
 
 
-def _draw_groups(axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, name: str, factor: float) -> None:
+def _draw_groups(
+    axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, name: str, factor: float
+) -> None:
     for index, line in enumerate(groups):
         feasible = [row for row in line if row.is_feasible]
-        label = ", ".join(short(other, value) for other, value in line[0].values.items() if other != path)
+        label = ", ".join(
+            short(other, value) for other, value in line[0].values.items() if other != path
+        )
         ys = [row.metrics[name] * factor for row in feasible]
         note = "" if feasible else " (does not fit)"
-        _plot(axes, path, feasible, ys, label=label + note, color=COLORS[index], marker=MARKERS[index])
+        _plot(
+            axes, path, feasible, ys, label=label + note, color=COLORS[index], marker=MARKERS[index]
+        )
 
 
-def _plot(axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: Any) -> None:
-    axes.plot([_x(row, path) for row in rows], ys, markersize=5, clip_on=not ys, **look)  # empty, unclipped lines break the layout
+def _plot(
+    axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: Any
+) -> None:
+    axes.plot(
+        [_x(row, path) for row in rows], ys, markersize=5, clip_on=not ys, **look
+    )  # empty, unclipped lines break the layout
 
 
 def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
     """A cross on the axis for each point where nothing fits."""
     xs = [_x(row, path) for row in line if not row.is_feasible]
     if xs:
-        place: Mapping[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": "none"}
-        axes.plot(xs, [0.0] * len(xs), "x", color=MISFIT_COLOR, markersize=8, markeredgewidth=2, label="does not fit", **place)
+        place: Mapping[str, Any] = {
+            "transform": axes.get_xaxis_transform(),
+            "clip_on": False,
+            "linestyle": "none",
+        }
+        axes.plot(
+            xs,
+            [0.0] * len(xs),
+            "x",
+            color=MISFIT_COLOR,
+            markersize=8,
+            markeredgewidth=2,
+            label="does not fit",
+            **place,
+        )
 
 
 def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     values = sorted({_x(row, path) for row in result.rows})
-    is_log = values[0] > 0 and _widest_gap([math.log(value) for value in values]) < _widest_gap(values)
+    is_log = values[0] > 0 and _widest_gap([math.log(value) for value in values]) < _widest_gap(
+        values
+    )
     if is_log:
         axes.set_xscale("log")
     if len(values) <= MAX_TICKS:
@@ -100,7 +150,9 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
 
 
 def _widest_gap(values: Sequence[float]) -> float:
-    """The widest gap between neighbours, as a share of the whole: small where they are evenly spread."""
+    """The widest gap between neighbours, as a share of the whole: small where they are evenly
+    spread.
+    """
     gaps = [right - left for left, right in pairwise(values)]
     return max(gaps) / sum(gaps) if gaps else 1.0
 
@@ -115,7 +167,9 @@ def _tick_plainly(axis: Any) -> None:
 
 
 def _scale_up(axes: Any, *, is_time: bool) -> None:
-    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be told apart."""
+    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be
+    told apart.
+    """
     drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
     if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:
         axes.set_yscale("log")
@@ -129,7 +183,14 @@ def _letter_plans(axes: Any, line: Sequence[WhatifRow], path: str) -> list[str]:
     letters = policy_letters(line)
     for row in (row for row in line if row.is_feasible):
         spot = _x(row, path), row.metrics["output_tokens_per_s"]
-        axes.annotate(letters[row.policy or ""], spot, xytext=(0, 6), textcoords="offset points", ha="center", fontsize="small")
+        axes.annotate(
+            letters[row.policy or ""],
+            spot,
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
     return [f"{letter} = {policy}" for policy, letter in letters.items()]
 
 

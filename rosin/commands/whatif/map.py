@@ -1,4 +1,6 @@
-"""Two numbers vary: the best plan's speed as a map, with the policy that reaches it and the borders between policies."""
+"""Two numbers vary: the best plan's speed as a map, with the policy that reaches it and the borders
+between policies.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,12 +26,16 @@ def map_panels(result: WhatifResult, x: str, y: str) -> list[list[WhatifRow]]:
     """The rows in groups that differ in these two paths alone."""
     groups: dict[tuple[object, ...], list[WhatifRow]] = {}
     for row in result.rows:
-        groups.setdefault(tuple(value for name, value in row.values.items() if name not in (x, y)), []).append(row)
+        groups.setdefault(
+            tuple(value for name, value in row.values.items() if name not in (x, y)), []
+        ).append(row)
     return list(groups.values())
 
 
 def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
-    """One panel for each combination of what else varies, at most MAX_PANELS, in one scale of colours."""
+    """One panel for each combination of what else varies, at most MAX_PANELS, in one scale of
+    colours.
+    """
     panels = map_panels(result, x, y)[:MAX_PANELS]
     name, factor, label = FIGURES[result.objective]
     shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
@@ -57,7 +63,11 @@ def _letter(index: int) -> str:
 
 
 def _draw_panel(
-    axes: Any, rows: Sequence[WhatifRow], paths: tuple[str, str], scale: tuple[str, float, tuple[float, float]], letters: dict[str, str]
+    axes: Any,
+    rows: Sequence[WhatifRow],
+    paths: tuple[str, str],
+    scale: tuple[str, float, tuple[float, float]],
+    letters: dict[str, str],
 ) -> Any:
     name, factor, (low, high) = scale
     xs, ys = (sorted({row.values[path] for row in rows}, key=float) for path in paths)
@@ -91,7 +101,10 @@ def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
 
 
 def _write_cells(
-    axes: Any, cells: dict[tuple[int, int], WhatifRow], scale: tuple[str, float, tuple[float, float]], letters: dict[str, str]
+    axes: Any,
+    cells: dict[tuple[int, int], WhatifRow],
+    scale: tuple[str, float, tuple[float, float]],
+    letters: dict[str, str],
 ) -> None:
     name, factor, (low, high) = scale
     for (i, j), row in cells.items():
@@ -100,5 +113,7 @@ def _write_cells(
         else:
             value = row.metrics[name] * factor
             text = f"{format_count(value)}\n{letters[row.policy or '']}"
-            color = "white" if value < low + 0.55 * (high - low) else "black"  # cividis is dark in its lower half
+            color = (
+                "white" if value < low + 0.55 * (high - low) else "black"
+            )  # cividis is dark in its lower half
         axes.text(i, j, text, ha="center", va="center", fontsize="small", color=color)

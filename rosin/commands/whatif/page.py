@@ -1,4 +1,6 @@
-"""A study for a person: the points, what changes most, where the best policy changes, and where more stops helping."""
+"""A study for a person: the points, what changes most, where the best policy changes, and where
+more stops helping.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
@@ -11,9 +13,21 @@ from hwprofiles.units import format_bytes, format_duration
 from planner.study.axes import COUNTS, NAMES, Value
 from rosin.commands.whatif.analysis import WORTHWHILE_GAIN, speed
 from rosin.commands.whatif.bars import point_words
-from rosin.commands.whatif.document import PolicyChange, Saturation, Sensitivity, WhatifResult, WhatifRow
+from rosin.commands.whatif.document import (
+    PolicyChange,
+    Saturation,
+    Sensitivity,
+    WhatifResult,
+    WhatifRow,
+)
 from rosin.report.axis_words import at_words, short, words
-from rosin.report.tables import format_count, format_quantity, number_column, plain_table, text_column
+from rosin.report.tables import (
+    format_count,
+    format_quantity,
+    number_column,
+    plain_table,
+    text_column,
+)
 
 MAX_ROWS, MAX_LINES, MAX_AXIS_COLUMNS = 20, 6, 3
 MAX_AXIS_WIDTH = 24
@@ -24,13 +38,17 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
     """The whole summary, in 80 columns."""
     setting = result.setting
     varied = {axis.path for axis in result.axes}
-    model, machine = ("varies" if path in varied else getattr(setting, path) for path in ("model", "machine"))
+    model, machine = (
+        "varies" if path in varied else getattr(setting, path) for path in ("model", "machine")
+    )
     yield Text(f"model    {model}\nmachine  {machine}{_overrides(result)}")
     prompts = f"{setting.batch_size} × {setting.prompt_tokens} prompt tokens"
     yield Text(f"work     {prompts}, {setting.output_tokens} output tokens{_instead(result)}")
     kept = len(result.rows) - min(result.num_computed, len(result.rows))
     before = f", {kept:,} kept from before" if kept else ""
-    yield Text(f"study    {len(result.rows):,} points, each planned for {result.objective}{before}\n")
+    yield Text(
+        f"study    {len(result.rows):,} points, each planned for {result.objective}{before}\n"
+    )
     rows = _shown(result)
     yield _points(result, rows)
     if len(rows) < len(result.rows):
@@ -38,7 +56,9 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
     yield Text("\nnamed: the best published system there, and how much faster the plan is.\n")
     yield from _findings(result)
     if result.sensitivities:
-        yield Text(f"\nEach number of the machine 20 % less and 20 % more, planned anew ({result.objective}):")
+        yield Text(
+            f"\nEach number of the machine 20 % less and 20 % more, planned anew ({result.objective}):"
+        )
         yield _tornado(result.sensitivities)
     yield Text("\n" + "\n".join(["wrote", *(f"  {file}" for file in result.files)]))
 
@@ -65,14 +85,22 @@ def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
 def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
     paths = [axis.path for axis in result.axes]
     has_columns = len(paths) <= MAX_AXIS_COLUMNS
-    heads = [text_column(words(path), width=_width(result, path)) for path in paths] if has_columns else [text_column("point", width=30)]
-    priced = any(row.price_usd is not None for row in rows)  # then there is no room for TPOT in 80 characters
+    heads = (
+        [text_column(words(path), width=_width(result, path)) for path in paths]
+        if has_columns
+        else [text_column("point", width=30)]
+    )
+    priced = any(
+        row.price_usd is not None for row in rows
+    )  # then there is no room for TPOT in 80 characters
     figures = [number_column(name) for name in ("tokens/s", "TTFT", "TPOT")[: 2 if priced else 3]]
     price = [number_column("price")] if priced else []
     table = plain_table(*heads, *price, *figures, text_column("plan"), text_column("named"))
     table.padding = 0  # up to nine columns in 80 characters
     for row in rows:
-        point = [short(path, row.values[path]) for path in paths] if has_columns else [point_words(row)]
+        point = (
+            [short(path, row.values[path]) for path in paths] if has_columns else [point_words(row)]
+        )
         dollars = [f"${row.price_usd:,.0f}" if row.price_usd is not None else ""] if priced else []
         numbers, texts = _figures(row, result.objective)
         table.add_row(*point, *dollars, *numbers[: len(figures)], *texts)
@@ -81,7 +109,10 @@ def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
 
 def _width(result: WhatifResult, path: str) -> int:
     """As wide as its values and the longest of its words."""
-    longest = max(len(text) for text in (*words(path).split(), *(short(path, row.values[path]) for row in result.rows)))
+    longest = max(
+        len(text)
+        for text in (*words(path).split(), *(short(path, row.values[path]) for row in result.rows))
+    )
     return min(longest, MAX_AXIS_WIDTH)
 
 
@@ -91,7 +122,11 @@ def _figures(row: WhatifRow, objective: str) -> tuple[list[str], list[str]]:
         return [""] * 3, [f"does not fit: {format_bytes(row.missing_bytes or 0)} short", ""]
     metrics = row.metrics
     tpot = format_duration(metrics["tpot_s"]) if metrics["tpot_s"] else ""
-    numbers = [format_count(metrics["output_tokens_per_s"]), format_duration(metrics["ttft_s"]), tpot]
+    numbers = [
+        format_count(metrics["output_tokens_per_s"]),
+        format_duration(metrics["ttft_s"]),
+        tpot,
+    ]
     return numbers, [row.policy or "", _named(row, objective)]
 
 
@@ -105,20 +140,38 @@ def _named(row: WhatifRow, objective: str) -> str:
 
 def _findings(result: WhatifResult) -> Iterator[RenderableType]:
     if result.effects:
-        listed = "; ".join(f"{words(effect.path)} ×{1 + effect.speed_gain_fraction:.2f}" for effect in result.effects)
-        yield Text(fill(f"What changes most, from slowest to fastest along it: {listed}.", LINE_WIDTH))
-    yield from _listed("Where the best policy changes:", _grouped((_change(change), change.at) for change in result.policy_changes))
-    has_numbers = any(len(axis.values) > 1 and not isinstance(axis.values[0], str) for axis in result.axes)
+        listed = "; ".join(
+            f"{words(effect.path)} ×{1 + effect.speed_gain_fraction:.2f}"
+            for effect in result.effects
+        )
+        yield Text(
+            fill(f"What changes most, from slowest to fastest along it: {listed}.", LINE_WIDTH)
+        )
+    yield from _listed(
+        "Where the best policy changes:",
+        _grouped((_change(change), change.at) for change in result.policy_changes),
+    )
+    has_numbers = any(
+        len(axis.values) > 1 and not isinstance(axis.values[0], str) for axis in result.axes
+    )
     if has_numbers and not result.policy_changes and any(row.is_feasible for row in result.rows):
         yield Text("\nThe best policy is the same along every number that varies.")
-    yield from _listed("Diminishing returns:", _grouped((_returns(saturation), saturation.at) for saturation in result.saturations))
+    yield from _listed(
+        "Diminishing returns:",
+        _grouped((_returns(saturation), saturation.at) for saturation in result.saturations),
+    )
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[RenderableType]:
     if lines:
         yield Text(f"\n{title}")
-        more = [f"… and {len(lines) - MAX_LINES} more: see --json"] if len(lines) > MAX_LINES else []
-        filled = [fill(line, LINE_WIDTH, initial_indent="  ", subsequent_indent="    ") for line in (*lines[:MAX_LINES], *more)]
+        more = (
+            [f"… and {len(lines) - MAX_LINES} more: see --json"] if len(lines) > MAX_LINES else []
+        )
+        filled = [
+            fill(line, LINE_WIDTH, initial_indent="  ", subsequent_indent="    ")
+            for line in (*lines[:MAX_LINES], *more)
+        ]
         yield Text("\n".join(filled))
 
 
@@ -150,10 +203,18 @@ def _returns(saturation: Saturation) -> str:
 
 
 def _tornado(rows: Sequence[Sensitivity]) -> Table:
-    table = plain_table(text_column("number"), number_column("value"), number_column("20 % less"), number_column("20 % more"))
+    table = plain_table(
+        text_column("number"),
+        number_column("value"),
+        number_column("20 % less"),
+        number_column("20 % more"),
+    )
     for row in rows:
         table.add_row(
-            words(row.path), format_quantity(row.path, row.base_value), _gain(row.low_gain_fraction), _gain(row.high_gain_fraction)
+            words(row.path),
+            format_quantity(row.path, row.base_value),
+            _gain(row.low_gain_fraction),
+            _gain(row.high_gain_fraction),
         )
     return table
 

@@ -9,7 +9,13 @@ from planner.study.outcome import RIVAL_FIGURES, Outcome
 from planner.study.prices import Prices
 from planner.study.sensitivity import Variation
 from planner.study.study import Study
-from rosin.commands.whatif.analysis import effects, pareto_front, policy_changes, saturations, sensitivities
+from rosin.commands.whatif.analysis import (
+    effects,
+    pareto_front,
+    policy_changes,
+    saturations,
+    sensitivities,
+)
 from rosin.commands.whatif.document import Sensitivity, WhatifAxis, WhatifResult, WhatifRow
 
 if TYPE_CHECKING:
@@ -35,7 +41,10 @@ def whatif_result(
 ) -> WhatifResult:
     """All of a finished study but the names of its files."""
     axes, objective = study.axes, study.objective
-    rows = [_row(axes, point.values, outcome, prices) for point, outcome in zip(study.points(), outcomes, strict=True)]
+    rows = [
+        _row(axes, point.values, outcome, prices)
+        for point, outcome in zip(study.points(), outcomes, strict=True)
+    ]
     return WhatifResult(
         command=command,
         setting=study.base,
@@ -52,7 +61,9 @@ def whatif_result(
     )
 
 
-def _row(axes: Sequence[Axis], values: Sequence[Value], outcome: Outcome, prices: Prices) -> WhatifRow:
+def _row(
+    axes: Sequence[Axis], values: Sequence[Value], outcome: Outcome, prices: Prices
+) -> WhatifRow:
     return WhatifRow(
         values={axis.path: value for axis, value in zip(axes, values, strict=True)},
         price_usd=prices.price_usd(axes, values, outcome.machine_price_usd),
@@ -70,7 +81,9 @@ def _sensitivities(tornado: Tornado | None, objective: str) -> list[Sensitivity]
 
 
 def study_table(rows: Sequence[WhatifRow]) -> "pd.DataFrame":
-    """One line a point, in the order of the study: values, price, plan, its figures and bounds, the best named system, or the shortage."""
+    """One line a point, in the order of the study: values, price, plan, its figures and bounds, the
+    best named system, or the shortage.
+    """
     import pandas as pd
 
     return pd.DataFrame([_cells(row) for row in rows], columns=_columns(rows))
@@ -78,7 +91,13 @@ def study_table(rows: Sequence[WhatifRow]) -> "pd.DataFrame":
 
 def _columns(rows: Sequence[WhatifRow]) -> list[str]:
     """The union of all rows' columns, in the order of a row that has the most."""
-    return list(dict.fromkeys(name for row in sorted(rows, key=lambda row: not row.is_feasible) for name in _cells(row)))
+    return list(
+        dict.fromkeys(
+            name
+            for row in sorted(rows, key=lambda row: not row.is_feasible)
+            for name in _cells(row)
+        )
+    )
 
 
 def _cells(row: WhatifRow) -> dict[str, Any]:

@@ -14,10 +14,10 @@ _CLASS = TensorClass.ATTENTION
 class GroupedTraits:
     """What distinguishes grouped-query attention of one family from another's.
 
-    ``has_bias`` is of queries, keys and values; ``has_output_bias`` of the output projection. ``norm``
-    is of queries and keys: ``"head"`` (one vector of head_dim each), ``"full"`` (over all heads) or
-    None. ``has_query_gate``: the query projection is twice as wide, its second half a gate on the
-    output. ``has_sinks``: one learned logit a head.
+    ``has_bias`` is of queries, keys and values; ``has_output_bias`` of the output projection.
+    ``norm`` is of queries and keys: ``"head"`` (one vector of head_dim each), ``"full"`` (over all
+    heads) or None. ``has_query_gate``: the query projection is twice as wide, its second half a
+    gate on the output. ``has_sinks``: one learned logit a head.
     """
 
     has_bias: bool = False
@@ -38,7 +38,10 @@ class Heads:
 
 
 def heads_of(keys: ConfigKeys) -> Heads:
-    """The usual keys. Raises InputError where head_dim is absent and does not follow from hidden_size."""
+    """The usual keys.
+
+    Raises InputError where head_dim is absent and does not follow from hidden_size.
+    """
     num_queries = keys.count("num_attention_heads")
     dim = head_dim(keys)
     return Heads(
@@ -63,7 +66,9 @@ def head_dim(keys: ConfigKeys) -> int:
     return hidden // heads
 
 
-def grouped(keys: ConfigKeys, traits: GroupedTraits, heads: Heads | None = None, name: str = "self_attn") -> AttentionWeights:
+def grouped(
+    keys: ConfigKeys, traits: GroupedTraits, heads: Heads | None = None, name: str = "self_attn"
+) -> AttentionWeights:
     """Grouped-query attention (arXiv 2305.13245)."""
     heads = heads or heads_of(keys)
     if heads.num_queries % heads.num_keys:
@@ -107,7 +112,8 @@ def _query_and_key_norms(name: str, traits: GroupedTraits, heads: Heads) -> list
 
 
 def latent(keys: ConfigKeys, name: str = "self_attn") -> AttentionWeights:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1), in its absorbed form.
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1), in its absorbed
+    form.
 
     The cache holds the latent and one rotary key; scores are taken over both, and values are summed
     over the latent.

@@ -9,7 +9,8 @@ from sim.model.model import Attention, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionWeights:
-    """The attention of one layer, or the state in its place: geometry, and weights of projections and own norms.
+    """The attention of one layer, or the state in its place: geometry, and weights of projections
+    and own norms.
 
     Neither, and no weights, in a layer that has none.
     """
@@ -22,5 +23,7 @@ class AttentionWeights:
         """This attention for layers with those windows; equal layers share one object."""
         assert self.geometry is not None
         plain = self.geometry
-        made = {size: replace(self, geometry=replace(plain, window_tokens=size)) for size in set(sizes)}
+        made = {
+            size: replace(self, geometry=replace(plain, window_tokens=size)) for size in set(sizes)
+        }
         return [made[size] for size in sizes]

@@ -1,4 +1,6 @@
-"""Reading keys of a Hugging Face config.json: aliases, types, ranges, and errors that name file and key."""
+"""Reading keys of a Hugging Face config.json: aliases, types, ranges, and errors that name file and
+key.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +23,9 @@ _SYNONYMS = {
 class ConfigKeys:
     """The keys of one configuration; ``where`` names it in errors, ``prefix`` the section in it.
 
-    A key that is absent or null is missing: class defaults of any library are not facts of the model.
-    The keys of a nested ``text_config`` stand before those of the top level. ``used`` has the names
-    of all keys that anybody asked for.
+    A key that is absent or null is missing: class defaults of any library are not facts of the
+    model. The keys of a nested ``text_config`` stand before those of the top level. ``used`` has
+    the names of all keys that anybody asked for.
     """
 
     def __init__(self, config: Mapping[str, Any], where: str, prefix: str = "") -> None:
@@ -45,13 +47,18 @@ class ConfigKeys:
             self.used.add(part)
 
     def _renamed(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Keys that some families call otherwise, under the usual names. Raises InputError where both are there and differ."""
+        """Keys that some families call otherwise, under the usual names.
+
+        Raises InputError where both are there and differ.
+        """
         found = {}
         for own, usual in _SYNONYMS.items():
             if config.get(own) is None:
                 continue
             if config.get(usual) not in (None, config[own]):
-                raise self.error(own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}")
+                raise self.error(
+                    own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}"
+                )
             found[usual] = config[own]
         return found
 
@@ -126,7 +133,9 @@ class ConfigKeys:
         """A list of layer indices. Raises InputError for one outside the model."""
         for item in self.items(name):
             if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < num_layers:
-                raise self.error(name, f"must list layers from 0 to {num_layers - 1}, got {shown(item)}")
+                raise self.error(
+                    name, f"must list layers from 0 to {num_layers - 1}, got {shown(item)}"
+                )
         return frozenset(self.items(name))
 
     def section(self, name: str) -> "ConfigKeys":

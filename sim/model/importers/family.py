@@ -9,12 +9,13 @@ from sim.model.importers.decoder import Decoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family, as its modelling class builds it (transformers 5.23.0 unless the file says otherwise).
+    """One family, as its modelling class builds it (transformers 5.23.0 unless the file says
+    otherwise).
 
     ``decode`` reads the keys. ``required`` lists those that real configurations state and without
-    which weights would be guessed. ``idle`` lists keys that look as if they changed the weights, stand
-    in real files of this family, and are not read by its class. ``aliases`` are other values of
-    ``model_type`` for the same layers. ``layers`` is the module that holds the layers.
+    which weights would be guessed. ``idle`` lists keys that look as if they changed the weights,
+    stand in real files of this family, and are not read by its class. ``aliases`` are other values
+    of ``model_type`` for the same layers. ``layers`` is the module that holds the layers.
     """
 
     name: str

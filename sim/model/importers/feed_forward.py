@@ -1,4 +1,6 @@
-"""Feed-forward part of each layer: which layers route, and the weights of router, experts and dense blocks."""
+"""Feed-forward part of each layer: which layers route, and the weights of router, experts and dense
+blocks.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,16 +33,23 @@ class Experts:
 
 
 def selection(keys: ConfigKeys) -> tuple[int, int]:
-    """How many experts there are, and how many a token selects. Raises InputError when more are selected than there are."""
+    """How many experts there are, and how many a token selects.
+
+    Raises InputError when more are selected than there are.
+    """
     num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
     top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
     if top_k > num_experts:
-        raise keys.error("num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}")
+        raise keys.error(
+            "num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}"
+        )
     return num_experts, top_k
 
 
 def leading_dense(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """The layers that route: all from ``first_k_dense_replace`` on, or every ``moe_layer_freq``-th of them."""
+    """The layers that route: all from ``first_k_dense_replace`` on, or every ``moe_layer_freq``-th
+    of them.
+    """
     first = keys.count_or(0, "first_k_dense_replace")
     step = max(keys.count_or(1, "moe_layer_freq"), 1)
     return routing(keys, (index for index in range(first, num_layers) if index % step == 0))
@@ -55,7 +64,9 @@ def sparse_steps(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 
 
 def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """The layers that route: those that ``mlp_layer_types`` calls sparse, else as in ``leading_dense``."""
+    """The layers that route: those that ``mlp_layer_types`` calls sparse, else as in
+    ``leading_dense``.
+    """
     if not keys.has("mlp_layer_types"):
         keys.value("first_k_dense_replace", "mlp_layer_types")
         return leading_dense(keys, num_layers)
@@ -71,11 +82,15 @@ def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
     """Those layers. Raises InputError when there are none."""
     routed = frozenset(layers)
     if not routed:
-        raise InputError(f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models")
+        raise InputError(
+            f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models"
+        )
     return routed
 
 
-def dense_weights(keys: ConfigKeys, *names: str, has_bias: bool = False, name: str = "mlp") -> list[Weight]:
+def dense_weights(
+    keys: ConfigKeys, *names: str, has_bias: bool = False, name: str = "mlp"
+) -> list[Weight]:
     """The feed-forward block of a dense layer, as wide as the first of those keys says."""
     hidden = keys.count("hidden_size")
     width = keys.count(*(names or ("intermediate_size",)))
@@ -89,10 +104,14 @@ def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
     weights = [
         *linear(f"{name}.gate", TensorClass.ROUTER, hidden, experts.num_experts),
         *loose(f"{name}.gate", TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
-        *gated_mlp(f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias),
+        *gated_mlp(
+            f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias
+        ),
     ]
     if experts.shared:
-        weights += gated_mlp(shared, TensorClass.SHARED_EXPERT, hidden, experts.shared, experts.has_shared_bias)
+        weights += gated_mlp(
+            shared, TensorClass.SHARED_EXPERT, hidden, experts.shared, experts.has_shared_bias
+        )
         gate = hidden if experts.has_shared_gate else 0
         weights += loose(f"{name}.shared_expert_gate", TensorClass.SHARED_EXPERT, gate)
     return weights

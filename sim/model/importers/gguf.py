@@ -11,11 +11,18 @@ from hwprofiles import InputError, Kind, Provenance
 from sim.model.importers.gguf_file import GgufHeader, Tensor, read_header, shown
 from sim.model.importers.gguf_keys import MOST_EXPERTS, MOST_LAYERS, GgufKeys
 from sim.model.importers.gguf_layers import attention_of, state_of
-from sim.model.importers.gguf_tensors import block_index, class_of, dominant_types, per_expert, totals
+from sim.model.importers.gguf_tensors import (
+    block_index,
+    class_of,
+    dominant_types,
+    per_expert,
+    totals,
+)
 from sim.model.model import Layer, Model, TensorClass
 
 QUANTIZATION = "gguf"
-"""Name of the scheme of a model whose bytes come from a tensor table: each tensor has its own type."""
+"""Name of the scheme of a model whose bytes come from a tensor table: each tensor has its own type.
+"""
 
 MTP = re.compile(r"blk\.\d+\.nextn\.")
 """Tensors for multi-token prediction inside a layer."""
@@ -35,7 +42,9 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufImport:
-    """A model from a GGUF file, what the file holds besides, and how many bytes of tensor data are not there."""
+    """A model from a GGUF file, what the file holds besides, and how many bytes of tensor data are
+    not there.
+    """
 
     model: Model
     ignored: tuple[Ignored, ...]
@@ -48,18 +57,25 @@ def model_from_gguf(path: str | Path) -> Model:
 
 
 def import_gguf(path: str | Path) -> GgufImport:
-    """The model in a GGUF file (for a split one, any of its parts): sizes from its table, shapes from its metadata.
+    """The model in a GGUF file (for a split one, any of its parts): sizes from its table, shapes
+    from its metadata.
 
-    Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for multi-token prediction,
-    which decoding leaves out, are counted apart. ``dtypes`` names for each class the type that holds most of its bytes.
-    Raises InputError, one line, for a file whose header is cut, that is not GGUF, that lacks a key, or that has one which
-    may change cost or KV cache and is not understood.
+    Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for
+    multi-token prediction, which decoding leaves out, are counted apart. ``dtypes`` names for each
+    class the type that holds most of its bytes. Raises InputError, one line, for a file whose
+    header is cut, that is not GGUF, that lacks a key, or that has one which may change cost or KV
+    cache and is not understood.
     """
     path = Path(path)
     header = read_header(path)
     keys = GgufKeys(header)
     by_layer, top, predicting = _sorted(header, keys)
-    lookups = [tensor for tensors in by_layer for tensor in tensors if class_of(tensor.name) is TensorClass.LOOKUP]
+    lookups = [
+        tensor
+        for tensors in by_layer
+        for tensor in tensors
+        if class_of(tensor.name) is TensorClass.LOOKUP
+    ]
     top_totals = totals([*top, *lookups])
     kept = [*top, *(tensor for tensors in by_layer for tensor in tensors)]
     if TensorClass.EMBEDDING not in top_totals.params:
@@ -70,20 +86,28 @@ def import_gguf(path: str | Path) -> GgufImport:
         family=keys.architecture,
         hidden=keys.count("embedding_length"),
         vocab=_embedding_rows(top),
-        expert_intermediate=_expert_width(keys, kept) if any(layer.is_moe for layer in layers) else 0,
+        expert_intermediate=_expert_width(keys, kept)
+        if any(layer.is_moe for layer in layers)
+        else 0,
         layers=layers,
         top_params=dict(top_totals.params),
         top_bytes=dict(top_totals.bytes),
         dtypes=dominant_types(kept),
         quantization=QUANTIZATION,
         max_context_tokens=keys.count("context_length"),
-        provenance=Provenance(kind=Kind.PUBLISHED, source=f"tensor table of {path.name}", date=_modified(path)),
+        provenance=Provenance(
+            kind=Kind.PUBLISHED, source=f"tensor table of {path.name}", date=_modified(path)
+        ),
         is_head_tied=TensorClass.HEAD not in top_totals.params,
     )
-    return GgufImport(model=model, ignored=tuple(_ignored(predicting)), missing_bytes=header.missing_bytes)
+    return GgufImport(
+        model=model, ignored=tuple(_ignored(predicting)), missing_bytes=header.missing_bytes
+    )
 
 
-def _sorted(header: GgufHeader, keys: GgufKeys) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor]]:
+def _sorted(
+    header: GgufHeader, keys: GgufKeys
+) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor]]:
     """The tensors of each layer, of none, and those for multi-token prediction."""
     num_blocks = keys.count("block_count", most=MOST_LAYERS)
     num_layers = num_blocks - keys.count_or(0, "nextn_predict_layers")
@@ -95,11 +119,15 @@ def _sorted(header: GgufHeader, keys: GgufKeys) -> tuple[list[list[Tensor]], lis
             raise InputError(
                 f"{header.where}: tensor {shown(tensor.name)} is of layer {index}, but {keys.architecture}.block_count is {num_blocks}"
             )
-        is_predicting = index is not None and (index >= num_layers or MTP.match(tensor.name) is not None)
+        is_predicting = index is not None and (
+            index >= num_layers or MTP.match(tensor.name) is not None
+        )
         (predicting if is_predicting else groups[index]).append(tensor)
     missing = next((index for index in range(num_layers) if index not in groups), None)
     if missing is not None or num_layers < 1:
-        raise InputError(f"{header.where}: the tensor table has no tensors of layer {missing or 0} (of {num_layers})")
+        raise InputError(
+            f"{header.where}: the tensor table has no tensors of layer {missing or 0} (of {num_layers})"
+        )
     return [groups[index] for index in range(num_layers)], groups[None], predicting
 
 
@@ -109,7 +137,9 @@ def _layer(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Layer:
     num_experts = keys.count("expert_count", index, MOST_EXPERTS) if is_moe else 0
     top_k = keys.count("expert_used_count", index) if is_moe else 0
     if top_k > num_experts:
-        raise keys.refused("expert_used_count", f"must be at most expert_count, got {top_k} > {num_experts}")
+        raise keys.refused(
+            "expert_used_count", f"must be at most expert_count, got {top_k} > {num_experts}"
+        )
     if is_moe:
         _check_experts(keys, tensors, num_experts)
     return Layer(
@@ -138,15 +168,25 @@ def _check_experts(keys: GgufKeys, tensors: Sequence[Tensor], num_experts: int) 
         if alone:
             apart["".join(alone.groups())] += 1
         elif tensor.shape[-1] != num_experts:
-            raise keys.refused("expert_count", f"is {num_experts}, but tensor {shown(tensor.name)} is of {tensor.shape[-1]} experts")
+            raise keys.refused(
+                "expert_count",
+                f"is {num_experts}, but tensor {shown(tensor.name)} is of {tensor.shape[-1]} experts",
+            )
     if any(count != num_experts for count in apart.values()):
-        raise keys.refused("expert_count", f"is {num_experts}, but a layer has tensors of {max(apart.values())} experts")
+        raise keys.refused(
+            "expert_count",
+            f"is {num_experts}, but a layer has tensors of {max(apart.values())} experts",
+        )
 
 
 def _ignored(predicting: Sequence[Tensor]) -> Iterator[Ignored]:
     if predicting:
-        indices = sorted({index for tensor in predicting if (index := block_index(tensor.name)) is not None})
-        which = f"layer {indices[0]}" if len(indices) == 1 else f"layers {indices[0]} to {indices[-1]}"
+        indices = sorted(
+            {index for tensor in predicting if (index := block_index(tensor.name)) is not None}
+        )
+        which = (
+            f"layer {indices[0]}" if len(indices) == 1 else f"layers {indices[0]} to {indices[-1]}"
+        )
         yield Ignored(
             what=f"multi-token prediction, {which}: not run in decode",
             params=sum(tensor.num_weights for tensor in predicting),
@@ -157,7 +197,9 @@ def _ignored(predicting: Sequence[Tensor]) -> Iterator[Ignored]:
 def _name(header: GgufHeader, path: Path) -> str:
     """The model's name as the file states it, if it is one to print; else the file's."""
     name = header.fields.get("general.name")
-    is_usable = isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= MOST_NAME
+    is_usable = (
+        isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= MOST_NAME
+    )
     return str(name) if is_usable else path.stem
 
 
@@ -167,8 +209,16 @@ def _embedding_rows(top: Sequence[Tensor]) -> int:
 
 def _expert_width(keys: GgufKeys, tensors: Sequence[Tensor]) -> int:
     """The experts' inner dimension: rows that the down projection contracts, as the table has them."""
-    widths = [tensor.shape[0] for tensor in tensors if re.search(r"ffn_down(_exps|\.\d+)\.weight$", tensor.name)]
-    return max(widths) if widths else keys.count_or(keys.count_or(1, "feed_forward_length"), "expert_feed_forward_length")
+    widths = [
+        tensor.shape[0]
+        for tensor in tensors
+        if re.search(r"ffn_down(_exps|\.\d+)\.weight$", tensor.name)
+    ]
+    return (
+        max(widths)
+        if widths
+        else keys.count_or(keys.count_or(1, "feed_forward_length"), "expert_feed_forward_length")
+    )
 
 
 def _modified(path: Path) -> str:

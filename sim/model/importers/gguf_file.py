@@ -1,4 +1,7 @@
-"""The header of a GGUF file: metadata and tensor table, over all parts of a split file. Tensor data is never read."""
+"""The header of a GGUF file: metadata and tensor table, over all parts of a split file.
+
+Tensor data is never read.
+"""
 
 import re
 import stat
@@ -29,7 +32,19 @@ MOST_ELEMENTS = 2**62
 DEFAULT_ALIGNMENT = 32
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 
 
@@ -47,7 +62,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """Metadata and tensors; ``where`` names the file in errors, ``missing_bytes`` of tensor data are not there."""
+    """Metadata and tensors; ``where`` names the file in errors, ``missing_bytes`` of tensor data
+    are not there.
+    """
 
     where: str
     fields: Mapping[str, Any]
@@ -56,10 +73,11 @@ class GgufHeader:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of the file; of a split file, which all its parts must stand beside, the whole table.
+    """The header of the file; of a split file, which all its parts must stand beside, the whole
+    table.
 
-    Tensor data may be missing: a file that holds its header is enough. Raises InputError, one line, for a file that is
-    not GGUF, whose header is cut, or whose table contradicts itself.
+    Tensor data may be missing: a file that holds its header is enough. Raises InputError, one line,
+    for a file that is not GGUF, whose header is cut, or whose table contradicts itself.
     """
     header = _read_part(path)
     num_parts = header.fields.get("split.count", 0)
@@ -71,9 +89,14 @@ def read_header(path: Path) -> GgufHeader:
 def _read_parts(path: Path, num_parts: int) -> GgufHeader:
     match = _PART.search(path.name)
     if not match:
-        raise InputError(f"{path}: one of {num_parts} parts, but its name does not end in -00001-of-{num_parts:05d}.gguf")
+        raise InputError(
+            f"{path}: one of {num_parts} parts, but its name does not end in -00001-of-{num_parts:05d}.gguf"
+        )
     stem = path.name[: match.start()]
-    parts = [path.with_name(f"{stem}-{number:05d}-of-{num_parts:05d}.gguf") for number in range(1, min(num_parts, 99_999) + 1)]
+    parts = [
+        path.with_name(f"{stem}-{number:05d}-of-{num_parts:05d}.gguf")
+        for number in range(1, min(num_parts, 99_999) + 1)
+    ]
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -82,7 +105,9 @@ def _read_parts(path: Path, num_parts: int) -> GgufHeader:
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     stated = headers[0].fields.get("split.tensors.count")
     if isinstance(stated, int) and stated != len(tensors):
-        raise InputError(f"{path}: split.tensors.count is {stated}, but the parts have {len(tensors)} tensors")
+        raise InputError(
+            f"{path}: split.tensors.count is {stated}, but the parts have {len(tensors)} tensors"
+        )
     _check_names(str(path), tensors)
     fields: dict[str, Any] = {}
     for header in reversed(headers):
@@ -108,7 +133,9 @@ def _read_part(path: Path) -> GgufHeader:
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
-    """Reads a header front to back; a count is compared with what the file can hold before anything is allocated."""
+    """Reads a header front to back; a count is compared with what the file can hold before anything
+    is allocated.
+    """
 
     where: str
     file: BinaryIO
@@ -121,14 +148,21 @@ class _Reader:
             raise InputError(f"{self.where}: not a GGUF file: it does not begin with GGUF")
         version = self.number("I")
         if version not in (2, 3):
-            raise InputError(f"{self.where}: not a GGUF file of version 2 or 3, got version {version}")
+            raise InputError(
+                f"{self.where}: not a GGUF file of version 2 or 3, got version {version}"
+            )
         num_tensors = self.counted("tensors", self.number("Q"), 33, MOST_TENSORS)
         num_keys = self.counted("metadata keys", self.number("Q"), 13, MOST_KEYS)
         for _ in range(num_keys):
             self.read_key()
         tensors = tuple(self.tensor() for _ in range(num_tensors))
         _check_names(self.where, tensors)
-        return GgufHeader(where=self.where, fields=self.fields, tensors=tensors, missing_bytes=self.missing_bytes(tensors))
+        return GgufHeader(
+            where=self.where,
+            fields=self.fields,
+            tensors=tensors,
+            missing_bytes=self.missing_bytes(tensors),
+        )
 
     def take(self, num_bytes: int) -> bytes:
         """The next bytes."""
@@ -154,7 +188,9 @@ class _Reader:
         if count > most:
             raise InputError(f"{self.where}: {count} {what}; at most {most} are read")
         if count * least_bytes > self.num_bytes - self.at:
-            raise InputError(f"{self.where}: truncated: {count} {what} do not fit its {self.num_bytes} bytes")
+            raise InputError(
+                f"{self.where}: truncated: {count} {what} do not fit its {self.num_bytes} bytes"
+            )
         return count
 
     def text(self, what: str, most: int) -> str:
@@ -181,7 +217,9 @@ class _Reader:
         if kind == _STRING:
             return self.text(f"metadata key {shown(name)}", MOST_TEXT_BYTES)
         if kind not in _SCALARS:
-            raise InputError(f"{self.where}: not a GGUF file: metadata key {shown(name)} has type {kind}")
+            raise InputError(
+                f"{self.where}: not a GGUF file: metadata key {shown(name)} has type {kind}"
+            )
         return self.number(_SCALARS[kind])
 
     def array(self, name: str, *, is_kept: bool) -> tuple[Any, ...]:
@@ -192,7 +230,9 @@ class _Reader:
             self.counted(what, count, 8, MOST_VALUES if is_kept else MOST_STRINGS)
             return self.strings(count, is_kept=is_kept)
         if kind not in _SCALARS:
-            raise InputError(f"{self.where}: not a GGUF file: metadata key {shown(name)} is an array of type {kind}")
+            raise InputError(
+                f"{self.where}: not a GGUF file: metadata key {shown(name)} is an array of type {kind}"
+            )
         code = _SCALARS[kind]
         size = struct.calcsize(f"<{code}")
         if is_kept:
@@ -211,7 +251,9 @@ class _Reader:
             length = unpack(content)[0] if len(content) == 8 else self.num_bytes
             self.at += 8 + length
             if self.at > self.num_bytes:
-                raise InputError(f"{self.where}: truncated: its header ends at byte {self.num_bytes}")
+                raise InputError(
+                    f"{self.where}: truncated: its header ends at byte {self.num_bytes}"
+                )
             seek(length, 1)
         return ()
 
@@ -221,16 +263,22 @@ class _Reader:
         what = f"{self.where}: tensor {shown(name)}"
         num_dimensions = self.number("I")
         if not 1 <= num_dimensions <= MOST_DIMENSIONS:
-            raise InputError(f"{what} must have 1 to {MOST_DIMENSIONS} dimensions, got {num_dimensions}")
+            raise InputError(
+                f"{what} must have 1 to {MOST_DIMENSIONS} dimensions, got {num_dimensions}"
+            )
         shape = struct.unpack(f"<{num_dimensions}Q", self.take(8 * num_dimensions))
         kind, offset = self.number("I"), self.number("Q")
         if min(shape) < 1 or prod(shape) > MOST_ELEMENTS:
             raise InputError(f"{what} must have 1 to {MOST_ELEMENTS} weights, got shape {shape}")
         storage = STORAGE_TYPES.get(kind)
         if storage is None:
-            raise InputError(f"{what} has storage type {kind}, which is neither llama.cpp's nor ik_llama.cpp's")
+            raise InputError(
+                f"{what} has storage type {kind}, which is neither llama.cpp's nor ik_llama.cpp's"
+            )
         if shape[0] % storage.block:
-            raise InputError(f"{what}: rows of {storage.name} hold whole blocks of {storage.block}, got rows of {shape[0]}")
+            raise InputError(
+                f"{what}: rows of {storage.name} hold whole blocks of {storage.block}, got rows of {shape[0]}"
+            )
         return Tensor(
             name=name,
             shape=shape,
@@ -241,19 +289,30 @@ class _Reader:
         )
 
     def missing_bytes(self, tensors: tuple[Tensor, ...]) -> int:
-        """Bytes of tensor data beyond the file's end. Raises InputError for offsets that are not where data can be."""
+        """Bytes of tensor data beyond the file's end.
+
+        Raises InputError for offsets that are not where data can be.
+        """
         alignment = self.fields.get("general.alignment", DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment > 2**30:
-            raise InputError(f"{self.where}: metadata key general.alignment must be a positive integer, got {alignment!r}")
+            raise InputError(
+                f"{self.where}: metadata key general.alignment must be a positive integer, got {alignment!r}"
+            )
         start = -(-self.at // alignment) * alignment
         end = 0
         for tensor in sorted(tensors, key=lambda one: one.offset):
             if tensor.offset >= 2**63:
-                raise InputError(f"{self.where}: tensor {shown(tensor.name)} has a negative offset, {tensor.offset - 2**64}")
+                raise InputError(
+                    f"{self.where}: tensor {shown(tensor.name)} has a negative offset, {tensor.offset - 2**64}"
+                )
             if tensor.offset % alignment:
-                raise InputError(f"{self.where}: tensor {shown(tensor.name)} must begin at a multiple of {alignment}, got {tensor.offset}")
+                raise InputError(
+                    f"{self.where}: tensor {shown(tensor.name)} must begin at a multiple of {alignment}, got {tensor.offset}"
+                )
             if tensor.offset < end:
-                raise InputError(f"{self.where}: tensor {shown(tensor.name)} begins at {tensor.offset}, inside another that ends at {end}")
+                raise InputError(
+                    f"{self.where}: tensor {shown(tensor.name)} begins at {tensor.offset}, inside another that ends at {end}"
+                )
             end = tensor.offset + tensor.num_bytes
         return max(0, start + end - self.num_bytes) if tensors else 0
 

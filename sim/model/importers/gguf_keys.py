@@ -1,4 +1,6 @@
-"""The metadata of a GGUF file's own architecture: values by layer, limits, and which keys are understood."""
+"""The metadata of a GGUF file's own architecture: values by layer, limits, and which keys are
+understood.
+"""
 
 from typing import Any
 
@@ -96,12 +98,16 @@ class GgufKeys:
         if not isinstance(name, str) or not name:
             raise InputError(f"{self.where}: metadata key general.architecture is missing")
         if not name.isprintable() or len(name) > 80:
-            raise InputError(f"{self.where}: metadata key general.architecture must be a short name, got {name[:80]!r}")
+            raise InputError(
+                f"{self.where}: metadata key general.architecture must be a short name, got {name[:80]!r}"
+            )
         return name
 
     def refused(self, name: str, reason: str) -> InputError:
         """The error about a key."""
-        return InputError(f"{self.where}: metadata key {shown(self.architecture)}.{shown(name)} {reason}")
+        return InputError(
+            f"{self.where}: metadata key {shown(self.architecture)}.{shown(name)} {reason}"
+        )
 
     def has(self, name: str) -> bool:
         """Whether the file states the key."""
@@ -117,12 +123,18 @@ class GgufKeys:
         return value if isinstance(value, tuple) else (value,)
 
     def get(self, name: str, layer: int = 0) -> Any:
-        """The value, for that layer if it is an array; None where the key is missing. Raises InputError for too short an array."""
+        """The value, for that layer if it is an array; None where the key is missing.
+
+        Raises InputError for too short an array.
+        """
         value = self._fields.get(f"{self.architecture}.{name}")
         if not isinstance(value, tuple):
             return value
         if layer >= len(value):
-            raise self.refused(name, f"must have a value for each layer, has {len(value)} and none for layer {layer}")
+            raise self.refused(
+                name,
+                f"must have a value for each layer, has {len(value)} and none for layer {layer}",
+            )
         return value[layer]
 
     def count(self, name: str, layer: int = 0, most: int = MOST_COUNT) -> int:

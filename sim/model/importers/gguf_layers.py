@@ -1,6 +1,8 @@
-"""Attention and state of a layer of a GGUF file: which it has by its tensors, of what size by the metadata.
+"""Attention and state of a layer of a GGUF file: which it has by its tensors, of what size by the
+metadata.
 
-What each key means is llama.cpp's (src/llama-hparams.cpp, src/llama-model.cpp and src/models at commit 01b77b57 and later).
+What each key means is llama.cpp's (src/llama-hparams.cpp, src/llama-model.cpp and src/models at
+commit 01b77b57 and later).
 """
 
 import re
@@ -11,7 +13,9 @@ from sim.model.importers.gguf_keys import GgufKeys
 from sim.model.model import Attention, Indexer, State
 
 _STATE = re.compile(r"blk\.\d+\.(ssm_|shortconv|time_mix_)")
-_ATTENTION = re.compile(r"blk\.\d+\.attn_(q|k|v|qkv|q_a|q_b|kv|kv_a_mqa|kv_b|output|output_a|out)\.")
+_ATTENTION = re.compile(
+    r"blk\.\d+\.attn_(q|k|v|qkv|q_a|q_b|kv|kv_a_mqa|kv_b|output|output_a|out)\."
+)
 _OUTPUT = re.compile(r"blk\.\d+\.attn_(output|output_a|out)\.")
 _SHARED_KV = re.compile(r"blk\.\d+\.attn_kv\.")
 
@@ -28,7 +32,9 @@ _WINDOW_PERIODS = {
     "olmo2": 4,
     "plamo3": 8,
 }
-"""Where no pattern is stated, every n-th layer has full attention; llama.cpp hard-codes these periods."""
+"""Where no pattern is stated, every n-th layer has full attention; llama.cpp hard-codes these
+periods.
+"""
 
 _CHUNK_TOKENS = {"llama4": 8192}
 """Attention chunk that llama.cpp hard-codes where the file does not state one."""
@@ -38,7 +44,9 @@ _WITHOUT_WINDOW = frozenset({"phi3"})
 
 _COMPRESSED = "deepseek4"
 _INDEXED_RATIO = 4
-"""DeepSeek-V4 has an indexer in the layers that keep one of four tokens (src/llama-kv-cache-dsv4.cpp)."""
+"""DeepSeek-V4 has an indexer in the layers that keep one of four tokens
+(src/llama-kv-cache-dsv4.cpp).
+"""
 
 _F32_BYTES = 4
 """llama.cpp keeps states in 32 bit."""
@@ -47,10 +55,15 @@ _F32_BYTES = 4
 def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Attention | None:
     """The attention of a layer; None where it has none: no tensors of attention, or no KV heads.
 
-    In a layer with tensors of a state, attention stands beside it only if it has an output projection of its own.
+    In a layer with tensors of a state, attention stands beside it only if it has an output
+    projection of its own.
     """
     needed = _OUTPUT if _has(_STATE, tensors) else _ATTENTION
-    if not _has(needed, tensors) or keys.count_or_none("attention.head_count_kv", index) == 0 or not _is_listed(keys, index):
+    if (
+        not _has(needed, tensors)
+        or keys.count_or_none("attention.head_count_kv", index) == 0
+        or not _is_listed(keys, index)
+    ):
         return None
     heads = keys.count("attention.head_count", index)
     if keys.get("attention.kv_lora_rank"):
@@ -73,7 +86,8 @@ def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Atten
 
 
 def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
-    """The state of a layer: recurrent, of a short convolution, or None. 0 where the file does not state its sizes.
+    """The state of a layer: recurrent, of a short convolution, or None. 0 where the file does not
+    state its sizes.
 
     Sizes as llama.cpp allocates them (n_embd_s and n_embd_r of its hparams).
     """
@@ -93,12 +107,16 @@ def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
     else:
         inner, size = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
         recurrent = inner * size
-        kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (inner + 2 * keys.count_or(0, "ssm.group_count") * size)
+        kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (
+            inner + 2 * keys.count_or(0, "ssm.group_count") * size
+        )
     return State(elements=recurrent, bytes=_F32_BYTES * (recurrent + kept))
 
 
 def window_of(keys: GgufKeys, index: int) -> int | None:
-    """The window of a layer: by the file's own pattern (a flag for each layer, or a period), else by the architecture's period."""
+    """The window of a layer: by the file's own pattern (a flag for each layer, or a period), else
+    by the architecture's period.
+    """
     if keys.architecture in _WITHOUT_WINDOW:
         return None
     size = keys.count_or(_CHUNK_TOKENS.get(keys.architecture, 0), "attention.sliding_window", index)
@@ -120,10 +138,15 @@ def _is_listed(keys: GgufKeys, index: int) -> bool:
     """Whether a list of the layers with attention, or of those without, leaves room for it."""
     if keys.has("attention.layer_indices") and index not in keys.array("attention.layer_indices"):
         return False
-    return not (keys.is_by_layer("attention.recurrent_layers") and keys.get("attention.recurrent_layers", index))
+    return not (
+        keys.is_by_layer("attention.recurrent_layers")
+        and keys.get("attention.recurrent_layers", index)
+    )
 
 
-def _head_dimensions(keys: GgufKeys, index: int, heads: int, *, is_windowed: bool) -> tuple[int, int]:
+def _head_dimensions(
+    keys: GgufKeys, index: int, heads: int, *, is_windowed: bool
+) -> tuple[int, int]:
     """Dimensions of a head's keys and values; windowed layers may have their own."""
     default = keys.count("embedding_length") // keys.count_or(heads, "attention.head_count")
     key_dim = keys.count_or(default, "attention.key_length", index)
@@ -135,7 +158,9 @@ def _head_dimensions(keys: GgufKeys, index: int, heads: int, *, is_windowed: boo
 
 
 def _latent(keys: GgufKeys, heads: int, index: int) -> Attention:
-    """Latent attention: the cache holds the latent and one rotary key; scores over both, values over the latent."""
+    """Latent attention: the cache holds the latent and one rotary key; scores over both, values
+    over the latent.
+    """
     expanded = [_expanded_dimension(keys, part, index) for part in ("key", "value")]
     latent, rotary = keys.count("attention.kv_lora_rank"), keys.count("rope.dimension_count")
     _refuse_ratios(keys)
@@ -150,7 +175,9 @@ def _latent(keys: GgufKeys, heads: int, index: int) -> Attention:
 
 
 def _expanded_dimension(keys: GgufKeys, part: str, index: int) -> int:
-    """Elements of a head's expanded key or value: files with absorbed matrices name them apart from those of the latent cache."""
+    """Elements of a head's expanded key or value: files with absorbed matrices name them apart from
+    those of the latent cache.
+    """
     latent = keys.count_or(0, f"attention.{part}_length", index)
     return keys.count_or(latent, f"attention.{part}_length_mla", index)
 
@@ -165,12 +192,16 @@ def _indexer(keys: GgufKeys) -> Indexer:
 
 
 def _ratio(keys: GgufKeys, index: int) -> int | None:
-    """How many tokens one entry of compressed attention stands for; None where nothing is compressed."""
+    """How many tokens one entry of compressed attention stands for; None where nothing is
+    compressed.
+    """
     if keys.architecture == _COMPRESSED:
         return keys.count_or_none("attention.compress_ratios", index) or None
     _refuse_ratios(keys)
     if keys.get("attention.indexer.top_k"):
-        raise keys.refused("attention.indexer.top_k", "is understood in latent attention and in deepseek4 only")
+        raise keys.refused(
+            "attention.indexer.top_k", "is understood in latent attention and in deepseek4 only"
+        )
     return None
 
 

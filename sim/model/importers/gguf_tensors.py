@@ -1,4 +1,6 @@
-"""Sorting the tensors of a GGUF file into layers and tensor classes, and adding up their weights and bytes."""
+"""Sorting the tensors of a GGUF file into layers and tensor classes, and adding up their weights
+and bytes.
+"""
 
 import re
 from collections import Counter
@@ -42,15 +44,22 @@ def block_index(name: str) -> int | None:
 
 
 def class_of(name: str) -> TensorClass:
-    """The class of a tensor by its name; one of a layer that is in no other class counts to its attention.
+    """The class of a tensor by its name; one of a layer that is in no other class counts to its
+    attention.
 
-    A table of which a token reads rows (embeddings by layer, n-grams, experts by token) is a lookup table.
+    A table of which a token reads rows (embeddings by layer, n-grams, experts by token) is a lookup
+    table.
 
-    That default carries state-space and indexer tensors of newer models: they are read for each token, as attention is.
-    Outside the layers everything that is neither embedding nor head, rope factors for instance, counts to the norms.
+    That default carries state-space and indexer tensors of newer models: they are read for each
+    token, as attention is. Outside the layers everything that is neither embedding nor head, rope
+    factors for instance, counts to the norms.
     """
     match = _BLOCK.match(name)
-    rules, rest, default = (_BLOCK_CLASSES, match.group(2), TensorClass.ATTENTION) if match else (_TOP_CLASSES, name, TensorClass.NORM)
+    rules, rest, default = (
+        (_BLOCK_CLASSES, match.group(2), TensorClass.ATTENTION)
+        if match
+        else (_TOP_CLASSES, name, TensorClass.NORM)
+    )
     return next((tensor_class for pattern, tensor_class in rules if pattern.match(rest)), default)
 
 
@@ -73,9 +82,13 @@ def per_expert(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[T
 
 
 def dominant_types(tensors: Iterable[Tensor]) -> Mapping[TensorClass, str]:
-    """For each class the storage type that most of its bytes are in; of two equal ones the first by name."""
+    """For each class the storage type that most of its bytes are in; of two equal ones the first by
+    name.
+    """
     types = totals(tensors).types
     result: dict[TensorClass, str] = {}
     for (tensor_class, type_name), _ in sorted(types.items(), key=lambda item: (-item[1], item[0])):
         result.setdefault(tensor_class, type_name)
-    return {tensor_class: result[tensor_class] for tensor_class in TensorClass if tensor_class in result}
+    return {
+        tensor_class: result[tensor_class] for tensor_class in TensorClass if tensor_class in result
+    }

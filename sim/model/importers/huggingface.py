@@ -28,11 +28,11 @@ def model_from_config(
 ) -> Model:
     """The model that a configuration describes.
 
-    ``quantization`` names a scheme, or what the checkpoint is stored in; None stands for the latter.
-    Weights are counted as the family's modelling class builds them, layers for multi-token prediction
-    and vision parts left out. Raises InputError, one line that names ``where`` (the source, unless
-    given) and the key: for an unknown family, a key that is missing or wrong, or one that would change
-    the weights and that the family does not read.
+    ``quantization`` names a scheme, or what the checkpoint is stored in; None stands for the
+    latter. Weights are counted as the family's modelling class builds them, layers for multi-token
+    prediction and vision parts left out. Raises InputError, one line that names ``where`` (the
+    source, unless given) and the key: for an unknown family, a key that is missing or wrong, or one
+    that would change the weights and that the family does not read.
     """
     keys = ConfigKeys(config, where or provenance.source)
     family = family_of(keys)
@@ -84,7 +84,9 @@ class _Stored:
     approximation: str = ""
 
 
-def _stored(keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None) -> _Stored:
+def _stored(
+    keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None
+) -> _Stored:
     """In the named scheme, or as the checkpoint is stored where that is what is meant."""
     scheme = None if quantization is None else find_scheme(quantization)
     storage = None if scheme and not _is_settled(keys) else native_storage(keys)
@@ -203,7 +205,9 @@ def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict
     return result
 
 
-def _layer(block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]) -> Layer:
+def _layer(
+    block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]
+) -> Layer:
     return Layer(
         attention=block.attention,
         state=block.state,

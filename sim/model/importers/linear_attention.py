@@ -1,4 +1,6 @@
-"""Gated delta nets (arXiv 2412.06464): which layers are, what they weigh, and the state that they keep."""
+"""Gated delta nets (arXiv 2412.06464): which layers are, what they weigh, and the state that they
+keep.
+"""
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys, shown
@@ -11,7 +13,8 @@ _CLASS = TensorClass.ATTENTION
 
 
 def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers have linear attention, by ``layer_types`` or else all but every ``full_attention_interval``-th.
+    """Which layers have linear attention, by ``layer_types`` or else all but every
+    ``full_attention_interval``-th.
 
     Raises InputError for another layer type, or with neither key.
     """
@@ -28,7 +31,9 @@ def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
-    """Weights as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet); no key or value is cached."""
+    """Weights as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet); no key or value is
+    cached.
+    """
     hidden = keys.count("hidden_size")
     kernel = keys.count("linear_conv_kernel_dim")
     key_heads = keys.count("linear_num_key_heads")

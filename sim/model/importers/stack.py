@@ -15,11 +15,12 @@ _NORM_NAMES = ("input_layernorm", "post_attention_layernorm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The parts of a decoder whose layers are attention and a feed-forward part, a norm before each.
+    """The parts of a decoder whose layers are attention and a feed-forward part, a norm before
+    each.
 
     ``attention`` has one entry a layer. The layers in ``routed`` hold ``experts``, the others the
-    weights ``dense``. ``num_norms`` counts those of hidden_size a layer; with ``has_norm_bias`` each
-    has a bias too.
+    weights ``dense``. ``num_norms`` counts those of hidden_size a layer; with ``has_norm_bias``
+    each has a bias too.
     """
 
     attention: Sequence[AttentionWeights]
@@ -83,5 +84,7 @@ def top_weights(keys: ConfigKeys, has_norm_bias: bool = False) -> tuple[Weight, 
 
 
 def is_tied(keys: ConfigKeys) -> bool:
-    """Whether the head is the embedding; every family that does not require the key is untied without it."""
+    """Whether the head is the embedding; every family that does not require the key is untied
+    without it.
+    """
     return keys.flag_or(False, "tie_word_embeddings")

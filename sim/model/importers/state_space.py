@@ -8,20 +8,26 @@ from sim.model.importers.weights import linear, loose
 from sim.model.model import State, TensorClass
 
 STATE_ELEMENT_BYTES = 4
-"""Recurrent states and a convolution's last inputs are kept in 32 bit, as llama.cpp keeps them (src/llama-memory-recurrent.cpp)."""
+"""Recurrent states and a convolution's last inputs are kept in 32 bit, as llama.cpp keeps them
+(src/llama-memory-recurrent.cpp).
+"""
 
 _CLASS = TensorClass.ATTENTION
 
 
 def kept_state(elements: int, convolved: int, kernel: int) -> State:
-    """A recurrent state of that many elements, and a convolution's last inputs: all but one of its kernel."""
+    """A recurrent state of that many elements, and a convolution's last inputs: all but one of its
+    kernel.
+    """
     inputs = convolved * (kernel - 1)
     return State(elements=elements, bytes=STATE_ELEMENT_BYTES * (elements + inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mamba2:
-    """The shape of a Mamba-2 layer (arXiv 2405.21060): heads, groups that share B and C, the state of a channel."""
+    """The shape of a Mamba-2 layer (arXiv 2405.21060): heads, groups that share B and C, the state
+    of a channel.
+    """
 
     num_heads: int
     head_dim: int
@@ -33,7 +39,9 @@ class Mamba2:
 
 
 def mamba2_weights(keys: ConfigKeys, shape: Mamba2, name: str) -> AttentionWeights:
-    """Weights as transformers 5.23.0 builds them (NemotronHMamba2Mixer, GraniteMoeHybridMambaLayer)."""
+    """Weights as transformers 5.23.0 builds them (NemotronHMamba2Mixer,
+    GraniteMoeHybridMambaLayer).
+    """
     hidden = keys.count("hidden_size")
     inner = shape.num_heads * shape.head_dim
     convolved = inner + 2 * shape.num_groups * shape.state
@@ -53,7 +61,9 @@ def mamba2_weights(keys: ConfigKeys, shape: Mamba2, name: str) -> AttentionWeigh
 
 
 def mamba_weights(keys: ConfigKeys, name: str) -> AttentionWeights:
-    """A Mamba layer (arXiv 2312.00752) with Jamba's norms, as transformers 5.23.0 builds it (JambaMambaMixer)."""
+    """A Mamba layer (arXiv 2312.00752) with Jamba's norms, as transformers 5.23.0 builds it
+    (JambaMambaMixer).
+    """
     hidden = keys.count("hidden_size")
     inner = keys.count("mamba_expand") * hidden
     state = keys.count("mamba_d_state")

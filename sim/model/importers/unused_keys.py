@@ -1,4 +1,6 @@
-"""Keys that a family does not read: those that would change the weights are errors, the others are ignored."""
+"""Keys that a family does not read: those that would change the weights are errors, the others are
+ignored.
+"""
 
 import re
 from collections.abc import Iterator
@@ -51,7 +53,8 @@ _IS_OF_PREDICTION = re.compile(r".*(mtp|nextn).*")
 
 
 def refuse_unused(keys: ConfigKeys, family: Family) -> None:
-    """Raise InputError for a key that changes weights in some family and that this one does not read.
+    """Raise InputError for a key that changes weights in some family and that this one does not
+    read.
 
     A value that leaves the weights as they are (null, false, 0, empty) is none.
     """
@@ -70,7 +73,9 @@ def refuse_unused(keys: ConfigKeys, family: Family) -> None:
 
 
 def left_out(keys: ConfigKeys) -> tuple[str, ...]:
-    """What the configuration describes besides the decoder, in words: vision parts, layers for prediction."""
+    """What the configuration describes besides the decoder, in words: vision parts, layers for
+    prediction.
+    """
     return tuple(_left_out(keys))
 
 

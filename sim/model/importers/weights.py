@@ -28,7 +28,9 @@ class Weight:
         return self.rows * self.columns
 
 
-def linear(name: str, tensor_class: TensorClass, columns: int, rows: int, has_bias: bool = False) -> list[Weight]:
+def linear(
+    name: str, tensor_class: TensorClass, columns: int, rows: int, has_bias: bool = False
+) -> list[Weight]:
     """A linear layer of that many inputs and outputs: its matrix, and its bias where it has one."""
     matrix = Weight(name=name, tensor_class=tensor_class, rows=rows, columns=columns)
     return [matrix, *loose(name, tensor_class, rows if has_bias else 0)]
@@ -41,7 +43,9 @@ def loose(name: str, tensor_class: TensorClass, count: int) -> list[Weight]:
     return [Weight(name=name, tensor_class=tensor_class, rows=count, is_linear=False)]
 
 
-def gated_mlp(name: str, tensor_class: TensorClass, hidden: int, width: int, has_bias: bool = False) -> list[Weight]:
+def gated_mlp(
+    name: str, tensor_class: TensorClass, hidden: int, width: int, has_bias: bool = False
+) -> list[Weight]:
     """The three products of a gated feed-forward block."""
     return [
         *linear(f"{name}.gate_proj", tensor_class, hidden, width, has_bias),

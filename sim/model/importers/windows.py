@@ -35,7 +35,11 @@ def _windowed_layers(keys: ConfigKeys, num_layers: int, full_period: int | None)
     if keys.has("no_rope_layers") and keys.items("no_rope_layers"):
         return [bool(has_rope) for has_rope in keys.per_layer("no_rope_layers", num_layers)]
     if full_period:
-        period = keys.count("no_rope_layer_interval") if keys.has("no_rope_layer_interval") else full_period
+        period = (
+            keys.count("no_rope_layer_interval")
+            if keys.has("no_rope_layer_interval")
+            else full_period
+        )
         return [(index + 1) % period != 0 for index in range(num_layers)]
     first = keys.count_or(0, "max_window_layers")
     return [index >= first for index in range(num_layers)]

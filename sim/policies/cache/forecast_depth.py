@@ -8,7 +8,8 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastDepthCache(Cache):
-    """The smallest p · (1 - layer / layers) leaves, p being the prefetcher's forecast (MoE-Infinity, arXiv 2401.14361).
+    """The smallest p · (1 - layer / layers) leaves, p being the prefetcher's forecast
+    (MoE-Infinity, arXiv 2401.14361).
 
     ``is_global``: one budget over all layers, as MoE-Infinity has it. ``is_emptied``: as in Cache.
     """

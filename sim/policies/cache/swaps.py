@@ -12,11 +12,14 @@ from sim.policies.base import Cache, CacheState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapsCache(Cache):
-    """At each gate of a prefill pass the layer's hottest missing experts are paired with its coldest residents, up to ``most_swaps`` pairs.
+    """At each gate of a prefill pass the layer's hottest missing experts are paired with its
+    coldest residents, up to ``most_swaps`` pairs.
 
-    A pair changes places if the missing one has more than ``threshold`` times the tokens. Both copies are made (the one that leaves goes
-    back to the host), and the newcomer runs on the GPU at once. After the prompt nothing moves. Threshold, pairs and moment are those of
-    the released code, github.com/ecolab-nus/DAOP (swap_in_out 1.05, largest_num 4); a whole batch counts as one prompt: assumed.
+    A pair changes places if the missing one has more than ``threshold`` times the tokens. Both
+    copies are made (the one that leaves goes back to the host), and the newcomer runs on the GPU at
+    once. After the prompt nothing moves. Threshold, pairs and moment are those of the released
+    code, github.com/ecolab-nus/DAOP (swap_in_out 1.05, largest_num 4); a whole batch counts as one
+    prompt: assumed.
     """
 
     threshold: float = 1.05
@@ -52,7 +55,9 @@ class _Swapping(CacheState):
         """See CacheState; what is fetched for one layer's run is not kept."""
         return np.empty(0, np.int64)
 
-    def reallocate(self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def reallocate(
+        self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """See CacheState; ties by the lower expert."""
         if not is_prefill:
             return np.empty(0, np.int64), np.empty(0, np.int64)

@@ -10,10 +10,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalancedDispatch(Dispatch):
-    """Minimises max(sum on the CPU, sum of copies and GPU work), the aim stated in Fiddler's released code.
+    """Minimises max(sum on the CPU, sum of copies and GPU work), the aim stated in Fiddler's
+    released code.
 
-    The m experts of fewest tokens go to the CPU, m growing as long as the end comes earlier. That is optimal where
-    copies cost the same for any expert, since the CPU's cost grows with tokens. Ties: the smaller m; the lower expert.
+    The m experts of fewest tokens go to the CPU, m growing as long as the end comes earlier. That
+    is optimal where copies cost the same for any expert, since the CPU's cost grows with tokens.
+    Ties: the smaller m; the lower expert.
     """
 
     believed_cost: Source = "priced"

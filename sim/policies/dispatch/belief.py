@@ -12,7 +12,9 @@ Source = Literal["priced", "measured", "code", "cpp"]
 
 RELEASED_CPU_NS_PER_TOKEN = 7 * NS_PER_MS
 RELEASED_GPU_NS = 70 * NS_PER_MS
-"""Constants of the released Fiddler: github.com/efeslab/fiddler, branch main, src/fiddler/mixtral.py (latency_cpu, latency_gpu)."""
+"""Constants of the released Fiddler: github.com/efeslab/fiddler, branch main,
+src/fiddler/mixtral.py (latency_cpu, latency_gpu).
+"""
 
 CPP_COPY_NS = 40 * NS_PER_MS
 CPP_GPU_NS = round(0.6 * NS_PER_MS)
@@ -20,7 +22,9 @@ CPP_GPU_NS = round(0.6 * NS_PER_MS)
 
 
 class Belief(NamedTuple):
-    """Believed ns of one expert over 0, 1, … tokens: on the CPU, the copy of its weights, its run on the GPU."""
+    """Believed ns of one expert over 0, 1, … tokens: on the CPU, the copy of its weights, its run
+    on the GPU.
+    """
 
     on_cpu: NDArray[np.int64]
     copies: NDArray[np.int64]
@@ -28,10 +32,11 @@ class Belief(NamedTuple):
 
 
 def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Belief:
-    """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token scaled (CPU) or kept (copy, GPU).
+    """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token
+    scaled (CPU) or kept (copy, GPU).
 
-    ``code``: the same line with the released code's constants; ``cpp``: with those of its branch cppExpert. Each array has
-    max_tokens + 1 entries.
+    ``code``: the same line with the released code's constants; ``cpp``: with those of its branch
+    cppExpert. Each array has max_tokens + 1 entries.
     """
     count = np.arange(max_tokens + 1)
     if source in ("code", "cpp"):
@@ -42,10 +47,18 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
             on_gpu=np.full(len(count), on_gpu),
         )
     costs = problem.expert_costs
-    copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    copy_ns = int(
+        costs.copy(
+            "h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned
+        ).ns
+    )
     copies = np.full(len(count), copy_ns)
     if source == "measured":
-        one_on_cpu, one_on_gpu = (int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu"))
-        return Belief(on_cpu=count * one_on_cpu, copies=copies, on_gpu=np.full(len(count), one_on_gpu))
+        one_on_cpu, one_on_gpu = (
+            int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu")
+        )
+        return Belief(
+            on_cpu=count * one_on_cpu, copies=copies, on_gpu=np.full(len(count), one_on_gpu)
+        )
     tables = [costs.expert_table(device, layer, max_tokens) for device in ("cpu", "gpu")]
     return Belief(on_cpu=tables[0], copies=copies, on_gpu=tables[1])

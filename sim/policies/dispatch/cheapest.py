@@ -10,11 +10,13 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheapestDispatch(Dispatch):
-    """A missing expert is fetched if its tokens are believed to take longer on the CPU than copy and GPU together.
+    """A missing expert is fetched if its tokens are believed to take longer on the CPU than copy
+    and GPU together.
 
-    ``believed_cost`` is ``measured`` (the paper), ``code`` (the released constants: the CPU up to 9 tokens; a tie is fetched there, as its
-    enumeration finds that assignment first, and stays with the CPU in the paper's rule), ``cpp`` (the example constants of its branch
-    cppExpert: up to 5 tokens) or ``priced`` (the machine's own prices).
+    ``believed_cost`` is ``measured`` (the paper), ``code`` (the released constants: the CPU up to 9
+    tokens; a tie is fetched there, as its enumeration finds that assignment first, and stays with
+    the CPU in the paper's rule), ``cpp`` (the example constants of its branch cppExpert: up to 5
+    tokens) or ``priced`` (the machine's own prices).
     """
 
     believed_cost: Source = "measured"

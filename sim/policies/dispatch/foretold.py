@@ -18,15 +18,19 @@ _USED_UP = np.iinfo(np.int64).min
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForetoldDispatch(Dispatch):
-    """Decode steps run layers from ``first_layer`` on (counted from 0) by what the layer before predicts, misses on the CPU.
+    """Decode steps run layers from ``first_layer`` on (counted from 0) by what the layer before
+    predicts, misses on the CPU.
 
-    The prediction is the layer's own gate on the hidden state of the layer before; it replaces the gate. A selected expert is named with
-    the accuracy that the routing knows for (layer, distance 1), else ``accuracy`` (0.87: AdapMoE's mean for Mixtral, arXiv 2408.10284); in
-    place of one that is missed runs another, drawn in proportion to popularity. ``degrades``: where all that a token is predicted to select
-    lie on the CPU, the least weighted gives way to a resident. A prompt, whose misses are split by ``believed_cost`` as in Fiddler's
-    algorithm 1, follows its gates. First layer, prompt rule and degradation are those of the released code,
-    github.com/ecolab-nus/DAOP, for top-2 of Mixtral and Phi-3.5. Assumed: the same for any top-k above 1, and that the resident is drawn in
-    proportion to popularity, where the code takes the one of the highest predicted weight, which is not simulated.
+    The prediction is the layer's own gate on the hidden state of the layer before; it replaces the
+    gate. A selected expert is named with the accuracy that the routing knows for (layer, distance
+    1), else ``accuracy`` (0.87: AdapMoE's mean for Mixtral, arXiv 2408.10284); in place of one that
+    is missed runs another, drawn in proportion to popularity. ``degrades``: where all that a token
+    is predicted to select lie on the CPU, the least weighted gives way to a resident. A prompt,
+    whose misses are split by ``believed_cost`` as in Fiddler's algorithm 1, follows its gates.
+    First layer, prompt rule and degradation are those of the released code,
+    github.com/ecolab-nus/DAOP, for top-2 of Mixtral and Phi-3.5. Assumed: the same for any top-k
+    above 1, and that the resident is drawn in proportion to popularity, where the code takes the
+    one of the highest predicted weight, which is not simulated.
     """
 
     first_layer: int = 5
@@ -38,7 +42,9 @@ class ForetoldDispatch(Dispatch):
         if not 0.0 <= self.accuracy <= 1.0:
             raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
         if self.first_layer < 1:
-            raise InputError(f"first_layer must be at least 1, as no layer precedes layer 0, got {self.first_layer}")
+            raise InputError(
+                f"first_layer must be at least 1, as no layer precedes layer 0, got {self.first_layer}"
+            )
 
     @property
     def rule(self) -> Rule:
@@ -54,7 +60,13 @@ class ForetoldDispatch(Dispatch):
         """See Dispatch."""
         return belief(self.believed_cost, layer, max_tokens, problem)
 
-    def foretell(self, foresight: Foresight, index: int, held: NDArray[np.bool_], can_precede: NDArray[np.bool_]) -> Foretold | None:
+    def foretell(
+        self,
+        foresight: Foresight,
+        index: int,
+        held: NDArray[np.bool_],
+        can_precede: NDArray[np.bool_],
+    ) -> Foretold | None:
         """See Dispatch."""
         passes, moe_layers = foresight.passes, np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:
@@ -83,9 +95,13 @@ class ForetoldDispatch(Dispatch):
     ) -> NDArray[np.int64]:
         """What runs in place of ``chosen`` [token, layer, rank], which the gates would select."""
         gates = NextGatePrefetch(accuracy=self.accuracy, accuracy_source="routing")
-        accuracy = foresight.once(("accuracy", gates), lambda: gates.accuracy_at(foresight, 1))[layers]
+        accuracy = foresight.once(("accuracy", gates), lambda: gates.accuracy_at(foresight, 1))[
+            layers
+        ]
         popularity = foresight.problem.popularity[layers]
-        draw = generator.random((*chosen.shape[:2], popularity.shape[1])) ** (1.0 / np.maximum(popularity, 1e-12))
+        draw = generator.random((*chosen.shape[:2], popularity.shape[1])) ** (
+            1.0 / np.maximum(popularity, 1e-12)
+        )
         draw[np.broadcast_to(popularity <= 0, draw.shape)] = -1.0
         others = draw.copy()
         np.put_along_axis(others, chosen, -1.0, axis=2)
@@ -94,11 +110,15 @@ class ForetoldDispatch(Dispatch):
         _list_largest(others.copy().view(np.int64), order)
         place = np.maximum(np.cumsum(~is_right, axis=2) - 1, 0)
         other = np.take_along_axis(order, place, axis=2)
-        is_right |= np.take_along_axis(others, other, axis=2) < 0  # no expert is left to mistake it for
+        is_right |= (
+            np.take_along_axis(others, other, axis=2) < 0
+        )  # no expert is left to mistake it for
         named = np.where(is_right, chosen, other)
         if self.degrades and chosen.shape[2] > 1:
             resident = np.where(held[layers], draw, -1.0)
-            is_absent = ~np.take_along_axis(np.broadcast_to(held[layers], draw.shape), named, axis=2).any(axis=2)
+            is_absent = ~np.take_along_axis(
+                np.broadcast_to(held[layers], draw.shape), named, axis=2
+            ).any(axis=2)
             replaced = is_absent & (resident.max(axis=2) >= 0)
             named[:, :, -1] = np.where(replaced, resident.argmax(axis=2), named[:, :, -1])
         return named
@@ -106,9 +126,11 @@ class ForetoldDispatch(Dispatch):
 
 @kernel
 def _list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger first, ties by number.
+    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger
+    first, ties by number.
 
-    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers, and the largest is found many at a time.
+    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers,
+    and the largest is found many at a time.
     """
     for token, layer in np.ndindex(order.shape[:2]):
         left = bits[token, layer]

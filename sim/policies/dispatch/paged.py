@@ -1,4 +1,6 @@
-"""Layers pipelined over micro-batches, experts that are not resident paged in or computed on the CPU: MoE-Lightning (arXiv 2411.11217)."""
+"""Layers pipelined over micro-batches, experts that are not resident paged in or computed on the
+CPU: MoE-Lightning (arXiv 2411.11217).
+"""
 
 from dataclasses import dataclass
 
@@ -13,11 +15,13 @@ from sim.policies.dispatch.split import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagedDispatch(Dispatch):
-    """Every layer of every pass is pipelined, with all experts on the GPU (``ffn_on_gpu``) or the missing ones on the CPU.
+    """Every layer of every pass is pipelined, with all experts on the GPU (``ffn_on_gpu``) or the
+    missing ones on the CPU.
 
-    Weights are paged in whether the router selects them or not, as a large batch selects all. Attention runs where its KV cache lies.
-    ``ffn_on_gpu`` None leaves the choice to the policy's tuning, and stands for true without one. Where not all else of
-    the model is on the GPU, layers run as under ``fetch``.
+    Weights are paged in whether the router selects them or not, as a large batch selects all.
+    Attention runs where its KV cache lies. ``ffn_on_gpu`` None leaves the choice to the policy's
+    tuning, and stands for true without one. Where not all else of the model is on the GPU, layers
+    run as under ``fetch``.
     """
 
     ffn_on_gpu: bool | None = None

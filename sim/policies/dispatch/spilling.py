@@ -1,4 +1,6 @@
-"""Which experts of a layer, missing or resident, the CPU computes so that the layer ends first: the compiled rule behind SpillDispatch."""
+"""Which experts of a layer, missing or resident, the CPU computes so that the layer ends first: the
+compiled rule behind SpillDispatch.
+"""
 
 from typing import Any, NamedTuple
 
@@ -14,10 +16,16 @@ Rows = NDArray[Any]
 GROUP_GPU, LEAST_GPU, GROUP_CPU, BUFFERS, MAY_SPILL, LINK_BUSY = range(6)
 """Places in ``Around.fixed``."""
 ROOM = 9
-_BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(ROOM)
-"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest tokens; of a miss, its places there; …"""
+_BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(
+    ROOM
+)
+"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest
+tokens; of a miss, its places there; …
+"""
 _GROUP = 12
-"""Misses by number are timed in groups: of many misses most groups stay as they are when one more goes to the CPU."""
+"""Misses by number are timed in groups: of many misses most groups stay as they are when one more
+goes to the CPU.
+"""
 _NEVER = -(2**62)
 _ON_CPU, _COPIES, _ON_GPU = range(3)
 _CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
@@ -25,12 +33,14 @@ _UP, _DOWN = range(2)
 
 
 class Around(NamedTuple):
-    """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in ns.
+    """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in
+    ns.
 
-    ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass]; ``activations`` [to or from the GPU, tokens];
-    ``fixed``: what one call for a layer's experts takes on the GPU besides, what it lasts there at least, what it takes on the CPU;
-    buffers that copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not free (0, but where
-    copies ahead of gates hold it).
+    ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass];
+    ``activations`` [to or from the GPU, tokens]; ``fixed``: what one call for a layer's experts
+    takes on the GPU besides, what it lasts there at least, what it takes on the CPU; buffers that
+    copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not
+    free (0, but where copies ahead of gates hold it).
     """
 
     dense: NDArray[np.int64]
@@ -45,30 +55,50 @@ def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Ar
     representatives, _ = layer_shapes(model)
     dense = np.zeros((len(num_tokens), len(representatives)), np.int64)
     for shape, layer in enumerate(representatives):
-        if model.layers[layer].is_moe and model.layers[layer].params.get(TensorClass.SHARED_EXPERT, 0):
+        if model.layers[layer].is_moe and model.layers[layer].params.get(
+            TensorClass.SHARED_EXPERT, 0
+        ):
             dense[:, shape] = costs.weights("gpu", layer, TensorClass.SHARED_EXPERT, num_tokens).ns
     sizes = np.arange(int(num_tokens.max(initial=0)) + 1) * model.hidden * model.activation_bytes
     up, down = (costs.copy(way, sizes, is_pinned=overlap.is_pinned).ns for way in ("h2d", "d2h"))
     groups = [0, 0, 0]
     if overlap.groups_experts:
-        groups = [costs.group_overhead_ns("gpu"), costs.group_least_ns(), costs.group_overhead_ns("cpu")]
-    fixed = np.array([*groups, max(1, overlap.staging_experts), may_spill and has_host_copies(problem), 0], np.int64)
-    return Around(dense=dense, num_tokens=num_tokens.astype(np.int64), activations=np.stack([up, down]), fixed=fixed)
+        groups = [
+            costs.group_overhead_ns("gpu"),
+            costs.group_least_ns(),
+            costs.group_overhead_ns("cpu"),
+        ]
+    fixed = np.array(
+        [*groups, max(1, overlap.staging_experts), may_spill and has_host_copies(problem), 0],
+        np.int64,
+    )
+    return Around(
+        dense=dense,
+        num_tokens=num_tokens.astype(np.int64),
+        activations=np.stack([up, down]),
+        fixed=fixed,
+    )
 
 
 def has_host_copies(problem: Problem) -> bool:
-    """Whether host memory, where it is stated, holds all weights of the model: then the CPU can run experts that the GPU holds too."""
+    """Whether host memory, where it is stated, holds all weights of the model: then the CPU can run
+    experts that the GPU holds too.
+    """
     stated = problem.machine.cpu.memory_bytes
     return stated is None or problem.model.total_bytes <= stated.effective
 
 
 @inner
 def _insert(row, size, expert, tokens, copies):
-    """Put the expert into an ascending row of that size: behind those of as many tokens, before those of shorter copies among them."""
+    """Put the expert into an ascending row of that size: behind those of as many tokens, before
+    those of shorter copies among them.
+    """
     place = size
     while place > 0:
         before = row[place - 1]
-        if tokens[before] < tokens[expert] or (tokens[before] == tokens[expert] and copies[before] >= copies[expert]):
+        if tokens[before] < tokens[expert] or (
+            tokens[before] == tokens[expert] and copies[before] >= copies[expert]
+        ):
             break
         row[place] = before
         place -= 1
@@ -77,7 +107,9 @@ def _insert(row, size, expert, tokens, copies):
 
 @inner
 def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
-    """Fill the room with who may move, all misses to be fetched; returns how many misses, how many residents, and the residents' work."""
+    """Fill the room with who may move, all misses to be fetched; returns how many misses, how many
+    residents, and the residents' work.
+    """
     num_misses, num_held, held_ns = 0, 0, np.int64(0)
     for expert in selected:
         if is_miss[expert]:
@@ -97,7 +129,9 @@ def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
 
 @inner
 def _time_group(priced, room, num_misses, to_cpu, group):
-    """Note what fetching a group's misses by number, less the first ``to_cpu`` by tokens, comes to: copies, runs, its last end."""
+    """Note what fetching a group's misses by number, less the first ``to_cpu`` by tokens, comes to:
+    copies, runs, its last end.
+    """
     copies, runs, end = np.int64(0), np.int64(0), np.int64(_NEVER)
     for place in range(group * _GROUP, min(num_misses, (group + 1) * _GROUP)):
         expert = room[_BY_NUMBER, place]
@@ -105,12 +139,18 @@ def _time_group(priced, room, num_misses, to_cpu, group):
             copies += priced[_COPIES, expert]
             runs += priced[_ON_GPU, expert]
             end = max(end, copies) + priced[_ON_GPU, expert]
-    room[_GROUP_COPIES, group], room[_GROUP_RUNS, group], room[_GROUP_END, group] = copies, runs, end
+    room[_GROUP_COPIES, group], room[_GROUP_RUNS, group], room[_GROUP_END, group] = (
+        copies,
+        runs,
+        end,
+    )
 
 
 @inner
 def _time_groups(priced, room, num_misses, fixed):
-    """Time all groups, every miss being fetched, where buffers do not run out; elsewhere groups say nothing."""
+    """Time all groups, every miss being fetched, where buffers do not run out; elsewhere groups say
+    nothing.
+    """
     if num_misses <= fixed[BUFFERS]:
         for group in range((num_misses + _GROUP - 1) // _GROUP):
             _time_group(priced, room, num_misses, 0, group)
@@ -125,7 +165,9 @@ def _retime(priced, room, num_misses, to_cpu, expert, fixed):
 
 @inner
 def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
-    """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies going through buffers that never run out."""
+    """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies
+    going through buffers that never run out.
+    """
     on_link = fixed[LINK_BUSY]
     for group in range((num_misses + _GROUP - 1) // _GROUP):
         on_gpu = max(on_gpu + room[_GROUP_RUNS, group], on_link + room[_GROUP_END, group])
@@ -152,7 +194,19 @@ def _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed):
 
 
 @inner
-def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed):
+def _ends(
+    priced,
+    room,
+    num_misses,
+    to_cpu,
+    held_ns,
+    core_ns,
+    num_sent,
+    dense_ns,
+    num_tokens,
+    activations,
+    fixed,
+):
     """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
 
     The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
@@ -177,20 +231,48 @@ def _ends(priced, room, num_misses, to_cpu, held_ns, core_ns, num_sent, dense_ns
 
 
 @kernel
-def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions):
-    """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there; returns when the layer ends, in ns.
+def spill_row(
+    selected,
+    tokens,
+    is_miss,
+    is_held,
+    priced,
+    dense_ns,
+    num_tokens,
+    activations,
+    fixed,
+    room,
+    actions,
+):
+    """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there;
+    returns when the layer ends, in ns.
 
-    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU; expert]; ``dense_ns`` and what follows
-    as in Around; ``room`` [ROOM, expert] is working room.
+    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU;
+    expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
 
-    The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the layer ends first. The more misses it takes,
-    the fewer residents are needed to keep it as busy as the others, so that the pairs that matter lie on one walk of at most
-    misses + residents steps, at each of which the layer is timed task by task.
+    The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the
+    layer ends first. The more misses it takes, the fewer residents are needed to keep it as busy as
+    the others, so that the pairs that matter lie on one walk of at most misses + residents steps,
+    at each of which the layer is timed task by task.
     """
-    num_misses, num_held, held_ns = _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions)
+    num_misses, num_held, held_ns = _sorted(
+        selected, tokens, is_miss, is_held, priced, fixed, room, actions
+    )
     m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
     _time_groups(priced, room, num_misses, fixed)
-    end, back = _ends(priced, room, num_misses, 0, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+    end, back = _ends(
+        priced,
+        room,
+        num_misses,
+        0,
+        held_ns,
+        core_ns,
+        num_sent,
+        dense_ns,
+        num_tokens,
+        activations,
+        fixed,
+    )
     best, best_m, best_r = end, 0, 0
     while m < num_misses and back < best:  # misses alone; the CPU's end only grows
         expert = room[_MISSES, m]
@@ -198,7 +280,19 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
         _retime(priced, room, num_misses, m, expert, fixed)
         core_ns += priced[_ON_CPU, expert]
         num_sent += tokens[expert]
-        end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+        end, back = _ends(
+            priced,
+            room,
+            num_misses,
+            m,
+            held_ns,
+            core_ns,
+            num_sent,
+            dense_ns,
+            num_tokens,
+            activations,
+            fixed,
+        )
         if max(end, back) < best:
             best, best_m, best_r = max(end, back), m, 0
     while num_held > 0:
@@ -208,7 +302,19 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
             held_ns -= priced[_ON_GPU, expert]
             core_ns += priced[_ON_CPU, expert]
             num_sent += tokens[expert]
-            end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+            end, back = _ends(
+                priced,
+                room,
+                num_misses,
+                m,
+                held_ns,
+                core_ns,
+                num_sent,
+                dense_ns,
+                num_tokens,
+                activations,
+                fixed,
+            )
             if max(end, back) < best:
                 best, best_m, best_r = max(end, back), m, r
         if m == 0:
@@ -218,14 +324,38 @@ def spill_row(selected, tokens, is_miss, is_held, priced, dense_ns, num_tokens, 
         _retime(priced, room, num_misses, m, expert, fixed)
         core_ns -= priced[_ON_CPU, expert]
         num_sent -= tokens[expert]
-        end, back = _ends(priced, room, num_misses, m, held_ns, core_ns, num_sent, dense_ns, num_tokens, activations, fixed)
+        end, back = _ends(
+            priced,
+            room,
+            num_misses,
+            m,
+            held_ns,
+            core_ns,
+            num_sent,
+            dense_ns,
+            num_tokens,
+            activations,
+            fixed,
+        )
         if max(end, back) < best:
             best, best_m, best_r = max(end, back), m, r
         if r > 0 and back >= end:
             last = room[_HELD, r - 1]
             less = priced[_ON_GPU, last], priced[_ON_CPU, last]
             sent = num_sent - tokens[last]
-            one = _ends(priced, room, num_misses, m, held_ns + less[0], core_ns - less[1], sent, dense_ns, num_tokens, activations, fixed)
+            one = _ends(
+                priced,
+                room,
+                num_misses,
+                m,
+                held_ns + less[0],
+                core_ns - less[1],
+                sent,
+                dense_ns,
+                num_tokens,
+                activations,
+                fixed,
+            )
             if max(one[0], one[1]) < best:
                 best, best_m, best_r = max(one[0], one[1]), m, r - 1
     for place in range(best_m):
@@ -246,7 +376,9 @@ def note_spill(selected, is_miss, actions, spill):
 
 @inner
 def spill_as_noted(spill, selected, is_miss, actions):
-    """Send that many misses and hits to the CPU, from the lowest number; the other misses are fetched."""
+    """Send that many misses and hits to the CPU, from the lowest number; the other misses are
+    fetched.
+    """
     misses, hits = spill[0], spill[1]
     for expert in selected:
         if is_miss[expert]:
@@ -271,7 +403,9 @@ def spill_rows(
     is_held: Rows,
     actions: Rows,
 ) -> None:
-    """``spill_row`` for every case [case, expert]; ``priced`` [case, 3, expert], ``dense`` and ``num_tokens`` [case]; the rest is held."""
+    """``spill_row`` for every case [case, expert]; ``priced`` [case, 3, expert], ``dense`` and
+    ``num_tokens`` [case]; the rest is held.
+    """
     for case in range(len(tokens)):
         for expert in range(tokens.shape[1]):
             is_held[expert] = tokens[case, expert] > 0 and not is_miss[case, expert]

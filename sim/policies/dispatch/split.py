@@ -1,4 +1,6 @@
-"""Which missing experts of a layer the CPU computes and which are fetched: the compiled rules behind the dispatch parts."""
+"""Which missing experts of a layer the CPU computes and which are fetched: the compiled rules
+behind the dispatch parts.
+"""
 
 from enum import IntEnum
 from typing import Any
@@ -15,9 +17,10 @@ Rows = NDArray[Any]
 class Rule(IntEnum):
     """The rules, numbered for compiled code.
 
-    CHEAPEST: fetched if the CPU is believed dearer (strictly); CHEAPEST_OR_TIE: or as dear. BALANCED: the fewest tokens
-    to the CPU, so many that max(sum on the CPU, sum of fetches) is least. THREE_LANES: the same with the GPU's resident work in the
-    second lane, copies and GPU runs overlapping. SPILL: residents may go to the CPU too, see ``spilling``.
+    CHEAPEST: fetched if the CPU is believed dearer (strictly); CHEAPEST_OR_TIE: or as dear.
+    BALANCED: the fewest tokens to the CPU, so many that max(sum on the CPU, sum of fetches) is
+    least. THREE_LANES: the same with the GPU's resident work in the second lane, copies and GPU
+    runs overlapping. SPILL: residents may go to the CPU too, see ``spilling``.
     """
 
     CPU = 0
@@ -30,13 +33,21 @@ class Rule(IntEnum):
 
 
 _CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
-_TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = int(Rule.CPU), int(Rule.FETCH), int(Rule.CHEAPEST), int(Rule.CHEAPEST_OR_TIE)
+_TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = (
+    int(Rule.CPU),
+    int(Rule.FETCH),
+    int(Rule.CHEAPEST),
+    int(Rule.CHEAPEST_OR_TIE),
+)
 _BALANCED = int(Rule.BALANCED)
 
 
 @kernel
 def find_selected(tokens, places):
-    """Fill ``places`` with the experts that have tokens, ascending; returns how many. There is room for one more than there are experts."""
+    """Fill ``places`` with the experts that have tokens, ascending; returns how many.
+
+    There is room for one more than there are experts.
+    """
     number = 0
     for expert in range(len(tokens)):  # without a branch that a processor could mispredict
         places[number] = expert
@@ -45,18 +56,24 @@ def find_selected(tokens, places):
 
 
 @kernel
-def split_row(rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions):
-    """Write CPU or FETCH for every miss of one layer [expert], all among ``selected``; returns when its lanes are believed to end, in ns.
+def split_row(
+    rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions
+):
+    """Write CPU or FETCH for every miss of one layer [expert], all among ``selected``; returns when
+    its lanes are believed to end, in ns.
 
-    Believed ns: ``on_cpu`` there, ``copies`` of its weights, or what is left of that, ``on_gpu`` its run; ``resident`` the GPU's other
-    work, ``link_busy`` how long the link is not free. Of experts with as many tokens, the CPU takes those of the longest copies first.
+    Believed ns: ``on_cpu`` there, ``copies`` of its weights, or what is left of that, ``on_gpu``
+    its run; ``resident`` the GPU's other work, ``link_busy`` how long the link is not free. Of
+    experts with as many tokens, the CPU takes those of the longest copies first.
     """
     waits = 0
     on_link, on_stream, on_core = np.int64(link_busy), np.int64(resident), np.int64(0)
     for expert in selected:
         if is_miss[expert]:
             there = link_busy + copies[expert] + on_gpu[expert]
-            weighed = (rule == _CHEAPEST and on_cpu[expert] > there) or (rule == _OR_TIE and on_cpu[expert] >= there)
+            weighed = (rule == _CHEAPEST and on_cpu[expert] > there) or (
+                rule == _OR_TIE and on_cpu[expert] >= there
+            )
             if rule == _TO_GPU or rule >= _BALANCED or weighed:
                 actions[expert] = _FETCH
                 waits += 1
@@ -71,7 +88,11 @@ def split_row(rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident,
     while True:
         lightest = -1
         for expert in selected:
-            if is_miss[expert] and actions[expert] == _FETCH and (lightest < 0 or _goes_first(tokens, copies, expert, lightest)):
+            if (
+                is_miss[expert]
+                and actions[expert] == _FETCH
+                and (lightest < 0 or _goes_first(tokens, copies, expert, lightest))
+            ):
                 lightest = expert
         if lightest < 0:
             return best
@@ -88,7 +109,9 @@ def split_row(rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident,
 
 @inner
 def _goes_first(tokens, copies, expert, other):
-    return tokens[expert] < tokens[other] or (tokens[expert] == tokens[other] and copies[expert] > copies[other])
+    return tokens[expert] < tokens[other] or (
+        tokens[expert] == tokens[other] and copies[expert] > copies[other]
+    )
 
 
 @inner
@@ -99,7 +122,27 @@ def _fetched(rule, waits, on_link, on_stream, resident):
 
 
 @kernel
-def split_rows(rule: int, selected: Rows, tokens: Rows, is_miss: Rows, on_cpu: Rows, copies: Rows, on_gpu: Rows, actions: Rows) -> None:
+def split_rows(
+    rule: int,
+    selected: Rows,
+    tokens: Rows,
+    is_miss: Rows,
+    on_cpu: Rows,
+    copies: Rows,
+    on_gpu: Rows,
+    actions: Rows,
+) -> None:
     """``split_row`` for every case [case, expert], with no other work on the GPU."""
     for case in range(len(tokens)):
-        split_row(rule, selected, tokens[case], is_miss[case], on_cpu[case], copies[case], on_gpu[case], 0, 0, actions[case])
+        split_row(
+            rule,
+            selected,
+            tokens[case],
+            is_miss[case],
+            on_cpu[case],
+            copies[case],
+            on_gpu[case],
+            0,
+            0,
+            actions[case],
+        )

@@ -1,4 +1,6 @@
-"""Layers that are not resident are copied whole: always (ZeRO-3), or from a number of tokens on (llama.cpp)."""
+"""Layers that are not resident are copied whole: always (ZeRO-3), or from a number of tokens on
+(llama.cpp).
+"""
 
 from dataclasses import dataclass
 
@@ -13,10 +15,11 @@ from sim.policies.dispatch.split import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerStreamingDispatch(Dispatch):
-    """A layer outside the GPU is copied there whole for passes of at least ``min_tokens`` tokens, and runs on the CPU below.
+    """A layer outside the GPU is copied there whole for passes of at least ``min_tokens`` tokens,
+    and runs on the CPU below.
 
-    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since), its vocabulary projection always on the CPU.
-    ZeRO-3 offload: 0, whatever the router says, and ``streams_head``.
+    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since), its vocabulary
+    projection always on the CPU. ZeRO-3 offload: 0, whatever the router says, and ``streams_head``.
     """
 
     min_tokens: int = 32
@@ -29,10 +32,14 @@ class LayerStreamingDispatch(Dispatch):
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """See Dispatch."""
-        elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[:, None]
+        elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[
+            :, None
+        ]
         return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)
 
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """See Dispatch."""
         elsewhere = LayerMode.STREAM if self.streams_head else LayerMode.CPU
-        return np.full(len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8)
+        return np.full(
+            len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8
+        )

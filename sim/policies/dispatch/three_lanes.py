@@ -10,9 +10,11 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreeLanesDispatch(Dispatch):
-    """HybriMoE's greedy (arXiv 2504.05897): experts of fewest tokens go to the CPU as long as max(CPU, link, GPU) falls.
+    """HybriMoE's greedy (arXiv 2504.05897): experts of fewest tokens go to the CPU as long as
+    max(CPU, link, GPU) falls.
 
-    The GPU's resident work counts; copies overlap with its runs. Within a lane experts go by number, not by tokens.
+    The GPU's resident work counts; copies overlap with its runs. Within a lane experts go by
+    number, not by tokens.
     """
 
     believed_cost: Source = "priced"

@@ -14,13 +14,14 @@ Concurrency = Literal["serial", "lanes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanesOverlap(Overlap):
-    """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at once, and join at the end of a layer.
+    """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at
+    once, and join at the end of a layer.
 
-    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked memory. ``groups_experts`` and
-    ``captures_graphs``: as in Overlap.
-    ``deferred`` (lossy if not 0) joins the CPU's least weighted experts of a decode step one layer later, as KTransformers' expert
-    deferral does. ``hand_over_ns``: as in Overlap. ``in_turn``: as in Overlap; for caches with a score. ``loads_all``: as in
-    Overlap, only in turn.
+    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked
+    memory. ``groups_experts`` and ``captures_graphs``: as in Overlap. ``deferred`` (lossy if not 0)
+    joins the CPU's least weighted experts of a decode step one layer later, as KTransformers'
+    expert deferral does. ``hand_over_ns``: as in Overlap. ``in_turn``: as in Overlap; for caches
+    with a score. ``loads_all``: as in Overlap, only in turn.
     """
 
     prefill: Concurrency = "lanes"
@@ -43,11 +44,15 @@ class LanesOverlap(Overlap):
         if self.captures_graphs and not self.groups_experts:
             raise InputError("captures_graphs is of fused kernels: it needs groups_experts")
         if self.in_turn and self.groups_experts:
-            raise InputError("in_turn runs experts one after another: it cannot group them (groups_experts)")
+            raise InputError(
+                "in_turn runs experts one after another: it cannot group them (groups_experts)"
+            )
         if self.loads_all and not self.in_turn:
             raise InputError("loads_all asks for experts one after another: it needs in_turn")
         if not 0 < self.staging_layer_share <= 1:
-            raise InputError(f"staging_layer_share must be above 0 and at most 1, got {self.staging_layer_share}")
+            raise InputError(
+                f"staging_layer_share must be above 0 and at most 1, got {self.staging_layer_share}"
+            )
 
     @property
     def manner(self) -> str:

@@ -1,4 +1,6 @@
-"""More slots for layers whose experts are hard to predict, as AdapMoE splits its cache (arXiv 2408.10284)."""
+"""More slots for layers whose experts are hard to predict, as AdapMoE splits its cache (arXiv
+2408.10284).
+"""
 
 from dataclasses import dataclass
 
@@ -12,10 +14,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByAccuracyPlacement(RankedPlacement):
-    """The slots that minimise the expected experts neither held nor predicted: the sum of (1 - accuracy) · popularity of those not held.
+    """The slots that minimise the expected experts neither held nor predicted: the sum of (1 -
+    accuracy) · popularity of those not held.
 
-    Accuracy is AdapMoE's of Mixtral's next gate, by depth; the first layer has no gate before it. AdapMoE solves this by dynamic
-    programming; as each further slot of a layer gains less, taking the largest gain per byte again and again gives the same.
+    Accuracy is AdapMoE's of Mixtral's next gate, by depth; the first layer has no gate before it.
+    AdapMoE solves this by dynamic programming; as each further slot of a layer gains less, taking
+    the largest gain per byte again and again gives the same.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:

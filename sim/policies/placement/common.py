@@ -11,7 +11,9 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonSlotsPlacement(RankedPlacement):
-    """As many slots as fit, each as large as the largest expert, so that any expert may take any slot; the most popular start in them."""
+    """As many slots as fit, each as large as the largest expert, so that any expert may take any
+    slot; the most popular start in them.
+    """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement."""

@@ -11,8 +11,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvenPlacement(RankedPlacement):
-    """The lowest numbers of every layer, what is left over in the first layers (KTransformers' uniform, which knows no popularity)."""
+    """The lowest numbers of every layer, what is left over in the first layers (KTransformers'
+    uniform, which knows no popularity).
+    """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement."""
-        return np.repeat(-np.arange(float(problem.model.num_experts))[None], problem.model.num_layers, axis=0)
+        return np.repeat(
+            -np.arange(float(problem.model.num_experts))[None], problem.model.num_layers, axis=0
+        )

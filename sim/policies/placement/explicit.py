@@ -8,7 +8,12 @@ from hwprofiles import InputError
 from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.model.model import Model
 from sim.policies.base import Placement
-from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
+from sim.policies.placement.fitting import (
+    budgets_by_gpu,
+    bytes_by_gpu,
+    bytes_for_experts,
+    host_checked,
+)
 from sim.policies.problem import Problem
 
 
@@ -22,11 +27,17 @@ class ExplicitPlacement(Placement):
     def check(self, model: Model) -> None:
         """Raise InputError for a layer or expert that the model does not have."""
         if len(self.experts) != model.num_layers:
-            raise InputError(f"placement names {len(self.experts)} layers, {model.name} has {model.num_layers}")
+            raise InputError(
+                f"placement names {len(self.experts)} layers, {model.name} has {model.num_layers}"
+            )
         for layer, experts in enumerate(self.experts):
-            wrong = [expert for expert in experts if not 0 <= expert < model.layers[layer].num_experts]
+            wrong = [
+                expert for expert in experts if not 0 <= expert < model.layers[layer].num_experts
+            ]
             if wrong:
-                raise InputError(f"placement: layer {layer} has no expert {wrong[0]}; it has {model.layers[layer].num_experts}")
+                raise InputError(
+                    f"placement: layer {layer} has no expert {wrong[0]}; it has {model.layers[layer].num_experts}"
+                )
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement. Raises InputError for a layer or expert that the model does not have."""
@@ -40,8 +51,15 @@ class ExplicitPlacement(Placement):
         if isinstance(left, Infeasible):
             return left
         budgets = budgets_by_gpu(problem, self.memory, left)
-        over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
+        over = max(
+            needed - budget
+            for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True)
+        )
         if over > 0:
-            return Infeasible(reason="the experts of this placement do not fit GPU memory", missing_bytes=over)
-        residency = Residency(experts=chosen, dense=dense, has_head=True, has_embedding=self.memory.is_eager)
+            return Infeasible(
+                reason="the experts of this placement do not fit GPU memory", missing_bytes=over
+            )
+        residency = Residency(
+            experts=chosen, dense=dense, has_head=True, has_embedding=self.memory.is_eager
+        )
         return host_checked(problem, residency)

@@ -8,16 +8,26 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
-from sim.costs.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, usable_bytes, weight_bytes
+from sim.costs.memory import (
+    Infeasible,
+    MemoryRule,
+    Residency,
+    fixed_items,
+    machine_bytes,
+    usable_bytes,
+    weight_bytes,
+)
 from sim.policies.base import Placement
 from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedPlacement(Placement):
-    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best first.
+    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best
+    first.
 
-    ``gpu_experts_fraction`` states how much of all experts' bytes to hold (KTransformers' --kt-gpu-experts-ratio); None: what fits.
+    ``gpu_experts_fraction`` states how much of all experts' bytes to hold (KTransformers'
+    --kt-gpu-experts-ratio); None: what fits.
     """
 
     memory: MemoryRule = field(default_factory=MemoryRule)
@@ -25,7 +35,9 @@ class RankedPlacement(Placement):
 
     def __post_init__(self) -> None:
         if self.gpu_experts_fraction is not None and not 0 <= self.gpu_experts_fraction <= 1:
-            raise InputError(f"gpu_experts_fraction must be from 0 to 1, got {self.gpu_experts_fraction:g}")
+            raise InputError(
+                f"gpu_experts_fraction must be from 0 to 1, got {self.gpu_experts_fraction:g}"
+            )
 
     @property
     def weighs_buffers(self) -> bool:
@@ -33,25 +45,38 @@ class RankedPlacement(Placement):
         return False
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """Preference [layer, expert], larger first; ties go to the lower layer, then the lower expert."""
+        """Preference [layer, expert], larger first; ties go to the lower layer, then the lower
+        expert.
+        """
         raise NotImplementedError
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
         return self.place_ranked(problem, self.ranking)
 
-    def place_ranked(self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]) -> Residency | Infeasible:
-        """The same by a ranking from elsewhere: whoever tries many policies need not rank anew for each."""
+    def place_ranked(
+        self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]
+    ) -> Residency | Infeasible:
+        """The same by a ranking from elsewhere: whoever tries many policies need not rank anew for
+        each.
+        """
         left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(left, Infeasible):
             return left
         score, budgets = ranking(problem), budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
-            return _checked(problem, top_per_layer(problem, score, problem.slots_per_layer), budgets, self.memory)
+            return _checked(
+                problem,
+                top_per_layer(problem, score, problem.slots_per_layer),
+                budgets,
+                self.memory,
+            )
         if self.gpu_experts_fraction is not None:
             counts = np.array([layer.num_experts for layer in problem.model.layers])
             exists = np.arange(problem.model.num_experts) < counts[:, None]
-            stated = [int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)]
+            stated = [
+                int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)
+            ]
             over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
             if over > 0:
                 reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"
@@ -59,20 +84,27 @@ class RankedPlacement(Placement):
             budgets = stated
         chosen = np.zeros(score.shape, bool)
         for gpu, budget in enumerate(budgets):
-            chosen |= self.fill(problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget)
+            chosen |= self.fill(
+                problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget
+            )
         return _checked(problem, chosen, budgets, self.memory)
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """Experts [layer, expert] within ``left`` bytes of one GPU: in order of preference over all layers, each that still fits.
+        """Experts [layer, expert] within ``left`` bytes of one GPU: in order of preference over all
+        layers, each that still fits.
 
         A score of minus infinity stands for an expert of another GPU.
         """
         sizes = np.broadcast_to(expert_sizes(problem)[:, None], score.shape).ravel()
         counts = np.array([layer.num_experts for layer in problem.model.layers])
-        can_be = (sizes > 0) & (np.isfinite(score) & (np.arange(score.shape[1]) < counts[:, None])).ravel()
+        can_be = (sizes > 0) & (
+            np.isfinite(score) & (np.arange(score.shape[1]) < counts[:, None])
+        ).ravel()
         order = np.argsort(-score, axis=None, kind="stable")
         order, chosen = order[can_be[order]], np.zeros(score.size, bool)
-        while len(order):  # all up to the first that does not fit; then again without those too large for what is left
+        while len(
+            order
+        ):  # all up to the first that does not fit; then again without those too large for what is left
             held = np.cumsum(sizes[order])
             number = int(np.searchsorted(held, left, "right"))
             chosen[order[:number]] = True
@@ -82,9 +114,16 @@ class RankedPlacement(Placement):
 
 
 def bytes_for_experts(
-    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool = True, kv: NDArray[np.bool_] | None = None
+    problem: Problem,
+    rule: MemoryRule,
+    dense: NDArray[np.bool_],
+    *,
+    has_head: bool = True,
+    kv: NDArray[np.bool_] | None = None,
 ) -> int | Infeasible:
-    """Bytes that the memory of GPU 0 has left for routed experts, or by how many it falls short of everything else."""
+    """Bytes that the memory of GPU 0 has left for routed experts, or by how many it falls short of
+    everything else.
+    """
     items = fixed_items(
         problem.machine,
         problem.model,
@@ -99,11 +138,14 @@ def bytes_for_experts(
     left = machine_bytes(problem.machine) - sum(items.values())
     if left >= 0:
         return left
-    return Infeasible(reason=f"without a single expert, GPU memory would hold {spelt(items)}", missing_bytes=-left)
+    return Infeasible(
+        reason=f"without a single expert, GPU memory would hold {spelt(items)}", missing_bytes=-left
+    )
 
 
 def budgets_by_gpu(problem: Problem, rule: MemoryRule, left: int) -> list[int]:
-    """Bytes for routed experts on each GPU, of which GPU 0 has ``left``: the others hold nothing else but the buffers of copies.
+    """Bytes for routed experts on each GPU, of which GPU 0 has ``left``: the others hold nothing
+    else but the buffers of copies.
 
     Each holds an equal part of ``expert_cache_bytes`` at most.
     """
@@ -139,19 +181,29 @@ def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> N
     return chosen
 
 
-def _checked(problem: Problem, chosen: NDArray[np.bool_], budgets: list[int], rule: MemoryRule) -> Residency | Infeasible:
+def _checked(
+    problem: Problem, chosen: NDArray[np.bool_], budgets: list[int], rule: MemoryRule
+) -> Residency | Infeasible:
     """The residency, unless what stays behind exceeds the host's memory."""
     model = problem.model
     dense = np.ones(model.num_layers, bool)
     residency = Residency(experts=chosen, dense=dense, has_head=True, has_embedding=rule.is_eager)
-    over = max(needed - budget for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True))
+    over = max(
+        needed - budget
+        for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True)
+    )
     if over > 0:
-        return Infeasible(reason=f"{problem.slots_per_layer} experts of every layer do not fit GPU memory", missing_bytes=over)
+        return Infeasible(
+            reason=f"{problem.slots_per_layer} experts of every layer do not fit GPU memory",
+            missing_bytes=over,
+        )
     return host_checked(problem, residency)
 
 
 def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """The residency, unless the host's stated memory cannot hold the weights that the GPU does not, or not for good."""
+    """The residency, unless the host's stated memory cannot hold the weights that the GPU does not,
+    or not for good.
+    """
     stated, stays = problem.machine.cpu.memory_bytes, residency
     if problem.keeps_host_copies:
         stays = replace(residency, experts=np.zeros_like(residency.experts))

@@ -11,8 +11,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontLoadingPlacement(RankedPlacement):
-    """The experts of the first layers, whole layers as far as memory goes (KTransformers' front-loading)."""
+    """The experts of the first layers, whole layers as far as memory goes (KTransformers'
+    front-loading).
+    """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement."""
-        return np.repeat(-np.arange(float(problem.model.num_layers))[:, None], problem.model.num_experts, axis=1)
+        return np.repeat(
+            -np.arange(float(problem.model.num_layers))[:, None], problem.model.num_experts, axis=1
+        )

@@ -1,4 +1,6 @@
-"""Experts by what keeping them saves: expected layer time, per byte, with the lanes of a layer ending together."""
+"""Experts by what keeping them saves: expected layer time, per byte, with the lanes of a layer
+ending together.
+"""
 
 from dataclasses import dataclass
 
@@ -12,10 +14,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPlacement(RankedPlacement):
-    """The number of residents of each layer that minimises the sum of expected layer times within memory.
+    """The number of residents of each layer that minimises the sum of expected layer times within
+    memory.
 
-    Within a layer the most popular experts; over layers, the steepest segments of each layer's lower convex hull of time
-    against bytes: optimal for the hulls up to the last, partly filled segment. ``misses`` says what happens to the others.
+    Within a layer the most popular experts; over layers, the steepest segments of each layer's
+    lower convex hull of time against bytes: optimal for the hulls up to the last, partly filled
+    segment. ``misses`` says what happens to the others.
     """
 
     misses: Misses = "cheapest"
@@ -29,7 +33,9 @@ class GainPlacement(RankedPlacement):
         """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""
         times, order = layer_times_ns(problem, self.misses), by_popularity(problem)
         saved = np.zeros(order.shape)
-        slopes: dict[bytes, NDArray[np.float64]] = {}  # layers of one shape and popularity have the same times
+        slopes: dict[
+            bytes, NDArray[np.float64]
+        ] = {}  # layers of one shape and popularity have the same times
         for layer in problem.model.moe_layers:
             count = problem.model.layers[layer].num_experts
             own = times[layer, : count + 1]
@@ -40,9 +46,11 @@ class GainPlacement(RankedPlacement):
 
 
 def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step, never increasing.
+    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step,
+    never increasing.
 
-    Exactly the same all along a segment, also of another layer with the same times: what goes by ties then fills one segment after another.
+    Exactly the same all along a segment, also of another layer with the same times: what goes by
+    ties then fills one segment after another.
     """
     corners: list[int] = []
     for step in range(len(times)):
@@ -55,4 +63,7 @@ def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _is_above(times: NDArray[np.float64], left: int, middle: int, right: int) -> bool:
     """Whether the middle point lies on or above the line from left to right."""
-    return bool((times[middle] - times[left]) * (right - left) >= (times[right] - times[left]) * (middle - left))
+    return bool(
+        (times[middle] - times[left]) * (right - left)
+        >= (times[right] - times[left]) * (middle - left)
+    )

@@ -15,22 +15,32 @@ from sim.routing.generated import draw
 from sim.workload.batch import forward_passes
 
 Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
-"""What is foreseen to happen to missing experts; ``split``: split exactly, see SpillDispatch; ``spill``: residents too."""
+"""What is foreseen to happen to missing experts; ``split``: split exactly, see SpillDispatch;
+``spill``: residents too.
+"""
 
 SAMPLE_SEED = 20240207
-"""Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be tried on."""
+"""Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be
+tried on.
+"""
 MAX_SAMPLED_TOKENS = 1024
-"""Passes of more tokens are weighed at the expected tokens of each expert; smaller ones by sampling."""
+"""Passes of more tokens are weighed at the expected tokens of each expert; smaller ones by
+sampling.
+"""
 MAX_SAMPLES = 64
 RENAMINGS = 16
-"""Where all experts of a layer are equally popular, each sample stands for so many, its experts renamed at random."""
+"""Where all experts of a layer are equally popular, each sample stands for so many, its experts
+renamed at random.
+"""
 MAX_SPLIT_EXPERTS = 16
 """Up to this many selected experts of a layer, every split over CPU and link is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Lanes:
-    """Work in ns [sample, expert from the most to the least popular] of one layer: by lane, and per missing expert's copy."""
+    """Work in ns [sample, expert from the most to the least popular] of one layer: by lane, and per
+    missing expert's copy.
+    """
 
     gpu: NDArray[np.float64]
     cpu: NDArray[np.float64]
@@ -38,10 +48,12 @@ class _Lanes:
 
 
 def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
-    """Expected ns over the whole batch [layer, number of residents from 0 to all], the most popular experts being resident.
+    """Expected ns over the whole batch [layer, number of residents from 0 to all], the most popular
+    experts being resident.
 
-    Sampled on tokens drawn independently from the popularity. Lanes end together in a layer; with a serial overlap they add up. Layers of
-    one shape and popularity are one, and have exactly the same times.
+    Sampled on tokens drawn independently from the popularity. Lanes end together in a layer; with a
+    serial overlap they add up. Layers of one shape and popularity are one, and have exactly the
+    same times.
     """
     first, same = _distinct_layers(problem)
     passes = forward_passes(problem.batch, problem.feeding)
@@ -54,7 +66,9 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
             lanes = _lanes(problem, layer, tokens)
             if misses in ("split", "spill") and not serial:
                 may_spill = misses == "spill"
-                times[layer] += count * _spill_times(problem, layer, int(size), tokens, lanes, may_spill=may_spill)
+                times[layer] += count * _spill_times(
+                    problem, layer, int(size), tokens, lanes, may_spill=may_spill
+                )
             else:
                 times[layer] += count * _mean_time(lanes, misses, is_serial=bool(serial))
     times[list(problem.model.moe_layers)] = times[first][same]
@@ -62,16 +76,26 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
 
 
 def _distinct_layers(problem: Problem) -> tuple[list[int], NDArray[np.int64]]:
-    """MoE layers that differ in shape or in how popular their experts are, and which of those each MoE layer is like."""
+    """MoE layers that differ in shape or in how popular their experts are, and which of those each
+    MoE layer is like.
+    """
     layers = np.array(problem.model.moe_layers)
     shapes = layer_shapes(problem.model)[1][layers]
     ranked = -np.sort(-problem.popularity[layers], axis=1)
-    _, first, same = np.unique(np.column_stack([shapes, ranked]), axis=0, return_index=True, return_inverse=True)
+    _, first, same = np.unique(
+        np.column_stack([shapes, ranked]), axis=0, return_index=True, return_inverse=True
+    )
     return layers[first].tolist(), same.ravel()
 
 
 def _spill_times(
-    problem: Problem, layer: int, size: int, tokens: NDArray[np.int64], lanes: _Lanes, *, may_spill: bool
+    problem: Problem,
+    layer: int,
+    size: int,
+    tokens: NDArray[np.int64],
+    lanes: _Lanes,
+    *,
+    may_spill: bool,
 ) -> NDArray[np.float64]:
     """Mean ns [residents] of a pass of that many tokens."""
     beside = around(problem, np.array([size], np.int64), may_spill=may_spill)
@@ -100,7 +124,10 @@ def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64
 def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64]:
     """The same of experts of that popularity (float64, never rising); not to be written to."""
     popularity = np.frombuffer(popularity_bytes, np.float64)
-    num_samples, generator = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)), np.random.default_rng(SAMPLE_SEED)
+    num_samples, generator = (
+        max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)),
+        np.random.default_rng(SAMPLE_SEED),
+    )
     chosen = draw(popularity[None], num_samples * size, top_k, generator)[:, 0]
     tokens = np.zeros((num_samples, len(popularity)), np.int64)
     np.add.at(tokens, (np.repeat(np.arange(num_samples), size)[:, None], chosen), 1)
@@ -112,7 +139,10 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
 def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
     """What every sample is for the lanes."""
     costs, num_bytes = problem.expert_costs, problem.model.layers[layer].expert_bytes
-    gpu, cpu = (costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens] for device in ("gpu", "cpu"))
+    gpu, cpu = (
+        costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens]
+        for device in ("gpu", "cpu")
+    )
     copy_ns = float(costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
     return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))
 
@@ -123,34 +153,52 @@ def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.
     fetched = lanes.copy + lanes.gpu
     if misses == "balanced" and not is_serial:
         return np.asarray(np.maximum(resident, _split_ns(lanes.cpu, fetched)).mean(axis=0))
-    stays = {"cpu": np.ones_like(lanes.cpu, bool), "fetch": np.zeros_like(lanes.cpu, bool)}.get(misses, lanes.cpu <= fetched)
+    stays = {"cpu": np.ones_like(lanes.cpu, bool), "fetch": np.zeros_like(lanes.cpu, bool)}.get(
+        misses, lanes.cpu <= fetched
+    )
     on_cpu, on_link = _to_end(np.where(stays, lanes.cpu, 0)), _to_end(np.where(stays, 0, fetched))
-    together = resident + on_cpu + on_link if is_serial else np.maximum(resident, np.maximum(on_cpu, on_link))
+    together = (
+        resident + on_cpu + on_link
+        if is_serial
+        else np.maximum(resident, np.maximum(on_cpu, on_link))
+    )
     return np.asarray(together.mean(axis=0))
 
 
 def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray[np.float64]:
     """When the best split of the misses over CPU and link ends [sample, residents].
 
-    Few selected experts: every split is tried. Many: they are taken as divisible, so that both lanes end together.
+    Few selected experts: every split is tried. Many: they are taken as divisible, so that both
+    lanes end together.
     """
     is_active = cpu > 0
     most = int(is_active.sum(axis=1).max())
     if most > MAX_SPLIT_EXPERTS:
         on_cpu, on_link = _to_end(cpu), _to_end(fetched)
-        return np.divide(on_cpu * on_link, on_cpu + on_link, out=np.zeros_like(on_cpu), where=on_cpu + on_link > 0)
+        return np.divide(
+            on_cpu * on_link,
+            on_cpu + on_link,
+            out=np.zeros_like(on_cpu),
+            where=on_cpu + on_link > 0,
+        )
     places = np.argsort(~is_active, axis=1, kind="stable")[:, :most]
     cpu_of, fetch_of = np.take_along_axis(cpu, places, 1), np.take_along_axis(fetched, places, 1)
-    ends = np.stack([_best_split(cpu_of[:, first:], fetch_of[:, first:]) for first in range(most + 1)], axis=1)
+    ends = np.stack(
+        [_best_split(cpu_of[:, first:], fetch_of[:, first:]) for first in range(most + 1)], axis=1
+    )
     num_held = _from_start(is_active.astype(np.float64)).astype(np.int64)
     return np.take_along_axis(ends, num_held, 1)
 
 
 def _best_split(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Per sample, the earliest end of max(CPU, link) when the m cheapest on the CPU stay there, over all m."""
+    """Per sample, the earliest end of max(CPU, link) when the m cheapest on the CPU stay there,
+    over all m.
+    """
     order = np.argsort(cpu, axis=1)
     on_cpu = _from_start(np.take_along_axis(cpu, order, 1))
-    return np.asarray(np.maximum(on_cpu, _to_end(np.take_along_axis(fetched, order, 1))).min(axis=1))
+    return np.asarray(
+        np.maximum(on_cpu, _to_end(np.take_along_axis(fetched, order, 1))).min(axis=1)
+    )
 
 
 def _from_start(work: NDArray[np.float64]) -> NDArray[np.float64]:

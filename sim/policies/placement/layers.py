@@ -1,4 +1,6 @@
-"""Whole layers: the last ones that fit on the GPU, as llama.cpp's ``-ngl`` puts them; or none; or all."""
+"""Whole layers: the last ones that fit on the GPU, as llama.cpp's ``-ngl`` puts them; or none; or
+all.
+"""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +10,12 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.policies.base import Placement
-from sim.policies.placement.fitting import budgets_by_gpu, bytes_by_gpu, bytes_for_experts, host_checked
+from sim.policies.placement.fitting import (
+    budgets_by_gpu,
+    bytes_by_gpu,
+    bytes_for_experts,
+    host_checked,
+)
 from sim.policies.problem import Problem
 
 
@@ -29,33 +36,55 @@ class LastLayersPlacement(Placement):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
         layers = problem.model.num_layers
-        counts = range(layers, -1, -1) if self.num_gpu_layers is None else [min(self.num_gpu_layers, layers)]
+        counts = (
+            range(layers, -1, -1)
+            if self.num_gpu_layers is None
+            else [min(self.num_gpu_layers, layers)]
+        )
         missing = 0
         for count in counts:
             dense = np.arange(layers) >= layers - count
             missing = missing_bytes(problem, self.memory, dense, has_head=False)
             if missing <= 0:
-                return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False))
-        return Infeasible(reason=f"the last {counts[-1]} layers do not fit GPU memory", missing_bytes=missing)
+                return host_checked(
+                    problem,
+                    Residency(experts=all_experts(problem, dense), dense=dense, has_head=False),
+                )
+        return Infeasible(
+            reason=f"the last {counts[-1]} layers do not fit GPU memory", missing_bytes=missing
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoLayersPlacement(Placement):
-    """No weight: all wait in host memory (ZeRO-3 offload). The KV cache of every layer stays on the GPU, which runs the attention."""
+    """No weight: all wait in host memory (ZeRO-3 offload).
+
+    The KV cache of every layer stays on the GPU, which runs the attention.
+    """
 
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement; one of the layer buffers has to hold embedding and head in their turn, should they be larger than any layer."""
+        """See Placement; one of the layer buffers has to hold embedding and head in their turn,
+        should they be larger than any layer.
+        """
         model = problem.model
         dense, kv = np.zeros(model.num_layers, bool), np.ones(model.num_layers, bool)
-        largest = max(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers)
-        missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(0, model.head_bytes - largest)
+        largest = max(
+            layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers
+        )
+        missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(
+            0, model.head_bytes - largest
+        )
         if missing > 0:
             return Infeasible(
-                reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory", missing_bytes=missing
+                reason="KV cache, working memory and the buffers of whole layers do not fit GPU memory",
+                missing_bytes=missing,
             )
-        return host_checked(problem, Residency(experts=all_experts(problem, dense), dense=dense, has_head=False, kv=kv))
+        return host_checked(
+            problem,
+            Residency(experts=all_experts(problem, dense), dense=dense, has_head=False, kv=kv),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +98,14 @@ class AllLayersPlacement(Placement):
         dense = np.ones(problem.model.num_layers, bool)
         missing = missing_bytes(problem, self.memory, dense, has_head=True)
         if missing > 0:
-            return Infeasible(reason="all weights, KV cache and working memory do not fit one GPU", missing_bytes=missing)
+            return Infeasible(
+                reason="all weights, KV cache and working memory do not fit one GPU",
+                missing_bytes=missing,
+            )
         experts = all_experts(problem, dense)
-        return Residency(experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager)
+        return Residency(
+            experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager
+        )
 
 
 def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -81,10 +115,19 @@ def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def missing_bytes(
-    problem: Problem, rule: MemoryRule, dense: NDArray[np.bool_], *, has_head: bool, kv: NDArray[np.bool_] | None = None
+    problem: Problem,
+    rule: MemoryRule,
+    dense: NDArray[np.bool_],
+    *,
+    has_head: bool,
+    kv: NDArray[np.bool_] | None = None,
 ) -> int:
-    """By how many bytes the marked layers, whole, exceed the memory of the GPU that lacks most (negative: they fit)."""
+    """By how many bytes the marked layers, whole, exceed the memory of the GPU that lacks most
+    (negative: they fit).
+    """
     left = bytes_for_experts(problem, rule, dense, has_head=has_head, kv=kv)
     needed = bytes_by_gpu(problem, all_experts(problem, dense))
-    budgets = budgets_by_gpu(problem, rule, -left.missing_bytes if isinstance(left, Infeasible) else left)
+    budgets = budgets_by_gpu(
+        problem, rule, -left.missing_bytes if isinstance(left, Infeasible) else left
+    )
     return max(bytes_there - budget for bytes_there, budget in zip(needed, budgets, strict=True))

@@ -1,4 +1,7 @@
-"""As many experts as fit beside page buffers, and the KV cache of some layers: MoE-Lightning's shares of weights and KV cache."""
+"""As many experts as fit beside page buffers, and the KV cache of some layers:
+
+MoE-Lightning's shares of weights and KV cache.
+"""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +10,14 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
-from sim.costs.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes, weight_bytes
+from sim.costs.memory import (
+    Infeasible,
+    MemoryRule,
+    Residency,
+    fixed_items,
+    machine_bytes,
+    weight_bytes,
+)
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import expert_sizes, spelt
 from sim.policies.problem import Problem
@@ -15,11 +25,13 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagedPlacement(Placement):
-    """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV cache of the first ``kv_layers`` layers.
+    """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV
+    cache of the first ``kv_layers`` layers.
 
-    The first layers hold one expert more where the number does not divide. The KV cache of other layers lies in host memory, but for
-    recurrent states. None: as many experts as fit beside the buffers, the KV cache of all layers. There are ``staging_layers`` buffers for
-    what the GPU lacks of a layer.
+    The first layers hold one expert more where the number does not divide. The KV cache of other
+    layers lies in host memory, but for recurrent states. None: as many experts as fit beside the
+    buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks
+    of a layer.
     """
 
     resident_experts: int | None = None
@@ -35,7 +47,9 @@ class PagedPlacement(Placement):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
         model = problem.model
-        layers = model.num_layers if self.kv_layers is None else min(self.kv_layers, model.num_layers)
+        layers = (
+            model.num_layers if self.kv_layers is None else min(self.kv_layers, model.num_layers)
+        )
         items = fixed_bytes(problem, self.memory, layers)
         left = machine_bytes(problem.machine) - sum(items.values())
         counts = resident_counts(problem, imposed_experts(problem, self.resident_experts), left)
@@ -43,10 +57,14 @@ class PagedPlacement(Placement):
         if missing > 0:
             found = f"{counts.sum()} experts with the page buffers for the others do not fit GPU memory beside {spelt(items)}"
             return Infeasible(reason=found, missing_bytes=missing)
-        rank = np.argsort(np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable")
+        rank = np.argsort(
+            np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable"
+        )
         dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, layers)
         experts = rank < counts[:, None]
-        residency = Residency(experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager, kv=kv)
+        residency = Residency(
+            experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager, kv=kv
+        )
         return _host_checked(problem, residency)
 
 
@@ -56,12 +74,20 @@ def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str,
     staging = problem.overlap.staging_experts * model.expert_bytes
     dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, kv_layers)
     machine, batch, feeding = problem.machine, problem.batch, problem.feeding
-    return dict(fixed_items(machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv))
+    return dict(
+        fixed_items(
+            machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv
+        )
+    )
 
 
 def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
-    """[layer]: the first ones have their KV cache on the GPU; so do those with a state, of constant size, and those without KV."""
-    stays = np.array([layer.attention is None or layer.state is not None for layer in problem.model.layers])
+    """[layer]: the first ones have their KV cache on the GPU; so do those with a state, of constant
+    size, and those without KV.
+    """
+    stays = np.array(
+        [layer.attention is None or layer.state is not None for layer in problem.model.layers]
+    )
     return np.asarray((np.arange(problem.model.num_layers) < kv_layers) | stays)
 
 
@@ -73,7 +99,9 @@ def imposed_experts(problem: Problem, resident_experts: int | None) -> int | Non
 
 
 def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[np.int64]:
-    """Experts to hold [layer]: that many in all; or as many as those bytes are enough for, or need least where they are not."""
+    """Experts to hold [layer]: that many in all; or as many as those bytes are enough for, or need
+    least where they are not.
+    """
     num_experts, moe_layers = _experts_by_layer(problem), problem.model.moe_layers
     if total is None:
         even = np.minimum(np.arange(problem.model.num_experts + 1)[:, None], num_experts)
@@ -104,10 +132,15 @@ def _experts_by_layer(problem: Problem) -> NDArray[np.int64]:
 
 
 def _host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """The residency, unless the host's stated memory cannot hold the weights and the KV cache that the GPU does not."""
+    """The residency, unless the host's stated memory cannot hold the weights and the KV cache that
+    the GPU does not.
+    """
     stated, model, batch = problem.machine.cpu.memory_bytes, problem.model, problem.batch
     assert residency.kv is not None
-    cache = sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in np.flatnonzero(~residency.kv).tolist())
+    cache = sum(
+        model.layer_kv_bytes(layer, batch.context_tokens)
+        for layer in np.flatnonzero(~residency.kv).tolist()
+    )
     behind = model.total_bytes - weight_bytes(model, residency) + batch.num_sequences * cache
     if stated is not None and behind > stated.effective:
         reason = f"host memory would hold {format_bytes(behind)} of weights and KV cache, has {format_bytes(stated.effective)}"

@@ -12,10 +12,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPlacement(PopularityPlacement):
-    """By popularity over all layers; after a prompt, in every layer as many as before, those that its tokens selected most.
+    """By popularity over all layers; after a prompt, in every layer as many as before, those that
+    its tokens selected most.
 
-    KTransformers' dynamic expert update: ties, and experts that no token selected, go by the lower number, whatever their popularity.
-    A prompt shorter than ``min_prompt_tokens`` moves nothing. The 512 are those of the documented command.
+    KTransformers' dynamic expert update: ties, and experts that no token selected, go by the lower
+    number, whatever their popularity. A prompt shorter than ``min_prompt_tokens`` moves nothing.
+    The 512 are those of the documented command.
     """
 
     min_prompt_tokens: int = 512
@@ -25,13 +27,20 @@ class PromptPlacement(PopularityPlacement):
         """See Placement."""
         return True
 
-    def after_prompt(self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def after_prompt(
+        self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
         """See Placement."""
-        if tokens.max(initial=0) == 0 or int(tokens.sum(axis=1).max()) < self.min_prompt_tokens * problem.model.top_k:
+        if (
+            tokens.max(initial=0) == 0
+            or int(tokens.sum(axis=1).max()) < self.min_prompt_tokens * problem.model.top_k
+        ):
             return residency.experts
         held = np.zeros_like(residency.experts)
         for layer in problem.model.moe_layers:
             count = int(residency.experts[layer].sum())
-            best = np.argsort(-tokens[layer, : problem.model.layers[layer].num_experts], kind="stable")[:count]
+            best = np.argsort(
+                -tokens[layer, : problem.model.layers[layer].num_experts], kind="stable"
+            )[:count]
             held[layer, best] = True
         return held

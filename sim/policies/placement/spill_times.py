@@ -1,4 +1,6 @@
-"""The expected time of a layer whose experts are split over GPU, link and CPU, residents included, by how many it holds. Compiled."""
+"""The expected time of a layer whose experts are split over GPU, link and CPU, residents included,
+by how many it holds. Compiled.
+"""
 
 from typing import Any
 
@@ -28,20 +30,35 @@ def spill_times(
     most_split: int,
     times: Rows,
 ) -> None:
-    """Fill ``times`` [residents from 0 to all] with the mean ns over samples [sample, expert from the most popular].
+    """Fill ``times`` [residents from 0 to all] with the mean ns over samples [sample, expert from
+    the most popular].
 
-    Up to ``most_split`` selected experts are split as SpillDispatch splits them; more are taken as divisible.
+    Up to ``most_split`` selected experts are split as SpillDispatch splits them; more are taken as
+    divisible.
     """
     num_experts = tokens.shape[1]
-    is_miss, is_held, actions = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.uint8)
+    is_miss, is_held, actions = (
+        np.zeros(num_experts, np.bool_),
+        np.zeros(num_experts, np.bool_),
+        np.zeros(num_experts, np.uint8),
+    )
     priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
     places = np.empty(num_experts + 1, np.int64)
     times[:] = 0
     for sample in range(len(tokens)):
-        selected, copies, runs, works = places[: find_selected(tokens[sample], places)], 0.0, 0.0, 0.0
+        selected, copies, runs, works = (
+            places[: find_selected(tokens[sample], places)],
+            0.0,
+            0.0,
+            0.0,
+        )
         for expert in range(num_experts):
             is_miss[expert], is_held[expert] = tokens[sample, expert] > 0, False
-            priced[0, expert], priced[1, expert], priced[2, expert] = cpu[sample, expert], copy[sample, expert], gpu[sample, expert]
+            priced[0, expert], priced[1, expert], priced[2, expert] = (
+                cpu[sample, expert],
+                copy[sample, expert],
+                gpu[sample, expert],
+            )
             copies += copy[sample, expert]
             runs += gpu[sample, expert]
             works += cpu[sample, expert]
@@ -63,14 +80,26 @@ def spill_times(
                     end = _divisible_ns(copies, runs, works, spillable, held_works, other, handing)
                 else:
                     end = spill_row(
-                        selected, tokens[sample], is_miss, is_held, priced, dense_ns, num_tokens, activations, fixed, room, actions
+                        selected,
+                        tokens[sample],
+                        is_miss,
+                        is_held,
+                        priced,
+                        dense_ns,
+                        num_tokens,
+                        activations,
+                        fixed,
+                        room,
+                        actions,
                     )
             times[held] += end / len(tokens)
 
 
 @kernel
 def _divisible_ns(copies, runs, works, held_runs, held_works, other, handing):
-    """The earliest end of link, GPU and CPU when misses (copies, runs, works) and residents can be divided at will."""
+    """The earliest end of link, GPU and CPU when misses (copies, runs, works) and residents can be
+    divided at will.
+    """
     low, high = 0.0, max(other + held_runs + runs, copies)
     for _ in range(_HALVINGS):
         end = (low + high) / 2

@@ -11,9 +11,11 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniformPlacement(RankedPlacement):
-    """The largest equal number of experts per MoE layer that fits; within a layer by popularity, ties to the lower expert.
+    """The largest equal number of experts per MoE layer that fits; within a layer by popularity,
+    ties to the lower expert.
 
-    Of several GPUs each holds few experts of a layer: there, what an equal number leaves over goes to layers spread evenly in depth.
+    Of several GPUs each holds few experts of a layer: there, what an equal number leaves over goes
+    to layers spread evenly in depth.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
@@ -28,18 +30,26 @@ class UniformPlacement(RankedPlacement):
         chosen = top_per_layer(problem, score, min(count, problem.model.num_experts))
         if problem.num_gpus > 1:
             held = int((chosen.sum(axis=1) * expert_sizes(problem)).sum())
-            _add_evenly(chosen, np.where(chosen, -np.inf, score), layers, (left - held) // int(sizes.max()))
+            _add_evenly(
+                chosen, np.where(chosen, -np.inf, score), layers, (left - held) // int(sizes.max())
+            )
         return chosen
 
 
-def _add_evenly(chosen: NDArray[np.bool_], score: NDArray[np.float64], layers: NDArray[np.int64], num_more: int) -> None:
-    """One more expert, the best, in layers spread evenly in depth, again and again while there are any; minus infinity is none."""
+def _add_evenly(
+    chosen: NDArray[np.bool_], score: NDArray[np.float64], layers: NDArray[np.int64], num_more: int
+) -> None:
+    """One more expert, the best, in layers spread evenly in depth, again and again while there are
+    any; minus infinity is none.
+    """
     while num_more > 0:
         open_layers = layers[np.isfinite(score[layers]).any(axis=1)]
         taken = min(num_more, len(open_layers))
         if not taken:
             return
-        for layer in open_layers[np.diff(np.arange(len(open_layers) + 1) * taken // len(open_layers)) > 0]:
+        for layer in open_layers[
+            np.diff(np.arange(len(open_layers) + 1) * taken // len(open_layers)) > 0
+        ]:
             best = int(np.argmax(score[layer]))
             chosen[layer, best], score[layer, best] = True, -np.inf
         num_more -= taken

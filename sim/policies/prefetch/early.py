@@ -1,4 +1,6 @@
-"""Experts that a long prompt needs all but surely, copied while their layer attends: no gate has to say so."""
+"""Experts that a long prompt needs all but surely, copied while their layer attends: no gate has to
+say so.
+"""
 
 from dataclasses import dataclass
 
@@ -15,11 +17,14 @@ from sim.workload.batch import Passes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyPrefetch(Prefetch):
-    """In a prompt's pass that selects an expert with a probability of at least ``least_probability``, its copy need not wait for the gate.
+    """In a prompt's pass that selects an expert with a probability of at least
+    ``least_probability``, its copy need not wait for the gate.
 
-    Of each layer's missing experts that are so sure, the copies of the most popular begin with the layer, so many that the link has
-    something to copy until the gate is known (a copy begun counts), but at most ``experts`` (None: any number) and the buffers of single
-    experts. The probability takes tokens to choose independently, by popularity. Ties: the lower expert. Goes with residents that stay.
+    Of each layer's missing experts that are so sure, the copies of the most popular begin with the
+    layer, so many that the link has something to copy until the gate is known (a copy begun
+    counts), but at most ``experts`` (None: any number) and the buffers of single experts. The
+    probability takes tokens to choose independently, by popularity. Ties: the lower expert. Goes
+    with residents that stay.
     """
 
     experts: int | None = None
@@ -29,7 +34,9 @@ class EarlyPrefetch(Prefetch):
         if self.experts is not None and self.experts < 0:
             raise InputError(f"experts must be at least 0, got {self.experts}")
         if not 0.0 < self.least_probability <= 1.0:
-            raise InputError(f"least_probability must be above 0 and at most 1, got {self.least_probability}")
+            raise InputError(
+                f"least_probability must be above 0 and at most 1, got {self.least_probability}"
+            )
 
     @property
     def is_active(self) -> bool:
@@ -43,14 +50,24 @@ class EarlyPrefetch(Prefetch):
         sizes, size_of = np.unique(passes.num_tokens, return_inverse=True)
         order = np.argsort(-problem.popularity, axis=1, kind="stable")
         for layer in model.moe_layers:
-            missing = order[layer][~residency.experts[layer, order[layer]] & (problem.popularity[layer, order[layer]] > 0)]
-            most = np.minimum(self._copies_while_attending(problem, layer, passes), problem.overlap.staging_experts)
+            missing = order[layer][
+                ~residency.experts[layer, order[layer]]
+                & (problem.popularity[layer, order[layer]] > 0)
+            ]
+            most = np.minimum(
+                self._copies_while_attending(problem, layer, passes),
+                problem.overlap.staging_experts,
+            )
             if self.experts is not None:
                 most = np.minimum(most, self.experts)
             each = np.minimum(1.0, model.layers[layer].top_k * problem.popularity[layer, missing])
             for number, size in enumerate(sizes):
                 sure = missing[1.0 - (1.0 - each) ** int(size) >= self.least_probability]
-                for index in np.flatnonzero((size_of.ravel() == number) & passes.is_prefill) if sure.size else ():
+                for index in (
+                    np.flatnonzero((size_of.ravel() == number) & passes.is_prefill)
+                    if sure.size
+                    else ()
+                ):
                     found[index, layer, sure[: most[index]]] = True
         return found
 
@@ -58,8 +75,17 @@ class EarlyPrefetch(Prefetch):
     def _copies_while_attending(problem: Problem, layer: int, passes: Passes) -> NDArray[np.int64]:
         """[pass]: how many copies begin between the start of the layer and the end of its gate."""
         costs = problem.costs
-        where = passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens
+        where = (
+            passes.num_tokens,
+            passes.num_sequences,
+            passes.first_position,
+            passes.context_tokens,
+        )
         lead_ns = costs.layer_overhead_ns() + costs.attention("gpu", layer, *where).ns
         lead_ns = lead_ns + costs.weights("gpu", layer, TensorClass.ROUTER, passes.num_tokens).ns
-        copy_ns = int(costs.copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
+        copy_ns = int(
+            costs.copy(
+                "h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned
+            ).ns
+        )
         return np.asarray(-(-lead_ns // max(1, copy_ns)), np.int64)

@@ -15,22 +15,29 @@ from sim.routing.base import ExpertMaps, expert_maps
 from sim.workload.batch import Feeding, forward_passes
 
 FLOOR = 1e-6
-"""Weight of popularity in the forecast, so that experts to which a map gives nothing differ in worth."""
+"""Weight of popularity in the forecast, so that experts to which a map gives nothing differ in
+worth.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertMapPrefetch(Prefetch):
-    """Searches a store of ``capacity`` expert maps and fetches what the nearest gives weight to, ``distance`` layers ahead.
+    """Searches a store of ``capacity`` expert maps and fetches what the nearest gives weight to,
+    ``distance`` layers ahead.
 
-    A map is the gate's mean distribution in every layer over an iteration's tokens (shares of the choices where a routing
-    gives no weights). The first layers go by semantic likeness, when a pass starts: of the embeddings, means over the pass's tokens; where
-    a routing gives none, of the mean map of the request's earlier iterations (never in the first pass). Later layers go by the
-    trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1), at least top-k; priority
-    share / layers ahead. The store has seen ``num_stored`` maps of other requests of the same routing (0: it is empty) and takes in the
-    run's. Lookups, of ``lookup_ns``, and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses prefetching
-    (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not interrupted. ``by_token``: every token of a prompt is an
-    iteration with a map of its own, and what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order of
-    their priorities. Both are so in the authors' released code (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
+    A map is the gate's mean distribution in every layer over an iteration's tokens (shares of the
+    choices where a routing gives no weights). The first layers go by semantic likeness, when a pass
+    starts: of the embeddings, means over the pass's tokens; where a routing gives none, of the mean
+    map of the request's earlier iterations (never in the first pass). Later layers go by the
+    trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1),
+    at least top-k; priority share / layers ahead. The store has seen ``num_stored`` maps of other
+    requests of the same routing (0: it is empty) and takes in the run's. Lookups, of ``lookup_ns``,
+    and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses
+    prefetching (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not
+    interrupted. ``by_token``: every token of a prompt is an iteration with a map of its own, and
+    what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order
+    of their priorities. Both are so in the authors' released code
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     distance: int = 3
@@ -44,7 +51,13 @@ class ExpertMapPrefetch(Prefetch):
     names_all: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("distance", 1), ("capacity", 1), ("num_stored", 0), ("lookup_ns", 0), ("update_ns", 0)):
+        for name, least in (
+            ("distance", 1),
+            ("capacity", 1),
+            ("num_stored", 0),
+            ("lookup_ns", 0),
+            ("update_ns", 0),
+        ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -67,20 +80,30 @@ class ExpertMapPrefetch(Prefetch):
             rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
-            forecast[index + 1, moe_layers[known]] = found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
+            forecast[index + 1, moe_layers[known]] = (
+                found.shares.mean(axis=0)[known] + FLOOR * popularity[moe_layers[known]]
+            )
         result = gathered(rows, foresight.tokens.shape)
-        return Predictions(first=result.first, candidates=result.candidates, forecast=forecast, reach=self.distance)
+        return Predictions(
+            first=result.first, candidates=result.candidates, forecast=forecast, reach=self.distance
+        )
 
     def filled(self, foresight: Foresight) -> MapStore:
         """The store before the run."""
         model = foresight.problem.model
         shape, past = (len(model.moe_layers), model.num_experts), None
         if self.num_stored:
-            draw, batch = past_requests(foresight, -(-self.num_stored // foresight.problem.batch.output_tokens))
+            draw, batch = past_requests(
+                foresight, -(-self.num_stored // foresight.problem.batch.output_tokens)
+            )
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
-                past = expert_maps(draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token)
-        embeddings = _embeddings(maps_of(foresight, by_token=self.by_token) if past is None else past)
+                past = expert_maps(
+                    draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token
+                )
+        embeddings = _embeddings(
+            maps_of(foresight, by_token=self.by_token) if past is None else past
+        )
         store = MapStore(self.capacity, *shape, self.distance, embeddings.shape[1])
         if past is not None:
             store.fill(embeddings[: self.num_stored], past.shares[: self.num_stored])
@@ -89,17 +112,36 @@ class ExpertMapPrefetch(Prefetch):
 
 def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
     """The embeddings of iterations, or what stands for them."""
-    return embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
+    return (
+        embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
+    )
 
 
-def _rows(index: int, found: Found, distance: int, moe_layers: NDArray[np.int64], foresight: Foresight, least: int) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what several name has the highest priority."""
+def _rows(
+    index: int,
+    found: Found,
+    distance: int,
+    moe_layers: NDArray[np.int64],
+    foresight: Foresight,
+    least: int,
+) -> NDArray[np.int64]:
+    """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what
+    several name has the highest priority.
+    """
     num_layers = foresight.tokens.shape[1]
     named = np.nonzero(select(found.shares, found.score, least) & (found.score > 0)[:, :, None])
     ahead = np.minimum(named[1] + 1, distance)
     best = np.full(found.shares.shape[1:], PRIORITY_SCALE + 1)
-    np.minimum.at(best, named[1:], np.rint((1.0 - found.shares[named].astype(np.float64) / ahead) * PRIORITY_SCALE).astype(np.int64))
+    np.minimum.at(
+        best,
+        named[1:],
+        np.rint((1.0 - found.shares[named].astype(np.float64) / ahead) * PRIORITY_SCALE).astype(
+            np.int64
+        ),
+    )
     layer, expert = np.nonzero(best <= PRIORITY_SCALE)
     start = len(foresight.passes) * num_layers + index
-    gate = np.where(layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)])
+    gate = np.where(
+        layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)]
+    )
     return np.stack([gate, best[layer, expert], moe_layers[layer], expert], axis=1)

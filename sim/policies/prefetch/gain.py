@@ -1,4 +1,6 @@
-"""The experts of the next layers whose being there would end those layers sooner, as HybriMoE prefetches (arXiv 2504.05897)."""
+"""The experts of the next layers whose being there would end those layers sooner, as HybriMoE
+prefetches (arXiv 2504.05897).
+"""
 
 from dataclasses import dataclass
 
@@ -11,11 +13,14 @@ from sim.policies.prefetch.naming import expected_tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPrefetch(Prefetch):
-    """At every gate, what a simulation of the next ``distance`` layers says is worth fetching, the most gainful first.
+    """At every gate, what a simulation of the next ``distance`` layers says is worth fetching, the
+    most gainful first.
 
-    Each of these layers is simulated as the dispatch would run it, with the experts and tokens predicted for it, with and without the
-    expert (``sim/step/lowering/live_ahead.py``). What brings nothing is not fetched: where the CPU or a copy on demand is as quick. A gain
-    counts for accuracy to the power of the distance, the probability of being right. 0.87: AdapMoE's mean for Mixtral (arXiv 2408.10284).
+    Each of these layers is simulated as the dispatch would run it, with the experts and tokens
+    predicted for it, with and without the expert (``sim/step/lowering/live_ahead.py``). What brings
+    nothing is not fetched: where the CPU or a copy on demand is as quick. A gain counts for
+    accuracy to the power of the distance, the probability of being right. 0.87: AdapMoE's mean for
+    Mixtral (arXiv 2408.10284).
     """
 
     accuracy: float = 0.87

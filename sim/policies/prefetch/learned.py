@@ -1,4 +1,6 @@
-"""A predictor trained for each layer that looks a stride ahead, as ProMoE has it (arXiv 2410.22134)."""
+"""A predictor trained for each layer that looks a stride ahead, as ProMoE has it (arXiv
+2410.22134).
+"""
 
 from dataclasses import dataclass
 
@@ -11,12 +13,14 @@ from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedPrefetch(Prefetch):
-    """Every gate names the experts of the layer ``stride`` further on, heaviest first; the first gate of a pass also those in between.
+    """Every gate names the experts of the layer ``stride`` further on, heaviest first; the first
+    gate of a pass also those in between.
 
-    A selected expert is named with probability ``accuracy`` (0.847: ProMoE's mean of its learned predictors), whatever the stride;
-    for each one missed, another is named, in proportion to popularity. A copy goes in ``num_chunks`` pieces, between which one on
-    demand goes first. The stride that the paper uses is not known here: 2 is assumed. ``by_token`` and ``names_top_k`` as in
-    NextGatePrefetch.
+    A selected expert is named with probability ``accuracy`` (0.847: ProMoE's mean of its learned
+    predictors), whatever the stride; for each one missed, another is named, in proportion to
+    popularity. A copy goes in ``num_chunks`` pieces, between which one on demand goes first. The
+    stride that the paper uses is not known here: 2 is assumed. ``by_token`` and ``names_top_k`` as
+    in NextGatePrefetch.
     """
 
     accuracy: float = 0.847
@@ -30,7 +34,9 @@ class LearnedPrefetch(Prefetch):
         if not 0.0 <= self.accuracy <= 1.0:
             raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
         if self.by_token and self.names_top_k:
-            raise InputError("by_token and names_top_k are two ways of reading a prompt: choose one")
+            raise InputError(
+                "by_token and names_top_k are two ways of reading a prompt: choose one"
+            )
         for name in ("stride", "num_chunks"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -45,10 +51,15 @@ class LearnedPrefetch(Prefetch):
         num_passes, num_layers, _ = foresight.tokens.shape
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
-        generator, manner = np.random.default_rng(foresight.seed + 1), {"by_token": self.by_token, "names_top_k": self.names_top_k}
+        generator, manner = (
+            np.random.default_rng(foresight.seed + 1),
+            {"by_token": self.by_token, "names_top_k": self.names_top_k},
+        )
         names, load = named(expected_tokens(foresight, [accuracy], generator, **manner)[0])
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]
         priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])
-        rows = np.stack([names[:, 0] * num_layers + asked, priority, names[:, 1], names[:, 2]], axis=1)
+        rows = np.stack(
+            [names[:, 0] * num_layers + asked, priority, names[:, 1], names[:, 2]], axis=1
+        )
         return gathered([rows[is_ahead]], (num_passes, num_layers))

@@ -13,14 +13,18 @@ Array = NDArray[np.float32]
 TOGETHER = 64
 """Iterations whose likeness to the store is computed at once."""
 TIE = np.float32(1e-5)
-"""Cosines that differ by no more are equal: how they are rounded depends on the machine, and ties go to the earlier entry."""
+"""Cosines that differ by no more are equal: how they are rounded depends on the machine, and ties
+go to the earlier entry.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """What a search says of each iteration: for MoE layer l, ``shares`` [iteration, layer, expert] of the map found and its ``score``.
+    """What a search says of each iteration: for MoE layer l, ``shares`` [iteration, layer, expert]
+    of the map found and its ``score``.
 
-    ``semantic`` and ``trajectory`` hold the likeness [iteration, entry] over the whole: they say what is redundant.
+    ``semantic`` and ``trajectory`` hold the likeness [iteration, entry] over the whole: they say
+    what is redundant.
     """
 
     shares: Array
@@ -32,37 +36,54 @@ class Found:
 class MapStore:
     """Up to ``capacity`` pairs of an embedding and an expert map; the one state of the search."""
 
-    def __init__(self, capacity: int, num_layers: int, num_experts: int, distance: int, dimension: int | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        num_layers: int,
+        num_experts: int,
+        distance: int,
+        dimension: int | None = None,
+    ) -> None:
         """Empty; embeddings of that ``dimension``, by default that of a flattened map."""
         self.distance = distance
         self.count = 0
         self._maps = np.zeros((capacity, num_layers, num_experts), np.float32)
-        self._by_expert = np.zeros((num_layers, num_experts, capacity), np.float32)  # a token has few experts: few rows to read
+        self._by_expert = np.zeros(
+            (num_layers, num_experts, capacity), np.float32
+        )  # a token has few experts: few rows to read
         self._lengths = np.zeros((num_layers, capacity), np.float32)
-        self._embeddings = np.zeros((capacity, num_layers * num_experts if dimension is None else dimension), np.float32)
+        self._embeddings = np.zeros(
+            (capacity, num_layers * num_experts if dimension is None else dimension), np.float32
+        )
 
     def search(self, embeddings: Array, maps: Array) -> Found:
-        """Top-1 by cosine for every iteration, of which ``embeddings`` [iteration, dimension] and ``maps`` [iteration, layer, expert].
+        """Top-1 by cosine for every iteration, of which ``embeddings`` [iteration, dimension] and
+        ``maps`` [iteration, layer, expert].
 
-        Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A score of 0 says that nothing was
-        found: an empty store, or an embedding of zeros.
+        Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A
+        score of 0 says that nothing was found: an empty store, or an embedding of zeros.
         """
         return self._found(_units(embeddings) @ self._embeddings[: self.count].T, maps)
 
     def replay(self, embeddings: Array, maps: Array, borders: NDArray[np.int64]) -> Iterator[Found]:
-        """For each group of iterations in turn, from one border to the next, what ``search`` finds; then they are inserted.
+        """For each group of iterations in turn, from one border to the next, what ``search`` finds;
+        then they are inserted.
 
         Of several groups, the likeness of embeddings is computed together.
         """
         group = 0
         while group < len(borders) - 1:
-            end = max(group + 1, int(np.searchsorted(borders, borders[group] + TOGETHER, "right")) - 1)
+            end = max(
+                group + 1, int(np.searchsorted(borders, borders[group] + TOGETHER, "right")) - 1
+            )
             start = borders[group]
             units = _units(embeddings[start : borders[end]])
             semantic, among = np.zeros((len(units), len(self._maps)), np.float32), units @ units.T
             semantic[:, : self.count] = units @ self._embeddings[: self.count].T
             for first, last in itertools.pairwise(borders[group : end + 1].tolist()):
-                found = self._found(semantic[first - start : last - start, : self.count].copy(), maps[first:last])
+                found = self._found(
+                    semantic[first - start : last - start, : self.count].copy(), maps[first:last]
+                )
                 yield found
                 for number, place in self._places(last - first, found):
                     self._put(place, units[first - start + number], maps[first + number])
@@ -72,23 +93,32 @@ class MapStore:
     def insert(self, embeddings: Array, maps: Array, found: Found | None = None) -> None:
         """Add iterations; in a full store each overwrites the entry it makes redundant.
 
-        That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what ``search`` gave
-        for them; it is not asked while there is room.
+        That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what
+        ``search`` gave for them; it is not asked while there is room.
         """
         room = len(self._maps) - self.count
         self._append(embeddings[:room], maps[:room])
-        rest = None if found is None else replace(found, semantic=found.semantic[room:], trajectory=found.trajectory[room:])
+        rest = (
+            None
+            if found is None
+            else replace(found, semantic=found.semantic[room:], trajectory=found.trajectory[room:])
+        )
         units = _units(embeddings[room:])
         for number, place in self._places(len(maps[room:]), rest):
             self._put(place, units[number], maps[room + number])
 
     def fill(self, embeddings: Array, maps: Array) -> None:
-        """Add iterations of earlier requests one after another, as ``insert`` does; of many at once, likeness is computed together."""
+        """Add iterations of earlier requests one after another, as ``insert`` does; of many at
+        once, likeness is computed together.
+        """
         room = len(self._maps) - self.count
         self.insert(embeddings[:room], maps[:room])
         if len(maps) <= room:
             return
-        joint, stored = self._joint(embeddings, maps), self._joint(self._embeddings[: self.count], self._maps[: self.count])
+        joint, stored = (
+            self._joint(embeddings, maps),
+            self._joint(self._embeddings[: self.count], self._maps[: self.count]),
+        )
         latest: dict[int, int] = {}
         for first in range(room, len(maps), TOGETHER):
             block = joint[first : first + TOGETHER]
@@ -104,16 +134,31 @@ class MapStore:
     def _found(self, semantic: Array, maps: Array) -> Found:
         """What the trajectories say, and that likeness [iteration, entry] of embeddings."""
         num_iterations, num_layers, _ = maps.shape
-        trajectory, best = np.zeros((num_iterations, self.count), np.float32), np.zeros((num_iterations, num_layers), np.int64)
+        trajectory, best = (
+            np.zeros((num_iterations, self.count), np.float32),
+            np.zeros((num_iterations, num_layers), np.int64),
+        )
         score = np.zeros((num_iterations, num_layers), np.float32)
         if not self.count:
-            return Found(shares=np.zeros_like(maps), score=score, semantic=semantic, trajectory=trajectory)
+            return Found(
+                shares=np.zeros_like(maps), score=score, semantic=semantic, trajectory=trajectory
+            )
         best[:, : self.distance] = _nearest(semantic)[:, None]
         score[:, : self.distance] = semantic.max(axis=1)[:, None]
         own = np.ascontiguousarray(_lengths(maps.swapaxes(0, 1)).T)
         cosines = np.empty(self.count, np.float32)
         room = cosines, cosines.view(np.int32)
-        _follow(np.ascontiguousarray(maps), own, self._by_expert, self._lengths, self.distance, *room, trajectory, best, score)
+        _follow(
+            np.ascontiguousarray(maps),
+            own,
+            self._by_expert,
+            self._lengths,
+            self.distance,
+            *room,
+            trajectory,
+            best,
+            score,
+        )
         shares = self._maps[best, np.arange(num_layers)] * (score > 0)[:, :, None]
         return Found(shares=shares, score=score, semantic=semantic, trajectory=trajectory)
 
@@ -126,7 +171,14 @@ class MapStore:
                 self.count += 1
                 yield own, self.count - 1
             elif found is not None and found.semantic.shape[1]:
-                yield own, int(_nearest(weight * found.semantic[own] + (1.0 - weight) * found.trajectory[own]))
+                yield (
+                    own,
+                    int(
+                        _nearest(
+                            weight * found.semantic[own] + (1.0 - weight) * found.trajectory[own]
+                        )
+                    ),
+                )
             else:
                 return
 
@@ -134,7 +186,9 @@ class MapStore:
         """Vectors whose products are what says how redundant a pair is."""
         weight = min(self.distance, maps.shape[1]) / maps.shape[1]
         flat = maps.reshape(len(maps), -1)
-        return np.concatenate([np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1).astype(np.float32)
+        return np.concatenate(
+            [np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1
+        ).astype(np.float32)
 
     def _append(self, embeddings: Array, maps: Array) -> None:
         """Entries behind the others, while there is room."""
@@ -142,7 +196,10 @@ class MapStore:
         _transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
         for first in range(0, len(maps), TOGETHER):  # few enough to stay in the processor's cache
             part = slice(first, first + TOGETHER)
-            self._maps[new][part], self._embeddings[new][part] = maps[part], _units(embeddings[part])
+            self._maps[new][part], self._embeddings[new][part] = (
+                maps[part],
+                _units(embeddings[part]),
+            )
             self._lengths[:, new][:, part] = _lengths(maps[part].swapaxes(0, 1))
         self.count += len(maps)
 
@@ -166,11 +223,13 @@ def _follow(
     best: NDArray[np.int64],
     score: Array,
 ) -> None:
-    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and ``trajectory`` [iteration, entry].
+    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and
+    ``trajectory`` [iteration, entry].
 
-    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up to each; ties go to the earlier entry.
-    ``cosines`` is room for those of a layer, and ``bits`` the same: of numbers of at least 0 these are in the order of the numbers, and the
-    largest of integers is found many at a time.
+    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up
+    to each; ties go to the earlier entry. ``cosines`` is room for those of a layer, and ``bits``
+    the same: of numbers of at least 0 these are in the order of the numbers, and the largest of
+    integers is found many at a time.
     """
     num_layers, count = maps.shape[1], trajectory.shape[1]
     for number in range(len(maps)):
@@ -184,7 +243,9 @@ def _follow(
             if layer + distance >= num_layers:
                 continue
             for entry in range(count):
-                cosines[entry] = products[entry] / max(own[number, layer] * lengths[layer, entry], np.float32(1e-12))
+                cosines[entry] = products[entry] / max(
+                    own[number, layer] * lengths[layer, entry], np.float32(1e-12)
+                )
             largest, found = bits[0], 0
             for entry in range(count):
                 largest = max(largest, bits[entry])
@@ -195,12 +256,16 @@ def _follow(
                 found += 1
             best[number, layer + distance], score[number, layer + distance] = found, most
         for entry in range(count):
-            products[entry] /= max(own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12))
+            products[entry] /= max(
+                own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12)
+            )
 
 
 @kernel
 def _transpose_all(by_expert: Array, maps: Array, place: int) -> None:
-    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry, layer, expert]."""
+    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry,
+    layer, expert].
+    """
     for layer in range(maps.shape[1]):
         for number in range(len(maps)):
             for expert in range(maps.shape[2]):
@@ -218,21 +283,30 @@ def _transpose_into(by_expert: Array, before: Array, after: Array, place: int) -
 
 
 def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]:
-    """The experts [..., expert] of a layer to fetch: the shortest prefix by descending share that adds up to 1 - score, at least top_k.
+    """The experts [..., expert] of a layer to fetch: the shortest prefix by descending share that
+    adds up to 1 - score, at least top_k.
 
     Ties go to the lower number. ``score`` [...] is of each case.
     """
-    threshold = np.asarray((np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32))
+    threshold = np.asarray(
+        (np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)
+    )
     chosen, width = np.zeros(shares.shape, np.bool_), shares.shape[-1]
     left = np.array(shares, np.float32).reshape(-1, width)
     thresholds = np.broadcast_to(threshold, shares.shape[:-1]).ravel()
-    _select(left, left.view(np.int32), thresholds, max(1, min(top_k, width)), chosen.reshape(-1, width))
+    _select(
+        left, left.view(np.int32), thresholds, max(1, min(top_k, width)), chosen.reshape(-1, width)
+    )
     return chosen
 
 
 @kernel
-def _select(left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]) -> None:
-    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in ``_follow``."""
+def _select(
+    left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]
+) -> None:
+    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in
+    ``_follow``.
+    """
     for case in range(len(left)):
         total, count = np.float32(0.0), 0
         while count < least or (count < left.shape[1] and total < threshold[case]):
@@ -247,7 +321,9 @@ def _select(left: Array, bits: NDArray[np.int32], threshold: Array, least: int, 
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
-    """What stands for an iteration's embedding [iteration, dimension]: the mean map of its sequence's earlier ones; zeros for the first."""
+    """What stands for an iteration's embedding [iteration, dimension]: the mean map of its
+    sequence's earlier ones; zeros for the first.
+    """
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
     for sequence in np.unique(of_sequence):
@@ -265,7 +341,9 @@ def _nearest(likeness: Array) -> NDArray[np.intp]:
 
 def _units(vectors: Array) -> Array:
     """Of length 1, so that products are cosines; zeros stay."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32)
+    return np.asarray(
+        vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32
+    )
 
 
 def _lengths(maps: Array) -> Array:

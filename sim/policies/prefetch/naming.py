@@ -1,4 +1,6 @@
-"""Predictors of stated accuracy, and candidates in the order of their gates: what several prefetch parts share."""
+"""Predictors of stated accuracy, and candidates in the order of their gates: what several prefetch
+parts share.
+"""
 
 from collections.abc import Sequence
 
@@ -22,43 +24,73 @@ def expected_tokens(
     by_token: bool = False,
     names_top_k: bool = False,
 ) -> NDArray[np.int32]:
-    """How many tokens a predictor expects 1, 2, … layers before their gates [step, pass, layer, expert]; 0: not named.
+    """How many tokens a predictor expects 1, 2, … layers before their gates [step, pass, layer,
+    expert]; 0: not named.
 
-    ``accuracy`` is for each step the probability [layer] that a selected expert is named; for each one missed, another is named in its
-    place, drawn in proportion to popularity and expected to get one token. Of ``step`` the first ``step`` layers have no gate so early.
-    ``by_token``: so it is for every token of a pass of several, and what any of them names is named. ``names_top_k``: of such a pass,
-    only the top_k experts of a layer that most tokens select (ties to the lower number) are looked for.
+    ``accuracy`` is for each step the probability [layer] that a selected expert is named; for each
+    one missed, another is named in its place, drawn in proportion to popularity and expected to get
+    one token. Of ``step`` the first ``step`` layers have no gate so early. ``by_token``: so it is
+    for every token of a pass of several, and what any of them names is named. ``names_top_k``: of
+    such a pass, only the top_k experts of a layer that most tokens select (ties to the lower
+    number) are looked for.
     """
     tokens, popularity = foresight.tokens, foresight.problem.popularity
     if names_top_k:
         tokens = _heaviest(tokens, foresight.problem.model.top_k)
     num_passes, num_layers, num_experts = tokens.shape
     is_apart = (foresight.passes.num_tokens > 1) & by_token
-    selected = np.empty(num_passes * num_layers + 1, np.int64), np.empty(np.count_nonzero(tokens) + 1, np.int64)
+    selected = (
+        np.empty(num_passes * num_layers + 1, np.int64),
+        np.empty(np.count_nonzero(tokens) + 1, np.int64),
+    )
     _select(tokens, *selected)
-    expected, room = np.zeros((len(accuracy), *tokens.shape), np.int32), np.empty((2, max(0, tokens.size - num_passes * num_experts)))
+    expected, room = (
+        np.zeros((len(accuracy), *tokens.shape), np.int32),
+        np.empty((2, max(0, tokens.size - num_passes * num_experts))),
+    )
     for step, right in enumerate(accuracy, start=1):
         shape = (num_passes, num_layers - step, num_experts)
         if is_apart.all():
             generator.bit_generator.advance(2 * int(np.prod(shape)))  # type: ignore[attr-defined]  # the numbers that nobody looks at
         else:
-            chance, weight = (generator.random(out=part[: np.prod(shape)].reshape(shape)) for part in room)
-            if (popularity[step:] != popularity[step:, :1]).any():  # else powers keep the order, and they take longest
+            chance, weight = (
+                generator.random(out=part[: np.prod(shape)].reshape(shape)) for part in room
+            )
+            if (
+                popularity[step:] != popularity[step:, :1]
+            ).any():  # else powers keep the order, and they take longest
                 weight **= 1.0 / np.maximum(popularity[step:], 1e-12)
-            _expect(tokens, *selected, is_apart, chance, weight.view(np.int64), right, popularity, expected[step - 1])
+            _expect(
+                tokens,
+                *selected,
+                is_apart,
+                chance,
+                weight.view(np.int64),
+                right,
+                popularity,
+                expected[step - 1],
+            )
         if is_apart.any():
-            expected[step - 1, is_apart, step:] = _by_token(tokens[is_apart, step:], right[step:], popularity[step:], generator)
+            expected[step - 1, is_apart, step:] = _by_token(
+                tokens[is_apart, step:], right[step:], popularity[step:], generator
+            )
     return expected
 
 
 def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of what a step of ``expected_tokens`` says: rows (pass, layer, expert) of what is named, and the tokens of each."""
+    """Of what a step of ``expected_tokens`` says: rows (pass, layer, expert) of what is named, and
+    the tokens of each.
+    """
     places = np.flatnonzero(expected.ravel() > 0)
-    return np.stack(np.unravel_index(places, expected.shape), axis=1), expected.ravel()[places].astype(np.int64)
+    return np.stack(np.unravel_index(places, expected.shape), axis=1), expected.ravel()[
+        places
+    ].astype(np.int64)
 
 
 def _heaviest(tokens: NDArray[np.int32], count: int) -> NDArray[np.int32]:
-    """The tokens [pass, layer, expert] of the ``count`` experts of each layer that have most, 0 elsewhere."""
+    """The tokens [pass, layer, expert] of the ``count`` experts of each layer that have most, 0
+    elsewhere.
+    """
     found, is_crowded = tokens.copy(), np.count_nonzero(tokens, axis=2) > count
     rank = np.argsort(np.argsort(-tokens[is_crowded], axis=1, kind="stable"), axis=1, kind="stable")
     found[is_crowded] = np.where(rank < count, tokens[is_crowded], 0)
@@ -66,9 +98,14 @@ def _heaviest(tokens: NDArray[np.int32], count: int) -> NDArray[np.int32]:
 
 
 def _by_token(
-    tokens: NDArray[np.int32], accuracy: NDArray[np.float64], popularity: NDArray[np.float64], generator: np.random.Generator
+    tokens: NDArray[np.int32],
+    accuracy: NDArray[np.float64],
+    popularity: NDArray[np.float64],
+    generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those that mistake it for another."""
+    """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those
+    that mistake it for another.
+    """
     right = np.zeros(tokens.shape, np.int64)
     index, layer, expert = np.nonzero(tokens)
     right[index, layer, expert] = generator.binomial(tokens[index, layer, expert], accuracy[layer])
@@ -80,14 +117,20 @@ def _by_token(
 
 
 @kernel
-def _select(tokens: NDArray[np.int32], first: NDArray[np.int64], experts: NDArray[np.int64]) -> None:
-    """List the ``experts`` that ``tokens`` [pass, layer, expert] select; those of each layer begin at ``first`` [pass · layers + layer]."""
+def _select(
+    tokens: NDArray[np.int32], first: NDArray[np.int64], experts: NDArray[np.int64]
+) -> None:
+    """List the ``experts`` that ``tokens`` [pass, layer, expert] select; those of each layer begin
+    at ``first`` [pass · layers + layer].
+    """
     count = 0
     for index in range(tokens.shape[0]):
         for layer in range(tokens.shape[1]):
             first[index * tokens.shape[1] + layer] = count
             for expert in range(tokens.shape[2]):
-                experts[count] = expert  # kept only where it is selected: whether it is, no processor can guess
+                experts[count] = (
+                    expert  # kept only where it is selected: whether it is, no processor can guess
+                )
                 count += tokens[index, layer, expert] > 0
     first[tokens.shape[0] * tokens.shape[1]] = count
 
@@ -104,12 +147,15 @@ def _expect(
     popularity: NDArray[np.float64],
     expected: NDArray[np.int32],
 ) -> None:
-    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where ``chance`` is below its layer's accuracy; for each one
-    missed, one token for the unselected expert of the largest ``weight`` that is left, ties to the lower number.
+    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where ``chance`` is below
+    its layer's accuracy; for each one missed, one token for the unselected expert of the largest
+    ``weight`` that is left, ties to the lower number.
 
-    Selected are the ``experts`` from ``first`` on, as in ``_select``. ``chance`` and ``weight`` have no rows for the first layers; weights
-    are the bits of numbers of at least 0, which are in the order of the numbers: the largest of integers is found many at a time. An expert
-    that is never selected, of no ``popularity`` [layer, expert], takes a place without being named. Passes that are ``is_apart`` stay.
+    Selected are the ``experts`` from ``first`` on, as in ``_select``. ``chance`` and ``weight``
+    have no rows for the first layers; weights are the bits of numbers of at least 0, which are in
+    the order of the numbers: the largest of integers is found many at a time. An expert that is
+    never selected, of no ``popularity`` [layer, expert], takes a place without being named. Passes
+    that are ``is_apart`` stay.
     """
     num_passes, num_layers, num_experts = tokens.shape
     step = num_layers - weight.shape[1]
@@ -135,14 +181,20 @@ def _expect(
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:
-    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority, then layer and expert.
+    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority, then
+    layer and expert.
 
     Behind the gates of all passes stand the starts of passes.
     """
     all_rows = np.concatenate([np.zeros((0, 4), np.int64), *rows])
     width = 1 + all_rows.max(axis=0, initial=0)
-    assert float(np.prod(width.astype(np.float64))) < NO_OVERFLOW, "rows too many and too large to be put in order"
-    keys = np.sort(((all_rows[:, 0] * width[1] + all_rows[:, 1]) * width[2] + all_rows[:, 2]) * width[3] + all_rows[:, 3])
+    assert float(np.prod(width.astype(np.float64))) < NO_OVERFLOW, (
+        "rows too many and too large to be put in order"
+    )
+    keys = np.sort(
+        ((all_rows[:, 0] * width[1] + all_rows[:, 1]) * width[2] + all_rows[:, 2]) * width[3]
+        + all_rows[:, 3]
+    )
     place, gate = keys // width[3], keys // (width[1] * width[2] * width[3])
     expert, row = keys - place * width[3], place // width[2]
     layer, priority = place - row * width[2], row - gate * width[1]
@@ -153,13 +205,22 @@ def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictio
 
 
 def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """The last MoE layer at least ``step`` before each of those layers: only MoE layers have gates. -1 where there is none."""
+    """The last MoE layer at least ``step`` before each of those layers: only MoE layers have gates.
+    -1 where there is none.
+    """
     is_moe = np.isin(np.arange(foresight.tokens.shape[1]), foresight.problem.model.moe_layers)
     latest = np.maximum.accumulate(np.where(is_moe, np.arange(len(is_moe)), -1))
     return np.where(layers >= step, latest[layers - step], -1)
 
 
-def by_load(foresight: Foresight, ahead: NDArray[np.int64] | int, load: NDArray[np.int64], expert: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Priorities: fewer layers ahead first, then more tokens, then the lower expert; none alike, or chunked copies alternate."""
+def by_load(
+    foresight: Foresight,
+    ahead: NDArray[np.int64] | int,
+    load: NDArray[np.int64],
+    expert: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Priorities: fewer layers ahead first, then more tokens, then the lower expert; none alike, or
+    chunked copies alternate.
+    """
     heaviest = int(foresight.tokens.max(initial=0))
     return np.asarray((ahead * (heaviest + 1) - load) * foresight.tokens.shape[2] + expert)

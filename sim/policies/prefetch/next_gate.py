@@ -14,21 +14,41 @@ AccuracySource = Literal["stated", "mixtral", "routing"]
 
 MIXTRAL_NEXT_GATE_ACCURACY = (
     *(0.57, 0.72, 0.79, 0.87, 0.86, 0.83, 0.84, 0.85, 0.80, 0.90, 0.90, 0.89, 0.91, 0.93, 0.88),
-    *(0.91, 0.94, 0.90, 0.88, 0.88, 0.89, 0.88, 0.88, 0.89, 0.88, 0.92, 0.91, 0.89, 0.90, 0.90, 0.85),
+    *(
+        0.91,
+        0.94,
+        0.90,
+        0.88,
+        0.88,
+        0.89,
+        0.88,
+        0.88,
+        0.89,
+        0.88,
+        0.92,
+        0.91,
+        0.89,
+        0.90,
+        0.90,
+        0.85,
+    ),
 )
 """Of layers 1 to 31 of Mixtral-8x7B, as AdapMoE reports it (arXiv 2408.10284)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextGatePrefetch(Prefetch):
-    """At every gate, the experts of the next ``distance`` layers, as a gate applied to an earlier hidden state would name them.
+    """At every gate, the experts of the next ``distance`` layers, as a gate applied to an earlier
+    hidden state would name them.
 
-    Of a layer's selected experts, each is named with probability a to the power of the distance; for each one missed, another
-    is named, in proportion to popularity. Heaviest first, nearer layers first. ``accuracy_source`` says where a is from:
-    ``stated`` is ``accuracy`` (0.87: AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
-    each layer, by depth, and ``routing`` what the routing knows for layer and distance (``accuracy`` where it knows none).
-    ``is_copy_awaited``: the next layer begins when all of it has arrived. ``copies_in_turn``: it comes one by one over all
-    links. ``by_token``: a prompt's tokens are predicted one by one, and what any of them is predicted to select is fetched.
+    Of a layer's selected experts, each is named with probability a to the power of the distance;
+    for each one missed, another is named, in proportion to popularity. Heaviest first, nearer
+    layers first. ``accuracy_source`` says where a is from: ``stated`` is ``accuracy`` (0.87:
+    AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
+    each layer, by depth, and ``routing`` what the routing knows for layer and distance
+    (``accuracy`` where it knows none). ``is_copy_awaited``: the next layer begins when all of it
+    has arrived. ``copies_in_turn``: it comes one by one over all links. ``by_token``: a prompt's
+    tokens are predicted one by one, and what any of them is predicted to select is fetched.
     ``names_top_k``: of a prompt too, no more than top_k of a layer are named.
     """
 
@@ -46,7 +66,9 @@ class NextGatePrefetch(Prefetch):
         if not 0.0 <= self.accuracy <= 1.0:
             raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
         if self.by_token and self.names_top_k:
-            raise InputError("by_token and names_top_k are two ways of reading a prompt: choose one")
+            raise InputError(
+                "by_token and names_top_k are two ways of reading a prompt: choose one"
+            )
         for name in ("distance", "num_chunks"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -59,14 +81,27 @@ class NextGatePrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         shape = foresight.tokens.shape
-        generator, manner = np.random.default_rng(foresight.seed + 1), {"by_token": self.by_token, "names_top_k": self.names_top_k}
-        accuracy = [self.accuracy_at(foresight, step) for step in range(1, min(self.distance, shape[1] - 1) + 1)]
+        generator, manner = (
+            np.random.default_rng(foresight.seed + 1),
+            {"by_token": self.by_token, "names_top_k": self.names_top_k},
+        )
+        accuracy = [
+            self.accuracy_at(foresight, step)
+            for step in range(1, min(self.distance, shape[1] - 1) + 1)
+        ]
         rows = []
-        for step, expected in enumerate(expected_tokens(foresight, accuracy, generator, **manner), start=1):
+        for step, expected in enumerate(
+            expected_tokens(foresight, accuracy, generator, **manner), start=1
+        ):
             names, load = named(expected)
             asking = asking_layer(foresight, names[:, 1], step)
             gate = names[:, 0] * shape[1] + asking
-            rows.append(np.stack([gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]], axis=1)[asking >= 0])
+            rows.append(
+                np.stack(
+                    [gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]],
+                    axis=1,
+                )[asking >= 0]
+            )
         return gathered(rows, shape)
 
     def accuracy_at(self, foresight: Foresight, step: int) -> NDArray[np.float64]:
@@ -83,6 +118,10 @@ class NextGatePrefetch(Prefetch):
 
 
 def mixtral_accuracy(num_layers: int) -> NDArray[np.float64]:
-    """AdapMoE's accuracies [layer] for a model of that many layers, by depth; the first layer, which no gate precedes, has the second's."""
+    """AdapMoE's accuracies [layer] for a model of that many layers, by depth; the first layer,
+    which no gate precedes, has the second's.
+    """
     published = np.array(MIXTRAL_NEXT_GATE_ACCURACY)
-    return np.asarray(np.interp(np.linspace(0, 1, num_layers), np.linspace(1 / 31, 1, len(published)), published))
+    return np.asarray(
+        np.interp(np.linspace(0, 1, num_layers), np.linspace(1 / 31, 1, len(published)), published)
+    )

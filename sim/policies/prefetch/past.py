@@ -5,13 +5,23 @@ from sim.routing.base import Draw
 from sim.workload.batch import Batch
 
 MAX_PAST_TOKENS = 100_000
-"""Earlier requests are as long as the run's; of long ones, only so many that this many tokens are drawn."""
+"""Earlier requests are as long as the run's; of long ones, only so many that this many tokens are
+drawn.
+"""
 
 
 def past_requests(foresight: Foresight, count: int) -> tuple[Draw, Batch]:
-    """Up to ``count`` requests of the run's lengths and routing that are not its own; the batch says how many there are."""
+    """Up to ``count`` requests of the run's lengths and routing that are not its own; the batch
+    says how many there are.
+    """
     batch, sequences = foresight.problem.batch, foresight.expert_ids.shape[:2]
     num_tokens = max(1, sequences[1])
     most = max(1, min(count, MAX_PAST_TOKENS // num_tokens))
-    draw = foresight.routing.other_requests(foresight.problem.model, most, num_tokens, foresight.seed, used=sequences)
-    return draw, Batch(prompt_tokens=batch.prompt_tokens, output_tokens=batch.output_tokens, batch_size=max(1, len(draw.ids)))
+    draw = foresight.routing.other_requests(
+        foresight.problem.model, most, num_tokens, foresight.seed, used=sequences
+    )
+    return draw, Batch(
+        prompt_tokens=batch.prompt_tokens,
+        output_tokens=batch.output_tokens,
+        batch_size=max(1, len(draw.ids)),
+    )

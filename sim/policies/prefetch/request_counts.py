@@ -14,20 +14,26 @@ from sim.routing.base import choices_of_sequences
 
 Array = NDArray[np.float32]
 MAX_NAMED = 256
-"""Candidates kept of a gate: beyond them nothing would be fetched before the next gate names them anew."""
+"""Candidates kept of a gate: beyond them nothing would be fetched before the next gate names them
+anew.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCountsPrefetch(Prefetch):
-    """Before each layer, the past request most like this one so far; every expert that it used in a remaining layer is a candidate.
+    """Before each layer, the past request most like this one so far; every expert that it used in a
+    remaining layer is a candidate.
 
-    Likeness is the mean over layers of the cosine between rows of the two count matrices (layers without counts add 0). An expert of
-    layer i counts for its share in the past request's layer times 1 - (i - l)/(L + 1), l being the layer at hand. The layer waits
-    for the lookup, of ``lookup_ns`` (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored`` past requests (100:
-    assumed) come from the same routing. A whole batch has one matrix. ``max_waiting`` copies are queued at once (8: assumed).
-    ``most_named``: of each layer, only that many, the most used, are candidates (none: all). ``distance``: only those of so many layers
-    ahead (none: all). ``names_at_start``: a pass starts by naming so, for its first layers, what all past requests together used most.
-    All three are so where fMoE's authors rebuilt it (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
+    Likeness is the mean over layers of the cosine between rows of the two count matrices (layers
+    without counts add 0). An expert of layer i counts for its share in the past request's layer
+    times 1 - (i - l)/(L + 1), l being the layer at hand. The layer waits for the lookup, of
+    ``lookup_ns`` (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored``
+    past requests (100: assumed) come from the same routing. A whole batch has one matrix.
+    ``max_waiting`` copies are queued at once (8: assumed). ``most_named``: of each layer, only that
+    many, the most used, are candidates (none: all). ``distance``: only those of so many layers
+    ahead (none: all). ``names_at_start``: a pass starts by naming so, for its first layers, what
+    all past requests together used most. All three are so where fMoE's authors rebuilt it
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
     num_stored: int = 100
@@ -57,20 +63,40 @@ class RequestCountsPrefetch(Prefetch):
         moe_layers = np.array(foresight.problem.model.moe_layers)
         stored = stored_counts(foresight, self.num_stored)
         tokens = foresight.tokens[:, moe_layers]
-        forecast = np.repeat(foresight.problem.popularity[None].astype(np.float32), len(tokens) + 1, axis=0)
+        forecast = np.repeat(
+            foresight.problem.popularity[None].astype(np.float32), len(tokens) + 1, axis=0
+        )
         if not len(stored):
             return gathered([], foresight.tokens.shape)
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
         forecast[2:, moe_layers] = shares[before[1:]]
-        liked, reach = self._liked(shares), len(moe_layers) if self.distance is None else self.distance
-        total = self._liked(stored.sum(axis=0, keepdims=True) / max(stored.sum() / len(moe_layers), 1.0))[0]
-        at_start = _of_gate(total, -1, moe_layers, reach) if self.names_at_start else np.empty(0, CANDIDATE)
-        found = _named(np.argmax(during, axis=2), liked, moe_layers, foresight.tokens.shape, reach, at_start)
-        return Predictions(first=found.first, candidates=found.candidates, forecast=forecast, reach=len(forecast[0]))
+        liked, reach = (
+            self._liked(shares),
+            len(moe_layers) if self.distance is None else self.distance,
+        )
+        total = self._liked(
+            stored.sum(axis=0, keepdims=True) / max(stored.sum() / len(moe_layers), 1.0)
+        )[0]
+        at_start = (
+            _of_gate(total, -1, moe_layers, reach)
+            if self.names_at_start
+            else np.empty(0, CANDIDATE)
+        )
+        found = _named(
+            np.argmax(during, axis=2), liked, moe_layers, foresight.tokens.shape, reach, at_start
+        )
+        return Predictions(
+            first=found.first,
+            candidates=found.candidates,
+            forecast=forecast,
+            reach=len(forecast[0]),
+        )
 
     def _liked(self, shares: Array) -> Array:
-        """Shares [request, MoE layer, expert] of what may be named, 0 elsewhere; ties to the lower number."""
+        """Shares [request, MoE layer, expert] of what may be named, 0 elsewhere; ties to the lower
+        number.
+        """
         if self.most_named is None:
             return shares
         rank = np.argsort(np.argsort(-shares, axis=2, kind="stable"), axis=2, kind="stable")
@@ -82,17 +108,24 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
     model = foresight.problem.model
     if not count:
         return np.zeros((0, len(model.moe_layers), model.num_experts), np.float32)
-    return choices_of_sequences(past_requests(foresight, count)[0].ids, model.num_experts).astype(np.float32)
+    return choices_of_sequences(past_requests(foresight, count)[0].ids, model.num_experts).astype(
+        np.float32
+    )
 
 
 def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64], Array]:
-    """The nearest request [pass] before each pass begins, and likeness [pass, MoE layer, request] once each layer's gate is known.
+    """The nearest request [pass] before each pass begins, and likeness [pass, MoE layer, request]
+    once each layer's gate is known.
 
     ``counts`` [pass, MoE layer, expert] are this request's, up to and including each pass.
     """
     unit = stored / np.maximum(np.linalg.norm(stored, axis=2, keepdims=True), 1e-12)
-    own = (counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)).astype(np.float32)
-    cosines = np.matmul(own.swapaxes(0, 1), np.ascontiguousarray(unit.transpose(1, 2, 0))).swapaxes(0, 1)
+    own = (counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)).astype(
+        np.float32
+    )
+    cosines = np.matmul(own.swapaxes(0, 1), np.ascontiguousarray(unit.transpose(1, 2, 0))).swapaxes(
+        0, 1
+    )
     earlier = np.concatenate([np.zeros_like(cosines[:1]), cosines[:-1]])
     so_far = np.cumsum(cosines, axis=1)
     to_come = earlier.sum(axis=1, keepdims=True) - np.cumsum(earlier, axis=1)
@@ -107,13 +140,18 @@ def _named(
     reach: int,
     at_start: NDArray[np.void],
 ) -> Predictions:
-    """What the gates name, of which ``matched`` [pass, MoE layer] finds that request of ``shares`` [request, MoE layer, expert].
+    """What the gates name, of which ``matched`` [pass, MoE layer] finds that request of ``shares``
+    [request, MoE layer, expert].
 
-    Gates of one layer that find the same request name the same; every pass begins with ``at_start``.
+    Gates of one layer that find the same request name the same; every pass begins with
+    ``at_start``.
     """
     count = len(moe_layers)
     which, case = np.unique(matched * count + np.arange(count), return_inverse=True)
-    named = [_of_gate(shares[number // count], number % count, moe_layers, reach) for number in which.tolist()]
+    named = [
+        _of_gate(shares[number // count], number % count, moe_layers, reach)
+        for number in which.tolist()
+    ]
     sizes, case = np.array([len(candidates) for candidates in named]), case.ravel()
     by_gate = np.zeros(shape[:2], np.int64)
     by_gate[:, moe_layers] = sizes[case].reshape(matched.shape)
@@ -131,9 +169,15 @@ def _rows(candidates: NDArray[np.void]) -> NDArray[np.int32]:
 
 @kernel
 def _repeat(
-    blocks: NDArray[np.int32], first: NDArray[np.int64], sizes: NDArray[np.int64], case: NDArray[np.int64], rows: NDArray[np.int32]
+    blocks: NDArray[np.int32],
+    first: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    case: NDArray[np.int64],
+    rows: NDArray[np.int32],
 ) -> None:
-    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the other, each from its ``first`` row on."""
+    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the
+    other, each from its ``first`` row on.
+    """
     place = 0
     for number in case:
         for row in range(first[number], first[number] + sizes[number]):
@@ -142,20 +186,31 @@ def _repeat(
             place += 1
 
 
-def _of_gate(shares: Array, place: int, moe_layers: NDArray[np.int64], reach: int) -> NDArray[np.void]:
-    """What the gate of the MoE layer at that place (-1: the start) names of a request's ``shares`` [MoE layer, expert].
+def _of_gate(
+    shares: Array, place: int, moe_layers: NDArray[np.int64], reach: int
+) -> NDArray[np.void]:
+    """What the gate of the MoE layer at that place (-1: the start) names of a request's ``shares``
+    [MoE layer, expert].
 
     Up to ``reach`` MoE layers ahead; heaviest first, then by layer.
     """
     count = len(moe_layers)
     ahead = np.arange(count) - place
-    weight = np.where((ahead > 0) & (ahead <= reach), 1.0 - ahead / (count + 1), 0.0)[:, None] * shares
+    weight = (
+        np.where((ahead > 0) & (ahead <= reach), 1.0 - ahead / (count + 1), 0.0)[:, None] * shares
+    )
     if weight.size > MAX_NAMED:
-        weight = np.where(weight >= np.partition(weight, -MAX_NAMED, axis=None)[-MAX_NAMED], weight, 0.0)
+        weight = np.where(
+            weight >= np.partition(weight, -MAX_NAMED, axis=None)[-MAX_NAMED], weight, 0.0
+        )
     layer, expert = np.nonzero(weight)
     priority = np.rint((1.0 - weight[layer, expert]) * PRIORITY_SCALE).astype(np.int64)
     keys = np.sort(priority * weight.size + layer * weight.shape[1] + expert)
     layer, expert = np.divmod(keys % weight.size, weight.shape[1])
     named = np.empty(len(keys), CANDIDATE)
-    named["priority"], named["layer"], named["expert"] = keys // weight.size, moe_layers[layer], expert
+    named["priority"], named["layer"], named["expert"] = (
+        keys // weight.size,
+        moe_layers[layer],
+        expert,
+    )
     return named

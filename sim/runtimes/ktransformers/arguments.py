@@ -1,11 +1,22 @@
-"""What the arguments of KTransformers mean: kt-kernel with sglang-kt 0.7.2, and the older local_chat of 0.2 and 0.3.
+"""What the arguments of KTransformers mean: kt-kernel with sglang-kt 0.7.2, and the older
+local_chat of 0.2 and 0.3.
 
 Read from kt-kernel's README and the server arguments of sglang-kt 0.7.2.
 """
 
 from dataclasses import dataclass
 
-from sim.runtimes.flags import Arity, Effect, Flag, FlagTable, count, flag_table, one_of, positive, read_arguments
+from sim.runtimes.flags import (
+    Arity,
+    Effect,
+    Flag,
+    FlagTable,
+    count,
+    flag_table,
+    one_of,
+    positive,
+    read_arguments,
+)
 
 KTRANSFORMERS = "ktransformers"
 METHODS = (
@@ -25,7 +36,8 @@ STRATEGIES = ("uniform", "frequency", "front-loading", "random")
 class KtArguments:
     """Arguments that place or price. None stands for the program's own choice.
 
-    ``gpu_experts`` counts experts a layer on the GPU; ``gpu_experts_fraction`` is a share of all experts and overrides it.
+    ``gpu_experts`` counts experts a layer on the GPU; ``gpu_experts_fraction`` is a share of all
+    experts and overrides it.
     """
 
     gpu_experts: int = 0
@@ -45,7 +57,10 @@ class KtArguments:
 
 
 def read_kt_arguments(line: str) -> KtArguments:
-    """Read a line of arguments. Raises InputError, one line, for what is unknown, refused or malformed."""
+    """Read a line of arguments.
+
+    Raises InputError, one line, for what is unknown, refused or malformed.
+    """
     read = read_arguments(line, TABLE)
     return KtArguments(ignored=read.ignored, **read.values)
 
@@ -61,9 +76,13 @@ def _share(text: str) -> float:
 
 
 def _rule_file(text: str) -> str:
-    """Rule files with one GPU for chats leave every expert on the CPU; others are not known by their name."""
+    """Rule files with one GPU for chats leave every expert on the CPU; others are not known by
+    their name.
+    """
     if not text.endswith("-Chat.yaml"):
-        raise ValueError("only rule files that keep all experts on the CPU (…-Chat.yaml) are known by name")
+        raise ValueError(
+            "only rule files that keep all experts on the CPU (…-Chat.yaml) are known by name"
+        )
     return text
 
 
@@ -86,7 +105,9 @@ _FLAGS = (
     Flag(names=("--optimize_config_path",), key="rule_file", read=_rule_file),
     *_ignored("--model", "--model-path", "--model_path", "--gguf_path", "--kt-weight-path"),
     *_ignored("--host", "--port", "--served-model-name", "--mem-fraction-static"),
-    *_ignored("--max-running-requests", "--attention-backend", "--kt-numa-nodes", "--max_new_tokens"),
+    *_ignored(
+        "--max-running-requests", "--attention-backend", "--kt-numa-nodes", "--max_new_tokens"
+    ),
     *_ignored("--trust-remote-code", "--enable-mixed-chunk", arity=Arity.SWITCH),
     *_ignored("--disable-shared-experts-fusion", "--enable-p2p-check", arity=Arity.SWITCH),
     *_ignored("--kt-enable-dynamic-expert-update", arity=Arity.SWITCH),

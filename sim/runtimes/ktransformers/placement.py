@@ -1,4 +1,6 @@
-"""Where KTransformers puts experts: a count or a share of each layer's on the GPU, all else of the layer too."""
+"""Where KTransformers puts experts: a count or a share of each layer's on the GPU, all else of the
+layer too.
+"""
 
 import numpy as np
 
@@ -8,7 +10,10 @@ from sim.runtimes.placement import Placement
 
 
 def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
-    """Evaluate the arguments. Host memory holds every expert, those on the GPU too (KTransformers issue 2084)."""
+    """Evaluate the arguments.
+
+    Host memory holds every expert, those on the GPU too (KTransformers issue 2084).
+    """
     gpu = 0 if num_gpus else -1
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)

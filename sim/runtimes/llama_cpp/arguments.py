@@ -1,6 +1,7 @@
 """What the arguments of llama.cpp and ik_llama.cpp mean.
 
-Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_llama.cpp, August 2026.
+Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_llama.cpp, August
+2026.
 """
 
 import re
@@ -35,8 +36,8 @@ ALL_LAYERS = 10**6
 class LlamaArguments:
     """Arguments that place or price. None stands for what the runtime chooses by itself.
 
-    ``gpu_layers`` counts from the last layer; the output head counts as a layer in llama.cpp, not in ik_llama.cpp.
-    ``placements`` are in the order given: the first that matches a tensor wins.
+    ``gpu_layers`` counts from the last layer; the output head counts as a layer in llama.cpp, not
+    in ik_llama.cpp. ``placements`` are in the order given: the first that matches a tensor wins.
     """
 
     runtime: str
@@ -79,13 +80,18 @@ class LlamaArguments:
 
     @property
     def uses_fit(self) -> bool:
-        """Whether llama.cpp chooses the placement: nothing in the arguments places anything (common/fit.cpp)."""
+        """Whether llama.cpp chooses the placement: nothing in the arguments places anything
+        (common/fit.cpp).
+        """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
         return self.is_fitted and not is_stated and not self.is_ik
 
 
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
-    """Read a line of arguments. Raises InputError, one line, for what is unknown, refused or malformed."""
+    """Read a line of arguments.
+
+    Raises InputError, one line, for what is unknown, refused or malformed.
+    """
     read = read_arguments(line, TABLES[runtime])
     values = dict(read.values)
     placements: list[Override | CpuExperts] = []
@@ -93,7 +99,9 @@ def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
         placements.extend(placed)
     known = {item.name for item in fields(LlamaArguments)}
     assert set(values) <= known, set(values) - known
-    return LlamaArguments(runtime=runtime, placements=tuple(placements), ignored=read.ignored, **values)
+    return LlamaArguments(
+        runtime=runtime, placements=tuple(placements), ignored=read.ignored, **values
+    )
 
 
 def _gpu_layers(text: str) -> int | None:
@@ -141,14 +149,19 @@ def _pairs(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _smart_experts(text: str) -> int:
-    """The experts of -ser Kmin,t. With t of 1 exactly Kmin are used; below, how many depends on the gate's values."""
+    """The experts of -ser Kmin,t.
+
+    With t of 1 exactly Kmin are used; below, how many depends on the gate's values.
+    """
     kept, _, threshold = text.partition(",")
     try:
         is_fixed = float(threshold or "1") >= 1
     except ValueError:
         raise ValueError("a pair such as 6,1 is needed") from None
     if not is_fixed:
-        raise ValueError("only a threshold of 1 can be predicted; below, the gate's values decide how many experts run")
+        raise ValueError(
+            "only a threshold of 1 can be predicted; below, the gate's values decide how many experts run"
+        )
     return positive(kept)
 
 
@@ -163,7 +176,9 @@ def _one_sequence(text: str) -> int:
 
 
 def _set(names: str, key: str, read: Any = count, arity: Arity = Arity.ONE) -> Flag:
-    return Flag(names=tuple(names.split()), key=key, read=read, arity=arity, repeats=key == "placements")
+    return Flag(
+        names=tuple(names.split()), key=key, read=read, arity=arity, repeats=key == "placements"
+    )
 
 
 def _switch(names: str, key: str, read: Any = switch) -> Flag:
@@ -198,10 +213,21 @@ _SHARED = (
     _set("--fit-margin", "fit_margin_mib"),
     _set("-np --parallel", "num_sequences", _one_sequence),
     _set("GGML_OP_OFFLOAD_MIN_BATCH", "offload_min_tokens", positive),
-    *_ignored("-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg", Arity.ONE),
-    *_ignored("--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse", Arity.ONE),
-    *_ignored("--no-mmap --mmap --mlock -v --verbose --no-warmup --warmup --log-disable --metrics -cb", Arity.SWITCH),
-    *_ignored("--cont-batching --jinja --no-context-shift --no-webui --check-tensors -mmp", Arity.SWITCH),
+    *_ignored(
+        "-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--no-mmap --mmap --mlock -v --verbose --no-warmup --warmup --log-disable --metrics -cb",
+        Arity.SWITCH,
+    ),
+    *_ignored(
+        "--cont-batching --jinja --no-context-shift --no-webui --check-tensors -mmp", Arity.SWITCH
+    ),
     _refused("--rpc", "experts and layers on other computers are not modelled"),
     _refused("-md --model-draft --draft --draft-max", "speculative decoding is not modelled"),
     _refused("--lora --lora-scaled --control-vector", "adapters are not modelled"),
@@ -258,7 +284,11 @@ _VARIABLES = {
 }
 
 TABLES: Mapping[str, FlagTable] = {
-    LLAMA_CPP: flag_table(LLAMA_CPP, (*_SHARED, *_MAINLINE), _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"}),
+    LLAMA_CPP: flag_table(
+        LLAMA_CPP,
+        (*_SHARED, *_MAINLINE),
+        _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"},
+    ),
     IK_LLAMA_CPP: flag_table(IK_LLAMA_CPP, (*_SHARED, *_IK), _VARIABLES),
 }
 """The flags of each program."""

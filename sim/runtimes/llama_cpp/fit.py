@@ -1,8 +1,10 @@
-"""What llama.cpp's ``--fit`` chooses where nothing in the arguments places anything (common/fit.cpp at 0c1e57098).
+"""What llama.cpp's ``--fit`` chooses where nothing in the arguments places anything (common/fit.cpp
+at 0c1e57098).
 
-Everything goes to the GPU if it fits, less a margin. Otherwise the dense parts of all layers do, then the experts of layers from
-the first on, then of the next layer its matrices up and gate as far as they fit. Where not even the dense parts fit, layers do
-from the last on. It counts GPU memory alone and knows no speeds.
+Everything goes to the GPU if it fits, less a margin. Otherwise the dense parts of all layers do,
+then the experts of layers from the first on, then of the next layer its matrices up and gate as far
+as they fit. Where not even the dense parts fit, layers do from the last on. It counts GPU memory
+alone and knows no speeds.
 """
 
 from dataclasses import replace
@@ -33,13 +35,19 @@ def fitted_arguments(model: Model, arguments: LlamaArguments, free_bytes: float)
 
 
 def check_single_gpu(arguments: LlamaArguments, num_gpus: int) -> None:
-    """Raise InputError where the fit would have to share layers among several GPUs, which is not modelled."""
+    """Raise InputError where the fit would have to share layers among several GPUs, which is not
+    modelled.
+    """
     if arguments.uses_fit and num_gpus > 1:
-        raise InputError(f"{arguments.runtime} chooses by --fit among {num_gpus} GPUs, which is not modelled; state -ngl and -ot or -ncmoe")
+        raise InputError(
+            f"{arguments.runtime} chooses by --fit among {num_gpus} GPUs, which is not modelled; state -ngl and -ot or -ncmoe"
+        )
 
 
 def _rest(layer: int, fitting: float) -> Override:
-    """What of the first layer that does not fit stays on the host: all experts, or those matrices that do not fit."""
+    """What of the first layer that does not fit stays on the host: all experts, or those matrices
+    that do not fit.
+    """
     if fitting >= 2 / 3:
         return Override(pattern=rf"blk\.{layer}\.ffn_down_(ch|)exps", device=HOST)
     if fitting >= 1 / 3:

@@ -1,4 +1,6 @@
-"""Overrides of where tensors go: the argument of ``-ot``, and ``-cmoe`` and ``-ncmoe``, which stand for such patterns."""
+"""Overrides of where tensors go: the argument of ``-ot``, and ``-cmoe`` and ``-ncmoe``, which stand
+for such patterns.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """The pattern that -cmoe stands for (llama.cpp common/common.h at 0c1e57098)."""
 
 _DEVICE = re.compile(r"(?:CUDA|Vulkan|ROCm|SYCL|Metal|HIP|MUSA|CANN)(\d+)$")
-_HOST_BUFFERS = frozenset({"CPU", "CUDA_Host", "ROCm_Host", "Vulkan_Host", "SYCL_Host", "CPU_Mapped"})
+_HOST_BUFFERS = frozenset(
+    {"CPU", "CUDA_Host", "ROCm_Host", "Vulkan_Host", "SYCL_Host", "CPU_Mapped"}
+)
 _NOT_ECMASCRIPT = (
     (r"\(\?[^:=!]", "(?…) other than (?:, (?= and (?!"),
     (r"[*+?]\+", "possessive quantifiers"),
@@ -18,7 +22,9 @@ _NOT_ECMASCRIPT = (
     (r"\[[:.=]", "POSIX classes such as [:alpha:]"),
     (r"\\[AZazGhHQEpP]", r"escapes such as \A, \Z, \p"),
 )
-"""What ECMAScript's regular expressions (std::regex) and Python's read in two ways, or only one of them reads."""
+"""What ECMAScript's regular expressions (std::regex) and Python's read in two ways, or only one of
+them reads.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuExperts:
-    """The routed experts of some layers stay in host memory: ``num_layers`` (None: all), the last ones where ``is_from_end``."""
+    """The routed experts of some layers stay in host memory:
+
+    ``num_layers`` (None: all), the last ones where ``is_from_end``.
+    """
 
     num_layers: int | None
     is_from_end: bool = False
@@ -43,7 +52,8 @@ class CpuExperts:
     def overrides(self, num_layers: int, moe_layers: tuple[int, ...]) -> tuple[Override, ...]:
         """The patterns that this stands for in a model of so many layers.
 
-        Layers are counted from the first, dense ones too; from the end, only those with experts are counted.
+        Layers are counted from the first, dense ones too; from the end, only those with experts are
+        counted.
         """
         if self.num_layers is None:
             return (Override(pattern=EXPERTS, device=HOST),)
@@ -55,7 +65,8 @@ class CpuExperts:
 
 
 def read_overrides(text: str) -> tuple[Override, ...]:
-    """The overrides of one argument of -ot: ``pattern=buffer``, separated by commas. Raises ValueError for what llama.cpp refuses.
+    """The overrides of one argument of -ot: ``pattern=buffer``, separated by commas. Raises
+    ValueError for what llama.cpp refuses.
 
     A semicolon separates as well, as in llama-bench.
     """
@@ -65,10 +76,14 @@ def read_overrides(text: str) -> tuple[Override, ...]:
 def _override(text: str) -> Override:
     pattern, equals, buffer = text.partition("=")
     if not equals or not pattern:
-        raise ValueError(f"{text!r} is no pattern=buffer (a pattern contains neither a comma nor =)")
+        raise ValueError(
+            f"{text!r} is no pattern=buffer (a pattern contains neither a comma nor =)"
+        )
     for construct, name in _NOT_ECMASCRIPT:
         if re.search(construct, pattern):
-            raise ValueError(f"{pattern!r} uses {name}, which ECMAScript does not read as Python does")
+            raise ValueError(
+                f"{pattern!r} uses {name}, which ECMAScript does not read as Python does"
+            )
     try:
         re.compile(pattern)
     except re.error as error:

@@ -1,7 +1,8 @@
 """Where llama.cpp and ik_llama.cpp put tensors, given their arguments.
 
-Rules of src/llama-model.cpp at 0c1e57098, checked against llama-fit-params: the last layers go to GPUs, the first matching override
-wins, the input embedding stays on the host, the KV cache follows its layer.
+Rules of src/llama-model.cpp at 0c1e57098, checked against llama-fit-params: the last layers go to
+GPUs, the first matching override wins, the input embedding stays on the host, the KV cache follows
+its layer.
 """
 
 from bisect import bisect_right
@@ -21,21 +22,28 @@ EVERY_LAYER = 10**6
 
 
 def place(model: Model, arguments: LlamaArguments, gpu_memory_bytes: Sequence[float]) -> Placement:
-    """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the default split of layers.
+    """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the
+    default split of layers.
 
     An override for the head matches ``output.weight``; -ngl counts layers from the last.
 
     Raises InputError for a device that the machine does not have.
     """
     gpus = _gpus_in_use(arguments, len(gpu_memory_bytes))
-    homes = layer_devices(model.num_layers, arguments, [gpu_memory_bytes[gpu] for gpu in gpus], gpus)
+    homes = layer_devices(
+        model.num_layers, arguments, [gpu_memory_bytes[gpu] for gpu in gpus], gpus
+    )
     overrides = _overrides(model, arguments, len(gpu_memory_bytes))
-    devices = [_tensor_devices(model, index, homes[index], overrides) for index in range(model.num_layers)]
+    devices = [
+        _tensor_devices(model, index, homes[index], overrides) for index in range(model.num_layers)
+    ]
     head = _first_match("output.weight", homes[-1], overrides)
     return _placement(model, arguments, homes, devices, head, len(gpu_memory_bytes))
 
 
-def layer_devices(num_layers: int, arguments: LlamaArguments, memories: Sequence[float], gpus: Sequence[int]) -> list[int]:
+def layer_devices(
+    num_layers: int, arguments: LlamaArguments, memories: Sequence[float], gpus: Sequence[int]
+) -> list[int]:
     """The device of each layer, and of the output head as the last entry."""
     if not gpus:
         return [HOST] * (num_layers + 1)
@@ -46,7 +54,9 @@ def layer_devices(num_layers: int, arguments: LlamaArguments, memories: Sequence
     limits = list(accumulate(share / sum(shares) for share in shares))
     homes = [_home(layer, first, on_gpu, limits, gpus) for layer in range(num_layers + 1)]
     if arguments.is_ik and asked <= num_layers:
-        homes[-1] = HOST  # ik_llama.cpp does not count the head among the layers, so -ngl must exceed them
+        homes[-1] = (
+            HOST  # ik_llama.cpp does not count the head among the layers, so -ngl must exceed them
+        )
     return homes
 
 
@@ -62,10 +72,14 @@ def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
     chosen = list(range(num_gpus)) if arguments.devices is None else list(arguments.devices)
     unknown = [gpu for gpu in chosen if gpu >= num_gpus]
     if unknown:
-        raise InputError(f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}")
+        raise InputError(
+            f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
+        )
     if arguments.split_mode == "none" and chosen:
         if arguments.main_gpu >= len(chosen):
-            raise InputError(f"{arguments.runtime} argument -mg: {len(chosen)} GPUs are in use, got {arguments.main_gpu}")
+            raise InputError(
+                f"{arguments.runtime} argument -mg: {len(chosen)} GPUs are in use, got {arguments.main_gpu}"
+            )
         return [chosen[arguments.main_gpu]]
     return chosen
 
@@ -76,13 +90,17 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
     for item in arguments.placements:
         if isinstance(item, CpuExperts):
             if item.is_from_end and num_gpus > 1:
-                raise InputError(f"{arguments.runtime} argument -ncmoe: with several GPUs its layers are not known; use -ot")
+                raise InputError(
+                    f"{arguments.runtime} argument -ncmoe: with several GPUs its layers are not known; use -ot"
+                )
             found.extend(item.overrides(model.num_layers, model.moe_layers))
         else:
             found.append(item)
     missing = [item for item in found if item.device >= num_gpus]
     if missing and num_gpus:
-        raise InputError(f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs")
+        raise InputError(
+            f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs"
+        )
     return tuple(item for item in found if item.device < max(num_gpus, 1))
 
 
@@ -90,8 +108,13 @@ def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
     return next((item.device for item in overrides if item.finds(name)), home)
 
 
-def _tensor_devices(model: Model, index: int, home: int, overrides: Sequence[Override]) -> list[tuple[Tensor, int]]:
-    return [(tensor, _first_match(tensor.name, home, overrides)) for tensor in layer_tensors(model, index)]
+def _tensor_devices(
+    model: Model, index: int, home: int, overrides: Sequence[Override]
+) -> list[tuple[Tensor, int]]:
+    return [
+        (tensor, _first_match(tensor.name, home, overrides))
+        for tensor in layer_tensors(model, index)
+    ]
 
 
 def _placement(
@@ -148,6 +171,8 @@ def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
 
 
 def _dense_device(placed: Sequence[tuple[Tensor, int]]) -> int:
-    """The device of what runs for every token outside attention: the shared expert or the dense layer, else the router."""
+    """The device of what runs for every token outside attention: the shared expert or the dense
+    layer, else the router.
+    """
     has_feed_forward = any(tensor.part is Part.FEED_FORWARD for tensor, _ in placed)
     return _most(placed, Part.FEED_FORWARD if has_feed_forward else Part.ROUTER)

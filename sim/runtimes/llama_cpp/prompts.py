@@ -1,8 +1,9 @@
 """When llama.cpp and ik_llama.cpp copy weights from host memory to a GPU for a prompt.
 
-llama.cpp: ggml_backend_cuda_device_offload_op, from GGML_OP_OFFLOAD_MIN_BATCH (32) tokens (pull requests 13386, 18535). Repacked
-weights are in no host buffer and stay (issue 12481). ik_llama.cpp: from 32 tokens, experts from 32 · experts / active ones since
-its pull request 520; interleaved formats only where CUDA kernels read them (461 and 462: IQ*_K; 492 and 494: IQ1).
+llama.cpp: ggml_backend_cuda_device_offload_op, from GGML_OP_OFFLOAD_MIN_BATCH (32) tokens (pull
+requests 13386, 18535). Repacked weights are in no host buffer and stay (issue 12481). ik_llama.cpp:
+from 32 tokens, experts from 32 · experts / active ones since its pull request 520; interleaved
+formats only where CUDA kernels read them (461 and 462: IQ*_K; 492 and 494: IQ1).
 """
 
 from sim.model.model import Model
@@ -21,7 +22,9 @@ def uploads_dense(arguments: LlamaArguments, tokens: int) -> bool:
     return _is_on(arguments, DENSE_OPERATION) and tokens >= _min_tokens(arguments)
 
 
-def uploads_experts(arguments: LlamaArguments, model: Model, quantization: str, build: int, tokens: int) -> bool:
+def uploads_experts(
+    arguments: LlamaArguments, model: Model, quantization: str, build: int, tokens: int
+) -> bool:
     """Whether routed experts in host memory are copied for a micro-batch of so many tokens."""
     if not _is_on(arguments, EXPERT_OPERATION) or model.is_dense:
         return False
@@ -47,4 +50,6 @@ def _is_interleaved(arguments: LlamaArguments, quantization: str) -> bool:
 
 def _has_gpu_kernel(quantization: str, build: int) -> bool:
     is_iq1 = quantization.upper().startswith("IQ1")
-    return build >= INTERLEAVED_ON_GPU_SINCE and (is_iq1 or format_family(quantization) is FormatFamily.IQ_K)
+    return build >= INTERLEAVED_ON_GPU_SINCE and (
+        is_iq1 or format_family(quantization) is FormatFamily.IQ_K
+    )

@@ -1,11 +1,19 @@
-"""KV caches outside the step: pools of blocks, eviction and the hits they give; what moving KV costs, and when it is worth it."""
+"""KV caches outside the step: pools of blocks, eviction and the hits they give; what moving KV
+costs, and when it is worth it.
+"""
 
 from sim.serving.kv.block_store import BlockStore
 from sim.serving.kv.channel import CHANNELS, HOST_TO_GPU, NETWORK, NVLINK, Channel
 from sim.serving.kv.eviction import EVICTIONS, Eviction, eviction
 from sim.serving.kv.pipeline import blended_ns, layerwise_ns, sequential_ns
 from sim.serving.kv.replay import Pool, PoolResult, TouchOrder, replay
-from sim.serving.kv.reuse import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s, prefill_flops
+from sim.serving.kv.reuse import (
+    Compute,
+    crossover_tokens,
+    least_bytes_per_s,
+    mooncake_bytes_per_s,
+    prefill_flops,
+)
 from sim.serving.kv.stack_distances import LruCurve, lru_curve
 
 __all__ = [

@@ -6,12 +6,16 @@ from sim.serving.kv.eviction.base import Eviction
 
 
 class BlockStore:
-    """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit); whole blocks only.
+    """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit);
+    whole blocks only.
 
-    It owns what is held and pinned; ``eviction`` (a class of sim.serving.kv.eviction) names victims.
+    It owns what is held and pinned; ``eviction`` (a class of sim.serving.kv.eviction) names
+    victims.
     """
 
-    def __init__(self, *, block_bytes: int, capacity_bytes: int | None, eviction: type[Eviction]) -> None:
+    def __init__(
+        self, *, block_bytes: int, capacity_bytes: int | None, eviction: type[Eviction]
+    ) -> None:
         self.block_bytes = block_bytes
         self.capacity_bytes = capacity_bytes
         self.capacity_blocks = None if capacity_bytes is None else capacity_bytes // block_bytes
@@ -49,7 +53,8 @@ class BlockStore:
     def insert(self, key: int) -> tuple[int, ...]:
         """Store a block, or touch it where it is held; returns what was evicted for it.
 
-        Where no room can be made, because all is pinned or the capacity is less than a block, it is not stored: see ``in``.
+        Where no room can be made, because all is pinned or the capacity is less than a block, it is
+        not stored: see ``in``.
         """
         return tuple(self.insert_all((key,)))
 
@@ -79,13 +84,19 @@ class BlockStore:
         return tuple(victims)
 
     def drop(self, key: int) -> None:
-        """Let go of a held block that nobody needs any more, pinned or not; no eviction. Raises KeyError for one not held."""
+        """Let go of a held block that nobody needs any more, pinned or not; no eviction.
+
+        Raises KeyError for one not held.
+        """
         self._held.remove(key)
         self._pins.pop(key, None)
         self._eviction.dropped(key)
 
     def pin(self, key: int) -> None:
-        """Keep a held block until it is unpinned as often as it was pinned. Raises KeyError for one that is not held."""
+        """Keep a held block until it is unpinned as often as it was pinned.
+
+        Raises KeyError for one that is not held.
+        """
         if key not in self._held:
             raise KeyError(key)
         self._pins[key] = self._pins.get(key, 0) + 1

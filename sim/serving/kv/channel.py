@@ -31,7 +31,9 @@ class Channel:
 
 
 _FITTED = Provenance(
-    kind=Kind.FITTED, source="fitted to the rates and latencies that LMCache's report prints, arXiv 2510.09665", date="2025-10"
+    kind=Kind.FITTED,
+    source="fitted to the rates and latencies that LMCache's report prints, arXiv 2510.09665",
+    date="2025-10",
 )
 HOST_TO_GPU = Channel(name="host to GPU", message_ns=4.65e3, bytes_per_s=50e9, provenance=_FITTED)
 """Pinned memory to an H100 over PCIe 5, one message for each run of contiguous bytes."""

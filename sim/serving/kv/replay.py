@@ -1,7 +1,9 @@
-"""Requests against pools of KV blocks, without a clock: how many prompt tokens each pool would have served.
+"""Requests against pools of KV blocks, without a clock: how many prompt tokens each pool would have
+served.
 
-Semantics of LMCache's cache simulator (0.5.6, lmcache/tools/cache_simulator): whole blocks only, the first miss ends a match,
-every prompt token counts in the denominator, and every full block of a prompt is touched or stored, in order.
+Semantics of LMCache's cache simulator (0.5.6, lmcache/tools/cache_simulator): whole blocks only,
+the first miss ends a match, every prompt token counts in the denominator, and every full block of a
+prompt is touched or stored, in order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +20,9 @@ from sim.workload.requests.request import Request
 class TouchOrder(StrEnum):
     """In which order a request touches its blocks, which decides what of it goes first.
 
-    ``HEAD_FIRST``: from the first on, so the beginning of a prompt is the oldest of it, as in LMCache's simulator. ``TAIL_FIRST``: from the
-    last on, so that the beginning, which more prompts share, outlives the end, as in LMCache's servers and in vLLM.
+    ``HEAD_FIRST``: from the first on, so the beginning of a prompt is the oldest of it, as in
+    LMCache's simulator. ``TAIL_FIRST``: from the last on, so that the beginning, which more prompts
+    share, outlives the end, as in LMCache's servers and in vLLM.
     """
 
     HEAD_FIRST = "head-first"
@@ -37,7 +40,8 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolResult:
-    """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it at the end.
+    """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it
+    at the end.
 
     Requests, tokens and hits are counted after the warm-up, evictions throughout.
     """
@@ -56,16 +60,31 @@ class PoolResult:
 
 
 def replay(
-    requests: Iterable[Request], pools: Sequence[Pool], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0
+    requests: Iterable[Request],
+    pools: Sequence[Pool],
+    *,
+    block_tokens: int,
+    bytes_per_token: int,
+    num_warmup_requests: int = 0,
 ) -> list[PoolResult]:
-    """All pools in one pass over the requests; a result a pool, in their order. Raises InputError for an unknown policy or a wrong size.
+    """All pools in one pass over the requests; a result a pool, in their order. Raises InputError
+    for an unknown policy or a wrong size.
 
     The first ``num_warmup_requests`` fill the pools and are not counted.
     """
     check_sizes(block_tokens, bytes_per_token)
     block_bytes = block_tokens * bytes_per_token
-    stores = [BlockStore(block_bytes=block_bytes, capacity_bytes=pool.capacity_bytes, eviction=eviction(pool.policy)) for pool in pools]
-    serve = [_head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools]
+    stores = [
+        BlockStore(
+            block_bytes=block_bytes,
+            capacity_bytes=pool.capacity_bytes,
+            eviction=eviction(pool.policy),
+        )
+        for pool in pools
+    ]
+    serve = [
+        _head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools
+    ]
     hit_blocks, num_requests, prompt_tokens = [0] * len(pools), 0, 0
     for number, request in enumerate(requests):
         keys = prefix_keys(request.prompt, block_tokens)
@@ -101,7 +120,9 @@ def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
 
 
 def _tail_first(store: BlockStore, keys: Sequence[int]) -> int:
-    """What was matched is pinned while the rest is stored, and touched behind it: nothing of a prompt evicts its beginning."""
+    """What was matched is pinned while the rest is stored, and touched behind it: nothing of a
+    prompt evicts its beginning.
+    """
     matched = store.match(keys)
     for key in keys[:matched]:
         store.pin(key)

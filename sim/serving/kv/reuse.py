@@ -1,7 +1,9 @@
-"""Load a prefix's KV or compute it again: what a model and a machine make of the question, without queues.
+"""Load a prefix's KV or compute it again: what a model and a machine make of the question, without
+queues.
 
-Computing counts matrix work only, spread evenly over the machine's GPUs; what they tell each other, launches and reads of
-weights are left out, so short prompts compute slower than here, and their KV is worth loading sooner.
+Computing counts matrix work only, spread evenly over the machine's GPUs; what they tell each other,
+launches and reads of weights are left out, so short prompts compute slower than here, and their KV
+is worth loading sooner.
 """
 
 from dataclasses import dataclass
@@ -29,7 +31,10 @@ class Compute:
 
     @classmethod
     def of(cls, machine: Machine, dtype: str = "bf16", *, is_peak: bool = False) -> "Compute":
-        """All GPUs of a machine; ``is_peak`` takes the datasheet's figure, without the efficiency. Raises KeyError for an unknown dtype."""
+        """All GPUs of a machine; ``is_peak`` takes the datasheet's figure, without the efficiency.
+
+        Raises KeyError for an unknown dtype.
+        """
         rate = machine.gpu.flops_per_s[dtype]
         return cls(flops_per_s=machine.gpu.count * (rate.value if is_peak else rate.effective))
 
@@ -39,8 +44,12 @@ class Compute:
 
 
 def prefill_flops(model: Model, tokens: int) -> float:
-    """FLOPs of a prompt from its first token on: every active weight but embedding and head; causal attention in its windows."""
-    outside = sum(model.top_params.get(part, 0) for part in (TensorClass.EMBEDDING, TensorClass.HEAD))
+    """FLOPs of a prompt from its first token on: every active weight but embedding and head; causal
+    attention in its windows.
+    """
+    outside = sum(
+        model.top_params.get(part, 0) for part in (TensorClass.EMBEDDING, TensorClass.HEAD)
+    )
     weights = FLOPS_PER_WEIGHT * (model.active_params - outside) * tokens
     attention = 0.0
     for layer in model.layers:
@@ -52,10 +61,12 @@ def prefill_flops(model: Model, tokens: int) -> float:
 
 
 def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> float:
-    """The least rate at which loading a prefix beats computing it, by Mooncake's criterion (FAST 2025, section 5.2).
+    """The least rate at which loading a prefix beats computing it, by Mooncake's criterion (FAST
+    2025, section 5.2).
 
-    B / G > 2·d·s / (gqa·(a·p·d + b·d²)): hidden dimension d, bytes per element s, heads per KV head gqa, prefix p; the paper takes
-    G at the peak of the datasheet. a and b are the paper's, for Llama-like layers; ``least_bytes_per_s`` counts the model's own.
+    B / G > 2·d·s / (gqa·(a·p·d + b·d²)): hidden dimension d, bytes per element s, heads per KV head
+    gqa, prefix p; the paper takes G at the peak of the datasheet. a and b are the paper's, for
+    Llama-like layers; ``least_bytes_per_s`` counts the model's own.
     """
     hidden = model.hidden
     kv_elements = sum(cache.elements / cache.tokens_per_entry for cache in model.layers[0].caches)
@@ -64,15 +75,18 @@ def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> 
 
 
 def least_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> float:
-    """The least rate at which loading a prefix beats computing it, with the model's own weights and attention."""
+    """The least rate at which loading a prefix beats computing it, with the model's own weights and
+    attention.
+    """
     return model.kv_bytes(prefix_tokens) * NS_PER_S / compute.prefill_ns(model, prefix_tokens)
 
 
 def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int | None:
-    """The shortest prefix that is loaded faster than it is computed; None where none of up to LONGEST_TOKENS is.
+    """The shortest prefix that is loaded faster than it is computed; None where none of up to
+    LONGEST_TOKENS is.
 
-    A token takes at most the same bytes wherever it stands, and the longer to compute the later it stands: beyond the crossover,
-    loading wins.
+    A token takes at most the same bytes wherever it stands, and the longer to compute the later it
+    stands: beyond the crossover, loading wins.
     """
 
     def is_loaded_faster(tokens: int) -> bool:
@@ -88,6 +102,8 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
 
 
 def _causal_pairs(tokens: int, window_tokens: int | None) -> float:
-    """Pairs of a token and one that it attends to, itself counted by half: tokens²/2, less what is outside the window."""
+    """Pairs of a token and one that it attends to, itself counted by half: tokens²/2, less what is
+    outside the window.
+    """
     outside = 0 if window_tokens is None else max(0, tokens - window_tokens)
     return (tokens**2 - outside**2) / 2

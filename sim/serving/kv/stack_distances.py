@@ -1,7 +1,8 @@
-"""One pass over a trace for every capacity of an LRU pool at once (Mattson et al., IBM Systems Journal 9(2), 1970).
+"""One pass over a trace for every capacity of an LRU pool at once (Mattson et al., IBM Systems
+Journal 9(2), 1970).
 
-LRU pools are nested: what a pool of c blocks holds is in every larger one. So a block's place in the order of last use, when it is touched,
-says which pools have it.
+LRU pools are nested: what a pool of c blocks holds is in every larger one. So a block's place in
+the order of last use, when it is touched, says which pools have it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,8 +25,9 @@ NEVER = np.iinfo(np.int64).max
 class LruCurve:
     """What every LRU pool does with one trace, touched head-first.
 
-    ``touch_blocks``: for each touch, how many blocks a pool must hold for the block to be in it, ascending. ``match_blocks``: for each
-    block that some pool matches, how many the pool must hold for that, ascending.
+    ``touch_blocks``: for each touch, how many blocks a pool must hold for the block to be in it,
+    ascending. ``match_blocks``: for each block that some pool matches, how many the pool must hold
+    for that, ascending.
     """
 
     num_requests: int
@@ -38,30 +40,57 @@ class LruCurve:
 
     def fits(self, pool: Pool) -> bool:
         """Whether a pool never has to let go of anything, so that its policy does not matter."""
-        return pool.capacity_bytes is None or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
+        return (
+            pool.capacity_bytes is None
+            or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
+        )
 
     def capacity_bytes_for(self, share: float) -> int:
-        """The smallest pool that has at least that share of the hits of one without limit; 0 where there are no hits at all."""
+        """The smallest pool that has at least that share of the hits of one without limit; 0 where
+        there are no hits at all.
+        """
         needed = -(-len(self.match_blocks) * share // 1)
-        return int(self.match_blocks[max(int(needed), 1) - 1]) * self.block_bytes if len(self.match_blocks) else 0
+        return (
+            int(self.match_blocks[max(int(needed), 1) - 1]) * self.block_bytes
+            if len(self.match_blocks)
+            else 0
+        )
 
     def result(self, capacity_bytes: int | None) -> PoolResult:
         """What ``replay`` gives for that pool."""
-        capacity = self.num_distinct_blocks if capacity_bytes is None else capacity_bytes // self.block_bytes
+        capacity = (
+            self.num_distinct_blocks
+            if capacity_bytes is None
+            else capacity_bytes // self.block_bytes
+        )
         held = min(capacity, self.num_distinct_blocks)
-        stored = len(self.touch_blocks) - int(np.searchsorted(self.touch_blocks, capacity, side="right")) if capacity else 0
+        stored = (
+            len(self.touch_blocks) - int(np.searchsorted(self.touch_blocks, capacity, side="right"))
+            if capacity
+            else 0
+        )
         return PoolResult(
             pool=Pool(capacity_bytes=capacity_bytes),
             num_requests=self.num_requests,
             prompt_tokens=self.prompt_tokens,
-            hit_tokens=int(np.searchsorted(self.match_blocks, capacity, side="right")) * self.block_tokens,
+            hit_tokens=int(np.searchsorted(self.match_blocks, capacity, side="right"))
+            * self.block_tokens,
             num_evictions=stored - held,
             held_bytes=held * self.block_bytes,
         )
 
 
-def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token: int, num_warmup_requests: int = 0) -> LruCurve:
-    """The curve of a trace, counted as ``replay`` does. Takes memory for every block touched. Raises InputError for a size below 1."""
+def lru_curve(
+    requests: Iterable[Request],
+    *,
+    block_tokens: int,
+    bytes_per_token: int,
+    num_warmup_requests: int = 0,
+) -> LruCurve:
+    """The curve of a trace, counted as ``replay`` does.
+
+    Takes memory for every block touched. Raises InputError for a size below 1.
+    """
     check_sizes(block_tokens, bytes_per_token)
     latest: dict[int, int] = {}
     before: list[int] = []
@@ -85,9 +114,11 @@ def lru_curve(requests: Iterable[Request], *, block_tokens: int, bytes_per_token
 
 
 def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
-    """A block is matched if all before it in its request are: by pools that hold the largest need so far.
+    """A block is matched if all before it in its request are: by pools that hold the largest need
+    so far.
 
-    Touching what a pool has evicts nothing, so up to the end of a match the needs at touch are those at the start of the request.
+    Touching what a pool has evicts nothing, so up to the end of a match the needs at touch are
+    those at the start of the request.
     """
     parts = [np.maximum.accumulate(needed[start:end]) for start, end in pairwise(starts)]
     together = np.concatenate(parts) if parts else needed[:0]
@@ -95,9 +126,11 @@ def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
 
 
 def _needed_blocks(before: Blocks) -> Blocks:
-    """For each touch t, given the touch ``before[t]`` of the same block (-1: none): 1 + distinct blocks touched since then.
+    """For each touch t, given the touch ``before[t]`` of the same block (-1: none): 1 + distinct
+    blocks touched since then.
 
-    Of the touches j between, those with before[j] > before[t] repeat a block of the same stretch: the others are the distinct ones.
+    Of the touches j between, those with before[j] > before[t] repeat a block of the same stretch:
+    the others are the distinct ones.
     """
     touches = np.arange(len(before))
     again = before >= 0
@@ -110,8 +143,8 @@ def _needed_blocks(before: Blocks) -> Blocks:
 def _num_larger_before(values: Blocks, ends: Blocks, limits: Blocks) -> Blocks:
     """For each query, how many of the first ``end`` values exceed its limit.
 
-    The first ``end`` values are split into aligned runs of 1, 2, 4, … values, one for each bit of ``end``; runs are sorted, and
-    all queries that need a run of one length are answered at once.
+    The first ``end`` values are split into aligned runs of 1, 2, 4, … values, one for each bit of
+    ``end``; runs are sorted, and all queries that need a run of one length are answered at once.
     """
     size = 1 << max(len(values) - 1, 1).bit_length()
     padded = np.full(size, -1, np.int64)
@@ -121,7 +154,10 @@ def _num_larger_before(values: Blocks, ends: Blocks, limits: Blocks) -> Blocks:
     while length <= size:
         asked = np.flatnonzero(ends & length)
         if len(asked):
-            runs = np.sort(padded.reshape(-1, length), axis=1) + (np.arange(size // length) * (size + 1))[:, None]
+            runs = (
+                np.sort(padded.reshape(-1, length), axis=1)
+                + (np.arange(size // length) * (size + 1))[:, None]
+            )
             run = (ends[asked] // length) - 1
             upto = np.searchsorted(runs.ravel(), limits[asked] + run * (size + 1), side="right")
             counts[asked] += (run + 1) * length - upto

@@ -1,8 +1,10 @@
 """CPU experts that start in one layer and are joined in the next: compiled, one pass after another.
 
-DEFERRED experts belong to the layer that starts them, and their result is added one layer late. AHEAD experts belong to the layer that
-joins them: the layer before predicted them, with that layer's gate on its own hidden state, so a foretold layer runs no gate of its own.
-The CPU takes the experts that its layer waits for first. What is carried returns with the activations of the layer that joins it.
+DEFERRED experts belong to the layer that starts them, and their result is added one layer late.
+AHEAD experts belong to the layer that joins them: the layer before predicted them, with that
+layer's gate on its own hidden state, so a foretold layer runs no gate of its own. The CPU takes the
+experts that its layer waits for first. What is carried returns with the activations of the layer
+that joins it.
 """
 
 from sim.engine.compilation import inner, kernel
@@ -29,8 +31,17 @@ from sim.step.lowering.emit import (
 from sim.step.lowering.passes import emit_head, emit_layer
 
 _ON_CPU, _DEFERRED, _AHEAD = int(Action.CPU), int(Action.DEFERRED), int(Action.AHEAD)
-_RESIDENT, _FETCH, _SWAP, _ON_GPU = int(Action.RESIDENT), int(Action.FETCH), int(Action.SWAP), int(LayerMode.GPU)
-_ATTENTION, _GATE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.SHARED_EXPERT)
+_RESIDENT, _FETCH, _SWAP, _ON_GPU = (
+    int(Action.RESIDENT),
+    int(Action.FETCH),
+    int(Action.SWAP),
+    int(LayerMode.GPU),
+)
+_ATTENTION, _GATE, _SHARED = (
+    int(TaskKind.ATTENTION),
+    int(TaskKind.GATE),
+    int(TaskKind.SHARED_EXPERT),
+)
 _ACTIVATIONS, _OVERHEAD, _NONE = int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD), NONE
 
 
@@ -46,7 +57,8 @@ def _tokens_of(sheet, index, layer, action):
 
 @inner
 def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
-    """The experts of a layer with that action, on the CPU once activations are there; returns the last, ``last`` if there is none.
+    """The experts of a layer with that action, on the CPU once activations are there; returns the
+    last, ``last`` if there is none.
 
     Where experts run in groups, these are one call.
     """
@@ -62,38 +74,60 @@ def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
 
 @inner
 def _send_up(out, state, sheet, index, tokens, layer):
-    """Hidden states of those tokens to the GPU, of all that the pass feeds where every layer hands over."""
+    """Hidden states of those tokens to the GPU, of all that the pass feeds where every layer hands
+    over.
+    """
     count = sheet.passes[index].num_tokens
     if sheet.run[0].hand_over == 0:
         count = min(tokens, count)
-    return append(out, state, H2D, sheet.activations[0, count], _ACTIVATIONS, layer, _NONE, count * sheet.run[0].activation_bytes)
+    return append(
+        out,
+        state,
+        H2D,
+        sheet.activations[0, count],
+        _ACTIVATIONS,
+        layer,
+        _NONE,
+        count * sheet.run[0].activation_bytes,
+    )
 
 
 @inner
 def _gates(out, state, sheet, foretold, index, layer):
-    """The layer's gate, and the next one's where that is foretold; returns what its experts wait for."""
+    """The layer's gate, and the next one's where that is foretold; returns what its experts wait
+    for.
+    """
     last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
     if not foretold[index, layer]:
         last = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
     if layer + 1 < foretold.shape[1] and foretold[index, layer + 1]:
-        last = append(out, state, GPU, sheet.work[index, layer + 1].gate, _GATE, layer + 1, _NONE, 0)
+        last = append(
+            out, state, GPU, sheet.work[index, layer + 1].gate, _GATE, layer + 1, _NONE, 0
+        )
     return last
 
 
 @inner
 def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
-    """One MoE layer on the GPU that joins ``pending`` (the last carried task, of ``awaited`` tokens); returns what it carries on."""
+    """One MoE layer on the GPU that joins ``pending`` (the last carried task, of ``awaited``
+    tokens); returns what it carries on.
+    """
     move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
     wait_for_join(out, state)
     gate = _gates(out, state, sheet, foretold, index, layer)
     ahead = layer + 1 if layer + 1 < foretold.shape[1] and foretold[index, layer + 1] else layer
-    own, carried = _tokens_of(sheet, index, layer, _ON_CPU), _tokens_of(sheet, index, layer, _DEFERRED)
+    own, carried = (
+        _tokens_of(sheet, index, layer, _ON_CPU),
+        _tokens_of(sheet, index, layer, _DEFERRED),
+    )
     carried += _tokens_of(sheet, index, ahead, _AHEAD) if ahead > layer else 0
     sent, last_on_cpu, last_carried = _NONE, _NONE, _NONE
     hands_over = sheet.run[0].hand_over > 0
     if own + carried > 0 or hands_over:
         sent, _ = send_down(out, state, sheet, index, layer, gate, own + carried)
-        last_on_cpu = _run_on_cpu(out, state, sheet, index, layer, _ON_CPU, sent, sent if hands_over else _NONE)
+        last_on_cpu = _run_on_cpu(
+            out, state, sheet, index, layer, _ON_CPU, sent, sent if hands_over else _NONE
+        )
         last_carried = _run_on_cpu(out, state, sheet, index, layer, _DEFERRED, sent, _NONE)
         if ahead > layer:
             last_carried = _run_on_cpu(out, state, sheet, index, ahead, _AHEAD, sent, last_carried)
@@ -118,14 +152,18 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
 
 @kernel
 def emit_carried_run(out, state, sheet, rings, last_task, foretold):
-    """All passes of a run; ``foretold`` [pass, layer] marks layers whose gate ran in the layer before; ``last_task`` as in ``emit_run``."""
+    """All passes of a run; ``foretold`` [pass, layer] marks layers whose gate ran in the layer
+    before; ``last_task`` as in ``emit_run``.
+    """
     for index in range(len(sheet.passes)):
         state[IS_SERIAL], state[STEP] = sheet.passes[index].is_serial, sheet.passes[index].step
         pending, awaited = _NONE, 0
         for layer in range(sheet.work.shape[1]):
             if sheet.work[index, layer].mode == _ON_GPU and sheet.layers[layer].is_moe:
                 emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-                pending, awaited = _layer(out, state, sheet, rings[0], foretold, index, layer, pending, awaited)
+                pending, awaited = _layer(
+                    out, state, sheet, rings[0], foretold, index, layer, pending, awaited
+                )
             else:
                 emit_layer(out, state, sheet, rings, index, layer)
         emit_head(out, state, sheet, rings, index)

@@ -12,7 +12,15 @@ from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Dispatch, Foresight
-from sim.policies.dispatch.spilling import LINK_BUSY, ROOM, Around, around, note_spill, spill_as_noted, spill_row
+from sim.policies.dispatch.spilling import (
+    LINK_BUSY,
+    ROOM,
+    Around,
+    around,
+    note_spill,
+    spill_as_noted,
+    spill_row,
+)
 from sim.policies.dispatch.split import Rule, find_selected, split_row
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -20,13 +28,21 @@ from sim.routing.base import tokens_per_expert
 from sim.step.lowering.early import NO_EARLY, begun, early_of
 from sim.workload.batch import Passes
 
-_RESIDENT, _CPU, _FETCH, _FETCHING = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Rule.FETCH)
+_RESIDENT, _CPU, _FETCH, _FETCHING = (
+    int(Action.RESIDENT),
+    int(Action.CPU),
+    int(Action.FETCH),
+    int(Rule.FETCH),
+)
 _SPILL, _EARLY = int(Rule.SPILL), int(Action.EARLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pipelined:
-    """What pipelined layers need to know besides actions: ``paged`` [layer, expert] comes whatever the gates say; ``kv_on_gpu`` [layer]."""
+    """What pipelined layers need to know besides actions:
+
+    ``paged`` [layer, expert] comes whatever the gates say; ``kv_on_gpu`` [layer].
+    """
 
     paged: NDArray[np.bool_]
     kv_on_gpu: NDArray[np.bool_]
@@ -34,12 +50,15 @@ class Pipelined:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decisions:
-    """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass] (LayerMode).
+    """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass]
+    (LayerMode).
 
-    Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass, layer, expert] are what experts get.
-    ``pipelined`` is there where layers are. ``spilled`` [pass, layer, expert] marks experts on the CPU that the GPU holds (None: there is
-    none); ``early`` those whose copies begin ahead of their gate, selected or not (None: none does). ``leaving`` [pass, layer, expert] is
-    the expert whose place one with the action SWAP takes (NONE: a place that was free).
+    Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass,
+    layer, expert] are what experts get. ``pipelined`` is there where layers are. ``spilled`` [pass,
+    layer, expert] marks experts on the CPU that the GPU holds (None: there is none); ``early``
+    those whose copies begin ahead of their gate, selected or not (None: none does). ``leaving``
+    [pass, layer, expert] is the expert whose place one with the action SWAP takes (NONE: a place
+    that was free).
     """
 
     actions: NDArray[np.uint8]
@@ -61,27 +80,51 @@ def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> De
     else:
         decisions = _foretelling(policy, residency, foresight)
     if problem.overlap.deferred:
-        may_defer = deferrable(foresight, problem.overlap.deferred, _followed(problem, decisions.modes))
+        may_defer = deferrable(
+            foresight, problem.overlap.deferred, _followed(problem, decisions.modes)
+        )
         decisions.actions[(decisions.actions == Action.CPU) & may_defer] = Action.DEFERRED
     return decisions
 
 
-def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]) -> Decisions:
-    """What the policy does with those tokens per expert [pass, layer, expert], by rules that know nothing else of the routing."""
+def decide(
+    policy: Policy,
+    problem: Problem,
+    residency: Residency,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+) -> Decisions:
+    """What the policy does with those tokens per expert [pass, layer, expert], by rules that know
+    nothing else of the routing.
+    """
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     actions, is_held = np.zeros(tokens.shape, np.uint8), np.zeros(tokens.shape, np.bool_)
     early, leaving = early_of(policy, problem, residency, passes, modes), None
     if policy.cache.is_static:
         dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
-        believed, beside = beliefs(problem, dispatch, int(tokens.max(initial=0))), surroundings(policy, problem, passes.num_tokens)
-        held, rule = held_after_prompt(policy, problem, residency, passes, tokens), int(dispatch.rule)
+        believed, beside = (
+            beliefs(problem, dispatch, int(tokens.max(initial=0))),
+            surroundings(policy, problem, passes.num_tokens),
+        )
+        held, rule = (
+            held_after_prompt(policy, problem, residency, passes, tokens),
+            int(dispatch.rule),
+        )
         if held is residency.experts:
             decide_misses(tokens, held, shape_of, rule, believed, beside, early, actions)
             is_held = np.broadcast_to(held, tokens.shape)
         else:
-            for rows, experts, fate in ((passes.is_prefill, residency.experts, _FETCHING), (~passes.is_prefill, held, rule)):
-                chosen, own = actions[rows], beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows])
-                decide_misses(tokens[rows], experts, shape_of, fate, believed, own, NO_EARLY, chosen)
+            for rows, experts, fate in (
+                (passes.is_prefill, residency.experts, _FETCHING),
+                (~passes.is_prefill, held, rule),
+            ):
+                chosen, own = (
+                    actions[rows],
+                    beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows]),
+                )
+                decide_misses(
+                    tokens[rows], experts, shape_of, fate, believed, own, NO_EARLY, chosen
+                )
                 actions[rows], is_held[rows] = chosen, experts
     else:
         leaving = _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
@@ -100,14 +143,22 @@ def decide(policy: Policy, problem: Problem, residency: Residency, passes: Passe
 
 
 def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:
-    """What the policy's dispatch rule knows besides the prices of experts, for passes of that many tokens."""
-    return around(problem, num_tokens, may_spill=policy.dispatch.spills_residents and not policy.cache.writes_back)
+    """What the policy's dispatch rule knows besides the prices of experts, for passes of that many
+    tokens.
+    """
+    return around(
+        problem,
+        num_tokens,
+        may_spill=policy.dispatch.spills_residents and not policy.cache.writes_back,
+    )
 
 
 def spilled_of(
     policy: Policy, actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_held: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None without a rule that does so."""
+    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None
+    without a rule that does so.
+    """
     if policy.dispatch.rule != Rule.SPILL:
         return None
     spilled: NDArray[np.bool_] = actions == Action.CPU
@@ -118,12 +169,16 @@ def spilled_of(
     return spilled
 
 
-def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]) -> Pipelined | None:
+def _pipelined(
+    policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]
+) -> Pipelined | None:
     """Raises InputError for residents that change under pipelined layers."""
     if not (modes == LayerMode.PIPELINE).any():
         return None
     if not policy.keeps_residency:
-        raise InputError(f"{policy.name}: pipelined layers need residents that stay; give it the cache static")
+        raise InputError(
+            f"{policy.name}: pipelined layers need residents that stay; give it the cache static"
+        )
     counts = np.array([layer.num_experts for layer in problem.model.layers])
     absent = ~residency.experts & (np.arange(residency.experts.shape[1]) < counts[:, None])
     return Pipelined(
@@ -133,23 +188,41 @@ def _pipelined(policy: Policy, problem: Problem, residency: Residency, modes: ND
 
 
 def held_after_prompt(
-    policy: Policy, problem: Problem, residency: Residency, passes: Passes, tokens: NDArray[np.int32]
+    policy: Policy,
+    problem: Problem,
+    residency: Residency,
+    passes: Passes,
+    tokens: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself where nothing moves."""
+    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself
+    where nothing moves.
+    """
     if not policy.placement.is_remade:
         return residency.experts
-    return policy.placement.after_prompt(problem, residency, tokens[passes.is_prefill].sum(axis=0, dtype=np.int64))
+    return policy.placement.after_prompt(
+        problem, residency, tokens[passes.is_prefill].sum(axis=0, dtype=np.int64)
+    )
 
 
 class _Replay:
-    """A cache run over the passes in order, all experts of a layer at once; a layer without slots has nothing to swap."""
+    """A cache run over the passes in order, all experts of a layer at once; a layer without slots
+    has nothing to swap.
+    """
 
     def __init__(self, policy: Policy, problem: Problem, residency: Residency) -> None:
         self._policy, self._problem, self._state = policy, problem, policy.cache.start(residency)
         self._has_slots = [bool(row.any()) for row in residency.experts]
 
-    def run(self, passes: Passes, tokens: NDArray[np.int32], actions: NDArray[np.uint8], is_held: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """Every pass by its gates; notes which of the selected experts the GPU held, and returns what leaves for whom, as in Decisions."""
+    def run(
+        self,
+        passes: Passes,
+        tokens: NDArray[np.int32],
+        actions: NDArray[np.uint8],
+        is_held: NDArray[np.bool_],
+    ) -> NDArray[np.int16]:
+        """Every pass by its gates; notes which of the selected experts the GPU held, and returns
+        what leaves for whom, as in Decisions.
+        """
         leaving = np.full(tokens.shape, NONE, np.int16)
         for index in range(len(tokens)):
             rows = tokens[index], actions[index], is_held[index], leaving[index]
@@ -161,7 +234,12 @@ class _Replay:
         if self._state.residents is not None:
             return self._state.residents
         everything = np.arange(self._problem.model.num_experts)
-        return np.stack([self._state.classify(layer, everything) for layer in range(self._problem.model.num_layers)])
+        return np.stack(
+            [
+                self._state.classify(layer, everything)
+                for layer in range(self._problem.model.num_layers)
+            ]
+        )
 
     def step(
         self,
@@ -191,7 +269,9 @@ class _Replay:
                 chosen = self._policy.dispatch.assign(layer, row, is_miss, self._problem)
             hits = selected[is_hit]
             is_held[layer, hits] = True
-            chosen[hits[(chosen[hits] != Action.CPU) | self._policy.cache.writes_back]] = Action.RESIDENT
+            chosen[hits[(chosen[hits] != Action.CPU) | self._policy.cache.writes_back]] = (
+                Action.RESIDENT
+            )
             fetched = np.flatnonzero(is_miss & (chosen == Action.FETCH))
             left = self._state.admit(layer, fetched)
             chosen[fetched] = swapped if self._has_slots[layer] and len(left) else Action.FETCH
@@ -201,12 +281,18 @@ class _Replay:
             actions[layer] = chosen
 
     def _step_at_once(
-        self, tokens: NDArray[np.int32], actions: NDArray[np.uint8], is_held: NDArray[np.bool_], residents: NDArray[np.bool_]
+        self,
+        tokens: NDArray[np.int32],
+        actions: NDArray[np.uint8],
+        is_held: NDArray[np.bool_],
+        residents: NDArray[np.bool_],
     ) -> None:
         """The same for a decode step that is foretold and moves nothing: all its layers together."""
         layers = np.array(self._problem.model.moe_layers)
         is_active, is_resident = tokens[layers] > 0, residents[layers]
-        actions[layers] = np.where(is_active, np.where(is_resident, _RESIDENT, _CPU), 0)  # IDLE is 0
+        actions[layers] = np.where(
+            is_active, np.where(is_resident, _RESIDENT, _CPU), 0
+        )  # IDLE is 0
         is_held[layers] |= is_active & is_resident
 
 
@@ -214,7 +300,9 @@ def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> 
     """The same, asking before each pass what it runs by prediction."""
     passes, tokens = foresight.passes, foresight.tokens.copy()
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
-    early_of(policy, foresight.problem, residency, passes, modes)  # refuses what does not go together
+    early_of(
+        policy, foresight.problem, residency, passes, modes
+    )  # refuses what does not go together
     actions, foretold = np.zeros(tokens.shape, np.uint8), np.zeros(modes.shape, bool)
     is_held, leaving = np.zeros(tokens.shape[1:], bool), np.full(tokens.shape, NONE, np.int16)
     replay, can_precede = _Replay(policy, foresight.problem, residency), np.zeros(modes.shape, bool)
@@ -228,25 +316,47 @@ def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> 
     _follow_layers(actions, modes, tokens)
     actions[(actions == Action.CPU) & foretold[:, :, None]] = Action.AHEAD
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
-    return Decisions(actions=actions, modes=modes, head_modes=head_modes, foretold=foretold, tokens=tokens, leaving=leaving)
+    return Decisions(
+        actions=actions,
+        modes=modes,
+        head_modes=head_modes,
+        foretold=foretold,
+        tokens=tokens,
+        leaving=leaving,
+    )
 
 
 def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """[pass, layer]: MoE layers on the GPU that another such layer follows, which can join what they start."""
+    """[pass, layer]:
+
+    MoE layers on the GPU that another such layer follows, which can join what they start.
+    """
     is_moe = np.array([layer.is_moe for layer in problem.model.layers]) & (modes == LayerMode.GPU)
     return np.asarray(is_moe & np.append(is_moe[:, 1:], np.zeros((len(modes), 1), bool), axis=1))
 
 
-def deferrable(foresight: Foresight, deferred: int, is_followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[pass, layer, expert]: no token of a decode step has it among its top_k − ``deferred`` weightiest, and a layer follows."""
+def deferrable(
+    foresight: Foresight, deferred: int, is_followed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """[pass, layer, expert]: no token of a decode step has it among its top_k − ``deferred``
+    weightiest, and a layer follows.
+    """
     model, passes = foresight.problem.model, foresight.passes
     kept = max(0, foresight.expert_ids.shape[3] - deferred)
-    urgent = tokens_per_expert(model, foresight.expert_ids[..., :kept], passes) if kept else np.zeros(foresight.tokens.shape, np.int32)
+    urgent = (
+        tokens_per_expert(model, foresight.expert_ids[..., :kept], passes)
+        if kept
+        else np.zeros(foresight.tokens.shape, np.int32)
+    )
     return np.asarray((urgent == 0) & (is_followed & ~passes.is_prefill[:, None])[:, :, None])
 
 
-def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]) -> None:
-    """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined one, what is missing is paged."""
+def _follow_layers(
+    actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]
+) -> None:
+    """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined
+    one, what is missing is paged.
+    """
     if (modes == LayerMode.GPU).all():
         return
     is_active = tokens > 0
@@ -255,8 +365,12 @@ def _follow_layers(actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens:
     actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED
 
 
-def beliefs(problem: Problem, dispatch: Dispatch, max_tokens: int, *, is_weighed: bool = False) -> NDArray[np.int64]:
-    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]; zero where its rule weighs nothing, unless another part does."""
+def beliefs(
+    problem: Problem, dispatch: Dispatch, max_tokens: int, *, is_weighed: bool = False
+) -> NDArray[np.int64]:
+    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]; zero where its rule weighs
+    nothing, unless another part does.
+    """
     representatives, _ = layer_shapes(problem.model)
     believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)
     if is_weighed or dispatch.rule > Rule.FETCH:
@@ -268,7 +382,9 @@ def beliefs(problem: Problem, dispatch: Dispatch, max_tokens: int, *, is_weighed
 
 @allocating_kernel
 def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, actions):
-    """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions [pass, layer, expert]."""
+    """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions
+    [pass, layer, expert].
+    """
     num_experts, has_early = experts_LE.shape[1], early.experts.shape[0] > 0
     if rule <= _FETCHING:  # every miss meets the same fate
         missing = _FETCH if rule == _FETCHING else _CPU
@@ -278,46 +394,109 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
                     chosen = _RESIDENT if experts_LE[layer, expert] else missing
                     if has_early and early.experts[index, layer, expert]:
                         chosen = _EARLY
-                    actions[index, layer, expert] = chosen if tokens[index, layer, expert] > 0 else 0
+                    actions[index, layer, expert] = (
+                        chosen if tokens[index, layer, expert] > 0 else 0
+                    )
         return
     is_miss, is_held = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_)
     priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
-    cases, most = np.zeros((believed.shape[1], 3), np.int64), num_experts + 1 if rule == _SPILL else 0
+    cases, most = (
+        np.zeros((believed.shape[1], 3), np.int64),
+        num_experts + 1 if rule == _SPILL else 0,
+    )
     spills = np.full((believed.shape[1], most, most, 2), -1, np.int32)
-    places, num_selected = np.empty(num_experts + 1, np.int64), 0  # few of many: everything but finding them is done for those alone
+    places, num_selected = (
+        np.empty(num_experts + 1, np.int64),
+        0,
+    )  # few of many: everything but finding them is done for those alone
     actions[:] = 0
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
-            shape, row, chosen, misses = shape_of[layer], tokens[index, layer], actions[index, layer], 0
+            shape, row, chosen, misses = (
+                shape_of[layer],
+                tokens[index, layer],
+                actions[index, layer],
+                0,
+            )
             dense, num_tokens = beside.dense[index, shape], beside.num_tokens[index]
             for expert in places[:num_selected]:
                 is_miss[expert] = is_held[expert] = False
             num_selected = find_selected(row, places)
             selected, resident = places[:num_selected], dense
             for expert in selected:
-                is_held[expert], is_miss[expert], chosen[expert] = experts_LE[layer, expert], not experts_LE[layer, expert], _RESIDENT
+                is_held[expert], is_miss[expert], chosen[expert] = (
+                    experts_LE[layer, expert],
+                    not experts_LE[layer, expert],
+                    _RESIDENT,
+                )
                 misses += is_miss[expert]
                 for column in range(3):
                     priced[column, expert] = believed[column, shape, row[expert]]
                 if is_held[expert]:
                     resident += priced[2, expert]
             if has_early and early.experts[index, layer].any():
-                resident += _take_early(early.experts[index, layer], selected, is_miss, priced, chosen)
+                resident += _take_early(
+                    early.experts[index, layer], selected, is_miss, priced, chosen
+                )
                 if rule == _SPILL:
-                    dense, beside.fixed[LINK_BUSY] = begun(early.experts[index, layer], selected, priced, early.lead[index, shape], dense)
-                    spill_row(selected, row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
+                    dense, beside.fixed[LINK_BUSY] = begun(
+                        early.experts[index, layer],
+                        selected,
+                        priced,
+                        early.lead[index, shape],
+                        dense,
+                    )
+                    spill_row(
+                        selected,
+                        row,
+                        is_miss,
+                        is_held,
+                        priced,
+                        dense,
+                        num_tokens,
+                        beside.activations,
+                        beside.fixed,
+                        room,
+                        chosen,
+                    )
                     beside.fixed[LINK_BUSY] = 0
                     continue
             if rule == _SPILL and num_selected > 0:
                 noted, before = spills[shape, misses], cases[shape]
-                if _is_noted(row, selected, dense, num_tokens, before, spills[shape]) and noted[num_selected - misses, 0] >= 0:
+                if (
+                    _is_noted(row, selected, dense, num_tokens, before, spills[shape])
+                    and noted[num_selected - misses, 0] >= 0
+                ):
                     spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
                     continue
-                spill_row(selected, row, is_miss, is_held, priced, dense, num_tokens, beside.activations, beside.fixed, room, chosen)
+                spill_row(
+                    selected,
+                    row,
+                    is_miss,
+                    is_held,
+                    priced,
+                    dense,
+                    num_tokens,
+                    beside.activations,
+                    beside.fixed,
+                    room,
+                    chosen,
+                )
                 if before[0] > 0:
                     note_spill(selected, is_miss, chosen, noted[num_selected - misses])
             elif misses > 0:
-                split_row(rule, selected, row, is_miss, priced[0], priced[1], priced[2], resident, 0, chosen)
+                split_row(
+                    rule,
+                    selected,
+                    row,
+                    is_miss,
+                    priced[0],
+                    priced[1],
+                    priced[2],
+                    resident,
+                    0,
+                    chosen,
+                )
 
 
 @inner
@@ -333,10 +512,12 @@ def _take_early(is_early, selected, is_miss, priced, actions):
 
 @inner
 def _is_noted(row, selected, dense_ns, num_tokens, before, noted):
-    """Whether this case has notes: where all selected experts get as many tokens, a spill depends on how many miss and hit alone.
+    """Whether this case has notes: where all selected experts get as many tokens, a spill depends
+    on how many miss and hit alone.
 
-    So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as ``noted`` [misses, hits; of each]. Notes are
-    for one case, ``before``: tokens of each expert (0 where they differ), ns beside, tokens of the pass. In another they are forgotten.
+    So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as
+    ``noted`` [misses, hits; of each]. Notes are for one case, ``before``: tokens of each expert (0
+    where they differ), ns beside, tokens of the pass. In another they are forgotten.
     """
     each = np.int64(row[selected[0]])
     for expert in selected:

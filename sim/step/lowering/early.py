@@ -1,4 +1,6 @@
-"""Copies that begin with their layer, ahead of its gate: which ones, and what that means for the dispatch of the others."""
+"""Copies that begin with their layer, ahead of its gate: which ones, and what that means for the
+dispatch of the others.
+"""
 
 from typing import NamedTuple
 
@@ -18,7 +20,9 @@ _COPY, _ON_GPU = 1, 2
 
 
 class Early(NamedTuple):
-    """``experts`` [pass, layer, expert] copied from their layer's start on (no pass: none); ``lead`` ns [pass, layer shape] to its gate."""
+    """``experts`` [pass, layer, expert] copied from their layer's start on (no pass: none);
+    ``lead`` ns [pass, layer shape] to its gate.
+    """
 
     experts: NDArray[np.bool_]
     lead: NDArray[np.int64]
@@ -27,23 +31,36 @@ class Early(NamedTuple):
 NO_EARLY = Early(experts=np.zeros((0, 0, 0), np.bool_), lead=np.zeros((0, 0), np.int64))
 
 
-def early_of(policy: Policy, problem: Problem, residency: Residency, passes: Passes, modes: NDArray[np.uint8]) -> Early:
-    """What the policy copies early in passes where GPU and link work at once, of layers that run from GPU memory [pass, layer].
+def early_of(
+    policy: Policy, problem: Problem, residency: Residency, passes: Passes, modes: NDArray[np.uint8]
+) -> Early:
+    """What the policy copies early in passes where GPU and link work at once, of layers that run
+    from GPU memory [pass, layer].
 
-    Raises InputError where residents do not stay, experts are carried into another layer, or there are several GPUs.
+    Raises InputError where residents do not stay, experts are carried into another layer, or there
+    are several GPUs.
     """
     named = policy.prefetch.early(problem, residency, passes)
     if named is None:
         return NO_EARLY
-    if not policy.keeps_residency or policy.overlap.deferred or policy.dispatch.foretells or problem.num_gpus > 1:
-        raise InputError(f"{policy.name}: copies ahead of a layer's gate need residents that stay, one GPU, nothing deferred or foretold")
+    if (
+        not policy.keeps_residency
+        or policy.overlap.deferred
+        or policy.dispatch.foretells
+        or problem.num_gpus > 1
+    ):
+        raise InputError(
+            f"{policy.name}: copies ahead of a layer's gate need residents that stay, one GPU, nothing deferred or foretold"
+        )
     can_be = (modes == LayerMode.GPU) & ~problem.overlap.is_serial(passes.is_prefill)[:, None]
     experts = named & ~residency.experts & can_be[:, :, None]
     if not experts.any():
         return NO_EARLY
     most, buffers = int(experts.sum(axis=2).max()), problem.overlap.staging_experts
     if most > buffers:
-        raise InputError(f"{policy.name}: a layer's early copies must not exceed the {buffers} of staging_experts, got {most}")
+        raise InputError(
+            f"{policy.name}: a layer's early copies must not exceed the {buffers} of staging_experts, got {most}"
+        )
     return Early(experts=experts, lead=lead_ns(problem, passes))
 
 
@@ -52,7 +69,12 @@ def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
     costs, (representatives, _) = problem.costs, layer_shapes(problem.model)
     lead = np.full((len(passes), len(representatives)), costs.layer_overhead_ns(), np.int64)
     for shape, layer in enumerate(representatives):
-        where = passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens
+        where = (
+            passes.num_tokens,
+            passes.num_sequences,
+            passes.first_position,
+            passes.context_tokens,
+        )
         lead[:, shape] += costs.attention("gpu", layer, *where).ns
         if problem.model.layers[layer].is_moe:
             lead[:, shape] += costs.weights("gpu", layer, TensorClass.ROUTER, passes.num_tokens).ns
@@ -61,7 +83,8 @@ def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
 
 @inner
 def begun(is_early, selected, priced, lead, dense_ns):
-    """(when the GPU has run shared experts and early ones, when the link has brought those), in ns behind the gate.
+    """(when the GPU has run shared experts and early ones, when the link has brought those), in ns
+    behind the gate.
 
     They come by number, each as soon as the one before; the first begins with the layer.
     """

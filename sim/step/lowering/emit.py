@@ -1,8 +1,9 @@
 """From decisions to tasks: what passes are made of, compiled. ``passes`` puts it together.
 
-Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed), or of experts that come early · attention ·
-gate · activations to the CPU · CPU experts · shared experts · early experts · resident experts · each missing expert's copy
-(after the one that leaves, in a swap) and run · activations back. The next layer waits for the last of each lane.
+Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed), or of experts
+that come early · attention · gate · activations to the CPU · CPU experts · shared experts · early
+experts · resident experts · each missing expert's copy (after the one that leaves, in a swap) and
+run · activations back. The next layer waits for the last of each lane.
 """
 
 from typing import NamedTuple
@@ -15,21 +16,51 @@ from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
 
 GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of further ones."""
-
-STATE_SIZE = 12
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(STATE_SIZE)
-"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait for, where the hidden state is, …
-
-Behind them as many further ends to wait for as NUM_JOINS says, those of further GPUs first; then STAGED of each further GPU.
+"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of
+further ones.
 """
 
-_CPU_ACTION, _FETCH, _SWAP, _RESIDENT = int(Action.CPU), int(Action.FETCH), int(Action.SWAP), int(Action.RESIDENT)
-_IDLE, _DEFERRED, _AHEAD, _EARLY = int(Action.IDLE), int(Action.DEFERRED), int(Action.AHEAD), int(Action.EARLY)
+STATE_SIZE = 12
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(
+    STATE_SIZE
+)
+"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait
+for, where the hidden state is, …
+
+Behind them as many further ends to wait for as NUM_JOINS says, those of further GPUs first; then
+STAGED of each further GPU.
+"""
+
+_CPU_ACTION, _FETCH, _SWAP, _RESIDENT = (
+    int(Action.CPU),
+    int(Action.FETCH),
+    int(Action.SWAP),
+    int(Action.RESIDENT),
+)
+_IDLE, _DEFERRED, _AHEAD, _EARLY = (
+    int(Action.IDLE),
+    int(Action.DEFERRED),
+    int(Action.AHEAD),
+    int(Action.EARLY),
+)
 _ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
-_ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
-_EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = int(TaskKind.EXPERT), int(TaskKind.HEAD), int(TaskKind.FETCH), int(TaskKind.LAYER_FETCH)
-_EVICT, _ACTIVATIONS, _OVERHEAD = int(TaskKind.EVICT), int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD)
+_ATTENTION, _GATE, _DENSE, _SHARED = (
+    int(TaskKind.ATTENTION),
+    int(TaskKind.GATE),
+    int(TaskKind.DENSE_FFN),
+    int(TaskKind.SHARED_EXPERT),
+)
+_EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = (
+    int(TaskKind.EXPERT),
+    int(TaskKind.HEAD),
+    int(TaskKind.FETCH),
+    int(TaskKind.LAYER_FETCH),
+)
+_EVICT, _ACTIVATIONS, _OVERHEAD = (
+    int(TaskKind.EVICT),
+    int(TaskKind.ACTIVATION_COPY),
+    int(TaskKind.OVERHEAD),
+)
 _SLOT_FETCH, _EARLY_FETCH = int(TaskKind.SLOT_FETCH), int(TaskKind.EARLY_FETCH)
 _NONE = NONE
 
@@ -49,14 +80,19 @@ ROW = np.dtype(
     ],
     align=True,
 )
-"""A task under construction. One array of records, not one a column: compiled calls pass few arguments, and compile fast."""
+"""A task under construction.
+
+One array of records, not one a column: compiled calls pass few arguments, and compile fast.
+"""
 
 
 class Columns(NamedTuple):
-    """A task table under construction: ROW records, and the dependencies of all of them one after another.
+    """A task table under construction: ROW records, and the dependencies of all of them one after
+    another.
 
-    Without room for records, tasks are timed as they are emitted, as the flat pass would: ``ends`` [task] and ``free``
-    [resource] in ns, all resources in order. So a placement is tried without a table of its tasks.
+    Without room for records, tasks are timed as they are emitted, as the flat pass would: ``ends``
+    [task] and ``free`` [resource] in ns, all resources in order. So a placement is tried without a
+    table of its tasks.
     """
 
     rows: NDArray[np.void]
@@ -74,30 +110,49 @@ SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
 WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
 """Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
 
-PASS = np.dtype([(name, "i8") for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")])
-"""A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns: none)."""
+PASS = np.dtype(
+    [
+        (name, "i8")
+        for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")
+    ]
+)
+"""A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns:
+none).
+"""
 
 RUN = np.dtype(
     [
         (name, "i8")
         for name in (
-            *("head_fetch", "head_bytes", "activation_bytes", "group_gpu", "least_gpu", "group_cpu", "layer_overhead", "step_overhead"),
+            *(
+                "head_fetch",
+                "head_bytes",
+                "activation_bytes",
+                "group_gpu",
+                "least_gpu",
+                "group_cpu",
+                "layer_overhead",
+                "step_overhead",
+            ),
             *("num_gpus", "first_peer", "hand_over"),
         )
     ]
 )
-"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two directions of copies follow.
+"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two
+directions of copies follow.
 
-``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go there that have experts there.
+``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go
+there that have experts there.
 """
 
 
 class Sheet(NamedTuple):
     """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
 
-    ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions, where anything is swapped; ``work`` is
-    [pass, layer]; ``experts`` is ns [GPU or CPU, layer shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is
-    [layer, GPU] of SHARE; ``run`` has one record.
+    ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions,
+    where anything is swapped; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU, layer
+    shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE;
+    ``run`` has one record.
     """
 
     tokens: NDArray[np.int32]
@@ -136,7 +191,10 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
         row = out.rows[number]
         row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
         row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
-        row.priority, row.num_chunks = -1 if kind == _ACTIVATIONS else 0, 1  # on a copy engine, tokens go before weights
+        row.priority, row.num_chunks = (
+            -1 if kind == _ACTIVATIONS else 0,
+            1,
+        )  # on a copy engine, tokens go before weights
         row.end_of_dependencies = state[M]
     state[N] = number + 1
     state[PREVIOUS] = number
@@ -157,7 +215,9 @@ def lane_of(sheet, first, owner):
 
 @inner
 def note_last(state, owner, task, last):
-    """What was last on GPU 0, now that a task was emitted to a GPU; what was last on another is a further end to wait for."""
+    """What was last on GPU 0, now that a task was emitted to a GPU; what was last on another is a
+    further end to wait for.
+    """
     if owner == 0:
         return task
     state[STATE_SIZE + owner - 1] = task
@@ -201,32 +261,74 @@ def move_hidden(out, state, sheet, place, tokens, layer):
         return
     wait_for_join(out, state)
     if place == CPU:
-        copy = append(out, state, D2H, sheet.activations[1, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        copy = append(
+            out,
+            state,
+            D2H,
+            sheet.activations[1, tokens],
+            _ACTIVATIONS,
+            layer,
+            _NONE,
+            tokens * sheet.run[0].activation_bytes,
+        )
     else:
-        copy = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        copy = append(
+            out,
+            state,
+            H2D,
+            sheet.activations[0, tokens],
+            _ACTIVATIONS,
+            layer,
+            _NONE,
+            tokens * sheet.run[0].activation_bytes,
+        )
     set_join(state, copy, _NONE)
     state[PLACE] = place
 
 
 @inner
 def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last):
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves, and run it; returns GPU 0's last run.
+    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves,
+    and run it; returns GPU 0's last run.
 
-    The expert that leaves may be one that this layer has just used: a swap waits for the last run before it.
+    The expert that leaves may be one that this layer has just used: a swap waits for the last run
+    before it.
     """
-    num_bytes, source, owner = sheet.layers[layer].expert_bytes, gate, owner_of(sheet, layer, expert)
+    num_bytes, source, owner = (
+        sheet.layers[layer].expert_bytes,
+        gate,
+        owner_of(sheet, layer, expert),
+    )
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
         wait_for(out, state, last_on(state, owner, last))
         leaving = np.int64(sheet.leaving[index, layer, expert])
-        source = append(out, state, lane_of(sheet, D2H, owner), sheet.layers[layer].evict, _EVICT, layer, leaving, num_bytes)
+        source = append(
+            out,
+            state,
+            lane_of(sheet, D2H, owner),
+            sheet.layers[layer].evict,
+            _EVICT,
+            layer,
+            leaving,
+            num_bytes,
+        )
     wait_for(out, state, source)
     counter = STAGED if owner == 0 else STATE_SIZE + state[NUM_JOINS] + owner - 1
     slot = state[counter] % ring.shape[1]
     if not is_swap:
         wait_for(out, state, ring[owner, slot])
     kind = _SLOT_FETCH if is_swap else _FETCHING
-    copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, kind, layer, expert, num_bytes)
+    copy = append(
+        out,
+        state,
+        lane_of(sheet, H2D, owner),
+        sheet.layers[layer].fetch,
+        kind,
+        layer,
+        expert,
+        num_bytes,
+    )
     wait_for(out, state, copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
     if not is_swap:
@@ -237,7 +339,8 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
 
 @inner
 def emit_early_copies(out, state, sheet, ring, index, layer):
-    """Copy a layer's early experts into the next free buffers of GPU 0, whatever its gate will say; returns the first copy.
+    """Copy a layer's early experts into the next free buffers of GPU 0, whatever its gate will say;
+    returns the first copy.
 
     The copies are consecutive tasks.
     """
@@ -246,7 +349,16 @@ def emit_early_copies(out, state, sheet, ring, index, layer):
         if sheet.actions[index, layer, expert] == _EARLY:
             slot = state[STAGED] % ring.shape[1]
             wait_for(out, state, ring[0, slot])
-            copy = append(out, state, H2D, sheet.layers[layer].fetch, _EARLY_FETCH, layer, expert, sheet.layers[layer].expert_bytes)
+            copy = append(
+                out,
+                state,
+                H2D,
+                sheet.layers[layer].fetch,
+                _EARLY_FETCH,
+                layer,
+                expert,
+                sheet.layers[layer].expert_bytes,
+            )
             ring[0, slot] = copy
             state[STAGED] += 1
             first = copy if first < 0 else first
@@ -255,7 +367,10 @@ def emit_early_copies(out, state, sheet, ring, index, layer):
 
 @inner
 def emit_early_runs(out, state, sheet, ring, index, layer, first, last):
-    """Run those of them that were selected; ``first`` is the first copy. No buffer has been taken since. Returns the last run."""
+    """Run those of them that were selected; ``first`` is the first copy.
+
+    No buffer has been taken since. Returns the last run.
+    """
     number = 0
     for expert in range(sheet.actions.shape[2]):
         number += sheet.actions[index, layer, expert] == _EARLY
@@ -275,18 +390,31 @@ def emit_early_runs(out, state, sheet, ring, index, layer, first, last):
 def emit_expert(out, state, sheet, index, layer, expert, resource):
     """One routed expert on the GPU or the CPU."""
     tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
-    duration_ns = sheet.experts[1, shape, tokens] if resource == CPU else sheet.experts[0, shape, tokens]
+    duration_ns = (
+        sheet.experts[1, shape, tokens] if resource == CPU else sheet.experts[0, shape, tokens]
+    )
     return append(out, state, resource, duration_ns, _EXPERT, layer, expert, 0)
 
 
 @inner
 def send_down(out, state, sheet, index, layer, gate, tokens):
-    """Activations of those tokens to the CPU, of all where every layer hands over, and the hand-over; returns its last task, how many."""
+    """Activations of those tokens to the CPU, of all where every layer hands over, and the
+    hand-over; returns its last task, how many.
+    """
     count = sheet.passes[index].num_tokens
     if sheet.run[0].hand_over == 0:
         count = min(tokens, count)
     wait_for(out, state, gate)
-    sent = append(out, state, D2H, sheet.activations[1, count], _ACTIVATIONS, layer, _NONE, count * sheet.run[0].activation_bytes)
+    sent = append(
+        out,
+        state,
+        D2H,
+        sheet.activations[1, count],
+        _ACTIVATIONS,
+        layer,
+        _NONE,
+        count * sheet.run[0].activation_bytes,
+    )
     if sheet.run[0].hand_over > 0:
         wait_for(out, state, sent)
         sent = append(out, state, CPU, sheet.run[0].hand_over, _OVERHEAD, layer, _NONE, 0)
@@ -319,7 +447,8 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
 
 @inner
 def emit_group_launch(out, state, sheet, index, layer, gate, experts):
-    """Where those ``experts`` of a layer on a GPU run as one call: what it lasts beyond the work of all of them; on each GPU.
+    """Where those ``experts`` of a layer on a GPU run as one call: what it lasts beyond the work of
+    all of them; on each GPU.
 
     Its kernels take their own time, and all of it lasts no less than its launches.
     """
@@ -328,7 +457,12 @@ def emit_group_launch(out, state, sheet, index, layer, gate, experts):
         shape, work = sheet.layers[layer].shape, 0
         for expert in experts:
             is_there = owner_of(sheet, layer, expert) == owner
-            if is_there and sheet.actions[index, layer, expert] not in (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD):
+            if is_there and sheet.actions[index, layer, expert] not in (
+                _IDLE,
+                _CPU_ACTION,
+                _DEFERRED,
+                _AHEAD,
+            ):
                 work += sheet.experts[0, shape, sheet.tokens[index, layer, expert]]
         beyond = max(sheet.run[0].group_gpu, sheet.run[0].least_gpu - work)
         if work > 0 and beyond > 0:

@@ -1,9 +1,11 @@
-"""What is decided and emitted at a gate when residency changes over time: hits, promotions, fetches, prefetches.
+"""What is decided and emitted at a gate when residency changes over time: hits, promotions,
+fetches, prefetches.
 
-A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A layer goes in two parts.
-``emit_to_gate`` emits what leads to its gate. Once that has ended, and the caller has noted which copies have started or arrived,
-``emit_after_gate`` classifies all selected experts together, asks the dispatch rule about the misses, makes room, emits runs and copies,
-and then the prefetches that the gate calls for. Both engines are driven by these functions.
+A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A
+layer goes in two parts. ``emit_to_gate`` emits what leads to its gate. Once that has ended, and the
+caller has noted which copies have started or arrived, ``emit_after_gate`` classifies all selected
+experts together, asks the dispatch rule about the misses, makes room, emits runs and copies, and
+then the prefetches that the gate calls for. Both engines are driven by these functions.
 """
 
 from typing import NamedTuple
@@ -84,9 +86,23 @@ RULES = np.dtype(
 )
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
-_RESIDENT, _FETCH, _LATE, _SPILL = int(Action.RESIDENT), int(Action.FETCH), int(Action.LATE), int(Rule.SPILL)
-_ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
-_FETCHING, _PREFETCHING, _LOOKUP = int(TaskKind.SLOT_FETCH), int(TaskKind.PREFETCH), int(TaskKind.LOOKUP)
+_RESIDENT, _FETCH, _LATE, _SPILL = (
+    int(Action.RESIDENT),
+    int(Action.FETCH),
+    int(Action.LATE),
+    int(Rule.SPILL),
+)
+_ATTENTION, _GATE, _DENSE, _SHARED = (
+    int(TaskKind.ATTENTION),
+    int(TaskKind.GATE),
+    int(TaskKind.DENSE_FFN),
+    int(TaskKind.SHARED_EXPERT),
+)
+_FETCHING, _PREFETCHING, _LOOKUP = (
+    int(TaskKind.SLOT_FETCH),
+    int(TaskKind.PREFETCH),
+    int(TaskKind.LOOKUP),
+)
 _ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
 _NONE = NONE
 
@@ -94,15 +110,19 @@ _NONE = NONE
 class Live(NamedTuple):
     """What a live run works on.
 
-    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer, behind the gates those of the starts of
-    passes; ``believed`` is ns [CPU, copy, GPU; layer shape; tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just
-    handled asks of the session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1] is what the next in
-    turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert] (empty without such a rule) is filled in as it goes;
-    ``asked[:num_asked[0]]`` are the experts that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
-    [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are
-    working room. ``notes`` [layer shape, misses, hits; end in ns, misses and hits on the CPU] are what spills came to in the ``cases``
-    [layer shape; tokens of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by simulation,
-    ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in Predictions.
+    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer,
+    behind the gates those of the starts of passes; ``believed`` is ns [CPU, copy, GPU; layer shape;
+    tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the
+    session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1]
+    is what the next in turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert]
+    (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
+    that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
+    [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
+    ``num_named`` [step] and ``needs`` are working room. ``notes`` [layer shape, misses, hits; end
+    in ns, misses and hits on the CPU] are what spills came to in the ``cases`` [layer shape; tokens
+    of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by
+    simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in
+    Predictions.
     """
 
     rules: NDArray[np.void]
@@ -134,7 +154,9 @@ class Live(NamedTuple):
 
 @kernel
 def emit_start_of_pass(out, state, sheet, cached, live, last, index):
-    """The prefetches named before the pass has any gate, once the pass before has ended with task ``last``."""
+    """The prefetches named before the pass has any gate, once the pass before has ended with task
+    ``last``.
+    """
     stamp = start_of_pass(sheet, index)
     cached.counters[NUM_OPERATIONS] = 0
     settle_arrivals(cached)
@@ -150,20 +172,27 @@ def start_of_pass(sheet, index):
 
 @kernel
 def emit_to_gate(out, state, sheet, index, layer):
-    """Overhead, attention and gate of a layer on the GPU; returns the gate. A dense layer is emitted whole, and returns NONE."""
+    """Overhead, attention and gate of a layer on the GPU; returns the gate.
+
+    A dense layer is emitted whole, and returns NONE.
+    """
     emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
     move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
     wait_for_join(out, state)
     append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
     if sheet.layers[layer].is_moe:
         return append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    set_join(state, append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0), _NONE)
+    set_join(
+        state, append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0), _NONE
+    )
     return _NONE
 
 
 @kernel
 def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
-    """Everything that the gate sets off; the session is to be told the operations, then given the tasks."""
+    """Everything that the gate sets off; the session is to be told the operations, then given the
+    tasks.
+    """
     stamp = np.int64(index) * sheet.work.shape[1] + layer
     cached.counters[NUM_OPERATIONS] = 0
     settle_arrivals(cached)
@@ -171,7 +200,16 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     if rules.in_turn:
         take_back(cached, live, layer, _NONE)  # the loop has its own copies wait for their turn
     believed = _classify(sheet, cached, live, index, layer, stamp)
-    note_gate(cached, rules.score, rules.alpha, rules.kept, index, layer, live.asked[: live.num_asked[0]], sheet.tokens[index, layer])
+    note_gate(
+        cached,
+        rules.score,
+        rules.alpha,
+        rules.kept,
+        index,
+        layer,
+        live.asked[: live.num_asked[0]],
+        sheet.tokens[index, layer],
+    )
     if rules.drops_stale:
         take_back(cached, live, layer, stamp)
     lookup = _look_up(out, state, live, layer, gate, stamp)
@@ -194,7 +232,8 @@ def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
 
 @inner
 def _classify(sheet, cached, live, index, layer, stamp):
-    """Set the action of every expert asked for: held, late, or what the dispatch rule says; all are judged before any moves.
+    """Set the action of every expert asked for: held, late, or what the dispatch rule says; all are
+    judged before any moves.
 
     Returns what ``dispatch_missing`` does.
     """
@@ -233,7 +272,10 @@ def _look_up(out, state, live, layer, gate, stamp):
 
 @inner
 def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, lookup, stamp):
-    """Runs and on-demand copies: CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join."""
+    """Runs and on-demand copies:
+
+    CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join.
+    """
     ready = lookup if live.rules[0].is_lookup_awaited else gate
     asked = live.asked[: live.num_asked[0]]
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, ready, asked)
@@ -246,27 +288,59 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     if live.rules[0].in_turn:
         for expert in asked:
             if actions[expert] in (_RESIDENT, _LATE, _FETCH):
-                last = _run(out, state, sheet, cached, live, ring, index, layer, expert, live.turn[0], last, stamp)
+                last = _run(
+                    out,
+                    state,
+                    sheet,
+                    cached,
+                    live,
+                    ring,
+                    index,
+                    layer,
+                    expert,
+                    live.turn[0],
+                    last,
+                    stamp,
+                )
                 live.turn[0] = state[N] - 1  # its run, on whichever GPU
     else:
         for wanted in (_RESIDENT, _LATE, _FETCH):
             for expert in asked:
                 if actions[expert] == wanted:
-                    last = _run(out, state, sheet, cached, live, ring, index, layer, expert, ready, last, stamp)
+                    last = _run(
+                        out,
+                        state,
+                        sheet,
+                        cached,
+                        live,
+                        ring,
+                        index,
+                        layer,
+                        expert,
+                        ready,
+                        last,
+                        stamp,
+                    )
     back = _NONE
     if last_on_cpu >= 0:
         wait_for(out, state, last_on_cpu)
         num_bytes = tokens * sheet.run[0].activation_bytes
-        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes)
+        back = append(
+            out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes
+        )
     set_join(state, last, back)
 
 
 @inner
 def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last, stamp):
-    """One selected expert on its GPU, its copy first where it is missing; returns the last run on GPU 0."""
+    """One selected expert on its GPU, its copy first where it is missing; returns the last run on
+    GPU 0.
+    """
     slot, owner = cached.slots[layer, expert], owner_of(sheet, layer, expert)
     is_missing = sheet.actions[index, layer, expert] == _FETCH
-    if is_missing and not _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
+    if is_missing and not _fetch(
+        out, state, sheet, cached, live, index, layer, expert, gate, stamp
+    ):
         last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
         live.on_demand[owner] = state[N] - 2  # the copy stands before its run
         return last
@@ -282,23 +356,47 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
 
 @inner
 def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
-    """Copy a missing expert into a slot, in place of the least worthy; False if every slot is needed now."""
+    """Copy a missing expert into a slot, in place of the least worthy; False if every slot is
+    needed now.
+    """
     rules = live.rules[0]
     has_room, freed_by, victim_layer, victim = take_slot(
         cached, rules.score, rules.is_global, index, layer, layer, expert, stamp, sheet.layers
     )
     if not has_room:
         return False
-    source, num_bytes, owner = gate, sheet.layers[layer].expert_bytes, owner_of(sheet, layer, expert)
+    source, num_bytes, owner = (
+        gate,
+        sheet.layers[layer].expert_bytes,
+        owner_of(sheet, layer, expert),
+    )
     if rules.writes_back and victim >= 0:
         wait_for(out, state, gate)
         wait_for(out, state, freed_by)
         leaving = sheet.layers[victim_layer]
-        source = append(out, state, lane_of(sheet, D2H, owner), leaving.evict, _EVICT, victim_layer, victim, leaving.expert_bytes)
+        source = append(
+            out,
+            state,
+            lane_of(sheet, D2H, owner),
+            leaving.evict,
+            _EVICT,
+            victim_layer,
+            victim,
+            leaving.expert_bytes,
+        )
     wait_for(out, state, source)
     wait_for(out, state, freed_by)
     slot = cached.slots[layer, expert]
-    slot.copy = append(out, state, lane_of(sheet, H2D, owner), sheet.layers[layer].fetch, _FETCHING, layer, expert, num_bytes)
+    slot.copy = append(
+        out,
+        state,
+        lane_of(sheet, H2D, owner),
+        sheet.layers[layer].fetch,
+        _FETCHING,
+        layer,
+        expert,
+        num_bytes,
+    )
     slot.phase, slot.is_unused = ARRIVED, 0
     hold(cached, layer, expert)
     return True
@@ -306,7 +404,10 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
 
 @kernel
 def emit_end_of_pass(out, state, sheet, live, rings, last_task, index):
-    """What follows the last layer of a pass; notes the task that ends it. What was learnt from the pass is stored aside."""
+    """What follows the last layer of a pass; notes the task that ends it.
+
+    What was learnt from the pass is stored aside.
+    """
     emit_head(out, state, sheet, rings, index)
     emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
     last_task[index] = state[N] - 1

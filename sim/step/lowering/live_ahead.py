@@ -1,4 +1,5 @@
-"""What a gate fetches ahead: candidates that a prefetcher has named, or what is worth it in a simulation of the layers to come.
+"""What a gate fetches ahead: candidates that a prefetcher has named, or what is worth it in a
+simulation of the layers to come.
 
 All compiled. ``live`` calls ``fetch_ahead`` once the experts of the gate's own layer are emitted.
 """
@@ -8,20 +9,44 @@ import numpy as np
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.dispatch.split import find_selected
-from sim.step.lowering.emit import H2D, IS_SERIAL, NUM_JOINS, PREVIOUS, STATE_SIZE, append, lane_of, owner_of, wait_for
+from sim.step.lowering.emit import (
+    H2D,
+    IS_SERIAL,
+    NUM_JOINS,
+    PREVIOUS,
+    STATE_SIZE,
+    append,
+    lane_of,
+    owner_of,
+    wait_for,
+)
 from sim.step.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns
 from sim.step.lowering.operations import DROP, operate
-from sim.step.lowering.slots import ABSENT, COMING, HELD, NUM_COMING, PREFETCHED_BYTES, QUEUED, forget, note_arrival, take_slot
+from sim.step.lowering.slots import (
+    ABSENT,
+    COMING,
+    HELD,
+    NUM_COMING,
+    PREFETCHED_BYTES,
+    QUEUED,
+    forget,
+    note_arrival,
+    take_slot,
+)
 
 _PREFETCHING = int(TaskKind.PREFETCH)
 _NONE = NONE
 THERE, NOT_COMING, NO_ROOM = -1, 2**62, 2**62 + 1
-"""Instead of the link's work until an expert has arrived: the GPU holds it; it is not on its way; and its layer has no slot for it."""
+"""Instead of the link's work until an expert has arrived: the GPU holds it; it is not on its way;
+and its layer has no slot for it.
+"""
 
 
 @inner
 def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
-    """Append a task that takes no part in a serial pass: it waits only for what it names, and nothing waits for it unasked."""
+    """Append a task that takes no part in a serial pass: it waits only for what it names, and
+    nothing waits for it unasked.
+    """
     previous, is_serial = state[PREVIOUS], state[IS_SERIAL]
     state[IS_SERIAL] = 0
     number = append(out, state, resource, duration_ns, kind, layer, expert, num_bytes)
@@ -31,7 +56,9 @@ def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_byt
 
 @kernel
 def hold_back(out, state, sheet, cached, live, layer):
-    """A miss pauses prefetching on every link: what is queued for later layers is taken back, and queued anew behind the missing copies."""
+    """A miss pauses prefetching on every link: what is queued for later layers is taken back, and
+    queued anew behind the missing copies.
+    """
     num_experts, latest = cached.slots.shape[1], np.int64(_NONE)
     for gpu in range(len(live.on_demand)):
         latest = max(latest, live.on_demand[gpu])
@@ -42,26 +69,52 @@ def hold_back(out, state, sheet, cached, live, layer):
         slot = cached.slots[code // num_experts, code % num_experts]
         if slot.phase == QUEUED and code // num_experts != layer:
             operate(cached, live, slot.copy, DROP)
-            _queue(out, state, sheet, live, slot, code // num_experts, code % num_experts, out.rows[slot.copy].priority)
+            _queue(
+                out,
+                state,
+                sheet,
+                live,
+                slot,
+                code // num_experts,
+                code % num_experts,
+                out.rows[slot.copy].priority,
+            )
 
 
 @kernel
 def fetch_ahead(out, state, sheet, cached, live, index, layer, lookup, stamp):
-    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as may wait."""
+    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as
+    may wait.
+    """
     end = _keep_named(cached, live, stamp)
     for place in range(live.first[stamp], end):
         named = live.candidates[place]
         if cached.slots[named.layer, named.expert].status == ABSENT:
-            _bring(out, state, sheet, cached, live, index, layer, named.layer, named.expert, 1 + named.priority, lookup, stamp)
+            _bring(
+                out,
+                state,
+                sheet,
+                cached,
+                live,
+                index,
+                layer,
+                named.layer,
+                named.expert,
+                1 + named.priority,
+                lookup,
+                stamp,
+            )
 
 
 @kernel
 def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, believed):
-    """Fetch ahead what makes the next layers end sooner, the most gainful first, as long as anything does (HybriMoE, arXiv 2504.05897).
+    """Fetch ahead what makes the next layers end sooner, the most gainful first, as long as
+    anything does (HybriMoE, arXiv 2504.05897).
 
-    ``believed`` is what the dispatch says of this layer. A copy is there at a layer's gate if until then the link has as much time left,
-    beside copies on demand, as all prefetches before it and itself take; else what is left of it counts as its copy, which the rule may
-    find too long. Gains count for the chance that such a prediction is right; against them stands what the copy delays.
+    ``believed`` is what the dispatch says of this layer. A copy is there at a layer's gate if until
+    then the link has as much time left, beside copies on demand, as all prefetches before it and
+    itself take; else what is left of it counts as its copy, which the rule may find too long. Gains
+    count for the chance that such a prediction is right; against them stands what the copy delays.
     """
     queued = _look_ahead(sheet, cached, live, index, layer, stamp)
     while True:
@@ -71,7 +124,11 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
             _note_need(live, 0, believed[RESULTS], believed[END] - believed[LINK]),
         )
         for step in range(min(len(live.chances), cached.slots.shape[0] - 1 - layer)):
-            ahead, work, copy = layer + 1 + step, sheet.work[index, layer + 1 + step], sheet.layers[layer + 1 + step].fetch
+            ahead, work, copy = (
+                layer + 1 + step,
+                sheet.work[index, layer + 1 + step],
+                sheet.layers[layer + 1 + step].fetch,
+            )
             idle += sheet.run[0].layer_overhead + work.attention
             if not sheet.layers[ahead].is_moe:
                 idle += work.ffn
@@ -80,11 +137,15 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
             end, link, results = _foreseen(sheet, live, index, ahead, step, idle)
             num_needs = _note_need(live, num_needs, link, idle)
             expert = _heaviest_missing(live, index, ahead, step)
-            if expert >= 0 and queued < idle:  # else its copy would be no sooner there than one on demand
+            if (
+                expert >= 0 and queued < idle
+            ):  # else its copy would be no sooner there than one on demand
                 live.due[step, expert] = queued + copy
                 sooner, _, _ = _foreseen(sheet, live, index, ahead, step, idle)
                 live.due[step, expert] = NOT_COMING
-                gain = (end - sooner) * live.chances[step] - _delay_ns(live, num_needs, queued, copy)
+                gain = (end - sooner) * live.chances[step] - _delay_ns(
+                    live, num_needs, queued, copy
+                )
                 if gain > best_gain:
                     best_gain, best_step, best_expert = gain, step, expert
             idle += max(np.int64(0), end - link)
@@ -92,7 +153,9 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
         if best_step < 0:
             return
         ahead = layer + 1 + best_step
-        if _bring(out, state, sheet, cached, live, index, layer, ahead, best_expert, 1, lookup, stamp):
+        if _bring(
+            out, state, sheet, cached, live, index, layer, ahead, best_expert, 1, lookup, stamp
+        ):
             queued += sheet.layers[ahead].fetch
             live.due[best_step, best_expert] = queued
         else:
@@ -103,7 +166,9 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
 
 @inner
 def _note_need(live, number, is_needed, idle):
-    """Note, if it is, that the link is needed at once when it has had that many ns to spare; returns how many such needs there are."""
+    """Note, if it is, that the link is needed at once when it has had that many ns to spare;
+    returns how many such needs there are.
+    """
     if is_needed == 0:
         return number
     live.needs[number] = idle
@@ -112,7 +177,9 @@ def _note_need(live, number, is_needed, idle):
 
 @inner
 def _delay_ns(live, num_needs, queued, copy):
-    """What a copy is believed to delay: each need that comes while it holds the link waits for half a piece, on average."""
+    """What a copy is believed to delay: each need that comes while it holds the link waits for half
+    a piece, on average.
+    """
     delay = 0.0
     for number in range(num_needs):
         if queued <= live.needs[number] < queued + copy:
@@ -122,8 +189,8 @@ def _delay_ns(live, num_needs, queued, copy):
 
 @inner
 def _look_ahead(sheet, cached, live, index, layer, stamp):
-    """Note what the next layers may need and when the link will have brought it, and keep what of it is there; returns the link's work in
-    hand.
+    """Note what the next layers may need and when the link will have brought it, and keep what of
+    it is there; returns the link's work in hand.
     """
     num_experts, queued = cached.slots.shape[1], np.int64(0)
     for step in range(min(len(live.chances), cached.slots.shape[0] - 1 - layer)):
@@ -146,11 +213,17 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
 
 @inner
 def _foreseen(sheet, live, index, ahead, step, idle):
-    """When a layer to come is believed to end, from its gate on, its copies on demand, and what it sends to the CPU.
+    """When a layer to come is believed to end, from its gate on, its copies on demand, and what it
+    sends to the CPU.
 
-    Until that gate the link has ``idle`` ns to spare. The rule is asked about the experts expected there alone: most of a layer are not.
+    Until that gate the link has ``idle`` ns to spare. The rule is asked about the experts expected
+    there alone: most of a layer are not.
     """
-    shape, expected, named = sheet.layers[ahead].shape, live.expected[step, index, ahead], live.named[step, : live.num_named[step]]
+    shape, expected, named = (
+        sheet.layers[ahead].shape,
+        live.expected[step, index, ahead],
+        live.named[step, : live.num_named[step]],
+    )
     whole, num_misses, is_alike = np.int64(sheet.layers[ahead].fetch), 0, len(named) > 0
     for expert in named:
         late = min(max(np.int64(0), live.due[step, expert] - idle), whole)
@@ -160,22 +233,30 @@ def _foreseen(sheet, live, index, ahead, step, idle):
         live.copies[expert], live.plan[expert] = late, 0
     copy = whole if is_alike else np.int64(_NONE)
     other, num_tokens = sheet.work[index, ahead].ffn, sheet.passes[index].num_tokens
-    return ask(sheet, live, shape, named, expected, other, num_tokens, num_misses, copy, 0, live.plan)
+    return ask(
+        sheet, live, shape, named, expected, other, num_tokens, num_misses, copy, 0, live.plan
+    )
 
 
 @inner
 def _heaviest_missing(live, index, ahead, step):
-    """Of the experts expected there that are not on their way and may come, that of the most tokens; ties to the lower number."""
+    """Of the experts expected there that are not on their way and may come, that of the most
+    tokens; ties to the lower number.
+    """
     expected, heaviest = live.expected[step, index, ahead], np.int64(_NONE)
     for expert in live.named[step, : live.num_named[step]]:
-        if live.due[step, expert] == NOT_COMING and (heaviest < 0 or expected[expert] > expected[heaviest]):
+        if live.due[step, expert] == NOT_COMING and (
+            heaviest < 0 or expected[expert] > expected[heaviest]
+        ):
             heaviest = expert
     return heaviest
 
 
 @inner
 def _keep_named(cached, live, stamp):
-    """Pin what this gate names, in its order, until as many are missing as may still wait; returns the end of what is considered."""
+    """Pin what this gate names, in its order, until as many are missing as may still wait; returns
+    the end of what is considered.
+    """
     room = live.rules[0].max_waiting - cached.counters[NUM_COMING]
     for place in range(live.first[stamp], live.first[stamp + 1]):
         candidate = live.candidates[place]
@@ -191,9 +272,13 @@ def _keep_named(cached, live, stamp):
 
 @inner
 def _bring(out, state, sheet, cached, live, index, current, layer, expert, priority, lookup, stamp):
-    """Fetch an expert of a layer ahead, at the gate of layer ``current``; False if no slot can be had for it."""
+    """Fetch an expert of a layer ahead, at the gate of layer ``current``; False if no slot can be
+    had for it.
+    """
     rules, slot = live.rules[0], cached.slots[layer, expert]
-    has_room, freed_by, _, _ = take_slot(cached, rules.score, rules.is_global, index, current, layer, expert, stamp, sheet.layers)
+    has_room, freed_by, _, _ = take_slot(
+        cached, rules.score, rules.is_global, index, current, layer, expert, stamp, sheet.layers
+    )
     if not has_room:
         return False
     note_arrival(cached, rules.score, layer, expert)
@@ -217,7 +302,16 @@ def _queue(out, state, sheet, live, slot, layer, expert, priority):
             wait_for(out, state, live.on_demand[gpu])
     if rules.copies_in_turn:
         wait_for(out, state, live.turn[0])
-    slot.copy = append_aside(out, state, lane_of(sheet, H2D, owner), copied.fetch, _PREFETCHING, layer, expert, copied.expert_bytes)
+    slot.copy = append_aside(
+        out,
+        state,
+        lane_of(sheet, H2D, owner),
+        copied.fetch,
+        _PREFETCHING,
+        layer,
+        expert,
+        copied.expert_bytes,
+    )
     out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = priority, rules.num_chunks
     if rules.copies_in_turn:
         live.turn[0] = slot.copy

@@ -1,4 +1,7 @@
-"""What a dispatch rule is told at a gate of a live run, and what it says: compiled. ``live`` calls it once hits are known."""
+"""What a dispatch rule is told at a gate of a live run, and what it says: compiled.
+
+``live`` calls it once hits are known.
+"""
 
 import numpy as np
 
@@ -10,7 +13,12 @@ from sim.policies.dispatch.split import Rule, split_row
 from sim.step.lowering.operations import PROMOTE, operate
 from sim.step.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
 
-_RESIDENT, _CPU, _FETCH, _LATE = int(Action.RESIDENT), int(Action.CPU), int(Action.FETCH), int(Action.LATE)
+_RESIDENT, _CPU, _FETCH, _LATE = (
+    int(Action.RESIDENT),
+    int(Action.CPU),
+    int(Action.FETCH),
+    int(Action.LATE),
+)
 _TO_CPU, _SPILL = int(Rule.CPU), int(Rule.SPILL)
 _NONE = NONE
 _ON_CPU, _COPIES, _ON_GPU = range(3)
@@ -20,7 +28,9 @@ END, LINK, RESULTS = range(3)
 
 @inner
 def copy_left_ns(sheet, cached, layer, expert):
-    """What is believed to be left of the copy of an awaited expert: all of it, or what its time since it began leaves."""
+    """What is believed to be left of the copy of an awaited expert: all of it, or what its time
+    since it began leaves.
+    """
     slot, whole = cached.slots[layer, expert], np.int64(sheet.layers[layer].fetch)
     if slot.phase == ARRIVED:
         return np.int64(0)
@@ -36,7 +46,10 @@ def _link_busy_ns(sheet, cached, live):
     for place in range(cached.counters[NUM_COMING]):
         layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
         if cached.slots[layer, expert].phase == STARTED:
-            left, piece = copy_left_ns(sheet, cached, layer, expert), sheet.layers[layer].fetch // live.rules[0].num_chunks
+            left, piece = (
+                copy_left_ns(sheet, cached, layer, expert),
+                sheet.layers[layer].fetch // live.rules[0].num_chunks,
+            )
             if left > 0 and piece > 0:
                 busy = max(busy, (left - 1) % piece + 1)
     return busy
@@ -46,18 +59,30 @@ def _link_busy_ns(sheet, cached, live):
 def dispatch_missing(sheet, cached, live, index, layer):
     """Ask the rule about misses and experts still on their way.
 
-    Returns when the layer (END) and its copies (LINK) are believed to end, in ns, and how many experts the CPU computes (RESULTS).
-    One on its way is a miss with less to copy: the rule may prefer the CPU for it. What has begun to be copied then arrives all the same;
-    what has not is unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
+    Returns when the layer (END) and its copies (LINK) are believed to end, in ns, and how many
+    experts the CPU computes (RESULTS). One on its way is a miss with less to copy: the rule may
+    prefer the CPU for it. What has begun to be copied then arrives all the same; what has not is
+    unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
     """
-    tokens, actions, shape = sheet.tokens[index, layer], sheet.actions[index, layer], sheet.layers[layer].shape
-    rule, other, num_misses, asked = live.rules[0].dispatch, np.int64(sheet.work[index, layer].ffn), 0, live.asked[: live.num_asked[0]]
+    tokens, actions, shape = (
+        sheet.tokens[index, layer],
+        sheet.actions[index, layer],
+        sheet.layers[layer].shape,
+    )
+    rule, other, num_misses, asked = (
+        live.rules[0].dispatch,
+        np.int64(sheet.work[index, layer].ffn),
+        0,
+        live.asked[: live.num_asked[0]],
+    )
     busy = _link_busy_ns(sheet, cached, live)
     is_alike = busy == 0
     for expert in asked:
         live.is_held[expert] = actions[expert] == _RESIDENT
         is_late = actions[expert] == _LATE
-        live.is_miss[expert] = tokens[expert] > 0 and (actions[expert] == 0 or (is_late and rule != _TO_CPU))
+        live.is_miss[expert] = tokens[expert] > 0 and (
+            actions[expert] == 0 or (is_late and rule != _TO_CPU)
+        )
         num_misses += live.is_miss[expert]
         live.copies[expert] = live.believed[_COPIES, shape, tokens[expert]]
         is_alike &= not is_late and tokens[expert] == tokens[asked[0]] > 0
@@ -65,7 +90,19 @@ def dispatch_missing(sheet, cached, live, index, layer):
             live.copies[expert] = max(0, copy_left_ns(sheet, cached, layer, expert) - busy)
             other += live.believed[_ON_GPU, shape, tokens[expert]] if rule == _TO_CPU else 0
     copy = live.copies[asked[0]] if is_alike and len(asked) > 0 else np.int64(_NONE)
-    end, link, results = ask(sheet, live, shape, asked, tokens, other, sheet.passes[index].num_tokens, num_misses, copy, busy, actions)
+    end, link, results = ask(
+        sheet,
+        live,
+        shape,
+        asked,
+        tokens,
+        other,
+        sheet.passes[index].num_tokens,
+        num_misses,
+        copy,
+        busy,
+        actions,
+    )
     if rule == _SPILL:
         for expert in asked:
             live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
@@ -75,19 +112,32 @@ def dispatch_missing(sheet, cached, live, index, layer):
 
 @inner
 def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, busy, actions):
-    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held`` and ``copies`` of ``live`` say.
+    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held``
+    and ``copies`` of ``live`` say.
 
-    Returns the layer's end, what is left to the link, both in ns, and how many experts to the CPU. ``other``: the GPU's work besides
-    routed experts; ``busy``: how long the link is not free; ``copy``: the one of every miss, where all experts have as many tokens
-    (NONE: they differ).
+    Returns the layer's end, what is left to the link, both in ns, and how many experts to the CPU.
+    ``other``: the GPU's work besides routed experts; ``busy``: how long the link is not free;
+    ``copy``: the one of every miss, where all experts have as many tokens (NONE: they differ).
     """
     if live.rules[0].dispatch == _SPILL and copy >= 0 and 0 < len(asked) < live.notes.shape[1]:
-        return _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions)
+        return _spill_alike(
+            sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions
+        )
     _price(live, shape, asked, tokens)
     if live.rules[0].dispatch == _SPILL:
         live.fixed[LINK_BUSY] = busy
         end = spill_row(
-            asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
+            asked,
+            tokens,
+            live.is_miss,
+            live.is_held,
+            live.priced,
+            other,
+            num_tokens,
+            sheet.activations,
+            live.fixed,
+            live.room,
+            actions,
         )
     else:
         for expert in asked:
@@ -95,8 +145,23 @@ def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, 
                 other += live.priced[_ON_GPU, expert]
         end = other
         if num_misses > 0:
-            on_cpu, copies, on_gpu = live.priced[_ON_CPU], live.priced[_COPIES], live.priced[_ON_GPU]
-            end = split_row(live.rules[0].dispatch, asked, tokens, live.is_miss, on_cpu, copies, on_gpu, other, busy, actions)
+            on_cpu, copies, on_gpu = (
+                live.priced[_ON_CPU],
+                live.priced[_COPIES],
+                live.priced[_ON_GPU],
+            )
+            end = split_row(
+                live.rules[0].dispatch,
+                asked,
+                tokens,
+                live.is_miss,
+                on_cpu,
+                copies,
+                on_gpu,
+                other,
+                busy,
+                actions,
+            )
     link, results = np.int64(busy), 0
     for expert in asked:
         if live.is_miss[expert] and actions[expert] == _FETCH:
@@ -118,8 +183,9 @@ def _price(live, shape, asked, tokens):
 def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions):
     """As ``ask``, for experts that differ only in who is missing, the link being free.
 
-    Then a spill depends on how many miss and hit alone, and of both the lowest numbers go to the CPU: so the ends are noted, for one
-    case of each layer shape at a time. So it is in decoding one sequence, and above all in simulating the layers ahead of each gate.
+    Then a spill depends on how many miss and hit alone, and of both the lowest numbers go to the
+    CPU: so the ends are noted, for one case of each layer shape at a time. So it is in decoding one
+    sequence, and above all in simulating the layers ahead of each gate.
     """
     case, each = live.cases[shape], np.int64(tokens[asked[0]])
     if case[0] != each or case[1] != other or case[2] != num_tokens or case[3] != copy:
@@ -130,7 +196,17 @@ def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misse
         _price(live, shape, asked, tokens)
         live.fixed[LINK_BUSY] = 0
         note[0] = spill_row(
-            asked, tokens, live.is_miss, live.is_held, live.priced, other, num_tokens, sheet.activations, live.fixed, live.room, actions
+            asked,
+            tokens,
+            live.is_miss,
+            live.is_held,
+            live.priced,
+            other,
+            num_tokens,
+            sheet.activations,
+            live.fixed,
+            live.room,
+            actions,
         )
         note_spill(asked, live.is_miss, actions, note[1:])
     spill_as_noted(note[1:], asked, live.is_miss, actions)

@@ -1,4 +1,6 @@
-"""The live driver of the fast engine: decisions and event loop in one compiled run, task for task what ``live_run.process`` does."""
+"""The live driver of the fast engine: decisions and event loop in one compiled run, task for task
+what ``live_run.process`` does.
+"""
 
 import numpy as np
 
@@ -10,7 +12,13 @@ from sim.engine.state import STARTED as RUNNING
 from sim.engine.task import NONE, Discipline
 from sim.engine.timeline import Timeline
 from sim.step.lowering.emit import IS_SERIAL, STEP, N
-from sim.step.lowering.live import emit_after_gate, emit_end_of_pass, emit_start_of_pass, emit_to_gate, start_of_pass
+from sim.step.lowering.live import (
+    emit_after_gate,
+    emit_end_of_pass,
+    emit_start_of_pass,
+    emit_to_gate,
+    start_of_pass,
+)
 from sim.step.lowering.live_run import LiveJob
 from sim.step.lowering.lower import table
 from sim.step.lowering.operations import PROMOTE
@@ -25,12 +33,29 @@ def run_live(job: LiveJob) -> Timeline:
     room = len(job.out.rows)
     tasks, times = np.empty(room, TASK), np.empty((3, room), np.int64)
     lanes = idle_lanes(job.platform)
-    is_priority = np.array([resource.discipline is Discipline.PRIORITY for resource in job.platform.resources])
+    is_priority = np.array(
+        [resource.discipline is Discipline.PRIORITY for resource in job.platform.resources]
+    )
     lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * room
-    heap, clock = np.empty(room * max(1, int(is_priority.sum())), ENTRY), np.zeros(CLOCK_SIZE, np.int64)
+    heap, clock = (
+        np.empty(room * max(1, int(is_priority.sum())), ENTRY),
+        np.zeros(CLOCK_SIZE, np.int64),
+    )
     factors = active_factors(job.platform)
     outcome = _drive(
-        job.out, job.state, job.sheet, job.cached, job.live, job.rings, job.last_task, tasks, times, lanes, heap, clock, factors
+        job.out,
+        job.state,
+        job.sheet,
+        job.cached,
+        job.live,
+        job.rings,
+        job.last_task,
+        tasks,
+        times,
+        lanes,
+        heap,
+        clock,
+        factors,
     )
     if outcome != FINISHED:
         refuse_late(int(lanes["due"].min()))
@@ -96,7 +121,9 @@ def _operate(tasks, times, out, lanes, heap, clock, cached, live):
 
 
 @allocating_kernel
-def _drive(out, state, sheet, cached, live, rings, last_task, tasks, times, lanes, heap, clock, factors):
+def _drive(
+    out, state, sheet, cached, live, rings, last_task, tasks, times, lanes, heap, clock, factors
+):
     """All passes; returns why the engine stopped."""
     submitted = 0
     wait = np.zeros(1, np.int64)

@@ -30,7 +30,17 @@ from sim.step.lowering.live import (
     emit_to_gate,
     start_of_pass,
 )
-from sim.step.lowering.lower import MATCHER_RESOURCE, RESOURCES, columns, fresh_state, platform, rings_of, sheet_of, table, with_peers
+from sim.step.lowering.lower import (
+    MATCHER_RESOURCE,
+    RESOURCES,
+    columns,
+    fresh_state,
+    platform,
+    rings_of,
+    sheet_of,
+    table,
+    with_peers,
+)
 from sim.step.lowering.operations import DROP, PROMOTE
 from sim.step.lowering.prices import price
 from sim.step.lowering.slots import (
@@ -85,27 +95,50 @@ class LiveJob:
         return self.live.spilled if self.live.spilled.size else None
 
     def wasted_bytes(self, timeline: Timeline) -> int:
-        """Bytes of prefetches that were copied and never used: evicted before, or unused to the end."""
+        """Bytes of prefetches that were copied and never used: evicted before, or unused to the
+        end.
+        """
         unused = self.cached.slots["copy"][self.cached.slots["is_unused"] == 1]
         copied = unused[~timeline.is_dropped[unused]]
         return int(self.cached.counters[WASTED_BYTES] + timeline.tasks.num_bytes[copied].sum())
 
 
-def live_job(policy: Policy, residency: Residency, foresight: Foresight, decisions: Decisions, *, is_foreseen: bool = True) -> LiveJob:
+def live_job(
+    policy: Policy,
+    residency: Residency,
+    foresight: Foresight,
+    decisions: Decisions,
+    *,
+    is_foreseen: bool = True,
+) -> LiveJob:
     """Set a live run up; ``decisions.actions`` is filled in as it goes.
 
-    Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room and a price for any.
+    Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room
+    and a price for any.
     """
     problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
-    most_tokens = int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
+    most_tokens = (
+        int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
+    )
     predictions = _predicted(policy.prefetch, foresight)
     most_tokens = max(most_tokens, int(predictions.expected.max(initial=0)))
     prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
-    live, gpus = _live(policy, problem, predictions, tokens.shape, passes, most_tokens), problem.num_gpus
+    live, gpus = (
+        _live(policy, problem, predictions, tokens.shape, passes, most_tokens),
+        problem.num_gpus,
+    )
     num_gates = tokens.shape[0] * tokens.shape[1]
-    num_runs = int(np.count_nonzero(tokens)) if is_foreseen and not problem.overlap.loads_all else tokens.size
+    num_runs = (
+        int(np.count_nonzero(tokens))
+        if is_foreseen and not problem.overlap.loads_all
+        else tokens.size
+    )
     num_tasks = 3 * num_runs + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
-    num_tasks += _most_queued(predictions, tokens.shape) if live.rules[0]["pauses_on_miss"] else len(predictions.candidates)
+    num_tasks += (
+        _most_queued(predictions, tokens.shape)
+        if live.rules[0]["pauses_on_miss"]
+        else len(predictions.candidates)
+    )
     num_tasks += int(np.count_nonzero(predictions.expected))
     return LiveJob(
         platform=platform(problem.machine, with_peers(LIVE_RESOURCES, gpus)),
@@ -124,7 +157,10 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
     sheet, state, out = job.sheet, job.state, job.out
     submitted = 0
     for index in range(len(sheet.passes)):
-        state[IS_SERIAL], state[STEP] = sheet.passes[index]["is_serial"], sheet.passes[index]["step"]
+        state[IS_SERIAL], state[STEP] = (
+            sheet.passes[index]["is_serial"],
+            sheet.passes[index]["step"],
+        )
         start = start_of_pass(sheet, index)
         if job.live.first[start] < job.live.first[start + 1]:
             last = int(job.last_task[index - 1]) if index else NONE
@@ -143,7 +179,9 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
             submitted = int(state[N])
             yield (int(gate),)
             _note_copies(job.cached, session)
-            emit_after_gate(out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate)
+            emit_after_gate(
+                out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate
+            )
             _operate(job, session)
         emit_end_of_pass(out, state, sheet, job.live, job.rings, job.last_task, index)
     session.submit(table(out, submitted, int(state[N])))
@@ -160,7 +198,9 @@ def _note_copies(cached: Cached, session: Session) -> None:
             cached.slots["phase"][code // num_experts, code % num_experts] = ARRIVED
         elif session.is_started(number):
             cached.slots["phase"][code // num_experts, code % num_experts] = STARTED
-            cached.slots["started_ns"][code // num_experts, code % num_experts] = session.started_ns(number)
+            cached.slots["started_ns"][code // num_experts, code % num_experts] = (
+                session.started_ns(number)
+            )
 
 
 def _operate(job: LiveJob, session: Session) -> None:
@@ -173,22 +213,34 @@ def _operate(job: LiveJob, session: Session) -> None:
 
 
 def _most_queued(predictions: Predictions, shape: tuple[int, ...]) -> int:
-    """How often prefetches are queued at most: each once at every gate from the one that names it to the one it is for."""
+    """How often prefetches are queued at most: each once at every gate from the one that names it
+    to the one it is for.
+    """
     num_gates = shape[0] * shape[1]
     named_at = np.repeat(np.arange(len(predictions.first) - 1), np.diff(predictions.first))
     layer = predictions.candidates["layer"].astype(np.int64)
-    named_at = np.where(named_at < num_gates, named_at, (named_at - num_gates) * shape[1] - 1)  # the start of a pass
+    named_at = np.where(
+        named_at < num_gates, named_at, (named_at - num_gates) * shape[1] - 1
+    )  # the start of a pass
     return int((1 + (layer - named_at - 1) % shape[1]).sum()) + len(layer)
 
 
 def _predicted(prefetch: Prefetch, foresight: Foresight) -> Predictions:
     if not prefetch.is_active:
         num_gates = foresight.tokens.shape[0] * foresight.tokens.shape[1]
-        return Predictions(first=np.zeros(num_gates + 1, np.int64), candidates=np.empty(0, CANDIDATE))
-    return foresight.once(prefetch, lambda: prefetch.predict(foresight)) if prefetch.is_of_draw else prefetch.predict(foresight)
+        return Predictions(
+            first=np.zeros(num_gates + 1, np.int64), candidates=np.empty(0, CANDIDATE)
+        )
+    return (
+        foresight.once(prefetch, lambda: prefetch.predict(foresight))
+        if prefetch.is_of_draw
+        else prefetch.predict(foresight)
+    )
 
 
-def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresight: Foresight) -> Cached:
+def _cached(
+    cache: Cache, residency: Residency, predictions: Predictions, foresight: Foresight
+) -> Cached:
     shape = residency.experts.shape
     slots = np.zeros(shape, SLOT)
     slots["status"] = np.where(residency.experts, HELD, 0)
@@ -198,7 +250,14 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
     if cache.is_emptied or cache.starts_empty:
         slots["status"] = ABSENT
         layers, experts = np.nonzero(residency.experts)
-        np.add.at(free, (shape[0] if cache.is_global else layers, foresight.problem.gpu_of_expert[layers, experts]), 1)
+        np.add.at(
+            free,
+            (
+                shape[0] if cache.is_global else layers,
+                foresight.problem.gpu_of_expert[layers, experts],
+            ),
+            1,
+        )
     counters = np.zeros(NUM_COUNTERS, np.int64)
     counters[RANDOM_STATE] = foresight.seed * 2 + 1
     counters[REACH] = predictions.reach
@@ -210,8 +269,12 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
-        gates=gate_shares(foresight) if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE) else np.zeros((0, 0, 0), np.float32),
-        next_use=next_uses(foresight.tokens) if cache.score is Score.NEXT_USE else np.zeros((0, 0, 0), np.int32),
+        gates=gate_shares(foresight)
+        if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
+        else np.zeros((0, 0, 0), np.float32),
+        next_use=next_uses(foresight.tokens)
+        if cache.score is Score.NEXT_USE
+        else np.zeros((0, 0, 0), np.int32),
         **held_of(slots, is_global=cache.is_global),
     )
 
@@ -219,11 +282,15 @@ def _cached(cache: Cache, residency: Residency, predictions: Predictions, foresi
 def _known(foresight: Foresight) -> NDArray[np.float32]:
     """The forecast of a run without a predictor: the popularity."""
     shape = (len(foresight.passes) + 1, *foresight.problem.popularity.shape)
-    return np.ascontiguousarray(np.broadcast_to(foresight.problem.popularity.astype(np.float32), shape))
+    return np.ascontiguousarray(
+        np.broadcast_to(foresight.problem.popularity.astype(np.float32), shape)
+    )
 
 
 def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The first pass from each pass on that selects an expert [pass + 1, layer, expert]; the number of passes where none does."""
+    """The first pass from each pass on that selects an expert [pass + 1, layer, expert]; the number
+    of passes where none does.
+    """
     num_passes = len(tokens)
     following = np.full((num_passes + 1, *tokens.shape[1:]), num_passes, np.int32)
     for index in range(num_passes - 1, -1, -1):
@@ -232,7 +299,10 @@ def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
-    """What the parts say of a run, as compiled code reads it. Raises InputError for what does not go together."""
+    """What the parts say of a run, as compiled code reads it.
+
+    Raises InputError for what does not go together.
+    """
     cache, prefetch = policy.cache, policy.prefetch
     rules = np.zeros(1, RULES)
     score = Score.RECENCY if cache.score is None else cache.score
@@ -245,7 +315,9 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
         "writes_back": cache.writes_back,
         "drops_stale": prefetch.drops_stale,
         "num_chunks": prefetch.num_chunks,
-        "max_waiting": NO_LIMIT if prefetch.max_waiting is None else prefetch.max_waiting * problem.num_gpus,
+        "max_waiting": NO_LIMIT
+        if prefetch.max_waiting is None
+        else prefetch.max_waiting * problem.num_gpus,
         "lookup_ns": prefetch.lookup_ns,
         "is_lookup_awaited": prefetch.is_lookup_awaited,
         "is_copy_awaited": prefetch.is_copy_awaited,
@@ -263,14 +335,28 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
     return rules
 
 
-def _live(policy: Policy, problem: Problem, predictions: Predictions, shape: tuple[int, ...], passes: Passes, most_tokens: int) -> Live:
+def _live(
+    policy: Policy,
+    problem: Problem,
+    predictions: Predictions,
+    shape: tuple[int, ...],
+    passes: Passes,
+    most_tokens: int,
+) -> Live:
     num_experts, num_gates = shape[2], shape[0] * shape[1]
-    spills, fixed = policy.dispatch.rule == Rule.SPILL, surroundings(policy, problem, passes.num_tokens).fixed
+    spills, fixed = (
+        policy.dispatch.rule == Rule.SPILL,
+        surroundings(policy, problem, passes.num_tokens).fixed,
+    )
     fixed[BUFFERS] = num_experts  # each copy has a slot of its own
     missing = num_gates + shape[0] + 1 - len(predictions.first)
-    believed = beliefs(problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0)
+    believed = beliefs(
+        problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0
+    )
     num_shapes = believed.shape[1]
-    most_alike = problem.model.top_k + 1 if spills else 0  # a lone token selects no more, nor is more foreseen
+    most_alike = (
+        problem.model.top_k + 1 if spills else 0
+    )  # a lone token selects no more, nor is more foreseen
     return Live(
         rules=_rules(policy, problem),
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),

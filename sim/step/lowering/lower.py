@@ -42,11 +42,14 @@ FIRST_PEER = 6
 _FETCH, _SWAP = int(Action.FETCH), int(Action.SWAP)
 MATCHER_RESOURCE = Resource(name="matcher")
 MAX_TASKS_PER_LAYER = 15
-"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward, two activation copies, a hand-over,
-four calls of groups of experts, and one to spare; each further GPU adds a copy and a call."""
+"""Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward,
+two activation copies, a hand-over, four calls of groups of experts, and one to spare; each further
+GPU adds a copy and a call."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
-"""A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task before."""
+"""A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task
+before.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,22 +60,37 @@ class Lowered:
     last_task: NDArray[np.int64]
 
 
-def lower(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
-    """All tasks of the run, in the order in which they are submitted. Raises InputError for copies without a buffer."""
+def lower(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions
+) -> Lowered:
+    """All tasks of the run, in the order in which they are submitted.
+
+    Raises InputError for copies without a buffer.
+    """
     _check_buffers(problem, decisions)
-    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
+    prices = price(
+        problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0))
+    )
     return emit(problem, passes, tokens, decisions, prices)
 
 
 def _check_buffers(problem: Problem, decisions: Decisions) -> None:
     if not problem.overlap.staging_experts and (decisions.actions == Action.FETCH).any():
         raise InputError("staging_experts must be at least 1 where experts are fetched, got 0")
-    streams = (decisions.modes == LayerMode.STREAM).any() or (decisions.head_modes == LayerMode.STREAM).any()
+    streams = (decisions.modes == LayerMode.STREAM).any() or (
+        decisions.head_modes == LayerMode.STREAM
+    ).any()
     if not problem.overlap.staging_layers and streams:
         raise InputError("staging_layers must be at least 1 where layers are streamed, got 0")
 
 
-def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Lowered:
+def emit(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    prices: Prices,
+) -> Lowered:
     """The same, with the prices at hand."""
     gpus = problem.num_gpus
     out, state = columns(_most_tasks(decisions, gpus), num_gpus=gpus), fresh_state(gpus)
@@ -80,16 +98,25 @@ def emit(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions:
     sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
-        foretold = np.zeros(decisions.modes.shape, bool) if decisions.foretold is None else decisions.foretold
+        foretold = (
+            np.zeros(decisions.modes.shape, bool)
+            if decisions.foretold is None
+            else decisions.foretold
+        )
         emit_carried_run(out, state, sheet, rings, last_task, foretold)
     else:
         emit_run(out, state, sheet, rings, last_task)
-    program = Program(platform=platform(problem.machine, with_peers(RESOURCES, gpus)), tasks=table(out, 0, int(state[N])))
+    program = Program(
+        platform=platform(problem.machine, with_peers(RESOURCES, gpus)),
+        tasks=table(out, 0, int(state[N])),
+    )
     return Lowered(program=program, last_task=last_task)
 
 
 def fresh_state(num_gpus: int = 1, num_awaited: int = 0) -> NDArray[np.int64]:
-    """The running state of ``emit`` before the first task; a layer's end waits for ``num_awaited`` tasks besides the last of each lane."""
+    """The running state of ``emit`` before the first task; a layer's end waits for ``num_awaited``
+    tasks besides the last of each lane.
+    """
     num_joins = num_gpus - 1 + num_awaited
     state = np.zeros(STATE_SIZE + num_joins + num_gpus - 1, np.int64)
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
@@ -101,20 +128,30 @@ def fresh_state(num_gpus: int = 1, num_awaited: int = 0) -> NDArray[np.int64]:
 def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The staging buffers of experts and of layers [GPU, buffer], none of them used yet."""
     overlap, gpus = problem.overlap, problem.num_gpus
-    return np.full((gpus, max(1, overlap.staging_experts)), NONE), np.full((gpus, max(1, overlap.staging_layers)), NONE)
+    return np.full((gpus, max(1, overlap.staging_experts)), NONE), np.full(
+        (gpus, max(1, overlap.staging_layers)), NONE
+    )
 
 
 def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource, ...]:
-    """The resources, with those of further GPUs behind: each its stream and two directions of copies, as GPU 0 has them."""
+    """The resources, with those of further GPUs behind: each its stream and two directions of
+    copies, as GPU 0 has them.
+    """
     if num_gpus == 1:
         return resources
     filled = (*resources, MATCHER_RESOURCE)[:FIRST_PEER]
-    peers = (replace(resource, name=f"{resource.name}{gpu}") for gpu in range(1, num_gpus) for resource in resources[:3])
+    peers = (
+        replace(resource, name=f"{resource.name}{gpu}")
+        for gpu in range(1, num_gpus)
+        for resource in resources[:3]
+    )
     return (*filled, *peers)
 
 
 def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
-    """The resources with the machine's interference; that of GPU 0 and its link holds for each GPU and its link."""
+    """The resources with the machine's interference; that of GPU 0 and its link holds for each GPU
+    and its link.
+    """
     if not machine.interference:
         return Platform(resources=resources)
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
@@ -124,10 +161,22 @@ def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
     return Platform(resources=resources, rate_factors=factors)
 
 
-def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions, prices: Prices) -> Sheet:
-    """Decisions and prices as compiled code reads them: what is copied early has that action, selected or not."""
+def sheet_of(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    prices: Prices,
+) -> Sheet:
+    """Decisions and prices as compiled code reads them: what is copied early has that action,
+    selected or not.
+    """
     is_moe = np.array([layer.is_moe for layer in problem.model.layers])
-    actions = decisions.actions if decisions.early is None else np.where(decisions.early, np.uint8(Action.EARLY), decisions.actions)
+    actions = (
+        decisions.actions
+        if decisions.early is None
+        else np.where(decisions.early, np.uint8(Action.EARLY), decisions.actions)
+    )
     return Sheet(
         tokens=tokens,
         actions=actions,
@@ -148,7 +197,9 @@ def sheet_of(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisi
             evict=prices.evict,
             expert_bytes=prices.expert_bytes,
         ),
-        work=_records(WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn),
+        work=_records(
+            WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn
+        ),
         experts=np.stack([prices.expert_gpu, prices.expert_cpu]),
         activations=np.stack([prices.activations_h2d, prices.activations_d2h]),
         shares=_records(SHARE, fetch=prices.share_fetch, num_bytes=prices.share_bytes),
@@ -179,12 +230,19 @@ def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.vo
 
 def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
     """Numbers of the resource of that name, on each GPU that has one."""
-    return [number for number, resource in enumerate(resources) if resource.name == name or resource.name.rstrip("0123456789") == name]
+    return [
+        number
+        for number, resource in enumerate(resources)
+        if resource.name == name or resource.name.rstrip("0123456789") == name
+    ]
 
 
 def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
     return (
-        int(_tasks_of_experts(decisions.actions.ravel()) + (0 if decisions.early is None else np.count_nonzero(decisions.early)))
+        int(
+            _tasks_of_experts(decisions.actions.ravel())
+            + (0 if decisions.early is None else np.count_nonzero(decisions.early))
+        )
         + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )
@@ -201,20 +259,44 @@ def _tasks_of_experts(actions: Any) -> int:
 
 
 def columns(size: int, *, num_gpus: int = 1) -> Columns:
-    """Room for that many tasks; each may also wait for the last task and the awaited copy of each further GPU."""
+    """Room for that many tasks; each may also wait for the last task and the awaited copy of each
+    further GPU.
+    """
     nothing, most = np.zeros(0, np.int64), MAX_DEPENDENCIES + 2 * num_gpus - 2
-    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * most, np.int64), ends=nothing, free=nothing)
+    return Columns(
+        rows=np.empty(size, ROW),
+        dependencies=np.empty(size * most, np.int64),
+        ends=nothing,
+        free=nothing,
+    )
 
 
 def table(out: Columns, first: int, end: int) -> TaskTable:
     """The tasks emitted from number ``first`` up to ``end``."""
     number, before = end - first, int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
-    offsets, plain = np.zeros(number + 1, np.int64), {name: np.empty(number, ROW[name]) for name in _PLAIN}
+    offsets, plain = (
+        np.zeros(number + 1, np.int64),
+        {name: np.empty(number, ROW[name]) for name in _PLAIN},
+    )
     _spread(out.rows[first:end], before, offsets[1:], tuple(plain.values()))
-    return TaskTable(dependency_offsets=offsets, dependencies=out.dependencies[before : before + int(offsets[-1])], **plain)
+    return TaskTable(
+        dependency_offsets=offsets,
+        dependencies=out.dependencies[before : before + int(offsets[-1])],
+        **plain,
+    )
 
 
-_PLAIN = ("resource", "duration_ns", "priority", "num_chunks", "kind", "step", "layer", "expert", "num_bytes")
+_PLAIN = (
+    "resource",
+    "duration_ns",
+    "priority",
+    "num_chunks",
+    "kind",
+    "step",
+    "layer",
+    "expert",
+    "num_bytes",
+)
 """Columns that a task table has as they are."""
 
 
@@ -224,7 +306,11 @@ def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
     resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
     for task in range(len(rows)):
         row = rows[task]
-        resource[task], duration_ns[task], priority[task] = row.resource, row.duration_ns, row.priority
+        resource[task], duration_ns[task], priority[task] = (
+            row.resource,
+            row.duration_ns,
+            row.priority,
+        )
         num_chunks[task], kind[task], step[task] = row.num_chunks, row.kind, row.step
         layer[task], expert[task], num_bytes[task] = row.layer, row.expert, row.num_bytes
         ends[task] = row.end_of_dependencies - before

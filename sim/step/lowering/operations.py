@@ -1,7 +1,16 @@
 """What is undone at a gate: prefetches promoted or taken back, caches emptied."""
 
 from sim.engine.compilation import inner, kernel
-from sim.step.lowering.slots import ABSENT, HELD, NUM_COMING, NUM_OPERATIONS, QUEUED, WASTED_BYTES, give_back, release
+from sim.step.lowering.slots import (
+    ABSENT,
+    HELD,
+    NUM_COMING,
+    NUM_OPERATIONS,
+    QUEUED,
+    WASTED_BYTES,
+    give_back,
+    release,
+)
 
 PROMOTE, DROP = range(2)
 """What a gate asks of the session for a task."""
@@ -18,12 +27,18 @@ def operate(cached, live, task, operation):
 
 @kernel
 def take_back(cached, live, layer, kept):
-    """Take back prefetches of this layer that have not started: all, or but for those pinned by the gate with the stamp ``kept``."""
+    """Take back prefetches of this layer that have not started: all, or but for those pinned by the
+    gate with the stamp ``kept``.
+    """
     num_experts, num_left = cached.slots.shape[1], 0
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
-        if code // num_experts == layer and slot.phase == QUEUED and (kept < 0 or slot.pinned_at != kept):
+        if (
+            code // num_experts == layer
+            and slot.phase == QUEUED
+            and (kept < 0 or slot.pinned_at != kept)
+        ):
             operate(cached, live, slot.copy, DROP)
             slot.status, slot.is_unused = ABSENT, 0
             give_back(cached, live.rules[0].is_global, layer, code % num_experts)
@@ -35,7 +50,9 @@ def take_back(cached, live, layer, kept):
 
 @kernel
 def empty(sheet, cached, live):
-    """Give up all that is held, once the pass has no further gate; what is on its way arrives all the same."""
+    """Give up all that is held, once the pass has no further gate; what is on its way arrives all
+    the same.
+    """
     num_experts = cached.slots.shape[1]
     for layer in range(cached.slots.shape[0]):
         for expert in range(num_experts):

@@ -1,4 +1,6 @@
-"""Forward passes as tasks: layers on the GPU, copied there whole, or on the CPU, then the vocabulary projection. Compiled."""
+"""Forward passes as tasks: layers on the GPU, copied there whole, or on the CPU, then the
+vocabulary projection. Compiled.
+"""
 
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
@@ -48,7 +50,9 @@ _NONE = NONE
 
 @inner
 def _stream(out, state, ring, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0; with one buffer, nothing is copied ahead of its turn."""
+    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0; with one buffer,
+    nothing is copied ahead of its turn.
+    """
     if ring.shape[1] == 1:
         wait_for_join(out, state)
     wait_for(out, state, ring[0, state[STREAMED] % ring.shape[1]])
@@ -57,7 +61,8 @@ def _stream(out, state, ring, duration_ns, num_bytes, layer):
 
 @inner
 def _stream_peers(out, state, sheet, ring, layer):
-    """Copy the experts of further GPUs to them; the runs there follow the last of these copies on each, which is returned as a number.
+    """Copy the experts of further GPUs to them; the runs there follow the last of these copies on
+    each, which is returned as a number.
 
     The copies to GPUs 1, 2, … are consecutive tasks.
     """
@@ -67,7 +72,16 @@ def _stream_peers(out, state, sheet, ring, layer):
             wait_for_join(out, state)
         wait_for(out, state, ring[owner, state[STREAMED] % ring.shape[1]])
         share = sheet.shares[layer, owner]
-        copy = append(out, state, lane_of(sheet, H2D, owner), share.fetch, _LAYER_FETCH, layer, _NONE, share.num_bytes)
+        copy = append(
+            out,
+            state,
+            lane_of(sheet, H2D, owner),
+            share.fetch,
+            _LAYER_FETCH,
+            layer,
+            _NONE,
+            share.num_bytes,
+        )
         first = copy if owner == 1 else first
     return first
 
@@ -81,14 +95,25 @@ def _layer_on_cpu(out, state, sheet, index, layer):
     if sheet.layers[layer].is_moe:
         last = append(out, state, CPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
     if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, CPU, sheet.work[index, layer].ffn, _SHARED if sheet.layers[layer].is_moe else _DENSE, layer, _NONE, 0)
+        last = append(
+            out,
+            state,
+            CPU,
+            sheet.work[index, layer].ffn,
+            _SHARED if sheet.layers[layer].is_moe else _DENSE,
+            layer,
+            _NONE,
+            0,
+        )
     if sheet.layers[layer].is_moe and sheet.run[0].group_cpu > 0:
         last = append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
     shape = sheet.layers[layer].shape
     for expert in range(sheet.tokens.shape[2]):
         tokens = sheet.tokens[index, layer, expert]
         if tokens > 0:
-            last = append(out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0)
+            last = append(
+                out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0
+            )
     set_join(state, last, _NONE)
 
 
@@ -98,7 +123,9 @@ def _experts(out, state, sheet, ring, index, layer, gate, streamed, early):
 
     ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert.
     """
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
+    last_on_cpu, tokens = emit_cpu_experts(
+        out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2])
+    )
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
@@ -119,7 +146,16 @@ def _experts(out, state, sheet, ring, index, layer, gate, streamed, early):
     back = _NONE
     if last_on_cpu >= 0:
         wait_for(out, state, last_on_cpu)
-        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, tokens * sheet.run[0].activation_bytes)
+        back = append(
+            out,
+            state,
+            H2D,
+            sheet.activations[0, tokens],
+            _ACTIVATIONS,
+            layer,
+            _NONE,
+            tokens * sheet.run[0].activation_bytes,
+        )
     set_join(state, last, back)
 
 
@@ -144,7 +180,9 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):
         set_join(state, last, _NONE)
     if is_streamed:
         for owner in range(sheet.run[0].num_gpus):
-            rings[1][owner, state[STREAMED] % rings[1].shape[1]] = last_on(state, owner, state[JOIN_A])
+            rings[1][owner, state[STREAMED] % rings[1].shape[1]] = last_on(
+                state, owner, state[JOIN_A]
+            )
         state[STREAMED] += 1
 
 
@@ -156,7 +194,9 @@ def emit_head(out, state, sheet, rings, index):
     weights = _NONE
     mode = sheet.passes[index].head_mode
     if mode == _STREAM:
-        weights = _stream(out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE)
+        weights = _stream(
+            out, state, rings[1], sheet.run[0].head_fetch, sheet.run[0].head_bytes, _NONE
+        )
     place = CPU if mode == _ON_CPU else GPU
     move_hidden(out, state, sheet, place, sheet.passes[index].num_sequences, _NONE)
     wait_for_join(out, state)

@@ -1,9 +1,11 @@
 """Layers pipelined over micro-batches: compiled, one group of micro-batches after another.
 
-In every layer each micro-batch has a first half (where the CPU attends: products before, queries down, attention on the CPU, sums up) and
-a second (products behind, or the whole attention on the GPU; gate, experts). The GPU takes them in turn, the first half two micro-batches
-ahead of the second, across layers too, as MoE-Lightning's CGOPipe does (arXiv 2411.11217). Meanwhile pages of a later layer's weights
-are copied, into as many buffers as there are; activations go before pages, at their borders. A group ends in one vocabulary projection.
+In every layer each micro-batch has a first half (where the CPU attends: products before, queries
+down, attention on the CPU, sums up) and a second (products behind, or the whole attention on the
+GPU; gate, experts). The GPU takes them in turn, the first half two micro-batches ahead of the
+second, across layers too, as MoE-Lightning's CGOPipe does (arXiv 2411.11217). Meanwhile pages of a
+later layer's weights are copied, into as many buffers as there are; activations go before pages, at
+their borders. A group ends in one vocabulary projection.
 """
 
 from sim.engine.compilation import kernel
@@ -33,14 +35,25 @@ AHEAD = 2
 """How many micro-batches the first halves are ahead of the second."""
 
 _RESIDENT, _PAGED = int(Action.RESIDENT), int(Action.PAGED)
-_ATTENTION, _GATE, _DENSE, _SHARED = int(TaskKind.ATTENTION), int(TaskKind.GATE), int(TaskKind.DENSE_FFN), int(TaskKind.SHARED_EXPERT)
-_PROJECTION, _PAGE, _KV, _ACTIVATIONS = int(TaskKind.PROJECTION), int(TaskKind.PAGE), int(TaskKind.KV_COPY), int(TaskKind.ACTIVATION_COPY)
+_ATTENTION, _GATE, _DENSE, _SHARED = (
+    int(TaskKind.ATTENTION),
+    int(TaskKind.GATE),
+    int(TaskKind.DENSE_FFN),
+    int(TaskKind.SHARED_EXPERT),
+)
+_PROJECTION, _PAGE, _KV, _ACTIVATIONS = (
+    int(TaskKind.PROJECTION),
+    int(TaskKind.PAGE),
+    int(TaskKind.KV_COPY),
+    int(TaskKind.ACTIVATION_COPY),
+)
 _NONE = NONE
 
 
 @kernel
 def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_paged):
-    """Copy what a unit (group · layers + layer) misses into the next buffer, page by page; returns how many units were paged so far.
+    """Copy what a unit (group · layers + layer) misses into the next buffer, page by page; returns
+    how many units were paged so far.
 
     Pages bear the step that needs them, which may be the one after this.
     """
@@ -52,14 +65,25 @@ def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_
     for index in range(firsts[group], firsts[group + 1]):
         if pipe[index, layer].page_bytes > 0:
             wait_for(out, state, last_use[slot])
-            last_page[slot] = append(out, state, H2D, pipe[index, layer].page, _PAGE, layer, _NONE, pipe[index, layer].page_bytes)
+            last_page[slot] = append(
+                out,
+                state,
+                H2D,
+                pipe[index, layer].page,
+                _PAGE,
+                layer,
+                _NONE,
+                pipe[index, layer].page_bytes,
+            )
     state[STEP] = step
     return num_paged + 1
 
 
 @kernel
 def _first_half(out, state, sheet, pipe, ends, index, place, layer):
-    """Host overhead before a group's first micro-batch; where the CPU attends, everything up to what comes back from it."""
+    """Host overhead before a group's first micro-batch; where the CPU attends, everything up to
+    what comes back from it.
+    """
     if place == 0 and sheet.run[0].layer_overhead > 0:
         set_join(state, ends[place, 0], ends[place, 1])
         emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
@@ -70,7 +94,9 @@ def _first_half(out, state, sheet, pipe, ends, index, place, layer):
     wait_for(out, state, ends[place, 0])
     wait_for(out, state, ends[place, 1])
     wait_for(out, state, append(out, state, GPU, work.before, _PROJECTION, layer, _NONE, 0))
-    wait_for(out, state, append(out, state, D2H, work.down, _ACTIVATIONS, layer, _NONE, work.down_bytes))
+    wait_for(
+        out, state, append(out, state, D2H, work.down, _ACTIVATIONS, layer, _NONE, work.down_bytes)
+    )
     wait_for(out, state, append(out, state, CPU, work.core, _ATTENTION, layer, _NONE, 0))
     ends[place, 0] = append(out, state, H2D, work.up, _ACTIVATIONS, layer, _NONE, work.up_bytes)
     ends[place, 1] = _NONE
@@ -78,23 +104,31 @@ def _first_half(out, state, sheet, pipe, ends, index, place, layer):
 
 @kernel
 def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
-    """From the attention's result (or the attention itself) to the layer's end; experts that were paged wait for their last page."""
+    """From the attention's result (or the attention itself) to the layer's end; experts that were
+    paged wait for their last page.
+    """
     work = pipe[index, layer]
     wait_for(out, state, ends[place, 0])
     wait_for(out, state, ends[place, 1])
     if work.is_split == 1:
         last = append(out, state, GPU, work.after, _PROJECTION, layer, _NONE, 0)
     else:
-        last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
+        last = append(
+            out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0
+        )
     if work.kv_bytes > 0:
         wait_for(out, state, last)
         append(out, state, D2H, work.kv, _KV, layer, _NONE, work.kv_bytes)
     if not sheet.layers[layer].is_moe:
-        ends[place, 0] = append(out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0)
+        ends[place, 0] = append(
+            out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0
+        )
         ends[place, 1] = _NONE
         return
     gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
+    last_on_cpu, tokens = emit_cpu_experts(
+        out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2])
+    )
     last = gate
     if sheet.work[index, layer].ffn > 0:
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
@@ -108,7 +142,9 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
     if last_on_cpu >= 0:
         wait_for(out, state, last_on_cpu)
         num_bytes = tokens * sheet.run[0].activation_bytes
-        back = append(out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes)
+        back = append(
+            out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes
+        )
     ends[place, 0], ends[place, 1] = last, back
 
 
@@ -116,8 +152,8 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
 def emit_pipelined_run(out, state, sheet, rings, pipe, firsts, ends, buffers, last_task):
     """All passes of a run, grouped from ``firsts`` [group] on (its last entry: how many there are).
 
-    Working room: ``ends`` [micro-batch, 2], what each waits for; ``buffers`` [2, buffer], the last use and the last page of each.
-    ``last_task`` as in ``emit_run``.
+    Working room: ``ends`` [micro-batch, 2], what each waits for; ``buffers`` [2, buffer], the last
+    use and the last page of each. ``last_task`` as in ``emit_run``.
     """
     num_layers, emitted, used = pipe.shape[1], 0, 0
     last_use, last_page = buffers[0], buffers[1]
@@ -134,7 +170,15 @@ def emit_pipelined_run(out, state, sheet, rings, pipe, firsts, ends, buffers, la
             layer, place = turn // size, turn % size
             if place == 0:
                 emitted = _emit_pages(
-                    out, state, sheet, pipe, firsts, group * num_layers + layer + len(last_use) - 1, last_use, last_page, emitted
+                    out,
+                    state,
+                    sheet,
+                    pipe,
+                    firsts,
+                    group * num_layers + layer + len(last_use) - 1,
+                    last_use,
+                    last_page,
+                    emitted,
                 )
             page = last_page[used % len(last_use)]
             _second_half(out, state, sheet, pipe, ends, first + place, place, layer, page)
@@ -143,7 +187,9 @@ def emit_pipelined_run(out, state, sheet, rings, pipe, firsts, ends, buffers, la
                 used += 1
             if turn + ahead < turns:
                 later = turn + ahead
-                _first_half(out, state, sheet, pipe, ends, first + later % size, later % size, later // size)
+                _first_half(
+                    out, state, sheet, pipe, ends, first + later % size, later % size, later // size
+                )
         for place in range(size - 1):
             wait_for(out, state, ends[place, 1])
         set_join(state, ends[size - 1, 0], ends[size - 1, 1])

@@ -1,4 +1,6 @@
-"""What pipelined layers cost besides the prices of all layers: pieces of attention, and copies of pages, activations and KV cache."""
+"""What pipelined layers cost besides the prices of all layers: pieces of attention, and copies of
+pages, activations and KV cache.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,9 @@ PIPE = np.dtype(
 )
 """A layer of a micro-batch, in ns and bytes.
 
-``is_split``: the CPU attends, between the products ``before`` and ``after`` on the GPU, queries, keys and values going ``down`` and what is
-summed ``up``. ``kv`` of a prompt goes to host memory. ``page`` is this micro-batch's share of the copy of the layer.
+``is_split``: the CPU attends, between the products ``before`` and ``after`` on the GPU, queries,
+keys and values going ``down`` and what is summed ``up``. ``kv`` of a prompt goes to host memory.
+``page`` is this micro-batch's share of the copy of the layer.
 """
 
 
@@ -47,16 +50,22 @@ def pipeline_prices(problem: Problem, passes: Passes, pipelined: Pipelined) -> N
 
 
 def page_bytes(problem: Problem, passes: Passes, paged: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """[pass, layer]: of the paged experts of a layer, the share that each micro-batch of a group has copied; they add up."""
+    """[pass, layer]: of the paged experts of a layer, the share that each micro-batch of a group
+    has copied; they add up.
+    """
     model = problem.model
     missing = paged.sum(axis=1) * np.array([layer.expert_bytes for layer in model.layers])
     group = passes.group
     size = np.bincount(group)[group]
     place = np.arange(len(group)) - np.searchsorted(group, group)
-    return np.asarray(missing * (place + 1)[:, None] // size[:, None] - missing * place[:, None] // size[:, None])
+    return np.asarray(
+        missing * (place + 1)[:, None] // size[:, None] - missing * place[:, None] // size[:, None]
+    )
 
 
-def _attention_pieces(costs: CostModel, layer: int, passes: Passes, is_pinned: bool, pipe: NDArray[np.void]) -> None:
+def _attention_pieces(
+    costs: CostModel, layer: int, passes: Passes, is_pinned: bool, pipe: NDArray[np.void]
+) -> None:
     model, spec = costs.model, costs.model.layers[layer]
     attention = spec.attention
     if attention is None:
@@ -66,9 +75,17 @@ def _attention_pieces(costs: CostModel, layer: int, passes: Passes, is_pinned: b
     pipe["before"] = costs.projection(layer, tokens, is_output=False).ns
     pipe["core"] = costs.attention_core("cpu", layer, *where).ns
     pipe["after"] = costs.projection(layer, tokens, is_output=True).ns
-    pipe["down_bytes"] = tokens * (attention.score_elements + attention.kv_elements_per_token) * model.activation_bytes
+    pipe["down_bytes"] = (
+        tokens
+        * (attention.score_elements + attention.kv_elements_per_token)
+        * model.activation_bytes
+    )
     pipe["up_bytes"] = tokens * attention.value_elements * model.activation_bytes
-    kept = np.array([spec.kv_elements(length) for length in passes.context_tokens.tolist()], np.int64)
+    kept = np.array(
+        [spec.kv_elements(length) for length in passes.context_tokens.tolist()], np.int64
+    )
     pipe["kv_bytes"] = np.ceil(passes.num_sequences * kept * model.kv_element_bytes)
     for name, way in (("down", "d2h"), ("up", "h2d"), ("kv", "d2h")):
-        pipe[name] = costs.copy("d2h" if way == "d2h" else "h2d", pipe[f"{name}_bytes"], is_pinned=is_pinned).ns
+        pipe[name] = costs.copy(
+            "d2h" if way == "d2h" else "h2d", pipe[f"{name}_bytes"], is_pinned=is_pinned
+        ).ns

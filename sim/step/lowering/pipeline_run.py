@@ -9,14 +9,26 @@ from sim.engine.task import NONE, Discipline, Resource
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.emit import N
-from sim.step.lowering.lower import RESOURCES, Lowered, columns, fresh_state, platform, rings_of, sheet_of, table
+from sim.step.lowering.lower import (
+    RESOURCES,
+    Lowered,
+    columns,
+    fresh_state,
+    platform,
+    rings_of,
+    sheet_of,
+    table,
+)
 from sim.step.lowering.pipeline import emit_pipelined_run
 from sim.step.lowering.pipeline_prices import pipeline_prices
 from sim.step.lowering.prices import price
 from sim.workload.batch import Passes
 
 PIPELINE_RESOURCES = tuple(
-    Resource(name=resource.name, discipline=Discipline.PRIORITY) if resource.name == "h2d" else resource for resource in RESOURCES
+    Resource(name=resource.name, discipline=Discipline.PRIORITY)
+    if resource.name == "h2d"
+    else resource
+    for resource in RESOURCES
 )
 """As RESOURCES, but on the way to the GPU activations go before pages."""
 
@@ -24,22 +36,36 @@ MAX_TASKS_PER_LAYER = 16
 MAX_TASKS_PER_GROUP = 4
 
 
-def lower_pipelined(problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions) -> Lowered:
+def lower_pipelined(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions
+) -> Lowered:
     """All tasks of the run. Raises InputError for pages without a buffer."""
     assert decisions.pipelined is not None, "pipelined layers without what they need to know"
     assert problem.num_gpus == 1, "pipelined layers on several GPUs"
     pipe = pipeline_prices(problem, passes, decisions.pipelined)
     overlap = problem.overlap
-    if pipe["page_bytes"].any() and not (overlap.staging_layers and overlap.staging_layer_share == 1):
+    if pipe["page_bytes"].any() and not (
+        overlap.staging_layers and overlap.staging_layer_share == 1
+    ):
         given = f"{overlap.staging_layers} of share {overlap.staging_layer_share:g}"
-        raise InputError(f"staging_layers must be at least 1, of staging_layer_share 1, where layers are paged, got {given}")
-    prices = price(problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0)))
-    out = columns(2 * int(np.count_nonzero(tokens)) + pipe.size * MAX_TASKS_PER_LAYER + len(passes) * MAX_TASKS_PER_GROUP)
+        raise InputError(
+            f"staging_layers must be at least 1, of staging_layer_share 1, where layers are paged, got {given}"
+        )
+    prices = price(
+        problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0))
+    )
+    out = columns(
+        2 * int(np.count_nonzero(tokens))
+        + pipe.size * MAX_TASKS_PER_LAYER
+        + len(passes) * MAX_TASKS_PER_GROUP
+    )
     state, last_task = fresh_state(), np.zeros(len(passes), np.int64)
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))
     ends = np.full((int(np.diff(firsts).max()), 2), NONE)
     buffers = np.full((2, max(1, overlap.staging_layers)), NONE)
     sheet = sheet_of(problem, passes, tokens, decisions, prices)
     emit_pipelined_run(out, state, sheet, rings_of(problem), pipe, firsts, ends, buffers, last_task)
-    program = Program(platform=platform(problem.machine, PIPELINE_RESOURCES), tasks=table(out, 0, int(state[N])))
+    program = Program(
+        platform=platform(problem.machine, PIPELINE_RESOURCES), tasks=table(out, 0, int(state[N]))
+    )
     return Lowered(program=program, last_task=last_task)

@@ -15,12 +15,14 @@ from sim.workload.batch import Passes
 
 
 class Prices(NamedTuple):
-    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared experts); [pass]: head (NONE: not run).
+    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared
+    experts); [pass]: head (NONE: not run).
 
-    ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are [layer] with their
-    bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of several GPUs runs of a layer; activations are
-    [tokens], ``activation_bytes`` for one token. ``group_gpu`` and ``group_cpu``: what a layer's experts cost
-    together besides, where they run as one call (0: they do not); ``least_gpu`` is the least that such a call lasts on the GPU.
+    ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are
+    [layer] with their bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of
+    several GPUs runs of a layer; activations are [tokens], ``activation_bytes`` for one token.
+    ``group_gpu`` and ``group_cpu``: what a layer's experts cost together besides, where they run as
+    one call (0: they do not); ``least_gpu`` is the least that such a call lasts on the GPU.
     """
 
     attention: NDArray[np.int64]
@@ -49,20 +51,34 @@ class Prices(NamedTuple):
     step_overhead: int
 
 
-def price(problem: Problem, passes: Passes, modes: NDArray[np.uint8], head_modes: NDArray[np.uint8], max_tokens: int) -> Prices:
-    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert gets. No array is to be changed.
+def price(
+    problem: Problem,
+    passes: Passes,
+    modes: NDArray[np.uint8],
+    head_modes: NDArray[np.uint8],
+    max_tokens: int,
+) -> Prices:
+    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert
+    gets. No array is to be changed.
 
-    What depends on neither modes nor the policy is priced once for all runs that share the problem's costs.
+    What depends on neither modes nor the policy is priced once for all runs that share the
+    problem's costs.
     """
     costs, model = problem.costs, problem.model
     representatives, shape_of = layer_shapes(model)
     is_pinned, is_grouped = problem.overlap.is_pinned, problem.overlap.groups_experts
-    of_passes = costs.once(("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of))
+    of_passes = costs.once(
+        ("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of)
+    )
     copies = costs.once(
-        ("copies", is_pinned, int(passes.num_tokens.max())), lambda: _copies(costs, is_pinned, int(passes.num_tokens.max()))
+        ("copies", is_pinned, int(passes.num_tokens.max())),
+        lambda: _copies(costs, is_pinned, int(passes.num_tokens.max())),
     )
     shares = costs.once(("shares", is_pinned, problem.num_gpus), lambda: _shares(costs, problem))
-    tables = {device: _expert_tables(problem.expert_costs, device, representatives, max_tokens) for device in ("gpu", "cpu")}
+    tables = {
+        device: _expert_tables(problem.expert_costs, device, representatives, max_tokens)
+        for device in ("gpu", "cpu")
+    }
     is_on_cpu, is_head_on_cpu = modes == LayerMode.CPU, head_modes == LayerMode.CPU
     return Prices(
         attention=_chosen(is_on_cpu, of_passes["attention"]),
@@ -92,7 +108,9 @@ def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any
     """Copies of weights, and of the activations of up to so many tokens."""
     layers, top = costs.model.layers, costs.model.head_bytes
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
-    whole = np.array([layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64)
+    whole = np.array(
+        [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64
+    )
     activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes
     return {
         "fetch": costs.copy("h2d", expert, is_pinned=is_pinned).ns,
@@ -110,34 +128,58 @@ def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any
 def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
     """Copies of what each GPU runs of a layer: its experts, and on GPU 0 the dense part."""
     layers = costs.model.layers
-    exists = np.arange(costs.model.num_experts) < np.array([layer.num_experts for layer in layers])[:, None]
-    counts = np.stack([(exists & (problem.gpu_of_expert == gpu)).sum(axis=1) for gpu in range(problem.num_gpus)], axis=1)
+    exists = (
+        np.arange(costs.model.num_experts)
+        < np.array([layer.num_experts for layer in layers])[:, None]
+    )
+    counts = np.stack(
+        [(exists & (problem.gpu_of_expert == gpu)).sum(axis=1) for gpu in range(problem.num_gpus)],
+        axis=1,
+    )
     num_bytes = counts * np.array([layer.expert_bytes for layer in layers])[:, None]
     num_bytes[:, 0] += [layer.dense_bytes for layer in layers]
-    return {"share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns, "share_bytes": num_bytes}
+    return {
+        "share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns,
+        "share_bytes": num_bytes,
+    }
 
 
 _DEVICES: tuple[Device, Device] = ("gpu", "cpu")
 
 
-def _by_device(costs: CostModel, passes: Passes, representatives: list[int], shape_of: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Everything but experts [GPU or CPU, pass, layer], the head [GPU or CPU, pass], and which passes run it.
+def _by_device(
+    costs: CostModel, passes: Passes, representatives: list[int], shape_of: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Everything but experts [GPU or CPU, pass, layer], the head [GPU or CPU, pass], and which
+    passes run it.
 
     Of a prompt in chunks, only the last pass does, over each sequence's last position.
     """
     found: dict[str, NDArray[Any]] = {}
     for name, pricer in _BY_LAYER.items():
-        by_shape = [np.stack([pricer(costs, device, layer, passes) for layer in representatives], axis=1) for device in _DEVICES]
+        by_shape = [
+            np.stack([pricer(costs, device, layer, passes) for layer in representatives], axis=1)
+            for device in _DEVICES
+        ]
         found[name] = np.stack(by_shape)[:, :, shape_of].copy()
     sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
     found["head"] = np.stack([costs.head(device, sequences).ns for device in _DEVICES])
-    is_last_chunk = np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
+    is_last_chunk = (
+        np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
+    )
     found["is_head_run"] = is_last_chunk & np.append(np.diff(passes.group) != 0, True)
     return found
 
 
 def _attention(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
-    return costs.attention(device, layer, passes.num_tokens, passes.num_sequences, passes.first_position, passes.context_tokens).ns
+    return costs.attention(
+        device,
+        layer,
+        passes.num_tokens,
+        passes.num_sequences,
+        passes.first_position,
+        passes.context_tokens,
+    ).ns
 
 
 def _gate(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
@@ -150,7 +192,9 @@ def _ffn(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArra
     return shared + _class_price(costs, device, layer, TensorClass.DENSE_FFN, passes)
 
 
-def _class_price(costs: CostModel, device: Device, layer: int, which: TensorClass, passes: Passes) -> NDArray[np.int64]:
+def _class_price(
+    costs: CostModel, device: Device, layer: int, which: TensorClass, passes: Passes
+) -> NDArray[np.int64]:
     if not costs.model.layers[layer].params.get(which, 0):
         return np.zeros(len(passes), np.int64)
     return costs.weights(device, layer, which, passes.num_tokens).ns
@@ -160,9 +204,15 @@ Pricer = Callable[[CostModel, Device, int, Passes], NDArray[np.int64]]
 _BY_LAYER: Mapping[str, Pricer] = {"attention": _attention, "gate": _gate, "ffn": _ffn}
 
 
-def _expert_tables(costs: CostModel, device: Device, representatives: list[int], max_tokens: int) -> NDArray[np.int64]:
+def _expert_tables(
+    costs: CostModel, device: Device, representatives: list[int], max_tokens: int
+) -> NDArray[np.int64]:
     rows = []
     for layer in representatives:
         is_moe = costs.model.layers[layer].is_moe
-        rows.append(costs.expert_table(device, layer, max_tokens) if is_moe else np.zeros(max_tokens + 1, np.int64))
+        rows.append(
+            costs.expert_table(device, layer, max_tokens)
+            if is_moe
+            else np.zeros(max_tokens + 1, np.int64)
+        )
     return np.stack(rows)

@@ -1,4 +1,6 @@
-"""The slots of a cache in compiled form: which experts the GPU holds or awaits, and which leaves when room is needed."""
+"""The slots of a cache in compiled form: which experts the GPU holds or awaits, and which leaves
+when room is needed.
+"""
 
 from typing import Any, NamedTuple
 
@@ -31,34 +33,66 @@ SLOT = np.dtype(
 """One expert as the cache sees it."""
 
 LEAVER = np.dtype([("expert", "i8"), ("worth", "f8"), ("is_last", "i8")], align=True)
-"""One that may leave; ``is_last``: only where no other is left, since the gate at hand selected it too."""
+"""One that may leave; ``is_last``: only where no other is left, since the gate at hand selected it
+too.
+"""
 KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num", "is_all")])
-"""How many leavers of a layer are listed, and whether they are all: for the gate with that stamp (NONE: for none), and if ``is_lasting``
-for those after it too, while the layer's forecast is that of the same ``row``."""
+"""How many leavers of a layer are listed, and whether they are all: for the gate with that stamp
+(NONE: for none), and if ``is_lasting`` for those after it too, while the layer's forecast is that
+of the same ``row``."""
 LISTED = 4
-"""A gate mostly makes room for several in its layer; listing more takes as long as looking again. With one budget for all, they spread."""
+"""A gate mostly makes room for several in its layer; listing more takes as long as looking again.
 
-TICK, RANDOM_STATE, NUM_COMING, WASTED_BYTES, PREFETCHED_BYTES, NUM_OPERATIONS, LATE_USES, REACH, NOW_NS, SERVED = range(10)
-"""Places in the counters; NOW_NS is when the gate at hand ended, SERVED its stamp while its misses find room (else NONE)."""
+With one budget for all, they spread.
+"""
+
+(
+    TICK,
+    RANDOM_STATE,
+    NUM_COMING,
+    WASTED_BYTES,
+    PREFETCHED_BYTES,
+    NUM_OPERATIONS,
+    LATE_USES,
+    REACH,
+    NOW_NS,
+    SERVED,
+) = range(10)
+"""Places in the counters; NOW_NS is when the gate at hand ended, SERVED its stamp while its misses
+find room (else NONE).
+"""
 NUM_COUNTERS = 10
 
-_RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = int(Score.RECENCY), int(Score.FREQUENCY), int(Score.RANDOM), int(Score.NEXT_USE)
-_TIMES_VISITS, _BY_DEPTH, _SMOOTHED = int(Score.FORECAST_TIMES_VISITS), int(Score.FORECAST_BY_DEPTH), int(Score.SMOOTHED_GATE)
+_RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = (
+    int(Score.RECENCY),
+    int(Score.FREQUENCY),
+    int(Score.RANDOM),
+    int(Score.NEXT_USE),
+)
+_TIMES_VISITS, _BY_DEPTH, _SMOOTHED = (
+    int(Score.FORECAST_TIMES_VISITS),
+    int(Score.FORECAST_BY_DEPTH),
+    int(Score.SMOOTHED_GATE),
+)
 _SELECTIVE = int(Score.SELECTIVE_GATE)
 _NONE = NONE
 TIE_BREAK = 2.0**-32
-"""Weight of recency where frequency decides: below one visit, and exact, up to 2³² uses and 2²⁰ visits of an expert."""
+"""Weight of recency where frequency decides: below one visit, and exact, up to 2³² uses and 2²⁰
+visits of an expert.
+"""
 
 
 class Cached(NamedTuple):
     """A cache at work.
 
-    ``slots`` [layer, expert] of SLOT, and their ``scores``; ``free`` slots by layer, the last for a budget over all layers, of each GPU
-    in turn; ``coming`` lists awaited experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, ``gates``
-    [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no score needs them.
-    ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending: few of many, so that no search looks at all slots.
-    ``leavers[layer, :known[layer].num]`` of LEAVER are those of them that may leave and are worth least, the least first (ties to the
-    lower number), as ``known`` [layer] of KNOWN says.
+    ``slots`` [layer, expert] of SLOT, and their ``scores``; ``free`` slots by layer, the last for a
+    budget over all layers, of each GPU in turn; ``coming`` lists awaited experts as layer · experts
+    + expert. ``forecast`` holds predicted shares as in Predictions, ``gates`` [pass, layer, expert]
+    the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no
+    score needs them. ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending:
+    few of many, so that no search looks at all slots. ``leavers[layer, :known[layer].num]`` of
+    LEAVER are those of them that may leave and are worth least, the least first (ties to the lower
+    number), as ``known`` [layer] of KNOWN says.
     """
 
     slots: NDArray[np.void]
@@ -76,7 +110,9 @@ class Cached(NamedTuple):
 
 
 def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[Any]]:
-    """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which nothing has been looked for."""
+    """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which
+    nothing has been looked for.
+    """
     is_held, known = slots["status"] == HELD, np.zeros(len(slots), KNOWN)
     known["stamp"] = NONE
     return {
@@ -89,7 +125,10 @@ def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[An
 
 @inner
 def hold(cached, layer, expert):
-    """An expert is on the GPU from now on. What is listed for this gate leaves out what it needs, until that has run."""
+    """An expert is on the GPU from now on.
+
+    What is listed for this gate leaves out what it needs, until that has run.
+    """
     cached.slots[layer, expert].status = HELD
     held, place = cached.held[layer], cached.num_held[layer]
     while place > 0 and held[place - 1] > expert:
@@ -121,7 +160,9 @@ def forget(cached, layer):
 
 @inner
 def worth(cached, score, index, current, layer, expert):
-    """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass ``index``."""
+    """How much an expert of any layer is worth keeping, at the gate of layer ``current`` in pass
+    ``index``.
+    """
     slot = cached.slots[layer, expert]
     if score in (_RECENCY, _SMOOTHED, _SELECTIVE):
         return cached.scores[layer, expert]
@@ -130,12 +171,16 @@ def worth(cached, score, index, current, layer, expert):
     if score == _RANDOM:
         return random_fraction(cached.counters)
     if score == _NEXT_USE:
-        from_pass = index if layer > current else index + 1  # next_use has a row behind the last pass
+        from_pass = (
+            index if layer > current else index + 1
+        )  # next_use has a row behind the last pass
         num_layers = cached.slots.shape[0]
         return -float(cached.next_use[from_pass, layer, expert] * num_layers + layer)
     share = float(cached.forecast[_row(cached, index, current, layer), layer, expert])
     if score == _TIMES_VISITS:
-        return share * max(slot.visits, 1)  # coming in counts as a visit: else what is fetched ahead for the first time leaves first
+        return share * max(
+            slot.visits, 1
+        )  # coming in counts as a visit: else what is fetched ahead for the first time leaves first
     return share * (1.0 - layer / cached.slots.shape[0])
 
 
@@ -158,9 +203,11 @@ def random_fraction(counters):
 
 @inner
 def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
-    """Tell the scores of a layer that its gate has selected those ``asked`` for with tokens: held or awaited ones first, then the missing.
+    """Tell the scores of a layer that its gate has selected those ``asked`` for with tokens: held
+    or awaited ones first, then the missing.
 
-    SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE, 2504.05897).
+    SMOOTHED_GATE: S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest
+    shares (HybriMoE, 2504.05897).
     """
     for expert in asked:
         cached.slots[layer, expert].visits += tokens[expert] > 0
@@ -188,23 +235,37 @@ def _pool(cached, is_global, layer, expert):
     """The place in ``free`` of the slots that an expert of a layer may take."""
     num_layers = cached.slots.shape[0]
     num_gpus = len(cached.free) // (num_layers + 1)
-    return (num_layers if is_global else layer) * num_gpus + (layer * cached.slots.shape[1] + expert) % num_gpus
+    return (num_layers if is_global else layer) * num_gpus + (
+        layer * cached.slots.shape[1] + expert
+    ) % num_gpus
 
 
 @inner
 def _list_leavers(cached, score, index, current, layer, stamp, owner):
     """List who may leave of a layer on that GPU."""
     num_gpus, known = len(cached.free) // (cached.slots.shape[0] + 1), cached.known[layer]
-    known.stamp, known.row, known.is_lasting, known.num, known.is_all = stamp, _row(cached, index, current, layer), 1, 0, 1
+    known.stamp, known.row, known.is_lasting, known.num, known.is_all = (
+        stamp,
+        _row(cached, index, current, layer),
+        1,
+        0,
+        1,
+    )
     for candidate in cached.held[layer, : cached.num_held[layer]]:
         if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
             continue
         slot = cached.slots[layer, candidate]
-        is_kept = score == _TIMES_VISITS and slot.is_unused and current < layer <= current + cached.counters[REACH]
+        is_kept = (
+            score == _TIMES_VISITS
+            and slot.is_unused
+            and current < layer <= current + cached.counters[REACH]
+        )
         if is_kept or (slot.pinned_at == stamp and slot.used_at != stamp):
             known.is_lasting = 0
             continue
-        _list(cached, score, layer, candidate, worth(cached, score, index, current, layer, candidate))
+        _list(
+            cached, score, layer, candidate, worth(cached, score, index, current, layer, candidate)
+        )
 
 
 @inner
@@ -221,7 +282,12 @@ def _list(cached, score, layer, expert, value):
         if place == len(leavers):
             place -= 1
     while place > 0 and _leaves_first(expert, value, is_last, leavers[place - 1]):
-        _note_leaver(leavers[place], leavers[place - 1].expert, leavers[place - 1].worth, leavers[place - 1].is_last)
+        _note_leaver(
+            leavers[place],
+            leavers[place - 1].expert,
+            leavers[place - 1].worth,
+            leavers[place - 1].is_last,
+        )
         place -= 1
     _note_leaver(leavers[place], expert, value, is_last)
     known.num = min(known.num + 1, len(leavers))
@@ -229,9 +295,14 @@ def _list(cached, score, layer, expert, value):
 
 @inner
 def _leaves_last(cached, score, layer, expert):
-    """Whether the gate whose misses find room selected the expert too. Belady's cache, which knows the future, needs no such rule."""
+    """Whether the gate whose misses find room selected the expert too.
+
+    Belady's cache, which knows the future, needs no such rule.
+    """
     served = cached.counters[SERVED]
-    return np.int64(score != _NEXT_USE and served != _NONE and cached.slots[layer, expert].pinned_at == served)
+    return np.int64(
+        score != _NEXT_USE and served != _NONE and cached.slots[layer, expert].pinned_at == served
+    )
 
 
 @inner
@@ -250,7 +321,9 @@ def _note_leaver(leaver, expert, value, is_last):
 
 @inner
 def note_run(cached, score, index, layer, expert, stamp):
-    """An expert has run, at the gate with that stamp in its layer: what the GPU holds may leave from now on."""
+    """An expert has run, at the gate with that stamp in its layer: what the GPU holds may leave
+    from now on.
+    """
     num_gpus, slot = len(cached.free) // (cached.slots.shape[0] + 1), cached.slots[layer, expert]
     slot.used_at = stamp
     if num_gpus > 1 or score == _RANDOM:
@@ -261,15 +334,20 @@ def note_run(cached, score, index, layer, expert, stamp):
 
 @inner
 def take_slot(cached, score, is_global, index, current, layer, expert, stamp, layers):
-    """Make room for one expert of a layer: (whether there is any, the task that last read what leaves, the layer, the expert that leaves).
+    """Make room for one expert of a layer: (whether there is any, the task that last read what
+    leaves, the layer, the expert that leaves).
 
-    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs until it has run. What the
-    gate SERVED selected leaves only where no other is left. Of what was fetched ahead, FORECAST_TIMES_VISITS keeps what is
-    for a layer within reach. NEXT_USE, which knows, and SELECTIVE_GATE make room for nothing that is worth no more than all
-    they hold: that goes through a buffer.
+    On the GPU of that expert. What is on its way stays, and what the gate with that stamp needs
+    until it has run. What the gate SERVED selected leaves only where no other is left. Of what was
+    fetched ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which
+    knows, and SELECTIVE_GATE make room for nothing that is worth no more than all they hold: that
+    goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
-    owner, place = (layer * cached.slots.shape[1] + expert) % num_gpus, _pool(cached, is_global, layer, expert)
+    owner, place = (
+        (layer * cached.slots.shape[1] + expert) % num_gpus,
+        _pool(cached, is_global, layer, expert),
+    )
     if cached.free[place] > 0:
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
@@ -277,13 +355,30 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     least, is_last, victim_layer, victim = 0.0, np.int64(0), np.int64(_NONE), np.int64(_NONE)
     for candidate_layer in range(first, last):
         known = cached.known[candidate_layer]
-        is_known = known.stamp == stamp or (known.is_lasting == 1 and known.row == _row(cached, index, current, candidate_layer))
-        if not is_known or (known.num == 0 and known.is_all == 0) or num_gpus > 1 or score == _RANDOM:
+        is_known = known.stamp == stamp or (
+            known.is_lasting == 1 and known.row == _row(cached, index, current, candidate_layer)
+        )
+        if (
+            not is_known
+            or (known.num == 0 and known.is_all == 0)
+            or num_gpus > 1
+            or score == _RANDOM
+        ):
             _list_leavers(cached, score, index, current, candidate_layer, stamp, owner)
         own = cached.leavers[candidate_layer, 0]
-        if known.num > 0 and (victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)):
-            least, is_last, victim_layer, victim = own.worth, own.is_last, np.int64(candidate_layer), own.expert
-    if victim < 0 or (score in (_NEXT_USE, _SELECTIVE) and least >= worth(cached, score, index, current, layer, expert)):
+        if known.num > 0 and (
+            victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)
+        ):
+            least, is_last, victim_layer, victim = (
+                own.worth,
+                own.is_last,
+                np.int64(candidate_layer),
+                own.expert,
+            )
+    if victim < 0 or (
+        score in (_NEXT_USE, _SELECTIVE)
+        and least >= worth(cached, score, index, current, layer, expert)
+    ):
         return False, _NONE, _NONE, _NONE
     slot, known = cached.slots[victim_layer, victim], cached.known[victim_layer]
     is_lasting = known.is_lasting
@@ -291,7 +386,12 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     known.stamp, known.is_lasting, known.num = stamp, is_lasting, known.num - 1
     for place in range(known.num):
         following = cached.leavers[victim_layer, place + 1]
-        _note_leaver(cached.leavers[victim_layer, place], following.expert, following.worth, following.is_last)
+        _note_leaver(
+            cached.leavers[victim_layer, place],
+            following.expert,
+            following.worth,
+            following.is_last,
+        )
     if slot.is_unused:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0

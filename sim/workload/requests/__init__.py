@@ -1,6 +1,12 @@
 """Requests to a serving engine: what a prompt is made of, recorded traces and generators."""
 
-from sim.workload.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
+from sim.workload.requests.arrivals import (
+    at_speed,
+    even_arrivals_ns,
+    gamma_arrivals_ns,
+    poisson_arrivals_ns,
+    with_arrivals,
+)
 from sim.workload.requests.library import load_requests, request_names
 from sim.workload.requests.multi_round import MultiRound, Session
 from sim.workload.requests.prefix_keys import prefix_keys

@@ -1,4 +1,6 @@
-"""When requests arrive: drawn from a process, evenly spaced, or a trace's own times run faster or slower."""
+"""When requests arrive: drawn from a process, evenly spaced, or a trace's own times run faster or
+slower.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,11 +17,14 @@ DRAWS = 1024
 """Gaps drawn at a time."""
 
 
-def gamma_arrivals_ns(requests_per_s: float, shape: float, generator: np.random.Generator) -> Iterator[int]:
+def gamma_arrivals_ns(
+    requests_per_s: float, shape: float, generator: np.random.Generator
+) -> Iterator[int]:
     """Arrivals without end whose gaps are gamma-distributed around 1 / requests_per_s.
 
-    The gaps' coefficient of variation is 1 / sqrt(shape): 1 is Poisson, less comes in bursts, more is more even
-    (``--burstiness`` of vLLM's benchmark). Raises InputError for a rate or a shape that is not above 0.
+    The gaps' coefficient of variation is 1 / sqrt(shape): 1 is Poisson, less comes in bursts, more
+    is more even (``--burstiness`` of vLLM's benchmark). Raises InputError for a rate or a shape
+    that is not above 0.
     """
     _check_rate(requests_per_s)
     if not 0 < shape < float("inf"):
@@ -32,12 +37,18 @@ def gamma_arrivals_ns(requests_per_s: float, shape: float, generator: np.random.
 
 
 def poisson_arrivals_ns(requests_per_s: float, generator: np.random.Generator) -> Iterator[int]:
-    """Arrivals without end whose gaps are exponential. Raises InputError for a rate that is not above 0."""
+    """Arrivals without end whose gaps are exponential.
+
+    Raises InputError for a rate that is not above 0.
+    """
     return gamma_arrivals_ns(requests_per_s, 1.0, generator)
 
 
 def even_arrivals_ns(requests_per_s: float) -> Iterator[int]:
-    """Arrivals without end, evenly spaced from time 0 on. Raises InputError for a rate that is not above 0."""
+    """Arrivals without end, evenly spaced from time 0 on.
+
+    Raises InputError for a rate that is not above 0.
+    """
     _check_rate(requests_per_s)
     for number in count():
         yield round(number * NS_PER_S / requests_per_s)
@@ -50,7 +61,10 @@ def with_arrivals(requests: Iterable[Request], arrivals_ns: Iterator[int]) -> It
 
 
 def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
-    """The requests at their own times divided by ``speed``. Raises InputError for a speed that is not above 0."""
+    """The requests at their own times divided by ``speed``.
+
+    Raises InputError for a speed that is not above 0.
+    """
     if not 0 < speed < float("inf"):
         raise InputError(f"the speed of a trace must be above 0, got {speed:g}")
     for request in requests:
@@ -60,7 +74,9 @@ def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
 def _in_range(arrival_ns: int) -> int:
     """The time. Raises InputError for one that no run reaches."""
     if arrival_ns > MAX_TIME_S * NS_PER_S:
-        raise InputError(f"a request arrives after {arrival_ns / NS_PER_S:,.0f} s, at most {MAX_TIME_S:,} s are simulated")
+        raise InputError(
+            f"a request arrives after {arrival_ns / NS_PER_S:,.0f} s, at most {MAX_TIME_S:,} s are simulated"
+        )
     return arrival_ns
 
 

@@ -30,24 +30,38 @@ OUTPUT_METRIC = "output_sequence_length"
 
 
 def read_vllm_result(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a run, by their starts; all at time 0 where no starts are stated. Raises InputError."""
+    """The requests of a run, by their starts; all at time 0 where no starts are stated.
+
+    Raises InputError.
+    """
     result = read_json(path, "request trace")
     inputs = _list(result, INPUTS, None, str(path))
     outputs = _list(result, OUTPUTS, len(inputs), str(path))
-    starts = _list(result, STARTS, len(inputs), str(path)) if STARTS in result else [0] * len(inputs)
-    errors = _list(result, ERRORS, len(inputs), str(path)) if ERRORS in result else [""] * len(inputs)
+    starts = (
+        _list(result, STARTS, len(inputs), str(path)) if STARTS in result else [0] * len(inputs)
+    )
+    errors = (
+        _list(result, ERRORS, len(inputs), str(path)) if ERRORS in result else [""] * len(inputs)
+    )
     found = []
     for number, start in enumerate(starts):
         row = {INPUTS: inputs[number], OUTPUTS: outputs[number], STARTS: start}
         where = f"{path}: request {number}"
         tokens = 0 if errors[number] else answer_of(row, OUTPUTS, where)
         time_ns = time_ns_of(row, STARTS, where, NS_PER_S)
-        found.append(Lengths(time_ns=time_ns, prompt_tokens=count_of(row, INPUTS, where), output_tokens=tokens))
+        found.append(
+            Lengths(
+                time_ns=time_ns, prompt_tokens=count_of(row, INPUTS, where), output_tokens=tokens
+            )
+        )
     return from_lengths(found)
 
 
 def read_aiperf(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a run, by their starts; those of its warm-up are left out. Raises InputError."""
+    """The requests of a run, by their starts; those of its warm-up are left out.
+
+    Raises InputError.
+    """
     return from_lengths(found for where, row in json_rows(path) for found in _record(row, where))
 
 

@@ -46,13 +46,17 @@ def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
     Equal hashes stand for equal blocks, since a hash covers all tokens before its block too.
     """
     block_tokens = units.tokens_per_block(MOONCAKE_BLOCK_TOKENS)
-    return _read(path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_MS)))
+    return _read(
+        path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_MS))
+    )
 
 
 def read_bailian(path: Path, units: TraceUnits) -> Iterator[Request]:
     """As read_mooncake. Each line holds its whole prompt: who asked before plays no part."""
     block_tokens = units.tokens_per_block(BAILIAN_BLOCK_TOKENS)
-    return _read(path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_S)))
+    return _read(
+        path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_S))
+    )
 
 
 def _read(path: Path, counting: _Counting) -> Iterator[Request]:
@@ -62,7 +66,9 @@ def _read(path: Path, counting: _Counting) -> Iterator[Request]:
         previous_ns = in_order(time_ns, previous_ns, "timestamp", where)
         output_tokens = answer_of(row, "output_length", where)
         prompt = _prompt(row, number, where, counting.block_tokens)
-        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=output_tokens)
+        yield Request(
+            number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=output_tokens
+        )
 
 
 def _prompt(row: Mapping[str, Any], number: int, where: str, block_tokens: int) -> tuple[Span, ...]:
@@ -77,7 +83,10 @@ def _prompt(row: Mapping[str, Any], number: int, where: str, block_tokens: int) 
     if wrong is not None:
         raise InputError(f"{where}: {HASHES} must be whole numbers of at least 0, got {wrong!r}")
     lengths = [*repeat(block_tokens, num_blocks - 1), tokens - block_tokens * (num_blocks - 1)]
-    return tuple(Span(content=content, num_tokens=length) for content, length in zip(hashes, lengths, strict=True))
+    return tuple(
+        Span(content=content, num_tokens=length)
+        for content, length in zip(hashes, lengths, strict=True)
+    )
 
 
 def _wrong_hashes(hashes: Any, tokens: int, where: str, block_tokens: int) -> str:

@@ -1,4 +1,5 @@
-"""BurstGPT: what users asked of ChatGPT and GPT-4, arrivals and lengths (github.com/HPMLL/BurstGPT).
+"""BurstGPT: what users asked of ChatGPT and GPT-4, arrivals and lengths
+(github.com/HPMLL/BurstGPT).
 
 ``Timestamp`` counts seconds from the first day on; a request that failed has 0 response tokens.
 """

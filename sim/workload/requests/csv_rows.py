@@ -10,7 +10,10 @@ from sim.workload.requests.trace_lines import text_lines
 
 
 def header_of(path: Path) -> tuple[str, ...]:
-    """The names of the columns; empty for an empty file. Raises InputError where it cannot be read."""
+    """The names of the columns; empty for an empty file.
+
+    Raises InputError where it cannot be read.
+    """
     _, line = next(text_lines(path), ("", ""))
     names = tuple(name.strip() for name in csv_fields(line, f"{path}:1"))
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -26,7 +29,8 @@ def csv_rows(
     *,
     takes_others: bool = False,
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Every row with its place. Raises InputError for a column that is missing or unknown, and for a row of another length.
+    """Every row with its place. Raises InputError for a column that is missing or unknown, and for
+    a row of another length.
 
     ``takes_others`` lets unknown columns be.
     """
@@ -36,11 +40,15 @@ def csv_rows(
             raise InputError(f"{path}:1: no column {name}{closest(name, header)}")
     unknown = [name for name in header if name not in (*required, *optional)]
     if unknown and not takes_others:
-        raise InputError(f"{path}:1: unknown column {unknown[0]}{closest(unknown[0], (*required, *optional))}")
+        raise InputError(
+            f"{path}:1: unknown column {unknown[0]}{closest(unknown[0], (*required, *optional))}"
+        )
     lines = text_lines(path)
     next(lines)
     for where, line in lines:
         fields = csv_fields(line, where)
         if len(fields) != len(header):
-            raise InputError(f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}")
+            raise InputError(
+                f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}"
+            )
         yield where, dict(zip(header, fields, strict=True))

@@ -1,4 +1,6 @@
-"""Lists of lengths, as they are drawn from ShareGPT and the like: prompt and output tokens, perhaps arrivals; CSV or JSONL."""
+"""Lists of lengths, as they are drawn from ShareGPT and the like: prompt and output tokens, perhaps
+arrivals; CSV or JSONL.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,16 +17,24 @@ PROMPT, OUTPUT, ARRIVAL = "prompt_tokens", "output_tokens", "arrival_s"
 
 
 def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a list, in its order; without ``arrival_s`` all arrive at time 0. Raises InputError at a wrong line.
+    """The requests of a list, in its order; without ``arrival_s`` all arrive at time 0. Raises
+    InputError at a wrong line.
 
     Nothing is known of what prompts have in common: each is its own content. Keys say the units.
     """
     previous_ns = 0
     for number, (where, row) in enumerate(_rows(path)):
         if ARRIVAL in row:
-            previous_ns = in_order(time_ns_of(row, ARRIVAL, where, NS_PER_S), previous_ns, ARRIVAL, where)
+            previous_ns = in_order(
+                time_ns_of(row, ARRIVAL, where, NS_PER_S), previous_ns, ARRIVAL, where
+            )
         prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
-        yield Request(number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=answer_of(row, OUTPUT, where))
+        yield Request(
+            number=number,
+            arrival_ns=previous_ns,
+            prompt=prompt,
+            output_tokens=answer_of(row, OUTPUT, where),
+        )
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

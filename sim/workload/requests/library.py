@@ -18,10 +18,11 @@ def request_names() -> list[str]:
 
 
 def load_requests(name_or_path: str, units: TraceUnits = AS_FORMAT) -> RequestsSpec:
-    """The requests of that name, of a request file (``.yaml``), or of a trace (``.jsonl``, ``.json``, ``.csv``).
+    """The requests of that name, of a request file (``.yaml``), or of a trace (``.jsonl``,
+    ``.json``, ``.csv``).
 
-    ``units`` that are stated take the place of a file's.
-    Raises InputError, one line, for an unknown name, an unreadable file, an unknown format, or a wrong key or value.
+    ``units`` that are stated take the place of a file's. Raises InputError, one line, for an
+    unknown name, an unreadable file, an unknown format, or a wrong key or value.
     """
     library = _library()
     path = library.get(name_or_path, Path(name_or_path))
@@ -29,7 +30,9 @@ def load_requests(name_or_path: str, units: TraceUnits = AS_FORMAT) -> RequestsS
         return _load_file(path, name_or_path, units)
     if path.suffix or (is_there(path) and not path.is_dir()):
         read_trace(path, units)  # so that what is no trace is said before anything runs
-        return RequestsSpec(name=path.stem, source=str(path), date="undated", trace=path, trace_units=units)
+        return RequestsSpec(
+            name=path.stem, source=str(path), date="undated", trace=path, trace_units=units
+        )
     raise unknown_name("requests", name_or_path, library)
 
 
@@ -42,7 +45,9 @@ def _load_file(path: Path, where: str, units: TraceUnits) -> RequestsSpec:
         raise InputError(f"{where}: {first_problem(error, RequestsSpec)}") from None
     if spec.trace is None:
         if units.stated:
-            raise InputError(f"{where}: {min(units.stated)} is of a trace, and these requests are none")
+            raise InputError(
+                f"{where}: {min(units.stated)} is of a trace, and these requests are none"
+            )
         return spec
     trace = path.parent / spec.trace
     both = spec.trace_units.model_copy(update=units.model_dump(exclude_none=True))

@@ -1,7 +1,8 @@
-"""Lists of lengths as JSON, as they are made from ShareGPT: objects, pairs, or conversations with counted turns.
+"""Lists of lengths as JSON, as they are made from ShareGPT: objects, pairs, or conversations with
+counted turns.
 
-ShareGPT's own conversations are texts: how many tokens they have depends on a tokenizer, so they are
-refused. As in vLLM's benchmark, the first turn is the prompt and the second is the answer.
+ShareGPT's own conversations are texts: how many tokens they have depends on a tokenizer, so they
+are refused. As in vLLM's benchmark, the first turn is the prompt and the second is the answer.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,7 @@
 """LMCache's own logs of what was looked up: one line a request, with the hashes of its full chunks.
 
-``lmcache server --lookup-hash-log-dir`` writes them (LMCache 0.5.6, lmcache/tools/cache_simulator/README.md).
+``lmcache server --lookup-hash-log-dir`` writes them (LMCache 0.5.6,
+lmcache/tools/cache_simulator/README.md).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,26 +19,43 @@ HEXADECIMAL = 16
 
 
 def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a log, in its order, the first at time 0. Raises InputError when it comes to a wrong line.
+    """The requests of a log, in its order, the first at time 0. Raises InputError when it comes to
+    a wrong line.
 
-    The log does not say how long answers were: each stands as one token. What follows the last full chunk is shared by nobody.
+    The log does not say how long answers were: each stands as one token. What follows the last full
+    chunk is shared by nobody.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)
     start_ns, previous_ns = None, 0
     for number, (where, row) in enumerate(json_rows(path)):
-        time_ns = in_order(time_ns_of(row, "timestamp", where, ns_per_time), previous_ns, "timestamp", where)
+        time_ns = in_order(
+            time_ns_of(row, "timestamp", where, ns_per_time), previous_ns, "timestamp", where
+        )
         start_ns, previous_ns = time_ns if start_ns is None else start_ns, time_ns
-        yield Request(number=number, arrival_ns=time_ns - start_ns, prompt=_prompt(row, number, where), output_tokens=1)
+        yield Request(
+            number=number,
+            arrival_ns=time_ns - start_ns,
+            prompt=_prompt(row, number, where),
+            output_tokens=1,
+        )
 
 
 def _prompt(row: Mapping[str, Any], number: int, where: str) -> tuple[Span, ...]:
-    tokens, chunk, hashes = count_of(row, "seq_len", where), count_of(row, "chunk_size", where), value_of(row, HASHES, where)
+    tokens, chunk, hashes = (
+        count_of(row, "seq_len", where),
+        count_of(row, "chunk_size", where),
+        value_of(row, HASHES, where),
+    )
     if not isinstance(hashes, list) or len(hashes) != tokens // chunk:
         got = f"{len(hashes)}" if isinstance(hashes, list) else repr(hashes)
-        raise InputError(f"{where}: {HASHES} must list the {tokens // chunk} full chunks of {tokens} tokens, got {got}")
+        raise InputError(
+            f"{where}: {HASHES} must list the {tokens // chunk} full chunks of {tokens} tokens, got {got}"
+        )
     spans = [Span(content=_content(text, where), num_tokens=chunk) for text in hashes]
     tail = tokens - chunk * len(spans)
-    return tuple([*spans, Span(content=private_content(number), num_tokens=tail)] if tail else spans)
+    return tuple(
+        [*spans, Span(content=private_content(number), num_tokens=tail)] if tail else spans
+    )
 
 
 def _content(text: Any, where: str) -> int:
@@ -46,5 +64,7 @@ def _content(text: Any, where: str) -> int:
     except (TypeError, ValueError):
         content = -1
     if content < 0:
-        raise InputError(f"{where}: {HASHES} must be hexadecimal text such as '0xabcd1234', got {text!r}")
+        raise InputError(
+            f"{where}: {HASHES} must be hexadecimal text such as '0xabcd1234', got {text!r}"
+        )
     return content

@@ -1,8 +1,9 @@
 """Multi-round question answering with the parameters and the timing of LMBenchmark's generator.
 
-github.com/LMCache/LMBenchmark, synthetic-multi-round-qa, as vllm-project/production-stack, benchmarks/multi-round-qa, has it too:
-each user has a context of their own behind a system prompt that all share, and asks round after round; every prompt holds all
-earlier questions and answers. So many users are active at a time; who leaves is replaced by a new one.
+github.com/LMCache/LMBenchmark, synthetic-multi-round-qa, as vllm-project/production-stack,
+benchmarks/multi-round-qa, has it too: each user has a context of their own behind a system prompt
+that all share, and asks round after round; every prompt holds all earlier questions and answers. So
+many users are active at a time; who leaves is replaced by a new one.
 """
 
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ PIECES_PER_ROUND = 2
 class MultiRound:
     """What users ask, and how often. A user asks each num_users / ``requests_per_s``.
 
-    With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s`` come in the long run.
-    The first ``num_warmup_users`` users ask their first question before the clock of the others starts, at
-    ``warmup_requests_per_s``: what they leave in caches is what a warm-up run leaves there.
+    With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s``
+    come in the long run. The first ``num_warmup_users`` users ask their first question before the
+    clock of the others starts, at ``warmup_requests_per_s``: what they leave in caches is what a
+    warm-up run leaves there.
     """
 
     num_users: int
@@ -39,9 +41,19 @@ class MultiRound:
 
     def __post_init__(self) -> None:
         lowest = {"num_users": 1, "num_rounds": 2, "question_tokens": 1, "answer_tokens": 1}
-        for name in ("num_users", "num_rounds", "system_tokens", "history_tokens", "question_tokens", "answer_tokens", "num_warmup_users"):
+        for name in (
+            "num_users",
+            "num_rounds",
+            "system_tokens",
+            "history_tokens",
+            "question_tokens",
+            "answer_tokens",
+            "num_warmup_users",
+        ):
             if getattr(self, name) < lowest.get(name, 0):
-                raise InputError(f"{name} must be at least {lowest.get(name, 0)}, got {getattr(self, name)}")
+                raise InputError(
+                    f"{name} must be at least {lowest.get(name, 0)}, got {getattr(self, name)}"
+                )
         for name in ("requests_per_s", "warmup_requests_per_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be above 0, got {getattr(self, name):g}")
@@ -57,10 +69,12 @@ class MultiRound:
         return round(self.num_warmup_users * NS_PER_S / self.warmup_requests_per_s)
 
     def sessions(self) -> Iterator["Session"]:
-        """Every session in the order of their starts, without end; those of the warm-up first, as sessions of one round.
+        """Every session in the order of their starts, without end; those of the warm-up first, as
+        sessions of one round.
 
-        At the start of the clock sessions are as far on as if users had always been coming, though their earlier rounds are not in
-        their prompts; then one user joins each (num_rounds − 1)·gap / num_users.
+        At the start of the clock sessions are as far on as if users had always been coming, though
+        their earlier rounds are not in their prompts; then one user joins each (num_rounds − 1)·gap
+        / num_users.
         """
         for user in range(self.num_warmup_users):
             start_ns = round(user * NS_PER_S / self.warmup_requests_per_s)
@@ -70,7 +84,9 @@ class MultiRound:
         yield from merge(sorted(self._under_way(join_gap_ns), key=_start), joining, key=_start)
 
     def requests(self) -> Iterator[Request]:
-        """Every request in order of arrival, without end, each round one gap after the one before (as if every answer were in time)."""
+        """Every request in order of arrival, without end, each round one gap after the one before
+        (as if every answer were in time).
+        """
         sessions = self.sessions()
         coming, number = next(sessions), 0
         due: list[tuple[int, int, int, Session]] = []  # arrival, session, round
@@ -85,7 +101,9 @@ class MultiRound:
                 heappush(due, (arrival_ns + self.gap_ns, session.number, round_number + 1, session))
 
     def _under_way(self, join_gap_ns: float) -> Iterator["Session"]:
-        """The sessions that the start of the clock finds: user i joined (num_users − i) joins before it."""
+        """The sessions that the start of the clock finds: user i joined (num_users − i) joins
+        before it.
+        """
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
             passed = int(age_ns / self.gap_ns) + 1
@@ -102,13 +120,21 @@ class MultiRound:
 
     def _session(self, user: int, start_ns: int, passed: int) -> "Session":
         number, rounds = self.num_warmup_users + user, self.num_rounds - passed
-        return Session(scenario=self, user=user, number=number, start_ns=start_ns, num_rounds=rounds, first_question=passed)
+        return Session(
+            scenario=self,
+            user=user,
+            number=number,
+            start_ns=start_ns,
+            num_rounds=rounds,
+            first_question=passed,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One conversation: ``num_rounds`` requests, the first at ``start_ns``. ``number`` tells it apart; ``user`` and
-    ``first_question`` (the number of its first question among the user's) decide its content.
+    """One conversation: ``num_rounds`` requests, the first at ``start_ns``. ``number`` tells it
+    apart; ``user`` and ``first_question`` (the number of its first question among the user's)
+    decide its content.
     """
 
     scenario: MultiRound
@@ -121,21 +147,31 @@ class Session:
     def request(self, round_number: int, number: int, arrival_ns: int) -> Request:
         """The request of a round, counted from 0; ``number`` is its place among all requests."""
         scenario = self.scenario
-        pieces = [(SYSTEM_CONTENT, scenario.system_tokens), (self._content(0), scenario.history_tokens)]
+        pieces = [
+            (SYSTEM_CONTENT, scenario.system_tokens),
+            (self._content(0), scenario.history_tokens),
+        ]
         for earlier in range(round_number):
-            pieces += [(self._question(earlier), scenario.question_tokens), (self._answer(earlier), scenario.answer_tokens)]
+            pieces += [
+                (self._question(earlier), scenario.question_tokens),
+                (self._answer(earlier), scenario.answer_tokens),
+            ]
         pieces.append((self._question(round_number), scenario.question_tokens))
         return Request(
             number=number,
             arrival_ns=arrival_ns,
-            prompt=tuple(Span(content=content, num_tokens=tokens) for content, tokens in pieces if tokens),
+            prompt=tuple(
+                Span(content=content, num_tokens=tokens) for content, tokens in pieces if tokens
+            ),
             output_tokens=scenario.answer_tokens,
             answer=self._answer(round_number),
             session=self.number,
         )
 
     def next_arrival_ns(self, arrival_ns: int, end_ns: int) -> int:
-        """When the round after one that arrived and ended then is asked: a gap after its arrival, but never before its end."""
+        """When the round after one that arrived and ended then is asked: a gap after its arrival,
+        but never before its end.
+        """
         return max(arrival_ns + self.scenario.gap_ns, end_ns)
 
     def _question(self, round_number: int) -> int:

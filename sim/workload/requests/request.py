@@ -1,4 +1,6 @@
-"""What a user sends to a serving engine: a prompt made of pieces of content, and how long its answer is."""
+"""What a user sends to a serving engine: a prompt made of pieces of content, and how long its
+answer is.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ _CONTENT_BITS = 2**61 - 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The first ``num_tokens`` tokens (at least 1) of one piece of content: equal (content, offset) means equal tokens.
+    """The first ``num_tokens`` tokens (at least 1) of one piece of content: equal (content, offset)
+    means equal tokens.
 
     ``content`` is an identity of at least 0: a hash of a trace, or a number drawn by a generator.
     """
@@ -20,10 +23,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request. ``number`` counts from 0 in order of arrival; ``prompt`` runs from the first token on.
+    """One request. ``number`` counts from 0 in order of arrival; ``prompt`` runs from the first
+    token on.
 
-    ``answer`` is the identity of the tokens that it generates, so that a later prompt can contain them (None: nobody
-    asks); ``session`` is the user or the conversation that it belongs to.
+    ``answer`` is the identity of the tokens that it generates, so that a later prompt can contain
+    them (None: nobody asks); ``session`` is the user or the conversation that it belongs to.
     """
 
     number: int
@@ -49,7 +53,10 @@ class Lengths:
 
 
 def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
-    """The requests in order of arrival, the first at time 0; equal times keep their order. Each prompt is its own content."""
+    """The requests in order of arrival, the first at time 0; equal times keep their order.
+
+    Each prompt is its own content.
+    """
     in_order = sorted(found, key=lambda each: each.time_ns)
     for number, each in enumerate(in_order):
         yield Request(
@@ -61,5 +68,7 @@ def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
 
 
 def private_content(number: int) -> int:
-    """An identity for content that only the request of that number has: of 61 bits, apart from hashes and from small numbers."""
+    """An identity for content that only the request of that number has: of 61 bits, apart from
+    hashes and from small numbers.
+    """
     return hash((_PRIVATE, number)) & _CONTENT_BITS

@@ -1,4 +1,6 @@
-"""The request file ``rosin-requests/1``: a generator with its parameters, or a trace and how to run it."""
+"""The request file ``rosin-requests/1``: a generator with its parameters, or a trace and how to run
+it.
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice, repeat
@@ -20,7 +22,13 @@ from hwprofiles.limits import (
     TokensOrNone,
 )
 from hwprofiles.quantity import SourceDate, SourceText
-from sim.workload.requests.arrivals import at_speed, even_arrivals_ns, gamma_arrivals_ns, poisson_arrivals_ns, with_arrivals
+from sim.workload.requests.arrivals import (
+    at_speed,
+    even_arrivals_ns,
+    gamma_arrivals_ns,
+    poisson_arrivals_ns,
+    with_arrivals,
+)
 from sim.workload.requests.multi_round import MultiRound
 from sim.workload.requests.request import Request, Span
 from sim.workload.requests.trace_file import read_trace, says_what_is_shared, trace_notes
@@ -64,7 +72,9 @@ class MultiRoundSpec(_Part):
         asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
         total = self.system_tokens + self.history_tokens + asked
         if total > MAX_TOKENS:
-            raise ValueError(f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated")
+            raise ValueError(
+                f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated"
+            )
         return self
 
 
@@ -100,7 +110,9 @@ class ArrivalsSpec(_Part):
         return self
 
     def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
-        """The requests, at these times; those of a closed loop as they are, since answers say when each is let in."""
+        """The requests, at these times; those of a closed loop as they are, since answers say when
+        each is let in.
+        """
         if self.process == "closed":
             return requests
         if self.process == "trace":
@@ -112,14 +124,18 @@ class ArrivalsSpec(_Part):
         if self.process == "poisson":
             return with_arrivals(requests, poisson_arrivals_ns(self.requests_per_s, generator))
         assert self.shape is not None
-        return with_arrivals(requests, gamma_arrivals_ns(self.requests_per_s, self.shape, generator))
+        return with_arrivals(
+            requests, gamma_arrivals_ns(self.requests_per_s, self.shape, generator)
+        )
 
 
 class RequestsSpec(_Part):
-    """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's path is relative to the file.
+    """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's
+    path is relative to the file.
 
-    ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out and is then run whole.
-    ``trace_units`` state what the trace's numbers count in, where it is not what its format says.
+    ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out
+    and is then run whole. ``trace_units`` state what the trace's numbers count in, where it is not
+    what its format says.
     """
 
     format: Literal["rosin-requests/1"] = FORMAT
@@ -135,9 +151,13 @@ class RequestsSpec(_Part):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        given = [name for name in ("multi_round", "lengths", "trace") if getattr(self, name) is not None]
+        given = [
+            name for name in ("multi_round", "lengths", "trace") if getattr(self, name) is not None
+        ]
         if len(given) != 1:
-            raise ValueError(f"exactly one of the keys multi_round, lengths and trace must be given, got {', '.join(given) or 'none'}")
+            raise ValueError(
+                f"exactly one of the keys multi_round, lengths and trace must be given, got {', '.join(given) or 'none'}"
+            )
         if self.num_requests is None and self.trace is None:
             raise ValueError(f"{given[0]} needs the key num_requests")
         if self.multi_round is not None and self.arrivals is not None:
@@ -150,7 +170,9 @@ class RequestsSpec(_Part):
 
     @property
     def scenario(self) -> MultiRound | None:
-        """The sessions behind the requests, for who issues a round only when the one before has ended; None where there are none."""
+        """The sessions behind the requests, for who issues a round only when the one before has
+        ended; None where there are none.
+        """
         return None if self.multi_round is None else MultiRound(**self.multi_round.model_dump())
 
     @property
@@ -161,28 +183,47 @@ class RequestsSpec(_Part):
     @property
     def says_what_is_shared(self) -> bool:
         """Whether it is known what prompts have in common; else nothing can be found in any cache."""
-        return self.multi_round is not None or (self.trace is not None and says_what_is_shared(self.trace))
+        return self.multi_round is not None or (
+            self.trace is not None and says_what_is_shared(self.trace)
+        )
 
     @property
     def num_in_flight(self) -> int | None:
-        """How many requests a closed loop keeps under way; None where requests come at times of their own."""
+        """How many requests a closed loop keeps under way; None where requests come at times of
+        their own.
+        """
         return None if self.arrivals is None else self.arrivals.in_flight
 
     def always(self, in_flight: int) -> Self:
-        """The same requests in a closed loop, whatever their times were. Raises InputError where rounds have their own timing."""
+        """The same requests in a closed loop, whatever their times were.
+
+        Raises InputError where rounds have their own timing.
+        """
         if self.multi_round is not None:
-            raise InputError(f"{self.name}: multi_round has its own timing, so it cannot be a closed loop of {in_flight} requests")
+            raise InputError(
+                f"{self.name}: multi_round has its own timing, so it cannot be a closed loop of {in_flight} requests"
+            )
         if not 1 <= in_flight <= MAX_SEQUENCES:
-            raise InputError(f"a closed loop keeps 1 to {MAX_SEQUENCES:,} requests in flight, got {in_flight}")
-        return self.model_copy(update={"arrivals": ArrivalsSpec(process="closed", in_flight=in_flight)})
+            raise InputError(
+                f"a closed loop keeps 1 to {MAX_SEQUENCES:,} requests in flight, got {in_flight}"
+            )
+        return self.model_copy(
+            update={"arrivals": ArrivalsSpec(process="closed", in_flight=in_flight)}
+        )
 
     def requests(self, seed: int = 0) -> Iterator[Request]:
-        """The requests in order of arrival; the same seed gives the same. Raises InputError when it comes to a wrong line of a trace."""
+        """The requests in order of arrival; the same seed gives the same.
+
+        Raises InputError when it comes to a wrong line of a trace.
+        """
         made = self._made()
-        return islice(made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests)
+        return islice(
+            made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests
+        )
 
     def notes(self, num_requests: int | None = None) -> tuple[str, ...]:
-        """What was ignored or left out of a trace, which is read once more for that. Raises InputError at a wrong line.
+        """What was ignored or left out of a trace, which is read once more for that. Raises
+        InputError at a wrong line.
 
         ``num_requests`` takes the place of the file's.
         """
@@ -204,4 +245,6 @@ class RequestsSpec(_Part):
 def _equal(lengths: LengthsSpec) -> Iterator[Request]:
     for number, _ in enumerate(repeat(None)):
         prompt = (Span(content=number, num_tokens=lengths.prompt_tokens),)
-        yield Request(number=number, arrival_ns=0, prompt=prompt, output_tokens=lengths.output_tokens)
+        yield Request(
+            number=number, arrival_ns=0, prompt=prompt, output_tokens=lengths.output_tokens
+        )

@@ -30,7 +30,12 @@ from sim.workload.requests.burstgpt import TIME as BURST_TIME
 from sim.workload.requests.burstgpt import read_burstgpt
 from sim.workload.requests.csv_rows import header_of
 from sim.workload.requests.lengths import ARRIVAL, OUTPUT, PROMPT, read_lengths
-from sim.workload.requests.listed_lengths import ARRIVALS, CONVERSATIONS, PROMPTS, read_listed_lengths
+from sim.workload.requests.listed_lengths import (
+    ARRIVALS,
+    CONVERSATIONS,
+    PROMPTS,
+    read_listed_lengths,
+)
 from sim.workload.requests.listed_lengths import OUTPUTS as LISTED_OUTPUTS
 from sim.workload.requests.lookup_log import HASHES as CHUNKS
 from sim.workload.requests.lookup_log import read_lookup_log
@@ -190,7 +195,10 @@ def trace_notes(path: Path, units: TraceUnits, num_requests: int | None) -> Iter
 
 
 def says_what_is_shared(path: Path) -> bool:
-    """Whether the trace says what prompts have in common. Raises InputError as trace_format does."""
+    """Whether the trace says what prompts have in common.
+
+    Raises InputError as trace_format does.
+    """
     return trace_format(path).shared in _names(path)
 
 

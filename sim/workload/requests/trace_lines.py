@@ -1,4 +1,6 @@
-"""Reading traces line by line: only what is asked for is in memory, and whatever is wrong is one line with its place."""
+"""Reading traces line by line: only what is asked for is in memory, and whatever is wrong is one
+line with its place.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,10 @@ _WHOLE = re.compile(r"\s*[0-9]{1,20}\s*")
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, with its place (``file:line``). Raises InputError where the file cannot be read."""
+    """Every line that is not blank, with its place (``file:line``).
+
+    Raises InputError where the file cannot be read.
+    """
     return lines_of(path, "request trace")
 
 
@@ -49,7 +54,10 @@ def answer_of(row: Mapping[str, Any], key: str, where: str) -> int:
 
 
 def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -> int:
-    """A time in nanoseconds, from a number of units (JSON, or text of a CSV field). Raises InputError."""
+    """A time in nanoseconds, from a number of units (JSON, or text of a CSV field).
+
+    Raises InputError.
+    """
     value = value_of(row, key, where)
     try:
         time = float(value) if not isinstance(value, bool) else float("nan")
@@ -57,12 +65,16 @@ def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -
         time = float("nan")
     if not 0 <= time * ns_per_unit <= MAX_TIME_S * NS_PER_S:
         latest = MAX_TIME_S * NS_PER_S // ns_per_unit
-        raise InputError(f"{where}: {key} must be a number of at least 0, and at most {latest:,}, got {shortened(repr(value))}")
+        raise InputError(
+            f"{where}: {key} must be a number of at least 0, and at most {latest:,}, got {shortened(repr(value))}"
+        )
     return value * ns_per_unit if isinstance(value, int) else round(time * ns_per_unit)
 
 
 def in_order(arrival_ns: int, previous_ns: int, key: str, where: str) -> int:
     """The time. Raises InputError where it is before the previous request's."""
     if arrival_ns < previous_ns:
-        raise InputError(f"{where}: {key} must not be earlier than on the line before; sort the trace by {key}")
+        raise InputError(
+            f"{where}: {key} must not be earlier than on the line before; sort the trace by {key}"
+        )
     return arrival_ns

@@ -13,10 +13,15 @@ from sim.engine.timeline import Timeline
 def platform(disciplines: str, factors: Sequence[Sequence[int]] | None = None) -> Platform:
     """Resources by letter: i for in order, p for priority."""
     resources = tuple(
-        Resource(name=f"{letter}{index}", discipline=Discipline.PRIORITY if letter == "p" else Discipline.IN_ORDER)
+        Resource(
+            name=f"{letter}{index}",
+            discipline=Discipline.PRIORITY if letter == "p" else Discipline.IN_ORDER,
+        )
         for index, letter in enumerate(disciplines)
     )
-    return Platform(resources=resources, rate_factors=None if factors is None else np.array(factors, np.int64))
+    return Platform(
+        resources=resources, rate_factors=None if factors is None else np.array(factors, np.int64)
+    )
 
 
 def run(contender: Engine, where: str | Platform, *tasks: Task) -> Timeline:

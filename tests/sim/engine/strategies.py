@@ -1,4 +1,6 @@
-"""Random platforms, programs and scripted processes, small enough that ties, chains and full queues are common."""
+"""Random platforms, programs and scripted processes, small enough that ties, chains and full queues
+are common.
+"""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -69,12 +71,17 @@ programs = st.lists(_TASKS, max_size=24).map(tuple)
 def platforms(draw: st.DrawFn, interferes: bool | None = None) -> Platform:
     """Up to four resources of either discipline, with interference, without, or either."""
     disciplines = draw(st.lists(st.sampled_from(Discipline), min_size=1, max_size=4))
-    resources = tuple(Resource(name=f"r{index}", discipline=discipline) for index, discipline in enumerate(disciplines))
+    resources = tuple(
+        Resource(name=f"r{index}", discipline=discipline)
+        for index, discipline in enumerate(disciplines)
+    )
     if not (draw(st.booleans()) if interferes is None else interferes):
         return Platform(resources=resources)
     size = len(resources)
     factors = draw(st.lists(st.sampled_from(FACTORS), min_size=size * size, max_size=size * size))
-    return Platform(resources=resources, rate_factors=np.array(factors, np.int64).reshape(size, size))
+    return Platform(
+        resources=resources, rate_factors=np.array(factors, np.int64).reshape(size, size)
+    )
 
 
 def tasks_of(rows: Submit, num_resources: int, first: int) -> list[Task]:
@@ -87,12 +94,16 @@ def tasks_of(rows: Submit, num_resources: int, first: int) -> list[Task]:
             num_chunks=num_chunks,
             after=tuple(sorted({number - 1 - back for back in after if back < number})),
         )
-        for number, (resource, duration_ns, priority, num_chunks, after) in enumerate(rows.tasks, start=first)
+        for number, (resource, duration_ns, priority, num_chunks, after) in enumerate(
+            rows.tasks, start=first
+        )
     ]
 
 
 def process_of(script: Script, num_resources: int, log: list[object]) -> Process:
-    """The process that follows the script and writes down all it is told; actions on tasks are left out while there are none."""
+    """The process that follows the script and writes down all it is told; actions on tasks are left
+    out while there are none.
+    """
 
     def process(session: Session) -> Generator[Wait, None, None]:
         count = 0
@@ -106,17 +117,35 @@ def process_of(script: Script, num_resources: int, log: list[object]) -> Process
             elif isinstance(action, Await):
                 yield tuple(count - 1 - back % count for back in action.back)
             elif isinstance(action, Promote):
-                log.append((session.now_ns, session.promote(count - 1 - action.back % count, action.priority)))
+                log.append(
+                    (
+                        session.now_ns,
+                        session.promote(count - 1 - action.back % count, action.priority),
+                    )
+                )
             else:
                 log.append((session.now_ns, session.drop(count - 1 - action.back % count)))
-            log.append([session.is_done(number) + 2 * session.is_started(number) for number in range(count)])
-            log.append([session.started_ns(number) for number in range(count) if session.is_started(number)])
+            log.append(
+                [
+                    session.is_done(number) + 2 * session.is_started(number)
+                    for number in range(count)
+                ]
+            )
+            log.append(
+                [
+                    session.started_ns(number)
+                    for number in range(count)
+                    if session.is_started(number)
+                ]
+            )
 
     return process
 
 
 def busy_process(seed: int, num_resources: int) -> Process:
-    """Submits forty tasks at a time faster than they run, and promotes and drops many of those that wait in full queues."""
+    """Submits forty tasks at a time faster than they run, and promotes and drops many of those that
+    wait in full queues.
+    """
 
     def process(session: Session) -> Generator[Wait, None, None]:
         rng = np.random.default_rng(seed)
@@ -128,7 +157,9 @@ def busy_process(seed: int, num_resources: int) -> Process:
                     duration_ns=int(rng.integers(1, 30)),
                     priority=int(rng.integers(20)),
                     num_chunks=int(rng.choice([1, 1, 2, 5])),
-                    after=(number - int(rng.integers(1, 20)),) if number > 20 and rng.random() < 0.3 else (),
+                    after=(number - int(rng.integers(1, 20)),)
+                    if number > 20 and rng.random() < 0.3
+                    else (),
                 )
                 for number in range(count, count + 40)
             ]

@@ -1,4 +1,6 @@
-"""The fast engine and the reference agree to the nanosecond on random programs and random processes."""
+"""The fast engine and the reference agree to the nanosecond on random programs and random
+processes.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,16 @@ from sim.engine import engine
 from sim.engine.program import FULL_RATE, Platform, Program
 from sim.engine.task import Discipline, Resource, Task, TaskTable, task_table
 from sim.engine.timeline import Timeline
-from tests.sim.engine.strategies import Script, Submit, busy_process, platforms, process_of, programs, scripts, tasks_of
+from tests.sim.engine.strategies import (
+    Script,
+    Submit,
+    busy_process,
+    platforms,
+    process_of,
+    programs,
+    scripts,
+    tasks_of,
+)
 
 # The deadline is off because the first example compiles.
 thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,7 +42,9 @@ def assert_engines_agree_on_program(platform: Platform, tasks: TaskTable) -> Non
 @given(platform=platforms(), rows=programs)
 def test_random_programs_are_equal(platform: Platform, rows: tuple) -> None:
     """Programs on resources of both disciplines, with and without interference."""
-    assert_engines_agree_on_program(platform, task_table(tasks_of(Submit(rows), len(platform.resources), 0)))
+    assert_engines_agree_on_program(
+        platform, task_table(tasks_of(Submit(rows), len(platform.resources), 0))
+    )
 
 
 @thorough
@@ -52,7 +65,10 @@ def test_random_processes_are_equal(platform: Platform, script: Script) -> None:
 def test_long_programs_are_equal(seed: int, has_interference: bool) -> None:
     """A thousand tasks: deep heaps, many chunk borders, many equal times."""
     rng = np.random.default_rng(seed)
-    resources = tuple(Resource(name=f"r{index}", discipline=Discipline.PRIORITY if index else Discipline.IN_ORDER) for index in range(5))
+    resources = tuple(
+        Resource(name=f"r{index}", discipline=Discipline.PRIORITY if index else Discipline.IN_ORDER)
+        for index in range(5)
+    )
     factors = rng.integers(FULL_RATE // 2, FULL_RATE, (5, 5)) if has_interference else None
     longest_ns = int(rng.choice([4, 40, 4000]))
     tasks = [
@@ -61,16 +77,30 @@ def test_long_programs_are_equal(seed: int, has_interference: bool) -> None:
             duration_ns=int(rng.integers(longest_ns)),
             priority=int(rng.integers(3)),
             num_chunks=int(rng.choice([1, 1, 2, 7])),
-            after=tuple({int(back) for back in rng.integers(max(0, number - 30), number, rng.integers(3))} if number else ()),
+            after=tuple(
+                {int(back) for back in rng.integers(max(0, number - 30), number, rng.integers(3))}
+                if number
+                else ()
+            ),
         )
         for number in range(1000)
     ]
-    assert_engines_agree_on_program(Platform(resources=resources, rate_factors=factors), task_table(tasks))
+    assert_engines_agree_on_program(
+        Platform(resources=resources, rate_factors=factors), task_table(tasks)
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_long_processes_are_equal(seed: int) -> None:
     """Promotions and drops anywhere in full queues."""
-    resources = tuple(Resource(name=f"r{index}", discipline=Discipline.PRIORITY if index else Discipline.IN_ORDER) for index in range(3))
+    resources = tuple(
+        Resource(name=f"r{index}", discipline=Discipline.PRIORITY if index else Discipline.IN_ORDER)
+        for index in range(3)
+    )
     platform = Platform(resources=resources)
-    assert_equal(*(engine(name).run_process(platform, busy_process(seed, 3)) for name in ("fast", "reference")))
+    assert_equal(
+        *(
+            engine(name).run_process(platform, busy_process(seed, 3))
+            for name in ("fast", "reference")
+        )
+    )

@@ -1,4 +1,6 @@
-"""Tasks, waits and platforms that no engine accepts are refused in one line, the same in all engines."""
+"""Tasks, waits and platforms that no engine accepts are refused in one line, the same in all
+engines.
+"""
 
 from collections.abc import Callable, Generator
 from dataclasses import fields, replace
@@ -17,16 +19,24 @@ REFUSED = {
     "task 1: 0 <= dependency < 1 must hold, got -1": Task(resource=0, duration_ns=1, after=(0, -1)),
     "task 1: resource must be in 0..1, got 2": Task(resource=2, duration_ns=1),
     "task 1: resource must be in 0..1, got -1": Task(resource=-1, duration_ns=1),
-    "task 1: 0 <= duration_ns < 2**42 must hold, got 4398046511104": Task(resource=0, duration_ns=2**42),
+    "task 1: 0 <= duration_ns < 2**42 must hold, got 4398046511104": Task(
+        resource=0, duration_ns=2**42
+    ),
     "task 1: 0 <= duration_ns < 2**42 must hold, got -1": Task(resource=0, duration_ns=-1),
-    "task 1: 1 <= num_chunks <= 2**20 must hold, got 0": Task(resource=0, duration_ns=1, num_chunks=0),
-    "task 1: 1 <= num_chunks <= 2**20 must hold, got 1048577": Task(resource=0, duration_ns=1, num_chunks=2**20 + 1),
+    "task 1: 1 <= num_chunks <= 2**20 must hold, got 0": Task(
+        resource=0, duration_ns=1, num_chunks=0
+    ),
+    "task 1: 1 <= num_chunks <= 2**20 must hold, got 1048577": Task(
+        resource=0, duration_ns=1, num_chunks=2**20 + 1
+    ),
 }
 
 
 @pytest.mark.parametrize("disciplines", ["ii", "ip", "pp"])
 @pytest.mark.parametrize("message", REFUSED)
-def test_tasks_beyond_the_limits_are_refused(contender: Engine, disciplines: str, message: str) -> None:
+def test_tasks_beyond_the_limits_are_refused(
+    contender: Engine, disciplines: str, message: str
+) -> None:
     """The message names the task, the relation and the value."""
     with pytest.raises(InputError) as caught:
         run(contender, disciplines, Task(resource=1, duration_ns=1), REFUSED[message])
@@ -50,7 +60,10 @@ def test_uneven_columns_are_refused(contender: Engine, disciplines: str) -> None
         replace(table, dependency_offsets=np.array([0, 1, 0])),
     ]
     for tasks in uneven:
-        with pytest.raises(InputError, match=r"column \w+ must have 2 rows, got 1|dependency_offsets must rise from 0 to 0 in 3 numbers"):
+        with pytest.raises(
+            InputError,
+            match=r"column \w+ must have 2 rows, got 1|dependency_offsets must rise from 0 to 0 in 3 numbers",
+        ):
             contender.run_program(Program(platform=platform(disciplines), tasks=tasks))
 
 
@@ -58,11 +71,16 @@ def test_uneven_columns_are_refused(contender: Engine, disciplines: str) -> None
     ("factors", "message"),
     [
         ([[1, 0], [1, 1]], "rate factor of i0 beside i1 must be in 1..1048576, got 0"),
-        ([[1, 1], [FULL_RATE + 1, 1]], "rate factor of i1 beside i0 must be in 1..1048576, got 1048577"),
+        (
+            [[1, 1], [FULL_RATE + 1, 1]],
+            "rate factor of i1 beside i0 must be in 1..1048576, got 1048577",
+        ),
         ([[1, 1]], "rate_factors must be 2 x 2 for 2 resources, got shape (1, 2)"),
     ],
 )
-def test_factors_out_of_range_are_refused(contender: Engine, factors: list[list[int]], message: str) -> None:
+def test_factors_out_of_range_are_refused(
+    contender: Engine, factors: list[list[int]], message: str
+) -> None:
     """Rates neither vanish nor exceed the full one."""
     with pytest.raises(InputError) as caught:
         run(contender, platform("ii", factors))
@@ -79,7 +97,9 @@ ACTIONS: dict[str, Callable[[Session], object]] = {
     "no task -1: 2 submitted": lambda session: session.is_started(-1),
     "no task 3: 2 submitted": lambda session: session.promote(3, 0),
     "no task 4: 2 submitted": lambda session: session.drop(4),
-    "priority must be in -2**31..2**31 - 1, got 2147483648": lambda session: session.promote(1, 2**31),
+    "priority must be in -2**31..2**31 - 1, got 2147483648": lambda session: session.promote(
+        1, 2**31
+    ),
     "a process must wait for at least one task, got an empty wait": lambda session: (),
     "no task 5: 2 submitted": lambda session: (5,),
     "task 2: 0 <= dependency < 2 must hold, got 2": lambda session: session.submit(
@@ -106,7 +126,9 @@ def test_a_refused_submission_leaves_nothing_behind(contender: Engine) -> None:
 
     def process(session: Session) -> Generator[Wait, None, None]:
         with pytest.raises(InputError):
-            session.submit(task_table([Task(resource=1, duration_ns=1), Task(resource=9, duration_ns=1)]))
+            session.submit(
+                task_table([Task(resource=1, duration_ns=1), Task(resource=9, duration_ns=1)])
+            )
         assert session.submit(task_table([Task(resource=1, duration_ns=4)])) == 0
         yield (0,)
 
@@ -116,7 +138,9 @@ def test_a_refused_submission_leaves_nothing_behind(contender: Engine) -> None:
 def test_time_ends(contender: Engine) -> None:
     """At the lowest rate two tasks end at 2^61 and 2^62: the second is too late."""
     tasks = [Task(resource=resource, duration_ns=2**41) for resource in (0, 0, 1, 1)]
-    with pytest.raises(InputError, match=r"the run must end before 2\*\*62 ns, got to 4611686018427387904 ns"):
+    with pytest.raises(
+        InputError, match=r"the run must end before 2\*\*62 ns, got to 4611686018427387904 ns"
+    ):
         run(contender, platform("ii", [[1, 1], [1, 1]]), *tasks)
 
 
@@ -124,10 +148,14 @@ def test_time_ends_in_a_single_pass_too() -> None:
     """So many of the longest tasks on one stream that they end after 2^62 ns."""
     table, count = task_table([Task(resource=0, duration_ns=2**42 - 1)]), 2**20 + 1
     columns = {
-        field.name: np.repeat(getattr(table, field.name), count) for field in fields(TaskTable) if field.name != "dependency_offsets"
+        field.name: np.repeat(getattr(table, field.name), count)
+        for field in fields(TaskTable)
+        if field.name != "dependency_offsets"
     }
     tasks = TaskTable(dependency_offsets=np.zeros(count + 1, np.int64), **columns)
-    with pytest.raises(InputError, match=r"the run must end before 2\*\*62 ns, got to 4611690416472850431 ns"):
+    with pytest.raises(
+        InputError, match=r"the run must end before 2\*\*62 ns, got to 4611690416472850431 ns"
+    ):
         engine("fast").run_program(Program(platform=platform("i"), tasks=tasks))
 
 

@@ -71,14 +71,27 @@ def test_importing_engines_does_not_import_the_compiler(tmp_path: Path) -> None:
 
 def test_engines_are_named_after_themselves() -> None:
     """The table and the engines agree."""
-    assert {name: engine(name).name for name in ENGINES} == {"fast": "fast", "reference": "reference"}
+    assert {name: engine(name).name for name in ENGINES} == {
+        "fast": "fast",
+        "reference": "reference",
+    }
 
 
 def test_a_kept_kernel_is_loaded_without_scipy(tmp_path: Path) -> None:
-    """The second process compiles nothing, imports no scipy and draws the same; both can compile a product of matrices afterwards."""
+    """The second process compiles nothing, imports no scipy and draws the same; both can compile a
+    product of matrices afterwards.
+    """
     root = Path(sim.engine.__file__).parents[2]
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(root)}
-    run = partial(subprocess.run, [sys.executable, "-c", LOADS], cwd=root, env=environment, capture_output=True, check=True, text=True)
+    run = partial(
+        subprocess.run,
+        [sys.executable, "-c", LOADS],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
     compiled, loaded = (run().stdout.splitlines() for _ in range(2))
     assert compiled[0].split()[:2] == ["0", "1"]
     assert loaded[0].split()[:3] == ["1", "0", "False"]
@@ -87,13 +100,23 @@ def test_a_kept_kernel_is_loaded_without_scipy(tmp_path: Path) -> None:
 
 
 def test_a_kept_kernel_is_taken_into_one_compiled_anew(tmp_path: Path) -> None:
-    """A process that loads a kernel from disk and compiles one that calls it finds what a process that compiles both finds."""
+    """A process that loads a kernel from disk and compiles one that calls it finds what a process
+    that compiles both finds.
+    """
     root, parts = Path(sim.engine.__file__).parents[2], tmp_path / "parts.py"
     parts.write_text(PARTS)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": f"{root}:{tmp_path}"}
-    run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)
+    run = partial(
+        subprocess.run, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True
+    )
     both = run([sys.executable, "-c", TAKES_IN, "part"]).stdout.splitlines()
     for kept in tmp_path.glob("kept/**/parts.whole*"):
         kept.unlink()
-    anew, loaded = (run([sys.executable, "-c", TAKES_IN, "part"]).stdout.splitlines() for _ in range(2))
-    assert [both, anew, loaded] == [["0 3.0 0 0", "too few"], ["0 3.0 1 0", "too few"], ["0 3.0 1 1", "too few"]]
+    anew, loaded = (
+        run([sys.executable, "-c", TAKES_IN, "part"]).stdout.splitlines() for _ in range(2)
+    )
+    assert [both, anew, loaded] == [
+        ["0 3.0 0 0", "too few"],
+        ["0 3.0 1 0", "too few"],
+        ["0 3.0 1 1", "too few"],
+    ]

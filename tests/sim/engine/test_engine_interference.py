@@ -14,13 +14,20 @@ HALF, THIRD = FULL_RATE // 2, FULL_RATE // 3
 
 def test_two_tasks_at_half_rate_take_twice_as_long(contender: Engine) -> None:
     """Both progress at 1/2 all the time."""
-    timeline = run(contender, platform("ii", [[1, HALF], [HALF, 1]]), Task(resource=0, duration_ns=100), Task(resource=1, duration_ns=100))
+    timeline = run(
+        contender,
+        platform("ii", [[1, HALF], [HALF, 1]]),
+        Task(resource=0, duration_ns=100),
+        Task(resource=1, duration_ns=100),
+    )
     assert spans(timeline) == [(0, 200), (0, 200)]
     assert timeline.busy_ns.tolist() == [200, 200]
 
 
 def test_staggered_starts_share_only_while_both_run(contender: Engine) -> None:
-    """Task 2 starts at 40: task 0 has 60 left, ends at 160; task 2 has then done 60 and ends its 40 alone, at 200."""
+    """Task 2 starts at 40: task 0 has 60 left, ends at 160; task 2 has then done 60 and ends its 40
+    alone, at 200.
+    """
     factors = [[1, HALF, FULL_RATE], [HALF, 1, FULL_RATE], [FULL_RATE, FULL_RATE, 1]]
     timeline = run(
         contender,
@@ -33,17 +40,26 @@ def test_staggered_starts_share_only_while_both_run(contender: Engine) -> None:
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5])
-def test_equal_tasks_progress_at_the_product_of_the_factors(contender: Engine, num_tasks: int) -> None:
+def test_equal_tasks_progress_at_the_product_of_the_factors(
+    contender: Engine, num_tasks: int
+) -> None:
     """With k tasks and factors of 1/2 each runs at 2^-(k - 1)."""
     factors = [[HALF] * num_tasks] * num_tasks
-    timeline = run(contender, platform("i" * num_tasks, factors), *(Task(resource=index, duration_ns=100) for index in range(num_tasks)))
+    timeline = run(
+        contender,
+        platform("i" * num_tasks, factors),
+        *(Task(resource=index, duration_ns=100) for index in range(num_tasks)),
+    )
     assert spans(timeline) == [(0, 100 * 2 ** (num_tasks - 1))] * num_tasks
 
 
 def test_factors_need_not_be_mutual(contender: Engine) -> None:
     """Resource 0 suffers from 1, not the other way round."""
     timeline = run(
-        contender, platform("ii", [[1, HALF], [FULL_RATE, 1]]), Task(resource=0, duration_ns=100), Task(resource=1, duration_ns=50)
+        contender,
+        platform("ii", [[1, HALF], [FULL_RATE, 1]]),
+        Task(resource=0, duration_ns=100),
+        Task(resource=1, duration_ns=50),
     )
     assert spans(timeline) == [(0, 125), (0, 50)]
 
@@ -51,7 +67,10 @@ def test_factors_need_not_be_mutual(contender: Engine) -> None:
 def test_ends_round_up_to_the_next_ns(contender: Engine) -> None:
     """A rate of 349525 / 2^20 leaves 100 units after 300 ns of 100 ns of work."""
     timeline = run(
-        contender, platform("ii", [[1, THIRD], [FULL_RATE, 1]]), Task(resource=0, duration_ns=100), Task(resource=1, duration_ns=1000)
+        contender,
+        platform("ii", [[1, THIRD], [FULL_RATE, 1]]),
+        Task(resource=0, duration_ns=100),
+        Task(resource=1, duration_ns=1000),
     )
     assert spans(timeline) == [(0, 301), (0, 1000)]
 
@@ -70,7 +89,9 @@ def test_each_chunk_rounds_up(contender: Engine) -> None:
 def test_rates_do_not_fall_below_one(contender: Engine) -> None:
     """Two factors of 2^-20 give a rate of 1, not 0."""
     factors = [[1, 1, 1], [FULL_RATE] * 3, [FULL_RATE] * 3]
-    tasks = [Task(resource=0, duration_ns=1)] + [Task(resource=index, duration_ns=2**21) for index in (1, 2)]
+    tasks = [Task(resource=0, duration_ns=1)] + [
+        Task(resource=index, duration_ns=2**21) for index in (1, 2)
+    ]
     assert spans(run(contender, platform("iii", factors), *tasks))[0] == (0, 2**20)
 
 
@@ -90,7 +111,10 @@ def test_tasks_of_no_length_disturb_nobody(contender: Engine) -> None:
 def test_the_successor_on_a_resource_disturbs_as_before(contender: Engine) -> None:
     """Resource 1 stays busy from one task to the next."""
     timeline = run(
-        contender, platform("ii", [[1, HALF], [FULL_RATE, 1]]), Task(resource=0, duration_ns=100), *[Task(resource=1, duration_ns=60)] * 4
+        contender,
+        platform("ii", [[1, HALF], [FULL_RATE, 1]]),
+        Task(resource=0, duration_ns=100),
+        *[Task(resource=1, duration_ns=60)] * 4,
     )
     assert spans(timeline)[0] == (0, 200)
 
@@ -101,8 +125,13 @@ def test_factors_of_one_are_no_interference(where: Platform, rows: tuple) -> Non
     """With all factors at full rate the reference gives what it gives without any."""
     tasks = task_table(tasks_of(Submit(rows), len(where.resources), 0))
     size = len(where.resources)
-    undisturbed = platform("".join(resource.name[0] for resource in where.resources), [[FULL_RATE] * size] * size)
+    undisturbed = platform(
+        "".join(resource.name[0] for resource in where.resources), [[FULL_RATE] * size] * size
+    )
     undisturbed = Platform(resources=where.resources, rate_factors=undisturbed.rate_factors)
     for name in ("fast", "reference"):
-        digests = {engine(name).run_program(Program(platform=where_, tasks=tasks)).digest for where_ in (where, undisturbed)}
+        digests = {
+            engine(name).run_program(Program(platform=where_, tasks=tasks)).digest
+            for where_ in (where, undisturbed)
+        }
         assert len(digests) == 1

@@ -1,4 +1,6 @@
-"""What holds for every timeline, whatever the engine: resources run one thing at a time, nothing is faster than its bounds."""
+"""What holds for every timeline, whatever the engine: resources run one thing at a time, nothing is
+faster than its bounds.
+"""
 
 import numpy as np
 from hypothesis import given, settings
@@ -18,7 +20,15 @@ several = settings(max_examples=150, deadline=None)
 def run_rows(where: Platform, rows: tuple, max_chunks: int | None = None) -> Timeline:
     """The timeline of random rows, with chunks or without."""
     tasks = task_table(
-        tasks_of(Submit(tuple((*row[:3], row[3] if max_chunks is None else max_chunks, row[4]) for row in rows)), len(where.resources), 0)
+        tasks_of(
+            Submit(
+                tuple(
+                    (*row[:3], row[3] if max_chunks is None else max_chunks, row[4]) for row in rows
+                )
+            ),
+            len(where.resources),
+            0,
+        )
     )
     return engine(ENGINE).run_program(Program(platform=where, tasks=tasks))
 
@@ -28,7 +38,9 @@ def critical_path_ns(tasks: TaskTable) -> int:
     ends: list[int] = []
     offsets = tasks.dependency_offsets
     for number, duration_ns in enumerate(tasks.duration_ns.tolist()):
-        before = [ends[other] for other in tasks.dependencies[offsets[number] : offsets[number + 1]]]
+        before = [
+            ends[other] for other in tasks.dependencies[offsets[number] : offsets[number + 1]]
+        ]
         ends.append(max(before, default=0) + duration_ns)
     return max(ends, default=0)
 
@@ -55,7 +67,9 @@ def test_dependencies_end_before_their_tasks_start(where: Platform, rows: tuple)
 @several
 @given(where=platforms(), rows=programs)
 def test_busy_and_idle_make_up_the_makespan(where: Platform, rows: tuple) -> None:
-    """Unchunked tasks of one resource do not overlap, and what lies between them is the rest of the time."""
+    """Unchunked tasks of one resource do not overlap, and what lies between them is the rest of the
+    time.
+    """
     timeline = run_rows(where, rows, max_chunks=1)
     busy = timeline.busy_by_resource_ns()
     for index, resource in enumerate(where.resources):
@@ -89,7 +103,9 @@ def test_some_resource_is_always_at_work(where: Platform, rows: tuple) -> None:
     """List scheduling never idles everywhere: at any time before the makespan something runs."""
     timeline = run_rows(where, rows, max_chunks=1)
     covered = 0
-    for start, end in sorted(zip(timeline.start_ns.tolist(), timeline.end_ns.tolist(), strict=True)):
+    for start, end in sorted(
+        zip(timeline.start_ns.tolist(), timeline.end_ns.tolist(), strict=True)
+    ):
         assert start <= covered
         covered = max(covered, end)
     assert covered == timeline.makespan_ns

@@ -15,7 +15,9 @@ def test_a_process_goes_on_when_any_task_it_waits_for_is_done(contender: Engine)
     seen = []
 
     def process(session: Session) -> Generator[Wait, None, None]:
-        first = session.submit(task_table([Task(resource=0, duration_ns=10), Task(resource=1, duration_ns=4)]))
+        first = session.submit(
+            task_table([Task(resource=0, duration_ns=10), Task(resource=1, duration_ns=4)])
+        )
         yield (first, first + 1)
         seen.append((session.now_ns, session.is_done(0), session.is_started(0), session.is_done(1)))
         assert session.submit(task_table([Task(resource=1, duration_ns=1)])) == 2
@@ -25,7 +27,9 @@ def test_a_process_goes_on_when_any_task_it_waits_for_is_done(contender: Engine)
 
 
 def test_a_satisfied_wait_goes_on_at_once(contender: Engine) -> None:
-    """A wait for something done takes no time, and no round: the two submissions start together, by priority."""
+    """A wait for something done takes no time, and no round: the two submissions start together, by
+    priority.
+    """
 
     def process(session: Session) -> Generator[Wait, None, None]:
         session.submit(task_table([Task(resource=0, duration_ns=3)]))
@@ -38,12 +42,20 @@ def test_a_satisfied_wait_goes_on_at_once(contender: Engine) -> None:
 
 
 def test_all_completions_of_an_instant_come_before_the_process(contender: Engine) -> None:
-    """Both tasks end at 6; the process that waits for the first sees both done, and nothing started after them."""
+    """Both tasks end at 6; the process that waits for the first sees both done, and nothing started
+    after them.
+    """
     seen = []
 
     def process(session: Session) -> Generator[Wait, None, None]:
         session.submit(
-            task_table([Task(resource=0, duration_ns=6), Task(resource=1, duration_ns=6), Task(resource=1, duration_ns=1, after=(0,))])
+            task_table(
+                [
+                    Task(resource=0, duration_ns=6),
+                    Task(resource=1, duration_ns=6),
+                    Task(resource=1, duration_ns=1, after=(0,)),
+                ]
+            )
         )
         yield (0,)
         seen.append((session.is_done(1), session.is_started(2)))
@@ -56,7 +68,9 @@ def test_what_a_process_submits_competes_with_what_became_ready(contender: Engin
     """At 6 the urgent task goes before one that was ready all along."""
 
     def process(session: Session) -> Generator[Wait, None, None]:
-        session.submit(task_table([Task(resource=0, duration_ns=6), Task(resource=0, duration_ns=6)]))
+        session.submit(
+            task_table([Task(resource=0, duration_ns=6), Task(resource=0, duration_ns=6)])
+        )
         yield (0,)
         session.submit(task_table([Task(resource=0, duration_ns=1, priority=-1)]))
 
@@ -67,7 +81,11 @@ def test_a_submission_at_a_border_goes_before_the_rest(contender: Engine) -> Non
     """The process acts at 4, a border of task 0, before anything starts."""
 
     def process(session: Session) -> Generator[Wait, None, None]:
-        session.submit(task_table([Task(resource=0, duration_ns=12, num_chunks=3), Task(resource=1, duration_ns=4)]))
+        session.submit(
+            task_table(
+                [Task(resource=0, duration_ns=12, num_chunks=3), Task(resource=1, duration_ns=4)]
+            )
+        )
         yield (1,)
         session.submit(task_table([Task(resource=0, duration_ns=2)]))
 
@@ -85,7 +103,12 @@ def test_promotion_changes_the_order_of_what_waits(contender: Engine) -> None:
         yield (3,)
         answers.append(session.promote(3, 0))
 
-    assert spans(contender.run_process(platform("p"), process)) == [(0, 5), (10, 15), (15, 20), (5, 10)]
+    assert spans(contender.run_process(platform("p"), process)) == [
+        (0, 5),
+        (10, 15),
+        (15, 20),
+        (5, 10),
+    ]
     assert answers == [True, False, False]
 
 
@@ -103,7 +126,12 @@ def test_promotion_holds_for_a_task_that_is_not_ready_yet(contender: Engine) -> 
         session.promote(3, -1)
         yield from ()
 
-    assert spans(contender.run_process(platform("pi"), process)) == [(0, 10), (0, 7), (15, 20), (10, 15)]
+    assert spans(contender.run_process(platform("pi"), process)) == [
+        (0, 10),
+        (0, 7),
+        (15, 20),
+        (10, 15),
+    ]
 
 
 def test_a_promoted_task_stops_a_chunked_one_at_its_next_border(contender: Engine) -> None:
@@ -127,11 +155,22 @@ def test_a_dropped_task_ends_at_once_and_frees_what_waits_for_it(contender: Engi
     answers = []
 
     def process(session: Session) -> Generator[Wait, None, None]:
-        tasks = [Task(resource=0, duration_ns=9), Task(resource=1, duration_ns=4), Task(resource=1, duration_ns=8, after=(0,))]
+        tasks = [
+            Task(resource=0, duration_ns=9),
+            Task(resource=1, duration_ns=4),
+            Task(resource=1, duration_ns=8, after=(0,)),
+        ]
         session.submit(task_table([*tasks, Task(resource=1, duration_ns=1, after=(2,))]))
         yield (1,)
         answers.extend(
-            [session.drop(2), session.drop(2), session.drop(0), session.is_done(2), session.is_started(2), session.promote(2, 1)]
+            [
+                session.drop(2),
+                session.drop(2),
+                session.drop(0),
+                session.is_done(2),
+                session.is_started(2),
+                session.promote(2, 1),
+            ]
         )
 
     timeline = contender.run_process(platform("ii"), process)
@@ -151,14 +190,22 @@ def test_a_dropped_ready_task_gives_way(contender: Engine, discipline: str) -> N
         session.drop(3)
         session.drop(1)
 
-    assert spans(contender.run_process(platform(discipline), process)) == [(0, 5), (5, 5), (5, 10), (5, 5), (10, 15)]
+    assert spans(contender.run_process(platform(discipline), process)) == [
+        (0, 5),
+        (5, 5),
+        (5, 10),
+        (5, 5),
+        (10, 15),
+    ]
 
 
 def test_a_wait_for_a_dropped_task_is_satisfied(contender: Engine) -> None:
     """Dropping what it waits for lets a process go on in the same instant."""
 
     def process(session: Session) -> Generator[Wait, None, None]:
-        session.submit(task_table([Task(resource=0, duration_ns=5), Task(resource=0, duration_ns=5)]))
+        session.submit(
+            task_table([Task(resource=0, duration_ns=5), Task(resource=0, duration_ns=5)])
+        )
         session.drop(1)
         yield (1,)
         assert session.now_ns == 0
@@ -183,7 +230,13 @@ def test_a_task_at_a_chunk_border_has_started(contender: Engine) -> None:
 
     def process(session: Session) -> Generator[Wait, None, None]:
         session.submit(
-            task_table([Task(resource=0, duration_ns=8, num_chunks=2), Task(resource=0, duration_ns=3), Task(resource=1, duration_ns=5)])
+            task_table(
+                [
+                    Task(resource=0, duration_ns=8, num_chunks=2),
+                    Task(resource=0, duration_ns=3),
+                    Task(resource=1, duration_ns=5),
+                ]
+            )
         )
         yield (2,)
         answers.extend([session.is_started(0), session.promote(0, -1), session.drop(0)])
@@ -201,7 +254,12 @@ def test_a_process_may_submit_in_pieces_of_any_size(contender: Engine) -> None:
             first = 20 * batch
             assert (
                 session.submit(
-                    task_table([Task(resource=n % 2, duration_ns=2, after=(n - 1,) if n else ()) for n in range(first, first + 20)])
+                    task_table(
+                        [
+                            Task(resource=n % 2, duration_ns=2, after=(n - 1,) if n else ())
+                            for n in range(first, first + 20)
+                        ]
+                    )
                 )
                 == first
             )

@@ -1,4 +1,6 @@
-"""Both engines on what ships: every named policy on every model family, the same timeline to the nanosecond."""
+"""Both engines on what ships: every named policy on every model family, the same timeline to the
+nanosecond.
+"""
 
 from dataclasses import replace
 
@@ -28,7 +30,13 @@ def machine() -> Machine:
 def test_engines_agree(model_name: str, policy: str, machine: Machine) -> None:
     """The same digest, or infeasible for both."""
     model = load_model(model_name)
-    scenario = Scenario(machine=machine, model=model, batch=BATCH, policy=POLICIES[policy], routing=load_routing(None, model))
+    scenario = Scenario(
+        machine=machine,
+        model=model,
+        batch=BATCH,
+        policy=POLICIES[policy],
+        routing=load_routing(None, model),
+    )
     fast, reference = (simulate(replace(scenario, engine=name)) for name in ("fast", "reference"))
     if isinstance(fast, Run):
         assert isinstance(reference, Run) and fast.timeline.digest == reference.timeline.digest

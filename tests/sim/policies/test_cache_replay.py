@@ -1,4 +1,6 @@
-"""Hit rates of the caches against a plain replay that shares no code with them, on drawn and on recorded routing."""
+"""Hit rates of the caches against a plain replay that shares no code with them, on drawn and on
+recorded routing.
+"""
 
 from dataclasses import replace
 
@@ -25,14 +27,22 @@ KINDS = ("lru", "lfu", "belady")
 SCORED = (*KINDS, "smoothed", "selective")
 ALPHA = 0.5
 SKEWED = GeneratedRouting(
-    label="skewed", stated_provenance=UNIFORM, weights=tuple((8.0, 5.0, 3.0, 2.0, 1.0, 1.0, 0.5, 0.1) for _ in range(3)), kept=((0.0, 0.3),)
+    label="skewed",
+    stated_provenance=UNIFORM,
+    weights=tuple((8.0, 5.0, 3.0, 2.0, 1.0, 1.0, 0.5, 0.1) for _ in range(3)),
+    kept=((0.0, 0.3),),
 )
 
 
 class _Layer:
-    """One layer's cache in plain Python. All experts of a gate are looked up before any comes in; hits are used before misses."""
+    """One layer's cache in plain Python.
 
-    def __init__(self, kind: str, tokens: NDArray[np.int32], held: set[int], slots: int, top_k: int) -> None:
+    All experts of a gate are looked up before any comes in; hits are used before misses.
+    """
+
+    def __init__(
+        self, kind: str, tokens: NDArray[np.int32], held: set[int], slots: int, top_k: int
+    ) -> None:
         self.kind, self.tokens, self.held, self.slots, self.top_k = kind, tokens, held, slots, top_k
         self.visits, self.used, self.score = (np.zeros(tokens.shape[1]) for _ in range(3))
         self.clock = 0
@@ -60,14 +70,23 @@ class _Layer:
             self.visits[expert] += 1
             self.used[expert] = self.clock
         shares = row / row.sum()
-        larger = (shares[:, None] > shares).sum(axis=0)  # of the experts before each of which that many go
-        self.score = (1 - ALPHA) * self.score + ALPHA * np.where(larger < 2 * self.top_k, shares.astype(np.float32), 0)
+        larger = (shares[:, None] > shares).sum(
+            axis=0
+        )  # of the experts before each of which that many go
+        self.score = (1 - ALPHA) * self.score + ALPHA * np.where(
+            larger < 2 * self.top_k, shares.astype(np.float32), 0
+        )
 
     def replace(self, index: int, newcomer: int, selected: set[int]) -> None:
-        """A newcomer takes the place of another, one that its gate selected too only where no other is left."""
+        """A newcomer takes the place of another, one that its gate selected too only where no other
+        is left.
+        """
         others = self.held if self.kind == "belady" else self.held - selected or self.held
         leaver = min(others, key=lambda expert: self.worth(expert, index))
-        if self.kind in ("belady", "selective") and self.worth(leaver, index)[0] >= self.worth(newcomer, index)[0]:
+        if (
+            self.kind in ("belady", "selective")
+            and self.worth(leaver, index)[0] >= self.worth(newcomer, index)[0]
+        ):
             return
         self.held = self.held - {leaver} | {newcomer}
 
@@ -94,8 +113,13 @@ def _check(kind: str, run: Run, slots: int, *, is_cold: bool = False) -> None:
 @pytest.mark.parametrize("slots", [0, 1, 2, 3, 6, 8])
 @pytest.mark.parametrize("kind", SCORED)
 def test_hits_are_those_of_a_plain_replay(kind: str, slots: int, routing: Routing) -> None:
-    """Even with fewer slots than a token selects experts, and with a prompt of several tokens, which is one gate a layer."""
-    for batch in (Batch(prompt_tokens=1, output_tokens=60), Batch(prompt_tokens=3, output_tokens=30, batch_size=2)):
+    """Even with fewer slots than a token selects experts, and with a prompt of several tokens,
+    which is one gate a layer.
+    """
+    for batch in (
+        Batch(prompt_tokens=1, output_tokens=60),
+        Batch(prompt_tokens=3, output_tokens=30, batch_size=2),
+    ):
         _check(kind, _run(kind, routing, slots, batch=batch), slots)
 
 
@@ -114,7 +138,9 @@ def test_a_generated_trace_hits_as_in_the_statistics(kind: str, slots: int, engi
 @pytest.mark.parametrize("share", [0.0625, 0.125, 0.25, 0.5])
 @pytest.mark.parametrize("name", ["intent", "summary", "translation"])
 def test_a_recorded_trace_hits_as_in_the_statistics(name: str, share: float) -> None:
-    """DeepSeek-V2-Lite, 2,000 tokens of each trace, from an empty cache: the same number of hits in run and replay."""
+    """DeepSeek-V2-Lite, 2,000 tokens of each trace, from an empty cache: the same number of hits in
+    run and replay.
+    """
     model = load_model("deepseek-v2-lite")
     path = shared_data(f"routing/deepseek-v2-lite-{name}.npz")
     ids, slots = load_trace(path).expert_ids[:2000], round(share * model.num_experts)
@@ -137,7 +163,9 @@ def test_a_recorded_trace_hits_as_in_the_statistics(name: str, share: float) -> 
 @pytest.mark.parametrize("share", [0.125, 0.25, 0.5])
 @pytest.mark.parametrize("name", ["intent", "summary", "translation"])
 def test_hits_on_recorded_routing(name: str, share: float) -> None:
-    """DeepSeek-V2-Lite, 150 tokens of a real trace: the same, and Belady, LRU, LFU and random in a plausible order."""
+    """DeepSeek-V2-Lite, 150 tokens of a real trace: the same, and Belady, LRU, LFU and random in a
+    plausible order.
+    """
     model = load_model("deepseek-v2-lite")
     routing = load_routing(str(shared_data(f"routing/deepseek-v2-lite-{name}.npz")), model)
     slots = round(share * model.num_experts)
@@ -157,7 +185,9 @@ def test_hits_on_recorded_routing(name: str, share: float) -> None:
         if kind != "random":
             _check(kind, run, slots)
     assert rates["belady"] > max(rates["lru"], rates["lfu"])
-    assert rates["lfu"] > rates["random"] and rates["lru"] > rates["random"] - 0.03  # barely more slots than a token selects
+    assert (
+        rates["lfu"] > rates["random"] and rates["lru"] > rates["random"] - 0.03
+    )  # barely more slots than a token selects
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 6])
@@ -173,14 +203,24 @@ def test_no_policy_without_prefetch_hits_more_than_belady(slots: int, seed: int)
         and not policy.cache.is_global
         and name not in {"zero-streaming", "llama.cpp", "all-on-gpu"}
     ]
-    assert {"lru", "lfu", "random", "fiddler", "ktransformers", "on-demand", "mixtral-offloading"} <= set(rivals)
+    assert {
+        "lru",
+        "lfu",
+        "random",
+        "fiddler",
+        "ktransformers",
+        "on-demand",
+        "mixtral-offloading",
+    } <= set(rivals)
     for name in rivals:
         assert _run(name, SKEWED, slots, seed).metrics.expert_hit_rate <= best, name
 
 
 @pytest.mark.parametrize("kind", ["lru", "lfu", "random", "belady"])
 def test_one_budget_over_all_layers(kind: str) -> None:
-    """With is_global, layers trade slots: the number held stays, and Belady still hits at least as often as with quotas."""
+    """With is_global, layers trade slots: the number held stays, and Belady still hits at least as
+    often as with quotas.
+    """
     apart, common = _run(kind, SKEWED, 3), _run(kind, SKEWED, 3, is_global="true")
     assert common.metrics.num_resident_experts == apart.metrics.num_resident_experts
     assert common.timeline.digest != apart.timeline.digest
@@ -188,7 +228,15 @@ def test_one_budget_over_all_layers(kind: str) -> None:
         assert common.metrics.expert_hit_rate >= apart.metrics.expert_hit_rate
 
 
-def _run(name: str, routing: Routing, slots: int, seed: int = 5, batch: Batch | None = None, engine: str = "fast", **settings: str) -> Run:
+def _run(
+    name: str,
+    routing: Routing,
+    slots: int,
+    seed: int = 5,
+    batch: Batch | None = None,
+    engine: str = "fast",
+    **settings: str,
+) -> Run:
     run = simulate(
         Scenario(
             machine=small_machine(),
@@ -209,4 +257,8 @@ def _policy(name: str) -> Policy:
     """A row, or the plain cache with HybriMoE's score in place of its own."""
     if name not in ("smoothed", "selective"):
         return find_policy(name)
-    return replace(find_policy("lru"), name=name, cache=SmoothedGateCache(alpha=ALPHA, is_selective=name == "selective"))
+    return replace(
+        find_policy("lru"),
+        name=name,
+        cache=SmoothedGateCache(alpha=ALPHA, is_selective=name == "selective"),
+    )

@@ -1,4 +1,6 @@
-"""CPU experts that start in one layer and are joined in the next, against times written down by hand: deferral and prediction."""
+"""CPU experts that start in one layer and are joined in the next, against times written down by
+hand: deferral and prediction.
+"""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -56,22 +58,42 @@ def _pieces(machine: Machine, model: Model, position: int) -> Pieces:
     )
 
 
-def _run(name: str, machine: Machine, model: Model, batch: Batch = DECODE, slots: int | None = None, **settings: str) -> Run:
+def _run(
+    name: str,
+    machine: Machine,
+    model: Model,
+    batch: Batch = DECODE,
+    slots: int | None = None,
+    **settings: str,
+) -> Run:
     policy = with_settings(find_policy(name), settings)
-    scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform(), seed=7, slots_per_layer=slots)
+    scenario = Scenario(
+        machine=machine,
+        model=model,
+        batch=batch,
+        policy=policy,
+        routing=uniform(),
+        seed=7,
+        slots_per_layer=slots,
+    )
     run = simulate(scenario)
     assert isinstance(run, Run)
     return run
 
 
 def _step_ns(run: Run, step: int) -> int:
-    ends = [int(run.timeline.end_ns[run.timeline.tasks.step == number].max()) for number in (step - 1, step)]
+    ends = [
+        int(run.timeline.end_ns[run.timeline.tasks.step == number].max())
+        for number in (step - 1, step)
+    ]
     return ends[1] - ends[0]
 
 
 @pytest.mark.parametrize("latency_ns", [0, 500, 40_000])
 def test_a_deferred_expert_is_awaited_one_layer_late(latency_ns: int) -> None:
-    """Two layers, top-2, all on the CPU: the second expert of layer 0 runs while layer 1 attends; the last layer defers nothing."""
+    """Two layers, top-2, all on the CPU: the second expert of layer 0 runs while layer 1 attends;
+    the last layer defers nothing.
+    """
     model, machine = small_model(num_layers=2), small_machine(latency_ns=latency_ns)
     deferred = _run("kt-deferral", machine, model, slots=0)
     at_once = _run("ktransformers", machine, model, slots=0)
@@ -79,17 +101,29 @@ def test_a_deferred_expert_is_awaited_one_layer_late(latency_ns: int) -> None:
         p = _pieces(machine, model, DECODE.prompt_tokens + step - 1)
         before = p.attention + p.gate + p.down
         assert _step_ns(at_once, step) == 2 * (before + 2 * p.cpu + p.up) + p.head
-        assert _step_ns(deferred, step) == before + p.cpu + max(p.up + before, p.cpu) + 2 * p.cpu + p.up + p.head
-        assert (p.up + before > p.cpu) == (latency_ns > 10_000), "a case where the CPU is never idle, and one where it is"
+        assert (
+            _step_ns(deferred, step)
+            == before + p.cpu + max(p.up + before, p.cpu) + 2 * p.cpu + p.up + p.head
+        )
+        assert (p.up + before > p.cpu) == (latency_ns > 10_000), (
+            "a case where the CPU is never idle, and one where it is"
+        )
 
 
 @pytest.mark.parametrize("slots", [0, 3, 5])
 @pytest.mark.parametrize("deferred", [1, 2, 3])
 def test_deferral_layer_by_layer(slots: int, deferred: int) -> None:
-    """Four layers with shared experts, top-3: a plain recurrence of the lanes gives every step; the least weighted are deferred."""
-    model, machine = small_model(num_layers=4, has_shared=True, top_k=3), small_machine(latency_ns=300)
+    """Four layers with shared experts, top-3: a plain recurrence of the lanes gives every step; the
+    least weighted are deferred.
+    """
+    model, machine = (
+        small_model(num_layers=4, has_shared=True, top_k=3),
+        small_machine(latency_ns=300),
+    )
     run = _run("kt-deferral", machine, model, slots=slots, deferred=str(deferred))
-    shared = int(CostModel(machine=machine, model=model).weights("gpu", 0, TensorClass.SHARED_EXPERT, 1).ns)
+    shared = int(
+        CostModel(machine=machine, model=model).weights("gpu", 0, TensorClass.SHARED_EXPERT, 1).ns
+    )
     ids = draw(run.scenario, run.scenario.policy.feeding).expert_ids[0]
     for step in range(1, DECODE.output_tokens):
         position = DECODE.prompt_tokens + step - 1
@@ -98,7 +132,9 @@ def test_deferral_layer_by_layer(slots: int, deferred: int) -> None:
         for layer in range(4):
             chosen = ids[position, layer].tolist()
             absent = [expert for expert in chosen if not run.residency.experts[layer, expert]]
-            late = [expert for expert in absent if chosen.index(expert) >= 3 - deferred and layer < 3]
+            late = [
+                expert for expert in absent if chosen.index(expert) >= 3 - deferred and layer < 3
+            ]
             assert (run.decisions.actions[step, layer][late] == Action.DEFERRED).all()
             gated = now + p.attention + p.gate
             own_end = max(cpu_free, gated + p.down) + (len(absent) - len(late)) * p.cpu
@@ -111,7 +147,9 @@ def test_deferral_layer_by_layer(slots: int, deferred: int) -> None:
 
 
 def test_predicted_experts_run_while_the_layer_before_does() -> None:
-    """DAOP, all on the CPU, predicted from layer 1: layer 0 runs two gates, and starts layer 1's experts behind its own."""
+    """DAOP, all on the CPU, predicted from layer 1: layer 0 runs two gates, and starts layer 1's
+    experts behind its own.
+    """
     for latency_ns in (0, 40_000):
         model, machine = small_model(), small_machine(latency_ns=latency_ns)
         run = _run("daop", machine, model, slots=0, first_layer="1")
@@ -126,23 +164,37 @@ def test_predicted_experts_run_while_the_layer_before_does() -> None:
 
 
 def test_a_perfect_prediction_changes_no_expert_and_a_wrong_one_does() -> None:
-    """With accuracy 1 and no degradation the gates' experts run; with 0.6, in place of about two in five runs one not selected."""
+    """With accuracy 1 and no degradation the gates' experts run; with 0.6, in place of about two in
+    five runs one not selected.
+    """
     model, batch = small_model(num_layers=4), Batch(prompt_tokens=2, output_tokens=300)
-    right = _run("daop", small_machine(), model, batch, 3, first_layer="1", accuracy="1", degrades="false")
-    wrong = _run("daop", small_machine(), model, batch, 3, first_layer="1", accuracy="0.6", degrades="false")
+    right = _run(
+        "daop", small_machine(), model, batch, 3, first_layer="1", accuracy="1", degrades="false"
+    )
+    wrong = _run(
+        "daop", small_machine(), model, batch, 3, first_layer="1", accuracy="0.6", degrades="false"
+    )
     gates = draw(right.scenario, right.scenario.policy.feeding).tokens
     assert (right.tokens == gates).all()
     decode = slice(1, None)
     kept = np.minimum(wrong.tokens, gates)[decode, 1:].sum() / gates[decode, 1:].sum()
     assert kept == pytest.approx(0.6, abs=0.05)
-    assert (wrong.tokens[:, 0] == gates[:, 0]).all() and (wrong.tokens.sum(axis=2) == gates.sum(axis=2)).all()
+    assert (wrong.tokens[:, 0] == gates[:, 0]).all() and (
+        wrong.tokens.sum(axis=2) == gates.sum(axis=2)
+    ).all()
 
 
 def test_the_routing_states_how_accurate_predictions_are() -> None:
     """Where the routing knows its accuracy by layer and distance, that counts, not the setting."""
-    knows = GeneratedRouting(label="known", stated_provenance=UNIFORM, accuracy=((1, (0.0, 0.0, 1.0)),))
-    scenario = _run("daop", small_machine(), small_model(), Batch(prompt_tokens=2, output_tokens=40), 3).scenario
-    policy = with_settings(scenario.policy, {"first_layer": "1", "degrades": "false", "accuracy": "0.5"})
+    knows = GeneratedRouting(
+        label="known", stated_provenance=UNIFORM, accuracy=((1, (0.0, 0.0, 1.0)),)
+    )
+    scenario = _run(
+        "daop", small_machine(), small_model(), Batch(prompt_tokens=2, output_tokens=40), 3
+    ).scenario
+    policy = with_settings(
+        scenario.policy, {"first_layer": "1", "degrades": "false", "accuracy": "0.5"}
+    )
     run = simulate(replace(scenario, policy=policy, routing=knows))
     assert isinstance(run, Run)
     gates = draw(run.scenario, policy.feeding).tokens
@@ -150,21 +202,30 @@ def test_the_routing_states_how_accurate_predictions_are() -> None:
 
 
 def test_degradation_keeps_one_expert_on_the_gpu() -> None:
-    """Where both predicted experts lie on the CPU, a resident takes the place of the second: no foretold layer has two on the CPU."""
+    """Where both predicted experts lie on the CPU, a resident takes the place of the second: no
+    foretold layer has two on the CPU.
+    """
     batch = Batch(prompt_tokens=2, output_tokens=100)
     for degrades, expected in (("true", 1), ("false", 2)):
-        run = _run("daop", small_machine(), small_model(), batch, 2, first_layer="1", degrades=degrades)
+        run = _run(
+            "daop", small_machine(), small_model(), batch, 2, first_layer="1", degrades=degrades
+        )
         assert (run.decisions.actions[1:, 1:] == Action.AHEAD).sum(axis=2).max() == expected
 
 
 def test_a_prompt_brings_its_hot_experts_in() -> None:
-    """Against a plain loop: pairs of hottest missing and coldest held, swapped above 1.05 times; decode finds what the prompt left."""
+    """Against a plain loop: pairs of hottest missing and coldest held, swapped above 1.05 times;
+    decode finds what the prompt left.
+    """
     batch = Batch(prompt_tokens=60, output_tokens=30)
     model = small_model()
     run = _run("daop", small_machine(), model, batch, 3, first_layer="3")
     swaps, leavers = 0, []
     for layer in range(3):
-        counts, held = run.tokens[0, layer].tolist(), set(np.flatnonzero(run.residency.experts[layer]).tolist())
+        counts, held = (
+            run.tokens[0, layer].tolist(),
+            set(np.flatnonzero(run.residency.experts[layer]).tolist()),
+        )
         hot = sorted(set(range(8)) - held, key=lambda expert: (-counts[expert], expert))
         cold = sorted(held, key=lambda expert: (counts[expert], expert))
         for newcomer, leaver in zip(hot, cold, strict=False):
@@ -176,13 +237,32 @@ def test_a_prompt_brings_its_hot_experts_in() -> None:
         hits = run.decisions.actions[1:, layer] == Action.RESIDENT
         assert (hits == (run.tokens[1:, layer] > 0) & np.isin(np.arange(8), list(held))).all()
     tasks = run.timeline.tasks
-    assert int((tasks.kind == TaskKind.EVICT).sum()) == int((tasks.kind == TaskKind.SLOT_FETCH).sum()) == swaps > 0
-    out, into = (np.flatnonzero(tasks.kind == kind) for kind in (TaskKind.EVICT, TaskKind.SLOT_FETCH))
-    found = zip(tasks.layer[into].tolist(), tasks.expert[into].tolist(), tasks.expert[out].tolist(), strict=True)
-    assert sorted(found) == sorted(leavers), "the copy back to the host is that of the expert that leaves"
-    assert not (tasks.step[tasks.kind == TaskKind.SLOT_FETCH] > 0).any(), "after the prompt nothing moves"
+    assert (
+        int((tasks.kind == TaskKind.EVICT).sum())
+        == int((tasks.kind == TaskKind.SLOT_FETCH).sum())
+        == swaps
+        > 0
+    )
+    out, into = (
+        np.flatnonzero(tasks.kind == kind) for kind in (TaskKind.EVICT, TaskKind.SLOT_FETCH)
+    )
+    found = zip(
+        tasks.layer[into].tolist(),
+        tasks.expert[into].tolist(),
+        tasks.expert[out].tolist(),
+        strict=True,
+    )
+    assert sorted(found) == sorted(leavers), (
+        "the copy back to the host is that of the expert that leaves"
+    )
+    assert not (tasks.step[tasks.kind == TaskKind.SLOT_FETCH] > 0).any(), (
+        "after the prompt nothing moves"
+    )
     kept = _run("daop", small_machine(), model, batch, 3, first_layer="3", most_swaps="0")
-    assert run.metrics.expert_hit_rate != kept.metrics.expert_hit_rate and not (kept.decisions.actions == Action.SWAP).any()
+    assert (
+        run.metrics.expert_hit_rate != kept.metrics.expert_hit_rate
+        and not (kept.decisions.actions == Action.SWAP).any()
+    )
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
@@ -202,15 +282,27 @@ def test_a_prompt_brings_its_hot_experts_in() -> None:
         ("kt-front-loading", {"deferred": "1"}),
     ],
 )
-def test_what_is_carried_conforms(name: str, settings: dict[str, str], model: Model, batch: Batch) -> None:
-    """On odd models, with layers that cannot carry, several tokens a step and serial phases; both engines agree."""
+def test_what_is_carried_conforms(
+    name: str, settings: dict[str, str], model: Model, batch: Batch
+) -> None:
+    """On odd models, with layers that cannot carry, several tokens a step and serial phases; both
+    engines agree.
+    """
     policy = with_settings(POLICIES[name], settings)
     for memory_bytes in (0.6 * model.total_bytes, 1e9):
-        check_policy(policy, model, small_machine(memory_bytes, overhead_ns=300, latency_ns=700), batch, seed=5)
+        check_policy(
+            policy,
+            model,
+            small_machine(memory_bytes, overhead_ns=300, latency_ns=700),
+            batch,
+            seed=5,
+        )
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_a_foretold_step_is_the_same_layer_by_layer(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+def test_a_foretold_step_is_the_same_layer_by_layer(
+    monkeypatch: pytest.MonkeyPatch, batch: Batch
+) -> None:
     """A cache that does not say what it holds is asked layer by layer, and nothing else happens."""
     at_once = _run("daop", small_machine(), small_model(), batch, 3, first_layer="1")
     monkeypatch.setattr(swaps._Swapping, "residents", None)
@@ -251,20 +343,36 @@ def test_only_experts_that_no_token_needs_at_once_are_deferred() -> None:
 
 
 def test_carried_rows_are_lossy_and_no_plan() -> None:
-    """Any setting that defers marks the policy lossy; a run says so and may not be planned with, unless that is asked for."""
-    for policy in (POLICIES["daop"], POLICIES["kt-deferral"], with_settings(POLICIES["ktransformers"], {"deferred": "1"})):
+    """Any setting that defers marks the policy lossy; a run says so and may not be planned with,
+    unless that is asked for.
+    """
+    for policy in (
+        POLICIES["daop"],
+        POLICIES["kt-deferral"],
+        with_settings(POLICIES["ktransformers"], {"deferred": "1"}),
+    ):
         assert not policy.is_lossless
         run = check_policy(policy, small_model(), small_machine(), DECODE, slots_per_layer=2)
         assert isinstance(run, Run) and any("is lossy" in warning for warning in run.warnings)
-        trial = Trial(policy=policy, is_named=True, problem=problem_of(run.scenario), residency=run.residency, metrics=[run.metrics])
-        assert not is_allowed(run.scenario, trial, Goal()) and is_allowed(run.scenario, trial, Goal(is_lossless=False))
+        trial = Trial(
+            policy=policy,
+            is_named=True,
+            problem=problem_of(run.scenario),
+            residency=run.residency,
+            metrics=[run.metrics],
+        )
+        assert not is_allowed(run.scenario, trial, Goal()) and is_allowed(
+            run.scenario, trial, Goal(is_lossless=False)
+        )
     assert POLICIES["ktransformers"].is_lossless
 
 
 @pytest.mark.parametrize("name", ["lru", "promoe"])
 def test_caches_that_follow_the_clock_carry_nothing(name: str) -> None:
     """Refused in one line."""
-    with pytest.raises(InputError, match=f"^{name}: experts that the CPU carries into another layer need residents"):
+    with pytest.raises(
+        InputError, match=f"^{name}: experts that the CPU carries into another layer need residents"
+    ):
         _run(name, small_machine(), small_model(), slots=2, deferred="1")
 
 

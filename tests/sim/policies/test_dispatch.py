@@ -35,8 +35,12 @@ def _problem(link_bytes_per_s: float) -> Problem:
     is_held=st.lists(st.booleans(), min_size=6, max_size=6),
     rate=st.sampled_from([0.2e9, 1e9, 5e9]),
 )
-def test_balanced_finds_the_best_of_all_splits(tokens: list[int], is_held: list[bool], rate: float) -> None:
-    """With prices that grow with tokens, no other split of the misses ends earlier by more than the GPU runs differ."""
+def test_balanced_finds_the_best_of_all_splits(
+    tokens: list[int], is_held: list[bool], rate: float
+) -> None:
+    """With prices that grow with tokens, no other split of the misses ends earlier by more than the
+    GPU runs differ.
+    """
     problem = _problem(rate)
     is_miss = np.array(tokens, bool) & ~np.array(is_held)
     cpu, fetch = _lanes(problem, tokens)
@@ -44,22 +48,30 @@ def test_balanced_finds_the_best_of_all_splits(tokens: list[int], is_held: list[
     misses = np.flatnonzero(is_miss).tolist()
 
     def end(on_cpu: set[int]) -> int:
-        return max(sum(cpu[expert] for expert in on_cpu), sum(fetch[expert] for expert in misses if expert not in on_cpu))
+        return max(
+            sum(cpu[expert] for expert in on_cpu),
+            sum(fetch[expert] for expert in misses if expert not in on_cpu),
+        )
 
     found = end({expert for expert in misses if actions[expert] == Action.CPU})
     best = min(
-        end({expert for expert, chosen in zip(misses, split, strict=True) if chosen}) for split in product((0, 1), repeat=len(misses))
+        end({expert for expert, chosen in zip(misses, split, strict=True) if chosen})
+        for split in product((0, 1), repeat=len(misses))
     )
     slack = len(misses) * (max(fetch) - min(fetch))
     assert best <= found <= best + slack
 
 
 def test_cheapest_compares_its_line_with_one_copy_and_run() -> None:
-    """The paper's rule for each expert on its own: n tokens at the price of one each, against copy and one run; a tie stays on the CPU."""
+    """The paper's rule for each expert on its own: n tokens at the price of one each, against copy
+    and one run; a tie stays on the CPU.
+    """
     problem = _problem(1e9)
     costs = CostModel(machine=problem.machine, model=problem.model)
     one = int(costs.expert("cpu", 0, 1).ns)
-    other = int(costs.copy("h2d", problem.model.expert_bytes, is_pinned=False).ns) + int(costs.expert("gpu", 0, 1).ns)
+    other = int(costs.copy("h2d", problem.model.expert_bytes, is_pinned=False).ns) + int(
+        costs.expert("gpu", 0, 1).ns
+    )
     tokens = np.array([1, other // one, other // one + 1, 100, 0, 0], np.int32)
     actions = CheapestDispatch().assign(0, tokens, tokens > 0, problem)
     assert actions[:4].tolist() == [Action.CPU, Action.CPU, Action.FETCH, Action.FETCH]
@@ -84,5 +96,9 @@ def test_the_cpp_branchs_constants_fetch_from_six_tokens(tokens: int) -> None:
 def _lanes(problem: Problem, tokens: list[int]) -> tuple[list[int], list[int]]:
     costs = CostModel(machine=problem.machine, model=problem.model)
     count = np.maximum(tokens, 1)
-    copy = int(costs.copy("h2d", problem.model.expert_bytes, is_pinned=problem.overlap.is_pinned).ns)
-    return costs.expert("cpu", 0, count).ns.tolist(), (costs.expert("gpu", 0, count).ns + copy).tolist()
+    copy = int(
+        costs.copy("h2d", problem.model.expert_bytes, is_pinned=problem.overlap.is_pinned).ns
+    )
+    return costs.expert("cpu", 0, count).ns.tolist(), (
+        costs.expert("gpu", 0, count).ns + copy
+    ).tolist()

@@ -1,4 +1,6 @@
-"""Predictors of stated accuracy, against the rule written out row by row with the same random numbers."""
+"""Predictors of stated accuracy, against the rule written out row by row with the same random
+numbers.
+"""
 
 from dataclasses import replace
 
@@ -25,7 +27,9 @@ def _foresight(batch_size: int, *, is_even: bool) -> Foresight:
         model=small_model(num_layers=NUM_LAYERS, num_experts=NUM_EXPERTS, top_k=TOP_K),
         batch=Batch(prompt_tokens=5, output_tokens=30, batch_size=batch_size),
         policy=find_policy("lru"),
-        routing=GeneratedRouting(label="test", stated_provenance=UNIFORM, weights=(row,) * NUM_LAYERS),
+        routing=GeneratedRouting(
+            label="test", stated_provenance=UNIFORM, weights=(row,) * NUM_LAYERS
+        ),
     )
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)
@@ -34,20 +38,34 @@ def _foresight(batch_size: int, *, is_even: bool) -> Foresight:
 
 
 def _written_out(
-    foresight: Foresight, accuracy: list[np.ndarray], generator: np.random.Generator, *, by_token: bool, names_top_k: bool
+    foresight: Foresight,
+    accuracy: list[np.ndarray],
+    generator: np.random.Generator,
+    *,
+    by_token: bool,
+    names_top_k: bool,
 ) -> np.ndarray:
-    """What is expected [step, pass, layer, expert], from random numbers in the order of steps, for rows in need of them or not."""
+    """What is expected [step, pass, layer, expert], from random numbers in the order of steps, for
+    rows in need of them or not.
+    """
     found = np.zeros((len(accuracy), *foresight.tokens.shape), np.int32)
     for step, right in enumerate(accuracy, start=1):
         shape = foresight.tokens[:, step:].shape
         chances, weights = generator.random(shape), generator.random(shape)
         for index, layer in np.ndindex(shape[:2]):
-            tokens, popularity = foresight.tokens[index, layer + step].copy(), foresight.problem.popularity[layer + step]
+            tokens, popularity = (
+                foresight.tokens[index, layer + step].copy(),
+                foresight.problem.popularity[layer + step],
+            )
             if names_top_k:
                 tokens[np.argsort(-tokens, kind="stable")[TOP_K:]] = 0
             is_right = (tokens > 0) & (chances[index, layer] < right[layer + step])
-            weight = np.where(tokens > 0, -1.0, weights[index, layer] ** (1.0 / np.maximum(popularity, 1e-12)))
-            others = np.argsort(-weight, kind="stable")[: min(((tokens > 0) & ~is_right).sum(), (tokens == 0).sum())]
+            weight = np.where(
+                tokens > 0, -1.0, weights[index, layer] ** (1.0 / np.maximum(popularity, 1e-12))
+            )
+            others = np.argsort(-weight, kind="stable")[
+                : min(((tokens > 0) & ~is_right).sum(), (tokens == 0).sum())
+            ]
             found[step - 1, index, layer + step] = np.where(is_right, tokens, 0)
             found[step - 1, index, layer + step, others] = popularity[others] > 0
         for index in np.flatnonzero(foresight.passes.num_tokens > 1) if by_token else ():
@@ -57,7 +75,13 @@ def _written_out(
     return found
 
 
-def _tokens_apart(foresight: Foresight, found: np.ndarray, step: int, right: np.ndarray, generator: np.random.Generator) -> None:
+def _tokens_apart(
+    foresight: Foresight,
+    found: np.ndarray,
+    step: int,
+    right: np.ndarray,
+    generator: np.random.Generator,
+) -> None:
     several = np.flatnonzero(foresight.passes.num_tokens > 1)
     named_right = generator.binomial(foresight.tokens[several, step:], right[step:, None])
     for place, index in enumerate(several):
@@ -72,17 +96,30 @@ def _tokens_apart(foresight: Foresight, found: np.ndarray, step: int, right: np.
 @pytest.mark.parametrize("is_even", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("manner", [{}, {"by_token": True}, {"names_top_k": True}])
-def test_expectations_are_those_of_the_rule(batch_size: int, is_even: bool, manner: dict[str, bool]) -> None:
-    """Two steps ahead, of single tokens and of several, experts alike or not: each number of tokens is as the rule has it."""
-    foresight, accuracy = _foresight(batch_size, is_even=is_even), [np.linspace(0.2, 0.9, NUM_LAYERS) ** step for step in (1, 2)]
+def test_expectations_are_those_of_the_rule(
+    batch_size: int, is_even: bool, manner: dict[str, bool]
+) -> None:
+    """Two steps ahead, of single tokens and of several, experts alike or not: each number of tokens
+    is as the rule has it.
+    """
+    foresight, accuracy = (
+        _foresight(batch_size, is_even=is_even),
+        [np.linspace(0.2, 0.9, NUM_LAYERS) ** step for step in (1, 2)],
+    )
     found = expected_tokens(foresight, accuracy, np.random.default_rng(3), **manner)
     settings = {"by_token": False, "names_top_k": False} | manner
     assert (found == _written_out(foresight, accuracy, np.random.default_rng(3), **settings)).all()
-    assert (found[0, :, 0] == 0).all() and (found[1, :, :2] == 0).all() and found.any(axis=(1, 2, 3)).all()
+    assert (
+        (found[0, :, 0] == 0).all()
+        and (found[1, :, :2] == 0).all()
+        and found.any(axis=(1, 2, 3)).all()
+    )
 
 
 def test_what_is_expected_is_named() -> None:
-    """Rows of pass, layer and expert, with their tokens, of all that is expected, and of nothing else."""
+    """Rows of pass, layer and expert, with their tokens, of all that is expected, and of nothing
+    else.
+    """
     foresight = _foresight(1, is_even=True)
     expected = expected_tokens(foresight, [np.full(NUM_LAYERS, 0.5)], np.random.default_rng(4))[0]
     rows, tokens = named(expected)
@@ -96,5 +133,7 @@ def test_a_layer_without_unselected_experts_names_nobody_instead() -> None:
     foresight = _foresight(1, is_even=True)
     tokens = foresight.tokens.copy()
     tokens[0] = 1
-    found = expected_tokens(replace(foresight, tokens=tokens), [np.zeros(NUM_LAYERS)], np.random.default_rng(5))
+    found = expected_tokens(
+        replace(foresight, tokens=tokens), [np.zeros(NUM_LAYERS)], np.random.default_rng(5)
+    )
     assert not found[0, 0].any() and found[0, 1].any()

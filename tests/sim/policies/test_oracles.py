@@ -1,4 +1,6 @@
-"""Named systems against what their papers' formulas give, worked out here by other means than the simulator's."""
+"""Named systems against what their papers' formulas give, worked out here by other means than the
+simulator's.
+"""
 
 from collections import OrderedDict
 
@@ -20,7 +22,12 @@ DECODE = Batch(prompt_tokens=4, output_tokens=9)
 
 
 def _run(
-    policy: str, machine: Machine, batch: Batch = DECODE, model: Model | None = None, slots: int | None = None, **settings: str
+    policy: str,
+    machine: Machine,
+    batch: Batch = DECODE,
+    model: Model | None = None,
+    slots: int | None = None,
+    **settings: str,
 ) -> Run:
     run = simulate(
         Scenario(
@@ -51,18 +58,29 @@ def _gpu_without_cost() -> dict[str, object]:
 
 @pytest.mark.parametrize("latency_ns", [0, 700])
 def test_streaming_takes_the_bytes_over_the_link(latency_ns: int) -> None:
-    """ZeRO-3: with a GPU that costs nothing, every pass is all bytes over the rate and one latency a copy, to a nanosecond a copy."""
+    """ZeRO-3: with a GPU that costs nothing, every pass is all bytes over the rate and one latency
+    a copy, to a nanosecond a copy.
+    """
     model = MODELS["dense-first-and-shared"]
-    run = _run("zero-streaming", small_machine(link_bytes_per_s=1e9, latency_ns=latency_ns, gpu=_gpu_without_cost()), model=model)
+    run = _run(
+        "zero-streaming",
+        small_machine(link_bytes_per_s=1e9, latency_ns=latency_ns, gpu=_gpu_without_cost()),
+        model=model,
+    )
     copies = model.num_layers + 1
     per_pass_ns = model.total_bytes + copies * latency_ns
     assert run.metrics.tpot_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
     assert run.metrics.ttft_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
-    assert run.metrics.h2d_bytes == DECODE.output_tokens * model.total_bytes and run.metrics.expert_hit_rate == 0
+    assert (
+        run.metrics.h2d_bytes == DECODE.output_tokens * model.total_bytes
+        and run.metrics.expert_hit_rate == 0
+    )
 
 
 def test_fiddlers_decode_step_is_the_sum_of_its_operations() -> None:
-    """Serial decode: attention, gate and overheads of every layer; an expert on the GPU, or the CPU with activations both ways."""
+    """Serial decode: attention, gate and overheads of every layer; an expert on the GPU, or the CPU
+    with activations both ways.
+    """
     model, machine = small_model(), small_machine(overhead_ns=300, latency_ns=900)
     run = _run("fiddler", machine, slots=3)
     costs = CostModel(machine=machine, model=model)
@@ -76,28 +94,42 @@ def test_fiddlers_decode_step_is_the_sum_of_its_operations() -> None:
             total += int(costs.weights("gpu", layer, TensorClass.ROUTER, 1).ns)
             selected = np.flatnonzero(run.tokens[step, layer])
             missing = [expert for expert in selected if not run.residency.experts[layer, expert]]
-            fetch = int(costs.copy("h2d", model.expert_bytes, is_pinned=False).ns) + int(costs.expert("gpu", layer, 1).ns)
-            assert int(costs.expert("cpu", layer, 1).ns) < fetch, "the rule sends single tokens to the CPU here"
+            fetch = int(costs.copy("h2d", model.expert_bytes, is_pinned=False).ns) + int(
+                costs.expert("gpu", layer, 1).ns
+            )
+            assert int(costs.expert("cpu", layer, 1).ns) < fetch, (
+                "the rule sends single tokens to the CPU here"
+            )
             total += (len(selected) - len(missing)) * int(costs.expert("gpu", layer, 1).ns)
             total += len(missing) * int(costs.expert("cpu", layer, 1).ns)
             if missing:
                 sent = min(len(missing), 1) * hidden
-                total += sum(int(costs.copy(way, sent, is_pinned=False).ns) for way in ("d2h", "h2d"))  # type: ignore[arg-type]
+                total += sum(
+                    int(costs.copy(way, sent, is_pinned=False).ns) for way in ("d2h", "h2d")
+                )  # type: ignore[arg-type]
             misses += len(missing)
         assert _step_ns(run, step) == total
     assert 0 < misses < 2 * 3 * 8, "some experts hit and some miss"
 
 
 def test_fiddler_fetches_from_the_tokens_where_it_believes_the_cpu_slower() -> None:
-    """Algorithm 1: CPU for n tokens while n times the cost of one is at most copy and GPU; released constants: fewer than 10."""
+    """Algorithm 1:
+
+    CPU for n tokens while n times the cost of one is at most copy and GPU; released constants:
+    fewer than 10.
+    """
     machine = small_machine(link_bytes_per_s=0.9e9)
     batch = Batch(prompt_tokens=60, output_tokens=2)
     costs = CostModel(machine=machine, model=small_model())
     one = int(costs.expert("cpu", 0, 1).ns)
-    other = int(costs.copy("h2d", small_model().expert_bytes, is_pinned=False).ns) + int(costs.expert("gpu", 0, 1).ns)
+    other = int(costs.copy("h2d", small_model().expert_bytes, is_pinned=False).ns) + int(
+        costs.expert("gpu", 0, 1).ns
+    )
     for believed, most in (("measured", other // one), ("code", 9)):
         run = _run("fiddler", machine, batch, slots=0, believed_cost=believed)
-        on_cpu, fetched = (run.tokens[run.decisions.actions == action] for action in (Action.CPU, Action.FETCH))
+        on_cpu, fetched = (
+            run.tokens[run.decisions.actions == action] for action in (Action.CPU, Action.FETCH)
+        )
         assert on_cpu.max() <= most < fetched.min()
 
 
@@ -123,21 +155,38 @@ def test_a_ktransformers_layer_is_the_longer_of_its_lanes() -> None:
     assert run.metrics.h2d_bytes == run.metrics.d2h_bytes > 0
 
 
-@pytest.mark.parametrize(("prompt_tokens", "num_streamed"), [(512, 1), (513, 1), (544, 2), (1024, 2), (1500, 3), (20, 0)])
-def test_llama_cpp_streams_its_host_layers_once_a_micro_batch(prompt_tokens: int, num_streamed: int) -> None:
-    """Prefill copies each layer that is not on the GPU once per micro-batch of 512; a last one below 32 tokens runs on the CPU."""
+@pytest.mark.parametrize(
+    ("prompt_tokens", "num_streamed"), [(512, 1), (513, 1), (544, 2), (1024, 2), (1500, 3), (20, 0)]
+)
+def test_llama_cpp_streams_its_host_layers_once_a_micro_batch(
+    prompt_tokens: int, num_streamed: int
+) -> None:
+    """Prefill copies each layer that is not on the GPU once per micro-batch of 512; a last one
+    below 32 tokens runs on the CPU.
+    """
     model = small_model(num_layers=4)
-    run = _run("llama.cpp", small_machine(), Batch(prompt_tokens=prompt_tokens, output_tokens=2), model, num_gpu_layers="1")
+    run = _run(
+        "llama.cpp",
+        small_machine(),
+        Batch(prompt_tokens=prompt_tokens, output_tokens=2),
+        model,
+        num_gpu_layers="1",
+    )
     tasks = run.timeline.tasks
     layer_bytes = model.layers[0].dense_bytes + 8 * model.expert_bytes
     assert run.residency.dense.tolist() == [False, False, False, True]
-    assert int(tasks.num_bytes[tasks.kind == TaskKind.LAYER_FETCH].sum()) == num_streamed * 3 * layer_bytes
+    assert (
+        int(tasks.num_bytes[tasks.kind == TaskKind.LAYER_FETCH].sum())
+        == num_streamed * 3 * layer_bytes
+    )
     decode = run.decisions.modes[~run.passes.is_prefill]
     assert (decode[:, :3] == LayerMode.CPU).all() and (decode[:, 3] == LayerMode.GPU).all()
 
 
 def test_a_swap_moves_two_experts() -> None:
-    """Mixtral-Offloading: each miss of a decode step adds two copies of an expert over the link to the step."""
+    """Mixtral-Offloading: each miss of a decode step adds two copies of an expert over the link to
+    the step.
+    """
     model, machine = small_model(), small_machine(link_bytes_per_s=1e9, gpu=_gpu_without_cost())
     run = _run("mixtral-offloading", machine, slots=2)
     swap_ns = 2 * model.expert_bytes
@@ -151,7 +200,9 @@ def test_a_swap_moves_two_experts() -> None:
 @pytest.mark.parametrize("slots", [1, 2, 5])
 @pytest.mark.parametrize("batch", [DECODE, Batch(prompt_tokens=30, output_tokens=20, batch_size=2)])
 def test_lru_hits_are_those_of_a_plain_replay(slots: int, batch: Batch) -> None:
-    """All experts of a layer's event are looked up before any is admitted; hits and admissions count as uses, by expert number."""
+    """All experts of a layer's event are looked up before any is admitted; hits and admissions
+    count as uses, by expert number.
+    """
     run = _run("mixtral-offloading", small_machine(), batch, slots=slots)
     hits = 0
     caches = [OrderedDict.fromkeys(np.flatnonzero(row).tolist()) for row in run.residency.experts]
@@ -169,7 +220,9 @@ def test_lru_hits_are_those_of_a_plain_replay(slots: int, batch: Batch) -> None:
 
 
 def test_a_static_hit_rate_approaches_the_share_of_experts_held() -> None:
-    """Uniform routing, 3 of 8 experts in every layer: 3/8 of selections hit, within five standard deviations."""
+    """Uniform routing, 3 of 8 experts in every layer: 3/8 of selections hit, within five standard
+    deviations.
+    """
     run = _run("on-demand", small_machine(), Batch(prompt_tokens=1000, output_tokens=1), slots=3)
     spread = np.sqrt(0.375 * 0.625 / (1000 * 3 * 2))
     assert run.metrics.expert_hit_rate == pytest.approx(0.375, abs=5 * spread)
@@ -183,15 +236,24 @@ def test_all_on_gpu_is_the_sum_of_its_operations() -> None:
 
 
 def test_overlap_hides_copies_behind_compute_and_nothing_else() -> None:
-    """The same decisions with lanes are never slower than serial, and never faster than the busiest lane."""
+    """The same decisions with lanes are never slower than serial, and never faster than the busiest
+    lane.
+    """
     for policy in ("on-demand", "fiddler-v1", "ktransformers"):
         lanes = _run(policy, small_machine(), slots=3)
         serial = _run(policy, small_machine(), slots=3, prefill="serial", decode="serial")
-        assert max(lanes.timeline.busy_by_resource_ns().values()) <= lanes.timeline.makespan_ns < serial.timeline.makespan_ns
+        assert (
+            max(lanes.timeline.busy_by_resource_ns().values())
+            <= lanes.timeline.makespan_ns
+            < serial.timeline.makespan_ns
+        )
         assert serial.timeline.makespan_ns == int(serial.timeline.tasks.duration_ns.sum())
 
 
 def _step_ns(run: Run, step: int) -> int:
     """From the end of the step before to the end of this one."""
-    ends = [int(run.timeline.end_ns[run.timeline.tasks.step == number].max()) for number in (step - 1, step)]
+    ends = [
+        int(run.timeline.end_ns[run.timeline.tasks.step == number].max())
+        for number in (step - 1, step)
+    ]
     return ends[1] - ends[0]

@@ -48,14 +48,26 @@ class Fifo(CacheState):
         """See CacheState."""
         queue = self.queues[layer]
         queue.extend(experts.tolist())
-        return np.array([queue.popleft() for _ in range(len(queue) - self.capacity[layer])], np.int64)
+        return np.array(
+            [queue.popleft() for _ in range(len(queue) - self.capacity[layer])], np.int64
+        )
 
 
 @pytest.mark.parametrize("does_write_back", [False, True])
 def test_a_cache_in_python_conforms(does_write_back: bool) -> None:
     """It passes the kit, and its hits are those of a plain replay of the queue."""
-    policy = replace(POLICIES["mixtral-offloading"], name="fifo", cache=FifoCache(does_write_back=does_write_back))
-    run = check_policy(policy, small_model(), small_machine(), Batch(prompt_tokens=6, output_tokens=12), slots_per_layer=3)
+    policy = replace(
+        POLICIES["mixtral-offloading"],
+        name="fifo",
+        cache=FifoCache(does_write_back=does_write_back),
+    )
+    run = check_policy(
+        policy,
+        small_model(),
+        small_machine(),
+        Batch(prompt_tokens=6, output_tokens=12),
+        slots_per_layer=3,
+    )
     assert isinstance(run, Run)
     replay, hits = Fifo(run.residency), 0
     for counts in run.tokens:

@@ -1,4 +1,6 @@
-"""Policies from outside the table: the how-to's example conforms, goes through a plan's data, and what is wrong is said in one line."""
+"""Policies from outside the table: the how-to's example conforms, goes through a plan's data, and
+what is wrong is said in one line.
+"""
 
 import re
 import sys
@@ -17,14 +19,18 @@ from tests.sim.small import MODELS, small_machine
 from tests.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "write-a-policy.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Policy]:
     """The policy of the page, from a file in the current folder."""
     (tmp_path / "my_policy.py").write_text(BLOCKS[0], encoding="utf-8")
-    (tmp_path / "broken_policy.py").write_text("raise RuntimeError('two\\nlines')\n", encoding="utf-8")
+    (tmp_path / "broken_policy.py").write_text(
+        "raise RuntimeError('two\\nlines')\n", encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     yield find_policy("my_policy:POPULAR")
     sys.modules.pop("my_policy", None)
@@ -34,7 +40,13 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Policy]
 def test_the_example_conforms(example: Policy, model: object) -> None:
     """On odd models, with slots to spare and without, and it does prefetch."""
     for slots in (1, 2):
-        run = check_policy(example, model, small_machine(), Batch(prompt_tokens=3, output_tokens=12), slots_per_layer=slots)  # type: ignore[arg-type]
+        run = check_policy(
+            example,
+            model,
+            small_machine(),
+            Batch(prompt_tokens=3, output_tokens=12),
+            slots_per_layer=slots,
+        )  # type: ignore[arg-type]
         assert isinstance(run, Run) and run.metrics.prefetched_bytes > 0
 
 
@@ -56,14 +68,19 @@ def test_it_goes_through_plain_data(example: Policy) -> None:
     assert data["prefetch"] == {"part": "my_policy:PopularPrefetch", "count": 3}
     assert policy_from_data(data, "plan.yaml", importable=["my_policy"]) == changed
     data["prefetch"] = {"part": "my_policy:POPULAR"}
-    with pytest.raises(InputError, match=r"^plan\.yaml\.prefetch\.part: my_policy:POPULAR is not a prefetch part$"):
+    with pytest.raises(
+        InputError, match=r"^plan\.yaml\.prefetch\.part: my_policy:POPULAR is not a prefetch part$"
+    ):
         policy_from_data(data, "plan.yaml", importable=["my_policy"])
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_polcy:POPULAR", r"^policy my_polcy:POPULAR: cannot import 'my_polcy': No module named 'my_polcy'$"),
+        (
+            "my_polcy:POPULAR",
+            r"^policy my_polcy:POPULAR: cannot import 'my_polcy': No module named 'my_polcy'$",
+        ),
         ("my_policy:POPULR", r"^policy my_policy:POPULR: my_policy has no 'POPULR'.*POPULAR.*$"),
         ("my_policy:np", r"^policy my_policy:np: of type module, not sim\.policies\.Policy$"),
         ("broken_policy:X", r"^policy broken_policy:X: cannot import 'broken_policy': two lines$"),

@@ -1,4 +1,6 @@
-"""What single rows of the table promise: placements of KTransformers and AdapMoE, HybriMoE's score, lossy rows and bounds."""
+"""What single rows of the table promise: placements of KTransformers and AdapMoE, HybriMoE's score,
+lossy rows and bounds.
+"""
 
 from dataclasses import replace
 from itertools import product
@@ -23,7 +25,9 @@ from tests.source_tree import ROOT
 SKEWED = GeneratedRouting(
     label="skewed",
     stated_provenance=UNIFORM,
-    weights=tuple(tuple(float(x) for x in np.roll([40, 20, 10, 5, 3, 2, 1, 1], layer)) for layer in range(3)),
+    weights=tuple(
+        tuple(float(x) for x in np.roll([40, 20, 10, 5, 3, 2, 1, 1], layer)) for layer in range(3)
+    ),
 )
 
 
@@ -31,8 +35,23 @@ def _run(policy: Policy, routing: Routing = SKEWED, share: float = 0.5) -> Run:
     """On a GPU with room for that share of the experts and everything else."""
     model = small_model()
     batch = Batch(prompt_tokens=4, output_tokens=30)
-    room = model.non_expert_bytes + 2 * model.expert_bytes + share * 24 * model.expert_bytes + 3 * 34 * 512 + 40_000
-    run = simulate(Scenario(machine=small_machine(room / 0.95), model=model, batch=batch, policy=policy, routing=routing, seed=3))
+    room = (
+        model.non_expert_bytes
+        + 2 * model.expert_bytes
+        + share * 24 * model.expert_bytes
+        + 3 * 34 * 512
+        + 40_000
+    )
+    run = simulate(
+        Scenario(
+            machine=small_machine(room / 0.95),
+            model=model,
+            batch=batch,
+            policy=policy,
+            routing=routing,
+            seed=3,
+        )
+    )
     assert isinstance(run, Run)
     return run
 
@@ -40,36 +59,70 @@ def _run(policy: Policy, routing: Routing = SKEWED, share: float = 0.5) -> Run:
 def test_front_loading_fills_layer_after_layer() -> None:
     """At most one layer holds some of its experts: those before hold all, those after none."""
     held = _run(find_policy("kt-front-loading")).residency.experts.sum(axis=1).tolist()
-    assert held[0] == 8 and held == sorted(held, reverse=True) and sum(0 < count < 8 for count in held) <= 1
+    assert (
+        held[0] == 8
+        and held == sorted(held, reverse=True)
+        and sum(0 < count < 8 for count in held) <= 1
+    )
 
 
 def test_placements_differ_in_hits_as_they_should() -> None:
-    """With skewed popularity, the most popular experts hit most, drawn ones about as often as their share."""
-    rates = {name: _run(find_policy(name)).metrics for name in ("ktransformers", "kt-frequency", "kt-random", "kt-front-loading")}
-    assert rates["kt-frequency"].expert_hit_rate > max(rates[name].expert_hit_rate for name in ("kt-random", "kt-front-loading"))
+    """With skewed popularity, the most popular experts hit most, drawn ones about as often as their
+    share.
+    """
+    rates = {
+        name: _run(find_policy(name)).metrics
+        for name in ("ktransformers", "kt-frequency", "kt-random", "kt-front-loading")
+    }
+    assert rates["kt-frequency"].expert_hit_rate > max(
+        rates[name].expert_hit_rate for name in ("kt-random", "kt-front-loading")
+    )
     assert rates["ktransformers"].expert_hit_rate > rates["kt-random"].expert_hit_rate
-    assert len({metrics.num_resident_experts for name, metrics in rates.items() if name != "ktransformers"}) == 1
+    assert (
+        len(
+            {
+                metrics.num_resident_experts
+                for name, metrics in rates.items()
+                if name != "ktransformers"
+            }
+        )
+        == 1
+    )
 
 
 def test_adapmoe_splits_its_slots_best() -> None:
-    """No other split of as many slots over three layers has fewer expected experts that are neither held nor predicted."""
+    """No other split of as many slots over three layers has fewer expected experts that are neither
+    held nor predicted.
+    """
     run = _run(find_policy("adapmoe"), share=0.6)
     popularity = np.sort(problem_of(run.scenario).popularity, axis=1)[:, ::-1]
     missed = 1.0 - mixtral_accuracy(3)
     missed[0] = 1.0
-    left = missed[:, None] * (1.0 - np.concatenate([np.zeros((3, 1)), np.cumsum(popularity, axis=1)], axis=1))
+    left = missed[:, None] * (
+        1.0 - np.concatenate([np.zeros((3, 1)), np.cumsum(popularity, axis=1)], axis=1)
+    )
     held = run.residency.experts.sum(axis=1)
-    best = min(sum(left[np.arange(3), list(split)]) for split in product(range(9), repeat=3) if sum(split) == held.sum())
+    best = min(
+        sum(left[np.arange(3), list(split)])
+        for split in product(range(9), repeat=3)
+        if sum(split) == held.sum()
+    )
     assert left[np.arange(3), held].sum() == pytest.approx(best)
     assert held[0] == held.max() and 0 < held.sum() < 24
 
 
 @pytest.mark.parametrize("name", ["intent", "summary"])
 def test_a_smoothed_gate_beats_lru_on_real_routing(name: str) -> None:
-    """HybriMoE's claim, on DeepSeek-V2-Lite with a quarter of the experts: points more than LRU, and more for keeping 2K than K shares."""
+    """HybriMoE's claim, on DeepSeek-V2-Lite with a quarter of the experts: points more than LRU,
+    and more for keeping 2K than K shares.
+    """
     model = load_model("deepseek-v2-lite")
     routing = load_routing(str(shared_data(f"routing/deepseek-v2-lite-{name}.npz")), model)
-    caches = {"lru": find_policy("lru").cache, "kept K": SmoothedGateCache(kept_per_choice=1), "kept 2K": SmoothedGateCache()}
+    caches = {
+        "lru": find_policy("lru").cache,
+        "kept K": SmoothedGateCache(kept_per_choice=1),
+        "kept 2K": SmoothedGateCache(),
+    }
     rates = {}
     for label, cache in caches.items():
         scenario = Scenario(
@@ -88,25 +141,41 @@ def test_a_smoothed_gate_beats_lru_on_real_routing(name: str) -> None:
 
 def test_lossy_rows_and_bounds_say_so() -> None:
     """A run of each warns; no other row does."""
-    marked = {name: policy for name, policy in POLICIES.items() if not policy.is_lossless or policy.knows_future}
-    assert {name for name, policy in marked.items() if policy.knows_future} == {"belady"} and "pre-gated" in marked
+    marked = {
+        name: policy
+        for name, policy in POLICIES.items()
+        if not policy.is_lossless or policy.knows_future
+    }
+    assert {name for name, policy in marked.items() if policy.knows_future} == {
+        "belady"
+    } and "pre-gated" in marked
     for name, policy in POLICIES.items():
         if name == "all-on-gpu":
             continue
         warnings = " ".join(_run(policy, share=1.5).warnings)
         assert ("is lossy" in warnings) == (not policy.is_lossless)
         assert ("knows the future" in warnings) == policy.knows_future
-    assert "bound" in find_policy("belady").summary and "retrained" in find_policy("pre-gated").summary
+    assert (
+        "bound" in find_policy("belady").summary and "retrained" in find_policy("pre-gated").summary
+    )
 
 
 def test_the_reference_names_every_row_and_its_parts() -> None:
-    """docs/reference/policies.md has a row for each policy, with its parts, and marks the lossy ones and the bound."""
+    """docs/reference/policies.md has a row for each policy, with its parts, and marks the lossy
+    ones and the bound.
+    """
     lines = (ROOT / "docs" / "reference" / "policies.md").read_text(encoding="utf-8").splitlines()
     for name, policy in POLICIES.items():
-        [line] = [line for line in lines if line.startswith("|") and f"`{name}`" in line.split("|")[1] and line.count("|") == 5]
+        [line] = [
+            line
+            for line in lines
+            if line.startswith("|") and f"`{name}`" in line.split("|")[1] and line.count("|") == 5
+        ]
         listed = line.split("|")[2]
         for kind in ("placement", "prefetch", "dispatch"):
             assert part_name(kind, getattr(policy, kind)) in listed, (name, kind)
         assert part_name("cache", policy.cache) in listed or "(same name)" in listed
         marked = line.split("|")[1]
-        assert ("(lossy)" in marked) == (not policy.is_lossless) and ("(knows the future)" in marked) == policy.knows_future
+        assert ("(lossy)" in marked) == (not policy.is_lossless) and (
+            "(knows the future)" in marked
+        ) == policy.knows_future

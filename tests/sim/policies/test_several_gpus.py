@@ -1,4 +1,6 @@
-"""Experts spread over several GPUs: both engines alike, each GPU its own lanes and memory, and what more links gain."""
+"""Experts spread over several GPUs: both engines alike, each GPU its own lanes and memory, and what
+more links gain.
+"""
 
 from dataclasses import replace
 
@@ -22,7 +24,13 @@ from sim.step.simulate import Run, Scenario, problem_of, simulate
 from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
-INTERFERENCE = [{"busy": "h2d", "slows": "cpu", "rate_fraction": {"value": 0.7, "kind": "assumed", "source": "made up", "date": "undated"}}]
+INTERFERENCE = [
+    {
+        "busy": "h2d",
+        "slows": "cpu",
+        "rate_fraction": {"value": 0.7, "kind": "assumed", "source": "made up", "date": "undated"},
+    }
+]
 
 
 def machine_of(num_gpus: int, memory_bytes: float = 1e9, **others: object) -> Machine:
@@ -66,22 +74,42 @@ def accepted(scenario: Scenario) -> Run | None:
 @pytest.mark.parametrize("model", ["plain", "dense-first-and-shared"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_engines_agree(name: str, model: str) -> None:
-    """To the nanosecond, with interference too, where experts are on three GPUs; every selected expert runs once."""
+    """To the nanosecond, with interference too, where experts are on three GPUs; every selected
+    expert runs once.
+    """
     for interference in ([], INTERFERENCE):
         slots = None if name == "zero-streaming" else 4
-        scenario = scenario_of(name, 3, model=MODELS[model], machine=machine_of(3, interference=interference), slots_per_layer=slots)
+        scenario = scenario_of(
+            name,
+            3,
+            model=MODELS[model],
+            machine=machine_of(3, interference=interference),
+            slots_per_layer=slots,
+        )
         fast, reference = accepted(scenario), accepted(replace(scenario, engine="reference"))
         assert (fast is None) == (reference is None)
         if fast is None or reference is None:
             return
         assert fast.timeline.digest == reference.timeline.digest
         assert fast.metrics == reference.metrics
-        assert int((fast.timeline.tasks.kind == TaskKind.EXPERT).sum()) == int((fast.tokens > 0).sum())
+        assert int((fast.timeline.tasks.kind == TaskKind.EXPERT).sum()) == int(
+            (fast.tokens > 0).sum()
+        )
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(["lru", "fmoe", "promoe", "moe-infinity", "mixtral-next-gate", "on-demand", "zero-streaming"]),
+    st.sampled_from(
+        [
+            "lru",
+            "fmoe",
+            "promoe",
+            "moe-infinity",
+            "mixtral-next-gate",
+            "on-demand",
+            "zero-streaming",
+        ]
+    ),
     st.integers(1, 5),
     st.integers(0, 10**6),
     st.booleans(),
@@ -90,35 +118,65 @@ def test_engines_agree_on_any_seed(name: str, num_gpus: int, seed: int, is_await
     """Also where the next layer waits for what was fetched ahead."""
     policy = find_policy(name)
     if name == "mixtral-next-gate":
-        policy = with_settings(policy, {"is_copy_awaited": str(is_awaited).lower(), "overlap.decode": "lanes"})
-    scenario = scenario_of(name, num_gpus, policy=policy, seed=seed, slots_per_layer=None if name == "zero-streaming" else 3)
-    assert run_of(scenario).timeline.digest == run_of(replace(scenario, engine="reference")).timeline.digest
+        policy = with_settings(
+            policy, {"is_copy_awaited": str(is_awaited).lower(), "overlap.decode": "lanes"}
+        )
+    scenario = scenario_of(
+        name,
+        num_gpus,
+        policy=policy,
+        seed=seed,
+        slots_per_layer=None if name == "zero-streaming" else 3,
+    )
+    assert (
+        run_of(scenario).timeline.digest
+        == run_of(replace(scenario, engine="reference")).timeline.digest
+    )
 
 
 @pytest.mark.parametrize("name", ["on-demand", "lru", "fmoe", "zero-streaming", "fiddler"])
 def test_one_gpu_of_many_is_one_gpu(name: str) -> None:
     """A machine with more GPUs than are used runs as a machine with one does."""
     slots = None if name == "zero-streaming" else 4
-    many, one = (run_of(scenario_of(name, 1, machine=machine_of(count), slots_per_layer=slots)) for count in (4, 1))
+    many, one = (
+        run_of(scenario_of(name, 1, machine=machine_of(count), slots_per_layer=slots))
+        for count in (4, 1)
+    )
     assert many.timeline.digest == one.timeline.digest
-    assert any("one of them is used (--gpus)" in warning for warning in many.warnings) and not one.warnings
+    assert (
+        any("one of them is used (--gpus)" in warning for warning in many.warnings)
+        and not one.warnings
+    )
 
 
 def test_an_expert_runs_on_its_gpu_and_comes_over_its_link() -> None:
-    """Dealt out in turn, layer after layer: expert e of layer l is on GPU (8 l + e) mod 3; attention is on GPU 0."""
+    """Dealt out in turn, layer after layer: expert e of layer l is on GPU (8 l + e) mod 3;
+    attention is on GPU 0.
+    """
     for name in ("lru", "on-demand", "fmoe"):
         timeline = run_of(scenario_of(name, 3)).timeline
         tasks, names = timeline.tasks, [resource.name for resource in timeline.platform.resources]
         owner = (8 * tasks.layer.astype(int) + tasks.expert) % 3
-        for kind, lane in ((TaskKind.EXPERT, "gpu"), (TaskKind.FETCH, "h2d"), (TaskKind.SLOT_FETCH, "h2d"), (TaskKind.PREFETCH, "h2d")):
+        for kind, lane in (
+            (TaskKind.EXPERT, "gpu"),
+            (TaskKind.FETCH, "h2d"),
+            (TaskKind.SLOT_FETCH, "h2d"),
+            (TaskKind.PREFETCH, "h2d"),
+        ):
             for task in np.flatnonzero(tasks.kind == kind).tolist():
-                assert names[tasks.resource[task]] == lane + (str(owner[task]) if owner[task] else "")
-        assert {names[number] for number in tasks.resource[tasks.kind == TaskKind.ATTENTION]} == {"gpu"}
+                assert names[tasks.resource[task]] == lane + (
+                    str(owner[task]) if owner[task] else ""
+                )
+        assert {names[number] for number in tasks.resource[tasks.kind == TaskKind.ATTENTION]} == {
+            "gpu"
+        }
 
 
 @pytest.mark.parametrize("num_gpus", [2, 4])
 def test_links_of_evenly_spread_experts_add_up(num_gpus: int) -> None:
-    """Closed form: where every layer needs as many missing experts from each GPU and only copying takes time, G GPUs are G times faster."""
+    """Closed form: where every layer needs as many missing experts from each GPU and only copying
+    takes time, G GPUs are G times faster.
+    """
     model = small_model(num_layers=4, num_experts=8, top_k=4)
     ids = np.broadcast_to(np.arange(4, dtype=np.int16), (200, 4, 4))
     routing = RecordedRouting(name="constant", expert_ids=np.ascontiguousarray(ids), num_experts=8)
@@ -126,14 +184,20 @@ def test_links_of_evenly_spread_experts_add_up(num_gpus: int) -> None:
     machine = machine.model_copy(update={"gpu": machine.gpu.model_copy(update={"count": num_gpus})})
 
     def decode_s(gpus: int) -> float:
-        scenario = scenario_of("on-demand", gpus, machine=machine, model=model, routing=routing, slots_per_layer=0)
-        return run_of(replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=8))).metrics.tpot_s
+        scenario = scenario_of(
+            "on-demand", gpus, machine=machine, model=model, routing=routing, slots_per_layer=0
+        )
+        return run_of(
+            replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=8))
+        ).metrics.tpot_s
 
     assert decode_s(1) / decode_s(num_gpus) == pytest.approx(num_gpus, rel=1e-2)
 
 
 def test_each_gpu_has_its_own_memory() -> None:
-    """With memory for the dense parts and little more on each, further GPUs hold what GPU 0 cannot; none holds more than fits."""
+    """With memory for the dense parts and little more on each, further GPUs hold what GPU 0 cannot;
+    none holds more than fits.
+    """
     model = MODELS["plain"]
     machine = machine_of(3, memory_bytes=(model.non_expert_bytes + 9 * model.expert_bytes) / 0.95)
     held = []
@@ -148,17 +212,23 @@ def test_each_gpu_has_its_own_memory() -> None:
 
 
 def test_the_expert_cache_has_a_limit() -> None:
-    """Over all GPUs, each an equal part; more memory never holds fewer experts, and too little holds none."""
+    """Over all GPUs, each an equal part; more memory never holds fewer experts, and too little
+    holds none.
+    """
     model = MODELS["plain"]
     counts = []
     for num_experts in (0, 3, 6, 12, 24, 100):
-        scenario = scenario_of("lru", 3, slots_per_layer=None, expert_cache_bytes=num_experts * model.expert_bytes)
+        scenario = scenario_of(
+            "lru", 3, slots_per_layer=None, expert_cache_bytes=num_experts * model.expert_bytes
+        )
         counts.append(run_of(scenario).metrics.num_resident_experts)
     assert counts == [0, 3, 6, 12, 24, 24]
 
 
 def test_a_cache_stays_within_its_gpu() -> None:
-    """What leaves is of the same GPU as what comes in: no GPU ever holds more experts than it started with."""
+    """What leaves is of the same GPU as what comes in: no GPU ever holds more experts than it
+    started with.
+    """
     run = run_of(scenario_of("fmoe", 3, batch=Batch(prompt_tokens=1, output_tokens=40)))
     instants, staged = staged_bytes(run.timeline, 1.0, 1)
     assert len(instants) == len(staged)
@@ -167,15 +237,29 @@ def test_a_cache_stays_within_its_gpu() -> None:
 
 
 def test_a_miss_pauses_prefetching_on_every_link() -> None:
-    """While a missing expert of fMoE's is copied to one GPU, no prefetch for a later layer begins on the link of another."""
-    run = run_of(scenario_of("fmoe", 3, model=small_model(num_layers=6), batch=Batch(prompt_tokens=2, output_tokens=60), slots_per_layer=2))
+    """While a missing expert of fMoE's is copied to one GPU, no prefetch for a later layer begins
+    on the link of another.
+    """
+    run = run_of(
+        scenario_of(
+            "fmoe",
+            3,
+            model=small_model(num_layers=6),
+            batch=Batch(prompt_tokens=2, output_tokens=60),
+            slots_per_layer=2,
+        )
+    )
     line, tasks = run.timeline, run.timeline.tasks
     ahead = (tasks.kind == TaskKind.PREFETCH) & ~line.is_dropped
     assert ahead.sum() > 20
     for task in np.flatnonzero(np.isin(tasks.kind, (TaskKind.SLOT_FETCH, TaskKind.FETCH))).tolist():
-        began = line.start_ns[ahead & (tasks.layer != tasks.layer[task])]  # what that layer itself needs is late, and needed now
+        began = line.start_ns[
+            ahead & (tasks.layer != tasks.layer[task])
+        ]  # what that layer itself needs is late, and needed now
         assert not ((began > line.start_ns[task]) & (began < line.end_ns[task])).any()
-    free = replace(run.scenario, policy=with_settings(run.scenario.policy, {"pauses_on_miss": "false"}))
+    free = replace(
+        run.scenario, policy=with_settings(run.scenario.policy, {"pauses_on_miss": "false"})
+    )
     assert run_of(free).timeline.digest != line.digest
 
 

@@ -1,4 +1,6 @@
-"""What runs over the same draw share: kept while there is room, told apart by draw, and changing no run."""
+"""What runs over the same draw share: kept while there is room, told apart by draw, and changing no
+run.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +20,9 @@ SHARING = [name for name, policy in POLICIES.items() if policy.prefetch.is_of_dr
 
 
 def test_values_are_of_a_draw_and_a_key() -> None:
-    """The same draw and key give what was computed first; another draw, though equal, or another key gives its own."""
+    """The same draw and key give what was computed first; another draw, though equal, or another
+    key gives its own.
+    """
     shared, one, other = Shared(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
     first = shared.get(one, "a", lambda: np.array([1]))
     assert shared.get(one, "a", lambda: np.array([2])) is first
@@ -27,7 +31,10 @@ def test_values_are_of_a_draw_and_a_key() -> None:
 
 
 def test_what_was_asked_for_longest_ago_goes_first() -> None:
-    """Three values of 400 bytes do not fit in 1,000; the one asked for again stays. One of 1,200 is not kept, and drives nothing out."""
+    """Three values of 400 bytes do not fit in 1,000; the one asked for again stays.
+
+    One of 1,200 is not kept, and drives nothing out.
+    """
     shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
 
     def of(key: str, size: int = 100) -> np.ndarray:
@@ -43,16 +50,28 @@ def test_what_was_asked_for_longest_ago_goes_first() -> None:
 
 @pytest.mark.parametrize("name", SHARING)
 def test_runs_are_the_same_with_what_others_left(name: str) -> None:
-    """On two machines of other speeds and memory, over two draws, a run that finds what another predicted is the run it would be alone."""
+    """On two machines of other speeds and memory, over two draws, a run that finds what another
+    predicted is the run it would be alone.
+    """
     shared, base = Shared(10_000_000), _scenario(name)
-    draws = {seed: replace(draw(replace(base, seed=seed), base.policy.feeding), shared=shared) for seed in (1, 2)}
+    draws = {
+        seed: replace(draw(replace(base, seed=seed), base.policy.feeding), shared=shared)
+        for seed in (1, 2)
+    }
     for speed, slots, seed in ((0.2e9, 3, 1), (0.4e9, 5, 1), (0.4e9, 4, 2)):
-        scenario = replace(base, machine=small_machine(link_bytes_per_s=speed), slots_per_layer=slots, seed=seed)
+        scenario = replace(
+            base, machine=small_machine(link_bytes_per_s=speed), slots_per_layer=slots, seed=seed
+        )
         problem = problem_of(scenario)
         residency = scenario.policy.placement.place(problem)
         assert isinstance(residency, Residency)
-        together, alone = (run_drawn(scenario, problem, residency, replace(draws[seed], shared=each)) for each in (shared, None))
-        assert together.timeline.digest == alone.timeline.digest and together.metrics == alone.metrics
+        together, alone = (
+            run_drawn(scenario, problem, residency, replace(draws[seed], shared=each))
+            for each in (shared, None)
+        )
+        assert (
+            together.timeline.digest == alone.timeline.digest and together.metrics == alone.metrics
+        )
 
 
 def _scenario(name: str) -> Scenario:

@@ -9,7 +9,9 @@ from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.host import HostGpu, RuntimeHost, Vector
 from sim.runtimes.question import RuntimeQuestion
 
-GPU = HostGpu(name="card", memory_bytes=24e9, bytes_per_s=1000e9, flops_per_s=100e12, link_bytes_per_s=25e9)
+GPU = HostGpu(
+    name="card", memory_bytes=24e9, bytes_per_s=1000e9, flops_per_s=100e12, link_bytes_per_s=25e9
+)
 DESKTOP = RuntimeHost(
     gpus=(GPU,),
     sockets=1,

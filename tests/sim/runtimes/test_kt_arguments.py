@@ -19,8 +19,12 @@ def test_current_flags() -> None:
 
 
 def test_older_flags() -> None:
-    """local_chat's flags, a model setting before them, and a rule file that keeps experts on the CPU."""
-    read = read_kt_arguments("num_experts_per_tok=6 --cpu_infer 33 --optimize_config_path rules/DeepSeek-V3-Chat.yaml")
+    """local_chat's flags, a model setting before them, and a rule file that keeps experts on the
+    CPU.
+    """
+    read = read_kt_arguments(
+        "num_experts_per_tok=6 --cpu_infer 33 --optimize_config_path rules/DeepSeek-V3-Chat.yaml"
+    )
     assert (read.experts_per_token, read.threads) == (6, 33)
 
 
@@ -41,7 +45,9 @@ def test_refused_in_one_line(line: str, message: str) -> None:
 
 
 def test_more_threads_than_cores_are_said() -> None:
-    """A second thread of a core adds nothing in the price, and the note says that it costs in practice."""
+    """A second thread of a core adds nothing in the price, and the note says that it costs in
+    practice.
+    """
     assert any("32 threads on 16 cores" in note for note in notes_on(question("-t 32")))
     assert not any("threads on" in note for note in notes_on(question("-t 16")))
 

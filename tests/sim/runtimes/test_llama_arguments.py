@@ -1,4 +1,6 @@
-"""Arguments of llama.cpp and ik_llama.cpp: what they set, what is ignored by name, what is refused in one line."""
+"""Arguments of llama.cpp and ik_llama.cpp: what they set, what is ignored by name, what is refused
+in one line.
+"""
 
 import csv
 
@@ -6,7 +8,13 @@ import pytest
 
 from hwprofiles import InputError
 from sim.runtimes.asking import READERS, read_runtime_arguments
-from sim.runtimes.llama_cpp import CpuExperts, LlamaArguments, Override, read_llama_arguments, read_overrides
+from sim.runtimes.llama_cpp import (
+    CpuExperts,
+    LlamaArguments,
+    Override,
+    read_llama_arguments,
+    read_overrides,
+)
 from tests.shared_data import shared_data
 
 HOST = -1
@@ -14,7 +22,9 @@ HOST = -1
 
 def test_flags_of_the_issue() -> None:
     """Every flag of a usual line sets what its name says."""
-    read = read_llama_arguments("-ngl 99 -ncmoe 20 -ub 2048 -ctk q8_0 -fa 1 -t 16 -tb 32 -nkvo -ts 3,1 -sm layer")
+    read = read_llama_arguments(
+        "-ngl 99 -ncmoe 20 -ub 2048 -ctk q8_0 -fa 1 -t 16 -tb 32 -nkvo -ts 3,1 -sm layer"
+    )
     assert (read.gpu_layers, read.placements) == (99, (CpuExperts(num_layers=20),))
     assert (read.micro_batch_tokens, read.batch_tokens) == (2048, 2048)
     assert (read.key_type, read.value_type) == ("q8_0", "f16")
@@ -70,7 +80,9 @@ def test_ik_flag(line: str, key: str, value: object) -> None:
 
 def test_environment_of_a_flag() -> None:
     """Variables that llama.cpp reads stand for flags; others are ignored by name."""
-    read = read_llama_arguments("CUDA_VISIBLE_DEVICES=0 LLAMA_ARG_CPU_MOE=1 -ngl 99 --host 0.0.0.0 --no-mmap")
+    read = read_llama_arguments(
+        "CUDA_VISIBLE_DEVICES=0 LLAMA_ARG_CPU_MOE=1 -ngl 99 --host 0.0.0.0 --no-mmap"
+    )
     assert read.placements == (CpuExperts(num_layers=None),)
     assert read.ignored == ("CUDA_VISIBLE_DEVICES", "--host", "--no-mmap")
 
@@ -94,7 +106,9 @@ def test_override_searches_anywhere() -> None:
     assert not override.finds("blk.2.ffn_up_exps.weight")
 
 
-@pytest.mark.parametrize("pattern", ["(?i)exps", "(?<=a)b", "a++", "[]a]", "[[:digit:]]", r"\Ablk", "(?P<a>b)"])
+@pytest.mark.parametrize(
+    "pattern", ["(?i)exps", "(?<=a)b", "a++", "[]a]", "[[:digit:]]", r"\Ablk", "(?P<a>b)"]
+)
 def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
     """What ECMAScript and Python do not read alike is refused by name."""
     with pytest.raises(InputError, match="ECMAScript"):
@@ -138,12 +152,16 @@ def test_smart_experts_below_one() -> None:
 def test_fit_only_without_placement() -> None:
     """Any placement in the arguments switches the fit off, as llama.cpp does."""
     assert read_llama_arguments("-t 8").uses_fit
-    assert not any(read_llama_arguments(line).uses_fit for line in ("-ngl 9", "-ts 1,1", "-cmoe", "--fit off"))
+    assert not any(
+        read_llama_arguments(line).uses_fit for line in ("-ngl 9", "-ts 1,1", "-cmoe", "--fit off")
+    )
 
 
 @pytest.mark.parametrize("file", ["rows.csv", "memory.csv"])
 def test_published_arguments_are_read(file: str) -> None:
-    """Every line of arguments that is published for these programs is read, and none sets an unknown thing."""
+    """Every line of arguments that is published for these programs is read, and none sets an
+    unknown thing.
+    """
     path = shared_data(f"runtimes/{file}")
     with path.open(encoding="utf-8") as text:
         rows = [row for row in csv.DictReader(text) if row["runtime"] in READERS]

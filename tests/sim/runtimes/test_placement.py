@@ -1,4 +1,6 @@
-"""Placements: layers counted from the last, overrides in order, the KV cache with its layer, bytes conserved."""
+"""Placements: layers counted from the last, overrides in order, the KV cache with its layer, bytes
+conserved.
+"""
 
 import random
 import re
@@ -21,7 +23,9 @@ ONE = [24e9]
 TWO = [24e9, 24e9]
 
 
-def _placed(line: str, memories: list[float], model: Model | None = None, runtime: str = "llama.cpp") -> Placement:
+def _placed(
+    line: str, memories: list[float], model: Model | None = None, runtime: str = "llama.cpp"
+) -> Placement:
     return place(model or qwen(), read_llama_arguments(line, runtime), memories)
 
 
@@ -31,7 +35,13 @@ def _expert_layers(placement: Placement, column: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("line", "layers", "has_head"),
-    [("-ngl 0", 0, False), ("-ngl 1", 0, True), ("-ngl 24", 23, True), ("-ngl 49", 48, True), ("-ngl 99", 48, True)],
+    [
+        ("-ngl 0", 0, False),
+        ("-ngl 1", 0, True),
+        ("-ngl 24", 23, True),
+        ("-ngl 49", 48, True),
+        ("-ngl 99", 48, True),
+    ],
 )
 def test_last_layers_and_the_head(line: str, layers: int, has_head: bool) -> None:
     """The head counts as a layer, and goes first; layers follow from the last one."""
@@ -41,7 +51,10 @@ def test_last_layers_and_the_head(line: str, layers: int, has_head: bool) -> Non
     assert np.array_equal(placement.kv, placement.attention)
 
 
-@pytest.mark.parametrize(("line", "layers", "has_head"), [("-ngl 1", 1, False), ("-ngl 48", 48, False), ("-ngl 49", 48, True)])
+@pytest.mark.parametrize(
+    ("line", "layers", "has_head"),
+    [("-ngl 1", 1, False), ("-ngl 48", 48, False), ("-ngl 49", 48, True)],
+)
 def test_ik_does_not_count_the_head(line: str, layers: int, has_head: bool) -> None:
     """ik_llama.cpp counts layers alone; more than there are take the head too."""
     placement = _placed(line, ONE, runtime="ik_llama.cpp")
@@ -50,7 +63,9 @@ def test_ik_does_not_count_the_head(line: str, layers: int, has_head: bool) -> N
 
 
 def test_cpu_experts_from_the_first_or_the_last() -> None:
-    """llama.cpp keeps the experts of the first layers on the CPU, dense ones counted; ik_llama.cpp those of the last."""
+    """llama.cpp keeps the experts of the first layers on the CPU, dense ones counted; ik_llama.cpp
+    those of the last.
+    """
     assert _expert_layers(_placed("-ngl 99 -ncmoe 20", ONE), 0) == list(range(20))
     assert _expert_layers(_placed("-ngl 99 -ncmoe 20", ONE, deepseek()), 0) == list(range(3, 20))
     ik = _placed("-ngl 99 -ncmoe 20", ONE, deepseek(), "ik_llama.cpp")
@@ -67,7 +82,10 @@ def test_first_match_wins() -> None:
     """An override before another takes the tensors that both find."""
     line = r'-ngl 99 -ot "blk\.(1[0-9])\.ffn_.*=CUDA0" -ot exps=CPU'
     assert _expert_layers(_placed(line, ONE), 1) == list(range(10, 20))
-    assert _expert_layers(_placed(r'-ngl 99 -ot exps=CPU -ot "blk\.1[0-9]\.ffn_.*=CUDA0"', ONE), 1) == []
+    assert (
+        _expert_layers(_placed(r'-ngl 99 -ot exps=CPU -ot "blk\.1[0-9]\.ffn_.*=CUDA0"', ONE), 1)
+        == []
+    )
 
 
 def test_override_goes_over_the_layer() -> None:
@@ -92,10 +110,14 @@ def test_split_follows_shares() -> None:
 
 
 def test_split_over_four_gpus_as_printed() -> None:
-    """ik_llama.cpp shared 94 layers of Qwen3-235B-A22B over four equal cards as 24, 24, 24 and 22 (discussion 491)."""
+    """ik_llama.cpp shared 94 layers of Qwen3-235B-A22B over four equal cards as 24, 24, 24 and 22
+    (discussion 491).
+    """
     from sim.model.library import load_model
 
-    placement = _placed("-ngl 95", [24e9] * 4, load_model("qwen3-235b-a22b", "4bit"), "ik_llama.cpp")
+    placement = _placed(
+        "-ngl 95", [24e9] * 4, load_model("qwen3-235b-a22b", "4bit"), "ik_llama.cpp"
+    )
     assert [int(np.sum(placement.kv == gpu)) for gpu in range(4)] == [24, 24, 24, 22]
 
 
@@ -114,10 +136,18 @@ def test_unknown_devices() -> None:
 
 @pytest.mark.parametrize(
     ("line", "crossings"),
-    [("-ngl 99", 0), ("-ngl 0", 0), ("-ngl 99 -cmoe", 96), ("-ngl 99 -ncmoe 20", 40), ("-ngl 24", 1)],
+    [
+        ("-ngl 99", 0),
+        ("-ngl 0", 0),
+        ("-ngl 99 -cmoe", 96),
+        ("-ngl 99 -ncmoe 20", 40),
+        ("-ngl 24", 1),
+    ],
 )
 def test_crossings(line: str, crossings: int) -> None:
-    """Work changes device twice for every layer whose experts alone are elsewhere, once where whole layers are."""
+    """Work changes device twice for every layer whose experts alone are elsewhere, once where whole
+    layers are.
+    """
     assert _placed(line, ONE).num_crossings == crossings
 
 
@@ -129,10 +159,17 @@ def test_crossings_between_gpus() -> None:
 
 @pytest.mark.parametrize("seed", range(16))
 def test_random_plans_conserve_bytes(seed: int) -> None:
-    """For random plans of single matrices, bytes by device equal those of matching each tensor's name by hand."""
+    """For random plans of single matrices, bytes by device equal those of matching each tensor's
+    name by hand.
+    """
     draw = random.Random(seed)
     gpu_layers = draw.choice([0, 2, 24, 48, 99])
-    on_host = {(layer, name) for layer in range(48) for name in ("gate", "up", "down") if draw.random() < 0.5}
+    on_host = {
+        (layer, name)
+        for layer in range(48)
+        for name in ("gate", "up", "down")
+        if draw.random() < 0.5
+    }
     patterns = [rf"blk\.{layer}\.ffn_{name}_exps" for layer, name in sorted(on_host)]
     line = f"-ngl {gpu_layers} " + " ".join(f"-ot '{pattern}=CPU'" for pattern in patterns)
     placement = _placed(line, ONE)
@@ -153,12 +190,16 @@ def test_ktransformers_keeps_every_expert_in_host_memory() -> None:
     assert host.expert_fraction[0].tolist() == pytest.approx([0.75, 0.25])
     experts = 48 * 128 * qwen().expert_bytes
     assert host.weight_bytes[0] == pytest.approx(experts, rel=0.03)
-    ratio = placement_of(question("--kt-num-gpu-experts 32 --kt-gpu-experts-ratio 0.5", runtime="ktransformers"))
+    ratio = placement_of(
+        question("--kt-num-gpu-experts 32 --kt-gpu-experts-ratio 0.5", runtime="ktransformers")
+    )
     assert ratio.expert_fraction[0].tolist() == pytest.approx([0.5, 0.5])
 
 
 def test_fit_keeps_as_many_experts_as_fit() -> None:
-    """Without placement in the arguments, dense parts go to the GPU and experts of the first layers fill it."""
+    """Without placement in the arguments, dense parts go to the GPU and experts of the first layers
+    fill it.
+    """
     placement = placement_of(question("-c 4096"))
     on_gpu = _expert_layers(placement, 1)
     assert set(placement.attention.tolist()) == {0}
@@ -167,7 +208,9 @@ def test_fit_keeps_as_many_experts_as_fit() -> None:
 
 
 def test_fit_of_a_model_that_does_not_fit() -> None:
-    """Of a model of 380 GB the fit keeps its dense part on the GPU, and the experts that are left room for."""
+    """Of a model of 380 GB the fit keeps its dense part on the GPU, and the experts that are left
+    room for.
+    """
     placement = placement_of(question("-c 4096", model=deepseek()))
     assert placement.weight_bytes[1] < GPU.memory_bytes - 1024 * MIB
     assert placement.weight_bytes[0] > 15 * placement.weight_bytes[1]

@@ -15,7 +15,14 @@ from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.steps import steps_of
 from tests.sim.runtimes.examples import DESKTOP, GPU, NO_GPU, SERVER, deepseek, question, qwen
 
-LINES = ("-ngl 99", "-ngl 99 -cmoe", "-ngl 99 -ncmoe 20", "-ngl 24", "-ngl 0", "-ngl 99 -cmoe -nkvo")
+LINES = (
+    "-ngl 99",
+    "-ngl 99 -cmoe",
+    "-ngl 99 -ncmoe 20",
+    "-ngl 24",
+    "-ngl 0",
+    "-ngl 99 -cmoe -nkvo",
+)
 
 
 def _decode(asked: RuntimeQuestion) -> float:
@@ -63,7 +70,9 @@ def test_decode_falls_with_layers_on_the_cpu() -> None:
 
 
 def test_experts_cost_what_their_bytes_do() -> None:
-    """Bytes that a token reads on the CPU are those of its experts in all layers, and of nothing else."""
+    """Bytes that a token reads on the CPU are those of its experts in all layers, and of nothing
+    else.
+    """
     work = steps_of(question("-ngl 99 -cmoe")).decode.work
     assert work.cpu_expert_bytes == pytest.approx(48 * 8 * qwen().expert_bytes)
     assert work.cpu_dense_bytes == 0
@@ -73,8 +82,12 @@ def test_experts_cost_what_their_bytes_do() -> None:
 def test_distinct_experts_bound_uploads() -> None:
     """A micro-batch uploads each expert in use once: all of them for many tokens, fewer for few."""
     whole = 48 * 128 * qwen().expert_bytes / GPU.link_bytes_per_s
-    many = steps_of(replace(question("-ngl 99 -cmoe -ub 512"), prompt_tokens=512)).prefill.work.upload_s
-    few = steps_of(replace(question("-ngl 99 -cmoe -ub 32"), prompt_tokens=32)).prefill.work.upload_s
+    many = steps_of(
+        replace(question("-ngl 99 -cmoe -ub 512"), prompt_tokens=512)
+    ).prefill.work.upload_s
+    few = steps_of(
+        replace(question("-ngl 99 -cmoe -ub 32"), prompt_tokens=32)
+    ).prefill.work.upload_s
     assert many == pytest.approx(whole, rel=1e-3)
     assert 0.8 * whole < few < 0.9 * whole
 
@@ -98,14 +111,18 @@ def test_distinct_experts_bound_uploads() -> None:
         ("ktransformers", "--kt-gpu-prefill-token-threshold 400", 4096, "BF16", True),
     ],
 )
-def test_where_prompts_run(runtime: str, line: str, tokens: int, quantization: str, uploads: bool) -> None:
+def test_where_prompts_run(
+    runtime: str, line: str, tokens: int, quantization: str, uploads: bool
+) -> None:
     """Experts are uploaded from each program's threshold on, if their format has a kernel there."""
     asked = question(line, runtime=runtime, quantization=quantization)
     assert steps_of(replace(asked, prompt_tokens=tokens)).uploads is uploads
 
 
 def test_builds_before_a_change() -> None:
-    """A build before the pull request that scales the threshold by experts uploads from 32 tokens on."""
+    """A build before the pull request that scales the threshold by experts uploads from 32 tokens
+    on.
+    """
     asked = replace(question("-ngl 99 -cmoe", runtime="ik_llama.cpp"), prompt_tokens=64)
     assert not steps_of(asked).uploads
     assert steps_of(replace(asked, build=519)).uploads
@@ -122,7 +139,9 @@ def test_uploads_cost_once_a_micro_batch() -> None:
 
 
 def test_second_gpu_with_layers_on_the_cpu_is_no_faster() -> None:
-    """A second card takes over layers, one after the other with the first, and work crosses between them."""
+    """A second card takes over layers, one after the other with the first, and work crosses between
+    them.
+    """
     two = replace(DESKTOP, gpus=(GPU, GPU))
     for line, model in (("-ngl 99", qwen()), ("-ngl 99 -cmoe", deepseek())):
         assert _decode(question(line, model=model, host=two)) < _decode(question(line, model=model))
@@ -138,8 +157,15 @@ def test_two_sockets_are_not_two_machines() -> None:
 def test_wide_units_help_prompts() -> None:
     """Prompts run faster on 512-bit units, and slower on AVX2, in ik_llama.cpp."""
     asked = [
-        question("-t 16", runtime="ik_llama.cpp", host=replace(NO_GPU, vector=vector, vector_bits=bits))
-        for vector, bits in ((Vector.AVX2, 256), (Vector.AVX512, 256), (Vector.VNNI, 256), (Vector.VNNI, 512))
+        question(
+            "-t 16", runtime="ik_llama.cpp", host=replace(NO_GPU, vector=vector, vector_bits=bits)
+        )
+        for vector, bits in (
+            (Vector.AVX2, 256),
+            (Vector.AVX512, 256),
+            (Vector.VNNI, 256),
+            (Vector.VNNI, 512),
+        )
     ]
     speeds = [_prefill(each) for each in asked]
     assert speeds == sorted(speeds)
@@ -176,23 +202,31 @@ def test_parts_are_not_negative() -> None:
 def test_interval_widths() -> None:
     """A measured rate of memory narrows the interval; two sockets widen it."""
     usual = predict(question("-ngl 99 -cmoe")).decode
-    probed = predict(question("-ngl 99 -cmoe", host=replace(DESKTOP, probe_bytes_per_s=70e9))).decode
+    probed = predict(
+        question("-ngl 99 -cmoe", host=replace(DESKTOP, probe_bytes_per_s=70e9))
+    ).decode
     sockets = predict(question("-ngl 99 -cmoe -t 64", host=SERVER)).decode
-    widths = [speed.high_tokens_per_s / speed.low_tokens_per_s for speed in (probed, usual, sockets)]
+    widths = [
+        speed.high_tokens_per_s / speed.low_tokens_per_s for speed in (probed, usual, sockets)
+    ]
     assert widths == sorted(widths)
     assert widths[0] < widths[1] < widths[2]
     assert usual.low_tokens_per_s < usual.tokens_per_s < usual.high_tokens_per_s
 
 
 def test_assumption_is_one_that_matters() -> None:
-    """With all experts on the CPU, decoding rests most on what the CPU's memory reaches or on crossings; a change is not nothing."""
+    """With all experts on the CPU, decoding rests most on what the CPU's memory reaches or on
+    crossings; a change is not nothing.
+    """
     speed = predict(question("-ngl 99 -cmoe", model=deepseek())).decode
     assert speed.limit == "cpu_experts"
     assert abs(speed.assumption.change_fraction) > 0.02
 
 
 def test_constants_are_documented() -> None:
-    """Every constant of the file is one that prices use, with its meaning and source, near its prior."""
+    """Every constant of the file is one that prices use, with its meaning and source, near its
+    prior.
+    """
     file = shipped()
     assert set(file.constants) == set(NAMES)
     for constant in file.constants.values():

@@ -12,14 +12,20 @@ from sim.runtimes.placing import placement_of
 from tests.sim.runtimes.examples import DESKTOP, GPU, question
 
 
-def _memory(line: str, model: Model, runtime: str = "llama.cpp", gpus: int = 1) -> dict[str, DeviceMemory]:
+def _memory(
+    line: str, model: Model, runtime: str = "llama.cpp", gpus: int = 1
+) -> dict[str, DeviceMemory]:
     asked = question(line, runtime=runtime, model=model, host=replace(DESKTOP, gpus=(GPU,) * gpus))
     return memory_of(asked, placement_of(asked))
 
 
 @pytest.mark.parametrize(
     ("line", "gpu_kv", "host_kv"),
-    [("-ngl 99 -ncmoe 20 -c 32768", 3072, 0), ("-ngl 24 -c 32768", 1472, 1600), ("-ngl 99 -cmoe -c 32768", 3072, 0)],
+    [
+        ("-ngl 99 -ncmoe 20 -c 32768", 3072, 0),
+        ("-ngl 24 -c 32768", 1472, 1600),
+        ("-ngl 99 -cmoe -c 32768", 3072, 0),
+    ],
 )
 def test_kv_cache_as_printed(line: str, gpu_kv: float, host_kv: float) -> None:
     """llama-fit-params printed these MiB for Qwen3-30B-A3B at 32,768 tokens in f16."""
@@ -44,7 +50,10 @@ def test_compressed_cache_as_printed(kind: str, mib: float) -> None:
     ],
 )
 def test_buffers_of_the_head_as_printed(line: str, runtime: str, mib: float) -> None:
-    """The device of the head has a buffer for logits: MiB printed for Qwen3-235B-A22B (discussions 357 and 491)."""
+    """The device of the head has a buffer for logits:
+
+    MiB printed for Qwen3-235B-A22B (discussions 357 and 491).
+    """
     memory = _memory(line, load_model("qwen3-235b-a22b", "4bit"), runtime)
     assert memory["gpu0"].compute / MIB == pytest.approx(mib, rel=0.01)
 

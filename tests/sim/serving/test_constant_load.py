@@ -1,4 +1,6 @@
-"""A closed loop keeps so many requests under way: closed forms, Little's law, and what a request file says of it."""
+"""A closed loop keeps so many requests under way: closed forms, Little's law, and what a request
+file says of it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +34,9 @@ def _file(tmp_path: Path, text: str) -> str:
 
 @pytest.mark.parametrize("num_in_flight", [1, 3, 4, 12, 50])
 def test_equal_requests_come_in_waves(num_in_flight: int) -> None:
-    """Twelve equal answers of five steps, N at a time: ⌈12 / N⌉ waves; own arrival times play no part."""
+    """Twelve equal answers of five steps, N at a time: ⌈12 / N⌉ waves; own arrival times play no
+    part.
+    """
     requests = (request(number, 10**12 * number, 1, 5) for number in range(12))
     metrics = _served(requests, num_in_flight).metrics
     assert metrics.num_requests == 12
@@ -40,7 +44,9 @@ def test_equal_requests_come_in_waves(num_in_flight: int) -> None:
 
 
 def test_littles_law_holds_for_unequal_answers() -> None:
-    """While requests are left, exactly N are under way: the time they spend is N times the duration, less the idle tail."""
+    """While requests are left, exactly N are under way: the time they spend is N times the
+    duration, less the idle tail.
+    """
     lengths = [1 + 7 * number % 23 for number in range(200)]
     requests = (request(number, 0, 1, tokens) for number, tokens in enumerate(lengths))
     metrics = _served(requests, 5).metrics
@@ -56,11 +62,15 @@ def test_who_is_turned_away_makes_room() -> None:
 
 
 def test_a_request_file_states_it(tmp_path: Path) -> None:
-    """``process: closed`` with ``in_flight``, and the same said from outside of a file with other arrivals."""
+    """``process: closed`` with ``in_flight``, and the same said from outside of a file with other
+    arrivals.
+    """
     stated = load_requests(_file(tmp_path, LENGTHS + "arrivals: {process: closed, in_flight: 4}\n"))
     even = LENGTHS + "arrivals: {process: even, requests_per_s: 1.0}\n"
     asked = load_requests(_file(tmp_path, even)).always(4)
-    runs = [serve(cluster(constant_prices(STEP_NS)), source_of(spec, 0)) for spec in (stated, asked)]
+    runs = [
+        serve(cluster(constant_prices(STEP_NS)), source_of(spec, 0)) for spec in (stated, asked)
+    ]
     assert [run.metrics.duration_s for run in runs] == [pytest.approx(0.015)] * 2
 
 
@@ -69,7 +79,10 @@ def test_a_request_file_states_it(tmp_path: Path) -> None:
     [
         ("{process: closed}", "process closed needs the key in_flight"),
         ("{process: closed, in_flight: 0}", "arrivals.in_flight"),
-        ("{process: closed, in_flight: 2, speed: 2.0}", "process closed does not take the key speed"),
+        (
+            "{process: closed, in_flight: 2, speed: 2.0}",
+            "process closed does not take the key speed",
+        ),
         ("{process: even, requests_per_s: 1.0, in_flight: 2}", "does not take the key in_flight"),
     ],
 )

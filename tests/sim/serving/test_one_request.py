@@ -13,10 +13,17 @@ from sim.workload.batch import Batch
 from sim.workload.requests.request import Request, Span
 
 MACHINES = ("h100", "h200", "a100-80", "b200", "desktop-rtx-4090-ddr5", "desktop-rtx-5090-ddr5")
-MODELS = {"qwen3-30b-a3b": "4bit", "gpt-oss-20b": "mxfp4", "olmoe-1b-7b": "16bit", "deepseek-v2-lite": "8bit"}
+MODELS = {
+    "qwen3-30b-a3b": "4bit",
+    "gpt-oss-20b": "mxfp4",
+    "olmoe-1b-7b": "16bit",
+    "deepseek-v2-lite": "8bit",
+}
 BATCH = Batch(prompt_tokens=512, output_tokens=33)
 TOLERANCE = 0.05
-"""A batch draws which experts tokens select; the serving scale takes the expectation of even choices."""
+"""A batch draws which experts tokens select; the serving scale takes the expectation of even
+choices.
+"""
 
 
 @pytest.mark.slow
@@ -27,7 +34,9 @@ def test_both_scales_agree_on_one_request(machine_name: str, model_name: str) ->
     machine, model = load_machine(machine_name), load_model(model_name, MODELS[model_name])
     routing = load_routing("uniform", model)
     policy = find_policy("all-on-gpu")
-    run = simulate(Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=routing))
+    run = simulate(
+        Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=routing)
+    )
     cluster = prepare(ServingSetting(machine=machine, model=model, instance=InstanceOptions()))
     if isinstance(run, Infeasible) or isinstance(cluster, Infeasible):
         pytest.skip(f"{model_name} does not fit {machine_name}")

@@ -29,20 +29,31 @@ def _asked(number: int) -> Request:
 
 
 def _served(*numbers: int, **rest: Any) -> dict[str, int]:
-    """Where the prompts of these were found: between those who have the system prompt come strangers."""
-    rows = [_asked(number) if number in numbers else request(number, number * 10**8, 3 * CHUNK_TOKENS, 1) for number in range(8)]
+    """Where the prompts of these were found: between those who have the system prompt come
+    strangers.
+    """
+    rows = [
+        _asked(number)
+        if number in numbers
+        else request(number, number * 10**8, 3 * CHUNK_TOKENS, 1)
+        for number in range(8)
+    ]
     return serve_all(offloading(tier(capacity_chunks=4), **rest), rows).recorder.hit_tokens
 
 
 def test_a_pinned_prefix_stays() -> None:
-    """Strangers wash a small memory clean; the pinned two chunks of the system prompt are found again, and no more than those."""
+    """Strangers wash a small memory clean; the pinned two chunks of the system prompt are found
+    again, and no more than those.
+    """
     assert _served(0, 4, 7) == {"gpu": 0}
     found = _served(0, 4, 7, pins=(PIN,))
     assert found["cpu"] == 2 * 2 * CHUNK_TOKENS
 
 
 def test_every_instance_keeps_what_is_pinned() -> None:
-    """Two tiers of one chunk, the first with the chunk before it is pinned, the second after: neither lets go of it for others."""
+    """Two tiers of one chunk, the first with the chunk before it is pinned, the second after:
+    neither lets go of it for others.
+    """
     pinned, tiers = (
         PinnedChunks((Pin(request=0, tokens=CHUNK_TOKENS),), CHUNK_TOKENS),
         [Tier(tier(capacity_chunks=1), CHUNK_BYTES) for _ in "ab"],
@@ -57,7 +68,10 @@ def test_every_instance_keeps_what_is_pinned() -> None:
 
 def test_what_is_held_already_is_pinned_too() -> None:
     """Request 1 pins what request 0 has stored: it is found by request 6."""
-    assert _served(0, 1, 6, pins=(Pin(request=1, tokens=2 * CHUNK_TOKENS),))["cpu"] == 2 * 2 * CHUNK_TOKENS
+    assert (
+        _served(0, 1, 6, pins=(Pin(request=1, tokens=2 * CHUNK_TOKENS),))["cpu"]
+        == 2 * 2 * CHUNK_TOKENS
+    )
     assert _served(0, 1, 6)["cpu"] == 2 * CHUNK_TOKENS
 
 
@@ -68,11 +82,23 @@ def test_what_is_held_already_is_pinned_too() -> None:
     mode=st.sampled_from(list(Mode)),
     contents=st.lists(st.integers(1, 4), min_size=2, max_size=20),
 )
-def test_bytes_are_conserved_and_pins_held(capacity: int, policy: str, mode: Mode, contents: list[int]) -> None:
-    """Whatever is served: stored is evicted or held, no tier exceeds its capacity, and of the pinned chunks as many are held as fit."""
-    rows = [request(number, number * 10**7, 3 * CHUNK_TOKENS, 1, content=content) for number, content in enumerate(contents)]
-    tiers = tier(capacity_chunks=capacity, policy=policy), tier("disk", capacity_chunks=capacity + 2, policy=policy)
-    run = serve_all(offloading(*tiers, mode=mode, pins=(Pin(request=0, tokens=2 * CHUNK_TOKENS),)), rows)
+def test_bytes_are_conserved_and_pins_held(
+    capacity: int, policy: str, mode: Mode, contents: list[int]
+) -> None:
+    """Whatever is served: stored is evicted or held, no tier exceeds its capacity, and of the
+    pinned chunks as many are held as fit.
+    """
+    rows = [
+        request(number, number * 10**7, 3 * CHUNK_TOKENS, 1, content=content)
+        for number, content in enumerate(contents)
+    ]
+    tiers = (
+        tier(capacity_chunks=capacity, policy=policy),
+        tier("disk", capacity_chunks=capacity + 2, policy=policy),
+    )
+    run = serve_all(
+        offloading(*tiers, mode=mode, pins=(Pin(request=0, tokens=2 * CHUNK_TOKENS),)), rows
+    )
     assert run.metrics.num_requests == len(contents)
     for use in run.metrics.tiers:
         assert use.stored_bytes == use.evicted_bytes + use.held_bytes
@@ -82,14 +108,25 @@ def test_bytes_are_conserved_and_pins_held(capacity: int, policy: str, mode: Mod
 
 def test_pins_of_a_serving_file() -> None:
     """The keys of the file reach the run; request 0 if left out."""
-    spec = ServingSpec.model_validate({"tiers": [{"name": "cpu"}], "offload": {"pins": [{"tokens": 512}, {"request": 3, "tokens": 300}]}})
+    spec = ServingSpec.model_validate(
+        {
+            "tiers": [{"name": "cpu"}],
+            "offload": {"pins": [{"tokens": 512}, {"request": 3, "tokens": 300}]},
+        }
+    )
     offload = serving_setting(spec, load_machine("h100"), load_model("llama-3.1-8b")).offload
-    assert offload is not None and offload.pins == (Pin(request=0, tokens=512), Pin(request=3, tokens=300))
+    assert offload is not None and offload.pins == (
+        Pin(request=0, tokens=512),
+        Pin(request=3, tokens=300),
+    )
 
 
 @pytest.mark.parametrize(
     ("pins", "message"),
-    [((Pin(request=0, tokens=7),), "tokens must be at least offload.chunk_tokens"), ((PIN, PIN), "each request may be named once")],
+    [
+        ((Pin(request=0, tokens=7),), "tokens must be at least offload.chunk_tokens"),
+        ((PIN, PIN), "each request may be named once"),
+    ],
 )
 def test_pins_that_say_nothing_are_refused(pins: tuple[Pin, ...], message: str) -> None:
     """Less than a chunk, and a request twice."""

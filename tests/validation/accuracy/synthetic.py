@@ -15,7 +15,9 @@ from validation.accuracy.rows import MeasuredRow
 HOSTS: Mapping[str, RuntimeHost] = {
     "small + DDR": replace(DESKTOP, dram_bytes_per_s=50e9),
     "plain + DDR": DESKTOP,
-    "large + DDR": replace(DESKTOP, dram_bytes_per_s=120e9, gpus=(replace(GPU, bytes_per_s=1800e9),)),
+    "large + DDR": replace(
+        DESKTOP, dram_bytes_per_s=120e9, gpus=(replace(GPU, bytes_per_s=1800e9),)
+    ),
     "server + DDR": replace(SERVER, sockets=1),
 }
 LINES = ("-ngl 99 -cmoe", "-ngl 99 -ncmoe 24", "-ngl 99 -cmoe -ub 2048")
@@ -32,7 +34,12 @@ def host_of(line: str) -> RuntimeHost:
 
 def synthetic_rows(constants: Constants = TRUE) -> list[MeasuredRow]:
     """A row for each machine, model and line, measured as the constants say."""
-    return [_measured(_row(machine, model, line), constants) for machine in HOSTS for model in MODELS for line in LINES]
+    return [
+        _measured(_row(machine, model, line), constants)
+        for machine in HOSTS
+        for model in MODELS
+        for line in LINES
+    ]
 
 
 def _row(machine: str, model: str, line: str) -> MeasuredRow:

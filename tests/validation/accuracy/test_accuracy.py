@@ -1,4 +1,6 @@
-"""Comparing with measured rows: exact where rows are made up from the prices, reasons where rows cannot be asked."""
+"""Comparing with measured rows: exact where rows are made up from the prices, reasons where rows
+cannot be asked.
+"""
 
 import csv
 from dataclasses import asdict, replace
@@ -12,7 +14,14 @@ from sim.runtimes.constants import shipped, shipped_constants
 from sim.runtimes.question import NEWEST_BUILD, PromptSide
 from tests.validation.accuracy.synthetic import TRUE, host_of, synthetic_rows
 from validation.accuracy import MeasuredRow, compare, read_rows
-from validation.accuracy.errors import bias, median_over_rigs, order, relative_errors, tail, weighted_quantile
+from validation.accuracy.errors import (
+    bias,
+    median_over_rigs,
+    order,
+    relative_errors,
+    tail,
+    weighted_quantile,
+)
 from validation.accuracy.fit import fitted
 from validation.accuracy.points import points_of, priced, rows_of_phase
 from validation.accuracy.questions import ask, build_of, leaves_flags_out, read_probes
@@ -33,29 +42,48 @@ def test_rows_made_from_the_constants_are_exact() -> None:
 
 
 def test_fit_moves_towards_the_truth() -> None:
-    """Constants that rows tell apart come nearer to those that the rows were made from; others stay at their priors."""
+    """Constants that rows tell apart come nearer to those that the rows were made from; others stay
+    at their priors.
+    """
     rows = [priced(ask(row, host_of)) for row in synthetic_rows()]
-    points = {phase: points_of(rows_of_phase(rows, phase), phase) for phase in ("decode", "prefill")}
+    points = {
+        phase: points_of(rows_of_phase(rows, phase), phase) for phase in ("decode", "prefill")
+    }
     file = shipped()
     values = fitted(points, file)  # type: ignore[arg-type]
     for name in ("desktop_dram_fraction", "link_fraction"):
         before = abs(np.log(file.constants[name].prior / getattr(TRUE, name)))
         assert abs(np.log(values[name] / getattr(TRUE, name))) < 0.6 * before
-    assert values["flash_flops_per_core_s"] == pytest.approx(file.constants["flash_flops_per_core_s"].prior, rel=1e-3)
+    assert values["flash_flops_per_core_s"] == pytest.approx(
+        file.constants["flash_flops_per_core_s"].prior, rel=1e-3
+    )
 
 
 def test_leaving_one_machine_out() -> None:
-    """Each machine is predicted without its own rows: changing them changes no prediction of theirs."""
+    """Each machine is predicted without its own rows: changing them changes no prediction of
+    theirs.
+    """
     rows = synthetic_rows()
-    changed = [replace(row, decode_tokens_per_s=2 * (row.decode_tokens_per_s or 0)) if row.rig == "small" else row for row in rows]
+    changed = [
+        replace(row, decode_tokens_per_s=2 * (row.decode_tokens_per_s or 0))
+        if row.rig == "small"
+        else row
+        for row in rows
+    ]
     first = compare(rows, host_of, leave_one_rig_out=True)
     second = compare(changed, host_of, leave_one_rig_out=True)
     for before, after in zip(first.rows, second.rows, strict=True):
         assert before.decode is not None
         assert after.decode is not None
         if before.rig == "small":
-            assert after.decode.predicted_tokens_per_s == pytest.approx(before.decode.predicted_tokens_per_s)
-    assert any(before.decode != after.decode for before, after in zip(first.rows, second.rows, strict=True) if before.rig != "small")
+            assert after.decode.predicted_tokens_per_s == pytest.approx(
+                before.decode.predicted_tokens_per_s
+            )
+    assert any(
+        before.decode != after.decode
+        for before, after in zip(first.rows, second.rows, strict=True)
+        if before.rig != "small"
+    )
 
 
 def test_too_few_machines() -> None:
@@ -74,7 +102,10 @@ def test_too_few_machines() -> None:
         ({"args": "-md draft.gguf"}, "speculative decoding"),
         ({"bytes_per_weight": "experts=four"}, "is no number"),
         ({"bytes_per_weight": "expert=0.5"}, "is no class"),
-        ({"bytes_per_weight": "", "quantization": ""}, "neither its quantization nor bytes_per_weight"),
+        (
+            {"bytes_per_weight": "", "quantization": ""},
+            "neither its quantization nor bytes_per_weight",
+        ),
         ({"batch": 8.0}, "one sequence at a time"),
         ({"probe": "dram=fast"}, "is no rate"),
         ({"args": "-ngl 99 -ot exps=CUDA7"}, "the machine has 1 GPUs"),
@@ -93,7 +124,10 @@ def test_reasons(change: dict[str, object], reason: str) -> None:
 def test_machine_without_memory_needs_a_probe() -> None:
     """A machine whose memory is not named is predicted from a probe alone."""
     bare = replace(ROW, machine="plain")
-    assert ask(bare, lambda line: host_of("plain + DDR")).reason == "machine plain: neither its memory nor a probe of it is stated"
+    assert (
+        ask(bare, lambda line: host_of("plain + DDR")).reason
+        == "machine plain: neither its memory nor a probe of it is stated"
+    )
     probed = replace(bare, probe="dram@8=40e9;dram=50e9;h2d=20e9")
     asked = ask(probed, lambda line: host_of("plain + DDR"))
     assert asked.question is not None
@@ -107,8 +141,17 @@ def test_machine_without_memory_needs_a_probe() -> None:
         ({"runtime": "llama.cpp", "runtime_version": "PR #520"}, NEWEST_BUILD),
         ({"runtime_version": "PR #520, minimum 64"}, 520),
         ({"runtime_version": "main of PR #520"}, 519),
-        ({"source": "https://github.com/ikawrakow/ik_llama.cpp/discussions/357; licence: MIT"}, 357),
-        ({"runtime_version": "main", "source": "https://github.com/ikawrakow/ik_llama.cpp/pull/370"}, 369),
+        (
+            {"source": "https://github.com/ikawrakow/ik_llama.cpp/discussions/357; licence: MIT"},
+            357,
+        ),
+        (
+            {
+                "runtime_version": "main",
+                "source": "https://github.com/ikawrakow/ik_llama.cpp/pull/370",
+            },
+            369,
+        ),
         ({}, NEWEST_BUILD),
     ],
 )
@@ -194,8 +237,12 @@ def test_errors_by_hand() -> None:
     assert order(predicted, measured, rigs) == 1.0
     assert order(np.array([18.0, 11.0]), np.array([10.0, 20.0]), ("a", "a")) == 0.0
     assert order(np.array([1.0, 2.0]), np.array([10.0, 10.2]), ("a", "a")) is None
-    assert weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5) == pytest.approx(2.0)
-    assert weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.6875) == pytest.approx(2.5)
+    assert weighted_quantile(
+        np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5
+    ) == pytest.approx(2.0)
+    assert weighted_quantile(
+        np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.6875
+    ) == pytest.approx(2.5)
 
 
 def test_probes() -> None:
@@ -209,5 +256,7 @@ def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = 
         writer = csv.DictWriter(file, fieldnames=["extra", *reversed(asdict(rows[0]))])
         writer.writeheader()
         for row in rows:
-            cells = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
+            cells = {
+                name: "" if value is None else str(value) for name, value in asdict(row).items()
+            }
             writer.writerow(cells | {"extra": "x"} | (change or {}))

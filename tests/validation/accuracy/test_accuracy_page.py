@@ -1,4 +1,6 @@
-"""docs/accuracy.md is what the command makes of the published rows, and the shipped constants are its."""
+"""docs/accuracy.md is what the command makes of the published rows, and the shipped constants are
+its.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -44,5 +46,9 @@ def test_constants_are_those_of_the_rows(result: AccuracyResult) -> None:
 @pytest.mark.slow
 def test_rows_of_the_modelled_programs_are_expressed(result: AccuracyResult) -> None:
     """What is not expressed is for want of a model or of memory, never of arguments."""
-    reasons = {row.reason for row in result.rows if row.reason and row.runtime in ("llama.cpp", "ik_llama.cpp", "ktransformers")}
+    reasons = {
+        row.reason
+        for row in result.rows
+        if row.reason and row.runtime in ("llama.cpp", "ik_llama.cpp", "ktransformers")
+    }
     assert all("no model named" in reason or "neither its memory" in reason for reason in reasons)

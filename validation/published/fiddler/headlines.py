@@ -11,7 +11,11 @@ from validation.published.fiddler.runs import MACHINES, Bench
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Table
 
-SINGLE_BATCHES = tuple(Batch(prompt_tokens=prompt, output_tokens=output) for prompt in (32, 64, 128, 256, 512) for output in (64, 256, 512))
+SINGLE_BATCHES = tuple(
+    Batch(prompt_tokens=prompt, output_tokens=output)
+    for prompt in (32, 64, 128, 256, 512)
+    for output in (64, 256, 512)
+)
 PREFILLS = tuple(Batch(prompt_tokens=prompt, output_tokens=1) for prompt in (512, 1024, 2048, 4096))
 BEAMS = tuple(Batch(prompt_tokens=32, output_tokens=64, beams=width) for width in (4, 8, 12, 16))
 PHI = "phi-3.5-moe"
@@ -40,19 +44,31 @@ FIDDLER = (
     Reading(label="paper's rule, pageable", system="Fiddler", settings={}),
     Reading(label="paper's rule, pinned", system="Fiddler", settings={"is_pinned": "true"}),
     Reading(label="main's constants", system="Fiddler", settings={"believed_cost": "code"}),
-    Reading(label="cppExpert's constants", system="Fiddler", settings={"believed_cost": "cpp", "is_pinned": "true"}),
+    Reading(
+        label="cppExpert's constants",
+        system="Fiddler",
+        settings={"believed_cost": "cpp", "is_pinned": "true"},
+    ),
     Reading(label="version 1", system="Fiddler v1", settings={}),
 )
-"""Of arXiv 2402.07033, algorithm 1, and of the branches main, cppExpert (which pins experts) and dev (version 1) of its code."""
+"""Of arXiv 2402.07033, algorithm 1, and of the branches main, cppExpert (which pins experts) and
+dev (version 1) of its code.
+"""
 
 LLAMA_CPP = (
     Reading(label="llama.cpp pinned", system="llama.cpp", settings={}),
     Reading(label="llama.cpp pageable", system="llama.cpp", settings={"is_pinned": "false"}),
 )
 LLAMA_CPP_BEAMS = tuple(
-    Reading(label=f"beams part {lag} tokens back", system="llama.cpp", settings={"beam_lag_tokens": str(lag)}) for lag in (1, 4, 16)
+    Reading(
+        label=f"beams part {lag} tokens back",
+        system="llama.cpp",
+        settings={"beam_lag_tokens": str(lag)},
+    )
+    for lag in (1, 4, 16)
 )
-"""How far back beams part is not published: from the last token alone to a quarter of the answer."""
+"""How far back beams part is not published: from the last token alone to a quarter of the answer.
+"""
 
 DEEPSPEED = (Reading(label="DeepSpeed-MII", system="DeepSpeed-MII", settings={}),)
 OFFLOADING = (Reading(label="Mixtral-Offloading", system="Mixtral-Offloading", settings={}),)
@@ -93,7 +109,10 @@ def verdict(cell: Cell) -> str:
 
 
 def _ratios(
-    bench: Bench, baselines: tuple[Reading, ...], batches: tuple[Batch, ...], ours: tuple[Reading, ...] = FIDDLER
+    bench: Bench,
+    baselines: tuple[Reading, ...],
+    batches: tuple[Batch, ...],
+    ours: tuple[Reading, ...] = FIDDLER,
 ) -> Mapping[str, Seconds]:
     """By pair of readings, the baseline's time over Fiddler's, by environment and batch."""
     of_fiddler = {reading.label: _seconds(bench, reading, batches) for reading in ours}
@@ -106,7 +125,13 @@ def _ratios(
 
 
 def _seconds(bench: Bench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds:
-    return {place: [bench.run(place, reading.system, batch, reading.settings).end_to_end_s for batch in batches] for place in MACHINES}
+    return {
+        place: [
+            bench.run(place, reading.system, batch, reading.settings).end_to_end_s
+            for batch in batches
+        ]
+        for place in MACHINES
+    }
 
 
 def _divided(slow: Iterable[float], fast: Iterable[float]) -> list[float]:
@@ -117,7 +142,10 @@ def _halfway(first: Mapping[str, Seconds], second: Mapping[str, Seconds]) -> Map
     """The mean of two baselines' ratios, reading by reading."""
     return {
         one.partition("; ")[0]: {
-            place: [mean(pair) for pair in zip(first[one][place], second[other][place], strict=True)] for place in MACHINES
+            place: [
+                mean(pair) for pair in zip(first[one][place], second[other][place], strict=True)
+            ]
+            for place in MACHINES
         }
         for one, other in zip(first, second, strict=True)
     }
@@ -125,7 +153,10 @@ def _halfway(first: Mapping[str, Seconds], second: Mapping[str, Seconds]) -> Map
 
 def _cell(row: PublishedRow, ratios: Mapping[str, Seconds]) -> Cell:
     places = MACHINES if row.environment == "both" else (row.environment,)
-    means = {label: mean(value for place in places for value in values[place]) for label, values in ratios.items()}
+    means = {
+        label: mean(value for place in places for value in values[place])
+        for label, values in ratios.items()
+    }
     default, *others = means.items()
     comparisons = tuple(Comparison(label=label, simulated=value) for label, value in others)
     by_place = "; ".join(f"{place} {mean(ratios[default[0]][place]):.2f}" for place in places)

@@ -26,27 +26,44 @@ LLAMA_SETTINGS: Mapping[str, Mapping[str, str]] = {
     "E1": {"num_gpu_layers": "8"},
     "E2": {"num_gpu_layers": "16"},
 }
-"""The paper's -ngl. llama.cpp stages one matrix of experts at a time, which the 5 % that a policy keeps free covers, not a whole layer."""
+"""The paper's -ngl. llama.cpp stages one matrix of experts at a time, which the 5 % that a policy
+keeps free covers, not a whole layer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A model, Mixtral-8x7B unless said otherwise, with a routing and a seed, ready to run any system on any of the paper's machines."""
+    """A model, Mixtral-8x7B unless said otherwise, with a routing and a seed, ready to run any
+    system on any of the paper's machines.
+    """
 
     routing: Routing
     seed: int
     shape: Model = field(default_factory=lambda: model())
 
-    def run(self, environment: str, system: str, batch: Batch, settings: Mapping[str, str] | None = None) -> Metrics:
+    def run(
+        self, environment: str, system: str, batch: Batch, settings: Mapping[str, str] | None = None
+    ) -> Metrics:
         """The metrics of one run. Raises InputError where the policy finds no placement."""
         policy = find_policy(POLICIES[system])
         if system == "llama.cpp":
             policy = with_settings(policy, LLAMA_SETTINGS[environment])
         policy = with_settings(policy, settings or {})
         machine = load_machine(MACHINES[environment])
-        found = simulate(Scenario(machine=machine, model=self.shape, batch=batch, policy=policy, routing=self.routing, seed=self.seed))
+        found = simulate(
+            Scenario(
+                machine=machine,
+                model=self.shape,
+                batch=batch,
+                policy=policy,
+                routing=self.routing,
+                seed=self.seed,
+            )
+        )
         if isinstance(found, Infeasible):
-            raise InputError(f"{system} on {MACHINES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)")
+            raise InputError(
+                f"{system} on {MACHINES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)"
+            )
         return found.metrics
 
 

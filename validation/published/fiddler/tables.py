@@ -11,19 +11,30 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Comparison, Reproduction, Table
 
 NOISY_INPUT_TOKENS = 128
-"""v1's row whose 16-token cell takes longer in total than its 32-token cell: printed, not scored."""
+"""v1's row whose 16-token cell takes longer in total than its 32-token cell: printed, not scored.
+"""
 
 
 def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """All of Fiddler's tables. Without measured popularity the hit rates are skipped, and placements know only the shipped statistics."""
+    """All of Fiddler's tables.
+
+    Without measured popularity the hit rates are skipped, and placements know only the shipped
+    statistics.
+    """
     shipped = Bench(routing=load_routing(None, model()), seed=seed)
     popular = shipped
     if routing_popularity is not None:
-        popular = Bench(routing=load_routing(f"popularity:{routing_popularity}", model()), seed=seed)
+        popular = Bench(
+            routing=load_routing(f"popularity:{routing_popularity}", model()), seed=seed
+        )
     tables = (
         v1_table(popular),
-        baseline_table("deepspeed_mii", "DeepSpeed-MII: every weight streamed for every token", shipped),
-        baseline_table("mixtral_offloading", "Mixtral-Offloading: an LRU per layer, swaps on a miss", shipped),
+        baseline_table(
+            "deepspeed_mii", "DeepSpeed-MII: every weight streamed for every token", shipped
+        ),
+        baseline_table(
+            "mixtral_offloading", "Mixtral-Offloading: an LRU per layer, swaps on a miss", shipped
+        ),
         residency_table(popular, has_popularity=routing_popularity is not None),
         headline_table(popular),
     )
@@ -39,16 +50,29 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
 
 def v1_table(bench: Bench) -> Table:
     """(a) The 24 cells of v1's figure; the released code's serial execution beside them."""
-    others = {"released, code's costs": {"believed_cost": "code"}, "released, measured costs": {"believed_cost": "measured"}}
+    others = {
+        "released, code's costs": {"believed_cost": "code"},
+        "released, measured costs": {"believed_cost": "measured"},
+    }
 
     def cell(row: PublishedRow) -> Cell:
         """The row's cell, with the released code's execution beside."""
         batch = _batch(row)
-        compared = {label: bench.run(row.environment, "Fiddler", batch, settings) for label, settings in others.items()}
+        compared = {
+            label: bench.run(row.environment, "Fiddler", batch, settings)
+            for label, settings in others.items()
+        }
         comparisons = tuple(
-            Comparison(label=label, simulated=quantity_of(metrics, batch, row.quantity)) for label, metrics in compared.items()
+            Comparison(label=label, simulated=quantity_of(metrics, batch, row.quantity))
+            for label, metrics in compared.items()
         )
-        return _cell(row, bench, is_scored=row.input_tokens != NOISY_INPUT_TOKENS, note=_noise_of(row), comparisons=comparisons)
+        return _cell(
+            row,
+            bench,
+            is_scored=row.input_tokens != NOISY_INPUT_TOKENS,
+            note=_noise_of(row),
+            comparisons=comparisons,
+        )
 
     return Table(
         name="v1",
@@ -59,13 +83,22 @@ def v1_table(bench: Bench) -> Table:
 
 
 def baseline_table(file_name: str, title: str, bench: Bench) -> Table:
-    """(b), (c) A baseline's figures, with the shipped routing statistics: its LRU lives on tokens that repeat their neighbours' experts."""
+    """(b), (c) A baseline's figures, with the shipped routing statistics: its LRU lives on tokens
+    that repeat their neighbours' experts.
+    """
     assumptions = f"Routing: {bench.routing.description}. Where the source gives no input length, 32 tokens are taken."
-    return Table(name=file_name, title=title, assumptions=assumptions, cells=tuple(_cell(row, bench) for row in _rows(file_name)))
+    return Table(
+        name=file_name,
+        title=title,
+        assumptions=assumptions,
+        cells=tuple(_cell(row, bench) for row in _rows(file_name)),
+    )
 
 
 def residency_table(bench: Bench, *, has_popularity: bool) -> Table:
-    """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it is known."""
+    """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it
+    is known.
+    """
     equal = Bench(routing=uniform(), seed=bench.seed)
 
     def is_possible(row: PublishedRow) -> bool:
@@ -76,7 +109,11 @@ def residency_table(bench: Bench, *, has_popularity: bool) -> Table:
         title="Experts on the GPU and hit rates",
         assumptions="Popularity is the released counts of seven MMLU subjects: the same counts place the experts and draw the tokens. "
         "Random placement is a placement that knows nothing: every expert equally likely.",
-        cells=tuple(_cell(row, equal if row.system == "Random placement" else bench) for row in _rows("residency") if is_possible(row)),
+        cells=tuple(
+            _cell(row, equal if row.system == "Random placement" else bench)
+            for row in _rows("residency")
+            if is_possible(row)
+        ),
     )
 
 
@@ -93,7 +130,14 @@ def _noise_of(row: PublishedRow) -> str:
     return "noisy as published, not scored" if row.input_tokens == NOISY_INPUT_TOKENS else ""
 
 
-def _cell(row: PublishedRow, bench: Bench, *, is_scored: bool = True, note: str = "", comparisons: tuple[Comparison, ...] = ()) -> Cell:
+def _cell(
+    row: PublishedRow,
+    bench: Bench,
+    *,
+    is_scored: bool = True,
+    note: str = "",
+    comparisons: tuple[Comparison, ...] = (),
+) -> Cell:
     batch = _batch(row)
     simulated = quantity_of(bench.run(row.environment, row.system, batch), batch, row.quantity)
     return cell_of(row, simulated, note=note, is_scored=is_scored, comparisons=comparisons)

@@ -1,4 +1,6 @@
-"""Hits as the released code counts them: selections that had been predicted, wherever the expert was."""
+"""Hits as the released code counts them: selections that had been predicted, wherever the expert
+was.
+"""
 
 import numpy as np
 
@@ -8,15 +10,21 @@ from sim.step.simulate import Scenario, draw, foresight_of, problem_of
 
 
 def foretold_share(scenario: Scenario, *, from_layer: int = 0) -> float:
-    """Share of decode selections (experts of a pass, in MoE layers from that one on) that the scenario's policy names beforehand."""
+    """Share of decode selections (experts of a pass, in MoE layers from that one on) that the
+    scenario's policy names beforehand.
+    """
     problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
     residency = scenario.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
-        raise InputError(f"{scenario.policy.name}: {residency.reason} ({residency.missing_bytes} bytes missing)")
+        raise InputError(
+            f"{scenario.policy.name}: {residency.reason} ({residency.missing_bytes} bytes missing)"
+        )
     found = scenario.policy.prefetch.predict(foresight_of(scenario, problem, residency, drawn))
     num_passes, num_layers, _ = drawn.tokens.shape
     place = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
-    of_pass = np.where(place < num_passes * num_layers, place // num_layers, place - num_passes * num_layers)
+    of_pass = np.where(
+        place < num_passes * num_layers, place // num_layers, place - num_passes * num_layers
+    )
     named = np.zeros(drawn.tokens.shape, bool)
     named[of_pass, found.candidates["layer"], found.candidates["expert"]] = True
     layers = list(scenario.model.moe_layers)[from_layer:]

@@ -26,11 +26,17 @@ class Measured:
     def ratios(self, quantity: str, system: str) -> dict[Workload, float]:
         """The same, by workload."""
         own, other = self.by_system["fMoE"], self.by_system[system]
-        return {workload: _read(own[workload], quantity) / _read(other[workload], quantity) for workload in own}
+        return {
+            workload: _read(own[workload], quantity) / _read(other[workload], quantity)
+            for workload in own
+        }
 
     def of(self, workloads: tuple[Workload, ...]) -> "Measured":
         """The same runs, of these workloads only."""
-        kept = {system: {workload: found[workload] for workload in workloads} for system, found in self.by_system.items()}
+        kept = {
+            system: {workload: found[workload] for workload in workloads}
+            for system, found in self.by_system.items()
+        }
         return Measured(point=self.point, by_system=kept)
 
     def average(self, quantity: str, system: str) -> float:
@@ -38,20 +44,31 @@ class Measured:
         return mean(_read(metrics, quantity) for metrics in self.by_system[system].values())
 
 
-def measure(systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]) -> Measured:
+def measure(
+    systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]
+) -> Measured:
     """Run them all."""
     return Measured(
         point=point,
         by_system={
-            system: {(model, data): run(system, model, BATCHES[data], point, seed) for model, data in workloads} for system in systems
+            system: {
+                (model, data): run(system, model, BATCHES[data], point, seed)
+                for model, data in workloads
+            }
+            for system in systems
         },
     )
 
 
-def foretold(systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]) -> dict[str, dict[Workload, float]]:
+def foretold(
+    systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]
+) -> dict[str, dict[Workload, float]]:
     """Hit rates as the released code counts them."""
     return {
-        system: {(model, data): foretold_share(scenario_of(system, model, BATCHES[data], point, seed)) for model, data in workloads}
+        system: {
+            (model, data): foretold_share(scenario_of(system, model, BATCHES[data], point, seed))
+            for model, data in workloads
+        }
         for system in systems
     }
 
@@ -62,4 +79,6 @@ def all_workloads(data_sets: tuple[str, ...] = tuple(BATCHES)) -> tuple[Workload
 
 
 def _read(metrics: Metrics, quantity: str) -> float:
-    return {"ttft": metrics.ttft_s, "tpot": metrics.tpot_s, "hit": metrics.expert_hit_rate}[quantity]
+    return {"ttft": metrics.ttft_s, "tpot": metrics.tpot_s, "hit": metrics.expert_hit_rate}[
+        quantity
+    ]

@@ -1,4 +1,6 @@
-"""How fMoE's evaluation is read: what its paper leaves open about the five systems, and where its authors' released code says more."""
+"""How fMoE's evaluation is read: what its paper leaves open about the five systems, and where its
+authors' released code says more.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,12 +24,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 class Reading:
     """One answer of ``CHOICES`` to each question. The first three hold for all systems alike.
 
-    ``serving``: a layer's experts are brought in a loop, one at a time, all of them or those that a token selects; or the misses over all
-    links at once. ``keeping``: experts are given up after each pass, or kept in a cache. ``prompt``: a prompt is one iteration, in which
-    speculation names top-k experts of a layer, or every token is one. ``deepspeed``: it fetches whole layers, or what is selected.
-    ``mixtral_offloading``: how the next layer waits for what was speculated. ``promoe``: gates on earlier hidden states, or predictors as
-    accurate as ProMoE's. ``moe_infinity``: what of the matched request's counts is fetched. ``fmoe``: experts by the released selection,
-    which names all of a layer, or by the paper's threshold.
+    ``serving``: a layer's experts are brought in a loop, one at a time, all of them or those that a
+    token selects; or the misses over all links at once. ``keeping``: experts are given up after
+    each pass, or kept in a cache. ``prompt``: a prompt is one iteration, in which speculation names
+    top-k experts of a layer, or every token is one. ``deepspeed``: it fetches whole layers, or what
+    is selected. ``mixtral_offloading``: how the next layer waits for what was speculated.
+    ``promoe``: gates on earlier hidden states, or predictors as accurate as ProMoE's.
+    ``moe_infinity``: what of the matched request's counts is fetched. ``fmoe``: experts by the
+    released selection, which names all of a layer, or by the paper's threshold.
     """
 
     serving: str = CHOICES["serving"][0]
@@ -42,11 +46,15 @@ class Reading:
     def __post_init__(self) -> None:
         for question, answer in asdict(self).items():
             if answer not in CHOICES[question]:
-                raise InputError(f"{question} must be one of {', '.join(CHOICES[question])}; got {answer}")
+                raise InputError(
+                    f"{question} must be one of {', '.join(CHOICES[question])}; got {answer}"
+                )
 
 
 ADOPTED = Reading()
-"""Each answer is the paper's or the released code's; where the two differ, the page says which was taken, and what the other gives."""
+"""Each answer is the paper's or the released code's; where the two differ, the page says which was
+taken, and what the other gives.
+"""
 RELEASED = replace(ADOPTED, prompt="by token", mixtral_offloading="not awaited")
 """Only what the released code does."""
 

@@ -1,10 +1,13 @@
-"""How tokens route in fMoE's models, as far as anybody has said: one set of statistics for all three.
+"""How tokens route in fMoE's models, as far as anybody has said: one set of statistics for all
+three.
 
-Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts repeat. The statistics are those measured
-on DeepSeek-V2-Lite's chat, taken as the excess over chance that they show, (share - chance) / (1 - chance): reuse of an active expert 1, 2,
-4, 16, 128 tokens later .185, .115, .084, .061, .040; the next layers' experts recalled from this layer's .42; those of the same token
-.26. What counts most for fMoE is how much of an iteration its nearest stored map foretells: searched as fMoE does, .52 to .69 of the
-experts on DeepSeek-V2-Lite's three traces, and .59 on this generator of that shape (tests/validation/test_published_fmoe.py).
+Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts
+repeat. The statistics are those measured on DeepSeek-V2-Lite's chat, taken as the excess over
+chance that they show, (share - chance) / (1 - chance): reuse of an active expert 1, 2, 4, 16, 128
+tokens later .185, .115, .084, .061, .040; the next layers' experts recalled from this layer's .42;
+those of the same token .26. What counts most for fMoE is how much of an iteration its nearest
+stored map foretells: searched as fMoE does, .52 to .69 of the experts on DeepSeek-V2-Lite's three
+traces, and .59 on this generator of that shape (tests/validation/test_published_fmoe.py).
 """
 
 import numpy as np
@@ -24,12 +27,16 @@ COPIED = 0.05
 COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
 CLASS_LAGS, CLASS_KEPT = (1, 2, 3, 4, 8, 16), (0.22, 0.10, 0.06, 0.05, 0.04, 0.04)
 EMBEDDED_FRACTION = 0.65
-"""Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls about .26."""
+"""Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls
+about .26.
+"""
 MAX_INCLUSION = 0.98
 STRUCTURE_SEED = 7
 
 QWEN_NEXT_GATE = 0.669
-"""Share of experts that a gate names from the hidden state one layer earlier, Qwen2 (ProMoE, arXiv 2410.22134)."""
+"""Share of experts that a gate names from the hidden state one layer earlier, Qwen2 (ProMoE, arXiv
+2410.22134).
+"""
 MAX_DISTANCE = 6
 
 SOURCE = Provenance(
@@ -41,7 +48,9 @@ SOURCE = Provenance(
 
 
 def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRouting:
-    """The generator for that model; a larger ``sharpness`` makes tokens of one kind, and so iterations, more alike."""
+    """The generator for that model; a larger ``sharpness`` makes tokens of one kind, and so
+    iterations, more alike.
+    """
     layers, share = len(model.moe_layers), np.full(NUM_CLASSES, 1.0 / NUM_CLASSES)
     return FittedRouting(
         label="DeepSeek-V2-Lite's statistics carried over",
@@ -65,16 +74,30 @@ def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRout
 
 
 def next_gate_accuracy(model: Model) -> Accuracy:
-    """What a gate foretells from an earlier hidden state, by distance and MoE layer; the first has no gate before it."""
-    first = np.full(len(model.moe_layers), QWEN_NEXT_GATE) if model.name.startswith("qwen") else mixtral_accuracy(len(model.moe_layers))
+    """What a gate foretells from an earlier hidden state, by distance and MoE layer; the first has
+    no gate before it.
+    """
+    first = (
+        np.full(len(model.moe_layers), QWEN_NEXT_GATE)
+        if model.name.startswith("qwen")
+        else mixtral_accuracy(len(model.moe_layers))
+    )
     return tuple(
-        (distance, tuple(None if layer < distance else float(share**distance) for layer, share in enumerate(first)))
+        (
+            distance,
+            tuple(
+                None if layer < distance else float(share**distance)
+                for layer, share in enumerate(first)
+            ),
+        )
         for distance in range(1, MAX_DISTANCE + 1)
     )
 
 
 def _inclusion(model: Model, sharpness: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Share of tokens of a kind that select an expert [kind, layer, expert]; over all kinds, experts are nearly as popular."""
+    """Share of tokens of a kind that select an expert [kind, layer, expert]; over all kinds,
+    experts are nearly as popular.
+    """
     shape = (NUM_CLASSES, len(model.moe_layers), model.num_experts)
     weight = np.exp(sharpness * np.random.default_rng(STRUCTURE_SEED).standard_normal(shape))
     inclusion = weight / weight.mean(axis=0)

@@ -17,12 +17,22 @@ ORDERS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """By its name: the order as published, and of what."""
 WORDS: Mapping[str, str] = {"TTFT": "slowest", "TPOT": "slowest", "Hit rate": "highest"}
-SHORT: Mapping[str, str] = {"DeepSpeed-Inference": "DS", "Mixtral-Offloading": "MO", "MoE-Infinity": "MI"}
+SHORT: Mapping[str, str] = {
+    "DeepSpeed-Inference": "DS",
+    "Mixtral-Offloading": "MO",
+    "MoE-Infinity": "MI",
+}
 
 
-def summary_of(base: Measured, sweeps: Mapping[str, Mapping[str, Measured]]) -> tuple[SummaryLine, ...]:
-    """One line a target; then absolute times; then how the targets fare at other values of the swept knobs and in other readings."""
-    lines = (_order(name, published, base, quantity) for name, (published, quantity) in ORDERS.items())
+def summary_of(
+    base: Measured, sweeps: Mapping[str, Mapping[str, Measured]]
+) -> tuple[SummaryLine, ...]:
+    """One line a target; then absolute times; then how the targets fare at other values of the
+    swept knobs and in other readings.
+    """
+    lines = (
+        _order(name, published, base, quantity) for name, (published, quantity) in ORDERS.items()
+    )
     reduction = mean_reduction(base)
     return (
         *lines,
@@ -32,14 +42,25 @@ def summary_of(base: Measured, sweeps: Mapping[str, Mapping[str, Measured]]) -> 
             found=f"{reduction:.0%}",
             is_met=is_mean_met(reduction),
         ),
-        *(_seconds(base, model) for model in dict.fromkeys(model for model, _ in base.by_system["fMoE"])),
-        *(_targets_at(f"{knob} {words}", measured) for knob, sweep in sweeps.items() for words, measured in sweep.items()),
+        *(
+            _seconds(base, model)
+            for model in dict.fromkeys(model for model, _ in base.by_system["fMoE"])
+        ),
+        *(
+            _targets_at(f"{knob} {words}", measured)
+            for knob, sweep in sweeps.items()
+            for words, measured in sweep.items()
+        ),
     )
 
 
 def mean_reduction(measured: Measured) -> float:
     """Of TTFT and of TPOT against the four baselines."""
-    return mean(1 - measured.ratio(quantity, system) for quantity in ("ttft", "tpot") for system in BASELINES)
+    return mean(
+        1 - measured.ratio(quantity, system)
+        for quantity in ("ttft", "tpot")
+        for system in BASELINES
+    )
 
 
 def is_mean_met(reduction: float) -> bool:
@@ -51,13 +72,22 @@ def _seconds(measured: Measured, model: str) -> SummaryLine:
     """TTFT and TPOT of every system on a model's first data set: the ratios' absolutes."""
     data = next(data for own, data in measured.by_system["fMoE"] if own == model)
     found = ((system, measured.by_system[system][model, data]) for system in SYSTEMS)
-    words = ", ".join(f"{SHORT.get(system, system)} {metrics.ttft_s:.2f}/{metrics.tpot_s:.2f}" for system, metrics in found)
-    return SummaryLine(name=f"TTFT/TPOT in s, {model}, {data}", target="no target", found=words, is_met=None)
+    words = ", ".join(
+        f"{SHORT.get(system, system)} {metrics.ttft_s:.2f}/{metrics.tpot_s:.2f}"
+        for system, metrics in found
+    )
+    return SummaryLine(
+        name=f"TTFT/TPOT in s, {model}, {data}", target="no target", found=words, is_met=None
+    )
 
 
 def _targets_at(name: str, measured: Measured) -> SummaryLine:
     """The mean, and which orders are as published, where one thing is otherwise."""
-    right = [short for short, (published, quantity) in ORDERS.items() if order_of(published, measured, quantity) == published]
+    right = [
+        short
+        for short, (published, quantity) in ORDERS.items()
+        if order_of(published, measured, quantity) == published
+    ]
     found = f"{mean_reduction(measured):.0%}; in order: {', '.join(right) or 'none'}"
     return SummaryLine(name=name, target="no target", found=found, is_met=None)
 
@@ -69,7 +99,12 @@ def order_of(systems: tuple[str, ...], measured: Measured, quantity: str) -> tup
 
 def _order(name: str, published: tuple[str, ...], measured: Measured, quantity: str) -> SummaryLine:
     found = order_of(published, measured, quantity)
-    return SummaryLine(name=f"{name}, {WORDS[name]} first", target=_spelt(published), found=_spelt(found), is_met=found == published)
+    return SummaryLine(
+        name=f"{name}, {WORDS[name]} first",
+        target=_spelt(published),
+        found=_spelt(found),
+        is_met=found == published,
+    )
 
 
 def _spelt(systems: tuple[str, ...]) -> str:

@@ -1,4 +1,7 @@
-"""All readings of fMoE's evaluation crossed: ``python -m validation.published.fmoe.sweep`` prints how many give each target."""
+"""All readings of fMoE's evaluation crossed:
+
+``python -m validation.published.fmoe.sweep`` prints how many give each target.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,17 +17,22 @@ from validation.published.fmoe.summary import ORDERS, is_mean_met, mean_reductio
 from validation.published.fmoe.systems import BASELINES, BATCHES, DISTANCES, SYSTEMS, Point, run
 
 SHARED = ("serving", "prompt")
-"""Questions whose answer holds for all systems; with where experts are kept, a point of the sweep."""
+"""Questions whose answer holds for all systems; with where experts are kept, a point of the sweep.
+"""
 KEPT = (("emptied", 96 * GB), ("kept", 12 * GB))
 OVERHEADS_MS = (0.0, 60.0)
-OWN = dict(zip(SYSTEMS, ("deepspeed", "mixtral_offloading", "promoe", "moe_infinity", "fmoe"), strict=True))
+OWN = dict(
+    zip(SYSTEMS, ("deepspeed", "mixtral_offloading", "promoe", "moe_infinity", "fmoe"), strict=True)
+)
 """The question that is asked of one system alone."""
 ALL = "all four"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One combination: its answers, with cache and overhead among them in words, and the names of the targets that it gives."""
+    """One combination: its answers, with cache and overhead among them in words, and the names of
+    the targets that it gives.
+    """
 
     answers: Mapping[str, str]
     met: frozenset[str]
@@ -33,17 +41,32 @@ class Case:
 def points() -> tuple[Point, ...]:
     """Every combination of what holds for all systems."""
     return tuple(
-        Point(layer_overhead_ms=overhead, cache_bytes=cache, reading=replace(ADOPTED, **shared, keeping=keeping))
-        for shared in (dict(zip(SHARED, found, strict=True)) for found in product(*(CHOICES[question] for question in SHARED)))
+        Point(
+            layer_overhead_ms=overhead,
+            cache_bytes=cache,
+            reading=replace(ADOPTED, **shared, keeping=keeping),
+        )
+        for shared in (
+            dict(zip(SHARED, found, strict=True))
+            for found in product(*(CHOICES[question] for question in SHARED))
+        )
         for keeping, cache in KEPT
         for overhead in OVERHEADS_MS
     )
 
 
-def cases_at(point: Point, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0) -> Iterator[Case]:
+def cases_at(
+    point: Point, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0
+) -> Iterator[Case]:
     """Every combination of what is asked of one system alone, at that point."""
     found = {
-        (system, answer): _metrics(system, replace(point, reading=replace(point.reading, **{OWN[system]: answer})), models, batch, seed)
+        (system, answer): _metrics(
+            system,
+            replace(point, reading=replace(point.reading, **{OWN[system]: answer})),
+            models,
+            batch,
+            seed,
+        )
         for system in SYSTEMS
         for answer in CHOICES[OWN[system]]
     }
@@ -54,21 +77,34 @@ def cases_at(point: Point, models: tuple[str, ...], batch: Batch = BATCHES["LMSY
     }
     for chosen in product(*(CHOICES[OWN[system]] for system in SYSTEMS)):
         own = dict(zip(SYSTEMS, chosen, strict=True))
-        measured = Measured(point=point, by_system={system: found[system, answer] for system, answer in own.items()})
-        yield Case(answers=common | {OWN[system]: answer for system, answer in own.items()}, met=_met(measured))
+        measured = Measured(
+            point=point, by_system={system: found[system, answer] for system, answer in own.items()}
+        )
+        yield Case(
+            answers=common | {OWN[system]: answer for system, answer in own.items()},
+            met=_met(measured),
+        )
 
 
-def _metrics(system: str, point: Point, models: tuple[str, ...], batch: Batch, seed: int) -> Mapping[Workload, Metrics]:
+def _metrics(
+    system: str, point: Point, models: tuple[str, ...], batch: Batch, seed: int
+) -> Mapping[Workload, Metrics]:
     return {(model, "LMSYS"): run(system, model, batch, point, seed) for model in models}
 
 
 def _met(measured: Measured) -> frozenset[str]:
-    met = {name for name, (published, quantity) in ORDERS.items() if order_of(published, measured, quantity) == published}
+    met = {
+        name
+        for name, (published, quantity) in ORDERS.items()
+        if order_of(published, measured, quantity) == published
+    }
     return frozenset(met | ({"mean"} if is_mean_met(mean_reduction(measured)) else set()))
 
 
 def report(cases: list[Case]) -> Iterator[str]:
-    """How many combinations give each target, and by question, how many of each answer's give all four."""
+    """How many combinations give each target, and by question, how many of each answer's give all
+    four.
+    """
     targets = (*ORDERS, "mean")
     yield f"{len(cases)} combinations"
     for target in targets:
@@ -79,13 +115,19 @@ def report(cases: list[Case]) -> Iterator[str]:
     for question in cases[0].answers:
         counted = Counter(case.answers[question] for case in four)
         known = dict.fromkeys(case.answers[question] for case in cases)
-        yield f"{ALL}, {question.replace('_', ' ')}: " + "; ".join(f"{answer} {counted[answer]}" for answer in known)
+        yield f"{ALL}, {question.replace('_', ' ')}: " + "; ".join(
+            f"{answer} {counted[answer]}" for answer in known
+        )
 
 
 def main() -> None:
     """Run it and print the report."""
     assert tuple(OWN)[:4] == BASELINES
-    print("\n".join(report([case for point in points() for case in cases_at(point, tuple(DISTANCES))])))
+    print(
+        "\n".join(
+            report([case for point in points() for case in cases_at(point, tuple(DISTANCES))])
+        )
+    )
 
 
 if __name__ == "__main__":

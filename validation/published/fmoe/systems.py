@@ -36,7 +36,9 @@ SYSTEMS = (*BASELINES, "fMoE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What a run is given besides its model and its lengths: the swept knobs, and how the evaluation is read."""
+    """What a run is given besides its model and its lengths: the swept knobs, and how the
+    evaluation is read.
+    """
 
     layer_overhead_ms: float = 60.0
     cache_bytes: int = 96 * GB
@@ -45,7 +47,9 @@ class Point:
 
 
 BASE = Point()
-"""16 GB of experts a GPU, as the released configuration has it; the overhead is the one parameter, see the page."""
+"""16 GB of experts a GPU, as the released configuration has it; the overhead is the one parameter,
+see the page.
+"""
 
 
 def policy_of(system: str, model: str, batch: Batch, reading: Reading = ADOPTED) -> Policy:
@@ -54,8 +58,13 @@ def policy_of(system: str, model: str, batch: Batch, reading: Reading = ADOPTED)
     if policy.keeps_residency:
         return policy
     loads_all = reading.serving == "in turn, all" or policy.overlap.loads_all
-    serving = {"overlap.in_turn": _word(reading.serving != "all links"), "overlap.loads_all": _word(loads_all)}
-    return with_settings(policy, serving | {"cache.is_emptied": _word(reading.keeping == "emptied")})
+    serving = {
+        "overlap.in_turn": _word(reading.serving != "all links"),
+        "overlap.loads_all": _word(loads_all),
+    }
+    return with_settings(
+        policy, serving | {"cache.is_emptied": _word(reading.keeping == "emptied")}
+    )
 
 
 def _deepspeed(model: str, batch: Batch, reading: Reading) -> Policy:
@@ -64,7 +73,9 @@ def _deepspeed(model: str, batch: Batch, reading: Reading) -> Policy:
         return _one_budget(_eager_lru())
     if reading.serving == "all links":
         return with_settings(find_policy("zero-streaming"), {"staging_layers": "1"})
-    return with_settings(_one_budget(_eager_lru()), {"overlap.in_turn": "true", "overlap.loads_all": "true"})
+    return with_settings(
+        _one_budget(_eager_lru()), {"overlap.in_turn": "true", "overlap.loads_all": "true"}
+    )
 
 
 def _eager_lru() -> Policy:
@@ -137,7 +148,9 @@ def scenario_of(system: str, model: str, batch: Batch, point: Point, seed: int) 
     """One request on the testbed."""
     loaded = load_model(model)
     return Scenario(
-        machine=load_machine(MACHINE, (f"host.layer_overhead_ns={point.layer_overhead_ms * NS_PER_MS}",)),
+        machine=load_machine(
+            MACHINE, (f"host.layer_overhead_ns={point.layer_overhead_ms * NS_PER_MS}",)
+        ),
         model=loaded,
         batch=batch,
         policy=policy_of(system, model, batch, point.reading),
@@ -152,14 +165,24 @@ def run(system: str, model: str, batch: Batch, point: Point, seed: int) -> Metri
     """The metrics of one request on the testbed. Raises InputError where nothing fits."""
     found = simulate(scenario_of(system, model, batch, point, seed))
     if isinstance(found, Infeasible):
-        raise InputError(f"{system}, {model} on {MACHINE}: {found.reason} ({found.missing_bytes} bytes missing)")
+        raise InputError(
+            f"{system}, {model} on {MACHINE}: {found.reason} ({found.missing_bytes} bytes missing)"
+        )
     return found.metrics
 
 
 def _one_budget(policy: Policy) -> Policy:
-    """With one cache a GPU for all layers: 12 GB on six GPUs are less than one slot of Mixtral's for each layer."""
-    return replace(with_settings(policy, {"cache.is_global": "true"}), placement=CommonSlotsPlacement())
+    """With one cache a GPU for all layers: 12 GB on six GPUs are less than one slot of Mixtral's
+    for each layer.
+    """
+    return replace(
+        with_settings(policy, {"cache.is_global": "true"}), placement=CommonSlotsPlacement()
+    )
 
 
 def _next_gate_mean(model: str) -> float:
-    return QWEN_NEXT_GATE if model.startswith("qwen") else float(mixtral_accuracy(load_model(model).num_layers).mean())
+    return (
+        QWEN_NEXT_GATE
+        if model.startswith("qwen")
+        else float(mixtral_accuracy(load_model(model).num_layers).mean())
+    )

@@ -39,17 +39,44 @@ Sweep = Mapping[str, Measured]
 """By the value of the knob, in words."""
 
 
-def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | None = None) -> Reproduction:
-    """All of fMoE's figures. Raises InputError for measured popularity, which these models' generator does not take."""
+def reproduce_fmoe(
+    seed: int, routing_popularity: Path | None, extent: Extent | None = None
+) -> Reproduction:
+    """All of fMoE's figures.
+
+    Raises InputError for measured popularity, which these models' generator does not take.
+    """
     if routing_popularity is not None:
-        raise InputError("reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have")
+        raise InputError(
+            "reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have"
+        )
     extent = extent or Extent()
     base = measure(SYSTEMS, BASE, seed, extent.workloads)
-    overheads = _swept({f"{value:g} ms": replace(BASE, layer_overhead_ms=value) for value in extent.overheads_ms}, base, seed, extent)
-    caches = _swept({f"{value} GB": replace(BASE, cache_bytes=value * GB) for value in extent.caches_gb}, base, seed, extent)
-    alike = _swept({f"sharpness {value:g}": replace(BASE, sharpness=value) for value in extent.sharpnesses}, base, seed, extent)
+    overheads = _swept(
+        {f"{value:g} ms": replace(BASE, layer_overhead_ms=value) for value in extent.overheads_ms},
+        base,
+        seed,
+        extent,
+    )
+    caches = _swept(
+        {f"{value} GB": replace(BASE, cache_bytes=value * GB) for value in extent.caches_gb},
+        base,
+        seed,
+        extent,
+    )
+    alike = _swept(
+        {f"sharpness {value:g}": replace(BASE, sharpness=value) for value in extent.sharpnesses},
+        base,
+        seed,
+        extent,
+    )
     known = one_otherwise()
-    readings = _swept({words: replace(BASE, reading=known[words]) for words in extent.readings}, base, seed, extent)
+    readings = _swept(
+        {words: replace(BASE, reading=known[words]) for words in extent.readings},
+        base,
+        seed,
+        extent,
+    )
     predicted = foretold(HIT_ORDER, BASE, seed, extent.swept_workloads)
     tables = (
         _headline(base),
@@ -66,15 +93,23 @@ def reproduce_fmoe(seed: int, routing_popularity: Path | None, extent: Extent | 
         seed=seed,
         routing="DeepSeek-V2-Lite's statistics carried over to each model",
         tables=tables,
-        summary=summary_of(base, {"reading": readings, "overhead": overheads, "experts": caches, "routing": alike}),
-        panels=tuple(_panels("host overhead a layer [ms]", overheads) + _panels("experts on the GPUs [GB]", caches)),
+        summary=summary_of(
+            base, {"reading": readings, "overhead": overheads, "experts": caches, "routing": alike}
+        ),
+        panels=tuple(
+            _panels("host overhead a layer [ms]", overheads)
+            + _panels("experts on the GPUs [GB]", caches)
+        ),
     )
 
 
 def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Extent) -> Sweep:
     known = base.of(extent.swept_workloads)
     return {
-        words: known if point == base.point else measure(SYSTEMS, point, seed, extent.swept_workloads) for words, point in points.items()
+        words: known
+        if point == base.point
+        else measure(SYSTEMS, point, seed, extent.swept_workloads)
+        for words, point in points.items()
     }
 
 
@@ -84,34 +119,81 @@ def _headline(base: Measured) -> Table:
     def others(quantity: str, system: str) -> tuple[Comparison, ...]:
         """The ratio of that quantity by model and data set, and under other readings."""
         by_workload = base.ratios(quantity, system).items()
-        return tuple(Comparison(label=f"{model}, {data}", simulated=value) for (model, data), value in by_workload)
+        return tuple(
+            Comparison(label=f"{model}, {data}", simulated=value)
+            for (model, data), value in by_workload
+        )
 
-    rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
-    cells = (cell_of(row, base.ratio(_quantity(row), row.system), comparisons=others(_quantity(row), row.system)) for row in rows)
-    return Table(name="headline", title="fMoE's time over the baseline's", assumptions=ASSUMPTIONS, cells=tuple(cells))
+    rows = [
+        row
+        for row in _rows()
+        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
+    ]
+    cells = (
+        cell_of(
+            row,
+            base.ratio(_quantity(row), row.system),
+            comparisons=others(_quantity(row), row.system),
+        )
+        for row in rows
+    )
+    return Table(
+        name="headline",
+        title="fMoE's time over the baseline's",
+        assumptions=ASSUMPTIONS,
+        cells=tuple(cells),
+    )
 
 
 def _hits(base: Measured, predicted: Mapping[str, Mapping[Workload, float]]) -> Table:
-    """Relative hit rates, and by the released code's count; DeepSpeed-Inference, which foretells nothing, has none in the paper."""
+    """Relative hit rates, and by the released code's count; DeepSpeed-Inference, which foretells
+    nothing, has none in the paper.
+    """
 
     def by_prediction(system: str) -> tuple[Comparison, ...]:
-        ratio = mean(predicted["fMoE"][workload] / share for workload, share in predicted[system].items())
+        ratio = mean(
+            predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
+        )
         return (Comparison(label="selections predicted, LMSYS", simulated=ratio),)
 
     rows = [row for row in _rows() if row.quantity == "hit_ratio"]
-    cells = (cell_of(row, base.ratio("hit", row.system), comparisons=by_prediction(row.system)) for row in rows)
+    cells = (
+        cell_of(row, base.ratio("hit", row.system), comparisons=by_prediction(row.system))
+        for row in rows
+    )
     words = f"{ASSUMPTIONS} A hit is an expert on its GPU when the gate selects it; in the released code, one that had been predicted."
-    return Table(name="hit_rates", title="fMoE's hit rate over the baseline's", assumptions=words, cells=tuple(cells))
+    return Table(
+        name="hit_rates",
+        title="fMoE's hit rate over the baseline's",
+        assumptions=words,
+        cells=tuple(cells),
+    )
 
 
 def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
-    """The eight figures again, beside what each value of a knob gives; not scored, the first table is."""
-    rows = [row for row in _rows() if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"]
+    """The eight figures again, beside what each value of a knob gives; not scored, the first table
+    is.
+    """
+    rows = [
+        row
+        for row in _rows()
+        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
+    ]
     cells = (
-        cell_of(row, base.ratio(_quantity(row), row.system), is_scored=False, comparisons=_by_value(sweep, _quantity(row), row.system))
+        cell_of(
+            row,
+            base.ratio(_quantity(row), row.system),
+            is_scored=False,
+            comparisons=_by_value(sweep, _quantity(row), row.system),
+        )
         for row in rows
     )
-    return Table(name=name, title=title, assumptions=f"{ASSUMPTIONS} Columns: other values of that knob alone.", cells=tuple(cells))
+    return Table(
+        name=name,
+        title=title,
+        assumptions=f"{ASSUMPTIONS} Columns: other values of that knob alone.",
+        cells=tuple(cells),
+    )
 
 
 def _smallest_cache(caches: Sweep) -> Table:
@@ -124,7 +206,10 @@ def _smallest_cache(caches: Sweep) -> Table:
 
 
 def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[Comparison, ...]:
-    return tuple(Comparison(label=words, simulated=measured.ratio(quantity, system)) for words, measured in sweep.items())
+    return tuple(
+        Comparison(label=words, simulated=measured.ratio(quantity, system))
+        for words, measured in sweep.items()
+    )
 
 
 def _rows() -> Iterable[PublishedRow]:
@@ -137,12 +222,18 @@ def _quantity(row: PublishedRow) -> str:
 
 def _panels(knob: str, sweep: Sweep) -> list[Panel]:
     """How much lower fMoE's times are than each baseline's, against a knob; dashed, as published."""
-    published = {(row.system, row.quantity): 100 * (1 - row.value) for row in _rows() if row.environment == "both data sets"}
+    published = {
+        (row.system, row.quantity): 100 * (1 - row.value)
+        for row in _rows()
+        if row.environment == "both data sets"
+    }
     values = tuple(float(words.split()[0]) for words in sweep)
 
     def curve(system: str, quantity: str) -> Curve:
         heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
-        return Curve(label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"])
+        return Curve(
+            label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"]
+        )
 
     return [
         Panel(

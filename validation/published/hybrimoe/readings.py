@@ -1,4 +1,7 @@
-"""Readings of HybriMoE's cache that no policy here has: ``python -m validation.published.hybrimoe.readings [TRACE ...]``."""
+"""Readings of HybriMoE's cache that no policy here has:
+
+``python -m validation.published.hybrimoe.readings [TRACE ...]``.
+"""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,17 +32,23 @@ READINGS: dict[str, Reading] = {
 
 
 def routings(traces: Sequence[str]) -> Iterator[tuple[str, Model, Draw]]:
-    """Mixtral's shipped routing, and recorded traces of DeepSeek-V2-Lite, where what the selected experts' gates leave of 1 is spread by
-    popularity.
+    """Mixtral's shipped routing, and recorded traces of DeepSeek-V2-Lite, where what the selected
+    experts' gates leave of 1 is spread by popularity.
     """
     model = load_model("mixtral-8x7b")
-    drawn = load_routing("mixtral-8x7b-gates", model).draw(model, NUM_REQUESTS, BATCH.prompt_tokens + BATCH.output_tokens - 1, 0)
+    drawn = load_routing("mixtral-8x7b-gates", model).draw(
+        model, NUM_REQUESTS, BATCH.prompt_tokens + BATCH.output_tokens - 1, 0
+    )
     yield model.name, model, drawn
     model = load_model("deepseek-v2-lite")
     for path in traces:
         recorded = load_trace(Path(path))
         drawn = recorded.draw(model, NUM_REQUESTS, 1_000, 0)
-        yield Path(path).stem, model, replace(drawn, full=drawn.distribution(recorded.popularity(model)))
+        yield (
+            Path(path).stem,
+            model,
+            replace(drawn, full=drawn.distribution(recorded.popularity(model))),
+        )
 
 
 def print_rates(name: str, label: str, rates: Sequence[float]) -> None:
@@ -52,14 +61,20 @@ if __name__ == "__main__":
     whole = replace(find_policy("hybrimoe"), prefetch=find_policy("lru").prefetch)
     gated = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
     print("| routing | reading | alpha 0.5 | alpha 0.1 |\n|---|---|---|---|")
-    print_rates("mixtral-8x7b", "LRU, HybriMoE's scheduler", [policy_rate(LruCache(), gated, 0, rest=whole)])
-    scheduled = [policy_rate(SmoothedGateCache(alpha=alpha), gated, 0, rest=whole) for alpha in ALPHAS]
+    print_rates(
+        "mixtral-8x7b", "LRU, HybriMoE's scheduler", [policy_rate(LruCache(), gated, 0, rest=whole)]
+    )
+    scheduled = [
+        policy_rate(SmoothedGateCache(alpha=alpha), gated, 0, rest=whole) for alpha in ALPHAS
+    ]
     print_rates("mixtral-8x7b", "S, HybriMoE's scheduler", scheduled)
     for name, model, drawn in routings(sys.argv[1:]):
         slots = round(model.num_experts * TARGET_PERCENT / 100)
         for label, reading in READINGS.items():
             rates = [
-                hit_rate_percent(drawn, replace(reading, alpha=alpha), slots, first_token=BATCH.prompt_tokens)
+                hit_rate_percent(
+                    drawn, replace(reading, alpha=alpha), slots, first_token=BATCH.prompt_tokens
+                )
                 for alpha in (ALPHAS if reading.alpha is not None else (None,))
             ]
             print_rates(name, label, rates)

@@ -15,10 +15,12 @@ Scores = NDArray[np.float64]
 class Reading:
     """What is kept, and how it is asked for.
 
-    ``alpha`` None: by recency instead of S. A token's experts are looked up all at once, or, ``is_one_by_one``, the most weighted first and
-    each after the one before has been fetched. Each missing expert takes the place of the least, be that one of the same token, as in the
-    released ``get_expert_to_unload``. ``is_pooled``: one budget over all layers. ``holds_highest``: at every gate the experts of highest S
-    are there, selected or not, as the released ``prefetch_expert`` fetches them.
+    ``alpha`` None: by recency instead of S. A token's experts are looked up all at once, or,
+    ``is_one_by_one``, the most weighted first and each after the one before has been fetched. Each
+    missing expert takes the place of the least, be that one of the same token, as in the released
+    ``get_expert_to_unload``. ``is_pooled``: one budget over all layers. ``holds_highest``: at every
+    gate the experts of highest S are there, selected or not, as the released ``prefetch_expert``
+    fetches them.
     """
 
     alpha: float | None
@@ -28,12 +30,18 @@ class Reading:
 
 
 def hit_rate_percent(draw: Draw, reading: Reading, num_slots: int, *, first_token: int) -> float:
-    """Share of the selections from a token on that are resident, over sequences that each start with the lowest experts of every layer."""
-    return 100.0 * mean(_hits(draw, sequence, reading, num_slots, first_token) for sequence in range(len(draw.ids)))
+    """Share of the selections from a token on that are resident, over sequences that each start
+    with the lowest experts of every layer.
+    """
+    return 100.0 * mean(
+        _hits(draw, sequence, reading, num_slots, first_token) for sequence in range(len(draw.ids))
+    )
 
 
 def smoothed(score: Scores, gate: NDArray[np.float32], alpha: float, kept: int) -> None:
-    """S = alpha · TopP(s) + (1 - alpha) · S, in place [expert], where TopP keeps the ``kept`` largest shares."""
+    """S = alpha · TopP(s) + (1 - alpha) · S, in place [expert], where TopP keeps the ``kept``
+    largest shares.
+    """
     least = np.partition(gate, -kept)[-kept]
     score *= 1.0 - alpha
     score += alpha * np.where(gate >= least, gate, 0.0)
@@ -42,7 +50,10 @@ def smoothed(score: Scores, gate: NDArray[np.float32], alpha: float, kept: int) 
 def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_token: int) -> float:
     assert draw.full is not None or reading.alpha is None, "S needs the gates of all experts"
     ids = draw.ids[sequence].astype(np.int64)
-    num_layers, num_experts = ids.shape[1], draw.full.shape[-1] if draw.full is not None else int(draw.ids.max()) + 1
+    num_layers, num_experts = (
+        ids.shape[1],
+        draw.full.shape[-1] if draw.full is not None else int(draw.ids.max()) + 1,
+    )
     worth, hits, asked, clock = np.zeros((num_layers, num_experts)), 0, 0, 0
     held = np.broadcast_to(np.arange(num_experts) < num_slots, worth.shape).copy()
     for token in range(len(ids)):
@@ -53,16 +64,23 @@ def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_tok
                 held[layer, np.argsort(-worth[layer], kind="stable")[:num_slots]] = True
             if reading.alpha is not None:
                 assert draw.full is not None
-                smoothed(worth[layer], draw.full[sequence, token, layer], reading.alpha, 2 * len(chosen))
+                smoothed(
+                    worth[layer], draw.full[sequence, token, layer], reading.alpha, 2 * len(chosen)
+                )
             for group in chosen[:, None] if reading.is_one_by_one else chosen[None]:
                 found = held[layer, group]
-                hits, asked = hits + int(found.sum()) * (token >= first_token), asked + len(group) * (token >= first_token)
+                hits, asked = (
+                    hits + int(found.sum()) * (token >= first_token),
+                    asked + len(group) * (token >= first_token),
+                )
                 if reading.alpha is None:
                     clock += 1
                     worth[layer, group] = clock + 0.5 * ~found
                 for expert in group[~found]:
                     pool = slice(None) if reading.is_pooled else slice(layer, layer + 1)
-                    leaves = np.unravel_index(np.argmin(np.where(held[pool], worth[pool], np.inf)), held[pool].shape)
+                    leaves = np.unravel_index(
+                        np.argmin(np.where(held[pool], worth[pool], np.inf)), held[pool].shape
+                    )
                     held[pool][leaves] = False
                     held[layer, expert] = True
     return hits / asked

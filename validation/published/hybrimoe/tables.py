@@ -31,7 +31,10 @@ MACHINE = "a100-80"
 
 LRU, SCORE = "LRU", "score cache"
 ALPHA = 0.5
-READINGS = {LRU: Reading(alpha=None, is_one_by_one=True), SCORE: Reading(alpha=ALPHA, is_one_by_one=True)}
+READINGS = {
+    LRU: Reading(alpha=None, is_one_by_one=True),
+    SCORE: Reading(alpha=ALPHA, is_one_by_one=True),
+}
 AT_ONCE: dict[str, dict[str, Cache]] = {
     LRU: {"at once": LruCache()},
     SCORE: {
@@ -41,7 +44,9 @@ AT_ONCE: dict[str, dict[str, Cache]] = {
         "at once, selective, alpha 0.1": SmoothedGateCache(alpha=0.1, is_selective=True),
     },
 }
-"""What the simulator's caches have, which look up a token's experts all at once, beside a published system."""
+"""What the simulator's caches have, which look up a token's experts all at once, beside a published
+system.
+"""
 
 ASSUMPTIONS = (
     f"Published: no prompts, no alpha, not how an expert is looked up. Taken: {NUM_REQUESTS} requests, one after another, each with a "
@@ -62,8 +67,16 @@ def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproducti
             f"--routing popularity:{routing_popularity}: hybrimoe takes no popularity; its cache looks at gates, which counts lack"
         )
     routing = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
-    drawn = routing.draw(load_model("mixtral-8x7b"), NUM_REQUESTS, BATCH.prompt_tokens + BATCH.output_tokens - 1, seed)
-    cells = tuple(_cell(row, routing, drawn, seed) for row in published_rows("validation.published.hybrimoe", "hit_rates.csv"))
+    drawn = routing.draw(
+        load_model("mixtral-8x7b"),
+        NUM_REQUESTS,
+        BATCH.prompt_tokens + BATCH.output_tokens - 1,
+        seed,
+    )
+    cells = tuple(
+        _cell(row, routing, drawn, seed)
+        for row in published_rows("validation.published.hybrimoe", "hit_rates.csv")
+    )
     return Reproduction(
         name="hybrimoe",
         title="HybriMoE's cache (arXiv 2504.05897)",
@@ -74,28 +87,55 @@ def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproducti
     )
 
 
-def hit_rate_percent(cache: Cache, routing: Routing, seed: int, percent: int = TARGET_PERCENT, *, rest: Policy | None = None) -> float:
-    """Share of the selections of decoded tokens that are resident, the mean over requests, with that share of the experts resident.
+def hit_rate_percent(
+    cache: Cache,
+    routing: Routing,
+    seed: int,
+    percent: int = TARGET_PERCENT,
+    *,
+    rest: Policy | None = None,
+) -> float:
+    """Share of the selections of decoded tokens that are resident, the mean over requests, with
+    that share of the experts resident.
 
     ``rest`` has the cache's company; None: that of the row ``lru``, which fetches every miss.
     """
     policy = replace(rest or find_policy("lru"), cache=cache)
-    return 100.0 * mean(_hits(policy, routing, seed + number, percent) for number in range(NUM_REQUESTS))
+    return 100.0 * mean(
+        _hits(policy, routing, seed + number, percent) for number in range(NUM_REQUESTS)
+    )
 
 
 def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
-    """Each rate, and the lead of one over the other, within POINTS of what is published; the rest without a target."""
+    """Each rate, and the lead of one over the other, within POINTS of what is published; the rest
+    without a target.
+    """
     lru, score, *others = cells
     gain, published = score.simulated - lru.simulated, score.published - lru.published
     found = f"{gain:+.1f} points, published {published:+.1f}"
-    lead = SummaryLine(name="score cache over LRU", target=f"within {POINTS:g} points", found=found, is_met=abs(gain - published) <= POINTS)
+    lead = SummaryLine(
+        name="score cache over LRU",
+        target=f"within {POINTS:g} points",
+        found=found,
+        is_met=abs(gain - published) <= POINTS,
+    )
     at_once = (
-        SummaryLine(name=f"{cell.system}, {other.label}", target="no target", found=f"{other.simulated:.1f} %", is_met=None)
+        SummaryLine(
+            name=f"{cell.system}, {other.label}",
+            target="no target",
+            found=f"{other.simulated:.1f} %",
+            is_met=None,
+        )
         for cell in (lru, score)
         for other in cell.comparisons
     )
     checks = (
-        SummaryLine(name=f"{cell.system}, {percent_of(cell.quantity)} % resident", target="no target", found=_found(cell), is_met=None)
+        SummaryLine(
+            name=f"{cell.system}, {percent_of(cell.quantity)} % resident",
+            target="no target",
+            found=_found(cell),
+            is_met=None,
+        )
         for cell in others
     )
     return _line(lru), _line(score), lead, *checks, *at_once
@@ -108,7 +148,9 @@ def percent_of(quantity: str) -> int:
 
 def _line(cell: Cell) -> SummaryLine:
     is_met = abs(cell.simulated - cell.published) <= POINTS
-    return SummaryLine(name=cell.system, target=f"within {POINTS:g} points", found=_found(cell), is_met=is_met)
+    return SummaryLine(
+        name=cell.system, target=f"within {POINTS:g} points", found=_found(cell), is_met=is_met
+    )
 
 
 def _found(cell: Cell) -> str:
@@ -117,9 +159,16 @@ def _found(cell: Cell) -> str:
 
 def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
     percent, slots = percent_of(row.quantity), _slots(percent_of(row.quantity))
-    at_once = AT_ONCE[row.system] if percent == TARGET_PERCENT else {"at once": AT_ONCE[row.system]["at once"]}
+    at_once = (
+        AT_ONCE[row.system]
+        if percent == TARGET_PERCENT
+        else {"at once": AT_ONCE[row.system]["at once"]}
+    )
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
-    compared = tuple(Comparison(label=label, simulated=hit_rate_percent(cache, routing, seed, percent)) for label, cache in at_once.items())
+    compared = tuple(
+        Comparison(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
+        for label, cache in at_once.items()
+    )
     rate = replayed_percent(drawn, READINGS[row.system], slots, first_token=BATCH.prompt_tokens)
     return cell_of(sized, rate, comparisons=compared)
 

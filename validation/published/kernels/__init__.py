@@ -1,1 +1,4 @@
-"""Grouped experts on data-centre GPUs: NVIDIA's kernel tables against the prices of a layer's experts in one call."""
+"""Grouped experts on data-centre GPUs:
+
+NVIDIA's kernel tables against the prices of a layer's experts in one call.
+"""

@@ -1,8 +1,10 @@
-"""NVIDIA's measured kernels for the experts of one layer, against what the simulator charges for such a call.
+"""NVIDIA's measured kernels for the experts of one layer, against what the simulator charges for
+such a call.
 
-The figures are those of six models' shapes in the tables of aiconfigurator-core 0.12.0 (Apache-2.0), experts neither split over GPUs
-nor within: for each number of tokens the fastest framework, whose version is in the source column. Tokens are dealt out evenly; on the
-A100, TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an expert on.
+The figures are those of six models' shapes in the tables of aiconfigurator-core 0.12.0
+(Apache-2.0), experts neither split over GPUs nor within: for each number of tokens the fastest
+framework, whose version is in the source column. Tokens are dealt out evenly; on the A100,
+TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an expert on.
 """
 
 from pathlib import Path
@@ -17,7 +19,10 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
 
 FITTED_ON = ("h100", "16bit")
-"""The cells that the two constants of a grouped call were fitted on: ``kernel_ns`` per kernel and ``serial_fraction``."""
+"""The cells that the two constants of a grouped call were fitted on:
+
+``kernel_ns`` per kernel and ``serial_fraction``.
+"""
 
 MEDIAN_TARGET_FRACTION = 0.06
 P90_TARGET_FRACTION = 0.20
@@ -30,12 +35,20 @@ ASSUMPTIONS = (
 
 
 def reproduce_kernels(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """A table for each GPU and format. Raises InputError for a popularity file: tokens are dealt out evenly."""
+    """A table for each GPU and format.
+
+    Raises InputError for a popularity file: tokens are dealt out evenly.
+    """
     if routing_popularity is not None:
-        raise InputError(f"--routing popularity:{routing_popularity}: kernels takes no popularity; tokens are dealt out evenly")
+        raise InputError(
+            f"--routing popularity:{routing_popularity}: kernels takes no popularity; tokens are dealt out evenly"
+        )
     rows = published_rows("validation.published.kernels", "grouped_experts.csv")
     kinds = list(dict.fromkeys((row.environment, quantization_of(row)) for row in rows))
-    tables = tuple(_table(kind, tuple(row for row in rows if (row.environment, quantization_of(row)) == kind)) for kind in kinds)
+    tables = tuple(
+        _table(kind, tuple(row for row in rows if (row.environment, quantization_of(row)) == kind))
+        for kind in kinds
+    )
     return Reproduction(
         name="kernels",
         title="Grouped experts: kernel tables of NVIDIA aiconfigurator-core 0.12.0",
@@ -68,15 +81,25 @@ def _table(kind: tuple[str, str], rows: tuple[PublishedRow, ...]) -> Table:
         model = load_model(model_name, quantization)
         costs = CostModel(machine=machine, model=model, is_fused=True, captures_graphs=True)
         own = (row for row in rows if row.system == model_name)
-        cells.extend(cell_of(row, grouped_ns(costs, row.input_tokens or 1) / NS_PER_MS) for row in own)
+        cells.extend(
+            cell_of(row, grouped_ns(costs, row.input_tokens or 1) / NS_PER_MS) for row in own
+        )
     fitted = ", fitted on" if kind == FITTED_ON else ""
     title = f"{machine_name}, {quantization}: ms of a layer's experts{fitted}"
-    return Table(name=f"{machine_name}_{quantization}", title=title, assumptions=ASSUMPTIONS, cells=tuple(cells))
+    return Table(
+        name=f"{machine_name}_{quantization}",
+        title=title,
+        assumptions=ASSUMPTIONS,
+        cells=tuple(cells),
+    )
 
 
 def _lines(table: Table) -> list[SummaryLine]:
     errors = np.abs([cell.error_fraction for cell in table.cells])
-    found = {"median": (np.median(errors), MEDIAN_TARGET_FRACTION), "90th percentile": (np.quantile(errors, 0.9), P90_TARGET_FRACTION)}
+    found = {
+        "median": (np.median(errors), MEDIAN_TARGET_FRACTION),
+        "90th percentile": (np.quantile(errors, 0.9), P90_TARGET_FRACTION),
+    }
     return [
         SummaryLine(
             name=f"{table.title.split(':')[0]}: {name} error of {len(errors)} cells",

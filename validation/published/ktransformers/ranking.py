@@ -11,7 +11,10 @@ Grid = Mapping[tuple[float, str], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Published and simulated grids of the same cells. ``noise_fraction``: published cells so close count as equal."""
+    """Published and simulated grids of the same cells.
+
+    ``noise_fraction``: published cells so close count as equal.
+    """
 
     published: Grid
     simulated: Grid
@@ -29,7 +32,9 @@ class Ranking:
 
     @property
     def tau_within_shares(self) -> float:
-        """The mean over shares of tau-b among its placements: what is left when the share says nothing."""
+        """The mean over shares of tau-b among its placements: what is left when the share says
+        nothing.
+        """
         return sum(self._tau([share]) for share in self.shares) / len(self.shares)
 
     @property
@@ -43,7 +48,9 @@ class Ranking:
         return [share for share in self.shares if self._is_right(share, 1.0)]
 
     def right_worst(self, alike: Collection[str] = ()) -> list[float]:
-        """The shares at which the simulated worst is, but for the noise, the published worst; ``alike`` placements count as each other."""
+        """The shares at which the simulated worst is, but for the noise, the published worst;
+        ``alike`` placements count as each other.
+        """
         return [share for share in self.shares if self._is_right(share, -1.0, alike)]
 
     def _is_right(self, share: float, sign: float, alike: Collection[str] = ()) -> bool:

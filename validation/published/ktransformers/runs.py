@@ -23,22 +23,27 @@ PLACEMENTS: Mapping[str, str] = {
 """The grid's columns, each with its policy row."""
 
 BATCH = Batch(prompt_tokens=43, output_tokens=122)
-"""The mean lengths of ShareGPT, which the grid was measured on (fMoE, arXiv 2502.05370); the grid's own lengths are not published."""
+"""The mean lengths of ShareGPT, which the grid was measured on (fMoE, arXiv 2502.05370); the grid's
+own lengths are not published.
+"""
 
 NUM_REQUESTS = 2
 """Requests over which a cell's time of a token is averaged, one after another."""
 
 LAYER_NS = 126e3
-"""What KTransformers' way to the CPU and back takes of a layer besides its experts, copies and the call of the pool included, measured on
-4 x H100 and 2 x Xeon 8480+: the fixed cost of a layer with KTransformers' host callbacks (77 us once they were replaced),
-github.com/mystous/vllm_hybrid, record of 2026-09-09, section 5, row 2."""
+"""What KTransformers' way to the CPU and back takes of a layer besides its experts, copies and the
+call of the pool included, measured on 4 x H100 and 2 x Xeon 8480+: the fixed cost of a layer with
+KTransformers' host callbacks (77 us once they were replaced), github.com/mystous/vllm_hybrid,
+record of 2026-09-09, section 5, row 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A machine, the model and a routing, with the draws of the requests, ready to run any placement at any share.
+    """A machine, the model and a routing, with the draws of the requests, ready to run any
+    placement at any share.
 
-    ``layer_ns`` is what every layer takes to reach the CPU and back; 0: only layers with experts there go there, at the machine's costs.
+    ``layer_ns`` is what every layer takes to reach the CPU and back; 0: only layers with experts
+    there go there, at the machine's costs.
     """
 
     machine: Machine
@@ -49,8 +54,14 @@ class Bench:
     layer_ns: float = LAYER_NS
 
     def tokens_per_s(self, placement: str, share: float) -> float:
-        """Decoded tokens a second of one sequence. Raises InputError where the share does not fit."""
-        return 1.0 / mean(self._tpot_s(self._policy(placement, share), number) for number in range(len(self.draws)))
+        """Decoded tokens a second of one sequence.
+
+        Raises InputError where the share does not fit.
+        """
+        return 1.0 / mean(
+            self._tpot_s(self._policy(placement, share), number)
+            for number in range(len(self.draws))
+        )
 
     def _policy(self, placement: str, share: float) -> Policy:
         link, call = self.machine.link, self.machine.cpu.call_overhead_ns
@@ -62,17 +73,37 @@ class Bench:
         problem = problem_of(scenario)
         residency = policy.placement.place(problem)
         if isinstance(residency, Infeasible):
-            raise InputError(f"{policy.name} on {self.machine.name}: {residency.reason} ({residency.missing_bytes} bytes missing)")
+            raise InputError(
+                f"{policy.name} on {self.machine.name}: {residency.reason} ({residency.missing_bytes} bytes missing)"
+            )
         return run_drawn(scenario, problem, residency, self.draws[number]).metrics.tpot_s
 
 
-def bench(seed: int, *, routing: Routing | None = None, layer_ns: float = LAYER_NS, num_requests: int = NUM_REQUESTS) -> Bench:
-    """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for it."""
+def bench(
+    seed: int,
+    *,
+    routing: Routing | None = None,
+    layer_ns: float = LAYER_NS,
+    num_requests: int = NUM_REQUESTS,
+) -> Bench:
+    """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for
+    it.
+    """
     model = load_model("qwen3-next-80b-a3b", "fp8")
     routing, machine = routing or load_routing(None, model), testbed()
     policy = policy_of("frequency", 0.5)
-    draws = (draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding) for number in range(num_requests))
-    return Bench(machine=machine, model=model, routing=routing, seed=seed, draws=tuple(draws), layer_ns=layer_ns)
+    draws = (
+        draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding)
+        for number in range(num_requests)
+    )
+    return Bench(
+        machine=machine,
+        model=model,
+        routing=routing,
+        seed=seed,
+        draws=tuple(draws),
+        layer_ns=layer_ns,
+    )
 
 
 def testbed() -> Machine:
@@ -81,12 +112,22 @@ def testbed() -> Machine:
 
 
 def policy_of(placement: str, share: float, *, hand_over_ns: int = 0) -> Policy:
-    """The row of a column, with that share of all experts on the GPU and a layer's experts in one call; a re-placement after any prompt."""
-    settings = {"gpu_experts_fraction": str(share), "groups_experts": "true", "hand_over_ns": str(hand_over_ns)}
+    """The row of a column, with that share of all experts on the GPU and a layer's experts in one
+    call; a re-placement after any prompt.
+    """
+    settings = {
+        "gpu_experts_fraction": str(share),
+        "groups_experts": "true",
+        "hand_over_ns": str(hand_over_ns),
+    }
     if placement == "dynamic":
         settings["min_prompt_tokens"] = "1"
     return with_settings(find_policy(PLACEMENTS[placement]), settings)
 
 
-def _scenario(machine: Machine, model: Model, routing: Routing, policy: Policy, seed: int) -> Scenario:
-    return Scenario(machine=machine, model=model, batch=BATCH, policy=policy, routing=routing, seed=seed)
+def _scenario(
+    machine: Machine, model: Model, routing: Routing, policy: Policy, seed: int
+) -> Scenario:
+    return Scenario(
+        machine=machine, model=model, batch=BATCH, policy=policy, routing=routing, seed=seed
+    )

@@ -1,4 +1,7 @@
-"""How far the grid's ranking rests on the stated skew: ``python -m validation.published.ktransformers.sensitivity``."""
+"""How far the grid's ranking rests on the stated skew:
+
+``python -m validation.published.ktransformers.sensitivity``.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +16,9 @@ from validation.published.ktransformers.tables import published_grid, simulated_
 
 SHARES = [0.1, 0.3, 0.5, 0.7, 0.9]
 VARIANTS = ((1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (1.0, 0.0), (1.0, 0.25), (0.9, 4.0), (0.6, 16.0))
-"""Factors on the shares that persist within a request, and on that of popularity, the stated one first."""
+"""Factors on the shares that persist within a request, and on that of popularity, the stated one
+first.
+"""
 
 
 def variants() -> Iterator[tuple[str, Routing]]:
@@ -21,7 +26,10 @@ def variants() -> Iterator[tuple[str, Routing]]:
     stated = load_routing(None, load_model("qwen3-next-80b-a3b", "fp8"))
     assert isinstance(stated, LatentRouting)
     for persistence, popularity in VARIANTS:
-        yield f"persistence x {persistence:g}, popularity x {popularity:g}", scaled(stated, persistence, popularity)
+        yield (
+            f"persistence x {persistence:g}, popularity x {popularity:g}",
+            scaled(stated, persistence, popularity),
+        )
     yield "uniform", uniform()
 
 
@@ -31,14 +39,21 @@ def scaled(routing: LatentRouting, persistence: float, popularity: float) -> Lat
         routing,
         popularity_share=_times(routing.popularity_share, popularity),
         request_share=_times(routing.request_share, persistence),
-        fading=tuple(Fading(memory_tokens=part.memory_tokens, share=_times(part.share, persistence)) for part in routing.fading),
+        fading=tuple(
+            Fading(memory_tokens=part.memory_tokens, share=_times(part.share, persistence))
+            for part in routing.fading
+        ),
     )
 
 
 def ranking(routing: Routing, seed: int = 0) -> Ranking:
     """The ranking at five shares, from one request."""
     published, given = published_grid(SHARES), bench(seed, routing=routing, num_requests=1)
-    return Ranking(published=published, simulated=simulated_grid(given, [0.0, *SHARES]), noise_fraction=noise_of(published))
+    return Ranking(
+        published=published,
+        simulated=simulated_grid(given, [0.0, *SHARES]),
+        noise_fraction=noise_of(published),
+    )
 
 
 def _times(points: Points, factor: float) -> Points:
@@ -46,7 +61,9 @@ def _times(points: Points, factor: float) -> Points:
 
 
 if __name__ == "__main__":
-    print("| routing | tau | within shares | best right | worst right, random and uniform as one |\n|---|---|---|---|---|")
+    print(
+        "| routing | tau | within shares | best right | worst right, random and uniform as one |\n|---|---|---|---|---|"
+    )
     for name, variant in variants():
         found = ranking(variant)
         right = f"{len(found.right_best())} of {len(SHARES)} | {len(found.right_worst(BLIND))} of {len(SHARES)}"

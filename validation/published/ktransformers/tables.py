@@ -11,7 +11,9 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Comparison, Reproduction, Table
 
 NEEDED = "hand-over where needed"
-"""What the runs are called in which only layers with experts on the CPU hand over, at the machine's costs."""
+"""What the runs are called in which only layers with experts on the CPU hand over, at the machine's
+costs.
+"""
 
 ASSUMPTIONS = (
     "Published: ShareGPT, tensor parallel size 4; neither lengths nor concurrency. Taken: one sequence, 43 prompt and 122 output tokens "
@@ -23,16 +25,26 @@ ASSUMPTIONS = (
 
 
 def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """The grid with its ranking. Raises InputError for a popularity file, which it has no use for."""
+    """The grid with its ranking.
+
+    Raises InputError for a popularity file, which it has no use for.
+    """
     if routing_popularity is not None:
-        raise InputError(f"--routing popularity:{routing_popularity}: ktransformers takes no popularity; its routing is stated, not given")
+        raise InputError(
+            f"--routing popularity:{routing_popularity}: ktransformers takes no popularity; its routing is stated, not given"
+        )
     usual = bench(seed)
     needed = bench(seed, layer_ns=0.0)
     table = grid_table(usual, needed)
     published = {key_of(row): row.value for row in rows()}
     first = {key: cell.simulated for key, cell in zip(published, table.cells, strict=True)}
-    second = {key: cell.comparisons[0].simulated for key, cell in zip(published, table.cells, strict=True)}
-    rankings = tuple(Ranking(published=published, simulated=grid, noise_fraction=noise_of(published)) for grid in (first, second))
+    second = {
+        key: cell.comparisons[0].simulated for key, cell in zip(published, table.cells, strict=True)
+    }
+    rankings = tuple(
+        Ranking(published=published, simulated=grid, noise_fraction=noise_of(published))
+        for grid in (first, second)
+    )
     return Reproduction(
         name="ktransformers",
         title="KTransformers' expert placements (Qwen3-Next-80B-A3B FP8)",
@@ -46,12 +58,19 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
 def grid_table(usual: Bench, needed: Bench) -> Table:
     """All cells, with the other reading of the hand-over beside each."""
     cells = tuple(_cell(row, usual, needed) for row in rows())
-    return Table(name="grid", title="Decoded tokens/s by share and placement", assumptions=ASSUMPTIONS, cells=cells)
+    return Table(
+        name="grid",
+        title="Decoded tokens/s by share and placement",
+        assumptions=ASSUMPTIONS,
+        cells=cells,
+    )
 
 
 def simulated_grid(given: Bench, shares: list[float]) -> Grid:
     """The simulated cells at these shares."""
-    return {key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares}
+    return {
+        key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares
+    }
 
 
 def published_grid(shares: list[float]) -> Grid:

@@ -22,7 +22,13 @@ CACHE_TOKENS: Mapping[str, int] = {LARGE: 4_150_000, SMALL: 1_200_000}
 RAM = TierSpec(name="cpu", capacity_bytes=TIB)
 SSD_RATE = RateSpec(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
 SSD = TierSpec(name="disk", capacity_bytes=5 * TIB, read=SSD_RATE, write=SSD_RATE)
-TIERS: Mapping[int, tuple[TierSpec, ...]] = {1_000: (RAM,), 5_000: (RAM,), 10_000: (RAM,), 50_000: (RAM, SSD), 100_000: (RAM, SSD)}
+TIERS: Mapping[int, tuple[TierSpec, ...]] = {
+    1_000: (RAM,),
+    5_000: (RAM,),
+    10_000: (RAM,),
+    50_000: (RAM, SSD),
+    100_000: (RAM, SSD),
+}
 """The best set-up of each row, as the table names it; RAM where it names none."""
 
 ASSUMPTIONS = (
@@ -48,7 +54,9 @@ def changes(seed: int) -> tuple[Change, ...]:
 
 
 def google_cloud_table(found: tuple[Change, ...]) -> Table:
-    """The published changes beside ours; the rows without published figures are judged by their signs alone."""
+    """The published changes beside ours; the rows without published figures are judged by their
+    signs alone.
+    """
     by_place = {(change.size, change.prefix_tokens): change for change in found}
     return Table(
         name="google_cloud",
@@ -61,16 +69,32 @@ def google_cloud_table(found: tuple[Change, ...]) -> Table:
 def _cell(number: int, by_place: Mapping[tuple[str, int], Change]) -> Cell:
     row = rows("google_cloud")[number]
     assert row.input_tokens is not None
-    large, small = (by_place[size, row.input_tokens].ratios[row.quantity] for size in (LARGE, SMALL))
-    return cell_of(row, large, note=f"printed as {row.value - 1:+.0%}", comparisons=(Comparison(label=f"at {SMALL}", simulated=small),))
+    large, small = (
+        by_place[size, row.input_tokens].ratios[row.quantity] for size in (LARGE, SMALL)
+    )
+    return cell_of(
+        row,
+        large,
+        note=f"printed as {row.value - 1:+.0%}",
+        comparisons=(Comparison(label=f"at {SMALL}", simulated=small),),
+    )
 
 
 def _change(size: str, prefix_tokens: int, seed: int) -> Change:
     before, after = (
-        _figures(metrics_of(cluster_of(MODEL, NUM_GPUS, tiers), OpenLoop(requests=_requests(CACHE_TOKENS[size], prefix_tokens, seed))))
+        _figures(
+            metrics_of(
+                cluster_of(MODEL, NUM_GPUS, tiers),
+                OpenLoop(requests=_requests(CACHE_TOKENS[size], prefix_tokens, seed)),
+            )
+        )
         for tiers in ((), TIERS[prefix_tokens])
     )
-    return Change(size=size, prefix_tokens=prefix_tokens, ratios={name: after[name] / before[name] for name in before})
+    return Change(
+        size=size,
+        prefix_tokens=prefix_tokens,
+        ratios={name: after[name] / before[name] for name in before},
+    )
 
 
 def _figures(metrics: ServingMetrics) -> dict[str, float]:
@@ -89,4 +113,6 @@ def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Requ
     for number, prompt in enumerate(order):
         shared = Span(content=prompt // PROMPTS_PER_PREFIX, num_tokens=prefix_tokens)
         question = Span(content=num_prefixes + prompt, num_tokens=QUESTION_TOKENS)
-        yield Request(number=number, arrival_ns=0, prompt=(shared, question), output_tokens=ANSWER_TOKENS)
+        yield Request(
+            number=number, arrival_ns=0, prompt=(shared, question), output_tokens=ANSWER_TOKENS
+        )

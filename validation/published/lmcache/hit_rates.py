@@ -16,14 +16,21 @@ UNLIMITED = "unlimited"
 
 def hit_rate_table(trace: Path) -> Table:
     """One LRU pool of several sizes over the trace. Raises InputError where it cannot be read."""
-    curve = lru_curve(load_requests(str(trace)).requests(), block_tokens=BLOCK_TOKENS, bytes_per_token=BYTES_PER_TOKEN)
+    curve = lru_curve(
+        load_requests(str(trace)).requests(),
+        block_tokens=BLOCK_TOKENS,
+        bytes_per_token=BYTES_PER_TOKEN,
+    )
     published = rows("hit_rates")
     results = [curve.result(_capacity(row.system)) for row in published]
     return Table(
         name="hit_rates",
         title="Token hit rates of one LRU pool",
         assumptions=f"The trace is {trace.name}; equal to LMCache's simulator only if it is Mooncake's conversation trace.",
-        cells=tuple(cell_of(row, 100 * result.token_hit_rate) for row, result in zip(published, results, strict=True)),
+        cells=tuple(
+            cell_of(row, 100 * result.token_hit_rate)
+            for row, result in zip(published, results, strict=True)
+        ),
     )
 
 

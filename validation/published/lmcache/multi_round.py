@@ -1,4 +1,6 @@
-"""Multi-round question answering: host memory for KV against the GPU's prefix cache alone, three models, one set of parameters."""
+"""Multi-round question answering: host memory for KV against the GPU's prefix cache alone, three
+models, one set of parameters.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +36,9 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What host memory gains one model: by load, how many times shorter TTFT is and what share of TPOT goes; and more requests."""
+    """What host memory gains one model: by load, how many times shorter TTFT is and what share of
+    TPOT goes; and more requests.
+    """
 
     model: str
     num_gpus: int
@@ -51,17 +55,26 @@ def gains() -> tuple[Gain, ...]:
 def multi_round_table(found: Sequence[Gain]) -> Table:
     """The ends of the published ranges beside ours."""
     values = {
-        "ttft_ratio": {f"{gain.model} at {load:.0%}": ratio for gain in found for load, ratio in zip(LOADS, gain.ttft_ratios, strict=True)},
+        "ttft_ratio": {
+            f"{gain.model} at {load:.0%}": ratio
+            for gain in found
+            for load, ratio in zip(LOADS, gain.ttft_ratios, strict=True)
+        },
         "throughput_ratio": {gain.model: gain.throughput_ratio for gain in found},
         "itl_reduction_percent": {
-            f"{gain.model} at {load:.0%}": 100 * share for gain in found for load, share in zip(LOADS, gain.tpot_reductions, strict=True)
+            f"{gain.model} at {load:.0%}": 100 * share
+            for gain in found
+            for load, share in zip(LOADS, gain.tpot_reductions, strict=True)
         },
     }
     return Table(
         name="multi_round",
         title="Multi-round question answering on 8x H100: KV in host memory against the GPU's prefix cache",
         assumptions=ASSUMPTIONS,
-        cells=tuple(_cell(row.quantity, values[row.quantity], number) for number, row in enumerate(rows("multi_round"))),
+        cells=tuple(
+            _cell(row.quantity, values[row.quantity], number)
+            for number, row in enumerate(rows("multi_round"))
+        ),
     )
 
 
@@ -82,20 +95,31 @@ def _gain(model: str) -> Gain:
     return Gain(
         model=model,
         num_gpus=num_gpus,
-        ttft_ratios=tuple(old.ttft_s.mean / new.ttft_s.mean for old, new in zip(before, after, strict=True)),
-        tpot_reductions=tuple(1 - _tpot_s(new) / _tpot_s(old) for old, new in zip(before, after, strict=True)),
-        throughput_ratio=_highest_rate(offloading, model, LOADS[-1] * most_per_s, before[-1].ttft_s.mean) / (LOADS[-1] * most_per_s),
+        ttft_ratios=tuple(
+            old.ttft_s.mean / new.ttft_s.mean for old, new in zip(before, after, strict=True)
+        ),
+        tpot_reductions=tuple(
+            1 - _tpot_s(new) / _tpot_s(old) for old, new in zip(before, after, strict=True)
+        ),
+        throughput_ratio=_highest_rate(
+            offloading, model, LOADS[-1] * most_per_s, before[-1].ttft_s.mean
+        )
+        / (LOADS[-1] * most_per_s),
     )
 
 
 def _highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float) -> float:
-    """The highest rate at which the mean TTFT is no longer than that: first doubling, then halving what is left."""
+    """The highest rate at which the mean TTFT is no longer than that: first doubling, then halving
+    what is left.
+    """
     low, high = rate_per_s, 2 * rate_per_s
     while _run(cluster, model, high).ttft_s.mean <= ttft_s:
         low, high = high, 2 * high
     for _ in range(NUM_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _run(cluster, model, middle).ttft_s.mean <= ttft_s else (low, middle)
+        low, high = (
+            (middle, high) if _run(cluster, model, middle).ttft_s.mean <= ttft_s else (low, middle)
+        )
     return low
 
 
@@ -111,7 +135,12 @@ def _run(cluster: Cluster, model: str, requests_per_s: float) -> ServingMetrics:
         num_warmup_users=NUM_USERS,
     )
     num_requests = NUM_USERS * (1 + REQUESTS_PER_USER)
-    return metrics_of(cluster, ClosedLoop(sessions=talks.sessions(), num_requests=num_requests, num_warmup_requests=NUM_USERS))
+    return metrics_of(
+        cluster,
+        ClosedLoop(
+            sessions=talks.sessions(), num_requests=num_requests, num_warmup_requests=NUM_USERS
+        ),
+    )
 
 
 def _tpot_s(metrics: ServingMetrics) -> float:

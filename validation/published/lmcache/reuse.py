@@ -37,7 +37,11 @@ class Crossover:
     def is_in_the_papers_order(self) -> bool:
         """At 64 and 128 Gbit/s always; at 32 not, but for longer prompts."""
         slow, *others = (self.tokens[rate] for rate in RATES_GBIT)
-        return slow is not None and slow > CHUNK_TOKENS and all(each is not None and each <= CHUNK_TOKENS for each in others)
+        return (
+            slow is not None
+            and slow > CHUNK_TOKENS
+            and all(each is not None and each <= CHUNK_TOKENS for each in others)
+        )
 
 
 def reuse_table() -> Table:
@@ -59,7 +63,9 @@ def crossover_table(found: tuple[Crossover, ...]) -> Table:
         title="Load or compute on a B200: prefix from which loading at 32 Gbit/s wins",
         assumptions="The sources at hand name neither model nor arithmetic: each of several is tried. Compute at 0.7 of the datasheet's "
         "peak (assumed, docs/reference/machines.md), KV in 16 bit, no fixed costs on either side.",
-        cells=tuple(_crossover_cell(row, each) for each in found if each.tokens[RATES_GBIT[0]] is not None),
+        cells=tuple(
+            _crossover_cell(row, each) for each in found if each.tokens[RATES_GBIT[0]] is not None
+        ),
     )
 
 
@@ -69,15 +75,25 @@ def crossovers() -> tuple[Crossover, ...]:
 
 
 def _reuse_cell(row: PublishedRow) -> Cell:
-    model, compute = load_model(REUSE_MODEL), Compute.of(load_machine(row.environment), is_peak=True)
+    model, compute = (
+        load_model(REUSE_MODEL),
+        Compute.of(load_machine(row.environment), is_peak=True),
+    )
     assert row.input_tokens is not None
-    own = Comparison(label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA)
-    return cell_of(row, mooncake_bytes_per_s(model, row.input_tokens, compute) / GIGA, comparisons=(own,))
+    own = Comparison(
+        label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA
+    )
+    return cell_of(
+        row, mooncake_bytes_per_s(model, row.input_tokens, compute) / GIGA, comparisons=(own,)
+    )
 
 
 def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
     first, *others = RATES_GBIT
-    comparisons = tuple(Comparison(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0)) for rate in others)
+    comparisons = tuple(
+        Comparison(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0))
+        for rate in others
+    )
     named = replace(row, system=f"{first} Gbit/s, {found.model} in {found.dtype}")
     return cell_of(named, float(found.tokens[first] or 0), comparisons=comparisons)
 
@@ -85,5 +101,8 @@ def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
 def _crossover(model: str, dtype: str) -> Crossover:
     compute = Compute.of(load_machine("b200"), dtype)
     rates = {rate: rate * GIGA / BITS_PER_BYTE for rate in RATES_GBIT}
-    tokens = {rate: crossover_tokens(load_model(model), compute, bytes_per_s) for rate, bytes_per_s in rates.items()}
+    tokens = {
+        rate: crossover_tokens(load_model(model), compute, bytes_per_s)
+        for rate, bytes_per_s in rates.items()
+    }
     return Crossover(model=model, dtype=dtype, tokens=tokens)

@@ -1,4 +1,6 @@
-"""Engines on 8 H100 GPUs with and without tiers of KV, as the tables that need a serving engine share them."""
+"""Engines on 8 H100 GPUs with and without tiers of KV, as the tables that need a serving engine
+share them.
+"""
 
 from collections.abc import Sequence
 
@@ -12,13 +14,21 @@ from sim.serving.spec import ServingSpec, TierSpec
 
 MACHINE = "h100-x8"
 BLOCK_TOKENS = 64
-"""Of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000 tokens lose nothing that shows."""
+"""Of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000 tokens lose nothing
+that shows.
+"""
 
 
 def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Cluster:
-    """One instance, all defaults but for the blocks. Raises InputError where the model does not fit."""
+    """One instance, all defaults but for the blocks.
+
+    Raises InputError where the model does not fit.
+    """
     spec = ServingSpec.model_validate(
-        {"instance": {"num_gpus": num_gpus, "block_tokens": BLOCK_TOKENS}, "tiers": [dict(tier) for tier in tiers]}
+        {
+            "instance": {"num_gpus": num_gpus, "block_tokens": BLOCK_TOKENS},
+            "tiers": [dict(tier) for tier in tiers],
+        }
     )
     found = prepare(serving_setting(spec, load_machine(MACHINE), load_model(model)))
     if not isinstance(found, Cluster):
@@ -32,7 +42,9 @@ def metrics_of(cluster: Cluster, source: Source) -> ServingMetrics:
 
 
 def fewest_gpus(model: str, counts: Sequence[int] = (1, 2, 4, 8)) -> int:
-    """The fewest GPUs whose KV holds one context of the model's full length, without which vLLM does not start."""
+    """The fewest GPUs whose KV holds one context of the model's full length, without which vLLM
+    does not start.
+    """
     for count in counts:
         try:
             cluster = cluster_of(model, count)

@@ -16,14 +16,36 @@ SHORTEST_TOKENS = 1_000
 
 def serving_summary(gains: Sequence[Gain], changes: Sequence[Change]) -> Iterator[SummaryLine]:
     """One line a target."""
-    yield _in_range("TTFT, multi-round, three models", "ttft_ratio", [ratio for gain in gains for ratio in gain.ttft_ratios])
-    yield _in_range("Throughput at equal TTFT, multi-round", "throughput_ratio", [gain.throughput_ratio for gain in gains])
-    large = {change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == LARGE}
-    small = {change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == SMALL}
+    yield _in_range(
+        "TTFT, multi-round, three models",
+        "ttft_ratio",
+        [ratio for gain in gains for ratio in gain.ttft_ratios],
+    )
+    yield _in_range(
+        "Throughput at equal TTFT, multi-round",
+        "throughput_ratio",
+        [gain.throughput_ratio for gain in gains],
+    )
+    large = {
+        change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == LARGE
+    }
+    small = {
+        change.prefix_tokens: change.ratios[TTFT] for change in changes if change.size == SMALL
+    }
     longer = {prefix: ratio for prefix, ratio in large.items() if prefix > SHORTEST_TOKENS}
-    yield _signs(f"Google Cloud, {LARGE}: prefixes from 5K on", "TTFT falls", longer, all(each < NO_GAIN_RATIO for each in longer.values()))
+    yield _signs(
+        f"Google Cloud, {LARGE}: prefixes from 5K on",
+        "TTFT falls",
+        longer,
+        all(each < NO_GAIN_RATIO for each in longer.values()),
+    )
     short = {SHORTEST_TOKENS: large[SHORTEST_TOKENS]}
-    yield _signs(f"Google Cloud, {LARGE}: prefixes of 1K", "no gain", short, large[SHORTEST_TOKENS] > NO_GAIN_RATIO)
+    yield _signs(
+        f"Google Cloud, {LARGE}: prefixes of 1K",
+        "no gain",
+        short,
+        large[SHORTEST_TOKENS] > NO_GAIN_RATIO,
+    )
     none = all(each > NO_GAIN_RATIO for each in small.values())
     yield _signs(f"Google Cloud, {SMALL}", "no gain: GPU memory alone is best", small, none)
 

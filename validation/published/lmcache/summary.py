@@ -77,4 +77,9 @@ def _hit_rate(cell: Cell) -> SummaryLine:
 
 
 def _no_hit_rates() -> SummaryLine:
-    return SummaryLine(name="Token hit rates of one LRU pool", target="equal to four digits", found=SKIPPED, is_met=None)
+    return SummaryLine(
+        name="Token hit rates of one LRU pool",
+        target="equal to four digits",
+        found=SKIPPED,
+        is_met=None,
+    )

@@ -18,7 +18,9 @@ def reproduce_lmcache(seed: int, requests: Path | None) -> Reproduction:
     closed = reproduce_without_engine(seed, requests)
     served, changed = gains(), changes(seed)
     tables = (*closed.tables, multi_round_table(served), google_cloud_table(changed))
-    return replace(closed, tables=tables, summary=(*closed.summary, *serving_summary(served, changed)))
+    return replace(
+        closed, tables=tables, summary=(*closed.summary, *serving_summary(served, changed))
+    )
 
 
 def reproduce_without_engine(seed: int, requests: Path | None) -> Reproduction:

@@ -25,5 +25,9 @@ def transfer_table() -> Table:
 def _rate(row: PublishedRow) -> float:
     model = load_model(MODEL)
     assert row.input_tokens is not None
-    message_bytes = row.input_tokens * model.kv_bytes_per_token / (model.num_layers if ONE_LAYER in row.system else 1)
+    message_bytes = (
+        row.input_tokens
+        * model.kv_bytes_per_token
+        / (model.num_layers if ONE_LAYER in row.system else 1)
+    )
     return HOST_TO_GPU.effective_bytes_per_s(message_bytes) * BITS_PER_BYTE / GIGA

@@ -25,7 +25,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_experts = feed_forward.count("moe_num_experts")
     top_k = feed_forward.count("moe_top_k")
     if top_k > num_experts:
-        raise feed_forward.error("moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}")
+        raise feed_forward.error(
+            "moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}"
+        )
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,
@@ -40,4 +42,6 @@ def _decode(keys: ConfigKeys) -> Decoder:
     return decoder_of(keys, stack)
 
 
-DBRX = Family(name="dbrx", decode=_decode, idle=("num_key_value_heads",), layers="transformer.blocks")
+DBRX = Family(
+    name="dbrx", decode=_decode, idle=("num_key_value_heads",), layers="transformer.blocks"
+)

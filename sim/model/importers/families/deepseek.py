@@ -1,4 +1,5 @@
-"""DeepSeek-V2, V3 and V3.2, Kimi-K2, GLM-4.7-Flash and GLM-5: latent attention, leading dense layers, shared experts.
+"""DeepSeek-V2, V3 and V3.2, Kimi-K2, GLM-4.7-Flash and GLM-5: latent attention, leading dense
+layers, shared experts.
 
 V3.2 and GLM-5 attend to the tokens that an indexer chooses (DeepSeek-V3.2-Exp report, section 2).
 """
@@ -44,7 +45,10 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
 
 
 def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers have an indexer of their own (GLM-5.1: ``indexer_types``); all where nothing is said."""
+    """Which layers have an indexer of their own (GLM-5.1:
+
+    ``indexer_types``); all where nothing is said.
+    """
     if not keys.has("indexer_types"):
         return [True] * num_layers
     kinds = keys.per_layer("indexer_types", num_layers)
@@ -55,7 +59,9 @@ def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
-    """Latent attention with an indexer, which keeps one key a token and scores it with several heads."""
+    """Latent attention with an indexer, which keeps one key a token and scores it with several
+    heads.
+    """
     assert plain.geometry is not None
     hidden = keys.count("hidden_size")
     heads = keys.count("index_n_heads")

@@ -1,7 +1,9 @@
-"""DeepSeek-V4: one key-value head in a window, compressed entries beside it, several residual streams.
+"""DeepSeek-V4: one key-value head in a window, compressed entries beside it, several residual
+streams.
 
-Layers attend within the window alone (ratio 0), to entries of four tokens that an indexer chooses (4), or
-to entries of 128 (128). The first layers route by a table from tokens to experts, which holds no weights.
+Layers attend within the window alone (ratio 0), to entries of four tokens that an indexer chooses
+(4), or to entries of 128 (128). The first layers route by a table from tokens to experts, which
+holds no weights.
 """
 
 from collections.abc import Sequence
@@ -46,7 +48,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _ratios(keys: ConfigKeys, num_layers: int) -> list[int]:
-    """Tokens of a compressed entry in each layer: a number each in ``compress_ratios``, or a word each."""
+    """Tokens of a compressed entry in each layer: a number each in ``compress_ratios``, or a word
+    each.
+    """
     name = "compress_ratios" if keys.has("compress_ratios") else "layer_types"
     ratios = []
     for item in _first(keys, name, num_layers):
@@ -73,7 +77,9 @@ def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
     """One entry a layer; those of layers for prediction stand behind them."""
     items = keys.items(name)
     if len(items) < num_layers:
-        raise keys.error(name, f"must have an entry for each of the {num_layers} layers, got {len(items)}")
+        raise keys.error(
+            name, f"must have an entry for each of the {num_layers} layers, got {len(items)}"
+        )
     return items[:num_layers]
 
 
@@ -106,7 +112,9 @@ def _streams(keys: ConfigKeys) -> list[Weight]:
     """Hyper-connections before attention and before the experts; they mix the residual streams."""
     streams = keys.count("hc_mult")
     outputs = (2 + streams) * streams
-    return loose("hc", TensorClass.NORM, 2 * (outputs * (streams * keys.count("hidden_size") + 1) + 3))
+    return loose(
+        "hc", TensorClass.NORM, 2 * (outputs * (streams * keys.count("hidden_size") + 1) + 3)
+    )
 
 
 def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
@@ -118,7 +126,9 @@ def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
     groups = keys.count("o_groups")
     output = groups * keys.count("o_lora_rank")
     if heads * dim % groups:
-        raise keys.error("o_groups", f"must divide heads · head_dim, got {groups} and {heads * dim}")
+        raise keys.error(
+            "o_groups", f"must divide heads · head_dim, got {groups} and {heads * dim}"
+        )
     name = "self_attn"
     weights = [
         *linear(f"{name}.q_a_proj", _ATTENTION, hidden, rank),

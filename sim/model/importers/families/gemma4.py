@@ -1,4 +1,6 @@
-"""Gemma 4 with experts (26B-A4B): a dense block beside them in every layer, wider heads where attention is full."""
+"""Gemma 4 with experts (26B-A4B): a dense block beside them in every layer, wider heads where
+attention is full.
+"""
 
 from dataclasses import replace
 
@@ -36,7 +38,10 @@ def _decode(keys: ConfigKeys) -> Decoder:
     scale = loose("router.scale", TensorClass.ROUTER, hidden)
     scalar = loose("layer_scalar", TensorClass.NORM, 1)
     stack = Stack(
-        attention=[replace(attention, weights=(*attention.weights, *scale, *scalar)) for attention in _attention(keys, num_layers)],
+        attention=[
+            replace(attention, weights=(*attention.weights, *scale, *scalar))
+            for attention in _attention(keys, num_layers)
+        ],
         routed=frozenset(range(num_layers)),
         experts=experts,
         num_norms=_NORMS,
@@ -54,7 +59,9 @@ def _refuse_other_shapes(keys: ConfigKeys) -> None:
 
 
 def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
-    """Windowed layers, and full ones with heads of ``global_head_dim``, whose values may be their keys."""
+    """Windowed layers, and full ones with heads of ``global_head_dim``, whose values may be their
+    keys.
+    """
     sizes = windows(keys, num_layers)
     kinds = keys.per_layer("layer_types", num_layers)
     local = grouped(keys, GroupedTraits(norm="head"))

@@ -32,4 +32,6 @@ def _decode(keys: ConfigKeys) -> Decoder:
     return decoder_of(keys, stack)
 
 
-GPT_OSS = Family(name="gpt_oss", decode=_decode, required=("attention_bias", "head_dim", "sliding_window"))
+GPT_OSS = Family(
+    name="gpt_oss", decode=_decode, required=("attention_bias", "head_dim", "sliding_window")
+)

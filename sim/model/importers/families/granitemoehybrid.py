@@ -1,4 +1,7 @@
-"""Granite 4: Mamba-2 in most layers, attention in the others, a shared block in all, experts in the MoE ones."""
+"""Granite 4:
+
+Mamba-2 in most layers, attention in the others, a shared block in all, experts in the MoE ones.
+"""
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
@@ -56,7 +59,9 @@ def _mamba2(keys: ConfigKeys) -> Mamba2:
     num_heads = keys.count("mamba_n_heads")
     inner = keys.count("mamba_expand") * keys.count("hidden_size")
     if inner % num_heads:
-        raise keys.error("mamba_n_heads", f"must divide mamba_expand · hidden_size, got {num_heads} and {inner}")
+        raise keys.error(
+            "mamba_n_heads", f"must divide mamba_expand · hidden_size, got {num_heads} and {inner}"
+        )
     is_stated = keys.has("mamba_d_head") and keys.value("mamba_d_head") != "auto"
     head_dim = keys.count("mamba_d_head") if is_stated else inner // num_heads
     if head_dim * num_heads != inner:

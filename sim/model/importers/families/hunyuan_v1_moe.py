@@ -21,12 +21,17 @@ def _decode(keys: ConfigKeys) -> Decoder:
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,
-        intermediate=_uniform(keys, "moe_intermediate_size") if keys.has("moe_intermediate_size") else width,
-        shared=width * (_uniform(keys, "num_shared_expert") if keys.has("num_shared_expert") else 1),
+        intermediate=_uniform(keys, "moe_intermediate_size")
+        if keys.has("moe_intermediate_size")
+        else width,
+        shared=width
+        * (_uniform(keys, "num_shared_expert") if keys.has("num_shared_expert") else 1),
         shared_name="shared_mlp",
     )
     has_norm = keys.flag_or(True, "use_qk_norm")
-    traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head" if has_norm else None)
+    traits = GroupedTraits(
+        has_bias=has_bias, has_output_bias=has_bias, norm="head" if has_norm else None
+    )
     stack = Stack(
         attention=[grouped(keys, traits)] * num_layers,
         routed=routing(keys, range(num_layers)),
@@ -36,7 +41,10 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _uniform(keys: ConfigKeys, name: str) -> int:
-    """A count, or a list with the same count for each layer. Raises InputError for layers that differ."""
+    """A count, or a list with the same count for each layer.
+
+    Raises InputError for layers that differ.
+    """
     if not isinstance(keys.value(name), list | tuple):
         return keys.count(name)
     items = keys.per_layer(name, keys.count("num_hidden_layers"))

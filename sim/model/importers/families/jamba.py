@@ -12,7 +12,9 @@ from sim.model.importers.state_space import mamba_weights
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     num_experts, top_k = selection(keys)
-    routed = routing(keys, _periodic(keys, "expert", num_layers)) if num_experts > 1 else frozenset()
+    routed = (
+        routing(keys, _periodic(keys, "expert", num_layers)) if num_experts > 1 else frozenset()
+    )
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,
@@ -36,7 +38,9 @@ def _periodic(keys: ConfigKeys, what: str, num_layers: int) -> frozenset[int]:
     period = keys.count(f"{what}_layer_period")
     offset = keys.count_or(0, f"{what}_layer_offset")
     if offset >= period:
-        raise keys.error(f"{what}_layer_offset", f"< {what}_layer_period must hold, got {offset} ≥ {period}")
+        raise keys.error(
+            f"{what}_layer_offset", f"< {what}_layer_period must hold, got {offset} ≥ {period}"
+        )
     return frozenset(range(offset, num_layers, period))
 
 

@@ -4,7 +4,13 @@ from sim.model.importers.attention import GroupedTraits, Heads, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, routing, selection
+from sim.model.importers.feed_forward import (
+    Experts,
+    dense_weights,
+    listed_kinds,
+    routing,
+    selection,
+)
 from sim.model.importers.stack import Stack, decoder_of
 
 _WINDOWED = {0: False, 1: True, "full_attention": False, "sliding_attention": True}
@@ -39,7 +45,11 @@ def _heads(keys: ConfigKeys, prefix: str) -> Heads:
     kv_heads = keys.count("num_key_value_heads")
     if prefix:
         # transformers' own files leave them out: twice the keys and values
-        kv_heads = keys.count("swa_num_key_value_heads") if keys.has("swa_num_key_value_heads") else 2 * kv_heads
+        kv_heads = (
+            keys.count("swa_num_key_value_heads")
+            if keys.has("swa_num_key_value_heads")
+            else 2 * kv_heads
+        )
     return Heads(
         num_queries=_either(keys, prefix, "num_attention_heads"),
         num_keys=kv_heads,
@@ -76,5 +86,10 @@ MIMO_V2_FLASH = Family(
     name="mimo_v2_flash",
     decode=_decode,
     required=("head_dim", "v_head_dim"),
-    idle=("intermediate_size", "n_shared_experts", "add_swa_attention_sink_bias", "hybrid_block_size"),
+    idle=(
+        "intermediate_size",
+        "n_shared_experts",
+        "add_swa_attention_sink_bias",
+        "hybrid_block_size",
+    ),
 )

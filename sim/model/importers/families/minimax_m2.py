@@ -32,7 +32,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _attends_fully(keys: ConfigKeys, num_layers: int) -> None:
-    """Raise InputError for a layer without full attention, which this family's first generation had."""
+    """Raise InputError for a layer without full attention, which this family's first generation
+    had.
+    """
     if not keys.has("attn_type_list"):
         return
     for kind in keys.per_layer("attn_type_list", num_layers):

@@ -17,7 +17,10 @@ _SYNONYMS = {"linear_attention": "mamba", "full_attention": "attention"}
 def _decode(keys: ConfigKeys) -> Decoder:
     kinds = _kinds(keys)
     if keys.has("num_hidden_layers") and keys.count("num_hidden_layers") != len(kinds):
-        raise keys.error("num_hidden_layers", f"must be the {len(kinds)} layers of the pattern, got {keys.count('num_hidden_layers')}")
+        raise keys.error(
+            "num_hidden_layers",
+            f"must be the {len(kinds)} layers of the pattern, got {keys.count('num_hidden_layers')}",
+        )
     made = {kind: _MAKERS[kind](keys) for kind in dict.fromkeys(kinds)}
     has_experts = "moe" in made
     return Decoder(
@@ -31,7 +34,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
 def _kinds(keys: ConfigKeys) -> list[str]:
     """The kind of each layer: a letter each in ``hybrid_override_pattern``, or words in a list."""
     if keys.has("hybrid_override_pattern"):
-        words: list[object] = [_LETTERS.get(letter, letter) for letter in keys.text("hybrid_override_pattern")]
+        words: list[object] = [
+            _LETTERS.get(letter, letter) for letter in keys.text("hybrid_override_pattern")
+        ]
         name = "hybrid_override_pattern"
     else:
         name = "layers_block_type" if keys.has("layers_block_type") else "layer_types"
@@ -68,7 +73,9 @@ def _mamba(keys: ConfigKeys) -> Block:
     return Block(state=mixer.state, weights=(*_norm(keys), *mixer.weights))
 
 
-def _ungated(keys: ConfigKeys, name: str, tensor_class: TensorClass, inputs: int, width: int) -> list[Weight]:
+def _ungated(
+    keys: ConfigKeys, name: str, tensor_class: TensorClass, inputs: int, width: int
+) -> list[Weight]:
     """Two products with a squared ReLU between them: there is no gate."""
     has_bias = keys.flag_or(False, "mlp_bias") and tensor_class is not TensorClass.EXPERT
     return [
@@ -85,7 +92,9 @@ def _mlp(keys: ConfigKeys) -> Block:
 
 
 def _moe(keys: ConfigKeys) -> Block:
-    """Experts may work on a latent, which two shared products lead into and out of (Nemotron 3 Super)."""
+    """Experts may work on a latent, which two shared products lead into and out of (Nemotron 3
+    Super).
+    """
     hidden = keys.count("hidden_size")
     num_experts, top_k = selection(keys)
     latent = keys.count_or(0, "moe_latent_size")

@@ -13,7 +13,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
     has_bias = keys.flag_or(False, "attention_bias")
     num_experts, top_k = selection(keys)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="full")
-    experts = Experts(num_experts=num_experts, top_k=top_k, intermediate=keys.count("intermediate_size"))
+    experts = Experts(
+        num_experts=num_experts, top_k=top_k, intermediate=keys.count("intermediate_size")
+    )
     stack = Stack(
         attention=[grouped(keys, traits)] * num_layers,
         routed=routing(keys, range(num_layers)),

@@ -1,4 +1,6 @@
-"""Qwen3-MoE (Qwen3-Coder too) and the text part of Qwen3-VL-MoE: one norm vector for queries, one for keys."""
+"""Qwen3-MoE (Qwen3-Coder too) and the text part of Qwen3-VL-MoE: one norm vector for queries, one
+for keys.
+"""
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys
@@ -15,7 +17,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_experts, top_k = selection(keys)
     routed = sparse_steps(keys, num_layers)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head")
-    experts = Experts(num_experts=num_experts, top_k=top_k, intermediate=keys.count("moe_intermediate_size"))
+    experts = Experts(
+        num_experts=num_experts, top_k=top_k, intermediate=keys.count("moe_intermediate_size")
+    )
     stack = Stack(
         attention=grouped(keys, traits).windowed(windows(keys, num_layers)),
         dense=dense_weights(keys) if len(routed) < num_layers else (),

@@ -1,4 +1,6 @@
-"""Qwen3-Next and Qwen3.5-MoE (3.6 too): gated delta nets in most layers, gated attention, a gated shared expert."""
+"""Qwen3-Next and Qwen3.5-MoE (3.6 too): gated delta nets in most layers, gated attention, a gated
+shared expert.
+"""
 
 from functools import partial
 
@@ -6,7 +8,13 @@ from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, routing, selection, sparse_steps
+from sim.model.importers.feed_forward import (
+    Experts,
+    dense_weights,
+    routing,
+    selection,
+    sparse_steps,
+)
 from sim.model.importers.linear_attention import linear_attention_weights, linear_layers
 from sim.model.importers.stack import Stack, decoder_of
 
@@ -18,7 +26,9 @@ def _decode(keys: ConfigKeys, *, is_all_sparse: bool = False) -> Decoder:
     has_gate = keys.flag_or(True, "attn_output_gate")
     num_experts, top_k = selection(keys)
     routed = routing(keys, range(num_layers)) if is_all_sparse else sparse_steps(keys, num_layers)
-    traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head", has_query_gate=has_gate)
+    traits = GroupedTraits(
+        has_bias=has_bias, has_output_bias=has_bias, norm="head", has_query_gate=has_gate
+    )
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,

@@ -7,7 +7,14 @@ from types import MappingProxyType
 from hwprofiles import InputError
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.families.dbrx import DBRX
-from sim.model.importers.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3, DEEPSEEK_V32, GLM4_MOE_LITE, GLM_MOE_DSA, KIMI_K2
+from sim.model.importers.families.deepseek import (
+    DEEPSEEK_V2,
+    DEEPSEEK_V3,
+    DEEPSEEK_V32,
+    GLM4_MOE_LITE,
+    GLM_MOE_DSA,
+    KIMI_K2,
+)
 from sim.model.importers.families.deepseek_v4 import DEEPSEEK_V4
 from sim.model.importers.families.dots1 import DOTS1
 from sim.model.importers.families.ernie4_5_moe import ERNIE4_5_MOE
@@ -95,7 +102,9 @@ MODEL_TYPES = _by_model_type()
 
 
 def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
-    return keys.error("model_type", f"names no model family, got {shown(model_type)}{_hint(keys, model_type)}")
+    return keys.error(
+        "model_type", f"names no model family, got {shown(model_type)}{_hint(keys, model_type)}"
+    )
 
 
 def _hint(keys: ConfigKeys, model_type: str) -> str:
@@ -132,7 +141,10 @@ def _misfit(keys: ConfigKeys, family: Family) -> str | None:
 
 
 def family_of(keys: ConfigKeys) -> Family:
-    """The configuration's family. Raises InputError for an unknown one, or for one of its required keys missing."""
+    """The configuration's family.
+
+    Raises InputError for an unknown one, or for one of its required keys missing.
+    """
     model_type = keys.text("model_type").removesuffix("_text")
     if model_type not in MODEL_TYPES:
         raise _unknown(keys, model_type)

@@ -1,4 +1,6 @@
-"""Step-3.5-Flash and 3.7: a gate for each head, windowed layers with heads of their own, a shared expert."""
+"""Step-3.5-Flash and 3.7: a gate for each head, windowed layers with heads of their own, a shared
+expert.
+"""
 
 from dataclasses import replace
 
@@ -51,14 +53,19 @@ def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
     kinds = keys.items("layer_types")[:num_layers]
     if len(kinds) < num_layers:
-        raise keys.error("layer_types", f"must have an entry for each of the {num_layers} layers, got {len(kinds)}")
+        raise keys.error(
+            "layer_types",
+            f"must have an entry for each of the {num_layers} layers, got {len(kinds)}",
+        )
     for kind in kinds:
         if kind not in _KINDS:
             raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
     full = _gated(keys, keys.count("num_attention_heads"))
     other = keys.section("attention_other_setting") if keys.has("attention_other_setting") else keys
     name = "num_attention_heads" if other is not keys else "num_sliding_attention_heads"
-    local = _gated(keys, other.count(name) if other.has(name) else keys.count("num_attention_heads"))
+    local = _gated(
+        keys, other.count(name) if other.has(name) else keys.count("num_attention_heads")
+    )
     windowed = local.windowed([keys.count("sliding_window")])[0]
     return [full if kind == "full_attention" else windowed for kind in kinds]
 

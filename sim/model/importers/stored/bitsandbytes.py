@@ -28,7 +28,9 @@ def _flag(keys: ConfigKeys, name: str) -> bool:
 
 
 def _four_bits(keys: ConfigKeys) -> Packing:
-    """Without ``bnb_4bit_use_double_quant`` a 32-bit scale a block; with it 8 bits, and 32 for 256 blocks."""
+    """Without ``bnb_4bit_use_double_quant`` a 32-bit scale a block; with it 8 bits, and 32 for 256
+    blocks.
+    """
     kind = keys.text("bnb_4bit_quant_type") if keys.has("bnb_4bit_quant_type") else "fp4"
     if kind not in _KINDS:
         raise keys.error("bnb_4bit_quant_type", f"may be nf4 or fp4, got {shown(kind)}")

@@ -1,4 +1,6 @@
-"""Rules that say which modules are packed, and how: lists of modules left out, and overrides by name."""
+"""Rules that say which modules are packed, and how: lists of modules left out, and overrides by
+name.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +49,9 @@ def unless(
 
 
 def first_of(skipped: ModuleNames, rules: Sequence[Rule]) -> Chooser:
-    """The packing of the first rule that names the module; wide where none does, or where it is left out."""
+    """The packing of the first rule that names the module; wide where none does, or where it is
+    left out.
+    """
 
     def choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):

@@ -12,7 +12,9 @@ _MAX_BITS = 8.5
 
 
 def aqlm(keys: ConfigKeys, wide: Packing) -> Storage:
-    """Additive codebooks (arXiv 2401.06118): codes, a 16-bit scale for each group of outputs, the codebooks."""
+    """Additive codebooks (arXiv 2401.06118): codes, a 16-bit scale for each group of outputs, the
+    codebooks.
+    """
     books = keys.count("num_codebooks")
     code_bits = keys.count("nbits_per_codebook")
     if code_bits > _MAX_CODE_BITS:

@@ -116,9 +116,13 @@ def _strategy(weights: ConfigKeys) -> str:
 
 
 def _integers(weights: ConfigKeys, bits: int, strategy: str) -> Packing:
-    """Packed integers: a 16-bit scale, zero points where asymmetric, the shape; input order by ``actorder``."""
+    """Packed integers: a 16-bit scale, zero points where asymmetric, the shape; input order by
+    ``actorder``.
+    """
     if strategy not in ("tensor", "channel", "group"):
-        raise weights.error("strategy", f"of integers may be tensor, channel or group, got {shown(strategy)}")
+        raise weights.error(
+            "strategy", f"of integers may be tensor, channel or group, got {shown(strategy)}"
+        )
     is_symmetric = weights.flag_or(True, "symmetric")
     has_index = weights.has("actorder") and weights.value("actorder") in ("group", True)
     packing = grouped_integers(
@@ -155,4 +159,6 @@ def _floats(weights: ConfigKeys, bits: int, strategy: str) -> Packing:
     if bits == 4 and strategy in ("tensor_group", "group"):
         group = weights.count("group_size")
         return nvfp4(group) if group == _NVFP4_GROUP else mx("mxfp4", bits, group)
-    raise weights.error("strategy", f"of floats of {bits} bits is not understood, got {shown(strategy)}")
+    raise weights.error(
+        "strategy", f"of floats of {bits} bits is not understood, got {shown(strategy)}"
+    )

@@ -21,7 +21,8 @@ _SCALE_BITS = {"float": 32, "ue8m0": 8}
 def fp8(keys: ConfigKeys, wide: Packing) -> Storage:
     """8-bit floats, a 32-bit scale for each block of ``weight_block_size``, or for each matrix.
 
-    ``expert_dtype: fp4`` (DeepSeek-V4) holds the routed experts in 4 bits, an 8-bit exponent for 32.
+    ``expert_dtype: fp4`` (DeepSeek-V4) holds the routed experts in 4 bits, an 8-bit exponent for
+    32.
     """
     is_static = keys.has("activation_scheme") and keys.text("activation_scheme") == "static"
     packing = fp8_by_tensor(num_scales=2 if is_static else 1)
@@ -62,7 +63,9 @@ def _scale_bits(keys: ConfigKeys) -> int:
 def block_of(keys: ConfigKeys, name: str) -> tuple[int, int]:
     """Rows and columns of a block. Raises InputError for anything but two positive integers."""
     sides = keys.items(name)
-    is_right = len(sides) == _BLOCK_SIDES and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    is_right = len(sides) == _BLOCK_SIDES and all(
+        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+    )
     if not is_right:
         raise keys.error(name, f"must be two positive integers, got {shown(sides)}")
     return sides[0], sides[1]

@@ -52,7 +52,9 @@ def gptq(keys: ConfigKeys, wide: Packing) -> Storage:
     classes = IN_LAYERS | {TensorClass.HEAD} if is_head_packed else IN_LAYERS
     overrides = _dynamic(keys, bits, group) if keys.has("dynamic") else []
     skipped = names_in(keys, "modules_to_not_convert")
-    return Storage(name=packing.format, wide=wide, choose=unless(skipped, packing, classes, overrides))
+    return Storage(
+        name=packing.format, wide=wide, choose=unless(skipped, packing, classes, overrides)
+    )
 
 
 def _gptq_packing(bits: int, group: int) -> Packing:
@@ -60,7 +62,10 @@ def _gptq_packing(bits: int, group: int) -> Packing:
 
 
 def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[Rule]:
-    """GPTQModel's rules by regular expression: ``-:`` leaves modules out, ``+:`` or nothing changes them."""
+    """GPTQModel's rules by regular expression:
+
+    ``-:`` leaves modules out, ``+:`` or nothing changes them.
+    """
     section = keys.section("dynamic")
     rules = []
     for name in section.stated():
@@ -81,7 +86,9 @@ def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[Rule]:
 
 
 def auto_round(keys: ConfigKeys, wide: Packing) -> Storage:
-    """Intel AutoRound, in its own, AutoGPTQ's or AutoAWQ's layout; ``extra_config`` changes single modules."""
+    """Intel AutoRound, in its own, AutoGPTQ's or AutoAWQ's layout; ``extra_config`` changes single
+    modules.
+    """
     bits = bits_of(keys, "bits")
     group = group_of(keys, None, "group_size")
     kind = keys.text("data_type") if keys.has("data_type") else "int"
@@ -101,7 +108,9 @@ def auto_round(keys: ConfigKeys, wide: Packing) -> Storage:
             )
         )
     skipped = names_in(keys, "modules_to_not_convert")
-    return Storage(name=packing.format, wide=wide, choose=unless(skipped, packing, IN_LAYERS, overrides))
+    return Storage(
+        name=packing.format, wide=wide, choose=unless(skipped, packing, IN_LAYERS, overrides)
+    )
 
 
 def _auto_round_packing(keys: ConfigKeys, kind: str, bits: int, group: int) -> Packing:
@@ -130,20 +139,26 @@ def hqq(keys: ConfigKeys, wide: Packing) -> Storage:
     for name in ("scale_quant_params", "zero_quant_params", "offload_meta"):
         if config.has(name) and config.value(name):
             raise config.error(name, f"is not understood, got {shown(config.value(name))}")
-    packing = grouped_integers(bits_of(stated, "nbits"), group_of(stated, 0, "group_size"), zero_bits=16)
+    packing = grouped_integers(
+        bits_of(stated, "nbits"), group_of(stated, 0, "group_size"), zero_bits=16
+    )
     skipped = names_in(keys, "skip_modules")
     return Storage(name=packing.format, wide=wide, choose=unless(skipped, packing))
 
 
 def mlx(keys: ConfigKeys, wide: Packing) -> Storage:
-    """MLX: every linear layer, embedding and head; a module named in it has settings of its own, or false."""
+    """MLX: every linear layer, embedding and head; a module named in it has settings of its own, or
+    false.
+    """
     packing = mlx_packing(keys)
     overrides = []
     for name, value in keys.stated().items():
         if isinstance(value, Mapping) or (isinstance(value, bool) and name not in keys.used):
             overrides.append(_mlx_rule(keys, name, value, packing))
     nothing = ModuleNames(keys, "skip", ())
-    return Storage(name=packing.format, wide=wide, choose=unless(nothing, packing, _EVERYTHING, overrides))
+    return Storage(
+        name=packing.format, wide=wide, choose=unless(nothing, packing, _EVERYTHING, overrides)
+    )
 
 
 def _mlx_rule(keys: ConfigKeys, name: str, value: Any, packing: Packing) -> Rule:
@@ -155,7 +170,9 @@ def _mlx_rule(keys: ConfigKeys, name: str, value: Any, packing: Packing) -> Rule
 
 
 def mlx_packing(keys: ConfigKeys) -> Packing:
-    """An affine format has a 16-bit scale and a 16-bit bias for each group; the others are as their names say."""
+    """An affine format has a 16-bit scale and a 16-bit bias for each group; the others are as their
+    names say.
+    """
     bits = bits_of(keys, "bits")
     mode = keys.text("mode") if keys.has("mode") else "affine"
     group = keys.count("group_size")

@@ -91,7 +91,10 @@ def _mixed(keys: ConfigKeys, wide: Packing, skipped: ModuleNames) -> Storage:
     names: dict[Packing, list[str]] = {}
     for name in layers.stated():
         names.setdefault(_packing(layers.section(name)), []).append(name)
-    rules = [Rule(modules=ModuleNames(layers, "*", modules), packing=packing) for packing, modules in names.items()]
+    rules = [
+        Rule(modules=ModuleNames(layers, "*", modules), packing=packing)
+        for packing, modules in names.items()
+    ]
     formats = list(dict.fromkeys(packing.format for packing in names))
     return Storage(
         name=formats[0] if len(formats) == 1 else "mixed",

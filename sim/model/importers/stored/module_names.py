@@ -1,4 +1,6 @@
-"""Lists of modules in quantisation settings: exact names, parts of names, globs and regular expressions."""
+"""Lists of modules in quantisation settings: exact names, parts of names, globs and regular
+expressions.
+"""
 
 import fnmatch
 import re

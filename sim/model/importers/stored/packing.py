@@ -8,9 +8,10 @@ from dataclasses import dataclass
 class Packing:
     """One way to store a matrix of rows (outputs) × columns (inputs).
 
-    ``format`` names it in sim.model.quantization.FORMATS. A tile of ``tile_rows`` × ``tile_columns`` (None:
-    all of them) shares one scale of ``scale_bits`` and one zero point of ``zero_bits``. ``row_bits``,
-    ``column_bits`` and ``tensor_bytes`` are kept for each row, each column, and the whole.
+    ``format`` names it in sim.model.quantization.FORMATS. A tile of ``tile_rows`` ×
+    ``tile_columns`` (None: all of them) shares one scale of ``scale_bits`` and one zero point of
+    ``zero_bits``. ``row_bits``, ``column_bits`` and ``tensor_bytes`` are kept for each row, each
+    column, and the whole.
     """
 
     format: str
@@ -40,7 +41,9 @@ def wide(name: str, bits: int) -> Packing:
     return Packing(format=name, bits=bits)
 
 
-def grouped_integers(bits: int, group: int, *, scale_bits: float = 16, zero_bits: float = 0, column_bits: int = 0) -> Packing:
+def grouped_integers(
+    bits: int, group: int, *, scale_bits: float = 16, zero_bits: float = 0, column_bits: int = 0
+) -> Packing:
     """Integers, a scale for each group of a row; a group of −1 or 0 is the whole row."""
     return Packing(
         format=f"int{bits}",
@@ -64,7 +67,9 @@ def fp8_by_row(scale_bits: int = 32) -> Packing:
 
 def fp8_by_block(rows: int, columns: int, scale_bits: int = 32) -> Packing:
     """8-bit floats with a scale for each block (DeepSeek-V3: 128 × 128, arXiv 2412.19437)."""
-    return Packing(format="fp8", bits=8, scale_bits=scale_bits, tile_rows=rows, tile_columns=columns)
+    return Packing(
+        format="fp8", bits=8, scale_bits=scale_bits, tile_rows=rows, tile_columns=columns
+    )
 
 
 def mx(name: str, bits: int, group: int = 32) -> Packing:

@@ -19,7 +19,9 @@ _CLASSES = IN_LAYERS | {TensorClass.HEAD}
 
 
 def quark(keys: ConfigKeys, wide: Packing) -> Storage:
-    """``global_quant_config`` for all linear layers but ``exclude``; ``layer_quant_config`` by name."""
+    """``global_quant_config`` for all linear layers but ``exclude``; ``layer_quant_config`` by
+    name.
+    """
     packing = _packing(keys.section("global_quant_config"))
     if keys.has("layer_type_quant_config") and keys.section("layer_type_quant_config").stated():
         raise keys.error("layer_type_quant_config", "is not understood; it may be empty")
@@ -27,7 +29,9 @@ def quark(keys: ConfigKeys, wide: Packing) -> Storage:
     own = keys.section("layer_quant_config") if keys.has("layer_quant_config") else None
     for name in own.stated() if own else ():
         assert own is not None
-        overrides.append(Rule(modules=ModuleNames(own, name, [name]), packing=_packing(own.section(name))))
+        overrides.append(
+            Rule(modules=ModuleNames(own, name, [name]), packing=_packing(own.section(name)))
+        )
     return Storage(
         name=packing.format if packing else "16bit",
         wide=wide,

@@ -1,4 +1,6 @@
-"""Finding the quantisation settings of a checkpoint, wherever its tool wrote them, and reading them."""
+"""Finding the quantisation settings of a checkpoint, wherever its tool wrote them, and reading
+them.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -70,7 +72,9 @@ BESIDE: Mapping[str, str] = MappingProxyType(
         "quant_config.json": "awq",
     }
 )
-"""Files beside config.json that hold settings, and the method of each: of ModelOpt, AutoGPTQ and AutoAWQ."""
+"""Files beside config.json that hold settings, and the method of each: of ModelOpt, AutoGPTQ and
+AutoAWQ.
+"""
 
 _HARMLESS = re.compile(
     r"quant_method|.*activation.*|.*kv_cache.*|.*version|producer|quantization_status|"
@@ -86,7 +90,9 @@ _HARMLESS = re.compile(
     r"softmax_quant_spec|.*_name|.*_pattern|calibration|group_size|quant_algo|zero_point|"
     r"do_fuse|fuse_max_seq_len|modules_to_fuse|rmsnorm_epsilon|cache_.*|scale_fmt"
 )
-"""Settings that change no stored byte: how activations are treated, and how the checkpoint was made."""
+"""Settings that change no stored byte: how activations are treated, and how the checkpoint was
+made.
+"""
 
 # 16 bits are 16 bits: float16 goes by the name that machines have their rates and curves under
 _WIDE = MappingProxyType(

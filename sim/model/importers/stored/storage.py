@@ -20,8 +20,8 @@ IN_LAYERS = frozenset(
 )
 """Classes whose linear layers quantisers pack unless they are told otherwise.
 
-Routers stay wide: published checkpoints leave them out (by name, or because they are no linear layers),
-and they hold less than a thousandth of the weights.
+Routers stay wide: published checkpoints leave them out (by name, or because they are no linear
+layers), and they hold less than a thousandth of the weights.
 """
 
 

@@ -28,7 +28,9 @@ def torchao(keys: ConfigKeys, wide: Packing) -> Storage:
     name, data = _stated(keys)
     packing = _packing(keys, name, data)
     classes = IN_LAYERS
-    if keys.flag_or(False, "include_input_output_embeddings") or keys.flag_or(False, "include_embedding"):
+    if keys.flag_or(False, "include_input_output_embeddings") or keys.flag_or(
+        False, "include_embedding"
+    ):
         classes = classes | {TensorClass.EMBEDDING, TensorClass.HEAD}
     keys.has("untie_embedding_weights")
     skipped = names_in(keys, "modules_to_not_convert")

@@ -1,4 +1,6 @@
-"""Adaptive replacement (Megiddo and Modha, FAST 2003): recent against frequent, with a border that learns."""
+"""Adaptive replacement (Megiddo and Modha, FAST 2003): recent against frequent, with a border that
+learns.
+"""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -9,10 +11,12 @@ Keys = OrderedDict[int, None]
 
 
 class Arc(Eviction):
-    """Blocks used once (T1) and blocks used more often (T2), each with the keys that it let go of (B1, B2).
+    """Blocks used once (T1) and blocks used more often (T2), each with the keys that it let go of
+    (B1, B2).
 
-    A key that comes back out of B1 shows that T1 is too small, out of B2 that T2 is. Figure 4 of the paper; ghosts are cut to
-    |T1| + |B1| <= c and to 2c in all after an admission instead of before it, which leaves the same.
+    A key that comes back out of B1 shows that T1 is too small, out of B2 that T2 is. Figure 4 of
+    the paper; ghosts are cut to |T1| + |B1| <= c and to 2c in all after an admission instead of
+    before it, which leaves the same.
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:
@@ -29,7 +33,9 @@ class Arc(Eviction):
         recent, frequent = len(self._recent_ghosts), len(self._frequent_ghosts)
         self._is_back_as_frequent = key in self._frequent_ghosts
         if key in self._recent_ghosts:
-            self._target = min(self._target + max(frequent / recent, 1.0), self.capacity_blocks or 0)
+            self._target = min(
+                self._target + max(frequent / recent, 1.0), self.capacity_blocks or 0
+            )
         elif self._is_back_as_frequent:
             self._target = max(self._target - max(recent / frequent, 1.0), 0.0)
 
@@ -53,9 +59,13 @@ class Arc(Eviction):
         self._frequent.move_to_end(key)
 
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The oldest of the side that has more than its share; of the other where all of that are pinned."""
+        """The oldest of the side that has more than its share; of the other where all of that are
+        pinned.
+        """
         size = len(self._recent)
-        is_recent_due = size > 0 and (size > self._target or (self._is_back_as_frequent and size == self._target))
+        is_recent_due = size > 0 and (
+            size > self._target or (self._is_back_as_frequent and size == self._target)
+        )
         sides = (self._recent, self._frequent) if is_recent_due else (self._frequent, self._recent)
         return next((key for side in sides for key in side if key not in pinned), None)
 
@@ -80,5 +90,8 @@ class Arc(Eviction):
         while self._recent_ghosts and len(self._recent) + len(self._recent_ghosts) > capacity:
             self._recent_ghosts.popitem(last=False)
         held = len(self._recent) + len(self._frequent)
-        while self._frequent_ghosts and held + len(self._recent_ghosts) + len(self._frequent_ghosts) > 2 * capacity:
+        while (
+            self._frequent_ghosts
+            and held + len(self._recent_ghosts) + len(self._frequent_ghosts) > 2 * capacity
+        ):
             self._frequent_ghosts.popitem(last=False)

@@ -7,8 +7,8 @@ from collections.abc import Collection
 class Eviction(ABC):
     """The order in which blocks go. It sees every change of the store, and changes nothing itself.
 
-    ``capacity_blocks`` is what the store holds at most, None for one without limit. Keys that the store holds are known here from
-    ``admit`` on, until ``evicted`` or ``dropped``.
+    ``capacity_blocks`` is what the store holds at most, None for one without limit. Keys that the
+    store holds are known here from ``admit`` on, until ``evicted`` or ``dropped``.
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:
@@ -27,7 +27,10 @@ class Eviction(ABC):
 
     @abstractmethod
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The held key that should go next and is not pinned; None where there is none. Asking alone changes nothing."""
+        """The held key that should go next and is not pinned; None where there is none.
+
+        Asking alone changes nothing.
+        """
 
     @abstractmethod
     def dropped(self, key: int) -> None:

@@ -9,9 +9,11 @@ ONCE = 1
 
 
 class Lfu(Eviction):
-    """The block with the fewest uses since it was stored goes first; among equals, the first that came to that number.
+    """The block with the fewest uses since it was stored goes first; among equals, the first that
+    came to that number.
 
-    A block that goes forgets its uses. These are the rules of LMCache 0.5.6 (storage_backend/cache_policy/lfu.py).
+    A block that goes forgets its uses. These are the rules of LMCache 0.5.6
+    (storage_backend/cache_policy/lfu.py).
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:
@@ -33,7 +35,10 @@ class Lfu(Eviction):
         """The first of those with the fewest uses."""
         if self._keys and not pinned:
             return next(iter(self._keys[min(self._keys)]))
-        return next((key for uses in sorted(self._keys) for key in self._keys[uses] if key not in pinned), None)
+        return next(
+            (key for uses in sorted(self._keys) for key in self._keys[uses] if key not in pinned),
+            None,
+        )
 
     def dropped(self, key: int) -> None:
         """Forget it and its uses."""

@@ -11,7 +11,9 @@ from sim.serving.kv.eviction.lfu import Lfu
 from sim.serving.kv.eviction.lru import Lru
 from sim.serving.kv.eviction.mru import Mru
 
-EVICTIONS: Mapping[str, type[Eviction]] = MappingProxyType({"lru": Lru, "lfu": Lfu, "fifo": Fifo, "mru": Mru, "arc": Arc})
+EVICTIONS: Mapping[str, type[Eviction]] = MappingProxyType(
+    {"lru": Lru, "lfu": Lfu, "fifo": Fifo, "mru": Mru, "arc": Arc}
+)
 """What ``--policy`` takes."""
 
 

@@ -16,13 +16,17 @@ touches = st.lists(st.integers(0, 12), max_size=120)
 
 def _store(name: str, capacity_blocks: int | None) -> BlockStore:
     capacity_bytes = None if capacity_blocks is None else capacity_blocks * BLOCK_BYTES
-    return BlockStore(block_bytes=BLOCK_BYTES, capacity_bytes=capacity_bytes, eviction=EVICTIONS[name])
+    return BlockStore(
+        block_bytes=BLOCK_BYTES, capacity_bytes=capacity_bytes, eviction=EVICTIONS[name]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(touches, st.integers(0, 6))
 def test_it_holds_what_came_and_did_not_go(name: str, keys: list[int], capacity: int) -> None:
-    """Held = stored - evicted, never more than fits, each victim was held, the newest is held, and evictions are counted."""
+    """Held = stored - evicted, never more than fits, each victim was held, the newest is held, and
+    evictions are counted.
+    """
     store, held, gone = _store(name, capacity), set[int](), 0
     for key in keys:
         victims = store.insert(key)
@@ -81,11 +85,15 @@ def test_what_is_dropped_may_come_back(name: str, keys: list[int], dropped: set[
 
 
 def _lru(history: list[int], held: list[int]) -> int:
-    return min(held, key=lambda key: max(index for index, each in enumerate(history) if each == key))
+    return min(
+        held, key=lambda key: max(index for index, each in enumerate(history) if each == key)
+    )
 
 
 def _mru(history: list[int], held: list[int]) -> int:
-    return max(held, key=lambda key: max(index for index, each in enumerate(history) if each == key))
+    return max(
+        held, key=lambda key: max(index for index, each in enumerate(history) if each == key)
+    )
 
 
 def _fifo(history: list[int], held: list[int]) -> int:
@@ -94,7 +102,9 @@ def _fifo(history: list[int], held: list[int]) -> int:
 
 @pytest.mark.parametrize(("name", "oracle"), [("lru", _lru), ("mru", _mru), ("fifo", _fifo)])
 @given(touches, st.integers(1, 6))
-def test_victims_are_the_definitions(name: str, oracle: Callable[[list[int], list[int]], int], keys: list[int], capacity: int) -> None:
+def test_victims_are_the_definitions(
+    name: str, oracle: Callable[[list[int], list[int]], int], keys: list[int], capacity: int
+) -> None:
     """The victim is the one that the whole history of touches and the order of storing single out."""
     store = _store(name, capacity)
     held: list[int] = []
@@ -109,7 +119,11 @@ def test_lfu_counts_uses_since_the_block_came(keys: list[int], capacity: int) ->
     """The victim has the fewest uses; among equals it is the one that came to its number first."""
     store, uses, reached = _store("lfu", capacity), dict[int, int](), dict[int, int]()
     for now, key in enumerate(keys):
-        expected = min(uses, key=lambda each: (uses[each], reached[each])) if key not in uses and len(uses) == capacity else None
+        expected = (
+            min(uses, key=lambda each: (uses[each], reached[each]))
+            if key not in uses and len(uses) == capacity
+            else None
+        )
         assert store.insert(key) == (() if expected is None else (expected,))
         if expected is not None:
             del uses[expected], reached[expected]
@@ -173,10 +187,17 @@ def test_arc_is_the_papers(keys: list[int], capacity: int) -> None:
 
 
 def test_mistakes_are_errors() -> None:
-    """Touching, pinning or dropping what is not held, unpinning what is not pinned, and an unknown policy."""
+    """Touching, pinning or dropping what is not held, unpinning what is not pinned, and an unknown
+    policy.
+    """
     store = _store("lru", 2)
     store.insert(1)
-    for action in (lambda: store.touch(2), lambda: store.pin(2), lambda: store.drop(2), lambda: store.unpin(1)):
+    for action in (
+        lambda: store.touch(2),
+        lambda: store.pin(2),
+        lambda: store.drop(2),
+        lambda: store.unpin(1),
+    ):
         with pytest.raises(KeyError):
             action()
     with pytest.raises(InputError, match="no eviction policy named 'lur'; did you mean 'lru'"):

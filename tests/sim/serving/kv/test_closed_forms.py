@@ -1,4 +1,6 @@
-"""Closed forms of moving and reusing KV: published figures, the recurrences behind them, and their limits."""
+"""Closed forms of moving and reusing KV: published figures, the recurrences behind them, and their
+limits.
+"""
 
 import pytest
 from hypothesis import given
@@ -30,7 +32,9 @@ layers = st.integers(1, 40)
 
 
 def test_pages_and_chunks_reach_the_published_rates() -> None:
-    """Llama-3.1-8B, CPU to GPU: 88 Gbit/s with a page of one layer as message, 400 with a chunk of all layers; within 5 %."""
+    """Llama-3.1-8B, CPU to GPU: 88 Gbit/s with a page of one layer as message, 400 with a chunk of
+    all layers; within 5 %.
+    """
     model = load_model("llama-3.1-8b")
     page = PAGE_TOKENS * model.kv_bytes_per_token / model.num_layers
     chunk = CHUNK_TOKENS * model.kv_bytes_per_token
@@ -41,45 +45,68 @@ def test_pages_and_chunks_reach_the_published_rates() -> None:
 @pytest.mark.parametrize("name", CHANNELS)
 @given(st.integers(1, 10**10), st.integers(1, 10**5))
 def test_transfers_add_up(name: str, num_bytes: int, num_messages: int) -> None:
-    """As many messages cost their fixed parts, and no message beats the rate; the fits say that they are fits."""
+    """As many messages cost their fixed parts, and no message beats the rate; the fits say that
+    they are fits.
+    """
     channel = CHANNELS[name]
     duration = channel.duration_ns(num_bytes, num_messages)
-    assert duration == pytest.approx(channel.duration_ns(num_bytes) + (num_messages - 1) * channel.message_ns)
+    assert duration == pytest.approx(
+        channel.duration_ns(num_bytes) + (num_messages - 1) * channel.message_ns
+    )
     assert channel.effective_bytes_per_s(num_bytes) < channel.bytes_per_s
     assert channel.provenance.kind is Kind.FITTED
 
 
 @given(times, times, layers)
 def test_the_pipeline_is_its_recurrence(load: float, compute: float, num_layers: int) -> None:
-    """Layer i loads once layer i - 2 has computed (two buffers) and computes once it is loaded and layer i - 1 has computed."""
+    """Layer i loads once layer i - 2 has computed (two buffers) and computes once it is loaded and
+    layer i - 1 has computed.
+    """
     loaded, computed = 0.0, [0.0, 0.0]
     for _ in range(num_layers):
         loaded = max(loaded, computed[-2]) + load
         computed.append(max(loaded, computed[-1]) + compute)
     assert layerwise_ns(load, compute, num_layers) == pytest.approx(computed[-1])
     made = layerwise_ns(load, compute, num_layers)
-    assert max(load, compute) * num_layers <= made * ROUNDING and made <= sequential_ns(load, compute, num_layers) * ROUNDING
+    assert (
+        max(load, compute) * num_layers <= made * ROUNDING
+        and made <= sequential_ns(load, compute, num_layers) * ROUNDING
+    )
 
 
 @given(times, times, layers, st.floats(0, 1))
-def test_blending_lies_between_loading_and_computing(load: float, compute: float, num_layers: int, fraction: float) -> None:
-    """Never faster than loading all, never slower than the longer of both throughout; recomputing all is that."""
+def test_blending_lies_between_loading_and_computing(
+    load: float, compute: float, num_layers: int, fraction: float
+) -> None:
+    """Never faster than loading all, never slower than the longer of both throughout; recomputing
+    all is that.
+    """
     blended = blended_ns(load, compute, num_layers, fraction)
-    assert num_layers * load <= blended * ROUNDING and blended <= num_layers * max(load, compute) * ROUNDING
-    assert blended_ns(load, compute, num_layers, 1.0) == pytest.approx(num_layers * max(load, compute))
-    assert blended_ns(load, compute, num_layers, num_check_layers=0) <= blended_ns(load, compute, num_layers) * ROUNDING
+    assert (
+        num_layers * load <= blended * ROUNDING
+        and blended <= num_layers * max(load, compute) * ROUNDING
+    )
+    assert blended_ns(load, compute, num_layers, 1.0) == pytest.approx(
+        num_layers * max(load, compute)
+    )
+    assert (
+        blended_ns(load, compute, num_layers, num_check_layers=0)
+        <= blended_ns(load, compute, num_layers) * ROUNDING
+    )
 
 
 @pytest.mark.parametrize(("machine", "published"), [("a800-x8", 6), ("h800-x8", 19)])
 def test_mooncakes_criterion_gives_its_figures(machine: str, published: int) -> None:
-    """Llama-3-70B with a prefix of 8,192 tokens, peaks of the datasheets: 6 GB/s on 8x A800, 19 GB/s on 8x H800, as rounded there."""
+    """Llama-3-70B with a prefix of 8,192 tokens, peaks of the datasheets: 6 GB/s on 8x A800, 19
+    GB/s on 8x H800, as rounded there.
+    """
     compute = Compute.of(load_machine(machine), is_peak=True)
     assert round(mooncake_bytes_per_s(load_model("llama-3-70b"), 8192, compute) / GIGA) == published
 
 
 def test_mooncakes_coefficients_are_near_the_models_own() -> None:
-    """For Llama-3-70B, b = 22 leaves out little: the model's own count asks for 5 to 20 % less, as half of causal attention is skipped
-    and its layers have 25.5 d² FLOPs."""
+    """For Llama-3-70B, b = 22 leaves out little: the model's own count asks for 5 to 20 % less, as
+    half of causal attention is skipped and its layers have 25.5 d² FLOPs."""
     model, compute = load_model("llama-3-70b"), Compute(flops_per_s=1e15)
     ratio = least_bytes_per_s(model, 8192, compute) / mooncake_bytes_per_s(model, 8192, compute)
     assert 0.8 < ratio < 1.0
@@ -89,7 +116,9 @@ def test_mooncakes_coefficients_are_near_the_models_own() -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_a_prompt_costs_the_sum_of_its_tokens(name: str) -> None:
-    """FLOPs by token and context, summed one by one, windows and all, equal the closed form within the half of self-attention."""
+    """FLOPs by token and context, summed one by one, windows and all, equal the closed form within
+    the half of self-attention.
+    """
     model, tokens = load_model(name), 300
     head = sum(model.top_params.get(part, 0) for part in ("embedding", "head"))
     total = 0.0
@@ -116,7 +145,9 @@ def test_the_crossover_is_where_both_take_as_long(name: str, bytes_per_s: float)
         return
     assert model.kv_bytes(tokens) / bytes_per_s * NS_PER_S < compute.prefill_ns(model, tokens)
     if tokens > 1:
-        assert model.kv_bytes(tokens - 1) / bytes_per_s * NS_PER_S >= compute.prefill_ns(model, tokens - 1) * (1 - 1e-9)
+        assert model.kv_bytes(tokens - 1) / bytes_per_s * NS_PER_S >= compute.prefill_ns(
+            model, tokens - 1
+        ) * (1 - 1e-9)
     assert (crossover_tokens(model, compute, 2 * bytes_per_s) or 0) <= tokens
 
 
@@ -126,5 +157,7 @@ def test_mistakes_are_named() -> None:
         layerwise_ns(1.0, 1.0, 0)
     with pytest.raises(InputError, match="recomputed_fraction must be between 0 and 1, got 2"):
         blended_ns(1.0, 1.0, 4, 2.0)
-    with pytest.raises(InputError, match="num_check_layers must be between 0 and the 4 layers, got 5"):
+    with pytest.raises(
+        InputError, match="num_check_layers must be between 0 and the 4 layers, got 5"
+    ):
         blended_ns(1.0, 1.0, 4, 0.5, 5)

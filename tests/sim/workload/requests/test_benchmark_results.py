@@ -53,7 +53,9 @@ def test_a_result_of_vllm_bench(tmp_path: Path) -> None:
     """Requests by their starts, the first at 0; what failed is left out and counted."""
     path = _json(tmp_path, RESULT)
     assert _read(path) == [(0, 10, 5), (500_000_000, 30, 7)]
-    assert load_requests(str(path)).notes() == (f"{path}: 1 of 3 requests have no answer (0 output tokens): left out",)
+    assert load_requests(str(path)).notes() == (
+        f"{path}: 1 of 3 requests have no answer (0 output tokens): left out",
+    )
 
 
 def test_a_result_without_starts(tmp_path: Path) -> None:
@@ -68,18 +70,28 @@ def test_an_export_of_aiperf(tmp_path: Path) -> None:
     rows = (_record(start + 7, 20, 4), _record(start, 10, 3), _record(start + 9, 0, 0, **FAILED))
     path = _jsonl(tmp_path, *rows, _record(0, 1, 1, **WARMUP))
     assert _read(path) == [(0, 10, 3), (7, 20, 4)]
-    assert load_requests(str(path)).notes() == (f"{path}: 1 of 3 requests have no answer (0 output tokens): left out",)
+    assert load_requests(str(path)).notes() == (
+        f"{path}: 1 of 3 requests have no answer (0 output tokens): left out",
+    )
 
 
 @pytest.mark.parametrize(
     "items",
     [
         [{"prompt_len": 10, "output_len": 5}, {"prompt_len": 20, "output_len": 6}],
-        [{"input_tokens": 10, "completion_tokens": 5}, {"input_tokens": 20, "completion_tokens": 6}],
+        [
+            {"input_tokens": 10, "completion_tokens": 5},
+            {"input_tokens": 20, "completion_tokens": 6},
+        ],
         [[10, 5], [20, 6]],
         [["text", 10, 5], ["text", 20, 6]],
         [
-            {"conversations": [{"from": "human", "num_tokens": 10}, {"from": "gpt", "num_tokens": 5}]},
+            {
+                "conversations": [
+                    {"from": "human", "num_tokens": 10},
+                    {"from": "gpt", "num_tokens": 5},
+                ]
+            },
             {"conversations": [{"from": "human", "tokens": 20}, {"from": "gpt", "tokens": 6}, {}]},
         ],
     ],
@@ -94,10 +106,19 @@ def test_lists_of_lengths(items: list[Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (RESULT | {"output_lens": [5]}, "output_lens must be a list of 3 values, one for each request, got 1"),
-        (RESULT | {"input_lens": [0, 1, 2]}, "request 0: input_lens must be a whole number of at least 1"),
+        (
+            RESULT | {"output_lens": [5]},
+            "output_lens must be a list of 3 values, one for each request, got 1",
+        ),
+        (
+            RESULT | {"input_lens": [0, 1, 2]},
+            "request 0: input_lens must be a whole number of at least 1",
+        ),
         ({"duration": 3, "total_input_tokens": 5}, "one of these is due: input_lens"),
-        ([{"conversations": [{"from": "human", "value": "hi"}] * 2}], "turns are texts, whose tokens a tokenizer"),
+        (
+            [{"conversations": [{"from": "human", "value": "hi"}] * 2}],
+            "turns are texts, whose tokens a tokenizer",
+        ),
         ([{"conversations": [{"num_tokens": 3}]}], "must be a list of two turns or more"),
         ([{"prompt_len": 3}], "item 0: none of the keys output_tokens, output_len"),
         ([[3, 5], 4], "item 1 must be an object or a pair of lengths"),

@@ -23,7 +23,9 @@ def tokens(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @given(prompts, prompts, st.integers(1, 7))
-def test_keys_are_shared_exactly_by_equal_prefixes(left: list[tuple[int, int]], right: list[tuple[int, int]], block: int) -> None:
+def test_keys_are_shared_exactly_by_equal_prefixes(
+    left: list[tuple[int, int]], right: list[tuple[int, int]], block: int
+) -> None:
     """Two prompts share key i if and only if their first (i + 1)·block tokens are equal."""
     left_keys, right_keys = prefix_keys(spans(left), block), prefix_keys(spans(right), block)
     assert len(left_keys) == len(tokens(left)) // block
@@ -44,5 +46,7 @@ def test_keys_do_not_depend_on_the_process() -> None:
     prompt = "(Span(content=7, num_tokens=20), Span(content=9, num_tokens=3))"
     code = f"from sim.workload.requests import Span, prefix_keys; print(prefix_keys({prompt}, 4))"
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    other = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert other.strip() == str(prefix_keys(spans([(7, 20), (9, 3)]), 4))

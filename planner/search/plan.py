@@ -214,7 +214,7 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
     except ValidationError as error:
         raise InputError(f"{path}: constraints: {first_problem(error, Goal)}") from None
     return Plan(
-        setting=file.setting.moved(lambda name: _from_folder(name, path.parent)),
+        setting=file.setting.moved(lambda name: from_folder(name, path.parent)),
         goal=goal,
         is_stopped=file.is_stopped,
         policy=policy_from_data(file.policy, f"{path}: policy", importable=importable),
@@ -233,11 +233,12 @@ def save_plan(plan: Plan, path: Path) -> None:
     Relative paths in its setting are written as seen from its own folder, so that it can be read
     from any other.
     """
-    setting = plan.setting.moved(lambda name: _to_folder(name, path.parent))
+    setting = plan.setting.moved(lambda name: to_folder(name, path.parent))
     write_yaml(plan_to_data(replace(plan, setting=setting)), path)
 
 
-def _to_folder(name: str, folder: Path) -> str:
+def to_folder(name: str, folder: Path) -> str:
+    """Return the name of a file as seen from a folder; an absolute one, and what is none, stays."""
     return (
         name
         if Path(name).is_absolute() or not is_there(Path(name))
@@ -245,5 +246,6 @@ def _to_folder(name: str, folder: Path) -> str:
     )
 
 
-def _from_folder(name: str, folder: Path) -> str:
+def from_folder(name: str, folder: Path) -> str:
+    """Return the path of a file that a folder's file names; what is no file there stays."""
     return os.path.normpath(folder / name) if is_there(folder / name) else name

@@ -115,6 +115,7 @@ def _question(
     from sim.runtimes import (
         RuntimeQuestion,
         host_assumptions,
+        kernel_format,
         read_runtime_arguments,
         runtime_host,
         with_kv_type,
@@ -136,7 +137,7 @@ def _question(
         runtime=asked.runtime,
         arguments=arguments,
         model=model,
-        quantization=options.quantization or model.quantization,
+        quantization=kernel_format(model, options.quantization),
         host=runtime_host(machine),
         context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
         prompt_tokens=prompt_tokens,

@@ -10,7 +10,7 @@ class RuntimeCommand:
     """What starts a runtime.
 
     ``words`` are its arguments without the model; ``model_words`` name the model's files.
-    ``decode_depth_tokens`` lie in the KV cache when the answer begins.
+    ``depths_tokens`` lie in the KV cache when the prompt begins, and when the answer does.
     """
 
     runtime: str
@@ -20,7 +20,7 @@ class RuntimeCommand:
     environment: Mapping[str, str] = field(default_factory=dict)
     prompt_tokens: int = 512
     output_tokens: int = 128
-    decode_depth_tokens: int = 0
+    depths_tokens: tuple[int, int] = (0, 512)
 
     @property
     def all_words(self) -> tuple[str, ...]:

@@ -60,11 +60,12 @@ def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArg
     num_gpus = len(asked.host.gpus)
     if not num_gpus:
         return base
-    counts = [layout.homes.count(gpu) for gpu in range(num_gpus)]
+    counts: list[int] = [layout.homes.count(gpu) for gpu in range(num_gpus)]
+    num_on_gpus: int = sum(counts)
     return replace(
         base,
-        gpu_layers=sum(counts),
-        tensor_split=tuple(map(float, counts)) if num_gpus > 1 and sum(counts) else (),
+        gpu_layers=num_on_gpus,
+        tensor_split=tuple(map(float, counts)) if num_gpus > 1 and num_on_gpus else (),
         placements=expert_overrides(asked.model, layout.homes, layout.matrices),
     )
 

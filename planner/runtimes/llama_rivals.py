@@ -1,6 +1,6 @@
 """What people run without a plan: llama.cpp's own fit, and its short flags at their best."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from hwprofiles import InputError
@@ -63,17 +63,43 @@ def _cpu_experts(asked: Asked, name: str, sizes: Sequence[int]) -> Rival:
 
 
 def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
-    """Yield what fits of every N, from the fewest layers on the CPU on."""
+    """Yield the options of ``-ncmoe N`` that fit."""
     homes = _default_homes(asked)
-    is_ik = plain.is_ik
-    most = len(asked.model.moe_layers) if is_ik else asked.model.num_layers
-    for count in range(most + 1):
-        item = CpuExperts(num_layers=count, is_from_end=is_ik)
+    most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
+
+    def option(count: int) -> Option:
+        item = CpuExperts(num_layers=count, is_from_end=plain.is_ik)
         layers = item.layers(asked.model.num_layers, asked.model.moe_layers)
         arguments = replace(plain, gpu_layers=len(homes), placements=(item,))
-        option = asked.option(arguments, placement_in(asked, layout_of(homes, layers)))
-        if asked.fits(option):
-            yield option
+        return asked.option(arguments, placement_in(asked, layout_of(homes, layers)))
+
+    yield from _fitting(asked, option, most)
+
+
+def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterator[Option]:
+    """Yield options that fit, by what they leave to the CPU: the least, then ever more.
+
+    What takes less of the GPU always fits it, so the least is found by halving. Beyond it, prices
+    are taken at growing steps: to leave more to the CPU is hardly ever faster.
+    """
+    low = 0
+    high = most
+    while low < high:
+        middle = (low + high) // 2
+        if _fits_gpus(asked, option(middle)):
+            high = middle
+        else:
+            low = middle + 1
+    step = 0
+    while low + step <= most:
+        found = option(low + step)
+        if asked.fits(found):
+            yield found
+        step = 2 * step or 1
+
+
+def _fits_gpus(asked: Asked, option: Option) -> bool:
+    return not any(name.startswith("gpu") for name in asked.missing_bytes(option.memory))
 
 
 def _default_homes(asked: Asked) -> tuple[int, ...]:
@@ -112,11 +138,11 @@ def _expert_cache(asked: Asked) -> Rival:
 
 def _layers(asked: Asked) -> Rival:
     """Return the best of ``-ngl N``, over all N."""
-    found = []
-    for count in range(asked.model.num_layers + 2):
-        arguments = replace(_plain(asked), gpu_layers=count)
+    entries = asked.model.num_layers + 1
+
+    def option(num_left: int) -> Option:
+        arguments = replace(_plain(asked), gpu_layers=entries - num_left)
         layout = layout_of(_homes(asked, arguments), ())
-        option = asked.option(arguments, placement_in(asked, layout))
-        if asked.fits(option):
-            found.append(option)
-    return best_rival(asked, "-ngl, best N", found)
+        return asked.option(arguments, placement_in(asked, layout))
+
+    return best_rival(asked, "-ngl, best N", list(_fitting(asked, option, entries)))

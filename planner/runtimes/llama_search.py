@@ -93,11 +93,12 @@ def _whole_split(asked: Asked) -> tuple[int, ...]:
 def _of_base(asked: Asked, base: LlamaArguments) -> Iterator[Option]:
     """Yield the options of one micro-batch and type of keys and values."""
     if not asked.host.gpus:
-        layout = layout_of((HOST,) * (asked.model.num_layers + 1), asked.model.moe_layers)
-        yield asked.option(base, placement_in(asked, layout))
+        on_host = layout_of((HOST,) * (asked.model.num_layers + 1), asked.model.moe_layers)
+        yield asked.option(base, placement_in(asked, on_host))
         return
     for split in _splits(asked):
-        layout = filled(asked, base, homes_of(asked, split)) or _fewer_layers(asked, base, split)
+        whole = filled(asked, base, homes_of(asked, split))
+        layout = _fewer_layers(asked, base, split) if whole is None else whole
         if layout is not None:
             yield from _sides(asked, base, layout)
 

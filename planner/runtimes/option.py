@@ -1,6 +1,7 @@
 """One way to start a runtime, priced by that runtime's own rules."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from planner.runtimes.load import RuntimeLoad
 from sim.runtimes.constants import Constants
@@ -41,7 +42,13 @@ class Option:
     question: RuntimeQuestion
     placement: Placement
     memory: dict[str, DeviceMemory]
-    timing: Timing
+    load: RuntimeLoad
+    constants: Constants
+
+    @cached_property
+    def timing(self) -> Timing:
+        """The time of a round, priced when it is first asked for."""
+        return timing_of(self.question, self.placement, self.load, self.constants)
 
     @property
     def arguments(self) -> Arguments:
@@ -57,7 +64,8 @@ def option_of(
         question=question,
         placement=placement,
         memory=memory_of(question, placement),
-        timing=timing_of(question, placement, load, constants),
+        load=load,
+        constants=constants,
     )
 
 

@@ -12,8 +12,9 @@ from planner.export.runtimes import WRITERS
 from planner.runtimes.load import MOST_ROUNDS, RuntimeLimits, RuntimeLoad
 from planner.runtimes.option import Option
 from planner.search.objectives import Goal
-from planner.search.plan import Setting, from_folder, to_folder
+from planner.search.setting import Setting, from_folder, to_folder
 
+PLAN_FORMAT: Literal["rosin-plan/1"] = "rosin-plan/1"
 Word = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
@@ -51,7 +52,7 @@ class RuntimePlanFile(_Part):
     ``predicted`` holds both speeds with their ranges, the times of a round, and memory by device.
     """
 
-    format: Literal["rosin-plan/1"] = "rosin-plan/1"
+    format: Literal["rosin-plan/1"] = PLAN_FORMAT
     version: str
     setting: Setting
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 1
@@ -82,6 +83,11 @@ class RuntimePlanFile(_Part):
 def is_runtime_plan(path: Path) -> bool:
     """Return whether the file is a plan for a runtime. Raises InputError where it cannot be read."""
     return is_there(path) and "runtime" in read_yaml(path, "plan")
+
+
+def is_any_plan(path: Path) -> bool:
+    """Return whether the file is a plan, of a policy or for a runtime."""
+    return is_there(path) and read_yaml(path, "plan").get("format") == PLAN_FORMAT
 
 
 def load_runtime_plan(path: Path) -> RuntimePlanFile:

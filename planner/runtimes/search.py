@@ -17,7 +17,6 @@ from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import RuntimePrediction, predict
 
-
 SAME_FRACTION = 1e-9
 """Prices that differ by less are the same."""
 

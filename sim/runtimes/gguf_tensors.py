@@ -6,8 +6,9 @@ from pathlib import Path
 from hwprofiles import InputError
 from sim.model.importers.gguf_file import read_header
 from sim.model.importers.gguf_tensors import block_index, class_of
-from sim.model.model import TensorClass
+from sim.model.model import Model, TensorClass
 from sim.runtimes.tensors import Part, Tensor, TensorTable
+from sim.runtimes.tensors import tensors_of as shared_out
 
 _PARTS = (
     (Part.EXPERT_GATE, re.compile(r"ffn_gate(_up)?_(ch)?exps\b")),
@@ -19,6 +20,16 @@ _PARTS = (
 """The first pattern that a name starts with decides; what none starts with is attention's."""
 
 _ORDER = tuple(Part)
+
+
+def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable:
+    """Return the tensors of the model's own GGUF file, else its classes shared out.
+
+    ``path`` is where the model is from; ``quantization`` stands for other weights than the file's.
+    """
+    if path.endswith(".gguf") and quantization is None:
+        return tensors_of_file(Path(path), model.num_layers)
+    return shared_out(model)
 
 
 def tensors_of_file(path: Path, num_layers: int) -> TensorTable:

@@ -61,15 +61,18 @@ def args_text(command: RuntimeCommand) -> str:
 
 
 def bench_text(command: RuntimeCommand) -> str:
-    """Return a command of llama-bench: overrides are separated by ``;``, splits by ``/``."""
+    """Return a command of llama-bench: overrides are separated by ``;``, splits by ``/``.
+
+    It measures prompt and answer at two depths: the load's prompt is the one at the first, its
+    answer the one at the second.
+    """
     words = []
     for flag, value in command.flags():
         if flag in SERVER_ONLY:
             continue
         words += _bench_flag(flag, value)
     words += ["-p", str(command.prompt_tokens), "-n", str(command.output_tokens)]
-    if command.decode_depth_tokens:
-        words += ["-d", str(command.decode_depth_tokens)]
+    words += ["-d", ",".join(map(str, command.depths_tokens))]
     return command.with_words(words).line("llama-bench") + "\n"
 
 

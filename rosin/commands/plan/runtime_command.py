@@ -1,5 +1,6 @@
 """`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     from planner.runtimes.plan_file import RuntimePlanFile
     from planner.runtimes.search import RuntimePlan
     from planner.search.objectives import Goal
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
     from rosin.commands.plan.runtime_document import AnyPolicy
-    from sim.model.model import Model
-    from sim.runtimes.tensors import TensorTable
 
 MAX_SIZE = 1e18
 """Bytes; more than any machine has."""
@@ -83,6 +82,32 @@ def plan_for_runtime(
         provenance=file.provenance,
         warnings=(*notes_on(plan.best.question), *assumptions),
     )
+    if output.has_tables:
+        sys.stdout.write(result.command_line + "\n")
+
+
+def plan_again(
+    setting: "Setting", goal: "Goal", runtime: str, like: "RuntimePlanFile | None"
+) -> "RuntimePlanFile":
+    """Plan a setting for a runtime, with the rounds, room and limits of another plan if there is
+    one.
+
+    Raises InputError, and Infeasible where nothing fits.
+    """
+    from planner.runtimes.search import NoRuntimePlan, plan_runtime
+
+    said = RuntimePlanOptions(
+        runtime=runtime,
+        rounds=None if like is None else like.rounds,
+        room_tokens=None if like is None else like.room_tokens,
+        vram_margin=None if like is None else str(like.limits.margin_vram_bytes),
+        reserve_ram=None if like is None else str(like.limits.reserve_ram_bytes),
+    )
+    asked, _ = asked_of(setting, said, goal)
+    plan = plan_runtime(asked)
+    if isinstance(plan, NoRuntimePlan):
+        raise Infeasible(f"no feasible plan: {plan.reason}")
+    return plan_file(plan, setting, goal)
 
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
@@ -123,6 +148,7 @@ def asked_of(
     from sim.model.library import load_model
     from sim.runtimes import host_assumptions, kernel_format, runtime_host
     from sim.runtimes.constants import shipped_constants
+    from sim.runtimes.gguf_tensors import tensors_of
 
     assert said.runtime is not None
     machine = setting.loaded_machine()
@@ -142,23 +168,12 @@ def asked_of(
         ),
         limits=_limits(said),
         constants=shipped_constants(),
-        tensors=_tensors(setting, model),
+        tensors=tensors_of(model, setting.model, setting.quantization),
         kv_types=_kv_types(said),
         objective=goal.objective,
         max_ttft_s=goal.max_ttft_s,
     )
     return asked, host_assumptions(machine)
-
-
-def _tensors(setting: "Setting", model: "Model") -> "TensorTable":
-    """Return the tensors of the model's own file where that is one of GGUF, else of the model."""
-    from sim.runtimes.gguf_tensors import tensors_of_file
-    from sim.runtimes.tensors import tensors_of
-
-    path = Path(setting.model)
-    if path.suffix == ".gguf" and setting.quantization is None:
-        return tensors_of_file(path, model.num_layers)
-    return tensors_of(model)
 
 
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":

@@ -85,13 +85,13 @@ class RuntimePlanOptions:
     """What the options of runtimes say, as typed."""
 
     runtime: str | None
-    against: str | None
-    kv_type: str | None
-    rounds: int | None
-    room_tokens: int | None
-    vram_margin: str | None
-    reserve_ram: str | None
-    any_policy: bool
+    against: str | None = None
+    kv_type: str | None = None
+    rounds: int | None = None
+    room_tokens: int | None = None
+    vram_margin: str | None = None
+    reserve_ram: str | None = None
+    any_policy: bool = False
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""

@@ -13,7 +13,7 @@ from rosin.report.tables import name_column, number_column, plain_table
 
 
 def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
-    """The plan in words, its rivals, the memory, and at the end the command."""
+    """The plan in words, its rivals and the memory; the command is to follow, as it is."""
     yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
     yield Text(_load_words(result))
     yield Text(f"plan: {result.placed}\n")
@@ -25,7 +25,6 @@ def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
     yield _memory(result)
     yield from _best_possible(result)
     yield Text("\npaste this:\n")
-    yield Text(result.command_line, no_wrap=True, overflow="ignore")
 
 
 def _load_words(result: RuntimePlanResult) -> str:

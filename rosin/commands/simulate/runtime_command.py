@@ -41,17 +41,17 @@ ContextOption = Annotated[
         show_default=False,
     ),
 ]
-KvTypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kv-type",
-        metavar="TYPE",
-        help="Store keys and values so: f16, q8_0, …",
-        show_default=False,
-    ),
-]
 DEFAULT_PROMPT_TOKENS = 512
-USED = ("model", "machine", "prompt_tokens", "quantization", "seed", "settings", "engine")
+USED = (
+    "model",
+    "machine",
+    "prompt_tokens",
+    "quantization",
+    "kv_type",
+    "seed",
+    "settings",
+    "engine",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,6 @@ class RuntimeOptions:
     runtime: str | None
     arguments: str | None
     context_tokens: int | None
-    kv_type: str | None
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""
@@ -70,7 +69,6 @@ class RuntimeOptions:
         said = {
             "--runtime-args": self.arguments,
             "--context-tokens": self.context_tokens,
-            "--kv-type": self.kv_type,
         }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
@@ -127,8 +125,8 @@ def _question(
             f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters"
         )
     arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
-    if asked.kv_type is not None:
-        arguments = with_kv_type(arguments, asked.kv_type)
+    if options.kv_type is not None:
+        arguments = with_kv_type(arguments, options.kv_type)
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     model = load_model(_needed(options.model, "model"), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS

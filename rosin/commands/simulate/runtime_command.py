@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions
 
 if TYPE_CHECKING:
-    from sim.runtimes import RuntimeQuestion
+    from sim.runtimes import RuntimePrediction, RuntimeQuestion
 
 RuntimeOption = Annotated[
     str | None,
@@ -85,8 +86,10 @@ def simulate_runtime(
 
     _check(options)
     question, assumptions = _question(options, asked)
+    prediction = predict(question)
+    _check_memory(question, prediction)
     result = runtime_result(
-        predict(question),
+        prediction,
         runtime=question.runtime,
         runtime_args=asked.arguments or "",
         machine=str(options.machine),
@@ -140,6 +143,17 @@ def _question(
         prompt_tokens=prompt_tokens,
     )
     return question, host_assumptions(machine)
+
+
+def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:
+    """Refuse what no GPU can load. Raises Infeasible, naming every GPU that is too small."""
+    from hwprofiles.units import format_bytes
+    from sim.runtimes.memory import overfull
+
+    over = overfull(question, prediction.memory)
+    if over:
+        each = "; ".join(f"{name}: {format_bytes(size)} too much" for name, size in over.items())
+        raise Infeasible(f"no feasible plan: weights and KV cache do not fit GPU memory; {each}")
 
 
 def _check(options: ScenarioOptions) -> None:

@@ -13,7 +13,8 @@ from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
 
 if TYPE_CHECKING:
-    from planner.search.plan import Plan, Setting
+    from planner.search.plan import Plan
+    from planner.search.setting import Setting
     from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
     from sim.model.model import Model
@@ -240,7 +241,7 @@ def _setting(
     options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool
 ) -> "Setting":
     from hwprofiles import InputError
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
     from sim.workload.batch import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
@@ -285,7 +286,7 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
     from pydantic import ValidationError
 
     from hwprofiles import InputError, first_problem
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
 
     try:
         return Setting.model_validate(values)

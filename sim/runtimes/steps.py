@@ -45,9 +45,10 @@ class RuntimeSteps:
     uploads: bool
 
 
-def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
-    """Place the model and count both steps."""
-    placement = placement_of(question)
+def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> RuntimeSteps:
+    """Count both steps, of a placement that is known or else of that of the arguments."""
+    if placement is None:
+        placement = placement_of(question)
     decode = work_of(
         cached_model(question),
         with_expert_cache(question, placement),

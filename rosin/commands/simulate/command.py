@@ -23,6 +23,7 @@ from rosin.commands.simulate.runtime_command import (
     RuntimeOption,
     RuntimeOptions,
     simulate_runtime,
+    simulate_runtime_plan,
 )
 from rosin.commands.simulate.serving_command import (
     ConcurrencyOption,
@@ -78,6 +79,14 @@ def simulate(
         trace_time_unit=trace_time_unit,
     )
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
+    if runtime is None and options.plan is not None:
+        from planner.runtimes.plan_file import is_runtime_plan
+
+        if is_runtime_plan(options.plan):
+            asked.check_unused()
+            served.check_unused()
+            _check_runtime(policy, trace, workload)
+            return simulate_runtime_plan(options, json=json, quiet=quiet)
     if runtime is not None:
         served.check_unused()
         _check_runtime(policy, trace, workload)

@@ -177,7 +177,9 @@ def text_mutant(random: Random, data: bytes) -> bytes:
     """Another word in place of one, or one more of the words."""
     words = data.split(b" ")
     place = random.randrange(len(words))
-    put_in = random.choice([*words, *(str(odd).encode() for odd in ODD), b"+", b"-", b"99999999999"])
+    put_in = random.choice(
+        [*words, *(str(odd).encode() for odd in ODD), b"+", b"-", b"99999999999"]
+    )
     words[place : place + random.randrange(2)] = [put_in]
     return b" ".join(words)
 

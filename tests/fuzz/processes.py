@@ -83,12 +83,22 @@ def _work(campaign: Campaign, first: int, step: int, pipe: Connection, current: 
         current.value = number
 
     found = campaign.formats()
+    warm_up(found)
     numbers = range(first, campaign.num_inputs, step)
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(numbers), BATCH):
             batch = numbers[start : start + BATCH]
             pipe.send((batch.stop, fuzz(found, batch, campaign.seed, Path(folder), begin)))
     pipe.send(None)
+
+
+def warm_up(found: list[Format]) -> None:
+    """Read a good file of each format: what a first one imports and compiles is no mutant's."""
+    with tempfile.TemporaryDirectory() as folder:
+        for each in found:
+            path = Path(folder) / f"file{each.suffix}"
+            path.write_bytes(each.seeds[0])
+            each.read(path)
 
 
 def _heard(worker: _Worker, report: Report) -> bool:
@@ -111,7 +121,7 @@ def _check_life(worker: _Worker) -> None:
     if number != worker.last_number:
         worker.last_number = number
         worker.since_s = now_s
-    elif now_s - worker.since_s > LIMIT_S:
+    elif number >= 0 and now_s - worker.since_s > LIMIT_S:
         worker.process.kill()
 
 

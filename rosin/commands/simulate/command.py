@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import (
@@ -36,8 +37,11 @@ from rosin.commands.simulate.serving_command import (
 )
 
 if TYPE_CHECKING:
+    from rosin.report.json_documents import ScenarioRecord, SimulateResult
     from sim.policies import Policy
-    from sim.step.simulate import Run
+    from sim.step.long import LongRun
+    from sim.step.provenance import RunProvenance
+    from sim.step.simulate import Run, Scenario
 
 TraceOption = Annotated[
     Path | None,
@@ -124,33 +128,67 @@ def simulate_batch(
 ) -> None:
     """Predict one batch."""
     from hwprofiles.text_file import check_target
-    from rosin.commands.simulate.document import run_result, run_warnings
+    from rosin.commands.simulate.document import run_warnings
     from rosin.commands.simulate.page import run_page
+
+    if trace is not None:
+        check_target(trace)
+    request = read_options(options)
+    [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=trace is None)
+    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    announce_compilation(scenario.engine, output)
+    words = ("simulate", "--policy", policy) if policy else ("simulate",)
+    record = record_of(request, scenario, options.command(*words), has_policy=True)
+    simulated = None if trace is not None else _simulated_long(request, scenario, record)
+    run, provenance, result = simulated or _simulated(request, scenario, record, trace)
+    output.emit(
+        result.model_dump(mode="json"),
+        run_page(run, result, request.num_draws),
+        provenance=provenance.weakest,
+        warnings=run_warnings(run, provenance),
+    )
+
+
+def _simulated(
+    request: Request, scenario: "Scenario", record: "ScenarioRecord", trace: Path | None
+) -> tuple["Run", "RunProvenance", "SimulateResult"]:
+    """Run the scenario, all its tasks kept. Raises Infeasible."""
+    from rosin.commands.simulate.document import run_result
     from rosin.report.tables import shortfall
     from sim.step.draws import simulate_draws
     from sim.step.provenance import provenance_of
     from sim.step.simulate import Run
 
-    if trace is not None:
-        check_target(trace)
-    request = read_options(options)
-    [scenario] = request.scenarios([_policy(request, policy)])
-    output = Output(json=json, seed=scenario.seed, quiet=quiet)
-    announce_compilation(scenario.engine, output)
     run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
     if trace is not None:
         _write_trace(run, trace)
-    words = ("simulate", "--policy", policy) if policy else ("simulate",)
     provenance = provenance_of(run)
-    result = run_result(
-        run, provenance, record_of(request, scenario, options.command(*words), has_policy=True)
-    )
-    page, warnings = run_page(run, result, request.num_draws), run_warnings(run, provenance)
-    output.emit(
-        result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings
-    )
+    return run, provenance, run_result(run, provenance, record)
+
+
+def _simulated_long(
+    request: Request, scenario: "Scenario", record: "ScenarioRecord"
+) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
+    """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
+    Infeasible.
+    """
+    from rosin.commands.simulate.long import PartsSeen
+    from rosin.report.tables import shortfall
+    from sim.step.long import LongRun, is_long, simulate_long
+
+    if request.num_draws > 1 or not is_long(scenario):
+        return None
+    seen = PartsSeen()
+    run = simulate_long(scenario, seen.look)
+    if run is None:
+        refuse_large_run(scenario)
+        return None
+    if not isinstance(run, LongRun):
+        raise Infeasible(f"no feasible plan: {shortfall(run)}")
+    provenance = seen.provenance(run)
+    return run, provenance, seen.result(run, provenance, record)
 
 
 def _policy(request: Request, name: str | None) -> "Policy":

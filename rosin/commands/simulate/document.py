@@ -19,6 +19,7 @@ from rosin.report.occupancy import alone, occupancy
 from sim.costs.memory import machine_bytes
 from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
+from sim.step.long import LongRun
 from sim.step.provenance import RunProvenance
 from sim.step.simulate import Run
 
@@ -37,7 +38,7 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
     )
 
 
-def run_warnings(run: Run, provenance: RunProvenance) -> list[str]:
+def run_warnings(run: Run | LongRun, provenance: RunProvenance) -> list[str]:
     """What to know before trusting the figures: the run's own warnings, and where measured curves
     were left.
     """
@@ -70,7 +71,7 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
             yield TaskKind(kind).name.lower(), float(totals[kind] / NS_PER_S)
 
 
-def run_memory(run: Run) -> Memory:
+def run_memory(run: Run | LongRun) -> Memory:
     """What GPU memory held, the largest first."""
     held = dict(run.memory_items)
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())

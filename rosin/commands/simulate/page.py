@@ -23,6 +23,7 @@ from rosin.report.tables import (
     shortened,
     text_column,
 )
+from sim.step.long import LongRun
 from sim.step.simulate import Run, Scenario
 
 RESOURCE_NAMES: Mapping[str, str] = {
@@ -53,7 +54,9 @@ NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
-def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
+def run_page(
+    run: Run | LongRun, result: SimulateResult, num_draws: int = 1
+) -> Iterator[RenderableType]:
     """The page of one run, or of the mean over several draws, at most 80 columns and about 45
     lines.
     """
@@ -95,7 +98,7 @@ def scenario_lines(scenario: Scenario) -> Iterator[str]:
     yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
 
 
-def speed_table(run: Run) -> Table:
+def speed_table(run: Run | LongRun) -> Table:
     """How fast, in four figures."""
     metrics = run.metrics
     table = facts_table("Speed")
@@ -157,7 +160,7 @@ def at_once(times: list[ResourceTime]) -> str:
     return f"alone: while nothing else was busy; {note}"
 
 
-def _reasons(run: Run) -> Table:
+def _reasons(run: Run | LongRun) -> Table:
     metrics, model = run.metrics, run.scenario.model
     total = len(model.moe_layers) * model.num_experts
     table = facts_table("Why")
@@ -194,7 +197,7 @@ def _reasons(run: Run) -> Table:
     return table
 
 
-def _per_token(num_bytes: int, run: Run) -> str:
+def _per_token(num_bytes: int, run: Run | LongRun) -> str:
     tokens = run.scenario.batch.batch_size * run.scenario.batch.output_tokens
     return f"{format_bytes(num_bytes / tokens)} per output token"
 

@@ -49,27 +49,37 @@ def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> R
     """Count both steps, of a placement that is known or else of that of the arguments."""
     if placement is None:
         placement = placement_of(question)
-    decode = work_of(
-        cached_model(question),
-        with_expert_cache(question, placement),
-        question.host,
-        _load(question, 1, question.context_tokens),
-    )
-    prompt, num_batches, uploads = _prompt_work(question, placement)
+    prompt, uploads = _prompt(question, placement)
     return RuntimeSteps(
         placement=placement,
-        decode=_features(
-            question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads
-        ),
-        prefill=_features(
-            question,
-            prompt,
-            tokens=question.prompt_tokens,
-            micro_batches=num_batches,
-            threads=prompt_threads(question),
-        ),
+        decode=decode_step(question, with_expert_cache(question, placement)),
+        prefill=prompt,
         uploads=uploads,
     )
+
+
+def decode_step(question: RuntimeQuestion, placement: Placement) -> Features:
+    """One decoded token with that placement."""
+    load = _load(question, 1, question.context_tokens)
+    work = work_of(cached_model(question), placement, question.host, load)
+    return _features(question, work, tokens=1, micro_batches=1, threads=question.arguments.threads)
+
+
+def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:
+    """The whole prompt with that placement."""
+    return _prompt(question, placement)[0]
+
+
+def _prompt(question: RuntimeQuestion, placement: Placement) -> tuple[Features, bool]:
+    work, num_batches, uploads = _prompt_work(question, placement)
+    features = _features(
+        question,
+        work,
+        tokens=question.prompt_tokens,
+        micro_batches=num_batches,
+        threads=prompt_threads(question),
+    )
+    return features, uploads
 
 
 def prompt_threads(question: RuntimeQuestion) -> int | None:

@@ -23,7 +23,6 @@ from rosin.commands.plan.runtime_options import (
     AgainstOption,
     AnyPolicyOption,
     MarginOption,
-    PlanKvTypeOption,
     PlanRuntimeOption,
     ReserveRamOption,
     RoomOption,
@@ -115,7 +114,6 @@ def plan(
     output_file: PlanFileOption = None,
     runtime: PlanRuntimeOption = None,
     against: AgainstOption = None,
-    kv_type: PlanKvTypeOption = None,
     rounds: RoundsOption = None,
     room_tokens: RoomOption = None,
     vram_margin: MarginOption = None,
@@ -136,7 +134,6 @@ def plan(
     asked = RuntimePlanOptions(
         runtime=runtime,
         against=against,
-        kv_type=kv_type,
         rounds=rounds,
         room_tokens=room_tokens,
         vram_margin=vram_margin,

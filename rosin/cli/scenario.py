@@ -47,6 +47,7 @@ class ScenarioOptions:
     beams: given.BeamsOption = None
     routing: given.RoutingOption = None
     quantization: given.OfferedQuantizationOption = None
+    kv_type: given.KvTypeOption = None
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None

@@ -1,12 +1,14 @@
 """Bytes that a runtime holds on each device: weights, KV cache, and buffers for computing."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwprofiles.units import MIB
 from sim.model.model import Cache
+from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.kv import kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import Placement
@@ -38,6 +40,24 @@ class DeviceMemory:
     def total(self) -> int:
         """All of them."""
         return self.weights + self.kv + self.compute
+
+
+def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
+    """Return by how many bytes weights and KV cache alone exceed a GPU, by device.
+
+    Buffers are left out, because their estimate may be too high. KTransformers shares what stands
+    under GPU 0 among all GPUs that it uses.
+    """
+    arguments = question.arguments
+    shares = arguments.num_gpus_in_use if isinstance(arguments, KtArguments) else 1
+    over = {
+        f"gpu{index}": memory[f"gpu{index}"].weights
+        + memory[f"gpu{index}"].kv
+        - shares * gpu.memory_bytes
+        for index, gpu in enumerate(question.host.gpus)
+        if f"gpu{index}" in memory
+    }
+    return {name: num_bytes for name, num_bytes in over.items() if num_bytes > 0}
 
 
 def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, DeviceMemory]:

@@ -149,7 +149,7 @@ def _features(
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),
-        family=FAMILIES.index(format_family(question.quantization)),
+        family=FAMILIES.index(format_family(_cpu_format(question))),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
@@ -157,6 +157,13 @@ def _features(
         is_mla=has_compressed_cache(question.model),
         has_gpu=bool(host.gpus),
     )
+
+
+def _cpu_format(question: RuntimeQuestion) -> str:
+    """The public name of the format of experts on the CPU."""
+    arguments = question.arguments
+    own = arguments.cpu_format if isinstance(arguments, KtArguments) else None
+    return own or question.quantization
 
 
 def _ungrouped_queries(question: RuntimeQuestion) -> float:

@@ -20,7 +20,6 @@ from rosin.cli.scenario import (
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 from rosin.commands.simulate.runtime_command import (
     ContextOption,
-    KvTypeOption,
     RuntimeArgsOption,
     RuntimeOption,
     RuntimeOptions,
@@ -79,7 +78,6 @@ def simulate(
     runtime: RuntimeOption = None,
     runtime_args: RuntimeArgsOption = None,
     context_tokens: ContextOption = None,
-    kv_type: KvTypeOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -93,9 +91,7 @@ def simulate(
         trace_block_tokens=trace_block_tokens,
         trace_time_unit=trace_time_unit,
     )
-    asked = RuntimeOptions(
-        runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type
-    )
+    asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
     files = _Files(trace=trace, plan=output_file)
     if runtime is not None:
         served.check_unused()

@@ -211,7 +211,10 @@ class _Search:
                 misfits.append(tried)
             elif self._question.offered.tiers:
                 names = " + ".join(tier.name for tier in self._question.offered.tiers)
-                spec = self._spec(*share).model_copy(update={"tiers": self._question.offered.tiers})
+                offered = self._question.offered
+                spec = self._spec(*share).model_copy(
+                    update={"tiers": offered.tiers, "offload": offered.offload}
+                )
                 self._try(f"{_words(*share)}, {names}", spec)
         return min(misfits, key=lambda misfit: misfit.missing_bytes, default=None)
 
@@ -362,6 +365,7 @@ class _Search:
                 "num_instances": num_instances,
                 "instance": instance,
                 "tiers": (),
+                "offload": None,
                 "disaggregation": None,
             }
         )

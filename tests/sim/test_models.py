@@ -418,7 +418,7 @@ def test_wrong_keys_are_named(change: dict[str, object], message: str, tmp_path:
     [
         ({"top_k": 9}, "top_k ≤ num_experts must hold, got 9 > 8"),
         ({"top_k": 0}, "selects at least one"),
-        ({"num_experts": -8}, "num_experts: input should be greater than or equal to 0"),
+        ({"num_experts": -8}, "num_experts: must be at least 0"),
         ({"at": [*range(32), 0]}, "indices under layers.*.at must be 0 to 32, each once"),
         ({"at": list(range(1, 32))}, "indices under layers.*.at must be 0 to 30, each once"),
         ({"params": {"experts": 5}}, "params"),

@@ -359,7 +359,7 @@ def _check_request(request: Request) -> None:
 
 def _check_target(path: Path | None) -> None:
     """Refuse, before any search, a file that cannot be written. Raises InputError."""
-    from hwprofiles.text_file import check_target
+    from hwprofiles.text_file import check_yaml_target
 
     if path is not None:
-        check_target(path)
+        check_yaml_target(path, "a plan file")

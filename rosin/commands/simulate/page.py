@@ -11,7 +11,7 @@ from rich.text import Text
 from hwprofiles import Kind
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import Basis, Memory, ResourceTime, SimulateResult
+from rosin.report.json_documents import Basis, HostMemory, Memory, ResourceTime, SimulateResult
 from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
@@ -32,6 +32,7 @@ RESOURCE_NAMES: Mapping[str, str] = {
     "h2d": "copies to GPU",
     "d2h": "copies from GPU",
     "host": "host software",
+    "matcher": "expert maps",
 }
 KIND_NAMES: Mapping[str, str] = {
     "expert": "experts",
@@ -48,6 +49,11 @@ KIND_NAMES: Mapping[str, str] = {
     "head": "vocabulary",
     "prefetch": "prefetches",
     "early_fetch": "early experts",
+    "slot_fetch": "missing experts",
+    "lookup": "looking up maps",
+    "overhead": "between layers",
+    "attention": "attention",
+    "other": "other work",
 }
 NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 3
@@ -76,6 +82,7 @@ def run_page(
     yield _reasons(run)
     yield Text()
     yield memory_table(result.memory)
+    yield host_memory_table(result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)
@@ -211,6 +218,20 @@ def memory_table(memory: Memory) -> Table:
         )
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
     table.add_row("the most at once", format_bytes(memory.peak_bytes), peak)
+    return table
+
+
+def host_memory_table(memory: HostMemory) -> Table:
+    """What of the model host memory holds, and of how much."""
+    table = facts_table("Host memory")
+    whole = memory.total_bytes or max(1, memory.held_bytes)
+    for item in memory.items:
+        table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / whole, 30))
+    of_all = "its size is not stated"
+    if memory.total_bytes is not None:
+        share = format_share(memory.held_bytes / whole)
+        of_all = f"of {format_bytes(memory.total_bytes)}, {share}"
+    table.add_row("of the model, in all", format_bytes(memory.held_bytes), of_all)
     return table
 
 

@@ -22,7 +22,8 @@ from hwprofiles.limits import (
     Tokens,
 )
 from hwprofiles.units import format_bytes
-from sim.model.library import load_model, model_names
+from sim.model.library import load_model, model_names, with_kv_type
+from sim.model.model import Model
 from sim.workload.batch import Batch
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Setting(BaseModel):
     model: Name
     quantization: Name | None = None
     offered_quantizations: tuple[Name, ...] = ()
+    kv_type: Name | None = None
     machine: Name
     machine_overrides: tuple[str, ...] = ()
     cpu_threads: Devices | None = None
@@ -87,6 +89,10 @@ class Setting(BaseModel):
             updates["routing"] = f"{kind}{colon}{change(file)}"
         return self.model_copy(update=updates)
 
+    def loaded_model(self) -> Model:
+        """The model in the setting's quantization and type of keys and values. Raises InputError."""
+        return with_kv_type(load_model(self.model, self.quantization), self.kv_type)
+
     def loaded_machine(self) -> Machine:
         """The machine with what is changed of it and its CPU threads, without what is reserved.
 
@@ -113,7 +119,7 @@ class Setting(BaseModel):
         from sim.routing import load_routing
         from sim.step.simulate import Scenario
 
-        model = load_model(self.model, self.quantization)
+        model = self.loaded_model()
         return Scenario(
             machine=self.loaded_machine(),
             model=model,

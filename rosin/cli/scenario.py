@@ -48,6 +48,7 @@ class ScenarioOptions:
     beams: given.BeamsOption = None
     routing: given.RoutingOption = None
     quantization: given.OfferedQuantizationOption = None
+    kv_type: given.KvTypeOption = None
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
@@ -127,11 +128,14 @@ class Request:
         """Draws that a simulation averages over."""
         return self.setting.draws or 1
 
-    def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
+    def scenarios(
+        self, policies: Sequence["Policy"], *, keeps_totals: bool = False
+    ) -> list["Scenario"]:
         """One scenario a policy, alike in all else. Raises InputError for a name, file or value
         that is wrong.
 
-        A parameter applies to each of the policies that has it; one of them must.
+        A parameter applies to each of the policies that has it; one of them must. ``keeps_totals``:
+        of a long run that comes apart, one part at a time is kept.
         """
         from rosin.cli.settings import with_parameters
         from sim.engine.engines import engine
@@ -145,7 +149,7 @@ class Request:
             for policy in with_parameters(policies, self.parameters, first.machine)
         ]
         for scenario in found:
-            refuse_large_run(scenario)
+            refuse_large_run(scenario, keeps_totals=keeps_totals and self.num_draws == 1)
         return found
 
     def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:

@@ -96,7 +96,8 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
-        cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes)),
+        cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes))
+        * placement.cpu_expert_bytes_factor,
         cpu_dense_bytes=float(
             np.sum(attention_on_host * table.attention_bytes)
             + np.sum(dense_on_host * table.dense_bytes)

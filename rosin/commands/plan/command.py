@@ -24,7 +24,6 @@ from rosin.commands.plan.runtime_options import (
     AgainstOption,
     AnyPolicyOption,
     MarginOption,
-    PlanKvTypeOption,
     PlanRuntimeOption,
     ReserveRamOption,
     RoomOption,
@@ -116,7 +115,6 @@ def plan(
     output_file: PlanFileOption = None,
     runtime: PlanRuntimeOption = None,
     against: AgainstOption = None,
-    kv_type: PlanKvTypeOption = None,
     rounds: RoundsOption = None,
     room_tokens: RoomOption = None,
     vram_margin: MarginOption = None,
@@ -137,7 +135,6 @@ def plan(
     asked = RuntimePlanOptions(
         runtime=runtime,
         against=against,
-        kv_type=kv_type,
         rounds=rounds,
         room_tokens=room_tokens,
         vram_margin=vram_margin,
@@ -372,7 +369,7 @@ def _check_request(request: Request) -> None:
 
 def _check_target(path: Path | None) -> None:
     """Refuse, before any search, a file that cannot be written. Raises InputError."""
-    from hwprofiles.text_file import check_target
+    from hwprofiles.text_file import check_yaml_target
 
     if path is not None:
-        check_target(path)
+        check_yaml_target(path, "a plan file")

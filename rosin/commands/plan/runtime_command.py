@@ -174,7 +174,7 @@ def asked_of(
         limits=_limits(said),
         constants=shipped_constants(),
         tensors=tensors_of(model, setting.model, setting.quantization),
-        kv_types=_kv_types(said),
+        kv_types=_kv_types(said, setting.kv_type),
         objective=goal.objective,
         max_ttft_s=goal.max_ttft_s,
     )
@@ -209,16 +209,16 @@ def _bytes(option: str, text: str | None) -> int | None:
     return int(size)
 
 
-def _kv_types(said: RuntimePlanOptions) -> tuple[str, ...]:
+def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
     """Return the types of keys and values that are allowed. Raises InputError for an unknown one."""
     from hwprofiles import InputError, unknown_name
     from sim.runtimes.llama_cpp.arguments import KV_TYPES
 
-    if said.kv_type is None:
+    if kv_type is None:
         return ("f16",)
     if said.runtime not in ("llama.cpp", "ik_llama.cpp"):
         raise InputError(f"--kv-type: {said.runtime} keeps keys and values in bf16")
-    names = tuple(name.strip().lower() for name in said.kv_type.split(","))
+    names = tuple(name.strip().lower() for name in kv_type.split(","))
     wrong = next((name for name in names if name not in KV_TYPES), None)
     if wrong is not None:
         raise unknown_name("kv type", wrong, KV_TYPES)

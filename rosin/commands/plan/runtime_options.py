@@ -24,15 +24,6 @@ AgainstOption = Annotated[
         show_default=False,
     ),
 ]
-PlanKvTypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kv-type",
-        metavar="TYPE,…",
-        help="Types of keys and values that the plan may choose among; otherwise f16.",
-        show_default=False,
-    ),
-]
 RoundsOption = Annotated[
     int | None,
     typer.Option(
@@ -86,7 +77,6 @@ class RuntimePlanOptions:
 
     runtime: str | None
     against: str | None = None
-    kv_type: str | None = None
     rounds: int | None = None
     room_tokens: int | None = None
     vram_margin: str | None = None

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions
 
 if TYPE_CHECKING:
-    from sim.runtimes import RuntimeQuestion
+    from sim.runtimes import RuntimePrediction, RuntimeQuestion
 
 RuntimeOption = Annotated[
     str | None,
@@ -41,17 +42,17 @@ ContextOption = Annotated[
         show_default=False,
     ),
 ]
-KvTypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kv-type",
-        metavar="TYPE",
-        help="Store keys and values so: f16, q8_0, …",
-        show_default=False,
-    ),
-]
 DEFAULT_PROMPT_TOKENS = 512
-USED = ("model", "machine", "prompt_tokens", "quantization", "seed", "settings", "engine")
+USED = (
+    "model",
+    "machine",
+    "prompt_tokens",
+    "quantization",
+    "kv_type",
+    "seed",
+    "settings",
+    "engine",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,6 @@ class RuntimeOptions:
     runtime: str | None
     arguments: str | None
     context_tokens: int | None
-    kv_type: str | None
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""
@@ -70,7 +70,6 @@ class RuntimeOptions:
         said = {
             "--runtime-args": self.arguments,
             "--context-tokens": self.context_tokens,
-            "--kv-type": self.kv_type,
         }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
@@ -142,8 +141,10 @@ def _say(
     from rosin.commands.simulate.runtime_page import runtime_page
     from sim.runtimes import notes_on, predict
 
+    prediction = predict(question)
+    _check_memory(question, prediction)
     result = runtime_result(
-        predict(question),
+        prediction,
         runtime=question.runtime,
         runtime_args=line,
         machine=machine,
@@ -182,8 +183,8 @@ def _question(
             f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters"
         )
     arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
-    if asked.kv_type is not None:
-        arguments = with_kv_type(arguments, asked.kv_type)
+    if options.kv_type is not None:
+        arguments = with_kv_type(arguments, options.kv_type)
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     model = load_model(_needed(options.model, "model"), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
@@ -197,6 +198,17 @@ def _question(
         prompt_tokens=prompt_tokens,
     )
     return question, host_assumptions(machine)
+
+
+def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:
+    """Refuse what no GPU can load. Raises Infeasible, naming every GPU that is too small."""
+    from hwprofiles.units import format_bytes
+    from sim.runtimes.memory import overfull
+
+    over = overfull(question, prediction.memory)
+    if over:
+        each = "; ".join(f"{name}: {format_bytes(size)} too much" for name, size in over.items())
+        raise Infeasible(f"no feasible plan: weights and KV cache do not fit GPU memory; {each}")
 
 
 def _check(options: ScenarioOptions) -> None:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar, cast
 import numba
 
 from sim.engine.kept_code import load, read
+from sim.engine.part_code import PartCompiler, without_literals
+from sim.engine.shipped_code import shipped_file
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -76,7 +78,8 @@ _SOURCE_STAMP = source_stamp(Path(__file__).parent.parent)
 
 def kept(function: Function, **options: Any) -> Function:
     """numba's ``njit`` with those options, kept on disk."""
-    dispatcher = _njit(cache=True, nogil=True, **options)(function)
+    # No kernel is ever passed to compiled code as a value, which alone needs the C wrapper.
+    dispatcher = _njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
     if hasattr(dispatcher._cache, "_load_overload"):
         dispatcher._cache.load_overload = partial(load, dispatcher._cache)
         dispatcher._cache._cache_file._load_data = partial(read, dispatcher._cache._cache_file)
@@ -123,12 +126,41 @@ def parallel_kernel(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """A part of the kernels of the same file."""
+    """A part of kernels that is always inlined. Compiled code alone can call it."""
     # Inlined, because a call passes each array as seven words: the event loop takes twice as long
     # with calls.
-    return cast(
-        Function, _njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)
+    return _part(function, _nrt=False, forceinline=True)
+
+
+def part(function: Function) -> Function:
+    """A part of kernels that LLVM may inline or call, allocating nothing.
+
+    Compiled code alone can call it.
+    """
+    return _part(function, _nrt=False)
+
+
+def allocating_part(function: Function) -> Function:
+    """A part of kernels that makes arrays of its own. Compiled code alone can call it."""
+    return _part(function)
+
+
+def by_itself(function: Function) -> Function:
+    """A part as a kernel of its own, for callers from Python."""
+    return kernel(cast(Function, cast(Any, function).py_func))
+
+
+def _part(function: Function, **options: Any) -> Function:
+    """Compile a function that is optimised only within the kernels that call it."""
+    compile_part = _njit(
+        nogil=True,
+        error_model="numpy",
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        pipeline_class=PartCompiler,
+        **options,
     )
+    return cast(Function, without_literals(compile_part(function)))
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
@@ -142,7 +174,10 @@ def is_kept(function: Callable[..., Any]) -> bool:
         # numba has no public way to ask whether a call would load from disk; should this one
         # change, the answer is a needless notice.
         index = dispatcher._cache._cache_file._load_index()
+        processor = dispatcher.targetctx.codegen().magic_tuple()
+        if any(key[1] == processor for key in index):
+            return True
+        shipped = shipped_file(dispatcher._cache)
+        return shipped is not None and bool(shipped._load_index())
     except (AttributeError, OSError):
         return False
-    processor = dispatcher.targetctx.codegen().magic_tuple()
-    return any(key[1] == processor for key in index)

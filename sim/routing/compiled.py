@@ -5,7 +5,7 @@ choice depends on how many are asked.
 import numpy as np
 from numba import njit
 
-from sim.engine.compilation import allocating_kernel
+from sim.engine.compilation import allocating_kernel, allocating_part
 
 GOLDEN, MIX_1, MIX_2 = (
     np.uint64(0x9E3779B97F4A7C15),
@@ -96,7 +96,7 @@ def choose_sequence(
         first = last
 
 
-@allocating_kernel
+@allocating_part
 def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out):  # type: ignore[no-untyped-def]
     """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
     segment, the same in all classes.
@@ -135,7 +135,7 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
     return classes
 
 
-@allocating_kernel
+@allocating_part
 def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out):  # type: ignore[no-untyped-def]
     """Fill tokens from first to last: copies of an earlier token's choices, or draws, without
     repetition.
@@ -182,7 +182,7 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                 )
 
 
-@allocating_kernel
+@allocating_part
 def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
     """The likeliest expert that is not taken: what is left when nearly all the probability is."""
     best, most = -1, -1.0

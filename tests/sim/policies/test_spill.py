@@ -353,7 +353,7 @@ def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
         activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
         fixed = np.array([0, 0, 400, num_experts, 1, busy], np.int64)
         room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
-        end = spill_row(
+        end = _spill_row(
             np.arange(num_experts),
             tokens,
             is_miss,

@@ -22,7 +22,7 @@ from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.dispatch.spilling import ROOM, spill_row
+from sim.policies.dispatch.spilling import ROOM
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement

@@ -10,12 +10,19 @@ from multiprocessing import get_context
 from numba.core import event
 
 from hwprofiles import load_machine
+from planner.bounds.alike import _add_cells
 from planner.bounds.draws import mean_bounds
+from planner.bounds.frontier import _frontiers
 from planner.search.objectives import Goal
 from planner.search.search import search
+from sim.engine.compilation import is_kept
 from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy
 from sim.routing import load_routing
+from sim.step.lowering.carried import emit_carried_run
+from sim.step.lowering.live_fast import _drive
+from sim.step.lowering.passes import emit_run
+from sim.step.lowering.pipeline import emit_pipelined_run
 from sim.step.simulate import Scenario, draw, problem_of, simulate
 from sim.workload.batch import Batch
 
@@ -35,6 +42,15 @@ class Step:
     run: Callable[[], None]
     share: float
     after: tuple[str, ...] = ()
+
+
+LARGEST = (_add_cells, _drive, _frontiers, emit_carried_run, emit_pipelined_run, emit_run)
+"""Kernels that take most of the time, at least one of each step that compiles for long."""
+
+
+def is_prepared() -> bool:
+    """Whether the largest kernels are kept on this computer, or came with the wheel."""
+    return all(is_kept(kernel) for kernel in LARGEST)
 
 
 def run_static() -> None:
@@ -101,11 +117,11 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """How far it is: the share that is done, what is under way, and how many kernels were new."""
+    """How far it is: the share that is done, what is under way, and how many functions were new."""
 
     done: float
     under_way: tuple[str, ...]
-    num_kernels: int
+    num_functions: int
 
 
 def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
@@ -114,7 +130,7 @@ def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
     The longest come first, and none begins before those whose kernels it takes in: so no kernel is
     compiled twice.
     """
-    waiting, done, num_kernels = list(steps), 0.0, 0
+    waiting, done, num_functions = list(steps), 0.0, 0
     ended: set[str] = set()
     running: dict[Future[int], Step] = {}
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as processes:
@@ -124,18 +140,18 @@ def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
                     running[processes.submit(run_step, step)] = step
                     waiting.remove(step)
             names = tuple(step.name for step in running.values())
-            yield Compiled(done=done, under_way=names, num_kernels=num_kernels)
+            yield Compiled(done=done, under_way=names, num_functions=num_functions)
 
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step = running.pop(future)
-                num_kernels += future.result()
+                num_functions += future.result()
                 done += step.share
                 ended.add(step.name)
-    yield Compiled(done=1.0, under_way=(), num_kernels=num_kernels)
+    yield Compiled(done=1.0, under_way=(), num_functions=num_functions)
 
 
 def run_step(step: Step) -> int:
-    """Run a step in this process; return how many kernels it compiled."""
+    """Run a step in this process; return how many functions it compiled."""
     with event.install_recorder("numba:compile") as compilations:
         step.run()
     return len(compilations.buffer) // 2  # a start and an end each

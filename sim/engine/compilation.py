@@ -28,6 +28,7 @@ class Kernel:
         return self._compiled(self.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
+        """Run what numba compiled."""
         return self.dispatcher(*arguments)
 
     def __getattr__(self, name: str) -> Any:

@@ -46,7 +46,7 @@ class _PartLibrary(JITCodeLibrary):
         return 0
 
 
-class PartCompiler(CompilerBase):  # type: ignore[misc]
+class PartCompiler(CompilerBase):
     """numba's compiler, for a function that only compiled code calls."""
 
     def define_pipelines(self) -> list[Any]:

@@ -11,7 +11,7 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compiling,
     read_options,
     record_of,
     takes_scenario,
@@ -131,8 +131,8 @@ def simulate_batch(
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)])
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
-    announce_compilation(scenario.engine, output)
-    run = simulate_draws(scenario, request.num_draws)
+    with compiling(scenario.engine, output):
+        run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
     if trace is not None:

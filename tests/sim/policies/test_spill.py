@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Quantity, load_machine
 from sim.costs.memory import Residency
 from sim.engine import engine
+from sim.engine.compilation import by_itself
 from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.model.model import Model
@@ -22,7 +23,7 @@ from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.dispatch.spilling import ROOM
+from sim.policies.dispatch.spilling import ROOM, spill_row
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
@@ -38,6 +39,7 @@ from sim.testing import check_policy
 from sim.workload.batch import Batch, Passes, forward_passes
 from tests.sim.small import MODELS, small_machine, small_model
 
+_spill_row = by_itself(spill_row)
 NUM_EXPERTS = 6
 MODEL = small_model(num_layers=1, num_experts=NUM_EXPERTS, has_shared=True)
 STATIC = replace(

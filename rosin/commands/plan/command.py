@@ -15,7 +15,7 @@ from rosin.cli.progress import SearchProgress
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compile_first,
     read_options,
     takes_scenario,
 )
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from sim.step.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
-NOTICE = "compiling simulator and bounds, once (about two minutes)…"
-"""Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
 ObjectiveOption = Annotated[
     str | None,
     typer.Option(
@@ -278,7 +276,7 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     from planner.search.search import Unmet
     from sim.costs.memory import Infeasible as NothingFits
 
-    announce_compilation(request.engine, output, NOTICE)
+    compile_first(request.engine, output)
     progress = SearchProgress(goal.objective, is_shown=output.is_watched)
     try:
         found = _found(request, goal, progress, has_bounds=has_bounds)

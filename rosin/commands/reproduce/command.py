@@ -70,8 +70,9 @@ def reproduce(
         check_folder(folder)
     output = Output(json=json, seed=seed, quiet=quiet)
     if name == "lmcache":
-        output.note("serving some 150,000 requests, about half a minute…")
-    reproduction = run_reproduction(name, seed, _popularity(routing), requests)
+        output.note("serving some 150,000 requests, about half a minute; --requests asks for fewer")
+    with output.waiting(f"reproducing {name}"):
+        reproduction = run_reproduction(name, seed, _popularity(routing), requests)
     result = reproduction_result(
         reproduction, write(reproduction, folder) if folder is not None else ()
     )

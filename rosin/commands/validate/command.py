@@ -52,6 +52,8 @@ FolderOption = Annotated[
     ),
 ]
 
+NOTICE = "each policy is run for real, which may take minutes; --quick runs fewer tokens once"
+
 
 def validate(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
@@ -79,14 +81,17 @@ def validate(
 
     output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
     batch = _quick_batch(loaded) if quick else None
-    validation = validate_plan(
-        loaded,
-        1 if quick else rounds,
-        batch=batch,
-        device=device,
-        checkpoint=weights,
-        on_run=lambda name: output.note(f"ran {name}"),
-    )
+    num_rounds = 1 if quick else rounds
+    output.note(NOTICE)
+    with output.waiting("making weights and measuring") as waiting:
+        validation = validate_plan(
+            loaded,
+            num_rounds,
+            batch=batch,
+            device=device,
+            checkpoint=weights,
+            on_run=lambda name: waiting.step(f"ran {name}; going on"),
+        )
     result = validate_result(validation)
     if folder is not None:
         _write(validation, result, folder)

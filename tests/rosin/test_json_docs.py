@@ -50,6 +50,7 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "targets": json_documents.ReproducedTarget,
     "tables": json_documents.ReproducedTable,
     "cells": json_documents.ReproducedCell,
+    "claims": json_documents.ReproducedClaim,
 }
 
 

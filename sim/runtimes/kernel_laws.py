@@ -1,6 +1,6 @@
 """Seconds of a step from laws that were measured with the program itself on the machine at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from hwprofiles.runtime_kernels import RuntimeKernels
@@ -87,7 +87,7 @@ def _work(question: RuntimeQuestion, placement: Placement, device: int) -> Kerne
     return kernel_work(question.model, placement, device, question.arguments.experts_per_token)
 
 
-def _covers(laws: Sequence[str] | dict[str, object], work: KernelWork) -> bool:
+def _covers(laws: Collection[str], work: KernelWork) -> bool:
     return all(name in laws for name in work.products)
 
 

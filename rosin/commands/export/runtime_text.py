@@ -1,41 +1,9 @@
-"""A plan in a form that a runtime reads, checked against the plan."""
+"""Any plan in a form that a runtime reads; one that is not for it is planned anew."""
 
 from pathlib import Path
 
-from planner.export.checking import check_text
-from planner.export.runtime_command import RuntimeCommand
-from planner.export.runtimes import WRITERS, runtime_text
 from planner.runtimes.plan_file import RuntimePlanFile, is_runtime_plan, load_runtime_plan
-from planner.runtimes.search import WAYS
-
-
-def command_of(plan: RuntimePlanFile) -> RuntimeCommand:
-    """Return the plan's command, before it has a form."""
-    load = plan.load
-    model = plan.setting.model
-    return RuntimeCommand(
-        runtime=plan.runtime.name,
-        model_name=Path(model).stem if model.endswith(".gguf") else model,
-        model_words=WRITERS[plan.runtime.name].model_words(model),
-        words=plan.runtime.arguments,
-        environment=plan.runtime.environment,
-        prompt_tokens=load.prompt_tokens,
-        output_tokens=load.output_tokens,
-        depths_tokens=(
-            load.prompt_context_tokens,
-            load.prompt_context_tokens + load.prompt_tokens,
-        ),
-    )
-
-
-def text_of(plan: RuntimePlanFile, form: str) -> str:
-    """Return the plan in a form. Raises InputError for a form that the runtime does not have.
-
-    The text is read back first: it must say what the plan says.
-    """
-    text = runtime_text(form, command_of(plan))
-    check_text(plan.runtime.name, plan.runtime.line, form, text)
-    return text
+from planner.runtimes.plan_text import text_of
 
 
 def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
@@ -48,8 +16,6 @@ def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
         plan = load_runtime_plan(path)
         if plan.runtime.name == to:
             return text_of(plan, form), ()
-        if to not in WAYS:
-            raise AssertionError(to)
         return _planned_anew(plan, to, form)
     return _of_policy(path, to, form)
 

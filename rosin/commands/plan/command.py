@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,8 +146,17 @@ def plan(
     from rosin.commands.plan.runtime_command import plan_for_runtime
 
     _refuse_with_runtime(lossless=lossless, no_bounds=no_bounds)
-    goal = _goal(read_options(options), said)
-    plan_for_runtime(options, asked, goal, output_file=output_file, json=json, quiet=quiet)
+    request = read_options(options)
+    goal = _goal(request, said)
+    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    plan_for_runtime(
+        options,
+        asked,
+        goal,
+        output_file=output_file,
+        output=output,
+        best_policy=partial(planned_best, options, goal, output),
+    )
 
 
 def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool) -> None:

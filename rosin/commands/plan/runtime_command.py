@@ -12,6 +12,8 @@ from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from planner.runtimes.asked import Asked
     from planner.runtimes.load import RuntimeLimits
     from planner.runtimes.plan_file import RuntimePlanFile
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from planner.search.objectives import Goal
     from planner.search.setting import Setting
     from rosin.commands.plan.runtime_document import AnyPolicy
+    from sim.step.simulate import Run
 
 MAX_SIZE = 1e18
 """Bytes; more than any machine has."""
@@ -45,19 +48,21 @@ def plan_for_runtime(
     goal: "Goal",
     *,
     output_file: Path | None,
-    json: str | None,
-    quiet: bool,
+    output: Output,
+    best_policy: "Callable[[], Run]",
 ) -> None:
-    """Find the best arguments, write the plan, say them. Raises InputError and Infeasible."""
+    """Find the best arguments, write the plan, say them; ``best_policy`` searches all policies.
+
+    Raises InputError and Infeasible.
+    """
+    from planner.runtimes.plan_text import command_of, text_of
     from planner.runtimes.search import NoRuntimePlan, plan_runtime
-    from rosin.commands.export.runtime_text import command_of, text_of
     from rosin.commands.plan.runtime_document import runtime_plan_result
     from rosin.commands.plan.runtime_page import runtime_plan_page
     from sim.runtimes import notes_on
 
     _check(options)
     request = read_options(options)
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     asked, assumptions = asked_of(request.setting, said, goal)
     plan = plan_runtime(asked, said.against)
     if isinstance(plan, NoRuntimePlan):
@@ -74,7 +79,7 @@ def plan_for_runtime(
         command=list(command.all_words),
         command_line=text_of(file, "args").rstrip("\n"),
         path=None if output_file is None else str(output_file),
-        any_policy=_any_policy(options, goal, output) if said.any_policy else None,
+        any_policy=_any_policy(best_policy()) if said.any_policy else None,
     )
     output.emit(
         result.model_dump(mode="json"),
@@ -230,12 +235,10 @@ def _check(options: ScenarioOptions) -> None:
             raise InputError(f"{name} does not go with --runtime, which is planned for one user")
 
 
-def _any_policy(options: ScenarioOptions, goal: "Goal", output: Output) -> "AnyPolicy":
-    """Search all policies for the same load."""
-    from rosin.commands.plan.command import planned_best
+def _any_policy(best: "Run") -> "AnyPolicy":
+    """Return what the best policy reaches."""
     from rosin.commands.plan.runtime_document import AnyPolicy
 
-    best = planned_best(options, goal, output)
     metrics = best.metrics
     return AnyPolicy(
         policy=best.scenario.policy.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFReader, GGUFWriter, TokenType
 
 from hwprofiles import InputError
 from hwprofiles.text_file import check_target
@@ -255,3 +255,18 @@ def set_top_k(path: Path, top_k: int) -> None:
             raise InputError(f"{path}: no key {TOP_K_KEY.decode()} near its start")
         file.seek(at + len(TOP_K_KEY) + 4)  # behind the name stands the type of the value
         file.write(top_k.to_bytes(4, "little"))
+
+
+def copy_sparse(source: Path, target: Path) -> Path:
+    """Copy the header and tensor table of a GGUF file; its weights are a hole of the same size.
+
+    Raises InputError for a target that cannot be written.
+    """
+    check_target(target)
+    start = min(int(tensor.data_offset) for tensor in GGUFReader(source).tensors)
+    with source.open("rb") as file:
+        header = file.read(start)
+    with target.open("wb") as file:
+        file.write(header)
+        file.truncate(source.stat().st_size)
+    return target

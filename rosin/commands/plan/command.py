@@ -121,7 +121,7 @@ def plan(
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the fastest way to run a model on a machine, or the best that a program can express."""
+    """Find the fastest way to run a model, freely or in a program."""
     _check_target(output_file)
     said = _Said(
         objective=objective,

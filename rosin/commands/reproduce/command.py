@@ -56,7 +56,7 @@ def reproduce(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Set a paper's figures beside the simulator's; ``all`` takes every paper at once."""
+    """Set papers' figures beside the simulator's; ``all`` takes every one."""
     from hwprofiles import InputError
     from hwprofiles.text_file import check_folder
     from validation.published import ALL, reproduction_names

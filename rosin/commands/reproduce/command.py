@@ -56,7 +56,7 @@ def reproduce(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Set papers' figures beside the simulator's; ``all`` takes every one."""
+    """Set papers' figures beside the simulator's."""
     from hwprofiles import InputError
     from hwprofiles.text_file import check_folder
     from validation.published import ALL, reproduction_names

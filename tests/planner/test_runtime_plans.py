@@ -175,20 +175,16 @@ def test_two_sockets_choose_threads() -> None:
 
 
 def test_types_of_keys_and_values_are_chosen_among_those_allowed() -> None:
-    """A cache in 8 bits leaves room for experts and takes longer to read: it is one more choice."""
-    plans = [
-        planned(asked(prompt_tokens=32768, kv_types=kinds))
-        for kinds in (("f16",), ("q8_0",), ("f16", "q8_0"))
-    ]
-    types = []
-    for plan in plans:
-        assert isinstance(plan.best.arguments, LlamaArguments)
-        types.append(plan.best.arguments.key_type)
-    assert types[:2] == ["f16", "q8_0"]
-    seconds = [plan.best.timing.end_to_end_s for plan in plans]
-    assert seconds[2] <= min(seconds[:2]) * 1.001
-    assert types[2] == types[seconds.index(min(seconds[:2]))]
-    assert plans[1].best.arguments.is_flash_attention is True
+    """More types are never slower, and one in 8 bits is taken where a long cache has no room else."""
+    few = {"prompt_tokens": 60_000, "host": small_gpu(4)}
+    only = planned(asked(**few))
+    both = planned(asked(**few, kv_types=("f16", "q8_0")))
+    assert isinstance(only.best.arguments, LlamaArguments)
+    assert isinstance(both.best.arguments, LlamaArguments)
+    assert only.best.arguments.key_type == "f16"
+    assert both.best.timing.end_to_end_s <= only.best.timing.end_to_end_s
+    assert both.best.arguments.key_type == "q8_0"
+    assert both.best.arguments.is_flash_attention is True
 
 
 def test_search_and_evaluation_place_alike() -> None:

@@ -61,6 +61,7 @@ def reproduce(
     from hwprofiles.text_file import check_folder
     from rosin.commands.reproduce.document import reproduction_result
     from rosin.commands.reproduce.page import reproduction_page
+    from rosin.report.figure_style import house_style
     from validation.published import reproduce as run_reproduction
     from validation.published import reproduction_names, write
 
@@ -72,9 +73,9 @@ def reproduce(
     if name == "lmcache":
         output.note("serving some 150,000 requests, about half a minute…")
     reproduction = run_reproduction(name, seed, _popularity(routing), requests)
-    result = reproduction_result(
-        reproduction, write(reproduction, folder) if folder is not None else ()
-    )
+    with house_style():
+        paths = write(reproduction, folder) if folder is not None else ()
+    result = reproduction_result(reproduction, paths)
     output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))
 
 

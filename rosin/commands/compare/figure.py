@@ -67,7 +67,7 @@ def _draw_speed(axes: Any, result: CompareResult) -> None:
     bars = axes.barh(_names(result), speeds, color=SPEED_COLOR)
     axes.bar_label(bars, labels=[format_count(speed) for speed in speeds], padding=3)
     axes.set_xlim(0, 1.18 * max(speeds))
-    axes.invert_yaxis()
+    axes.set_ylim(len(result.rows) - 0.5, -0.5)
     axes.set_xlabel("output, prompt time included (tokens/s)")
     axes.set_title("How fast")
 

@@ -42,7 +42,7 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
         (reuse, "lag (tokens)", "experts used again (fraction)"),
         (batch, "batch (tokens)", "distinct experts in a layer"),
         (cache, "resident experts (fraction)", "cache hits (fraction)"),
-        (layers, "MoE layer", "experts used again 1 token later (fraction)"),
+        (layers, "MoE layer", "used again a token later (fraction)"),
     ):
         axes.set(xlabel=across, ylabel=up)
         axes.set_ylim(bottom=0)

@@ -21,6 +21,7 @@ COMMANDS = (
     "simulate",
     "compare",
     "plan",
+    "choose",
     "whatif",
     "export",
     "kv-plan",

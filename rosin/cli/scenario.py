@@ -15,7 +15,8 @@ from rosin.cli.memory_guard import refuse_large_run
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from planner.search.plan import Plan, Setting
+    from planner.search.plan import Plan
+    from planner.search.setting import Setting
     from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
     from sim.model.model import Model
@@ -49,6 +50,7 @@ class ScenarioOptions:
     beams: given.BeamsOption = None
     routing: given.RoutingOption = None
     quantization: given.OfferedQuantizationOption = None
+    kv_type: given.KvTypeOption = None
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
@@ -128,11 +130,14 @@ class Request:
         """Draws that a simulation averages over."""
         return self.setting.draws or 1
 
-    def scenarios(self, policies: Sequence["Policy"]) -> list["Scenario"]:
+    def scenarios(
+        self, policies: Sequence["Policy"], *, keeps_totals: bool = False
+    ) -> list["Scenario"]:
         """One scenario a policy, alike in all else. Raises InputError for a name, file or value
         that is wrong.
 
-        A parameter applies to each of the policies that has it; one of them must.
+        A parameter applies to each of the policies that has it; one of them must. ``keeps_totals``:
+        of a long run that comes apart, one part at a time is kept.
         """
         from rosin.cli.settings import with_parameters
         from sim.engine.engines import engine
@@ -146,7 +151,7 @@ class Request:
             for policy in with_parameters(policies, self.parameters, first.machine)
         ]
         for scenario in found:
-            refuse_large_run(scenario)
+            refuse_large_run(scenario, keeps_totals=keeps_totals and self.num_draws == 1)
         return found
 
     def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:
@@ -253,7 +258,7 @@ def _setting(
     options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool
 ) -> "Setting":
     from hwprofiles import InputError
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
     from sim.workload.batch import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
@@ -298,7 +303,7 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
     from pydantic import ValidationError
 
     from hwprofiles import InputError, first_problem
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
 
     try:
         return Setting.model_validate(values)

@@ -91,7 +91,7 @@ def is_kept(function: Callable[..., Any]) -> bool:
     """Whether this process has a compiled form of that kernel in memory, or this machine one on
     disk for this code and processor.
     """
-    from sim.engine import compiler
+    import sim.engine.compiler as compiler
 
     return compiler.is_kept(cast(Any, function).dispatcher)
 
@@ -101,12 +101,12 @@ def _lazy(function: Function, compiled: Callable[..., Any], **options: Any) -> F
 
 
 def _kept(function: Callable[..., Any], **options: Any) -> Any:
-    from sim.engine import compiler
+    import sim.engine.compiler as compiler
 
     return compiler.kept(function, **options)
 
 
 def _part(function: Callable[..., Any], **options: Any) -> Any:
-    from sim.engine import compiler
+    import sim.engine.compiler as compiler
 
     return compiler.part(function, **options)

@@ -63,7 +63,7 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
 
 
 @allocating_kernel
-def choose_sequence(
+def choose_sequence(  # type: ignore[no-untyped-def]
     weights,
     request_spread,
     drift_spread,
@@ -75,7 +75,7 @@ def choose_sequence(
     linked,
     key,
     out,
-):  # type: ignore[no-untyped-def]
+):
     """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
 
     ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer],

@@ -131,13 +131,13 @@ def fit(
 ) -> None:
     """Fit a generator to a trace, and show the statistics of both."""
     from hwprofiles import write_yaml
-    from hwprofiles.text_file import check_target
+    from hwprofiles.text_file import check_yaml_target
     from rosin.commands.routing.page import routing_tables
     from sim.routing import import_trace, statistics
     from sim.routing.fit_file import fit_file
     from sim.routing.sampling import generated_trace
 
-    check_target(destination)
+    check_yaml_target(destination, "a routing file")
     _check_figure(figure)
     output = Output(json=json, seed=seed, quiet=quiet)
     with output.waiting("fitting the generator", 4) as waiting:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from validation.published.fiddler.headlines import verdict
+from validation.published.claim import reach, reading_verdict
 from validation.published.reproduction import Cell, SummaryLine, Table
 from validation.published.target import (
     Target,
@@ -107,8 +107,8 @@ def _headline(cell: Cell) -> SummaryLine:
     """A ratio with what all readings span, and what follows; without a target, since readings are
     assumed.
     """
-    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
-    found = f"{_pair(cell)}; readings {min(values):.2f} to {max(values):.2f}: {verdict(cell)}"
+    low, high = reach(cell)
+    found = f"{_pair(cell)}; readings {low:.2f} to {high:.2f}: {reading_verdict(cell)}"
     return untargeted(cell.system, found)
 
 

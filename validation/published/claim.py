@@ -155,8 +155,8 @@ def _claim(statement: Statement, cells: tuple[Cell, ...], reproduction: Reproduc
 
 def _is_confirmed(statement: Statement, cells: tuple[Cell, ...]) -> bool:
     if statement.rule == "readings":
-        found = reading_verdict(cells[0], limit_fraction=statement.limit_fraction)
-        return found is Verdict.CONFIRMED
+        verdict = reading_verdict(cells[0], limit_fraction=statement.limit_fraction)
+        return verdict is Verdict.CONFIRMED
     errors = [abs(cell.error_fraction) for cell in _scored(cells)]
     found = mean(errors) if statement.rule == "mean" else max(errors)
     return found <= statement.limit_fraction

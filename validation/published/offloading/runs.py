@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hwprofiles import InputError, load_machine
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
-from sim.policies import Policy, find_policy
+from sim.policies import Policy, find_policy, with_settings
 from sim.routing import load_routing
 from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario, simulate
@@ -63,14 +63,10 @@ class Job:
 
 def lightning(micro_batch: int) -> Policy:
     """Return MoE-Lightning with the paper's micro-batch, attention on the CPU, experts on the GPU."""
-    policy = find_policy("moe-lightning")
-    sizes = {
-        "micro_batch_sequences": micro_batch,
-        "prefill_micro_batch_sequences": micro_batch,
-    }
-    return replace(
-        policy,
-        placement=replace(policy.placement, kv_layers=0),
-        dispatch=replace(policy.dispatch, ffn_on_gpu=True),
-        feeding=replace(policy.feeding, **sizes),
+    policy = with_settings(find_policy("moe-lightning"), {"kv_layers": "0", "ffn_on_gpu": "true"})
+    feeding = replace(
+        policy.feeding,
+        micro_batch_sequences=micro_batch,
+        prefill_micro_batch_sequences=micro_batch,
     )
+    return replace(policy, feeding=feeding)

@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "kv-plan",
     "kv-replay",
+    "cache-study",
     "reproduce",
     "accuracy",
     "measure",

@@ -98,6 +98,15 @@ OfferedQuantizationOption = Annotated[
         "for rosin plan also several, A,B,C, of which any will do.",
     ),
 ]
+KvTypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-type",
+        metavar="TYPE",
+        help="Store keys and values so: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
+        show_default=False,
+    ),
+]
 ThreadsOption = Annotated[
     str | None,
     _named(

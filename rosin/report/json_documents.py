@@ -70,6 +70,16 @@ class Memory(Document):
     items: list[MemoryItem]
 
 
+class HostMemory(Document):
+    """The host's memory: what it has (null where that is not stated), what of the model it holds
+    throughout, and what that is made of.
+    """
+
+    total_bytes: int | None
+    held_bytes: int
+    items: list[MemoryItem]
+
+
 class Basis(Document):
     """What a run rests on: every number of the machine it was charged by, their kinds counted, its
     routing and its model.
@@ -89,6 +99,7 @@ class SimulateResult(Document):
     metrics: Metrics
     time: list[ResourceTime]
     memory: Memory
+    host_memory: HostMemory
     basis: Basis
     timeline_digest: str
 
@@ -230,6 +241,7 @@ class PlanResult(Document):
     rivals: list[PlanRival]
     time: list[ResourceTime]
     memory: Memory
+    host_memory: HostMemory
     basis: Basis
 
 
@@ -277,6 +289,22 @@ class ReproducedTarget(Document):
     is_met: bool | None
 
 
+class ReproducedClaim(Document):
+    """A headline or a table of a paper with what the simulator says of it."""
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: str
+    is_headline: bool
+    assumed: str
+    because: str
+
+
 class ReproduceResult(Document):
     """What ``rosin reproduce`` found; ``paths`` are the files written."""
 
@@ -285,6 +313,7 @@ class ReproduceResult(Document):
     routing: str
     targets: list[ReproducedTarget]
     tables: list[ReproducedTable]
+    claims: list[ReproducedClaim]
     paths: list[str]
 
 

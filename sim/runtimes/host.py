@@ -5,6 +5,8 @@ probe states it.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hwprofiles.runtime_kernels import RuntimeKernels
+
 
 class Vector(StrEnum):
     """The widest instructions that quantised products can use.
@@ -37,6 +39,7 @@ class RuntimeHost:
     ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated.
     ``probe_bytes_per_s`` is what a measurement of the whole CPU reading its memory gave.
     ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
+    ``runtime_kernels`` are laws that were measured with the program itself.
     """
 
     gpus: tuple[HostGpu, ...]
@@ -48,3 +51,4 @@ class RuntimeHost:
     is_server: bool
     dram_bytes_per_s: float | None
     probe_bytes_per_s: float | None = None
+    runtime_kernels: tuple[RuntimeKernels, ...] = ()

@@ -36,6 +36,7 @@ def runtime_host(machine: Machine) -> RuntimeHost:
         is_server=_is_server(cpu.name, memory.value / cpu.sockets),
         dram_bytes_per_s=memory.value / cpu.sockets,
         probe_bytes_per_s=memory.effective if is_measured else None,
+        runtime_kernels=machine.runtime_kernels,
     )
 
 

@@ -190,15 +190,15 @@ def test_arrays_that_do_not_fit(
         ("--batch", str(10**18), "--batch must be at most 1,000,000"),
         ("--prompt-tokens", str(10**18), "--prompt-tokens must be at most 16,777,216"),
         ("--output-tokens", str(10**30), "--output-tokens must be at most 16,777,216"),
-        ("--draws", str(10**9), "--draws: input should be less than or equal to 100000"),
-        ("--gpus", str(10**9), "--gpus: input should be less than or equal to 100000"),
+        ("--draws", str(10**9), "--draws: must be at most 100000"),
+        ("--gpus", str(10**9), "--gpus: must be at most 100000"),
         ("--seed", str(2**70), "--seed: input should be"),
         ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: input should be"),
         ("--reserve-vram", "1e30", "--reserve-vram: input should be"),
         (
             "--set",
             "gpu.memory_bytes=1e300",
-            "gpu.memory_bytes.value: input should be less than or equal to",
+            "gpu.memory_bytes.value: must be at most",
         ),
         (
             "--set",

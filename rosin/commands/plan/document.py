@@ -9,7 +9,12 @@ from planner.search.make import Planned
 from planner.search.objectives import OBJECTIVES
 from planner.search.plan import plan_to_data
 from planner.search.search import OfferBest, Rival
-from rosin.commands.simulate.document import resource_times, run_basis, run_memory
+from rosin.commands.simulate.document import (
+    host_memory,
+    resource_times,
+    run_basis,
+    run_memory,
+)
 from rosin.report.json_documents import (
     PlanConstraints,
     PlanOffer,
@@ -59,6 +64,7 @@ def plan_result(
         rivals=[_rival(rival, goal.objective) for rival in found.rivals],
         time=resource_times(best),
         memory=run_memory(best),
+        host_memory=host_memory(best),
         basis=run_basis(provenance),
         **plan.bounds,
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 from hwprofiles import Kind
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import Basis, Memory, ResourceTime, SimulateResult
+from rosin.report.json_documents import Basis, HostMemory, Memory, ResourceTime, SimulateResult
 from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
@@ -23,6 +23,7 @@ from rosin.report.tables import (
     shortened,
     text_column,
 )
+from sim.step.long import LongRun
 from sim.step.simulate import Run, Scenario
 
 RESOURCE_NAMES: Mapping[str, str] = {
@@ -31,6 +32,7 @@ RESOURCE_NAMES: Mapping[str, str] = {
     "h2d": "copies to GPU",
     "d2h": "copies from GPU",
     "host": "host software",
+    "matcher": "expert maps",
 }
 KIND_NAMES: Mapping[str, str] = {
     "expert": "experts",
@@ -47,13 +49,20 @@ KIND_NAMES: Mapping[str, str] = {
     "head": "vocabulary",
     "prefetch": "prefetches",
     "early_fetch": "early experts",
+    "slot_fetch": "missing experts",
+    "lookup": "looking up maps",
+    "overhead": "between layers",
+    "attention": "attention",
+    "other": "other work",
 }
 NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
-def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
+def run_page(
+    run: Run | LongRun, result: SimulateResult, num_draws: int = 1
+) -> Iterator[RenderableType]:
     """The page of one run, or of the mean over several draws, at most 80 columns and about 45
     lines.
     """
@@ -73,6 +82,7 @@ def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[R
     yield _reasons(run)
     yield Text()
     yield memory_table(result.memory)
+    yield host_memory_table(result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)
@@ -95,7 +105,7 @@ def scenario_lines(scenario: Scenario) -> Iterator[str]:
     yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
 
 
-def speed_table(run: Run) -> Table:
+def speed_table(run: Run | LongRun) -> Table:
     """How fast, in four figures."""
     metrics = run.metrics
     table = facts_table("Speed")
@@ -157,7 +167,7 @@ def at_once(times: list[ResourceTime]) -> str:
     return f"alone: while nothing else was busy; {note}"
 
 
-def _reasons(run: Run) -> Table:
+def _reasons(run: Run | LongRun) -> Table:
     metrics, model = run.metrics, run.scenario.model
     total = len(model.moe_layers) * model.num_experts
     table = facts_table("Why")
@@ -194,7 +204,7 @@ def _reasons(run: Run) -> Table:
     return table
 
 
-def _per_token(num_bytes: int, run: Run) -> str:
+def _per_token(num_bytes: int, run: Run | LongRun) -> str:
     tokens = run.scenario.batch.batch_size * run.scenario.batch.output_tokens
     return f"{format_bytes(num_bytes / tokens)} per output token"
 
@@ -208,6 +218,20 @@ def memory_table(memory: Memory) -> Table:
         )
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
     table.add_row("the most at once", format_bytes(memory.peak_bytes), peak)
+    return table
+
+
+def host_memory_table(memory: HostMemory) -> Table:
+    """What of the model host memory holds, and of how much."""
+    table = facts_table("Host memory")
+    whole = memory.total_bytes or max(1, memory.held_bytes)
+    for item in memory.items:
+        table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / whole, 30))
+    of_all = "its size is not stated"
+    if memory.total_bytes is not None:
+        share = format_share(memory.held_bytes / whole)
+        of_all = f"of {format_bytes(memory.total_bytes)}, {share}"
+    table.add_row("of the model, in all", format_bytes(memory.held_bytes), of_all)
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, kernel, part
 from sim.policies.actions import Action
 
 Rows = NDArray[Any]
@@ -42,7 +42,7 @@ _TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = (
 _BALANCED = int(Rule.BALANCED)
 
 
-@kernel
+@part
 def find_selected(tokens, places):
     """Fill ``places`` with the experts that have tokens, ascending; returns how many.
 
@@ -55,7 +55,7 @@ def find_selected(tokens, places):
     return number
 
 
-@kernel
+@part
 def split_row(
     rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions
 ):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Quantity, load_machine
 from sim.costs.memory import Residency
 from sim.engine import engine
+from sim.engine.compilation import by_itself
 from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.model.model import Model
@@ -38,6 +39,7 @@ from sim.testing import check_policy
 from sim.workload.batch import Batch, Passes, forward_passes
 from tests.sim.small import MODELS, small_machine, small_model
 
+_spill_row = by_itself(spill_row)
 NUM_EXPERTS = 6
 MODEL = small_model(num_layers=1, num_experts=NUM_EXPERTS, has_shared=True)
 STATIC = replace(
@@ -353,7 +355,7 @@ def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
         activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
         fixed = np.array([0, 0, 400, num_experts, 1, busy], np.int64)
         room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
-        end = spill_row(
+        end = _spill_row(
             np.arange(num_experts),
             tokens,
             is_miss,

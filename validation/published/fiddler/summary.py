@@ -4,6 +4,14 @@ from collections.abc import Iterable
 
 from validation.published.fiddler.headlines import verdict
 from validation.published.reproduction import Cell, SummaryLine, Table
+from validation.published.target import (
+    Target,
+    at_most,
+    between,
+    errors_within,
+    near,
+    untargeted,
+)
 
 V1_ERROR_FRACTION = 0.20
 STREAMING_ERROR_FRACTION = 0.10
@@ -57,55 +65,37 @@ def _of(cells: Iterable[Cell], environment: str, quantity: str) -> list[Cell]:
 
 def _v1(table: Table) -> SummaryLine:
     error = table.mean_absolute_error_fraction
-    return SummaryLine(
-        name="Fiddler v1, E1: mean absolute error of 18 cells",
-        target=f"<= {V1_ERROR_FRACTION:.0%}",
-        found=f"{error:.1%}",
-        is_met=error <= V1_ERROR_FRACTION,
-    )
+    name = "Fiddler v1, E1: mean absolute error of 18 cells"
+    return at_most(V1_ERROR_FRACTION).line(name, f"{error:.1%}", error)
 
 
 def _within(name: str, cells: list[Cell], limit: float | None) -> SummaryLine:
     """The worst of the cells against a limit; None: reported without a target."""
     worst = max((cell.error_fraction for cell in cells), key=abs)
-    target = "no target" if limit is None else f"each within ± {limit:.0%}"
-    return SummaryLine(
-        name=name,
-        target=target,
-        found=f"worst {worst:+.1%}",
-        is_met=None if limit is None else abs(worst) <= limit,
-    )
+    found = f"worst {worst:+.1%}"
+    if limit is None:
+        return untargeted(name, found)
+    return errors_within(limit).line(name, found, worst)
 
 
 def _misses(cell: Cell) -> SummaryLine:
-    low, high = MISSES_RANGE
-    found, is_met = f"{cell.simulated:.1f} of 64", low <= cell.simulated <= high
-    return SummaryLine(
-        name="Mixtral-Offloading, E2: misses per token",
-        target=f"{low:g} to {high:g} of 64",
-        found=found,
-        is_met=is_met,
-    )
+    name = "Mixtral-Offloading, E2: misses per token"
+    found = f"{cell.simulated:.1f} of 64"
+    return between(*MISSES_RANGE, "of 64").line(name, found, cell.simulated)
 
 
 def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
     counts = [cell for cell in table.cells if cell.quantity == "num_resident_experts"]
     rates = [cell for cell in table.cells if cell.quantity == "hit_rate_percent"]
-    lines = [_line(cell, "equal", cell.simulated == cell.published) for cell in counts]
-    lines += [
-        _line(
-            cell,
-            f"within {HIT_RATE_POINTS:g} points",
-            abs(cell.simulated - cell.published) <= HIT_RATE_POINTS,
-        )
-        for cell in rates
-    ]
+    lines = [_line(cell, near(cell.published, 0.0, "equal")) for cell in counts]
+    words = f"within {HIT_RATE_POINTS:g} points"
+    lines += [_line(cell, near(cell.published, HIT_RATE_POINTS, words)) for cell in rates]
     if not has_popularity:
         skipped = "skipped: needs a file of measured popularity, none was given"
         lines.append(
             SummaryLine(
                 name="Fiddler: hit rates",
-                target=f"within {HIT_RATE_POINTS:g} points",
+                target=words,
                 found=skipped,
                 is_met=None,
             )
@@ -119,12 +109,12 @@ def _headline(cell: Cell) -> SummaryLine:
     """
     values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
     found = f"{_pair(cell)}; readings {min(values):.2f} to {max(values):.2f}: {verdict(cell)}"
-    return SummaryLine(name=cell.system, target="no target", found=found, is_met=None)
+    return untargeted(cell.system, found)
 
 
-def _line(cell: Cell, target: str, is_met: bool) -> SummaryLine:
-    name = f"{cell.system}, {cell.environment}: {'hit rate' if cell.unit == '%' else 'experts on the GPU'}"
-    return SummaryLine(name=name, target=target, found=_pair(cell), is_met=is_met)
+def _line(cell: Cell, target: Target) -> SummaryLine:
+    kind = "hit rate" if cell.unit == "%" else "experts on the GPU"
+    return target.line(f"{cell.system}, {cell.environment}: {kind}", _pair(cell), cell.simulated)
 
 
 def _pair(cell: Cell) -> str:

@@ -28,6 +28,7 @@ COMMANDS = (
     "export",
     "kv-plan",
     "kv-replay",
+    "cache-study",
     "reproduce",
     "accuracy",
     "measure",

@@ -164,5 +164,10 @@ def _going_on(fresh: Cached, before: Cached, *, is_global: bool) -> Cached:
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
     held = held_of(slots, is_global=is_global)
-    kept = {"scores": before.scores, "free": before.free, "counters": before.counters}
-    return fresh._replace(slots=slots, **kept, **held)
+    return fresh._replace(
+        slots=slots,
+        scores=before.scores,
+        free=before.free,
+        counters=before.counters,
+        **held,
+    )

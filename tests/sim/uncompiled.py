@@ -1,16 +1,16 @@
 """Kernels as plain Python: what shows in seconds, without compiling, that an edit of a kernel changed nothing.
 
-``python -m tests.sim.uncompiled`` runs the batches of golden.py this way and says which results are not those written down. Import
-this module before anything of ``sim``.
+``python -m tests.sim.uncompiled`` runs the batches of golden.py this way and says which results are not those written down.
 """
 
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+
+from sim.engine.compilation import Kernel
+from tests.sim import golden
 
 
 class Record:
@@ -43,20 +43,9 @@ class Records(np.ndarray[Any, Any]):
         super().__setitem__(key, value._row if isinstance(value, Record) else value)
 
 
-class Uncompiled:
-    """A kernel that runs as it is written, with the attributes of a compiled one that the simulator looks at."""
-
-    _cache = None
-    signatures = (1,)
-    nopython_signatures = (1,)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.py_func = self.__wrapped__ = function
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Run it."""
-        return self.py_func(*(_as_compiled_sees(argument) for argument in arguments), **options)
+def _run(kernel: Kernel, *arguments: Any) -> Any:
+    """Run a kernel as it is written."""
+    return kernel.py_func(*(_as_compiled_sees(argument) for argument in arguments))
 
 
 def _as_compiled_sees(value: Any) -> Any:
@@ -70,18 +59,15 @@ def _as_compiled_sees(value: Any) -> Any:
     return value
 
 
-def _njit(*functions: Callable[..., Any], **_options: Any) -> Any:
-    return Uncompiled(*functions) if functions else Uncompiled
-
-
-numba.njit = _njit
-np.seterr(over="ignore")  # compiled integers wrap around without a word
+def uncompile() -> None:
+    """Let every kernel of this process run as it is written, from now on."""
+    Kernel.__call__ = _run  # type: ignore[method-assign]
+    np.seterr(over="ignore")  # compiled integers wrap around without a word
 
 
 def main() -> int:
     """Print what differs from golden.json, and return how many batches do."""
-    from tests.sim import golden
-
+    uncompile()
     written = golden.written()
     figures = {name: golden.step_figures(scenario) for name, scenario in golden.SCENARIOS.items()}
     found = json.loads(json.dumps(figures))

@@ -3,13 +3,16 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwprofiles import InputError
 from hwprofiles.text_file import check_target
 from rosin.commands.compare.document import NOTHING, SEPARATOR
 from rosin.report.json_documents import CompareResult
 from rosin.report.tables import format_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 COPIES = frozenset({"h2d", "d2h"})
@@ -49,6 +52,14 @@ def draw(result: CompareResult, suffix: str) -> bytes:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "rosin"
+    buffer = io.BytesIO()
+    kind = suffix.lower().removeprefix(".")
+    figure_of(result).savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
+    return buffer.getvalue()
+
+
+def figure_of(result: CompareResult) -> "Figure":
+    """Draw the comparison as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 1.9 + INCHES_PER_ROW * len(result.rows)), layout="constrained")
@@ -57,10 +68,7 @@ def draw(result: CompareResult, suffix: str) -> bytes:
     _draw_time(time, result)
     figure.legend(loc="outside lower right", ncols=len(COLORS), frameon=False, fontsize="small")
     figure.suptitle(_title(result), fontsize="medium")
-    buffer = io.BytesIO()
-    kind = suffix.lower().removeprefix(".")
-    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
-    return buffer.getvalue()
+    return figure
 
 
 def _title(result: CompareResult) -> str:

@@ -13,6 +13,7 @@ from sim.runtimes.features import Features
 from sim.runtimes.intervals import half_width
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.placement import Placement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
@@ -81,6 +82,21 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
         memory=memory_of(question, steps.placement),
         is_prompt_uploaded=steps.uploads,
         rests_on_probe=question.host.probe_bytes_per_s is not None,
+    )
+
+
+def seconds_of(
+    question: RuntimeQuestion, placement: Placement | None = None
+) -> tuple[Seconds, Seconds]:
+    """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
+
+    A placement that is known is not evaluated again, so a search can price many.
+    """
+    steps = steps_of(question, placement)
+    constants = shipped_constants()
+    return (
+        _decode_priced(question, steps).seconds(constants),
+        _prefill_priced(question, steps).seconds(constants),
     )
 
 

@@ -53,6 +53,11 @@ class BenchSession:
         return f"llama-bench {found['build_commit']} ({found['build_number']}), {found['backends']}"
 
     @property
+    def model_file(self) -> Path:
+        """The file that it runs."""
+        return self._settings.model_file
+
+    @property
     def log(self) -> LoadLog:
         """What it says while it loads the file."""
         if self._log is None:

@@ -1,6 +1,6 @@
 """Two devices by loopback RPC: ``-ncmoe`` from 0 to all layers, predicted and measured.
 
-python -m benchmarks.llama_cpp_two_devices --binary FOLDER [--rounds N] -o out/two-devices
+python -m benchmarks.llama_cpp_two_devices --binary FOLDER [--rounds N] [--step N] -o out/two-devices
 
 FOLDER has llama-bench and ggml-rpc-server. A server on this machine stands for the GPU; both sides
 have one thread and take turns, so a token's time is the CPU time of both. Laws of the kernels are
@@ -82,9 +82,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--step", type=int, default=2)
     parser.add_argument("-o", type=Path, required=True)
     asked = parser.parse_args()
-    alone, fitted, swept = _runs()
+    alone, fitted, swept = _runs(asked.step)
     with tempfile.TemporaryDirectory(prefix="rosin-") as folder, ExitStack() as stack:
         devices = stack.enter_context(loopback_devices(asked.binary, 1))
         sessions = {
@@ -100,7 +101,7 @@ def main() -> None:
     print(text)
 
 
-def _runs() -> tuple[list[Run], list[Run], list[Run]]:
+def _runs(step: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Runs on the CPU alone, those that say what a device costs, and those that are predicted."""
     cases = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
     alone = [
@@ -115,7 +116,7 @@ def _runs() -> tuple[list[Run], list[Run], list[Run]]:
     own = Case(shape=PREDICTED, formats=FORMAT)
     swept = [
         Run(case=own, line=f"-t 1 -ngl 99 -ncmoe {count}", has_device=True)
-        for count in range(0, PREDICTED.num_layers + 1, 2)
+        for count in range(0, PREDICTED.num_layers + 1, step)
     ]
     return alone, fitted, swept
 

@@ -13,6 +13,8 @@ from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from planner.search.plan import Plan
     from planner.search.setting import Setting
     from rosin.cli.output import Output
@@ -169,14 +171,26 @@ class Request:
                 raise InputError(f"{self.plan_path}: policy.placement.experts: {error}") from None
 
 
-def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
-    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the
-    engine's own.
-    """
+def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[object]":
+    """Return a line to show while the first run on a computer compiles; where it does not, none."""
+    from contextlib import nullcontext
+
+    if not output.is_watched or engine_name != "fast":
+        return nullcontext()
     from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
-    if engine_name == "fast" and output.has_tables and needs_compilation():
-        output.note(notice or COMPILATION_NOTICE)
+    return output.waiting(COMPILATION_NOTICE) if needs_compilation() else nullcontext()
+
+
+def compile_first(engine_name: str, output: "Output") -> None:
+    """Compile everything in two processes before a first plan on a computer: so it takes half as
+    long, and somebody at a terminal sees how far it is.
+    """
+    from planner.search.prepare import is_prepared
+    from rosin.cli.preparing import compile_all
+
+    if engine_name == "fast" and not is_prepared():
+        compile_all(output)
 
 
 def _check_size(scenario: "Scenario") -> None:

@@ -114,6 +114,8 @@ class ComparedPolicy(Document):
     """
 
     policy: str
+    is_lossless: bool
+    knows_future: bool
     metrics: Metrics
     speed_fraction: float
     busiest_resource: str
@@ -306,6 +308,22 @@ class ReproducedTarget(Document):
     is_met: bool | None
 
 
+class ReproducedClaim(Document):
+    """A headline or a table of a paper with what the simulator says of it."""
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: str
+    is_headline: bool
+    assumed: str
+    because: str
+
+
 class ReproduceResult(Document):
     """What ``rosin reproduce`` found; ``paths`` are the files written."""
 
@@ -314,6 +332,7 @@ class ReproduceResult(Document):
     routing: str
     targets: list[ReproducedTarget]
     tables: list[ReproducedTable]
+    claims: list[ReproducedClaim]
     paths: list[str]
 
 

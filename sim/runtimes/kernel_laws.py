@@ -1,6 +1,6 @@
 """Seconds of a step from laws that were measured with the program itself on the machine at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from hwprofiles.runtime_kernels import RuntimeKernels
@@ -64,10 +64,16 @@ def decode_by_laws(
 def prompt_by_laws(
     question: RuntimeQuestion, placement: Placement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
-    """The seconds of a prompt likewise, where its experts run where they are."""
+    """The seconds of a prompt likewise, where its experts run where they are.
+
+    Attention within as many tokens as the laws were measured with is part of them: of longer
+    prompts the share beyond is added.
+    """
     own = laws.cpu
     work = _work(question, placement, HOST)
-    if not own.prompt or own.layer_token_ns is None or not _covers(own.prompt, work):
+    if own.layer_token_ns is None or own.prompt_tokens is None:
+        return None
+    if not own.prompt or not _covers(own.prompt, work):
         return None
     tokens = question.prompt_tokens
     experts, dense = 0.0, 0.0
@@ -80,14 +86,16 @@ def prompt_by_laws(
             else:
                 dense += count / law.dense_products_per_s.effective
     dense += work.layers * tokens * own.layer_token_ns.effective / NS_PER_S
-    return replace(seconds, cpu_experts=experts, cpu_dense=dense)
+    beyond = max(0.0, 1.0 - own.prompt_tokens / (tokens + 2 * question.prompt_context_tokens))
+    attention = seconds.cpu_attention * beyond
+    return replace(seconds, cpu_experts=experts, cpu_dense=dense, cpu_attention=attention)
 
 
 def _work(question: RuntimeQuestion, placement: Placement, device: int) -> KernelWork:
     return kernel_work(question.model, placement, device, question.arguments.experts_per_token)
 
 
-def _covers(laws: Sequence[str] | dict[str, object], work: KernelWork) -> bool:
+def _covers(laws: Container[str], work: KernelWork) -> bool:
     return all(name in laws for name in work.products)
 
 

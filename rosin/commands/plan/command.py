@@ -16,7 +16,7 @@ from rosin.cli.progress import SearchProgress
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compile_first,
     read_options,
     takes_scenario,
 )
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from sim.step.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
-NOTICE = "compiling simulator and bounds, once (about two minutes)…"
-"""Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
 ObjectiveOption = Annotated[
     str | None,
     typer.Option(
@@ -123,7 +121,7 @@ def plan(
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the fastest way to run a model on a machine, or the best that a program can express."""
+    """Find the fastest way to run a model, freely or in a program."""
     _check_target(output_file)
     said = _Said(
         objective=objective,
@@ -299,7 +297,7 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     from planner.search.search import Unmet
     from sim.costs.memory import Infeasible as NothingFits
 
-    announce_compilation(request.engine, output, NOTICE)
+    compile_first(request.engine, output)
     progress = SearchProgress(goal.objective, is_shown=output.is_watched)
     try:
         found = _found(request, goal, progress, has_bounds=has_bounds)

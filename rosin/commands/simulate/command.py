@@ -13,7 +13,7 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compiling,
     read_options,
     record_of,
     takes_scenario,
@@ -189,11 +189,11 @@ def simulate_batch(
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=files.are_none)
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
-    announce_compilation(scenario.engine, output)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     record = record_of(request, scenario, options.command(*words), has_policy=True)
-    simulated = _simulated_long(request, scenario, record) if files.are_none else None
-    run, provenance, result = simulated or _simulated(request, scenario, record, files)
+    with compiling(scenario.engine, output):
+        simulated = _simulated_long(request, scenario, record) if files.are_none else None
+        run, provenance, result = simulated or _simulated(request, scenario, record, files)
     output.emit(
         result.model_dump(mode="json"),
         run_page(run, result, request.num_draws),

@@ -89,7 +89,7 @@ def run_memory(run: Run | LongRun) -> Memory:
     )
 
 
-def host_items(run: Run) -> dict[str, int]:
+def host_items(run: Run | LongRun) -> dict[str, int]:
     """What host memory holds of the model throughout, by item: weights that the GPUs do not hold,
     copies of those that they hold only for a time, and the KV cache that waits there.
     """
@@ -111,7 +111,7 @@ def host_items(run: Run) -> dict[str, int]:
     return {item: num_bytes for item, num_bytes in found.items() if num_bytes}
 
 
-def host_memory(run: Run) -> HostMemory:
+def host_memory(run: Run | LongRun) -> HostMemory:
     """What host memory holds of the model, the largest first, and what there is of it."""
     stated = run.scenario.machine.cpu.memory_bytes
     held = host_items(run)

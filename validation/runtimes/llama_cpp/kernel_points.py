@@ -59,7 +59,7 @@ def measure_points(
     folder: Path,
     *,
     threads: int = 1,
-    effort: Effort = Effort(),  # noqa: B008: it is frozen
+    effort: Effort = Effort(),
     on_stage: OnStage = lambda stage, share: None,
 ) -> Measured:
     """Write the files, load all of them, and run each once a round; files are removed afterwards.

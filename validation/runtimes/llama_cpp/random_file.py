@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFReader, GGUFWriter, TokenType
 
 from hwprofiles import InputError
 from hwprofiles.text_file import check_target
@@ -150,16 +150,16 @@ def _aligned(position: int) -> int:
     return -(-position // 32) * 32
 
 
-def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[memoryview]:
+def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[bytes]:
     """The data of a tensor, some blocks at a time."""
     if tensor.is_ones:
-        yield memoryview(np.ones(tensor.num_weights, np.float32)).cast("B")
+        yield np.ones(tensor.num_weights, np.float32).tobytes()
         return
     left = tensor.num_weights // tensor.own.block_weights
     at_once = max(1, CHUNK_BYTES // tensor.own.block_bytes)
     while left:
         count = min(left, at_once)
-        yield memoryview(random_blocks(tensor.own, count, generator))
+        yield random_blocks(tensor.own, count, generator).tobytes()
         left -= count
 
 
@@ -255,3 +255,18 @@ def set_top_k(path: Path, top_k: int) -> None:
             raise InputError(f"{path}: no key {TOP_K_KEY.decode()} near its start")
         file.seek(at + len(TOP_K_KEY) + 4)  # behind the name stands the type of the value
         file.write(top_k.to_bytes(4, "little"))
+
+
+def copy_sparse(source: Path, target: Path) -> Path:
+    """Copy the header and tensor table of a GGUF file; its weights are a hole of the same size.
+
+    Raises InputError for a target that cannot be written.
+    """
+    check_target(target)
+    start = min(int(tensor.data_offset) for tensor in GGUFReader(source).tensors)
+    with source.open("rb") as file:
+        header = file.read(start)
+    with target.open("wb") as file:
+        file.write(header)
+        file.truncate(source.stat().st_size)
+    return target

@@ -84,6 +84,15 @@ BoundsOption = Annotated[
         "--no-bounds", help="Leave out the proven limits and what more of a resource would give."
     ),
 ]
+PlanFigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the plan beside the named systems: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
 PlanFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -102,16 +111,19 @@ def plan(
     amortize_hours: AmortizeOption = None,
     no_bounds: BoundsOption = False,
     output_file: PlanFileOption = None,
+    figure: PlanFigureOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Find the fastest way to run a model on a machine."""
+    from hwprofiles.text_file import write_bytes
     from planner.search.plan import save_plan
     from rosin.commands.plan.document import plan_result
+    from rosin.commands.plan.figure import draw_plan
     from rosin.commands.simulate.document import run_warnings
     from sim.step.provenance import provenance_of
 
-    _check_target(output_file)
+    _check_target(output_file, figure)
     request = read_options(options, takes_offers=True)
     _check_request(request)
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
@@ -131,6 +143,8 @@ def plan(
         options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file
     )
     result = plan_result(planned, provenance, path=output_file, command=command)
+    if figure is not None:
+        write_bytes(draw_plan(best, result, figure.suffix), figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
     output.emit(
         result.model_dump(mode="json"),
@@ -293,9 +307,12 @@ def _check_request(request: Request) -> None:
         refuse_large_plan(scenario, request.setting.draws)
 
 
-def _check_target(path: Path | None) -> None:
-    """Refuse, before any search, a file that cannot be written. Raises InputError."""
+def _check_target(path: Path | None, figure: Path | None) -> None:
+    """Refuse, before any search, files that cannot be written. Raises InputError."""
     from hwprofiles.text_file import check_yaml_target
+    from rosin.report.figure_style import check_figure
 
     if path is not None:
         check_yaml_target(path, "a plan file")
+    if figure is not None:
+        check_figure(figure)

@@ -10,6 +10,7 @@ from hwprofiles import InputError
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
 from rosin.cli.scenario import read_plan
+from rosin.report.axis_words import at_words
 from rosin.report.html.markup import Section, command_line, facts
 from rosin.report.html.other_sections import (
     bounds_section,
@@ -177,7 +178,7 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     if not feasible:
         raise InputError(f"{source}: nothing fits at any point of the study")
     best = max(feasible, key=lambda row: row["metrics"]["output_tokens_per_s"])
-    at = ", ".join(f"{path} {value}" for path, value in best["values"].items()) or "the base"
+    at = at_words(best["values"]).removeprefix("at ") or "the base"
     speed = format_count(best["metrics"]["output_tokens_per_s"])
     flat = [
         {**row["values"], "policy": row["policy"], **_shown(row["metrics"])}
@@ -270,7 +271,8 @@ def _of_folder(folder: Path) -> Page:
 
 
 _SCRIPT = re.compile(
-    r"<(script|foreignObject|style)\b.*?</\1>|\son\w+=\S+|href=\"(?!#)[^\"]*\"", re.S | re.I
+    r"<(script|foreignObject|style)\b.*?</\1>|\son\w+=\S+|href=\"(?!#|data:image/png;)[^\"]*\"",
+    re.S | re.I,
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 720
-LABEL_WIDTH, VALUE_WIDTH = 170, 130
+LABEL_WIDTH, VALUE_WIDTH = 150, 170
 ROW_HEIGHT, BAR_HEIGHT = 26, 18
 NUM_COLORS = 8
 """Classes c0 … c7 of the style sheet: colours of Okabe and Ito, which the colour-blind can tell."""
@@ -80,7 +80,8 @@ def heat_map(title: str, cells: Sequence[Sequence[int]], across: str, up: str) -
         f'<text x="44" y="10" text-anchor="end">0</text>'
         f'<text x="44" y="{bottom:.0f}" text-anchor="end">{num_rows - 1}</text>'
         f'<text x="50" y="{bottom + 16:.0f}">{escape(across)} →</text>'
-        f'<text x="0" y="{bottom + 16:.0f}">{escape(up)} ↓</text>'
+        f'<text x="14" y="{bottom / 2:.0f}" transform="rotate(-90 14 {bottom / 2:.0f})" '
+        f'text-anchor="middle">{escape(up)}</text>'
     )
     return _svg(title, WIDTH, bottom + 22, shapes + words)
 
@@ -127,6 +128,7 @@ def _runs(colors: Sequence[int]) -> list[tuple[int, int, int]]:
 
 def _svg(title: str, width: float, height: float, content: str) -> str:
     return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}, chart">'
         f'<svg class="chart" role="img" aria-label="{escape(title)}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}">{content}</svg>'
+        f'viewBox="0 0 {width:.0f} {height:.0f}">{content}</svg></div>'
     )

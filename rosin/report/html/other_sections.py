@@ -92,7 +92,8 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
     """A table of flat rows, with the keys of the first as its columns."""
     columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
-    lines = [[_cell(row.get(key)) for key in columns] for row in rows]
+    columns = [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
+    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows]
     body = table(title, [column.replace("_", " ") for column in columns], lines)
     return Section(title=title, lead=lead, body=body)
 
@@ -113,10 +114,20 @@ def _mark(row: Mapping[str, Any]) -> str:
 
 
 def _percent(gain: float | None) -> str:
-    return "does not fit" if gain is None else f"{100 * gain:+.1f} %"
+    if gain is None:
+        return "does not fit"
+    return f"{100 * gain:+.1f} %" if abs(gain) >= 0.0005 else "nothing"
 
 
-def _cell(value: Any) -> str:
-    if value is None:
+def _cell(key: str, value: Any) -> str:
+    """A value in the unit that its key states; nothing for what is none."""
+    if value is None or value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return format_quantity(key, value) if _has_unit(key) else format_count(value)
+    return str(value)
+
+
+def _has_unit(key: str) -> bool:
+    """Whether a quantity is printed by the end of its name, and not as a plain number."""
+    return key.endswith(("_s", "_bytes", "_ns", "_usd", "_hz")) and "tokens_per_s" not in key

@@ -1,6 +1,7 @@
 """What a page shows of one simulated run: speed, time, memory, its timeline, hits, and provenance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,27 @@ from sim.step.simulate import Run
 MAX_SLICES = 2_500
 """Of one step: more would make a page of many megabytes."""
 MAX_HEAT_COLUMNS = 512
+KIND_COLORS: Mapping[str, str] = MappingProxyType(
+    {
+        "expert": "c0",
+        "attention": "c1",
+        "projection": "c1",
+        "dense_ffn": "c2",
+        "shared_expert": "c2",
+        "head": "c3",
+        "gate": "c4",
+        "fetch": "c5",
+        "slot_fetch": "c5",
+        "layer_fetch": "c5",
+        "page": "c5",
+        "prefetch": "c3",
+        "early_fetch": "c3",
+        "evict": "c2",
+        "activation_copy": "c6",
+        "kv_copy": "c6",
+    }
+)
+"""One colour for each kind of work, the same in every chart; c7 for what is none of these."""
 
 
 def run_sections(run: Run, provenance: RunProvenance) -> Iterator[Section]:
@@ -56,7 +78,7 @@ def time_section(run: Run) -> Section:
     """What every resource was busy with, stacked by kind of work."""
     times = resource_times(run)
     kinds = list(dict.fromkeys(kind for time in times for kind in time.kinds_s))
-    classes = {kind: color(place) for place, kind in enumerate(kinds)}
+    classes = {kind: KIND_COLORS.get(kind, "c7") for kind in kinds}
     rows = [
         Bar(
             name=resource_name(time.resource),
@@ -75,7 +97,7 @@ def time_section(run: Run) -> Section:
         for kind, seconds in time.kinds_s.items()
     ]
     body = charts.bars("Busy time of each resource, by kind of work", rows, whole)
-    body += legend((classes[kind], _kind(kind)) for kind in kinds)
+    body += legend(_key_of(kinds))
     body += table(
         "Busy time by resource and kind", ("resource", "work", "busy"), lines, is_folded=True
     )
@@ -148,7 +170,7 @@ def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
     shown = mine[:MAX_SLICES]
     begins_ns, ends_ns = int(timeline.start_ns[shown].min()), int(timeline.end_ns[shown].max())
     kinds = [TaskKind(kind).name.lower() for kind in np.unique(tasks.kind[shown]).tolist()]
-    classes = {kind: color(place) for place, kind in enumerate(kinds)}
+    classes = {kind: KIND_COLORS.get(kind, "c7") for kind in kinds}
     span_ns = max(1, ends_ns - begins_ns)
     rows = []
     for index, resource in enumerate(timeline.platform.resources):
@@ -161,9 +183,7 @@ def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
         '<p class="zoom"><label>Zoom <input type="range" min="1" max="60" step="0.5" value="1" '
         "data-zoom></label></p>"
     )
-    body = (
-        slider + charts.lanes(title, rows) + legend((classes[kind], _kind(kind)) for kind in kinds)
-    )
+    body = slider + charts.lanes(title, rows) + legend(_key_of(kinds))
     lines = [
         (name, each.words.partition(": ")[0], each.words.partition(": ")[2])
         for name, slices in rows
@@ -244,6 +264,15 @@ def provenance_section(provenance: RunProvenance) -> Section:
 def _entries(items: Sequence[MemoryItem]) -> Iterator[tuple[str, str]]:
     for place, item in enumerate(items):
         yield color(place), f"{item.item}, {format_bytes(item.bytes)}"
+
+
+def _key_of(kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each colour once, with all kinds that have it."""
+    names: dict[str, list[str]] = {}
+    for kind in kinds:
+        names.setdefault(KIND_COLORS.get(kind, "c7"), []).append(_kind(kind))
+    for key, words in names.items():
+        yield key, ", ".join(dict.fromkeys(words))
 
 
 def _kind(kind: str) -> str:

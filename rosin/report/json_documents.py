@@ -291,6 +291,22 @@ class ReproducedTarget(Document):
     is_met: bool | None
 
 
+class ReproducedClaim(Document):
+    """A headline or a table of a paper with what the simulator says of it."""
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: str
+    is_headline: bool
+    assumed: str
+    because: str
+
+
 class ReproduceResult(Document):
     """What ``rosin reproduce`` found; ``paths`` are the files written."""
 
@@ -299,6 +315,7 @@ class ReproduceResult(Document):
     routing: str
     targets: list[ReproducedTarget]
     tables: list[ReproducedTable]
+    claims: list[ReproducedClaim]
     paths: list[str]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hwprofiles.units import MIB
 from sim.model.model import Cache
 from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.kv import kv_element_bytes
+from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import Placement
 from sim.runtimes.question import RuntimeQuestion
@@ -89,7 +89,7 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
-    for device, layer in zip(placement.kv, question.model.layers, strict=True):
+    for device, layer in zip(placement.kv, cached_model(question).layers, strict=True):
         elements = sum(
             _kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches
         )
@@ -152,7 +152,7 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
     of -amb.
     """
     arguments = question.arguments
-    attention = question.model.layers[-1].attention
+    attention = cached_model(question).layers[-1].attention
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
         return 0
     if attention is None or not is_compressed(attention):

@@ -27,7 +27,8 @@ def placement_of(question: RuntimeQuestion) -> Placement:
     if gpus:
         check_single_gpu(arguments, len(gpus))
         arguments = _fitted(question, arguments)
-    placement = place_llama(question.model, arguments, [gpu.memory_bytes for gpu in gpus])
+    memories = [gpu.memory_bytes for gpu in gpus]
+    placement = place_llama(question.model, arguments, memories, question.tensors)
     if question.gpu_expert_layers is None or arguments.placements or not gpus:
         return placement
     return with_expert_layers(question, placement, question.gpu_expert_layers)
@@ -39,7 +40,7 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
     tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
-    placed = place_llama(question.model, tried, memory)
+    placed = place_llama(question.model, tried, memory, question.tensors)
     needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
     return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
 

@@ -2,12 +2,13 @@
 but the datasheet's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from sim.model.model import Model, TensorClass
+from sim.model.model import Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.placement import FloatArray, IntArray, Placement
 from sim.runtimes.tensors import is_compressed
@@ -176,8 +177,14 @@ class _LayerTable:
 
     @classmethod
     def of(cls, model: Model, load: Load) -> "_LayerTable":
-        """Count each layer."""
-        layers = model.layers
+        """Count each shape of a layer once."""
+        shapes, numbers = layer_shapes(model)
+        table = cls._of_layers([model.layers[index] for index in shapes], load)
+        columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
+        return cls(**columns)
+
+    @classmethod
+    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float

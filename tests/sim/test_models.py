@@ -50,6 +50,11 @@ REQUIRED = [
     "qwen3-8b",
     "qwen3.5-35b-a3b",
     "qwen3.6-35b-a3b",
+    "glm-4.7-flash",
+    "deepseek-v4-flash",
+    "qwen3.8-flash-next",
+    "llama-4-maverick",
+    "qwen3.5-397b-a17b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

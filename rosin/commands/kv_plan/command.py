@@ -239,7 +239,8 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     from rosin.commands.kv_plan.page import missed
     from rosin.report.tables import shortfall
 
-    found = plan_serving(question, lambda label: output.note(f"trying {label}"))
+    with output.waiting("serving the trace") as waiting:
+        found = plan_serving(question, lambda label: waiting.step(f"trying {label}"))
     if not isinstance(found, ServingPlan):
         raise Infeasible(
             missed(found)

@@ -140,12 +140,14 @@ def fit(
     check_yaml_target(destination, "a routing file")
     _check_figure(figure)
     output = Output(json=json, seed=seed, quiet=quiet)
-    spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
-    recorded = import_trace(trace)
-    both = {
-        "trace": statistics(recorded, seed),
-        "generator": statistics(generated_trace(spec, seed), seed),
-    }
+    with output.waiting("fitting the generator", 4) as waiting:
+        spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
+        waiting.step("reading the trace again")
+        recorded = import_trace(trace)
+        waiting.step("statistics of the trace")
+        both = {"trace": statistics(recorded, seed)}
+        waiting.step("statistics of the generator")
+        both["generator"] = statistics(generated_trace(spec, seed), seed)
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import Infeasible
+from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compiling,
     read_options,
     record_of,
     takes_scenario,
@@ -24,6 +25,7 @@ from rosin.commands.simulate.runtime_command import (
     RuntimeOption,
     RuntimeOptions,
     simulate_runtime,
+    simulate_runtime_plan,
 )
 from rosin.commands.simulate.serving_command import (
     ConcurrencyOption,
@@ -37,9 +39,11 @@ from rosin.commands.simulate.serving_command import (
 from rosin.version import __version__
 
 if TYPE_CHECKING:
+    from rosin.report.json_documents import ScenarioRecord, SimulateResult
     from sim.policies import Policy
+    from sim.step.long import LongRun
     from sim.step.provenance import RunProvenance
-    from sim.step.simulate import Run
+    from sim.step.simulate import Run, Scenario
 
 TraceOption = Annotated[
     Path | None,
@@ -93,6 +97,14 @@ def simulate(
     )
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
     files = _Files(trace=trace, plan=output_file)
+    if runtime is None and options.plan is not None:
+        from planner.runtimes.plan_file import is_runtime_plan
+
+        if is_runtime_plan(options.plan):
+            asked.check_unused()
+            served.check_unused()
+            _check_runtime(policy, files, workload)
+            return simulate_runtime_plan(options, json=json, quiet=quiet)
     if runtime is not None:
         served.check_unused()
         _check_runtime(policy, files, workload)
@@ -111,6 +123,11 @@ class _Files:
 
     trace: Path | None
     plan: Path | None
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is written, so that a long run need not keep all its tasks."""
+        return self.trace is None and self.plan is None
 
     def check(self) -> None:
         """Refuse, before any work, what cannot be written. Raises InputError."""
@@ -165,31 +182,65 @@ def simulate_batch(
     quiet: bool,
 ) -> None:
     """Predict one batch."""
-    from rosin.commands.simulate.document import run_result, run_warnings
+    from rosin.commands.simulate.document import run_warnings
     from rosin.commands.simulate.page import run_page
+
+    files.check()
+    request = read_options(options)
+    [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=files.are_none)
+    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    words = ("simulate", "--policy", policy) if policy else ("simulate",)
+    record = record_of(request, scenario, options.command(*words), has_policy=True)
+    with compiling(scenario.engine, output):
+        simulated = _simulated_long(request, scenario, record) if files.are_none else None
+        run, provenance, result = simulated or _simulated(request, scenario, record, files)
+    output.emit(
+        result.model_dump(mode="json"),
+        run_page(run, result, request.num_draws),
+        provenance=provenance.weakest,
+        warnings=run_warnings(run, provenance),
+    )
+
+
+def _simulated(
+    request: Request, scenario: "Scenario", record: "ScenarioRecord", files: _Files
+) -> tuple["Run", "RunProvenance", "SimulateResult"]:
+    """Run the scenario, all its tasks kept. Raises Infeasible."""
+    from rosin.commands.simulate.document import run_result
     from rosin.report.tables import shortfall
     from sim.step.draws import simulate_draws
     from sim.step.provenance import provenance_of
     from sim.step.simulate import Run
 
-    files.check()
-    request = read_options(options)
-    [scenario] = request.scenarios([_policy(request, policy)])
-    output = Output(json=json, seed=scenario.seed, quiet=quiet)
-    announce_compilation(scenario.engine, output)
     run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
     provenance = provenance_of(run)
     files.write(run, request, provenance)
-    words = ("simulate", "--policy", policy) if policy else ("simulate",)
-    result = run_result(
-        run, provenance, record_of(request, scenario, options.command(*words), has_policy=True)
-    )
-    page, warnings = run_page(run, result, request.num_draws), run_warnings(run, provenance)
-    output.emit(
-        result.model_dump(mode="json"), page, provenance=provenance.weakest, warnings=warnings
-    )
+    return run, provenance, run_result(run, provenance, record)
+
+
+def _simulated_long(
+    request: Request, scenario: "Scenario", record: "ScenarioRecord"
+) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
+    """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
+    Infeasible.
+    """
+    from rosin.commands.simulate.long import PartsSeen
+    from rosin.report.tables import shortfall
+    from sim.step.long import LongRun, is_long, simulate_long
+
+    if request.num_draws > 1 or not is_long(scenario):
+        return None
+    seen = PartsSeen()
+    run = simulate_long(scenario, seen.look)
+    if run is None:
+        refuse_large_run(scenario)
+        return None
+    if not isinstance(run, LongRun):
+        raise Infeasible(f"no feasible plan: {shortfall(run)}")
+    provenance = seen.provenance(run)
+    return run, provenance, seen.result(run, provenance, record)
 
 
 def _policy(request: Request, name: str | None) -> "Policy":

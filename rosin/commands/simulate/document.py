@@ -20,6 +20,7 @@ from rosin.report.occupancy import alone, occupancy
 from sim.costs.memory import machine_bytes, weight_bytes
 from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
+from sim.step.long import LongRun
 from sim.step.provenance import RunProvenance
 from sim.step.simulate import Run
 
@@ -39,7 +40,7 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
     )
 
 
-def run_warnings(run: Run, provenance: RunProvenance) -> list[str]:
+def run_warnings(run: Run | LongRun, provenance: RunProvenance) -> list[str]:
     """What to know before trusting the figures: the run's own warnings, and where measured curves
     were left.
     """
@@ -72,7 +73,7 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
             yield TaskKind(kind).name.lower(), float(totals[kind] / NS_PER_S)
 
 
-def run_memory(run: Run) -> Memory:
+def run_memory(run: Run | LongRun) -> Memory:
     """What GPU memory held, the largest first."""
     held = dict(run.memory_items)
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
@@ -88,7 +89,7 @@ def run_memory(run: Run) -> Memory:
     )
 
 
-def host_items(run: Run) -> dict[str, int]:
+def host_items(run: Run | LongRun) -> dict[str, int]:
     """What host memory holds of the model throughout, by item: weights that the GPUs do not hold,
     copies of those that they hold only for a time, and the KV cache that waits there.
     """
@@ -110,7 +111,7 @@ def host_items(run: Run) -> dict[str, int]:
     return {item: num_bytes for item, num_bytes in found.items() if num_bytes}
 
 
-def host_memory(run: Run) -> HostMemory:
+def host_memory(run: Run | LongRun) -> HostMemory:
     """What host memory holds of the model, the largest first, and what there is of it."""
     stated = run.scenario.machine.cpu.memory_bytes
     held = host_items(run)

@@ -23,6 +23,7 @@ from rosin.report.tables import (
     shortened,
     text_column,
 )
+from sim.step.long import LongRun
 from sim.step.simulate import Run, Scenario
 
 RESOURCE_NAMES: Mapping[str, str] = {
@@ -61,7 +62,9 @@ NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
 
 
-def run_page(run: Run, result: SimulateResult, num_draws: int = 1) -> Iterator[RenderableType]:
+def run_page(
+    run: Run | LongRun, result: SimulateResult, num_draws: int = 1
+) -> Iterator[RenderableType]:
     """The page of one run, or of the mean over several draws, at most 80 columns and about 45
     lines.
     """
@@ -109,7 +112,7 @@ def machine_words(machine: Machine) -> str:
     return f"{machine.name} (emulated accelerator, no GPU)" if is_emulated else machine.name
 
 
-def speed_table(run: Run) -> Table:
+def speed_table(run: Run | LongRun) -> Table:
     """How fast, in four figures."""
     metrics = run.metrics
     table = facts_table("Speed")
@@ -171,7 +174,7 @@ def at_once(times: list[ResourceTime]) -> str:
     return f"alone: while nothing else was busy; {note}"
 
 
-def _reasons(run: Run) -> Table:
+def _reasons(run: Run | LongRun) -> Table:
     metrics, model = run.metrics, run.scenario.model
     total = len(model.moe_layers) * model.num_experts
     table = facts_table("Why")
@@ -208,7 +211,7 @@ def _reasons(run: Run) -> Table:
     return table
 
 
-def _per_token(num_bytes: int, run: Run) -> str:
+def _per_token(num_bytes: int, run: Run | LongRun) -> str:
     tokens = run.scenario.batch.batch_size * run.scenario.batch.output_tokens
     return f"{format_bytes(num_bytes / tokens)} per output token"
 

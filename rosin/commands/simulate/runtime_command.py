@@ -80,25 +80,79 @@ def simulate_runtime(
     options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool
 ) -> None:
     """Predict the program. Raises InputError for what is wrong."""
+    _check(options)
+    question, assumptions = _question(options, asked)
+    _say(
+        question,
+        assumptions,
+        line=asked.arguments or "",
+        machine=str(options.machine),
+        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+    )
+
+
+def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: bool) -> None:
+    """Predict a plan for a runtime again, from its file. Raises InputError."""
+    from hwprofiles import InputError
+    from planner.runtimes.plan_file import load_runtime_plan
+    from sim.model.library import load_model
+    from sim.runtimes import RuntimeQuestion, host_assumptions, kernel_format, runtime_host
+    from sim.runtimes.asking import read_runtime_arguments
+    from sim.runtimes.gguf_tensors import tensors_of
+
+    assert options.plan is not None
+    for field in fields(ScenarioOptions):
+        if field.name not in ("plan", "seed", "engine") and getattr(options, field.name):
+            name = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{name} does not go with a plan for a runtime, which states it")
+    plan = load_runtime_plan(options.plan)
+    machine = plan.setting.loaded_machine()
+    model = load_model(plan.setting.model, plan.setting.quantization)
+    question = RuntimeQuestion(
+        runtime=plan.runtime.name,
+        arguments=read_runtime_arguments(plan.runtime.name, plan.runtime.line),
+        model=model,
+        quantization=kernel_format(model, plan.setting.quantization),
+        host=runtime_host(machine),
+        context_tokens=plan.load.decode_context_tokens,
+        prompt_tokens=plan.load.prompt_tokens,
+        prompt_context_tokens=plan.load.prompt_context_tokens,
+        tensors=tensors_of(model, plan.setting.model, plan.setting.quantization),
+    )
+    _say(
+        question,
+        host_assumptions(machine),
+        line=plan.runtime.line,
+        machine=plan.setting.machine,
+        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+    )
+
+
+def _say(
+    question: "RuntimeQuestion",
+    assumptions: tuple[str, ...],
+    *,
+    line: str,
+    machine: str,
+    output: Output,
+) -> None:
+    """Predict a question and say it."""
     from rosin.commands.simulate.runtime_document import runtime_result
     from rosin.commands.simulate.runtime_page import runtime_page
     from sim.runtimes import notes_on, predict
 
-    _check(options)
-    question, assumptions = _question(options, asked)
     prediction = predict(question)
     _check_memory(question, prediction)
     result = runtime_result(
         prediction,
         runtime=question.runtime,
-        runtime_args=asked.arguments or "",
-        machine=str(options.machine),
+        runtime_args=line,
+        machine=machine,
         model=question.model.name,
         quantization=question.quantization,
         context_tokens=question.context_tokens,
         prompt_tokens=question.prompt_tokens,
     )
-    output = Output(json=json, seed=options.seed or 0, quiet=quiet)
     output.emit(
         result.model_dump(mode="json"),
         runtime_page(result),
@@ -116,6 +170,7 @@ def _question(
     from sim.runtimes import (
         RuntimeQuestion,
         host_assumptions,
+        kernel_format,
         read_runtime_arguments,
         runtime_host,
         with_kv_type,
@@ -137,7 +192,7 @@ def _question(
         runtime=asked.runtime,
         arguments=arguments,
         model=model,
-        quantization=options.quantization or model.quantization,
+        quantization=kernel_format(model, options.quantization),
         host=runtime_host(machine),
         context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
         prompt_tokens=prompt_tokens,

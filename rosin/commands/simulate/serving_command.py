@@ -11,7 +11,7 @@ import typer
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
-from rosin.cli.scenario import ScenarioOptions, announce_compilation
+from rosin.cli.scenario import ScenarioOptions, compiling
 
 if TYPE_CHECKING:
     from sim.costs.memory import Infeasible as Misfit
@@ -203,12 +203,11 @@ def _prepared(
     from sim.routing import load_routing
     from sim.serving.policy_prices import ServedPolicy, prepare_policy
 
-    announce_compilation("fast", output)
     [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
     routing = load_routing(options.routing, setting.model)
-    return prepare_policy(
-        setting, ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
-    )
+    served = ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
+    with compiling("fast", output):
+        return prepare_policy(setting, served)
 
 
 def _check(options: ScenarioOptions) -> None:

@@ -13,7 +13,6 @@ from sim.engine.compilation import allocating_kernel
 from sim.engine.task import NONE
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch
-from sim.policies.dispatch.spilling import around
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions, beliefs, decide_misses
 from sim.step.lowering.early import NO_EARLY
@@ -21,6 +20,7 @@ from sim.step.lowering.emit import JOIN_A, JOIN_B, PREVIOUS, ROW, STATE_SIZE, Co
 from sim.step.lowering.lower import MAX_TASKS_PER_LAYER, MAX_TASKS_PER_PASS, RESOURCES, sheet_of
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.prices import price
+from sim.step.rules.spilling import around
 from sim.workload.batch import Passes
 
 _NONE = NONE

@@ -91,3 +91,13 @@ def _memory_of(line: str, model: Model) -> tuple[Mapping[str, DeviceMemory], Map
     asked = question(line, runtime="ktransformers", model=model, quantization="BF16")
     memory = predict(asked).memory
     return memory, overfull(asked, memory)
+
+
+def test_a_cache_that_is_not_compressed() -> None:
+    """With -mla 0 ik_llama.cpp caches keys and values of all heads: 16 of 192 + 128 in 27 layers."""
+    model = load_model("deepseek-v2-lite", "4bit")
+    line = "-c 32768 -fa -fmoe -ngl 99 -ot exps=CPU -mla"
+    whole = _memory(f"{line} 0", model, "ik_llama.cpp")["gpu0"].kv
+    assert whole == 27 * 16 * (192 + 128) * 2 * 32768
+    compressed = _memory(f"{line} 3", model, "ik_llama.cpp")["gpu0"].kv
+    assert compressed == 27 * 576 * 2 * 32768

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, kernel, part
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import Action
 from sim.policies.problem import Problem
@@ -230,7 +230,7 @@ def _ends(
     return max(on_gpu, on_link + back), activations[_DOWN, rows] + fixed[GROUP_CPU] + core_ns + back
 
 
-@kernel
+@part
 def spill_row(
     selected,
     tokens,

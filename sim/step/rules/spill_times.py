@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import allocating_kernel, kernel
-from sim.policies.dispatch.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
-from sim.policies.dispatch.split import find_selected
+from sim.engine.compilation import allocating_kernel, part
+from sim.step.rules.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
+from sim.step.rules.split import find_selected
 
 Rows = NDArray[Any]
 _HALVINGS = 24
@@ -95,7 +95,7 @@ def spill_times(
             times[held] += end / len(tokens)
 
 
-@kernel
+@part
 def _divisible_ns(copies, runs, works, held_runs, held_works, other, handing):
     """The earliest end of link, GPU and CPU when misses (copies, runs, works) and residents can be
     divided at will.

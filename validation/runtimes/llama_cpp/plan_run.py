@@ -1,0 +1,187 @@
+"""A plan and its rivals run by llama.cpp, interleaved, beside what was predicted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sim.model.importers.gguf import model_from_gguf
+from sim.model.model import Model, TensorClass
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.predict import RuntimePrediction, predict
+from sim.runtimes.question import RuntimeQuestion
+from validation.runtimes.llama_cpp.bench import BenchSession
+from validation.runtimes.llama_cpp.open_session import find_bench
+from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
+from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
+from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
+from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.settings import RunSettings
+from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
+from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
+
+OnRun = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLoad:
+    """How many rounds, and the tokens of each answer and prompt."""
+
+    rounds: int = 5
+    output_tokens: int = 16
+    prompt_tokens: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanOption:
+    """One set of arguments: predicted, measured, and where its weights were put."""
+
+    name: str
+    arguments: LlamaArguments
+    prediction: RuntimePrediction
+    decode: Timed
+    prefill: Timed
+    placed: PlacedBytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun:
+    """All that was run, the plan first. ``device`` says what stood for the GPUs, or that nothing
+    did.
+    """
+
+    program: str
+    device: str
+    model: Model
+    options: tuple[RanOption, ...]
+
+    @property
+    def plan(self) -> RanOption:
+        """The plan's own run."""
+        return self.options[0]
+
+    @property
+    def regret_fraction(self) -> float:
+        """How much slower the plan decodes than the fastest that was run."""
+        best = min(option.decode.token_s for option in self.options)
+        return self.plan.decode.token_s / best - 1
+
+
+def run_plan(
+    file: Path,
+    arguments: LlamaArguments,
+    host: RuntimeHost,
+    binary: Path | None,
+    load: RunLoad = RunLoad(),
+    on_run: OnRun = lambda name: None,
+) -> PlanRun:
+    """Run the plan and its rivals once a round.
+
+    With llama-bench, the machine's GPUs are stood for by servers on this machine. The wheel has the
+    CPU alone, and what it runs is predicted without GPUs. Raises InputError where llama.cpp fails.
+    """
+    bench = find_bench(binary)
+    model = model_from_gguf(file)
+    arguments = replace(arguments, threads=arguments.threads or 1, is_fitted=False)
+    with ExitStack() as stack:
+        devices = LoopbackDevices(addresses=(), processes=())
+        if bench is not None and host.gpus:
+            threads = arguments.threads or 1
+            devices = stack.enter_context(loopback_devices(bench.parent, len(host.gpus), threads))
+        runner = _Runner(file, model, _stood_for(host, devices), bench, devices)
+        options = rivals_of(arguments, model.num_layers, len(devices.addresses))
+        sessions = {
+            name: stack.enter_context(closing(runner.session(own))) for name, own in options.items()
+        }
+        timings = _timed_rounds(sessions, load, on_run)
+        ran = tuple(
+            runner.ran(name, own, sessions[name], timings[name], load)
+            for name, own in options.items()
+        )
+        program = sessions[PLAN].program
+    where = f"{len(devices.addresses)} loopback devices" if devices.addresses else "cpu"
+    return PlanRun(program=program, device=where, model=model, options=ran)
+
+
+def _stood_for(host: RuntimeHost, devices: LoopbackDevices) -> RuntimeHost:
+    """The machine as it is run: without GPUs, or with processes of the CPU in their place.
+
+    Such a process runs the CPU's kernels, so the laws of the CPU hold for it.
+    """
+    if not devices.addresses:
+        return replace(host, gpus=())
+    doubled = tuple(laws.model_copy(update={"device": "gpu"}) for laws in host.runtime_kernels)
+    return replace(host, runtime_kernels=(*host.runtime_kernels, *doubled))
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """What all options of one run share."""
+
+    file: Path
+    model: Model
+    host: RuntimeHost
+    bench: Path | None
+    devices: LoopbackDevices
+
+    def session(self, arguments: LlamaArguments) -> Session:
+        """llama.cpp with those arguments."""
+        settings = RunSettings(
+            model_file=self.file, arguments=arguments, devices=self.devices.buffers
+        )
+        if self.bench is None:
+            return WheelSession(settings, self.model.vocab)
+        overrides = settings.overrides(self.model.num_layers, self.model.moe_layers)
+        return BenchSession(
+            self.bench, settings, overrides, self.devices.addresses, self.devices.processes
+        )
+
+    def ran(
+        self,
+        name: str,
+        arguments: LlamaArguments,
+        session: Session,
+        timings: tuple[Timed, Timed],
+        load: RunLoad,
+    ) -> RanOption:
+        """One option with its prediction and its placement."""
+        memory = {
+            buffer: gpu.memory_bytes
+            for buffer, gpu in zip(self.devices.buffers, self.host.gpus, strict=False)
+        }
+        return RanOption(
+            name=name,
+            arguments=arguments,
+            prediction=predict(self.question(arguments, load)),
+            decode=timings[0],
+            prefill=timings[1],
+            placed=placed_bytes(self.file, arguments, memory, session.log),
+        )
+
+    def question(self, arguments: LlamaArguments, load: RunLoad) -> RuntimeQuestion:
+        """What is predicted of an option."""
+        return RuntimeQuestion(
+            runtime=LLAMA_CPP,
+            arguments=arguments,
+            model=self.model,
+            quantization=self.model.dtypes[TensorClass.EXPERT].upper(),
+            host=self.host,
+            context_tokens=SHORT_PROMPT_TOKENS + load.output_tokens // 2,
+            prompt_tokens=load.prompt_tokens,
+        )
+
+
+def _timed_rounds(
+    sessions: Mapping[str, Session], load: RunLoad, on_run: OnRun
+) -> dict[str, tuple[Timed, Timed]]:
+    """Every session once a round, forwards and backwards in turn."""
+    decodes: dict[str, list[Sample]] = {name: [] for name in sessions}
+    prefills: dict[str, list[Sample]] = {name: [] for name in sessions}
+    names: Sequence[str] = tuple(sessions)
+    for index in range(load.rounds):
+        for name in names if index % 2 == 0 else tuple(reversed(names)):
+            decodes[name].append(sessions[name].decode(load.output_tokens))
+            prefills[name].append(sessions[name].prefill(load.prompt_tokens))
+            on_run(name)
+    return {name: (timed(decodes[name]), timed(prefills[name])) for name in sessions}

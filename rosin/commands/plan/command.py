@@ -20,6 +20,7 @@ from rosin.cli.scenario import (
     read_options,
     takes_scenario,
 )
+from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import (
     AgainstOption,
     AnyPolicyOption,
@@ -132,7 +133,8 @@ def plan(
     quiet: QuietOption = False,
 ) -> None:
     """Find the fastest way to run a model, freely or in a program."""
-    _check_target(output_file, figure)
+    files = PlanFiles(plan=output_file, figure=figure)
+    files.check()
     said = _Said(
         objective=objective,
         max_ttft_s=max_ttft,
@@ -151,7 +153,6 @@ def plan(
     )
     if runtime is None:
         asked.check_unused()
-        files = _Files(plan=output_file, figure=figure)
         _plan_policies(options, said, files, has_bounds=not no_bounds, json=json, quiet=quiet)
         return
     from rosin.commands.plan.runtime_command import plan_for_runtime
@@ -170,18 +171,12 @@ def plan(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
-    """What is written of a plan, besides the JSON."""
-
-    plan: Path | None
-    figure: Path | None
-
-
 def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool, figure: Path | None) -> None:
     """Refuse what a plan for a runtime does not have. Raises InputError."""
     from hwprofiles import InputError
 
+    if figure is not None:
+        raise InputError("--figure does not go with --runtime: no named systems stand beside it")
     if lossless is not None:
         raise InputError("--lossless and --allow-lossy do not go with --runtime: no token changes")
     if no_bounds:
@@ -193,7 +188,7 @@ def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool, figure: Path
 def _plan_policies(
     options: ScenarioOptions,
     said: "_Said",
-    files: _Files,
+    files: PlanFiles,
     *,
     has_bounds: bool,
     json: str | None,
@@ -399,14 +394,3 @@ def _check_request(request: Request) -> None:
     for offer in offers_of(request.setting):
         [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
         refuse_large_plan(scenario, request.setting.draws)
-
-
-def _check_target(path: Path | None, figure: Path | None) -> None:
-    """Refuse, before any search, files that cannot be written. Raises InputError."""
-    from hwprofiles.text_file import check_yaml_target
-    from rosin.report.figure_style import check_figure
-
-    if path is not None:
-        check_yaml_target(path, "a plan file")
-    if figure is not None:
-        check_figure(figure)

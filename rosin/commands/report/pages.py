@@ -9,6 +9,7 @@ from typing import Any
 from hwprofiles import InputError
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
+from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.scenario import read_plan
 from rosin.report.axis_words import at_words
 from rosin.report.html.markup import Section, command_line, facts
@@ -78,7 +79,9 @@ def _run(setting: Setting, plan: Plan) -> Run:
     """The run of the plan, its metrics means over its draws. Raises InputError where it does not
     fit.
     """
-    run = simulate_draws(setting.scenario(plan.policy), setting.draws or 1)
+    scenario = setting.scenario(plan.policy)
+    refuse_large_run(scenario)
+    run = simulate_draws(scenario, setting.draws or 1)
     if not isinstance(run, Run):
         raise InputError(f"the plan does not fit this machine: {shortfall(run)}")
     return run

@@ -40,10 +40,13 @@ class Job:
     batch: Batch
     quantization: str | None = None
     slots: int | None = None
+    layer_overhead_ns: float = 0.0
 
     def run(self, seed: int) -> Metrics:
         """Return its metrics. Raises InputError where nothing fits."""
         name, overrides = MACHINES[self.environment]
+        if self.layer_overhead_ns:
+            overrides = (*overrides, f"host.layer_overhead_ns={self.layer_overhead_ns}")
         model = load_model(self.model, self.quantization or "16bit")
         found = simulate(
             Scenario(

@@ -48,7 +48,7 @@ class _Count(TorchDispatchMode):
     """Count operators that start a kernel."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.num_kernels = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,8 +82,8 @@ def add_hooks(block: nn.Module) -> None:
             for _, tensor in module.named_parameters(recurse=False):
                 engine.touch(tensor)
                 devices.append(tensor.data.device)
-            for _, tensor in module.named_buffers(recurse=False):
-                engine.touch(tensor)
+            for _, buffer in module.named_buffers(recurse=False):
+                engine.touch(buffer)
 
     def after(module: nn.Module, arguments: Any, output: Any) -> None:
         """End with each tensor of the module."""
@@ -92,8 +92,8 @@ def add_hooks(block: nn.Module) -> None:
             for tensor in module.parameters(recurse=False):
                 engine.touch(tensor)
                 devices.append(tensor.data.device)
-            for tensor in module.buffers(recurse=False):
-                engine.touch(tensor)
+            for buffer in module.buffers(recurse=False):
+                engine.touch(buffer)
 
     for module in block.modules():
         module.register_forward_pre_hook(before, with_kwargs=True)

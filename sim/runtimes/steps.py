@@ -58,11 +58,13 @@ def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> R
     )
 
 
-def decode_step(question: RuntimeQuestion, placement: Placement) -> Features:
-    """One decoded token with that placement."""
-    load = _load(question, 1, question.context_tokens)
+def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int = 1) -> Features:
+    """One decoded token with that placement, or several of one sequence that are checked together."""
+    load = _load(question, num_tokens, question.context_tokens)
     work = work_of(cached_model(question), placement, question.host, load)
-    return _features(question, work, tokens=1, micro_batches=1, threads=question.arguments.threads)
+    return _features(
+        question, work, tokens=num_tokens, micro_batches=1, threads=question.arguments.threads
+    )
 
 
 def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:

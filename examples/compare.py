@@ -8,6 +8,7 @@ found = rosin.compare(
     ["fiddler", "ktransformers", "lru", "on-demand"],
     prompt_tokens=32,
     output_tokens=8,
+    quantization="Q4_K_M",
 )
 print(found)
 columns = ["policy", "output_tokens_per_s", "ttft_s", "expert_hit_rate", "busiest_resource"]

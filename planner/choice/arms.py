@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hwprofiles.units import MIB, format_bytes
 from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.experts import CachedExperts, MissRule
+from sim.runtimes.disk import RESERVED_BYTES
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placing import placement_of
 
@@ -59,15 +60,16 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
     short = _expert_bytes(question) - _host_bytes(question)
     if short > 0:
         reason = f"all experts stay in host memory, which is {format_bytes(short)} too small"
-        return found, (*left_out, *_none_of(CACHES, reason))
+        streamed = _streamed(question, sum(room)) if question.host.disk is not None else ()
+        return (*found, *streamed), (*left_out, *_none_of(CACHES, reason))
     return (*found, *_cache_arms(question, sum(room))), left_out
 
 
 def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
-    """Whole layers, unless host memory is too small for the layers that stay there."""
+    """Whole layers, unless host memory is too small for what stays there and no disk is stated to map it from."""
     asked = question.runtime_question(static.expert_layers)
     short = memory_of(asked, placement_of(asked))["host"].total - _host_bytes(question)
-    if short <= 0:
+    if short <= 0 or question.host.disk is not None:
         return (static,), ()
     return (), _none_of((static.arm,), f"host memory is {format_bytes(short)} too small")
 
@@ -131,6 +133,23 @@ def _cache_arms(question: ChoiceQuestion, room: float) -> Iterator[Arm]:
         cached = CachedExperts(policy=policy, share=share, misses=misses)
         yield Arm(arm=name, command=commands[name], cached=cached)
 
+
+def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
+    """Experts streamed from the disk into a cache on the GPU, host memory holding what was read last."""
+    experts = _expert_bytes(question)
+    asked = question.runtime_question(0)
+    dense = memory_of(asked, placement_of(asked))["host"].total - experts
+    spare = max(0.0, _host_bytes(question) - RESERVED_BYTES - max(0.0, dense))
+    cached = CachedExperts(
+        policy="lru",
+        share=min(1.0, room / experts),
+        misses=MissRule.STREAM,
+        memory_share=min(1.0, spare / experts),
+    )
+    return (Arm(arm=STREAM, command="an engine that streams, such as flash-moe", cached=cached),)
+
+
+STREAM = "stream from disk"
 
 CACHES = {
     "expert cache": ("lru", MissRule.CPU),

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.choice.arms import Arm, LeftOut, arms_of
 from planner.choice.question import ChoiceQuestion
 from planner.choice.uncertain import Inputs, uncertainties
+from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.pricing import cached_decode, cached_prefill
 from sim.runtimes.constants import shipped, shipped_constants
+from sim.runtimes.disk import decode_disk_s, prompt_disk_s
+from sim.runtimes.placing import placement_of
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.steps import steps_of
 
@@ -107,11 +110,17 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
     if arm.cached is None:
         steps = steps_of(asked)
         decode = decode_seconds(steps.decode, inputs.constants)
+        decode = replace(decode, disk=decode_disk_s(asked, steps.placement, question.locality))
         prefill = prefill_seconds(steps.prefill, inputs.constants)
+        num_batches = int(steps.prefill.micro_batches)
+        prefill = replace(prefill, disk=prompt_disk_s(asked, steps.placement, num_batches))
     else:
         made = cached_decode(asked, arm.cached, question.locality, question.rates, inputs.constants)
         decode = made.seconds
-        prefill, _ = cached_prefill(asked, arm.cached, inputs.constants)
+        prefill, step = cached_prefill(asked, arm.cached, inputs.constants)
+        if arm.cached.misses is MissRule.STREAM:
+            read_s = prompt_disk_s(asked, placement_of(asked), int(step.micro_batches))
+            prefill = replace(prefill, disk=read_s)
     return _Price(
         decode=decode,
         prefill=prefill,

@@ -50,6 +50,7 @@ def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Unc
         "how often the cache misses": question.locality.spread,
         "the GPU's part": GPU_SPREAD,
         "a change of device": file.constants["crossing_us"].prior_spread / 2,
+        "the rate of the disk": DATASHEET_SPREAD,
     }
     for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
         yield Uncertainty(name=name, spread=spread, move=move)
@@ -101,4 +102,12 @@ def _crossing(inputs: Inputs, factor: float) -> Inputs:
     return replace(inputs, constants=replace(constants, crossing_us=constants.crossing_us * factor))
 
 
-MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing)
+def _disk(inputs: Inputs, factor: float) -> Inputs:
+    host = inputs.question.host
+    if host.disk is None:
+        return inputs
+    disk = replace(host.disk, bytes_per_s=host.disk.bytes_per_s * factor)
+    return replace(inputs, question=replace(inputs.question, host=replace(host, disk=disk)))
+
+
+MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk)

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
 from planner.runtimes.option import Arguments, Option, Timing, option_of
 from sim.model.model import Model
-from sim.runtimes.constants import Constants
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.placement import Placement
@@ -43,7 +42,6 @@ class Asked:
     host_memory_bytes: float | None
     load: RuntimeLoad
     limits: RuntimeLimits
-    constants: Constants
     tensors: TensorTable
     kv_types: tuple[str, ...] = ("f16",)
     objective: str = "throughput"
@@ -82,7 +80,7 @@ class Asked:
         """
         question = self.question(arguments)
         placed = placement_of(question) if placement is None else placement
-        return option_of(question, placed, self.load, self.constants)
+        return option_of(question, placed, self.load)
 
     def room_bytes(self) -> dict[str, float]:
         """Bytes that a plan may take of each device whose memory is known."""

@@ -100,4 +100,4 @@ def _break_even_tokens(asked: Asked, best: Option, most: int) -> int:
 
 def _seconds(asked: Asked, best: Option, tokens: int, side: PromptSide) -> float:
     question = replace(best.question, prompt_tokens=tokens, prompt_side=side)
-    return timing_of(question, best.placement, asked.load, asked.constants).ttft_s
+    return timing_of(question, best.placement, asked.load).ttft_s

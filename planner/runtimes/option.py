@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from planner.runtimes.load import RuntimeLoad
-from sim.runtimes.constants import Constants
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placement import Placement
-from sim.runtimes.predict import PRICES
+from sim.runtimes.predict import seconds_of
 from sim.runtimes.question import RuntimeQuestion
-from sim.runtimes.steps import steps_of
 
 Arguments = LlamaArguments | KtArguments
 
@@ -43,12 +41,11 @@ class Option:
     placement: Placement
     memory: dict[str, DeviceMemory]
     load: RuntimeLoad
-    constants: Constants
 
     @cached_property
     def timing(self) -> Timing:
         """The time of a round, priced when it is first asked for."""
-        return timing_of(self.question, self.placement, self.load, self.constants)
+        return timing_of(self.question, self.placement, self.load)
 
     @property
     def arguments(self) -> Arguments:
@@ -56,26 +53,21 @@ class Option:
         return self.question.arguments
 
 
-def option_of(
-    question: RuntimeQuestion, placement: Placement, load: RuntimeLoad, constants: Constants
-) -> Option:
+def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Option:
     """Price arguments whose placement is known."""
     return Option(
         question=question,
         placement=placement,
         memory=memory_of(question, placement),
         load=load,
-        constants=constants,
     )
 
 
-def timing_of(
-    question: RuntimeQuestion, placement: Placement, load: RuntimeLoad, constants: Constants
-) -> Timing:
+def timing_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Timing:
     """Return the seconds of a round, by the middle of the runtime's predictions."""
-    steps = steps_of(question, placement)
+    decode, prefill = seconds_of(question, placement)
     return Timing(
-        ttft_s=float(PRICES["prefill"](steps.prefill, constants).total),
-        tpot_s=float(PRICES["decode"](steps.decode, constants).total),
+        ttft_s=float(prefill.total),
+        tpot_s=float(decode.total),
         output_tokens=load.output_tokens,
     )

@@ -114,6 +114,8 @@ class ComparedPolicy(Document):
     """
 
     policy: str
+    is_lossless: bool
+    knows_future: bool
     metrics: Metrics
     speed_fraction: float
     busiest_resource: str

@@ -19,8 +19,8 @@ import numba
 from numba.core import types
 from numba.extending import typeof_impl
 
-from sim.engine.compilation import Kernel
 from sim.engine.kept_code import load, read
+from sim.engine.lazy_kernel import Kernel
 from sim.engine.part_code import PartCompiler, without_literals
 from sim.engine.shipped_code import shipped_file
 

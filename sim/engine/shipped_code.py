@@ -30,10 +30,15 @@ def folder_of(root: Path) -> Path:
 def shipped_folder() -> Path | None:
     """Return where the kernels lie that this process can use; None where it can use none."""
     folder = folder_of(ROOT)
-    if not folder.is_dir() or not llvm.get_process_triple().startswith("x86_64"):
+    if not folder.is_dir():
         return None
+    return None if missing_features() else folder
+
+
+def missing_features() -> tuple[str, ...]:
+    """Return what this processor lacks to run kernels for x86-64-v3."""
     found = llvm.get_host_cpu_features()
-    return folder if all(found.get(feature, False) for feature in FEATURES) else None
+    return tuple(feature for feature in FEATURES if not found.get(feature, False))
 
 
 def file_name(cache: Any) -> str:

@@ -40,6 +40,7 @@ class Seconds:
     gpu_attention: Any
     upload: Any
     crossings: Any
+    disk: Any = 0.0
 
     @property
     def total(self) -> Any:

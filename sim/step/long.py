@@ -1,6 +1,6 @@
 """Long decodes in bounded memory: some passes at a time, of which only totals are kept.
 
-Where residents stay and nothing is copied ahead of a pass, every task of a pass waits, by way of
+Where nothing is copied ahead of a pass, every task of a pass waits, by way of
 others, for the last task of the pass before. So a run is the runs of its parts, one behind the
 other, to the nanosecond.
 """
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from sim.costs.memory import Infeasible, Residency
 from sim.engine.timeline import Timeline, digest_rows, shown_digest
 from sim.policies.actions import LayerMode
+from sim.policies.cache.score import Score
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
 from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.slots import Cached
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
 from sim.step.simulate import (
     Drawn,
@@ -35,6 +37,8 @@ from sim.step.simulate import (
 )
 from sim.workload.batch import Passes, forward_passes
 
+CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM)
+"""What needs nothing of the passes to come, nor of gates before the part at hand."""
 LONG_PASSES = 1_000
 """A run of more is taken apart where it can be."""
 PART_PASSES = 256
@@ -65,15 +69,15 @@ class LongRun:
 
 
 def comes_apart(policy: Policy) -> bool:
-    """Whether a run of the policy may be the sum of its parts: nothing but the passes' own work
-    goes on from one to the next.
+    """Whether a run of the policy may be the sum of its parts: nothing but residents and the worth
+    of experts goes on from one pass to the next.
 
     Where layers are streamed it is not all the same; ``simulate_long`` finds out.
     """
-    is_static = policy.keeps_residency and policy.cache.score is None
     looks_ahead = policy.prefetch.is_active or policy.dispatch.foretells
     carries = policy.overlap.deferred or policy.overlap.in_turn or policy.feeding.is_pipelined
-    return is_static and not looks_ahead and not carries and policy.tuning is None
+    is_known = policy.keeps_residency or policy.cache.score in CARRIED_SCORES
+    return is_known and not looks_ahead and not carries and policy.tuning is None
 
 
 def is_long(scenario: Scenario) -> bool:
@@ -120,6 +124,7 @@ class _Parts:
         self._scenario, self._problem, self._residency = scenario, problem, residency
         self._ids = draw_ids(scenario)
         self._hash = hashlib.sha256()
+        self._cached: Cached | None = None
         self._totals: Totals | None = None
         self.passes = forward_passes(scenario.batch, scenario.policy.feeding)
 
@@ -131,9 +136,12 @@ class _Parts:
         tokens = tokens_per_expert(scenario.model, self._ids, passes)
         drawn = Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
         foresight = foresight_of(scenario, self._problem, self._residency, drawn)
-        execution = execute(scenario.policy, self._residency, foresight, scenario.engine)
+        execution = execute(
+            scenario.policy, self._residency, foresight, scenario.engine, self._cached
+        )
         if not _is_whole(execution):
             return False
+        self._cached = execution.cached
         totals = totals_of(execution, foresight, np.flatnonzero(execution.tokens))
         before_ns = 0 if self._totals is None else self._totals.makespan_ns
         self._hash.update(digest_rows(execution.timeline, before_ns))

@@ -8,7 +8,6 @@ from planner.runtimes.asked import Asked
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
 from planner.runtimes.search import RuntimePlan, plan_runtime
 from sim.model.model import Model
-from sim.runtimes.constants import shipped_constants
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.tensors import tensors_of
 from tests.sim.runtimes.examples import DESKTOP, GPU, qwen
@@ -50,7 +49,6 @@ def asked(
             rounds=others.pop("rounds", 1),
         ),
         limits=RuntimeLimits(),
-        constants=shipped_constants(),
         tensors=tensors_of(chosen),
         **others,
     )

@@ -192,9 +192,9 @@ def test_arrays_that_do_not_fit(
         ("--output-tokens", str(10**30), "--output-tokens must be at most 16,777,216"),
         ("--draws", str(10**9), "--draws: must be at most 100000"),
         ("--gpus", str(10**9), "--gpus: must be at most 100000"),
-        ("--seed", str(2**70), "--seed: input should be"),
-        ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: input should be"),
-        ("--reserve-vram", "1e30", "--reserve-vram: input should be"),
+        ("--seed", str(2**70), "--seed: must be"),
+        ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: must be"),
+        ("--reserve-vram", "1e30", "--reserve-vram: must be"),
         (
             "--set",
             "gpu.memory_bytes=1e300",

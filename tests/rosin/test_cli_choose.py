@@ -51,7 +51,7 @@ def test_choice_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         (("choose", "--model", "gpt-oss-120b"), "needs --model and --machine"),
         ((*ASKED, "--set", "believed_cost=code"), "--set believed_cost"),
         (("choose", "--machine", PC, "--model", "qwen3-8b"), "has no experts"),
-        (("accuracy", "rows.csv", "--cases", "none.csv"), "cannot read rows rows.csv"),
+        (("accuracy", "rows.csv", "--cases", "none.csv"), "rows.csv: No such file"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

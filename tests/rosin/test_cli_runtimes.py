@@ -101,7 +101,7 @@ def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
             ("simulate", "--runtime", "llama.cpp", "--model", "qwen3-30b-a3b"),
             "missing option '--machine'",
         ),
-        (("accuracy", "none.csv"), "cannot read rows none.csv"),
+        (("accuracy", "none.csv"), "none.csv: No such file"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_guard_may_be_overruled(
 def test_a_long_decode_needs_memory_for_a_part_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """20,000 tokens where residents stay: under 1 GB. A cache keeps all, and is refused."""
+    """20,000 tokens where nothing is copied ahead: under 1 GB. What fetches ahead is refused."""
     monkeypatch.setattr(free_memory, "free_bytes", lambda: 10**9)
     scenario = Setting(
         model="qwen3-30b-a3b",
@@ -74,11 +74,12 @@ def test_a_long_decode_needs_memory_for_a_part_of_it(
         prompt_tokens=16,
         output_tokens=20_000,
     ).scenario(find_policy("fiddler"))
-    refuse_large_run(scenario, keeps_totals=True)
+    for name in ("fiddler", "lru", "ktransformers"):
+        refuse_large_run(replace(scenario, policy=find_policy(name)), keeps_totals=True)
     with pytest.raises(InputError, match="simulating fiddler here may take"):
         refuse_large_run(scenario)
-    with pytest.raises(InputError, match="simulating lru here may take"):
-        refuse_large_run(replace(scenario, policy=find_policy("lru")), keeps_totals=True)
+    with pytest.raises(InputError, match="simulating promoe here may take"):
+        refuse_large_run(replace(scenario, policy=find_policy("promoe")), keeps_totals=True)
 
 
 def test_a_long_decode_shows_what_the_whole_run_shows(

@@ -51,9 +51,9 @@ def test_layers_that_are_copied_ahead_do_not_come_apart() -> None:
     assert simulate_long(_scenario("zero-streaming"), _kept, part_passes=3) is None
 
 
-@pytest.mark.parametrize("policy", ["lru", "hybrimoe", "daop", "moe-lightning", "kt-deferral"])
+@pytest.mark.parametrize("policy", ["fmoe", "belady", "hybrimoe", "daop", "moe-lightning"])
 def test_what_lives_on_does_not_come_apart(policy: str) -> None:
-    """A cache, a forecast and a deferral go on from one pass to the next."""
+    """Copies ahead, a forecast and micro-batches go on from one pass to the next."""
     assert not comes_apart(POLICIES[policy])
     assert simulate_long(_scenario(policy), _kept) is None
 

@@ -53,6 +53,8 @@ REQUIRED = [
     "glm-4.7-flash",
     "deepseek-v4-flash",
     "qwen3.8-flash-next",
+    "llama-4-maverick",
+    "qwen3.5-397b-a17b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
 from sim.runtimes.caching.arguments import CACHING_READERS, FREETOKEN, read_caching_arguments
+from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.caching.pricing import CacheRates, cached_decode, cached_prefill
 from sim.runtimes.constants import shipped_constants
@@ -26,11 +27,13 @@ published probes (0.70 to 0.87)."""
 class TieBreak:
     """What decides between arms that are predicted alike, in this order: the higher comes first.
 
-    Copies over the link go last, for its rate is seldom measured. Then come rows repacked for the
+    Copies over the link go last, for its rate is seldom measured. A split of misses made for the
+    machine comes before a fixed one, which it may equal. Then come rows repacked for the
     CPU, the larger micro-batch and the higher threshold of copying: none of them reads or copies more.
     """
 
     without_upload_s: float = 0.0
+    is_free_split: bool = False
     is_repacked: bool = False
     micro_batch_tokens: int = 0
     threshold_tokens: float = 0.0
@@ -152,7 +155,9 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
     else:
         made = cached_decode(question, cached, locality_of(model.name), _rates(probes), constants)
         seconds, speed = made.seconds, made.tokens_per_s
-    return ArmPrediction(tokens_per_s=speed, tie=TieBreak(without_upload_s=-float(seconds.upload)))
+    is_free = cached.misses is MissRule.SPLIT and cached.fetch_table is None
+    tie = TieBreak(without_upload_s=-float(seconds.upload), is_free_split=is_free)
+    return ArmPrediction(tokens_per_s=speed, tie=tie)
 
 
 def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:

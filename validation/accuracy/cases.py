@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwprofiles import InputError
+from hwprofiles.input_file import read_text
 from sim.runtimes.constants import Phase
 
 NEEDED = ("case", "phase", "arm", "machine", "model", "runtime", "args", "tokens_per_s")
@@ -56,20 +57,18 @@ def read_cases(path: Path) -> dict[tuple[str, Phase], list[MeasuredArm]]:
 
     Raises InputError, one line, for a missing file or column, an unknown phase or a wrong number.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read cases {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; cases are CSV") from None
+    text = read_text(path, "table of cases", "CSV")
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
     cases: dict[tuple[str, Phase], list[MeasuredArm]] = {}
-    for number, record in enumerate(reader, start=2):
-        arm = _arm(f"{path}:{number}", record)
-        cases.setdefault((arm.case, arm.phase), []).append(arm)
+    try:
+        missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
+        for number, record in enumerate(reader, start=2):
+            arm = _arm(f"{path}:{number}", record)
+            cases.setdefault((arm.case, arm.phase), []).append(arm)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: broken CSV: {error}") from None
     if not cases:
         raise InputError(f"{path}: no cases; at least one is needed")
     return cases

@@ -155,7 +155,8 @@ def _claim(statement: Statement, cells: tuple[Cell, ...], reproduction: Reproduc
 
 def _is_confirmed(statement: Statement, cells: tuple[Cell, ...]) -> bool:
     if statement.rule == "readings":
-        return _is_within(cells[0]) and abs(cells[0].error_fraction) <= statement.limit_fraction
+        verdict = reading_verdict(cells[0], limit_fraction=statement.limit_fraction)
+        return verdict is Verdict.CONFIRMED
     errors = [abs(cell.error_fraction) for cell in _scored(cells)]
     found = mean(errors) if statement.rule == "mean" else max(errors)
     return found <= statement.limit_fraction
@@ -163,9 +164,9 @@ def _is_confirmed(statement: Statement, cells: tuple[Cell, ...]) -> bool:
 
 def _otherwise(statement: Statement, cells: tuple[Cell, ...]) -> Verdict:
     """A headline that some documented reading gives is open, whatever the arithmetic says."""
-    if statement.rule == "readings" and _is_within(cells[0]):
-        return Verdict.OPEN
-    return statement.otherwise
+    if statement.rule != "readings":
+        return statement.otherwise
+    return reading_verdict(cells[0], statement.otherwise, statement.limit_fraction)
 
 
 def _scored(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
@@ -176,6 +177,20 @@ def reach(cell: Cell) -> tuple[float, float]:
     """Return the least and the most that any reading of a cell gives."""
     values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
     return min(values), max(values)
+
+
+def reading_verdict(
+    cell: Cell,
+    otherwise: Verdict = Verdict.REFUTED,
+    limit_fraction: float = CONFIRMED_ERROR_FRACTION,
+) -> Verdict:
+    """Return what readings say of a ratio: confirmed if it lies among them and the first is near,
+    open if it lies among them, else as given.
+    """
+    if not _is_within(cell):
+        return otherwise
+    is_near = abs(cell.error_fraction) <= limit_fraction
+    return Verdict.CONFIRMED if is_near else Verdict.OPEN
 
 
 def _is_within(cell: Cell) -> bool:

@@ -100,7 +100,8 @@ def _write(result: "AccuracyResult", folder: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
     for phase in dict.fromkeys(item.phase for item in result.summary):
-        write_bytes(draw_accuracy(result, phase), folder / f"accuracy-{phase}.png")
+        for suffix in (".png", ".svg"):
+            write_bytes(draw_accuracy(result, phase, suffix), folder / f"accuracy-{phase}{suffix}")
     write_text(accuracy_document(result), folder / "accuracy.md")
     write_text(
         json.dumps(result.model_dump(mode="json"), indent=1) + "\n", folder / "accuracy.json"

@@ -53,11 +53,12 @@ def compare(
     """Set policies side by side, on the same work."""
     from hwprofiles.text_file import write_bytes
     from rosin.commands.compare.document import compare_all
-    from rosin.commands.compare.figure import check_format, draw
+    from rosin.commands.compare.figure import draw
     from rosin.commands.compare.page import compare_page
+    from rosin.report.figure_style import check_figure
 
     if figure is not None:
-        check_format(figure)
+        check_figure(figure)
     request = read_options(options)
     scenarios = request.scenarios(_policies(request, policies))
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)

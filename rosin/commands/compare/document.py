@@ -84,6 +84,8 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
     order = list(busy_s)
     return ComparedPolicy(
         policy=run.scenario.policy.name,
+        is_lossless=run.scenario.policy.is_lossless,
+        knows_future=run.scenario.policy.knows_future,
         metrics=run.metrics,
         speed_fraction=1.0,
         busiest_resource=max(order, key=lambda name: busy_s[name]),

@@ -205,9 +205,11 @@ def _plan_policies(
     )
 
 
-def planned_best(options: ScenarioOptions, goal: "Goal", output: Output) -> "Run":
+def planned_best(
+    options: ScenarioOptions, goal: "Goal", output: Output, kv_type: str | None
+) -> "Run":
     """Return the run of the best policy of any kind, without its bounds. Raises Infeasible."""
-    request = read_options(options)
+    request = read_options(replace(options, kv_type=kv_type))
     _check_request(request)
     return _planned(request, goal, output, has_bounds=False).search.best
 

@@ -13,7 +13,6 @@ from rosin.commands.plan.words import OBJECTIVE_WORDS, layer_counts, plan_words
 from rosin.commands.simulate.page import (
     at_once,
     basis_lines,
-    host_memory_table,
     main_work,
     memory_table,
     resource_name,
@@ -85,8 +84,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")
     yield Text()
-    yield memory_table(result.memory)
-    yield host_memory_table(result.host_memory)
+    yield memory_table(result.memory, result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)

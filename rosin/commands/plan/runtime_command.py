@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rosin.commands.plan.runtime_document import AnyPolicy
     from sim.step.simulate import Run
 
+LLAMAS = ("llama.cpp", "ik_llama.cpp")
+"""Programs that store keys and values in the type that they are told."""
+
 MAX_SIZE = 1e18
 """Bytes; more than any machine has."""
 
@@ -32,6 +35,7 @@ USED = (
     "prompt_tokens",
     "output_tokens",
     "quantization",
+    "kv_type",
     "seed",
     "settings",
     "reserve_vram",
@@ -49,9 +53,11 @@ def plan_for_runtime(
     *,
     output_file: Path | None,
     output: Output,
-    best_policy: "Callable[[], Run]",
+    best_policy: "Callable[[str | None], Run]",
 ) -> None:
-    """Find the best arguments, write the plan, say them; ``best_policy`` searches all policies.
+    """Find the best arguments, write the plan, say them.
+
+    ``best_policy`` searches all policies, given the type of keys and values.
 
     Raises InputError and Infeasible.
     """
@@ -67,7 +73,8 @@ def plan_for_runtime(
     plan = plan_runtime(asked, said.against)
     if isinstance(plan, NoRuntimePlan):
         raise Infeasible(f"no feasible plan: {plan.reason}")
-    file = plan_file(plan, request.setting, goal)
+    setting = _with_chosen_type(request.setting, plan)
+    file = plan_file(plan, setting, goal)
     if output_file is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
@@ -79,7 +86,7 @@ def plan_for_runtime(
         command=list(command.all_words),
         command_line=text_of(file, "args").rstrip("\n"),
         path=None if output_file is None else str(output_file),
-        any_policy=_any_policy(best_policy()) if said.any_policy else None,
+        any_policy=_any_policy(best_policy(setting.kv_type)) if said.any_policy else None,
     )
     output.emit(
         result.model_dump(mode="json"),
@@ -89,6 +96,16 @@ def plan_for_runtime(
     )
     if output.has_tables:
         sys.stdout.write(result.command_line + "\n")
+
+
+def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
+    """Return the setting with the type of keys and values that was chosen, if several were allowed."""
+    from sim.runtimes.llama_cpp import LlamaArguments
+
+    arguments = plan.best.arguments
+    if setting.kv_type is None or not isinstance(arguments, LlamaArguments):
+        return setting
+    return setting.model_copy(update={"kv_type": arguments.key_type})
 
 
 def plan_again(
@@ -108,6 +125,8 @@ def plan_again(
         vram_margin=None if like is None else str(like.limits.margin_vram_bytes),
         reserve_ram=None if like is None else str(like.limits.reserve_ram_bytes),
     )
+    if runtime not in LLAMAS:
+        setting = setting.model_copy(update={"kv_type": None})
     asked, _ = asked_of(setting, said, goal)
     plan = plan_runtime(asked)
     if isinstance(plan, NoRuntimePlan):
@@ -152,7 +171,6 @@ def asked_of(
     from planner.runtimes.load import RuntimeLoad
     from sim.model.library import load_model
     from sim.runtimes import host_assumptions, kernel_format, runtime_host
-    from sim.runtimes.constants import shipped_constants
     from sim.runtimes.gguf_tensors import tensors_of
 
     assert said.runtime is not None
@@ -172,7 +190,6 @@ def asked_of(
             room_tokens=said.room_tokens,
         ),
         limits=_limits(said),
-        constants=shipped_constants(),
         tensors=tensors_of(model, setting.model, setting.quantization),
         kv_types=_kv_types(said, setting.kv_type),
         objective=goal.objective,
@@ -216,7 +233,7 @@ def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
 
     if kv_type is None:
         return ("f16",)
-    if said.runtime not in ("llama.cpp", "ik_llama.cpp"):
+    if said.runtime not in LLAMAS:
         raise InputError(f"--kv-type: {said.runtime} keeps keys and values in bf16")
     names = tuple(name.strip().lower() for name in kv_type.split(","))
     wrong = next((name for name in names if name not in KV_TYPES), None)

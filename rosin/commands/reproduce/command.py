@@ -56,7 +56,7 @@ def reproduce(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Set papers' figures beside the simulator's; ``all`` takes every one."""
+    """Set papers' figures beside the simulator's."""
     from hwprofiles import InputError
     from hwprofiles.text_file import check_folder
     from validation.published import ALL, reproduction_names
@@ -78,6 +78,7 @@ def _show_one(
 ) -> None:
     from rosin.commands.reproduce.document import reproduction_result
     from rosin.commands.reproduce.page import reproduction_page
+    from rosin.report.figure_style import house_style
     from validation.published import reproduce as run_reproduction
     from validation.published import write
 
@@ -85,7 +86,8 @@ def _show_one(
         output.note("serving some 150,000 requests, about half a minute; --requests asks for fewer")
     with output.waiting(f"reproducing {name}"):
         reproduction = run_reproduction(name, output.seed, popularity, requests)
-    paths = write(reproduction, folder) if folder is not None else ()
+    with house_style():
+        paths = write(reproduction, folder) if folder is not None else ()
     result = reproduction_result(reproduction, paths)
     output.emit(result.model_dump(mode="json"), reproduction_page(result, output.seed))
 
@@ -95,10 +97,12 @@ def _show_all(
 ) -> None:
     from rosin.commands.reproduce.document import overview_result
     from rosin.commands.reproduce.overview_page import overview_page
+    from rosin.report.figure_style import house_style
     from validation.published import overview, write_overview
 
     page = overview(output.seed, popularity, requests, progress=output.note)
-    paths = write_overview(page, folder) if folder is not None else ()
+    with house_style():
+        paths = write_overview(page, folder) if folder is not None else ()
     result = overview_result(page, paths)
     output.emit(result.model_dump(mode="json"), overview_page(result, output.seed))
 

@@ -209,7 +209,7 @@ def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  
 
 def _check_figure(figure: Path | None) -> None:
     """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
-    from rosin.commands.compare.figure import check_format
+    from rosin.report.figure_style import check_figure
 
     if figure is not None:
-        check_format(figure)
+        check_figure(figure)

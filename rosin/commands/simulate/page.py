@@ -81,8 +81,7 @@ def run_page(
     yield Text()
     yield _reasons(run)
     yield Text()
-    yield memory_table(result.memory)
-    yield host_memory_table(result.host_memory)
+    yield memory_table(result.memory, result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)
@@ -209,8 +208,8 @@ def _per_token(num_bytes: int, run: Run | LongRun) -> str:
     return f"{format_bytes(num_bytes / tokens)} per output token"
 
 
-def memory_table(memory: Memory) -> Table:
-    """What GPU memory holds."""
+def memory_table(memory: Memory, host: HostMemory) -> Table:
+    """What GPU memory holds, and how much of the model host memory does."""
     table = facts_table("GPU memory")
     for item in memory.items:
         table.add_row(
@@ -218,20 +217,11 @@ def memory_table(memory: Memory) -> Table:
         )
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
     table.add_row("the most at once", format_bytes(memory.peak_bytes), peak)
-    return table
-
-
-def host_memory_table(memory: HostMemory) -> Table:
-    """What of the model host memory holds, and of how much."""
-    table = facts_table("Host memory")
-    whole = memory.total_bytes or max(1, memory.held_bytes)
-    for item in memory.items:
-        table.add_row(item.item, format_bytes(item.bytes), share_bar(item.bytes / whole, 30))
-    of_all = "its size is not stated"
-    if memory.total_bytes is not None:
-        share = format_share(memory.held_bytes / whole)
-        of_all = f"of {format_bytes(memory.total_bytes)}, {share}"
-    table.add_row("of the model, in all", format_bytes(memory.held_bytes), of_all)
+    of_all = "host memory; its size is not stated"
+    if host.total_bytes is not None:
+        share = format_share(host.held_bytes / host.total_bytes)
+        of_all = f"of {format_bytes(host.total_bytes)} host memory, {share}"
+    table.add_row("in the host, of the model", format_bytes(host.held_bytes), of_all)
     return table
 
 

@@ -192,7 +192,8 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
     write_json(result.model_dump(mode="json"), str(folder / "validate.json"))
     write_trace(predicted, folder / "predicted.trace.json")
     write_trace(measured, folder / "measured.trace.json")
-    write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
+    for suffix in (".png", ".svg"):
+        write_bytes(draw(result, predicted, measured, suffix), folder / f"validate{suffix}")
 
 
 def with_seed(plan: "Plan", seed: int | None) -> "Plan":

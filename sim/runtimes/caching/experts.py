@@ -8,13 +8,15 @@ class MissRule(StrEnum):
     """What happens to the experts of a layer that the cache lacks.
 
     SPLIT copies as many as let the layer end first; SHARED copies the link's share of both rates,
-    rounded, and the cache takes in only what is copied (FreeToken's hybrid).
+    rounded, and the cache takes in only what is copied (FreeToken's hybrid). STREAM copies every miss,
+    out of the page cache or else from the disk.
     """
 
     CPU = "cpu"
     FETCH = "fetch"
     SPLIT = "split"
     SHARED = "shared"
+    STREAM = "stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,9 @@ class CachedExperts:
 
     ``share`` is that of each layer's experts. ``fetch_table`` says how many of a layer's 0, 1, 2 …
     misses are copied; None: as many as let the layer end first. ``num_ranks`` processes hold a GPU
-    each and share each expert's weights.
+    each and share each expert's weights. ``hit_fraction`` replaces what the policy would hit.
+    ``memory_share`` is that of the experts which host memory holds beside the cache, where they are
+    streamed from a disk.
     """
 
     policy: str
@@ -32,3 +36,4 @@ class CachedExperts:
     fetch_table: tuple[int, ...] | None = None
     num_ranks: int = 1
     hit_fraction: float | None = None
+    memory_share: float = 0.0

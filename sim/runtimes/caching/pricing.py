@@ -10,6 +10,7 @@ from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.caching.lanes import Lanes, estimated_both, fetches, with_cards
 from sim.runtimes.caching.locality import Locality, admitted_fraction
 from sim.runtimes.constants import Constants
+from sim.runtimes.disk import expert_misses
 from sim.runtimes.features import Features
 from sim.runtimes.placement import Placement
 from sim.runtimes.placing import placement_of
@@ -21,6 +22,13 @@ RANK_WAIT_S = 2 * 3e-3
 """What a layer on the CPU waits where processes share the same cores: two joins of its threads, each a
 time slice of the scheduler (3 ms, Linux's sched_base_slice_ns on eight cores or more). FreeToken's
 ranks pin their threads to the same cores (its pull request 104)."""
+
+
+COPYING = (MissRule.FETCH, MissRule.STREAM)
+"""Rules under which the CPU computes nothing."""
+
+PAGE_COPY_BYTES_PER_S = 10e9
+"""One thread copying out of the page cache into a buffer that the GPU reads: assumed, of a desktop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +86,17 @@ def cached_decode(
         else 1.0 - cached.hit_fraction
     )
     layers = {
-        index: _expected(question.model.layers[index], cached, missing, lanes)
+        index: _expected(_chosen(question, index), cached, missing, lanes)
         for index in question.model.moe_layers
     }
     step = decode_step(question, _placed(placement, {i: own.on_cpu for i, own in layers.items()}))
-    seconds = decode_seconds(step, constants)
+    seconds = _with_misses(
+        decode_seconds(step, constants), list(layers.values()), cached, step, constants
+    )
+    if cached.misses is MissRule.STREAM:
+        seconds = _streamed(seconds, question, placement, cached, locality)
     return CachedStep(
-        seconds=_with_misses(seconds, list(layers.values()), cached, step, constants),
+        seconds=seconds,
         miss_fraction=missing,
         cpu_fraction=float(np.mean([own.on_cpu for own in layers.values()])) if layers else 0.0,
         lanes=lanes,
@@ -128,6 +140,13 @@ def _placed(placement: Placement, on_host: dict[int, float]) -> Placement:
     return replace(placement, expert_fraction=fractions)
 
 
+def _chosen(question: RuntimeQuestion, index: int) -> Layer:
+    """A layer with as many experts a token as the arguments say."""
+    layer = question.model.layers[index]
+    asked = question.arguments.experts_per_token
+    return layer if asked is None else replace(layer, top_k=min(layer.top_k, asked))
+
+
 def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Lanes) -> _Layer:
     """Expectations over the number of misses, choices missing apart from each other."""
     found = [_with_count(layer, cached, count, lanes) for count in range(layer.top_k + 1)]
@@ -158,7 +177,7 @@ def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -
 def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -> int:
     if cached.misses is MissRule.CPU:
         return 0
-    if cached.misses is MissRule.FETCH:
+    if cached.misses in COPYING:
         return count
     if cached.misses is MissRule.SHARED:
         both = lanes.link_bytes_per_s + lanes.cpu_bytes_per_s
@@ -213,12 +232,31 @@ def _with_misses(
     crossings = _other_crossings(step, len(layers)) + 2 * visits
     crossings += sum(own.link_visits for own in layers)
     crossings += visits if cached.misses is MissRule.SHARED else 0.0
-    is_on_cpu = cached.misses is not MissRule.FETCH
+    is_on_cpu = cached.misses not in COPYING
     return replace(
         seconds,
         cpu_experts=(lanes_s if is_on_cpu else 0.0) + rank_wait,
         upload=0.0 if is_on_cpu else lanes_s,
         crossings=(crossings + step.work.gpu_crossings) * crossing_s,
+    )
+
+
+def _streamed(
+    seconds: Seconds,
+    question: RuntimeQuestion,
+    placement: Placement,
+    cached: CachedExperts,
+    locality: Locality,
+) -> Seconds:
+    """The price with misses read one after the other: what memory lacks from the disk, all through a buffer."""
+    assert question.host.disk is not None
+    held = min(1.0, cached.share + cached.memory_share)
+    read = expert_misses(question, placement, locality, held)
+    copied = expert_misses(question, placement, locality, cached.share)
+    return replace(
+        seconds,
+        upload=seconds.upload + copied / PAGE_COPY_BYTES_PER_S,
+        disk=read / question.host.disk.bytes_per_s,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sim.engine.compilation import inner, kernel, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
-from sim.policies.dispatch.split import Rule, find_selected
+from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.emit import (
     D2H,
     GPU,
@@ -54,6 +54,7 @@ from sim.step.lowering.slots import (
     settle_arrivals,
     take_slot,
 )
+from sim.step.rules.split import find_selected
 
 MATCHER = 5
 """The resource that looks predictions up, beside those of ``emit``."""

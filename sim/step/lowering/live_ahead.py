@@ -8,7 +8,6 @@ import numpy as np
 
 from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
-from sim.policies.dispatch.split import find_selected
 from sim.step.lowering.emit import (
     H2D,
     IS_SERIAL,
@@ -33,6 +32,7 @@ from sim.step.lowering.slots import (
     note_arrival,
     take_slot,
 )
+from sim.step.rules.split import find_selected
 
 _PREFETCHING = int(TaskKind.PREFETCH)
 _NONE = NONE

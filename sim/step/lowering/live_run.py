@@ -14,8 +14,7 @@ from sim.engine.task import NONE, Discipline, Resource
 from sim.engine.timeline import Timeline
 from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions, Prefetch
 from sim.policies.cache.score import Score
-from sim.policies.dispatch.spilling import BUFFERS, ROOM
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.rule import Rule
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
@@ -61,6 +60,7 @@ from sim.step.lowering.slots import (
     Cached,
     held_of,
 )
+from sim.step.rules.spilling import BUFFERS, ROOM
 from sim.workload.batch import Passes
 
 LIVE_RESOURCES = (

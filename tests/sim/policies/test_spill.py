@@ -23,7 +23,6 @@ from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.dispatch.spilling import ROOM, spill_row
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
@@ -34,6 +33,7 @@ from sim.step.lowering.decisions import Decisions, decide
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job
 from sim.step.lowering.lower import lower
+from sim.step.rules.spilling import ROOM, spill_row
 from sim.step.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.testing import check_policy
 from sim.workload.batch import Batch, Passes, forward_passes

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from validation.published.fiddler.headlines import verdict
+from validation.published.claim import reach, reading_verdict
+from validation.published.fiddler.beam_widths import THRESHOLD_WIDTH
 from validation.published.reproduction import Cell, SummaryLine, Table
 from validation.published.target import (
     Target,
@@ -18,6 +19,8 @@ STREAMING_ERROR_FRACTION = 0.10
 SWAPPING_ERROR_FRACTION = 0.15
 MISSES_RANGE = (31.0, 41.0)
 HIT_RATE_POINTS = 2.0
+STEP = 2.0
+"""How many times as long a width takes as the one before it, where experts go to the GPU."""
 
 
 def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[SummaryLine, ...]:
@@ -56,6 +59,7 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
         ),
         *_residency(by_name["residency"], has_popularity),
         *(_headline(cell) for cell in by_name["headlines"].cells),
+        _step(by_name["beam_widths"]),
     )
 
 
@@ -107,9 +111,20 @@ def _headline(cell: Cell) -> SummaryLine:
     """A ratio with what all readings span, and what follows; without a target, since readings are
     assumed.
     """
-    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
-    found = f"{_pair(cell)}; readings {min(values):.2f} to {max(values):.2f}: {verdict(cell)}"
+    low, high = reach(cell)
+    found = f"{_pair(cell)}; readings {low:.2f} to {high:.2f}: {reading_verdict(cell)}"
     return untargeted(cell.system, found)
+
+
+def _step(table: Table) -> SummaryLine:
+    """Where beams' experts go to the GPU: the first width that takes twice as long as the one
+    before it.
+    """
+    pairs = zip(table.cells, table.cells[1:], strict=False)
+    jumps = (after for before, after in pairs if after.simulated > STEP * before.simulated)
+    width = int(next(jumps).system.split()[1])
+    target = near(THRESHOLD_WIDTH, 0.0, f"width {THRESHOLD_WIDTH}")
+    return target.line("Beams: where experts go to the GPU", f"width {width}", width)
 
 
 def _line(cell: Cell, target: Target) -> SummaryLine:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -101,26 +102,22 @@ def add_hooks(block: nn.Module) -> None:
 
 def blocks() -> Iterator[tuple[str, int, nn.Module]]:
     """The three models' MoE blocks, all sizes but the number of experts tiny."""
-    from transformers.models.mixtral.configuration_mixtral import MixtralConfig
-    from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
-    from transformers.models.phimoe.configuration_phimoe import PhimoeConfig
-    from transformers.models.phimoe.modeling_phimoe import PhimoeSparseMoeBlock
-    from transformers.models.qwen2_moe.configuration_qwen2_moe import Qwen2MoeConfig
-    from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeSparseMoeBlock
+    sizes = {"hidden_size": HIDDEN, "intermediate_size": HIDDEN}
+    few = sizes | {"num_experts_per_tok": 2}
+    yield "mixtral-8x7b", 8, _block("mixtral", "Mixtral", few | {"num_local_experts": 8})
+    yield "phi-3.5-moe", 16, _block("phimoe", "Phimoe", few | {"num_local_experts": 16})
+    own = {"moe_intermediate_size": HIDDEN, "shared_expert_intermediate_size": HIDDEN}
+    qwen = sizes | own | {"num_experts": 60, "num_experts_per_tok": 4}
+    yield "qwen1.5-moe-a2.7b", 60, _block("qwen2_moe", "Qwen2Moe", qwen)
 
-    small = {"hidden_size": HIDDEN, "intermediate_size": HIDDEN}
-    mixtral = MixtralConfig(**small, num_local_experts=8, num_experts_per_tok=2)
-    phi = PhimoeConfig(**small, num_local_experts=16, num_experts_per_tok=2)
-    qwen = Qwen2MoeConfig(
-        **small,
-        moe_intermediate_size=HIDDEN,
-        shared_expert_intermediate_size=HIDDEN,
-        num_experts=60,
-        num_experts_per_tok=4,
-    )
-    yield "mixtral-8x7b", 8, MixtralSparseMoeBlock(mixtral)
-    yield "phi-3.5-moe", 16, PhimoeSparseMoeBlock(phi)
-    yield "qwen1.5-moe-a2.7b", 60, Qwen2MoeSparseMoeBlock(qwen)
+
+def _block(folder: str, name: str, sizes: dict[str, int]) -> nn.Module:
+    """A block of transformers by its family, which has no types of its own."""
+    package = f"transformers.models.{folder}"
+    config = getattr(import_module(f"{package}.configuration_{folder}"), f"{name}Config")
+    module = import_module(f"{package}.modeling_{folder}")
+    block: nn.Module = getattr(module, f"{name}SparseMoeBlock")(config(**sizes))
+    return block
 
 
 def measure(

@@ -16,6 +16,7 @@ from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
 from validation.published.hybrimoe.replay import Reading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
+from validation.published.hybrimoe.speeds import speed_table
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
 from validation.published.target import Target, near, untargeted
@@ -83,7 +84,10 @@ def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproducti
         title="HybriMoE's cache (arXiv 2504.05897)",
         seed=seed,
         routing=routing.description,
-        tables=(Table(name="hit_rates", title="Hit rates", assumptions=ASSUMPTIONS, cells=cells),),
+        tables=(
+            Table(name="hit_rates", title="Hit rates", assumptions=ASSUMPTIONS, cells=cells),
+            speed_table(seed),
+        ),
         summary=summary_of(cells),
     )
 

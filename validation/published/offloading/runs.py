@@ -63,11 +63,10 @@ class Job:
 
 def lightning(micro_batch: int) -> Policy:
     """Return MoE-Lightning with the paper's micro-batch, attention on the CPU, experts on the GPU."""
-    policy = find_policy("moe-lightning")
+    policy = with_settings(find_policy("moe-lightning"), {"kv_layers": "0", "ffn_on_gpu": "true"})
     feeding = replace(
         policy.feeding,
         micro_batch_sequences=micro_batch,
         prefill_micro_batch_sequences=micro_batch,
     )
-    settings = {"placement.kv_layers": "0", "dispatch.ffn_on_gpu": "true"}
-    return replace(with_settings(policy, settings), feeding=feeding)
+    return replace(policy, feeding=feeding)

@@ -2,7 +2,6 @@
 behind the dispatch parts.
 """
 
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -10,26 +9,9 @@ from numpy.typing import NDArray
 
 from sim.engine.compilation import inner, kernel, part
 from sim.policies.actions import Action
+from sim.policies.dispatch.rule import Rule
 
 Rows = NDArray[Any]
-
-
-class Rule(IntEnum):
-    """The rules, numbered for compiled code.
-
-    CHEAPEST: fetched if the CPU is believed dearer (strictly); CHEAPEST_OR_TIE: or as dear.
-    BALANCED: the fewest tokens to the CPU, so many that max(sum on the CPU, sum of fetches) is
-    least. THREE_LANES: the same with the GPU's resident work in the second lane, copies and GPU
-    runs overlapping. SPILL: residents may go to the CPU too, see ``spilling``.
-    """
-
-    CPU = 0
-    FETCH = 1
-    CHEAPEST = 2
-    CHEAPEST_OR_TIE = 3
-    BALANCED = 4
-    THREE_LANES = 5
-    SPILL = 6
 
 
 _CPU, _FETCH = int(Action.CPU), int(Action.FETCH)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, part
-from sim.policies.dispatch.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
-from sim.policies.dispatch.split import find_selected
+from sim.step.rules.spilling import GROUP_CPU, MAY_SPILL, ROOM, spill_row
+from sim.step.rules.split import find_selected
 
 Rows = NDArray[Any]
 _HALVINGS = 24

@@ -93,8 +93,11 @@ def house_style() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    own = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-    with matplotlib.rc_context({**own, **_STYLE}):
+    style: Any = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+    }
+    style.update(_STYLE)
+    with matplotlib.rc_context(style):
         yield
 
 

@@ -181,6 +181,7 @@ def _plan_policies(
     """Find the best policy of any kind, write the plan, say it."""
     from planner.search.plan import save_plan
     from rosin.commands.plan.document import plan_result
+    from rosin.commands.plan.nearest import nearest_runtimes
     from rosin.commands.simulate.document import run_warnings
     from sim.step.provenance import provenance_of
 
@@ -195,7 +196,13 @@ def _plan_policies(
     command = _command(
         options, [*said.words(), *([] if has_bounds else ["--no-bounds"])], output_file
     )
-    result = plan_result(planned, provenance, path=output_file, command=command)
+    result = plan_result(
+        planned,
+        provenance,
+        path=output_file,
+        command=command,
+        runtimes=nearest_runtimes(planned.plan, best.metrics),
+    )
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
     output.emit(
         result.model_dump(mode="json"),
@@ -216,9 +223,11 @@ def planned_best(
 
 def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
     """What people read; what prints it is imported for them alone."""
+    from rosin.commands.plan.nearest import nearest_lines
     from rosin.commands.plan.page import plan_page
 
     yield from plan_page(best, result)
+    yield from nearest_lines(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,13 @@ COMMANDS = (
     "export",
     "kv-plan",
     "kv-replay",
-    "cache-study",
+    "caches",
     "reproduce",
     "accuracy",
     "measure",
     "calibrate",
     "validate",
+    "report",
     "prepare",
 )
 """In the order of the help; each a function of its name (with _ for -) in a module of that name, or

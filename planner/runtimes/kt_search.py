@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from planner.runtimes.asked import Asked
-from planner.runtimes.option import Option
+from planner.runtimes.option import Option, timing_of
 from planner.runtimes.rival import Rival, best_rival
 from sim.runtimes.features import cores_in_use
 from sim.runtimes.host import Vector
@@ -15,20 +15,56 @@ WIDE_NAMES = ("16bit", "bf16", "f16", "fp16")
 
 
 def kt_options(asked: Asked) -> Iterator[Option]:
-    """Yield options that fit: every count of experts a layer, sizes of chunks, the prompt's side.
+    """Yield options that fit: counts of experts a layer, sizes of chunks, the prompt's side.
 
     Prices know no popular experts, so masks with as many experts cost alike: the same count in
     each layer stands for them.
     """
     base = _base(asked)
     for chunk in _chunks(asked):
-        for side in (None, 1):
+        for threshold in (None, 1):
             for count in _counts(asked):
-                option = asked.option(
-                    replace(base, gpu_experts=count, chunk_tokens=chunk, gpu_prefill_tokens=side)
+                arguments = replace(
+                    base, gpu_experts=count, chunk_tokens=chunk, gpu_prefill_tokens=threshold
                 )
-                if asked.fits(option):
+                option = asked.option(arguments)
+                if asked.fits(option) and (threshold is None or _has_room_for_a_layer(option)):
                     yield option
+
+
+def kt_refined(asked: Asked, best: Option) -> Option:
+    """Return the option with the fewest tokens from which on a prompt is faster on the GPU."""
+    arguments = best.arguments
+    assert isinstance(arguments, KtArguments)
+    if arguments.gpu_prefill_tokens is None:
+        return best
+    low = 1
+    high = min(arguments.chunk_tokens or asked.load.prompt_tokens, asked.load.prompt_tokens)
+    while low < high:
+        middle = (low + high) // 2
+        if _prompt_seconds(asked, best, middle, 1) <= _prompt_seconds(asked, best, middle, None):
+            high = middle
+        else:
+            low = middle + 1
+    option = asked.option(replace(arguments, gpu_prefill_tokens=low), best.placement)
+    return option if asked.rank(option.timing) <= asked.rank(best.timing) else best
+
+
+def _prompt_seconds(asked: Asked, best: Option, tokens: int, threshold: int | None) -> float:
+    arguments = replace(best.arguments, gpu_prefill_tokens=threshold)  # type: ignore[arg-type]
+    question = replace(best.question, arguments=arguments, prompt_tokens=tokens)
+    return timing_of(question, best.placement, asked.load).ttft_s
+
+
+def _has_room_for_a_layer(option: Option) -> bool:
+    """Whether the first GPU has room for a whole layer's experts, which prompts on it need.
+
+    KTransformers' documentation: 9 GB for Kimi-K2, 3.6 GB for MiniMax-M2.
+    """
+    layers = option.question.model.layers
+    largest = max(layer.num_experts * layer.expert_bytes for layer in layers)
+    gpu = option.question.host.gpus[0] if option.question.host.gpus else None
+    return gpu is not None and option.memory["gpu0"].total + largest <= gpu.memory_bytes
 
 
 def kt_rivals(asked: Asked) -> Iterator[Rival]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hwprofiles import InputError, unknown_name
 from planner.export.streaming import STREAMED
 from planner.runtimes.asked import Asked
-from planner.runtimes.kt_search import kt_options, kt_rivals
+from planner.runtimes.kt_search import kt_options, kt_refined, kt_rivals
 from planner.runtimes.llama_refine import refined
 from planner.runtimes.llama_rivals import llama_rivals
 from planner.runtimes.llama_search import llama_options
@@ -36,7 +36,7 @@ _LLAMA = Way(options=llama_options, rivals=llama_rivals, refine=refined)
 WAYS: Mapping[str, Way] = {
     LLAMA_CPP: _LLAMA,
     IK_LLAMA_CPP: _LLAMA,
-    KTRANSFORMERS: Way(options=kt_options, rivals=kt_rivals),
+    KTRANSFORMERS: Way(options=kt_options, rivals=kt_rivals, refine=kt_refined),
 }
 """The runtimes that a plan can be made for, by name."""
 

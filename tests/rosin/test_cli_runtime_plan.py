@@ -104,6 +104,10 @@ def test_mistakes_of_export(plan: str, tmp_path: Path) -> None:
         "export", plan, "--to", "ktransformers", "--form", "env", folder=tmp_path
     )
     assert_one_line_error(wrong_form, "no form of ktransformers named 'env'")
+    mask = ("export", plan, "--to", "ktransformers", "--form", "mask")
+    assert_one_line_error(run_rosin(*mask, folder=tmp_path), "say where with -o plan.pt")
+    no_policy = run_rosin(*mask, "-o", "plan.pt", folder=tmp_path)
+    assert_one_line_error(no_policy, "takes a plan of a policy")
     tiers = tmp_path / "kv.yaml"
     tiers.write_text(
         "format: rosin-kv/1\nname: chat\nhost_bytes_per_rank: 1GiB\n", encoding="utf-8"

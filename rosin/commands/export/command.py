@@ -10,6 +10,8 @@ from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 DEFAULT_FORM = "args"
+MASK_FORM = "mask"
+"""A file of the experts that KTransformers is to hold on the GPU; its flags are printed."""
 
 TargetOption = Annotated[
     str,
@@ -28,7 +30,7 @@ FormOption = Annotated[
         "--form",
         metavar="FORM",
         help="For plans: args (a command, the default), env (variables), bench (llama-bench), "
-        "preset (llama-server).",
+        "preset (llama-server), mask (ktransformers: a policy's experts as plan.pt, with -o).",
         show_default=False,
     ),
 ]
@@ -62,16 +64,31 @@ def export(
     if output_file is not None:
         check_target(output_file)
     output = Output(json=json, seed=seed, quiet=quiet)
-    text, warnings = _text(plan, to, form)
-    if output_file is not None:
-        write_text(text, output_file)
+    if form == MASK_FORM:
+        text, warnings = _mask(plan, to, output_file)
+    else:
+        text, warnings = _text(plan, to, form)
+        if output_file is not None:
+            write_text(text, output_file)
     path = None if output_file is None else str(output_file)
     payload = {"engine": to, "text": text, "path": path}
     output.emit(payload, (), warnings=warnings)
-    if path is None and output.has_tables:
+    if (path is None or form == MASK_FORM) and output.has_tables:
         sys.stdout.write(
             text
         )  # as it is: whoever copies it wants no lines broken at the terminal's width
+
+
+def _mask(path: Path, to: str, target: Path | None) -> tuple[str, tuple[str, ...]]:
+    """Write a file of experts, and return the flags that read it. Raises InputError."""
+    from hwprofiles import InputError
+    from rosin.commands.export.mask_text import write_mask
+
+    if to != "ktransformers":
+        raise InputError(f"--form {MASK_FORM} is for ktransformers alone, which reads such files")
+    if target is None:
+        raise InputError(f"--form {MASK_FORM} writes a file; say where with -o plan.pt")
+    return write_mask(path, target)
 
 
 def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:

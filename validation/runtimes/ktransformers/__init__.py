@@ -1,0 +1,5 @@
+"""Files that KTransformers reads."""
+
+from validation.runtimes.ktransformers.mask_file import save_mask
+
+__all__ = ["save_mask"]

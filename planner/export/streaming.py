@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hwprofiles import InputError
-from hwprofiles.units import GIB
+from hwprofiles.units import GIB, format_bytes
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
 from sim.model.model import Model
 from sim.runtimes.host import HostGpu, RuntimeHost
@@ -30,6 +30,7 @@ class Streamed:
     host: RuntimeHost
     load: RuntimeLoad
     limits: RuntimeLimits
+    host_memory_bytes: float | None = None
 
     @property
     def gpu(self) -> HostGpu:
@@ -37,6 +38,17 @@ class Streamed:
         if not self.host.gpus:
             raise InputError("the machine has no GPU, which these programs need")
         return self.host.gpus[0]
+
+    def check_host(self, num_bytes: float) -> None:
+        """Raise InputError where the host has no room for so many bytes of weights."""
+        if self.host_memory_bytes is None:
+            return
+        missing = num_bytes - (self.host_memory_bytes - self.limits.reserve_ram_bytes)
+        if missing > 0:
+            raise InputError(
+                f"{format_bytes(round(num_bytes))} of weights do not fit the host, "
+                f"{format_bytes(round(missing))} are missing"
+            )
 
     @property
     def room_bytes(self) -> float:
@@ -50,9 +62,10 @@ class Streamed:
 def vllm_text(plan: Streamed) -> str:
     """Return vLLM's command: ``--cpu-offload-gb`` counts GiB, of experts alone where those suffice.
 
-    Raises InputError where not even the rest fits.
+    Raises InputError where not even the rest fits, or the host is too small.
     """
     missing = max(0.0, plan.model.total_bytes - plan.room_bytes)
+    plan.check_host(missing)
     words = ["vllm", "serve", plan.model_name, "--max-model-len", str(plan.load.cache_tokens)]
     if missing:
         words += ["--cpu-offload-gb", str(math.ceil(missing / GIB))]
@@ -67,7 +80,7 @@ def vllm_text(plan: Streamed) -> str:
 def accelerate_text(plan: Streamed) -> str:
     """Return a device map as JSON: whole layers, the last ones in host memory.
 
-    Raises InputError where not even embedding and head fit the GPU.
+    Raises InputError where not even embedding and head fit the GPU, or the host is too small.
     """
     free = plan.room_bytes - sum(plan.model.top_bytes.values())
     if free < 0:
@@ -78,9 +91,15 @@ def accelerate_text(plan: Streamed) -> str:
     free -= largest if is_full else 0
     for index in range(plan.model.num_layers):
         free -= _layer_bytes(plan.model, index)
-        devices[f"model.layers.{index}"] = 0 if free >= 0 else "cpu"
+        devices[_layer(index)] = 0 if free >= 0 else "cpu"
+    on_host = [index for index in range(plan.model.num_layers) if devices[_layer(index)] == "cpu"]
+    plan.check_host(sum(_layer_bytes(plan.model, index) for index in on_host))
     devices |= {"model.norm": 0, "lm_head": 0}
     return json.dumps(devices, indent=1) + "\n"
+
+
+def _layer(index: int) -> str:
+    return f"model.layers.{index}"
 
 
 def _layer_bytes(model: Model, index: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_a_device_map_covers_the_model_and_fits(gib: float) -> None:
     sizes = [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers]
     resident = sum(size for size, device in zip(sizes, layers, strict=True) if device == 0)
     assert resident + max(sizes) + sum(model.top_bytes.values()) <= plan.room_bytes
+
+
+@pytest.mark.parametrize("program", sorted(STREAMED))
+def test_a_host_too_small_is_refused(program: str) -> None:
+    """What neither GPU nor host can hold is said by its bytes."""
+    plan = replace(_plan(4), host_memory_bytes=8e9)
+    with pytest.raises(InputError, match="do not fit the host"):
+        STREAMED[program](plan)
 
 
 def test_a_machine_without_a_gpu_is_refused() -> None:

@@ -17,12 +17,15 @@ NOTE = (
 def streamed_text(path: Path, program: str) -> tuple[str, tuple[str, ...]]:
     """Return the text for the plan's model, machine and load. Raises InputError."""
     setting, load, limits = _asked(path)
+    machine = setting.loaded_machine()
+    memory = machine.cpu.memory_bytes
     plan = Streamed(
         model=setting.loaded_model(),
         model_name=setting.model,
-        host=runtime_host(setting.loaded_machine()),
+        host=runtime_host(machine),
         load=load,
         limits=limits,
+        host_memory_bytes=None if memory is None else memory.effective,
     )
     return STREAMED[program](plan), (NOTE.format(program=program),)
 

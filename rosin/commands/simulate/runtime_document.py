@@ -55,6 +55,7 @@ class RuntimeResult(_Part):
 
 PROBE = "a measured rate of the CPU's memory"
 PARTS = "datasheets of the parts"
+KERNELS = "kernels of the program that were measured on this machine"
 
 
 def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> RuntimeResult:
@@ -69,8 +70,14 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
         runtime_prediction=both,
         memory_bytes=memory,
         is_prompt_uploaded=prediction.is_prompt_uploaded,
-        rests_on=PROBE if prediction.rests_on_probe else PARTS,
+        rests_on=_rests_on(prediction),
     )
+
+
+def _rests_on(prediction: RuntimePrediction) -> str:
+    if prediction.decode.is_by_measured_kernels:
+        return KERNELS
+    return PROBE if prediction.rests_on_probe else PARTS
 
 
 def _range(speed: Speed) -> SpeedRange:

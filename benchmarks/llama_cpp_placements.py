@@ -99,7 +99,7 @@ def main() -> None:
     """Place, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
-    parser.add_argument("--plans", type=int, default=42)
+    parser.add_argument("--plans", type=int, default=45)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", type=Path, required=True)
     asked = parser.parse_args()
@@ -109,12 +109,12 @@ def main() -> None:
             for shape, formats in SHAPES
         ]
         with loopback_devices(asked.binary, NUM_DEVICES) as devices:
-            found = [
-                random_placement(
-                    asked.binary, files[index % 3], SHAPES[index % 3][0], devices, draw
-                )
-                for index, draw in enumerate(_generators(asked.seed, asked.plans))
-            ]
+            found = []
+            for index, draw in enumerate(_generators(asked.seed, asked.plans)):
+                shape = SHAPES[index % 3][0]
+                file = files[index % 3]
+                found.append(random_placement(asked.binary, file, shape, devices, draw))
+                print(f"{index + 1} of {asked.plans}", flush=True)
     same = sum(item.is_same for item in found)
     asked.o.mkdir(parents=True, exist_ok=True)
     (asked.o / "placements.json").write_text(json.dumps([asdict(item) for item in found], indent=1))

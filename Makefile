@@ -3,7 +3,7 @@
 #   make demo    install into .venv and plan one model on one machine
 #   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
-#   make fuzz    a million random files through every parser, about three hours (INPUTS=10000 for fewer, SEED=1 for others)
+#   make fuzz    a million random files through every parser, twenty minutes of one core, all cores at work (INPUTS=10000 for fewer, SEED=1 for others)
 #   make gpu     measure this GPU machine, plan for it, and set measured beside predicted, in at most ten minutes (into out/gpu);
 #                uses the torch that PYTHON has: make gpu PYTHON=python3 GPU_ARGS="--time-s 300"
 #   make clean   remove what the others made

@@ -1,12 +1,13 @@
 """How much memory simulating takes, before it starts: from the shapes of what a run keeps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwprofiles.units import MIB
 from sim.model.model import Model
 from sim.policies import Policy
 from sim.policies.dispatch.constant import CpuDispatch
+from sim.step.long import PART_PASSES
 from sim.step.simulate import Scenario
 from sim.workload.batch import Batch, Feeding, micro_batches
 
@@ -50,6 +51,22 @@ def run_bytes(scenario: Scenario) -> int:
     It is an upper estimate: every token may select experts of its own.
     """
     return PROGRAM_BYTES + draw_bytes(scenario) + _tasks_bytes(scenario)
+
+
+def part_bytes(scenario: Scenario) -> int:
+    """The most that a run takes which keeps one part of its passes at a time: the experts of every
+    token, and all of as many passes as a part has.
+    """
+    batch = scenario.batch
+    num_tokens = min(batch.output_tokens, PART_PASSES)
+    part = replace(scenario, batch=replace(batch, output_tokens=num_tokens))
+    routed = (
+        batch.num_sequences
+        * batch.context_tokens
+        * len(scenario.model.moe_layers)
+        * scenario.model.top_k
+    )
+    return run_bytes(part) + routed * ROUTED_BYTES
 
 
 def plan_bytes(scenario: Scenario, num_draws: int, num_threads: int) -> int:

@@ -35,19 +35,9 @@ class Timeline:
     @cached_property
     def digest(self) -> str:
         """A hash over (resource, start, end, kind, layer, expert) of every task in sequence order."""
-        tasks = self.tasks
-        columns = (
-            tasks.resource,
-            self.start_ns,
-            self.end_ns,
-            tasks.kind,
-            tasks.layer,
-            tasks.expert,
-        )
-        rows = np.empty((len(tasks), len(columns)), "<i8")
-        for place, column in enumerate(columns):
-            rows[:, place] = column
-        return hashlib.sha256(rows.data).hexdigest()[:16]
+        made = hashlib.sha256()
+        made.update(digest_rows(self))
+        return shown_digest(made)
 
     def busy_by_resource_ns(self) -> dict[str, int]:
         """Total time each resource was held, by name."""
@@ -57,3 +47,25 @@ class Timeline:
             resource.name: int(total)
             for resource, total in zip(self.platform.resources, totals, strict=True)
         }
+
+
+def digest_rows(timeline: Timeline, before_ns: int = 0) -> memoryview:
+    """What the digest is made of, where the timeline begins at ``before_ns``."""
+    tasks = timeline.tasks
+    columns = (
+        tasks.resource,
+        timeline.start_ns + before_ns,
+        timeline.end_ns + before_ns,
+        tasks.kind,
+        tasks.layer,
+        tasks.expert,
+    )
+    rows = np.empty((len(tasks), len(columns)), "<i8")
+    for place, column in enumerate(columns):
+        rows[:, place] = column
+    return rows.data
+
+
+def shown_digest(made: "hashlib._Hash") -> str:
+    """The digest as it is shown."""
+    return made.hexdigest()[:16]

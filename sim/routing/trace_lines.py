@@ -89,7 +89,9 @@ def is_meta(entry: Mapping[str, Any]) -> bool:
     """Whether a line says something of the file alone: no key is of choices, no value is a table."""
     if not entry:
         return False
-    if entry.get("type") in META_WORDS and not any(name in entry for name in IDS):
+    kind = entry.get("type")
+    is_named = isinstance(kind, str) and kind in META_WORDS
+    if is_named and not any(name in entry for name in IDS):
         return True
     return DATA.isdisjoint(entry) and not any(_is_table(value) for value in entry.values())
 

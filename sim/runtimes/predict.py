@@ -2,14 +2,18 @@
 they rest on.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
+from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
 from sim.runtimes.intervals import half_width
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.placement import Placement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
@@ -18,6 +22,9 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
     "prefill": prefill_seconds,
 }
+
+HALF_OF_80_PERCENT = 1.2816
+"""Half the width of an interval of 80 % over the standard deviation, for normal errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,21 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
     )
 
 
+def seconds_of(
+    question: RuntimeQuestion, placement: Placement | None = None
+) -> tuple[Seconds, Seconds]:
+    """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
+
+    A placement that is known is not evaluated again, so a search can price many.
+    """
+    steps = steps_of(question, placement)
+    constants = shipped_constants()
+    return (
+        _decode_priced(question, steps).seconds(constants),
+        _prefill_priced(question, steps).seconds(constants),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
     """A step, what gives its seconds for a set of constants, and the laws that cover all of it.
@@ -94,11 +116,12 @@ class _Priced:
 def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     step = steps.decode
     laws = laws_of(question, question.arguments.threads)
+    disk_s = decode_disk_s(question, steps.placement)
 
     def seconds(constants: Constants) -> Seconds:
         usual = decode_seconds(step, constants)
         found = laws and decode_by_laws(question, steps.placement, laws, usual)
-        return found or usual
+        return replace(found or usual, disk=disk_s)
 
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
@@ -108,9 +131,10 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
 def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     step = steps.prefill
     laws = laws_of(question, prompt_threads(question))
+    disk_s = prompt_disk_s(question, steps.placement, int(step.micro_batches))
 
     def seconds(constants: Constants) -> Seconds:
-        usual = prefill_seconds(step, constants)
+        usual = replace(prefill_seconds(step, constants), disk=disk_s)
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual
@@ -126,7 +150,8 @@ def _priced(
 ) -> _Priced:
     """The error of laws counts only where they gave the seconds."""
     constants = shipped_constants()
-    is_by_laws = seconds(constants) != PRICES[phase](step, constants)
+    usual = seconds(constants)
+    is_by_laws = replace(usual, disk=0.0) != PRICES[phase](step, constants)
     return _Priced(
         phase=phase, step=step, seconds=seconds, error_fraction=error if is_by_laws else None
     )
@@ -152,7 +177,9 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     """How wide the interval is: the laws' own error, or that of published constants."""
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
-    return float(half_width(priced.step, file.intervals[priced.phase]))
+    seconds = priced.seconds(shipped_constants())
+    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
+    return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:

@@ -12,6 +12,7 @@ from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.engine.compilation import is_kept
 from sim.engine.flat import flat_pass
+from sim.engine.task import NONE
 from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
 from sim.policies.base import Foresight
@@ -22,17 +23,16 @@ from sim.step.lowering.live_run import live_job, process
 from sim.step.lowering.lower import lower
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline_run import lower_pipelined
+from sim.step.lowering.slots import NUM_COMING, Cached, held_of
 
-COMPILATION_NOTICE = "compiling the simulator, once (a quarter of a minute to a minute)…"
-"""What to tell the user before a first run; times were measured on two cores of a 2020s server, see
-``docs/performance.md``.
-"""
+COMPILATION_NOTICE = "compiling the simulator, once"
+"""What to tell the user during a first run; ``docs/performance.md`` says how long it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Execution:
     """What was decided and when it happened; ``tokens`` [pass, layer, expert] is what experts got,
-    ``last_task`` [pass] ends each pass.
+    ``last_task`` [pass] ends each pass. ``cached`` is what a cache has come to.
     """
 
     decisions: Decisions
@@ -40,14 +40,23 @@ class Execution:
     tokens: NDArray[np.int32]
     last_task: NDArray[np.int64]
     wasted_prefetch_bytes: int
+    cached: Cached | None = None
+    """What a cache has come to; None where residents stay."""
 
 
 def execute(
-    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+    policy: Policy,
+    residency: Residency,
+    foresight: Foresight,
+    engine_name: str,
+    before: Cached | None = None,
 ) -> Execution:
-    """Run the policy. Raises InputError for parts that do not go together."""
+    """Run the policy. Raises InputError for parts that do not go together.
+
+    ``before``: a cache goes on from what it came to, all copies done, in another execution.
+    """
     if policy.cache.score is not None:
-        return _live(policy, residency, foresight, engine_name)
+        return _live(policy, residency, foresight, engine_name, before)
     if foresight.problem.overlap.in_turn:
         raise InputError(
             f"{policy.name}: running experts in turn needs a cache with a score, such as lru"
@@ -94,7 +103,11 @@ def _planned(
 
 
 def _live(
-    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+    policy: Policy,
+    residency: Residency,
+    foresight: Foresight,
+    engine_name: str,
+    before: Cached | None,
 ) -> Execution:
     """Gate by gate."""
     passes = foresight.passes
@@ -121,6 +134,8 @@ def _live(
         head_modes=policy.dispatch.head_modes(residency, passes.num_tokens),
     )
     job = live_job(policy, residency, foresight, decisions)
+    if before is not None:
+        job = replace(job, cached=_going_on(job.cached, before, is_global=policy.cache.is_global))
     if engine_name == "fast":
         timeline = run_live(job)
     else:
@@ -133,4 +148,24 @@ def _live(
         tokens=foresight.tokens,
         last_task=job.last_task,
         wasted_prefetch_bytes=job.wasted_bytes(timeline),
+        cached=job.cached,
+    )
+
+
+def _going_on(fresh: Cached, before: Cached, *, is_global: bool) -> Cached:
+    """The cache of new passes, with what it had come to: its slots, and what they are worth.
+
+    What it knew of tasks and of gates is of passes that have ended.
+    """
+    assert before.counters[NUM_COMING] == 0, "copies must have arrived before a run is taken apart"
+    slots = before.slots.copy()
+    for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):
+        slots[name] = NONE
+    held = held_of(slots, is_global=is_global)
+    return fresh._replace(
+        slots=slots,
+        scores=before.scores,
+        free=before.free,
+        counters=before.counters,
+        **held,
     )

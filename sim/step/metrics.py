@@ -1,6 +1,7 @@
 """What a run came to: times, hits, bytes, and how busy each resource was."""
 
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,41 @@ class Metrics:
     busy_s: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the metrics of a run are made of, in whole numbers, so that those of parts add up.
+
+    ``first_token_ns`` is None in a part without a prompt. ``counts`` are those of _count_experts;
+    ``staged_bytes`` is the most at once, by GPU.
+    """
+
+    first_token_ns: int | None
+    end_ns: int
+    makespan_ns: int
+    busy_ns: dict[str, int]
+    h2d_bytes: int
+    d2h_bytes: int
+    prefetched_bytes: int
+    wasted_prefetch_bytes: int
+    staged_bytes: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def followed_by(self, later: "Totals") -> "Totals":
+        """Those of this part and of one that begins when its last task has ended."""
+        return Totals(
+            first_token_ns=self.first_token_ns,
+            end_ns=self.makespan_ns + later.end_ns,
+            makespan_ns=self.makespan_ns + later.makespan_ns,
+            busy_ns={name: ns + later.busy_ns[name] for name, ns in self.busy_ns.items()},
+            h2d_bytes=self.h2d_bytes + later.h2d_bytes,
+            d2h_bytes=self.d2h_bytes + later.d2h_bytes,
+            prefetched_bytes=self.prefetched_bytes + later.prefetched_bytes,
+            wasted_prefetch_bytes=self.wasted_prefetch_bytes + later.wasted_prefetch_bytes,
+            staged_bytes=tuple(map(max, self.staged_bytes, later.staged_bytes)),
+            counts=tuple(map(add, self.counts, later.counts)),
+        )
+
+
 def measure(
     execution: Execution,
     batch: Batch,
@@ -72,31 +108,61 @@ def measure(
 
     ``fixed_bytes`` of each GPU's memory are held throughout.
     """
+    totals = totals_of(execution, foresight, selected)
+    return metrics_of(
+        totals, batch, num_resident_experts=num_resident_experts, fixed_bytes=fixed_bytes
+    )
+
+
+def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.int64]) -> Totals:
+    """Read the totals off an execution, of a run or of a part of one."""
     timeline, passes = execution.timeline, foresight.passes
-    ends_s = timeline.end_ns[execution.last_task] / NS_PER_S
-    first_token_s = float(ends_s[passes.is_prefill][-1])
-    total_s = float(ends_s[-1])
-    decode_steps = batch.output_tokens - 1
-    busy_s = {name: ns / NS_PER_S for name, ns in timeline.busy_by_resource_ns().items()}
+    ends_ns = timeline.end_ns[execution.last_task]
+    prompt_ends_ns = ends_ns[passes.is_prefill]
     layer_share = foresight.problem.overlap.staging_layer_share
+    gpus = range(foresight.problem.num_gpus)
+    return Totals(
+        first_token_ns=int(prompt_ends_ns[-1]) if len(prompt_ends_ns) else None,
+        end_ns=int(ends_ns[-1]),
+        makespan_ns=timeline.makespan_ns,
+        busy_ns=timeline.busy_by_resource_ns(),
+        **_copied_bytes(timeline),
+        wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
+        staged_bytes=tuple(peak_staged_bytes(timeline, layer_share, gpu) for gpu in gpus),
+        counts=_expert_counts(selected, execution.tokens, execution.decisions, passes),
+    )
+
+
+def metrics_of(
+    totals: Totals, batch: Batch, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
+) -> Metrics:
+    """Work out the metrics of a run from its totals."""
+    assert totals.first_token_ns is not None, "a run begins with its prompts"
+    first_token_s = totals.first_token_ns / NS_PER_S
+    total_s = totals.end_ns / NS_PER_S
+    decode_steps = batch.output_tokens - 1
+    busy_s = {name: ns / NS_PER_S for name, ns in totals.busy_ns.items()}
+    hit_tokens, all_tokens, missed, on_cpu, active = totals.counts
     return Metrics(
         ttft_s=first_token_s,
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
         end_to_end_s=total_s,
         output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
         prefill_tokens_per_s=batch.batch_size * batch.prompt_tokens / first_token_s,
+        expert_hit_rate=float(hit_tokens / max(1, all_tokens)),
+        decode_expert_misses_per_step=float(missed / max(1, decode_steps)),
         num_resident_experts=num_resident_experts,
-        **_copied_bytes(timeline),
-        wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        peak_gpu_memory_bytes=max(
-            fixed + peak_staged_bytes(timeline, layer_share, gpu)
-            for gpu, fixed in enumerate(fixed_bytes)
-        ),
+        h2d_bytes=totals.h2d_bytes,
+        d2h_bytes=totals.d2h_bytes,
+        cpu_expert_calls=on_cpu,
+        gpu_expert_calls=active - on_cpu,
+        prefetched_bytes=totals.prefetched_bytes,
+        wasted_prefetch_bytes=totals.wasted_prefetch_bytes,
+        peak_gpu_memory_bytes=max(map(add, fixed_bytes, totals.staged_bytes)),
         utilization={
-            name: seconds * NS_PER_S / timeline.makespan_ns for name, seconds in busy_s.items()
+            name: seconds * NS_PER_S / totals.makespan_ns for name, seconds in busy_s.items()
         },
         busy_s=busy_s,
-        **_expert_counts(selected, execution.tokens, execution.decisions, passes, batch),
     )
 
 
@@ -152,8 +218,8 @@ def _expert_counts(
     tokens: NDArray[np.int32],
     decisions: Decisions,
     passes: Passes,
-    batch: Batch,
-) -> dict[str, Any]:
+) -> tuple[int, ...]:
+    """What _count_experts counts."""
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
@@ -167,13 +233,7 @@ def _expert_counts(
         is_decode,
         counts,
     )
-    hit_tokens, all_tokens, missed, on_cpu, active = counts.tolist()
-    return {
-        "expert_hit_rate": float(hit_tokens / max(1, all_tokens)),
-        "decode_expert_misses_per_step": float(missed / max(1, batch.output_tokens - 1)),
-        "cpu_expert_calls": on_cpu,
-        "gpu_expert_calls": active - on_cpu,
-    }
+    return tuple(counts.tolist())
 
 
 @kernel

@@ -1,16 +1,22 @@
 """Which numbers went into a run, and how far to trust what came out."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
 from sim.costs.cost_model import CostModel, Device, Way, compute_type
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
-from sim.step.simulate import Run
+from sim.step.lowering.decisions import Decisions
+from sim.step.metrics import Metrics
+from sim.step.simulate import Run, Scenario
+from sim.workload.batch import Passes
 
 X_OF: Mapping[Operation, str] = MappingProxyType(
     {Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"}
@@ -44,8 +50,52 @@ class RunProvenance:
     extrapolated: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """How many of so many runs of one kind lie where nothing was measured; ``text`` says so, the
+    share before it.
+    """
+
+    text: str
+    num_outside: int
+    num_runs: int
+
+
+class Executed(Protocol):
+    """What was decided in some passes: a run, or a part of one."""
+
+    @property
+    def passes(self) -> Passes:
+        """The passes."""
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """What experts got [pass, layer, expert]."""
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was done with it."""
+
+
+class Charged(Protocol):
+    """A run of which the figures are known."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was run."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Its figures."""
+
+
 def provenance_of(run: Run) -> RunProvenance:
     """The numbers behind the resources that the run kept busy."""
+    return provenance_with(run, outside_of(run.scenario, run, devices_of(run.metrics.busy_s)))
+
+
+def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
+    """The same, where it is known already which measured curves were left."""
     numbers = tuple(_numbers(run))
     routing = run.scenario.routing.provenance
     return RunProvenance(
@@ -53,16 +103,16 @@ def provenance_of(run: Run) -> RunProvenance:
         routing=routing,
         model=run.scenario.model.provenance,
         numbers=numbers,
-        extrapolated=(*_extrapolated(run), *_extrapolated_attention(run)),
+        extrapolated=extrapolated(outside),
     )
 
 
-def _numbers(run: Run) -> Iterator[UsedNumber]:
+def _numbers(run: Charged) -> Iterator[UsedNumber]:
     machine, busy = run.scenario.machine, run.metrics.busy_s
     yield _number("gpu.memory_bytes", machine.gpu.memory_bytes)
     if machine.gpu.context_bytes is not None:
         yield _number("gpu.context_bytes", machine.gpu.context_bytes)
-    for device in _devices(run):
+    for device in devices_of(run.metrics.busy_s):
         part = machine.gpu if device == "gpu" else machine.cpu
         yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)
         rate = compute_type(part.flops_per_s, run.scenario.model.dtype(TensorClass.EXPERT))
@@ -78,7 +128,7 @@ def _numbers(run: Run) -> Iterator[UsedNumber]:
     yield from _curves(run, machine)
 
 
-def _kernel_numbers(run: Run) -> Iterator[UsedNumber]:
+def _kernel_numbers(run: Charged) -> Iterator[UsedNumber]:
     """What the GPU's kernels take beside reading and arithmetic."""
     gpu, model = run.scenario.machine.gpu, run.scenario.model
     if not run.scenario.policy.overlap.captures_graphs:
@@ -93,12 +143,13 @@ def _kernel_numbers(run: Run) -> Iterator[UsedNumber]:
         yield _number("gpu.packed_rate_fraction", gpu.packed_rate_fraction)
 
 
-def _devices(run: Run) -> list[Device]:
+def devices_of(busy: Mapping[str, float]) -> list[Device]:
+    """Those that were busy at all."""
     devices: tuple[Device, Device] = ("gpu", "cpu")
-    return [device for device in devices if run.metrics.busy_s[device]]
+    return [device for device in devices if busy[device]]
 
 
-def _link_numbers(run: Run) -> Iterator[UsedNumber]:
+def _link_numbers(run: Charged) -> Iterator[UsedNumber]:
     for name, direction in (
         ("h2d", run.scenario.machine.link.h2d),
         ("d2h", run.scenario.machine.link.d2h),
@@ -112,10 +163,10 @@ def _link_numbers(run: Run) -> Iterator[UsedNumber]:
         yield _number(f"link.{name}.latency_ns", direction.latency_ns)
 
 
-def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
+def _curves(run: Charged, machine: Machine) -> Iterator[UsedNumber]:
     found = [
         (f"{curve.device} {curve.operation.value}", curve)
-        for device in _devices(run)
+        for device in devices_of(run.metrics.busy_s)
         for curve in _priced_by(run, device)
     ]
     is_pinned = run.scenario.policy.overlap.is_pinned
@@ -129,7 +180,7 @@ def _curves(run: Run, machine: Machine) -> Iterator[UsedNumber]:
         yield UsedNumber(path=path, value=curve.points[0][1], provenance=curve.provenance)
 
 
-def _priced_by(run: Run, device: Device) -> list[Curve]:
+def _priced_by(run: Charged, device: Device) -> list[Curve]:
     """The measured curves that price work on a device, each once."""
     model = run.scenario.model
     costs = CostModel(machine=run.scenario.machine, model=model)
@@ -145,35 +196,57 @@ def _priced_by(run: Run, device: Device) -> list[Curve]:
     return list({id(curve): curve for curve in found if curve is not None}.values())
 
 
-def _extrapolated(run: Run) -> Iterator[str]:
-    actions, tokens = run.decisions.actions, run.tokens
+def outside_of(
+    scenario: Scenario, executed: Executed, devices: Sequence[Device]
+) -> tuple[Outside, ...]:
+    """Where a run, or a part of one, leaves the measured curves of those devices."""
+    return (
+        *_outside_experts(scenario, executed, devices),
+        *_outside_attention(scenario, executed, devices),
+    )
+
+
+def extrapolated(found: Iterable[Outside]) -> tuple[str, ...]:
+    """Say where measured curves were left, the parts of a run taken together."""
+    outside, runs = Counter[str](), Counter[str]()
+    for each in found:
+        outside[each.text] += each.num_outside
+        runs[each.text] += each.num_runs
+    return tuple(
+        f"{outside[text] / count:.0%} {text}" for text, count in runs.items() if outside[text]
+    )
+
+
+def _outside_experts(
+    scenario: Scenario, executed: Executed, devices: Sequence[Device]
+) -> Iterator[Outside]:
+    actions, tokens = executed.decisions.actions, executed.tokens
     is_on_cpu = np.isin(actions, ON_CPU)
-    for device in _devices(run):
+    costs = CostModel(machine=scenario.machine, model=scenario.model)
+    for device in devices:
         on_device = is_on_cpu if device == "cpu" else ~is_on_cpu
-        curve = CostModel(machine=run.scenario.machine, model=run.scenario.model).expert_curve(
-            device
-        )
+        curve = costs.expert_curve(device)
         used = tokens[on_device & (tokens > 0)]
         if curve is None or not used.size:
             continue
-        outside = int(np.count_nonzero(~curve.covers(used)))
-        if outside:
-            share = outside / used.size
-            low, high = curve.range
-            yield f"{share:.0%} of {device} {Operation.EXPERT} runs lie outside the measured {low:g} to {high:g} tokens (extrapolated)"
+        low, high = curve.range
+        yield Outside(
+            text=f"of {device} {Operation.EXPERT} runs lie outside the measured {low:g} to {high:g} tokens (extrapolated)",
+            num_outside=int(np.count_nonzero(~curve.covers(used))),
+            num_runs=int(used.size),
+        )
 
 
-def _extrapolated_attention(run: Run) -> Iterator[str]:
+def _outside_attention(
+    scenario: Scenario, executed: Executed, devices: Sequence[Device]
+) -> Iterator[Outside]:
     """Of the layers that run on a device which has measured attention, how many passes were not
     measured as they are.
     """
-    costs, passes, modes = (
-        CostModel(machine=run.scenario.machine, model=run.scenario.model),
-        run.passes,
-        run.decisions.modes,
-    )
-    representatives, shape_of = layer_shapes(run.scenario.model)
-    for device in _devices(run):
+    costs = CostModel(machine=scenario.machine, model=scenario.model)
+    passes, modes = executed.passes, executed.decisions.modes
+    representatives, shape_of = layer_shapes(scenario.model)
+    for device in devices:
         is_here, outside, count = (modes == LayerMode.CPU) == (device == "cpu"), 0, 0
         for shape, layer in enumerate(representatives):
             if not costs.attention_curves(device, layer):
@@ -187,8 +260,12 @@ def _extrapolated_attention(run: Run) -> Iterator[str]:
             runs = is_here[:, shape_of == shape].sum(axis=1)
             outside += int(runs[costs.attention(device, layer, *work).is_extrapolated].sum())
             count += int(runs.sum())
-        if outside:
-            yield f"{outside / count:.0%} of {device} attention runs have a context or number of sequences not measured (extrapolated)"
+        if count:
+            yield Outside(
+                text=f"of {device} attention runs have a context or number of sequences not measured (extrapolated)",
+                num_outside=outside,
+                num_runs=count,
+            )
 
 
 def _number(path: str, quantity: Quantity) -> UsedNumber:

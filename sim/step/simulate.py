@@ -1,5 +1,6 @@
 """One run: a scenario in, everything that happened out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from sim.engine.timeline import Timeline
 from sim.model.model import Model
 from sim.policies.base import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu
+from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
@@ -88,7 +90,7 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
     check(scenario)
     scenario = tuned(scenario)
     problem = problem_of(scenario)
-    residency = scenario.policy.placement.place(problem)
+    residency = placed(scenario.policy.placement, problem)
     if isinstance(residency, Infeasible):
         return residency
     return run_drawn(scenario, problem, residency, draw(scenario, scenario.policy.feeding))
@@ -111,10 +113,6 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency, scenario.policy)
-    fixed = (
-        sum(items.values()),
-        *(items["CUDA context"] + held for held in bytes_by_gpu(problem, residency.experts)[1:]),
-    )
     selected = (
         drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
     )
@@ -124,7 +122,7 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
         foresight,
         selected,
         num_resident_experts=residency.num_experts,
-        fixed_bytes=fixed,
+        fixed_bytes=fixed_bytes(problem, residency, items),
     )
     return Run(
         scenario=scenario,
@@ -137,6 +135,14 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
         memory_items=items,
         warnings=warnings_of(scenario, metrics),
     )
+
+
+def fixed_bytes(
+    problem: Problem, residency: Residency, items: Mapping[str, int]
+) -> tuple[int, ...]:
+    """What is held throughout of each GPU's memory; ``items`` are those of GPU 0."""
+    others = bytes_by_gpu(problem, residency.experts)[1:]
+    return (sum(items.values()), *(items["CUDA context"] + held for held in others))
 
 
 def foresight_of(
@@ -185,15 +191,19 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
     The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its
     experts.
     """
+    ids, passes = draw_ids(scenario), forward_passes(scenario.batch, feeding)
+    return Drawn(
+        passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes)
+    )
+
+
+def draw_ids(scenario: Scenario) -> NDArray[np.int16]:
+    """Which experts the scenario's tokens select, as in Foresight."""
     batch = scenario.batch
     ids = scenario.routing.experts(
         scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed
     )
-    ids = with_shared_prompts(ids, batch)
-    passes = forward_passes(batch, feeding)
-    return Drawn(
-        passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes)
-    )
+    return with_shared_prompts(ids, batch)
 
 
 def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict[str, int]:

@@ -4,8 +4,6 @@ them.
 
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from planner.search.plan import Plan, Setting, load_plan, plan_to_data
 from planner.serving.kv_tiers import load_kv_tiers
 from planner.study.axes import parse_axes
 from planner.study.prices import load_prices
-from sim.model.library import load_model, load_spec
+from sim.model.library import load_model
 from sim.policies import POLICIES
 from sim.routing import import_trace, load_routing
 from sim.routing.library import load_spec as load_routing_spec
@@ -27,19 +25,11 @@ from sim.routing.library import shipped_names, shipped_spec
 from sim.serving.setting import serving_setting
 from sim.serving.spec import load_serving
 from sim.workload.requests import load_requests, read_trace
+from tests.fuzz.format import Format
+from tests.fuzz.uses import uses
 from tests.source_tree import ROOT
 
 NUM_REQUESTS = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """Good files of one format, and the reader that must answer for every other."""
-
-    name: str
-    suffix: str
-    seeds: Sequence[bytes]
-    read: Callable[[Path], object]
 
 
 def _yaml(*data: object) -> list[bytes]:
@@ -251,7 +241,7 @@ def formats() -> list[Format]:
     """All of them."""
     explicit = load_model("granite-3-1b-a400m", "4bit")
     models = [
-        (ROOT / "sim" / "models" / f"{name}.yaml").read_bytes()
+        (ROOT / "sim" / "model" / "models" / f"{name}.yaml").read_bytes()
         for name in ("mixtral-8x7b", "gpt-oss-20b", "deepseek-v3")
     ]
     config = json.dumps(yaml.safe_load(models[0])["config"]).encode()
@@ -265,12 +255,12 @@ def formats() -> list[Format]:
             seeds=_machines(),
             read=lambda path: load_machine(str(path)),
         ),
-        Format(name="model", suffix=".yaml", seeds=models, read=lambda path: load_spec(str(path))),
+        Format(name="model", suffix=".yaml", seeds=models, read=lambda path: load_model(str(path))),
         Format(
             name="configuration",
             suffix=".json",
             seeds=[config],
-            read=lambda path: load_spec(str(path)),
+            read=lambda path: load_model(str(path)),
         ),
         Format(name="plan", suffix=".yaml", seeds=_plans(), read=load_plan),
         Format(
@@ -329,4 +319,5 @@ def formats() -> list[Format]:
             name="routing lines", suffix=".jsonl", seeds=_jsonl(TOKEN, TOKEN), read=import_trace
         ),
         Format(name="routing arrays", suffix=".npz", seeds=[_archive()], read=import_trace),
+        *uses(),
     ]

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import pickle
 from collections.abc import Callable
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -101,8 +103,7 @@ def mutated_bytes(random: Random, data: bytes) -> bytes:
 
 
 def mutated_tree(random: Random, tree: Any) -> Any:
-    """A value replaced, a key left out, renamed or added, an item doubled."""
-    tree = copy.deepcopy(tree)
+    """Change ``tree`` in place: a value replaced, a key left out, renamed or added, an item doubled."""
     for _ in range(random.choice(STEPS)):
         places = list(_places(tree))
         if places:
@@ -145,9 +146,18 @@ def _change(random: Random, node: Any, key: Any) -> None:
 
 def yaml_mutant(random: Random, data: bytes) -> bytes:
     """Another YAML file."""
-    return yaml.safe_dump(mutated_tree(random, yaml.safe_load(data)), allow_unicode=True).encode(
-        "utf-8", "surrogatepass"
-    )
+    tree = mutated_tree(random, pickle.loads(_pickled_yaml(data)))
+    return yaml.dump(tree, Dumper=_DUMPER, allow_unicode=True).encode("utf-8", "surrogatepass")
+
+
+@cache
+def _pickled_yaml(data: bytes) -> bytes:
+    """What a good file says, read once and copied fast."""
+    return pickle.dumps(yaml.load(data, Loader=_LOADER))
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def json_mutant(random: Random, data: bytes) -> bytes:
@@ -163,6 +173,17 @@ def jsonl_mutant(random: Random, data: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def text_mutant(random: Random, data: bytes) -> bytes:
+    """Another word in place of one, or one more of the words."""
+    words = data.split(b" ")
+    place = random.randrange(len(words))
+    put_in = random.choice(
+        [*words, *(str(odd).encode() for odd in ODD), b"+", b"-", b"99999999999"]
+    )
+    words[place : place + random.randrange(2)] = [put_in]
+    return b" ".join(words)
+
+
 def csv_mutant(random: Random, data: bytes) -> bytes:
     """Another field in place of one."""
     lines = [line.split(b",") for line in data.splitlines()]
@@ -176,5 +197,6 @@ MUTANTS: dict[str, Callable[[Random, bytes], bytes]] = {
     ".json": json_mutant,
     ".jsonl": jsonl_mutant,
     ".csv": csv_mutant,
+    ".txt": text_mutant,
 }
 """By the ending of a file's name; an archive is mutated in its bytes alone."""

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.formats import Format, formats
+from tests.fuzz.format import Format
+from tests.fuzz.formats import formats
 from tests.fuzz.harness import fuzz
 
-NUM_INPUTS = 100
-"""Of each format."""
+NUM_INPUTS = 1000
+"""Of each format: all together take less than a minute of a quiet core. ``make fuzz`` runs more."""
 FORMATS = formats()
 
 
@@ -26,6 +27,6 @@ def test_mutants(each: Format, tmp_path: Path) -> None:
     """Every mutant is read, or refused in one line that names the file; nothing hangs or takes much
     memory.
     """
-    report = fuzz([each], NUM_INPUTS, 0, tmp_path)
-    assert [(fault, data[:200]) for _, fault, data in report.faults] == []
+    report = fuzz([each], range(NUM_INPUTS), 0, tmp_path)
+    assert report.faults == []
     assert report.num_refused[each.name] > 0

@@ -48,12 +48,14 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "rows": json_documents.ComparedPolicy,
     "infeasible": json_documents.MisfitPolicy,
     "rivals": json_documents.PlanRival,
+    "runtimes": json_documents.PlanRuntime,
     "offers": json_documents.PlanOffer,
     "num_ruled_out": json_documents.PlanRuledOut,
     "runner_up": json_documents.PlanRunnerUp,
     "targets": json_documents.ReproducedTarget,
     "tables": json_documents.ReproducedTable,
     "cells": json_documents.ReproducedCell,
+    "claims": json_documents.ReproducedClaim,
 }
 
 

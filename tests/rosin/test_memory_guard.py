@@ -1,9 +1,17 @@
 """The guard of this computer's memory: refused in one line before anything is simulated."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from planner.search.search import free_memory
+from hwprofiles import InputError
+from planner.search import free_memory
+from planner.search.plan import Setting
 from rosin.__main__ import main
+from rosin.cli.memory_guard import refuse_large_run
+from sim.policies import find_policy
+from sim.step import long
 
 WORK = (
     "--model",
@@ -39,3 +47,58 @@ def test_what_does_not_fit_is_refused(
     assert err.count("\n") == 1
     assert what in err
     assert "are free on this computer; lower --batch" in err
+    assert "ROSIN_MEMORY_GUARD=off" in err
+    assert len(err) <= 300
+
+
+def test_the_guard_may_be_overruled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who knows better sets a variable; nothing is refused then."""
+    monkeypatch.setattr(free_memory, "free_bytes", lambda: 2**20)
+    monkeypatch.setenv("ROSIN_MEMORY_GUARD", "off")
+    small = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4")
+    few = ("--prompt-tokens", "4", "--output-tokens", "2", "--policy", "fiddler", "--quiet")
+    assert main(["simulate", *small, *few]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_long_decode_needs_memory_for_a_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """20,000 tokens where nothing is copied ahead: under 1 GB. What fetches ahead is refused."""
+    monkeypatch.setattr(free_memory, "free_bytes", lambda: 10**9)
+    scenario = Setting(
+        model="qwen3-30b-a3b",
+        machine="desktop-rtx-4090-ddr5",
+        prompt_tokens=16,
+        output_tokens=20_000,
+    ).scenario(find_policy("fiddler"))
+    for name in ("fiddler", "lru", "ktransformers"):
+        refuse_large_run(replace(scenario, policy=find_policy(name)), keeps_totals=True)
+    with pytest.raises(InputError, match="simulating fiddler here may take"):
+        refuse_large_run(scenario)
+    with pytest.raises(InputError, match="simulating promoe here may take"):
+        refuse_large_run(replace(scenario, policy=find_policy("promoe")), keeps_totals=True)
+
+
+def test_a_long_decode_shows_what_the_whole_run_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The document of the parts is that of the run, byte by byte but for rounding of shares."""
+    small = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4")
+    few = ("--prompt-tokens", "4", "--output-tokens", "9", "--expert-slots-per-layer", "4")
+    command = ["simulate", *small, *few, "--policy", "fiddler", "--json", "-"]
+    assert main(command) == 0
+    whole = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(long, "LONG_PASSES", 1)
+    monkeypatch.setattr(long.simulate_long, "__defaults__", (3,))
+    assert main(command) == 0
+    parts = json.loads(capsys.readouterr().out)
+    for each in (whole, parts):
+        for resource in each["time"]:
+            resource["alone_fraction"] = round(resource["alone_fraction"], 6)
+            resource["kinds_s"] = {
+                kind: round(seconds, 9) for kind, seconds in resource["kinds_s"].items()
+            }
+    assert parts == whole

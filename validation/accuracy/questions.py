@@ -73,7 +73,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     return RuntimeQuestion(
         runtime=row.runtime,
         arguments=arguments,
-        model=_model(row.model, row.quantization, row.bytes_per_weight),
+        model=model_of(row.model, row.quantization, row.bytes_per_weight),
         quantization=row.quantization,
         host=host,
         context_tokens=_tokens(row.decode_context_tokens, DEFAULT_CONTEXT_TOKENS),
@@ -113,7 +113,11 @@ def read_probes(text: str) -> dict[str, float]:
 
 
 @lru_cache(maxsize=256)
-def _model(name: str, quantization: str, bytes_per_weight: str) -> Model:
+def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
+    """Return the model with a row's bytes, else in its quantization.
+
+    Raises InputError where neither is stated.
+    """
     if bytes_per_weight:
         return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
     if not quantization:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwprofiles import InputError
+from hwprofiles.errors import shortened
+from hwprofiles.input_file import read_text
 
 NEEDED = ("id", "rig", "machine", "model", "runtime", "args")
 NUMBERS = (
@@ -53,17 +55,15 @@ def read_rows(path: Path) -> list[MeasuredRow]:
 
     Raises InputError, one line, for a missing file or column, a repeated id, or a wrong number.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read rows {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; measured rows are CSV") from None
+    text = read_text(path, "table of measured rows", "CSV")
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
-    rows = list(_rows(path, reader))
+    try:
+        missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
+        rows = list(_rows(path, reader))
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: broken CSV: {error}") from None
     if not rows:
         raise InputError(f"{path}: no rows; at least one measured row is needed")
     return rows
@@ -75,7 +75,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[MeasuredRow]:
         row = _row(f"{path}:{number}", record)
         if row.id in seen:
             raise InputError(
-                f"{path}:{number}: id {row.id!r} stands twice; every row needs its own"
+                f"{path}:{number}: id {shortened(row.id)} stands twice; every row needs its own"
             )
         seen.add(row.id)
         yield row
@@ -96,7 +96,7 @@ def _number(where: str, name: str, text: str | None) -> float | None:
     try:
         number = float(text)
     except ValueError:
-        raise InputError(f"{where}: {name} {text!r} is no number") from None
+        raise InputError(f"{where}: {name} {shortened(text)} is no number") from None
     if not 0 <= number < float("inf"):
-        raise InputError(f"{where}: {name} {text!r} must be a number of at least 0")
+        raise InputError(f"{where}: {name} {shortened(text)} must be a number of at least 0")
     return number

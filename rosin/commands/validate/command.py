@@ -88,6 +88,8 @@ FolderOption = Annotated[
     ),
 ]
 
+NOTICE = "each policy is run for real, which may take minutes; --quick runs fewer tokens once"
+
 
 def validate(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
@@ -137,14 +139,17 @@ def validate(
 
     output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
     batch = _quick_batch(loaded) if quick else None
-    validation = validate_plan(
-        loaded,
-        1 if quick else rounds,
-        batch=batch,
-        device=device,
-        checkpoint=weights,
-        on_run=lambda name: output.note(f"ran {name}"),
-    )
+    num_rounds = 1 if quick else rounds
+    output.note(NOTICE)
+    with output.waiting("making weights and measuring") as waiting:
+        validation = validate_plan(
+            loaded,
+            num_rounds,
+            batch=batch,
+            device=device,
+            checkpoint=weights,
+            on_run=lambda name: waiting.step(f"ran {name}; going on"),
+        )
     result = validate_result(validation)
     if folder is not None:
         _write(validation, result, folder)
@@ -187,7 +192,8 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
     write_json(result.model_dump(mode="json"), str(folder / "validate.json"))
     write_trace(predicted, folder / "predicted.trace.json")
     write_trace(measured, folder / "measured.trace.json")
-    write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
+    for suffix in (".png", ".svg"):
+        write_bytes(draw(result, predicted, measured, suffix), folder / f"validate{suffix}")
 
 
 def with_seed(plan: "Plan", seed: int | None) -> "Plan":

@@ -1,0 +1,190 @@
+"""Long decodes in bounded memory: some passes at a time, of which only totals are kept.
+
+Where nothing is copied ahead of a pass, every task of a pass waits, by way of
+others, for the last task of the pass before. So a run is the runs of its parts, one behind the
+other, to the nanosecond.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.costs.memory import Infeasible, Residency
+from sim.engine.timeline import Timeline, digest_rows, shown_digest
+from sim.policies.actions import LayerMode
+from sim.policies.cache.score import Score
+from sim.policies.policy import Policy
+from sim.policies.problem import Problem
+from sim.routing.base import tokens_per_expert
+from sim.step.execute import Execution, execute
+from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.slots import Cached
+from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
+from sim.step.simulate import (
+    Drawn,
+    Scenario,
+    check,
+    draw_ids,
+    fixed_bytes,
+    foresight_of,
+    memory_items,
+    problem_of,
+    tuned,
+    warnings_of,
+)
+from sim.workload.batch import Passes, forward_passes
+
+CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM)
+"""What needs nothing of the passes to come, nor of gates before the part at hand."""
+LONG_PASSES = 1_000
+"""A run of more is taken apart where it can be."""
+PART_PASSES = 256
+"""Passes of a part: some tens of MB for models of today."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """Some passes of a run, as in Run; the timeline begins when the part does."""
+
+    scenario: Scenario
+    passes: Passes
+    tokens: NDArray[np.int32]
+    decisions: Decisions
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LongRun:
+    """What is kept of a run whose tasks are too many to keep: as in Run."""
+
+    scenario: Scenario
+    residency: Residency
+    metrics: Metrics
+    memory_items: dict[str, int]
+    timeline_digest: str
+    warnings: tuple[str, ...]
+
+
+def comes_apart(policy: Policy) -> bool:
+    """Whether a run of the policy may be the sum of its parts: nothing but residents and the worth
+    of experts goes on from one pass to the next.
+
+    Where layers are streamed it is not all the same; ``simulate_long`` finds out.
+    """
+    looks_ahead = policy.prefetch.is_active or policy.dispatch.foretells
+    carries = policy.overlap.deferred or policy.overlap.in_turn or policy.feeding.is_pipelined
+    is_known = policy.keeps_residency or policy.cache.score in CARRIED_SCORES
+    return is_known and not looks_ahead and not carries and policy.tuning is None
+
+
+def is_long(scenario: Scenario) -> bool:
+    """Whether the run has so many passes that keeping all its tasks takes much memory."""
+    return scenario.batch.output_tokens > LONG_PASSES and comes_apart(scenario.policy)
+
+
+def simulate_long(
+    scenario: Scenario, look: Callable[[Part], None], part_passes: int = PART_PASSES
+) -> LongRun | Infeasible | None:
+    """Run the scenario part by part and show each to ``look``; the figures are those of
+    ``simulate``.
+
+    None where the run is not the sum of its parts. Infeasible as ``simulate`` says it.
+    """
+    check(scenario)
+    scenario = tuned(scenario)
+    if not comes_apart(scenario.policy):
+        return None
+    problem = problem_of(scenario)
+    residency = scenario.policy.placement.place(problem)
+    if isinstance(residency, Infeasible):
+        return residency
+    parts = _Parts(scenario, problem, residency)
+    for border in _borders(parts.passes, part_passes):
+        if not parts.add(border, look):
+            return None
+    return parts.result()
+
+
+def _borders(passes: Passes, part_passes: int) -> list[slice]:
+    """The prompts with the first passes behind them, then so many passes at a time."""
+    first = int(np.count_nonzero(passes.is_prefill)) + part_passes
+    starts = [0, *range(first, len(passes), part_passes)]
+    return [
+        slice(start, end) for start, end in zip(starts, [*starts[1:], len(passes)], strict=True)
+    ]
+
+
+class _Parts:
+    """The parts of a run so far."""
+
+    def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
+        self._scenario, self._problem, self._residency = scenario, problem, residency
+        self._ids = draw_ids(scenario)
+        self._hash = hashlib.sha256()
+        self._cached: Cached | None = None
+        self._totals: Totals | None = None
+        self.passes = forward_passes(scenario.batch, scenario.policy.feeding)
+
+    def add(self, border: slice, look: Callable[[Part], None]) -> bool:
+        """Run the next part; False where what comes behind it need not wait for all of it."""
+        scenario = self._scenario
+        columns = {field.name: getattr(self.passes, field.name)[border] for field in fields(Passes)}
+        passes = replace(self.passes, **columns)
+        tokens = tokens_per_expert(scenario.model, self._ids, passes)
+        drawn = Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
+        foresight = foresight_of(scenario, self._problem, self._residency, drawn)
+        execution = execute(
+            scenario.policy, self._residency, foresight, scenario.engine, self._cached
+        )
+        if not _is_whole(execution):
+            return False
+        self._cached = execution.cached
+        totals = totals_of(execution, foresight, np.flatnonzero(execution.tokens))
+        before_ns = 0 if self._totals is None else self._totals.makespan_ns
+        self._hash.update(digest_rows(execution.timeline, before_ns))
+        self._totals = totals if self._totals is None else self._totals.followed_by(totals)
+        part = Part(
+            scenario=scenario,
+            passes=passes,
+            tokens=execution.tokens,
+            decisions=execution.decisions,
+            timeline=execution.timeline,
+        )
+        look(part)
+        return True
+
+    def result(self) -> LongRun:
+        """Return the whole."""
+        scenario, residency = self._scenario, self._residency
+        assert self._totals is not None
+        items = memory_items(self._problem, residency, scenario.policy)
+        metrics = metrics_of(
+            self._totals,
+            scenario.batch,
+            num_resident_experts=residency.num_experts,
+            fixed_bytes=fixed_bytes(self._problem, residency, items),
+        )
+        return LongRun(
+            scenario=scenario,
+            residency=residency,
+            metrics=metrics,
+            memory_items=items,
+            timeline_digest=shown_digest(self._hash),
+            warnings=warnings_of(scenario, metrics),
+        )
+
+
+def _is_whole(execution: Execution) -> bool:
+    """Whether all of a part ends with its last pass, and nothing of the next may begin before.
+
+    Copies of whole layers go ahead of their pass, and a head on the CPU leaves the hidden state
+    there.
+    """
+    decisions, timeline = execution.decisions, execution.timeline
+    if decisions.early is not None or (decisions.head_modes != LayerMode.GPU).any():
+        return False
+    is_streamed = (decisions.modes == LayerMode.STREAM).any()
+    return not is_streamed and int(timeline.end_ns[execution.last_task[-1]]) == timeline.makespan_ns

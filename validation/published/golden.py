@@ -1,0 +1,69 @@
+"""The kept figures of all papers: ``python -m validation.published.golden [NAME ...]`` writes them.
+
+``golden.csv`` holds every claim as a run without optional files gave it. A slow test runs all again
+and compares; the README's first table is made from the file, and a fast test compares the two.
+With names, only those papers run and the others' lines stay.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from hwprofiles.text_file import write_bytes
+from validation.published.claim import Claim, Verdict, claims_of, sorted_claims, statements
+from validation.published.library import reproduction_names
+from validation.published.overview import briefly, csv_text, headline_lines
+
+TOLERANCE_FRACTION = 0.02
+"""How far a figure may be from the kept one."""
+
+START, END = "<!-- headlines -->", "<!-- end of headlines -->"
+"""What the README's table stands between."""
+
+
+def kept_claims() -> tuple[Claim, ...]:
+    """Return the claims of the file, the farthest off first."""
+    text = (resources.files("validation.published") / "golden.csv").read_text(encoding="utf-8")
+    headlines = {each.key for each in statements() if each.is_headline}
+    return tuple(_claim(fields, headlines) for fields in csv.DictReader(text.splitlines()))
+
+
+def with_headlines(text: str, claims: Sequence[Claim]) -> str:
+    """Return a page with the table between its marks made anew. Raises ValueError without marks."""
+    if START not in text or END not in text:
+        raise ValueError(f"the page has no {START} and {END}")
+    table = "\n".join([START, "", *headline_lines(claims), "", END])
+    return re.sub(f"{re.escape(START)}.*{re.escape(END)}", lambda _: table, text, flags=re.DOTALL)
+
+
+def main(names: Sequence[str]) -> None:
+    """Run the papers, write golden.csv and the README's table."""
+    here = Path(__file__).parent
+    known = {claim.key: claim for claim in kept_claims()} if names else {}
+    for name in names or reproduction_names():
+        known = {key: claim for key, claim in known.items() if not key.startswith(f"{name}:")}
+        known |= {claim.key: claim for claim in claims_of(briefly(name, 0, None, None))}
+        print(f"{name}: done", flush=True)
+    claims = sorted_claims(list(known.values()))
+    write_bytes(csv_text(claims).encode(), here / "golden.csv")
+    readme = here.parents[1] / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    write_bytes(with_headlines(text, claims).encode(), readme)
+
+
+def _claim(fields: dict[str, str], headlines: set[str]) -> Claim:
+    off = fields["off_fraction"]
+    known = {
+        "value": float(fields["value"]),
+        "off_fraction": float(off) if off else None,
+        "verdict": Verdict(fields["verdict"]),
+        "is_headline": fields["key"] in headlines,
+    }
+    return Claim(**(fields | known))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

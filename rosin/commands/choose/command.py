@@ -37,7 +37,7 @@ def choose(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Choose between static layers, hybrid, fetch and expert caches."""
+    """Choose static layers, hybrid, fetching or an expert cache."""
     from hwprofiles import InputError, load_machine
     from planner.choice import choice_question
     from planner.choice import choose as choose_arm

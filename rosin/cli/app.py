@@ -34,6 +34,7 @@ COMMANDS = (
     "measure",
     "calibrate",
     "validate",
+    "report",
     "prepare",
 )
 """In the order of the help; each a function of its name (with _ for -) in a module of that name, or

@@ -16,21 +16,26 @@ def is_asked() -> bool:
 
 def answer(command: Any, program: str) -> None:
     """Print what the words so far may become; the shell's variables say what they are."""
-    from typer.completion import completion_init
+    import typer.completion
 
-    completion_init()
+    completion: Any = typer.completion
+    completion.completion_init()
     command.main(args=[], prog_name=program, complete_var=VARIABLE)
 
 
 def script(program: str, shell: str) -> str:
     """What the shell evaluates to have completion. Raises InputError for an unknown shell."""
-    from typer.completion import get_completion_script
+    import typer.completion
 
     from hwprofiles.errors import unknown_name
 
     if shell not in SHELLS:
         raise unknown_name("shell", shell, SHELLS)
-    return get_completion_script(prog_name=program, complete_var=VARIABLE, shell=shell)
+    completion: Any = typer.completion
+    text: str = completion.get_completion_script(
+        prog_name=program, complete_var=VARIABLE, shell=shell
+    )
+    return text
 
 
 def model_names(incomplete: str) -> Iterator[str]:

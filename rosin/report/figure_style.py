@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwprofiles import InputError
 from hwprofiles.text_file import check_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
@@ -64,16 +67,22 @@ class Picture:
     size_inches: tuple[float, float]
     draw: Callable[[Any], None]
 
-    def render(self, suffix: str) -> bytes:
-        """The picture in the format of that suffix; the same picture gives the same bytes."""
+    def figure(self) -> "Figure":
+        """The picture as a figure of matplotlib."""
         from matplotlib.figure import Figure
 
-        buffer = io.BytesIO()
-        kind = suffix.lower().removeprefix(".")
         with house_style():
             figure = Figure(figsize=self.size_inches, layout="constrained")
             self.draw(figure)
             figure.suptitle(self.title, fontsize="medium", x=0.01, ha="left")
+        return figure
+
+    def render(self, suffix: str) -> bytes:
+        """The picture in the format of that suffix; the same picture gives the same bytes."""
+        buffer = io.BytesIO()
+        kind = suffix.lower().removeprefix(".")
+        figure = self.figure()
+        with house_style():
             figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=_UNDATED.get(kind))
         return buffer.getvalue()
 
@@ -84,8 +93,11 @@ def house_style() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    own = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-    with matplotlib.rc_context({**own, **_STYLE}):
+    style: Any = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+    }
+    style.update(_STYLE)
+    with matplotlib.rc_context(style):
         yield
 
 

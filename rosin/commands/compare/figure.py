@@ -1,13 +1,16 @@
 """A comparison as a picture: how fast each policy is, and where its time goes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rosin.commands.compare.document import NOTHING, SEPARATOR
 from rosin.commands.compare.marks import MARK_WORDS, row_mark
 from rosin.report.figure_style import BLUE, GREEN, GRID, ORANGE, PINK, Picture, legend_below
 from rosin.report.json_documents import CompareResult
 from rosin.report.tables import format_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COPIES = frozenset({"h2d", "d2h"})
 COLORS: Mapping[str, str] = {
@@ -27,11 +30,20 @@ NARROW_FRACTION = 0.08
 
 def draw(result: CompareResult, suffix: str) -> bytes:
     """The picture in the format of that suffix; the same result gives the same bytes."""
-    size = (11, 2.2 + INCHES_PER_ROW * len(result.rows))
-    picture = Picture(
-        title=_title(result), size_inches=size, draw=lambda figure: _draw(figure, result)
+    return _picture(result).render(suffix)
+
+
+def figure_of(result: CompareResult) -> "Figure":
+    """Draw the comparison as a figure of matplotlib."""
+    return _picture(result).figure()
+
+
+def _picture(result: CompareResult) -> Picture:
+    return Picture(
+        title=_title(result),
+        size_inches=(11, 2.2 + INCHES_PER_ROW * len(result.rows)),
+        draw=lambda figure: _draw(figure, result),
     )
-    return picture.render(suffix)
 
 
 def _draw(figure: Any, result: CompareResult) -> None:

@@ -95,6 +95,15 @@ ChangeOption = Annotated[
         show_default=False,
     ),
 ]
+KvFigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw what was tried: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
 KvFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -132,6 +141,7 @@ class _Files:
     tiers: Path | None
     disk_path: str | None
     remote_url: str | None
+    figure: Path | None = None
 
     def check(self, offered: "ServingSpec") -> None:
         """Before a long search, refuse what no file of tiers could say. Raises InputError."""
@@ -142,6 +152,10 @@ class _Files:
         for path, what in ((self.serving, "a serving file"), (self.tiers, "a file of tiers")):
             if path is not None:
                 check_yaml_target(path, what)
+        if self.figure is not None:
+            from rosin.report.figure_style import check_figure
+
+            check_figure(self.figure)
         if self.tiers is not None:
             check_exportable(offered, disk_path=self.disk_path, remote_url=self.remote_url)
         elif self.disk_path is not None or self.remote_url is not None:
@@ -179,6 +193,7 @@ def kv_plan(
     kv_file: KvFileOption = None,
     disk_path: DiskPathOption = None,
     remote_url: RemoteUrlOption = None,
+    figure: KvFigureOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -204,7 +219,13 @@ def kv_plan(
         seed=seed,
         target=_target(max_ttft, max_itl),
     )
-    files = _Files(serving=output_file, tiers=kv_file, disk_path=disk_path, remote_url=remote_url)
+    files = _Files(
+        serving=output_file,
+        tiers=kv_file,
+        disk_path=disk_path,
+        remote_url=remote_url,
+        figure=figure,
+    )
     files.check(question.offered)
     output = Output(json=json, seed=seed, quiet=quiet)
     found = _found(question, output)
@@ -246,6 +267,11 @@ def _report(
         found, question, *(None if file is None else str(file) for file in written)
     )
     notes = question.requests.notes(question.num_requests)
+    if files.figure is not None:
+        from hwprofiles.text_file import write_bytes
+        from rosin.commands.kv_plan.figure import draw_kv_plan
+
+        write_bytes(draw_kv_plan(result, files.figure.suffix), files.figure)
     warnings = [
         *_warnings(found, question),
         *notes,

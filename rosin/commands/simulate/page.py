@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hwprofiles import Kind
+from hwprofiles import Kind, Machine
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
 from rosin.report.json_documents import Basis, HostMemory, Memory, ResourceTime, SimulateResult
@@ -55,6 +55,8 @@ KIND_NAMES: Mapping[str, str] = {
     "attention": "attention",
     "other": "other work",
 }
+EMULATED = "Emulated accelerator"
+"""How the description of a machine begins that ``rosin measure --device cpu`` wrote."""
 NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
@@ -96,12 +98,18 @@ def resource_name(resource: str) -> str:
 def scenario_lines(scenario: Scenario) -> Iterator[str]:
     """What is simulated, in three lines; the policy is not named."""
     model, batch = scenario.model, scenario.batch
-    yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {scenario.machine.name}"
+    yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {machine_words(scenario.machine)}"
     prompts = f"{batch.batch_size:,} prompts" if batch.batch_size > 1 else "1 prompt"
     beams = f" with {batch.beams} beams" if batch.beams > 1 else ""
     each = " each" if batch.batch_size > 1 else ""
     yield f"{prompts} of {batch.prompt_tokens:,} tokens, {batch.output_tokens:,} output tokens{each}{beams}; simulated, not measured"
     yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
+
+
+def machine_words(machine: Machine) -> str:
+    """A machine's name; of one whose accelerator is emulated, that too."""
+    is_emulated = machine.description.startswith(EMULATED)
+    return f"{machine.name} (emulated accelerator, no GPU)" if is_emulated else machine.name
 
 
 def speed_table(run: Run | LongRun) -> Table:

@@ -65,14 +65,17 @@ def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading,
 
 
 LLAMA_CPP = (
-    Reading(label="llama.cpp pinned", system="llama.cpp", settings={}),
-    Reading(label="llama.cpp pageable", system="llama.cpp", settings={"is_pinned": "false"}),
+    Reading(label="llama.cpp mapped", system="llama.cpp", settings={"is_pinned": "false"}),
+    Reading(label="llama.cpp page-locked", system="llama.cpp", settings={"is_pinned": "true"}),
 )
+"""By default b2956 maps the model's file and does not lock it (pull request 6206 of March 2024);
+with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
+"""
 LLAMA_CPP_BEAMS = tuple(
     Reading(
         label=f"llama.cpp's beams part {lag} tokens back",
         system="llama.cpp",
-        settings={"beam_lag_tokens": str(lag)},
+        settings={"beam_lag_tokens": str(lag), "is_pinned": "false"},
     )
     for lag in (1, 4, 16, 64)
 )

@@ -75,21 +75,26 @@ def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
 
 
 def _warnings(ran: "PlanRun") -> list[str]:
-    found = []
-    if ran.device == "cpu":
-        found.append(
+    """What a reader must know of where it ran."""
+    from validation.runtimes.llama_cpp.plan_run import CPU, LOOPBACK
+
+    if ran.device == CPU:
+        return [
             "everything ran on the CPU: the placement on GPUs was not run, and is predicted without them"
-        )
-    elif "loopback" in ran.device:
-        found.append("processes of this CPU stood for the GPUs: what runs there is no GPU's speed")
-    return found
+        ]
+    if ran.device == LOOPBACK:
+        return [
+            "processes of this CPU stood for the GPUs: what runs there is no GPU's speed, and is predicted "
+            "as such only where the machine file has laws of the runtime (rosin measure --runtime)"
+        ]
+    return []
 
 
 def _remember(
     asked: RuntimeValidation, question: "PlanQuestion", ran: "PlanRun", file: Path
-) -> Path:
-    """Add a row a set of arguments to the history in the folder. A small random file is kept there
-    as its header.
+) -> Path | None:
+    """Add a row a set of arguments to the history in the folder; None where nothing ran that a
+    machine has. A small random file is kept there as its header.
     """
     from hwprofiles.text_file import make_folder
     from validation.runtimes.history import append_rows
@@ -99,10 +104,11 @@ def _remember(
     make_folder(asked.folder)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     kept = asked.model_file or _kept_header(file, asked.folder, now)
+    rows = history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)
+    if not rows:
+        return None
     path = asked.folder / HISTORY
-    append_rows(
-        path, history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)
-    )
+    append_rows(path, rows)
     return path
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 VARIABLE = "_ROSIN_COMPLETE"
@@ -16,21 +17,18 @@ def is_asked() -> bool:
 
 def answer(command: Any, program: str) -> None:
     """Print what the words so far may become; the shell's variables say what they are."""
-    from typer.completion import completion_init
-
-    completion_init()
+    import_module("typer.completion").completion_init()  # which its types leave out
     command.main(args=[], prog_name=program, complete_var=VARIABLE)
 
 
 def script(program: str, shell: str) -> str:
     """What the shell evaluates to have completion. Raises InputError for an unknown shell."""
-    from typer.completion import get_completion_script
-
     from hwprofiles.errors import unknown_name
 
     if shell not in SHELLS:
         raise unknown_name("shell", shell, SHELLS)
-    return get_completion_script(prog_name=program, complete_var=VARIABLE, shell=shell)
+    made = import_module("typer.completion").get_completion_script
+    return str(made(prog_name=program, complete_var=VARIABLE, shell=shell))
 
 
 def model_names(incomplete: str) -> Iterator[str]:

@@ -93,8 +93,11 @@ def house_style() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    own = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-    with matplotlib.rc_context({**own, **_STYLE}):
+    own: dict[Any, Any] = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+    }
+    parameters: Any = {**own, **_STYLE}  # matplotlib types each of its hundreds of keys
+    with matplotlib.rc_context(parameters):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from planner.choice.arms import Arm, LeftOut, arms_of
 from planner.choice.choose import Choice, ChosenArm, SpeedInterval, choose
+from planner.choice.drafts import DraftedSpeed, Drafts, with_drafts
 from planner.choice.question import ChoiceQuestion, choice_question
 
 __all__ = [
@@ -9,9 +10,12 @@ __all__ = [
     "Choice",
     "ChoiceQuestion",
     "ChosenArm",
+    "DraftedSpeed",
+    "Drafts",
     "LeftOut",
     "SpeedInterval",
     "arms_of",
     "choice_question",
     "choose",
+    "with_drafts",
 ]

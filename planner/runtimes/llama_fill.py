@@ -20,21 +20,32 @@ from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placement import HOST
 
 
-def filled(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> Layout | None:
-    """Return the layout with these homes that has most experts on GPUs, None where none fits.
+def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list[Layout]:
+    """Return layouts with these homes that fill the GPUs with experts; none where none fits.
 
-    A GPU holds experts of its own layers alone: on another they would cost changes of device.
+    They differ in which layers go first where layers differ in size: the smallest, of which most
+    fit, or the largest, which may leave less memory unused. A GPU holds experts of its own layers
+    alone: on another they would cost changes of device.
     """
     everything = layout_of(homes, ())
     if _fits_on_gpus(asked, base, everything):
-        return everything
+        return [everything]
     layout = layout_of(homes, asked.model.moe_layers)
     room = _gpu_room(asked, base, layout)
     if any(free < 0 for free in room.values()):
-        return None
-    for gpu, free in room.items():
-        layout = _with_experts(asked, layout, gpu, free)
-    return layout
+        return []
+    found: dict[tuple[Matrices, ...], Layout] = {}
+    for sign in (1, -1):
+        filling = layout
+        for gpu, free in room.items():
+            filling = _with_experts(asked, filling, gpu, free, sign)
+        found[filling.matrices] = filling
+    return list(found.values())
+
+
+def filled(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> Layout | None:
+    """Return the layout with these homes that takes the smallest layers first, None where none fits."""
+    return next(iter(fillings(asked, base, homes)), None)
 
 
 def memory_in(asked: Asked, base: LlamaArguments, layout: Layout) -> dict[str, DeviceMemory]:
@@ -57,20 +68,29 @@ def _gpu_room(asked: Asked, base: LlamaArguments, layout: Layout) -> dict[int, f
     }
 
 
-def _with_experts(asked: Asked, layout: Layout, gpu: int, free: float) -> Layout:
-    """Move experts of the GPU's layers there: small layers first, among equals the first."""
+def _with_experts(asked: Asked, layout: Layout, gpu: int, free: float, sign: int) -> Layout:
+    """Move experts of the GPU's layers there: by size, among equals the first; then part of one."""
     own = [layer for layer in asked.model.moe_layers if layout.homes[layer] == gpu]
-    own.sort(key=lambda layer: (sum(asked.matrix_bytes[layer]), layer))
+    own.sort(key=lambda layer: (sign * sum(asked.matrix_bytes[layer]), layer))
     matrices = list(layout.matrices)
+    left = []
     for layer in own:
         size = sum(asked.matrix_bytes[layer])
-        if size <= free:
-            matrices[layer] = (gpu, gpu, gpu)
-            free -= size
+        if size > free:
+            left.append(layer)
             continue
-        matrices[layer] = _partial(asked, layer, gpu, free)
-        break
+        matrices[layer] = (gpu, gpu, gpu)
+        free -= size
+    parts = {layer: _partial(asked, layer, gpu, free) for layer in left}
+    if parts:
+        layer = max(left, key=lambda layer: _bytes_on_gpu(asked, layer, parts[layer]))
+        matrices[layer] = parts[layer]
     return Layout(layout.homes, tuple(matrices))
+
+
+def _bytes_on_gpu(asked: Asked, layer: int, devices: Matrices) -> int:
+    sizes = zip(asked.matrix_bytes[layer], devices, strict=True)
+    return sum(size for size, device in sizes if device != HOST)
 
 
 def _partial(asked: Asked, layer: int, gpu: int, free: float) -> Matrices:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from planner.runtimes.asked import Asked
-from planner.runtimes.llama_fill import filled
+from planner.runtimes.llama_fill import filled, fillings
 from planner.runtimes.llama_layout import Layout, arguments_of, homes_of, layout_of, placement_in
 from planner.runtimes.option import Option
 from sim.runtimes.features import cores_in_use
@@ -37,10 +37,15 @@ def llama_options(asked: Asked) -> Iterator[Option]:
 
 
 def micro_batches(asked: Asked) -> Sequence[int]:
-    """Return sizes worth a try: up to the first that takes the whole prompt, the default among them."""
+    """Return sizes worth a try: the default, then all up to the first that takes the whole prompt.
+
+    Of sizes that are as fast, the first is taken.
+    """
     limit = max(asked.load.prompt_tokens, DEFAULT_MICRO_BATCH_TOKENS)
     first_over = next((size for size in MICRO_BATCHES if size >= limit), MICRO_BATCHES[-1])
-    return [size for size in MICRO_BATCHES if size <= first_over]
+    others = [size for size in MICRO_BATCHES if size <= first_over]
+    others.remove(DEFAULT_MICRO_BATCH_TOKENS)
+    return [DEFAULT_MICRO_BATCH_TOKENS, *others]
 
 
 def base_arguments(asked: Asked, kv_type: str, micro_batch: int) -> LlamaArguments:
@@ -97,9 +102,8 @@ def _of_base(asked: Asked, base: LlamaArguments) -> Iterator[Option]:
         yield asked.option(base, placement_in(asked, on_host))
         return
     for split in _splits(asked):
-        whole = filled(asked, base, homes_of(asked, split))
-        layout = _fewer_layers(asked, base, split) if whole is None else whole
-        if layout is not None:
+        layouts = fillings(asked, base, homes_of(asked, split))
+        for layout in layouts or _fewer_layers(asked, base, split):
             yield from _sides(asked, base, layout)
 
 
@@ -121,8 +125,8 @@ def proportional(asked: Asked, entries: int) -> tuple[int, ...]:
     return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
 
 
-def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> Layout | None:
-    """Return the layout with most layers on GPUs where not even dense parts of all fit."""
+def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> list[Layout]:
+    """Return the layout with most layers on GPUs where not even dense parts of all fit, if any."""
     entries = sum(split)
     low, high = 0, entries - 1
     best = None
@@ -134,7 +138,7 @@ def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> L
         else:
             best = layout
             low = middle + 1
-    return best
+    return [] if best is None else [best]
 
 
 def _scaled(split: Sequence[int], entries: int) -> tuple[int, ...]:

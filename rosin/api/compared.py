@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rosin.api.result import Result, numbers_of
+from rosin.api.result import NothingFits, Result, numbers_of
 from rosin.api.setting import Named, SettingValues, named, policies_of
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ class Compared(Result):
         return self.result.model_dump(mode="json") | {"warnings": self.warnings}
 
     def plot(self) -> Figure:
-        """Draw how fast each policy is, and where its time goes."""
+        """Draw how fast each policy is, and where its time goes. Raises NothingFits for no row."""
         from rosin.commands.compare.figure import figure_of
 
+        if not self.result.rows:
+            raise NothingFits("no policy fits, so there is nothing to draw")
         return figure_of(self.result)
 
 

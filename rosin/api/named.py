@@ -23,7 +23,7 @@ def machine(
     >>> rosin.machine("h100").gpu.count
     1
     >>> rosin.machine("RTX 4090 + Ryzen 9 7950X + 2x32GB DDR5-4800").gpu.name
-    'NVIDIA GeForce RTX 4090'
+    'GeForce RTX 4090'
     >>> rosin.machine("h100", {"link.h2d.bytes_per_s": 50e9}).link.h2d.bytes_per_s.value
     50000000000.0
     """

@@ -28,7 +28,7 @@ COMMANDS = (
     "export",
     "kv-plan",
     "kv-replay",
-    "cache-study",
+    "caches",
     "reproduce",
     "accuracy",
     "measure",

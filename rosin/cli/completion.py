@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 VARIABLE = "_ROSIN_COMPLETE"
@@ -17,18 +16,26 @@ def is_asked() -> bool:
 
 def answer(command: Any, program: str) -> None:
     """Print what the words so far may become; the shell's variables say what they are."""
-    import_module("typer.completion").completion_init()  # which its types leave out
+    import typer.completion
+
+    completion: Any = typer.completion
+    completion.completion_init()
     command.main(args=[], prog_name=program, complete_var=VARIABLE)
 
 
 def script(program: str, shell: str) -> str:
     """What the shell evaluates to have completion. Raises InputError for an unknown shell."""
+    import typer.completion
+
     from hwprofiles.errors import unknown_name
 
     if shell not in SHELLS:
         raise unknown_name("shell", shell, SHELLS)
-    made = import_module("typer.completion").get_completion_script
-    return str(made(prog_name=program, complete_var=VARIABLE, shell=shell))
+    completion: Any = typer.completion
+    text: str = completion.get_completion_script(
+        prog_name=program, complete_var=VARIABLE, shell=shell
+    )
+    return text
 
 
 def model_names(incomplete: str) -> Iterator[str]:

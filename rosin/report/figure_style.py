@@ -93,11 +93,11 @@ def house_style() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    own: dict[Any, Any] = {
+    style: Any = {
         key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
     }
-    parameters: Any = {**own, **_STYLE}  # matplotlib types each of its hundreds of keys
-    with matplotlib.rc_context(parameters):
+    style.update(_STYLE)
+    with matplotlib.rc_context(style):
         yield
 
 

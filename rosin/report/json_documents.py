@@ -206,6 +206,22 @@ class PlanRuledOut(Document):
     draws: int
 
 
+class PlanRuntime(Document):
+    """What the best of a runtime's own arguments is predicted to reach, by the same objective.
+
+    ``lost_fraction`` is the share of the plan's speed that it does not reach, below 0 where it is
+    predicted to be faster. All but ``runtime`` are null where it has no plan, for the ``reason``.
+    """
+
+    runtime: str
+    command_line: str | None
+    ttft_s: float | None
+    tpot_s: float | None
+    end_to_end_s: float | None
+    lost_fraction: float | None
+    reason: str | None
+
+
 class PlanConstraints(Document):
     """What the plan keeps to."""
 
@@ -241,6 +257,7 @@ class PlanResult(Document):
     runner_up: PlanRunnerUp | None
     offers: list[PlanOffer]
     rivals: list[PlanRival]
+    runtimes: list[PlanRuntime]
     time: list[ResourceTime]
     memory: Memory
     host_memory: HostMemory

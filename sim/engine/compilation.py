@@ -35,11 +35,6 @@ def kernels_of(package: Path) -> Callable[[Function], Function]:
     return lambda function: _lazy(function, _kept, package=package)
 
 
-def parallel_kernel(function: Function) -> Function:
-    """An entry point whose ``prange`` loops run on all cores, in threads."""
-    return _lazy(function, _kept, parallel=True)
-
-
 def inner(function: Function) -> Function:
     """A part of kernels that is always inlined. Compiled code alone can call it."""
     # Inlined, because a call passes each array as seven words: the event loop takes twice as long

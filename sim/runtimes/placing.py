@@ -16,6 +16,7 @@ from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placement import HOST, Placement
 from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.rows import with_rows_placed
 
 
 def placement_of(question: RuntimeQuestion) -> Placement:
@@ -29,9 +30,9 @@ def placement_of(question: RuntimeQuestion) -> Placement:
         arguments = _fitted(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
     placement = place_llama(question.model, arguments, memories, question.tensors)
-    if question.gpu_expert_layers is None or arguments.placements or not gpus:
-        return placement
-    return with_expert_layers(question, placement, question.gpu_expert_layers)
+    if question.gpu_expert_layers is not None and gpus and not arguments.placements:
+        placement = with_expert_layers(question, placement, question.gpu_expert_layers)
+    return with_rows_placed(question, placement)
 
 
 def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:

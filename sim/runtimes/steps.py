@@ -24,6 +24,7 @@ from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import Placement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
+from sim.runtimes.rows import with_rows_worked
 from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
 
 F16_BYTES = 2
@@ -58,11 +59,14 @@ def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> R
     )
 
 
-def decode_step(question: RuntimeQuestion, placement: Placement) -> Features:
-    """One decoded token with that placement."""
-    load = _load(question, 1, question.context_tokens)
+def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int = 1) -> Features:
+    """One decoded token with that placement, or several of one sequence that are checked together."""
+    load = _load(question, num_tokens, question.context_tokens)
     work = work_of(cached_model(question), placement, question.host, load)
-    return _features(question, work, tokens=1, micro_batches=1, threads=question.arguments.threads)
+    work = with_rows_worked(question, placement, work, num_tokens)
+    return _features(
+        question, work, tokens=num_tokens, micro_batches=1, threads=question.arguments.threads
+    )
 
 
 def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:
@@ -117,7 +121,8 @@ def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work,
         tokens = min(size, question.prompt_tokens - index * size)
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
-        works.append(work_of(cached_model(question), placement, question.host, load))
+        work = work_of(cached_model(question), placement, question.host, load)
+        works.append(with_rows_worked(question, placement, work, tokens))
     return added(works), num_batches, _uploads(question, size)[0]
 
 

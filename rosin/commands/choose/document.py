@@ -1,8 +1,10 @@
 """A choice as it is written to JSON."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
-from planner.choice import Choice, ChosenArm, SpeedInterval
+from planner.choice import Choice, ChosenArm, DraftedSpeed, SpeedInterval
 
 
 class _Part(BaseModel):
@@ -19,6 +21,16 @@ class ArmSpeed(_Part):
     limit: str
 
 
+class DraftedArm(_Part):
+    """One way with drafts. ``reads_factor`` is over experts read for each token without drafts."""
+
+    tokens_per_s: float
+    plain_tokens_per_s: float
+    committed_tokens: float
+    reads_factor: float
+    pays: bool
+
+
 class ArmResult(_Part):
     """One way to run the model."""
 
@@ -32,6 +44,7 @@ class ArmResult(_Part):
     gpu_expert_layers: int
     cached_fraction: float
     command: str
+    drafts: DraftedArm | None = None
 
 
 class LeftOutArm(_Part):
@@ -54,16 +67,28 @@ class ChooseResult(_Part):
     left_out: tuple[LeftOutArm, ...]
 
 
-def choose_result(choice: Choice, **asked: str | int) -> ChooseResult:
-    """The document of a choice; ``asked`` holds the fields that repeat the question."""
+def choose_result(
+    choice: Choice, drafted: Mapping[str, DraftedSpeed], **asked: str | int
+) -> ChooseResult:
+    """The document of a choice; ``asked`` holds the fields that repeat the question, ``drafted`` arms with drafts."""
     return ChooseResult(
         **asked,  # type: ignore[arg-type]
-        arms=tuple(_arm(own) for own in choice.arms),
+        arms=tuple(_arm(own, drafted.get(own.arm.arm)) for own in choice.arms),
         left_out=tuple(LeftOutArm(arm=own.arm, reason=own.reason) for own in choice.left_out),
     )
 
 
-def _arm(own: ChosenArm) -> ArmResult:
+def _drafted(own: DraftedSpeed) -> DraftedArm:
+    return DraftedArm(
+        tokens_per_s=own.tokens_per_s,
+        plain_tokens_per_s=own.plain_tokens_per_s,
+        committed_tokens=own.committed_tokens,
+        reads_factor=own.reads_factor,
+        pays=own.pays,
+    )
+
+
+def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
     cached = own.arm.cached
     return ArmResult(
         arm=own.arm.arm,
@@ -76,6 +101,7 @@ def _arm(own: ChosenArm) -> ArmResult:
         gpu_expert_layers=own.arm.expert_layers,
         cached_fraction=0.0 if cached is None else cached.share,
         command=own.arm.command,
+        drafts=None if drafted is None else _drafted(drafted),
     )
 
 

@@ -32,8 +32,23 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
         f"ranges are to hold for {share:.0%} of machines; at risk is what a way loses to the then fastest "
         "at the end of the range of their difference"
     )
+    yield from _drafts(result)
     for left in result.left_out:
         yield Text(f"not possible: {left.arm}: {left.reason}")
+
+
+def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
+    """A line a way: speed with drafts, and experts read for each token kept."""
+    drafted = [(own, own.drafts) for own in result.arms if own.drafts is not None]
+    if not drafted:
+        return
+    kept = drafted[0][1].committed_tokens
+    yield Text(f"\nwith drafts, {kept:.1f} tokens a step are kept\n")
+    names = ("decode (tokens/s)", "experts read for each")
+    table = plain_table(name_column("way"), *(number_column(name) for name in names))
+    for own, found in drafted:
+        table.add_row(own.arm, number_words(found.tokens_per_s), f"{found.reads_factor:.2f} times")
+    yield table
 
 
 def _words(speed: ArmSpeed) -> str:

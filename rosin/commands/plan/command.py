@@ -181,6 +181,8 @@ def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool, figure: Path
         raise InputError("--lossless and --allow-lossy do not go with --runtime: no token changes")
     if no_bounds:
         raise InputError("--no-bounds does not go with --runtime, whose plans have none")
+    if figure is not None:
+        raise InputError("--figure draws a plan of policies; it does not go with --runtime")
 
 
 def _plan_policies(
@@ -197,6 +199,7 @@ def _plan_policies(
     from planner.search.plan import save_plan
     from rosin.commands.plan.document import plan_result
     from rosin.commands.plan.figure import draw_plan
+    from rosin.commands.plan.nearest import nearest_runtimes
     from rosin.commands.simulate.document import run_warnings
     from sim.step.provenance import provenance_of
 
@@ -211,7 +214,13 @@ def _plan_policies(
     command = _command(
         options, [*said.words(), *([] if has_bounds else ["--no-bounds"])], files.plan
     )
-    result = plan_result(planned, provenance, path=files.plan, command=command)
+    result = plan_result(
+        planned,
+        provenance,
+        path=files.plan,
+        command=command,
+        runtimes=nearest_runtimes(planned.plan, best.metrics),
+    )
     if files.figure is not None:
         write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
@@ -234,9 +243,11 @@ def planned_best(
 
 def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
     """What people read; what prints it is imported for them alone."""
+    from rosin.commands.plan.nearest import nearest_lines
     from rosin.commands.plan.page import plan_page
 
     yield from plan_page(best, result)
+    yield from nearest_lines(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from rosin.report.json_documents import (
     PlanRival,
     PlanRuledOut,
     PlanRunnerUp,
+    PlanRuntime,
 )
 from sim.policies import find_policy
 from sim.step.metrics import Metrics
@@ -29,7 +30,12 @@ from sim.step.provenance import RunProvenance
 
 
 def plan_result(
-    planned: Planned, provenance: RunProvenance, *, path: Path | None, command: str
+    planned: Planned,
+    provenance: RunProvenance,
+    *,
+    path: Path | None,
+    command: str,
+    runtimes: list[PlanRuntime],
 ) -> PlanResult:
     """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was
     written.
@@ -62,6 +68,7 @@ def plan_result(
             for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))
         ],
         rivals=[_rival(rival, goal.objective) for rival in found.rivals],
+        runtimes=runtimes,
         time=resource_times(best),
         memory=run_memory(best),
         host_memory=host_memory(best),

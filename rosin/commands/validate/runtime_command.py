@@ -100,7 +100,9 @@ def _remember(
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     kept = asked.model_file or _kept_header(file, asked.folder, now)
     path = asked.folder / HISTORY
-    append_rows(path, history_rows(ran, machine=question.machine, file=kept, stamp=now))
+    append_rows(
+        path, history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)
+    )
     return path
 
 

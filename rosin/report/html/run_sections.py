@@ -219,7 +219,8 @@ def hits_by_layer(run: Run) -> list[float]:
         is_there |= decisions.spilled
     hits = np.where(is_there & can_hit[:, :, None], run.tokens, 0).sum(axis=(0, 2))[layers]
     every = run.tokens.sum(axis=(0, 2))[layers]
-    return [float(share) for share in hits / np.maximum(1, every)]
+    shares: list[float] = (hits / np.maximum(1, every)).tolist()
+    return shares
 
 
 def hits_section(run: Run) -> Section:

@@ -75,8 +75,12 @@ def cached_decode(
     locality: Locality,
     rates: CacheRates,
     constants: Constants,
+    num_tokens: int = 1,
 ) -> CachedStep:
-    """Price one token. The question's own arguments leave all experts in host memory."""
+    """Price one token, or several that are checked together.
+
+    The question's own arguments leave all experts in host memory.
+    """
     placement = placement_of(question)
     lanes = lanes_of(question, placement, rates, constants)
     lanes = with_cards(lanes, cached.num_ranks)
@@ -86,10 +90,11 @@ def cached_decode(
         else 1.0 - cached.hit_fraction
     )
     layers = {
-        index: _expected(_chosen(question, index), cached, missing, lanes)
+        index: _expected(_chosen(question, index, num_tokens), cached, missing, lanes)
         for index in question.model.moe_layers
     }
-    step = decode_step(question, _placed(placement, {i: own.on_cpu for i, own in layers.items()}))
+    shares = {index: own.on_cpu for index, own in layers.items()}
+    step = decode_step(question, _placed(placement, shares), num_tokens)
     seconds = _with_misses(
         decode_seconds(step, constants), list(layers.values()), cached, step, constants
     )
@@ -140,11 +145,13 @@ def _placed(placement: Placement, on_host: dict[int, float]) -> Placement:
     return replace(placement, expert_fraction=fractions)
 
 
-def _chosen(question: RuntimeQuestion, index: int) -> Layer:
-    """A layer with as many experts a token as the arguments say."""
+def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
+    """A layer with as many experts as its tokens choose together, each as many as the arguments say."""
     layer = question.model.layers[index]
     asked = question.arguments.experts_per_token
-    return layer if asked is None else replace(layer, top_k=min(layer.top_k, asked))
+    each = layer.top_k if asked is None else min(layer.top_k, asked)
+    distinct = layer.num_experts * (1 - (1 - each / layer.num_experts) ** num_tokens)
+    return replace(layer, top_k=round(distinct))
 
 
 def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Lanes) -> _Layer:

@@ -108,7 +108,7 @@ def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
         raise InputError(
             f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
         )
-    if arguments.split_mode == "none" and chosen:
+    if arguments.split_mode in ("none", "row") and chosen:
         if arguments.main_gpu >= len(chosen):
             raise InputError(
                 f"{arguments.runtime} argument -mg: {len(chosen)} GPUs are in use, got {arguments.main_gpu}"

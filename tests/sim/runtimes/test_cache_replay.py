@@ -125,7 +125,7 @@ PUBLISHED = {
 )
 def test_ratios_are_near_the_published_medians(policy: str) -> None:
     """Under the stated locality, medians over nine models lie within 0.15 of the published ones."""
-    from rosin.commands.cache_study.command import MODELS
+    from rosin.commands.caches.command import MODELS
 
     locality = LatentLocality()
     study = CacheStudy(

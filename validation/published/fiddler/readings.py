@@ -45,7 +45,10 @@ CONSTANTS = {
 own constants in a comment, or branch main's.
 """
 
-DIVERGENCES = {"beams apart": 1.0, "beams alike": 0.0}
+DIVERGENCES = {"beams apart": 1.0, "half of beams apart": 0.5, "beams alike": 0.0}
+"""The share of a hypothesis's tokens that are its own. In the released code hypotheses part at the
+first output token and go on greedily, so all are.
+"""
 
 
 def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading, ...]:
@@ -65,14 +68,17 @@ def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading,
 
 
 LLAMA_CPP = (
-    Reading(label="llama.cpp pinned", system="llama.cpp", settings={}),
-    Reading(label="llama.cpp pageable", system="llama.cpp", settings={"is_pinned": "false"}),
+    Reading(label="llama.cpp mapped", system="llama.cpp", settings={"is_pinned": "false"}),
+    Reading(label="llama.cpp page-locked", system="llama.cpp", settings={"is_pinned": "true"}),
 )
+"""By default b2956 maps the model's file and does not lock it (pull request 6206 of March 2024);
+with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
+"""
 LLAMA_CPP_BEAMS = tuple(
     Reading(
         label=f"llama.cpp's beams part {lag} tokens back",
         system="llama.cpp",
-        settings={"beam_lag_tokens": str(lag)},
+        settings={"beam_lag_tokens": str(lag), "is_pinned": "false"},
     )
     for lag in (1, 4, 16, 64)
 )

@@ -16,16 +16,16 @@ DECODED_TOKENS = 1
 """Tokens of the pass that is charged: all but one of a request's passes decode one token."""
 
 
-def layer_overhead_ns(model: str, machine: Machine) -> float:
+def layer_overhead_ns(model: str, machine: Machine, *, has_hooks: bool = True) -> float:
     """Return ns of host time in a layer: Python and dispatch, and the launches of its kernels."""
-    row = next(row for row in _rows() if _is_meant(row, model))
+    row = next(row for row in _rows() if _is_meant(row, model, has_hooks))
     launch_ns = machine.gpu.launch_overhead_ns.effective
     return float(row["least_us"]) * NS_PER_US + int(row["num_kernels"]) * launch_ns
 
 
-def _is_meant(row: dict[str, str], model: str) -> bool:
-    is_hooked = row["has_hooks"] == "True"
-    return row["model"] == model and int(row["tokens"]) == DECODED_TOKENS and is_hooked
+def _is_meant(row: dict[str, str], model: str, has_hooks: bool) -> bool:
+    is_alike = (row["has_hooks"] == "True") == has_hooks
+    return row["model"] == model and int(row["tokens"]) == DECODED_TOKENS and is_alike
 
 
 def _rows() -> list[dict[str, str]]:

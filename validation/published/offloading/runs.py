@@ -16,7 +16,7 @@ MACHINES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "S1": ("Tesla T4 + Xeon E5-2690 v4 + 12x16GB DDR4-2400", ()),
     "S2": (
         "L4 + Xeon Gold 6230 + 6x32GB DDR4-2933",
-        ("cpu.memory_bytes_per_s=100e9", "cpu.memory_bytes_per_s.efficiency=1"),
+        ("cpu.memory_bytes_per_s=100e9",),
     ),
     "RTX A5000": ("RTX A5000 + EPYC 7302 + 8x32GB DDR4-3200", ()),
     "RTX 4090": ("desktop-rtx-4090-ddr5", ()),
@@ -40,10 +40,13 @@ class Job:
     batch: Batch
     quantization: str | None = None
     slots: int | None = None
+    layer_overhead_ns: float = 0.0
 
     def run(self, seed: int) -> Metrics:
         """Return its metrics. Raises InputError where nothing fits."""
         name, overrides = MACHINES[self.environment]
+        if self.layer_overhead_ns:
+            overrides = (*overrides, f"host.layer_overhead_ns={self.layer_overhead_ns}")
         model = load_model(self.model, self.quantization or "16bit")
         found = simulate(
             Scenario(

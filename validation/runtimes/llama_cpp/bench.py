@@ -43,6 +43,7 @@ class BenchSession:
         self._settings = settings
         self._arguments = bench_arguments(settings, overrides, rpc)
         self._servers = tuple(servers)
+        self._has_gpu = bool(settings.devices) and not servers
         self._found: dict[str, Any] | None = None
         self._log: LoadLog | None = None
 
@@ -53,6 +54,11 @@ class BenchSession:
         return f"llama-bench {found['build_commit']} ({found['build_number']}), {found['backends']}"
 
     @property
+    def model_file(self) -> Path:
+        """The file that it runs."""
+        return self._settings.model_file
+
+    @property
     def log(self) -> LoadLog:
         """What it says while it loads the file."""
         if self._log is None:
@@ -61,11 +67,11 @@ class BenchSession:
 
     def prefill(self, tokens: int) -> Sample:
         """Run a prompt of so many random tokens."""
-        return self._run(tokens, 0).sample(tokens, self._settings.threads)
+        return self._run(tokens, 0).sample(tokens, self._settings.threads, self._has_gpu)
 
     def decode(self, tokens: int) -> Sample:
         """Run an answer of so many random tokens."""
-        return self._run(0, tokens).sample(tokens, self._settings.threads)
+        return self._run(0, tokens).sample(tokens, self._settings.threads, self._has_gpu)
 
     def close(self) -> None:
         """Nothing stays between runs."""
@@ -91,7 +97,7 @@ class _Run:
     log: str
     marks_s: tuple[float | None, ...]
 
-    def sample(self, tokens: int, threads: int) -> Sample:
+    def sample(self, tokens: int, threads: int, has_gpu: bool) -> Sample:
         """All runs but the last, whose end has no mark; by the clock where the system tells no CPU
         time.
         """
@@ -100,7 +106,13 @@ class _Run:
         wall_s = sum(walls_s)
         known = first is not None and last is not None
         own_s = last - first if known else wall_s * threads  # type: ignore[operator]
-        return Sample(tokens=tokens * len(walls_s), cpu_s=own_s, wall_s=wall_s, threads=threads)
+        return Sample(
+            tokens=tokens * len(walls_s),
+            cpu_s=own_s,
+            wall_s=wall_s,
+            threads=threads,
+            has_gpu=has_gpu,
+        )
 
 
 def _followed(command: Sequence[str], servers: Sequence[int]) -> _Run:

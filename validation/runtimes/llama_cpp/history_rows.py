@@ -3,24 +3,29 @@
 from pathlib import Path
 
 from sim.model.model import Model, TensorClass
-from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
-from sim.runtimes.llama_cpp.overrides import CpuExperts
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
 from validation.runtimes.history import HistoryRow
-from validation.runtimes.llama_cpp.plan_run import PlanRun, RanOption
+from validation.runtimes.llama_cpp.plan_run import CPU, LOOPBACK, PlanRun, RanOption
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS
 
 
-def history_rows(ran: PlanRun, *, machine: str, file: Path, stamp: str) -> list[HistoryRow]:
-    """A row for each set of arguments, those of loopback devices left out: no machine has them."""
-    if ran.device != "cpu":
+def history_rows(
+    ran: PlanRun, *, machine: str, file: Path, stamp: str, line: str
+) -> list[HistoryRow]:
+    """A row for each set of arguments, those of loopback devices left out: no machine has them.
+
+    ``line`` is that of the plan.
+    """
+    if ran.device == LOOPBACK:
         return []
     return [
-        _row(ran, option, f"{stamp}-{index}", machine, file)
+        _row(ran, option, f"{stamp}-{index}", (machine, file, _line(ran, option, line)))
         for index, option in enumerate(ran.options)
     ]
 
 
-def _row(ran: PlanRun, option: RanOption, row_id: str, machine: str, file: Path) -> HistoryRow:
+def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, str]) -> HistoryRow:
+    machine, file, line = where
     return HistoryRow(
         id=row_id,
         rig=machine,
@@ -30,7 +35,7 @@ def _row(ran: PlanRun, option: RanOption, row_id: str, machine: str, file: Path)
         bytes_per_weight=bytes_per_weight(ran.model),
         runtime=LLAMA_CPP,
         runtime_version=ran.program,
-        args=_line(option.arguments),
+        args=line,
         prompt_tokens=128,
         context_tokens=0,
         decode_context_tokens=SHORT_PROMPT_TOKENS,
@@ -52,12 +57,9 @@ def bytes_per_weight(model: Model) -> str:
     return f"experts={experts:.6g};dense={dense:.6g};embedding={embedding:.6g}"
 
 
-def _line(arguments: LlamaArguments) -> str:
-    """The arguments that matter on a CPU."""
-    words = [f"-t {arguments.threads}", f"-ub {arguments.micro_batch_tokens}"]
-    if not arguments.is_repacked:
-        words.append("--no-repack")
-    for item in arguments.placements:
-        if isinstance(item, CpuExperts) and item.num_layers is not None:
-            words.append(f"-ncmoe {item.num_layers}")
-    return " ".join(words)
+def _line(ran: PlanRun, option: RanOption, line: str) -> str:
+    """The arguments of an option: those of the plan, or what its rival states instead or besides."""
+    threads = f"-t {option.arguments.threads}"
+    if option is ran.plan:
+        return f"{line} {threads}"
+    return f"{line} {threads} {option.name}" if ran.device == CPU else f"{threads} {option.name}"

@@ -143,8 +143,3 @@ def _left_out(
 def error_fraction(errors: Sequence[float]) -> float:
     """The error that 80 % of points stay within; 0 of none."""
     return float(np.percentile(np.abs(errors), ERROR_PERCENTILE)) if errors else 0.0
-
-
-def rate(seconds_each: float) -> float | None:
-    """Amounts a second, None where an amount was found to take no time."""
-    return 1.0 / seconds_each if seconds_each > 0 else None

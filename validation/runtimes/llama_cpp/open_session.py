@@ -1,6 +1,8 @@
 """Which llama.cpp runs: llama-bench where it is named or found, else the wheel."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from hwprofiles import InputError
@@ -34,6 +36,14 @@ def find_bench(binary: Path | None) -> Path | None:
     if not path.is_file():
         raise InputError(f"--binary {binary}: no {BENCH} there")
     return path
+
+
+def own_devices(bench: Path) -> tuple[str, ...]:
+    """The devices beside the CPU that llama-bench lists, such as CUDA0; none where it cannot."""
+    run = subprocess.run(
+        [str(bench), "--list-devices"], capture_output=True, text=True, check=False
+    )
+    return tuple(re.findall(r"^\s+(\w+\d+): ", run.stdout, re.M))
 
 
 def _open_wheel(settings: RunSettings, vocab: int) -> Session:

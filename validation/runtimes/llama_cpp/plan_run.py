@@ -1,5 +1,6 @@
 """A plan and its rivals run by llama.cpp, interleaved, beside what was predicted."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from sim.runtimes.predict import RuntimePrediction, predict
 from sim.runtimes.question import RuntimeQuestion
 from validation.runtimes.llama_cpp.bench import BenchSession
-from validation.runtimes.llama_cpp.open_session import find_bench
+from validation.runtimes.llama_cpp.open_session import find_bench, own_devices
 from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
@@ -20,6 +21,9 @@ from validation.runtimes.llama_cpp.session import Session
 from validation.runtimes.llama_cpp.settings import RunSettings
 from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
+
+CPU = "cpu"
+LOOPBACK = "loopback devices"
 
 OnRun = Callable[[str], None]
 
@@ -78,19 +82,21 @@ def run_plan(
 ) -> PlanRun:
     """Run the plan and its rivals once a round.
 
-    With llama-bench, the machine's GPUs are stood for by servers on this machine. The wheel has the
-    CPU alone, and what it runs is predicted without GPUs. Raises InputError where llama.cpp fails.
+    llama-bench runs on the GPUs that it lists; where it lists none, servers on this machine stand
+    for them. The wheel has the CPU alone, and what it runs is predicted without GPUs. Raises InputError where llama.cpp fails.
     """
     bench = find_bench(binary)
     model = model_from_gguf(file)
-    arguments = replace(arguments, threads=arguments.threads or 1, is_fitted=False)
+    threads = arguments.threads or default_threads(host)
+    arguments = replace(arguments, threads=threads, is_fitted=False)
     with ExitStack() as stack:
         devices = LoopbackDevices(addresses=(), processes=())
-        if bench is not None and host.gpus:
-            threads = arguments.threads or 1
+        buffers = () if bench is None else own_devices(bench)[: len(host.gpus)]
+        if bench is not None and host.gpus and not buffers:
             devices = stack.enter_context(loopback_devices(bench.parent, len(host.gpus), threads))
-        runner = _Runner(file, model, _stood_for(host, devices), bench, devices)
-        options = rivals_of(arguments, model.num_layers, len(devices.addresses))
+            buffers = devices.buffers
+        runner = _Runner(file, model, _as_run(host, buffers, devices), bench, devices, buffers)
+        options = rivals_of(arguments, model.num_layers, len(buffers))
         sessions = {
             name: stack.enter_context(closing(runner.session(own))) for name, own in options.items()
         }
@@ -100,36 +106,46 @@ def run_plan(
             for name, own in options.items()
         )
         program = sessions[PLAN].program
-    where = f"{len(devices.addresses)} loopback devices" if devices.addresses else "cpu"
+    where = LOOPBACK if devices.addresses else ", ".join(buffers) or CPU
     return PlanRun(program=program, device=where, model=model, options=ran)
 
 
-def _stood_for(host: RuntimeHost, devices: LoopbackDevices) -> RuntimeHost:
+def default_threads(host: RuntimeHost) -> int:
+    """Threads where the arguments state none: as many as the machine's laws are for, else a thread a
+    core of the machine, of those that this computer has.
+    """
+    if host.runtime_kernels:
+        return host.runtime_kernels[0].threads
+    return min(host.cores_per_socket * host.sockets, os.cpu_count() or 1)
+
+
+def _as_run(host: RuntimeHost, buffers: tuple[str, ...], devices: LoopbackDevices) -> RuntimeHost:
     """The machine as it is run: without GPUs, or with processes of the CPU in their place.
 
     Such a process runs the CPU's kernels, so the laws of the CPU hold for it.
     """
-    if not devices.addresses:
+    if not buffers:
         return replace(host, gpus=())
+    if not devices.addresses:
+        return host
     doubled = tuple(laws.model_copy(update={"device": "gpu"}) for laws in host.runtime_kernels)
     return replace(host, runtime_kernels=(*host.runtime_kernels, *doubled))
 
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """What all options of one run share."""
+    """What all options of one run share. ``buffers`` name the memory of its devices."""
 
     file: Path
     model: Model
     host: RuntimeHost
     bench: Path | None
     devices: LoopbackDevices
+    buffers: tuple[str, ...]
 
     def session(self, arguments: LlamaArguments) -> Session:
         """llama.cpp with those arguments."""
-        settings = RunSettings(
-            model_file=self.file, arguments=arguments, devices=self.devices.buffers
-        )
+        settings = RunSettings(model_file=self.file, arguments=arguments, devices=self.buffers)
         if self.bench is None:
             return WheelSession(settings, self.model.vocab)
         overrides = settings.overrides(self.model.num_layers, self.model.moe_layers)
@@ -148,7 +164,7 @@ class _Runner:
         """One option with its prediction and its placement."""
         memory = {
             buffer: gpu.memory_bytes
-            for buffer, gpu in zip(self.devices.buffers, self.host.gpus, strict=False)
+            for buffer, gpu in zip(self.buffers, self.host.gpus, strict=False)
         }
         return RanOption(
             name=name,

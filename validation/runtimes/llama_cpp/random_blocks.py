@@ -45,17 +45,13 @@ def _scales(*offsets: int) -> tuple[FixedByte, ...]:
     )
 
 
-def _small_float(low: FixedByte, high: FixedByte) -> tuple[FixedByte, ...]:
-    """A float of either sign between 2⁻⁶ and 2⁻⁵: its exponent is fixed."""
-    return (low, high)
-
-
+# Of floats the exponent is fixed, so that their size is between 2⁻⁶ and 2⁻⁵; their sign is random.
 FIXED_BYTES: Mapping[str, tuple[FixedByte, ...]] = {
-    "f32": _small_float(
+    "f32": (
         FixedByte(offset=2, value=0x80, random_mask=0x7F),
         FixedByte(offset=3, value=0x3C, random_mask=0x80),
     ),
-    "bf16": _small_float(
+    "bf16": (
         FixedByte(offset=0, value=0x80, random_mask=0x7F),
         FixedByte(offset=1, value=0x3C, random_mask=0x80),
     ),

@@ -150,16 +150,16 @@ def _aligned(position: int) -> int:
     return -(-position // 32) * 32
 
 
-def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[memoryview]:
+def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[bytes]:
     """The data of a tensor, some blocks at a time."""
     if tensor.is_ones:
-        yield np.ones(tensor.num_weights, np.float32).data.cast("B")
+        yield np.ones(tensor.num_weights, np.float32).tobytes()
         return
     left = tensor.num_weights // tensor.own.block_weights
     at_once = max(1, CHUNK_BYTES // tensor.own.block_bytes)
     while left:
         count = min(left, at_once)
-        yield random_blocks(tensor.own, count, generator).data
+        yield random_blocks(tensor.own, count, generator).tobytes()
         left -= count
 
 

@@ -25,8 +25,10 @@ class LoopbackDevices:
 
     @property
     def buffers(self) -> tuple[str, ...]:
-        """How llama.cpp names the memory of each: RPC0[127.0.0.1:50052]."""
-        return tuple(f"RPC{index}[{address}]" for index, address in enumerate(self.addresses))
+        """How llama.cpp names the memory of each: the number counts devices of one server
+        (ggml-rpc.cpp at 0c1e57098).
+        """
+        return tuple(f"RPC0[{address}]" for address in self.addresses)
 
 
 @contextmanager

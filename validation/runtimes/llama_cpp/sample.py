@@ -20,11 +20,17 @@ class Sample:
     cpu_s: float
     wall_s: float
     threads: int = 1
+    has_gpu: bool = False
+
+    @property
+    def is_by_cpu_time(self) -> bool:
+        """Whether CPU time says what the run takes: of one thread that never waits for a GPU."""
+        return self.threads == 1 and not self.has_gpu
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no other process took the cores meanwhile."""
-        return self.cpu_s >= QUIET_FRACTION * self.threads * self.wall_s
+        """Whether no other process took the cores meanwhile; beside a GPU this is not known."""
+        return self.has_gpu or self.cpu_s >= QUIET_FRACTION * self.threads * self.wall_s
 
     @property
     def token_s(self) -> float:
@@ -33,7 +39,7 @@ class Sample:
         The CPU time of one thread leaves out the time in which other processes had the core.
         Several threads wait for each other by spinning, so that their CPU time says little.
         """
-        return (self.cpu_s if self.threads == 1 else self.wall_s) / self.tokens
+        return (self.cpu_s if self.is_by_cpu_time else self.wall_s) / self.tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,7 @@ def timed(samples: Sequence[Sample]) -> Timed:
 
 
 def _kept(samples: Sequence[Sample]) -> Sequence[Sample]:
-    if all(sample.threads == 1 for sample in samples):
+    if all(sample.is_by_cpu_time for sample in samples):
         return samples
     quiet = [sample for sample in samples if sample.is_quiet]
     return quiet if len(quiet) >= LEAST_QUIET else samples

@@ -1,4 +1,4 @@
-"""`rosin cache-study`: rows and medians as documented, words, mistakes in one line."""
+"""`rosin caches`: rows and medians as documented, words, mistakes in one line."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.rosin.scenarios import json_of, text_of
 
-ASKED = ("cache-study", "--models", "gpt-oss-20b,mixtral-8x7b", "--tokens", "500")
+ASKED = ("caches", "--models", "gpt-oss-20b,mixtral-8x7b", "--tokens", "500")
 
 
 def test_study_is_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +33,7 @@ def test_study_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         ((*ASKED, "--shares", "0.5,2"), "each must lie between 0 and 1"),
         ((*ASKED, "--layers", "99"), "layers with experts"),
         ((*ASKED, "--routing", "a.npz"), "a trace of one model"),
-        (("cache-study", "--models", "qwen3-8b"), "has no experts"),
+        (("caches", "--models", "qwen3-8b"), "has no experts"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`rosin cache-study`: how often caches of experts miss under each policy, against the optimum."""
+"""`rosin caches`: how often caches of experts miss under each policy, against the optimum."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +40,7 @@ TraceOption = Annotated[
 ]
 
 
-def cache_study(
+def caches(
     models: ModelsOption = MODELS,
     shares: SharesOption = "0.125,0.25,0.375",
     tokens: TokensOption = 100_000,
@@ -53,8 +53,8 @@ def cache_study(
     """Replay policies of expert caches on long streams."""
     from hwprofiles import InputError
     from planner.study.caches import CacheStudy, medians, run_cache_study
-    from rosin.commands.cache_study.page import cache_study_page
-    from rosin.commands.cache_study.result import study_result
+    from rosin.commands.caches.page import caches_page
+    from rosin.commands.caches.result import study_result
     from sim.model.library import load_model
 
     output = Output(json=json, seed=seed, quiet=quiet)
@@ -73,7 +73,7 @@ def cache_study(
     )
     rows = run_cache_study(study)
     result = study_result(rows, medians(rows), tokens if routing is None else None, layers)
-    output.emit(result.model_dump(mode="json"), cache_study_page(result))
+    output.emit(result.model_dump(mode="json"), caches_page(result))
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ class MedianCache(_Part):
 
 
 class CacheStudyResult(_Part):
-    """What ``rosin cache-study`` answers. ``tokens`` is null for a recorded trace."""
+    """What ``rosin caches`` answers. ``tokens`` is null for a recorded trace."""
 
     tokens: int | None
     layers: int

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from rosin.commands.cache_study.result import CacheStudyResult
+from rosin.commands.caches.result import CacheStudyResult
 from rosin.report.tables import name_column, number_column, plain_table
 
 
-def cache_study_page(result: CacheStudyResult) -> Iterator[RenderableType]:
+def caches_page(result: CacheStudyResult) -> Iterator[RenderableType]:
     """A line a policy: misses over the optimum's by size, then the optimum's misses of each model."""
     shares = list(dict.fromkeys(item.share for item in result.medians))
     over = {(item.policy, item.share): item.over_optimum for item in result.medians}

@@ -1,1 +1,0 @@
-"""``rosin cache-study``."""

@@ -187,7 +187,7 @@ def test_experts_of_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (("--draws", "2"), "means over draws already"),
         (("--reserve-vram", "2GiB"), "instance.gpu_memory_fraction"),
         (("--engine", "reference"), "serving has one engine"),
-        (("--trace", "x.json"), "--trace writes the tasks of one batch"),
+        (("--trace", "x.json"), "--trace writes one batch"),
         (("--kv-tier", "cpu"), "write NAME=SIZE"),
         (("--concurrency", "2"), "multi_round has its own timing"),
         (("--kv-tier", "disk=1TB"), "the first must be named cpu"),

@@ -93,7 +93,7 @@ def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
         )
     names = [track_name(resource.name) for resource in predicted.platform.resources]
     axes.set_yticks(np.arange(len(names)) + LANE_HEIGHT / 2, names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.2, -0.4)
     axes.set_xlabel("time from the start of the step (ms)")
     axes.set_title(f"One run of the plan: the last step's first {SHOWN_LAYERS} layers")
     _legend_under(axes)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 720
-LABEL_WIDTH, VALUE_WIDTH = 150, 170
+WIDTH = 560
+LABEL_WIDTH, VALUE_WIDTH = 140, 160
 ROW_HEIGHT, BAR_HEIGHT = 26, 18
 NUM_COLORS = 8
 """Classes c0 … c7 of the style sheet: colours of Okabe and Ito, which the colour-blind can tell."""

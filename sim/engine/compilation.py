@@ -36,23 +36,20 @@ def kernels_of(package: Path) -> Callable[[Function], Function]:
 
 
 def inner(function: Function) -> Function:
-    """A part of kernels that is always inlined. Compiled code alone can call it."""
+    """A part of kernels that is always inlined. Called from Python, it is compiled by itself."""
     # Inlined, because a call passes each array as seven words: the event loop takes twice as long
     # with calls.
-    return _lazy(function, _part, _nrt=False, forceinline=True)
+    return _lazy_part(function, forceinline=True, _nrt=False)
 
 
 def part(function: Function) -> Function:
-    """A part of kernels that LLVM may inline or call, allocating nothing.
-
-    Compiled code alone can call it.
-    """
-    return _lazy(function, _part, _nrt=False)
+    """A part of kernels that LLVM may inline or call, allocating nothing."""
+    return _lazy_part(function, _nrt=False)
 
 
 def allocating_part(function: Function) -> Function:
-    """A part of kernels that makes arrays of its own. Compiled code alone can call it."""
-    return _lazy(function, _part)
+    """A part of kernels that makes arrays of its own."""
+    return _lazy_part(function)
 
 
 def by_itself(function: Function) -> Function:
@@ -71,6 +68,11 @@ def is_kept(function: Callable[..., Any]) -> bool:
 
 def _lazy(function: Function, compiled: Callable[..., Any], **options: Any) -> Function:
     return cast(Function, Kernel(function, partial(compiled, **options)))
+
+
+def _lazy_part(function: Function, *, forceinline: bool = False, **options: Any) -> Function:
+    compiled = partial(_part, forceinline=forceinline, **options)
+    return cast(Function, Kernel(function, compiled, partial(_kept, **options)))
 
 
 def _kept(function: Callable[..., Any], **options: Any) -> Any:

@@ -11,19 +11,33 @@ class Kernel:
     Every other attribute is that of numba's dispatcher.
     """
 
-    def __init__(self, function: Callable[..., Any], compiled: Callable[..., Any]) -> None:
-        """``compiled`` makes numba's dispatcher of the function."""
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        compiled: Callable[..., Any],
+        alone: Callable[..., Any] | None = None,
+    ) -> None:
+        """``compiled`` makes numba's dispatcher of the function; ``alone`` makes what Python calls
+        instead, where that one has no way in from Python.
+        """
         update_wrapper(self, function)
-        self.py_func, self._compiled = function, compiled
+        self.py_func = function
+        self._compiled = compiled
+        self._alone = alone
 
     @cached_property
     def dispatcher(self) -> Any:
         """numba's own object."""
         return self._compiled(self.py_func)
 
+    @cached_property
+    def entry(self) -> Any:
+        """What Python calls."""
+        return self.dispatcher if self._alone is None else self._alone(self.py_func)
+
     def __call__(self, *arguments: Any) -> Any:
         """Run what numba compiled."""
-        return self.dispatcher(*arguments)
+        return self.entry(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dispatcher, name)

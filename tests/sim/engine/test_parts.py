@@ -28,8 +28,8 @@ def test_a_part_is_compiled_once_for_integers() -> None:
 
 
 def test_a_part_can_be_a_kernel_by_itself() -> None:
-    """Python calls it then."""
-    assert by_itself(_twice)(4) == 8
+    """Python calls it either way."""
+    assert by_itself(_twice)(4) == _twice(4) == 8
 
 
 def test_policies_are_listed_without_numba() -> None:

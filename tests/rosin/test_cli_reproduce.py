@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,6 +11,7 @@ from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.report.json_documents import ReproduceDocument
 from tests.shared_data import shared_data
+from validation.published.library import REPRODUCTIONS
 
 
 def test_fiddler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,3 +67,24 @@ def test_mistakes(arguments: list[str], fragment: str, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert fragment in captured.err
+
+
+def test_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run of two quick papers: the page in 80 columns, two files, and a JSON with every claim."""
+    for name in REPRODUCTIONS.keys() - {"kernels", "mixtral-offloading"}:
+        monkeypatch.delitem(cast(dict[str, object], REPRODUCTIONS), name)
+    folder, document = tmp_path / "out", tmp_path / "all.json"
+    assert main(["reproduce", "all", "-o", str(folder), "--json", str(document)]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80 + len(str(folder))
+    data = json.loads(document.read_text(encoding="utf-8"))
+    ReproduceDocument.model_validate_json(json.dumps(data), strict=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["all.csv", "all.md"]
+    page = (folder / "all.md").read_text(encoding="utf-8")
+    assert len(data["claims"]) == 6
+    assert all(claim["figure"] in page for claim in data["claims"])
+    assert all(
+        bool(claim["because"]) != (claim["verdict"] == "confirmed") for claim in data["claims"]
+    )

@@ -150,11 +150,13 @@ def test_experts_of_ten_beams_go_to_the_gpu(fiddler: Reproduction) -> None:
 
 
 def test_a_decoded_token_is_the_same_under_every_reading() -> None:
-    """Readings differ in prompts alone, so a whole run is a prompt and tokens timed once."""
+    """Readings differ in prompts alone, but for copies of activations (0.02 %), so a whole run is
+    a prompt and tokens timed once.
+    """
     bench = Bench(routing=load_routing(None, model()), seed=0)
     batch = Batch(prompt_tokens=32, output_tokens=8)
     times = [seconds(bench, "E1", reading, batch)[1] for reading in fiddler_readings()]
-    assert times == pytest.approx([times[0]] * len(times), rel=1e-6)
+    assert times == pytest.approx([times[0]] * len(times), rel=1e-3)
 
 
 @pytest.mark.parametrize(

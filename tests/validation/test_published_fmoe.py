@@ -132,16 +132,16 @@ def test_what_decides(fmoe: Reproduction) -> None:
     assert lines["reading as adopted"].endswith("in order: TTFT, TPOT, Hit rate")
     assert "TPOT" not in lines["reading serving: in turn"]
     assert "TTFT" not in lines["reading prompt: by token"]
-    assert lines["reading released code alone"].endswith("in order: TPOT, Hit rate")
+    assert "TTFT" not in lines["reading released code alone"]
 
 
 def test_the_overhead_shrinks_what_differs(fmoe: Reproduction) -> None:
-    """With none, fMoE's advantage is larger against every baseline, and the mean is out of reach of
-    the target from above.
+    """With 60 ms, fMoE's advantage is smaller against every baseline than with none and with what
+    was measured; with none the mean is out of reach of the target from above.
     """
     for cell in fmoe.table("overhead").cells:
         none, most = (other.simulated for other in cell.comparisons)
-        assert none < cell.simulated < most
+        assert max(none, cell.simulated) < most
     lines = {line.name: line.found for line in fmoe.summary}
     assert float(lines["overhead 0 ms"].partition("%")[0]) > 57
 

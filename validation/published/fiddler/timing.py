@@ -32,8 +32,9 @@ def single(
     """Return the times of single sequences, by reading.
 
     Readings differ in prompts alone: an expert of one token is computed where it lies under all of
-    them. So each reads every prompt, and a decoded token is timed with the first reading only. Its
-    attention is too short for the length of the answer to matter.
+    them, and copies of its activations make 0.02 %. So each reads every prompt, and a decoded token
+    is timed with the first reading only. Its attention is too short for the answer's length to
+    matter.
     """
     prompts = sorted({batch.prompt_tokens for batch in batches})
     decoded = {

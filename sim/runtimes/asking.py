@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hwprofiles import InputError, unknown_name
+from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.flags import one_of
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
@@ -65,7 +66,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     if isinstance(arguments, LlamaArguments):
         if arguments.expert_cache_mib:
             said.append(
-                "--moe-cache-mib: hits are counted as if experts were chosen evenly; a real cache hits more"
+                f"--moe-cache-mib: how often it misses: {locality_of(question.model.name).source}"
             )
         if not question.host.gpus and arguments.placements:
             said.append("the machine has no GPU, so overrides of placement change nothing")

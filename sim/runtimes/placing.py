@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwprofiles.units import MIB
+from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
@@ -71,8 +72,8 @@ def with_expert_layers(
 
 
 def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
-    """The placement with the share of host experts in the GPU that --moe-cache-mib caches, as if
-    all were chosen evenly.
+    """The placement with the share of host experts on the GPU that a token finds in the cache of
+    --moe-cache-mib, an LRU.
     """
     arguments = question.arguments
     if (
@@ -87,7 +88,7 @@ def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placem
     held = float(np.sum(sizes * placement.expert_fraction[:, 0]))
     share = min(1.0, arguments.expert_cache_mib * MIB / held) if held else 0.0
     fractions = placement.expert_fraction.copy()
-    moved = fractions[:, 0] * share
+    moved = fractions[:, 0] * (1.0 - locality_of(question.model.name).misses("lru", share))
     fractions[:, 0] -= moved
     fractions[np.arange(len(sizes)), np.maximum(placement.attention, 0) + 1] += moved
     return replace(placement, expert_fraction=fractions)

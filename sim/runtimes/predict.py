@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from sim.runtimes.caching.admission import with_admissions
 from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
@@ -121,7 +122,10 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     def seconds(constants: Constants) -> Seconds:
         usual = decode_seconds(step, constants)
         found = laws and decode_by_laws(question, steps.placement, laws, usual)
-        return replace(found or usual, disk=disk_s)
+        priced = found or usual
+        if getattr(question.arguments, "expert_cache_mib", 0):
+            priced = with_admissions(question.host, step, priced, constants)
+        return replace(priced, disk=disk_s)
 
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None

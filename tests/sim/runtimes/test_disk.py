@@ -9,14 +9,9 @@ from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, read_runtime_arguments, runtime_host
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
-from sim.runtimes.caching import (
-    CachedExperts,
-    CachedStep,
-    CacheRates,
-    MissRule,
-    cached_decode,
-    locality_of,
-)
+from sim.runtimes.caching.experts import CachedExperts, MissRule
+from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
 from sim.runtimes.disk import RESERVED_BYTES, HostRoom, mapped_bytes_per_s
 from sim.runtimes.host import HostDisk

@@ -12,6 +12,7 @@ from sim.runtimes.caching.lanes import Lanes, estimated_both
 from sim.runtimes.caching.locality import locality_of, shipped_locality
 from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
+from sim.runtimes.predict import predict
 from tests.sim.runtimes.examples import question, qwen
 
 GB = 1e9
@@ -144,3 +145,14 @@ def test_mistakes_in_arguments(line: str, message: str) -> None:
     """Each mistake is one line that says what would be right."""
     with pytest.raises(InputError, match=message):
         read_caching_arguments("freetoken", line, qwen())
+
+
+def test_larger_cache_of_llama_cpp_is_faster() -> None:
+    """--moe-cache-mib: a larger cache misses less and copies less; its copies are not free."""
+    speeds = [
+        predict(question(f"-ngl 99 -cmoe --moe-cache-mib {size}")).decode
+        for size in (1024, 4096, 12288)
+    ]
+    rates = [speed.tokens_per_s for speed in speeds]
+    assert rates == sorted(rates)
+    assert speeds[0].seconds["upload"] > speeds[-1].seconds["upload"] > 0

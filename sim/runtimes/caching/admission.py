@@ -1,0 +1,28 @@
+"""What llama.cpp's cache of experts copies in: it takes every miss that the CPU computes in as well."""
+
+from dataclasses import replace
+
+from sim.runtimes.caching.lanes import Lanes, estimated_both
+from sim.runtimes.constants import Constants
+from sim.runtimes.features import Features
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.prices import Seconds, dram_bytes_per_s
+
+
+def with_admissions(
+    host: RuntimeHost, step: Features, seconds: Seconds, constants: Constants
+) -> Seconds:
+    """The price of a token with its misses copied into the cache while the CPU computes them.
+
+    CPU and link read the same memory; what they take longer together counts as copying.
+    """
+    read = float(step.work.cpu_expert_bytes)
+    if not read or not host.gpus:
+        return seconds
+    link = min(gpu.link_bytes_per_s for gpu in host.gpus)
+    lanes = Lanes(
+        cpu_bytes_per_s=read / float(seconds.cpu_experts),
+        link_bytes_per_s=link,
+        both_bytes_per_s=estimated_both(float(dram_bytes_per_s(step, constants)), link),
+    )
+    return replace(seconds, upload=lanes.seconds(read, read) - float(seconds.cpu_experts))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from hwprofiles import load_machine
@@ -22,14 +21,12 @@ from sim.policies.base import Foresight
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import load_routing
 from sim.step.execute import execute
-from sim.step.lowering.candidates import placement_makespans
 from sim.step.lowering.decisions import decide
 from sim.step.lowering.lower import Lowered, lower
 from sim.step.simulate import Scenario, draw, problem_of
 from sim.workload.batch import Batch
 
-NUM_PLACEMENTS = 256
-LAYERS, EXPERTS = 32, 8
+LAYERS = 32
 
 
 def best_s(action: Callable[[], object], rounds: int = 5) -> float:
@@ -120,29 +117,6 @@ def test_static_decode() -> None:
         "decisions, lowering and engine",
         slow_s,
         best_s(lambda: fast.run_program(prepared.lowered().program), 20),
-    )
-
-
-def test_candidate_placements() -> None:
-    """256 placements of Mixtral's experts over the same 256 tokens: a candidate's share, against
-    one run of the reference.
-    """
-    prepared = Prepared(scenario_of(POLICIES["ktransformers"]))
-    experts_CLE = np.random.default_rng(0).random((NUM_PLACEMENTS, LAYERS, EXPERTS)) < 0.4
-    passes, tokens = prepared.drawn.passes, prepared.drawn.tokens
-
-    def run_all() -> np.ndarray:
-        return placement_makespans(
-            prepared.problem, passes, tokens, prepared.scenario.policy.dispatch, experts_CLE
-        )
-
-    prepared.residency = replace(prepared.residency, experts=experts_CLE[7])
-    program = prepared.lowered().program
-    assert run_all()[7] == engine("reference").run_program(program).makespan_ns
-    show(
-        f"{NUM_PLACEMENTS} placements, each",
-        best_s(lambda: engine("reference").run_program(program), 2),
-        best_s(run_all) / NUM_PLACEMENTS,
     )
 
 

@@ -12,6 +12,10 @@ MAX_PATH = 160
 """Of a file's name in it."""
 MAX_SHOWN = 60
 """Of a value or a key in it."""
+SLIP_RATIO, NEAR_RATIO = 0.85, 0.6
+"""How alike two names are (difflib's ratio) where one is a slip of the other, and where it may be."""
+MIN_PART, MAX_NEAR = 2, 4
+"""Characters that a part of a name has, and names that a hint lists."""
 _LONG_WORD = re.compile(r"\S{161,}")
 _WORD_HEAD, _WORD_TAIL = 110, 40
 
@@ -29,10 +33,25 @@ def closest(name: str, choices: Iterable[str]) -> str:
     ``"; did you mean 'x'?"``, or the list of valid names when none is near.
     """
     names = sorted(choices)
-    near = difflib.get_close_matches(name.lower()[:MAX_SHOWN], names, n=1, cutoff=0.5)
+    near = _near(name.lower()[:MAX_SHOWN], names)
     if near:
-        return f"; did you mean {near[0]!r}?"
+        return f"; did you mean {' or '.join(map(repr, near))}?"
     return f"; known: {', '.join(names)}"
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """The names that the given one may stand for: one that differs by a slip, else up to
+    MAX_NEAR that begin with it or have it as a part, else the nearest of all.
+    """
+    folded = {each.lower(): each for each in names}
+    slips = difflib.get_close_matches(name, folded, n=1, cutoff=SLIP_RATIO)
+    if not slips and len(name) >= MIN_PART:
+        begun = [each for each in folded if each.startswith(name)]
+        parts = begun or [each for each in folded if name in each]
+        if 0 < len(parts) <= MAX_NEAR:
+            return [folded[each] for each in parts]
+    near = slips or difflib.get_close_matches(name, folded, n=1, cutoff=NEAR_RATIO)
+    return [folded[each] for each in near]
 
 
 def unknown_name(what: str, name: str, choices: Iterable[str]) -> InputError:

@@ -13,6 +13,7 @@ from hwprofiles.errors import MAX_PATH, InputError, closest, shortened, unknown_
 from hwprofiles.input_file import is_there
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
+from hwprofiles.plausibility import far_from_own
 from hwprofiles.problems import first_problem
 from hwprofiles.sockets import over_sockets
 from hwprofiles.yaml_file import read_yaml
@@ -45,7 +46,9 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
     if not overrides:
         return machine
     where = f"{name} with {' '.join(f'--set {override}' for override in overrides)}"
-    return parse_machine(apply_overrides(data, overrides), where)
+    changed = parse_machine(apply_overrides(data, overrides), where)
+    slips = tuple(far_from_own(machine, changed, overrides))
+    return changed.model_copy(update={"assumptions": (*changed.assumptions, *slips)})
 
 
 def names_machine_file(name: str) -> bool:

@@ -6,57 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from hwprofiles.amounts import Count, Duration, Rate, RatesByType, Share, above_zero
 from hwprofiles.curve import Curve
 from hwprofiles.errors import InputError
-from hwprofiles.formats import COMPUTE_TYPES, check_words
 from hwprofiles.gpu_defaults import KERNEL_NS, PACKED_RATE_FRACTION, SERIAL_FRACTION
-from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MIN_RATE
+from hwprofiles.limits import MAX_DEVICES
 from hwprofiles.quantity import Quantity
+from hwprofiles.runtime_kernels import RuntimeKernels
 
 FORMAT = "rosin-machine/1"
 ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
-
-
-def _above_zero(quantity: Quantity) -> Quantity:
-    if quantity.value == 0:
-        raise ValueError("a rate must be greater than 0, got 0")
-    if quantity.effective < MIN_RATE:
-        raise ValueError(f"a rate must be at least {MIN_RATE:g}, got {quantity.effective:g}")
-    return quantity
-
-
-Count = Annotated[int, Field(ge=1, le=MAX_DEVICES)]
-Rate = Annotated[Quantity, AfterValidator(_above_zero)]
-"""A quantity that something is divided by: never zero."""
-
-
-def _at_most_one(quantity: Quantity) -> Quantity:
-    if quantity.effective > 1:
-        raise ValueError(f"a share must be at most 1, got {quantity.effective:g}")
-    return quantity
-
-
-Share = Annotated[Quantity, AfterValidator(_at_most_one)]
-"""A quantity from 0 to 1."""
-
-
-def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
-    check_words("compute type", set(rates), COMPUTE_TYPES)
-    return rates
-
-
-def _in_time(quantity: Quantity) -> Quantity:
-    if quantity.effective > MAX_DURATION_NS:
-        raise ValueError(
-            f"a time must be at most {MAX_DURATION_NS:g} ns (11 days), got {quantity.effective:g}"
-        )
-    return quantity
-
-
-Duration = Annotated[Quantity, AfterValidator(_in_time)]
-"""A time that one operation takes."""
-RatesByType = Annotated[dict[str, Rate], Field(min_length=1), AfterValidator(_of_known_types)]
-"""A rate of arithmetic for each type of numbers that is multiplied."""
 
 
 class _Part(BaseModel):
@@ -85,7 +44,7 @@ class Gpu(_Part):
     launch_overhead_ns: Duration
     kernel_ns: Duration = KERNEL_NS
     serial_fraction: Share = SERIAL_FRACTION
-    packed_rate_fraction: Annotated[Share, AfterValidator(_above_zero)] = PACKED_RATE_FRACTION
+    packed_rate_fraction: Annotated[Share, AfterValidator(above_zero)] = PACKED_RATE_FRACTION
     context_bytes: Quantity | None = None
 
     @model_validator(mode="after")
@@ -221,7 +180,8 @@ class Machine(_Part):
 
     ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other
     kinds than ``gpu``, in the order in which they were named. ``assumptions`` says in words what
-    was assumed of it, for who reads a result.
+    was assumed of it, for who reads a result. ``runtime_kernels`` say what kernels of a program that
+    people run models with take here.
     """
 
     format: Literal["rosin-machine/1"]
@@ -237,6 +197,7 @@ class Machine(_Part):
     interference: tuple[Interference, ...] = ()
     price_usd: Quantity | None = None
     other_gpus: tuple[OtherGpu, ...] = ()
+    runtime_kernels: tuple[RuntimeKernels, ...] = ()
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")

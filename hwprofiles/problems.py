@@ -8,6 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from hwprofiles.errors import MAX_SHOWN, closest, shortened
 
+_BOUNDS = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
+}
 _QUOTED = re.compile(r"'([^']+)'")
 
 
@@ -31,9 +37,18 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
     if problem["type"] == "too_short":
         return f"{path}: at least {problem['ctx']['min_length']} must be given, got {problem['ctx']['actual_length']}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _bound(problem) or problem["msg"].removeprefix("Value error, ")
     ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}{_nearest(problem)}"
     return " ".join(f"{path}: {message[:1].lower()}{message[1:]}{ending}".split())
+
+
+def _bound(problem: Any) -> str | None:
+    """A limit that a number breaks, in the words of the house; None for another problem."""
+    words = _BOUNDS.get(problem["type"])
+    if words is None:
+        return None
+    [limit] = problem["ctx"].values()
+    return f"must be {words} {limit}"
 
 
 def _nearest(problem: Any) -> str:

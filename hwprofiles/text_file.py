@@ -11,6 +11,8 @@ import yaml
 
 from hwprofiles.errors import InputError
 
+YAML_ENDINGS = (".yaml", ".yml")
+
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file in UTF-8, as ``whole_file`` does."""
@@ -89,6 +91,17 @@ def _problem_of(path: Path, target: Path) -> str | None:
         if os.access(target.parent, os.W_OK | os.X_OK)
         else f"the folder {path.parent} may not be written"
     )
+
+
+def check_yaml_target(path: Path, what: str) -> None:
+    """Refuse, before any work, a YAML file that could not be written, or whose name would not say
+    that it is one.
+
+    ``what`` is it: "a plan file". Raises InputError.
+    """
+    if path.suffix.lower() not in YAML_ENDINGS:
+        raise InputError(f"-o {path}: {what}'s name must end in .yaml")
+    check_target(path)
 
 
 def check_folder(path: Path) -> None:

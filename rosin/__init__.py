@@ -1,5 +1,45 @@
-"""The front door: the public API, the command line and the reports."""
+"""The front door: what ``import rosin`` offers, the command line and the reports."""
 
+from rosin.api import (
+    Compared,
+    FoundPlan,
+    NothingFits,
+    Result,
+    Served,
+    ServingValues,
+    SettingValues,
+    Simulated,
+    Studied,
+    Validated,
+    compare,
+    machine,
+    model,
+    plan,
+    serve,
+    simulate,
+    study,
+    validate,
+)
 from rosin.version import __version__
 
-__all__ = ["__version__"]
+__all__ = [
+    "Compared",
+    "FoundPlan",
+    "NothingFits",
+    "Result",
+    "Served",
+    "ServingValues",
+    "SettingValues",
+    "Simulated",
+    "Studied",
+    "Validated",
+    "__version__",
+    "compare",
+    "machine",
+    "model",
+    "plan",
+    "serve",
+    "simulate",
+    "study",
+    "validate",
+]

@@ -14,27 +14,38 @@ from pathlib import Path
 
 import pytest
 
+from sim.engine import shipped_code
 from tests.source_tree import PACKAGES, ROOT
 
 SHIPPED_SUFFIXES = {".py", ".yaml", ".csv", ".typed", ".html", ".css", ".js"}
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the sources, so that nothing is left in the repository."""
+    return _built(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def wheel_with_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel that brings compiled kernels along."""
+    return _built(tmp_path_factory, ROSIN_KERNELS="1")
+
+
+def _built(factory: pytest.TempPathFactory, **environment: str) -> Path:
     pytest.importorskip(
         "setuptools",
         minversion="77",
         reason="building needs setuptools >= 77, which the extra `test` installs",
     )
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    source, built = factory.mktemp("source"), factory.mktemp("built")
     for package in PACKAGES:
         shutil.copytree(
             ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "setup.py"):
         shutil.copy(ROOT / name, source)
     _run(
         sys.executable,
@@ -46,6 +57,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(built),
         str(source),
         folder=source,
+        **environment,
     )
     return next(built.glob("rosin-*.whl"))
 
@@ -55,7 +67,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment that has the wheel and, lent by the one that runs the tests,
     its dependencies.
     """
-    home = tmp_path_factory.mktemp("environment")
+    return _installed(wheel, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def installed_with_kernels(
+    wheel_with_kernels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The bin folder of an environment whose wheel brought kernels along."""
+    return _installed(wheel_with_kernels, tmp_path_factory)
+
+
+def _installed(wheel: Path, factory: pytest.TempPathFactory) -> Path:
+    home = factory.mktemp("environment")
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     _run(
@@ -114,10 +138,35 @@ def test_commands_work_away_from_the_repository(installed: Path, tmp_path: Path)
         assert {item["name"] for item in listed} == {path.stem for path in folder.glob("*.yaml")}
 
 
-def _run(*command: str, folder: Path) -> str:
+PLANNED = ("--model", "mixtral-8x7b", "--machine", "desktop-rtx-4090-ddr5", "--quiet")
+
+
+@pytest.mark.skipif(shipped_code.missing_features() != (), reason="needs an x86-64-v3 processor")
+@pytest.mark.parametrize("processor", ["", "znver3"])
+def test_a_wheel_with_kernels_compiles_nothing(
+    installed_with_kernels: Path, tmp_path: Path, processor: str
+) -> None:
+    """A user with an empty home plans and simulates without a new kernel, on this processor and
+    where numba takes it for another.
+    """
+    own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    own |= {"NUMBA_CPU_NAME": processor} if processor else {}
+    rosin = str(installed_with_kernels / "rosin")
+    _run(rosin, "plan", *PLANNED, folder=tmp_path, **own)
+    for words in (("--policy", "hybrimoe"), ("--policy", "lru", "--engine", "reference")):
+        _run(rosin, "simulate", *words, *PLANNED, "--output-tokens", "4", folder=tmp_path, **own)
+    places = (tmp_path, installed_with_kernels.parent)
+    found = [path for place in places for path in place.rglob("*.nb[ci]")]
+    assert len(found) > 80
+    assert [path for path in found if "shipped" not in path.parts] == []
+
+
+def _run(*command: str, folder: Path, **changed: str) -> str:
     environment = {
-        key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "PYTHONHOME"}
-    }
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"PYTHONPATH", "PYTHONHOME", "NUMBA_CACHE_DIR"}
+    } | changed
     finished = subprocess.run(
         command,
         cwd=folder,

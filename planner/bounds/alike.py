@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
-from planner.bounds.frontier import CellWork
+from planner.bounds.frontier import CellWork, widest_of
 from planner.bounds.sets import mean_of_sets, try_sets, ways_of
 from planner.bounds.tables import FEW, QUANTILES, WEIGHTS, Tables
 from planner.bounds.work import Floats
+from sim.engine.compilation import allocating_part
 
 
 class Sizes(NamedTuple):
@@ -140,7 +141,7 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
     whatever the lanes' weights, the longest lane takes no less than their mean, for which every
     expert decides alone.
     """
-    widest = max(np.max(np.diff(work.offsets)), FEW)
+    widest = max(widest_of(work.offsets), FEW)
     counted, none, each = (
         np.empty(widest + 1),
         np.empty(QUANTILES * WEIGHTS),
@@ -204,7 +205,7 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
                 out[kind, own, place, missing] += least[kind, missing]
 
 
-@bound_kernel
+@allocating_part
 def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-untyped-def]
     """Fill ``least`` [missing] with the better of both bounds.
 
@@ -220,7 +221,7 @@ def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-u
             least[missing] = max(least[missing], scale * (start + rise * missing / size))
 
 
-@bound_kernel
+@allocating_part
 def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-untyped-def]
     """Fill the cell's ``counted`` [missing], and [weighing] what it proves with none and with all
     experts missing; returns how many.
@@ -269,7 +270,7 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
     return QUANTILES * WEIGHTS
 
 
-@bound_kernel
+@allocating_part
 def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
     """Fill ``prices`` [of the CPU, of the GPU, of a copy; weighing] for each weighing of the three
     lanes.
@@ -293,7 +294,7 @@ def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
             prices[2, place] = (share * on_link + link_share * (1 - early)) * fetch
 
 
-@bound_kernel
+@allocating_part
 def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
     """The same where copies are no lane of the window but count all: each weighing is of GPU and
     CPU alone.
@@ -315,7 +316,7 @@ def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
             )
 
 
-@bound_kernel
+@allocating_part
 def _weighed(cpu, gpu, beside, prices, none, each):  # type: ignore[no-untyped-def]
     """Fill what each weighing proves, with none and with all experts missing: expert by expert, all
     weighings side by side.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
+from sim.engine.compilation import allocating_part
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +64,17 @@ class Frontiers(NamedTuple):
     weight: Floats
 
 
-@bound_kernel
+@allocating_part
+def widest_of(offsets):  # type: ignore[no-untyped-def]
+    """Return the most experts that a cell has."""
+    # A loop: ``np.diff`` alone takes three seconds to compile.
+    widest = 0
+    for cell in range(len(offsets) - 1):
+        widest = max(widest, offsets[cell + 1] - offsets[cell])
+    return widest
+
+
+@allocating_part
 def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
     """The longest lane and its number."""
     if gpu >= cpu and gpu >= link:
@@ -71,7 +82,7 @@ def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
     return (cpu, 1) if cpu >= link else (link, 2)
 
 
-@bound_kernel
+@allocating_part
 def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and
     copies; returns how many.
@@ -112,7 +123,7 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     return size + 1
 
 
-@bound_kernel
+@allocating_part
 def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it,
     touching where the CPU's line meets it.
@@ -134,7 +145,7 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     return start, fall
 
 
-@bound_kernel
+@allocating_part
 def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
     """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns
     how many.
@@ -185,7 +196,7 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
     return num
 
 
-@bound_kernel
+@allocating_part
 def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type: ignore[no-untyped-def]
     """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
     end = start
@@ -211,7 +222,7 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
     return end
 
 
-@bound_kernel
+@allocating_part
 def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells have the same experts' work, in the same order, and the same beside it."""
     first, second, size = (
@@ -234,7 +245,7 @@ def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
     return True
 
 
-@bound_kernel
+@allocating_part
 def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells are alike in all."""
     if work.cap[cell] != work.cap[other] or work.is_early[cell] != work.is_early[other]:
@@ -250,7 +261,7 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 @bound_kernel
 def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
-    widest = np.max(np.diff(work.offsets))
+    widest = widest_of(work.offsets)
     x, y, z = np.empty(7 * widest + 7), np.empty(7 * widest + 7), np.empty(7 * widest + 7, np.int64)
     before = -1
     for cell in range(len(offsets) - 1):

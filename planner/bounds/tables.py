@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import CellWork, has_same_experts
 from planner.bounds.work import Floats
+from sim.engine.compilation import allocating_part
 
 SPREAD = 1e-9
 """Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says
@@ -92,7 +93,7 @@ def _tables(work):  # type: ignore[no-untyped-def]
     )
 
 
-@bound_kernel
+@allocating_part
 def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore[no-untyped-def]
     """Fill the rows of a cell; returns its least work of an expert on the GPU."""
     first, last = work.offsets[cell], work.offsets[cell + 1]
@@ -114,13 +115,13 @@ def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore
     return gpu.min()
 
 
-@bound_kernel
+@allocating_part
 def _are_alike(cpu, gpu):  # type: ignore[no-untyped-def]
     """Whether all experts of a cell cost the same."""
     return cpu.max() <= cpu.min() * (1 + SPREAD) and gpu.max() <= gpu.min() * (1 + SPREAD)
 
 
-@bound_kernel
+@allocating_part
 def _two_lanes(cpu, gpu, beside, around, num_weights, longer):  # type: ignore[no-untyped-def]
     """The longer of GPU and CPU at least, with any c experts on the CPU, for all c [c]; ``around``
     them the CPU's chain takes that much.

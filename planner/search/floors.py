@@ -17,7 +17,7 @@ from planner.bounds.work import Floats, Work, work_of
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
 from sim.policies.dispatch.paged import PagedDispatch
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.rule import Rule
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.lowering.early import early_of

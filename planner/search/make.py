@@ -93,7 +93,7 @@ def planned(
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
         bounds=bounds_of(found) if has_bounds else dict(NO_BOUNDS),
         binding_resource=binding_resource(best.metrics),
-        provenance=_stated(provenance_of(best)),
+        provenance=stated_provenance(provenance_of(best)),
         version=version,
         is_stopped=found.is_stopped,
         offers=tuple(offer_rows(offers, found)),
@@ -173,7 +173,8 @@ def _gap(best: Run, bound_s: float) -> float | None:
     return best.metrics.end_to_end_s / bound_s - 1.0 if bound_s > 0 else None
 
 
-def _stated(provenance: RunProvenance) -> Mapping[str, Any]:
+def stated_provenance(provenance: RunProvenance) -> Mapping[str, Any]:
+    """The provenance as a plan file has it."""
     weakest, routing = provenance.weakest, provenance.routing
     return {
         "weakest": {"kind": weakest.kind.value, "source": weakest.source, "date": weakest.date},

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hwprofiles import InputError, Machine, unknown_name
-from sim.step.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sim.step.metrics import Metrics
 
 SECONDS_PER_HOUR, PRICED_TOKENS = 3600, 10**6
 
-OBJECTIVES: Mapping[str, Callable[[Metrics], float]] = MappingProxyType(
+OBJECTIVES: Mapping[str, "Callable[[Metrics], float]"] = MappingProxyType(
     {
         "throughput": lambda metrics: -metrics.output_tokens_per_s,
         "latency": lambda metrics: metrics.end_to_end_s,
@@ -36,19 +39,19 @@ class Goal(BaseModel):
     is_lossless: bool = True
     price_per_hour_usd: float | None = Field(default=None, gt=0)
 
-    def score(self, metrics: Metrics) -> float:
+    def score(self, metrics: "Metrics") -> float:
         """What is minimised. Raises InputError for an unknown objective."""
         return _objective(self.objective)(metrics)
 
-    def rank(self, metrics: Metrics) -> tuple[float, float]:
+    def rank(self, metrics: "Metrics") -> tuple[float, float]:
         """What decides: by how much the constraint is missed, then the score."""
         return self.excess_s(metrics), self.score(metrics)
 
-    def excess_s(self, metrics: Metrics) -> float:
+    def excess_s(self, metrics: "Metrics") -> float:
         """By how much the time to the first token is too long."""
         return 0.0 if self.max_ttft_s is None else max(0.0, metrics.ttft_s - self.max_ttft_s)
 
-    def usd_per_million_tokens(self, metrics: Metrics) -> float | None:
+    def usd_per_million_tokens(self, metrics: "Metrics") -> float | None:
         """The price of a million output tokens; None without a price."""
         if self.price_per_hour_usd is None:
             return None
@@ -76,7 +79,7 @@ def hourly_price_usd(machine: Machine, amortize_hours: float) -> float:
     return machine.price_usd.effective / amortize_hours
 
 
-def _objective(name: str) -> Callable[[Metrics], float]:
+def _objective(name: str) -> "Callable[[Metrics], float]":
     if name not in OBJECTIVES:
         raise unknown_name("objective", name, OBJECTIVES)
     return OBJECTIVES[name]

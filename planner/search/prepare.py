@@ -1,62 +1,175 @@
-"""Compiling everything ahead of a first run: what numba keeps on disk serves every later process of
+"""Compile everything ahead of a first run: what numba keeps on disk serves every later process of
 this computer.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from multiprocessing import get_context
 
+from numba.core import event
+
 from hwprofiles import load_machine
+from planner.bounds.alike import _add_cells
 from planner.bounds.draws import mean_bounds
+from planner.bounds.frontier import _frontiers
 from planner.search.objectives import Goal
 from planner.search.search import search
+from sim.engine.compilation import is_kept
 from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy
 from sim.routing import load_routing
+from sim.step.lowering.carried import emit_carried_run
+from sim.step.lowering.live_fast import _drive
+from sim.step.lowering.passes import emit_run
+from sim.step.lowering.pipeline import emit_pipelined_run
 from sim.step.simulate import Scenario, draw, problem_of, simulate
 from sim.workload.batch import Batch
 
+NUM_PROCESSES = 2
+FITTED_MODEL = "qwen3-next-80b-a3b"
+"""A model with fitted routing statistics, whose draws take other kernels than alike experts."""
 
-def prepare() -> None:
-    """Run a small scenario of each kind, in two processes: what takes longest to compile side by
-    side.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: what it compiles, what runs it, and the steps whose kernels it takes in.
+
+    ``share`` is its part of the whole work, for a progress bar alone.
     """
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        for done in [processes.submit(step) for step in STEPS]:
-            done.result()
+
+    name: str
+    run: Callable[[], None]
+    share: float
+    after: tuple[str, ...] = ()
 
 
-def simulate_planned_and_live() -> None:
-    """A run as one program, one gate by gate, then all others, for what only some of them need; a
-    draw of experts alike.
-    """
-    for name in ("fiddler", "mixtral-offloading", *POLICIES):
+LARGEST = (_add_cells, _drive, _frontiers, emit_carried_run, emit_pipelined_run, emit_run)
+"""Kernels that take most of the time, at least one of each step that compiles for long."""
+
+
+def is_prepared() -> bool:
+    """Whether the largest kernels are kept on this computer, or came with the wheel."""
+    return all(is_kept(kernel) for kernel in LARGEST)
+
+
+def run_static() -> None:
+    """Simulate residents that stay, as one program."""
+    simulate(_scenario("fiddler"))
+
+
+def run_live() -> None:
+    """Simulate residents that change, gate by gate."""
+    simulate(_scenario("mixtral-offloading"))
+
+
+def run_others() -> None:
+    """Simulate every policy, for the kernels that only some of them need."""
+    for name in POLICIES:
         simulate(_scenario(name))
-    alike = _scenario("fiddler", "uniform")
-    draw(alike, alike.policy.feeding)
 
 
-def bound_and_search() -> None:
-    """The static and the clairvoyant bound on a mean, where experts are alike and where they are
-    not, and a search, for what only its placements need.
-    """
+def run_from_python() -> None:
+    """Simulate with the reference engine, whose processes call kernels one by one."""
+    for name in ("fiddler", "mixtral-offloading"):
+        simulate(_scenario(name, engine="reference"))
+
+
+def draw_routing() -> None:
+    """Draw experts that are alike, and experts of fitted statistics."""
+    for scenario in (_scenario("fiddler", "uniform"), _scenario("fiddler", model=FITTED_MODEL)):
+        draw(scenario, scenario.policy.feeding)
+
+
+def bound() -> None:
+    """Bound a mean, where experts are alike and where they are not."""
     scenario = _scenario("on-demand")
     for are_alike in (False, True):
         mean_bounds(
             problem_of(scenario), [draw(scenario, scenario.policy.feeding)], are_alike=are_alike
         )
-    search(scenario, Goal(), 1)
 
 
-STEPS: tuple[Callable[[], None], ...] = (simulate_planned_and_live, bound_and_search)
+def search_plan() -> None:
+    """Search a plan, for what only its placements need."""
+    search(_scenario("on-demand"), Goal(), 1)
 
 
-def _scenario(policy_name: str, routing: str | None = None) -> Scenario:
-    model = load_model("mixtral-8x7b")
+STEPS = (
+    Step(name="simulating caches", run=run_live, share=0.4),
+    Step(name="simulating static residents", run=run_static, share=0.15),
+    Step(name="bounding", run=bound, share=0.2, after=("simulating static residents",)),
+    Step(name="drawing routings", run=draw_routing, share=0.05, after=("bounding",)),
+    Step(
+        name="the other policies",
+        run=run_others,
+        share=0.15,
+        after=("simulating caches", "simulating static residents"),
+    ),
+    Step(
+        name="searching",
+        run=search_plan,
+        share=0.05,
+        after=("simulating caches", "simulating static residents", "bounding"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """How far it is: the share that is done, what is under way, and how many functions were new."""
+
+    done: float
+    under_way: tuple[str, ...]
+    num_functions: int
+
+
+def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
+    """Run the steps in two processes; say how far it is whenever a step begins or ends.
+
+    The longest come first, and none begins before those whose kernels it takes in: so no kernel is
+    compiled twice.
+    """
+    waiting, done, num_functions = list(steps), 0.0, 0
+    ended: set[str] = set()
+    running: dict[Future[int], Step] = {}
+    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as processes:
+        while waiting or running:
+            for step in [step for step in waiting if ended.issuperset(step.after)]:
+                if len(running) < NUM_PROCESSES:
+                    running[processes.submit(run_step, step)] = step
+                    waiting.remove(step)
+            names = tuple(step.name for step in running.values())
+            yield Compiled(done=done, under_way=names, num_functions=num_functions)
+
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                num_functions += future.result()
+                done += step.share
+                ended.add(step.name)
+    yield Compiled(done=1.0, under_way=(), num_functions=num_functions)
+
+
+def run_step(step: Step) -> int:
+    """Run a step in this process; return how many functions it compiled."""
+    with event.install_recorder("numba:compile") as compilations:
+        step.run()
+    return len(compilations.buffer) // 2  # a start and an end each
+
+
+def _scenario(
+    policy_name: str,
+    routing: str | None = None,
+    *,
+    model: str = "mixtral-8x7b",
+    engine: str = "fast",
+) -> Scenario:
+    loaded = load_model(model)
     return Scenario(
         machine=load_machine("desktop-rtx-4090-ddr5"),
-        model=model,
+        model=loaded,
         batch=Batch(prompt_tokens=4, output_tokens=2),
         policy=find_policy(policy_name),
-        routing=load_routing(routing, model),
+        routing=load_routing(routing, loaded),
+        engine=engine,
     )

@@ -153,7 +153,8 @@ def search(
         check(scenario)
         if scenario.num_gpus > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; simulate and compare take several"
+                f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; "
+                "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()
     number = num_draws if has_draws(scenarios[0]) else 1

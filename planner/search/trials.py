@@ -16,6 +16,7 @@ from planner.search.threads import NUM_THREADS
 from sim.costs.cost_model import CostModel
 from sim.costs.memory import Infeasible, Residency, weight_bytes
 from sim.policies.placement.fitting import RankedPlacement
+from sim.policies.placement.limits import with_every_limit
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
@@ -99,7 +100,7 @@ class Trials:
         try:
             scenario = tuned(scenario, self._costs[offer])
             policy, problem = scenario.policy, problem_of(scenario, self._costs[offer])
-            residency = self._placed(policy, problem, offer)
+            residency = with_every_limit(problem, self._placed(policy, problem, offer))
         except InputError as error:
             if not is_named:
                 raise

@@ -9,6 +9,7 @@ GPUs, until it is met.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 
@@ -210,7 +211,10 @@ class _Search:
                 misfits.append(tried)
             elif self._question.offered.tiers:
                 names = " + ".join(tier.name for tier in self._question.offered.tiers)
-                spec = self._spec(*share).model_copy(update={"tiers": self._question.offered.tiers})
+                offered = self._question.offered
+                spec = self._spec(*share).model_copy(
+                    update={"tiers": offered.tiers, "offload": offered.offload}
+                )
                 self._try(f"{_words(*share)}, {names}", spec)
         return min(misfits, key=lambda misfit: misfit.missing_bytes, default=None)
 
@@ -239,8 +243,8 @@ class _Search:
         for policy in POLICIES[rules.mode]:
             self._try(
                 f"{best.label}, {policy}",
-                _with_tiers(best.spec, lambda tier, name=policy: {"policy": name}),
-            )  # type: ignore[misc]
+                _with_tiers(best.spec, partial(_named, policy)),
+            )
 
     def shrink(self) -> None:
         """Halve the tiers as long as that loses less than the margin."""
@@ -251,10 +255,8 @@ class _Search:
         for halving in range(1, NUM_HALVINGS + 1):
             smaller = _with_tiers(
                 start.spec,
-                lambda tier, part=2**halving: {
-                    "capacity_bytes": (tier.capacity_bytes or 0) // part or None
-                },
-            )  # type: ignore[misc]
+                partial(_divided, 2**halving),
+            )
             tried = self._try(f"{start.label}, 1/{2**halving} of the size", smaller)
             if (
                 not isinstance(tried, ServingChoice)
@@ -363,6 +365,7 @@ class _Search:
                 "num_instances": num_instances,
                 "instance": instance,
                 "tiers": (),
+                "offload": None,
                 "disaggregation": None,
             }
         )
@@ -410,6 +413,14 @@ def _with_tiers(spec: ServingSpec, change: Callable[[TierSpec], dict[str, object
     return spec.model_copy(
         update={"tiers": tuple(tier.model_copy(update=change(tier)) for tier in spec.tiers)}
     )
+
+
+def _named(policy: str, _: TierSpec) -> dict[str, object]:
+    return {"policy": policy}
+
+
+def _divided(parts: int, tier: TierSpec) -> dict[str, object]:
+    return {"capacity_bytes": (tier.capacity_bytes or 0) // parts or None}
 
 
 def _size(spec: ServingSpec) -> tuple[int, float]:

@@ -10,7 +10,6 @@ from planner.search.plan import Setting
 from planner.study.axes import with_override
 from planner.study.machine_paths import machine_values
 from sim.costs.cost_model import compute_type
-from sim.model.library import load_model
 from sim.model.model import TensorClass
 
 STEP_FRACTION = 0.2
@@ -33,7 +32,7 @@ def variations(base: Setting) -> Iterator[Variation]:
     rates that experts meet.
     """
     machine = load_machine(base.machine, base.machine_overrides)
-    model = load_model(base.model, base.quantization)
+    model = base.loaded_model()
     dtype = model.dtype(TensorClass.EXPERT)
     values = machine_values(machine)
     for path in (

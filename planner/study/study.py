@@ -14,7 +14,6 @@ from typing import Any
 from hwprofiles import load_machine
 from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
-from sim.model.library import load_model
 from sim.routing import load_routing
 
 CODE_PACKAGES = ("hwprofiles", "sim", "planner")
@@ -90,7 +89,13 @@ class Keys:
         } | {"content of the files named": self._content(base)}
 
     def _content(self, setting: Setting) -> str:
-        names = (setting.machine, setting.model, setting.quantization, setting.routing)
+        names = (
+            setting.machine,
+            setting.model,
+            setting.quantization,
+            setting.kv_type,
+            setting.routing,
+        )
         if names not in self._contents:
             self._contents[names] = content_digest(setting)
         return self._contents[names]
@@ -100,7 +105,7 @@ def content_digest(setting: Setting) -> str:
     """A hash of the machine (as its file states it), the model and the routing that a setting
     names. Raises InputError.
     """
-    model = load_model(setting.model, setting.quantization)
+    model = setting.loaded_model()
     load_routing(setting.routing, model)
     spec = setting.routing or ""
     file = Path(spec.removeprefix("popularity:"))

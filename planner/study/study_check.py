@@ -5,7 +5,6 @@ from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
-from sim.model.library import load_model
 from sim.policies import find_policy
 from sim.routing import load_routing
 from sim.step.simulate import Scenario, check
@@ -26,12 +25,12 @@ class Checker:
         for overrides in ((), *((override,) for override in setting.machine_overrides)):
             if self._is_new("machine", setting.machine, *overrides):
                 load_machine(setting.machine, overrides)
-        names = (setting.model, setting.quantization, setting.routing)
+        names = (setting.model, setting.quantization, setting.kv_type, setting.routing)
         batch = setting.batch
         if self._is_new(
             *names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes
         ):
-            model = load_model(setting.model, setting.quantization)
+            model = setting.loaded_model()
             check(
                 Scenario(
                     machine=load_machine(setting.machine),

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli import completion
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
+from rosin.cli.help_text import epilog, root_epilog
 from rosin.version import __version__
 
 PROGRAM = "rosin"
@@ -21,15 +23,18 @@ COMMANDS = (
     "simulate",
     "compare",
     "plan",
+    "choose",
     "whatif",
     "export",
     "kv-plan",
     "kv-replay",
+    "caches",
     "reproduce",
     "accuracy",
     "measure",
     "calibrate",
     "validate",
+    "report",
     "prepare",
 )
 """In the order of the help; each a function of its name (with _ for -) in a module of that name, or
@@ -41,6 +46,8 @@ def run_command(arguments: list[str]) -> None:
     """Parse the arguments and run the command they name; raises what goes wrong, for the caller to
     say.
     """
+    if completion.is_asked():
+        return completion.answer(typer.main.get_command(build_app()), PROGRAM)
     named = (
         arguments[:1] if set(arguments[:1]) & set(COMMANDS) else COMMANDS
     )  # reading the options of all takes a tenth of a second
@@ -60,12 +67,12 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings=HELP_OPTIONS,
     )
-    app.callback(invoke_without_command=True)(root)
+    app.callback(invoke_without_command=True, epilog=root_epilog())(root)
     for name in commands:
         if name in GROUPS:
-            app.add_typer(GROUPS[name](), name=name)
+            app.add_typer(GROUPS[name](), name=name, epilog=epilog(name))
         else:
-            app.command(name)(_function(name.replace("-", "_")))
+            app.command(name, epilog=epilog(name))(_function(name.replace("-", "_")))
     return app
 
 
@@ -135,12 +142,24 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
     ] = False,
+    completion_for: Annotated[
+        str | None,
+        typer.Option(
+            "--completion",
+            metavar="bash|zsh|fish",
+            is_eager=True,
+            help="Print what that shell evaluates to complete commands and names.",
+        ),
+    ] = None,
 ) -> None:
     """Predict and plan how Mixture-of-Experts language models run on a machine with too little GPU
     memory.
     """
     if version:
         typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+    if completion_for is not None:
+        typer.echo(completion.script(PROGRAM, completion_for))
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

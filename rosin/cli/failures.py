@@ -1,14 +1,19 @@
 """How a command ends: the exit codes, and every failure as one plain line on stderr."""
 
+import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from enum import IntEnum
 
 import typer
 
 DEBUG_VARIABLE = "ROSIN_DEBUG"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk, or a user's share of it, has no room left."""
+OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
 
 class ExitCode(IntEnum):
@@ -81,16 +86,40 @@ def _judge(error: Exception) -> int:
 
     if isinstance(error, InputError):
         return _say(str(error), ExitCode.WRONG_INPUT)
+    if isinstance(error, OSError) and error.errno in FULL:
+        _discard_stdout()
+        return _say(f"cannot write the output: {error.strerror}", ExitCode.WRONG_INPUT)
     if (
         isinstance(error, OSError) and error.filename is not None
     ):  # a file that no check of ours met
         return _say(f"{error.filename}: {error.strerror}", ExitCode.WRONG_INPUT)
+    place = _place_in_own_code(error)
+    if place is not None:
+        return _say(f"{place}: {type(error).__name__}: {error}", ExitCode.WRONG_INPUT)
     if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
         raise error
     return _say(
         f"internal: {type(error).__name__}: {error}; please report ({DEBUG_VARIABLE}=1 shows where)",
         ExitCode.INTERNAL,
     )
+
+
+def _place_in_own_code(error: BaseException) -> str | None:
+    """The file, line and function of a user's own policy part that raised the error; None where
+    the error is of ours.
+
+    A user's code is what the simulator or the planner calls and is neither ours nor installed.
+    """
+    installed = (sys.prefix, sys.base_prefix)
+    place, is_called_by_us = None, False
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        file = frame.f_code.co_filename
+        if package in OWN_PACKAGES:
+            is_called_by_us |= package in ("sim", "planner")
+        elif is_called_by_us and not file.startswith(("<", *installed)):
+            place = f"{file}, line {line}, in {frame.f_code.co_name}"
+    return place
 
 
 def _print_what_it_can() -> None:
@@ -107,7 +136,7 @@ def _say(message: str, code: ExitCode) -> int:
 
 
 def _discard_stdout() -> None:
-    """Point stdout nowhere, or the interpreter complains about the closed pipe when it flushes at
-    exit.
+    """Point stdout nowhere, or the interpreter complains about the closed pipe, or the full disk,
+    when it flushes at exit.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

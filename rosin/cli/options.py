@@ -1,9 +1,12 @@
 """The options that every command takes, and those that several share, written once."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from rosin.cli import completion
 
 JsonOption = Annotated[
     str | None,
@@ -25,8 +28,12 @@ SetOption = Annotated[
 ]
 
 
-def _named(option: str, metavar: str, text: str) -> Any:
-    return typer.Option(option, metavar=metavar, help=text, show_default=False)
+def _named(
+    option: str, metavar: str, text: str, complete: Callable[[str], Iterator[str]] | None = None
+) -> Any:
+    return typer.Option(
+        option, metavar=metavar, help=text, show_default=False, autocompletion=complete
+    )
 
 
 def _count(option: str, text: str) -> Any:
@@ -47,14 +54,27 @@ def num_bytes(text: str) -> int:
 # help names.
 ModelOption = Annotated[
     str | None,
-    _named("--model", "NAME", "A model's name, or a model file; rosin models lists them."),
+    _named(
+        "--model",
+        "NAME",
+        "A model's name, or a model file; rosin models lists them.",
+        completion.model_names,
+    ),
 ]
 MachineOption = Annotated[
     str | None,
-    _named("--machine", "NAME", "A machine's name, or a machine file; rosin machines lists them."),
+    _named(
+        "--machine",
+        "NAME",
+        "A machine's name, or a machine file; rosin machines lists them.",
+        completion.machine_names,
+    ),
 ]
 PolicyOption = Annotated[
-    str | None, _named("--policy", "NAME", "A policy's name; rosin policies lists them.")
+    str | None,
+    _named(
+        "--policy", "NAME", "A policy's name; rosin policies lists them.", completion.policy_names
+    ),
 ]
 PromptTokensOption = Annotated[
     int | None, _count("--prompt-tokens", "Tokens of each prompt; otherwise 128.")
@@ -96,6 +116,16 @@ OfferedQuantizationOption = Annotated[
         "SCHEME",
         "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others; "
         "for rosin plan also several, A,B,C, of which any will do.",
+        completion.quantization_names,
+    ),
+]
+KvTypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-type",
+        metavar="TYPE",
+        help="Store keys and values so: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
+        show_default=False,
     ),
 ]
 ThreadsOption = Annotated[

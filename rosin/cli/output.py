@@ -11,6 +11,8 @@ from rosin.cli.json_output import STDOUT, envelope, write_json
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from rosin.cli.waiting import Waiting
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -60,6 +62,12 @@ class Output:
     def is_watched(self) -> bool:
         """Whether somebody waits at a terminal for what comes."""
         return self.has_tables and sys.stderr.isatty()
+
+    def waiting(self, doing: str, total: float | None = None) -> "Waiting":
+        """Return a line that says how far it is, to be entered; silent where nobody waits."""
+        from rosin.cli.waiting import Waiting
+
+        return Waiting(doing, total, is_shown=self.is_watched)
 
     def note(self, message: str) -> None:
         """Tell people, on stderr, why they wait; where stderr is no terminal, nobody is waiting."""

@@ -13,7 +13,10 @@ from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
 
 if TYPE_CHECKING:
-    from planner.search.plan import Plan, Setting
+    from contextlib import AbstractContextManager
+
+    from planner.search.plan import Plan
+    from planner.search.setting import Setting
     from rosin.cli.output import Output
     from rosin.report.json_documents import ScenarioRecord
     from sim.model.model import Model
@@ -47,6 +50,7 @@ class ScenarioOptions:
     beams: given.BeamsOption = None
     routing: given.RoutingOption = None
     quantization: given.OfferedQuantizationOption = None
+    kv_type: given.KvTypeOption = None
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
@@ -167,14 +171,26 @@ class Request:
                 raise InputError(f"{self.plan_path}: policy.placement.experts: {error}") from None
 
 
-def announce_compilation(engine_name: str, output: "Output", notice: str | None = None) -> None:
-    """Say that the first run on a computer takes longer, where it does; ``notice`` in place of the
-    engine's own.
-    """
+def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[object]":
+    """Return a line to show while the first run on a computer compiles; where it does not, none."""
+    from contextlib import nullcontext
+
+    if not output.is_watched or engine_name != "fast":
+        return nullcontext()
     from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
-    if engine_name == "fast" and output.has_tables and needs_compilation():
-        output.note(notice or COMPILATION_NOTICE)
+    return output.waiting(COMPILATION_NOTICE) if needs_compilation() else nullcontext()
+
+
+def compile_first(engine_name: str, output: "Output") -> None:
+    """Compile everything in two processes before a first plan on a computer: so it takes half as
+    long, and somebody at a terminal sees how far it is.
+    """
+    from planner.search.prepare import is_prepared
+    from rosin.cli.preparing import compile_all
+
+    if engine_name == "fast" and not is_prepared():
+        compile_all(output)
 
 
 def _check_size(scenario: "Scenario") -> None:
@@ -242,7 +258,7 @@ def _setting(
     options: ScenarioOptions, plan: "Plan | None", overrides: Sequence[str], *, takes_offers: bool
 ) -> "Setting":
     from hwprofiles import InputError
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
     from sim.workload.batch import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
@@ -287,7 +303,7 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
     from pydantic import ValidationError
 
     from hwprofiles import InputError, first_problem
-    from planner.search.plan import Setting
+    from planner.search.setting import Setting
 
     try:
         return Setting.model_validate(values)

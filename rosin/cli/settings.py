@@ -3,9 +3,12 @@ first word.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hwprofiles import InputError, Machine, closest
-from sim.policies import Policy, parameter_names, with_settings
+
+if TYPE_CHECKING:
+    from sim.policies import Policy
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -27,11 +30,13 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def with_parameters(
-    policies: Sequence[Policy], parameters: Mapping[str, str], machine: Machine
-) -> list[Policy]:
+    policies: Sequence["Policy"], parameters: Mapping[str, str], machine: Machine
+) -> list["Policy"]:
     """Each policy with those of the parameters that it has. Raises InputError for one that none of
     them has.
     """
+    from sim.policies import with_settings
+
     for key in parameters:
         if not any(key in _keys(policy) for policy in policies):
             raise _unknown_key(key, policies, machine)
@@ -43,12 +48,14 @@ def with_parameters(
     ]
 
 
-def _keys(policy: Policy) -> set[str]:
+def _keys(policy: "Policy") -> set[str]:
     """Parameters by their whole name and by their last word."""
+    from sim.policies import parameter_names
+
     return {key for name in parameter_names(policy) for key in (name, name.partition(".")[2])}
 
 
-def _unknown_key(key: str, policies: Sequence[Policy], machine: Machine) -> InputError:
+def _unknown_key(key: str, policies: Sequence["Policy"], machine: Machine) -> InputError:
     """The error for a key of neither: with the nearest of both, or the parameters there are."""
     from rosin.commands.machines.numbers import machine_numbers
 

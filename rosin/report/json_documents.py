@@ -70,6 +70,16 @@ class Memory(Document):
     items: list[MemoryItem]
 
 
+class HostMemory(Document):
+    """The host's memory: what it has (null where that is not stated), what of the model it holds
+    throughout, and what that is made of.
+    """
+
+    total_bytes: int | None
+    held_bytes: int
+    items: list[MemoryItem]
+
+
 class Basis(Document):
     """What a run rests on: every number of the machine it was charged by, their kinds counted, its
     routing and its model.
@@ -89,6 +99,7 @@ class SimulateResult(Document):
     metrics: Metrics
     time: list[ResourceTime]
     memory: Memory
+    host_memory: HostMemory
     basis: Basis
     timeline_digest: str
 
@@ -103,6 +114,8 @@ class ComparedPolicy(Document):
     """
 
     policy: str
+    is_lossless: bool
+    knows_future: bool
     metrics: Metrics
     speed_fraction: float
     busiest_resource: str
@@ -193,6 +206,22 @@ class PlanRuledOut(Document):
     draws: int
 
 
+class PlanRuntime(Document):
+    """What the best of a runtime's own arguments is predicted to reach, by the same objective.
+
+    ``lost_fraction`` is the share of the plan's speed that it does not reach, below 0 where it is
+    predicted to be faster. All but ``runtime`` are null where it has no plan, for the ``reason``.
+    """
+
+    runtime: str
+    command_line: str | None
+    ttft_s: float | None
+    tpot_s: float | None
+    end_to_end_s: float | None
+    lost_fraction: float | None
+    reason: str | None
+
+
 class PlanConstraints(Document):
     """What the plan keeps to."""
 
@@ -228,8 +257,10 @@ class PlanResult(Document):
     runner_up: PlanRunnerUp | None
     offers: list[PlanOffer]
     rivals: list[PlanRival]
+    runtimes: list[PlanRuntime]
     time: list[ResourceTime]
     memory: Memory
+    host_memory: HostMemory
     basis: Basis
 
 
@@ -277,6 +308,22 @@ class ReproducedTarget(Document):
     is_met: bool | None
 
 
+class ReproducedClaim(Document):
+    """A headline or a table of a paper with what the simulator says of it."""
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: str
+    is_headline: bool
+    assumed: str
+    because: str
+
+
 class ReproduceResult(Document):
     """What ``rosin reproduce`` found; ``paths`` are the files written."""
 
@@ -285,6 +332,7 @@ class ReproduceResult(Document):
     routing: str
     targets: list[ReproducedTarget]
     tables: list[ReproducedTable]
+    claims: list[ReproducedClaim]
     paths: list[str]
 
 

@@ -6,12 +6,15 @@ by itself when something is compiled.
 """
 
 import pickle
+from functools import partial
 from typing import Any
 
 import llvmlite.binding as llvm
 from numba.core.codegen import JITCodeLibrary
 from numba.core.environment import Environment, _rebuild_env, lookup_environment
 from numba.core.runtime.nrt import rtsys
+
+from sim.engine.shipped_code import shipped_file, shipped_key
 
 
 def load(cache: Any, signature: Any, context: Any) -> Any:
@@ -23,7 +26,18 @@ def load(cache: Any, signature: Any, context: Any) -> Any:
     rtsys.initialize(context)
     context.codegen()._library_class = _KeptLibrary
     with cache._guard_against_spurious_io_errors():
-        return cache._load_overload(signature, context)
+        found = cache._load_overload(signature, context)
+        return _load_shipped(cache, signature, context) if found is None else found
+
+
+def _load_shipped(cache: Any, signature: Any, context: Any) -> Any:
+    """Return a kernel that the wheel brought along, None if it brought none that can be used here."""
+    file = shipped_file(cache)
+    if file is None:
+        return None
+    file._load_data = partial(read, file)
+    data = file.load(shipped_key(cache._index_key(signature, context.codegen())))
+    return None if data is None else cache._impl.rebuild(context, data)
 
 
 def read(cache_file: Any, name: str) -> Any:

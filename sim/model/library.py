@@ -28,7 +28,7 @@ from sim.model.importers.huggingface import approximated, model_from_config, nat
 from sim.model.importers.schemes import find_scheme, nearest_scheme, reduced
 from sim.model.importers.stored import BESIDE, settings_beside, states_settings
 from sim.model.model import Model
-from sim.model.quantization import class_bytes
+from sim.model.quantization import FORMATS, KV_TYPES, class_bytes
 from sim.model.spec import FORMAT, ModelSpec, explicit_model, explicit_spec
 
 
@@ -65,6 +65,18 @@ def load_model(
         model = explicit_model(spec, spec.tensors)
     is_stored_so = quantization is None or quantization.lower() == model.quantization.lower()
     return model if is_stored_so else requantized(model, str(quantization))
+
+
+def with_kv_type(model: Model, kv_type: str | None) -> Model:
+    """Return the model with its keys and values stored in that type; None keeps the model's own.
+
+    Raises InputError for an unknown type.
+    """
+    if kv_type is None:
+        return model
+    if kv_type.lower() not in KV_TYPES:
+        raise unknown_name("type of keys and values", kv_type, KV_TYPES)
+    return replace(model, kv_element_bytes=FORMATS[kv_type.lower()].bytes_per_weight)
 
 
 def load_spec(

@@ -44,6 +44,9 @@ _BY_TENSOR = (
 )
 
 
+KV_TYPES = ("f32", "f16", "bf16", "fp8", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Formats that runtimes store keys and values in: llama.cpp's `-ctk`, and vLLM's fp8."""
+
 _NO_WEIGHTS = frozenset({"i8", "i16", "i32", "i64", "f64", "i2_s", "q8_1", "q8_k"})
 """Types of the table that hold no weights of a product (integers, activations), or no whole blocks.
 """

@@ -9,22 +9,22 @@ the cache for what is fetched. ``overlap`` says what may run at once.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Infeasible, Residency
-from sim.model.model import layer_shapes
 from sim.policies.actions import LayerMode
+from sim.policies.belief import Belief, belief
 from sim.policies.cache.score import Score
-from sim.policies.dispatch.belief import Belief, belief
-from sim.policies.dispatch.spilling import ROOM, around, spill_rows
-from sim.policies.dispatch.split import Rule, split_rows
+from sim.policies.dispatch.rule import Rule
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
-from sim.routing.base import Routing
 from sim.workload.batch import Passes
+
+if TYPE_CHECKING:
+    from sim.routing.base import Routing
 
 Value = TypeVar("Value")
 
@@ -156,7 +156,7 @@ class Foresight:
 
     problem: Problem
     residency: Residency
-    routing: Routing
+    routing: "Routing"
     passes: Passes
     tokens: NDArray[np.int32]
     expert_ids: NDArray[np.int16]
@@ -337,52 +337,14 @@ class Dispatch(ABC):
 
     def assign(
         self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem
-    ) -> NDArray[np.uint8]:
-        """An Action per expert [..., expert]: CPU or FETCH where ``is_miss``, elsewhere IDLE, or
-        CPU for a resident that is to run there.
+    ) -> NDArray[np.uint8] | None:
+        """An Action per expert [..., expert], for a dispatch that decides in Python; None, the
+        default: the compiled ``rule`` decides.
 
+        CPU or FETCH where ``is_miss``, elsewhere IDLE, or CPU for a resident that is to run there.
         Leading axes are independent cases.
         """
-        actions = np.zeros(tokens.shape, np.uint8)
-        cases = (-1, tokens.shape[-1])
-        on_cpu, copies, on_gpu = (
-            column[tokens].reshape(cases)
-            for column in self.believed(layer, int(tokens.max(initial=0)), problem)
-        )
-        everyone = np.arange(tokens.shape[-1])
-        if self.rule == Rule.SPILL:
-            rows, top_k = tokens.reshape(cases), problem.model.layers[layer].top_k
-            beside = around(problem, rows.sum(axis=1) // top_k, may_spill=self.spills_residents)
-            shape = layer_shapes(problem.model)[1][layer]
-            priced, room = (
-                np.stack([on_cpu, copies, on_gpu], axis=1),
-                np.empty((ROOM, cases[1]), np.int64),
-            )
-            held = np.zeros(cases[1], np.bool_)
-            dense = np.ascontiguousarray(beside.dense[:, shape])
-            where = dense, beside.num_tokens, beside.activations, beside.fixed
-            spill_rows(
-                everyone,
-                rows,
-                is_miss.reshape(cases),
-                priced,
-                *where,
-                room,
-                held,
-                actions.reshape(cases),
-            )
-            return actions
-        split_rows(
-            int(self.rule),
-            everyone,
-            tokens.reshape(cases),
-            is_miss.reshape(cases),
-            on_cpu,
-            copies,
-            on_gpu,
-            actions.reshape(cases),
-        )
-        return actions
+        return None
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """A LayerMode [pass, layer], given the tokens of each pass; by default a layer that is not

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from hwprofiles import InputError, closest
@@ -22,7 +23,10 @@ def imported(path: str, where: str) -> object:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever it raises, the module is at fault
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{where} {path}: cannot import {module_name!r}: {reason}") from None
+        place = _place_of(error)
+        raise InputError(
+            f"{where} {path}: cannot import {module_name!r}: {place}{reason}"
+        ) from None
     finally:
         sys.path.remove(here)
     if not hasattr(module, attribute):
@@ -31,3 +35,17 @@ def imported(path: str, where: str) -> object:
             f"{where} {path}: {module_name} has no {attribute!r}{closest(attribute, public)}"
         )
     return getattr(module, attribute)
+
+
+def _place_of(error: Exception) -> str:
+    """The file and line of the module that raised the error, and the kind of error; nothing where
+    the module was not found.
+    """
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: "
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith("<")][1:]
+    own = [frame for frame in own if not frame.filename.startswith((sys.prefix, sys.base_prefix))]
+    if not own:
+        return ""
+    return f"{own[-1].filename}, line {own[-1].lineno}: {type(error).__name__}: "

@@ -1,15 +1,21 @@
 """What the gates of a run gave to experts."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.policies.base import Foresight
-from sim.routing.base import Draw, ExpertMaps, expert_maps
 from sim.workload.batch import with_shared_prompts
 
+if TYPE_CHECKING:
+    from sim.routing.base import Draw, ExpertMaps
 
-def drawn(foresight: Foresight) -> Draw:
+
+def drawn(foresight: Foresight) -> "Draw":
     """The run's choices with what the routing knows of their gates and embeddings."""
+    from sim.routing.base import Draw
+
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
     known = foresight.routing.draw(
@@ -22,8 +28,10 @@ def drawn(foresight: Foresight) -> Draw:
     return Draw(ids=foresight.expert_ids, weights=weights, full=full, embeddings=embeddings)
 
 
-def maps_of(foresight: Foresight, *, by_token: bool = False) -> ExpertMaps:
+def maps_of(foresight: Foresight, *, by_token: bool = False) -> "ExpertMaps":
     """The expert maps of the run, one an iteration or one a token."""
+    from sim.routing.base import expert_maps
+
     popularity = foresight.problem.popularity[list(foresight.problem.model.moe_layers)]
     return expert_maps(drawn(foresight), foresight.passes, popularity, by_token=by_token)
 

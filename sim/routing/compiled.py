@@ -3,9 +3,8 @@ choice depends on how many are asked.
 """
 
 import numpy as np
-from numba import njit
 
-from sim.engine.compilation import allocating_kernel
+from sim.engine.compilation import allocating_kernel, allocating_part, inner
 
 GOLDEN, MIX_1, MIX_2 = (
     np.uint64(0x9E3779B97F4A7C15),
@@ -19,7 +18,7 @@ REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
 MAX_ATTEMPTS = 64
 
 
-@njit(cache=True, inline="always")
+@inner
 def hashed(key, a, b):  # type: ignore[no-untyped-def]
     """64 random bits for (key, a, b)."""
     x = key + GOLDEN * (np.uint64(a) + np.uint64(1)) + MIX_1 * np.uint64(b + 1)
@@ -34,25 +33,25 @@ def sequence_key(seed, sequence):  # type: ignore[no-untyped-def]
     return hashed(hashed(np.uint64(seed), 0, 0), sequence, 0)
 
 
-@njit(cache=True, inline="always")
+@inner
 def low(bits):  # type: ignore[no-untyped-def]
     """A number in [0, 1) from the lowest 24 bits."""
     return np.float32(bits & LOW_24) * SCALE_24
 
 
-@njit(cache=True, inline="always")
+@inner
 def middle(bits):  # type: ignore[no-untyped-def]
     """A number in [0, 1) from the next 24 bits, independent of ``low``."""
     return np.float32((bits >> np.uint64(24)) & LOW_24) * SCALE_24
 
 
-@njit(cache=True, inline="always")
+@inner
 def normal(bits):  # type: ignore[no-untyped-def]
     """A standard normal number (Box and Muller)."""
     return np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24)) * np.cos(2.0 * np.pi * middle(bits))
 
 
-@njit(cache=True, inline="always")
+@inner
 def search(cumulative, target):  # type: ignore[no-untyped-def]
     """The first index whose cumulative sum exceeds the target; the last where none does."""
     first, length = 0, len(cumulative)
@@ -64,7 +63,7 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
 
 
 @allocating_kernel
-def choose_sequence(
+def choose_sequence(  # type: ignore[no-untyped-def]
     weights,
     request_spread,
     drift_spread,
@@ -76,7 +75,7 @@ def choose_sequence(
     linked,
     key,
     out,
-):  # type: ignore[no-untyped-def]
+):
     """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
 
     ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer],
@@ -96,7 +95,7 @@ def choose_sequence(
         first = last
 
 
-@allocating_kernel
+@allocating_part
 def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out):  # type: ignore[no-untyped-def]
     """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
     segment, the same in all classes.
@@ -135,7 +134,7 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
     return classes
 
 
-@allocating_kernel
+@allocating_part
 def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out):  # type: ignore[no-untyped-def]
     """Fill tokens from first to last: copies of an earlier token's choices, or draws, without
     repetition.
@@ -182,7 +181,7 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                 )
 
 
-@allocating_kernel
+@allocating_part
 def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
     """The likeliest expert that is not taken: what is left when nearly all the probability is."""
     best, most = -1, -1.0

@@ -3,13 +3,12 @@ are asked.
 """
 
 import numpy as np
-from numba import njit
 
-from sim.engine.compilation import allocating_kernel
+from sim.engine.compilation import allocating_kernel, inner
 from sim.routing.compiled import CLASS, DRIFT, GATE, REQUEST, SCALE_24, hashed, low, middle
 
 
-@njit(cache=True, inline="always")
+@inner
 def _pair(bits):  # type: ignore[no-untyped-def]
     """Two independent standard normal numbers (Box and Muller)."""
     radius = np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24))
@@ -26,7 +25,7 @@ def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
             out[layer, expert] = spread[layer] * first
 
 
-@njit(cache=True, inline="always")
+@inner
 def _lasting(bits, skew):  # type: ignore[no-untyped-def]
     """A number of mean 0 and variance 1: normal, or, of a ``skew`` k > 0, exp(k · normal) brought
     to that mean and variance.

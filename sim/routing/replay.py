@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import allocating_kernel
+from sim.engine.compilation import allocating_kernel, allocating_part
 
 NEVER = np.iinfo(np.int64).max
 NOBODY = -1
@@ -111,7 +111,7 @@ def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-u
     return hits
 
 
-@allocating_kernel
+@allocating_part
 def _victim(resident, worth, used, selected_at, token):  # type: ignore[no-untyped-def]
     """The resident expert that leaves first; NOBODY where there is none."""
     victim = NOBODY

@@ -3,6 +3,7 @@ that costs.
 """
 
 from sim.runtimes.asking import READERS, notes_on, read_runtime_arguments, with_kv_type
+from sim.runtimes.formats import kernel_format
 from sim.runtimes.host import HostGpu, RuntimeHost, Vector
 from sim.runtimes.machine_host import host_assumptions, runtime_host
 from sim.runtimes.memory import DeviceMemory, memory_of
@@ -23,6 +24,7 @@ __all__ = [
     "Speed",
     "Vector",
     "host_assumptions",
+    "kernel_format",
     "memory_of",
     "notes_on",
     "placement_of",

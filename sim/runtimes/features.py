@@ -25,7 +25,8 @@ class Features:
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
     one of a socket (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and
     ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
-    kernels read the same keys and values anew (0: they do not). Attention on the CPU is optimised,
+    kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
+    Attention on the CPU is optimised,
     llama.cpp's flash attention, or neither.
     """
 
@@ -44,6 +45,7 @@ class Features:
     is_kt: Any
     is_optimised: Any
     ungrouped_queries: Any
+    kv_bytes_factor: Any
     is_flash_on_cpu: Any
     is_mla: Any
     has_gpu: Any

@@ -5,6 +5,8 @@ quantisation.
 import re
 from enum import StrEnum
 
+from sim.model.model import Model, TensorClass
+
 
 class FormatFamily(StrEnum):
     """Formats whose kernels unpack weights alike."""
@@ -40,6 +42,18 @@ def format_family(name: str) -> FormatFamily:
         if re.search(pattern, upper):
             return family
     return FormatFamily.K
+
+
+def kernel_format(model: Model, stated: str | None) -> str:
+    """Return the name of the format that kernels of experts read: as stated, else the model's.
+
+    A model from a GGUF file names no scheme; the type of most of its expert bytes stands for it.
+    """
+    if stated is not None:
+        return stated
+    if model.quantization.lower() != "gguf":
+        return model.quantization
+    return model.dtype(TensorClass.DENSE_FFN if model.is_dense else TensorClass.EXPERT)
 
 
 def is_interleaved(name: str) -> bool:

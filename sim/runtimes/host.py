@@ -5,6 +5,8 @@ probe states it.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hwprofiles.runtime_kernels import RuntimeKernels
+
 
 class Vector(StrEnum):
     """The widest instructions that quantised products can use.
@@ -31,12 +33,22 @@ class HostGpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostDisk:
+    """A local disk: the rate of large reads with many under way, and the latency of one."""
+
+    bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeHost:
     """A machine as runtimes see it.
 
     ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated.
     ``probe_bytes_per_s`` is what a measurement of the whole CPU reading its memory gave.
     ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
+    ``runtime_kernels`` are laws that were measured with the program itself. ``memory_bytes`` is that
+    of the host, ``disk`` where weights are read from that it has no room for; None where not stated.
     """
 
     gpus: tuple[HostGpu, ...]
@@ -48,3 +60,6 @@ class RuntimeHost:
     is_server: bool
     dram_bytes_per_s: float | None
     probe_bytes_per_s: float | None = None
+    runtime_kernels: tuple[RuntimeKernels, ...] = ()
+    memory_bytes: float | None = None
+    disk: HostDisk | None = None

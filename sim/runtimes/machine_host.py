@@ -2,9 +2,9 @@
 
 import re
 
-from hwprofiles import Gpu, Kind, Link, Machine, Quantity
-from hwprofiles.units import GB
-from sim.runtimes.host import HostGpu, RuntimeHost, Vector
+from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
+from hwprofiles.units import GB, NS_PER_S
+from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
 SERVER_NAMES = r"EPYC|Xeon|Threadripper PRO|Grace|Altra|Graviton"
 SERVER_BYTES_PER_S = 150 * GB
@@ -36,6 +36,17 @@ def runtime_host(machine: Machine) -> RuntimeHost:
         is_server=_is_server(cpu.name, memory.value / cpu.sockets),
         dram_bytes_per_s=memory.value / cpu.sockets,
         probe_bytes_per_s=memory.effective if is_measured else None,
+        runtime_kernels=machine.runtime_kernels,
+        memory_bytes=None if cpu.memory_bytes is None else cpu.memory_bytes.effective,
+        disk=_disk(machine.disk),
+    )
+
+
+def _disk(disk: Store | None) -> HostDisk | None:
+    if disk is None:
+        return None
+    return HostDisk(
+        bytes_per_s=disk.bytes_per_s.effective, latency_s=disk.latency_ns.effective / NS_PER_S
     )
 
 

@@ -1,13 +1,15 @@
 """Bytes that a runtime holds on each device: weights, KV cache, and buffers for computing."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwprofiles.units import MIB
 from sim.model.model import Cache
-from sim.runtimes.kv import kv_element_bytes
+from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import Placement
 from sim.runtimes.question import RuntimeQuestion
@@ -40,6 +42,24 @@ class DeviceMemory:
         return self.weights + self.kv + self.compute
 
 
+def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
+    """Return by how many bytes weights and KV cache alone exceed a GPU, by device.
+
+    Buffers are left out, because their estimate may be too high. KTransformers shares what stands
+    under GPU 0 among all GPUs that it uses.
+    """
+    arguments = question.arguments
+    shares = arguments.num_gpus_in_use if isinstance(arguments, KtArguments) else 1
+    over = {
+        f"gpu{index}": memory[f"gpu{index}"].weights
+        + memory[f"gpu{index}"].kv
+        - shares * gpu.memory_bytes
+        for index, gpu in enumerate(question.host.gpus)
+        if f"gpu{index}" in memory
+    }
+    return {name: num_bytes for name, num_bytes in over.items() if num_bytes > 0}
+
+
 def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, DeviceMemory]:
     """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
@@ -69,7 +89,7 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
-    for device, layer in zip(placement.kv, question.model.layers, strict=True):
+    for device, layer in zip(placement.kv, cached_model(question).layers, strict=True):
         elements = sum(
             _kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches
         )
@@ -132,7 +152,7 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
     of -amb.
     """
     arguments = question.arguments
-    attention = question.model.layers[-1].attention
+    attention = cached_model(question).layers[-1].attention
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
         return 0
     if attention is None or not is_compressed(attention):

@@ -22,7 +22,8 @@ class Placement:
     ``is_by_matrix`` says whether whole matrices are placed (llama.cpp) or whole experts
     (KTransformers). ``num_crossings`` counts how often work changes its device in one pass,
     ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of
-    all weights by device.
+    all weights by device. Experts on the CPU take ``cpu_expert_bytes_factor`` times the bytes that
+    the model states, where a runtime keeps them in a format of their own.
     """
 
     attention: IntArray
@@ -34,6 +35,7 @@ class Placement:
     num_crossings: int
     crossings_between_gpus: int
     weight_bytes: FloatArray
+    cpu_expert_bytes_factor: float = 1.0
 
     @property
     def num_gpus(self) -> int:

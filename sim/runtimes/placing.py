@@ -16,6 +16,7 @@ from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placement import HOST, Placement
 from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.rows import with_rows_placed
 
 
 def placement_of(question: RuntimeQuestion) -> Placement:
@@ -27,10 +28,11 @@ def placement_of(question: RuntimeQuestion) -> Placement:
     if gpus:
         check_single_gpu(arguments, len(gpus))
         arguments = _fitted(question, arguments)
-    placement = place_llama(question.model, arguments, [gpu.memory_bytes for gpu in gpus])
-    if question.gpu_expert_layers is None or arguments.placements or not gpus:
-        return placement
-    return with_expert_layers(question, placement, question.gpu_expert_layers)
+    memories = [gpu.memory_bytes for gpu in gpus]
+    placement = place_llama(question.model, arguments, memories, question.tensors)
+    if question.gpu_expert_layers is not None and gpus and not arguments.placements:
+        placement = with_expert_layers(question, placement, question.gpu_expert_layers)
+    return with_rows_placed(question, placement)
 
 
 def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
@@ -39,7 +41,7 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
     tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
-    placed = place_llama(question.model, tried, memory)
+    placed = place_llama(question.model, tried, memory, question.tensors)
     needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
     return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
 

@@ -2,21 +2,29 @@
 they rest on.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
+from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
 from sim.runtimes.intervals import half_width
+from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.placement import Placement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
-from sim.runtimes.steps import steps_of
+from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
 
 PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
     "prefill": prefill_seconds,
 }
+
+HALF_OF_80_PERCENT = 1.2816
+"""Half the width of an interval of 80 % over the standard deviation, for normal errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,8 @@ class Assumption:
 class Speed:
     """Tokens a second, between which ends, how the time is spent, and the assumption that matters
     most.
+
+    ``is_by_measured_kernels``: it rests on laws that were measured on the machine with the program.
     """
 
     tokens_per_s: float
@@ -41,6 +51,7 @@ class Speed:
     coverage_fraction: float
     seconds: Mapping[str, float]
     assumption: Assumption
+    is_by_measured_kernels: bool = False
 
     @property
     def limit(self) -> str:
@@ -65,41 +76,121 @@ class RuntimePrediction:
 def predict(question: RuntimeQuestion) -> RuntimePrediction:
     """Place, count and price. Raises InputError where the arguments do not fit the machine."""
     steps = steps_of(question)
-    file = shipped()
     return RuntimePrediction(
-        decode=_speed("decode", steps.decode, file),
-        prefill=_speed("prefill", steps.prefill, file),
+        decode=_speed(_decode_priced(question, steps)),
+        prefill=_speed(_prefill_priced(question, steps)),
         memory=memory_of(question, steps.placement),
         is_prompt_uploaded=steps.uploads,
         rests_on_probe=question.host.probe_bytes_per_s is not None,
     )
 
 
-def _speed(phase: Phase, step: Features, file: ConstantsFile) -> Speed:
+def seconds_of(
+    question: RuntimeQuestion, placement: Placement | None = None
+) -> tuple[Seconds, Seconds]:
+    """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
+
+    A placement that is known is not evaluated again, so a search can price many.
+    """
+    steps = steps_of(question, placement)
     constants = shipped_constants()
-    seconds = PRICES[phase](step, constants)
-    speed = float(step.tokens / seconds.total)
-    factor = float(half_width(step, file.intervals[phase]))
+    return (
+        _decode_priced(question, steps).seconds(constants),
+        _prefill_priced(question, steps).seconds(constants),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Priced:
+    """A step, what gives its seconds for a set of constants, and the laws that cover all of it.
+
+    ``error_fraction`` is that of the laws; None where published constants price a part.
+    """
+
+    phase: Phase
+    step: Features
+    seconds: Callable[[Constants], Seconds]
+    error_fraction: float | None = None
+
+
+def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
+    step = steps.decode
+    laws = laws_of(question, question.arguments.threads)
+    disk_s = decode_disk_s(question, steps.placement)
+
+    def seconds(constants: Constants) -> Seconds:
+        usual = decode_seconds(step, constants)
+        found = laws and decode_by_laws(question, steps.placement, laws, usual)
+        return replace(found or usual, disk=disk_s)
+
+    is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
+    error = laws.cpu.decode_error.value if laws is not None and is_whole else None
+    return _priced("decode", step, seconds, error)
+
+
+def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
+    step = steps.prefill
+    laws = laws_of(question, prompt_threads(question))
+    disk_s = prompt_disk_s(question, steps.placement, int(step.micro_batches))
+
+    def seconds(constants: Constants) -> Seconds:
+        usual = replace(prefill_seconds(step, constants), disk=disk_s)
+        if laws is None or steps.uploads:
+            return usual
+        return prompt_by_laws(question, steps.placement, laws, usual) or usual
+
+    error = None
+    if laws is not None and laws.cpu.prompt_error is not None and not question.host.gpus:
+        error = laws.cpu.prompt_error.value
+    return _priced("prefill", step, seconds, error)
+
+
+def _priced(
+    phase: Phase, step: Features, seconds: Callable[[Constants], Seconds], error: float | None
+) -> _Priced:
+    """The error of laws counts only where they gave the seconds."""
+    constants = shipped_constants()
+    usual = seconds(constants)
+    is_by_laws = replace(usual, disk=0.0) != PRICES[phase](step, constants)
+    return _Priced(
+        phase=phase, step=step, seconds=seconds, error_fraction=error if is_by_laws else None
+    )
+
+
+def _speed(priced: _Priced) -> Speed:
+    file = shipped()
+    seconds = priced.seconds(shipped_constants())
+    speed = float(priced.step.tokens / seconds.total)
+    factor = _interval_factor(priced, file)
     return Speed(
         tokens_per_s=speed,
         low_tokens_per_s=speed / factor,
         high_tokens_per_s=speed * factor,
         coverage_fraction=file.coverage_fraction,
         seconds={item.name: float(getattr(seconds, item.name)) for item in fields(Seconds)},
-        assumption=_most_important(phase, step, constants, file),
+        assumption=_most_important(priced, file),
+        is_by_measured_kernels=priced.error_fraction is not None,
     )
 
 
-def _most_important(
-    phase: Phase, step: Features, constants: Constants, file: ConstantsFile
-) -> Assumption:
+def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
+    """How wide the interval is: the laws' own error, or that of published constants."""
+    if priced.error_fraction is not None:
+        return 1.0 + priced.error_fraction
+    seconds = priced.seconds(shipped_constants())
+    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
+    return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
+
+
+def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
     """The constant whose own spread moves the speed most."""
-    usual = float(PRICES[phase](step, constants).total)
+    constants = shipped_constants()
+    usual = float(priced.seconds(constants).total)
 
     def change(name: str) -> float:
         known = file.constants[name]
         moved = replace(constants, **{name: known.value * (1 + known.prior_spread)})
-        return usual / float(PRICES[phase](step, moved).total) - 1
+        return usual / float(priced.seconds(moved).total) - 1
 
     changes = {item.name: change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))

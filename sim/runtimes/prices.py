@@ -40,6 +40,7 @@ class Seconds:
     gpu_attention: Any
     upload: Any
     crossings: Any
+    disk: Any = 0.0
 
     @property
     def total(self) -> Any:
@@ -71,6 +72,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             step.is_mla,
             work.gpu_attention_s / constants.mla_flops_fraction,
             work.gpu_kv_s
+            * step.kv_bytes_factor
             * constants.kv_reads
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),

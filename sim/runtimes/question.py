@@ -9,6 +9,7 @@ from sim.model.model import Model
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.tensors import TensorTable
 
 NEWEST_BUILD = 10**9
 """Stands for a build that has every change made so far."""
@@ -30,7 +31,8 @@ class RuntimeQuestion:
 
     ``build`` is the number of the newest pull request that the program contains. ``prompt_side`` is
     None where the rules of the program decide. ``quantization`` is the public name of the file's
-    format, which says what kernels run.
+    format, which says what kernels run. ``tensors`` are those of the model's file; None stands for
+    tensors with the bytes of their classes shared out.
     """
 
     runtime: str
@@ -44,3 +46,4 @@ class RuntimeQuestion:
     build: int = NEWEST_BUILD
     prompt_side: PromptSide | None = None
     gpu_expert_layers: int | None = None
+    tensors: TensorTable | None = None

@@ -18,14 +18,16 @@ from sim.runtimes.features import (
 from sim.runtimes.formats import format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
-from sim.runtimes.kv import kv_element_bytes
+from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import Placement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
+from sim.runtimes.rows import with_rows_worked
 from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
 
+F16_BYTES = 2
 GROUPED_KV_SINCE = 370
 """The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a
 group of heads.
@@ -44,30 +46,44 @@ class RuntimeSteps:
     uploads: bool
 
 
-def steps_of(question: RuntimeQuestion) -> RuntimeSteps:
-    """Place the model and count both steps."""
-    placement = placement_of(question)
-    decode = work_of(
-        question.model,
-        with_expert_cache(question, placement),
-        question.host,
-        _load(question, 1, question.context_tokens),
-    )
-    prompt, num_batches, uploads = _prompt_work(question, placement)
+def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> RuntimeSteps:
+    """Count both steps, of a placement that is known or else of that of the arguments."""
+    if placement is None:
+        placement = placement_of(question)
+    prompt, uploads = _prompt(question, placement)
     return RuntimeSteps(
         placement=placement,
-        decode=_features(
-            question, decode, tokens=1, micro_batches=1, threads=question.arguments.threads
-        ),
-        prefill=_features(
-            question,
-            prompt,
-            tokens=question.prompt_tokens,
-            micro_batches=num_batches,
-            threads=prompt_threads(question),
-        ),
+        decode=decode_step(question, with_expert_cache(question, placement)),
+        prefill=prompt,
         uploads=uploads,
     )
+
+
+def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int = 1) -> Features:
+    """One decoded token with that placement, or several of one sequence that are checked together."""
+    load = _load(question, num_tokens, question.context_tokens)
+    work = work_of(cached_model(question), placement, question.host, load)
+    work = with_rows_worked(question, placement, work, num_tokens)
+    return _features(
+        question, work, tokens=num_tokens, micro_batches=1, threads=question.arguments.threads
+    )
+
+
+def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:
+    """The whole prompt with that placement."""
+    return _prompt(question, placement)[0]
+
+
+def _prompt(question: RuntimeQuestion, placement: Placement) -> tuple[Features, bool]:
+    work, num_batches, uploads = _prompt_work(question, placement)
+    features = _features(
+        question,
+        work,
+        tokens=question.prompt_tokens,
+        micro_batches=num_batches,
+        threads=prompt_threads(question),
+    )
+    return features, uploads
 
 
 def prompt_threads(question: RuntimeQuestion) -> int | None:
@@ -105,7 +121,8 @@ def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work,
         tokens = min(size, question.prompt_tokens - index * size)
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
-        works.append(work_of(question.model, placement, question.host, load))
+        work = work_of(cached_model(question), placement, question.host, load)
+        works.append(with_rows_worked(question, placement, work, tokens))
     return added(works), num_batches, _uploads(question, size)[0]
 
 
@@ -149,19 +166,47 @@ def _features(
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),
-        family=FAMILIES.index(format_family(question.quantization)),
+        family=FAMILIES.index(format_family(_cpu_format(question))),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
+        kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
-        is_mla=has_compressed_cache(question.model),
+        is_mla=has_compressed_cache(cached_model(question)),
         has_gpu=bool(host.gpus),
     )
 
 
+def _cpu_format(question: RuntimeQuestion) -> str:
+    """The public name of the format of experts on the CPU."""
+    arguments = question.arguments
+    own = arguments.cpu_format if isinstance(arguments, KtArguments) else None
+    return own or question.quantization
+
+
 def _ungrouped_queries(question: RuntimeQuestion) -> float:
+    """Query heads for which GPU kernels read the same keys and values anew.
+
+    llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
+    for every cache until its pull request 370 (fattn.cu of both).
+    """
     is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
-    return queries_per_key(question.model) if is_old else 0.0
+    is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
+    return queries_per_key(cached_model(question)) if is_old or is_single else 0.0
+
+
+def _kv_bytes_factor(question: RuntimeQuestion) -> float:
+    """Bytes that GPU kernels move for the cache, over those that it takes.
+
+    A kernel for grouped heads needs 16 bit: a quantised cache is read, written in 16 bit and read
+    again (launch_fattn of both programs). A kernel for one head unpacks the cache as it reads, for
+    each head anew, which takes the time of reading 16 bit.
+    """
+    stored = kv_element_bytes(question)
+    if stored >= F16_BYTES:
+        return 1.0
+    moved = F16_BYTES if _ungrouped_queries(question) else stored + 2 * F16_BYTES
+    return moved / stored
 
 
 def _uses_amx(question: RuntimeQuestion) -> bool:

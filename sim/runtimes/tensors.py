@@ -30,6 +30,15 @@ class Tensor:
     num_bytes: int
 
 
+TensorTable = tuple[tuple[Tensor, ...], ...]
+"""The tensors of every layer, in the order in which they run."""
+
+
+def tensors_of(model: Model) -> TensorTable:
+    """Return the tensors of all layers, as ``layer_tensors`` has them."""
+    return tuple(layer_tensors(model, index) for index in range(model.num_layers))
+
+
 def layer_tensors(model: Model, index: int) -> tuple[Tensor, ...]:
     """The tensors of a layer in the order in which they run.
 

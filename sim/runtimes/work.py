@@ -2,12 +2,13 @@
 but the datasheet's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from sim.model.model import Model, TensorClass
+from sim.model.model import Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.placement import FloatArray, IntArray, Placement
 from sim.runtimes.tensors import is_compressed
@@ -95,7 +96,8 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
-        cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes)),
+        cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes))
+        * placement.cpu_expert_bytes_factor,
         cpu_dense_bytes=float(
             np.sum(attention_on_host * table.attention_bytes)
             + np.sum(dense_on_host * table.dense_bytes)
@@ -175,8 +177,14 @@ class _LayerTable:
 
     @classmethod
     def of(cls, model: Model, load: Load) -> "_LayerTable":
-        """Count each layer."""
-        layers = model.layers
+        """Count each shape of a layer once."""
+        shapes, numbers = layer_shapes(model)
+        table = cls._of_layers([model.layers[index] for index in shapes], load)
+        columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
+        return cls(**columns)
+
+    @classmethod
+    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float

@@ -16,6 +16,7 @@ from sim.costs.cost_model import CostModel
 from sim.costs.memory import Infeasible, Residency, activation_bytes, machine_bytes, weight_bytes
 from sim.policies.base import Foresight
 from sim.policies.placement.layers import AllLayersPlacement
+from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
@@ -72,7 +73,7 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
     problem = replace(
         problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=instance.max_step_tokens)
     )
-    residency = policy.placement.place(problem)
+    residency = placed(policy.placement, problem)
     if isinstance(residency, Infeasible):
         return residency
     if not (

@@ -87,4 +87,13 @@ class _Run:
     def _warnings(self) -> Iterator[str]:
         recorder = self._recorder
         if recorder.num_rejected:
-            yield f"{recorder.num_rejected} of {recorder.num_submitted} requests are longer than the instance can hold: turned away"
+            longest = self._cluster.max_context_tokens
+            limit = (
+                ""
+                if longest is None
+                else f"than the {longest:,} tokens of the model's context, or "
+            )
+            yield (
+                f"{recorder.num_rejected} of {recorder.num_submitted} requests are longer {limit}"
+                "than the instance can hold: turned away"
+            )

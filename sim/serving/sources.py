@@ -155,10 +155,15 @@ def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) ->
     """The source that a request file describes: conversations and closed loops wait for answers,
     all else comes at its own times.
 
-    ``num_requests`` takes the place of the file's.
+    ``num_requests`` takes the place of the file's. Raises InputError where a warm-up would leave
+    none of them to count.
     """
-    spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
     warmup = spec.num_warmup_requests
+    if num_requests is not None and num_requests <= warmup:
+        raise InputError(
+            f"{num_requests} requests of {spec.name}: the first {warmup} only warm caches up and are not counted, so more are needed"
+        )
+    spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
     scenario = spec.scenario
     if scenario is not None:
         assert spec.num_requests is not None

@@ -25,10 +25,8 @@ from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline_run import lower_pipelined
 from sim.step.lowering.slots import NUM_COMING, Cached, held_of
 
-COMPILATION_NOTICE = "compiling the simulator, once (a quarter of a minute to a minute)…"
-"""What to tell the user before a first run; times were measured on two cores of a 2020s server, see
-``docs/performance.md``.
-"""
+COMPILATION_NOTICE = "compiling the simulator, once"
+"""What to tell the user during a first run; ``docs/performance.md`` says how long it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from sim.engine.timeline import Timeline
 from sim.model.model import Model
 from sim.policies.base import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu
+from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shared import Shared
@@ -89,7 +90,7 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
     check(scenario)
     scenario = tuned(scenario)
     problem = problem_of(scenario)
-    residency = scenario.policy.placement.place(problem)
+    residency = placed(scenario.policy.placement, problem)
     if isinstance(residency, Infeasible):
         return residency
     return run_drawn(scenario, problem, residency, draw(scenario, scenario.policy.feeding))

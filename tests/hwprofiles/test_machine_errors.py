@@ -153,7 +153,7 @@ def test_the_smallest_machine_is_valid(tmp_path: Path) -> None:
         (put("gpu.name", 5), "gpu.name: input should be a valid string, got 5"),
         (
             put("gpu.memory_bytes", number(-5)),
-            "gpu.memory_bytes.value: input should be greater than or equal to 0, got -5",
+            "gpu.memory_bytes.value: must be at least 0, got -5",
         ),
         (
             put("gpu.memory_bytes", number(float("nan"))),
@@ -195,7 +195,7 @@ def test_the_smallest_machine_is_valid(tmp_path: Path) -> None:
         ),
         (
             put("gpu.memory_bytes.efficiency", number(1.2)),
-            "gpu.memory_bytes.efficiency.value: input should be less than or equal to 1, got 1.2",
+            "gpu.memory_bytes.efficiency.value: must be at most 1, got 1.2",
         ),
         (
             put("curves", [{**CURVE, "points": [[2, 1], [1, 1]]}]),

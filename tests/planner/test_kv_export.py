@@ -195,7 +195,7 @@ def test_a_server_shares_what_its_ranks_bring() -> None:
     [
         (
             {"host_bytes_per_rank": 0},
-            "here: host_bytes_per_rank: input should be greater than or equal to 1, got 0",
+            "here: host_bytes_per_rank: must be at least 1, got 0",
         ),
         ({"policy": "arc"}, "no policy 'arc'; known: fifo, lfu, lru, mru"),
         ({"chunk_token": 5}, "unknown key chunk_token; did you mean 'chunk_tokens'"),

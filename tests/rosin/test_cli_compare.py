@@ -127,10 +127,10 @@ def test_figure(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_figure_has_words_and_units(tmp_path: Path) -> None:
     """The axes say what they show and in which unit, and each policy has its name and speed."""
-    from rosin.commands.compare.figure import check_format
+    from rosin.report.figure_style import check_figure
 
     target = tmp_path / "figure.svg"
-    check_format(target)
+    check_figure(target)
     assert main(["compare", *SMALL, *THREE, "--figure", str(target), "--quiet"]) == 0
     drawn = target.read_text(encoding="utf-8")
     for words in (

@@ -78,7 +78,7 @@ def test_kv_type_is_that_of_the_flags(capsys: pytest.CaptureFixture[str]) -> Non
 def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
     """Flags that change nothing are in one warning."""
     result = run_rosin(
-        *ASKED, "--runtime-args", "-ngl 99 --host 0.0.0.0 --port 80", folder=tmp_path
+        *ASKED, "--runtime-args", "-ngl 99 -cmoe --host 0.0.0.0 --port 80", folder=tmp_path
     )
     [warning] = [line for line in result.err.splitlines() if "change no prediction" in line]
     assert warning.endswith("--host --port")
@@ -101,7 +101,7 @@ def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
             ("simulate", "--runtime", "llama.cpp", "--model", "qwen3-30b-a3b"),
             "missing option '--machine'",
         ),
-        (("accuracy", "none.csv"), "cannot read rows none.csv"),
+        (("accuracy", "none.csv"), "none.csv: No such file"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -229,7 +229,12 @@ def test_trace_has_every_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     target = tmp_path / "trace.json"
     data = json_of(capsys, "simulate", *SMALL, "--policy", "fiddler", "--trace", str(target))
     events = json.loads(target.read_text(encoding="utf-8"))["traceEvents"]
-    slices = [event for event in events if event["ph"] == "X"]
+    [steps] = [
+        event["tid"]
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "steps"
+    ]
+    slices = [event for event in events if event["ph"] == "X" and event["tid"] != steps]
     assert sum(event["dur"] for event in slices) / 1e6 == pytest.approx(
         sum(data["metrics"]["busy_s"].values())
     )
@@ -263,7 +268,8 @@ MISTAKES = [
     (["--machine", "broken.yaml"], ["broken.yaml:2"]),
     (["--plan", "broken.yaml"], ["broken.yaml:2"]),
     (["--trace", "no/such/folder/trace.json"], ["no/such/folder/trace.json"]),
-    (["--trace", "."], ["cannot write ."]),
+    (["--trace", "."], [".: a trace's name must end in"]),
+    (["--trace", "missing/x.json"], ["cannot write missing/x.json"]),
     (["--plan", "missing.yaml"], ["no plan file missing.yaml"]),
 ]
 

@@ -38,7 +38,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     ),
     "routing stats figure": ("routing", "stats", "missing.npz", "--figure", "TARGET.svg"),
     "routing stats json": ("routing", "stats", "missing.npz", "--json", "TARGET"),
-    "simulate trace": ("simulate", "--plan", MISSING, "--trace", "TARGET"),
+    "simulate trace": ("simulate", "--plan", MISSING, "--trace", "TARGET.json"),
     "simulate json": ("simulate", "--plan", MISSING, "--json", "TARGET"),
     "compare figure": ("compare", "--plan", MISSING, "--figure", "TARGET.pdf"),
     "plan": ("plan", "--plan", MISSING, "-o", "TARGET.yaml"),

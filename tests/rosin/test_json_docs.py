@@ -8,7 +8,9 @@ import pytest
 
 from planner.search.plan import Setting
 from rosin.commands.kv_replay import document as kv_documents
+from rosin.commands.measure import runtime_document as measured_runtimes
 from rosin.commands.simulate import serving_document as serve_documents
+from rosin.commands.validate import runtime_document as validated_runtimes
 from rosin.report import json_documents
 from sim.serving.metrics import ServingMetrics, TierUse
 from sim.step.metrics import Metrics
@@ -30,6 +32,8 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "pools": kv_documents.ReplayedPool,
     "reproduce": json_documents.ReproduceResult,
     "measure": json_documents.MeasureResult,
+    "measure --runtime": measured_runtimes.RuntimeMeasureResult,
+    "validate --runtime": validated_runtimes.RuntimeValidateResult,
     "noisiest": json_documents.NoisyPoint,
     "calibrate": json_documents.CalibrateResult,
     "factors": json_documents.FittedFactor,
@@ -44,12 +48,14 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "rows": json_documents.ComparedPolicy,
     "infeasible": json_documents.MisfitPolicy,
     "rivals": json_documents.PlanRival,
+    "runtimes": json_documents.PlanRuntime,
     "offers": json_documents.PlanOffer,
     "num_ruled_out": json_documents.PlanRuledOut,
     "runner_up": json_documents.PlanRunnerUp,
     "targets": json_documents.ReproducedTarget,
     "tables": json_documents.ReproducedTable,
     "cells": json_documents.ReproducedCell,
+    "claims": json_documents.ReproducedClaim,
 }
 
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.model.library import load_model, load_spec, model_names, requantized, save_model
+from sim.model.library import (
+    load_model,
+    load_spec,
+    model_names,
+    requantized,
+    save_model,
+    with_kv_type,
+)
 from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
 from sim.model.spec import explicit_spec
@@ -43,6 +50,11 @@ REQUIRED = [
     "qwen3-8b",
     "qwen3.5-35b-a3b",
     "qwen3.6-35b-a3b",
+    "glm-4.7-flash",
+    "deepseek-v4-flash",
+    "qwen3.8-flash-next",
+    "llama-4-maverick",
+    "qwen3.5-397b-a17b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005
@@ -408,7 +420,7 @@ def test_wrong_keys_are_named(change: dict[str, object], message: str, tmp_path:
     [
         ({"top_k": 9}, "top_k ≤ num_experts must hold, got 9 > 8"),
         ({"top_k": 0}, "selects at least one"),
-        ({"num_experts": -8}, "num_experts: input should be greater than or equal to 0"),
+        ({"num_experts": -8}, "num_experts: must be at least 0"),
         ({"at": [*range(32), 0]}, "indices under layers.*.at must be 0 to 32, each once"),
         ({"at": list(range(1, 32))}, "indices under layers.*.at must be 0 to 30, each once"),
         ({"params": {"experts": 5}}, "params"),
@@ -460,3 +472,22 @@ def test_a_folder_without_configuration_is_an_input_error(tmp_path: Path) -> Non
     """An empty folder is not a model."""
     with pytest.raises(InputError, match="cannot read model configuration"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kv_type", "bytes_per_element"), [("q8_0", 34 / 32), ("q4_0", 18 / 32), ("f32", 4), ("F16", 2)]
+)
+def test_keys_and_values_are_stored_in_the_named_type(
+    kv_type: str, bytes_per_element: float
+) -> None:
+    """The cache takes the type's bytes; nothing else of the model changes."""
+    model = load_model("qwen3-30b-a3b")
+    other = with_kv_type(model, kv_type)
+    assert other.kv_bytes_per_token == round(48 * 2 * 4 * 128 * bytes_per_element)
+    assert dataclasses.replace(other, kv_element_bytes=model.kv_element_bytes) == model
+
+
+def test_an_unknown_type_of_keys_and_values_is_refused() -> None:
+    """The error has the nearest name."""
+    with pytest.raises(InputError, match="q8_0"):
+        with_kv_type(load_model("mixtral-8x7b"), "q8")

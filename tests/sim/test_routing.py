@@ -392,7 +392,7 @@ def test_an_absent_popularity_file_is_one_line(tmp_path: Path) -> None:
 SPECS = {
     "unknown key": ({"popularitty": "[[1, 1, 1, 1]]"}, "unknown key popularitty"),
     "ragged": ({"popularity": "[[1, 1, 1, 1], [1]]"}, "popularity of MoE layer 1 must be 4 shares"),
-    "negative share": ({"popularity": "[[1, 1, 1, -1]]"}, "greater than or equal to 0"),
+    "negative share": ({"popularity": "[[1, 1, 1, -1]]"}, "must be at least 0"),
     "no share": ({"popularity": "[[0, 0, 0, 0]]"}, "with a positive sum"),
     "positions fall": ({"first_choice_repeat": "[[1.0, 0.2], [0.0, 0.3]]"}, "must rise strictly"),
     "repeat above one": ({"first_choice_repeat": "[[0.0, 1.5]]"}, "less than or equal to 1"),

@@ -13,7 +13,8 @@ from sim.engine import engine
 from sim.engine.program import Platform, Program, Session, Wait
 from sim.engine.task import Discipline, Resource, Task, TaskKind, task_table
 from sim.engine.timeline import Timeline
-from sim.engine.trace import task_name, tracks, write_trace
+from sim.engine.trace import write_trace
+from sim.engine.trace_slices import TraceView, step_slices, task_name, tracks
 from tests.sim.engine.strategies import Submit, platforms, programs, tasks_of
 
 LANES = Platform(
@@ -69,6 +70,7 @@ def test_slices_have_exact_times_and_readable_names(tmp_path: Path) -> None:
     """A slice a task, in us with three decimals; the numbers of the table in its arguments."""
     write_trace(small_timeline(), tmp_path / "trace.json")
     slices = {event["name"]: event for event in events_of(tmp_path / "trace.json", "X")}
+    del slices["prefill"], slices["decode step 2"]
     assert {name: (event["ts"], event["dur"]) for name, event in slices.items()} == {
         "layer 3 gate": ("0.000", "0.001"),
         "layer 4 expert 7 prefetch": ("0.000", "5.001"),
@@ -96,12 +98,12 @@ def test_each_resource_has_a_named_track(tmp_path: Path) -> None:
         for event in events_of(tmp_path / "trace.json", "M")
         if event["name"] == "thread_name"
     }
-    assert list(names.values()) == ["gpu", "h2d"]
+    assert list(names.values()) == ["steps", "GPU", "copies in"]
     assert {
         names[event["tid"]]
         for event in events_of(tmp_path / "trace.json", "X")
         if "expert 7" in event["name"]
-    } == {"h2d"}
+    } == {"copies in"}
 
 
 def test_bytes_in_flight_follow_the_copies(tmp_path: Path) -> None:
@@ -113,12 +115,14 @@ def test_bytes_in_flight_follow_the_copies(tmp_path: Path) -> None:
         (event["name"], event["ts"], event["args"]["value"])
         for event in events_of(tmp_path / "trace.json", "C")
     ]
-    name = "h2d: bytes in flight"
+    name = "copies in: bytes in flight"
     assert counters == [
         (name, "0.000", 100),
         (name, "2.000", 140),
         (name, "3.000", 100),
         (name, "5.001", 0),
+        ("copies in: bytes copied", "3.000", 40),
+        ("copies in: bytes copied", "5.001", 140),
     ]
 
 
@@ -127,7 +131,7 @@ def test_given_counters_are_written(tmp_path: Path) -> None:
     write_trace(
         small_timeline(),
         tmp_path / "trace.json",
-        counters={"HBM in use (bytes)": (np.array([0, 1500]), np.array([7, 9]))},
+        TraceView(counters={"HBM in use (bytes)": (np.array([0, 1500]), np.array([7, 9]))}),
     )
     written = [
         (event["ts"], event["args"]["value"])
@@ -196,7 +200,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     path.write_text("before")
     with pytest.raises(ValueError):
-        write_trace(small_timeline(), path, counters={"uneven": ([0, 1], [1])})
+        write_trace(small_timeline(), path, TraceView(counters={"uneven": ([0, 1], [1])}))
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
@@ -209,3 +213,104 @@ def test_a_thing_without_layer_or_expert_is_named_by_its_kind() -> None:
         )
     )
     assert task_name(timeline, 0) == "activation copy"
+
+
+def packets_of(path: Path) -> list[Any]:
+    """The packets of a Perfetto trace."""
+    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
+
+    trace = Trace()
+    trace.ParseFromString(path.read_bytes())
+    return list(trace.packet)
+
+
+def track_names(packets: list[Any]) -> dict[int, str]:
+    """Names of the tracks of a Perfetto trace, by their numbers; of processes theirs."""
+    descriptors = [each.track_descriptor for each in packets if each.HasField("track_descriptor")]
+    return {each.uuid: each.name or each.process.process_name for each in descriptors}
+
+
+def slices_of(packets: list[Any]) -> dict[str, list[tuple[str, int, int]]]:
+    """Slices of a Perfetto trace, by the name of their track: name, start and end in ns.
+
+    Begins and ends are matched as viewers do it: the end is of the slice that began last.
+    """
+    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
+
+    names, begun, found = track_names(packets), {}, {}
+    events = [each for each in packets if each.HasField("track_event")]
+    for packet in sorted(events, key=lambda packet: packet.timestamp):
+        event = packet.track_event
+        if event.type == TrackEvent.TYPE_SLICE_BEGIN:
+            begun.setdefault(event.track_uuid, []).append((event.name, packet.timestamp))
+        elif event.type == TrackEvent.TYPE_SLICE_END:
+            name, start_ns = begun[event.track_uuid].pop()
+            rows = found.setdefault(names[event.track_uuid], [])
+            rows.append((name, start_ns, packet.timestamp))
+    assert not any(begun.values())
+    return found
+
+
+def test_a_perfetto_trace_has_whole_nanoseconds(tmp_path: Path) -> None:
+    """Tracks by names that people use, a slice a task, the steps, and the process by its title."""
+    write_trace(small_timeline(), tmp_path / "t.pftrace", TraceView(title="a model on a machine"))
+    packets = packets_of(tmp_path / "t.pftrace")
+    names = list(track_names(packets).values())
+    assert names[:4] == ["a model on a machine", "steps", "GPU", "copies in"]
+    assert {name: sorted(rows) for name, rows in slices_of(packets).items()} == {
+        "steps": sorted(
+            (step.name, step.start_ns, step.end_ns) for step in step_slices(small_timeline())
+        ),
+        "GPU": [
+            ("head", 1_237_567, 1_237_572),
+            ("layer 3 expert 5", 3000, 1_237_567),
+            ("layer 3 gate", 0, 1),
+        ],
+        "copies in": [
+            ("layer 3 expert 5 fetch", 2000, 3000),
+            ("layer 4 expert 7 prefetch", 0, 5001),
+        ],
+    }
+
+
+def test_arrows_join_tasks_of_different_resources(tmp_path: Path) -> None:
+    """One arrow for each dependency across resources: gate to fetch, fetch to expert."""
+    write_trace(small_timeline(), tmp_path / "t.pftrace")
+    arrows: dict[int, list[str]] = {}
+    for packet in packets_of(tmp_path / "t.pftrace"):
+        for arrow in packet.track_event.flow_ids:
+            arrows.setdefault(arrow, []).append(packet.track_event.name)
+    assert sorted(sorted(ends) for ends in arrows.values()) == [
+        ["layer 3 expert 5", "layer 3 expert 5 fetch"],
+        ["layer 3 expert 5 fetch", "layer 3 gate"],
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(where=platforms(), rows=programs)
+def test_a_perfetto_trace_has_every_task(where: Platform, rows: tuple) -> None:
+    """Begins and ends match on every track, and slices are the tasks, each once."""
+    import io
+
+    from sim.engine.trace_perfetto import write_perfetto
+
+    timeline = engine("reference").run_program(
+        Program(platform=where, tasks=task_table(tasks_of(Submit(rows), len(where.resources), 0)))
+    )
+    file = io.BytesIO()
+    write_perfetto(timeline, file, TraceView())
+    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
+
+    trace = Trace()
+    trace.ParseFromString(file.getvalue())
+    found = slices_of(list(trace.packet))
+    found.pop("steps", None)
+    spans = sorted((start, end) for rows in found.values() for _, start, end in rows)
+    assert spans == sorted(zip(timeline.start_ns.tolist(), timeline.end_ns.tolist(), strict=True))
+
+
+def test_a_trace_has_a_known_ending(tmp_path: Path) -> None:
+    """Nothing is written where the name says no format."""
+    with pytest.raises(ValueError, match=r"\.pftrace, \.perfetto-trace or \.json"):
+        write_trace(small_timeline(), tmp_path / "trace.txt")
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 claims.
 """
 
+from dataclasses import replace
 from math import prod
 from statistics import mean
 
@@ -22,12 +23,20 @@ from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from validation.published import Reproduction, reproduce
 from validation.published.fmoe.foretold import foretold_share
+from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.fmoe.measured import all_workloads, measure
 from validation.published.fmoe.readings import CHOICES, Reading, one_otherwise
 from validation.published.fmoe.routing import structured_routing
 from validation.published.fmoe.summary import summary_of
 from validation.published.fmoe.sweep import cases_at, points, report
-from validation.published.fmoe.systems import BASE, BASELINES, DISTANCES, SYSTEMS, policy_of
+from validation.published.fmoe.systems import (
+    BASE,
+    BASELINES,
+    DISTANCES,
+    MACHINE,
+    SYSTEMS,
+    policy_of,
+)
 from validation.published.fmoe.tables import Extent, reproduce_fmoe
 from validation.published.published_row import published_rows
 
@@ -84,11 +93,10 @@ def test_tables_hold_every_published_figure(fmoe: Reproduction) -> None:
 
 
 def test_the_base_is_in_the_sweeps(fmoe: Reproduction) -> None:
-    """The column of the base's own value repeats the headline: 60 ms, 96 GB, sharpness 3.5, the
-    adopted reading.
+    """The column of the base's own value repeats the headline: 96 GB, sharpness 3.5, the adopted
+    reading.
     """
     for name, label in (
-        ("overhead", "60 ms"),
         ("cache", "96 GB"),
         ("routing", "sharpness 3.5"),
         ("readings", "as adopted"),
@@ -100,8 +108,8 @@ def test_the_base_is_in_the_sweeps(fmoe: Reproduction) -> None:
 
 
 def test_what_comes_out() -> None:
-    """Three models with LMSYS' lengths: the five in the published order in TTFT, TPOT and hits, and
-    the mean within ten points.
+    """Three models with LMSYS' lengths: the five in the published order in TTFT, TPOT and hits; the
+    mean is out of reach with the host time that was measured.
     """
     base = measure(SYSTEMS, BASE, 0, all_workloads(("LMSYS",)))
     assert {
@@ -110,12 +118,10 @@ def test_what_comes_out() -> None:
         "TTFT, slowest first": True,
         "TPOT, slowest first": True,
         "Hit rate, highest first": True,
-        "Mean reduction of the eight figures": True,
+        "Mean reduction of the eight figures": False,
     }
-    ratios = [base.ratio(quantity, system) for quantity in ("ttft", "tpot") for system in BASELINES]
-    assert 0.4 < min(ratios) < max(ratios) < 0.55, (
-        "bunched, as the page says: published are 0.26 to 0.78"
-    )
+    errors = [line.found for line in summary_of(base, {}) if "error of the ratio" in line.name]
+    assert len(errors) == len(BASELINES)
 
 
 def test_what_decides(fmoe: Reproduction) -> None:
@@ -134,8 +140,8 @@ def test_the_overhead_shrinks_what_differs(fmoe: Reproduction) -> None:
     the target from above.
     """
     for cell in fmoe.table("overhead").cells:
-        none, adopted = (other.simulated for other in cell.comparisons)
-        assert none < adopted
+        none, most = (other.simulated for other in cell.comparisons)
+        assert none < cell.simulated < most
     lines = {line.name: line.found for line in fmoe.summary}
     assert float(lines["overhead 0 ms"].partition("%")[0]) > 57
 
@@ -148,12 +154,16 @@ def test_predicted_selections_come_in_the_same_order(fmoe: Reproduction) -> None
     assert 1.0 < ratio["Mixtral-Offloading"] < ratio["ProMoE"] < ratio["MoE-Infinity"]
 
 
-def test_one_overhead_for_all() -> None:
-    """The one number that no paper, machine or released code gives is the same for every system;
-    distances are the paper's.
+def test_host_time_is_measured() -> None:
+    """A layer costs the host what was measured of the model's loop, the same for every system, and
+    grows with the number of experts; distances are the paper's.
     """
+    machine = load_machine(MACHINE)
+    times = [layer_overhead_ns(name, machine) for name in DISTANCES]
+    mixtral, qwen, phi = times
+    assert phi < mixtral < qwen < 20e6
     batch = Batch(prompt_tokens=37, output_tokens=127)
-    assert BASE.layer_overhead_ms == 60.0 and BASE.cache_bytes == 6 * 16 * GB
+    assert BASE.layer_overhead_ms is None and BASE.cache_bytes == 6 * 16 * GB
     for model, distance in DISTANCES.items():
         prefetch = policy_of("fMoE", model, batch).prefetch
         assert isinstance(prefetch, ExpertMapPrefetch)
@@ -207,7 +217,7 @@ def test_the_sweep_crosses_all_answers() -> None:
     """At one point: every combination of what is asked of one system alone, and the adopted one
     gives what the tables give.
     """
-    point = next(point for point in points() if point == BASE)
+    point = next(point for point in points() if point == replace(BASE, layer_overhead_ms=60.0))
     found = list(cases_at(point, ("mixtral-8x7b",), Batch(prompt_tokens=5, output_tokens=3)))
     own = [
         CHOICES[question]

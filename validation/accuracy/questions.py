@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from hwprofiles import InputError
+from hwprofiles import InputError, machine_names, names_machine_file
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
@@ -73,7 +73,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     return RuntimeQuestion(
         runtime=row.runtime,
         arguments=arguments,
-        model=_model(row.model, row.quantization, row.bytes_per_weight),
+        model=model_of(row.model, row.quantization, row.bytes_per_weight),
         quantization=row.quantization,
         host=host,
         context_tokens=_tokens(row.decode_context_tokens, DEFAULT_CONTEXT_TOKENS),
@@ -89,8 +89,9 @@ def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
     """The row's machine with its probe. A machine whose memory is not stated needs one."""
     host = host_of(row.machine)
     probes = read_probes(row.probe)
-    host = replace(host, probe_bytes_per_s=probes.get("dram"))
-    states_memory = "DDR" in row.machine or "GB/s" in row.machine
+    host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
+    is_file = row.machine in machine_names() or names_machine_file(row.machine)
+    states_memory = is_file or "DDR" in row.machine or "GB/s" in row.machine
     if host.probe_bytes_per_s is None and not states_memory:
         raise InputError(f"machine {row.machine}: neither its memory nor a probe of it is stated")
     if "h2d" in probes:
@@ -112,7 +113,11 @@ def read_probes(text: str) -> dict[str, float]:
 
 
 @lru_cache(maxsize=256)
-def _model(name: str, quantization: str, bytes_per_weight: str) -> Model:
+def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
+    """Return the model with a row's bytes, else in its quantization.
+
+    Raises InputError where neither is stated.
+    """
     if bytes_per_weight:
         return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
     if not quantization:

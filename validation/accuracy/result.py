@@ -64,6 +64,46 @@ class BaselineAccuracy(_Part):
     order_fraction: float | None
 
 
+class CaseArm(_Part):
+    """One arm of a case. ``measured`` is tokens a second, or relative to the case's base where only
+    that is published; ``reason`` says why an arm cannot be predicted.
+    """
+
+    arm: str
+    measured: float
+    predicted_tokens_per_s: float | None
+    is_scored: bool
+    reason: str | None
+
+
+class CaseAccuracy(_Part):
+    """A choice among arms that ran on one machine.
+
+    ``chosen_arm`` is the one with the highest prediction, ``best_arm`` the fastest measured;
+    ``regret_fraction`` is the share of the best one's speed that the choice loses. Null where fewer
+    than two arms can be predicted.
+    """
+
+    case: str
+    phase: Phase
+    chosen_arm: str | None
+    best_arm: str
+    regret_fraction: float | None
+    kendall_tau: float | None
+    arms: tuple[CaseArm, ...]
+
+
+class CaseSummary(_Part):
+    """Regrets over all cases. A case in which nothing could be chosen counts as missed."""
+
+    num_cases: int
+    num_chosen: int
+    within_5_percent_fraction: float
+    median_regret_fraction: float
+    worst_regret_fraction: float
+    median_kendall_tau: float | None
+
+
 class AccuracyResult(_Part):
     """All rows, and the errors by group.
 
@@ -78,3 +118,5 @@ class AccuracyResult(_Part):
     baselines: tuple[BaselineAccuracy, ...]
     constants: dict[str, float]
     constant_spreads: dict[str, float]
+    cases: tuple[CaseAccuracy, ...] = ()
+    case_summary: CaseSummary | None = None

@@ -49,7 +49,11 @@ def executed_of(
     sequences: Sequences,
     is_paced: NDArray[np.bool_],
 ) -> Executed:
-    """What was seen of the tasks, and what the sequences have come to."""
+    """What was seen of the tasks, and what the sequences have come to; the tasks let go of what they
+    worked on.
+    """
+    for ticket in tickets:
+        ticket.let_go()
     return Executed(
         timeline=timeline_of(tickets, platform, began_ns),
         decisions=decisions,

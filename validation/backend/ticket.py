@@ -139,6 +139,15 @@ class Ticket:
         for listener in self.listeners:
             listener()
 
+    def let_go(self) -> None:
+        """Forget the work of a task that has ended, and with it the weights that it used.
+
+        The work knows the run, which knows the task: such a circle is freed late, and a run of a
+        real model has gigabytes.
+        """
+        self.work = None
+        self.listeners.clear()
+
     @property
     def _piece_ns(self) -> int:
         """How long the last piece was to take."""

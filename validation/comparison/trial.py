@@ -8,6 +8,7 @@ from hwprofiles import InputError, Machine, Quantity
 from hwprofiles.units import format_bytes
 from sim.costs.memory import Infeasible, Residency
 from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.simulate import Scenario, problem_of
@@ -134,7 +135,7 @@ def _prepared(
     policy = as_executed(contender.policy, tier)
     own = replace(scenario, policy=policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
-    residency = policy.placement.place(problem)
+    residency = placed(policy.placement, problem)
     if isinstance(residency, Infeasible):
         raise InputError(
             f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much"

@@ -10,6 +10,7 @@ from validation.published.hybrimoe.tables import reproduce_hybrimoe
 from validation.published.kernels.tables import reproduce_kernels
 from validation.published.ktransformers.tables import reproduce_ktransformers
 from validation.published.lmcache.tables import reproduce_lmcache
+from validation.published.offloading.tables import TITLES, reproduce_one
 from validation.published.reproduction import Reproduction
 
 REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
@@ -19,7 +20,7 @@ REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
     "kernels": reproduce_kernels,
     "ktransformers": reproduce_ktransformers,
     "lmcache": reproduce_lmcache,
-}
+} | {name: reproduce_one(name) for name in TITLES}
 """The table, by name.
 
 Each takes a seed and a file that a reader may have: measured popularity, or a request trace.

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from hwprofiles.text_file import make_folder, write_bytes
+from validation.published.claim import reach
 from validation.published.figure import figure_png
 from validation.published.reproduction import Cell, Reproduction, Table
 from validation.published.sensitivity_figure import sensitivity_png
@@ -13,6 +14,11 @@ _COLUMNS = (
     "table,environment,system,input_tokens,output_tokens,quantity,unit,"
     "published,simulated,error_fraction,is_scored,comparisons,mark,source,note"
 )
+
+
+MAX_COLUMNS = 6
+"""Where more other readings are compared, a table has their range; the CSV has each of them."""
+RANGE = "readings"
 
 
 def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
@@ -85,6 +91,8 @@ def markdown_text(reproduction: Reproduction) -> str:
 
 def _table_lines(table: Table) -> list[str]:
     labels = list(dict.fromkeys(other.label for cell in table.cells for other in cell.comparisons))
+    if len(labels) > MAX_COLUMNS:
+        labels = [RANGE]
     heads = [
         "environment",
         "system",
@@ -116,6 +124,8 @@ def _table_lines(table: Table) -> list[str]:
 
 def _cell_columns(cell: Cell, labels: list[str]) -> list[str]:
     others = {other.label: f"{other.simulated:.3g}" for other in cell.comparisons}
+    low, high = reach(cell)
+    others[RANGE] = f"{low:.3g} to {high:.3g} ({1 + len(cell.comparisons)})"
     lengths = [
         "" if count is None else str(count) for count in (cell.input_tokens, cell.output_tokens)
     ]

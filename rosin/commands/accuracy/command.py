@@ -26,6 +26,15 @@ LeaveOutOption = Annotated[
         help="Predict each machine's rows with constants that are fitted on all other machines.",
     ),
 ]
+CasesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cases",
+        metavar="CASES.csv",
+        help="Choose among the arms of these cases too, and say what each choice loses.",
+        show_default=False,
+    ),
+]
 FolderOption = Annotated[
     Path | None,
     typer.Option(
@@ -40,6 +49,7 @@ FolderOption = Annotated[
 
 def accuracy(
     rows: RowsArgument,
+    cases: CasesOption = None,
     leave_one_rig_out: LeaveOutOption = False,
     output: FolderOption = None,
     json: JsonOption = None,
@@ -48,13 +58,18 @@ def accuracy(
 ) -> None:
     """Compare predictions of runtimes with measured rows."""
     from rosin.commands.accuracy.page import accuracy_page
-    from validation.accuracy import compare, read_rows
+    from validation.accuracy import choose_in_cases, compare, read_cases, read_rows, summary_of
 
     said = Output(json=json, seed=seed, quiet=quiet)
     measured = read_rows(rows)
+    asked = None if cases is None else read_cases(cases)
     if leave_one_rig_out:
         said.note("fitting once for every machine left out…")
     result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
+    if asked is not None:
+        chosen = choose_in_cases(asked, measured, _host)
+        update = {"cases": chosen, "case_summary": summary_of(chosen)}
+        result = result.model_copy(update=update)
     if output is not None:
         _write(result, output)
     said.emit(result.model_dump(mode="json"), accuracy_page(result))
@@ -85,7 +100,8 @@ def _write(result: "AccuracyResult", folder: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
     for phase in dict.fromkeys(item.phase for item in result.summary):
-        write_bytes(draw_accuracy(result, phase), folder / f"accuracy-{phase}.png")
+        for suffix in (".png", ".svg"):
+            write_bytes(draw_accuracy(result, phase, suffix), folder / f"accuracy-{phase}{suffix}")
     write_text(accuracy_document(result), folder / "accuracy.md")
     write_text(
         json.dumps(result.model_dump(mode="json"), indent=1) + "\n", folder / "accuracy.json"

@@ -1,29 +1,30 @@
 """Predicted against measured tokens a second on logarithmic axes, a colour a machine."""
 
-import io
 from typing import Any
 
+from rosin.report.figure_style import MARKERS, MUTED, SERIES, Picture, tick_plainly
 from validation.accuracy import AccuracyResult, PointAccuracy
 
-SIZE_INCHES = (7.5, 6.5)
-DOTS_PER_INCH = 130
-MARKERS = "os^vDPX<>*hd"
+SIZE_INCHES = (9.5, 6.5)
 MARGIN = 1.15
 
 
-def draw_accuracy(result: AccuracyResult, phase: str) -> bytes:
-    """The picture of a phase as PNG."""
-    from matplotlib.figure import Figure
+def draw_accuracy(result: AccuracyResult, phase: str, suffix: str = ".png") -> bytes:
+    """The picture of a phase in the format of that suffix."""
+    title = f"{phase}: predicted against measured, with the predicted interval"
+    picture = Picture(
+        title=title, size_inches=SIZE_INCHES, draw=lambda figure: _draw(figure, result, phase)
+    )
+    return picture.render(suffix)
 
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+
+def _draw(figure: Any, result: AccuracyResult, phase: str) -> None:
     axes = figure.subplots()
     by_rig = _by_rig(result, phase)
     for index, (rig, points) in enumerate(by_rig.items()):
         _draw_rig(axes, rig, points, index)
     _frame(axes, [point for points in by_rig.values() for point in points], phase)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
-    return buffer.getvalue()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
 
 
 def _by_rig(result: AccuracyResult, phase: str) -> dict[str, list[PointAccuracy]]:
@@ -36,8 +37,6 @@ def _by_rig(result: AccuracyResult, phase: str) -> dict[str, list[PointAccuracy]
 
 
 def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> None:
-    from matplotlib import colormaps
-
     measured = [point.measured_tokens_per_s for point in points]
     predicted = [point.predicted_tokens_per_s for point in points]
     below = [point.predicted_tokens_per_s - point.low_tokens_per_s for point in points]
@@ -46,8 +45,8 @@ def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> N
         measured,
         predicted,
         yerr=(below, above),
-        fmt=MARKERS[index % len(MARKERS)],
-        color=colormaps["tab20"](index % 20),
+        fmt=MARKERS[index // len(SERIES) % len(MARKERS)],
+        color=SERIES[index % len(SERIES)],
         markersize=4,
         elinewidth=0.5,
         label=rig,
@@ -59,12 +58,13 @@ def _frame(axes: Any, points: list[PointAccuracy], phase: str) -> None:
         point.predicted_tokens_per_s for point in points
     ]
     ends = (min(speeds) / MARGIN, max(speeds) * MARGIN)
-    axes.plot(ends, ends, color="#666666", linewidth=1)
+    axes.plot(ends, ends, color=MUTED, linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(ends)
     axes.set_ylim(ends)
     axes.set_xlabel(f"measured {phase} (tokens/s)")
     axes.set_ylabel(f"predicted {phase} (tokens/s), with its interval")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", ncols=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        tick_plainly(axis, ())
+    axes.grid()

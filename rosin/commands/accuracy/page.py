@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rosin.commands.accuracy.choices_page import choices_page
 from rosin.report.tables import name_column, number_column, plain_table
 from validation.accuracy import AccuracyResult, GroupAccuracy
 
@@ -30,6 +31,7 @@ def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:
                     f"{baseline.baseline}: {_two(baseline.median_error_fraction, baseline.p90_error_fraction)}"
                 )
     yield from _left_out(result)
+    yield from choices_page(result)
 
 
 def percent(fraction: float | None) -> str:

@@ -32,6 +32,8 @@ CalibrationRoundsOption = Annotated[
     int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan, in turn.")
 ]
 
+NOTICE = "each plan is run for real, which may take minutes; --rounds 1 is shortest"
+
 
 def calibrate(
     plans: PlansArgument,
@@ -70,15 +72,17 @@ def calibrate(
 
     output = Output(json=json, seed=loaded[0][1].setting.seed, quiet=quiet)
     tier = real_tier(device, own)
-    found = calibrated(
-        loaded,
-        own,
-        name=path.stem,
-        version=__version__,
-        device=device,
-        num_rounds=rounds,
-        on_run=lambda plan: output.note(f"ran {plan}"),
-    )
+    output.note(NOTICE)
+    with output.waiting("running the first plan", len(loaded) * rounds + 1) as waiting:
+        found = calibrated(
+            loaded,
+            own,
+            name=path.stem,
+            version=__version__,
+            device=device,
+            num_rounds=rounds,
+            on_run=lambda plan: waiting.step(f"ran {plan}"),
+        )
     write_yaml(found.data, path)
     result = calibrate_result(found, tier.value, path)
     output.emit(

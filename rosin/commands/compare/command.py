@@ -13,7 +13,6 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
     read_options,
     record_of,
     takes_scenario,
@@ -54,21 +53,19 @@ def compare(
     """Set policies side by side, on the same work."""
     from hwprofiles.text_file import write_bytes
     from rosin.commands.compare.document import compare_all
-    from rosin.commands.compare.figure import check_format, draw
+    from rosin.commands.compare.figure import draw
     from rosin.commands.compare.page import compare_page
+    from rosin.report.figure_style import check_figure
 
     if figure is not None:
-        check_format(figure)
+        check_figure(figure)
     request = read_options(options)
     scenarios = request.scenarios(_policies(request, policies))
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
-    announce_compilation(request.engine, output)
     words = ("compare", "--policies", policies) if policies else ("compare",)
-    comparison = compare_all(
-        scenarios,
-        record_of(request, scenarios[0], options.command(*words), has_policy=False),
-        request.num_draws,
-    )
+    record = record_of(request, scenarios[0], options.command(*words), has_policy=False)
+    with output.waiting("comparing", len(scenarios) + 1) as waiting:
+        comparison = compare_all(scenarios, record, request.num_draws, waiting.step)
     if not comparison.result.rows:
         raise _nothing_fits(comparison.result.infeasible)
     if figure is not None:

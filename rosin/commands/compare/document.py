@@ -1,7 +1,7 @@
 """Several policies simulated on the same work, in figures."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -31,13 +31,19 @@ class Comparison:
 
 
 def compare_all(
-    scenarios: Sequence[Scenario], record: ScenarioRecord, num_draws: int = 1
+    scenarios: Sequence[Scenario],
+    record: ScenarioRecord,
+    num_draws: int = 1,
+    on_policy: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
     """Simulate each over that many draws, the fastest first; those that do not fit stand apart with
     their reason.
+
+    ``on_policy`` is told the name of each before it is simulated.
     """
     rows, misfits, provenances = [], [], []
     for scenario in scenarios:
+        on_policy(scenario.policy.name)
         if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
             misfits.append(
                 MisfitPolicy(
@@ -78,6 +84,8 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
     order = list(busy_s)
     return ComparedPolicy(
         policy=run.scenario.policy.name,
+        is_lossless=run.scenario.policy.is_lossless,
+        knows_future=run.scenario.policy.knows_future,
         metrics=run.metrics,
         speed_fraction=1.0,
         busiest_resource=max(order, key=lambda name: busy_s[name]),

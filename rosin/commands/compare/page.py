@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
+from rosin.commands.compare.marks import MARK_WORDS, row_mark
 from rosin.commands.simulate.page import RESOURCE_NAMES, scenario_lines
 from rosin.report.json_documents import CompareResult
 from rosin.report.occupancy import on_one_gpu
@@ -35,6 +36,9 @@ def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[Renderab
     yield _table(result)
     total = len(scenario.model.moe_layers) * scenario.model.num_experts
     yield Text(f"\n{LEGEND} start: experts there at the start, of {total:,}.")
+    for mark, words in MARK_WORDS.items():
+        if any(mark in row_mark(row) for row in result.rows):
+            yield Text(words)
     if result.infeasible:
         yield Text("\nThese do not fit:")
         yield _misfits(result)
@@ -59,7 +63,12 @@ def _table(result: CompareResult) -> Table:
         busiest = f"{SHORT_NAMES.get(name, name)}{f' {gpu}' if gpu else ''}"
         share = format_share(metrics.utilization[row.busiest_resource])
         table.add_row(
-            row.policy, *speed, format_duration(metrics.ttft_s), tpot, *counts, f"{busiest} {share}"
+            f"{row.policy}{row_mark(row)}",
+            *speed,
+            format_duration(metrics.ttft_s),
+            tpot,
+            *counts,
+            f"{busiest} {share}",
         )
     return table
 

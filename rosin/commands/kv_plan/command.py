@@ -95,6 +95,15 @@ ChangeOption = Annotated[
         show_default=False,
     ),
 ]
+KvFigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw what was tried: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
 KvFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -132,16 +141,21 @@ class _Files:
     tiers: Path | None
     disk_path: str | None
     remote_url: str | None
+    figure: Path | None = None
 
     def check(self, offered: "ServingSpec") -> None:
         """Before a long search, refuse what no file of tiers could say. Raises InputError."""
         from hwprofiles import InputError
-        from hwprofiles.text_file import check_target
+        from hwprofiles.text_file import check_yaml_target
         from planner.serving.kv_tiers import check_exportable
 
-        for path in (self.serving, self.tiers):
+        for path, what in ((self.serving, "a serving file"), (self.tiers, "a file of tiers")):
             if path is not None:
-                check_target(path)
+                check_yaml_target(path, what)
+        if self.figure is not None:
+            from rosin.report.figure_style import check_figure
+
+            check_figure(self.figure)
         if self.tiers is not None:
             check_exportable(offered, disk_path=self.disk_path, remote_url=self.remote_url)
         elif self.disk_path is not None or self.remote_url is not None:
@@ -149,13 +163,13 @@ class _Files:
             raise InputError(f"{name} needs --kv-file, which it is written to")
 
     def write(self, best: "ServingSpec", name: str) -> None:
-        """Write the files that were asked for."""
+        """Write the files that were asked for; none of tiers where the best has none."""
         from hwprofiles import write_yaml
         from planner.serving.kv_tiers import kv_tiers_of
 
         if self.serving is not None:
             write_yaml(best.model_dump(mode="json", exclude_none=True), self.serving)
-        if self.tiers is not None:
+        if self.tiers is not None and best.tiers:
             found = kv_tiers_of(best, name, disk_path=self.disk_path, remote_url=self.remote_url)
             write_yaml(found.model_dump(mode="json", exclude_none=True), self.tiers)
 
@@ -179,6 +193,7 @@ def kv_plan(
     kv_file: KvFileOption = None,
     disk_path: DiskPathOption = None,
     remote_url: RemoteUrlOption = None,
+    figure: KvFigureOption = None,
     json: JsonOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -204,7 +219,13 @@ def kv_plan(
         seed=seed,
         target=_target(max_ttft, max_itl),
     )
-    files = _Files(serving=output_file, tiers=kv_file, disk_path=disk_path, remote_url=remote_url)
+    files = _Files(
+        serving=output_file,
+        tiers=kv_file,
+        disk_path=disk_path,
+        remote_url=remote_url,
+        figure=figure,
+    )
     files.check(question.offered)
     output = Output(json=json, seed=seed, quiet=quiet)
     found = _found(question, output)
@@ -218,7 +239,8 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     from rosin.commands.kv_plan.page import missed
     from rosin.report.tables import shortfall
 
-    found = plan_serving(question, lambda label: output.note(f"trying {label}"))
+    with output.waiting("serving the trace") as waiting:
+        found = plan_serving(question, lambda label: waiting.step(f"trying {label}"))
     if not isinstance(found, ServingPlan):
         raise Infeasible(
             missed(found)
@@ -240,12 +262,16 @@ def _report(
 ) -> None:
     from rosin.commands.kv_plan.page import plan_record, serve_plan_page
 
+    written = files.serving, files.tiers if found.uses_tiers else None
     result = plan_record(
-        found,
-        question,
-        *(None if file is None else str(file) for file in (files.serving, files.tiers)),
+        found, question, *(None if file is None else str(file) for file in written)
     )
     notes = question.requests.notes(question.num_requests)
+    if files.figure is not None:
+        from hwprofiles.text_file import write_bytes
+        from rosin.commands.kv_plan.figure import draw_kv_plan
+
+        write_bytes(draw_kv_plan(result, files.figure.suffix), files.figure)
     warnings = [
         *_warnings(found, question),
         *notes,
@@ -264,9 +290,11 @@ def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
 
 
 def _unsaid(spec: "ServingSpec") -> Iterator[str]:
-    """What a file of tiers cannot say."""
+    """What a file of tiers cannot say, or that there is none."""
     from sim.serving.offload_options import Loading
 
+    if not spec.tiers:
+        yield "--kv-file was not written: the best plan leaves offloading off, so it has no tiers"
     if spec.offload is not None and spec.offload.loading is Loading.CHEAPER:
         yield "LMCache loads whatever it finds: that only what is cheaper is loaded is not in the file of tiers"
     if spec.offload is not None and spec.offload.pins:

@@ -95,14 +95,14 @@ def kv_replay(
 ) -> None:
     """Find the hit rates of KV pools over a request trace."""
     from hwprofiles.text_file import write_bytes
-    from rosin.commands.compare.figure import check_format
     from rosin.commands.kv_replay.figure import draw_kv
     from rosin.commands.kv_replay.page import kv_replay_page
     from rosin.commands.kv_replay.result import MANY_POOLS, Replay, is_nested, kv_replay_result
+    from rosin.report.figure_style import check_figure
     from sim.workload.requests import load_requests, trace_units
 
     if figure is not None:
-        check_format(figure)
+        check_figure(figure)
     pools = _pools(policy, capacity, _touch_order(order))
     token_bytes = _bytes_per_token(bytes_per_token, model)
     units = trace_units(trace_block_tokens, trace_time_unit)

@@ -1,6 +1,5 @@
 """Hit rate by the size of the pool, a line a policy."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,33 +7,32 @@ import numpy as np
 
 from hwprofiles.units import GIB
 from rosin.commands.kv_replay.document import KvReplayResult, ReplayedPool
+from rosin.report.figure_style import MARKERS, MUTED, SERIES, Picture, legend_below, tick_plainly
 from sim.serving.kv import LruCurve
 
 SIZE_INCHES = (7.5, 4.5)
-DOTS_PER_INCH = 150
-# The colours of Okabe and Ito, which stay apart for the colour-blind.
 STYLES = {
-    "lru": ("#0072B2", "o"),
-    "lfu": ("#E69F00", "s"),
-    "fifo": ("#009E73", "^"),
-    "mru": ("#CC79A7", "v"),
-    "arc": ("#D55E00", "D"),
+    policy: (color, marker)
+    for policy, color, marker in zip(
+        ("lru", "lfu", "fifo", "mru", "arc"), SERIES, MARKERS, strict=False
+    )
 }
 CURVE_POINTS = 200
-UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""By format, what keeps the hour out of the file."""
 
 
 def draw_kv(result: KvReplayResult, curve: LruCurve | None, suffix: str) -> bytes:
     """The picture in the format of that suffix; ``curve`` fills in what lies between the sizes of
     the LRU pools.
     """
-    import matplotlib
+    trace = result.trace
+    title = f"{trace.name}: {trace.num_requests:,} requests, blocks of {result.block_tokens} tokens"
+    picture = Picture(
+        title=title, size_inches=SIZE_INCHES, draw=lambda figure: _draw(figure, result, curve)
+    )
+    return picture.render(suffix)
 
-    matplotlib.rcParams["svg.hashsalt"] = "rosin"
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+def _draw(figure: Any, result: KvReplayResult, curve: LruCurve | None) -> None:
     axes = figure.subplots()
     limited = [row for row in result.rows if row.capacity_bytes]
     for policy in dict.fromkeys(row.policy for row in limited):
@@ -45,11 +43,8 @@ def draw_kv(result: KvReplayResult, curve: LruCurve | None, suffix: str) -> byte
             curve if policy == "lru" else None,
         )
     _draw_limit(axes, result.rows)
-    _label(axes, result)
-    buffer = io.BytesIO()
-    kind = suffix.lower().removeprefix(".")
-    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
-    return buffer.getvalue()
+    _label(axes, [row.capacity_bytes / GIB for row in limited if row.capacity_bytes])
+    legend_below(figure, *axes.get_legend_handles_labels())
 
 
 def _draw_policy(
@@ -79,24 +74,17 @@ def _draw_limit(axes: Any, rows: Sequence[ReplayedPool]) -> None:
         label = f"unlimited ({unlimited.held_bytes / GIB:,.0f} GiB)"
         axes.axhline(
             100 * unlimited.token_hit_rate,
-            color="#666666",
+            color=MUTED,
             linestyle="--",
             linewidth=1,
             label=label,
         )
 
 
-def _label(axes: Any, result: KvReplayResult) -> None:
+def _label(axes: Any, sizes_gib: Sequence[float]) -> None:
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    tick_plainly(axes.xaxis, sizes_gib)
     axes.set_ylim(bottom=0)
+    axes.grid()
     axes.set_xlabel("size of the pool (GiB)")
     axes.set_ylabel("prompt tokens found (%)")
-    trace = result.trace
-    axes.set_title(
-        f"{trace.name}: {trace.num_requests:,} requests, blocks of {result.block_tokens} tokens",
-        loc="left",
-        fontsize="medium",
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)

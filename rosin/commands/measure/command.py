@@ -52,7 +52,36 @@ ModelsOption = Annotated[
     ),
 ]
 DtypeOption = Annotated[
-    str, typer.Option("--dtype", metavar="A,B", help="Formats that are measured: bf16, f16, f32.")
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="A,B",
+        help="Formats that are measured: bf16 (the default), f16, f32; with --runtime those of GGUF files, "
+        "otherwise q8_0,q4_k,bf16.",
+        show_default=False,
+    ),
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="llama.cpp",
+        help="Measure the kernels of this program by running it, and add them to the machine file.",
+        show_default=False,
+    ),
+]
+BinaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--binary",
+        metavar="PATH",
+        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
+        show_default=False,
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option("--threads", min=1, metavar="N", help="CPU threads of the program (--runtime)."),
 ]
 LinkOption = Annotated[
     str,
@@ -77,7 +106,10 @@ def measure(
     quick: QuickOption = False,
     device: DeviceOption = "auto",
     models: ModelsOption = None,
-    dtype: DtypeOption = "bf16",
+    dtype: DtypeOption = None,
+    runtime: RuntimeOption = None,
+    binary: BinaryOption = None,
+    threads: ThreadsOption = 1,
     link_rate: LinkOption = "2GB/s",
     accelerator_memory: MemoryOption = "4GiB",
     json: JsonOption = None,
@@ -91,6 +123,19 @@ def measure(
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
     output = Output(json=json, seed=seed, quiet=quiet)
+    if runtime is not None:
+        from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
+
+        asked = RuntimeMeasure(
+            runtime=runtime,
+            binary=binary,
+            threads=threads,
+            models=models,
+            formats=dtype,
+            is_quick=quick,
+        )
+        measure_runtime(asked, path, output)
+        return
     rate, memory = (
         _amount("--link-bytes-per-s", link_rate),
         _amount("--accelerator-memory", accelerator_memory),
@@ -103,7 +148,7 @@ def measure(
     emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
     findings = _measured(
         models,
-        tuple(dtype.split(",")),
+        tuple((dtype or "bf16").split(",")),
         device,
         emulation,
         "quick" if quick else "full",

@@ -59,12 +59,12 @@ def import_(
     quiet: QuietOption = False,
 ) -> None:
     """Write a model file from a configuration, a folder or a GGUF file."""
-    from hwprofiles.text_file import check_target
+    from hwprofiles.text_file import check_yaml_target
     from rosin.commands.models.document import import_notes, model_summary
     from rosin.commands.models.page import import_details
     from sim.model.library import load_model, load_spec, save_model
 
-    check_target(destination)
+    check_yaml_target(destination, "a model file")
     output = Output(json=json, seed=seed, quiet=quiet)
     spec = load_spec(path, quantization, family)
     notes = import_notes(Path(path))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,20 @@ from rosin.cli.progress import SearchProgress
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compile_first,
     read_options,
     takes_scenario,
+)
+from rosin.commands.plan.files import PlanFiles
+from rosin.commands.plan.runtime_options import (
+    AgainstOption,
+    AnyPolicyOption,
+    MarginOption,
+    PlanRuntimeOption,
+    ReserveRamOption,
+    RoomOption,
+    RoundsOption,
+    RuntimePlanOptions,
 )
 from rosin.version import __version__
 
@@ -32,8 +44,6 @@ if TYPE_CHECKING:
     from sim.step.simulate import Run
 
 DEFAULT_OBJECTIVE = "throughput"
-NOTICE = "compiling simulator and bounds, once (about two minutes)…"
-"""Before the first plan on a computer; every kernel is needed, not the flat ones alone."""
 ObjectiveOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +94,15 @@ BoundsOption = Annotated[
         "--no-bounds", help="Leave out the proven limits and what more of a resource would give."
     ),
 ]
+PlanFigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the plan beside the named systems: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
 PlanFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -102,19 +121,20 @@ def plan(
     amortize_hours: AmortizeOption = None,
     no_bounds: BoundsOption = False,
     output_file: PlanFileOption = None,
+    figure: PlanFigureOption = None,
+    runtime: PlanRuntimeOption = None,
+    against: AgainstOption = None,
+    rounds: RoundsOption = None,
+    room_tokens: RoomOption = None,
+    vram_margin: MarginOption = None,
+    reserve_ram: ReserveRamOption = None,
+    any_policy: AnyPolicyOption = False,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the fastest way to run a model on a machine."""
-    from planner.search.plan import save_plan
-    from rosin.commands.plan.document import plan_result
-    from rosin.commands.simulate.document import run_warnings
-    from sim.step.provenance import provenance_of
-
-    _check_target(output_file)
-    request = read_options(options, takes_offers=True)
-    _check_request(request)
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    """Find the fastest way to run a model, freely or in a program."""
+    files = PlanFiles(plan=output_file, figure=figure)
+    files.check()
     said = _Said(
         objective=objective,
         max_ttft_s=max_ttft,
@@ -122,15 +142,87 @@ def plan(
         price_per_hour=price_per_hour,
         amortize_hours=amortize_hours,
     )
-    planned = _planned(request, _goal(request, said), output, has_bounds=not no_bounds)
+    asked = RuntimePlanOptions(
+        runtime=runtime,
+        against=against,
+        rounds=rounds,
+        room_tokens=room_tokens,
+        vram_margin=vram_margin,
+        reserve_ram=reserve_ram,
+        any_policy=any_policy,
+    )
+    if runtime is None:
+        asked.check_unused()
+        _plan_policies(options, said, files, has_bounds=not no_bounds, json=json, quiet=quiet)
+        return
+    from rosin.commands.plan.runtime_command import plan_for_runtime
+
+    _refuse_with_runtime(lossless=lossless, no_bounds=no_bounds, figure=figure)
+    request = read_options(options)
+    goal = _goal(request, said)
+    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    plan_for_runtime(
+        options,
+        asked,
+        goal,
+        output_file=output_file,
+        output=output,
+        best_policy=partial(planned_best, options, goal, output),
+    )
+
+
+def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool, figure: Path | None) -> None:
+    """Refuse what a plan for a runtime does not have. Raises InputError."""
+    from hwprofiles import InputError
+
+    if figure is not None:
+        raise InputError("--figure does not go with --runtime: no named systems stand beside it")
+    if lossless is not None:
+        raise InputError("--lossless and --allow-lossy do not go with --runtime: no token changes")
+    if no_bounds:
+        raise InputError("--no-bounds does not go with --runtime, whose plans have none")
+    if figure is not None:
+        raise InputError("--figure draws a plan of policies; it does not go with --runtime")
+
+
+def _plan_policies(
+    options: ScenarioOptions,
+    said: "_Said",
+    files: PlanFiles,
+    *,
+    has_bounds: bool,
+    json: str | None,
+    quiet: bool,
+) -> None:
+    """Find the best policy of any kind, write the plan, say it."""
+    from hwprofiles.text_file import write_bytes
+    from planner.search.plan import save_plan
+    from rosin.commands.plan.document import plan_result
+    from rosin.commands.plan.figure import draw_plan
+    from rosin.commands.plan.nearest import nearest_runtimes
+    from rosin.commands.simulate.document import run_warnings
+    from sim.step.provenance import provenance_of
+
+    request = read_options(options, takes_offers=True)
+    _check_request(request)
+    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    planned = _planned(request, _goal(request, said), output, has_bounds=has_bounds)
     best = planned.search.best
-    if output_file is not None:
-        save_plan(planned.plan, output_file)
+    if files.plan is not None:
+        save_plan(planned.plan, files.plan)
     provenance = provenance_of(best)
     command = _command(
-        options, [*said.words(), *(["--no-bounds"] if no_bounds else [])], output_file
+        options, [*said.words(), *([] if has_bounds else ["--no-bounds"])], files.plan
     )
-    result = plan_result(planned, provenance, path=output_file, command=command)
+    result = plan_result(
+        planned,
+        provenance,
+        path=files.plan,
+        command=command,
+        runtimes=nearest_runtimes(planned.plan, best.metrics),
+    )
+    if files.figure is not None:
+        write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
     output.emit(
         result.model_dump(mode="json"),
@@ -140,11 +232,22 @@ def plan(
     )
 
 
+def planned_best(
+    options: ScenarioOptions, goal: "Goal", output: Output, kv_type: str | None
+) -> "Run":
+    """Return the run of the best policy of any kind, without its bounds. Raises Infeasible."""
+    request = read_options(replace(options, kv_type=kv_type))
+    _check_request(request)
+    return _planned(request, goal, output, has_bounds=False).search.best
+
+
 def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
     """What people read; what prints it is imported for them alone."""
+    from rosin.commands.plan.nearest import nearest_lines
     from rosin.commands.plan.page import plan_page
 
     yield from plan_page(best, result)
+    yield from nearest_lines(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +317,7 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     from planner.search.search import Unmet
     from sim.costs.memory import Infeasible as NothingFits
 
-    announce_compilation(request.engine, output, NOTICE)
+    compile_first(request.engine, output)
     progress = SearchProgress(goal.objective, is_shown=output.is_watched)
     try:
         found = _found(request, goal, progress, has_bounds=has_bounds)
@@ -291,11 +394,3 @@ def _check_request(request: Request) -> None:
     for offer in offers_of(request.setting):
         [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
         refuse_large_plan(scenario, request.setting.draws)
-
-
-def _check_target(path: Path | None) -> None:
-    """Refuse, before any search, a file that cannot be written. Raises InputError."""
-    from hwprofiles.text_file import check_target
-
-    if path is not None:
-        check_target(path)

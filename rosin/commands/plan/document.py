@@ -9,7 +9,12 @@ from planner.search.make import Planned
 from planner.search.objectives import OBJECTIVES
 from planner.search.plan import plan_to_data
 from planner.search.search import OfferBest, Rival
-from rosin.commands.simulate.document import resource_times, run_basis, run_memory
+from rosin.commands.simulate.document import (
+    host_memory,
+    resource_times,
+    run_basis,
+    run_memory,
+)
 from rosin.report.json_documents import (
     PlanConstraints,
     PlanOffer,
@@ -17,6 +22,7 @@ from rosin.report.json_documents import (
     PlanRival,
     PlanRuledOut,
     PlanRunnerUp,
+    PlanRuntime,
 )
 from sim.policies import find_policy
 from sim.step.metrics import Metrics
@@ -24,7 +30,12 @@ from sim.step.provenance import RunProvenance
 
 
 def plan_result(
-    planned: Planned, provenance: RunProvenance, *, path: Path | None, command: str
+    planned: Planned,
+    provenance: RunProvenance,
+    *,
+    path: Path | None,
+    command: str,
+    runtimes: list[PlanRuntime],
 ) -> PlanResult:
     """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was
     written.
@@ -57,8 +68,10 @@ def plan_result(
             for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))
         ],
         rivals=[_rival(rival, goal.objective) for rival in found.rivals],
+        runtimes=runtimes,
         time=resource_times(best),
         memory=run_memory(best),
+        host_memory=host_memory(best),
         basis=run_basis(provenance),
         **plan.bounds,
     )

@@ -84,7 +84,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield time_table(result.time)
     yield Text(at_once(result.time), style="dim")
     yield Text()
-    yield memory_table(result.memory)
+    yield memory_table(result.memory, result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)

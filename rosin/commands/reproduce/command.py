@@ -56,26 +56,55 @@ def reproduce(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Set a paper's figures beside the simulator's."""
+    """Set papers' figures beside the simulator's."""
     from hwprofiles import InputError
     from hwprofiles.text_file import check_folder
-    from rosin.commands.reproduce.document import reproduction_result
-    from rosin.commands.reproduce.page import reproduction_page
-    from validation.published import reproduce as run_reproduction
-    from validation.published import reproduction_names, write
+    from validation.published import ALL, reproduction_names
 
     if name is None:
-        raise InputError(f"name what to reproduce; known: {', '.join(reproduction_names())}")
+        known = ", ".join((ALL, *reproduction_names()))
+        raise InputError(f"name what to reproduce; known: {known}")
     if folder is not None:
         check_folder(folder)
     output = Output(json=json, seed=seed, quiet=quiet)
+    if name == ALL:
+        _show_all(output, folder, _popularity(routing), requests)
+    else:
+        _show_one(output, name, folder, _popularity(routing), requests)
+
+
+def _show_one(
+    output: Output, name: str, folder: Path | None, popularity: Path | None, requests: Path | None
+) -> None:
+    from rosin.commands.reproduce.document import reproduction_result
+    from rosin.commands.reproduce.page import reproduction_page
+    from rosin.report.figure_style import house_style
+    from validation.published import reproduce as run_reproduction
+    from validation.published import write
+
     if name == "lmcache":
-        output.note("serving some 150,000 requests, about half a minute…")
-    reproduction = run_reproduction(name, seed, _popularity(routing), requests)
-    result = reproduction_result(
-        reproduction, write(reproduction, folder) if folder is not None else ()
-    )
-    output.emit(result.model_dump(mode="json"), reproduction_page(result, seed))
+        output.note("serving some 150,000 requests, about half a minute; --requests asks for fewer")
+    with output.waiting(f"reproducing {name}"):
+        reproduction = run_reproduction(name, output.seed, popularity, requests)
+    with house_style():
+        paths = write(reproduction, folder) if folder is not None else ()
+    result = reproduction_result(reproduction, paths)
+    output.emit(result.model_dump(mode="json"), reproduction_page(result, output.seed))
+
+
+def _show_all(
+    output: Output, folder: Path | None, popularity: Path | None, requests: Path | None
+) -> None:
+    from rosin.commands.reproduce.document import overview_result
+    from rosin.commands.reproduce.overview_page import overview_page
+    from rosin.report.figure_style import house_style
+    from validation.published import overview, write_overview
+
+    page = overview(output.seed, popularity, requests, progress=output.note)
+    with house_style():
+        paths = write_overview(page, folder) if folder is not None else ()
+    result = overview_result(page, paths)
+    output.emit(result.model_dump(mode="json"), overview_page(result, output.seed))
 
 
 def _popularity(routing: str | None) -> Path | None:

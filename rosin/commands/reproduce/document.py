@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rosin.report.json_documents import (
     ReproducedCell,
+    ReproducedClaim,
     ReproducedTable,
     ReproducedTarget,
     ReproduceResult,
 )
-from validation.published import Cell, Reproduction
+from validation.published import ALL, Cell, Claim, Overview, Reproduction, claims_of
 
 
 def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> ReproduceResult:
@@ -30,8 +31,26 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
             )
             for table in reproduction.tables
         ],
+        claims=[_claim(claim) for claim in claims_of(reproduction)],
         paths=[str(path) for path in paths],
     )
+
+
+def overview_result(page: Overview, paths: Sequence[Path]) -> ReproduceResult:
+    """Every claim of every paper; the cells are in each paper's own document."""
+    return ReproduceResult(
+        name=ALL,
+        title="Published figures against the simulator",
+        routing="each paper's own, as its page says",
+        targets=[],
+        tables=[],
+        claims=[_claim(claim) for claim in page.claims],
+        paths=[str(path) for path in paths],
+    )
+
+
+def _claim(claim: Claim) -> ReproducedClaim:
+    return ReproducedClaim(**asdict(claim) | {"verdict": str(claim.verdict)})
 
 
 def _cell(cell: Cell) -> ReproducedCell:

@@ -131,21 +131,23 @@ def fit(
 ) -> None:
     """Fit a generator to a trace, and show the statistics of both."""
     from hwprofiles import write_yaml
-    from hwprofiles.text_file import check_target
+    from hwprofiles.text_file import check_yaml_target
     from rosin.commands.routing.page import routing_tables
     from sim.routing import import_trace, statistics
     from sim.routing.fit_file import fit_file
     from sim.routing.sampling import generated_trace
 
-    check_target(destination)
+    check_yaml_target(destination, "a routing file")
     _check_figure(figure)
     output = Output(json=json, seed=seed, quiet=quiet)
-    spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
-    recorded = import_trace(trace)
-    both = {
-        "trace": statistics(recorded, seed),
-        "generator": statistics(generated_trace(spec, seed), seed),
-    }
+    with output.waiting("fitting the generator", 4) as waiting:
+        spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
+        waiting.step("reading the trace again")
+        recorded = import_trace(trace)
+        waiting.step("statistics of the trace")
+        both = {"trace": statistics(recorded, seed)}
+        waiting.step("statistics of the generator")
+        both["generator"] = statistics(generated_trace(spec, seed), seed)
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}
@@ -207,7 +209,7 @@ def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  
 
 def _check_figure(figure: Path | None) -> None:
     """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
-    from rosin.commands.compare.figure import check_format
+    from rosin.report.figure_style import check_figure
 
     if figure is not None:
-        check_format(figure)
+        check_figure(figure)

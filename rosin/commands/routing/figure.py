@@ -1,52 +1,61 @@
 """Routing statistics as a figure: reuse by lag, experts of a batch, cache hits, and reuse by layer."""
 
-import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from rosin.report.figure_style import MARKERS, SERIES, Picture, legend_below
 from sim.routing.statistics import RoutingStatistics
 
-SIZE_INCHES = (9.0, 6.5)
+SIZE_INCHES = (9.5, 7.0)
 
 
 def draw_routing(statistics: Mapping[str, RoutingStatistics], suffix: str) -> bytes:
     """The figure in the format of that suffix."""
-    from matplotlib.figure import Figure
+    picture = Picture(
+        title="How experts are selected",
+        size_inches=SIZE_INCHES,
+        draw=lambda figure: _draw(figure, statistics),
+    )
+    return picture.render(suffix)
 
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+
+def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
     reuse, batch, cache, layers = figure.subplots(2, 2).ravel()
     for number, (name, found) in enumerate(statistics.items()):
-        style = {"color": f"C{number}", "label": name, "marker": "."}
+        style = {
+            "color": SERIES[number % len(SERIES)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 4,
+            "label": name,
+        }
+        lags = list(found.reuse_by_layer)
         reuse.semilogx(
-            list(found.reuse_by_layer),
-            [np.mean(row) for row in found.reuse_by_layer.values()],
-            base=2,
-            **style,
+            lags, [np.mean(row) for row in found.reuse_by_layer.values()], base=2, **style
         )
-        batch.semilogx(
-            list(found.distinct_experts), list(found.distinct_experts.values()), base=2, **style
-        )
+        sizes = list(found.distinct_experts)
+        batch.semilogx(sizes, list(found.distinct_experts.values()), base=2, **style)
         layers.plot(found.reuse_by_layer[1], **style)
-        for policy, line in (("lru", "-"), ("belady", "--")):
-            hits = [np.mean(getattr(each, f"{policy}_fraction")) for each in found.cache_hits]
-            label = f"{name}, {policy.upper()}"
-            cache.plot(
-                [each.resident_fraction for each in found.cache_hits],
-                hits,
-                line,
-                color=f"C{number}",
-                marker=".",
-                label=label,
-            )
+        _draw_cache(cache, found, style)
     for axes, across, up in (
         (reuse, "lag (tokens)", "experts used again (fraction)"),
         (batch, "batch (tokens)", "distinct experts in a layer"),
         (cache, "resident experts (fraction)", "cache hits (fraction)"),
-        (layers, "MoE layer", "experts used again 1 token later (fraction)"),
+        (layers, "MoE layer", "used again a token later (fraction)"),
     ):
         axes.set(xlabel=across, ylabel=up)
-        axes.legend(frameon=False, fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix.lower().removeprefix("."))
-    return buffer.getvalue()
+        axes.set_ylim(bottom=0)
+        axes.grid()
+    for axes in (reuse, batch):
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    cache.set_title("solid: LRU; dashed: Belady, which knows the future", fontsize="small")
+    legend_below(figure, *reuse.get_legend_handles_labels())
+
+
+def _draw_cache(axes: Any, found: RoutingStatistics, style: Mapping[str, Any]) -> None:
+    """Hits by the share of experts that are there, of LRU and of the best there can be."""
+    shares = [each.resident_fraction for each in found.cache_hits]
+    for policy, line in (("lru", "-"), ("belady", "--")):
+        hits = [np.mean(getattr(each, f"{policy}_fraction")) for each in found.cache_hits]
+        axes.plot(shares, hits, linestyle=line, **style)

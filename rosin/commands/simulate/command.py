@@ -1,5 +1,6 @@
 """`rosin simulate`: one model on one machine, one batch under one policy or a workload over time."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compiling,
     read_options,
     record_of,
     takes_scenario,
@@ -20,11 +21,11 @@ from rosin.cli.scenario import (
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 from rosin.commands.simulate.runtime_command import (
     ContextOption,
-    KvTypeOption,
     RuntimeArgsOption,
     RuntimeOption,
     RuntimeOptions,
     simulate_runtime,
+    simulate_runtime_plan,
 )
 from rosin.commands.simulate.serving_command import (
     ConcurrencyOption,
@@ -35,6 +36,7 @@ from rosin.commands.simulate.serving_command import (
     WorkloadOption,
     simulate_serving,
 )
+from rosin.version import __version__
 
 if TYPE_CHECKING:
     from rosin.report.json_documents import ScenarioRecord, SimulateResult
@@ -48,7 +50,17 @@ TraceOption = Annotated[
     typer.Option(
         "--trace",
         metavar="FILE",
-        help="Write every task as a trace (.json) that ui.perfetto.dev opens.",
+        help="Write every task as a trace that ui.perfetto.dev opens: .pftrace, or .json for Chrome's viewer too.",
+        show_default=False,
+    ),
+]
+PolicyPlanOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write the policy in this setting as a plan (.yaml), which validate and calibrate run.",
         show_default=False,
     ),
 ]
@@ -59,6 +71,7 @@ def simulate(
     options: ScenarioOptions,
     policy: PolicyOption = None,
     trace: TraceOption = None,
+    output_file: PolicyPlanOption = None,
     workload: WorkloadOption = None,
     requests: RequestsOption = None,
     concurrency: ConcurrencyOption = None,
@@ -69,7 +82,6 @@ def simulate(
     runtime: RuntimeOption = None,
     runtime_args: RuntimeArgsOption = None,
     context_tokens: ContextOption = None,
-    kv_type: KvTypeOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -83,29 +95,77 @@ def simulate(
         trace_block_tokens=trace_block_tokens,
         trace_time_unit=trace_time_unit,
     )
-    asked = RuntimeOptions(
-        runtime=runtime, arguments=runtime_args, context_tokens=context_tokens, kv_type=kv_type
-    )
+    asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
+    files = _Files(trace=trace, plan=output_file)
+    if runtime is None and options.plan is not None:
+        from planner.runtimes.plan_file import is_runtime_plan
+
+        if is_runtime_plan(options.plan):
+            asked.check_unused()
+            served.check_unused()
+            _check_runtime(policy, files, workload)
+            return simulate_runtime_plan(options, json=json, quiet=quiet)
     if runtime is not None:
         served.check_unused()
-        _check_runtime(policy, trace, workload)
+        _check_runtime(policy, files, workload)
         return simulate_runtime(options, asked, json=json, quiet=quiet)
     asked.check_unused()
     if workload is None:
         served.check_unused()
-        return simulate_batch(options, policy, trace, json=json, quiet=quiet)
-    if trace is not None:
-        from hwprofiles import InputError
-
-        raise InputError("--trace writes the tasks of one batch; it does not go with --workload")
+        return simulate_batch(options, policy, files, json=json, quiet=quiet)
+    files.check_unused("--workload")
     return simulate_serving(options, policy, served, json=json, quiet=quiet)
 
 
-def _check_runtime(policy: str | None, trace: Path | None, workload: str | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What is written of one batch, besides the JSON."""
+
+    trace: Path | None
+    plan: Path | None
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is written, so that a long run need not keep all its tasks."""
+        return self.trace is None and self.plan is None
+
+    def check(self) -> None:
+        """Refuse, before any work, what cannot be written. Raises InputError."""
+        from hwprofiles.text_file import check_yaml_target
+        from sim.engine.trace import check_trace
+
+        if self.trace is not None:
+            check_trace(self.trace)
+        if self.plan is not None:
+            check_yaml_target(self.plan, "a plan file")
+
+    def check_unused(self, option: str) -> None:
+        """Refuse files of one batch beside what is none. Raises InputError."""
+        from hwprofiles import InputError
+
+        for name, path in (("--trace", self.trace), ("-o", self.plan)):
+            if path is not None:
+                raise InputError(f"{name} writes one batch; it does not go with {option}")
+
+    def write(self, run: "Run", request: Request, provenance: "RunProvenance") -> None:
+        """Write those that were asked for. Raises InputError."""
+        if self.trace is not None:
+            from rosin.commands.simulate.trace import write_run_trace
+
+            write_run_trace(run, self.trace)
+        if self.plan is not None:
+            from planner.search.named_plan import named_plan
+            from planner.search.plan import save_plan
+
+            save_plan(named_plan(request.setting, run, provenance, __version__), self.plan)
+
+
+def _check_runtime(policy: str | None, files: _Files, workload: str | None) -> None:
     """Refuse what does not go with a runtime. Raises InputError."""
     from hwprofiles import InputError
 
-    said = {"--policy": policy, "--trace": trace, "--workload": workload}
+    files.check_unused("--runtime")
+    said = {"--policy": policy, "--workload": workload}
     name = next((name for name, value in said.items() if value is not None), None)
     if name is not None:
         raise InputError(
@@ -116,26 +176,24 @@ def _check_runtime(policy: str | None, trace: Path | None, workload: str | None)
 def simulate_batch(
     options: ScenarioOptions,
     policy: str | None,
-    trace: Path | None,
+    files: _Files,
     *,
     json: str | None,
     quiet: bool,
 ) -> None:
     """Predict one batch."""
-    from hwprofiles.text_file import check_target
     from rosin.commands.simulate.document import run_warnings
     from rosin.commands.simulate.page import run_page
 
-    if trace is not None:
-        check_target(trace)
+    files.check()
     request = read_options(options)
-    [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=trace is None)
+    [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=files.are_none)
     output = Output(json=json, seed=scenario.seed, quiet=quiet)
-    announce_compilation(scenario.engine, output)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     record = record_of(request, scenario, options.command(*words), has_policy=True)
-    simulated = None if trace is not None else _simulated_long(request, scenario, record)
-    run, provenance, result = simulated or _simulated(request, scenario, record, trace)
+    with compiling(scenario.engine, output):
+        simulated = _simulated_long(request, scenario, record) if files.are_none else None
+        run, provenance, result = simulated or _simulated(request, scenario, record, files)
     output.emit(
         result.model_dump(mode="json"),
         run_page(run, result, request.num_draws),
@@ -145,7 +203,7 @@ def simulate_batch(
 
 
 def _simulated(
-    request: Request, scenario: "Scenario", record: "ScenarioRecord", trace: Path | None
+    request: Request, scenario: "Scenario", record: "ScenarioRecord", files: _Files
 ) -> tuple["Run", "RunProvenance", "SimulateResult"]:
     """Run the scenario, all its tasks kept. Raises Infeasible."""
     from rosin.commands.simulate.document import run_result
@@ -157,9 +215,8 @@ def _simulated(
     run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
         raise Infeasible(f"no feasible plan: {shortfall(run)}")
-    if trace is not None:
-        _write_trace(run, trace)
     provenance = provenance_of(run)
+    files.write(run, request, provenance)
     return run, provenance, run_result(run, provenance, record)
 
 
@@ -196,20 +253,3 @@ def _policy(request: Request, name: str | None) -> "Policy":
     if request.plan is None:
         raise InputError("missing option '--policy'; name one, or a plan with --plan")
     return request.plan.policy
-
-
-def _write_trace(run: "Run", path: Path) -> None:
-    """Write the timeline for a trace viewer, with the memory that copies occupy. Raises InputError
-    when it cannot be written.
-    """
-    import numpy as np
-
-    from sim.engine.trace import write_trace
-    from sim.step.metrics import staged_bytes
-
-    instants, staged = staged_bytes(run.timeline, run.scenario.policy.overlap.staging_layer_share)
-    in_use = (
-        np.concatenate([[0], instants]),
-        np.concatenate([[0], staged]) + sum(run.memory_items.values()),
-    )
-    write_trace(run.timeline, path, counters={"GPU memory in use (bytes)": in_use})

@@ -9,6 +9,7 @@ from hwprofiles import Kind
 from hwprofiles.units import NS_PER_S
 from rosin.report.json_documents import (
     Basis,
+    HostMemory,
     Memory,
     MemoryItem,
     ResourceTime,
@@ -16,7 +17,7 @@ from rosin.report.json_documents import (
     SimulateResult,
 )
 from rosin.report.occupancy import alone, occupancy
-from sim.costs.memory import machine_bytes
+from sim.costs.memory import machine_bytes, weight_bytes
 from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
 from sim.step.long import LongRun
@@ -33,6 +34,7 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
         metrics=run.metrics,
         time=resource_times(run),
         memory=run_memory(run),
+        host_memory=host_memory(run),
         basis=run_basis(provenance),
         timeline_digest=run.timeline.digest,
     )
@@ -84,6 +86,42 @@ def run_memory(run: Run | LongRun) -> Memory:
         total_bytes=machine_bytes(run.scenario.machine),
         peak_bytes=run.metrics.peak_gpu_memory_bytes,
         items=sorted(items, key=lambda item: -item.bytes),
+    )
+
+
+def host_items(run: Run | LongRun) -> dict[str, int]:
+    """What host memory holds of the model throughout, by item: weights that the GPUs do not hold,
+    copies of those that they hold only for a time, and the KV cache that waits there.
+    """
+    scenario, residency = run.scenario, run.residency
+    model, batch = scenario.model, scenario.batch
+    sizes = np.array([layer.expert_bytes for layer in model.layers], np.int64)
+    counts = np.array([layer.num_experts for layer in model.layers], np.int64)
+    experts = int((counts * sizes).sum())
+    on_gpu = int((residency.experts.sum(axis=1) * sizes).sum())
+    others = model.total_bytes - experts - (weight_bytes(model, residency) - on_gpu)
+    off_gpu = np.zeros(0, np.int64) if residency.kv is None else np.flatnonzero(~residency.kv)
+    cache = sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in off_gpu.tolist())
+    is_copied = scenario.policy.needs_host_copies
+    found = {
+        "experts": experts - (0 if is_copied else on_gpu),
+        "weights outside experts": others,
+        "KV cache": batch.num_sequences * cache,
+    }
+    return {item: num_bytes for item, num_bytes in found.items() if num_bytes}
+
+
+def host_memory(run: Run | LongRun) -> HostMemory:
+    """What host memory holds of the model, the largest first, and what there is of it."""
+    stated = run.scenario.machine.cpu.memory_bytes
+    held = host_items(run)
+    return HostMemory(
+        total_bytes=None if stated is None else int(stated.effective),
+        held_bytes=sum(held.values()),
+        items=[
+            MemoryItem(item=item, bytes=num_bytes)
+            for item, num_bytes in sorted(held.items(), key=lambda entry: -entry[1])
+        ],
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwprofiles.units import NS_PER_S
-from rosin.commands.simulate.document import run_basis, run_memory
+from rosin.commands.simulate.document import host_memory, run_basis, run_memory
 from rosin.report.json_documents import ResourceTime, ScenarioRecord, SimulateResult
 from rosin.report.occupancy import alone, occupancy
 from sim.engine.task import TaskKind
@@ -61,6 +61,7 @@ class PartsSeen:
             metrics=run.metrics,
             time=self._times(run),
             memory=run_memory(run),
+            host_memory=host_memory(run),
             basis=run_basis(provenance),
             timeline_digest=run.timeline_digest,
         )

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hwprofiles import Kind
+from hwprofiles import Kind, Machine
 from hwprofiles.quantity import STRENGTH
 from hwprofiles.units import format_bytes, format_duration
-from rosin.report.json_documents import Basis, Memory, ResourceTime, SimulateResult
+from rosin.report.json_documents import Basis, HostMemory, Memory, ResourceTime, SimulateResult
 from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
@@ -32,6 +32,7 @@ RESOURCE_NAMES: Mapping[str, str] = {
     "h2d": "copies to GPU",
     "d2h": "copies from GPU",
     "host": "host software",
+    "matcher": "expert maps",
 }
 KIND_NAMES: Mapping[str, str] = {
     "expert": "experts",
@@ -48,7 +49,14 @@ KIND_NAMES: Mapping[str, str] = {
     "head": "vocabulary",
     "prefetch": "prefetches",
     "early_fetch": "early experts",
+    "slot_fetch": "missing experts",
+    "lookup": "looking up maps",
+    "overhead": "between layers",
+    "attention": "attention",
+    "other": "other work",
 }
+EMULATED = "Emulated accelerator"
+"""How the description of a machine begins that ``rosin measure --device cpu`` wrote."""
 NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
@@ -75,7 +83,7 @@ def run_page(
     yield Text()
     yield _reasons(run)
     yield Text()
-    yield memory_table(result.memory)
+    yield memory_table(result.memory, result.host_memory)
     yield Text()
     yield Text("\n".join(basis_lines(result.basis)))
     yield weakest_table(result.basis, result.time)
@@ -90,12 +98,18 @@ def resource_name(resource: str) -> str:
 def scenario_lines(scenario: Scenario) -> Iterator[str]:
     """What is simulated, in three lines; the policy is not named."""
     model, batch = scenario.model, scenario.batch
-    yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {scenario.machine.name}"
+    yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {machine_words(scenario.machine)}"
     prompts = f"{batch.batch_size:,} prompts" if batch.batch_size > 1 else "1 prompt"
     beams = f" with {batch.beams} beams" if batch.beams > 1 else ""
     each = " each" if batch.batch_size > 1 else ""
     yield f"{prompts} of {batch.prompt_tokens:,} tokens, {batch.output_tokens:,} output tokens{each}{beams}; simulated, not measured"
     yield f"experts are selected by: {scenario.routing.description} ({scenario.routing.provenance.kind}), seed {scenario.seed}"
+
+
+def machine_words(machine: Machine) -> str:
+    """A machine's name; of one whose accelerator is emulated, that too."""
+    is_emulated = machine.description.startswith(EMULATED)
+    return f"{machine.name} (emulated accelerator, no GPU)" if is_emulated else machine.name
 
 
 def speed_table(run: Run | LongRun) -> Table:
@@ -202,8 +216,8 @@ def _per_token(num_bytes: int, run: Run | LongRun) -> str:
     return f"{format_bytes(num_bytes / tokens)} per output token"
 
 
-def memory_table(memory: Memory) -> Table:
-    """What GPU memory holds."""
+def memory_table(memory: Memory, host: HostMemory) -> Table:
+    """What GPU memory holds, and how much of the model host memory does."""
     table = facts_table("GPU memory")
     for item in memory.items:
         table.add_row(
@@ -211,6 +225,11 @@ def memory_table(memory: Memory) -> Table:
         )
     peak = f"of {format_bytes(memory.total_bytes)}, {format_share(memory.peak_bytes / memory.total_bytes)}"
     table.add_row("the most at once", format_bytes(memory.peak_bytes), peak)
+    of_all = "host memory; its size is not stated"
+    if host.total_bytes is not None:
+        share = format_share(host.held_bytes / host.total_bytes)
+        of_all = f"of {format_bytes(host.total_bytes)} host memory, {share}"
+    table.add_row("in the host, of the model", format_bytes(host.held_bytes), of_all)
     return table
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions
 
 if TYPE_CHECKING:
-    from sim.runtimes import RuntimeQuestion
+    from sim.runtimes import RuntimePrediction, RuntimeQuestion
 
 RuntimeOption = Annotated[
     str | None,
@@ -41,17 +42,17 @@ ContextOption = Annotated[
         show_default=False,
     ),
 ]
-KvTypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kv-type",
-        metavar="TYPE",
-        help="Store keys and values so: f16, q8_0, …",
-        show_default=False,
-    ),
-]
 DEFAULT_PROMPT_TOKENS = 512
-USED = ("model", "machine", "prompt_tokens", "quantization", "seed", "settings", "engine")
+USED = (
+    "model",
+    "machine",
+    "prompt_tokens",
+    "quantization",
+    "kv_type",
+    "seed",
+    "settings",
+    "engine",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,6 @@ class RuntimeOptions:
     runtime: str | None
     arguments: str | None
     context_tokens: int | None
-    kv_type: str | None
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""
@@ -70,7 +70,6 @@ class RuntimeOptions:
         said = {
             "--runtime-args": self.arguments,
             "--context-tokens": self.context_tokens,
-            "--kv-type": self.kv_type,
         }
         name = next((name for name, value in said.items() if value is not None), None)
         if name is not None:
@@ -81,23 +80,79 @@ def simulate_runtime(
     options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool
 ) -> None:
     """Predict the program. Raises InputError for what is wrong."""
+    _check(options)
+    question, assumptions = _question(options, asked)
+    _say(
+        question,
+        assumptions,
+        line=asked.arguments or "",
+        machine=str(options.machine),
+        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+    )
+
+
+def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: bool) -> None:
+    """Predict a plan for a runtime again, from its file. Raises InputError."""
+    from hwprofiles import InputError
+    from planner.runtimes.plan_file import load_runtime_plan
+    from sim.model.library import load_model
+    from sim.runtimes import RuntimeQuestion, host_assumptions, kernel_format, runtime_host
+    from sim.runtimes.asking import read_runtime_arguments
+    from sim.runtimes.gguf_tensors import tensors_of
+
+    assert options.plan is not None
+    for field in fields(ScenarioOptions):
+        if field.name not in ("plan", "seed", "engine") and getattr(options, field.name):
+            name = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{name} does not go with a plan for a runtime, which states it")
+    plan = load_runtime_plan(options.plan)
+    machine = plan.setting.loaded_machine()
+    model = load_model(plan.setting.model, plan.setting.quantization)
+    question = RuntimeQuestion(
+        runtime=plan.runtime.name,
+        arguments=read_runtime_arguments(plan.runtime.name, plan.runtime.line),
+        model=model,
+        quantization=kernel_format(model, plan.setting.quantization),
+        host=runtime_host(machine),
+        context_tokens=plan.load.decode_context_tokens,
+        prompt_tokens=plan.load.prompt_tokens,
+        prompt_context_tokens=plan.load.prompt_context_tokens,
+        tensors=tensors_of(model, plan.setting.model, plan.setting.quantization),
+    )
+    _say(
+        question,
+        host_assumptions(machine),
+        line=plan.runtime.line,
+        machine=plan.setting.machine,
+        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+    )
+
+
+def _say(
+    question: "RuntimeQuestion",
+    assumptions: tuple[str, ...],
+    *,
+    line: str,
+    machine: str,
+    output: Output,
+) -> None:
+    """Predict a question and say it."""
     from rosin.commands.simulate.runtime_document import runtime_result
     from rosin.commands.simulate.runtime_page import runtime_page
     from sim.runtimes import notes_on, predict
 
-    _check(options)
-    question, assumptions = _question(options, asked)
+    prediction = predict(question)
+    _check_memory(question, prediction)
     result = runtime_result(
-        predict(question),
+        prediction,
         runtime=question.runtime,
-        runtime_args=asked.arguments or "",
-        machine=str(options.machine),
+        runtime_args=line,
+        machine=machine,
         model=question.model.name,
         quantization=question.quantization,
         context_tokens=question.context_tokens,
         prompt_tokens=question.prompt_tokens,
     )
-    output = Output(json=json, seed=options.seed or 0, quiet=quiet)
     output.emit(
         result.model_dump(mode="json"),
         runtime_page(result),
@@ -115,6 +170,7 @@ def _question(
     from sim.runtimes import (
         RuntimeQuestion,
         host_assumptions,
+        kernel_format,
         read_runtime_arguments,
         runtime_host,
         with_kv_type,
@@ -127,8 +183,8 @@ def _question(
             f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters"
         )
     arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
-    if asked.kv_type is not None:
-        arguments = with_kv_type(arguments, asked.kv_type)
+    if options.kv_type is not None:
+        arguments = with_kv_type(arguments, options.kv_type)
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     model = load_model(_needed(options.model, "model"), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
@@ -136,12 +192,23 @@ def _question(
         runtime=asked.runtime,
         arguments=arguments,
         model=model,
-        quantization=options.quantization or model.quantization,
+        quantization=kernel_format(model, options.quantization),
         host=runtime_host(machine),
         context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
         prompt_tokens=prompt_tokens,
     )
     return question, host_assumptions(machine)
+
+
+def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:
+    """Refuse what no GPU can load. Raises Infeasible, naming every GPU that is too small."""
+    from hwprofiles.units import format_bytes
+    from sim.runtimes.memory import overfull
+
+    over = overfull(question, prediction.memory)
+    if over:
+        each = "; ".join(f"{name}: {format_bytes(size)} too much" for name, size in over.items())
+        raise Infeasible(f"no feasible plan: weights and KV cache do not fit GPU memory; {each}")
 
 
 def _check(options: ScenarioOptions) -> None:

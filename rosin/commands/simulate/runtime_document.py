@@ -1,7 +1,10 @@
 """A prediction of a runtime as it is written to JSON."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
+from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.predict import RuntimePrediction, Speed
 
 
@@ -55,25 +58,39 @@ class RuntimeResult(_Part):
 
 PROBE = "a measured rate of the CPU's memory"
 PARTS = "datasheets of the parts"
+KERNELS = "kernels of the program that were measured on this machine"
 
 
 def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> RuntimeResult:
     """The document of a prediction; ``asked`` holds the fields that repeat the question."""
-    both = BothSpeeds(decode=_range(prediction.decode), prefill=_range(prediction.prefill))
-    memory = {
-        name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute)
-        for name, own in prediction.memory.items()
-    }
+    both = BothSpeeds(
+        decode=speed_range(prediction.decode), prefill=speed_range(prediction.prefill)
+    )
     return RuntimeResult(
         **asked,  # type: ignore[arg-type]
         runtime_prediction=both,
-        memory_bytes=memory,
+        memory_bytes=device_bytes(prediction.memory),
         is_prompt_uploaded=prediction.is_prompt_uploaded,
-        rests_on=PROBE if prediction.rests_on_probe else PARTS,
+        rests_on=_rests_on(prediction),
     )
 
 
-def _range(speed: Speed) -> SpeedRange:
+def _rests_on(prediction: RuntimePrediction) -> str:
+    if prediction.decode.is_by_measured_kernels:
+        return KERNELS
+    return PROBE if prediction.rests_on_probe else PARTS
+
+
+def device_bytes(memory: Mapping[str, DeviceMemory]) -> dict[str, DeviceBytes]:
+    """Return memory by device and what it is for."""
+    return {
+        name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute)
+        for name, own in memory.items()
+    }
+
+
+def speed_range(speed: Speed) -> SpeedRange:
+    """Return a speed as JSON has it."""
     return SpeedRange(
         tokens_per_s=speed.tokens_per_s,
         low_tokens_per_s=speed.low_tokens_per_s,

@@ -18,6 +18,7 @@ PART_WORDS = {
     "gpu_attention": "attention on the GPU",
     "upload": "copying weights to the GPU",
     "crossings": "passing work between devices",
+    "disk": "reading weights from the disk",
 }
 WHOLE_FROM = 100
 

@@ -11,7 +11,7 @@ import typer
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
-from rosin.cli.scenario import ScenarioOptions, announce_compilation
+from rosin.cli.scenario import ScenarioOptions, compiling
 
 if TYPE_CHECKING:
     from sim.costs.memory import Infeasible as Misfit
@@ -145,7 +145,7 @@ def simulate_serving(
     from rosin.commands.simulate.serving_page import serve_page
     from rosin.commands.simulate.serving_result import serve_record, serve_result
     from rosin.report.tables import shortfall
-    from sim.model.library import load_model
+    from sim.model.library import load_model, with_kv_type
     from sim.serving import Cluster, serve, source_of
     from sim.serving.setting import serving_setting
     from sim.serving.spec import load_serving
@@ -159,9 +159,8 @@ def simulate_serving(
     machine = load_machine(_needed(options.machine, "machine"), overrides)
     is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
     where = str(serving.serving) if is_all_in_file else ""
-    setting = serving_setting(
-        spec, machine, load_model(_needed(options.model, "model"), options.quantization), where
-    )
+    model = load_model(_needed(options.model, "model"), options.quantization)
+    setting = serving_setting(spec, machine, with_kv_type(model, options.kv_type), where)
     seed = options.seed or 0
     requests = serving.load()
     output = Output(json=json, seed=seed, quiet=quiet)
@@ -204,12 +203,11 @@ def _prepared(
     from sim.routing import load_routing
     from sim.serving.policy_prices import ServedPolicy, prepare_policy
 
-    announce_compilation("fast", output)
     [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
     routing = load_routing(options.routing, setting.model)
-    return prepare_policy(
-        setting, ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
-    )
+    served = ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
+    with compiling("fast", output):
+        return prepare_policy(setting, served)
 
 
 def _check(options: ScenarioOptions) -> None:

@@ -37,7 +37,7 @@ def serve_page(result: ServeResult, setting: ServingSetting) -> Iterator[Rendera
     yield Text()
     yield _latency_table(metrics)
     yield Text()
-    yield _throughput_table(metrics)
+    yield _throughput_table(metrics, setting.model.max_context_tokens)
     yield Text()
     yield _kv_table(metrics, setting)
     if metrics.tiers:
@@ -80,7 +80,7 @@ def _latency_table(metrics: ServingMetrics) -> Table:
     return table
 
 
-def _throughput_table(metrics: ServingMetrics) -> Table:
+def _throughput_table(metrics: ServingMetrics, context_tokens: int) -> Table:
     table = facts_table("Throughput")
     table.add_row(
         "requests",
@@ -101,9 +101,8 @@ def _throughput_table(metrics: ServingMetrics) -> Table:
     if metrics.num_preemptions:
         table.add_row("pre-empted", f"{metrics.num_preemptions:,}", "times KV ran out")
     if metrics.num_rejected_requests:
-        table.add_row(
-            "turned away", f"{metrics.num_rejected_requests:,}", "longer than the instance can hold"
-        )
+        limit = f"longer than the {context_tokens:,} tokens of the model, or than the KV memory"
+        table.add_row("turned away", f"{metrics.num_rejected_requests:,}", limit)
     return table
 
 

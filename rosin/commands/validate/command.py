@@ -32,6 +32,42 @@ RoundsOption = Annotated[
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="One round of a short prompt and answer.")
 ]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="llama.cpp",
+        help="Run the plan with this program, not with torch.",
+        show_default=False,
+    ),
+]
+RuntimeArgsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime-args",
+        metavar="ARGS",
+        help="Its arguments, in quotes; otherwise those of the plan file.",
+        show_default=False,
+    ),
+]
+BinaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--binary",
+        metavar="PATH",
+        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
+        show_default=False,
+    ),
+]
+ModelFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-file",
+        metavar="X.gguf",
+        help="Run this file; otherwise a small one with random weights.",
+        show_default=False,
+    ),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -52,6 +88,8 @@ FolderOption = Annotated[
     ),
 ]
 
+NOTICE = "each policy is run for real, which may take minutes; --quick runs fewer tokens once"
+
 
 def validate(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
@@ -59,6 +97,10 @@ def validate(
     rounds: RoundsOption = 5,
     quick: QuickOption = False,
     weights: WeightsOption = None,
+    runtime: RuntimeOption = None,
+    runtime_args: RuntimeArgsOption = None,
+    binary: BinaryOption = None,
+    model_file: ModelFileOption = None,
     folder: FolderOption = None,
     allow_import: AllowImportOption = None,
     json: JsonOption = None,
@@ -71,6 +113,24 @@ def validate(
     _check_device(device)
     if folder is not None:
         check_folder(folder)
+    if runtime is not None:
+        from rosin.commands.validate.runtime_command import RuntimeValidation, validate_runtime
+
+        asked = RuntimeValidation(
+            plan=plan,
+            runtime=runtime,
+            arguments=runtime_args,
+            binary=binary,
+            model_file=model_file,
+            rounds=1 if quick else rounds,
+            seed=seed or 0,
+            folder=folder,
+        )
+        validate_runtime(asked, Output(json=json, seed=seed or 0, quiet=quiet))
+        return
+    _check_runtime_options(
+        {"--runtime-args": runtime_args, "--binary": binary, "--model-file": model_file}
+    )
     loaded = with_seed(read_plan(plan, allow_import or ()), seed)
     require_torch("validate runs the plan")
     from rosin.commands.validate.document import validate_result, validate_warnings
@@ -79,14 +139,17 @@ def validate(
 
     output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
     batch = _quick_batch(loaded) if quick else None
-    validation = validate_plan(
-        loaded,
-        1 if quick else rounds,
-        batch=batch,
-        device=device,
-        checkpoint=weights,
-        on_run=lambda name: output.note(f"ran {name}"),
-    )
+    num_rounds = 1 if quick else rounds
+    output.note(NOTICE)
+    with output.waiting("making weights and measuring") as waiting:
+        validation = validate_plan(
+            loaded,
+            num_rounds,
+            batch=batch,
+            device=device,
+            checkpoint=weights,
+            on_run=lambda name: waiting.step(f"ran {name}; going on"),
+        )
     result = validate_result(validation)
     if folder is not None:
         _write(validation, result, folder)
@@ -105,6 +168,15 @@ def _check_device(device: str) -> None:
         raise unknown_name("device", device, DEVICES)
 
 
+def _check_runtime_options(stated: dict[str, object]) -> None:
+    """Raises InputError for an option of runtimes without --runtime."""
+    from hwprofiles import InputError
+
+    name = next((name for name, value in stated.items() if value is not None), None)
+    if name is not None:
+        raise InputError(f"{name} needs --runtime, which names the program to run")
+
+
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
     """The result, a figure, and the timelines of one more run. Raises InputError where the folder
     cannot be made.
@@ -120,7 +192,8 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
     write_json(result.model_dump(mode="json"), str(folder / "validate.json"))
     write_trace(predicted, folder / "predicted.trace.json")
     write_trace(measured, folder / "measured.trace.json")
-    write_bytes(draw(result, predicted, measured, ".png"), folder / "validate.png")
+    for suffix in (".png", ".svg"):
+        write_bytes(draw(result, predicted, measured, suffix), folder / f"validate{suffix}")
 
 
 def with_seed(plan: "Plan", seed: int | None) -> "Plan":

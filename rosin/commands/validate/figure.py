@@ -2,18 +2,18 @@
 one decode step.
 """
 
-import io
 from typing import Any
 
 import numpy as np
 
 from hwprofiles.units import NS_PER_S
-from rosin.commands.compare.figure import DOTS_PER_INCH, UNDATED
+from rosin.report.figure_style import BLUE, VERMILION, Picture
 from rosin.report.json_documents import ValidateResult
 from sim.engine.timeline import Timeline
+from sim.engine.trace_slices import track_name
 
 NS_PER_MS = NS_PER_S // 1000
-PREDICTED_COLOR, MEASURED_COLOR, PLAIN_COLOR = "#0072B2", "#D55E00", "#999999"
+PREDICTED_COLOR, MEASURED_COLOR, PLAIN_COLOR = BLUE, VERMILION, "#999999"
 LANE_HEIGHT = 0.38
 SHOWN_LAYERS = 4
 """Of the step that is drawn, the first layers: more cannot be told apart."""
@@ -21,51 +21,48 @@ SHOWN_LAYERS = 4
 
 def draw(result: ValidateResult, predicted: Timeline, measured: Timeline, suffix: str) -> bytes:
     """The picture in the format of that suffix (.png, .svg, .pdf)."""
-    import matplotlib
+    picture = Picture(
+        title=f"{result.model} on {result.machine}, {result.device}; {result.host}",
+        size_inches=(12, max(4.5, 2.0 + 0.5 * len(result.plans))),
+        draw=lambda figure: _draw(figure, result, predicted, measured),
+    )
+    return picture.render(suffix)
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "rosin"
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
+def _draw(figure: Any, result: ValidateResult, predicted: Timeline, measured: Timeline) -> None:
     plans, lanes = figure.subplots(1, 2, width_ratios=(2, 3))
     _draw_plans(plans, result)
     _draw_lanes(lanes, predicted, measured)
-    figure.suptitle(
-        f"{result.model} on {result.machine}, {result.device}; {result.host}", fontsize="medium"
-    )
-    buffer = io.BytesIO()
-    kind = suffix.lower().removeprefix(".")
-    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
-    return buffer.getvalue()
 
 
 def _draw_plans(axes: Any, result: ValidateResult) -> None:
+    """A line a plan, so that no name covers another: what was measured, and two predictions."""
+    places = np.arange(len(result.plans))
     measured_s = np.array([plan.measured_s for plan in result.plans])
-    for label, color, errors in (
-        ("simulator alone", PLAIN_COLOR, [plan.plain_error_fraction for plan in result.plans]),
+    plain = np.array([plan.plain_error_fraction for plan in result.plans])
+    paired = np.array([plan.paired_error_fraction for plan in result.plans])
+    for label, values_s, look in (
+        ("measured", measured_s, {"color": MEASURED_COLOR, "marker": "|", "markersize": 16}),
+        ("simulator alone", measured_s * (1 + plain), {"color": PLAIN_COLOR, "marker": "s"}),
         (
             "with lane costs, paired",
-            PREDICTED_COLOR,
-            [plan.paired_error_fraction for plan in result.plans],
+            measured_s * (1 + paired),
+            {"color": PREDICTED_COLOR, "marker": "o"},
         ),
     ):
-        axes.scatter(measured_s, measured_s * (1 + np.array(errors)), color=color, label=label)
-    ends = np.array([0.0, 1.08 * measured_s.max()])
-    axes.plot(ends, ends, color="black", linewidth=0.7)
-    for plan in result.plans:
-        axes.annotate(
-            plan.name,
-            (plan.measured_s, plan.measured_s),
-            xytext=(4, -12),
-            textcoords="offset points",
-            fontsize="small",
-        )
-    axes.set_xlabel("measured (s)")
-    axes.set_ylabel("predicted (s)")
-    axes.set_title("Every plan", loc="left")
-    axes.legend(frameon=False, fontsize="small", loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(values_s, places, linestyle="none", label=label, **look)
+    axes.set_yticks(places, [plan.name for plan in result.plans])
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.grid(axis="x")
+    axes.set_xlabel("the whole run (s)")
+    axes.set_title("Every plan")
+    _legend_under(axes)
+
+
+def _legend_under(axes: Any) -> None:
+    """The legend below the axis, where it covers nothing."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
 
 def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
@@ -94,10 +91,9 @@ def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
             linewidth=0.4,
             label=label,
         )
-    names = [resource.name for resource in predicted.platform.resources]
+    names = [track_name(resource.name) for resource in predicted.platform.resources]
     axes.set_yticks(np.arange(len(names)) + LANE_HEIGHT / 2, names)
     axes.invert_yaxis()
     axes.set_xlabel("time from the start of the step (ms)")
-    axes.set_title(f"One run of the plan: the last step's first {SHOWN_LAYERS} layers", loc="left")
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"One run of the plan: the last step's first {SHOWN_LAYERS} layers")
+    _legend_under(axes)

@@ -24,15 +24,15 @@ def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
     )
     for plan in result.plans:
         errors = plan.plain_error_fraction, plan.absolute_error_fraction, plan.paired_error_fraction
-        shares = *(f"{error:+.2%}" for error in errors), f"{plan.noise_fraction:.2%}"
+        noise = f"{plan.noise_fraction:.2%}" if plan.noise_fraction else "one run"
+        shares = *(f"{error:+.2%}" for error in errors), noise
         table.add_row(plan.name, format_duration(plan.measured_s), *shares)
     yield table
     yield Text(f"\n{LEGEND}\n")
     for name in ("paired", "absolute", "plain"):
         share: ErrorShare = getattr(result.error_fraction, name)
         yield Text(f"|{name} error|: median {share.median:.2%}, 90th percentile {share.p90:.2%}")
-    yield Text(
-        f"noise floor {result.noise_floor_fraction:.2%}; regret of the plan {result.regret_fraction:.2%}"
-    )
+    floor = f"{result.noise_floor_fraction:.2%}" if result.noise_floor_fraction else "unknown"
+    yield Text(f"noise floor {floor}; regret of the plan {result.regret_fraction:.2%}")
     for name, reason in result.left_out.items():
         yield Text(f"not run: {name}: {reason}")

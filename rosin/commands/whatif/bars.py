@@ -5,11 +5,12 @@ from typing import Any
 
 from rosin.commands.whatif.document import Sensitivity, WhatifResult, WhatifRow
 from rosin.commands.whatif.map import FIGURES
-from rosin.report.axis_words import short, words
+from rosin.report.axis_words import format_tick, short, words
+from rosin.report.figure_style import BLUE, ORANGE, legend_below
 from rosin.report.tables import format_count, format_quantity
 
-LOW_COLOR, HIGH_COLOR, MISFIT_COLOR = "#E69F00", "#0072B2", "#D55E00"
-POINT_COLOR, FRONT_COLOR = "#999999", "#0072B2"
+LOW_COLOR, HIGH_COLOR = ORANGE, BLUE
+POINT_COLOR, FRONT_COLOR = "#999999", BLUE
 MAX_BARS = 40
 MAX_KEYS = 24
 
@@ -39,8 +40,6 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     figure.legend(
         *keys,
         loc="outside right upper",
-        frameon=False,
-        fontsize="small",
         title="cheapest first",
         handlelength=0,
     )
@@ -48,9 +47,9 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    _finish(axes)
-    axes.legend(frameon=False, fontsize="small", loc="best")
+    axes.xaxis.set_major_formatter(lambda value, _: format_tick(value))
+    axes.grid()
+    legend_below(figure, *axes.get_legend_handles_labels())
 
 
 def _number_front(
@@ -101,9 +100,9 @@ def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
     axes.margins(x=0.18)
     axes.invert_yaxis()
     axes.set_xlabel("change of the best plan's speed (%), planned anew")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
+    legend_below(figure, *axes.get_legend_handles_labels())
 
 
 def draw_bars(figure: Any, result: WhatifResult) -> None:
@@ -140,16 +139,9 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.set_xlim(0, 1.35 * max(bar.get_width() for bar in bars))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
+    legend_below(figure, *axes.get_legend_handles_labels())
 
 
 def point_words(row: WhatifRow) -> str:
     """A point by its values."""
     return ", ".join(short(path, value) for path, value in row.values.items())
-
-
-def _finish(axes: Any) -> None:
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -17,13 +17,12 @@ from rosin.cli.output import Output
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    announce_compilation,
+    compile_first,
     read_options,
     takes_scenario,
 )
 from rosin.cli.stopping import stopping
 from rosin.cli.study_progress import StudyProgress
-from rosin.commands.plan.command import NOTICE
 from rosin.version import __version__
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def whatif(
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
     output = Output(json=json, seed=study.base.seed, quiet=quiet)
-    announce_compilation(request.engine, output, NOTICE)
+    compile_first(request.engine, output)
     swept = _swept(study, folder, crew, output, has_tornado=tornado)
     words = [
         *_words(vary or (), objective, prices, has_tornado=tornado),

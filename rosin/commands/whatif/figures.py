@@ -1,15 +1,14 @@
 """The pictures of a study, chosen by what was varied; each as PNG and as SVG."""
 
-import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rosin.commands.compare.figure import DOTS_PER_INCH, UNDATED
 from rosin.commands.whatif.bars import MAX_BARS, draw_bars, draw_front, draw_tornado
 from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.lines import draw_lines, lines_title
 from rosin.commands.whatif.map import MAX_PANELS, draw_map, map_panels
 from rosin.report.axis_words import words
+from rosin.report.figure_style import Picture
 
 SUFFIXES = (".png", ".svg")
 WIDTH_INCHES, HEIGHT_INCHES = 11.0, 4.2
@@ -39,8 +38,10 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
             )
         )
     for name, title, size, draw in drawn:
+        whole = f"{_what(result)}\n{title}; simulated"
+        picture = Picture(title=whole, size_inches=size, draw=draw)
         for suffix in SUFFIXES:
-            yield f"{name}{suffix}", _picture(result, title, size, draw, suffix)
+            yield f"{name}{suffix}", picture.render(suffix)
 
 
 def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable[[Any], None]]:
@@ -81,34 +82,13 @@ def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable
     )
 
 
-def _picture(
-    result: WhatifResult,
-    title: str,
-    size: tuple[float, float],
-    draw: Callable[[Any], None],
-    suffix: str,
-) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "rosin"
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
-    figure.suptitle(f"{_what(result)}\n{title}; simulated", fontsize="medium")
-    buffer = io.BytesIO()
-    kind = suffix.removeprefix(".")
-    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED.get(kind))
-    return buffer.getvalue()
-
-
 def _what(result: WhatifResult) -> str:
     """The base of the study, without what varies."""
     setting, varied = result.setting, {axis.path for axis in result.axes}
+    model = f"{setting.model} ({_quantization(result)})"
     place = [
         text
-        for name, text in (("model", setting.model), ("machine", setting.machine))
+        for name, text in (("model", model), ("machine", setting.machine))
         if name not in varied
     ]
     counts = [
@@ -118,3 +98,13 @@ def _what(result: WhatifResult) -> str:
     ]
     work = ", ".join(f"{count:,} {name}" for path, count, name in counts if path not in varied)
     return ": ".join(part for part in (" on ".join(place), work) if part)
+
+
+def _quantization(result: WhatifResult) -> str:
+    """How the base stores its weights."""
+    from sim.model.library import load_model
+
+    setting = result.setting
+    if "quantization" in {axis.path for axis in result.axes}:
+        return "quantisation varies"
+    return load_model(setting.model, setting.quantization).quantization

@@ -12,19 +12,23 @@ from rosin.commands.whatif.analysis import lines_along
 from rosin.commands.whatif.document import WhatifResult, WhatifRow
 from rosin.commands.whatif.map import policy_letters
 from rosin.report.axis_words import axis_label, format_tick, short, unit, words
+from rosin.report.figure_style import (
+    MARKERS,
+    MAX_TICKS,
+    SERIES,
+    VERMILION,
+    legend_below,
+    tick_plainly,
+)
 
 PANELS: tuple[tuple[str, str, float], ...] = (
     ("output_tokens_per_s", "output (tokens/s)", 1.0),
     ("ttft_s", "time to first token (s)", 1.0),
     ("tpot_s", "time per further token (ms)", MS_PER_S),
 )
-PLAN_COLOR, MISFIT_COLOR = "#000000", "#D55E00"
-# The colours of Okabe and Ito, which stay apart for the colour-blind; each line has a marker of its
-# own besides.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-MARKERS = "sD^vPX"
-MAX_NAMED, MAX_LINES, MAX_COLUMNS = 3, len(COLORS), 5
-LOG_SPAN, MAX_TICKS = 8.0, 8
+PLAN_COLOR, MISFIT_COLOR = "#000000", VERMILION
+MAX_NAMED, MAX_LINES = 3, len(SERIES)
+LOG_SPAN = 8.0
 """Times that span more than this are drawn on a logarithmic axis."""
 
 
@@ -44,14 +48,7 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     handles += [panels[0].plot([], [], " ")[0] for _ in meanings]
     labels += meanings
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(MAX_COLUMNS, len(labels)),
-        frameon=False,
-        fontsize="small",
-    )
+    legend_below(figure, handles, labels)
 
 
 def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
@@ -78,8 +75,8 @@ def _draw_plan_and_named(
             there,
             ys,
             label=policy,
-            color=COLORS[index],
-            marker=MARKERS[index],
+            color=SERIES[index],
+            marker=MARKERS[(index + 1) % len(MARKERS)],
             linestyle="--",
         )
     _draw_misfits(axes, path, line)
@@ -96,7 +93,13 @@ def _draw_groups(
         ys = [row.metrics[name] * factor for row in feasible]
         note = "" if feasible else " (does not fit)"
         _plot(
-            axes, path, feasible, ys, label=label + note, color=COLORS[index], marker=MARKERS[index]
+            axes,
+            path,
+            feasible,
+            ys,
+            label=label + note,
+            color=SERIES[index],
+            marker=MARKERS[(index + 1) % len(MARKERS)],
         )
 
 
@@ -140,13 +143,11 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
         axes.set_xticks(values, [format_tick(value) for value in values])
         axes.minorticks_off()
     elif is_log:
-        _tick_plainly(axes.xaxis)
+        tick_plainly(axes.xaxis, values)
     _scale_up(axes, is_time="time" in label)
     axes.set_xlabel(axis_label(path))
     axes.set_ylabel(label)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid()
 
 
 def _widest_gap(values: Sequence[float]) -> float:
@@ -157,15 +158,6 @@ def _widest_gap(values: Sequence[float]) -> float:
     return max(gaps) / sum(gaps) if gaps else 1.0
 
 
-def _tick_plainly(axis: Any) -> None:
-    """On a logarithmic axis: ticks at 1, 2, 5, 10 and so on, as plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter("{x:,g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _scale_up(axes: Any, *, is_time: bool) -> None:
     """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be
     told apart.
@@ -173,7 +165,7 @@ def _scale_up(axes: Any, *, is_time: bool) -> None:
     drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
     if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:
         axes.set_yscale("log")
-        _tick_plainly(axes.yaxis)
+        tick_plainly(axes.yaxis, ())
     else:
         axes.set_ylim(bottom=0)
 

@@ -8,6 +8,7 @@ from typing import Any
 from hwprofiles.units import MS_PER_S, format_bytes
 from rosin.commands.whatif.document import WhatifResult, WhatifRow
 from rosin.report.axis_words import at_words, axis_label, tick_labels
+from rosin.report.figure_style import MISFIT, VERMILION
 from rosin.report.tables import format_count
 
 FIGURES = {
@@ -16,7 +17,6 @@ FIGURES = {
     "ttft": ("ttft_s", 1.0, "time to first token of the best plan (s)"),
     "tpot": ("tpot_s", MS_PER_S, "time per further token of the best plan (ms)"),
 }
-MISFIT_COLOR = "#E6E6E6"
 MAX_PANELS = 4
 MAX_LABELLED = 12
 """Cells along a side up to which each cell has its figure and its policy written in it."""
@@ -74,7 +74,7 @@ def _draw_panel(
     cells = {(xs.index(row.values[paths[0]]), ys.index(row.values[paths[1]])): row for row in rows}
     values = [[_figure(cells[i, j], name, factor) for i in range(len(xs))] for j in range(len(ys))]
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
-    axes.set_facecolor(MISFIT_COLOR)
+    axes.set_facecolor(MISFIT)
     axes.set_xticks(range(len(xs)), tick_labels(paths[0], xs))
     axes.set_yticks(range(len(ys)), tick_labels(paths[1], ys))
     axes.set_xlabel(axis_label(paths[0]))
@@ -97,7 +97,7 @@ def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
         for neighbour, xs, ys in (right, above):
             if neighbour in cells and cells[neighbour].policy != row.policy:
                 axes.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="butt")
-                axes.plot(xs, ys, color="#D55E00", linewidth=2.2, solid_capstyle="butt")
+                axes.plot(xs, ys, color=VERMILION, linewidth=2.2, solid_capstyle="butt")
 
 
 def _write_cells(

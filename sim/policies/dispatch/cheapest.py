@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from sim.policies.base import Dispatch
-from sim.policies.dispatch.belief import Belief, Source, belief
-from sim.policies.dispatch.split import Rule
+from sim.policies.belief import Belief, Source, belief
+from sim.policies.dispatch.rule import Rule
 from sim.policies.problem import Problem
 
 

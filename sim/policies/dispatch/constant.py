@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sim.policies.base import Dispatch
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.rule import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.engine.compilation import kernel
 from sim.policies.base import Dispatch, Foresight, Foretold
-from sim.policies.dispatch.belief import Belief, Source, belief
-from sim.policies.dispatch.split import Rule
+from sim.policies.belief import Belief, Source, belief
+from sim.policies.dispatch.rule import Rule
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.problem import Problem
-
-_USED_UP = np.iinfo(np.int64).min
+from sim.step.rules.largest import list_largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +105,7 @@ class ForetoldDispatch(Dispatch):
         np.put_along_axis(others, chosen, -1.0, axis=2)
         is_right = generator.random(chosen.shape) < accuracy[:, None]
         order = np.empty(chosen.shape, np.int64)
-        _list_largest(others.copy().view(np.int64), order)
+        list_largest(others.copy().view(np.int64), order)
         place = np.maximum(np.cumsum(~is_right, axis=2) - 1, 0)
         other = np.take_along_axis(order, place, axis=2)
         is_right |= (
@@ -122,22 +120,3 @@ class ForetoldDispatch(Dispatch):
             replaced = is_absent & (resident.max(axis=2) >= 0)
             named[:, :, -1] = np.where(replaced, resident.argmax(axis=2), named[:, :, -1])
         return named
-
-
-@kernel
-def _list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger
-    first, ties by number.
-
-    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers,
-    and the largest is found many at a time.
-    """
-    for token, layer in np.ndindex(order.shape[:2]):
-        left = bits[token, layer]
-        for rank in range(order.shape[2]):
-            most, best = np.int64(_USED_UP), 0
-            for expert in range(len(left)):
-                most = max(most, left[expert])
-            while left[best] != most:
-                best += 1
-            order[token, layer, rank], left[best] = best, _USED_UP

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
 from sim.policies.base import Dispatch
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.rule import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.model.model import layer_shapes
-from sim.policies.dispatch.spilling import around
-from sim.policies.placement.spill_times import spill_times
 from sim.policies.problem import Problem
-from sim.routing.generated import draw
+from sim.step.rules.spill_times import spill_times
+from sim.step.rules.spilling import around
 from sim.workload.batch import forward_passes
 
 Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
@@ -128,6 +127,8 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
         max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)),
         np.random.default_rng(SAMPLE_SEED),
     )
+    from sim.routing.generated import draw  # heavy, and only for placements that are asked
+
     chosen = draw(popularity[None], num_samples * size, top_k, generator)[:, 0]
     tokens = np.zeros((num_samples, len(popularity)), np.int64)
     np.add.at(tokens, (np.repeat(np.arange(num_samples), size)[:, None], chosen), 1)

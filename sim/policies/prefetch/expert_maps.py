@@ -1,6 +1,7 @@
 """Expert maps of past iterations predict this one's: fMoE (arXiv 2502.05370)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, sele
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
-from sim.routing.base import ExpertMaps, expert_maps
 from sim.workload.batch import Feeding, forward_passes
+
+if TYPE_CHECKING:
+    from sim.routing.base import ExpertMaps
 
 FLOOR = 1e-6
 """Weight of popularity in the forecast, so that experts to which a map gives nothing differ in
@@ -98,6 +101,8 @@ class ExpertMapPrefetch(Prefetch):
             )
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
+                from sim.routing.base import expert_maps
+
                 past = expert_maps(
                     draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token
                 )
@@ -110,7 +115,7 @@ class ExpertMapPrefetch(Prefetch):
         return store
 
 
-def _embeddings(maps: ExpertMaps) -> NDArray[np.float32]:
+def _embeddings(maps: "ExpertMaps") -> NDArray[np.float32]:
     """The embeddings of iterations, or what stands for them."""
     return (
         embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings

@@ -7,15 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
+from sim.step.rules.map_store import TIE, follow, select_by_threshold, transpose_all, transpose_into
 
 Array = NDArray[np.float32]
 TOGETHER = 64
 """Iterations whose likeness to the store is computed at once."""
-TIE = np.float32(1e-5)
-"""Cosines that differ by no more are equal: how they are rounded depends on the machine, and ties
-go to the earlier entry.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,7 +144,7 @@ class MapStore:
         own = np.ascontiguousarray(_lengths(maps.swapaxes(0, 1)).T)
         cosines = np.empty(self.count, np.float32)
         room = cosines, cosines.view(np.int32)
-        _follow(
+        follow(
             np.ascontiguousarray(maps),
             own,
             self._by_expert,
@@ -193,7 +189,7 @@ class MapStore:
     def _append(self, embeddings: Array, maps: Array) -> None:
         """Entries behind the others, while there is room."""
         new = slice(self.count, self.count + len(maps))
-        _transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
+        transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
         for first in range(0, len(maps), TOGETHER):  # few enough to stay in the processor's cache
             part = slice(first, first + TOGETHER)
             self._maps[new][part], self._embeddings[new][part] = (
@@ -205,81 +201,9 @@ class MapStore:
 
     def _put(self, place: int, unit: Array, expert_map: Array) -> None:
         """An entry: its embedding, of length 1, and its map."""
-        _transpose_into(self._by_expert, self._maps[place], expert_map, place)
+        transpose_into(self._by_expert, self._maps[place], expert_map, place)
         self._maps[place], self._embeddings[place] = expert_map, unit
         self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
-
-
-@kernel
-def _follow(
-    maps: Array,
-    own: Array,
-    by_expert: Array,
-    lengths: Array,
-    distance: int,
-    cosines: Array,
-    bits: NDArray[np.int32],
-    trajectory: Array,
-    best: NDArray[np.int64],
-    score: Array,
-) -> None:
-    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and
-    ``trajectory`` [iteration, entry].
-
-    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up
-    to each; ties go to the earlier entry. ``cosines`` is room for those of a layer, and ``bits``
-    the same: of numbers of at least 0 these are in the order of the numbers, and the largest of
-    integers is found many at a time.
-    """
-    num_layers, count = maps.shape[1], trajectory.shape[1]
-    for number in range(len(maps)):
-        products = trajectory[number]  # grows by a layer at a time; in the end it is divided
-        for layer in range(num_layers):
-            for expert in range(maps.shape[2]):
-                share, theirs = maps[number, layer, expert], by_expert[layer, expert]
-                if share != 0:
-                    for entry in range(count):
-                        products[entry] += share * theirs[entry]
-            if layer + distance >= num_layers:
-                continue
-            for entry in range(count):
-                cosines[entry] = products[entry] / max(
-                    own[number, layer] * lengths[layer, entry], np.float32(1e-12)
-                )
-            largest, found = bits[0], 0
-            for entry in range(count):
-                largest = max(largest, bits[entry])
-            while bits[found] != largest:
-                found += 1
-            most, found = cosines[found], 0
-            while cosines[found] < most - TIE:
-                found += 1
-            best[number, layer + distance], score[number, layer + distance] = found, most
-        for entry in range(count):
-            products[entry] /= max(
-                own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12)
-            )
-
-
-@kernel
-def _transpose_all(by_expert: Array, maps: Array, place: int) -> None:
-    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry,
-    layer, expert].
-    """
-    for layer in range(maps.shape[1]):
-        for number in range(len(maps)):
-            for expert in range(maps.shape[2]):
-                if maps[number, layer, expert] != 0:
-                    by_expert[layer, expert, place + number] = maps[number, layer, expert]
-
-
-@kernel
-def _transpose_into(by_expert: Array, before: Array, after: Array, place: int) -> None:
-    """Entry ``place`` of [layer, expert, entry], where another map [layer, expert] was."""
-    for layer in range(before.shape[0]):
-        for expert in range(before.shape[1]):
-            if before[layer, expert] != after[layer, expert]:
-                by_expert[layer, expert, place] = after[layer, expert]
 
 
 def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]:
@@ -294,30 +218,10 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
     chosen, width = np.zeros(shares.shape, np.bool_), shares.shape[-1]
     left = np.array(shares, np.float32).reshape(-1, width)
     thresholds = np.broadcast_to(threshold, shares.shape[:-1]).ravel()
-    _select(
+    select_by_threshold(
         left, left.view(np.int32), thresholds, max(1, min(top_k, width)), chosen.reshape(-1, width)
     )
     return chosen
-
-
-@kernel
-def _select(
-    left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]
-) -> None:
-    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in
-    ``_follow``.
-    """
-    for case in range(len(left)):
-        total, count = np.float32(0.0), 0
-        while count < least or (count < left.shape[1] and total < threshold[case]):
-            most = np.int32(-1)
-            for expert in range(left.shape[1]):
-                most = max(most, bits[case, expert])
-            best = 0
-            while bits[case, best] != most:
-                best += 1
-            total += left[case, best]
-            chosen[case, best], bits[case, best], count = True, -1, count + 1
 
 
 def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
 from sim.policies.base import CANDIDATE, Foresight, Predictions
+from sim.step.rules.naming import expect, list_selected
 
 PRIORITY_SCALE = 1_000_000
 """Priorities are whole numbers: fractions are kept to a millionth."""
@@ -43,7 +43,7 @@ def expected_tokens(
         np.empty(num_passes * num_layers + 1, np.int64),
         np.empty(np.count_nonzero(tokens) + 1, np.int64),
     )
-    _select(tokens, *selected)
+    list_selected(tokens, *selected)
     expected, room = (
         np.zeros((len(accuracy), *tokens.shape), np.int32),
         np.empty((2, max(0, tokens.size - num_passes * num_experts))),
@@ -60,7 +60,7 @@ def expected_tokens(
                 popularity[step:] != popularity[step:, :1]
             ).any():  # else powers keep the order, and they take longest
                 weight **= 1.0 / np.maximum(popularity[step:], 1e-12)
-            _expect(
+            expect(
                 tokens,
                 *selected,
                 is_apart,
@@ -114,70 +114,6 @@ def _by_token(
     index, layer = np.nonzero(num_wrong)
     right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
     return right
-
-
-@kernel
-def _select(
-    tokens: NDArray[np.int32], first: NDArray[np.int64], experts: NDArray[np.int64]
-) -> None:
-    """List the ``experts`` that ``tokens`` [pass, layer, expert] select; those of each layer begin
-    at ``first`` [pass · layers + layer].
-    """
-    count = 0
-    for index in range(tokens.shape[0]):
-        for layer in range(tokens.shape[1]):
-            first[index * tokens.shape[1] + layer] = count
-            for expert in range(tokens.shape[2]):
-                experts[count] = (
-                    expert  # kept only where it is selected: whether it is, no processor can guess
-                )
-                count += tokens[index, layer, expert] > 0
-    first[tokens.shape[0] * tokens.shape[1]] = count
-
-
-@kernel
-def _expect(
-    tokens: NDArray[np.int32],
-    first: NDArray[np.int64],
-    experts: NDArray[np.int64],
-    is_apart: NDArray[np.bool_],
-    chance: NDArray[np.float64],
-    weight: NDArray[np.int64],
-    accuracy: NDArray[np.float64],
-    popularity: NDArray[np.float64],
-    expected: NDArray[np.int32],
-) -> None:
-    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where ``chance`` is below
-    its layer's accuracy; for each one missed, one token for the unselected expert of the largest
-    ``weight`` that is left, ties to the lower number.
-
-    Selected are the ``experts`` from ``first`` on, as in ``_select``. ``chance`` and ``weight``
-    have no rows for the first layers; weights are the bits of numbers of at least 0, which are in
-    the order of the numbers: the largest of integers is found many at a time. An expert that is
-    never selected, of no ``popularity`` [layer, expert], takes a place without being named. Passes
-    that are ``is_apart`` stay.
-    """
-    num_passes, num_layers, num_experts = tokens.shape
-    step = num_layers - weight.shape[1]
-    for index in range(num_passes):
-        for layer in range(num_layers if is_apart[index] else step, num_layers):
-            left, missed, row = weight[index, layer - step], 0, index * num_layers + layer
-            for expert in experts[first[row] : first[row + 1]]:
-                left[expert] = -1
-                if chance[index, layer - step, expert] < accuracy[layer]:
-                    expected[index, layer, expert] = tokens[index, layer, expert]
-                else:
-                    missed += 1
-            for _ in range(missed):
-                most = np.int64(-1)
-                for expert in range(num_experts):
-                    most = max(most, left[expert])
-                if most < 0:
-                    break
-                best = 0
-                while left[best] != most:
-                    best += 1
-                expected[index, layer, best], left[best] = popularity[layer, best] > 0, -1
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:

@@ -1,8 +1,12 @@
 """What a system has seen of earlier requests."""
 
+from typing import TYPE_CHECKING
+
 from sim.policies.base import Foresight
-from sim.routing.base import Draw
 from sim.workload.batch import Batch
+
+if TYPE_CHECKING:
+    from sim.routing.base import Draw
 
 MAX_PAST_TOKENS = 100_000
 """Earlier requests are as long as the run's; of long ones, only so many that this many tokens are
@@ -10,7 +14,7 @@ drawn.
 """
 
 
-def past_requests(foresight: Foresight, count: int) -> tuple[Draw, Batch]:
+def past_requests(foresight: Foresight, count: int) -> "tuple[Draw, Batch]":
     """Up to ``count`` requests of the run's lengths and routing that are not its own; the batch
     says how many there are.
     """

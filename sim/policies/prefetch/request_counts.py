@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.engine.compilation import kernel
 from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
-from sim.routing.base import choices_of_sequences
+from sim.step.rules.repeating import repeat_blocks
 
 Array = NDArray[np.float32]
 MAX_NAMED = 256
@@ -108,6 +107,8 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
     model = foresight.problem.model
     if not count:
         return np.zeros((0, len(model.moe_layers), model.num_experts), np.float32)
+    from sim.routing.base import choices_of_sequences
+
     return choices_of_sequences(past_requests(foresight, count)[0].ids, model.num_experts).astype(
         np.float32
     )
@@ -157,7 +158,9 @@ def _named(
     by_gate[:, moe_layers] = sizes[case].reshape(matched.shape)
     first = np.append(0, np.cumsum(np.append(by_gate, np.full(shape[0], len(at_start)))))
     candidates = np.empty(first[-1], CANDIDATE)
-    _repeat(_rows(np.concatenate(named)), np.cumsum(sizes) - sizes, sizes, case, _rows(candidates))
+    repeat_blocks(
+        _rows(np.concatenate(named)), np.cumsum(sizes) - sizes, sizes, case, _rows(candidates)
+    )
     candidates[by_gate.sum() :] = np.tile(at_start, shape[0])
     return Predictions(first=first, candidates=candidates)
 
@@ -165,25 +168,6 @@ def _named(
 def _rows(candidates: NDArray[np.void]) -> NDArray[np.int32]:
     """The same, a row of whole numbers each."""
     return candidates.view(np.int32).reshape(-1, len(CANDIDATE.names or ()))
-
-
-@kernel
-def _repeat(
-    blocks: NDArray[np.int32],
-    first: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    case: NDArray[np.int64],
-    rows: NDArray[np.int32],
-) -> None:
-    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the
-    other, each from its ``first`` row on.
-    """
-    place = 0
-    for number in case:
-        for row in range(first[number], first[number] + sizes[number]):
-            for column in range(rows.shape[1]):
-                rows[place, column] = blocks[row, column]
-            place += 1
 
 
 def _of_gate(

@@ -4,6 +4,7 @@ local_chat of 0.2 and 0.3.
 Read from kt-kernel's README and the server arguments of sglang-kt 0.7.2.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sim.runtimes.flags import (
@@ -19,16 +20,21 @@ from sim.runtimes.flags import (
 )
 
 KTRANSFORMERS = "ktransformers"
-METHODS = (
-    "amxint4",
-    "amxint8",
-    "rawint4",
-    "fp8",
-    "fp8_perchannel",
-    "bf16",
-    "llamafile",
-    "mxfp4",
-)
+CPU_FORMATS: Mapping[str, str | None] = {
+    "amxint4": "int4",
+    "amxint8": "int8",
+    "rawint4": "q4_0",
+    "fp8": "fp8",
+    "fp8_perchannel": "fp8",
+    "bf16": "bf16",
+    "llamafile": None,
+    "mxfp4": "mxfp4",
+}
+"""Values of `--kt-method`, and the format of sim.model.quantization that experts on the CPU have.
+
+AMX formats have one scale a row, which is left out. RAWINT4 has a 16-bit scale for 32 weights, as
+q4_0 has. None: a GGUF file, whose own format it is.
+"""
 STRATEGIES = ("uniform", "frequency", "front-loading", "random")
 
 
@@ -54,6 +60,11 @@ class KtArguments:
     chunk_tokens: int | None = None
     context_tokens: int | None = None
     ignored: tuple[str, ...] = ()
+
+    @property
+    def cpu_format(self) -> str | None:
+        """The format of experts on the CPU; None: that of the model's own file."""
+        return None if self.method is None else CPU_FORMATS[self.method]
 
 
 def read_kt_arguments(line: str) -> KtArguments:
@@ -93,7 +104,7 @@ def _ignored(*names: str, arity: Arity = Arity.ONE) -> tuple[Flag, ...]:
 _FLAGS = (
     Flag(names=("--kt-num-gpu-experts",), key="gpu_experts", read=count),
     Flag(names=("--kt-gpu-experts-ratio",), key="gpu_experts_fraction", read=_share),
-    Flag(names=("--kt-method",), key="method", read=one_of(*METHODS)),
+    Flag(names=("--kt-method",), key="method", read=one_of(*CPU_FORMATS)),
     Flag(names=("--kt-cpuinfer", "--cpu_infer", "--cpu-infer"), key="threads", read=positive),
     Flag(names=("--kt-threadpool-count",), key="thread_pools", read=positive),
     Flag(names=("--kt-max-deferred-experts-per-token",), key="deferred_experts", read=count),

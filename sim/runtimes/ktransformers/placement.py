@@ -5,6 +5,7 @@ layer too.
 import numpy as np
 
 from sim.model.model import Model, TensorClass
+from sim.model.quantization import FORMATS
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.placement import Placement
 
@@ -17,6 +18,7 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
     gpu = 0 if num_gpus else -1
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
+    factor = _cpu_bytes_factor(model, arguments)
     for index, layer in enumerate(model.layers):
         weights[gpu + 1] += layer.dense_bytes
         if not layer.is_moe:
@@ -24,7 +26,7 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
         share = _gpu_share(arguments, layer.num_experts) if num_gpus else 0.0
         fractions[index, 0] = 1 - share
         fractions[index, gpu + 1] += share
-        weights[0] += layer.num_experts * layer.expert_bytes
+        weights[0] += factor * layer.num_experts * layer.expert_bytes
         weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
     weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
@@ -40,7 +42,18 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
         num_crossings=2 * visits,
         crossings_between_gpus=0,
         weight_bytes=weights,
+        cpu_expert_bytes_factor=factor,
     )
+
+
+def _cpu_bytes_factor(model: Model, arguments: KtArguments) -> float:
+    """Bytes of experts in the CPU's format over those in the GPU's, which is the model's own."""
+    if arguments.cpu_format is None or not model.moe_layers:
+        return 1.0
+    layers = [model.layers[index] for index in model.moe_layers]
+    weights = sum(layer.num_experts * layer.params[TensorClass.EXPERT] for layer in layers)
+    stored = sum(layer.num_experts * layer.expert_bytes for layer in layers)
+    return weights * FORMATS[arguments.cpu_format].bytes_per_weight / stored
 
 
 def _gpu_share(arguments: KtArguments, num_experts: int) -> float:

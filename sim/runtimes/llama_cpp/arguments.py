@@ -236,7 +236,7 @@ _SHARED = (
 
 _MAINLINE = (
     _set("-ncmoe --n-cpu-moe", "placements", _cpu_experts),
-    _set("-sm --split-mode", "split_mode", one_of("layer", "none")),
+    _set("-sm --split-mode", "split_mode", one_of("layer", "none", "row")),
     _switch("-nopo --no-op-offload", "is_op_offload", no_switch),
     _switch("--op-offload", "is_op_offload"),
     _switch("-nr --no-repack", "is_repacked", no_switch),

@@ -57,11 +57,16 @@ class CpuExperts:
         """
         if self.num_layers is None:
             return (Override(pattern=EXPERTS, device=HOST),)
-        if self.is_from_end:
-            chosen = moe_layers[max(0, len(moe_layers) - self.num_layers) :]
-        else:
-            chosen = tuple(range(min(self.num_layers, num_layers)))
+        chosen = self.layers(num_layers, moe_layers)
         return tuple(Override(pattern=rf"blk\.{layer}{EXPERTS}", device=HOST) for layer in chosen)
+
+    def layers(self, num_layers: int, moe_layers: tuple[int, ...]) -> tuple[int, ...]:
+        """The layers whose experts stay in host memory, counted as ``overrides`` counts them."""
+        if self.num_layers is None:
+            return moe_layers
+        if self.is_from_end:
+            return moe_layers[max(0, len(moe_layers) - self.num_layers) :]
+        return tuple(range(min(self.num_layers, num_layers)))
 
 
 def read_overrides(text: str) -> tuple[Override, ...]:

@@ -16,16 +16,22 @@ from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
 from sim.runtimes.placement import HOST, Placement, count_crossings
-from sim.runtimes.tensors import EXPERT_PARTS, Part, Tensor, layer_tensors
+from sim.runtimes.tensors import EXPERT_PARTS, Part, Tensor, TensorTable, tensors_of
 
 EVERY_LAYER = 10**6
 
 
-def place(model: Model, arguments: LlamaArguments, gpu_memory_bytes: Sequence[float]) -> Placement:
+def place(
+    model: Model,
+    arguments: LlamaArguments,
+    gpu_memory_bytes: Sequence[float],
+    tensors: TensorTable | None = None,
+) -> Placement:
     """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the
     default split of layers.
 
     An override for the head matches ``output.weight``; -ngl counts layers from the last.
+    ``tensors`` are those of the model's file, where there is one.
 
     Raises InputError for a device that the machine does not have.
     """
@@ -35,10 +41,37 @@ def place(model: Model, arguments: LlamaArguments, gpu_memory_bytes: Sequence[fl
     )
     overrides = _overrides(model, arguments, len(gpu_memory_bytes))
     devices = [
-        _tensor_devices(model, index, homes[index], overrides) for index in range(model.num_layers)
+        [(tensor, _first_match(tensor.name, home, overrides)) for tensor in layer]
+        for home, layer in zip(homes, tensors or tensors_of(model), strict=False)
     ]
     head = _first_match("output.weight", homes[-1], overrides)
-    return _placement(model, arguments, homes, devices, head, len(gpu_memory_bytes))
+    kv = [home if arguments.is_kv_offloaded else HOST for home in homes[:-1]]
+    return _placement(model, kv, devices, head, len(gpu_memory_bytes))
+
+
+def place_matrices(
+    model: Model,
+    homes: Sequence[int],
+    matrices: Sequence[tuple[int, int, int]],
+    *,
+    num_gpus: int,
+    tensors: TensorTable | None = None,
+) -> Placement:
+    """Place layers at home, the head as the last of ``homes``, and each layer's matrices gate, up
+    and down of its experts on the devices of ``matrices``.
+
+    A search places so: it gives what ``place`` makes of the arguments that say the same.
+    """
+    devices = [
+        [(tensor, own.get(tensor.part, home)) for tensor in layer]
+        for home, layer, own in zip(
+            homes,
+            tensors or tensors_of(model),
+            (dict(zip(EXPERT_PARTS, layer, strict=True)) for layer in matrices),
+            strict=False,
+        )
+    ]
+    return _placement(model, list(homes[:-1]), devices, homes[-1], num_gpus)
 
 
 def layer_devices(
@@ -51,7 +84,7 @@ def layer_devices(
     first = max((num_layers if arguments.is_ik else num_layers + 1) - asked, 0)
     on_gpu = min(asked, num_layers + 1)
     shares = arguments.tensor_split[: len(gpus)] or tuple(memories)
-    limits = list(accumulate(share / sum(shares) for share in shares))
+    limits = [total / sum(shares) for total in accumulate(shares)]
     homes = [_home(layer, first, on_gpu, limits, gpus) for layer in range(num_layers + 1)]
     if arguments.is_ik and asked <= num_layers:
         homes[-1] = (
@@ -75,7 +108,7 @@ def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
         raise InputError(
             f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
         )
-    if arguments.split_mode == "none" and chosen:
+    if arguments.split_mode in ("none", "row") and chosen:
         if arguments.main_gpu >= len(chosen):
             raise InputError(
                 f"{arguments.runtime} argument -mg: {len(chosen)} GPUs are in use, got {arguments.main_gpu}"
@@ -108,19 +141,9 @@ def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
     return next((item.device for item in overrides if item.finds(name)), home)
 
 
-def _tensor_devices(
-    model: Model, index: int, home: int, overrides: Sequence[Override]
-) -> list[tuple[Tensor, int]]:
-    return [
-        (tensor, _first_match(tensor.name, home, overrides))
-        for tensor in layer_tensors(model, index)
-    ]
-
-
 def _placement(
     model: Model,
-    arguments: LlamaArguments,
-    homes: Sequence[int],
+    kv: Sequence[int],
     devices: Sequence[list[tuple[Tensor, int]]],
     head: int,
     num_gpus: int,
@@ -129,17 +152,18 @@ def _placement(
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
     for index, placed in enumerate(devices):
+        expert_bytes = sum(tensor.num_bytes for tensor, _ in placed if tensor.part in EXPERT_PARTS)
         for tensor, device in placed:
             weights[device + 1] += tensor.num_bytes
-            if tensor.part in EXPERT_PARTS:
-                fractions[index, device + 1] += 1 / 3
+            if tensor.part in EXPERT_PARTS and expert_bytes:
+                fractions[index, device + 1] += tensor.num_bytes / expert_bytes
     weights[head + 1] += _head_bytes(model)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     sequence = [device for placed in devices for device in _run_order(placed)] + [head]
     crossings, between = count_crossings(sequence)
     return Placement(
         attention=np.array([_most(placed, Part.ATTENTION) for placed in devices]),
-        kv=np.array([home if arguments.is_kv_offloaded else HOST for home in homes[:-1]]),
+        kv=np.array(kv),
         dense=np.array([_dense_device(placed) for placed in devices]),
         expert_fraction=fractions,
         head=head,

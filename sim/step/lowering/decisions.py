@@ -12,7 +12,13 @@ from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.base import Dispatch, Foresight
-from sim.policies.dispatch.spilling import (
+from sim.policies.dispatch.rule import Rule
+from sim.policies.policy import Policy
+from sim.policies.problem import Problem
+from sim.routing.base import tokens_per_expert
+from sim.step.lowering.early import NO_EARLY, begun, early_of
+from sim.step.rules.assign import assign
+from sim.step.rules.spilling import (
     LINK_BUSY,
     ROOM,
     Around,
@@ -21,11 +27,7 @@ from sim.policies.dispatch.spilling import (
     spill_as_noted,
     spill_row,
 )
-from sim.policies.dispatch.split import Rule, find_selected, split_row
-from sim.policies.policy import Policy
-from sim.policies.problem import Problem
-from sim.routing.base import tokens_per_expert
-from sim.step.lowering.early import NO_EARLY, begun, early_of
+from sim.step.rules.split import find_selected, split_row
 from sim.workload.batch import Passes
 
 _RESIDENT, _CPU, _FETCH, _FETCHING = (
@@ -266,7 +268,7 @@ class _Replay:
             if is_foretold:
                 chosen = np.where(is_miss, Action.CPU, Action.IDLE).astype(np.uint8)
             else:
-                chosen = self._policy.dispatch.assign(layer, row, is_miss, self._problem)
+                chosen = assign(self._policy.dispatch, layer, row, is_miss, self._problem)
             hits = selected[is_hit]
             is_held[layer, hits] = True
             chosen[hits[(chosen[hits] != Action.CPU) | self._policy.cache.writes_back]] = (

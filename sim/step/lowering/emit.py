@@ -20,15 +20,16 @@ GPU, H2D, D2H, CPU, HOST = range(5)
 further ones.
 """
 
-STATE_SIZE = 12
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, READY, NUM_JOINS = range(
+STATE_SIZE = 11
+N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, NUM_JOINS = range(
     STATE_SIZE
 )
-"""Slots of the running state: tasks so far, dependencies so far, last task, the two ends to wait
-for, where the hidden state is, …
+"""Slots of the running state, in order: tasks so far, dependencies so far, the last task, the two
+ends to wait for, where the hidden state is, buffers of experts and of layers used so far, whether
+one thing runs at a time, the output token, and how many further ends to wait for.
 
-Behind them as many further ends to wait for as NUM_JOINS says, those of further GPUs first; then
-STAGED of each further GPU.
+Those further ends stand behind the slots, those of further GPUs first; then STAGED of each further
+GPU.
 """
 
 _CPU_ACTION, _FETCH, _SWAP, _RESIDENT = (
@@ -89,16 +90,10 @@ One array of records, not one a column: compiled calls pass few arguments, and c
 class Columns(NamedTuple):
     """A task table under construction: ROW records, and the dependencies of all of them one after
     another.
-
-    Without room for records, tasks are timed as they are emitted, as the flat pass would: ``ends``
-    [task] and ``free`` [resource] in ns, all resources in order. So a placement is tried without a
-    table of its tasks.
     """
 
     rows: NDArray[np.void]
     dependencies: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    free: NDArray[np.int64]
 
 
 LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes")])
@@ -171,11 +166,8 @@ class Sheet(NamedTuple):
 def wait_for(out, state, task):
     """The task about to be emitted waits for that one (NONE: for nothing)."""
     if task >= 0:
-        if len(out.rows) == 0:
-            state[READY] = max(state[READY], out.ends[task])
-        else:
-            out.dependencies[state[M]] = task
-            state[M] += 1
+        out.dependencies[state[M]] = task
+        state[M] += 1
 
 
 @inner
@@ -184,18 +176,17 @@ def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
     number = state[N]
     if state[IS_SERIAL] == 1:
         wait_for(out, state, state[PREVIOUS])
-    if len(out.rows) == 0:
-        out.ends[number] = out.free[resource] = max(out.free[resource], state[READY]) + duration_ns
-        state[READY] = 0
-    else:
-        row = out.rows[number]
-        row.resource, row.duration_ns, row.kind = resource, duration_ns, kind
-        row.step, row.layer, row.expert, row.num_bytes = state[STEP], layer, expert, num_bytes
-        row.priority, row.num_chunks = (
-            -1 if kind == _ACTIVATIONS else 0,
-            1,
-        )  # on a copy engine, tokens go before weights
-        row.end_of_dependencies = state[M]
+    row = out.rows[number]
+    row.resource = resource
+    row.duration_ns = duration_ns
+    row.kind = kind
+    row.step = state[STEP]
+    row.layer = layer
+    row.expert = expert
+    row.num_bytes = num_bytes
+    row.priority = -1 if kind == _ACTIVATIONS else 0  # on a copy engine, tokens go before weights
+    row.num_chunks = 1
+    row.end_of_dependencies = state[M]
     state[N] = number + 1
     state[PREVIOUS] = number
     return number

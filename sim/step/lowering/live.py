@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, kernel, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
-from sim.policies.dispatch.split import Rule, find_selected
+from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.emit import (
     D2H,
     GPU,
@@ -54,6 +54,7 @@ from sim.step.lowering.slots import (
     settle_arrivals,
     take_slot,
 )
+from sim.step.rules.split import find_selected
 
 MATCHER = 5
 """The resource that looks predictions up, beside those of ``emit``."""
@@ -152,7 +153,7 @@ class Live(NamedTuple):
     chances: NDArray[np.float64]
 
 
-@kernel
+@part
 def emit_start_of_pass(out, state, sheet, cached, live, last, index):
     """The prefetches named before the pass has any gate, once the pass before has ended with task
     ``last``.
@@ -170,7 +171,7 @@ def start_of_pass(sheet, index):
     return np.int64(sheet.work.size + index)
 
 
-@kernel
+@part
 def emit_to_gate(out, state, sheet, index, layer):
     """Overhead, attention and gate of a layer on the GPU; returns the gate.
 
@@ -188,7 +189,7 @@ def emit_to_gate(out, state, sheet, index, layer):
     return _NONE
 
 
-@kernel
+@part
 def emit_after_gate(out, state, sheet, cached, live, ring, index, layer, gate):
     """Everything that the gate sets off; the session is to be told the operations, then given the
     tasks.
@@ -402,7 +403,7 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     return True
 
 
-@kernel
+@part
 def emit_end_of_pass(out, state, sheet, live, rings, last_task, index):
     """What follows the last layer of a pass; notes the task that ends it.
 

@@ -6,9 +6,8 @@ All compiled. ``live`` calls ``fetch_ahead`` once the experts of the gate's own 
 
 import numpy as np
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
-from sim.policies.dispatch.split import find_selected
 from sim.step.lowering.emit import (
     H2D,
     IS_SERIAL,
@@ -33,6 +32,7 @@ from sim.step.lowering.slots import (
     note_arrival,
     take_slot,
 )
+from sim.step.rules.split import find_selected
 
 _PREFETCHING = int(TaskKind.PREFETCH)
 _NONE = NONE
@@ -54,7 +54,7 @@ def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_byt
     return number
 
 
-@kernel
+@part
 def hold_back(out, state, sheet, cached, live, layer):
     """A miss pauses prefetching on every link: what is queued for later layers is taken back, and
     queued anew behind the missing copies.
@@ -81,7 +81,7 @@ def hold_back(out, state, sheet, cached, live, layer):
             )
 
 
-@kernel
+@part
 def fetch_ahead(out, state, sheet, cached, live, index, layer, lookup, stamp):
     """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as
     may wait.
@@ -106,7 +106,7 @@ def fetch_ahead(out, state, sheet, cached, live, index, layer, lookup, stamp):
             )
 
 
-@kernel
+@part
 def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, believed):
     """Fetch ahead what makes the next layers end sooner, the most gainful first, as long as
     anything does (HybriMoE, arXiv 2504.05897).

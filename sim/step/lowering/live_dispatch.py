@@ -8,10 +8,11 @@ import numpy as np
 from sim.engine.compilation import inner
 from sim.engine.task import NONE
 from sim.policies.actions import Action
-from sim.policies.dispatch.spilling import LINK_BUSY, note_spill, spill_as_noted, spill_row
-from sim.policies.dispatch.split import Rule, split_row
+from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.operations import PROMOTE, operate
 from sim.step.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
+from sim.step.rules.spilling import LINK_BUSY, note_spill, spill_as_noted, spill_row
+from sim.step.rules.split import split_row
 
 _RESIDENT, _CPU, _FETCH, _LATE = (
     int(Action.RESIDENT),

@@ -4,7 +4,7 @@ what ``live_run.process`` does.
 
 import numpy as np
 
-from sim.engine.compilation import allocating_kernel, kernel
+from sim.engine.compilation import allocating_kernel, allocating_part, part
 from sim.engine.fast import active_factors, idle_lanes, refuse_late
 from sim.engine.kernels import admit, drop, promote, run
 from sim.engine.state import AWAITED, BUSY, DONE, DROPPED, END, ENTRY, FINISHED, NOW, START, TASK
@@ -70,7 +70,7 @@ def run_live(job: LiveJob) -> Timeline:
     )
 
 
-@kernel
+@part
 def _note_copies(cached, tasks, times, clock):
     """Which of the awaited copies have started, and when, or arrived."""
     cached.counters[NOW_NS] = clock[NOW]
@@ -85,7 +85,7 @@ def _note_copies(cached, tasks, times, clock):
             slot.phase, slot.started_ns = STARTED, times[START, slot.copy]
 
 
-@allocating_kernel
+@allocating_part
 def _submit(out, first, end, offsets, tasks, times, lanes, heap, clock):
     """Give the engine the tasks emitted from number ``first`` on."""
     before = out.rows[first - 1].end_of_dependencies if first > 0 else 0
@@ -109,7 +109,7 @@ def _submit(out, first, end, offsets, tasks, times, lanes, heap, clock):
     )
 
 
-@kernel
+@part
 def _operate(tasks, times, out, lanes, heap, clock, cached, live):
     """Promote and drop what the gate asks for."""
     for place in range(cached.counters[NUM_OPERATIONS]):

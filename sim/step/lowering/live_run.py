@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
+from sim.engine.compilation import by_itself
 from sim.engine.program import Platform, Session, Wait
 from sim.engine.task import NONE, Discipline, Resource
 from sim.engine.timeline import Timeline
 from sim.policies.base import CANDIDATE, Cache, Foresight, Predictions, Prefetch
 from sim.policies.cache.score import Score
-from sim.policies.dispatch.spilling import BUFFERS, ROOM
-from sim.policies.dispatch.split import Rule
+from sim.policies.dispatch.rule import Rule
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
@@ -60,6 +60,7 @@ from sim.step.lowering.slots import (
     Cached,
     held_of,
 )
+from sim.step.rules.spilling import BUFFERS, ROOM
 from sim.workload.batch import Passes
 
 LIVE_RESOURCES = (
@@ -70,6 +71,11 @@ LIVE_RESOURCES = (
 )
 """As RESOURCES, but copies to the GPU go by priority, and predictions are looked up aside."""
 assert LIVE_RESOURCES[MATCHER].name == "matcher"
+
+_emit_start_of_pass = by_itself(emit_start_of_pass)
+_emit_to_gate = by_itself(emit_to_gate)
+_emit_after_gate = by_itself(emit_after_gate)
+_emit_end_of_pass = by_itself(emit_end_of_pass)
 
 MAX_TASKS_PER_GATE = 10
 MAX_TASKS_PER_PASS = 6
@@ -169,21 +175,21 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
                 submitted = int(state[N])
                 yield (last,)
                 _note_copies(job.cached, session)
-            emit_start_of_pass(out, state, sheet, job.cached, job.live, last, index)
+            _emit_start_of_pass(out, state, sheet, job.cached, job.live, last, index)
             _operate(job, session)
         for layer in range(sheet.work.shape[1]):
-            gate = emit_to_gate(out, state, sheet, index, layer)
+            gate = _emit_to_gate(out, state, sheet, index, layer)
             if gate == NONE:
                 continue
             session.submit(table(out, submitted, int(state[N])))
             submitted = int(state[N])
             yield (int(gate),)
             _note_copies(job.cached, session)
-            emit_after_gate(
+            _emit_after_gate(
                 out, state, sheet, job.cached, job.live, job.rings[0], index, layer, gate
             )
             _operate(job, session)
-        emit_end_of_pass(out, state, sheet, job.live, job.rings, job.last_task, index)
+        _emit_end_of_pass(out, state, sheet, job.live, job.rings, job.last_task, index)
     session.submit(table(out, submitted, int(state[N])))
 
 

@@ -262,13 +262,8 @@ def columns(size: int, *, num_gpus: int = 1) -> Columns:
     """Room for that many tasks; each may also wait for the last task and the awaited copy of each
     further GPU.
     """
-    nothing, most = np.zeros(0, np.int64), MAX_DEPENDENCIES + 2 * num_gpus - 2
-    return Columns(
-        rows=np.empty(size, ROW),
-        dependencies=np.empty(size * most, np.int64),
-        ends=nothing,
-        free=nothing,
-    )
+    most = MAX_DEPENDENCIES + 2 * num_gpus - 2
+    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * most, np.int64))
 
 
 def table(out: Columns, first: int, end: int) -> TaskTable:

@@ -1,6 +1,6 @@
 """What is undone at a gate: prefetches promoted or taken back, caches emptied."""
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, part
 from sim.step.lowering.slots import (
     ABSENT,
     HELD,
@@ -25,7 +25,7 @@ def operate(cached, live, task, operation):
     cached.counters[NUM_OPERATIONS] = number + 1
 
 
-@kernel
+@part
 def take_back(cached, live, layer, kept):
     """Take back prefetches of this layer that have not started: all, or but for those pinned by the
     gate with the stamp ``kept``.
@@ -48,7 +48,7 @@ def take_back(cached, live, layer, kept):
     cached.counters[NUM_COMING] = num_left
 
 
-@kernel
+@part
 def empty(sheet, cached, live):
     """Give up all that is held, once the pass has no further gate; what is on its way arrives all
     the same.

@@ -8,7 +8,7 @@ later layer's weights are copied, into as many buffers as there are; activations
 their borders. A group ends in one vocabulary projection.
 """
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import kernel, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
 from sim.step.lowering.emit import (
@@ -50,7 +50,7 @@ _PROJECTION, _PAGE, _KV, _ACTIVATIONS = (
 _NONE = NONE
 
 
-@kernel
+@part
 def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_paged):
     """Copy what a unit (group · layers + layer) misses into the next buffer, page by page; returns
     how many units were paged so far.
@@ -79,7 +79,7 @@ def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_
     return num_paged + 1
 
 
-@kernel
+@part
 def _first_half(out, state, sheet, pipe, ends, index, place, layer):
     """Host overhead before a group's first micro-batch; where the CPU attends, everything up to
     what comes back from it.
@@ -102,7 +102,7 @@ def _first_half(out, state, sheet, pipe, ends, index, place, layer):
     ends[place, 1] = _NONE
 
 
-@kernel
+@part
 def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
     """From the attention's result (or the attention itself) to the layer's end; experts that were
     paged wait for their last page.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel
+from sim.engine.compilation import inner, part
 from sim.engine.task import NONE
 from sim.policies.cache.score import Score
 
@@ -412,7 +412,7 @@ def give_back(cached, is_global, layer, expert):
     cached.free[_pool(cached, is_global, layer, expert)] += 1
 
 
-@kernel
+@part
 def settle_arrivals(cached):
     """What has arrived is held from now on."""
     num_experts = cached.slots.shape[1]

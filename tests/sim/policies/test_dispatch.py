@@ -12,6 +12,7 @@ from sim.policies import Action, Problem, find_policy
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.routing import uniform
+from sim.step.rules.assign import assign
 from sim.step.simulate import Scenario, problem_of
 from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
@@ -44,7 +45,7 @@ def test_balanced_finds_the_best_of_all_splits(
     problem = _problem(rate)
     is_miss = np.array(tokens, bool) & ~np.array(is_held)
     cpu, fetch = _lanes(problem, tokens)
-    actions = BalancedDispatch().assign(0, np.array(tokens, np.int32), is_miss, problem)
+    actions = assign(BalancedDispatch(), 0, np.array(tokens, np.int32), is_miss, problem)
     misses = np.flatnonzero(is_miss).tolist()
 
     def end(on_cpu: set[int]) -> int:
@@ -73,7 +74,7 @@ def test_cheapest_compares_its_line_with_one_copy_and_run() -> None:
         costs.expert("gpu", 0, 1).ns
     )
     tokens = np.array([1, other // one, other // one + 1, 100, 0, 0], np.int32)
-    actions = CheapestDispatch().assign(0, tokens, tokens > 0, problem)
+    actions = assign(CheapestDispatch(), 0, tokens, tokens > 0, problem)
     assert actions[:4].tolist() == [Action.CPU, Action.CPU, Action.FETCH, Action.FETCH]
 
 
@@ -81,7 +82,7 @@ def test_cheapest_compares_its_line_with_one_copy_and_run() -> None:
 def test_the_released_constants_fetch_from_ten_tokens(tokens: int) -> None:
     """7 ms a token on the CPU against 70 ms: at 10 tokens they tie, and the released code fetches."""
     row = np.full(6, tokens, np.int32)
-    actions = CheapestDispatch(believed_cost="code").assign(0, row, row > 0, _problem(1e9))
+    actions = assign(CheapestDispatch(believed_cost="code"), 0, row, row > 0, _problem(1e9))
     assert set(actions.tolist()) == {Action.FETCH if tokens >= 10 else Action.CPU}
 
 
@@ -89,7 +90,7 @@ def test_the_released_constants_fetch_from_ten_tokens(tokens: int) -> None:
 def test_the_cpp_branchs_constants_fetch_from_six_tokens(tokens: int) -> None:
     """7 ms a token on the CPU against 40 ms for a copy and 0.6 ms on the GPU."""
     row = np.full(6, tokens, np.int32)
-    actions = CheapestDispatch(believed_cost="cpp").assign(0, row, row > 0, _problem(1e9))
+    actions = assign(CheapestDispatch(believed_cost="cpp"), 0, row, row > 0, _problem(1e9))
     assert set(actions.tolist()) == {Action.FETCH if tokens > 5 else Action.CPU}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Quantity, load_machine
 from sim.costs.memory import Residency
 from sim.engine import engine
+from sim.engine.compilation import by_itself
 from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.model.model import Model
@@ -22,7 +23,6 @@ from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.dispatch.spilling import ROOM, spill_row
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap.lanes import LanesOverlap
 from sim.policies.placement.gain import GainPlacement
@@ -33,11 +33,13 @@ from sim.step.lowering.decisions import Decisions, decide
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job
 from sim.step.lowering.lower import lower
+from sim.step.rules.spilling import ROOM, spill_row
 from sim.step.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.testing import check_policy
 from sim.workload.batch import Batch, Passes, forward_passes
 from tests.sim.small import MODELS, small_machine, small_model
 
+_spill_row = by_itself(spill_row)
 NUM_EXPERTS = 6
 MODEL = small_model(num_layers=1, num_experts=NUM_EXPERTS, has_shared=True)
 STATIC = replace(
@@ -353,7 +355,7 @@ def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
         activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
         fixed = np.array([0, 0, 400, num_experts, 1, busy], np.int64)
         room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
-        end = spill_row(
+        end = _spill_row(
             np.arange(num_experts),
             tokens,
             is_miss,

@@ -128,7 +128,7 @@ def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
         ("-ot exps", "no pattern=buffer"),
         ("-ot exps=CUDA", "no buffer type 'CUDA'"),
         ("-ot '(exps=CPU'", "no regular expression"),
-        ("-sm row", "one of layer, none"),
+        ("-sm tensor", "one of layer, none, row"),
         ("-np 4", "only one sequence"),
         ("-ts a,b", "shares such as 3,1"),
         ("-ot 'exps=CPU", "closing quotation"),

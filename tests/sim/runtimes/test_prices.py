@@ -257,3 +257,28 @@ def test_families_by_name(name: str, family: FormatFamily) -> None:
     """The family of a public name."""
     assert format_family(name) is family
     assert is_interleaved(name) is ("R4" in name)
+
+
+def _gpu_attention_s(line: str, runtime: str, tokens: int, build: int) -> float:
+    asked = question(line, runtime=runtime)
+    deep = replace(asked, context_tokens=tokens, build=build)
+    return float(decode_seconds(steps_of(deep).decode, shipped_constants()).gpu_attention)
+
+
+def test_a_quantised_cache_is_not_cheaper_on_a_gpu() -> None:
+    """Grouped kernels convert it: 34/32 + 2 + 2 bytes for each element, against 2 of f16.
+
+    Kernels for one query head unpack it anew for each: as many bytes as f16.
+    """
+    line = "-ngl 99 -cmoe -fa 1"
+    quantised = f"{line} -ctk q8_0 -ctv q8_0"
+    grouped = _gpu_attention_s(line, "ik_llama.cpp", 32768, 400)
+    converted = _gpu_attention_s(quantised, "ik_llama.cpp", 32768, 400)
+    assert converted / grouped == pytest.approx((34 / 32 + 4) / 2)
+    old = _gpu_attention_s(line, "ik_llama.cpp", 32768, 300)
+    unpacked = _gpu_attention_s(quantised, "ik_llama.cpp", 32768, 300)
+    assert unpacked == pytest.approx(old)
+    assert old > grouped
+    assert _gpu_attention_s(quantised, "llama.cpp", 32768, 10**9) > _gpu_attention_s(
+        line, "llama.cpp", 32768, 10**9
+    )

@@ -1,5 +1,6 @@
 """Memory by device as programs print it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from hwprofiles.units import MIB
 from sim.model.library import load_model
 from sim.model.model import Model
-from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.memory import DeviceMemory, memory_of, overfull
 from sim.runtimes.placing import placement_of
+from sim.runtimes.predict import predict
 from tests.sim.runtimes.examples import DESKTOP, GPU, question
 
 
@@ -65,3 +67,37 @@ def test_window_bounds_the_cache() -> None:
     long = _memory("-ngl 99 -c 16384", model)["gpu0"].kv
     whole = 12 * 8192 * 2 * 8 * 64 * 2
     assert long - short == pytest.approx(whole)
+
+
+def test_experts_in_another_format_on_the_cpu() -> None:
+    """A model in bf16 whose CPU experts KTransformers keeps in INT4 takes about 128 GB of the host:
+
+    kvcache-ai/ktransformers issue 1678, Qwen3-235B. 32 experts a layer do not fit 24 GB, 1 does.
+    """
+    model = load_model("qwen3-235b-a22b", "BF16")
+    few, many = (
+        _memory_of(f"--kt-method AMXINT4 --kt-num-gpu-experts {count}", model) for count in (1, 32)
+    )
+    assert few[0]["host"].weights == pytest.approx(128e9, rel=0.12)
+    assert few[1] == {}
+    assert many[1]["gpu0"] > 90e9
+    own = _memory_of("--kt-method BF16 --kt-num-gpu-experts 1", model)
+    assert own[0]["gpu0"].weights == few[0]["gpu0"].weights
+    assert own[0]["host"].weights > 3.5 * few[0]["host"].weights
+
+
+def _memory_of(line: str, model: Model) -> tuple[Mapping[str, DeviceMemory], Mapping[str, float]]:
+    """Memory by device, and by how much GPUs are too small."""
+    asked = question(line, runtime="ktransformers", model=model, quantization="BF16")
+    memory = predict(asked).memory
+    return memory, overfull(asked, memory)
+
+
+def test_a_cache_that_is_not_compressed() -> None:
+    """With -mla 0 ik_llama.cpp caches keys and values of all heads: 16 of 192 + 128 in 27 layers."""
+    model = load_model("deepseek-v2-lite", "4bit")
+    line = "-c 32768 -fa -fmoe -ngl 99 -ot exps=CPU -mla"
+    whole = _memory(f"{line} 0", model, "ik_llama.cpp")["gpu0"].kv
+    assert whole == 27 * 16 * (192 + 128) * 2 * 32768
+    compressed = _memory(f"{line} 3", model, "ik_llama.cpp")["gpu0"].kv
+    assert compressed == 27 * 576 * 2 * 32768

@@ -42,14 +42,19 @@ class Bench:
     shape: Model = field(default_factory=lambda: model())
 
     def run(
-        self, environment: str, system: str, batch: Batch, settings: Mapping[str, str] | None = None
+        self,
+        environment: str,
+        system: str,
+        batch: Batch,
+        settings: Mapping[str, str] | None = None,
+        overrides: tuple[str, ...] = (),
     ) -> Metrics:
         """The metrics of one run. Raises InputError where the policy finds no placement."""
         policy = find_policy(POLICIES[system])
         if system == "llama.cpp":
             policy = with_settings(policy, LLAMA_SETTINGS[environment])
         policy = with_settings(policy, settings or {})
-        machine = load_machine(MACHINES[environment])
+        machine = load_machine(MACHINES[environment], overrides)
         found = simulate(
             Scenario(
                 machine=machine,

@@ -2,14 +2,25 @@
 
 from collections.abc import Iterable
 
-from validation.published.fiddler.headlines import verdict
+from validation.published.claim import reach, reading_verdict
+from validation.published.fiddler.beam_widths import THRESHOLD_WIDTH
 from validation.published.reproduction import Cell, SummaryLine, Table
+from validation.published.target import (
+    Target,
+    at_most,
+    between,
+    errors_within,
+    near,
+    untargeted,
+)
 
 V1_ERROR_FRACTION = 0.20
 STREAMING_ERROR_FRACTION = 0.10
 SWAPPING_ERROR_FRACTION = 0.15
 MISSES_RANGE = (31.0, 41.0)
 HIT_RATE_POINTS = 2.0
+STEP = 2.0
+"""How many times as long a width takes as the one before it, where experts go to the GPU."""
 
 
 def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[SummaryLine, ...]:
@@ -48,6 +59,7 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
         ),
         *_residency(by_name["residency"], has_popularity),
         *(_headline(cell) for cell in by_name["headlines"].cells),
+        _step(by_name["beam_widths"]),
     )
 
 
@@ -57,55 +69,37 @@ def _of(cells: Iterable[Cell], environment: str, quantity: str) -> list[Cell]:
 
 def _v1(table: Table) -> SummaryLine:
     error = table.mean_absolute_error_fraction
-    return SummaryLine(
-        name="Fiddler v1, E1: mean absolute error of 18 cells",
-        target=f"<= {V1_ERROR_FRACTION:.0%}",
-        found=f"{error:.1%}",
-        is_met=error <= V1_ERROR_FRACTION,
-    )
+    name = "Fiddler v1, E1: mean absolute error of 18 cells"
+    return at_most(V1_ERROR_FRACTION).line(name, f"{error:.1%}", error)
 
 
 def _within(name: str, cells: list[Cell], limit: float | None) -> SummaryLine:
     """The worst of the cells against a limit; None: reported without a target."""
     worst = max((cell.error_fraction for cell in cells), key=abs)
-    target = "no target" if limit is None else f"each within ± {limit:.0%}"
-    return SummaryLine(
-        name=name,
-        target=target,
-        found=f"worst {worst:+.1%}",
-        is_met=None if limit is None else abs(worst) <= limit,
-    )
+    found = f"worst {worst:+.1%}"
+    if limit is None:
+        return untargeted(name, found)
+    return errors_within(limit).line(name, found, worst)
 
 
 def _misses(cell: Cell) -> SummaryLine:
-    low, high = MISSES_RANGE
-    found, is_met = f"{cell.simulated:.1f} of 64", low <= cell.simulated <= high
-    return SummaryLine(
-        name="Mixtral-Offloading, E2: misses per token",
-        target=f"{low:g} to {high:g} of 64",
-        found=found,
-        is_met=is_met,
-    )
+    name = "Mixtral-Offloading, E2: misses per token"
+    found = f"{cell.simulated:.1f} of 64"
+    return between(*MISSES_RANGE, "of 64").line(name, found, cell.simulated)
 
 
 def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
     counts = [cell for cell in table.cells if cell.quantity == "num_resident_experts"]
     rates = [cell for cell in table.cells if cell.quantity == "hit_rate_percent"]
-    lines = [_line(cell, "equal", cell.simulated == cell.published) for cell in counts]
-    lines += [
-        _line(
-            cell,
-            f"within {HIT_RATE_POINTS:g} points",
-            abs(cell.simulated - cell.published) <= HIT_RATE_POINTS,
-        )
-        for cell in rates
-    ]
+    lines = [_line(cell, near(cell.published, 0.0, "equal")) for cell in counts]
+    words = f"within {HIT_RATE_POINTS:g} points"
+    lines += [_line(cell, near(cell.published, HIT_RATE_POINTS, words)) for cell in rates]
     if not has_popularity:
         skipped = "skipped: needs a file of measured popularity, none was given"
         lines.append(
             SummaryLine(
                 name="Fiddler: hit rates",
-                target=f"within {HIT_RATE_POINTS:g} points",
+                target=words,
                 found=skipped,
                 is_met=None,
             )
@@ -117,14 +111,25 @@ def _headline(cell: Cell) -> SummaryLine:
     """A ratio with what all readings span, and what follows; without a target, since readings are
     assumed.
     """
-    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
-    found = f"{_pair(cell)}; readings {min(values):.2f} to {max(values):.2f}: {verdict(cell)}"
-    return SummaryLine(name=cell.system, target="no target", found=found, is_met=None)
+    low, high = reach(cell)
+    found = f"{_pair(cell)}; readings {low:.2f} to {high:.2f}: {reading_verdict(cell)}"
+    return untargeted(cell.system, found)
 
 
-def _line(cell: Cell, target: str, is_met: bool) -> SummaryLine:
-    name = f"{cell.system}, {cell.environment}: {'hit rate' if cell.unit == '%' else 'experts on the GPU'}"
-    return SummaryLine(name=name, target=target, found=_pair(cell), is_met=is_met)
+def _step(table: Table) -> SummaryLine:
+    """Where beams' experts go to the GPU: the first width that takes twice as long as the one
+    before it.
+    """
+    pairs = zip(table.cells, table.cells[1:], strict=False)
+    jumps = (after for before, after in pairs if after.simulated > STEP * before.simulated)
+    width = int(next(jumps).system.split()[1])
+    target = near(THRESHOLD_WIDTH, 0.0, f"width {THRESHOLD_WIDTH}")
+    return target.line("Beams: where experts go to the GPU", f"width {width}", width)
+
+
+def _line(cell: Cell, target: Target) -> SummaryLine:
+    kind = "hit rate" if cell.unit == "%" else "experts on the GPU"
+    return target.line(f"{cell.system}, {cell.environment}: {kind}", _pair(cell), cell.simulated)
 
 
 def _pair(cell: Cell) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sim.routing import load_routing, uniform
 from sim.workload.batch import Batch
+from validation.published.fiddler.beam_widths import beam_width_table
 from validation.published.fiddler.headlines import headline_table
 from validation.published.fiddler.runs import Bench, model, quantity_of
 from validation.published.fiddler.summary import summary_of
@@ -37,6 +38,7 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
         ),
         residency_table(popular, has_popularity=routing_popularity is not None),
         headline_table(popular),
+        beam_width_table(popular),
     )
     return Reproduction(
         name="fiddler",

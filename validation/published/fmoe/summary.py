@@ -5,9 +5,14 @@ from statistics import mean
 
 from validation.published.fmoe.measured import Measured
 from validation.published.fmoe.systems import BASELINES, SYSTEMS
+from validation.published.published_row import published_rows
 from validation.published.reproduction import SummaryLine
+from validation.published.target import Target, near, untargeted
 
 MEAN_REDUCTION, TOLERANCE = 0.47, 0.10
+MEAN_TARGET = near(
+    MEAN_REDUCTION, TOLERANCE, f"{MEAN_REDUCTION:.0%} ± {100 * TOLERANCE:.0f} points"
+)
 HIT_ORDER = ("fMoE", "Mixtral-Offloading", "ProMoE", "MoE-Infinity")
 """As published, the highest hit rate first."""
 ORDERS: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -17,6 +22,12 @@ ORDERS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """By its name: the order as published, and of what."""
 WORDS: Mapping[str, str] = {"TTFT": "slowest", "TPOT": "slowest", "Hit rate": "highest"}
+PUBLISHED: Mapping[tuple[str, str], float] = {
+    (row.quantity.partition("_")[0], row.system): row.value
+    for row in published_rows("validation.published.fmoe", "figures.csv")
+    if row.environment == "both data sets"
+}
+"""fMoE's figure over a baseline's, by quantity and baseline."""
 SHORT: Mapping[str, str] = {
     "DeepSpeed-Inference": "DS",
     "Mixtral-Offloading": "MO",
@@ -36,16 +47,17 @@ def summary_of(
     reduction = mean_reduction(base)
     return (
         *lines,
-        SummaryLine(
-            name="Mean reduction of the eight figures",
-            target=f"{MEAN_REDUCTION:.0%} ± {100 * TOLERANCE:.0f} points",
-            found=f"{reduction:.0%}",
-            is_met=is_mean_met(reduction),
-        ),
+        MEAN_TARGET.line("Mean reduction of the eight figures", f"{reduction:.0%}", reduction),
         *(
             _seconds(base, model)
             for model in dict.fromkeys(model for model, _ in base.by_system["fMoE"])
         ),
+        *(
+            _order_at(words, name, measured)
+            for words, measured in sweeps.get("experts", {}).items()
+            for name in ORDERS
+        ),
+        *(_errors_of(base, system) for system in BASELINES),
         *(
             _targets_at(f"{knob} {words}", measured)
             for knob, sweep in sweeps.items()
@@ -65,7 +77,7 @@ def mean_reduction(measured: Measured) -> float:
 
 def is_mean_met(reduction: float) -> bool:
     """Whether the mean is as near as asked."""
-    return abs(reduction - MEAN_REDUCTION) <= TOLERANCE
+    return MEAN_TARGET.is_met(reduction)
 
 
 def _seconds(measured: Measured, model: str) -> SummaryLine:
@@ -76,9 +88,27 @@ def _seconds(measured: Measured, model: str) -> SummaryLine:
         f"{SHORT.get(system, system)} {metrics.ttft_s:.2f}/{metrics.tpot_s:.2f}"
         for system, metrics in found
     )
-    return SummaryLine(
-        name=f"TTFT/TPOT in s, {model}, {data}", target="no target", found=words, is_met=None
+    return untargeted(f"TTFT/TPOT in s, {model}, {data}", words)
+
+
+def _order_at(cache: str, name: str, measured: Measured) -> SummaryLine:
+    """The systems in order, each with its figure, where the GPUs hold so many experts."""
+    published, quantity = ORDERS[name]
+    found = order_of(published, measured, quantity)
+    words = " > ".join(
+        f"{SHORT.get(system, system)} {measured.average(quantity, system):.2f}" for system in found
     )
+    is_right = "as published" if found == published else "not as published"
+    return untargeted(f"{name}, {cache} of experts", f"{words}: {is_right}")
+
+
+def _errors_of(measured: Measured, system: str) -> SummaryLine:
+    """How far off the two ratios of a system are."""
+    words = ", ".join(
+        f"{quantity.upper()} {measured.ratio(quantity, system) / PUBLISHED[quantity, system] - 1:+.0%}"
+        for quantity in ("ttft", "tpot")
+    )
+    return untargeted(f"fMoE over {system}: error of the ratio", words)
 
 
 def _targets_at(name: str, measured: Measured) -> SummaryLine:
@@ -89,7 +119,7 @@ def _targets_at(name: str, measured: Measured) -> SummaryLine:
         if order_of(published, measured, quantity) == published
     ]
     found = f"{mean_reduction(measured):.0%}; in order: {', '.join(right) or 'none'}"
-    return SummaryLine(name=name, target="no target", found=found, is_met=None)
+    return untargeted(name, found)
 
 
 def order_of(systems: tuple[str, ...], measured: Measured, quantity: str) -> tuple[str, ...]:
@@ -99,12 +129,9 @@ def order_of(systems: tuple[str, ...], measured: Measured, quantity: str) -> tup
 
 def _order(name: str, published: tuple[str, ...], measured: Measured, quantity: str) -> SummaryLine:
     found = order_of(published, measured, quantity)
-    return SummaryLine(
-        name=f"{name}, {WORDS[name]} first",
-        target=_spelt(published),
-        found=_spelt(found),
-        is_met=found == published,
-    )
+    target = Target(words=_spelt(published), low=1.0)
+    is_right = float(found == published)
+    return target.line(f"{name}, {WORDS[name]} first", _spelt(found), is_right)
 
 
 def _spelt(systems: tuple[str, ...]) -> str:

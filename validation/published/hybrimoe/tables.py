@@ -16,8 +16,10 @@ from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
 from validation.published.hybrimoe.replay import Reading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
+from validation.published.hybrimoe.speeds import speed_table
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
+from validation.published.target import Target, near, untargeted
 
 TARGET_PERCENT = 25
 """The resident share that has targets; the others check."""
@@ -82,7 +84,10 @@ def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproducti
         title="HybriMoE's cache (arXiv 2504.05897)",
         seed=seed,
         routing=routing.description,
-        tables=(Table(name="hit_rates", title="Hit rates", assumptions=ASSUMPTIONS, cells=cells),),
+        tables=(
+            Table(name="hit_rates", title="Hit rates", assumptions=ASSUMPTIONS, cells=cells),
+            speed_table(seed),
+        ),
         summary=summary_of(cells),
     )
 
@@ -113,29 +118,14 @@ def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
     lru, score, *others = cells
     gain, published = score.simulated - lru.simulated, score.published - lru.published
     found = f"{gain:+.1f} points, published {published:+.1f}"
-    lead = SummaryLine(
-        name="score cache over LRU",
-        target=f"within {POINTS:g} points",
-        found=found,
-        is_met=abs(gain - published) <= POINTS,
-    )
+    lead = _target(published).line("score cache over LRU", found, gain)
     at_once = (
-        SummaryLine(
-            name=f"{cell.system}, {other.label}",
-            target="no target",
-            found=f"{other.simulated:.1f} %",
-            is_met=None,
-        )
+        untargeted(f"{cell.system}, {other.label}", f"{other.simulated:.1f} %")
         for cell in (lru, score)
         for other in cell.comparisons
     )
     checks = (
-        SummaryLine(
-            name=f"{cell.system}, {percent_of(cell.quantity)} % resident",
-            target="no target",
-            found=_found(cell),
-            is_met=None,
-        )
+        untargeted(f"{cell.system}, {percent_of(cell.quantity)} % resident", _found(cell))
         for cell in others
     )
     return _line(lru), _line(score), lead, *checks, *at_once
@@ -147,10 +137,11 @@ def percent_of(quantity: str) -> int:
 
 
 def _line(cell: Cell) -> SummaryLine:
-    is_met = abs(cell.simulated - cell.published) <= POINTS
-    return SummaryLine(
-        name=cell.system, target=f"within {POINTS:g} points", found=_found(cell), is_met=is_met
-    )
+    return _target(cell.published).line(cell.system, _found(cell), cell.simulated)
+
+
+def _target(published: float) -> Target:
+    return near(published, POINTS, f"within {POINTS:g} points")
 
 
 def _found(cell: Cell) -> str:

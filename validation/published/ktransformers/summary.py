@@ -2,6 +2,7 @@
 
 from validation.published.ktransformers.ranking import Ranking
 from validation.published.reproduction import SummaryLine
+from validation.published.target import Target, at_least, untargeted
 
 LEAST_TAU = 0.6
 
@@ -15,41 +16,18 @@ def summary_of(usual: Ranking, other: Ranking, *, needed: str) -> tuple[SummaryL
     with experts on the CPU hand over.
     """
     return (
-        SummaryLine(
-            name="Kendall's tau, 45 cells, 10 to 90 %",
-            target=f">= {LEAST_TAU:g}",
-            found=f"{usual.tau:.2f}",
-            is_met=usual.tau >= LEAST_TAU,
+        at_least(LEAST_TAU).line(
+            "Kendall's tau, 45 cells, 10 to 90 %", f"{usual.tau:.2f}", usual.tau
         ),
         _extreme("best", usual, usual.right_best(), has_target=True),
         _extreme("worst", usual, usual.right_worst(), has_target=True),
         _extreme(
             "worst", usual, usual.right_worst(BLIND), suffix=f", {' and '.join(BLIND)} as one"
         ),
-        SummaryLine(
-            name="tau within a share, mean",
-            target="no target",
-            found=f"{usual.tau_within_shares:.2f}",
-            is_met=None,
-        ),
-        SummaryLine(
-            name="tau of the share alone",
-            target="no target",
-            found=f"{usual.tau_of_shares_alone:.2f}",
-            is_met=None,
-        ),
-        SummaryLine(
-            name=f"Kendall's tau, {needed}",
-            target="no target",
-            found=f"{other.tau:.2f}",
-            is_met=None,
-        ),
-        SummaryLine(
-            name=f"tau within a share, {needed}",
-            target="no target",
-            found=f"{other.tau_within_shares:.2f}",
-            is_met=None,
-        ),
+        untargeted("tau within a share, mean", f"{usual.tau_within_shares:.2f}"),
+        untargeted("tau of the share alone", f"{usual.tau_of_shares_alone:.2f}"),
+        untargeted(f"Kendall's tau, {needed}", f"{other.tau:.2f}"),
+        untargeted(f"tau within a share, {needed}", f"{other.tau_within_shares:.2f}"),
         _extreme("best", other, other.right_best(), suffix=f", {needed}"),
         _extreme("worst", other, other.right_worst(), suffix=f", {needed}"),
     )
@@ -62,12 +40,11 @@ def _extreme(
     found = f"{len(right)} of {len(ranking.shares)} shares" + (
         f"; wrong at {_spelt(wrong)}" if wrong else ""
     )
-    return SummaryLine(
-        name=f"{which} placement of a share{suffix}",
-        target=f"right but for {ranking.noise_fraction:.1%}" if has_target else "no target",
-        found=found,
-        is_met=not wrong if has_target else None,
-    )
+    name = f"{which} placement of a share{suffix}"
+    if not has_target:
+        return untargeted(name, found)
+    target = Target(words=f"right but for {ranking.noise_fraction:.1%}", high=0.0)
+    return target.line(name, found, float(len(wrong)))
 
 
 def _spelt(shares: list[float]) -> str:

@@ -89,9 +89,9 @@ def _cell(quantity: str, values: dict[str, float], number: int) -> Cell:
 def _gain(model: str) -> Gain:
     num_gpus = fewest_gpus(model)
     alone, offloading = cluster_of(model, num_gpus), cluster_of(model, num_gpus, [HOST])
-    most_per_s = _run(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
-    before = [_run(alone, model, load * most_per_s) for load in LOADS]
-    after = [_run(offloading, model, load * most_per_s) for load in LOADS]
+    most_per_s = served(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
+    before = [served(alone, model, load * most_per_s) for load in LOADS]
+    after = [served(offloading, model, load * most_per_s) for load in LOADS]
     return Gain(
         model=model,
         num_gpus=num_gpus,
@@ -101,29 +101,32 @@ def _gain(model: str) -> Gain:
         tpot_reductions=tuple(
             1 - _tpot_s(new) / _tpot_s(old) for old, new in zip(before, after, strict=True)
         ),
-        throughput_ratio=_highest_rate(
+        throughput_ratio=highest_rate(
             offloading, model, LOADS[-1] * most_per_s, before[-1].ttft_s.mean
         )
         / (LOADS[-1] * most_per_s),
     )
 
 
-def _highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float) -> float:
-    """The highest rate at which the mean TTFT is no longer than that: first doubling, then halving
+def highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float) -> float:
+    """Return the highest rate at which the mean TTFT is no longer than that: first doubling, then halving
     what is left.
     """
     low, high = rate_per_s, 2 * rate_per_s
-    while _run(cluster, model, high).ttft_s.mean <= ttft_s:
+    while served(cluster, model, high).ttft_s.mean <= ttft_s:
         low, high = high, 2 * high
     for _ in range(NUM_HALVINGS):
         middle = (low + high) / 2
         low, high = (
-            (middle, high) if _run(cluster, model, middle).ttft_s.mean <= ttft_s else (low, middle)
+            (middle, high)
+            if served(cluster, model, middle).ttft_s.mean <= ttft_s
+            else (low, middle)
         )
     return low
 
 
-def _run(cluster: Cluster, model: str, requests_per_s: float) -> ServingMetrics:
+def served(cluster: Cluster, model: str, requests_per_s: float) -> ServingMetrics:
+    """Return what becomes of the conversations at that rate of requests."""
     talks = MultiRound(
         num_users=NUM_USERS,
         num_rounds=NUM_ROUNDS,

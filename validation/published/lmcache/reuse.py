@@ -21,17 +21,27 @@ SETUPS = (
 )
 """Model and type of its arithmetic: the sources at hand say neither."""
 
+PUBLISHED_TOKENS = 262_144
+"""From where LMCache says that loading wins at 32 Gbit/s."""
+
 CHUNK_TOKENS = 256
 """What starts within the first chunk of LMCache, starts at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """From how many tokens on loading wins at each of the rates; None: never."""
+    """From how many tokens on loading wins at each of the rates; None: never.
+
+    ``attention_ratio``: how many times as long as its weights a prefix of PUBLISHED_TOKENS takes
+    in attention. That loading wins from there on at 32 Gbit/s, and always at 64, asks for at most 1,
+    whatever the rate of computation and the bytes of a token: at 32 Gbit/s a token takes twice as
+    long as at 64, so attention may at most double what the weights take.
+    """
 
     model: str
     dtype: str
     tokens: dict[int, int | None]
+    attention_ratio: float
 
     @property
     def is_in_the_papers_order(self) -> bool:
@@ -105,4 +115,8 @@ def _crossover(model: str, dtype: str) -> Crossover:
         rate: crossover_tokens(load_model(model), compute, bytes_per_s)
         for rate, bytes_per_s in rates.items()
     }
-    return Crossover(model=model, dtype=dtype, tokens=tokens)
+    of_weights_ns = PUBLISHED_TOKENS * compute.prefill_ns(load_model(model), 1)
+    total_ns = compute.prefill_ns(load_model(model), PUBLISHED_TOKENS)
+    return Crossover(
+        model=model, dtype=dtype, tokens=tokens, attention_ratio=total_ns / of_weights_ns - 1.0
+    )

@@ -6,6 +6,7 @@ from validation.published.lmcache.google_cloud import LARGE, SMALL, Change
 from validation.published.lmcache.multi_round import Gain
 from validation.published.lmcache.rows import rows
 from validation.published.reproduction import SummaryLine
+from validation.published.target import Target, between
 
 TTFT = "ttft_ratio"
 NO_GAIN_RATIO = 0.98
@@ -52,14 +53,10 @@ def serving_summary(gains: Sequence[Gain], changes: Sequence[Change]) -> Iterato
 
 def _in_range(name: str, quantity: str, found: Sequence[float]) -> SummaryLine:
     low, high = (row.value for row in rows("multi_round") if row.quantity == quantity)
-    return SummaryLine(
-        name=name,
-        target=f"{low:g} to {high:g} times",
-        found=f"{min(found):.1f} to {max(found):.1f} times",
-        is_met=low <= min(found) and max(found) <= high,
-    )
+    words = f"{min(found):.1f} to {max(found):.1f} times"
+    return between(low, high, "times").line(name, words, *found)
 
 
-def _signs(name: str, target: str, found: dict[int, float], is_met: bool) -> SummaryLine:
-    words = ", ".join(f"{prefix // 1000}K {ratio - 1:+.0%}" for prefix, ratio in found.items())
-    return SummaryLine(name=name, target=target, found=words, is_met=is_met)
+def _signs(name: str, words: str, found: dict[int, float], is_met: bool) -> SummaryLine:
+    shown = ", ".join(f"{prefix // 1000}K {ratio - 1:+.0%}" for prefix, ratio in found.items())
+    return Target(words=words, low=1.0).line(name, shown, float(is_met))

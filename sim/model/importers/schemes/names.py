@@ -1,11 +1,10 @@
 """Finding a scheme by its public name, in capitals or not."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwprofiles import InputError
-from hwprofiles.errors import shortened
+from hwprofiles.errors import closest, shortened
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS, exllama_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
@@ -18,9 +17,6 @@ _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     | dict(ASSUMED)
     | dict(CHECKPOINTS)
 )
-_LONGEST = 40
-"""Characters of a misspelt name that are compared."""
-
 _BY_FOLDED_NAME = MappingProxyType({name.lower(): scheme for name, scheme in _SCHEMES.items()})
 
 
@@ -40,7 +36,4 @@ def scheme_named(name: str) -> Scheme:
 
 def nearest_scheme(name: str) -> str:
     """A hint for a misspelt name, as an error has it: the nearest name, or all of them."""
-    near = difflib.get_close_matches(name.lower()[:_LONGEST], _BY_FOLDED_NAME, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {_BY_FOLDED_NAME[near[0]].name!r}?"
-    return f"; known: {', '.join(_SCHEMES)}"
+    return closest(name, _SCHEMES)

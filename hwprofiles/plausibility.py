@@ -1,0 +1,37 @@
+"""Numbers set by hand that are far from a machine's own, as where a unit was forgotten."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hwprofiles.machine import Machine
+from hwprofiles.quantity import Quantity
+
+FAR_TIMES = 1000.0
+"""From this many times more, or less, a number that was set is taken for a slip worth a warning."""
+
+
+def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> Iterator[str]:
+    """A sentence for each override that is FAR_TIMES or more away from the machine's own number.
+
+    Nothing is said where either number is 0: that switches a thing off or on.
+    """
+    for override in overrides:
+        path = override.partition("=")[0]
+        before, after = _effective(own, path), _effective(changed, path)
+        if not before or not after:
+            continue
+        times = max(before / after, after / before)
+        if times >= FAR_TIMES:
+            way = "more" if after > before else "less"
+            yield (
+                f"--set {override} is {times:.0e} times {way} than the machine's own {before:g}; "
+                "is a unit missing, as in 200GB or 200e9?"
+            )
+
+
+def _effective(machine: Machine, path: str) -> float | None:
+    """The number at that dotted path; None where it is no quantity."""
+    part: Any = machine
+    for key in path.split("."):
+        part = part.get(key) if isinstance(part, dict) else getattr(part, key, None)
+    return part.effective if isinstance(part, Quantity) else None

@@ -1,0 +1,216 @@
+"""The ways to run experts that do not fit: whole layers, or a cache whose misses go one way or another."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwprofiles.units import MIB, format_bytes
+from planner.choice.question import ChoiceQuestion
+from planner.export.llama_cpp import llama_words
+from planner.export.runtime_command import quoted
+from planner.runtimes.asked import Asked
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad
+from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from sim.runtimes.caching.experts import CachedExperts, MissRule
+from sim.runtimes.disk import RESERVED_BYTES
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.memory import memory_of
+from sim.runtimes.placing import placement_of
+from sim.runtimes.tensors import tensors_of
+
+MARGIN_BYTES = 1024 * MIB
+"""GPU memory that is left free, as llama.cpp's --fit-target does."""
+
+STATIC_LAYERS = "static layers"
+
+WHOLE_FRACTION = 0.999
+"""A layer whose experts lie on GPUs by more than this share counts as whole: bytes of matrices are rounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way: a number of layers with their experts on GPUs (``cached`` None), or a cache.
+
+    ``command`` says how a program is told to do so. ``arguments`` are llama.cpp's where they were
+    searched for, as for several GPUs. ``gpus`` are those in use; None: all.
+    """
+
+    arm: str
+    command: str
+    expert_layers: int = 0
+    arguments: LlamaArguments | None = None
+    gpus: tuple[int, ...] | None = None
+    cached: CachedExperts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A way that this machine does not allow, and why."""
+
+    arm: str
+    reason: str
+
+
+def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
+    """The ways that fit, and those that do not with the reason.
+
+    Each cache takes what GPU memory the rest of the model leaves. No arm at all where the rest
+    itself does not fit.
+    """
+    if not question.host.gpus:
+        left_out = _none_of((STATIC_LAYERS, *CACHES), "the machine has no GPU")
+        alone, misfit = _fitting(question, Arm(arm="CPU alone", command="llama-server"))
+        return alone, (*misfit, *left_out)
+    room = _room(question, 0)
+    if min(room) < 0:
+        reason = f"the model without its experts needs {format_bytes(-min(room))} more GPU memory"
+        return (), _none_of((STATIC_LAYERS, *CACHES), reason)
+    layers = _expert_layers(question)
+    static = Arm(arm=STATIC_LAYERS, command=_static_command(question, layers), expert_layers=layers)
+    if layers == len(question.model.moe_layers):
+        return (static,), _none_of(CACHES, "every expert fits on the GPU")
+    if len(question.host.gpus) > 1:
+        static = planned_layers(question) or static
+    found, left_out = _fitting(question, static)
+    short = _expert_bytes(question) - _host_bytes(question)
+    if short > 0:
+        reason = f"all experts stay in host memory, which is {format_bytes(short)} too small"
+        streamed = _streamed(question, sum(room)) if question.host.disk is not None else ()
+        return (*found, *streamed), (*left_out, *_none_of(CACHES, reason))
+    return (*found, *_cache_arms(question, sum(room))), left_out
+
+
+def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
+    """Yield each cache on each of several GPUs alone: a slower card beside a faster one may cost more than it holds."""
+    for index in range(len(question.host.gpus)):
+        arms, _ = arms_of(question.on((index,)))
+        for arm in arms:
+            if arm.cached is not None:
+                command = f"CUDA_VISIBLE_DEVICES={index} {arm.command}"
+                yield replace(arm, command=command, gpus=(index,))
+
+
+def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
+    """Whole layers, unless host memory is too small for what stays there and no disk is stated to map it from."""
+    asked = question.runtime_question(static.expert_layers, static.arguments)
+    short = memory_of(asked, placement_of(asked))["host"].total - _host_bytes(question)
+    if short <= 0 or question.host.disk is not None:
+        return (static,), ()
+    return (), _none_of((static.arm,), f"host memory is {format_bytes(short)} too small")
+
+
+def planned_layers(question: ChoiceQuestion) -> Arm | None:
+    """The best layers for the GPUs together, as a plan for llama.cpp finds them; None where none fits."""
+    asked = Asked(
+        runtime=LLAMA_CPP,
+        model=question.model,
+        quantization=question.quantization,
+        host=question.host,
+        host_memory_bytes=question.host_memory_bytes,
+        load=RuntimeLoad(
+            prompt_tokens=question.prompt_tokens, output_tokens=question.output_tokens
+        ),
+        limits=RuntimeLimits(),
+        tensors=tensors_of(question.model),
+    )
+    plan = plan_runtime(asked)
+    if isinstance(plan, NoRuntimePlan):
+        return None
+    arguments = plan.best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    on_gpus = 1.0 - plan.best.placement.expert_fraction[list(question.model.moe_layers), 0]
+    return Arm(
+        arm=STATIC_LAYERS,
+        command=" ".join(("llama-server", *map(quoted, llama_words(arguments)))),
+        expert_layers=int(np.count_nonzero(on_gpus > WHOLE_FRACTION)),
+        arguments=arguments,
+    )
+
+
+def _none_of(names: Iterable[str], reason: str) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(arm=name, reason=reason) for name in names)
+
+
+def _room(question: ChoiceQuestion, layers: int) -> list[float]:
+    """GPU memory left on each GPU with the experts of so many layers there."""
+    asked = question.runtime_question(layers)
+    memory = memory_of(asked, placement_of(asked))
+    return [
+        gpu.memory_bytes - MARGIN_BYTES - memory[f"gpu{index}"].total
+        for index, gpu in enumerate(question.host.gpus)
+    ]
+
+
+def _expert_layers(question: ChoiceQuestion) -> int:
+    """The most layers whose experts fit."""
+    fits = 0
+    too_many = len(question.model.moe_layers) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if min(_room(question, middle)) >= 0:
+            fits = middle
+        else:
+            too_many = middle
+    return fits
+
+
+def _host_bytes(question: ChoiceQuestion) -> float:
+    """Host memory; without end where nobody states it."""
+    return math.inf if question.host_memory_bytes is None else question.host_memory_bytes
+
+
+def _expert_bytes(question: ChoiceQuestion) -> float:
+    return float(sum(layer.num_experts * layer.expert_bytes for layer in question.model.layers))
+
+
+def _static_command(question: ChoiceQuestion, layers: int) -> str:
+    moe = question.model.moe_layers
+    if not layers:
+        return "llama-server -ngl 99 -cmoe"
+    if layers == len(moe):
+        return "llama-server -ngl 99"
+    return f"llama-server -ngl 99 -ncmoe {moe[len(moe) - layers]}"
+
+
+def _cache_arms(question: ChoiceQuestion, room: float) -> Iterator[Arm]:
+    share = min(1.0, room / _expert_bytes(question))
+    slots = int(share * question.model.num_experts)
+    commands = {
+        "expert cache": f"llama-server -ngl 99 -cmoe --moe-cache-mib {int(room / MIB)}",
+        "fetch": f"ft serve --moe-backend offload --moe-cache-rate {share:.3f}",
+        "hybrid": f"ft serve --moe-backend hybrid --moe-cache-rate {share:.3f}",
+        "expert cache, misses split": f"LLAMA_EC_POLICY=dfa LLAMA_EC_SLOTS={slots} llama-server -ngl 99 "
+        '-ot "exps=CUDA_Host"',
+    }
+    for name, (policy, misses) in CACHES.items():
+        cached = CachedExperts(policy=policy, share=share, misses=misses)
+        yield Arm(arm=name, command=commands[name], cached=cached)
+
+
+def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
+    """Experts streamed from the disk into a cache on the GPU, host memory holding what was read last."""
+    experts = _expert_bytes(question)
+    asked = question.runtime_question(0)
+    dense = memory_of(asked, placement_of(asked))["host"].total - experts
+    spare = max(0.0, _host_bytes(question) - RESERVED_BYTES - max(0.0, dense))
+    cached = CachedExperts(
+        policy="lru",
+        share=min(1.0, room / experts),
+        misses=MissRule.STREAM,
+        memory_share=min(1.0, spare / experts),
+    )
+    return (Arm(arm=STREAM, command="an engine that streams, such as flash-moe", cached=cached),)
+
+
+STREAM = "stream from disk"
+
+CACHES = {
+    "expert cache": ("lru", MissRule.CPU),
+    "fetch": ("lru", MissRule.FETCH),
+    "hybrid": ("lru", MissRule.SHARED),
+    "expert cache, misses split": ("decayed", MissRule.SPLIT),
+}
+"""By name: the policy and what happens on a miss. llama.cpp's own cache, FreeToken's two backends, and
+moe-speed-of-light's patch of llama.cpp."""

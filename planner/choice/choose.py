@@ -1,0 +1,201 @@
+"""The choice: every arm priced, with its interval, and what is lost if the prediction is off by it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from planner.choice.arms import Arm, LeftOut, arms_of, single_card_arms
+from planner.choice.question import ChoiceQuestion
+from planner.choice.uncertain import Inputs, uncertainties
+from sim.runtimes.caching.experts import MissRule
+from sim.runtimes.caching.pricing import cached_decode, cached_prefill
+from sim.runtimes.constants import shipped, shipped_constants
+from sim.runtimes.disk import decode_disk_s, prompt_disk_s
+from sim.runtimes.placing import placement_of
+from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
+from sim.runtimes.steps import steps_of
+
+COVERAGE_FRACTION = 0.8
+QUANTILE = 1.2816
+"""Half the width of an interval that covers 80 %, over the standard deviation (normal errors)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedInterval:
+    """Tokens a second, between ends that cover ``coverage_fraction``, and what limits them."""
+
+    tokens_per_s: float
+    low_tokens_per_s: float
+    high_tokens_per_s: float
+    coverage_fraction: float
+    limit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenArm:
+    """One arm with both speeds.
+
+    ``regret_fraction`` is the share of the best speed over the whole answer that is lost at the end
+    of the 80 % interval of the difference to whichever other arm would then be fastest.
+    """
+
+    arm: Arm
+    decode: SpeedInterval
+    prefill: SpeedInterval
+    request_s: float
+    regret_fraction: float
+    regret_against: str | None
+    rests_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """All arms, best first, and those that the machine does not allow."""
+
+    arms: tuple[ChosenArm, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Price:
+    """Seconds of a token, of a prompt, and of both together."""
+
+    decode: Seconds
+    prefill: Seconds
+    prompt_tokens: int
+    output_tokens: int
+
+    @property
+    def decode_s(self) -> float:
+        """Seconds of a token."""
+        return float(self.decode.total)
+
+    @property
+    def prefill_s(self) -> float:
+        """Seconds of the prompt."""
+        return float(self.prefill.total)
+
+    @property
+    def request_s(self) -> float:
+        """Seconds of the prompt and of every token after it."""
+        return self.prefill_s + self.output_tokens * self.decode_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moved:
+    """How the logarithms of an arm's three times change with each input, one spread up."""
+
+    decode: tuple[float, ...]
+    prefill: tuple[float, ...]
+    request: tuple[float, ...]
+
+
+def choose(question: ChoiceQuestion) -> Choice:
+    """Price every arm, best first: the one with the shortest prompt and answer together.
+
+    No arm where none fits the machine; then ``left_out`` says why.
+    """
+    arms, left_out = arms_of(question)
+    usual = Inputs(question=question, constants=shipped_constants())
+    if len(question.host.gpus) > 1:
+        arms = _on_best_cards(arms, usual)
+    names = [own.name for own in uncertainties(question, shipped())]
+    prices = {arm.arm: _price(arm, usual) for arm in arms}
+    moved = {arm.arm: _moved(arm, usual, prices[arm.arm]) for arm in arms}
+    found = [_chosen(arm, prices, moved, names) for arm in arms]
+    return Choice(arms=tuple(sorted(found, key=lambda own: own.request_s)), left_out=left_out)
+
+
+def _on_best_cards(arms: Sequence[Arm], usual: Inputs) -> tuple[Arm, ...]:
+    """Each arm on all GPUs together or on one of them alone, whichever answers first."""
+    best = {arm.arm: arm for arm in arms}
+    for arm in single_card_arms(usual.question):
+        known = best.get(arm.arm)
+        if known is None or _price(arm, usual).request_s < _price(known, usual).request_s:
+            best[arm.arm] = arm
+    return tuple(best.values())
+
+
+def _price(arm: Arm, inputs: Inputs) -> _Price:
+    question = inputs.question.on(arm.gpus)
+    asked = question.runtime_question(arm.expert_layers, arm.arguments)
+    if arm.cached is None:
+        steps = steps_of(asked)
+        decode = decode_seconds(steps.decode, inputs.constants)
+        decode = replace(decode, disk=decode_disk_s(asked, steps.placement, question.locality))
+        prefill = prefill_seconds(steps.prefill, inputs.constants)
+        num_batches = int(steps.prefill.micro_batches)
+        prefill = replace(prefill, disk=prompt_disk_s(asked, steps.placement, num_batches))
+    else:
+        made = cached_decode(asked, arm.cached, question.locality, question.rates, inputs.constants)
+        decode = made.seconds
+        prefill, step = cached_prefill(asked, arm.cached, inputs.constants)
+        if arm.cached.misses is MissRule.STREAM:
+            read_s = prompt_disk_s(asked, placement_of(asked), int(step.micro_batches))
+            prefill = replace(prefill, disk=read_s)
+    return _Price(
+        decode=decode,
+        prefill=prefill,
+        prompt_tokens=question.prompt_tokens,
+        output_tokens=question.output_tokens,
+    )
+
+
+def _moved(arm: Arm, inputs: Inputs, usual: _Price) -> _Moved:
+    """Each input one spread up; half of what two spreads change would be the same for small ones."""
+    prices = [
+        _price(arm, own.move(inputs, math.exp(own.spread)))
+        for own in uncertainties(inputs.question, shipped())
+    ]
+    return _Moved(
+        decode=tuple(math.log(price.decode_s / usual.decode_s) for price in prices),
+        prefill=tuple(math.log(price.prefill_s / usual.prefill_s) for price in prices),
+        request=tuple(math.log(price.request_s / usual.request_s) for price in prices),
+    )
+
+
+def _chosen(
+    arm: Arm, prices: Mapping[str, _Price], moved: Mapping[str, _Moved], names: Sequence[str]
+) -> ChosenArm:
+    price = prices[arm.arm]
+    own = moved[arm.arm]
+    regret, against = _regret(arm.arm, prices, moved)
+    changes = [abs(change) for change in own.request]
+    return ChosenArm(
+        arm=arm,
+        decode=_interval(1 / price.decode_s, own.decode, price.decode),
+        prefill=_interval(price.prompt_tokens / price.prefill_s, own.prefill, price.prefill),
+        request_s=price.request_s,
+        regret_fraction=regret,
+        regret_against=against,
+        rests_on=names[changes.index(max(changes))],
+    )
+
+
+def _regret(
+    name: str, prices: Mapping[str, _Price], moved: Mapping[str, _Moved]
+) -> tuple[float, str | None]:
+    """The largest loss over the other arms, and against which; 0 and None where none could be faster."""
+    worst = 0.0
+    against = None
+    for other, price in prices.items():
+        ahead = math.log(price.request_s / prices[name].request_s)
+        pairs = zip(moved[name].request, moved[other].request, strict=True)
+        spread = math.sqrt(sum((ours - theirs) ** 2 for ours, theirs in pairs))
+        lost = 1 - math.exp(min(0.0, ahead - QUANTILE * spread))
+        if other != name and lost > worst:
+            worst = lost
+            against = other
+    return worst, against
+
+
+def _interval(tokens_per_s: float, changes: Sequence[float], seconds: Seconds) -> SpeedInterval:
+    factor = math.exp(QUANTILE * math.sqrt(sum(change**2 for change in changes)))
+    parts = {name: float(getattr(seconds, name)) for name in Seconds.__dataclass_fields__}
+    return SpeedInterval(
+        tokens_per_s=tokens_per_s,
+        low_tokens_per_s=tokens_per_s / factor,
+        high_tokens_per_s=tokens_per_s * factor,
+        coverage_fraction=COVERAGE_FRACTION,
+        limit=max(parts, key=lambda name: parts[name]),
+    )

@@ -1,0 +1,71 @@
+"""When drafts pay: each arm with a batch of drafts, against the arm without."""
+
+from dataclasses import dataclass
+
+from planner.choice.arms import Arm
+from planner.choice.question import ChoiceQuestion
+from sim.runtimes.caching.pricing import cached_decode
+from sim.runtimes.constants import shipped_constants
+from sim.runtimes.drafts import committed_tokens, reads_factor
+from sim.runtimes.placing import placement_of
+from sim.runtimes.prices import decode_seconds
+from sim.runtimes.steps import decode_step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafts:
+    """K drafts a step, of which each is kept with that probability if all before it are.
+
+    ``cost_fraction`` is what making one draft takes, over a token of the arm without drafts.
+    """
+
+    num_drafts: int
+    acceptance_fraction: float
+    cost_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftedSpeed:
+    """An arm with drafts. ``reads_factor`` is over experts read for each token without drafts."""
+
+    tokens_per_s: float
+    plain_tokens_per_s: float
+    committed_tokens: float
+    reads_factor: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether drafts make the arm faster."""
+        return self.tokens_per_s > self.plain_tokens_per_s
+
+
+def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSpeed:
+    """Price an arm with drafts. Raises InputError for numbers that are none."""
+    committed = committed_tokens(drafts.num_drafts, drafts.acceptance_fraction)
+    plain_s = _step_s(question, arm, 1)
+    checking_s = _step_s(question, arm, drafts.num_drafts + 1)
+    drafting_s = drafts.num_drafts * drafts.cost_fraction * plain_s
+    model = question.model
+    layers = [
+        (model.layers[index].num_experts, model.layers[index].top_k) for index in model.moe_layers
+    ]
+    return DraftedSpeed(
+        tokens_per_s=committed / (checking_s + drafting_s),
+        plain_tokens_per_s=1 / plain_s,
+        committed_tokens=committed,
+        reads_factor=reads_factor(layers, drafts.num_drafts, drafts.acceptance_fraction),
+    )
+
+
+def _step_s(question: ChoiceQuestion, arm: Arm, num_tokens: int) -> float:
+    """Seconds of a step that checks so many tokens together; nothing is copied for so few."""
+    question = question.on(arm.gpus)
+    asked = question.runtime_question(arm.expert_layers, arm.arguments)
+    constants = shipped_constants()
+    if arm.cached is not None:
+        step = cached_decode(
+            asked, arm.cached, question.locality, question.rates, constants, num_tokens
+        )
+        return float(step.seconds.total)
+    counted = decode_step(asked, placement_of(asked), num_tokens)
+    return float(decode_seconds(counted, constants).total)

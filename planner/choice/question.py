@@ -1,0 +1,97 @@
+"""What is asked of a choice: a machine as runtimes see it, a model, and lengths."""
+
+from dataclasses import dataclass, replace
+
+from hwprofiles import Kind, Machine
+from sim.model.model import Model
+from sim.runtimes.caching.locality import Locality, locality_of
+from sim.runtimes.caching.pricing import CacheRates
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LLAMA_CPP, LlamaArguments
+from sim.runtimes.machine_host import runtime_host
+from sim.runtimes.question import RuntimeQuestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceQuestion:
+    """What is asked.
+
+    ``prompt_tokens`` are read and then ``output_tokens`` decoded; the last of them stands for all,
+    with the KV cache as long as it becomes.
+    """
+
+    host: RuntimeHost
+    host_memory_bytes: float | None
+    model: Model
+    quantization: str
+    prompt_tokens: int
+    output_tokens: int
+    locality: Locality
+    rates: CacheRates
+    is_link_measured: bool
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens in the KV cache at the end."""
+        return self.prompt_tokens + self.output_tokens
+
+    def on(self, gpus: tuple[int, ...] | None) -> "ChoiceQuestion":
+        """The question with those GPUs alone; None: with all."""
+        if gpus is None:
+            return self
+        kept = tuple(self.host.gpus[index] for index in gpus)
+        return replace(self, host=replace(self.host, gpus=kept))
+
+    def runtime_question(
+        self, expert_layers: int, arguments: LlamaArguments | None = None
+    ) -> RuntimeQuestion:
+        """The question to llama.cpp with the experts of that many layers, the last ones, on GPUs.
+
+        Arguments that place experts themselves take the place of the number.
+        """
+        return RuntimeQuestion(
+            runtime=LLAMA_CPP,
+            arguments=arguments
+            or LlamaArguments(
+                runtime=LLAMA_CPP,
+                gpu_layers=ALL_LAYERS,
+                context_tokens=self.context_tokens,
+            ),
+            model=self.model,
+            quantization=self.quantization,
+            host=self.host,
+            context_tokens=self.context_tokens,
+            prompt_tokens=self.prompt_tokens,
+            gpu_expert_layers=None if arguments is not None else expert_layers,
+        )
+
+
+def choice_question(
+    machine: Machine, model: Model, quantization: str, prompt_tokens: int, output_tokens: int
+) -> ChoiceQuestion:
+    """The question of a machine file: its measured rate of CPU and link at once, where it states one."""
+    memory = machine.cpu.memory_bytes
+    link = machine.link.h2d.bytes_per_s
+    return ChoiceQuestion(
+        host=runtime_host(machine),
+        host_memory_bytes=None if memory is None else memory.effective,
+        model=model,
+        quantization=quantization,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        locality=locality_of(model.name),
+        rates=CacheRates(both_bytes_per_s=_both(machine)),
+        is_link_measured=link.kind in (Kind.MEASURED, Kind.PUBLISHED),
+    )
+
+
+def _both(machine: Machine) -> float | None:
+    """Bytes a second of CPU and link at once: each at its rate beside the other. None where no interference is stated."""
+    factors = {
+        (pair.busy, pair.slows): pair.rate_fraction.effective for pair in machine.interference
+    }
+    if ("cpu", "h2d") not in factors and ("h2d", "cpu") not in factors:
+        return None
+    by_cpu = machine.cpu.memory_bytes_per_s.effective * factors.get(("h2d", "cpu"), 1.0)
+    by_link = machine.link.h2d.bytes_per_s.effective * factors.get(("cpu", "h2d"), 1.0)
+    return by_cpu + by_link

@@ -1,0 +1,113 @@
+"""What predictions of arms rest on that may be otherwise: each with its spread, and how to move it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from planner.choice.question import ChoiceQuestion
+from sim.runtimes.caching.lanes import BOTH_SPREAD
+from sim.runtimes.constants import Constants, ConstantsFile
+
+MEASURED_SPREAD = 0.05
+"""Of a rate that was measured on the machine: launches differ by this much."""
+
+DATASHEET_SPREAD = 0.15
+"""Of a rate of a datasheet: published machines left out of the fit scatter by 0.13 to 0.16."""
+
+GPU_SPREAD = 0.15
+"""Of the GPU's part: the prior spread of the share of its memory's rate (sim/runtimes/constants.yaml)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a price is made of."""
+
+    question: ChoiceQuestion
+    constants: Constants
+
+
+Mover = Callable[[Inputs, float], Inputs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncertainty:
+    """One input: its spread in the logarithm, and the inputs with it multiplied by a factor."""
+
+    name: str
+    spread: float
+    move: Mover
+
+
+def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Uncertainty]:
+    """Every input that may be otherwise, for that machine and model."""
+    is_probed = question.host.probe_bytes_per_s is not None
+    has_both = question.rates.both_bytes_per_s is not None
+    spreads: Mapping[str, float] = {
+        "the rate at which the CPU reads experts": MEASURED_SPREAD * 2
+        if is_probed
+        else DATASHEET_SPREAD,
+        "the rate of the link": MEASURED_SPREAD if question.is_link_measured else DATASHEET_SPREAD,
+        "the rate of CPU and link at once": MEASURED_SPREAD if has_both else BOTH_SPREAD,
+        "how often the cache misses": question.locality.spread,
+        "the GPU's part": GPU_SPREAD,
+        "a change of device": file.constants["crossing_us"].prior_spread / 2,
+        "the rate of the disk": DATASHEET_SPREAD,
+    }
+    for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
+        yield Uncertainty(name=name, spread=spread, move=move)
+
+
+def _cpu(inputs: Inputs, factor: float) -> Inputs:
+    host = inputs.question.host
+    moved = replace(
+        host,
+        clock_hz=host.clock_hz * factor,
+        dram_bytes_per_s=None if host.dram_bytes_per_s is None else host.dram_bytes_per_s * factor,
+        probe_bytes_per_s=None
+        if host.probe_bytes_per_s is None
+        else host.probe_bytes_per_s * factor,
+    )
+    return replace(inputs, question=replace(inputs.question, host=moved))
+
+
+def _link(inputs: Inputs, factor: float) -> Inputs:
+    host = inputs.question.host
+    gpus = tuple(replace(gpu, link_bytes_per_s=gpu.link_bytes_per_s * factor) for gpu in host.gpus)
+    return replace(inputs, question=replace(inputs.question, host=replace(host, gpus=gpus)))
+
+
+def _both(inputs: Inputs, factor: float) -> Inputs:
+    rates = inputs.question.rates
+    moved = replace(rates, both_factor=rates.both_factor * factor)
+    return replace(inputs, question=replace(inputs.question, rates=moved))
+
+
+def _misses(inputs: Inputs, factor: float) -> Inputs:
+    locality = inputs.question.locality
+    moved = replace(locality, miss_factor=locality.miss_factor * factor)
+    return replace(inputs, question=replace(inputs.question, locality=moved))
+
+
+def _gpu(inputs: Inputs, factor: float) -> Inputs:
+    constants = inputs.constants
+    moved = replace(
+        constants,
+        gpu_read_fraction=constants.gpu_read_fraction * factor,
+        gpu_layer_us=constants.gpu_layer_us / factor,
+    )
+    return replace(inputs, constants=moved)
+
+
+def _crossing(inputs: Inputs, factor: float) -> Inputs:
+    constants = inputs.constants
+    return replace(inputs, constants=replace(constants, crossing_us=constants.crossing_us * factor))
+
+
+def _disk(inputs: Inputs, factor: float) -> Inputs:
+    host = inputs.question.host
+    if host.disk is None:
+        return inputs
+    disk = replace(host.disk, bytes_per_s=host.disk.bytes_per_s * factor)
+    return replace(inputs, question=replace(inputs.question, host=replace(host, disk=disk)))
+
+
+MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk)

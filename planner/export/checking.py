@@ -1,0 +1,49 @@
+"""The conformance kit of exporters: a text, read back, says and places what the plan does."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+
+from hwprofiles import InputError
+from planner.export.runtimes import WRITERS
+from sim.runtimes.asking import read_runtime_arguments
+from sim.runtimes.placing import placement_of
+from sim.runtimes.question import RuntimeQuestion
+
+PLACING = (
+    "gpu_layers",
+    "placements",
+    "tensor_split",
+    "key_type",
+    "value_type",
+    "gpu_experts",
+    "gpu_experts_fraction",
+    "strategy",
+)
+"""Arguments that say where bytes go; forms may leave others out, such as the room of a cache."""
+
+
+def check_text(runtime: str, line: str, form: str, text: str) -> None:
+    """Read an exported text back. Raises InputError where it places otherwise than the line does."""
+    wanted = read_runtime_arguments(runtime, line)
+    found = read_runtime_arguments(runtime, WRITERS[runtime].arguments_in(form, text))
+    names = {item.name for item in fields(wanted)}
+    for name in PLACING:
+        if name in names and getattr(wanted, name) != getattr(found, name):
+            raise InputError(
+                f"the {form} form of {runtime} would change {name} of the plan: "
+                f"{getattr(found, name)} in place of {getattr(wanted, name)}"
+            )
+
+
+def misplaced_bytes(question: RuntimeQuestion, form: str, text: str) -> float:
+    """Return the bytes that an exported text puts elsewhere than the question's arguments do.
+
+    Zero for an exporter that conforms.
+    """
+    line = WRITERS[question.runtime].arguments_in(form, text)
+    read = read_runtime_arguments(question.runtime, line)
+    wanted = placement_of(question)
+    found = placement_of(replace(question, arguments=read))
+    apart = np.abs(wanted.weight_bytes - found.weight_bytes).sum() / 2
+    return float(apart)

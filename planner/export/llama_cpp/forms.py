@@ -1,0 +1,155 @@
+"""What llama.cpp and ik_llama.cpp read: a command, an environment file, a benchmark, a preset."""
+
+import configparser
+import io
+import shlex
+from collections.abc import Callable, Mapping
+
+from hwprofiles import InputError
+from planner.export.runtime_command import RuntimeCommand
+
+VARIABLES: Mapping[str, str] = {
+    "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
+    "-ts": "LLAMA_ARG_TENSOR_SPLIT",
+    "-ot": "LLAMA_ARG_OVERRIDE_TENSOR",
+    "-cmoe": "LLAMA_ARG_CPU_MOE",
+    "-ncmoe": "LLAMA_ARG_N_CPU_MOE",
+    "-b": "LLAMA_ARG_BATCH",
+    "-ub": "LLAMA_ARG_UBATCH",
+    "-t": "LLAMA_ARG_THREADS",
+    "-c": "LLAMA_ARG_CTX_SIZE",
+    "-ctk": "LLAMA_ARG_CACHE_TYPE_K",
+    "-ctv": "LLAMA_ARG_CACHE_TYPE_V",
+    "-fa": "LLAMA_ARG_FLASH_ATTN",
+    "--fit": "LLAMA_ARG_FIT",
+    "--moe-cache-mib": "LLAMA_ARG_MOE_CACHE_MIB",
+    "-m": "LLAMA_ARG_MODEL",
+}
+"""Variables that stand for flags (common/arg.cpp). Flags without one are in ``_AS_VARIABLE``."""
+
+LONG_NAMES: Mapping[str, str] = {
+    "-ngl": "n-gpu-layers",
+    "-ts": "tensor-split",
+    "-ot": "override-tensor",
+    "-cmoe": "cpu-moe",
+    "-ncmoe": "n-cpu-moe",
+    "-b": "batch-size",
+    "-ub": "ubatch-size",
+    "-t": "threads",
+    "-tb": "threads-batch",
+    "-c": "ctx-size",
+    "-ctk": "cache-type-k",
+    "-ctv": "cache-type-v",
+    "-fa": "flash-attn",
+    "--fit": "fit",
+    "--no-op-offload": "no-op-offload",
+    "--moe-cache-mib": "moe-cache-mib",
+    "-m": "model",
+}
+"""Names of flags in a preset of llama-server, which are the long ones without their dashes."""
+
+NEVER_TOKENS = str(2**31 - 1)
+"""More tokens than any batch has: GGML_OP_OFFLOAD_MIN_BATCH of it copies nothing."""
+
+SERVER_ONLY = frozenset({"-c", "-tb", "--fit"})
+"""Flags that llama-bench does not have: it makes room for what it runs, and fits nothing."""
+
+
+def args_text(command: RuntimeCommand) -> str:
+    """Return the command of a server, ready to paste."""
+    return command.line("llama-server") + "\n"
+
+
+def bench_text(command: RuntimeCommand) -> str:
+    """Return a command of llama-bench: overrides are separated by ``;``, splits by ``/``.
+
+    It measures prompt and answer at two depths: the load's prompt is the one at the first, its
+    answer the one at the second.
+    """
+    words = []
+    for flag, value in command.flags():
+        if flag in SERVER_ONLY:
+            continue
+        words += _bench_flag(flag, value)
+    words += ["-p", str(command.prompt_tokens), "-n", str(command.output_tokens)]
+    words += ["-d", ",".join(map(str, command.depths_tokens))]
+    return command.with_words(words).line("llama-bench") + "\n"
+
+
+def _bench_flag(flag: str, value: str | None) -> list[str]:
+    if value is None:
+        return ["-nopo" if flag == "--no-op-offload" else flag, "1"]
+    if flag == "-ot":
+        return [flag, value.replace(",", ";")]
+    if flag == "-ts":
+        return [flag, value.replace(",", "/")]
+    if flag == "-fa":
+        return [flag, "1" if value == "on" else "0"]
+    return [flag, value]
+
+
+def env_text(command: RuntimeCommand) -> str:
+    """Return variables, a line each, as ``env`` files and service units take them.
+
+    Raises InputError for a flag that has no variable.
+    """
+    settings = dict(command.environment)
+    for flag, value in command.flags():
+        if flag == "--no-op-offload":
+            settings["GGML_OP_OFFLOAD_MIN_BATCH"] = NEVER_TOKENS
+        elif flag == "-tb":
+            continue
+        elif flag in VARIABLES:
+            settings[VARIABLES[flag]] = "1" if value is None else value
+        else:
+            raise InputError(f"{flag} has no environment variable; export --form args")
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def preset_text(command: RuntimeCommand) -> str:
+    """Return a section for ``llama-server --models-preset FILE`` (llama.cpp pull request 17859).
+
+    Variables of the environment are in a comment: a preset has flags alone.
+    """
+    lines = [
+        f"; start the server with {name}={value}" for name, value in command.environment.items()
+    ]
+    lines.append(f"[{command.model_name}]")
+    for flag, value in command.flags():
+        if flag not in LONG_NAMES:
+            raise InputError(f"{flag} has no name in presets; export --form args")
+        lines.append(f"{LONG_NAMES[flag]} = {'true' if value is None else value}")
+    return "\n".join(lines) + "\n"
+
+
+FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {
+    "args": args_text,
+    "env": env_text,
+    "bench": bench_text,
+    "preset": preset_text,
+}
+"""How each form of llama.cpp is written."""
+
+
+def arguments_in(form: str, text: str) -> str:
+    """Return the line of arguments that a text of that form stands for, as a reader takes it."""
+    if form == "env":
+        return shlex.join(text.splitlines())
+    if form == "preset":
+        return _preset_line(text)
+    words = shlex.split(text)
+    program = next(index for index, word in enumerate(words) if word.startswith("llama-"))
+    return shlex.join([*words[:program], *words[program + 1 :]])
+
+
+def _preset_line(text: str) -> str:
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.read_file(io.StringIO(text))
+    [section] = parser.sections()
+    variables = [
+        line.removeprefix("; start the server with ")
+        for line in text.splitlines()
+        if line.startswith("; start the server with ")
+    ]
+    words = [word for key, value in parser[section].items() for word in (f"--{key}", value)]
+    return shlex.join([*variables, *words])

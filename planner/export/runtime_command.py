@@ -1,0 +1,60 @@
+"""A command of a runtime before it has a form: its words, its variables, and the load it is for."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeCommand:
+    """What starts a runtime.
+
+    ``words`` are its arguments without the model; ``model_words`` name the model's files.
+    ``depths_tokens`` lie in the KV cache when the prompt begins, and when the answer does.
+    """
+
+    runtime: str
+    model_name: str
+    model_words: tuple[str, ...]
+    words: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prompt_tokens: int = 512
+    output_tokens: int = 128
+    depths_tokens: tuple[int, int] = (0, 512)
+
+    @property
+    def all_words(self) -> tuple[str, ...]:
+        """The model's words, then the others."""
+        return (*self.model_words, *self.words)
+
+    def flags(self) -> Iterator[tuple[str, str | None]]:
+        """Yield each flag with its value, None where none follows."""
+        words = list(self.all_words)
+        while words:
+            flag = words.pop(0)
+            has_value = bool(words) and not _is_flag(words[0])
+            yield flag, words.pop(0) if has_value else None
+
+    def with_words(self, words: Sequence[str]) -> "RuntimeCommand":
+        """Return the command with those words, the model's among them."""
+        return replace(self, words=tuple(words), model_words=())
+
+    def line(self, program: str) -> str:
+        """Return the line to paste: variables, the program, its words."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return " ".join(
+            [*map(quoted, variables), program, *(quoted(word) for word in self.all_words)]
+        )
+
+
+def quoted(word: str) -> str:
+    """Return a word as a shell needs it, in double quotes where those do, as people write it."""
+    if shlex.quote(word) == word:
+        return word
+    if any(letter in word for letter in '"$`!') or word.endswith("\\"):
+        return shlex.quote(word)
+    return f'"{word}"'
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and not word[1:2].isdigit()

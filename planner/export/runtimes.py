@@ -1,0 +1,65 @@
+"""The runtimes that plans are written for, and the forms that each of them reads."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwprofiles import InputError, unknown_name
+from planner.export import ktransformers, llama_cpp
+from planner.export.runtime_command import RuntimeCommand
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """How arguments of one runtime are written.
+
+    ``words`` and ``environment`` take its arguments; ``forms`` its command, by the form's name;
+    ``arguments_in`` reads a text of a form back as a line of arguments. ``model_words`` are the
+    flags for the model's files. ``expresses`` says in words what a plan for it may choose.
+    """
+
+    words: Callable[[Any], tuple[str, ...]]
+    environment: Callable[[Any], Mapping[str, str]]
+    forms: Mapping[str, Callable[[RuntimeCommand], str]]
+    arguments_in: Callable[[str, str], str]
+    model_words: Callable[[str], tuple[str, ...]]
+    expresses: str
+
+
+_LLAMA = Writer(
+    words=llama_cpp.llama_words,
+    environment=llama_cpp.llama_environment,
+    forms=llama_cpp.FORMS,
+    arguments_in=llama_cpp.arguments_in,
+    model_words=lambda model: ("-m", model if model.endswith(".gguf") else f"{model}.gguf"),
+    expresses="each layer's matrices gate+up and down on CPU or GPU, micro-batch, threads, split over GPUs, copying for prompts",
+)
+
+WRITERS: Mapping[str, Writer] = {
+    LLAMA_CPP: _LLAMA,
+    IK_LLAMA_CPP: _LLAMA,
+    KTRANSFORMERS: Writer(
+        words=ktransformers.kt_words,
+        environment=lambda _: {},
+        forms=ktransformers.FORMS,
+        arguments_in=ktransformers.arguments_in,
+        model_words=lambda model: ("--model", model, "--kt-weight-path", model),
+        expresses="a number of experts of each layer on the GPU, threads, chunks of a prompt",
+    ),
+}
+"""Writers by the runtime's name."""
+
+
+def runtime_text(form: str, command: RuntimeCommand) -> str:
+    """Return the command in a form. Raises InputError for one that the runtime does not have."""
+    forms = WRITERS[command.runtime].forms
+    if form not in forms:
+        raise unknown_form(command.runtime, form)
+    return forms[form](command)
+
+
+def unknown_form(runtime: str, form: str) -> InputError:
+    """Return the error for a form that a runtime does not have."""
+    return unknown_name(f"form of {runtime}", form, WRITERS[runtime].forms)

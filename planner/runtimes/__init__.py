@@ -1,0 +1,1 @@
+"""Plans that a runtime accepts: the best that its own arguments can say."""

@@ -1,0 +1,112 @@
+"""What a plan for a runtime is asked for: model, machine, load and limits, in the runtime's terms."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad
+from planner.runtimes.option import Arguments, Option, Timing, option_of
+from sim.model.model import Model
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.memory import DeviceMemory
+from sim.runtimes.placement import Placement
+from sim.runtimes.placing import placement_of
+from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.tensors import EXPERT_PARTS, TensorTable
+
+SCORES: Mapping[str, Callable[[Timing], float]] = MappingProxyType(
+    {
+        "throughput": lambda timing: timing.end_to_end_s,
+        "latency": lambda timing: timing.end_to_end_s,
+        "ttft": lambda timing: timing.ttft_s,
+        "tpot": lambda timing: timing.tpot_s,
+        "cost": lambda timing: timing.end_to_end_s,
+    }
+)
+"""What is minimised, by the name of the objective: for one user, all but two are the round's time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One search. ``tensors`` are those of the model's file, or its classes shared out.
+
+    ``kv_types`` are allowed types of keys and values. ``host_memory_bytes`` is None where no source
+    states it: then it limits nothing.
+    """
+
+    runtime: str
+    model: Model
+    quantization: str
+    host: RuntimeHost
+    host_memory_bytes: float | None
+    load: RuntimeLoad
+    limits: RuntimeLimits
+    tensors: TensorTable
+    kv_types: tuple[str, ...] = ("f16",)
+    objective: str = "throughput"
+    max_ttft_s: float | None = None
+
+    @cached_property
+    def matrix_bytes(self) -> tuple[tuple[int, int, int], ...]:
+        """Bytes of each layer's matrices gate, up and down, of all experts together."""
+        found = []
+        for layer in self.tensors:
+            gate, up, down = (
+                sum(tensor.num_bytes for tensor in layer if tensor.part is part)
+                for part in EXPERT_PARTS
+            )
+            found.append((gate, up, down))
+        return tuple(found)
+
+    def question(self, arguments: Arguments) -> RuntimeQuestion:
+        """The arguments as a question about one round of the load."""
+        return RuntimeQuestion(
+            runtime=self.runtime,
+            arguments=arguments,
+            model=self.model,
+            quantization=self.quantization,
+            host=self.host,
+            context_tokens=self.load.decode_context_tokens,
+            prompt_tokens=self.load.prompt_tokens,
+            prompt_context_tokens=self.load.prompt_context_tokens,
+            tensors=self.tensors,
+        )
+
+    def option(self, arguments: Arguments, placement: Placement | None = None) -> Option:
+        """Price the arguments. Raises InputError where they do not fit the machine's devices.
+
+        A placement is evaluated from the arguments where none is given.
+        """
+        question = self.question(arguments)
+        placed = placement_of(question) if placement is None else placement
+        return option_of(question, placed, self.load)
+
+    def room_bytes(self) -> dict[str, float]:
+        """Bytes that a plan may take of each device whose memory is known."""
+        room = {
+            f"gpu{index}": gpu.memory_bytes - self.limits.margin_vram_bytes
+            for index, gpu in enumerate(self.host.gpus)
+        }
+        if self.host_memory_bytes is not None:
+            room["host"] = self.host_memory_bytes - self.limits.reserve_ram_bytes
+        return room
+
+    def missing_bytes(self, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
+        """Bytes that each device is short of; devices with room enough are left out."""
+        room = self.room_bytes()
+        return {
+            name: own.total - room[name]
+            for name, own in memory.items()
+            if name in room and own.total > room[name]
+        }
+
+    def fits(self, option: Option) -> bool:
+        """Whether every device has room for the option."""
+        return not self.missing_bytes(option.memory)
+
+    def rank(self, timing: Timing) -> tuple[float, float]:
+        """What decides: by how much the first token is late, then the objective."""
+        limit = self.max_ttft_s
+        late_s = 0.0 if limit is None else max(0.0, timing.ttft_s - limit)
+        return late_s, SCORES[self.objective](timing)

@@ -1,0 +1,81 @@
+"""Layouts of llama.cpp: a device for each layer, and one for each matrix of its experts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.export.llama_cpp.placements import expert_overrides
+from planner.runtimes.asked import Asked
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LlamaArguments
+from sim.runtimes.llama_cpp.placement import place_matrices
+from sim.runtimes.placement import HOST, Placement
+
+Matrices = tuple[int, int, int]
+"""Devices of a layer's matrices gate, up and down."""
+
+ON_HOST: Matrices = (HOST, HOST, HOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``homes`` are the devices of the layers, and of the head as the last entry.
+
+    ``matrices`` has the devices of each layer's expert matrices; those of dense layers count
+    nothing.
+    """
+
+    homes: tuple[int, ...]
+    matrices: tuple[Matrices, ...]
+
+    def with_matrices(self, layer: int, devices: Matrices) -> "Layout":
+        """Return the layout with one layer's matrices elsewhere."""
+        changed = list(self.matrices)
+        changed[layer] = devices
+        return Layout(self.homes, tuple(changed))
+
+
+def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
+    """Return a layout in which experts are with their layers, but for some that the host keeps."""
+    kept = set(host_layers)
+    matrices = tuple(
+        ON_HOST if layer in kept else (home, home, home) for layer, home in enumerate(homes[:-1])
+    )
+    return Layout(tuple(homes), matrices)
+
+
+def homes_of(asked: Asked, split: Sequence[int]) -> tuple[int, ...]:
+    """Return homes for a split: how many of the last layers, and the head, each GPU has in order.
+
+    ik_llama.cpp does not count the head: where not all layers are on GPUs, it stays on the host.
+    """
+    entries = asked.model.num_layers + 1
+    on_gpus = [gpu for gpu, count in enumerate(split) for _ in range(count)]
+    before = [HOST] * (entries - len(on_gpus))
+    if asked.runtime == IK_LLAMA_CPP and before:
+        return (*before[1:], *on_gpus, HOST)
+    return (*before, *on_gpus)
+
+
+def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArguments:
+    """Return the arguments that say the layout: ``-ngl``, ``-ts`` over several GPUs, and ``-ot``."""
+    num_gpus = len(asked.host.gpus)
+    if not num_gpus:
+        return base
+    counts: list[int] = [layout.homes.count(gpu) for gpu in range(num_gpus)]
+    num_on_gpus: int = sum(counts)
+    return replace(
+        base,
+        gpu_layers=num_on_gpus,
+        tensor_split=tuple(map(float, counts)) if num_gpus > 1 and num_on_gpus else (),
+        placements=expert_overrides(asked.model, layout.homes, layout.matrices),
+    )
+
+
+def placement_in(asked: Asked, layout: Layout) -> Placement:
+    """Return where the layout puts the model."""
+    return place_matrices(
+        asked.model,
+        layout.homes,
+        layout.matrices,
+        num_gpus=len(asked.host.gpus),
+        tensors=asked.tensors,
+    )

@@ -1,0 +1,148 @@
+"""What people run without a plan: llama.cpp's own fit, and its short flags at their best."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from hwprofiles import InputError
+from hwprofiles.units import MIB
+from planner.runtimes.asked import Asked
+from planner.runtimes.llama_layout import layout_of, placement_in
+from planner.runtimes.llama_search import (
+    DEFAULT_MICRO_BATCH_TOKENS,
+    base_arguments,
+    micro_batches,
+)
+from planner.runtimes.option import Option
+from planner.runtimes.rival import NO_FIT, Rival, best_rival
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.overrides import CpuExperts
+from sim.runtimes.llama_cpp.placement import layer_devices
+
+
+def llama_rivals(asked: Asked) -> Iterator[Rival]:
+    """Yield the rivals, all with the plan's room for keys and values in their first type."""
+    if not asked.host.gpus:
+        yield _of_arguments(asked, "no arguments", _plain(asked))
+        return
+    if asked.runtime == "llama.cpp":
+        yield _of_arguments(asked, "--fit, its own choice", replace(_plain(asked), is_fitted=True))
+    if not asked.model.is_dense:
+        yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
+        yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))
+        yield _all_on_cpu(asked)
+        if asked.runtime == "llama.cpp":
+            yield _expert_cache(asked)
+    yield _layers(asked)
+
+
+def _plain(asked: Asked, micro_batch: int = DEFAULT_MICRO_BATCH_TOKENS) -> LlamaArguments:
+    return base_arguments(asked, asked.kv_types[0], micro_batch)
+
+
+def _of_arguments(asked: Asked, name: str, arguments: LlamaArguments) -> Rival:
+    """Return a rival of those arguments, placed as the runtime places them."""
+    try:
+        option = asked.option(arguments)
+    except InputError as error:
+        return Rival(name=name, reason=str(error))
+    return _checked(asked, name, option)
+
+
+def _checked(asked: Asked, name: str, option: Option) -> Rival:
+    return (
+        Rival(name=name, option=option) if asked.fits(option) else Rival(name=name, reason=NO_FIT)
+    )
+
+
+def _cpu_experts(asked: Asked, name: str, sizes: Sequence[int]) -> Rival:
+    """Return the best of ``-ngl all -ncmoe N`` over all N and the sizes of micro-batches."""
+    if asked.runtime != "llama.cpp" and len(asked.host.gpus) > 1:
+        return Rival(name=name, reason="which layers it takes with several GPUs is not known")
+    found = [option for size in sizes for option in _swept(asked, _plain(asked, size))]
+    return best_rival(asked, name, found)
+
+
+def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
+    """Yield the options of ``-ncmoe N`` that fit."""
+    homes = _default_homes(asked)
+    most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
+
+    def option(count: int) -> Option:
+        item = CpuExperts(num_layers=count, is_from_end=plain.is_ik)
+        layers = item.layers(asked.model.num_layers, asked.model.moe_layers)
+        arguments = replace(plain, gpu_layers=len(homes), placements=(item,))
+        return asked.option(arguments, placement_in(asked, layout_of(homes, layers)))
+
+    yield from _fitting(asked, option, most)
+
+
+def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterator[Option]:
+    """Yield options that fit, by what they leave to the CPU: the least, then ever more.
+
+    What takes less of the GPU always fits it, so the least is found by halving. Beyond it, prices
+    are taken at growing steps: to leave more to the CPU is hardly ever faster.
+    """
+    low = 0
+    high = most
+    while low < high:
+        middle = (low + high) // 2
+        if _fits_gpus(asked, option(middle)):
+            high = middle
+        else:
+            low = middle + 1
+    step = 0
+    while low + step <= most:
+        found = option(low + step)
+        if asked.fits(found):
+            yield found
+        step = 2 * step or 1
+
+
+def _fits_gpus(asked: Asked, option: Option) -> bool:
+    return not any(name.startswith("gpu") for name in asked.missing_bytes(option.memory))
+
+
+def _default_homes(asked: Asked) -> tuple[int, ...]:
+    """Return where all layers go unless a split is stated."""
+    return _homes(asked, replace(_plain(asked), gpu_layers=asked.model.num_layers + 1))
+
+
+def _homes(asked: Asked, arguments: LlamaArguments) -> tuple[int, ...]:
+    memories = [gpu.memory_bytes for gpu in asked.host.gpus]
+    return tuple(layer_devices(asked.model.num_layers, arguments, memories, range(len(memories))))
+
+
+def _all_on_cpu(asked: Asked) -> Rival:
+    """Return ``-ngl all -cmoe``."""
+    homes = _default_homes(asked)
+    arguments = replace(
+        _plain(asked), gpu_layers=len(homes), placements=(CpuExperts(num_layers=None),)
+    )
+    layout = layout_of(homes, asked.model.moe_layers)
+    return _checked(asked, "-cmoe", asked.option(arguments, placement_in(asked, layout)))
+
+
+def _expert_cache(asked: Asked) -> Rival:
+    """Return ``-ngl all -cmoe`` with what is left of GPU memory as a cache of experts."""
+    name = "-cmoe --moe-cache-mib, the rest"
+    host = _all_on_cpu(asked).option
+    if host is None:
+        return Rival(name=name, reason=NO_FIT)
+    room = asked.room_bytes()
+    free = sum(room[device] - own.total for device, own in host.memory.items() if device != "host")
+    arguments = host.arguments
+    assert isinstance(arguments, LlamaArguments)
+    cached = replace(arguments, expert_cache_mib=int(free // MIB))
+    return Rival(name=name, option=asked.option(cached, host.placement))
+
+
+def _layers(asked: Asked) -> Rival:
+    """Return the best of ``-ngl N``, over all N."""
+    entries = asked.model.num_layers + 1
+
+    def option(num_left: int) -> Option:
+        arguments = replace(_plain(asked), gpu_layers=entries - num_left)
+        layout = layout_of(_homes(asked, arguments), ())
+        return asked.option(arguments, placement_in(asked, layout))
+
+    return best_rival(asked, "-ngl, best N", list(_fitting(asked, option, entries)))

@@ -1,0 +1,73 @@
+"""One way to start a runtime, priced by that runtime's own rules."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from planner.runtimes.load import RuntimeLoad
+from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.memory import DeviceMemory, memory_of
+from sim.runtimes.placement import Placement
+from sim.runtimes.predict import seconds_of
+from sim.runtimes.question import RuntimeQuestion
+
+Arguments = LlamaArguments | KtArguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds of one round of a load: until the first token, and for each token that follows."""
+
+    ttft_s: float
+    tpot_s: float
+    output_tokens: int
+
+    @property
+    def end_to_end_s(self) -> float:
+        """The whole round."""
+        return self.ttft_s + self.output_tokens * self.tpot_s
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Answered tokens over the whole round, prompt included."""
+        return self.output_tokens / self.end_to_end_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """Arguments with what they come to: a placement, its memory, and the time of a round."""
+
+    question: RuntimeQuestion
+    placement: Placement
+    memory: dict[str, DeviceMemory]
+    load: RuntimeLoad
+
+    @cached_property
+    def timing(self) -> Timing:
+        """The time of a round, priced when it is first asked for."""
+        return timing_of(self.question, self.placement, self.load)
+
+    @property
+    def arguments(self) -> Arguments:
+        """The arguments."""
+        return self.question.arguments
+
+
+def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Option:
+    """Price arguments whose placement is known."""
+    return Option(
+        question=question,
+        placement=placement,
+        memory=memory_of(question, placement),
+        load=load,
+    )
+
+
+def timing_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Timing:
+    """Return the seconds of a round, by the middle of the runtime's predictions."""
+    decode, prefill = seconds_of(question, placement)
+    return Timing(
+        ttft_s=float(prefill.total),
+        tpot_s=float(decode.total),
+        output_tokens=load.output_tokens,
+    )

@@ -1,0 +1,162 @@
+"""The best plan for a runtime: its options, its rivals, and what a user runs today."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from hwprofiles import InputError, unknown_name
+from planner.export.streaming import STREAMED
+from planner.runtimes.asked import Asked
+from planner.runtimes.kt_search import kt_options, kt_rivals
+from planner.runtimes.llama_refine import refined
+from planner.runtimes.llama_rivals import llama_rivals
+from planner.runtimes.llama_search import llama_options
+from planner.runtimes.option import Option
+from planner.runtimes.rival import Rival
+from sim.runtimes.asking import read_runtime_arguments
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
+from sim.runtimes.placing import placement_of
+from sim.runtimes.predict import RuntimePrediction, predict
+
+SAME_FRACTION = 1e-9
+"""Prices that differ by less are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How one runtime is searched: its options, how the best is refined, its rivals."""
+
+    options: Callable[[Asked], Iterator[Option]]
+    rivals: Callable[[Asked], Iterator[Rival]]
+    refine: Callable[[Asked, Option], Option] = lambda asked, option: option
+
+
+_LLAMA = Way(options=llama_options, rivals=llama_rivals, refine=refined)
+
+WAYS: Mapping[str, Way] = {
+    LLAMA_CPP: _LLAMA,
+    IK_LLAMA_CPP: _LLAMA,
+    KTRANSFORMERS: Way(options=kt_options, rivals=kt_rivals),
+}
+"""The runtimes that a plan can be made for, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimePlan:
+    """The best option, what it is predicted to do, and what it was compared with.
+
+    ``against`` is what the user runs today, where stated; ``against_missing_bytes`` says what it
+    lacks by device.
+    """
+
+    asked: Asked
+    best: Option
+    prediction: RuntimePrediction
+    rivals: tuple[Rival, ...]
+    num_tried: int
+    against: Option | None = None
+    against_missing_bytes: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRuntimePlan:
+    """There is no plan, and why: nothing fits, or the first token is late with all that fits."""
+
+    runtime: str
+    reason: str
+
+
+def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRuntimePlan:
+    """Search what the runtime can express; rivals are tried too, so none of them is faster.
+
+    Raises InputError for an unknown runtime and for arguments of ``against`` that are wrong.
+    """
+    if asked.runtime not in WAYS:
+        raise _no_way(asked.runtime)
+    way = WAYS[asked.runtime]
+    users = None if against is None else _of_user(asked, against)
+    found = list(way.options(asked))
+    rivals = tuple(way.rivals(asked))
+    known = [rival.option for rival in rivals if rival.option is not None]
+    if users is not None and asked.fits(users):
+        known.append(users)
+    if not found and not known:
+        return NoRuntimePlan(runtime=asked.runtime, reason=_too_large(asked))
+    best = min(known, key=lambda option: asked.rank(option.timing), default=None)
+    if found:
+        own = way.refine(asked, min(found, key=lambda option: asked.rank(option.timing)))
+        best = own if best is None or not _is_better(asked, best, own) else best
+    assert best is not None
+    if asked.rank(best.timing)[0] > 0:
+        return NoRuntimePlan(runtime=asked.runtime, reason=_late(asked, best))
+    best = _evaluated(asked, best)
+    return RuntimePlan(
+        asked=asked,
+        best=best,
+        prediction=predict(best.question),
+        rivals=rivals,
+        num_tried=len(found) + len(known),
+        against=users,
+        against_missing_bytes=None if users is None else asked.missing_bytes(users.memory),
+    )
+
+
+def _no_way(runtime: str) -> InputError:
+    if runtime in STREAMED:
+        return InputError(
+            f"{runtime} is not priced, as no published rows were fitted; "
+            f"rosin export PLAN --to {runtime} writes what fits the memory, from any plan"
+        )
+    return unknown_name("runtime", runtime, WAYS)
+
+
+def _is_better(asked: Asked, rival: Option, own: Option) -> bool:
+    """Return whether a rival is better by more than sums in another order may differ."""
+    late, score = asked.rank(rival.timing)
+    own_late, own_score = asked.rank(own.timing)
+    if late != own_late:
+        return late < own_late
+    return score < own_score * (1 - SAME_FRACTION)
+
+
+def _evaluated(asked: Asked, best: Option) -> Option:
+    """Return the option placed anew from its arguments alone, as the runtime will read them.
+
+    The search places matrices directly; its own mistake would show here.
+    """
+    placed = placement_of(best.question)
+    assert abs(placed.weight_bytes - best.placement.weight_bytes).max() < 1
+    return asked.option(best.arguments, placed)
+
+
+def _of_user(asked: Asked, line: str) -> Option:
+    """Return what a user runs, with room for the load's keys and values where none is stated."""
+    arguments = read_runtime_arguments(asked.runtime, line)
+    if not arguments.context_tokens:
+        arguments = replace(arguments, context_tokens=asked.load.cache_tokens)
+    return asked.option(arguments)
+
+
+def _too_large(asked: Asked) -> str:
+    """Say by how much the model is too large for all memory together."""
+    from hwprofiles.units import format_bytes
+
+    room = asked.room_bytes()
+    if "host" not in room:
+        return f"no arguments of {asked.runtime} fit the machine"
+    total = sum(room.values())
+    missing = asked.model.total_bytes - total
+    if missing > 0:
+        return (
+            f"{format_bytes(asked.model.total_bytes)} of weights are {format_bytes(missing)} more "
+            f"than GPUs and host have free"
+        )
+    return f"no arguments of {asked.runtime} fit the machine with its buffers and KV cache"
+
+
+def _late(asked: Asked, best: Option) -> str:
+    assert asked.max_ttft_s is not None
+    return (
+        f"no plan meets --max-ttft {asked.max_ttft_s:g} s: the best reaches "
+        f"{best.timing.ttft_s:.3g} s"
+    )

@@ -1,0 +1,95 @@
+"""What every function of the front door returns: figures to look at, tabulate, draw and keep."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FIGURES = (".png", ".svg", ".pdf")
+DOTS_PER_INCH = 150
+
+
+class NothingFits(Exception):
+    """Nothing that was asked for fits the machine's memory, or keeps to the constraints.
+
+    The message says what comes nearest and by how much it misses.
+    """
+
+
+class Result(ABC):
+    """A result; its ``repr`` is one line that says the main figures."""
+
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """Return the figures as a table of pandas, one line for each thing compared."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]:
+        """Return everything in plain types, as ``save`` writes it to a .json file."""
+
+    @abstractmethod
+    def plot(self) -> Figure:
+        """Return a figure of matplotlib."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result and return the path; the ending says what: .json, .csv or a figure.
+
+        Raises hwprofiles.InputError for another ending, or where the file cannot be written.
+        """
+        from hwprofiles import InputError
+        from rosin.cli.json_output import write_json
+
+        file = Path(path)
+        if file.suffix == ".json":
+            write_json(self.to_data(), str(file))
+        elif file.suffix == ".csv":
+            from hwprofiles import write_text
+
+            write_text(self.to_frame().to_csv(index=False), file)
+        elif file.suffix in FIGURES:
+            _save_figure(self.plot(), file)
+        else:
+            raise InputError(f"{file}: the name must end in .json, .csv, {', '.join(FIGURES)}")
+        return file
+
+
+def _save_figure(figure: Figure, file: Path) -> None:
+    import io
+
+    from hwprofiles.text_file import write_bytes
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=file.suffix.removeprefix("."), dpi=DOTS_PER_INCH)
+    write_bytes(buffer.getvalue(), file)
+
+
+def bars(values: dict[str, float], label: str, title: str) -> Figure:
+    """Return horizontal bars, the first on top."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.4 + 0.34 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.barh(list(values), list(values.values()), color="#0072B2")
+    axes.bar_label(drawn, labels=[f"{value:.3g}" for value in values.values()], padding=3)
+    axes.set_xlim(0, 1.15 * max(values.values(), default=1.0))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def numbers_of(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the figures of nested plain data by dotted key, as columns of a table."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= numbers_of(value, f"{prefix}{key}.")
+        elif not isinstance(value, list | tuple):
+            found[f"{prefix}{key}"] = value
+    return found

@@ -1,0 +1,133 @@
+"""From what a caller names to a setting: names stay names, objects become files in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from hwprofiles import Machine
+    from planner.search.plan import Setting
+    from sim.model.model import Model
+    from sim.policies import Policy
+    from sim.routing import Routing
+    from sim.step.simulate import Scenario
+
+
+class SettingValues(TypedDict, total=False):
+    """What may be said besides model, machine and policy. What is left out is as at the prompt.
+
+    ``changes`` sets numbers of the machine by their path. ``draws`` of the routing are averaged.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    batch_size: int
+    beams: int
+    routing: str | Path | Routing
+    seed: int
+    draws: int
+    quantization: str
+    changes: Mapping[str, float | str]
+    cpu_threads: int
+    reserve_vram_bytes: int
+    expert_slots_per_layer: int
+    gpus: int
+    expert_cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A setting with the folder of its files, and the routing where the caller gave an object."""
+
+    setting: Setting
+    routing: Routing | None
+    folder: TemporaryDirectory[str]
+
+    def scenario(self, policy: Policy) -> Scenario:
+        """Return the scenario under a policy. Raises hwprofiles.InputError."""
+        found = self.setting.scenario(policy)
+        return found if self.routing is None else replace(found, routing=self.routing)
+
+    @property
+    def num_draws(self) -> int:
+        """Draws that a simulation averages over."""
+        return self.setting.draws or 1
+
+
+def named(
+    model: str | Path | Model, machine: str | Path | Machine, values: Mapping[str, Any]
+) -> Named:
+    """Return the setting that a caller asks for.
+
+    Raises hwprofiles.InputError for an unknown argument, or a value that cannot be.
+    """
+    from pydantic import ValidationError
+
+    from hwprofiles import InputError, first_problem, unknown_name
+    from planner.search.plan import Setting
+    from rosin.cli.scenario import DEFAULT_TOKENS
+
+    for key in values:
+        if key not in SettingValues.__annotations__:
+            raise unknown_name("argument", key, SettingValues.__annotations__)
+    folder = TemporaryDirectory(prefix="rosin-")
+    said: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
+    said |= {key: value for key, value in values.items() if value is not None}
+    changes = said.pop("changes", {})
+    routing = said.pop("routing", None)
+    said["machine_overrides"] = tuple(f"{path}={value}" for path, value in changes.items())
+    said["model"] = _model_name(model, Path(folder.name))
+    said["machine"] = _machine_name(machine, Path(folder.name))
+    if isinstance(routing, str | Path):
+        said["routing"] = str(routing)
+        routing = None
+    try:
+        setting = Setting.model_validate(said)
+    except ValidationError as error:
+        raise InputError(first_problem(error, Setting)) from None
+    return Named(setting=setting, routing=routing, folder=folder)
+
+
+def policies_of(policies: Sequence[str | Policy] | None) -> list[Policy]:
+    """Return policies by name or as they are; all that ship for None."""
+    from sim.policies import POLICIES
+
+    return [policy_of(policy) for policy in (policies if policies is not None else POLICIES)]
+
+
+def policy_of(policy: str | Path | Policy) -> Policy:
+    """Return a policy: by name (or ``module:NAME``), of a plan file (.yaml), or as it is.
+
+    Raises hwprofiles.InputError for an unknown name.
+    """
+    from planner.search.plan import load_plan
+    from sim.policies import Policy, find_policy
+
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Path) or policy.endswith((".yaml", ".yml")):
+        return load_plan(Path(policy)).policy
+    return find_policy(policy)
+
+
+def _model_name(model: str | Path | Model, folder: Path) -> str:
+    from sim.model.library import save_model
+    from sim.model.model import Model
+
+    if not isinstance(model, Model):
+        return str(model)
+    save_model(model, folder / "model.yaml")
+    return str(folder / "model.yaml")
+
+
+def _machine_name(machine: str | Path | Machine, folder: Path) -> str:
+    from hwprofiles import Machine, machine_data, write_yaml
+
+    if not isinstance(machine, Machine):
+        return str(machine)
+    write_yaml(machine_data(machine), folder / "machine.yaml")
+    return str(folder / "machine.yaml")

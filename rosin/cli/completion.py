@@ -1,0 +1,66 @@
+"""Completion of commands, options and names in bash, zsh and fish."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+VARIABLE = "_ROSIN_COMPLETE"
+"""Set by the shell's script when it asks what the words so far may become."""
+SHELLS = ("bash", "zsh", "fish")
+
+
+def is_asked() -> bool:
+    """Whether the shell asks, rather than a person."""
+    return VARIABLE in os.environ
+
+
+def answer(command: Any, program: str) -> None:
+    """Print what the words so far may become; the shell's variables say what they are."""
+    import typer.completion
+
+    completion: Any = typer.completion
+    completion.completion_init()
+    command.main(args=[], prog_name=program, complete_var=VARIABLE)
+
+
+def script(program: str, shell: str) -> str:
+    """What the shell evaluates to have completion. Raises InputError for an unknown shell."""
+    import typer.completion
+
+    from hwprofiles.errors import unknown_name
+
+    if shell not in SHELLS:
+        raise unknown_name("shell", shell, SHELLS)
+    completion: Any = typer.completion
+    text: str = completion.get_completion_script(
+        prog_name=program, complete_var=VARIABLE, shell=shell
+    )
+    return text
+
+
+def model_names(incomplete: str) -> Iterator[str]:
+    """Models of the library that begin so."""
+    from sim.model.library import model_names as known
+
+    yield from (name for name in known() if name.startswith(incomplete))
+
+
+def machine_names(incomplete: str) -> Iterator[str]:
+    """Machines of the library that begin so."""
+    from hwprofiles import machine_names as known
+
+    yield from (name for name in known() if name.startswith(incomplete))
+
+
+def policy_names(incomplete: str) -> Iterator[str]:
+    """Policies of the table that begin so."""
+    from sim.policies import POLICIES
+
+    yield from (name for name in POLICIES if name.startswith(incomplete))
+
+
+def quantization_names(incomplete: str) -> Iterator[str]:
+    """Schemes that begin so."""
+    from rosin.cli.help_text import QUANTIZATIONS
+
+    yield from (name for name in QUANTIZATIONS if name.startswith(incomplete))

@@ -1,0 +1,22 @@
+"""Compiling the simulator ahead of what needs it, with its progress on the terminal."""
+
+from rosin.cli.output import Output
+
+NOTICE = (
+    "compiling the simulator for this computer, once: about a minute on two cores "
+    "(a wheel built with kernels brings them along)"
+)
+
+
+def compile_all(output: Output) -> int:
+    """Compile everything in two processes, with progress; return how many functions were new."""
+    from planner.search.prepare import is_prepared, prepare
+
+    if not is_prepared():
+        output.note(NOTICE)
+    num_functions, done = 0, 0.0
+    with output.waiting("starting two processes", 1.0) as waiting:
+        for state in prepare():
+            waiting.step(f"compiling {', '.join(state.under_way)}", state.done - done)
+            num_functions, done = state.num_functions, state.done
+    return num_functions

@@ -1,0 +1,79 @@
+"""How far a command is: one line on a terminal, there only while it lasts."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+class Waiting:
+    """A line on stderr with what is being done, a bar and the time left; silent where nobody waits.
+
+    Without a number of steps in all, the line says how long it has taken. The line moves by itself,
+    so that a long step is never a silent one.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        total: float | None = None,
+        *,
+        is_shown: bool,
+        console: "Console | None" = None,
+    ) -> None:
+        """``total`` steps in all, None where that is not known; ``console`` in place of stderr."""
+        self._doing, self._total, self._is_shown = doing, total, is_shown
+        self._console = console
+        self._progress: Progress | None = None
+        self._done = 0.0
+
+    def __enter__(self) -> Self:
+        """Show the line."""
+        if self._is_shown:
+            self._progress = _line(self._console, has_total=self._total is not None)
+            self._task = self._progress.add_task(self._doing, total=self._total)
+            self._progress.start()
+        return self
+
+    def step(self, doing: str, done: float = 1.0) -> None:
+        """That many more steps are done; say what is being done now."""
+        self._done += done
+        if self._progress is not None:
+            label = doing if len(doing) <= LONGEST else f"{doing[: LONGEST - 1]}…"
+            self._progress.update(self._task, completed=self._done, description=label)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the line away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+LONGEST = 40
+"""Characters of what is being done: beside bar and time they fit 80 columns."""
+
+
+def _line(console: "Console | None", *, has_total: bool) -> "Progress":
+    """Return rich's progress, which erases itself at the end."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    shown = console or Console(stderr=True, highlight=False)
+    text = TextColumn("{task.description}", markup=False)
+    if has_total:
+        rest = (BarColumn(bar_width=16), TimeRemainingColumn(compact=True), TextColumn("left"))
+        return Progress(SpinnerColumn(), text, *rest, console=shown, transient=True)
+    return Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=shown, transient=True)

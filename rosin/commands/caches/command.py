@@ -1,0 +1,112 @@
+"""`rosin caches`: how often caches of experts miss under each policy, against the optimum."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from planner.study.caches import StreamOf
+    from sim.model.model import Model
+    from sim.runtimes.caching.stream import ExpertStream
+
+MODELS = (
+    "mixtral-8x7b,phi-3.5-moe,qwen1.5-moe-a2.7b,deepseek-v2-lite,olmoe-1b-7b,qwen3-30b-a3b,"
+    "gpt-oss-20b,gpt-oss-120b,glm-4.5-air"
+)
+ModelsOption = Annotated[
+    str, typer.Option("--models", metavar="NAME,...", help="Models whose shape streams have.")
+]
+SharesOption = Annotated[
+    str, typer.Option("--shares", metavar="SHARE,...", help="Shares of a layer's experts cached.")
+]
+TokensOption = Annotated[
+    int, typer.Option("--tokens", metavar="N", min=100, help="Tokens of each generated stream.")
+]
+LayersOption = Annotated[
+    int, typer.Option("--layers", metavar="N", min=1, help="Layers replayed of each model.")
+]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--routing",
+        metavar="TRACE.npz",
+        help="Replay a recorded trace of the one model named, not generated streams.",
+        show_default=False,
+    ),
+]
+
+
+def caches(
+    models: ModelsOption = MODELS,
+    shares: SharesOption = "0.125,0.25,0.375",
+    tokens: TokensOption = 100_000,
+    layers: LayersOption = 1,
+    routing: TraceOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Replay policies of expert caches on long streams."""
+    from hwprofiles import InputError
+    from planner.study.caches import CacheStudy, medians, run_cache_study
+    from rosin.commands.caches.page import caches_page
+    from rosin.commands.caches.result import study_result
+    from sim.model.library import load_model
+
+    output = Output(json=json, seed=seed, quiet=quiet)
+    loaded = [load_model(name.strip()) for name in models.split(",")]
+    dense = next((model.name for model in loaded if model.is_dense), None)
+    if dense is not None:
+        raise InputError(f"{dense} has no experts, so there is nothing to cache")
+    if routing is not None and len(loaded) != 1:
+        raise InputError("--routing is a trace of one model: name it with --models")
+    most = min(len(model.moe_layers) for model in loaded)
+    if layers > most:
+        raise InputError(f"--layers {layers}: a model named has {most} layers with experts")
+    stream_of = _generated(tokens, seed) if routing is None else _recorded(routing, layers)
+    study = CacheStudy(
+        models=loaded, shares=_shares(shares), num_layers=layers, stream_of=stream_of
+    )
+    rows = run_cache_study(study)
+    result = study_result(rows, medians(rows), tokens if routing is None else None, layers)
+    output.emit(result.model_dump(mode="json"), caches_page(result))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    from hwprofiles import InputError
+
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--shares {text}: shares such as 0.125,0.25 are needed") from None
+    if not all(0 < share < 1 for share in shares):
+        raise InputError(f"--shares {text}: each must lie between 0 and 1")
+    return shares
+
+
+def _generated(tokens: int, seed: int) -> "StreamOf":
+    from sim.runtimes.caching.stream import LatentLocality
+
+    locality = LatentLocality()
+    return lambda model, layer: locality.stream(
+        model.num_experts, model.top_k, tokens, seed + layer
+    )
+
+
+def _recorded(path: Path, layers: int) -> "StreamOf":
+    """Layers of a trace, evenly spread over its depth."""
+    from sim.routing.trace_file import load_trace
+    from sim.runtimes.caching.stream import recorded_stream
+
+    trace = load_trace(path)
+
+    def stream_of(model: "Model", layer: int) -> "ExpertStream":
+        trace.check(model)
+        place = layer * trace.expert_ids.shape[1] // layers
+        return recorded_stream(trace.expert_ids[:, place], trace.num_experts)
+
+    return stream_of

@@ -1,0 +1,1 @@
+"""``rosin choose``."""

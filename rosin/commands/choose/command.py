@@ -1,0 +1,97 @@
+"""`rosin choose`: which way of running experts that do not fit the GPU is best on a machine."""
+
+from typing import Annotated
+
+import typer
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.options import (
+    JsonOption,
+    MachineOption,
+    ModelOption,
+    QuantizationOption,
+    QuietOption,
+    SeedOption,
+    SetOption,
+)
+from rosin.cli.output import Output
+
+PromptOption = Annotated[
+    int, typer.Option("--prompt-tokens", metavar="N", min=1, help="Tokens of the prompt.")
+]
+AnswerOption = Annotated[
+    int, typer.Option("--output-tokens", metavar="N", min=1, help="Tokens of the answer.")
+]
+DraftsOption = Annotated[
+    int,
+    typer.Option(
+        "--drafts", metavar="K", min=0, max=64, help="Drafts that a step checks; 0: none."
+    ),
+]
+AcceptanceOption = Annotated[
+    float, typer.Option("--acceptance", metavar="SHARE", help="Share of drafts kept, each.")
+]
+DraftCostOption = Annotated[
+    float,
+    typer.Option("--draft-cost", metavar="SHARE", min=0, help="Time of a draft over a token's."),
+]
+DEFAULT_PROMPT_TOKENS = 512
+DEFAULT_OUTPUT_TOKENS = 256
+
+
+def choose(
+    model: ModelOption = None,
+    machine: MachineOption = None,
+    quantization: QuantizationOption = None,
+    prompt_tokens: PromptOption = DEFAULT_PROMPT_TOKENS,
+    output_tokens: AnswerOption = DEFAULT_OUTPUT_TOKENS,
+    drafts: DraftsOption = 0,
+    acceptance: AcceptanceOption = 0.8,
+    draft_cost: DraftCostOption = 0.02,
+    settings: SetOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Choose static layers, hybrid, fetching or an expert cache."""
+    from hwprofiles import InputError, load_machine
+    from planner.choice import Drafts, choice_question, with_drafts
+    from planner.choice import choose as choose_arm
+    from rosin.cli.settings import split_settings
+    from rosin.commands.choose.document import choose_result
+    from rosin.commands.choose.page import choose_page
+    from sim.model.library import load_model
+    from sim.runtimes import host_assumptions
+
+    output = Output(json=json, seed=seed, quiet=quiet)
+    if model is None or machine is None:
+        raise InputError("rosin choose needs --model and --machine")
+    overrides, parameters = split_settings(settings or ())
+    if parameters:
+        raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
+    profile = load_machine(machine, overrides)
+    loaded = load_model(model, quantization)
+    if loaded.is_dense:
+        raise InputError(f"{loaded.name} has no experts, so there is nothing to choose")
+    scheme = quantization or loaded.quantization
+    question = choice_question(profile, loaded, scheme, prompt_tokens, output_tokens)
+    choice = choose_arm(question)
+    if not choice.arms:
+        raise Infeasible(f"no feasible plan: {choice.left_out[0].reason}")
+    drafted = {}
+    if drafts:
+        batch = Drafts(num_drafts=drafts, acceptance_fraction=acceptance, cost_fraction=draft_cost)
+        drafted = {own.arm.arm: with_drafts(question, own.arm, batch) for own in choice.arms}
+    result = choose_result(
+        choice,
+        drafted,
+        machine=profile.name,
+        model=loaded.name,
+        quantization=scheme,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        locality=question.locality.source,
+    )
+    output.emit(
+        result.model_dump(mode="json"), choose_page(result), warnings=host_assumptions(profile)
+    )

@@ -1,0 +1,59 @@
+"""A choice in a user's words: every way with its speeds, what is risked, and how to run the best."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from rosin.commands.choose.document import ArmSpeed, ChooseResult
+from rosin.commands.simulate.runtime_page import PART_WORDS, number_words
+from rosin.report.tables import name_column, number_column, plain_table
+
+
+def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
+    """The table, best first, then the command of the best and what the answer rests on."""
+    yield Text(
+        f"{result.model} {result.quantization} on {result.machine}: {result.prompt_tokens:,} tokens of prompt, "
+        f"{result.output_tokens:,} of answer\n"
+    )
+    names = ("decode (tokens/s)", "prompt (tokens/s)", "at risk")
+    table = plain_table(name_column("way"), *(number_column(name) for name in names))
+    for own in result.arms:
+        risk = f"{100 * own.regret_fraction:.0f} %"
+        table.add_row(own.arm, _words(own.decode), _words(own.prefill), risk)
+    yield table
+    best = result.arms[0]
+    yield Text(f"\nbest: {best.command}")
+    yield Text(f"its decoding is limited by {PART_WORDS[best.decode.limit]}")
+    yield Text(f"its speed rests most on {best.rests_on}")
+    yield Text(f"how often caches miss: {result.locality}")
+    share = best.decode.coverage_fraction
+    yield Text(
+        f"ranges are to hold for {share:.0%} of machines; at risk is what a way loses to the then fastest "
+        "at the end of the range of their difference"
+    )
+    yield from _drafts(result)
+    for left in result.left_out:
+        yield Text(f"not possible: {left.arm}: {left.reason}")
+
+
+def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
+    """A line a way: speed with drafts, and experts read for each token kept."""
+    drafted = [(own, own.drafts) for own in result.arms if own.drafts is not None]
+    if not drafted:
+        return
+    kept = drafted[0][1].committed_tokens
+    yield Text(f"\nwith drafts, {kept:.1f} tokens a step are kept\n")
+    names = ("decode (tokens/s)", "experts read for each")
+    table = plain_table(name_column("way"), *(number_column(name) for name in names))
+    for own, found in drafted:
+        table.add_row(own.arm, number_words(found.tokens_per_s), f"{found.reads_factor:.2f} times")
+    yield table
+
+
+def _words(speed: ArmSpeed) -> str:
+    middle, low, high = (
+        number_words(value)
+        for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s)
+    )
+    return f"{middle} ({low}–{high})"

@@ -1,0 +1,100 @@
+"""`rosin measure --runtime`: the kernels of a program that people run models with, as laws."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rosin.cli.output import Output
+from rosin.cli.stage_progress import StageProgress
+from rosin.version import __version__
+
+if TYPE_CHECKING:
+    from hwprofiles import Machine
+    from validation.runtimes.llama_cpp import Measured
+
+RUNTIMES = ("llama.cpp",)
+DEFAULT_MODELS = "granite-3-1b-a400m,olmoe-1b-7b,qwen3-30b-a3b"
+"""Whose shapes are measured, cut down to small files: three, so that laws can be told from noise."""
+
+DEFAULT_FORMATS = "q8_0,q4_k,bf16"
+QUICK_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeMeasure:
+    """What the options say, as typed."""
+
+    runtime: str
+    binary: Path | None
+    threads: int
+    models: str | None
+    formats: str | None
+    is_quick: bool
+
+
+def measure_runtime(asked: RuntimeMeasure, path: Path, output: Output) -> None:
+    """Measure, and write the laws into the machine file: into that one if it is there, else into one
+    of what the system says of itself. Raises InputError for what is wrong.
+    """
+    from hwprofiles import machine_data, unknown_name, write_yaml
+    from rosin.commands.measure.runtime_document import runtime_measure_result
+    from rosin.commands.measure.runtime_page import runtime_measure_page
+    from validation.runtimes.llama_cpp import fit_laws, runtime_kernels, with_kernels
+
+    if asked.runtime not in RUNTIMES:
+        raise unknown_name("runtime that is measured", asked.runtime, RUNTIMES)
+    machine = _machine(path)
+    measured = _measured(asked, output)
+    laws = fit_laws(measured.points)
+    kernels = runtime_kernels(measured, laws, __version__)
+    data = machine_data(with_kernels(machine, kernels))
+    write_yaml(data, path)
+    result = runtime_measure_result(measured, kernels, laws, path)
+    output.emit(
+        result.model_dump(mode="json"),
+        runtime_measure_page(result),
+        warnings=machine.assumptions,
+    )
+
+
+def _machine(path: Path) -> "Machine":
+    from hwprofiles import load_machine
+    from hwprofiles.parts import detected_machine
+
+    if path.exists():
+        return load_machine(str(path))
+    return detected_machine().model_copy(update={"name": path.stem})
+
+
+def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
+    """Run the small files, with a line on the terminal that says how far it is."""
+    from sim.model.library import load_model
+    from validation.runtimes.llama_cpp import (
+        Effort,
+        cases_of,
+        measure_points,
+        session_opener,
+        small_shape,
+        with_other_top_k,
+    )
+
+    opener = session_opener(asked.binary)
+    names = (asked.models or DEFAULT_MODELS).split(",")
+    shapes = [small_shape(load_model(name)) for name in names]
+    own = cases_of(shapes, (asked.formats or DEFAULT_FORMATS).split(","))
+    cases = tuple(dict.fromkeys((*own, *map(with_other_top_k, own))))
+    progress = StageProgress(is_shown=output.is_watched)
+    effort = Effort(rounds=QUICK_ROUNDS) if asked.is_quick else Effort()
+    try:
+        with tempfile.TemporaryDirectory(prefix="rosin-") as folder:
+            return measure_points(
+                cases,
+                opener,
+                Path(folder),
+                threads=asked.threads,
+                effort=effort,
+                on_stage=progress,
+            )
+    finally:
+        progress.close()

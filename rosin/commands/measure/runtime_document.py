@@ -1,0 +1,56 @@
+"""Measured kernels of a program as the document that ``rosin measure --runtime`` writes."""
+
+from pathlib import Path
+
+from hwprofiles.runtime_kernels import RuntimeKernels
+from rosin.report.json_documents import Document
+from validation.runtimes.llama_cpp import FittedLaws, Measured
+
+
+class MeasuredFile(Document):
+    """One small file: milliseconds a token, and the share by which repeated runs differ."""
+
+    name: str
+    decode_ms: float
+    decode_noise_fraction: float
+    prefill_ms: float
+    prefill_noise_fraction: float
+
+
+class RuntimeMeasureResult(Document):
+    """What ``rosin measure --runtime`` answers."""
+
+    path: str
+    runtime: str
+    program: str
+    threads: int
+    kernels: RuntimeKernels
+    files: list[MeasuredFile]
+    decode_error_fractions: list[float]
+    prefill_error_fractions: list[float]
+
+
+def runtime_measure_result(
+    measured: Measured, kernels: RuntimeKernels, laws: FittedLaws, path: Path
+) -> RuntimeMeasureResult:
+    """The laws, what each file took, and errors on shapes left out."""
+    files = [
+        MeasuredFile(
+            name=point.name,
+            decode_ms=1e3 * point.decode.token_s,
+            decode_noise_fraction=point.decode.noise_fraction,
+            prefill_ms=1e3 * point.prefill.token_s,
+            prefill_noise_fraction=point.prefill.noise_fraction,
+        )
+        for point in measured.points
+    ]
+    return RuntimeMeasureResult(
+        path=str(path),
+        runtime=kernels.runtime,
+        program=measured.program,
+        threads=measured.threads,
+        kernels=kernels,
+        files=files,
+        decode_error_fractions=list(laws.decode_errors),
+        prefill_error_fractions=list(laws.prompt_errors),
+    )

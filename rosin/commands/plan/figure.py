@@ -1,0 +1,31 @@
+"""A plan beside the named systems, as a picture."""
+
+from rosin.report.bar_figure import NamedBar, bar_picture
+from rosin.report.json_documents import PlanResult
+from rosin.report.tables import format_count
+from sim.step.metrics import Metrics
+from sim.step.simulate import Run
+
+
+def draw_plan(run: Run, result: PlanResult, suffix: str) -> bytes:
+    """Output speed of the plan and of each named system that fits, in the format of that suffix;
+    the same result gives the same bytes.
+    """
+    scenario, batch = run.scenario, run.scenario.batch
+    bars = [_bar(scenario.policy.name, result.predicted, is_chosen=True)]
+    for rival in result.rivals:
+        if rival.metrics is not None:
+            mark = ("" if rival.is_lossless else " *") + (" †" if rival.knows_future else "")
+            bars.append(_bar(rival.policy + mark, rival.metrics))
+    bars.sort(key=lambda bar: -bar.value)
+    title = (
+        f"{scenario.model.name} ({scenario.model.quantization}) on {scenario.machine.name}: "
+        f"{batch.batch_size} x {batch.prompt_tokens} tokens, {batch.output_tokens} output tokens; simulated\n"
+        "green: the plan; * lossy, † knows the future"
+    )
+    return bar_picture(title, "output, prompt time included (tokens/s)", bars).render(suffix)
+
+
+def _bar(name: str, metrics: Metrics, *, is_chosen: bool = False) -> NamedBar:
+    speed = metrics.output_tokens_per_s
+    return NamedBar(name=name, value=speed, words=format_count(speed), is_chosen=is_chosen)

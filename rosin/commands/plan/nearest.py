@@ -1,0 +1,81 @@
+"""Which program comes nearest to a plan of any policy, and what its missing features cost."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from hwprofiles import InputError
+from planner.runtimes.asked import SCORES
+from planner.runtimes.option import Timing
+from planner.runtimes.plan_text import text_of
+from planner.runtimes.search import WAYS
+from planner.search.plan import Plan
+from rosin.cli.failures import Infeasible
+from rosin.commands.plan.runtime_command import plan_again
+from rosin.report.json_documents import PlanResult, PlanRuntime
+from sim.step.metrics import Metrics
+
+
+def nearest_runtimes(plan: Plan, metrics: Metrics) -> list[PlanRuntime]:
+    """Return what each runtime's own arguments reach on the plan's load, the nearest first.
+
+    There are none for batches, beams and several GPUs: runtimes are planned for one user.
+    """
+    setting = plan.setting
+    if setting.batch_size > 1 or setting.beams > 1 or setting.gpus > 1:
+        return []
+    found = [_reached(plan, metrics, runtime) for runtime in WAYS]
+    found.sort(key=lambda row: (row.lost_fraction is None, row.lost_fraction or 0.0))
+    return found
+
+
+def _reached(plan: Plan, metrics: Metrics, runtime: str) -> PlanRuntime:
+    empty = dict.fromkeys(PlanRuntime.model_fields)
+    try:
+        file = plan_again(plan.setting, plan.goal, runtime, None)
+    except (InputError, Infeasible) as error:
+        return PlanRuntime.model_validate(empty | {"runtime": runtime, "reason": str(error)})
+    timing = _timing(file.predicted, plan.setting.output_tokens)
+    best = Timing(
+        ttft_s=metrics.ttft_s, tpot_s=metrics.tpot_s, output_tokens=plan.setting.output_tokens
+    )
+    score = SCORES[plan.goal.objective]
+    return PlanRuntime(
+        runtime=runtime,
+        command_line=text_of(file, "args").strip(),
+        ttft_s=timing.ttft_s,
+        tpot_s=timing.tpot_s,
+        end_to_end_s=timing.end_to_end_s,
+        lost_fraction=1 - score(best) / score(timing),
+        reason=None,
+    )
+
+
+def _timing(predicted: dict[str, float], output_tokens: int) -> Timing:
+    return Timing(
+        ttft_s=predicted["ttft_s"], tpot_s=predicted["tpot_s"], output_tokens=output_tokens
+    )
+
+
+def nearest_lines(result: PlanResult) -> Iterator[RenderableType]:
+    """Say which runtime comes nearest, how near, and how to get its command."""
+    if not result.runtimes:
+        return
+    nearest = result.runtimes[0]
+    if nearest.lost_fraction is None or nearest.tpot_s is None:
+        yield Text(f"no runtime has a plan here: {nearest.reason}")
+        return
+    yield Text(
+        f"nearest runtime: {nearest.runtime}, predicted at {1 / nearest.tpot_s:.3g} tokens/s where "
+        f"the plan is simulated at {1 / result.predicted.tpot_s:.3g}: "
+        f"{_loss_words(nearest.lost_fraction)}; rosin plan --runtime {nearest.runtime} has the "
+        "command to paste"
+    )
+
+
+def _loss_words(lost_fraction: float) -> str:
+    """Say what is lost, where two models of cost can tell at all."""
+    if lost_fraction <= 0:
+        return "nothing is lost that two models of cost can tell"
+    return f"it loses {lost_fraction:.0%} of the speed"

@@ -1,0 +1,266 @@
+"""`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rosin.cli.failures import Infeasible
+from rosin.cli.output import Output
+from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.commands.plan.runtime_options import RuntimePlanOptions
+from rosin.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from planner.runtimes.asked import Asked
+    from planner.runtimes.load import RuntimeLimits
+    from planner.runtimes.plan_file import RuntimePlanFile
+    from planner.runtimes.search import RuntimePlan
+    from planner.search.objectives import Goal
+    from planner.search.setting import Setting
+    from rosin.commands.plan.runtime_document import AnyPolicy
+    from sim.step.simulate import Run
+
+LLAMAS = ("llama.cpp", "ik_llama.cpp")
+"""Programs that store keys and values in the type that they are told."""
+
+MAX_SIZE = 1e18
+"""Bytes; more than any machine has."""
+
+USED = (
+    "model",
+    "machine",
+    "prompt_tokens",
+    "output_tokens",
+    "quantization",
+    "kv_type",
+    "seed",
+    "settings",
+    "reserve_vram",
+    "plan",
+    "engine",
+    "draws",
+)
+"""Options of a scenario that a plan for a runtime takes."""
+
+
+def plan_for_runtime(
+    options: ScenarioOptions,
+    said: RuntimePlanOptions,
+    goal: "Goal",
+    *,
+    output_file: Path | None,
+    output: Output,
+    best_policy: "Callable[[str | None], Run]",
+) -> None:
+    """Find the best arguments, write the plan, say them.
+
+    ``best_policy`` searches all policies, given the type of keys and values.
+
+    Raises InputError and Infeasible.
+    """
+    from planner.runtimes.plan_text import command_of, text_of
+    from planner.runtimes.search import NoRuntimePlan, plan_runtime
+    from rosin.commands.plan.runtime_document import runtime_plan_result
+    from rosin.commands.plan.runtime_page import runtime_plan_page
+    from sim.runtimes import notes_on
+
+    _check(options)
+    request = read_options(options)
+    asked, assumptions = asked_of(request.setting, said, goal)
+    plan = plan_runtime(asked, said.against)
+    if isinstance(plan, NoRuntimePlan):
+        raise Infeasible(f"no feasible plan: {plan.reason}")
+    setting = _with_chosen_type(request.setting, plan)
+    file = plan_file(plan, setting, goal)
+    if output_file is not None:
+        from planner.runtimes.plan_file import save_runtime_plan
+
+        save_runtime_plan(file, output_file)
+    command = command_of(file)
+    result = runtime_plan_result(
+        plan,
+        file,
+        command=list(command.all_words),
+        command_line=text_of(file, "args").rstrip("\n"),
+        path=None if output_file is None else str(output_file),
+        any_policy=_any_policy(best_policy(setting.kv_type)) if said.any_policy else None,
+    )
+    output.emit(
+        result.model_dump(mode="json"),
+        runtime_plan_page(result),
+        provenance=file.provenance,
+        warnings=(*notes_on(plan.best.question), *assumptions),
+    )
+    if output.has_tables:
+        sys.stdout.write(result.command_line + "\n")
+
+
+def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
+    """Return the setting with the type of keys and values that was chosen, if several were allowed."""
+    from sim.runtimes.llama_cpp import LlamaArguments
+
+    arguments = plan.best.arguments
+    if setting.kv_type is None or not isinstance(arguments, LlamaArguments):
+        return setting
+    return setting.model_copy(update={"kv_type": arguments.key_type})
+
+
+def plan_again(
+    setting: "Setting", goal: "Goal", runtime: str, like: "RuntimePlanFile | None"
+) -> "RuntimePlanFile":
+    """Plan a setting for a runtime, with the rounds, room and limits of another plan if there is
+    one.
+
+    Raises InputError, and Infeasible where nothing fits.
+    """
+    from planner.runtimes.search import NoRuntimePlan, plan_runtime
+
+    said = RuntimePlanOptions(
+        runtime=runtime,
+        rounds=None if like is None else like.rounds,
+        room_tokens=None if like is None else like.room_tokens,
+        vram_margin=None if like is None else str(like.limits.margin_vram_bytes),
+        reserve_ram=None if like is None else str(like.limits.reserve_ram_bytes),
+    )
+    if runtime not in LLAMAS:
+        setting = setting.model_copy(update={"kv_type": None})
+    asked, _ = asked_of(setting, said, goal)
+    plan = plan_runtime(asked)
+    if isinstance(plan, NoRuntimePlan):
+        raise Infeasible(f"no feasible plan: {plan.reason}")
+    return plan_file(plan, setting, goal)
+
+
+def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
+    """Return the plan as its file has it."""
+    from planner.runtimes.plan_file import RuntimePlanFile, call_of
+    from rosin.commands.plan.runtime_document import predicted_round
+    from rosin.commands.simulate.runtime_document import device_bytes
+    from sim.runtimes.constants import shipped
+
+    constants = shipped()
+    memory = device_bytes(plan.prediction.memory)
+    predicted = predicted_round(plan).model_dump(mode="json")
+    predicted["memory_bytes"] = {name: own.model_dump() for name, own in memory.items()}
+    return RuntimePlanFile(
+        version=__version__,
+        setting=setting,
+        rounds=plan.asked.load.rounds,
+        room_tokens=plan.asked.load.room_tokens,
+        limits=plan.asked.limits,
+        objective=goal.objective,
+        constraints=goal.model_dump(mode="json", exclude={"objective"}),
+        runtime=call_of(plan.best),
+        predicted=predicted,
+        provenance={
+            "kind": str(constants.kind),
+            "source": constants.source,
+            "date": constants.date,
+        },
+    )
+
+
+def asked_of(
+    setting: "Setting", said: RuntimePlanOptions, goal: "Goal"
+) -> tuple["Asked", tuple[str, ...]]:
+    """Return what is asked, and what is assumed of the machine. Raises InputError."""
+    from planner.runtimes.asked import Asked
+    from planner.runtimes.load import RuntimeLoad
+    from sim.model.library import load_model
+    from sim.runtimes import host_assumptions, kernel_format, runtime_host
+    from sim.runtimes.gguf_tensors import tensors_of
+
+    assert said.runtime is not None
+    machine = setting.loaded_machine()
+    model = load_model(setting.model, setting.quantization)
+    memory = machine.cpu.memory_bytes
+    asked = Asked(
+        runtime=said.runtime,
+        model=model,
+        quantization=kernel_format(model, setting.quantization),
+        host=runtime_host(machine),
+        host_memory_bytes=None if memory is None else memory.effective,
+        load=RuntimeLoad(
+            prompt_tokens=setting.prompt_tokens,
+            output_tokens=setting.output_tokens,
+            rounds=said.rounds or 1,
+            room_tokens=said.room_tokens,
+        ),
+        limits=_limits(said),
+        tensors=tensors_of(model, setting.model, setting.quantization),
+        kv_types=_kv_types(said, setting.kv_type),
+        objective=goal.objective,
+        max_ttft_s=goal.max_ttft_s,
+    )
+    return asked, host_assumptions(machine)
+
+
+def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
+    from planner.runtimes.load import RuntimeLimits
+
+    limits = RuntimeLimits()
+    given = {
+        "margin_vram_bytes": _bytes("--vram-margin", said.vram_margin),
+        "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
+    }
+    stated = {name: value for name, value in given.items() if value is not None}
+    return RuntimeLimits.model_validate(limits.model_dump() | stated)
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    """Return a size as typed. Raises InputError."""
+    from hwprofiles import InputError
+    from hwprofiles.units import parse_number
+
+    if text is None:
+        return None
+    try:
+        size = parse_number(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text}: {error}") from None
+    if not 0 <= size < MAX_SIZE:
+        raise InputError(f"{option} must be at least 0 and below {MAX_SIZE:g}, got {text}")
+    return int(size)
+
+
+def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
+    """Return the types of keys and values that are allowed. Raises InputError for an unknown one."""
+    from hwprofiles import InputError, unknown_name
+    from sim.runtimes.llama_cpp.arguments import KV_TYPES
+
+    if kv_type is None:
+        return ("f16",)
+    if said.runtime not in LLAMAS:
+        raise InputError(f"--kv-type: {said.runtime} keeps keys and values in bf16")
+    names = tuple(name.strip().lower() for name in kv_type.split(","))
+    wrong = next((name for name in names if name not in KV_TYPES), None)
+    if wrong is not None:
+        raise unknown_name("kv type", wrong, KV_TYPES)
+    return names
+
+
+def _check(options: ScenarioOptions) -> None:
+    """Refuse options that do not go with a runtime. Raises InputError."""
+    from hwprofiles import InputError
+
+    for field in fields(ScenarioOptions):
+        if field.name not in USED and getattr(options, field.name) is not None:
+            name = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{name} does not go with --runtime, which is planned for one user")
+
+
+def _any_policy(best: "Run") -> "AnyPolicy":
+    """Return what the best policy reaches."""
+    from rosin.commands.plan.runtime_document import AnyPolicy
+
+    metrics = best.metrics
+    return AnyPolicy(
+        policy=best.scenario.policy.name,
+        ttft_s=metrics.ttft_s,
+        tpot_s=metrics.tpot_s,
+        end_to_end_s=metrics.end_to_end_s,
+        output_tokens_per_s=metrics.output_tokens_per_s,
+    )

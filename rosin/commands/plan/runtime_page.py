@@ -1,0 +1,128 @@
+"""A plan for a runtime in a user's words: what to paste, how fast it is, what it beats."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hwprofiles.units import format_bytes, format_duration
+from rosin.commands.plan.runtime_document import RuntimePlanResult, RuntimeRivalRow
+from rosin.commands.simulate.runtime_page import limit_words, number_words, speed_words
+from rosin.report.tables import name_column, number_column, plain_table
+
+
+def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
+    """The plan in words, its rivals and the memory; the command is to follow, as it is."""
+    yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
+    yield Text(_load_words(result))
+    yield Text(f"plan: {result.placed}\n")
+    yield from _speeds(result)
+    yield Text("")
+    yield _rivals(result)
+    yield from _reasons(result)
+    yield Text("")
+    yield _memory(result)
+    yield from _best_possible(result)
+    yield Text("\npaste this:\n")
+
+
+def _load_words(result: RuntimePlanResult) -> str:
+    rounds = f"{result.rounds} rounds, each " if result.rounds > 1 else ""
+    return (
+        f"{rounds}{result.prompt_tokens:,} prompt tokens and {result.output_tokens:,} answered, "
+        f"room for {result.room_tokens:,}; predicted, not measured"
+    )
+
+
+def _speeds(result: RuntimePlanResult) -> Iterator[RenderableType]:
+    both = result.predicted
+    share = both.decode.coverage_fraction
+    yield Text(f"decode   {speed_words(both.decode)}, limited by {limit_words(both.decode)}")
+    yield Text(f"prefill  {speed_words(both.prefill)}, limited by {limit_words(both.prefill)}")
+    yield Text(
+        f"first token after {format_duration(both.ttft_s)}, "
+        f"the whole answer after {format_duration(both.end_to_end_s)}"
+    )
+    yield Text(
+        f"ranges hold for {share:.0%} of published rows of machines left out; "
+        f"they rest on {result.rests_on}"
+    )
+
+
+def _rivals(result: RuntimePlanResult) -> Table:
+    """Every row that has speeds, best first, the plan at the top."""
+    columns = [number_column(name) for name in ("decode", "prefill", "whole", "of the plan")]
+    table = plain_table(name_column("compared with"), *columns)
+    both = result.predicted
+    table.add_row(
+        "this plan",
+        number_words(both.decode.tokens_per_s),
+        number_words(both.prefill.tokens_per_s),
+        format_duration(both.end_to_end_s),
+        "100 %",
+    )
+    rows = [row for row in result.rivals if row.speed_fraction is not None]
+    rows.sort(key=lambda row: -(row.speed_fraction or 0.0))
+    own = [] if result.against is None else [result.against]
+    for row in [*own, *rows]:
+        table.add_row(*_rival_cells(row))
+    return table
+
+
+def _rival_cells(row: RuntimeRivalRow) -> tuple[str, ...]:
+    assert row.decode_tokens_per_s is not None
+    assert row.prefill_tokens_per_s is not None
+    assert row.end_to_end_s is not None
+    assert row.speed_fraction is not None
+    return (
+        row.name,
+        number_words(row.decode_tokens_per_s),
+        number_words(row.prefill_tokens_per_s),
+        format_duration(row.end_to_end_s),
+        f"{row.speed_fraction:.0%}".replace("%", " %"),
+    )
+
+
+def _reasons(result: RuntimePlanResult) -> Iterator[RenderableType]:
+    """Why rivals have no row, and what the user's own arguments lack."""
+    for row in result.rivals:
+        if row.reason is not None:
+            yield Text(f"{row.name}: {row.reason}")
+    for device, missing in result.against_missing_bytes.items():
+        yield Text(f"what you run needs {format_bytes(round(missing))} more than {device} has free")
+
+
+def _memory(result: RuntimePlanResult) -> Table:
+    columns = [number_column(name) for name in ("weights", "KV cache", "buffers", "of free")]
+    table = plain_table(name_column("memory"), *columns)
+    for name, own in result.memory_bytes.items():
+        room = result.room_bytes.get(name)
+        table.add_row(
+            name,
+            format_bytes(own.weights),
+            format_bytes(own.kv),
+            format_bytes(own.compute),
+            "unknown" if room is None else format_bytes(round(room)),
+        )
+    return table
+
+
+def _best_possible(result: RuntimePlanResult) -> Iterator[RenderableType]:
+    """What the best policy of any kind would reach, where it was looked for."""
+    best = result.any_policy
+    if best is None or result.gain_lost_fraction is None:
+        return
+    yield Text(
+        f"\nany policy: {best.policy} is simulated at {number_words(1 / best.tpot_s)} tokens/s, "
+        f"first token after {format_duration(best.ttft_s)}"
+    )
+    if result.gain_lost_fraction > 0:
+        yield Text(
+            f"{result.runtime} loses {result.gain_lost_fraction:.0%} of its speed, by two models "
+            "of cost: differences inside the range above say nothing"
+        )
+        return
+    yield Text(
+        f"{result.runtime} reaches that: nothing is lost that the two models of cost could tell"
+    )

@@ -1,0 +1,310 @@
+"""Which page stands for which result."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwprofiles import InputError
+from planner.search.objectives import Goal
+from planner.search.plan import Plan, Setting
+from rosin.cli.memory_guard import refuse_large_run
+from rosin.cli.scenario import read_plan
+from rosin.report.axis_words import at_words
+from rosin.report.html.markup import Section, command_line, facts
+from rosin.report.html.other_sections import (
+    bounds_section,
+    figures_section,
+    policies_section,
+    rows_section,
+    sensitivity_section,
+)
+from rosin.report.html.page import Page
+from rosin.report.html.run_sections import run_sections
+from rosin.report.tables import format_count, format_share, shortfall
+from rosin.version import __version__
+from sim.policies.serialize import policy_from_data
+from sim.step.draws import simulate_draws
+from sim.step.provenance import provenance_of
+from sim.step.simulate import Run
+
+MAX_ROWS = 500
+
+
+def page_of(source: Path, importable: Sequence[str]) -> Page:
+    """The page of a plan, of a result in JSON, or of a folder. Raises InputError for what is none."""
+    if source.is_dir():
+        return _of_folder(source)
+    if source.suffix.lower() in (".yaml", ".yml"):
+        plan = read_plan(source, importable)
+        command = shlex.join(["rosin", "simulate", "--plan", str(source)])
+        return plan_page(plan, command, (), dict(plan.bounds))
+    return _of_json(_read(source), source, importable)
+
+
+def plan_page(
+    plan: Plan, command: str, rivals: Sequence[Mapping[str, Any]], bounds: Mapping[str, Any]
+) -> Page:
+    """The page of a plan: its run, its rivals where they are known, its limits."""
+    run = _run(plan.setting, plan)
+    provenance = provenance_of(run)
+    own = {
+        "policy": plan.policy.name,
+        "metrics": {
+            "output_tokens_per_s": run.metrics.output_tokens_per_s,
+            "ttft_s": run.metrics.ttft_s,
+            "tpot_s": run.metrics.tpot_s,
+            "expert_hit_rate": run.metrics.expert_hit_rate,
+        },
+        "is_lossless": plan.policy.is_lossless,
+        "knows_future": plan.policy.knows_future,
+    }
+    speed, *others = run_sections(run, provenance)
+    sections = [speed]
+    if rivals:
+        sections.append(policies_section([own, *rivals], plan.policy.name))
+    sections += bounds_section(bounds, run.metrics.end_to_end_s)
+    sections += [*others, repeat_section(command, run)]
+    return Page(
+        title=_title(run),
+        answer=_answer(run),
+        command=command,
+        sections=sections,
+        warnings=[*run.warnings, *provenance.extrapolated],
+    )
+
+
+def _run(setting: Setting, plan: Plan) -> Run:
+    """The run of the plan, its metrics means over its draws. Raises InputError where it does not
+    fit.
+    """
+    scenario = setting.scenario(plan.policy)
+    refuse_large_run(scenario)
+    run = simulate_draws(scenario, setting.draws or 1)
+    if not isinstance(run, Run):
+        raise InputError(f"the plan does not fit this machine: {shortfall(run)}")
+    return run
+
+
+def _title(run: Run) -> str:
+    scenario = run.scenario
+    return f"{scenario.model.name} ({scenario.model.quantization}) on {scenario.machine.name}"
+
+
+def _answer(run: Run) -> str:
+    metrics, name = run.metrics, run.scenario.policy.name
+    busiest = max(metrics.busy_s, key=lambda resource: metrics.busy_s[resource])
+    from rosin.commands.simulate.page import resource_name
+
+    share = format_share(metrics.utilization[busiest])
+    return (
+        f"{name} reaches {format_count(metrics.output_tokens_per_s)} tokens/s, the prompt's time included; "
+        f"{resource_name(busiest)} is busiest, {share} of the time."
+    )
+
+
+def repeat_section(command: str, run: Run) -> Section:
+    """How to have the same again, to the nanosecond."""
+    rows = [
+        ("version", __version__),
+        ("seed", str(run.scenario.seed)),
+        ("timeline digest", run.timeline.digest),
+    ]
+    lead = "The same version, command and seed give the same timeline: equal digests, equal runs."
+    return Section(title="How to repeat it", lead=lead, body=facts(rows) + command_line(command))
+
+
+def _of_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    """The page of what a command wrote with --json, told by its keys."""
+    for key, make in _KINDS.items():
+        if key in data:
+            return make(data, source, importable)
+    raise InputError(
+        f"{source}: no result that a page is made of; it has {', '.join(sorted(data)[:8])}"
+    )
+
+
+def _of_plan_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    written = data["plan"]
+    plan = _plan(written["setting"], written["policy"], source, importable)
+    command = data.get("command") or ""
+    line = command if isinstance(command, str) else shlex.join(command)
+    return plan_page(plan, line, data.get("rivals") or (), data)
+
+
+def _of_run_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    scenario = data["scenario"]
+    plan = _plan(scenario["setting"], scenario["policy"], source, importable)
+    return plan_page(plan, scenario["command"], (), {})
+
+
+def _plan(
+    setting: Mapping[str, Any], policy: Mapping[str, Any], source: Path, importable: Sequence[str]
+) -> Plan:
+    """The plan of a result, as far as running it goes."""
+    found = policy_from_data(policy, f"{source}: policy", importable=importable)
+    return Plan(
+        setting=Setting.model_validate(setting),
+        goal=Goal(),
+        policy=found,
+        predicted={},
+        bounds={},
+        binding_resource="",
+        provenance={},
+        version=__version__,
+    )
+
+
+def _of_comparison(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    rows, scenario = data["rows"], data["scenario"]
+    setting = scenario["setting"]
+    best = rows[0]
+    speed = format_count(best["metrics"]["output_tokens_per_s"])
+    lossless = next((row for row in rows if row["is_lossless"] and not row["knows_future"]), best)
+    more = (
+        ""
+        if lossless is best
+        else f"; {lossless['policy']} is the fastest that any system can run without loss"
+    )
+    return Page(
+        title=f"{setting['model']} ({scenario['quantization']}) on {setting['machine']}: policies side by side",
+        answer=f"{best['policy']} is fastest, {speed} tokens/s, of {len(rows)} that fit{more}.",
+        command=scenario["command"],
+        sections=[policies_section([*rows, *data["infeasible"]], best["policy"])],
+        warnings=data["warnings"],
+    )
+
+
+def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    feasible = [row for row in data["rows"] if row["is_feasible"]]
+    if not feasible:
+        raise InputError(f"{source}: nothing fits at any point of the study")
+    best = max(feasible, key=lambda row: row["metrics"]["output_tokens_per_s"])
+    at = at_words(best["values"]).removeprefix("at ") or "the base"
+    speed = format_count(best["metrics"]["output_tokens_per_s"])
+    flat = [
+        {**row["values"], "policy": row["policy"], **_shown(row["metrics"])}
+        for row in feasible[:MAX_ROWS]
+    ]
+    sections = [rows_section("Every point", "The best plan at each point that fits.", flat)]
+    if data.get("sensitivities"):
+        sections.insert(0, sensitivity_section(data["sensitivities"]))
+    files = [Path(name) for name in data.get("files") or ()]
+    sections += figures_section(_figures([file for file in files if file.is_file()]))
+    return Page(
+        title=f"What if: {data['setting']['model']} on {data['setting']['machine']}",
+        answer=f"The fastest of {len(feasible)} points is at {at}: {speed} tokens/s with {best['policy']}.",
+        command=data["command"],
+        sections=sections,
+        warnings=data["warnings"],
+    )
+
+
+def _of_rows(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    """The page of a validation, an accuracy or a reproduction: its rows and its folder's figures."""
+    for key, title in (("plans", "Every plan"), ("targets", "Targets"), ("summary", "Summary")):
+        rows = data.get(key)
+        if isinstance(rows, list) and rows:
+            section = rows_section(
+                title, "Numbers as the command wrote them; see --json's page.", rows[:MAX_ROWS]
+            )
+            break
+    else:
+        raise InputError(f"{source}: no rows that a page is made of")
+    sections = [section]
+    if isinstance(data.get("tables"), list):
+        sections += [
+            rows_section(each["title"], each["assumptions"], each["cells"][:MAX_ROWS])
+            for each in data["tables"]
+        ]
+    sections += figures_section(_figures(sorted(source.parent.glob("*.svg"))))
+    what = data.get("title") or data.get("model") or source.stem
+    return Page(
+        title=f"{what}: measured beside predicted",
+        answer=_rows_answer(data),
+        command=f"rosin report {shlex.quote(str(source))} -o report.html",
+        sections=sections,
+        warnings=data.get("warnings") or (),
+    )
+
+
+def _rows_answer(data: Mapping[str, Any]) -> str:
+    error = data.get("error_fraction")
+    if error:
+        paired, plain = (error[name]["median"] for name in ("paired", "plain"))
+        return f"Predictions are off by {paired:.2%} in the median, paired; by {plain:.2%} without lane costs."
+    targets = data.get("targets")
+    if targets:
+        met = sum(1 for target in targets if target["is_met"])
+        asked = sum(1 for target in targets if target["is_met"] is not None)
+        return f"{met} of {asked} targets are met."
+    return "Predicted and measured, row by row."
+
+
+def _shown(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("output_tokens_per_s", "ttft_s", "tpot_s", "expert_hit_rate")
+    return {name: metrics[name] for name in names if name in metrics}
+
+
+def _of_folder(folder: Path) -> Page:
+    """The page of a folder that whatif, validate or accuracy wrote."""
+    for name in ("whatif.json", "validate.json", "accuracy.json"):
+        if (folder / name).is_file():
+            return _of_json(_read(folder / name), folder / name, ())
+    figures = _figures(sorted(folder.glob("*.svg")))
+    table = folder / "table.csv"
+    if not figures or not table.is_file():
+        raise InputError(
+            f"{folder}: no result is in it; name a folder of whatif, validate or accuracy, or a file of --json"
+        )
+    import pandas as pd
+
+    rows = pd.read_csv(table).head(MAX_ROWS).to_dict("records")
+    points = [{str(key): value for key, value in row.items()} for row in rows]
+    return Page(
+        title=f"What if: {folder.name}",
+        answer=f"{len(points)} points were planned; the figures say what changes.",
+        command=f"rosin report {shlex.quote(str(folder))} -o report.html",
+        sections=[
+            *figures_section(figures),
+            rows_section("Every point", "As table.csv has it.", points),
+        ],
+    )
+
+
+_SCRIPT = re.compile(
+    r"<(script|foreignObject|style)\b.*?</\1>|\son\w+=\S+|href=\"(?!#|data:image/png;)[^\"]*\"",
+    re.S | re.I,
+)
+
+
+def _figures(files: Sequence[Path]) -> dict[str, str]:
+    """SVG files as they stand in a page: without declarations, scripts, or links elsewhere."""
+    found = {}
+    for file in files:
+        if file.suffix == ".svg":
+            text = file.read_text(encoding="utf-8")
+            text = text[text.index("<svg") :] if "<svg" in text else ""
+            text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+            found[file.stem] = _SCRIPT.sub("", text)
+    return found
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """JSON of that file. Raises InputError."""
+    from hwprofiles.json_file import read_json
+
+    return read_json(path, "result")
+
+
+_KINDS: Mapping[str, Callable[[Mapping[str, Any], Path, Sequence[str]], Page]] = {
+    "infeasible": _of_comparison,
+    "axes": _of_study,
+    "plan": _of_plan_json,
+    "timeline_digest": _of_run_json,
+    "plans": _of_rows,
+    "targets": _of_rows,
+    "summary": _of_rows,
+}
+"""Who makes the page, by a key that only that result has; the first that is there counts."""

@@ -1,0 +1,113 @@
+"""`rosin validate --runtime`: a plan run by the program that it is for."""
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from validation.runtimes.llama_cpp import PlanQuestion, PlanRun
+
+RUNTIMES = ("llama.cpp",)
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeValidation:
+    """What the options say, as typed."""
+
+    plan: Path
+    runtime: str
+    arguments: str | None
+    binary: Path | None
+    model_file: Path | None
+    rounds: int
+    seed: int
+    folder: Path | None
+
+
+def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
+    """Run the plan and its rivals, and set measured beside predicted. Raises InputError for what is
+    wrong.
+    """
+    from hwprofiles import load_machine, unknown_name
+    from rosin.cli.json_output import write_json
+    from rosin.commands.validate.runtime_document import runtime_validate_result
+    from rosin.commands.validate.runtime_page import runtime_validate_page
+    from sim.runtimes import runtime_host
+    from validation.runtimes.llama_cpp import RunLoad, model_file, read_question, run_plan
+
+    if asked.runtime not in RUNTIMES:
+        raise unknown_name("runtime that can be run", asked.runtime, RUNTIMES)
+    question = read_question(asked.plan, asked.runtime, asked.arguments)
+    arguments = question.arguments
+    machine = load_machine(question.machine, question.machine_overrides)
+    load = RunLoad(rounds=asked.rounds)
+    with tempfile.TemporaryDirectory(prefix="rosin-") as folder:
+        file = model_file(question, asked.model_file, Path(folder), asked.seed)
+        ran = run_plan(
+            file,
+            arguments,
+            runtime_host(machine),
+            asked.binary,
+            load,
+            on_run=lambda name: output.note(f"ran {name}"),
+        )
+        history = None if asked.folder is None else _remember(asked, question, ran, file)
+    result = runtime_validate_result(
+        ran,
+        runtime=asked.runtime,
+        machine=machine.name,
+        model_file=str(asked.model_file or "a small file with random weights"),
+        arguments=question.line,
+        prompt_tokens=load.prompt_tokens,
+        output_tokens=load.output_tokens,
+        rounds=load.rounds,
+        history=None if history is None else str(history),
+    )
+    document = result.model_dump(mode="json")
+    if asked.folder is not None:
+        write_json(document, str(asked.folder / "validate.json"))
+    output.emit(document, runtime_validate_page(result), warnings=_warnings(ran))
+
+
+def _warnings(ran: "PlanRun") -> list[str]:
+    found = []
+    if ran.device == "cpu":
+        found.append(
+            "everything ran on the CPU: the placement on GPUs was not run, and is predicted without them"
+        )
+    elif "loopback" in ran.device:
+        found.append("processes of this CPU stood for the GPUs: what runs there is no GPU's speed")
+    return found
+
+
+def _remember(
+    asked: RuntimeValidation, question: "PlanQuestion", ran: "PlanRun", file: Path
+) -> Path:
+    """Add a row a set of arguments to the history in the folder. A small random file is kept there
+    as its header.
+    """
+    from hwprofiles.text_file import make_folder
+    from validation.runtimes.history import append_rows
+    from validation.runtimes.llama_cpp import history_rows
+
+    assert asked.folder is not None
+    make_folder(asked.folder)
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    kept = asked.model_file or _kept_header(file, asked.folder, now)
+    path = asked.folder / HISTORY
+    append_rows(
+        path, history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)
+    )
+    return path
+
+
+def _kept_header(file: Path, folder: Path, stamp: str) -> Path:
+    """A file of the same size with the same header and a hole for its weights."""
+    from validation.runtimes.llama_cpp import copy_sparse
+
+    return copy_sparse(file, folder / f"{file.stem}-{stamp}.gguf")

@@ -1,0 +1,140 @@
+"""One look for every figure: colours, type, axes, legends beside the data, and files that the same
+result always makes alike.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwprofiles import InputError
+from hwprofiles.text_file import check_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+DOTS_PER_INCH = 150
+
+INK, MUTED, GRID, MISFIT = "#222222", "#666666", "#DDDDDD", "#E6E6E6"
+# The colours of Okabe and Ito, which stay apart for the colour-blind (jfly.uni-koeln.de/color).
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILION = "#56B4E9", "#D55E00"
+SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)
+MARKERS = "osD^vP"
+"""A line has a colour and a marker, so that it is told apart without the colour, too."""
+
+MAX_TICKS = 8
+"""Values up to which each has a tick of its own."""
+MAX_LEGEND_CHARACTERS = 110
+"""In one row of a legend, about as many as a figure of ten inches has room for."""
+
+_STYLE: Mapping[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.formatter.useoffset": False,
+    "axes.grid": False,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "font.family": "DejaVu Sans",
+    "font.size": 10.0,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": "small",
+    "legend.frameon": False,
+    "lines.markersize": 5.0,
+    "svg.hashsalt": "rosin",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+_UNDATED: Mapping[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""By format, what keeps the hour out of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A figure to draw: its title, its size, and what draws into it."""
+
+    title: str
+    size_inches: tuple[float, float]
+    draw: Callable[[Any], None]
+
+    def figure(self) -> "Figure":
+        """The picture as a figure of matplotlib."""
+        from matplotlib.figure import Figure
+
+        with house_style():
+            figure = Figure(figsize=self.size_inches, layout="constrained")
+            self.draw(figure)
+            figure.suptitle(self.title, fontsize="medium", x=0.01, ha="left")
+        return figure
+
+    def render(self, suffix: str) -> bytes:
+        """The picture in the format of that suffix; the same picture gives the same bytes."""
+        buffer = io.BytesIO()
+        kind = suffix.lower().removeprefix(".")
+        figure = self.figure()
+        with house_style():
+            figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=_UNDATED.get(kind))
+        return buffer.getvalue()
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Figures that are made within look like all others, whoever makes them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    style: Any = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+    }
+    style.update(_STYLE)
+    with matplotlib.rc_context(style):
+        yield
+
+
+def check_figure(path: Path) -> None:
+    """Raise InputError for a file name whose ending is none of the formats, and for a file that
+    cannot be written.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        )
+    check_target(path)
+
+
+def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend under all axes, where it covers nothing: as many columns as its words leave room
+    for.
+    """
+    if not labels:
+        return
+    room = MAX_LEGEND_CHARACTERS * figure.get_figwidth() / 10
+    widest = max(len(label) for label in labels) + 6
+    columns = max(1, min(len(labels), int(room // widest)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def tick_plainly(axis: Any, values: Sequence[float]) -> None:
+    """On a logarithmic axis: plain numbers, at those values where they are few, else at 1, 2, 5, 10
+    and so on.
+    """
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+
+    from rosin.report.axis_words import format_tick
+
+    wanted = sorted(set(values))
+    is_few = 1 < len(wanted) <= MAX_TICKS
+    axis.set_major_locator(FixedLocator(wanted) if is_few else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: format_tick(value))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())

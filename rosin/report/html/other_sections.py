@@ -1,0 +1,133 @@
+"""What a page shows besides a run: policies side by side, bounds, sensitivities, figures, rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hwprofiles.units import format_bytes, format_duration
+from rosin.report.axis_words import words
+from rosin.report.html import charts
+from rosin.report.html.charts import Bar
+from rosin.report.html.markup import Section, table
+from rosin.report.tables import format_count, format_quantity, format_share
+
+
+def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = None) -> Section:
+    """Speed by policy, the fastest first; each row as JSON has it, without metrics where it does
+    not fit.
+    """
+    running = [row for row in rows if row.get("metrics")]
+    running.sort(key=lambda row: -row["metrics"]["output_tokens_per_s"])
+    bars, lines = [], []
+    for row in running:
+        metrics = row["metrics"]
+        speed = f"{format_count(metrics['output_tokens_per_s'])} tokens/s"
+        name = f"{row['policy']}{_mark(row)}"
+        key = "c2" if row["policy"] == chosen else "c0"
+        part = (key, metrics["output_tokens_per_s"], f"{name}: {speed}")
+        bars.append(Bar(name=name, parts=[part], value=speed))
+        lines.append(
+            (
+                name,
+                speed,
+                format_duration(metrics["ttft_s"]),
+                format_duration(metrics["tpot_s"]),
+                format_share(metrics["expert_hit_rate"]),
+            )
+        )
+    columns = ("policy", "output", "TTFT", "TPOT", "hit rate")
+    body = charts.bars("Output speed by policy", bars)
+    body += table("Policies", columns, lines, is_folded=True)
+    misfits = [
+        (row["policy"], row.get("reason") or "", format_bytes(row.get("missing_bytes") or 0))
+        for row in rows
+        if not row.get("metrics")
+    ]
+    if misfits:
+        body += table("Policies that do not fit", ("policy", "because", "too much"), misfits)
+    lead = "All on the same work. * lossy: its tokens differ from a plain forward pass. † knows the future: no system can."
+    return Section(title="Speed by policy", lead=lead, body=body)
+
+
+def bounds_section(bounds: Mapping[str, Any], end_to_end_s: float) -> Iterator[Section]:
+    """The run beside its proven limits, where there are any."""
+    named = {
+        "static_bound_s": "no fixed placement is faster",
+        "clairvoyant_bound_s": "nothing lossless is",
+    }
+    rows = [("this plan", end_to_end_s)]
+    rows += [(text, bounds[key]) for key, text in named.items() if bounds.get(key)]
+    if len(rows) < 2:
+        return
+    bars = [
+        Bar(
+            name=name if place == 0 else ("best fixed" if "fixed" in name else "best imaginable"),
+            parts=[("c2" if place == 0 else "c6", seconds, name)],
+            value=format_duration(seconds),
+        )
+        for place, (name, seconds) in enumerate(rows)
+    ]
+    body = charts.bars("The plan and its proven limits", bars)
+    lead = "Proven on this machine: no fixed placement is faster than the one, nothing lossless than the other."
+    yield Section(title="How much better it could be", lead=lead, body=body)
+
+
+def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    """What a fifth less and a fifth more of each number of the machine changes."""
+    lines = [
+        (
+            words(row["path"]),
+            format_quantity(row["path"], row["base_value"]),
+            _percent(row["low_gain_fraction"]),
+            _percent(row["high_gain_fraction"]),
+        )
+        for row in rows
+    ]
+    columns = ("number", "now", "20 % less", "20 % more")
+    lead = "Change of the best plan's speed, planned anew; what matters most is on top."
+    return Section(
+        title="Which number matters", lead=lead, body=table("Sensitivity", columns, lines)
+    )
+
+
+def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
+    """A table of flat rows, with the keys of the first as its columns."""
+    columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
+    columns = [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
+    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    body = table(title, [column.replace("_", " ") for column in columns], lines)
+    return Section(title=title, lead=lead, body=body)
+
+
+def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
+    """Figures of a folder, as SVG in the page."""
+    if figures:
+        body = "".join(
+            f'<figure role="img" aria-label="{name}">{svg}<figcaption class="soft">{name}</figcaption></figure>'
+            for name, svg in figures.items()
+        )
+        yield Section(title="Figures", lead="As the command drew them.", body=body)
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    lossy = "" if row.get("is_lossless", True) else " *"
+    return lossy + (" †" if row.get("knows_future") else "")
+
+
+def _percent(gain: float | None) -> str:
+    if gain is None:
+        return "does not fit"
+    return f"{100 * gain:+.1f} %" if abs(gain) >= 0.0005 else "nothing"
+
+
+def _cell(key: str, value: Any) -> str:
+    """A value in the unit that its key states; nothing for what is none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return format_quantity(key, value) if _has_unit(key) else format_count(value)
+    return str(value)
+
+
+def _has_unit(key: str) -> bool:
+    """Whether a quantity is printed by the end of its name, and not as a plain number."""
+    return key.endswith(("_s", "_bytes", "_ns", "_usd", "_hz")) and "tokens_per_s" not in key

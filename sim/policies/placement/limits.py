@@ -1,0 +1,53 @@
+"""Every limit of memory that a problem breaks, not the first alone."""
+
+from hwprofiles.units import format_bytes
+from sim.costs.memory import Infeasible, Residency, machine_bytes
+from sim.policies.base import Placement
+from sim.policies.problem import Problem
+
+
+def placed(placement: Placement, problem: Problem) -> Residency | Infeasible:
+    """Place the problem; where it does not fit, name every limit that it breaks."""
+    return with_every_limit(problem, placement.place(problem))
+
+
+def with_every_limit(problem: Problem, found: Residency | Infeasible) -> Residency | Infeasible:
+    """What was found; a shortage of GPU memory also names that of host memory, where there is one.
+
+    The largest shortage stands last, and its bytes are the answer's. A placement looks at host
+    memory only once the GPU's is enough, so a shortage of both is seen here.
+    """
+    if not isinstance(found, Infeasible) or not found.missing_bytes:
+        return found
+    host = _host_shortage(problem)
+    if host is None or HOST_WORDS in found.reason:
+        return found
+    lesser, larger = sorted((found, host), key=lambda shortage: shortage.missing_bytes)
+    return Infeasible(
+        reason=f"{lesser.reason} ({format_bytes(lesser.missing_bytes)} too much); {larger.reason}",
+        missing_bytes=larger.missing_bytes,
+    )
+
+
+HOST_WORDS = "host memory would hold"
+
+
+def _host_shortage(problem: Problem) -> Infeasible | None:
+    """By how many bytes host memory falls short even if the GPUs held weights alone; None where it
+    is enough, or unknown.
+    """
+    stated, model = problem.machine.cpu.memory_bytes, problem.model
+    if stated is None:
+        return None
+    least = model.total_bytes - problem.num_gpus * machine_bytes(problem.machine)
+    if problem.keeps_host_copies:
+        copies = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
+        least = max(least, copies)
+    missing = least - int(stated.effective)
+    if missing <= 0:
+        return None
+    has = format_bytes(stated.effective)
+    return Infeasible(
+        reason=f"{HOST_WORDS} at least {format_bytes(least)} of weights, has {has}",
+        missing_bytes=missing,
+    )

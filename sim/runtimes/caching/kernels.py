@@ -1,0 +1,346 @@
+"""Compiled replays of one layer's cache over a stream of tokens: what misses and what is copied in.
+
+A token's hits are decided for all its experts at once (the replay rule of arXiv 2608.07911); then its
+misses are admitted one by one. Each kernel stands by itself, so that numba's own cache suffices. ``ids``
+is [token, rank]. Every kernel returns misses and copies.
+"""
+
+import numpy as np
+from numba import njit
+
+LRU, FIFO, LFU, DECAYED, OPTIMUM, WINDOW = range(6)
+ABSENT, SMALL, MAIN, GHOST, OLD_GHOST = range(5)
+"""Queues of S3-FIFO and ARC: of experts used once and more often, and of those that left either."""
+
+LARGEST = 1e200
+"""Weights of decayed counts grow; beyond this they are scaled down."""
+
+
+@njit(cache=True, nogil=True)
+def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
+    """The token at which each choice is made again; the number of tokens where it never is."""
+    num_tokens, top_k = ids.shape
+    found = np.empty((num_tokens, top_k), np.int32)
+    following = np.full(num_experts, num_tokens, np.int32)
+    for token in range(num_tokens - 1, -1, -1):
+        for rank in range(top_k):
+            found[token, rank] = following[ids[token, rank]]
+        for rank in range(top_k):
+            following[ids[token, rank]] = token
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _noted(rule, score, token, following, weight, is_cached):  # type: ignore[no-untyped-def]
+    """The score of an expert that a token has just chosen."""
+    if rule == LRU:
+        return float(token)
+    if rule == LFU:
+        return score + 1.0
+    if rule in (DECAYED, WINDOW):
+        return score + weight
+    if rule == OPTIMUM:
+        return -float(following)
+    return score if is_cached else float(token)
+
+
+@njit(cache=True, nogil=True)
+def _standing(rule, score, ahead, window, is_kept):  # type: ignore[no-untyped-def]
+    """What an expert is worth now: within the window, the sooner the more; what the token itself uses stays."""
+    if rule == WINDOW and ahead <= window:
+        return LARGEST * 1e90 / ahead
+    return score + LARGEST if is_kept else score
+
+
+@njit(cache=True, nogil=True)
+def _lowest(held, score, until, last, token, rule, window, below):  # type: ignore[no-untyped-def]
+    """The place of the expert worth least, -1 where none is worth less than ``below``."""
+    worst = -1
+    lowest = below
+    for place in range(held.shape[0]):
+        other = held[place]
+        is_kept = rule < DECAYED and last[other] == token
+        value = _standing(rule, score[other], until[other] - token, window, is_kept)
+        if value < lowest:
+            lowest = value
+            worst = place
+    return worst
+
+
+@njit(cache=True, nogil=True)
+def replay_scored(ids, following, num_experts, slots, rule, half_life, window):  # type: ignore[no-untyped-def]
+    """A cache that keeps the experts of the highest score.
+
+    DECAYED, OPTIMUM and WINDOW may leave a miss out (bypass); LRU, FIFO and LFU take every miss in and
+    never evict an expert of the same token while another is there.
+    """
+    num_tokens, top_k = ids.shape
+    cached = np.zeros(num_experts, np.bool_)
+    held = np.empty(slots, np.int32)
+    num_held = 0
+    score = np.zeros(num_experts)
+    until = np.full(num_experts, num_tokens, np.int32)
+    last = np.full(num_experts, -1, np.int32)
+    weight = 1.0
+    growth = 2.0 ** (1.0 / half_life)
+    has_bypass = rule >= DECAYED
+    missed = np.empty(top_k, np.int32)
+    misses = 0
+    copies = 0
+    for token in range(num_tokens):
+        num_missed = 0
+        for rank in range(top_k):
+            expert = ids[token, rank]
+            last[expert] = token
+            until[expert] = following[token, rank]
+            if not cached[expert]:
+                missed[num_missed] = expert
+                num_missed += 1
+            score[expert] = _noted(
+                rule, score[expert], token, until[expert], weight, cached[expert]
+            )
+        misses += num_missed
+        weight *= growth
+        if weight > LARGEST:
+            weight /= LARGEST
+            score /= LARGEST
+        for index in range(num_missed):
+            expert = missed[index]
+            worst = num_held
+            if num_held < slots:
+                num_held += 1
+            else:
+                own = _standing(rule, score[expert], until[expert] - token, window, False)
+                worst = _lowest(
+                    held, score, until, last, token, rule, window, np.inf if not has_bypass else own
+                )
+                if worst < 0:
+                    continue
+                cached[held[worst]] = False
+            held[worst] = expert
+            cached[expert] = True
+            copies += 1
+    return misses, copies
+
+
+@njit(cache=True, nogil=True)
+def replay_fixed(ids, counts, slots):  # type: ignore[no-untyped-def]
+    """The experts with the highest counts stay; nothing is copied."""
+    num_tokens, top_k = ids.shape
+    is_kept = np.zeros(counts.shape[0], np.bool_)
+    is_kept[np.argsort(-counts)[:slots]] = True
+    misses = 0
+    for token in range(num_tokens):
+        for rank in range(top_k):
+            misses += not is_kept[ids[token, rank]]
+    return misses, 0
+
+
+@njit(cache=True, nogil=True)
+def replay_second_chance(ids, num_experts, slots):  # type: ignore[no-untyped-def]
+    """A clock: an expert used since the hand passed it is passed once more."""
+    num_tokens, top_k = ids.shape
+    place_of = np.full(num_experts, -1, np.int32)
+    held = np.full(slots, -1, np.int32)
+    is_used = np.zeros(slots, np.bool_)
+    missed = np.empty(top_k, np.int32)
+    hand = 0
+    misses = 0
+    for token in range(num_tokens):
+        num_missed = 0
+        for rank in range(top_k):
+            expert = ids[token, rank]
+            if place_of[expert] >= 0:
+                is_used[place_of[expert]] = True
+            else:
+                missed[num_missed] = expert
+                num_missed += 1
+        misses += num_missed
+        for index in range(num_missed):
+            while is_used[hand]:
+                is_used[hand] = False
+                hand = (hand + 1) % slots
+            if held[hand] >= 0:
+                place_of[held[hand]] = -1
+            held[hand] = missed[index]
+            place_of[missed[index]] = hand
+            hand = (hand + 1) % slots
+    return misses, misses
+
+
+@njit(cache=True, nogil=True)
+def _oldest(queue, stamp, wanted):  # type: ignore[no-untyped-def]
+    """The member of a queue that entered first, -1 where it is empty."""
+    found = -1
+    for expert in range(queue.shape[0]):
+        if queue[expert] == wanted and (found < 0 or stamp[expert] < stamp[found]):
+            found = expert
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untyped-def]
+    """Make room for one expert: newcomers used again move on, others leave. Returns the clock."""
+    small_slots = max(1, slots // 10)
+    while sizes[SMALL] + sizes[MAIN] >= slots:
+        source = SMALL if sizes[SMALL] >= small_slots or sizes[MAIN] == 0 else MAIN
+        leaving = _oldest(queue, stamp, source)
+        clock += 1
+        stamp[leaving] = clock
+        sizes[source] -= 1
+        target = GHOST if source == SMALL else ABSENT
+        if uses[leaving] > 0 and (source == MAIN or uses[leaving] > 1):
+            uses[leaving] = uses[leaving] - 1 if source == MAIN else 0
+            target = MAIN
+        queue[leaving] = target
+        if target != ABSENT:
+            sizes[target] += 1
+        while sizes[GHOST] > slots:
+            queue[_oldest(queue, stamp, GHOST)] = ABSENT
+            sizes[GHOST] -= 1
+    return clock
+
+
+@njit(cache=True, nogil=True)
+def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
+    """Three queues: a tenth for newcomers, the rest for those used again, and names of who left (S3-FIFO, SOSP 2023)."""
+    num_tokens, top_k = ids.shape
+    queue = np.zeros(num_experts, np.int8)
+    stamp = np.zeros(num_experts, np.int64)
+    uses = np.zeros(num_experts, np.int8)
+    sizes = np.zeros(4, np.int64)
+    missed = np.empty(top_k, np.int32)
+    clock = 0
+    misses = 0
+    for token in range(num_tokens):
+        num_missed = 0
+        for rank in range(top_k):
+            expert = ids[token, rank]
+            if queue[expert] == SMALL or queue[expert] == MAIN:
+                uses[expert] = min(3, uses[expert] + 1)
+            else:
+                missed[num_missed] = expert
+                num_missed += 1
+        misses += num_missed
+        for index in range(num_missed):
+            expert = missed[index]
+            clock = _s3_room(queue, stamp, uses, sizes, slots, clock)
+            target = SMALL
+            if queue[expert] == GHOST:
+                sizes[GHOST] -= 1
+                target = MAIN
+            clock += 1
+            queue[expert] = target
+            stamp[expert] = clock
+            uses[expert] = 0
+            sizes[target] += 1
+    return misses, misses
+
+
+@njit(cache=True, nogil=True)
+def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[no-untyped-def]
+    """Evict one expert of either list into its ghosts, as ARC's REPLACE does."""
+    from_small = sizes[SMALL] > 0 and (
+        sizes[SMALL] > goal or (is_old_ghost and sizes[SMALL] >= goal) or sizes[MAIN] == 0
+    )
+    source = SMALL if from_small else MAIN
+    ghost = GHOST if from_small else OLD_GHOST
+    leaving = _oldest(queue, stamp, source)
+    queue[leaving] = ghost
+    sizes[source] -= 1
+    sizes[ghost] += 1
+
+
+@njit(cache=True, nogil=True)
+def _arc_trim(queue, stamp, sizes, slots):  # type: ignore[no-untyped-def]
+    """Forget the oldest ghosts beyond a cache's worth."""
+    while sizes[SMALL] + sizes[GHOST] > slots and sizes[GHOST] > 0:
+        queue[_oldest(queue, stamp, GHOST)] = ABSENT
+        sizes[GHOST] -= 1
+    while sizes[GHOST] + sizes[OLD_GHOST] > slots and sizes[OLD_GHOST] > 0:
+        queue[_oldest(queue, stamp, OLD_GHOST)] = ABSENT
+        sizes[OLD_GHOST] -= 1
+
+
+@njit(cache=True, nogil=True)
+def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
+    """Two lists, of experts used once and more often, whose sizes follow the ghosts of both (ARC, FAST 2003)."""
+    num_tokens, top_k = ids.shape
+    queue = np.zeros(num_experts, np.int8)
+    stamp = np.zeros(num_experts, np.int64)
+    sizes = np.zeros(5, np.int64)
+    missed = np.empty(top_k, np.int32)
+    goal = 0.0
+    clock = 0
+    misses = 0
+    for token in range(num_tokens):
+        num_missed = 0
+        for rank in range(top_k):
+            expert = ids[token, rank]
+            if queue[expert] == SMALL or queue[expert] == MAIN:
+                sizes[queue[expert]] -= 1
+                sizes[MAIN] += 1
+                queue[expert] = MAIN
+                clock += 1
+                stamp[expert] = clock
+            else:
+                missed[num_missed] = expert
+                num_missed += 1
+        misses += num_missed
+        for index in range(num_missed):
+            expert = missed[index]
+            was = queue[expert]
+            if was == GHOST:
+                goal = min(float(slots), goal + max(1.0, sizes[OLD_GHOST] / sizes[GHOST]))
+            elif was == OLD_GHOST:
+                goal = max(0.0, goal - max(1.0, sizes[GHOST] / sizes[OLD_GHOST]))
+            if was != ABSENT:
+                sizes[was] -= 1
+                queue[expert] = ABSENT
+            if sizes[SMALL] + sizes[MAIN] >= slots:
+                _arc_room(queue, stamp, sizes, slots, goal, was == OLD_GHOST)
+            _arc_trim(queue, stamp, sizes, slots)
+            target = SMALL if was == ABSENT else MAIN
+            clock += 1
+            queue[expert] = target
+            stamp[expert] = clock
+            sizes[target] += 1
+    return misses, misses
+
+
+@njit(cache=True, nogil=True)
+def latent_stream(num_tokens, num_experts, top_k, request_tokens, spreads, memories, seed):  # type: ignore[no-untyped-def]
+    """Choices of one layer by the law of sim/routing/latent.py: the top-k of scores that persist in part.
+
+    ``spreads`` are of an expert's own favour, of a request's, of each fading part, and of what is new with
+    every token; ``memories`` are those of the fading parts in tokens.
+    """
+    np.random.seed(seed)
+    num_fading = memories.shape[0]
+    own = spreads[0] * np.random.standard_normal(num_experts)
+    request = np.zeros(num_experts)
+    fading = np.zeros((num_fading, num_experts))
+    score = np.empty(num_experts)
+    ids = np.empty((num_tokens, top_k), np.int32)
+    for token in range(num_tokens):
+        is_first = token % request_tokens == 0
+        if is_first:
+            for expert in range(num_experts):
+                request[expert] = own[expert] + spreads[1] * np.random.standard_normal()
+        for part in range(num_fading):
+            if is_first or np.random.random() > np.exp(-1.0 / memories[part]):
+                for expert in range(num_experts):
+                    fading[part, expert] = spreads[2 + part] * np.random.standard_normal()
+        for expert in range(num_experts):
+            score[expert] = request[expert] + spreads[-1] * np.random.standard_normal()
+        for part in range(num_fading):
+            for expert in range(num_experts):
+                score[expert] += fading[part, expert]
+        for rank in range(top_k):
+            best = 0
+            for expert in range(1, num_experts):
+                if score[expert] > score[best]:
+                    best = expert
+            ids[token, rank] = best
+            score[best] = -np.inf
+    return ids

@@ -1,0 +1,272 @@
+"""What a decoded token costs where experts are cached on a GPU: hits there, misses on two lanes."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sim.model.model import Layer
+from sim.runtimes.caching.experts import CachedExperts, MissRule
+from sim.runtimes.caching.lanes import Lanes, estimated_both, fetches, with_cards
+from sim.runtimes.caching.locality import Locality, admitted_fraction
+from sim.runtimes.constants import Constants
+from sim.runtimes.disk import expert_misses
+from sim.runtimes.features import Features
+from sim.runtimes.placement import Placement
+from sim.runtimes.placing import placement_of
+from sim.runtimes.prices import MICRO, Seconds, decode_seconds, dram_bytes_per_s, prefill_seconds
+from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.steps import decode_step, prompt_step
+
+RANK_WAIT_S = 2 * 3e-3
+"""What a layer on the CPU waits where processes share the same cores: two joins of its threads, each a
+time slice of the scheduler (3 ms, Linux's sched_base_slice_ns on eight cores or more). FreeToken's
+ranks pin their threads to the same cores (its pull request 104)."""
+
+
+COPYING = (MissRule.FETCH, MissRule.STREAM)
+"""Rules under which the CPU computes nothing."""
+
+PAGE_COPY_BYTES_PER_S = 10e9
+"""One thread copying out of the page cache into a buffer that the GPU reads: assumed, of a desktop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRates:
+    """Measured rates that replace the machine's own; None where none was measured.
+
+    ``both_factor`` multiplies the rate of both at once, measured or estimated.
+    """
+
+    cpu_experts_bytes_per_s: float | None = None
+    link_bytes_per_s: float | None = None
+    both_bytes_per_s: float | None = None
+    both_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedStep:
+    """A priced token: seconds by part, choices that miss, and what a layer does with them."""
+
+    seconds: Seconds
+    miss_fraction: float
+    cpu_fraction: float
+    lanes: Lanes
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens a second."""
+        return 1.0 / float(self.seconds.total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """What is expected of one layer."""
+
+    misses_s: float
+    on_cpu: float
+    cpu_visits: float
+    link_visits: float
+
+
+def cached_decode(
+    question: RuntimeQuestion,
+    cached: CachedExperts,
+    locality: Locality,
+    rates: CacheRates,
+    constants: Constants,
+    num_tokens: int = 1,
+) -> CachedStep:
+    """Price one token, or several that are checked together.
+
+    The question's own arguments leave all experts in host memory.
+    """
+    placement = placement_of(question)
+    lanes = lanes_of(question, placement, rates, constants)
+    lanes = with_cards(lanes, cached.num_ranks)
+    missing = (
+        locality.misses(cached.policy, cached.share)
+        if cached.hit_fraction is None
+        else 1.0 - cached.hit_fraction
+    )
+    layers = {
+        index: _expected(_chosen(question, index, num_tokens), cached, missing, lanes)
+        for index in question.model.moe_layers
+    }
+    shares = {index: own.on_cpu for index, own in layers.items()}
+    step = decode_step(question, _placed(placement, shares), num_tokens)
+    seconds = _with_misses(
+        decode_seconds(step, constants), list(layers.values()), cached, step, constants
+    )
+    if cached.misses is MissRule.STREAM:
+        seconds = _streamed(seconds, question, placement, cached, locality)
+    return CachedStep(
+        seconds=seconds,
+        miss_fraction=missing,
+        cpu_fraction=float(np.mean([own.on_cpu for own in layers.values()])) if layers else 0.0,
+        lanes=lanes,
+    )
+
+
+def cached_prefill(
+    question: RuntimeQuestion, cached: CachedExperts, constants: Constants
+) -> tuple[Seconds, Features]:
+    """Seconds of a prompt whose tokens need every expert: the cached share is on the GPU already."""
+    placement = placement_of(question)
+    shares = dict.fromkeys(question.model.moe_layers, 1.0 - cached.share)
+    step = prompt_step(question, _placed(placement, shares))
+    return prefill_seconds(step, constants), step
+
+
+def lanes_of(
+    question: RuntimeQuestion, placement: Placement, rates: CacheRates, constants: Constants
+) -> Lanes:
+    """The lanes of a machine: measured rates where there are some, else those of its prices."""
+    step = decode_step(question, placement)
+    dram = float(dram_bytes_per_s(step, constants))
+    read = float(step.work.cpu_expert_bytes)
+    by_price = read / float(decode_seconds(step, constants).cpu_experts) if read else dram
+    link = rates.link_bytes_per_s or min(gpu.link_bytes_per_s for gpu in question.host.gpus)
+    both = rates.both_bytes_per_s or estimated_both(dram, link)
+    return Lanes(
+        cpu_bytes_per_s=rates.cpu_experts_bytes_per_s or by_price,
+        link_bytes_per_s=link,
+        both_bytes_per_s=both * rates.both_factor,
+    )
+
+
+def _placed(placement: Placement, on_host: dict[int, float]) -> Placement:
+    """The placement with those shares of layers' experts on the host, the rest on the layer's GPU."""
+    fractions = placement.expert_fraction.copy()
+    for layer, share in on_host.items():
+        fractions[layer] = 0.0
+        fractions[layer, 0] = share
+        fractions[layer, max(0, int(placement.attention[layer])) + 1] += 1.0 - share
+    return replace(placement, expert_fraction=fractions)
+
+
+def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
+    """A layer with as many experts as its tokens choose together, each as many as the arguments say."""
+    layer = question.model.layers[index]
+    asked = question.arguments.experts_per_token
+    each = layer.top_k if asked is None else min(layer.top_k, asked)
+    distinct = layer.num_experts * (1 - (1 - each / layer.num_experts) ** num_tokens)
+    return replace(layer, top_k=round(distinct))
+
+
+def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Lanes) -> _Layer:
+    """Expectations over the number of misses, choices missing apart from each other."""
+    found = [_with_count(layer, cached, count, lanes) for count in range(layer.top_k + 1)]
+    weights = [
+        math.comb(layer.top_k, count) * missing**count * (1 - missing) ** (layer.top_k - count)
+        for count in range(layer.top_k + 1)
+    ]
+    return _Layer(
+        misses_s=sum(w * own.misses_s for w, own in zip(weights, found, strict=True)),
+        on_cpu=sum(w * own.on_cpu for w, own in zip(weights, found, strict=True)),
+        cpu_visits=sum(w * own.cpu_visits for w, own in zip(weights, found, strict=True)),
+        link_visits=sum(w * own.link_visits for w, own in zip(weights, found, strict=True)),
+    )
+
+
+def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -> _Layer:
+    """One layer with so many misses, of which as many are copied as its rule says."""
+    copied = _num_fetched(layer, cached, count, lanes)
+    computed = count - copied
+    return _Layer(
+        misses_s=_lane_seconds(layer, cached, (computed, copied), lanes),
+        on_cpu=computed / layer.top_k if layer.top_k else 0.0,
+        cpu_visits=float(computed > 0),
+        link_visits=float(copied > 0 and computed == 0),
+    )
+
+
+def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -> int:
+    if cached.misses is MissRule.CPU:
+        return 0
+    if cached.misses in COPYING:
+        return count
+    if cached.misses is MissRule.SHARED:
+        both = lanes.link_bytes_per_s + lanes.cpu_bytes_per_s
+        return round(count * lanes.link_bytes_per_s / both)
+    if cached.fetch_table is not None:
+        return fetches(cached.fetch_table, count)
+    return min(
+        range(count + 1),
+        key=lambda copied: _lane_seconds(layer, cached, (count - copied, copied), lanes),
+    )
+
+
+def _lane_seconds(
+    layer: Layer, cached: CachedExperts, counts: tuple[int, int], lanes: Lanes
+) -> float:
+    """Seconds of misses computed and misses copied; where none is copied, a policy admits some
+    besides.
+    """
+    computed, copied = counts
+    cpu_bytes = float(computed * layer.expert_bytes)
+    link_bytes = float(copied * layer.expert_bytes)
+    if copied == 0 and cached.misses is not MissRule.SHARED:
+        link_bytes = _admitted_bytes(cached.policy, cpu_bytes, lanes)
+    return lanes.seconds(cpu_bytes, link_bytes)
+
+
+def _admitted_bytes(policy: str, cpu_bytes: float, lanes: Lanes) -> float:
+    """What is copied into the cache while the CPU computes. A policy with bypass skips what would
+    make the layer wait.
+    """
+    fraction = admitted_fraction(policy)
+    wanted = fraction * cpu_bytes
+    if fraction == 1.0:
+        return wanted
+    return min(wanted, cpu_bytes / lanes.cpu_bytes_per_s * lanes.link_bytes_per_s)
+
+
+def _with_misses(
+    seconds: Seconds,
+    layers: list[_Layer],
+    cached: CachedExperts,
+    step: Features,
+    constants: Constants,
+) -> Seconds:
+    """The price with misses on their lanes, and with crossings only where a layer misses: two for work
+    on the CPU, one for copies alone. FreeToken submits, waits and merges: one more (its pull request 232).
+    """
+    lanes_s = sum(own.misses_s for own in layers)
+    visits = sum(own.cpu_visits for own in layers)
+    rank_wait = visits * RANK_WAIT_S if cached.num_ranks > 1 else 0.0
+    crossing_s = constants.crossing_us * MICRO
+    crossings = _other_crossings(step, len(layers)) + 2 * visits
+    crossings += sum(own.link_visits for own in layers)
+    crossings += visits if cached.misses is MissRule.SHARED else 0.0
+    is_on_cpu = cached.misses not in COPYING
+    return replace(
+        seconds,
+        cpu_experts=(lanes_s if is_on_cpu else 0.0) + rank_wait,
+        upload=0.0 if is_on_cpu else lanes_s,
+        crossings=(crossings + step.work.gpu_crossings) * crossing_s,
+    )
+
+
+def _streamed(
+    seconds: Seconds,
+    question: RuntimeQuestion,
+    placement: Placement,
+    cached: CachedExperts,
+    locality: Locality,
+) -> Seconds:
+    """The price with misses read one after the other: what memory lacks from the disk, all through a buffer."""
+    assert question.host.disk is not None
+    held = min(1.0, cached.share + cached.memory_share)
+    read = expert_misses(question, placement, locality, held)
+    copied = expert_misses(question, placement, locality, cached.share)
+    return replace(
+        seconds,
+        upload=seconds.upload + copied / PAGE_COPY_BYTES_PER_S,
+        disk=read / question.host.disk.bytes_per_s,
+    )
+
+
+def _other_crossings(step: Features, num_layers: int) -> float:
+    """Crossings beside those that a placement with experts on the host counts in each MoE layer."""
+    return max(0.0, float(step.work.crossings) - 2 * num_layers)

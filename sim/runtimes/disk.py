@@ -1,0 +1,133 @@
+"""Models larger than host memory: what is read from the disk, through the page cache or into a GPU's cache.
+
+llama.cpp maps its file: the page cache holds what was used last, dense weights first, for every token uses
+them. A prompt walks through all experts in order, which leaves nothing of them in a smaller cache.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprofiles import InputError
+from hwprofiles.units import GB, format_bytes
+from sim.model.model import Model
+from sim.runtimes.caching.locality import Locality, locality_of
+from sim.runtimes.host import HostDisk
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.placement import Placement
+from sim.runtimes.question import RuntimeQuestion
+
+RESERVED_BYTES = 4 * GB
+"""Host memory that the system and the program's own buffers take: a host of 65.5 GB kept 57.5 GB for pages beside
+8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/LocalLLaMA, April 2025), of which 4 GB are others'."""
+
+READ_AHEAD_BYTES = 128 * 1024
+"""What one page fault reads (Linux's default read_ahead_kb)."""
+
+NOT_MAPPED = ("--no-mmap", "--mlock")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoom:
+    """Room for weights in host memory, and the weights that want it: dense ones and routed experts."""
+
+    room_bytes: float
+    dense_bytes: float
+    expert_bytes: float
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether everything fits."""
+        return self.dense_bytes + self.expert_bytes <= self.room_bytes
+
+    @property
+    def expert_share(self) -> float:
+        """The share of the experts that memory holds beside the dense weights."""
+        if not self.expert_bytes:
+            return 1.0
+        return float(np.clip((self.room_bytes - self.dense_bytes) / self.expert_bytes, 0.0, 1.0))
+
+    @property
+    def missing_dense_bytes(self) -> float:
+        """Dense weights that memory has no room for."""
+        return max(0.0, self.dense_bytes - self.room_bytes)
+
+
+def host_room(question: RuntimeQuestion, placement: Placement) -> HostRoom | None:
+    """The room; None where the host's memory or its disk is not stated, or everything fits.
+
+    Raises InputError where the arguments keep the program from mapping the file.
+    """
+    host = question.host
+    if host.memory_bytes is None or host.disk is None:
+        return None
+    sizes = _expert_bytes(question.model)
+    experts = float(np.sum(placement.expert_fraction[:, 0] * sizes))
+    room = HostRoom(
+        room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES),
+        dense_bytes=float(placement.weight_bytes[0]) - experts,
+        expert_bytes=experts,
+    )
+    if room.is_enough:
+        return None
+    arguments = question.arguments
+    if isinstance(arguments, LlamaArguments):
+        said = next((name for name in NOT_MAPPED if name in arguments.ignored), None)
+        if said is not None:
+            short = room.dense_bytes + room.expert_bytes - room.room_bytes
+            raise InputError(f"{said}: host memory is {format_bytes(short)} too small for that")
+    return room
+
+
+def decode_disk_s(
+    question: RuntimeQuestion, placement: Placement, locality: Locality | None = None
+) -> float:
+    """Seconds of reading for one token: experts that the page cache misses, and dense weights it cannot hold.
+
+    ``locality`` None is that of the model.
+    """
+    room = host_room(question, placement)
+    if room is None:
+        return 0.0
+    assert question.host.disk is not None
+    known = locality or locality_of(question.model.name)
+    read = room.missing_dense_bytes + expert_misses(question, placement, known, room.expert_share)
+    return read / mapped_bytes_per_s(question.host.disk, _threads(question))
+
+
+def prompt_disk_s(question: RuntimeQuestion, placement: Placement, num_batches: int) -> float:
+    """Seconds of reading for a prompt: each micro-batch walks through all experts of the host in order."""
+    room = host_room(question, placement)
+    if room is None:
+        return 0.0
+    assert question.host.disk is not None
+    read = num_batches * (room.missing_dense_bytes + room.expert_bytes)
+    return read / mapped_bytes_per_s(question.host.disk, _threads(question))
+
+
+def expert_misses(
+    question: RuntimeQuestion, placement: Placement, locality: Locality, share: float
+) -> float:
+    """Bytes of experts that a token chooses on the host and an LRU with that share lacks."""
+    asked = question.arguments.experts_per_token
+    chosen = np.array(
+        [min(layer.top_k, asked or layer.top_k) for layer in question.model.layers], float
+    )
+    each = np.array([layer.expert_bytes for layer in question.model.layers], float)
+    read = float(np.sum(placement.expert_fraction[:, 0] * chosen * each))
+    return read * locality.misses("lru", share)
+
+
+def mapped_bytes_per_s(disk: HostDisk, threads: int) -> float:
+    """The rate of reading by page faults: each thread waits for one read-ahead at a time."""
+    one = READ_AHEAD_BYTES / (disk.latency_s + READ_AHEAD_BYTES / disk.bytes_per_s)
+    return min(disk.bytes_per_s, threads * one)
+
+
+def _threads(question: RuntimeQuestion) -> int:
+    host = question.host
+    return question.arguments.threads or host.cores_per_socket * host.sockets
+
+
+def _expert_bytes(model: Model) -> np.ndarray:
+    return np.array([layer.num_experts * layer.expert_bytes for layer in model.layers], float)

@@ -1,0 +1,108 @@
+"""Matrices split by rows over the GPUs (llama.cpp's -sm row): each reads its rows, and each matrix passes work twice.
+
+The main GPU runs everything else: it sends a matrix's input to the others and collects their rows
+(ggml-cuda.cu, ggml_cuda_op_mul_mat, at 0c1e57098). Routed experts are not split.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from sim.model.model import Model, TensorClass
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.placement import Placement
+from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.tensors import EXPERT_PARTS, tensors_of
+from sim.runtimes.work import Work
+
+PASSES = 2
+"""Changes of device for each matrix and further GPU: its input goes out, its rows come back."""
+
+
+def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
+    """Each GPU's share of the rows; None where nothing is split by rows."""
+    arguments = question.arguments
+    gpus = question.host.gpus
+    if not isinstance(arguments, LlamaArguments) or arguments.split_mode != "row":
+        return None
+    if len(gpus) < 2:
+        return None
+    stated = arguments.tensor_split[: len(gpus)] or tuple(gpu.memory_bytes for gpu in gpus)
+    shares = np.array(stated + (0.0,) * (len(gpus) - len(stated)))
+    return np.asarray(shares / shares.sum(), float)
+
+
+def with_rows_placed(question: RuntimeQuestion, placement: Placement) -> Placement:
+    """The placement with the bytes of split matrices on the GPUs that hold their rows."""
+    shares = row_shares(question)
+    if shares is None:
+        return placement
+    main = _main(question)
+    moved = _split_bytes(question.model, placement, main)
+    weights = placement.weight_bytes.copy()
+    weights[main + 1] -= moved
+    weights[1:] += shares * moved
+    return replace(placement, weight_bytes=weights)
+
+
+def with_rows_worked(
+    question: RuntimeQuestion, placement: Placement, work: Work, num_tokens: int
+) -> Work:
+    """The work of one pass with every split matrix read and multiplied by all GPUs at once."""
+    shares = row_shares(question)
+    if shares is None:
+        return work
+    gpus = question.host.gpus
+    main = _main(question)
+    read = _split_bytes(question.model, placement, main)
+    operations = 2.0 * num_tokens * _split_params(question.model, placement, main)
+    reading = max(share * read / gpu.bytes_per_s for share, gpu in zip(shares, gpus, strict=True))
+    computing = max(
+        share * operations / gpu.flops_per_s for share, gpu in zip(shares, gpus, strict=True)
+    )
+    num_others = int(np.count_nonzero(shares)) - bool(shares[main])
+    passes = PASSES * num_others * _num_matrices(question.model, placement, main)
+    return replace(
+        work,
+        gpu_read_s=work.gpu_read_s - read / gpus[main].bytes_per_s + reading,
+        gpu_matrix_s=work.gpu_matrix_s - operations / gpus[main].flops_per_s + computing,
+        gpu_crossings=work.gpu_crossings + passes,
+    )
+
+
+def _main(question: RuntimeQuestion) -> int:
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    chosen = arguments.devices
+    return arguments.main_gpu if chosen is None else chosen[arguments.main_gpu]
+
+
+def _split_bytes(model: Model, placement: Placement, main: int) -> float:
+    """Bytes of the matrices beside routed experts that lie on the main GPU."""
+    here = placement.dense == main
+    dense = sum(layer.dense_bytes for layer, is_in in zip(model.layers, here, strict=True) if is_in)
+    return float(dense + (_head(model)[0] if placement.head == main else 0))
+
+
+def _split_params(model: Model, placement: Placement, main: int) -> float:
+    here = placement.dense == main
+    dense = sum(
+        layer.dense_params for layer, is_in in zip(model.layers, here, strict=True) if is_in
+    )
+    return float(dense + (_head(model)[1] if placement.head == main else 0))
+
+
+def _head(model: Model) -> tuple[int, int]:
+    name = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
+    return model.top_bytes.get(name, 0), model.top_params.get(name, 0)
+
+
+def _num_matrices(model: Model, placement: Placement, main: int) -> int:
+    """Matrices that are split; norms and routers are not."""
+    found = sum(
+        tensor.part not in EXPERT_PARTS and "norm" not in tensor.name and "inp" not in tensor.name
+        for tensors, device in zip(tensors_of(model), placement.dense, strict=True)
+        if device == main
+        for tensor in tensors
+    )
+    return found + int(placement.head == main)

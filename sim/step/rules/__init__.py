@@ -1,0 +1,1 @@
+"""What policies decide by, compiled: the rules of dispatches, placements and predictors."""

@@ -1,0 +1,27 @@
+"""Which of random numbers are largest, compiled."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import kernel
+
+_USED_UP = np.iinfo(np.int64).min
+
+
+@kernel
+def list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger
+    first, ties by number.
+
+    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers,
+    and the largest is found many at a time.
+    """
+    for token, layer in np.ndindex(order.shape[:2]):
+        left = bits[token, layer]
+        for rank in range(order.shape[2]):
+            most, best = np.int64(_USED_UP), 0
+            for expert in range(len(left)):
+                most = max(most, left[expert])
+            while left[best] != most:
+                best += 1
+            order[token, layer, rank], left[best] = best, _USED_UP

@@ -1,0 +1,104 @@
+"""How a store of expert maps is searched and filled, compiled."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import kernel
+
+Array = NDArray[np.float32]
+TIE = np.float32(1e-5)
+"""Cosines that differ by no more are equal: how they are rounded depends on the machine, and ties
+go to the earlier entry.
+"""
+
+
+@kernel
+def follow(
+    maps: Array,
+    own: Array,
+    by_expert: Array,
+    lengths: Array,
+    distance: int,
+    cosines: Array,
+    bits: NDArray[np.int32],
+    trajectory: Array,
+    best: NDArray[np.int64],
+    score: Array,
+) -> None:
+    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and
+    ``trajectory`` [iteration, entry].
+
+    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up
+    to each; ties go to the earlier entry. ``cosines`` is room for those of a layer, and ``bits``
+    the same: of numbers of at least 0 these are in the order of the numbers, and the largest of
+    integers is found many at a time.
+    """
+    num_layers, count = maps.shape[1], trajectory.shape[1]
+    for number in range(len(maps)):
+        products = trajectory[number]  # grows by a layer at a time; in the end it is divided
+        for layer in range(num_layers):
+            for expert in range(maps.shape[2]):
+                share, theirs = maps[number, layer, expert], by_expert[layer, expert]
+                if share != 0:
+                    for entry in range(count):
+                        products[entry] += share * theirs[entry]
+            if layer + distance >= num_layers:
+                continue
+            for entry in range(count):
+                cosines[entry] = products[entry] / max(
+                    own[number, layer] * lengths[layer, entry], np.float32(1e-12)
+                )
+            largest, found = bits[0], 0
+            for entry in range(count):
+                largest = max(largest, bits[entry])
+            while bits[found] != largest:
+                found += 1
+            most, found = cosines[found], 0
+            while cosines[found] < most - TIE:
+                found += 1
+            best[number, layer + distance], score[number, layer + distance] = found, most
+        for entry in range(count):
+            products[entry] /= max(
+                own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12)
+            )
+
+
+@kernel
+def transpose_all(by_expert: Array, maps: Array, place: int) -> None:
+    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry,
+    layer, expert].
+    """
+    for layer in range(maps.shape[1]):
+        for number in range(len(maps)):
+            for expert in range(maps.shape[2]):
+                if maps[number, layer, expert] != 0:
+                    by_expert[layer, expert, place + number] = maps[number, layer, expert]
+
+
+@kernel
+def transpose_into(by_expert: Array, before: Array, after: Array, place: int) -> None:
+    """Entry ``place`` of [layer, expert, entry], where another map [layer, expert] was."""
+    for layer in range(before.shape[0]):
+        for expert in range(before.shape[1]):
+            if before[layer, expert] != after[layer, expert]:
+                by_expert[layer, expert, place] = after[layer, expert]
+
+
+@kernel
+def select_by_threshold(
+    left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]
+) -> None:
+    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in
+    ``follow``.
+    """
+    for case in range(len(left)):
+        total, count = np.float32(0.0), 0
+        while count < least or (count < left.shape[1] and total < threshold[case]):
+            most = np.int32(-1)
+            for expert in range(left.shape[1]):
+                most = max(most, bits[case, expert])
+            best = 0
+            while bits[case, best] != most:
+                best += 1
+            total += left[case, best]
+            chosen[case, best], bits[case, best], count = True, -1, count + 1

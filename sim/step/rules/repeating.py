@@ -1,0 +1,25 @@
+"""Candidates of gates that name the same, written out for each gate. Compiled."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import kernel
+
+
+@kernel
+def repeat_blocks(
+    blocks: NDArray[np.int32],
+    first: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    case: NDArray[np.int64],
+    rows: NDArray[np.int32],
+) -> None:
+    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the
+    other, each from its ``first`` row on.
+    """
+    place = 0
+    for number in case:
+        for row in range(first[number], first[number] + sizes[number]):
+            for column in range(rows.shape[1]):
+                rows[place, column] = blocks[row, column]
+            place += 1

@@ -1,0 +1,130 @@
+"""Which missing experts of a layer the CPU computes and which are fetched: the compiled rules
+behind the dispatch parts.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.compilation import inner, kernel, part
+from sim.policies.actions import Action
+from sim.policies.dispatch.rule import Rule
+
+Rows = NDArray[Any]
+
+
+_CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
+_TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = (
+    int(Rule.CPU),
+    int(Rule.FETCH),
+    int(Rule.CHEAPEST),
+    int(Rule.CHEAPEST_OR_TIE),
+)
+_BALANCED = int(Rule.BALANCED)
+
+
+@part
+def find_selected(tokens, places):
+    """Fill ``places`` with the experts that have tokens, ascending; returns how many.
+
+    There is room for one more than there are experts.
+    """
+    number = 0
+    for expert in range(len(tokens)):  # without a branch that a processor could mispredict
+        places[number] = expert
+        number += tokens[expert] > 0
+    return number
+
+
+@part
+def split_row(
+    rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions
+):
+    """Write CPU or FETCH for every miss of one layer [expert], all among ``selected``; returns when
+    its lanes are believed to end, in ns.
+
+    Believed ns: ``on_cpu`` there, ``copies`` of its weights, or what is left of that, ``on_gpu``
+    its run; ``resident`` the GPU's other work, ``link_busy`` how long the link is not free. Of
+    experts with as many tokens, the CPU takes those of the longest copies first.
+    """
+    waits = 0
+    on_link, on_stream, on_core = np.int64(link_busy), np.int64(resident), np.int64(0)
+    for expert in selected:
+        if is_miss[expert]:
+            there = link_busy + copies[expert] + on_gpu[expert]
+            weighed = (rule == _CHEAPEST and on_cpu[expert] > there) or (
+                rule == _OR_TIE and on_cpu[expert] >= there
+            )
+            if rule == _TO_GPU or rule >= _BALANCED or weighed:
+                actions[expert] = _FETCH
+                waits += 1
+                on_link += copies[expert]
+                on_stream += on_gpu[expert]
+            else:
+                actions[expert] = _CPU
+                on_core += on_cpu[expert]
+    best = max(on_core, _fetched(rule, waits, on_link, on_stream, resident))
+    if rule < _BALANCED:
+        return best
+    while True:
+        lightest = -1
+        for expert in selected:
+            if (
+                is_miss[expert]
+                and actions[expert] == _FETCH
+                and (lightest < 0 or _goes_first(tokens, copies, expert, lightest))
+            ):
+                lightest = expert
+        if lightest < 0:
+            return best
+        waits -= 1
+        on_link -= copies[lightest]
+        on_stream -= on_gpu[lightest]
+        on_core += on_cpu[lightest]
+        end = max(on_core, _fetched(rule, waits, on_link, on_stream, resident))
+        if end >= best:
+            return best
+        best = end
+        actions[lightest] = _CPU
+
+
+@inner
+def _goes_first(tokens, copies, expert, other):
+    return tokens[expert] < tokens[other] or (
+        tokens[expert] == tokens[other] and copies[expert] > copies[other]
+    )
+
+
+@inner
+def _fetched(rule, waits, on_link, on_stream, resident):
+    """When link and GPU end; the link counts where an expert waits for it."""
+    link = on_link if waits > 0 else 0
+    return link + on_stream - resident if rule == _BALANCED else max(link, on_stream)
+
+
+@kernel
+def split_rows(
+    rule: int,
+    selected: Rows,
+    tokens: Rows,
+    is_miss: Rows,
+    on_cpu: Rows,
+    copies: Rows,
+    on_gpu: Rows,
+    actions: Rows,
+) -> None:
+    """``split_row`` for every case [case, expert], with no other work on the GPU."""
+    for case in range(len(tokens)):
+        split_row(
+            rule,
+            selected,
+            tokens[case],
+            is_miss[case],
+            on_cpu[case],
+            copies[case],
+            on_gpu[case],
+            0,
+            0,
+            actions[case],
+        )

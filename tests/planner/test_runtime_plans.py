@@ -1,0 +1,195 @@
+"""Plans for runtimes: within memory, never slower than what people run, by the runtime's prices."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwprofiles import InputError
+from planner.runtimes.plan_file import call_of
+from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from sim.runtimes.asking import read_runtime_arguments
+from sim.runtimes.llama_cpp import LlamaArguments
+from sim.runtimes.placing import placement_of
+from sim.runtimes.predict import predict
+from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
+from tests.sim.runtimes.examples import NO_GPU, SERVER, deepseek
+
+LLAMAS = ("llama.cpp", "ik_llama.cpp")
+RUNTIMES = (*LLAMAS, "ktransformers")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("gib", [3, 8, 12, 24])
+@pytest.mark.parametrize("objective", ["throughput", "ttft", "tpot"])
+def test_no_rival_is_faster(runtime: str, gib: int, objective: str) -> None:
+    """By the objective, the plan is at least as good as every rival that fits."""
+    search = asked(runtime, host=small_gpu(gib), objective=objective)
+    plan = planned(search)
+    for rival in plan.rivals:
+        if rival.option is not None:
+            own = search.rank(plan.best.timing)[1]
+            assert own <= search.rank(rival.option.timing)[1] * (1 + 1e-9), rival.name
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("gib", [3, 8, 12, 24])
+def test_a_plan_fits(runtime: str, gib: int) -> None:
+    """Every device keeps its margin, by the memory of the arguments themselves."""
+    search = asked(runtime, host=small_gpu(gib))
+    plan = planned(search)
+    question = search.question(read_runtime_arguments(runtime, call_of(plan.best).line))
+    assert search.missing_bytes(predict(question).memory) == {}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_command_means_the_plan(runtime: str) -> None:
+    """The arguments, read as the runtime reads them, are predicted as the plan is."""
+    search = asked(runtime)
+    plan = planned(search)
+    question = search.question(read_runtime_arguments(runtime, call_of(plan.best).line))
+    again = predict(question)
+    assert again.decode.tokens_per_s == pytest.approx(1 / plan.best.timing.tpot_s)
+    assert again.prefill.tokens_per_s == pytest.approx(1024 / plan.best.timing.ttft_s)
+
+
+def test_more_memory_is_never_slower() -> None:
+    """A larger GPU holds whatever a smaller one does."""
+    times = [
+        planned(asked(host=small_gpu(gib))).best.timing.end_to_end_s for gib in (4, 6, 8, 12, 16)
+    ]
+    assert times == sorted(times, reverse=True)
+
+
+def test_everything_on_a_gpu_that_has_room() -> None:
+    """Nothing is left to the host but the input embedding, and no pattern is written."""
+    plan = planned(asked(host=small_gpu(24)))
+    arguments = plan.best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    assert arguments.placements == ()
+    assert np.all(plan.best.placement.expert_fraction[:, 0] == 0)
+
+
+def test_a_gpu_too_small_for_dense_parts() -> None:
+    """Where dense parts do not fit, the first layers stay on the host with all they have."""
+    plan = planned(asked(host=small_gpu(1.9)))
+    attention = plan.best.placement.attention
+    assert 0 < np.count_nonzero(attention < 0) < len(attention)
+
+
+def test_no_gpu() -> None:
+    """A machine without a GPU gets threads, and rivals that say so."""
+    plan = planned(asked(host=NO_GPU))
+    assert " -t 16 " in f" {call_of(plan.best).line} "
+    assert [rival.name for rival in plan.rivals] == ["no arguments"]
+
+
+def test_a_long_prompt_gets_a_larger_micro_batch() -> None:
+    """Experts are copied once a micro-batch: long prompts take fewer, larger ones."""
+    sizes = []
+    for prompt_tokens, output_tokens in ((64, 1024), (16384, 64)):
+        search = asked(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+        arguments = planned(search).best.arguments
+        assert isinstance(arguments, LlamaArguments)
+        sizes.append(arguments.micro_batch_tokens)
+    assert sizes[0] < sizes[1]
+
+
+def test_rounds_of_a_chat_are_priced_in_the_middle() -> None:
+    """A longer chat has a fuller cache, so each round takes longer, and room for all of it."""
+    one = planned(asked())
+    many = planned(asked(rounds=10))
+    assert many.best.timing.end_to_end_s > one.best.timing.end_to_end_s
+    assert many.best.arguments.context_tokens == 10 * (1024 + 256)
+
+
+@pytest.mark.parametrize("runtime", LLAMAS)
+def test_two_gpus(runtime: str) -> None:
+    """Layers are split over both, each within its memory; --fit over several is said to be unknown."""
+    search = asked(runtime, host=TWO_GPUS)
+    plan = planned(search)
+    arguments = plan.best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    assert sum(arguments.tensor_split) == 49
+    assert plan.best.placement.weight_bytes[1:].min() > 0
+    if runtime == "llama.cpp":
+        assert "not modelled" in str(plan.rivals[0].reason)
+
+
+def test_what_a_user_runs_is_compared() -> None:
+    """Their arguments are priced with room for the load; what they lack is said by device."""
+    search = asked()
+    slow = planned(search, "-ngl 99 -cmoe")
+    assert slow.against is not None
+    assert slow.against.arguments.context_tokens == search.load.cache_tokens
+    assert slow.best.timing.end_to_end_s < slow.against.timing.end_to_end_s
+    too_large = planned(search, "-ngl 99")
+    assert too_large.against_missing_bytes is not None
+    assert set(too_large.against_missing_bytes) == {"gpu0"}
+
+
+def test_what_a_user_runs_may_be_the_best() -> None:
+    """Where the user's arguments are better than all that was tried, they are the plan."""
+    search = asked(host=small_gpu(24))
+    best = planned(search)
+    line = call_of(best.best).line
+    assert planned(search, line).best.timing == best.best.timing
+
+
+def test_a_wrong_argument_is_refused() -> None:
+    """A flag that does not exist is an error, not a slow plan."""
+    with pytest.raises(InputError, match="did you mean '-ncmoe'"):
+        plan_runtime(asked(), "-ncmo 3")
+
+
+def test_what_fits_nowhere_says_by_how_much() -> None:
+    """Weights that neither GPU nor host can hold: a typed answer with the missing bytes."""
+    none = plan_runtime(asked(host=small_gpu(8), model=deepseek()))
+    assert isinstance(none, NoRuntimePlan)
+    assert "more than GPUs and host have free" in none.reason
+
+
+def test_a_late_first_token_is_no_plan() -> None:
+    """A constraint that nothing meets names the best that was reached."""
+    none = plan_runtime(asked(prompt_tokens=8192, max_ttft_s=0.001))
+    assert isinstance(none, NoRuntimePlan)
+    assert "the best reaches" in none.reason
+
+
+def test_a_constraint_that_can_be_met_is_met() -> None:
+    """With a limit on the first token between the extremes, the plan keeps to it."""
+    free = planned(asked(prompt_tokens=8192, output_tokens=2048, objective="tpot"))
+    limit = 0.95 * free.best.timing.ttft_s
+    bound = planned(
+        asked(prompt_tokens=8192, output_tokens=2048, objective="tpot", max_ttft_s=limit)
+    )
+    assert bound.best.timing.ttft_s <= limit
+
+
+def test_two_sockets_choose_threads() -> None:
+    """On two sockets both numbers of threads are tried, for answers and prompts apart."""
+    search = asked(host=replace(SERVER, gpus=small_gpu(12).gpus))
+    arguments = planned(search).best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    assert arguments.threads in (32, 64)
+
+
+def test_types_of_keys_and_values_are_chosen_among_those_allowed() -> None:
+    """More types are never slower; one alone is taken as it is, with the attention it needs."""
+    few = {"prompt_tokens": 60_000, "host": small_gpu(4)}
+    only = planned(asked(**few, kv_types=("q8_0",)))
+    both = planned(asked(**few, kv_types=("f16", "q8_0")))
+    assert isinstance(only.best.arguments, LlamaArguments)
+    assert isinstance(both.best.arguments, LlamaArguments)
+    assert only.best.arguments.key_type == "q8_0"
+    assert only.best.arguments.is_flash_attention is True
+    assert both.best.timing.end_to_end_s <= only.best.timing.end_to_end_s
+    assert both.best.arguments.key_type in ("f16", "q8_0")
+
+
+def test_search_and_evaluation_place_alike() -> None:
+    """The placement of the search equals that of the patterns, tensor for tensor."""
+    for host in (small_gpu(6), small_gpu(13.7), TWO_GPUS):
+        plan = planned(asked(host=host))
+        placed = placement_of(plan.best.question)
+        assert np.array_equal(placed.weight_bytes, plan.best.placement.weight_bytes)

@@ -1,0 +1,92 @@
+"""`rosin choose` and `rosin accuracy --cases`: JSON as documented, words, mistakes in one line."""
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.rosin.scenarios import json_of, text_of
+from tests.validation.accuracy.synthetic import synthetic_rows
+
+PC = "RTX 5090 + Ryzen 9 9950X + 2x64GB DDR5-5600"
+ASKED = ("choose", "--machine", PC, "--model", "gpt-oss-120b")
+ARM = {
+    "arm",
+    "decode",
+    "prefill",
+    "request_s",
+    "regret_fraction",
+    "regret_against",
+    "rests_on",
+    "gpu_expert_layers",
+    "cached_fraction",
+    "command",
+    "drafts",
+}
+
+
+def test_choice_is_as_in_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    """Arms come best first, each with both speeds and their ends, and the regret risked."""
+    data = json_of(capsys, *ASKED)
+    assert [set(arm) for arm in data["arms"]] == [ARM] * len(data["arms"])
+    seconds = [arm["request_s"] for arm in data["arms"]]
+    assert seconds == sorted(seconds)
+    for arm in data["arms"]:
+        assert arm["decode"]["low_tokens_per_s"] < arm["decode"]["high_tokens_per_s"]
+    assert data["left_out"] == []
+
+
+def test_choice_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page has every way, what is at risk, and the command of the best."""
+    text = text_of(capsys, *ASKED)
+    assert "static layers" in text and "hybrid" in text
+    assert "at risk" in text
+    assert "best: " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("choose", "--model", "gpt-oss-120b"), "needs --model and --machine"),
+        ((*ASKED, "--set", "believed_cost=code"), "--set believed_cost"),
+        (("choose", "--machine", PC, "--model", "qwen3-8b"), "has no experts"),
+        (("accuracy", "rows.csv", "--cases", "none.csv"), "rows.csv: No such file"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    """Each mistake is one line that says what would be right."""
+    assert_one_line_error(run_rosin(*words, folder=tmp_path), message)
+
+
+def test_accuracy_of_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--cases adds the choices and their summary, in JSON and in words."""
+    rows = [asdict(row) for row in synthetic_rows()]
+    for row in rows:
+        row["machine"] = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
+    _write(tmp_path / "rows.csv", rows)
+    arms = [
+        row
+        | {
+            "case": row["model"],
+            "phase": "decode",
+            "arm": row["args"],
+            "tokens_per_s": row["decode_tokens_per_s"],
+        }
+        for row in rows
+        if str(row["id"]).startswith("plain")
+    ]
+    _write(tmp_path / "cases.csv", arms)
+    words = ("accuracy", str(tmp_path / "rows.csv"), "--cases", str(tmp_path / "cases.csv"))
+    data = json_of(capsys, *words)
+    assert [case["case"] for case in data["cases"]] == ["qwen3-30b-a3b", "qwen3-235b-a22b"]
+    assert data["case_summary"]["num_chosen"] == 2
+    assert "2 of 2 cases" in text_of(capsys, *words)
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)

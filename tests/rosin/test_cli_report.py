@@ -1,0 +1,251 @@
+"""`rosin report`: one page that says the answer first, needs nothing from outside, and can be read
+by machines for people who do not see it.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rosin.__main__ import main
+from rosin.commands.report.pages import page_of
+from rosin.report.html.run_sections import hits_by_layer
+from sim.policies import find_policy
+from sim.routing import load_routing
+from sim.step.simulate import Run, Scenario, simulate
+from sim.workload.batch import Batch
+from tests.rosin.scenarios import SMALL, json_of
+from tests.sim.small import MODELS, small_machine
+
+CHROMIUM = shutil.which("chromium")
+BROWSER = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=20000",
+    "--dump-dom",
+)
+AXE_RUN = """
+axe.run(document, {resultTypes: ["violations"]}).then(found => {
+  const serious = found.violations.filter(v => ["serious", "critical"].includes(v.impact));
+  document.title = "axe:" + JSON.stringify(serious.map(v => v.id + " " + v.nodes[0].html));
+}, error => { document.title = "axe:" + JSON.stringify([String(error)]); });
+"""
+Made = Callable[..., str]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Made:
+    """Makes the page of a command's result; returns its text."""
+
+    def made(*arguments: str) -> str:
+        result, target = tmp_path / "result.json", tmp_path / "page.html"
+        assert main([*arguments, "--quiet", "--json", str(result)]) == 0
+        assert main(["report", str(result), "-o", str(target), "--quiet"]) == 0
+        return target.read_text(encoding="utf-8")
+
+    return made
+
+
+class _Outline(HTMLParser):
+    """Tags with their attributes, in order; complains about what is not closed."""
+
+    EMPTY = frozenset({"meta", "input", "path", "rect", "use", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.EMPTY:
+            assert self._open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def outline(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    """The tags of a page."""
+    parser = _Outline()
+    parser.feed(text)
+    return parser.tags
+
+
+def test_the_answer_and_the_command_come_first(page: Made) -> None:
+    """Before the first section stand the speed in a sentence and what to paste."""
+    text = page("simulate", *SMALL, "--policy", "fiddler")
+    first = text.partition("<main>")[2].partition("<section")[0]
+    assert re.search(r"fiddler reaches [\d.]+ tokens/s", first)
+    assert "rosin simulate --policy fiddler --model mixtral-8x7b" in first
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
+    for title in (
+        "Speed",
+        "Where time goes",
+        "Memory",
+        "Where experts are",
+        "One decode step, task by task",
+        "Hit rates by layer",
+        "What it rests on",
+        "How to repeat it",
+    ):
+        assert title in titles
+
+
+def test_figures_are_those_of_the_command(page: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page runs the result again and shows the same digest and speed."""
+    text = page("simulate", *SMALL, "--policy", "fiddler")
+    data = json_of(capsys, "simulate", *SMALL, "--policy", "fiddler")
+    assert data["timeline_digest"] in text
+    assert f"{data['metrics']['output_tokens_per_s']:.3g} tokens/s" in text
+
+
+def test_a_page_needs_nothing_from_outside(page: Made) -> None:
+    """No address is loaded, and the page itself forbids it."""
+    text = page("simulate", *SMALL, "--policy", "fiddler")
+    for tag, attributes in outline(text):
+        assert not {"src", "href", "srcset", "action"} & attributes.keys(), tag
+    assert "default-src 'none'" in text and "url(" not in text and "@import" not in text
+
+
+def test_charts_have_words(page: Made) -> None:
+    """Each chart has a name, each section a heading, and what scrolls takes the keyboard."""
+    tags = outline(page("compare", *SMALL, "--policies", "fiddler,daop,belady"))
+    charts = [attributes for tag, attributes in tags if tag == "svg"]
+    assert charts and all(each["role"] == "img" and each["aria-label"] for each in charts)
+    names = {attributes.get("id") for tag, attributes in tags if tag == "h2"}
+    for tag, attributes in tags:
+        if tag == "section":
+            assert attributes["aria-labelledby"] in names
+        if attributes.get("class") in ("scroll", "stretch"):
+            assert attributes["tabindex"] == "0"
+            assert attributes["role"] == "region" and attributes["aria-label"]
+
+
+def test_lossy_and_foretelling_policies_are_marked(page: Made) -> None:
+    """A reader sees which rows are not to be taken for equals."""
+    text = page("compare", *SMALL, "--policies", "fiddler,daop,belady")
+    assert "daop *" in text and "belady †" in text and "fiddler *" not in text
+
+
+def test_the_same_result_gives_the_same_page(page: Made) -> None:
+    """Nothing in it is of the hour."""
+    arguments = ("simulate", *SMALL, "--policy", "fiddler")
+    assert page(*arguments) == page(*arguments)
+
+
+def test_markup_in_names_is_text(tmp_path: Path) -> None:
+    """What a file calls itself cannot become part of the page."""
+    row = {
+        "policy": "<script>alert(1)</script>",
+        "metrics": {
+            "output_tokens_per_s": 1.0,
+            "ttft_s": 1.0,
+            "tpot_s": 1.0,
+            "expert_hit_rate": 0.5,
+        },
+        "is_lossless": True,
+        "knows_future": False,
+    }
+    data = {
+        "rows": [row],
+        "infeasible": [],
+        "warnings": ["<b>"],
+        "scenario": {
+            "setting": {"model": "<i>m", "machine": "h"},
+            "quantization": "q",
+            "command": "rosin <x>",
+        },
+    }
+    path = tmp_path / "made.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    text = page_of(path, ()).html()
+    assert "<script>alert" not in text and "<i>m" not in text and "<b>" not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("missing.json", "page.html", "missing.json"),
+        ("other.json", "page.html", "no result that a page is made of"),
+        ("empty", "page.html", "no result is in it"),
+        ("other.json", "page.txt", "must end in .html"),
+    ],
+)
+def test_mistakes(
+    source: str,
+    target: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, exit code 2, and no page."""
+    monkeypatch.chdir(tmp_path)
+    Path("other.json").write_text('{"something": 1}', encoding="utf-8")
+    Path("empty").mkdir()
+    assert main(["report", source, "-o", target]) == 2
+    assert words in capsys.readouterr().err and not Path(target).exists()
+
+
+@pytest.mark.parametrize("name", ["fiddler", "lru", "moe-infinity", "llama.cpp", "moe-lightning"])
+def test_hits_by_layer_add_up(name: str) -> None:
+    """Weighted by the selections of each layer they are the run's hit rate."""
+    model = MODELS["plain"]
+    batch = Batch(prompt_tokens=9, output_tokens=4)
+    routed = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
+    machine = small_machine(model.non_expert_bytes + 0.5 * routed + 2**20)
+    run = simulate(
+        Scenario(
+            machine=machine,
+            model=model,
+            batch=batch,
+            policy=find_policy(name),
+            routing=load_routing("uniform", model),
+        )
+    )
+    if not isinstance(run, Run):
+        pytest.skip("it does not fit this small machine")
+    layers = list(model.moe_layers)
+    weights = run.tokens.sum(axis=(0, 2))[layers]
+    mean = (hits_by_layer(run) * weights).sum() / weights.sum()
+    assert mean == pytest.approx(run.metrics.expert_hit_rate)
+
+
+def _dom(path: Path) -> tuple[str, str]:
+    """The page as a browser has it after its scripts ran, and what it logged."""
+    assert CHROMIUM is not None
+    finished = subprocess.run(
+        [CHROMIUM, *BROWSER, f"--user-data-dir={path.parent / 'profile'}", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return finished.stdout, finished.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, as Debian packages it")
+def test_a_browser_finds_no_fault(page: Made, tmp_path: Path) -> None:
+    """No error on the console, and no serious fault for people who use a keyboard or a reader."""
+    axe = pytest.importorskip("axe_core_python", reason="needs axe-core-python")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    text = page("simulate", *SMALL, "--policy", "fiddler")
+    checked = text.replace("</body>", f"<script>{script}\n{AXE_RUN}</script></body>")
+    path = tmp_path / "checked.html"
+    path.write_text(checked, encoding="utf-8")
+    dom, log = _dom(path)
+    assert "CONSOLE" not in log
+    title = re.search(r"<title>axe:(.*?)</title>", dom, re.S)
+    assert title is not None and json.loads(title[1]) == []

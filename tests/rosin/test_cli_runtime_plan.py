@@ -1,0 +1,155 @@
+"""`rosin plan --runtime` and `rosin export`: from a PC in one line to a command to paste."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rosin.__main__ import main
+from sim.runtimes import read_runtime_arguments
+from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.rosin.scenarios import json_of
+from tests.sim.runtimes.test_gguf_tensors import write_qwen_header
+from tests.source_tree import ROOT
+
+PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
+QUESTION = ("--model", "qwen3-30b-a3b", "--quantization", "4bit", "--machine", PC)
+ASKED = ("plan", *QUESTION, "--prompt-tokens", "600", "--room-tokens", "32768")
+LLAMA = (*ASKED, "--runtime", "llama.cpp")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    """A plan file for llama.cpp."""
+    path = tmp_path / "plan.yaml"
+    assert main([*LLAMA, "-o", str(path), "--quiet"]) == 0
+    return str(path)
+
+
+def test_json_is_as_in_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    """The runtime, the command as a list of arguments, and the loss, unknown unless asked for."""
+    data = json_of(capsys, *LLAMA)
+    assert data["runtime"] == "llama.cpp"
+    assert all(isinstance(word, str) for word in data["command"])
+    assert data["gain_lost_fraction"] is None
+    assert data["predicted"]["decode"]["low_tokens_per_s"] > 0
+    assert data["plan"]["runtime"]["name"] == "llama.cpp"
+    read = read_runtime_arguments("llama.cpp", shlex.join(data["command"]))
+    assert read.context_tokens == 32768
+
+
+def test_page_ends_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the terminal's width, the last line can be pasted."""
+    assert main([*LLAMA, "--against", "-ngl 99 -ncmoe 40"]) == 0
+    text = capsys.readouterr().out
+    *page, last = text.rstrip("\n").splitlines()
+    assert max(map(len, page)) <= 80
+    assert last.startswith("llama-server -m qwen3-30b-a3b.gguf -ngl 49 ")
+    for words in ("what you run", "--fit, its own choice", "-ncmoe and -ub, best", "-ngl, best N"):
+        assert words in text
+
+
+@pytest.mark.parametrize("runtime", ["llama.cpp", "ik_llama.cpp", "ktransformers"])
+def test_a_plan_file_is_read_again(
+    runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Simulated from its file, the plan has the speeds that it was predicted with."""
+    path = str(tmp_path / "plan.yaml")
+    planned = json_of(capsys, *ASKED, "--runtime", runtime, "-o", path)
+    again = json_of(capsys, "simulate", "--plan", path)
+    for phase in ("decode", "prefill"):
+        assert again["runtime_prediction"][phase] == planned["predicted"][phase]
+    assert again["memory_bytes"] == planned["memory_bytes"]
+
+
+@pytest.mark.parametrize("form", ["args", "env", "bench", "preset"])
+def test_forms_of_a_plan(form: str, plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each form is a text of its own, the same in JSON."""
+    assert main(["export", plan, "--to", "llama.cpp", "--form", form]) == 0
+    text = capsys.readouterr().out
+    assert "qwen3-30b-a3b.gguf" in text
+    assert json_of(capsys, "export", plan, "--to", "llama.cpp", "--form", form)["text"] == text
+
+
+def test_a_plan_for_another_runtime_is_planned_anew(plan: str, tmp_path: Path) -> None:
+    """The loss is said where the plan was made for another program."""
+    result = run_rosin("export", plan, "--to", "ik_llama.cpp", folder=tmp_path)
+    assert result.out.startswith("llama-server -m ")
+    assert "this is the best that ik_llama.cpp can express" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*LLAMA, "--batch", "4"), "--batch does not go with --runtime"),
+        ((*LLAMA, "--kv-type", "q9_0"), "no kv type named 'q9_0'"),
+        ((*LLAMA, "--vram-margin", "much"), "--vram-margin much"),
+        ((*LLAMA, "--no-bounds"), "--no-bounds does not go with --runtime"),
+        ((*LLAMA, "--against", "-ngl x"), "argument -ngl x"),
+        ((*ASKED, "--runtime", "lama.cpp"), "did you mean 'llama.cpp'"),
+        (("plan", *QUESTION, "--against", "-ngl 9"), "--against needs --runtime"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    """Each mistake is one line that says what would be right."""
+    assert_one_line_error(run_rosin(*words, folder=tmp_path), message)
+
+
+def test_mistakes_of_export(plan: str, tmp_path: Path) -> None:
+    """Forms that a program does not have, and files that are no plan."""
+    wrong_form = run_rosin(
+        "export", plan, "--to", "ktransformers", "--form", "env", folder=tmp_path
+    )
+    assert_one_line_error(wrong_form, "no form of ktransformers named 'env'")
+    tiers = tmp_path / "kv.yaml"
+    tiers.write_text(
+        "format: rosin-kv/1\nname: chat\nhost_bytes_per_rank: 1GiB\n", encoding="utf-8"
+    )
+    no_plan = run_rosin("export", str(tiers), "--to", "llama.cpp", folder=tmp_path)
+    assert_one_line_error(no_plan, "is no plan")
+
+
+def test_nothing_fits_exits_with_3(tmp_path: Path) -> None:
+    """A model larger than all memory: exit code 3 and the missing bytes."""
+    words = ("plan", "--model", "deepseek-v3", "--machine", PC, "--runtime", "llama.cpp")
+    result = run_rosin(*words, folder=tmp_path)
+    assert result.exit_code == 3
+    assert "more than GPUs and host have free" in result.err
+
+
+def test_a_plan_compiles_nothing(tmp_path: Path) -> None:
+    """From a cold start, no simulator is imported: a plan for a runtime is there at once."""
+    code = (
+        "import sys; from rosin.__main__ import main; "
+        f"status = main({[*LLAMA, '--json', 'plan.json', '--quiet']!r}); "
+        "heavy = {'numba', 'torch', 'scipy', 'simpy'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["command"]
+
+
+def test_every_key_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/reference/json.md explains the keys of the document, and of its rivals."""
+    page = (ROOT / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
+    section = page.split("\n## plan --runtime\n")[1].split("\n## ")[0]
+    data = json_of(capsys, *LLAMA)
+    for key in {*data, *data["rivals"][0]} - {"warnings", "seed", "version"}:
+        assert f"`{key}`" in section, key
+
+
+def test_from_the_header_of_a_file_to_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GGUF header and a PC in one line are enough; the command names that file."""
+    path = write_qwen_header(tmp_path / "qwen.gguf")
+    words = ("--model", str(path), "--machine", PC, "--prompt-tokens", "4000")
+    data = json_of(capsys, "plan", "--runtime", "llama.cpp", *words)
+    assert data["command"][:2] == ["-m", str(path)]
+    assert data["predicted"]["prefill"]["tokens_per_s"] > 0

@@ -1,0 +1,153 @@
+"""Replays of expert caches: by hand, in order, bounded by the optimum, and against published ratios."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwprofiles import InputError
+from planner.study.caches import CacheStudy, medians, run_cache_study
+from sim.model.library import load_model
+from sim.runtimes.caching.replay import POLICIES, ReplayedStream
+from sim.runtimes.caching.stream import ExpertStream, LatentLocality, recorded_stream
+from tests.shared_data import shared_data
+
+
+def _stream(rows: list[list[int]], num_experts: int) -> ReplayedStream:
+    ids = np.array(rows, np.int32)
+    return ReplayedStream(stream=ExpertStream(ids=ids, profile=ids, num_experts=num_experts))
+
+
+def _misses(rows: list[list[int]], policy: str, slots: int, num_experts: int = 4) -> int:
+    return _stream(rows, num_experts).replay(policy, slots).num_misses
+
+
+def test_lru_by_hand() -> None:
+    """Two slots and 0, 1, 0, 2, 1: the second 0 hits, 2 drives 1 out."""
+    assert _misses([[0], [1], [0], [2], [1]], "lru", 2) == 4
+
+
+def test_fifo_by_hand() -> None:
+    """Two slots and 0, 1, 0, 2, 0: 0 entered first and leaves for 2."""
+    assert _misses([[0], [1], [0], [2], [0]], "fifo", 2) == 4
+    assert _misses([[0], [1], [0], [2], [0]], "lru", 2) == 3
+
+
+def test_second_chance_by_hand() -> None:
+    """An expert that was used again is passed over once: 0 stays, 1 leaves."""
+    assert _misses([[0], [1], [0], [2], [0]], "second-chance", 2) == 3
+
+
+def test_optimum_passes_by_what_is_used_once() -> None:
+    """With one slot and 0, 1, 0, 2, 0 the optimum keeps 0 and reads 1 and 2 past the cache."""
+    found = _stream([[0], [1], [0], [2], [0]], 4).replay("optimum", 1)
+    assert (found.num_misses, found.num_copies) == (3, 1)
+
+
+def test_hits_of_a_token_are_decided_at_once() -> None:
+    """A token's own misses drive none of its hits out before they are counted."""
+    assert _misses([[0, 1], [2, 0]], "lru", 2) == 3
+
+
+def _exhaustive(ids: np.ndarray, slots: int, num_experts: int) -> int:
+    """The fewest misses over all sequences of contents that take in only what was just read."""
+    costs = {frozenset(): 0}
+    for row in ids:
+        chosen = set(row.tolist())
+        after: dict[frozenset[int], int] = {}
+        for held, cost in costs.items():
+            reads = cost + len(chosen - held)
+            could = held | chosen
+            for size in range(min(slots, len(could)) + 1):
+                for kept in combinations(sorted(could), size):
+                    key = frozenset(kept)
+                    after[key] = min(reads, after.get(key, reads))
+        costs = after
+    return min(costs.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.permutations(range(5)), min_size=1, max_size=8), st.integers(1, 3))
+def test_optimum_is_the_least_of_all(orders: list[list[int]], slots: int) -> None:
+    """MIN with bypass reads as few as the best sequence of contents that an exhaustive search finds."""
+    rows = [order[:2] for order in orders]
+    assert _misses(rows, "optimum", slots, 5) == _exhaustive(np.array(rows), slots, 5)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_no_policy_beats_the_optimum(policy: str) -> None:
+    """On a generated stream each policy misses at least as much, and no more than everything."""
+    stream = ReplayedStream(stream=LatentLocality().stream(32, 4, 2000, 3))
+    found = stream.replay(policy, 8)
+    assert stream.replay("optimum", 8).num_misses <= found.num_misses <= found.num_choices
+    assert 0 <= found.admitted_fraction <= 1
+
+
+@pytest.mark.parametrize("policy", ["lru", "optimum", "static-hindsight"])
+def test_larger_cache_misses_no_more(policy: str) -> None:
+    """Stack policies and the fixed set never lose by a slot."""
+    stream = ReplayedStream(stream=LatentLocality().stream(32, 4, 2000, 4))
+    misses = [stream.replay(policy, slots).num_misses for slots in range(4, 32, 4)]
+    assert misses == sorted(misses, reverse=True)
+
+
+@pytest.mark.parametrize(("policy", "slots"), [("lfru", 2), ("lru", 0), ("lru", 4)])
+def test_mistakes(policy: str, slots: int) -> None:
+    """An unknown policy and a size that is none are one line each."""
+    with pytest.raises(InputError):
+        _misses([[0], [1]], policy, slots)
+
+
+def test_same_seed_gives_the_same_stream() -> None:
+    """Streams are functions of their seed."""
+    first = LatentLocality().stream(16, 2, 300, 1).ids
+    assert np.array_equal(first, LatentLocality().stream(16, 2, 300, 1).ids)
+    assert not np.array_equal(first, LatentLocality().stream(16, 2, 300, 2).ids)
+
+
+SHARES = (0.125, 0.25, 0.375)
+PUBLISHED = {
+    "lru": (1.44, 1.77, 2.03),
+    "lfu": (1.44, 1.93, 2.40),
+    "decayed": (1.45, 1.70, 1.94),
+    "s3-fifo": (1.44, 1.69, 1.94),
+    "next-token": (1.18, 1.45, 1.69),
+    "four-tokens": (1.01, 1.13, 1.31),
+}
+"""Medians over nine models (moe-speed-of-light, policy study)."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "policy", ["lru", "lfu", "decayed", "s3-fifo", "next-token", "four-tokens"]
+)
+def test_ratios_are_near_the_published_medians(policy: str) -> None:
+    """Under the stated locality, medians over nine models lie within 0.15 of the published ones."""
+    from rosin.commands.caches.command import MODELS
+
+    locality = LatentLocality()
+    study = CacheStudy(
+        models=[load_model(name) for name in MODELS.split(",")],
+        shares=SHARES,
+        num_layers=1,
+        stream_of=lambda model, layer: locality.stream(
+            model.num_experts, model.top_k, 20_000, layer
+        ),
+    )
+    found = [item.over_optimum for item in medians(run_cache_study(study)) if item.policy == policy]
+    assert found == pytest.approx(PUBLISHED[policy], abs=0.16)
+
+
+@pytest.mark.parametrize("task", ["intent", "summary", "translation"])
+def test_recorded_chats_rank_policies_as_published(task: str) -> None:
+    """In recorded DeepSeek-V2-Lite, foresight of four tokens beats that of one, and that an LRU."""
+    data = np.load(shared_data(f"routing/deepseek-v2-lite-{task}.npz"))
+    for layer in (5, 20):
+        stream = ReplayedStream(stream=recorded_stream(data["expert_ids"][:, layer], 64))
+        misses = {
+            policy: stream.replay(policy, 16).num_misses
+            for policy in ("optimum", "four-tokens", "next-token", "lru")
+        }
+        assert list(misses.values()) == sorted(misses.values())

@@ -1,0 +1,179 @@
+"""The predicted speed of one arm of a case: a runtime's own price, or that of a cache of experts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hwprofiles import InputError
+from sim.runtimes.caching.arguments import CACHING_READERS, FREETOKEN, read_caching_arguments
+from sim.runtimes.caching.experts import MissRule
+from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.caching.pricing import CacheRates, cached_decode, cached_prefill
+from sim.runtimes.constants import shipped_constants
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.predict import predict
+from sim.runtimes.question import PromptSide, RuntimeQuestion
+from validation.accuracy.cases import MeasuredArm
+from validation.accuracy.questions import HostOf, ask, model_of, read_probes
+from validation.accuracy.rows import MeasuredRow
+
+UNPROBED_DRAM_FRACTION = 0.78
+"""Share of the datasheet's rate that a probe of desktop memory finds, where neither is stated: the middle of
+published probes (0.70 to 0.87)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class TieBreak:
+    """What decides between arms that are predicted alike, in this order: the higher comes first.
+
+    Copies over the link go last, for its rate is seldom measured. A split of misses made for the
+    machine comes before a fixed one, which it may equal. Then come rows repacked for the
+    CPU, the larger micro-batch and the higher threshold of copying: none of them reads or copies more.
+    """
+
+    without_upload_s: float = 0.0
+    is_free_split: bool = False
+    is_repacked: bool = False
+    micro_batch_tokens: int = 0
+    threshold_tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmPrediction:
+    """A predicted speed, and what breaks a tie."""
+
+    tokens_per_s: float
+    tie: TieBreak
+
+
+def predict_arm(
+    arm: MeasuredArm,
+    others: Sequence[MeasuredArm],
+    rows: Mapping[str, MeasuredRow],
+    host_of: HostOf,
+) -> ArmPrediction:
+    """Price one arm. Raises InputError where it cannot be expressed."""
+    row = _row(arm, others, rows)
+    if arm.runtime in CACHING_READERS:
+        return _cached(arm, row, host_of)
+    question = _with_threshold(_question(row, host_of), arm)
+    prediction = predict(question)
+    speed = prediction.decode if arm.phase == "decode" else prediction.prefill
+    return ArmPrediction(
+        tokens_per_s=speed.tokens_per_s, tie=_tie(question, arm, speed.seconds["upload"])
+    )
+
+
+def _row(
+    arm: MeasuredArm, others: Sequence[MeasuredArm], rows: Mapping[str, MeasuredRow]
+) -> MeasuredRow:
+    """The measured row that the arm names; else one made of the arm, with the bytes of an arm alike."""
+    named = _named_row(arm, rows)
+    if named is not None:
+        return named
+    alike = [
+        row
+        for other in others
+        if (other.runtime == FREETOKEN) == (arm.runtime == FREETOKEN)
+        and (row := _named_row(other, rows)) is not None
+    ]
+    return MeasuredRow(
+        id=arm.arm,
+        rig=arm.rig,
+        machine=arm.machine,
+        model=arm.model,
+        runtime=arm.runtime,
+        args=arm.args,
+        quantization=arm.quantization,
+        bytes_per_weight=alike[0].bytes_per_weight if alike else "",
+        probe=arm.probe,
+        source=arm.source,
+        mechanism=arm.arm if arm.phase == "prefill" else "",
+    )
+
+
+def _named_row(arm: MeasuredArm, rows: Mapping[str, MeasuredRow]) -> MeasuredRow | None:
+    return None if arm.row_id is None else rows.get(arm.row_id)
+
+
+def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
+    """The row's question; memory that nobody states is the usual one of its CPU, which orders arms well enough."""
+    asked = ask(row, host_of)
+    if asked.question is None and not row.probe:
+        rate = (host_of(row.machine).dram_bytes_per_s or 0.0) * UNPROBED_DRAM_FRACTION
+        asked = ask(replace(row, probe=f"dram={rate:g}"), host_of)
+    if asked.question is None:
+        raise InputError(str(asked.reason))
+    return asked.question
+
+
+def _with_threshold(question: RuntimeQuestion, arm: MeasuredArm) -> RuntimeQuestion:
+    """The question with the threshold of copying that the arm's name states, in tokens of a micro-batch."""
+    threshold = _threshold(arm)
+    arguments = question.arguments
+    if threshold is None or not isinstance(arguments, LlamaArguments):
+        return question
+    tokens = min(arguments.micro_batch_tokens, arguments.batch_tokens, question.prompt_tokens)
+    side = PromptSide.UPLOAD if tokens >= threshold else PromptSide.CPU
+    return replace(question, prompt_side=side)
+
+
+def _threshold(arm: MeasuredArm) -> float | None:
+    found = re.search(r"from (\d+) tokens", arm.arm) if arm.phase == "prefill" else None
+    return float(found[1]) if found else None
+
+
+def _tie(question: RuntimeQuestion, arm: MeasuredArm, upload_s: float) -> TieBreak:
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments):
+        return TieBreak(without_upload_s=-upload_s)
+    return TieBreak(
+        without_upload_s=-upload_s,
+        is_repacked=arguments.is_runtime_repacked,
+        micro_batch_tokens=arguments.micro_batch_tokens,
+        threshold_tokens=_threshold(arm) or 0.0,
+    )
+
+
+def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPrediction:
+    probes = read_probes(arm.probe)
+    model = model_of(row.model, row.quantization, row.bytes_per_weight)
+    read = read_caching_arguments(arm.runtime, arm.args, model)
+    cached = replace(read.cached, hit_fraction=arm.hit_fraction)
+    question = RuntimeQuestion(
+        runtime=LLAMA_CPP,
+        arguments=read.others,
+        model=model,
+        quantization=row.quantization,
+        host=_probed(host_of(arm.machine), probes),
+    )
+    constants = shipped_constants()
+    if arm.phase == "prefill":
+        seconds, step = cached_prefill(question, cached, constants)
+        speed = float(step.tokens / seconds.total)
+    else:
+        made = cached_decode(question, cached, locality_of(model.name), _rates(probes), constants)
+        seconds, speed = made.seconds, made.tokens_per_s
+    is_free = cached.misses is MissRule.SPLIT and cached.fetch_table is None
+    tie = TieBreak(without_upload_s=-float(seconds.upload), is_free_split=is_free)
+    return ArmPrediction(tokens_per_s=speed, tie=tie)
+
+
+def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:
+    link = probes.get("h2d")
+    gpus = host.gpus
+    if link is not None:
+        gpus = tuple(replace(gpu, link_bytes_per_s=link) for gpu in gpus)
+    return replace(host, gpus=gpus, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
+
+
+def _rates(probes: Mapping[str, float]) -> CacheRates:
+    both = probes.get("both")
+    if both is None and "both_cpu" in probes and "both_h2d" in probes:
+        both = probes["both_cpu"] + probes["both_h2d"]
+    return CacheRates(
+        cpu_experts_bytes_per_s=probes.get("cpu_moe"),
+        link_bytes_per_s=probes.get("gather"),
+        both_bytes_per_s=both,
+    )

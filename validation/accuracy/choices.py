@@ -1,0 +1,124 @@
+"""The choice in each case against the measured best: regret, and the order of all arms."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from hwprofiles import InputError
+from sim.runtimes.constants import Phase
+from validation.accuracy.arms import ArmPrediction, predict_arm
+from validation.accuracy.cases import MeasuredArm
+from validation.accuracy.questions import HostOf
+from validation.accuracy.result import CaseAccuracy, CaseArm, CaseSummary
+from validation.accuracy.rows import MeasuredRow
+
+SAME_FRACTION = 1e-3
+"""Speeds this close to each other have no order."""
+
+TIE_FRACTION = 0.03
+"""Predictions this close to the highest cannot be told from it: what ``TieBreak`` says decides. Published
+speeds of one set-up differ by 1 % between launches and by 4 % between boots (ik_llama.cpp's threads)."""
+
+CLOSE_FRACTION = 0.05
+"""A choice that loses no more than this counts as right: launches of one program differ by as much."""
+
+Cases = Mapping[tuple[str, Phase], Sequence[MeasuredArm]]
+
+
+def choose_in_cases(
+    cases: Cases, rows: Sequence[MeasuredRow], host_of: HostOf
+) -> tuple[CaseAccuracy, ...]:
+    """Choose in every case. An arm that cannot be expressed is never chosen, and says why."""
+    by_id = {row.id: row for row in rows}
+    return tuple(_choose(arms, by_id, host_of) for arms in cases.values())
+
+
+def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
+    """Regrets over all cases. At least one choice must have been made."""
+    regrets = [case.regret_fraction for case in cases if case.regret_fraction is not None]
+    if not regrets:
+        raise InputError("no case has two arms that can be predicted, so nothing was chosen")
+    orders = [case.kendall_tau for case in cases if case.kendall_tau is not None]
+    return CaseSummary(
+        num_cases=len(cases),
+        num_chosen=len(regrets),
+        within_5_percent_fraction=sum(regret <= CLOSE_FRACTION for regret in regrets) / len(cases),
+        median_regret_fraction=float(np.median(regrets)),
+        worst_regret_fraction=max(regrets),
+        median_kendall_tau=float(np.median(orders)) if orders else None,
+    )
+
+
+def _choose(
+    arms: Sequence[MeasuredArm], rows: Mapping[str, MeasuredRow], host_of: HostOf
+) -> CaseAccuracy:
+    found = [(arm, *_predicted(arm, arms, rows, host_of)) for arm in arms]
+    scored = [(arm, made) for arm, made, _ in found if made is not None and arm.is_scored]
+    best = max((arm for arm in arms if arm.is_scored), key=lambda arm: arm.speed)
+    chosen = _first(scored)
+    return CaseAccuracy(
+        case=best.case,
+        phase=best.phase,
+        chosen_arm=chosen.arm if chosen else None,
+        best_arm=best.arm,
+        regret_fraction=1 - chosen.speed / best.speed if chosen else None,
+        kendall_tau=kendall_tau(scored),
+        arms=tuple(
+            CaseArm(
+                arm=arm.arm,
+                measured=arm.speed,
+                predicted_tokens_per_s=made.tokens_per_s if made else None,
+                is_scored=arm.is_scored,
+                reason=reason,
+            )
+            for arm, made, reason in found
+        ),
+    )
+
+
+def _predicted(
+    arm: MeasuredArm,
+    arms: Sequence[MeasuredArm],
+    rows: Mapping[str, MeasuredRow],
+    host_of: HostOf,
+) -> tuple[ArmPrediction | None, str | None]:
+    try:
+        return predict_arm(arm, arms, rows, host_of), None
+    except InputError as error:
+        return None, str(error)
+
+
+def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm | None:
+    """The arm with the highest prediction; on a tie what ``TieBreak`` says, then the file's order.
+
+    None where fewer than two arms are predicted: then nothing is chosen.
+    """
+    if len(scored) < 2:
+        return None
+    top = max(made.tokens_per_s for _, made in scored)
+    close = [pair for pair in scored if pair[1].tokens_per_s >= top * (1 - TIE_FRACTION)]
+    return max(close, key=lambda pair: pair[1].tie)[0]
+
+
+def kendall_tau(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> float | None:
+    """Kendall's tau-b of predictions and measurements; None where either has no order at all."""
+    agreeing = 0
+    predicted_pairs = 0
+    measured_pairs = 0
+    for (first, one), (second, other) in combinations(scored, 2):
+        measured = _order(first.speed, second.speed)
+        predicted = _order(one.tokens_per_s, other.tokens_per_s)
+        agreeing += measured * predicted
+        measured_pairs += measured != 0
+        predicted_pairs += predicted != 0
+    if not measured_pairs or not predicted_pairs:
+        return None
+    return agreeing / math.sqrt(measured_pairs * predicted_pairs)
+
+
+def _order(first: float, second: float) -> int:
+    if abs(first - second) <= SAME_FRACTION * max(first, second):
+        return 0
+    return 1 if first > second else -1

@@ -1,0 +1,221 @@
+"""What the papers claim, what is simulated for each claim, and what follows."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from statistics import mean
+
+from validation.published.reproduction import Cell, Reproduction
+
+CONFIRMED_ERROR_FRACTION = 0.15
+"""How far the default reading of a headline may be off."""
+
+
+class Verdict(StrEnum):
+    """What the simulator says of a claim.
+
+    ``CONFIRMED``: within its limit; of a headline with several readings, the published figure lies
+    among them too. ``OPEN``: it hangs on a fact that the sources do not give, which is named.
+    ``REFUTED``: no documented reading gives it, and arithmetic says what would have to hold.
+    """
+
+    CONFIRMED = "confirmed"
+    OPEN = "open"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A claim as ``claims.csv`` states it.
+
+    ``table``, ``environment``, ``system`` and ``quantity`` pick cells, each one empty for all;
+    ``line`` names a line of the summary that decides. ``rule`` says what confirms it: ``readings``
+    (the range holds it, the default is within 15 %), ``mean`` or ``worst`` (the error of the cells
+    is within ``limit_fraction``) or ``line``. ``otherwise`` is the verdict if it does not, and
+    ``because`` the fact that is missing, or the arithmetic.
+    """
+
+    key: str
+    paper: str
+    figure: str
+    table: str
+    environment: str
+    system: str
+    quantity: str
+    line: str
+    rule: str
+    limit_fraction: float
+    otherwise: Verdict
+    is_headline: bool
+    assumed: str
+    because: str
+
+    def picks(self, cell: Cell) -> bool:
+        """Whether a cell of its table is meant."""
+        wanted = ((self.environment, cell.environment), (self.system, cell.system))
+        is_there = all(want in ("", found) for want, found in wanted)
+        return is_there and self.quantity in ("", cell.quantity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim with what was found.
+
+    ``published`` and ``simulated`` are in words. ``value`` is the figure that is kept and compared:
+    the simulated one, the mean error where a claim has several cells, 1 or 0 for an order that is
+    met or not. ``off_fraction`` says how far off, larger by smaller less 1; None without a number.
+    """
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: Verdict
+    is_headline: bool
+    assumed: str
+    because: str
+
+
+def statements() -> tuple[Statement, ...]:
+    """Return all claims as the file beside this code has them."""
+    text = (resources.files("validation.published") / "claims.csv").read_text(encoding="utf-8")
+    return tuple(_statement(fields) for fields in csv.DictReader(text.splitlines()))
+
+
+def claims_of(reproduction: Reproduction) -> tuple[Claim, ...]:
+    """Return the claims of a reproduction's papers; one whose cells were skipped is left out."""
+    own = [each for each in statements() if each.key.startswith(f"{reproduction.name}:")]
+    found = ((each, _cells(each, reproduction)) for each in own)
+    return tuple(_claim(each, cells, reproduction) for each, cells in found if cells is not None)
+
+
+def sorted_claims(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims by how far off they are; those without a number last, missed ones first."""
+
+    def place(claim: Claim) -> tuple[bool, bool, float]:
+        """Numbers first, then what is not confirmed, then the farthest off."""
+        has_none = claim.off_fraction is None
+        is_met = has_none and claim.verdict is Verdict.CONFIRMED
+        return has_none, is_met, -(claim.off_fraction or 0.0)
+
+    return sorted(claims, key=place)
+
+
+def _statement(fields: dict[str, str]) -> Statement:
+    limit = float(fields["limit_fraction"] or CONFIRMED_ERROR_FRACTION)
+    known = {
+        "limit_fraction": limit,
+        "otherwise": Verdict(fields["otherwise"]),
+        "is_headline": fields["is_headline"] == "yes",
+    }
+    return Statement(**(fields | known))  # type: ignore[arg-type]
+
+
+def _cells(statement: Statement, reproduction: Reproduction) -> tuple[Cell, ...] | None:
+    """The cells that are meant; none for a claim of a line alone, None where they were skipped."""
+    if not statement.table:
+        return ()
+    tables = {table.name: table for table in reproduction.tables}
+    if statement.table not in tables:
+        return None
+    return tuple(filter(statement.picks, tables[statement.table].cells)) or None
+
+
+def _claim(statement: Statement, cells: tuple[Cell, ...], reproduction: Reproduction) -> Claim:
+    lines = {line.name: line for line in reproduction.summary}
+    line = lines[statement.line] if statement.line else None
+    is_met = bool(line.is_met) if line else _is_confirmed(statement, cells)
+    verdict = Verdict.CONFIRMED if is_met else _otherwise(statement, cells)
+    if cells:
+        published, simulated = _words(statement, cells)
+        value, off = _figure(cells)
+    else:
+        assert line is not None, f"{statement.key} names neither cells nor a line"
+        published, simulated = line.target, line.found
+        value, off = float(is_met), None
+    return Claim(
+        key=statement.key,
+        paper=statement.paper,
+        figure=statement.figure,
+        published=published,
+        simulated=simulated,
+        value=value,
+        off_fraction=off,
+        verdict=verdict,
+        is_headline=statement.is_headline,
+        assumed=statement.assumed,
+        because="" if is_met else statement.because,
+    )
+
+
+def _is_confirmed(statement: Statement, cells: tuple[Cell, ...]) -> bool:
+    if statement.rule == "readings":
+        verdict = reading_verdict(cells[0], limit_fraction=statement.limit_fraction)
+        return verdict is Verdict.CONFIRMED
+    errors = [abs(cell.error_fraction) for cell in _scored(cells)]
+    found = mean(errors) if statement.rule == "mean" else max(errors)
+    return found <= statement.limit_fraction
+
+
+def _otherwise(statement: Statement, cells: tuple[Cell, ...]) -> Verdict:
+    """A headline that some documented reading gives is open, whatever the arithmetic says."""
+    if statement.rule != "readings":
+        return statement.otherwise
+    return reading_verdict(cells[0], statement.otherwise, statement.limit_fraction)
+
+
+def _scored(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in cells if cell.is_scored) or cells
+
+
+def reach(cell: Cell) -> tuple[float, float]:
+    """Return the least and the most that any reading of a cell gives."""
+    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
+    return min(values), max(values)
+
+
+def reading_verdict(
+    cell: Cell,
+    otherwise: Verdict = Verdict.REFUTED,
+    limit_fraction: float = CONFIRMED_ERROR_FRACTION,
+) -> Verdict:
+    """Return what readings say of a ratio: confirmed if it lies among them and the first is near,
+    open if it lies among them, else as given.
+    """
+    if not _is_within(cell):
+        return otherwise
+    is_near = abs(cell.error_fraction) <= limit_fraction
+    return Verdict.CONFIRMED if is_near else Verdict.OPEN
+
+
+def _is_within(cell: Cell) -> bool:
+    low, high = reach(cell)
+    return low <= cell.published <= high
+
+
+def _figure(cells: tuple[Cell, ...]) -> tuple[float, float]:
+    if len(cells) == 1:
+        found, published = cells[0].simulated, cells[0].published
+        return found, max(found / published, published / found) - 1.0
+    error = mean(abs(cell.error_fraction) for cell in _scored(cells))
+    return error, error
+
+
+def _words(statement: Statement, cells: tuple[Cell, ...]) -> tuple[str, str]:
+    unit = cells[0].unit
+    if len(cells) == 1:
+        found = f"{cells[0].simulated:.3g} {unit}"
+        if statement.rule == "readings":
+            low, high = reach(cells[0])
+            found += f" ({low:.3g} to {high:.3g})"
+        return f"{cells[0].published:g} {unit}", found
+    scored = _scored(cells)
+    values = [cell.published for cell in scored]
+    worst = max((cell.error_fraction for cell in scored), key=abs)
+    published = f"{len(scored)} cells, {min(values):.3g} to {max(values):.3g} {unit}"
+    return published, f"off by {_figure(cells)[0]:.1%} on average, {worst:+.0%} at worst"

@@ -1,0 +1,88 @@
+"""The documented readings of what ran in Fiddler's comparisons, crossed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+EXPERT_BYTES, PINNED_COPY_S, E1_LINK_BYTES_PER_S = 352_321_536, 0.040, 12.1e9
+PINNED_FRACTION = EXPERT_BYTES / PINNED_COPY_S / E1_LINK_BYTES_PER_S
+"""Of the link's rate: what 40 ms for a pinned expert is of what DeepSpeed-MII reaches on E1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One way to read what a system ran: its settings, and the share of the link's rate that its
+    copies reach. ``divergence`` is of beams: the share of their tokens that are not shared.
+    """
+
+    label: str
+    system: str
+    settings: Mapping[str, str]
+    rate_fraction: float = 1.0
+    divergence: float = 1.0
+
+
+SCHEDULES = {"serial": "Fiddler", "thread": "Fiddler v1"}
+"""The released code runs experts one after another; version 1 ran a prompt's CPU experts in a
+thread.
+"""
+
+COPIES = {
+    "pinned at 40 ms": ({"is_pinned": "true"}, PINNED_FRACTION),
+    "pinned at the link's rate": ({"is_pinned": "true"}, 1.0),
+    "pageable": ({"is_pinned": "false"}, 1.0),
+}
+"""40 ms an expert is what the authors' micro-benchmark and branch cppExpert state of a pinned copy,
+70 ms of a pageable one (E1; the other machine by its link). DeepSpeed-MII reaches the link's rate.
+"""
+
+CONSTANTS = {
+    "measured": {"believed_cost": "measured"},
+    "7/40/0.6 ms": {"believed_cost": "cpp"},
+    "7/70 ms": {"believed_cost": "code"},
+}
+"""What decides: constants measured at the start (algorithm 1, branch cppExpert), that branch's
+own constants in a comment, or branch main's.
+"""
+
+DIVERGENCES = {"beams apart": 1.0, "half of beams apart": 0.5, "beams alike": 0.0}
+"""The share of a hypothesis's tokens that are its own. In the released code hypotheses part at the
+first output token and go on greedily, so all are.
+"""
+
+
+def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading, ...]:
+    """Return all readings crossed. The first is algorithm 1 as branch cppExpert has it: one after
+    another, pinned at 40 ms, measured constants.
+    """
+    crossed = product(schedules.items(), COPIES.items(), CONSTANTS.items())
+    return tuple(
+        Reading(
+            label=f"{schedule}, {copies}, {constants}",
+            system=system,
+            settings=pinning | belief,
+            rate_fraction=fraction,
+        )
+        for (schedule, system), (copies, (pinning, fraction)), (constants, belief) in crossed
+    )
+
+
+LLAMA_CPP = (
+    Reading(label="llama.cpp mapped", system="llama.cpp", settings={"is_pinned": "false"}),
+    Reading(label="llama.cpp page-locked", system="llama.cpp", settings={"is_pinned": "true"}),
+)
+"""By default b2956 maps the model's file and does not lock it (pull request 6206 of March 2024);
+with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
+"""
+LLAMA_CPP_BEAMS = tuple(
+    Reading(
+        label=f"llama.cpp's beams part {lag} tokens back",
+        system="llama.cpp",
+        settings={"beam_lag_tokens": str(lag), "is_pinned": "false"},
+    )
+    for lag in (1, 4, 16, 64)
+)
+"""How far back beams part is not published: from the last token alone to the whole answer."""
+
+DEEPSPEED = (Reading(label="DeepSpeed-MII", system="DeepSpeed-MII", settings={}),)
+OFFLOADING = (Reading(label="Mixtral-Offloading", system="Mixtral-Offloading", settings={}),)

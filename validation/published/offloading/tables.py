@@ -1,0 +1,178 @@
+"""Four papers' own figures against the simulator: a table for each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from hwprofiles import InputError, load_machine
+from sim.policies import find_policy, with_settings
+from sim.workload.batch import Batch
+from validation.published.fmoe.host_cost import layer_overhead_ns
+from validation.published.offloading.runs import MACHINES, Job, lightning
+from validation.published.published_row import PublishedRow, cell_of, published_rows
+from validation.published.reproduction import Cell, Comparison, Reproduction, Table
+
+SEQUENCES: Mapping[tuple[str, str], tuple[int, int]] = {
+    ("MoE-Lightning", "S1 reasoning"): (36, 936),
+    ("MoE-Lightning", "S2 reasoning"): (100, 1500),
+    ("MoE-Lightning", "S1 summarization"): (4, 76),
+    ("MoE-Lightning", "S2 summarization"): (8, 288),
+    ("DeepSpeed ZeRO-Inference", "S1 reasoning"): (102, 102),
+    ("DeepSpeed ZeRO-Inference", "S2 reasoning"): (156, 156),
+    ("DeepSpeed ZeRO-Inference", "S1 summarization"): (8, 8),
+    ("DeepSpeed ZeRO-Inference", "S2 summarization"): (12, 12),
+}
+"""Micro-batch and batch of table 4, by system and set-up."""
+
+OFFLOADED_SLOTS: Mapping[str, int] = {"RTX 3060": 2}
+"""Experts of a layer that the GPU holds where they are not 4: the paper's k for 12 and 16 GB."""
+
+SPECULATING = {"writes_back": "false"}
+PROMOE_MODELS = ("deepseek-v2-lite", "qwen1.5-moe-a2.7b")
+RESIDENT_FRACTIONS = (0.5, 0.25, 0.75)
+"""Shares of the experts that the GPU holds: ProMoE's are not in the sources at hand."""
+HOSTS = {"eager loop": True, "no host time": False}
+"""ProMoE runs in transformers, whose loop over experts takes host time, or in llama.cpp."""
+
+TITLES = {
+    "moe-lightning": "MoE-Lightning (arXiv 2411.11217)",
+    "moe-infinity": "MoE-Infinity (arXiv 2401.14361)",
+    "promoe": "ProMoE (arXiv 2410.22134)",
+    "mixtral-offloading": "Mixtral-Offloading (arXiv 2312.17238)",
+}
+ASSUMPTIONS = {
+    "moe-lightning": "Padded prompts, micro-batch and batch as table 4 has them; attention on the "
+    "CPU, experts on the GPU, as the paper's search always chose. Weights in 16 bit. The hosts' "
+    "memory is assumed, but for S2's 100 GB/s.",
+    "moe-infinity": "16-bit weights, 128 prompt and 64 output tokens; the host is not named.",
+    "promoe": "Half of the experts resident; beside it a quarter and three quarters. The loop of "
+    "transformers as measured of 60 experts; beside it no host time. Mean of "
+    "DeepSeek-V2-Lite and Qwen1.5-MoE-A2.7B, 128 prompt and 64 output tokens.",
+    "mixtral-offloading": "Q2_K (2.9 bits a weight) stands for the paper's 2-bit experts; 4 "
+    "experts of a layer on the GPU, 2 on the RTX 3060; hosts are not named.",
+}
+
+
+def reproduce_one(name: str) -> Callable[[int, Path | None], Reproduction]:
+    """Return the function that reproduces the paper of that name."""
+
+    def reproduce(seed: int, routing_popularity: Path | None) -> Reproduction:
+        """Return its table. Raises InputError for a popularity file, which it has no use for."""
+        if routing_popularity is not None:
+            raise InputError(f"--routing popularity:{routing_popularity}: {name} takes none")
+        cells = tuple(_CELLS[name](row, seed) for row in _rows(name))
+        table = Table(name=name, title=TITLES[name], assumptions=ASSUMPTIONS[name], cells=cells)
+        return Reproduction(
+            name=name,
+            title=TITLES[name],
+            seed=seed,
+            routing="each model's shipped statistics",
+            tables=(table,),
+            summary=(),
+        )
+
+    return reproduce
+
+
+def _rows(name: str) -> list[PublishedRow]:
+    words = {
+        "moe-lightning": ("S1", "S2"),
+        "moe-infinity": ("RTX A5000",),
+        "promoe": ("RTX 4090",),
+        "mixtral-offloading": ("A100 80 GB", "RTX 3080 Laptop", "RTX 3060", "Tesla T4"),
+    }[name]
+    rows = published_rows("validation.published.offloading", "figures.csv")
+    return [row for row in rows if row.environment.startswith(words)]
+
+
+def _batch(row: PublishedRow, size: int = 1) -> Batch:
+    assert row.input_tokens is not None
+    assert row.output_tokens is not None
+    return Batch(prompt_tokens=row.input_tokens, output_tokens=row.output_tokens, batch_size=size)
+
+
+def _lightning_cell(row: PublishedRow, seed: int) -> Cell:
+    micro_batch, size = SEQUENCES[row.system, row.environment]
+    is_own = row.system == "MoE-Lightning"
+    job = Job(
+        environment=row.environment.split()[0],
+        model="mixtral-8x7b",
+        policy=lightning(micro_batch) if is_own else find_policy("zero-streaming"),
+        batch=_batch(row, size),
+    )
+    return cell_of(row, job.run(seed).output_tokens_per_s, note=f"batch {size}")
+
+
+def _infinity_cell(row: PublishedRow, seed: int) -> Cell:
+    model = "deepseek-v2-lite" if row.system == "DeepSeek-V2-Lite" else "mixtral-8x7b"
+    job = Job(
+        environment=row.environment,
+        model=model,
+        policy=find_policy("moe-infinity"),
+        batch=_batch(row),
+    )
+    own = job.run(seed).tpot_s
+    if not row.system.startswith("against"):
+        return cell_of(row, own)
+    rival = "zero-streaming" if "DeepSpeed" in row.system else "mixtral-offloading"
+    return cell_of(row, replace(job, policy=find_policy(rival)).run(seed).tpot_s / own)
+
+
+def _promoe_cell(row: PublishedRow, seed: int) -> Cell:
+    quantity = row.quantity.replace("_ratio", "_s")
+    found = {
+        f"{share:.0%} resident, {words}": mean(
+            _promoe_ratio(job, quantity, share, seed) for job in _promoe_jobs(row, is_eager)
+        )
+        for words, is_eager in HOSTS.items()
+        for share in RESIDENT_FRACTIONS
+    }
+    (_, first), *others = found.items()
+    comparisons = (Comparison(label=label, simulated=ratio) for label, ratio in others)
+    return cell_of(row, first, comparisons=tuple(comparisons))
+
+
+def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[Job, ...]:
+    """An LRU's run of each model; eager loops cost the host what was measured of 60 experts."""
+    machine = load_machine(MACHINES[row.environment][0])
+    loop_ns = layer_overhead_ns("qwen1.5-moe-a2.7b", machine, has_hooks=False)
+    return tuple(
+        Job(
+            environment=row.environment,
+            model=model,
+            policy=find_policy("lru"),
+            batch=_batch(row),
+            layer_overhead_ns=loop_ns if is_eager else 0.0,
+        )
+        for model in PROMOE_MODELS
+    )
+
+
+def _promoe_ratio(given: Job, quantity: str, share: float, seed: int) -> float:
+    num_experts = {"deepseek-v2-lite": 64, "qwen1.5-moe-a2.7b": 60}[given.model]
+    job = replace(given, slots=round(num_experts * share))
+    own = replace(job, policy=find_policy("promoe")).run(seed)
+    return float(getattr(job.run(seed), quantity) / getattr(own, quantity))
+
+
+def _offloading_cell(row: PublishedRow, seed: int) -> Cell:
+    job = Job(
+        environment=row.environment,
+        model="mixtral-8x7b",
+        policy=with_settings(find_policy("mixtral-next-gate"), SPECULATING),
+        batch=_batch(row),
+        quantization="Q2_K",
+        slots=OFFLOADED_SLOTS.get(row.environment, 4),
+    )
+    serial = replace(job, policy=find_policy("mixtral-offloading")).run(seed)
+    without = Comparison(label="no speculation", simulated=1.0 / serial.tpot_s)
+    return cell_of(row, 1.0 / job.run(seed).tpot_s, comparisons=(without,))
+
+
+_CELLS: Mapping[str, Callable[[PublishedRow, int], Cell]] = {
+    "moe-lightning": _lightning_cell,
+    "moe-infinity": _infinity_cell,
+    "promoe": _promoe_cell,
+    "mixtral-offloading": _offloading_cell,
+}

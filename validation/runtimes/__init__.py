@@ -1,0 +1,1 @@
+"""Programs that people run models with, run for real."""

@@ -1,0 +1,58 @@
+"""A local history of runs: rows of the form that ``rosin accuracy`` reads."""
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from hwprofiles import InputError, write_text
+from validation.accuracy.rows import read_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One measured run; every field is a column that docs/reference/accuracy.md explains."""
+
+    id: str
+    rig: str
+    machine: str
+    model: str
+    quantization: str
+    bytes_per_weight: str
+    runtime: str
+    runtime_version: str
+    args: str
+    prompt_tokens: int
+    context_tokens: int
+    decode_context_tokens: int
+    batch: int
+    prefill_tokens_per_s: float
+    decode_tokens_per_s: float
+    source: str
+    note: str
+
+
+COLUMNS = tuple(field.name for field in fields(HistoryRow))
+
+
+def append_rows(path: Path, rows: list[HistoryRow]) -> None:
+    """Add rows to the file, which is made where there is none.
+
+    Raises InputError where it is another file, or has one of the ids already.
+    """
+    text = ""
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+        if text.splitlines()[:1] != [",".join(COLUMNS)]:
+            raise InputError(f"{path}: not a history of rosin validate: its first line is another")
+        known = {row.id for row in read_rows(path)}
+        twice = next((row.id for row in rows if row.id in known), None)
+        if twice is not None:
+            raise InputError(f"{path}: id {twice!r} stands there already")
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    if not text:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow(asdict(row))
+    write_text(text + buffer.getvalue(), path)

@@ -1,0 +1,65 @@
+"""What was run of a plan as rows of the local history."""
+
+from pathlib import Path
+
+from sim.model.model import Model, TensorClass
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
+from validation.runtimes.history import HistoryRow
+from validation.runtimes.llama_cpp.plan_run import CPU, LOOPBACK, PlanRun, RanOption
+from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS
+
+
+def history_rows(
+    ran: PlanRun, *, machine: str, file: Path, stamp: str, line: str
+) -> list[HistoryRow]:
+    """A row for each set of arguments, those of loopback devices left out: no machine has them.
+
+    ``line`` is that of the plan.
+    """
+    if ran.device == LOOPBACK:
+        return []
+    return [
+        _row(ran, option, f"{stamp}-{index}", (machine, file, _line(ran, option, line)))
+        for index, option in enumerate(ran.options)
+    ]
+
+
+def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, str]) -> HistoryRow:
+    machine, file, line = where
+    return HistoryRow(
+        id=row_id,
+        rig=machine,
+        machine=machine,
+        model=str(file),
+        quantization=ran.model.dtypes[TensorClass.EXPERT].upper(),
+        bytes_per_weight=bytes_per_weight(ran.model),
+        runtime=LLAMA_CPP,
+        runtime_version=ran.program,
+        args=line,
+        prompt_tokens=128,
+        context_tokens=0,
+        decode_context_tokens=SHORT_PROMPT_TOKENS,
+        batch=1,
+        prefill_tokens_per_s=round(option.prefill.tokens_per_s, 3),
+        decode_tokens_per_s=round(option.decode.tokens_per_s, 3),
+        source=f"rosin validate, {option.name}",
+        note=f"noise {option.decode.noise_fraction:.1%} a token, {option.prefill.noise_fraction:.1%} a prompt",
+    )
+
+
+def bytes_per_weight(model: Model) -> str:
+    """The rates of a file's classes as a row states them."""
+    layer = model.layers[-1]
+    experts = layer.bytes[TensorClass.EXPERT] / layer.params[TensorClass.EXPERT]
+    dense = layer.bytes[TensorClass.ATTENTION] / layer.params[TensorClass.ATTENTION]
+    top = TensorClass.EMBEDDING
+    embedding = model.top_bytes[top] / model.top_params[top]
+    return f"experts={experts:.6g};dense={dense:.6g};embedding={embedding:.6g}"
+
+
+def _line(ran: PlanRun, option: RanOption, line: str) -> str:
+    """The arguments of an option: those of the plan, or what its rival states instead or besides."""
+    threads = f"-t {option.arguments.threads}"
+    if option is ran.plan:
+        return f"{line} {threads}"
+    return f"{line} {threads} {option.name}" if ran.device == CPU else f"{threads} {option.name}"

@@ -1,0 +1,140 @@
+"""What is run for a plan: arguments out of its file or as typed, a GGUF file, and its rivals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwprofiles import InputError, first_problem, read_yaml
+from sim.model.library import load_model
+from sim.model.model import TensorClass
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments, read_llama_arguments
+from sim.runtimes.llama_cpp.overrides import CpuExperts
+from validation.runtimes.llama_cpp.random_file import WeightFormats, write_random_gguf
+from validation.runtimes.llama_cpp.shapes import small_shape
+
+PLAN = "the plan"
+
+
+class _Section(BaseModel):
+    """A part of a plan file, of which the keys that are needed are read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Call(_Section):
+    name: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+
+
+class _Setting(_Section):
+    model: str
+    machine: str
+    quantization: str | None = None
+    machine_overrides: tuple[str, ...] = ()
+
+
+class _PlanFile(_Section):
+    format: str
+    setting: _Setting
+    runtime: _Call | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanQuestion:
+    """A plan's model and machine by name, and the arguments of the runtime as one line."""
+
+    model: str
+    quantization: str | None
+    machine: str
+    machine_overrides: tuple[str, ...]
+    line: str
+
+    @property
+    def arguments(self) -> LlamaArguments:
+        """The arguments as llama.cpp reads them. Raises InputError for what it refuses."""
+        return read_llama_arguments(self.line, LLAMA_CPP)
+
+
+def read_question(path: Path, runtime: str, line: str | None) -> PlanQuestion:
+    """The question of a plan file. ``line`` replaces the arguments in it.
+
+    Raises InputError for a file that is no plan, that is for another runtime, or that has no
+    arguments where none are typed.
+    """
+    data: Mapping[str, Any] = read_yaml(path, "plan")
+    try:
+        file = _PlanFile.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error, _PlanFile)}") from None
+    if line is None:
+        line = _line(path, file, runtime)
+    return PlanQuestion(
+        model=_near(file.setting.model, path),
+        quantization=file.setting.quantization,
+        machine=_near(file.setting.machine, path),
+        machine_overrides=file.setting.machine_overrides,
+        line=line,
+    )
+
+
+def _near(name: str, path: Path) -> str:
+    """A name that is a file's path from the folder of the plan, as it is seen from here."""
+    beside = path.parent / name
+    return str(beside) if beside.is_file() else name
+
+
+def _line(path: Path, file: _PlanFile, runtime: str) -> str:
+    import shlex
+
+    if file.runtime is None:
+        raise InputError(
+            f"{path} has no runtime section; plan with --runtime {runtime}, or state --runtime-args"
+        )
+    if file.runtime.name != runtime:
+        raise InputError(f"{path} is a plan for {file.runtime.name}, not for {runtime}")
+    variables = [f"{name}={value}" for name, value in file.runtime.environment.items()]
+    return shlex.join([*variables, *file.runtime.arguments])
+
+
+def model_file(question: PlanQuestion, stated: Path | None, folder: Path, seed: int) -> Path:
+    """The file that is run: the stated one, or a small one of the model's shape and its experts'
+    format with random weights.
+
+    Raises InputError for a file that is not there, and a model that no small file is written of.
+    """
+    if stated is not None:
+        if not stated.is_file():
+            raise InputError(f"--model-file {stated}: no such file")
+        return stated
+    model = load_model(question.model, question.quantization)
+    formats = WeightFormats(experts=model.dtypes[TensorClass.EXPERT])
+    return write_random_gguf(
+        small_shape(model), formats, folder / f"{model.name}-small.gguf", seed=seed
+    )
+
+
+def rivals_of(
+    arguments: LlamaArguments, num_layers: int, num_devices: int
+) -> dict[str, LlamaArguments]:
+    """The plan, and other placements that the same program can express.
+
+    With devices these are all layers on them and the experts of a growing number of layers on the
+    host. Without devices nothing can be placed elsewhere, and kernels differ: plain ones, and
+    smaller batches of a prompt.
+    """
+    found = {PLAN: arguments}
+    if num_devices:
+        whole = replace(arguments, gpu_layers=num_layers + 1, placements=(), is_fitted=False)
+        for quarters in range(5):
+            count = num_layers * quarters // 4
+            own = (CpuExperts(num_layers=count),) if count else ()
+            found[f"-ngl 99 -ncmoe {count}"] = replace(whole, placements=own)
+        found["-ngl 0"] = replace(whole, gpu_layers=0)
+        return found
+    found["--no-repack"] = replace(arguments, is_repacked=False)
+    found["-ub 64"] = replace(arguments, micro_batch_tokens=64)
+    return found

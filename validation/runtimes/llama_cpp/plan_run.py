@@ -1,0 +1,203 @@
+"""A plan and its rivals run by llama.cpp, interleaved, beside what was predicted."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sim.model.importers.gguf import model_from_gguf
+from sim.model.model import Model, TensorClass
+from sim.runtimes.host import RuntimeHost
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
+from sim.runtimes.predict import RuntimePrediction, predict
+from sim.runtimes.question import RuntimeQuestion
+from validation.runtimes.llama_cpp.bench import BenchSession
+from validation.runtimes.llama_cpp.open_session import find_bench, own_devices
+from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
+from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
+from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
+from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.settings import RunSettings
+from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
+from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
+
+CPU = "cpu"
+LOOPBACK = "loopback devices"
+
+OnRun = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLoad:
+    """How many rounds, and the tokens of each answer and prompt."""
+
+    rounds: int = 5
+    output_tokens: int = 16
+    prompt_tokens: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanOption:
+    """One set of arguments: predicted, measured, and where its weights were put."""
+
+    name: str
+    arguments: LlamaArguments
+    prediction: RuntimePrediction
+    decode: Timed
+    prefill: Timed
+    placed: PlacedBytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun:
+    """All that was run, the plan first. ``device`` says what stood for the GPUs, or that nothing
+    did.
+    """
+
+    program: str
+    device: str
+    model: Model
+    options: tuple[RanOption, ...]
+
+    @property
+    def plan(self) -> RanOption:
+        """The plan's own run."""
+        return self.options[0]
+
+    @property
+    def regret_fraction(self) -> float:
+        """How much slower the plan decodes than the fastest that was run."""
+        best = min(option.decode.token_s for option in self.options)
+        return self.plan.decode.token_s / best - 1
+
+
+def run_plan(
+    file: Path,
+    arguments: LlamaArguments,
+    host: RuntimeHost,
+    binary: Path | None,
+    load: RunLoad = RunLoad(),
+    on_run: OnRun = lambda name: None,
+) -> PlanRun:
+    """Run the plan and its rivals once a round.
+
+    llama-bench runs on the GPUs that it lists; where it lists none, servers on this machine stand
+    for them. The wheel has the CPU alone, and what it runs is predicted without GPUs. Raises InputError where llama.cpp fails.
+    """
+    bench = find_bench(binary)
+    model = model_from_gguf(file)
+    threads = arguments.threads or default_threads(host)
+    arguments = replace(arguments, threads=threads, is_fitted=False)
+    with ExitStack() as stack:
+        devices = LoopbackDevices(addresses=(), processes=())
+        buffers = () if bench is None else own_devices(bench)[: len(host.gpus)]
+        if bench is not None and host.gpus and not buffers:
+            devices = stack.enter_context(loopback_devices(bench.parent, len(host.gpus), threads))
+            buffers = devices.buffers
+        runner = _Runner(file, model, _as_run(host, buffers, devices), bench, devices, buffers)
+        options = rivals_of(arguments, model.num_layers, len(buffers))
+        sessions = {
+            name: stack.enter_context(closing(runner.session(own))) for name, own in options.items()
+        }
+        timings = _timed_rounds(sessions, load, on_run)
+        ran = tuple(
+            runner.ran(name, own, sessions[name], timings[name], load)
+            for name, own in options.items()
+        )
+        program = sessions[PLAN].program
+    where = LOOPBACK if devices.addresses else ", ".join(buffers) or CPU
+    return PlanRun(program=program, device=where, model=model, options=ran)
+
+
+def default_threads(host: RuntimeHost) -> int:
+    """Threads where the arguments state none: as many as the machine's laws are for, else a thread a
+    core of the machine, of those that this computer has.
+    """
+    if host.runtime_kernels:
+        return host.runtime_kernels[0].threads
+    return min(host.cores_per_socket * host.sockets, os.cpu_count() or 1)
+
+
+def _as_run(host: RuntimeHost, buffers: tuple[str, ...], devices: LoopbackDevices) -> RuntimeHost:
+    """The machine as it is run: without GPUs, or with processes of the CPU in their place.
+
+    Such a process runs the CPU's kernels, so the laws of the CPU hold for it.
+    """
+    if not buffers:
+        return replace(host, gpus=())
+    if not devices.addresses:
+        return host
+    doubled = tuple(laws.model_copy(update={"device": "gpu"}) for laws in host.runtime_kernels)
+    return replace(host, runtime_kernels=(*host.runtime_kernels, *doubled))
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """What all options of one run share. ``buffers`` name the memory of its devices."""
+
+    file: Path
+    model: Model
+    host: RuntimeHost
+    bench: Path | None
+    devices: LoopbackDevices
+    buffers: tuple[str, ...]
+
+    def session(self, arguments: LlamaArguments) -> Session:
+        """llama.cpp with those arguments."""
+        settings = RunSettings(model_file=self.file, arguments=arguments, devices=self.buffers)
+        if self.bench is None:
+            return WheelSession(settings, self.model.vocab)
+        overrides = settings.overrides(self.model.num_layers, self.model.moe_layers)
+        return BenchSession(
+            self.bench, settings, overrides, self.devices.addresses, self.devices.processes
+        )
+
+    def ran(
+        self,
+        name: str,
+        arguments: LlamaArguments,
+        session: Session,
+        timings: tuple[Timed, Timed],
+        load: RunLoad,
+    ) -> RanOption:
+        """One option with its prediction and its placement."""
+        memory = {
+            buffer: gpu.memory_bytes
+            for buffer, gpu in zip(self.buffers, self.host.gpus, strict=False)
+        }
+        return RanOption(
+            name=name,
+            arguments=arguments,
+            prediction=predict(self.question(arguments, load)),
+            decode=timings[0],
+            prefill=timings[1],
+            placed=placed_bytes(self.file, arguments, memory, session.log),
+        )
+
+    def question(self, arguments: LlamaArguments, load: RunLoad) -> RuntimeQuestion:
+        """What is predicted of an option."""
+        return RuntimeQuestion(
+            runtime=LLAMA_CPP,
+            arguments=arguments,
+            model=self.model,
+            quantization=self.model.dtypes[TensorClass.EXPERT].upper(),
+            host=self.host,
+            context_tokens=SHORT_PROMPT_TOKENS + load.output_tokens // 2,
+            prompt_tokens=load.prompt_tokens,
+        )
+
+
+def _timed_rounds(
+    sessions: Mapping[str, Session], load: RunLoad, on_run: OnRun
+) -> dict[str, tuple[Timed, Timed]]:
+    """Every session once a round, forwards and backwards in turn."""
+    decodes: dict[str, list[Sample]] = {name: [] for name in sessions}
+    prefills: dict[str, list[Sample]] = {name: [] for name in sessions}
+    names: Sequence[str] = tuple(sessions)
+    for index in range(load.rounds):
+        for name in names if index % 2 == 0 else tuple(reversed(names)):
+            decodes[name].append(sessions[name].decode(load.output_tokens))
+            prefills[name].append(sessions[name].prefill(load.prompt_tokens))
+            on_run(name)
+    return {name: (timed(decodes[name]), timed(prefills[name])) for name in sessions}

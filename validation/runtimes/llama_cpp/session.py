@@ -1,0 +1,27 @@
+"""A program that can be asked to run prompts and answers, and says what they took."""
+
+from typing import Protocol
+
+from validation.runtimes.llama_cpp.load_log import LoadLog
+from validation.runtimes.llama_cpp.sample import Sample
+
+
+class Session(Protocol):
+    """llama.cpp with one file and one set of arguments."""
+
+    @property
+    def program(self) -> str:
+        """The program and its version, for provenance."""
+
+    @property
+    def log(self) -> LoadLog:
+        """What it said while it loaded the file."""
+
+    def prefill(self, tokens: int) -> Sample:
+        """Run a prompt of so many random tokens."""
+
+    def decode(self, tokens: int) -> Sample:
+        """Run an answer of so many tokens, behind a short prompt."""
+
+    def close(self) -> None:
+        """End the program."""

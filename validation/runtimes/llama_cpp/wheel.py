@@ -1,0 +1,156 @@
+"""llama.cpp out of the wheel xllamacpp, in a process of its own: on the CPU alone."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hwprofiles import InputError
+from validation.runtimes.llama_cpp.load_log import LoadLog, read_load_log
+from validation.runtimes.llama_cpp.sample import Sample
+from validation.runtimes.llama_cpp.settings import RunSettings
+
+WHEEL = "xllamacpp"
+WORKER = Path(__file__).with_name("wheel_worker.py")
+SHORT_PROMPT_TOKENS = 8
+"""Tokens before an answer that is timed."""
+
+LOG_LEVEL = 5
+"""llama.cpp says at this level which tensors were overridden."""
+
+QUIET_LEVEL = 4
+"""llama.cpp says at this level how large its buffers are, and nothing while it runs."""
+
+
+def has_wheel() -> bool:
+    """Whether the wheel is installed."""
+    return find_spec(WHEEL) is not None
+
+
+def wheel_version() -> str:
+    """The wheel with its version. Raises InputError where it is not installed."""
+    try:
+        return f"{WHEEL} {version(WHEEL)}"
+    except PackageNotFoundError:
+        raise InputError(
+            f"llama.cpp is run out of {WHEEL}, which is not installed: pip install 'rosin[llama-cpp]', "
+            "or name llama-bench with --binary"
+        ) from None
+
+
+class WheelSession:
+    """A process with the file loaded. It stays until it is closed."""
+
+    def __init__(self, settings: RunSettings, vocab: int, *, is_log_full: bool = False) -> None:
+        self._settings = settings
+        self._program = wheel_version()
+        self._threads = settings.threads
+        self._seed = 0
+        self._log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log_file,
+            text=True,
+        )
+        self._ask(_setup(settings, vocab, LOG_LEVEL if is_log_full else QUIET_LEVEL))
+        self._log_file.flush()
+        self._log_file.seek(0)
+        self._log = read_load_log(self._log_file.read())
+        self._log_file.seek(0, 2)
+
+    @property
+    def program(self) -> str:
+        """The wheel and its version."""
+        return self._program
+
+    @property
+    def log(self) -> LoadLog:
+        """What llama.cpp said while it loaded the file."""
+        return self._log
+
+    def prefill(self, tokens: int) -> Sample:
+        """Run a prompt of so many random tokens."""
+        found = self._run(tokens, 1)
+        return self._sample(tokens, found)
+
+    def decode(self, tokens: int) -> Sample:
+        """Run an answer of so many tokens; what the short prompt before it took is taken off."""
+        before = self._run(SHORT_PROMPT_TOKENS, 1)
+        found = self._run(SHORT_PROMPT_TOKENS, tokens + 1)
+        added = {key: found[key] - before[key] for key in ("cpu_s", "wall_s")}
+        return self._sample(tokens, added)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+        self._process.stdout.close()
+        self._log_file.close()
+
+    def _sample(self, tokens: int, took: dict[str, Any]) -> Sample:
+        return Sample(
+            tokens=tokens, cpu_s=took["cpu_s"], wall_s=took["wall_s"], threads=self._threads
+        )
+
+    def _run(self, prompt_tokens: int, output_tokens: int) -> dict[str, Any]:
+        self._seed += 1
+        found = self._ask(
+            {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "seed": self._seed}
+        )
+        if found.get("error"):
+            raise InputError(f"{self._program}: {found['error'].get('message', found['error'])}")
+        return found
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a line and wait for the answer. Raises InputError where the process ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._process.wait()
+            raise InputError(
+                f"{self._program} ended while running {self._settings.model_file}: {self._last_words()}"
+            )
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _last_words(self) -> str:
+        self._log_file.seek(0)
+        lines = [line.strip() for line in self._log_file.read().splitlines() if line.strip()]
+        return lines[-1] if lines else "it said nothing"
+
+
+def _setup(settings: RunSettings, vocab: int, log_level: int) -> dict[str, Any]:
+    arguments = settings.arguments
+    if settings.devices:
+        raise InputError(f"{WHEEL} has no devices beside the CPU; name llama-bench with --binary")
+    return {
+        "model_file": str(settings.model_file),
+        "vocab": vocab,
+        "threads": settings.threads,
+        "batch_threads": arguments.batch_threads or settings.threads,
+        "parameters": {
+            "n_ctx": settings.context_tokens,
+            "n_batch": arguments.batch_tokens,
+            "n_ubatch": arguments.micro_batch_tokens,
+            "n_gpu_layers": settings.gpu_layers,
+            "no_extra_bufts": not arguments.is_repacked,
+            "no_host": not arguments.is_host_buffer,
+            "no_op_offload": not arguments.is_op_offload,
+            "verbosity": log_level,
+        },
+    }

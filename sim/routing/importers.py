@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, unknown_name
 from hwprofiles.errors import shortened
-from hwprofiles.input_file import csv_fields, text_lines
+from hwprofiles.input_file import check_regular, csv_fields, text_lines
 from sim.routing.choice_rows import dense
 from sim.routing.layer_arrays import has_layer_arrays, read_layer_arrays
 from sim.routing.layer_log import is_layer_row, read_layer_log
@@ -53,6 +53,7 @@ def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
 
 def _imported(path: Path) -> Imported:
     if path.suffix == ".npz":
+        check_regular(path, "routing trace")
         return (
             read_layer_arrays(path) if has_layer_arrays(path) else Imported(arrays=_read_npz(path))
         )

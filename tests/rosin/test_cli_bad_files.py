@@ -77,6 +77,17 @@ def test_pipe_is_not_waited_for(reader: str, capsys: pytest.CaptureFixture[str])
     assert "pipe.yaml: it is neither file nor folder" in refused(capsys, *arguments)
 
 
+@pytest.mark.parametrize("words", [("stats",), ("import", "-o", "out.npz")])
+@pytest.mark.parametrize("suffix", ["npz", "csv", "jsonl", "json"])
+def test_routing_pipe_is_not_waited_for(
+    suffix: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a trace is kept in."""
+    name = f"pipe.{suffix}"
+    os.mkfifo(name)
+    assert name in refused(capsys, "routing", words[0], name, *words[1:])
+
+
 REQUESTS = "format: rosin-requests/1\nname: a\nsource: b\ndate: 2026-01-01\n"
 ROUNDS = (
     "system_tokens: 1, history_tokens: 1, question_tokens: 1, answer_tokens: 1, requests_per_s: 1"

@@ -400,7 +400,7 @@ def goal_time(goal: Goal, metrics: Metrics) -> float:
 
 
 def as_time(score: float) -> float:
-    """The same of a score."""
+    """Return a score as a time: of a rate, which is negative, its inverse."""
     return -1 / score if score < 0 else score
 
 

@@ -289,7 +289,7 @@ class _Replay:
         is_held: NDArray[np.bool_],
         residents: NDArray[np.bool_],
     ) -> None:
-        """The same for a decode step that is foretold and moves nothing: all its layers together."""
+        """Decide a decode step that is foretold and moves nothing: all its layers together."""
         layers = np.array(self._problem.model.moe_layers)
         is_active, is_resident = tokens[layers] > 0, residents[layers]
         actions[layers] = np.where(

@@ -1,6 +1,6 @@
 # Rosin: `make demo` shows what it does, `make test` proves it. Needs only Python >= 3.11 and make.
 #
-#   make demo    install into .venv and plan one model on one machine
+#   make demo    install into .venv and plan one model on one PC: the command for llama.cpp, then the best of any policy
 #   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
 #   make fuzz    a million random files through every parser, twenty minutes of one core, all cores at work (INPUTS=10000 for fewer, SEED=1 for others)
@@ -14,8 +14,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 GPU_VENV ?= .venv-gpu
-MODEL ?= mixtral-8x7b
-MACHINE ?= desktop-rtx-4090-ddr5
+MODEL ?= gpt-oss-120b
+MACHINE ?= RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800
+LOAD ?= --prompt-tokens 2000 --output-tokens 300
 BIN := $(VENV)/bin
 # --no-build-isolation: the pinned setuptools builds the package, not whatever the registry holds today.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -24,9 +25,12 @@ PACKAGE := $(INSTALL) --no-build-isolation --editable
 .DELETE_ON_ERROR:
 .PHONY: demo test lint fuzz gpu clean
 
-demo: $(VENV)/.prepared
+# First the command to paste, which needs no simulator; then what any policy could do, which compiles it once.
+demo: $(VENV)/.installed
 	@mkdir -p out
-	$(BIN)/rosin plan --model $(MODEL) --machine $(MACHINE) -o out/plan.yaml
+	$(BIN)/rosin plan --runtime llama.cpp --model $(MODEL) --machine "$(MACHINE)" $(LOAD) --room-tokens 16384 -o out/plan.yaml
+	$(MAKE) --no-print-directory $(VENV)/.prepared
+	$(BIN)/rosin plan --model $(MODEL) --machine "$(MACHINE)" $(LOAD) -o out/any-policy.yaml
 
 # The simulator is compiled once a computer; done here, the plan itself shows what a plan takes.
 $(VENV)/.prepared: $(VENV)/.installed

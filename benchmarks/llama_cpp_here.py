@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau
 
+from validation.accuracy.errors import order
 from validation.runtimes.llama_cpp.kernel_fit import (
     decode_amounts,
     fit_laws,
@@ -166,9 +167,11 @@ def _summary(phase: str, rows: Sequence[Row]) -> str:
     noise = np.array([getattr(row, f"{phase}_noise_fraction") for row in rows])
     errors = np.abs(predicted / measured - 1)
     tau = kendalltau(measured, predicted).statistic
+    apart = order(predicted, measured, ["here"] * len(own))
     return (
         f"{phase}: {len(own)} files of shapes that were not measured for the laws: median {np.median(errors):.1%}, "
-        f"90th percentile {np.percentile(errors, 90):.1%}, worst {errors.max():.1%}, order tau {tau:.2f}; "
+        f"90th percentile {np.percentile(errors, 90):.1%}, worst {errors.max():.1%}, order tau {tau:.2f}, "
+        f"pairs over 5 % apart in order {apart:.1%}; "
         f"noise of {len(rows)} files: median {np.median(noise):.1%}, 90th percentile {np.percentile(noise, 90):.1%}"
     )
 

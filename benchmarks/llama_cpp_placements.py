@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def main() -> None:
     """Place, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
-    parser.add_argument("--plans", type=int, default=42)
+    parser.add_argument("--plans", type=int, default=45)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", type=Path, required=True)
     asked = parser.parse_args()
@@ -108,10 +109,12 @@ def main() -> None:
             for shape, formats in SHAPES
         ]
         with loopback_devices(asked.binary, NUM_DEVICES) as devices:
-            found = [
-                _placed(asked.binary, files[index % 3], SHAPES[index % 3][0], devices, draw)
-                for index, draw in enumerate(_generators(asked.seed, asked.plans))
-            ]
+            found = []
+            for index, draw in enumerate(_generators(asked.seed, asked.plans)):
+                shape = SHAPES[index % 3][0]
+                file = files[index % 3]
+                found.append(random_placement(asked.binary, file, shape, devices, draw))
+                print(f"{index + 1} of {asked.plans}", flush=True)
     same = sum(item.is_same for item in found)
     asked.o.mkdir(parents=True, exist_ok=True)
     (asked.o / "placements.json").write_text(json.dumps([asdict(item) for item in found], indent=1))
@@ -125,9 +128,10 @@ def _generators(seed: int, count: int) -> Iterator[random.Random]:
     return (random.Random(seed * 1000 + index) for index in range(count))
 
 
-def _placed(
+def random_placement(
     folder: Path, file: Path, shape: MoeShape, devices: LoopbackDevices, draw: random.Random
 ) -> Placed:
+    """Draw arguments, and place the file by them twice: by our evaluation and by llama.cpp."""
     own, said = _random_overrides(shape, devices.buffers, draw)
     gpu_layers = draw.choice((0, 2, shape.num_layers // 2, shape.num_layers, 99))
     line = shlex.join(["-ngl", str(gpu_layers), "-ts", "1,1", "-ot", own])
@@ -146,18 +150,20 @@ def _random_overrides(
     shape: MoeShape, buffers: Sequence[str], draw: random.Random
 ) -> tuple[str, str]:
     """Overrides in our words and for the devices of the run: a device for each matrix of each layer,
-    one matrix in four left where its layer is.
+    one matrix in five left where its layer is.
     """
-    own: list[str] = []
-    said: list[str] = []
+    layers: dict[tuple[str, int], list[int]] = defaultdict(list)
     for layer in range(shape.num_layers):
         for matrix in MATRICES:
             device = draw.choice((-1, -1, 0, 1, None))
-            if device is None:
-                continue
-            pattern = rf"^blk\.{layer}\.ffn_{matrix}_exps\.weight"
-            own.append(f"{pattern}={'CPU' if device < 0 else f'CUDA{device}'}")
-            said.append(f"{pattern}={'CPU' if device < 0 else buffers[device]}")
+            if device is not None:
+                layers[matrix, device].append(layer)
+    own: list[str] = []
+    said: list[str] = []
+    for (matrix, device), chosen in layers.items():
+        pattern = rf"^blk\.({'|'.join(map(str, chosen))})\.ffn_{matrix}_exps\.weight"
+        own.append(f"{pattern}={'CPU' if device < 0 else f'CUDA{device}'}")
+        said.append(f"{pattern}={'CPU' if device < 0 else buffers[device]}")
     return ",".join(own), ",".join(said)
 
 

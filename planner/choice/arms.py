@@ -2,31 +2,46 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hwprofiles.units import MIB, format_bytes
 from planner.choice.question import ChoiceQuestion
+from planner.export.llama_cpp import llama_words
+from planner.export.runtime_command import quoted
+from planner.runtimes.asked import Asked
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad
+from planner.runtimes.search import NoRuntimePlan, plan_runtime
 from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.disk import RESERVED_BYTES
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placing import placement_of
+from sim.runtimes.tensors import tensors_of
 
 MARGIN_BYTES = 1024 * MIB
 """GPU memory that is left free, as llama.cpp's --fit-target does."""
 
 STATIC_LAYERS = "static layers"
 
+WHOLE_FRACTION = 0.999
+"""A layer whose experts lie on GPUs by more than this share counts as whole: bytes of matrices are rounded."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
     """One way: a number of layers with their experts on GPUs (``cached`` None), or a cache.
 
-    ``command`` says how a program is told to do so.
+    ``command`` says how a program is told to do so. ``arguments`` are llama.cpp's where they were
+    searched for, as for several GPUs. ``gpus`` are those in use; None: all.
     """
 
     arm: str
     command: str
     expert_layers: int = 0
+    arguments: LlamaArguments | None = None
+    gpus: tuple[int, ...] | None = None
     cached: CachedExperts | None = None
 
 
@@ -56,6 +71,8 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
     static = Arm(arm=STATIC_LAYERS, command=_static_command(question, layers), expert_layers=layers)
     if layers == len(question.model.moe_layers):
         return (static,), _none_of(CACHES, "every expert fits on the GPU")
+    if len(question.host.gpus) > 1:
+        static = planned_layers(question) or static
     found, left_out = _fitting(question, static)
     short = _expert_bytes(question) - _host_bytes(question)
     if short > 0:
@@ -65,13 +82,51 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
     return (*found, *_cache_arms(question, sum(room))), left_out
 
 
+def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
+    """Yield each cache on each of several GPUs alone: a slower card beside a faster one may cost more than it holds."""
+    for index in range(len(question.host.gpus)):
+        arms, _ = arms_of(question.on((index,)))
+        for arm in arms:
+            if arm.cached is not None:
+                command = f"CUDA_VISIBLE_DEVICES={index} {arm.command}"
+                yield replace(arm, command=command, gpus=(index,))
+
+
 def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
     """Whole layers, unless host memory is too small for what stays there and no disk is stated to map it from."""
-    asked = question.runtime_question(static.expert_layers)
+    asked = question.runtime_question(static.expert_layers, static.arguments)
     short = memory_of(asked, placement_of(asked))["host"].total - _host_bytes(question)
     if short <= 0 or question.host.disk is not None:
         return (static,), ()
     return (), _none_of((static.arm,), f"host memory is {format_bytes(short)} too small")
+
+
+def planned_layers(question: ChoiceQuestion) -> Arm | None:
+    """The best layers for the GPUs together, as a plan for llama.cpp finds them; None where none fits."""
+    asked = Asked(
+        runtime=LLAMA_CPP,
+        model=question.model,
+        quantization=question.quantization,
+        host=question.host,
+        host_memory_bytes=question.host_memory_bytes,
+        load=RuntimeLoad(
+            prompt_tokens=question.prompt_tokens, output_tokens=question.output_tokens
+        ),
+        limits=RuntimeLimits(),
+        tensors=tensors_of(question.model),
+    )
+    plan = plan_runtime(asked)
+    if isinstance(plan, NoRuntimePlan):
+        return None
+    arguments = plan.best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    on_gpus = 1.0 - plan.best.placement.expert_fraction[list(question.model.moe_layers), 0]
+    return Arm(
+        arm=STATIC_LAYERS,
+        command=" ".join(("llama-server", *map(quoted, llama_words(arguments)))),
+        expert_layers=int(np.count_nonzero(on_gpus > WHOLE_FRACTION)),
+        arguments=arguments,
+    )
 
 
 def _none_of(names: Iterable[str], reason: str) -> tuple[LeftOut, ...]:

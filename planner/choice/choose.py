@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.choice.arms import Arm, LeftOut, arms_of
+from planner.choice.arms import Arm, LeftOut, arms_of, single_card_arms
 from planner.choice.question import ChoiceQuestion
 from planner.choice.uncertain import Inputs, uncertainties
 from sim.runtimes.caching.experts import MissRule
@@ -97,6 +97,8 @@ def choose(question: ChoiceQuestion) -> Choice:
     """
     arms, left_out = arms_of(question)
     usual = Inputs(question=question, constants=shipped_constants())
+    if len(question.host.gpus) > 1:
+        arms = _on_best_cards(arms, usual)
     names = [own.name for own in uncertainties(question, shipped())]
     prices = {arm.arm: _price(arm, usual) for arm in arms}
     moved = {arm.arm: _moved(arm, usual, prices[arm.arm]) for arm in arms}
@@ -104,9 +106,19 @@ def choose(question: ChoiceQuestion) -> Choice:
     return Choice(arms=tuple(sorted(found, key=lambda own: own.request_s)), left_out=left_out)
 
 
+def _on_best_cards(arms: Sequence[Arm], usual: Inputs) -> tuple[Arm, ...]:
+    """Each arm on all GPUs together or on one of them alone, whichever answers first."""
+    best = {arm.arm: arm for arm in arms}
+    for arm in single_card_arms(usual.question):
+        known = best.get(arm.arm)
+        if known is None or _price(arm, usual).request_s < _price(known, usual).request_s:
+            best[arm.arm] = arm
+    return tuple(best.values())
+
+
 def _price(arm: Arm, inputs: Inputs) -> _Price:
-    question = inputs.question
-    asked = question.runtime_question(arm.expert_layers)
+    question = inputs.question.on(arm.gpus)
+    asked = question.runtime_question(arm.expert_layers, arm.arguments)
     if arm.cached is None:
         steps = steps_of(asked)
         decode = decode_seconds(steps.decode, inputs.constants)

@@ -59,7 +59,8 @@ def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSp
 
 def _step_s(question: ChoiceQuestion, arm: Arm, num_tokens: int) -> float:
     """Seconds of a step that checks so many tokens together; nothing is copied for so few."""
-    asked = question.runtime_question(arm.expert_layers)
+    question = question.on(arm.gpus)
+    asked = question.runtime_question(arm.expert_layers, arm.arguments)
     constants = shipped_constants()
     if arm.cached is not None:
         step = cached_decode(

@@ -1,6 +1,6 @@
 """What is asked of a choice: a machine as runtimes see it, a model, and lengths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwprofiles import Kind, Machine
 from sim.model.model import Model
@@ -35,11 +35,24 @@ class ChoiceQuestion:
         """Tokens in the KV cache at the end."""
         return self.prompt_tokens + self.output_tokens
 
-    def runtime_question(self, expert_layers: int) -> RuntimeQuestion:
-        """The question to llama.cpp with the experts of that many layers, the last ones, on GPUs."""
+    def on(self, gpus: tuple[int, ...] | None) -> "ChoiceQuestion":
+        """The question with those GPUs alone; None: with all."""
+        if gpus is None:
+            return self
+        kept = tuple(self.host.gpus[index] for index in gpus)
+        return replace(self, host=replace(self.host, gpus=kept))
+
+    def runtime_question(
+        self, expert_layers: int, arguments: LlamaArguments | None = None
+    ) -> RuntimeQuestion:
+        """The question to llama.cpp with the experts of that many layers, the last ones, on GPUs.
+
+        Arguments that place experts themselves take the place of the number.
+        """
         return RuntimeQuestion(
             runtime=LLAMA_CPP,
-            arguments=LlamaArguments(
+            arguments=arguments
+            or LlamaArguments(
                 runtime=LLAMA_CPP,
                 gpu_layers=ALL_LAYERS,
                 context_tokens=self.context_tokens,
@@ -49,7 +62,7 @@ class ChoiceQuestion:
             host=self.host,
             context_tokens=self.context_tokens,
             prompt_tokens=self.prompt_tokens,
-            gpu_expert_layers=expert_layers,
+            gpu_expert_layers=None if arguments is not None else expert_layers,
         )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from hwprofiles import unknown_name
+from hwprofiles import InputError, unknown_name
+from planner.export.streaming import STREAMED
 from planner.runtimes.asked import Asked
 from planner.runtimes.kt_search import kt_options, kt_rivals
 from planner.runtimes.llama_refine import refined
@@ -71,7 +72,7 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     Raises InputError for an unknown runtime and for arguments of ``against`` that are wrong.
     """
     if asked.runtime not in WAYS:
-        raise unknown_name("runtime", asked.runtime, WAYS)
+        raise _no_way(asked.runtime)
     way = WAYS[asked.runtime]
     users = None if against is None else _of_user(asked, against)
     found = list(way.options(asked))
@@ -98,6 +99,15 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
         against=users,
         against_missing_bytes=None if users is None else asked.missing_bytes(users.memory),
     )
+
+
+def _no_way(runtime: str) -> InputError:
+    if runtime in STREAMED:
+        return InputError(
+            f"{runtime} is not priced, as no published rows were fitted; "
+            f"rosin export PLAN --to {runtime} writes what fits the memory, from any plan"
+        )
+    return unknown_name("runtime", runtime, WAYS)
 
 
 def _is_better(asked: Asked, rival: Option, own: Option) -> bool:

@@ -29,9 +29,9 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "simulate": f"rosin simulate {_SMALL} --quantization Q4_K_M --policy llama.cpp",
         "compare": f"rosin compare {_SMALL} --policies fiddler,lru --figure policies.svg",
         "plan": f"rosin plan {_SMALL} --quantization Q4_K_M -o plan.yaml",
+        "choose": f"rosin choose {_SMALL} --quantization Q4_K_M",
         "whatif": f"rosin whatif {_SMALL} --vary gpu.memory_bytes=12GB,24GB -o study",
         "export": "rosin export tiers.yaml --to lmcache",
-        "choose": f"rosin choose {_SMALL} --quantization Q8_0",
         "caches": "rosin caches --models gpt-oss-20b --tokens 10000",
         "kv-plan": "rosin kv-plan --model llama-3.1-8b --machine h100 "
         "--workload lmbenchmark-long-in-short-out --requests 60 --kv-tier cpu=100GB",

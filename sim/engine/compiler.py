@@ -44,6 +44,7 @@ def source_stamp(package: Path) -> str:
     """
     sources = _sources(package)
     waiting = [name for name, text in sources.items() if _HAS_KERNELS.search(text)]
+    waiting += [__name__] if __name__ in sources else []  # how they are compiled
     reached = set(waiting)
     while waiting:
         fresh = _imported(sources[waiting.pop()]) & sources.keys() - reached

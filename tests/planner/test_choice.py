@@ -81,3 +81,22 @@ def test_more_bandwidth_is_never_slower(tokens: int) -> None:
     slow_arms = {own.arm.arm: own.decode.tokens_per_s for own in choose(question).arms}
     for own in choose(fast).arms:
         assert own.decode.tokens_per_s >= slow_arms[own.arm.arm]
+
+
+def test_second_card_never_makes_a_choice_slower() -> None:
+    """Each way may leave the slower card out, so none is slower than on the faster card alone."""
+    both = _question("RTX 4090 + RTX 3060 12GB + Ryzen 9 7950X + 2x48GB DDR5-5600")
+    alone = choose(both.on((0,)))
+    together = {own.arm.arm: own.request_s for own in choose(both).arms}
+    for own in alone.arms:
+        assert together[own.arm.arm] <= own.request_s * (1 + 1e-9)
+
+
+def test_whole_layers_fill_both_cards() -> None:
+    """With two cards more layers lie on GPUs than with the faster one alone."""
+    both = _question("RTX 4090 + RTX 3060 12GB + Ryzen 9 7950X + 2x48GB DDR5-5600")
+
+    def layers(question: ChoiceQuestion) -> int:
+        return next(o.arm for o in choose(question).arms if o.arm.cached is None).expert_layers
+
+    assert layers(both) > layers(both.on((0,)))

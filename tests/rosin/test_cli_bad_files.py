@@ -112,6 +112,7 @@ HUGE = [
     ("t.csv", f"prompt_tokens,output_tokens\n{'9' * 5000},1", "prompt_tokens"),
     ("t.csv", f'prompt_tokens,output_tokens\n"{"9" * 200_000}",1', "field larger"),
     ("t.csv", "prompt_tokens,output_tokens,prompt_tokens\n1,1,1", "two columns"),
+    ("t.csv", "prompt_tokens,output_tokens\n1\x1f,1", "prompt_tokens"),
 ]
 
 
@@ -143,6 +144,12 @@ def test_routing_rows_beyond_all_measure(
     """A layer number alone makes no table: memory is for the rows that are there."""
     Path("t.csv").write_text(f"token,layer,rank,expert\n{row}\n", encoding="utf-8")
     assert said in refused(capsys, "routing", "import", "t.csv", "-o", "t.npz")
+
+
+def test_a_kind_of_line_that_is_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """A routing log whose ``type`` is a list has no line that says something of the file."""
+    Path("t.jsonl").write_text('{"type": ["meta"], "top_k": 2}', encoding="utf-8")
+    assert "t.jsonl" in refused(capsys, "routing", "import", "t.jsonl", "-o", "t.npz")
 
 
 def test_gate_weights_of_another_shape(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def test_measured_popularity(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fragment"),
     [
-        ([], "known: fiddler"),
+        ([], "known: all, fiddler"),
         (["fidler"], "did you mean 'fiddler'?"),
         (["fiddler", "--routing", "uniform"], "takes popularity:FILE only"),
         (["fiddler", "--routing", "popularity:none.json"], "none.json"),

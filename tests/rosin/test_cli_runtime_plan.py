@@ -12,6 +12,7 @@ from rosin.__main__ import main
 from sim.runtimes import read_runtime_arguments
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.rosin.scenarios import json_of
+from tests.sim.runtimes.test_gguf_tensors import write_qwen_header
 from tests.source_tree import ROOT
 
 PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
@@ -141,3 +142,14 @@ def test_every_key_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     data = json_of(capsys, *LLAMA)
     for key in {*data, *data["rivals"][0]} - {"warnings", "seed", "version"}:
         assert f"`{key}`" in section, key
+
+
+def test_from_the_header_of_a_file_to_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GGUF header and a PC in one line are enough; the command names that file."""
+    path = write_qwen_header(tmp_path / "qwen.gguf")
+    words = ("--model", str(path), "--machine", PC, "--prompt-tokens", "4000")
+    data = json_of(capsys, "plan", "--runtime", "llama.cpp", *words)
+    assert data["command"][:2] == ["-m", str(path)]
+    assert data["predicted"]["prefill"]["tokens_per_s"] > 0

@@ -127,7 +127,7 @@ def test_a_headline_shows_what_readings_span(fiddler: Reproduction) -> None:
     """
     cells = fiddler.table("headlines").cells
     crossed = 2 * 3 * 3
-    singles, prefills, beams = 2 * crossed, crossed, 3 * 3 * 2 * 4
+    singles, prefills, beams = 2 * crossed, crossed, 3 * 3 * 3 * 4
     counts = [singles, prefills, prefills, prefills, beams, singles, singles, crossed]
     assert [1 + len(cell.comparisons) for cell in cells] == counts
     for cell, line in zip(cells, fiddler.summary[-9:-1], strict=True):

@@ -6,6 +6,7 @@ With names, only those papers run and the others' lines stay.
 """
 
 import csv
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -13,22 +14,43 @@ from importlib import resources
 from pathlib import Path
 
 from hwprofiles.text_file import write_bytes
-from validation.published.claim import Claim, Verdict, claims_of, sorted_claims, statements
+from validation.published.claim import (
+    Claim,
+    Statement,
+    Verdict,
+    claims_of,
+    sorted_claims,
+    statements,
+)
 from validation.published.library import reproduction_names
-from validation.published.overview import briefly, csv_text, headline_lines
+from validation.published.overview import briefly, headline_lines
 
 TOLERANCE_FRACTION = 0.02
 """How far a figure may be from the kept one."""
 
+COLUMNS = ("key", "published", "simulated", "value", "off_fraction", "verdict")
 START, END = "<!-- headlines -->", "<!-- end of headlines -->"
 """What the README's table stands between."""
 
 
 def kept_claims() -> tuple[Claim, ...]:
-    """Return the claims of the file, the farthest off first."""
+    """Return the claims of the file, the farthest off first, with the words of ``claims.csv``."""
     text = (resources.files("validation.published") / "golden.csv").read_text(encoding="utf-8")
-    headlines = {each.key for each in statements() if each.is_headline}
-    return tuple(_claim(fields, headlines) for fields in csv.DictReader(text.splitlines()))
+    stated = {each.key: each for each in statements()}
+    rows = csv.DictReader(text.splitlines())
+    return tuple(sorted_claims([_claim(row, stated[row["key"]]) for row in rows]))
+
+
+def kept_text(claims: Sequence[Claim]) -> str:
+    """Return the file's text: what was found for each claim, by key."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for claim in sorted(claims, key=lambda each: each.key):
+        off = "" if claim.off_fraction is None else f"{claim.off_fraction:.4f}"
+        words = [claim.key, claim.published, claim.simulated]
+        writer.writerow([*words, f"{claim.value:.6g}", off, claim.verdict])
+    return out.getvalue()
 
 
 def with_headlines(text: str, claims: Sequence[Claim]) -> str:
@@ -47,22 +69,28 @@ def main(names: Sequence[str]) -> None:
         known = {key: claim for key, claim in known.items() if not key.startswith(f"{name}:")}
         known |= {claim.key: claim for claim in claims_of(briefly(name, 0, None, None))}
         print(f"{name}: done", flush=True)
-    claims = sorted_claims(list(known.values()))
-    write_bytes(csv_text(claims).encode(), here / "golden.csv")
+    claims = tuple(known.values())
+    write_bytes(kept_text(claims).encode(), here / "golden.csv")
     readme = here.parents[1] / "README.md"
     text = readme.read_text(encoding="utf-8")
     write_bytes(with_headlines(text, claims).encode(), readme)
 
 
-def _claim(fields: dict[str, str], headlines: set[str]) -> Claim:
-    off = fields["off_fraction"]
-    known = {
-        "value": float(fields["value"]),
-        "off_fraction": float(off) if off else None,
-        "verdict": Verdict(fields["verdict"]),
-        "is_headline": fields["key"] in headlines,
-    }
-    return Claim(**(fields | known))  # type: ignore[arg-type]
+def _claim(row: dict[str, str], stated: Statement) -> Claim:
+    verdict = Verdict(row["verdict"])
+    return Claim(
+        key=stated.key,
+        paper=stated.paper,
+        figure=stated.figure,
+        published=row["published"],
+        simulated=row["simulated"],
+        value=float(row["value"]),
+        off_fraction=float(row["off_fraction"]) if row["off_fraction"] else None,
+        verdict=verdict,
+        is_headline=stated.is_headline,
+        assumed=stated.assumed,
+        because="" if verdict is Verdict.CONFIRMED else stated.because,
+    )
 
 
 if __name__ == "__main__":

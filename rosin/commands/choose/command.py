@@ -53,7 +53,7 @@ def choose(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Choose between static layers, hybrid, fetch and caches."""
+    """Choose static layers, hybrid, fetching or an expert cache."""
     from hwprofiles import InputError, load_machine
     from planner.choice import Drafts, choice_question, with_drafts
     from planner.choice import choose as choose_arm

@@ -17,7 +17,8 @@ TargetOption = Annotated[
         "--to",
         metavar="PROGRAM",
         help="For which program. Plans: llama.cpp and ik_llama.cpp (matrices of experts by layer, "
-        "micro-batch, threads, split over GPUs), ktransformers (experts of each layer). "
+        "micro-batch, threads, split over GPUs), ktransformers (experts of each layer), vllm "
+        "(bytes in host memory), accelerate (layers in host memory). "
         "Files of KV tiers: lmcache, vllm.",
     ),
 ]
@@ -75,13 +76,21 @@ def export(
 
 def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
     """The text, and what a reader must know of it. Raises InputError."""
+    from hwprofiles import InputError
     from planner.export.runtimes import WRITERS
+    from planner.export.streaming import STREAMED
     from planner.runtimes.plan_file import is_any_plan
 
     if to in WRITERS and is_any_plan(path):
         from rosin.commands.export.runtime_text import plan_text
 
         return plan_text(path, to, form or DEFAULT_FORM)
+    if to in STREAMED and is_any_plan(path):
+        from rosin.commands.export.streamed_text import streamed_text
+
+        if form is not None:
+            raise InputError(f"--form: {to} has one form")
+        return streamed_text(path, to)
     return _kv_text(path, to, form), ()
 
 
@@ -90,10 +99,12 @@ def _kv_text(path: Path, to: str, form: str | None) -> str:
     from hwprofiles import InputError, unknown_name
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
+    from planner.export.streaming import STREAMED
     from planner.serving.kv_tiers import load_kv_tiers
 
-    if to not in (*KV_EXPORTERS, *WRITERS):
-        raise unknown_name("engine", to, (*KV_EXPORTERS, *WRITERS))
+    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS, *STREAMED)))
+    if to not in known:
+        raise unknown_name("engine", to, known)
     if to not in KV_EXPORTERS:
         raise InputError(f"{path} is no plan, which --to {to} needs; rosin plan writes one")
     if form is not None:

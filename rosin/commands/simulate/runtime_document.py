@@ -58,6 +58,7 @@ class RuntimeResult(_Part):
 
 PROBE = "a measured rate of the CPU's memory"
 PARTS = "datasheets of the parts"
+KERNELS = "kernels of the program that were measured on this machine"
 
 
 def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> RuntimeResult:
@@ -70,8 +71,14 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
         runtime_prediction=both,
         memory_bytes=device_bytes(prediction.memory),
         is_prompt_uploaded=prediction.is_prompt_uploaded,
-        rests_on=PROBE if prediction.rests_on_probe else PARTS,
+        rests_on=_rests_on(prediction),
     )
+
+
+def _rests_on(prediction: RuntimePrediction) -> str:
+    if prediction.decode.is_by_measured_kernels:
+        return KERNELS
+    return PROBE if prediction.rests_on_probe else PARTS
 
 
 def device_bytes(memory: Mapping[str, DeviceMemory]) -> dict[str, DeviceBytes]:

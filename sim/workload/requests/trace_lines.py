@@ -13,7 +13,7 @@ from hwprofiles.input_file import text_lines as lines_of
 from hwprofiles.limits import MAX_TIME_S, MAX_TOKENS
 from hwprofiles.units import NS_PER_S
 
-_WHOLE = re.compile(r"\s*[0-9]{1,20}\s*")
+_WHOLE = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)  # int() takes no other blanks
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:

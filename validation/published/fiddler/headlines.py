@@ -63,7 +63,7 @@ def headline_table(bench: Bench) -> Table:
 
 
 def _beam_readings() -> tuple[Reading, ...]:
-    """Every reading with beams that share nothing and beams that share all, in that order."""
+    """Every reading with beams that share nothing, half and all of their tokens, in that order."""
     return tuple(
         replace(reading, label=f"{reading.label}, {words}", divergence=divergence)
         for words, divergence in DIVERGENCES.items()

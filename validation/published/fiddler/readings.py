@@ -45,7 +45,10 @@ CONSTANTS = {
 own constants in a comment, or branch main's.
 """
 
-DIVERGENCES = {"beams apart": 1.0, "beams alike": 0.0}
+DIVERGENCES = {"beams apart": 1.0, "half of beams apart": 0.5, "beams alike": 0.0}
+"""The share of a hypothesis's tokens that are its own. In the released code hypotheses part at the
+first output token and go on greedily, so all are.
+"""
 
 
 def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading, ...]:

@@ -30,7 +30,8 @@ So do the best two of every offer.
 """
 
 CLOSE, MOST_CLOSE = 0.05, 8
-"""Whole runs that are at first slower than the best by more are out; of the others so many go on.
+"""After the first draw, whole runs that are more than 5 % slower than the best are dropped; at most
+8 go on.
 """
 
 KEPT_OF, DRAWS_GROW = 3, 4

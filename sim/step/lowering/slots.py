@@ -41,9 +41,9 @@ KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num",
 (NONE: for none), and if ``is_lasting`` for those after it too, while the layer's forecast is that
 of the same ``row``."""
 LISTED = 4
-"""A gate mostly makes room for several in its layer; listing more takes as long as looking again.
-
-With one budget for all, they spread.
+"""Experts that may leave, listed for each layer: a gate mostly makes room for several at once, and
+listing more takes as long as looking again. With one budget for all layers the list has one,
+because the leavers spread over the layers.
 """
 
 (

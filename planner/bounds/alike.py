@@ -296,9 +296,7 @@ def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
 
 @allocating_part
 def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
-    """The same where copies are no lane of the window but count all: each weighing is of GPU and
-    CPU alone.
-    """
+    """Weigh GPU and CPU alone, for plans whose copies are no lane of the window but all count."""
     for step in range(QUANTILES):
         expert = picks[step]
         for way in range(WEIGHTS):

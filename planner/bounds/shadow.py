@@ -68,8 +68,9 @@ def _difference_s(
 def mean_shadow_prices(
     problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds
 ) -> dict[str, float]:
-    """The same of the bound on a mean: its multipliers are those found for all draws, the rates'
-    prices are taken over these.
+    """Return what more of a resource takes off the bound on a mean, in seconds a unit.
+
+    The price of memory is that of the bound itself; those of the rates are taken over ``draws``.
     """
     if problem.feeding.is_pipelined:
         return {}

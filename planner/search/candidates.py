@@ -86,7 +86,7 @@ PREFETCHES: Mapping[str, tuple[str, Prefetch]] = MappingProxyType(
 STAGINGS = (1, 2, 4, 8)
 """Buffers that copies of single experts go through."""
 EARLY_STAGINGS = (2, 4, 8, 16)
-"""The same where copies for the prompt begin ahead of their gates, and wait in them."""
+"""Buffers where copies for the prompt begin ahead of their gates, and wait in the buffers."""
 EARLY_LEAD, EARLY_SHARE = 0.05, 0.1
 """Such copies are tried where a layer of the prompt attends for this part of a copy or more, and
 the prompt for this part of all attention: elsewhere they can save next to nothing.

@@ -168,8 +168,8 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
 
 
 def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
-    """The same where residents come and go: any expert may be there, but of a layer no more than it
-    has slots, unless fetched ahead.
+    """Return the least time of each cell where residents come and go: any expert may be there, but
+    of a layer no more than it has slots, unless fetched ahead.
     """
     experts, (beside, fetch) = work.experts, _beside(work)
     misses = (

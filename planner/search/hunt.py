@@ -30,7 +30,8 @@ So do the best two of every offer.
 """
 
 CLOSE, MOST_CLOSE = 0.05, 8
-"""Whole runs that are at first slower than the best by more are out; of the others so many go on.
+"""After the first draw, whole runs that are more than 5 % slower than the best are dropped; at most
+8 go on.
 """
 
 KEPT_OF, DRAWS_GROW = 3, 4
@@ -400,7 +401,7 @@ def goal_time(goal: Goal, metrics: Metrics) -> float:
 
 
 def as_time(score: float) -> float:
-    """The same of a score."""
+    """Return a score as a time: of a rate, which is negative, its inverse."""
     return -1 / score if score < 0 else score
 
 

@@ -66,8 +66,8 @@ expert (2), the three of a feed-forward, the weighted sum.
 """
 
 MOST_KEPT = 1000
-"""Prices that a model of costs keeps before it forgets them all: a plan asks for some dozens,
-served requests for ever others.
+"""Prices that a model of costs keeps before it forgets them all. A plan asks for some dozens of
+prices; served requests ask for new ones all the time.
 """
 
 FLOPS_PER_WEIGHT = 2

@@ -289,7 +289,7 @@ class Model:
         return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
 
     def renamed(self, name: str) -> "Model":
-        """The same model under another name."""
+        """Return the model under another name."""
         return replace(self, name=name)
 
 

@@ -34,8 +34,8 @@ def choose(
 
 @allocating_kernel
 def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -> None:
-    """The same where nothing is kept and all experts are alike: then a draw's place among those not
-    taken is a product, many at once.
+    """Fill ``chosen`` where nothing is kept and all experts are alike: then a draw's place among
+    those not taken is a product, many at once.
 
     Where rounding might decide, which must not change a choice, the token's choices in that layer
     are counted out.

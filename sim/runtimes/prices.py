@@ -16,7 +16,7 @@ AVX2_DECODE_FRACTION = 0.62
 """
 
 AVX2_PREFILL_FRACTION = 0.5
-"""The same for many tokens: half the width."""
+"""Speed of AVX2 against AVX-512 in products of many tokens: AVX2 has half the width."""
 
 SHARED_SOCKETS_FRACTION = 0.7
 """Share of the cores of two sockets that help a prompt whose weights lie in both memories (three

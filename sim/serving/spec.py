@@ -179,7 +179,7 @@ class ServingSpec(_Part):
     offload: OffloadSpec | None = None
 
     def on_one_gpu(self) -> "ServingSpec":
-        """The same with one GPU an instance, where it does not say how many."""
+        """Return the file with one GPU an instance, where it does not say how many."""
         if self.instance.num_gpus is not None:
             return self
         return self.model_copy(

@@ -338,8 +338,8 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDA
 
 
 def _early_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
-    """The same of experts that came early: the end of the next run of that expert, if it comes
-    before another copy; else of the copy.
+    """Return when each early copy has served: at the end of the next run of its expert, if that
+    comes before another copy; else at the end of the copy.
     """
     tasks = timeline.tasks
     place = tasks.layer.astype(np.int64) * (int(tasks.expert.max()) + 1) + tasks.expert

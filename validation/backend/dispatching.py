@@ -12,8 +12,9 @@ from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.step.lowering.decisions import beliefs, decide_misses, spilled_of, surroundings
+from sim.step.lowering.decisions import beliefs, spilled_of, surroundings
 from sim.step.lowering.early import Early, early_of
+from sim.step.lowering.misses import decide_misses
 from sim.workload.batch import Passes
 
 _DECIDE: Any = decide_misses  # compiled code has no types

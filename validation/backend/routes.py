@@ -43,7 +43,7 @@ class Routes:
         return self._of(expert, self.places[-1])
 
     def on_host(self, expert: int) -> tuple[Tensor, Tensor]:
-        """The same on the host."""
+        """Rows and shares of an expert on the host."""
         return self._of(expert, self.places[0])
 
     def _of(self, expert: int, place: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -135,7 +135,7 @@ def time_on_lanes(platform: Platform, process: Process, costs: LaneCosts) -> Tim
 
 
 def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
-    """The same for a program, which is submitted as a whole."""
+    """Time a program on lanes; it is submitted as a whole."""
 
     def submit_all(session: Session) -> Generator[Wait, None, None]:
         """The program as a process."""

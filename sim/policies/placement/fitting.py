@@ -57,9 +57,7 @@ class RankedPlacement(Placement):
     def place_ranked(
         self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]
     ) -> Residency | Infeasible:
-        """The same by a ranking from elsewhere: whoever tries many policies need not rank anew for
-        each.
-        """
+        """Place by a given ranking, so that a search over many policies ranks the experts once."""
         left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(left, Infeasible):
             return left

@@ -121,7 +121,11 @@ def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64
 
 @lru_cache(maxsize=128)  # one for all fates of misses, ways of feeding, and machines
 def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64]:
-    """The same of experts of that popularity (float64, never rising); not to be written to."""
+    """Return tokens per expert [sample, rank of popularity] under a popularity (float64, never
+    rising).
+
+    The array is shared: no caller may write to it.
+    """
     popularity = np.frombuffer(popularity_bytes, np.float64)
     num_samples, generator = (
         max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)),

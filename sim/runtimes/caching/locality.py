@@ -21,7 +21,7 @@ KNOWN_SPREAD = 0.2
 """The spread of misses, in the logarithm, of a model whose replays are published: prompts differ."""
 
 UNKNOWN_SPREAD = 0.45
-"""The same of another model: the spread of a quarter's misses over the four published ones is 0.7."""
+"""The spread of misses, in the logarithm, of another model: the spread of a quarter's misses over the four published ones is 0.7."""
 
 
 class _Part(BaseModel):

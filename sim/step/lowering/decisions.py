@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
-from sim.engine.compilation import allocating_kernel, inner
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
@@ -16,27 +15,15 @@ from sim.policies.dispatch.rule import Rule
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
-from sim.step.lowering.early import NO_EARLY, begun, early_of
+from sim.step.lowering.early import NO_EARLY, early_of
+from sim.step.lowering.misses import decide_misses
 from sim.step.rules.assign import assign
-from sim.step.rules.spilling import (
-    LINK_BUSY,
-    ROOM,
-    Around,
-    around,
-    note_spill,
-    spill_as_noted,
-    spill_row,
-)
-from sim.step.rules.split import find_selected, split_row
+from sim.step.rules.spilling import Around, around
 from sim.workload.batch import Passes
 
-_RESIDENT, _CPU, _FETCH, _FETCHING = (
-    int(Action.RESIDENT),
-    int(Action.CPU),
-    int(Action.FETCH),
-    int(Rule.FETCH),
-)
-_SPILL, _EARLY = int(Rule.SPILL), int(Action.EARLY)
+_RESIDENT = int(Action.RESIDENT)
+_CPU = int(Action.CPU)
+_FETCHING = int(Rule.FETCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -289,7 +276,7 @@ class _Replay:
         is_held: NDArray[np.bool_],
         residents: NDArray[np.bool_],
     ) -> None:
-        """The same for a decode step that is foretold and moves nothing: all its layers together."""
+        """Decide a decode step that is foretold and moves nothing: all its layers together."""
         layers = np.array(self._problem.model.moe_layers)
         is_active, is_resident = tokens[layers] > 0, residents[layers]
         actions[layers] = np.where(
@@ -380,153 +367,3 @@ def beliefs(
             if problem.model.layers[layer].is_moe:
                 believed[:, shape] = dispatch.believed(layer, max_tokens, problem)
     return believed
-
-
-@allocating_kernel
-def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, actions):
-    """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions
-    [pass, layer, expert].
-    """
-    num_experts, has_early = experts_LE.shape[1], early.experts.shape[0] > 0
-    if rule <= _FETCHING:  # every miss meets the same fate
-        missing = _FETCH if rule == _FETCHING else _CPU
-        for index in range(actions.shape[0]):
-            for layer in range(actions.shape[1]):
-                for expert in range(num_experts):
-                    chosen = _RESIDENT if experts_LE[layer, expert] else missing
-                    if has_early and early.experts[index, layer, expert]:
-                        chosen = _EARLY
-                    actions[index, layer, expert] = (
-                        chosen if tokens[index, layer, expert] > 0 else 0
-                    )
-        return
-    is_miss, is_held = np.zeros(num_experts, np.bool_), np.zeros(num_experts, np.bool_)
-    priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
-    cases, most = (
-        np.zeros((believed.shape[1], 3), np.int64),
-        num_experts + 1 if rule == _SPILL else 0,
-    )
-    spills = np.full((believed.shape[1], most, most, 2), -1, np.int32)
-    places, num_selected = (
-        np.empty(num_experts + 1, np.int64),
-        0,
-    )  # few of many: everything but finding them is done for those alone
-    actions[:] = 0
-    for index in range(actions.shape[0]):
-        for layer in range(actions.shape[1]):
-            shape, row, chosen, misses = (
-                shape_of[layer],
-                tokens[index, layer],
-                actions[index, layer],
-                0,
-            )
-            dense, num_tokens = beside.dense[index, shape], beside.num_tokens[index]
-            for expert in places[:num_selected]:
-                is_miss[expert] = is_held[expert] = False
-            num_selected = find_selected(row, places)
-            selected, resident = places[:num_selected], dense
-            for expert in selected:
-                is_held[expert], is_miss[expert], chosen[expert] = (
-                    experts_LE[layer, expert],
-                    not experts_LE[layer, expert],
-                    _RESIDENT,
-                )
-                misses += is_miss[expert]
-                for column in range(3):
-                    priced[column, expert] = believed[column, shape, row[expert]]
-                if is_held[expert]:
-                    resident += priced[2, expert]
-            if has_early and early.experts[index, layer].any():
-                resident += _take_early(
-                    early.experts[index, layer], selected, is_miss, priced, chosen
-                )
-                if rule == _SPILL:
-                    dense, beside.fixed[LINK_BUSY] = begun(
-                        early.experts[index, layer],
-                        selected,
-                        priced,
-                        early.lead[index, shape],
-                        dense,
-                    )
-                    spill_row(
-                        selected,
-                        row,
-                        is_miss,
-                        is_held,
-                        priced,
-                        dense,
-                        num_tokens,
-                        beside.activations,
-                        beside.fixed,
-                        room,
-                        chosen,
-                    )
-                    beside.fixed[LINK_BUSY] = 0
-                    continue
-            if rule == _SPILL and num_selected > 0:
-                noted, before = spills[shape, misses], cases[shape]
-                if (
-                    _is_noted(row, selected, dense, num_tokens, before, spills[shape])
-                    and noted[num_selected - misses, 0] >= 0
-                ):
-                    spill_as_noted(noted[num_selected - misses], selected, is_miss, chosen)
-                    continue
-                spill_row(
-                    selected,
-                    row,
-                    is_miss,
-                    is_held,
-                    priced,
-                    dense,
-                    num_tokens,
-                    beside.activations,
-                    beside.fixed,
-                    room,
-                    chosen,
-                )
-                if before[0] > 0:
-                    note_spill(selected, is_miss, chosen, noted[num_selected - misses])
-            elif misses > 0:
-                split_row(
-                    rule,
-                    selected,
-                    row,
-                    is_miss,
-                    priced[0],
-                    priced[1],
-                    priced[2],
-                    resident,
-                    0,
-                    chosen,
-                )
-
-
-@inner
-def _take_early(is_early, selected, is_miss, priced, actions):
-    """What comes early is no miss that a rule decides on; returns the GPU's work on it, in ns."""
-    work = np.int64(0)
-    for expert in selected:
-        if is_early[expert]:
-            actions[expert], is_miss[expert] = _EARLY, False
-            work += priced[2, expert]
-    return work
-
-
-@inner
-def _is_noted(row, selected, dense_ns, num_tokens, before, noted):
-    """Whether this case has notes: where all selected experts get as many tokens, a spill depends
-    on how many miss and hit alone.
-
-    So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as
-    ``noted`` [misses, hits; of each]. Notes are for one case, ``before``: tokens of each expert (0
-    where they differ), ns beside, tokens of the pass. In another they are forgotten.
-    """
-    each = np.int64(row[selected[0]])
-    for expert in selected:
-        if row[expert] != each:
-            before[0] = 0
-            return False
-    if before[0] != each or before[1] != dense_ns or before[2] != num_tokens:
-        before[0], before[1], before[2] = each, dense_ns, num_tokens
-        noted[:] = -1
-    return True

@@ -63,10 +63,11 @@ def hold_back(out, state, sheet, cached, live, layer):
     for gpu in range(len(live.on_demand)):
         latest = max(latest, live.on_demand[gpu])
     if latest < 0:
-        return
+        return  # no link has a copy on demand, so nothing has to make way
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
+        # A copy that has begun is not stopped, and what this layer awaits is needed now.
         if slot.phase == QUEUED and code // num_experts != layer:
             operate(cached, live, slot.copy, DROP)
             _queue(
@@ -86,6 +87,7 @@ def fetch_ahead(out, state, sheet, cached, live, index, layer, lookup, stamp):
     """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as
     may wait.
     """
+    # All that is named is kept first: a copy must not take the place of what comes later in the list.
     end = _keep_named(cached, live, stamp)
     for place in range(live.first[stamp], end):
         named = live.candidates[place]
@@ -117,6 +119,7 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
     count for the chance that such a prediction is right; against them stands what the copy delays.
     """
     queued = _look_ahead(sheet, cached, live, index, layer, stamp)
+    # Each copy delays those behind it, so every gain is judged anew after one has been queued.
     while True:
         best_gain, best_step, best_expert = 0.0, _NONE, np.int64(_NONE)
         idle, num_needs = (
@@ -159,6 +162,7 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
             queued += sheet.layers[ahead].fetch
             live.due[best_step, best_expert] = queued
         else:
+            # The layer has no slot to give, so nothing else of it can come either.
             for expert in live.named[best_step, : live.num_named[best_step]]:
                 if live.due[best_step, expert] == NOT_COMING:
                     live.due[best_step, expert] = NO_ROOM
@@ -200,6 +204,7 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
             slot = cached.slots[ahead, expert]
             live.due[step, expert] = THERE if slot.status == HELD else NOT_COMING
             if slot.status == HELD:
+                # It is needed soon, so it may not leave; who else may has to be listed anew.
                 slot.pinned_at = stamp
                 forget(cached, ahead)
     for place in range(cached.counters[NUM_COMING]):  # in the order in which they were queued

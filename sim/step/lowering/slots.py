@@ -41,9 +41,9 @@ KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num",
 (NONE: for none), and if ``is_lasting`` for those after it too, while the layer's forecast is that
 of the same ``row``."""
 LISTED = 4
-"""A gate mostly makes room for several in its layer; listing more takes as long as looking again.
-
-With one budget for all, they spread.
+"""Experts that may leave, listed for each layer: a gate mostly makes room for several at once, and
+listing more takes as long as looking again. With one budget for all layers the list has one,
+because the leavers spread over the layers.
 """
 
 (
@@ -223,6 +223,7 @@ def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
                 if num_larger < kept:
                     scores[expert] += alpha * shares[expert]
         return
+    # The missing are noted last: what is about to be fetched counts as the most recent of all.
     for is_missing in (False, True):
         for expert in asked:
             if tokens[expert] > 0 and (cached.slots[layer, expert].status == ABSENT) == is_missing:
@@ -255,6 +256,8 @@ def _list_leavers(cached, score, index, current, layer, stamp, owner):
         if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
             continue
         slot = cached.slots[layer, candidate]
+        # What came ahead for one of the next layers stays until it has served: else prefetches would
+        # push each other out.
         is_kept = (
             score == _TIMES_VISITS
             and slot.is_unused
@@ -275,6 +278,8 @@ def _list(cached, score, layer, expert, value):
     is_last, place = _leaves_last(cached, score, layer, expert), known.num
     if is_last:
         known.is_lasting = 0
+    # Once one was left out, nothing is put behind the listed: it may be worth more than who was
+    # left out, and the list holds the least.
     if place == len(leavers) or known.is_all == 0:
         known.is_all = 0
         if place == 0 or not _leaves_first(expert, value, is_last, leavers[place - 1]):

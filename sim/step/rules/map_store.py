@@ -88,7 +88,7 @@ def transpose_into(by_expert: Array, before: Array, after: Array, place: int) ->
 def select_by_threshold(
     left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]
 ) -> None:
-    """The same by case [case, expert]; of what is ``left`` to choose from, ``bits`` are as in
+    """Choose experts for each case [case, expert] from what is ``left``; ``bits`` are as in
     ``follow``.
     """
     for case in range(len(left)):

@@ -195,7 +195,7 @@ class RequestsSpec(_Part):
         return None if self.arrivals is None else self.arrivals.in_flight
 
     def always(self, in_flight: int) -> Self:
-        """The same requests in a closed loop, whatever their times were.
+        """Return these requests in a closed loop, whatever their times were.
 
         Raises InputError where rounds have their own timing.
         """

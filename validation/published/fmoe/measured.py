@@ -24,7 +24,7 @@ class Measured:
         return mean(self.ratios(quantity, system).values())
 
     def ratios(self, quantity: str, system: str) -> dict[Workload, float]:
-        """The same, by workload."""
+        """fMoE's figure over that system's, by workload."""
         own, other = self.by_system["fMoE"], self.by_system[system]
         return {
             workload: _read(own[workload], quantity) / _read(other[workload], quantity)
@@ -32,7 +32,7 @@ class Measured:
         }
 
     def of(self, workloads: tuple[Workload, ...]) -> "Measured":
-        """The same runs, of these workloads only."""
+        """Return these runs, of these workloads only."""
         kept = {
             system: {workload: found[workload] for workload in workloads}
             for system, found in self.by_system.items()

@@ -48,7 +48,7 @@ class MeasuredArm:
     @property
     def hit_fraction(self) -> float | None:
         """The hits that the note states: ``hits 52 %``."""
-        found = re.search(r"hits ([\d.]+) ?%", self.note)
+        found = re.search(r"hits ([0-9]+(?:\.[0-9]+)?) ?%", self.note)
         return float(found[1]) / 100 if found else None
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hwprofiles import InputError, write_text
+from hwprofiles.input_file import read_text
 from validation.accuracy.rows import read_rows
 
 
@@ -42,7 +43,7 @@ def append_rows(path: Path, rows: list[HistoryRow]) -> None:
     """
     text = ""
     if path.exists():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, "history", "CSV")
         if text.splitlines()[:1] != [",".join(COLUMNS)]:
             raise InputError(f"{path}: not a history of rosin validate: its first line is another")
         known = {row.id for row in read_rows(path)}

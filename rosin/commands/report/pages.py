@@ -280,11 +280,16 @@ _SCRIPT = re.compile(
 
 
 def _figures(files: Sequence[Path]) -> dict[str, str]:
-    """SVG files as they stand in a page: without declarations, scripts, or links elsewhere."""
+    """SVG files as they stand in a page: without declarations, scripts, or links elsewhere.
+
+    Raises InputError for one that is no text.
+    """
+    from hwprofiles.input_file import read_text
+
     found = {}
     for file in files:
         if file.suffix == ".svg":
-            text = file.read_text(encoding="utf-8")
+            text = read_text(file, "figure", "SVG")
             text = text[text.index("<svg") :] if "<svg" in text else ""
             text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
             found[file.stem] = _SCRIPT.sub("", text)

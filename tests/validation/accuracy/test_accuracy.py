@@ -197,7 +197,7 @@ def test_rows_come_back_from_a_file(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"id": ""}, "id and rig must not be empty"),
-        ({"decode_tokens_per_s": "fast"}, "decode_tokens_per_s 'fast' is no number"),
+        ({"decode_tokens_per_s": "fast"}, "decode_tokens_per_s fast is no number"),
         ({"decode_tokens_per_s": "-1"}, "must be a number of at least 0"),
         ({"decode_tokens_per_s": "nan"}, "must be a number of at least 0"),
     ],
@@ -220,7 +220,7 @@ def test_missing_column_and_repeated_id(tmp_path: Path) -> None:
     _write(path, [ROW, ROW])
     with pytest.raises(InputError, match="stands twice"):
         read_rows(path)
-    with pytest.raises(InputError, match="cannot read rows"):
+    with pytest.raises(InputError, match="cannot read table of measured rows"):
         read_rows(tmp_path / "none.csv")
 
 

@@ -17,7 +17,8 @@ SLIP_RATIO, NEAR_RATIO = 0.85, 0.6
 MIN_PART, MAX_NEAR = 2, 4
 """Characters that a part of a name has, and names that a hint lists."""
 _LONG_WORD = re.compile(r"\S{161,}")
-_WORD_HEAD, _WORD_TAIL = 110, 40
+_WORD_HEAD = 110
+_WORD_TAIL = 40
 
 
 class InputError(ValueError):

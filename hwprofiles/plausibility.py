@@ -17,7 +17,8 @@ def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> It
     """
     for override in overrides:
         path = override.partition("=")[0]
-        before, after = _effective(own, path), _effective(changed, path)
+        before = _effective(own, path)
+        after = _effective(changed, path)
         if not before or not after:
             continue
         times = max(before / after, after / before)

@@ -22,7 +22,8 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     valid name.
     """
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    location, value = problem["loc"], problem["input"]
+    location = problem["loc"]
+    value = problem["input"]
     path = ".".join(shortened(str(part)) for part in location) or "(top level)"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {path}{closest(str(location[-1]), model_at(model, location[:-1]).model_fields)}"

@@ -42,7 +42,8 @@ def record_routing(
             f"{name}: no module named {' or '.join(ROUTER_NAMES)}: not an MoE model of a known kind"
         )
     device = next(model.parameters()).device
-    ids, weights = [], []
+    ids = []
+    weights = []
     for tokens in sequences:
         with _logits_of(routers) as logits, torch.no_grad():
             model(input_ids=torch.tensor([list(tokens)], device=device))

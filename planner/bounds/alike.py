@@ -113,7 +113,8 @@ def missing_shares(num_experts: int, num_selected: int) -> Floats:
     """Probability [missing, resident] that so many of the selected are not resident, where all
     subsets are alike: hypergeometric.
     """
-    missing, resident = np.arange(num_selected + 1)[:, None], np.arange(num_experts + 1)[None, :]
+    missing = np.arange(num_selected + 1)[:, None]
+    resident = np.arange(num_experts + 1)[None, :]
     is_possible = (missing <= num_experts - resident) & (num_selected - missing <= resident)
     held = np.where(is_possible, num_selected - missing, 0)
     away = np.where(is_possible, missing, 0)
@@ -142,24 +143,21 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
     expert decides alone.
     """
     widest = max(widest_of(work.offsets), FEW)
-    counted, none, each = (
-        np.empty(widest + 1),
-        np.empty(QUANTILES * WEIGHTS),
-        np.empty(QUANTILES * WEIGHTS),
-    )
-    by_set, least, cap_of = (
-        np.empty(1 << FEW),
-        np.empty((len(caps), widest + 1)),
-        np.empty(len(caps)),
-    )
+    counted = np.empty(widest + 1)
+    none = np.empty(QUANTILES * WEIGHTS)
+    each = np.empty(QUANTILES * WEIGHTS)
+    by_set = np.empty(1 << FEW)
+    least = np.empty((len(caps), widest + 1))
+    cap_of = np.empty(len(caps))
     ways = ways_of(FEW if tables.is_tried.any() else 0)
-    offsets, time_share, link_share, is_early = (
-        work.offsets,
-        work.time_share,
-        work.link_share,
-        work.is_early,
-    )
-    number_of, is_tried, num_weighed, before = tables.number, tables.is_tried, 0, 0
+    offsets = work.offsets
+    time_share = work.time_share
+    link_share = work.link_share
+    is_early = work.is_early
+    number_of = tables.number
+    is_tried = tables.is_tried
+    num_weighed = 0
+    before = 0
     for cell in range(len(layer)):
         size, number, own, place = (
             offsets[cell + 1] - offsets[cell],
@@ -215,7 +213,8 @@ def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-u
     for missing in range(size + 1):
         least[missing] = min(counted[missing], cap)
     for number in range(len(none)):
-        start, rise = none[number], each[number] - none[number]
+        start = none[number]
+        rise = each[number] - none[number]
         scale = min(1.0, cap / each[number]) if each[number] > 0 else 1.0
         for missing in range(size + 1):
             least[missing] = max(least[missing], scale * (start + rise * missing / size))
@@ -226,21 +225,21 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
     """Fill the cell's ``counted`` [missing], and [weighing] what it proves with none and with all
     experts missing; returns how many.
     """
-    first, last, number = work.offsets[cell], work.offsets[cell + 1], tables.number[cell]
-    size, share, link_share, fetch = (
-        last - first,
-        work.time_share[cell],
-        work.link_share[cell],
-        work.fetch[cell],
-    )
-    cpu, gpu, least_gpu, is_early = (
-        work.cpu[first:last],
-        work.gpu[first:last],
-        tables.least_gpu[number],
-        work.is_early[cell],
-    )
+    first = work.offsets[cell]
+    last = work.offsets[cell + 1]
+    number = tables.number[cell]
+    size = last - first
+    share = work.time_share[cell]
+    link_share = work.link_share[cell]
+    fetch = work.fetch[cell]
+    cpu = work.cpu[first:last]
+    gpu = work.gpu[first:last]
+    least_gpu = tables.least_gpu[number]
+    is_early = work.is_early[cell]
     rows = slice(tables.starts[number], tables.starts[number + 1])
-    longer, chain, up = tables.longer[rows], tables.chain[rows], tables.up[rows]
+    longer = tables.longer[rows]
+    chain = tables.chain[rows]
+    up = tables.up[rows]
     best = np.inf
     for missing in range(size, -1, -1):
         held_up = up[missing] if is_early else chain[missing]
@@ -290,7 +289,8 @@ def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
             on_link = max(0.0, 1 - on_gpu - on_cpu)
             early = on_cpu / (on_cpu + on_link)
             place = step * WEIGHTS + way
-            prices[0, place], prices[1, place] = share * on_cpu + link_share * early, share * on_gpu
+            prices[0, place] = share * on_cpu + link_share * early
+            prices[1, place] = share * on_gpu
             prices[2, place] = (share * on_link + link_share * (1 - early)) * fetch
 
 
@@ -307,11 +307,9 @@ def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
                 1.0, (share * gpu[expert] + copied) / (share * (cpu[expert] + gpu[expert]))
             )
             place = step * WEIGHTS + way
-            prices[0, place], prices[1, place], prices[2, place] = (
-                share * on_cpu,
-                share * (1 - on_cpu),
-                link_share * fetch,
-            )
+            prices[0, place] = share * on_cpu
+            prices[1, place] = share * (1 - on_cpu)
+            prices[2, place] = link_share * fetch
 
 
 @allocating_part
@@ -322,8 +320,10 @@ def _weighed(cpu, gpu, beside, prices, none, each):  # type: ignore[no-untyped-d
     for number in range(len(none)):
         none[number] = each[number] = prices[1, number] * beside
     for expert in range(len(cpu)):
-        on_cpu, on_gpu = cpu[expert], gpu[expert]
+        on_cpu = cpu[expert]
+        on_gpu = gpu[expert]
         for number in range(len(none)):
-            there, here = prices[0, number] * on_cpu, prices[1, number] * on_gpu
+            there = prices[0, number] * on_cpu
+            here = prices[1, number] * on_gpu
             none[number] += min(there, here)
             each[number] += min(there, here + prices[2, number])

@@ -84,15 +84,14 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
     """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied
     anew, or served elsewhere.
     """
-    total, time = 0.0, 1 - link_share
+    total = 0.0
+    time = 1 - link_share
     for item in range(len(ways.starts) - 1):
-        inside, outside, before, rent, copy = (
-            0.0,
-            0.0,
-            -1,
-            price * ways.size_bytes[item],
-            link_share * ways.copy_ns[item],
-        )
+        inside = 0.0
+        outside = 0.0
+        before = -1
+        rent = price * ways.size_bytes[item]
+        copy = link_share * ways.copy_ns[item]
         for use in range(ways.starts[item], ways.starts[item + 1]):
             cell = ways.cell[use]
             cost = (slope[cell] * ways.weight[use] if cell >= 0 else ways.cost_ns[use]) * time
@@ -123,7 +122,8 @@ class ClairvoyantDual:
     def steepest(self) -> Floats:
         """The steepest slope of each frontier, at least 0."""
         cell = self.vertex_cell
-        found, inside = np.zeros(len(self.frontiers.offsets) - 1), np.diff(cell) == 0
+        found = np.zeros(len(self.frontiers.offsets) - 1)
+        inside = np.diff(cell) == 0
         np.maximum.at(
             found,
             cell[1:][inside],
@@ -142,7 +142,8 @@ class ClairvoyantDual:
         """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and
         slopes as a share of the steepest.
         """
-        time, slope = 1 - link_share, self.steepest * steepness
+        time = 1 - link_share
+        slope = self.steepest * steepness
         least = np.empty(len(slope))
         rented = _relaxed(self.frontiers, slope, self.ways, link_share, byte_price, least)
         return float(
@@ -224,7 +225,8 @@ def clairvoyant_bound(
     """
     if problem.feeding.is_pipelined:
         return lanes_bound(problem, passes, tokens)
-    work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
+    work = work_of(problem, passes, tokens)
+    stores = stores_of(problem, rule)
     everything = np.ones(len(passes), bool)
     whole, first, rest = (
         _dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill)
@@ -302,8 +304,11 @@ def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
 
     A copy costs its share of a whole layer's, if that is less.
     """
-    work, cell, item = part.work, part.cell_of_triple, part.cells.item
-    num_items, (num_passes, num_dense) = work.num_layers * stores.num_experts, dense.shape
+    work = part.work
+    cell = part.cell_of_triple
+    item = part.cells.item
+    num_items = work.num_layers * stores.num_experts
+    num_passes, num_dense = dense.shape
     number = np.cumsum(part.marked) - 1
     order = np.argsort(
         item.astype(np.min_scalar_type(num_items)), kind="stable"

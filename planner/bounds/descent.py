@@ -43,7 +43,10 @@ def descend(function: Function, start: Floats, low: Floats, high: Floats, steps:
         reached, less, slope = found
         if _dot(reached - at, slope - gradient) > 0:
             pairs.append((reached - at, slope - gradient))
-        gain, at, value, gradient = value - less, reached, less, slope
+        gain = value - less
+        at = reached
+        value = less
+        gradient = slope
         if gain <= ENOUGH * abs(value):
             break
     return at
@@ -78,7 +81,8 @@ def _direction(gradient: Floats, pairs: deque[tuple[Floats, Floats]]) -> Floats:
     """
     if not pairs:
         return -gradient * (0.5 / max(float(np.abs(gradient).max(initial=0.0)), 1e-30))
-    result, factors = gradient.copy(), []
+    result = gradient.copy()
+    factors = []
     for change, turn in reversed(pairs):
         factor = _dot(change, result) / _dot(change, turn)
         factors.append(factor)

@@ -38,7 +38,8 @@ from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
-NUM_PRICES, NUM_REFINEMENTS = 16, 10
+NUM_PRICES = 16
+NUM_REFINEMENTS = 10
 LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 """Weights of the link's total against the layers' times that are tried for plans that copy layers
 ahead.
@@ -218,7 +219,9 @@ def value_ns(
     sums: Sums, stores: Stores, kinds: Sequence[Kind], number: int, byte_price: float
 ) -> float:
     """What that price of a byte proves for plans of that kind."""
-    room, on, off = room_bytes(stores, kinds[number]), sums.on[number], sums.off[number]
+    room = room_bytes(stores, kinds[number])
+    on = sums.on[number]
+    off = sums.off[number]
     layers = sums.experts.layers_ns(
         number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price
     )
@@ -257,7 +260,9 @@ def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: boo
     The kinds have the link's weight in common, so they share the frontiers, and differ in what a
     cell takes at most.
     """
-    work, marked, num_layers = part.work, part.marked, part.work.num_layers
+    work = part.work
+    marked = part.marked
+    num_layers = part.work.num_layers
     share = link_share_of(work, kinds[0])
     times = [layer_times(work, share, kind) for kind in kinds]
     heads = [head_times(work, share, kind) for kind in kinds]
@@ -365,7 +370,8 @@ def _weighed(
                 share = min(best[phase] * factor, MOST_WEIGHT)
                 tried = (share, best[1]) if phase == 0 else (best[0], share)
                 if bound(tried) > bound(best):
-                    best, is_moved = tried, True
+                    best = tried
+                    is_moved = True
     return replace(kind, link_shares=best)
 
 

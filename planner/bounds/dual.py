@@ -87,7 +87,8 @@ class StaticDual:
     def steepest(self) -> Floats:
         """The steepest slope of each cell's frontier, at least 0."""
         found = np.zeros(len(self.layer))
-        rise, run = np.diff(self.frontiers.ns), np.diff(self.frontiers.missing)
+        rise = np.diff(self.frontiers.ns)
+        run = np.diff(self.frontiers.missing)
         inside = np.diff(self.vertex_cell) == 0
         np.maximum.at(found, self.vertex_cell[1:][inside], rise[inside] / run[inside])
         return found
@@ -115,9 +116,11 @@ class StaticDual:
         """
         best = start or self._start()
         value = self.value_ns(best)
-        scale, price_scale = np.maximum(self._slope_scale, 1e-9), self._price_scale
+        scale = np.maximum(self._slope_scale, 1e-9)
+        price_scale = self._price_scale
         total = max(abs(value), 1.0)
-        low, high = np.zeros(len(scale) + 1), np.append(self.steepest / scale, np.inf)
+        low = np.zeros(len(scale) + 1)
+        high = np.append(self.steepest / scale, np.inf)
         at = np.append(best.slope / scale, best.byte_price / price_scale)
         for rounding in stages:
 
@@ -127,7 +130,8 @@ class StaticDual:
             at = descend(loss, at, low, high, steps)
             tried = Multipliers(slope=at[:-1] * scale, byte_price=float(at[-1] * price_scale))
             if self.value_ns(tried) > value:
-                value, best = self.value_ns(tried), tried
+                value = self.value_ns(tried)
+                best = tried
         return value, best
 
     def _loss(
@@ -140,7 +144,8 @@ class StaticDual:
 
     @cached_property
     def _slope_scale(self) -> Floats:
-        first, last = self.frontiers.offsets[:-1], self.frontiers.offsets[1:] - 1
+        first = self.frontiers.offsets[:-1]
+        last = self.frontiers.offsets[1:] - 1
         run = np.maximum(self.frontiers.missing[last] - self.frontiers.missing[first], 1e-9)
         return np.maximum(
             (self.frontiers.ns[last] - self.frontiers.ns[first]) / run, self.steepest / 100
@@ -213,7 +218,8 @@ class StaticDual:
         """
         if not len(self.layer):
             return np.zeros(0), np.zeros(0)
-        starts, cell = self.frontiers.offsets[:-1], self.vertex_cell
+        starts = self.frontiers.offsets[:-1]
+        cell = self.vertex_cell
         height = self.frontiers.ns - slope[cell] * self.frontiers.missing
         least = np.minimum.reduceat(height, starts)
         if wide is None:

@@ -90,15 +90,18 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     c experts on the CPU cost at least the c cheapest there, relieve the GPU by at most its c
     dearest, and move at least the fewest tokens.
     """
-    first, last = work.offsets[cell], work.offsets[cell + 1]
-    cpu, gpu, tokens = (
-        np.sort(work.cpu[first:last]),
-        np.sort(work.gpu[first:last])[::-1],
-        np.sort(work.tokens[first:last]),
-    )
-    size, share, is_early = last - first, work.time_share[cell], work.is_early[cell]
+    first = work.offsets[cell]
+    last = work.offsets[cell + 1]
+    cpu = np.sort(work.cpu[first:last])
+    gpu = np.sort(work.gpu[first:last])[::-1]
+    tokens = np.sort(work.tokens[first:last])
+    size = last - first
+    share = work.time_share[cell]
+    is_early = work.is_early[cell]
     all_gpu = work.beside[cell] + gpu.sum()
-    on_cpu, off_gpu, up = np.zeros(size + 1), np.zeros(size + 1), np.zeros(size + 1)
+    on_cpu = np.zeros(size + 1)
+    off_gpu = np.zeros(size + 1)
+    up = np.zeros(size + 1)
     sent = 0
     for count in range(1, size + 1):
         sent = min(sent + tokens[count - 1], work.num_tokens[cell])
@@ -106,7 +109,9 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
         off_gpu[count] = off_gpu[count - 1] + gpu[count - 1]
         on_cpu[count] = on_cpu[count - 1] + cpu[count - 1]
     for total in range(size + 1):
-        missing[total], ns[total], lane[total] = total, np.inf, 0
+        missing[total] = total
+        ns[total] = np.inf
+        lane[total] = 0
     sent = 0
     for count in range(size + 1):
         if count > 0:
@@ -119,7 +124,8 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
             held_up = work.link_share[cell] * (alone + up[count] if is_early else max(chain, alone))
             value = min(share * longest + held_up, work.cap[cell])
             if value < ns[count + copies]:
-                ns[count + copies], lane[count + copies] = value, which
+                ns[count + copies] = value
+                lane[count + copies] = which
     return size + 1
 
 
@@ -131,10 +137,13 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     Taking off the experts of most GPU work per weight first gives the least GPU work, convex in the
     weight; any of its segments, drawn out, stays below it.
     """
-    first, last = work.offsets[cell], work.offsets[cell + 1]
+    first = work.offsets[cell]
+    last = work.offsets[cell + 1]
     order = np.argsort(-work.gpu[first:last] / weight)
-    value, at = work.beside[cell] + work.gpu[first:last].sum(), 0.0
-    start, fall = value, 0.0
+    value = work.beside[cell] + work.gpu[first:last].sum()
+    at = 0.0
+    start = value
+    fall = 0.0
     for position in order:
         fall = work.gpu[first + position] / weight[position]
         start = value + fall * at
@@ -154,13 +163,17 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
     is linear in that weight. The f are counted as the heaviest, which overstates what is missing
     for that time: the hull holds for slopes of at least 0.
     """
-    first, last = work.offsets[cell], work.offsets[cell + 1]
-    total, size = weight.sum(), last - first
-    share, is_early = work.time_share[cell], work.is_early[cell]
+    first = work.offsets[cell]
+    last = work.offsets[cell + 1]
+    total = weight.sum()
+    size = last - first
+    share = work.time_share[cell]
+    is_early = work.is_early[cell]
     least = min(work.tokens[first:last].min(), work.num_tokens[cell])
     slope = (work.cpu[first:last].sum() + work.down[least] + work.up[least]) / total
     start, fall = _gpu_tangent(work, cell, weight, slope)
-    ascending, least_gpu = np.sort(weight), work.gpu[first:last].min()
+    ascending = np.sort(weight)
+    least_gpu = work.gpu[first:last].min()
     num, copied, lightest = 0, 0.0, 0.0
     for copies in range(size + 1):
         if copies > 0:
@@ -201,19 +214,18 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
     """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
     end = start
     for point in np.argsort(missing[:num]):
-        x, y = missing[point], ns[point]
+        x = missing[point]
+        y = ns[point]
         if end > start and x <= out_missing[end - 1] + SAME * out_missing[end - 1]:
             if y >= out_ns[end - 1]:
                 out_missing[end - 1] = x
                 continue
             end -= 1
         while end - start >= 2:
-            ax, ay, bx, by = (
-                out_missing[end - 2],
-                out_ns[end - 2],
-                out_missing[end - 1],
-                out_ns[end - 1],
-            )
+            ax = out_missing[end - 2]
+            ay = out_ns[end - 2]
+            bx = out_missing[end - 1]
+            by = out_ns[end - 1]
             if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
                 break
             end -= 1
@@ -225,11 +237,9 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
 @allocating_part
 def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells have the same experts' work, in the same order, and the same beside it."""
-    first, second, size = (
-        work.offsets[cell],
-        work.offsets[other],
-        work.offsets[cell + 1] - work.offsets[cell],
-    )
+    first = work.offsets[cell]
+    second = work.offsets[other]
+    size = work.offsets[cell + 1] - work.offsets[cell]
     if work.offsets[other + 1] - second != size or work.num_tokens[cell] != work.num_tokens[other]:
         return False
     if work.fetch[cell] != work.fetch[other] or work.beside[cell] != work.beside[other]:
@@ -262,12 +272,16 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = widest_of(work.offsets)
-    x, y, z = np.empty(7 * widest + 7), np.empty(7 * widest + 7), np.empty(7 * widest + 7, np.int64)
+    x = np.empty(7 * widest + 7)
+    y = np.empty(7 * widest + 7)
+    z = np.empty(7 * widest + 7, np.int64)
     before = -1
     for cell in range(len(offsets) - 1):
-        first, last = work.offsets[cell], work.offsets[cell + 1]
+        first = work.offsets[cell]
+        last = work.offsets[cell + 1]
         if before >= 0 and _is_same(work, cell, before):  # as most cells of single tokens are
-            start, count = offsets[before], offsets[before + 1] - offsets[before]
+            start = offsets[before]
+            count = offsets[before + 1] - offsets[before]
             weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
             for vertex in range(count):
                 missing[end + vertex], ns[end + vertex], lane[end + vertex] = (
@@ -295,8 +309,11 @@ def frontiers(work: CellWork) -> Frontiers:
     """The lower hull of every cell."""
     num_cells = len(work.offsets) - 1
     size = 7 * (len(work.cpu) + num_cells)
-    missing, ns, lane = np.empty(size), np.empty(size), np.empty(size, np.int64)
-    offsets, weight = np.zeros(num_cells + 1, np.int64), np.empty(len(work.cpu))
+    missing = np.empty(size)
+    ns = np.empty(size)
+    lane = np.empty(size, np.int64)
+    offsets = np.zeros(num_cells + 1, np.int64)
+    weight = np.empty(len(work.cpu))
     end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
     return Frontiers(
         missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight

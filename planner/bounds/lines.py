@@ -104,7 +104,8 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
     through all vertices from below gives.
     """
     for cell in range(len(layer)):
-        first, last = found.offsets[cell], found.offsets[cell + 1]
+        first = found.offsets[cell]
+        last = found.offsets[cell + 1]
         total = 0.0
         for triple in range(offsets[cell], offsets[cell + 1]):
             total += found.weight[triple]
@@ -133,10 +134,13 @@ def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):
     """Sum over layers of the least time at that price of a byte, by each layer's best pair of
     lines.
     """
-    num_shares, num_layers = height.shape[1], height.shape[2]
-    num_experts, total = gain.shape[2] // num_layers, 0.0
+    num_shares = height.shape[1]
+    num_layers = height.shape[2]
+    num_experts = gain.shape[2] // num_layers
+    total = 0.0
     for layer in range(num_layers):
-        rent, found = byte_price * item_bytes[layer], -np.inf
+        rent = byte_price * item_bytes[layer]
+        found = -np.inf
         items = slice(layer * num_experts, (layer + 1) * num_experts)
         for early in range(num_shares):
             for late in range(num_shares):

@@ -60,7 +60,8 @@ class Part:
     @cached_property
     def uncapped(self) -> CellWork:
         """The cells' work without caps, all of its time counted and none of the link's."""
-        work, experts = self.work, self.work.experts
+        work = self.work
+        experts = self.work.experts
         num = len(self.cell_of)
         return CellWork(
             cpu=self._inside(experts.cpu_ns),

@@ -25,13 +25,12 @@ class Ways(NamedTuple):
 @bound_kernel
 def ways_of(size):  # type: ignore[no-untyped-def]
     """All ways of up to that many experts."""
-    chosen, copied, num_chosen = (
-        np.zeros(3**size, np.int64),
-        np.zeros(3**size, np.int64),
-        np.zeros(1 << size, np.int64),
-    )
+    chosen = np.zeros(3**size, np.int64)
+    copied = np.zeros(3**size, np.int64)
+    num_chosen = np.zeros(1 << size, np.int64)
     for place in range(size):
-        member, digit = 1 << place, 3**place
+        member = 1 << place
+        digit = 3**place
         for way in range(digit):
             chosen[digit + way], copied[digit + way] = chosen[way] | member, copied[way]
             chosen[2 * digit + way], copied[2 * digit + way] = chosen[way], copied[way] | member
@@ -45,20 +44,21 @@ def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
     """Fill ``by_set`` [set of missing experts]: the least over all sets of experts that the CPU may
     run.
     """
-    first, size = work.offsets[cell], work.offsets[cell + 1] - work.offsets[cell]
-    share, link_share, num_sets, num_ways = (
-        work.time_share[cell],
-        work.link_share[cell],
-        1 << size,
-        3**size,
-    )
+    first = work.offsets[cell]
+    size = work.offsets[cell + 1] - work.offsets[cell]
+    share = work.time_share[cell]
+    link_share = work.link_share[cell]
+    num_sets = 1 << size
+    num_ways = 3**size
     longer, chain, up, least_gpu = (
         np.zeros(num_sets),
         np.zeros(num_sets),
         np.zeros(num_sets),
         np.zeros(num_sets),
     )
-    on_cpu, off_gpu, sent = np.zeros(num_sets), np.zeros(num_sets), np.zeros(num_sets, np.int64)
+    on_cpu = np.zeros(num_sets)
+    off_gpu = np.zeros(num_sets)
+    sent = np.zeros(num_sets, np.int64)
     all_gpu, copies = (
         work.beside[cell] + work.gpu[first : first + size].sum(),
         ways.num_chosen[:num_sets] * work.fetch[cell],
@@ -109,7 +109,8 @@ def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
 @bound_kernel
 def mean_of_sets(by_set, num_missing, size, cap, least):  # type: ignore[no-untyped-def]
     """Fill ``least`` [missing] with the mean over all sets of missing experts of that size."""
-    total, number = np.zeros(size + 1), np.zeros(size + 1)
+    total = np.zeros(size + 1)
+    number = np.zeros(size + 1)
     for away in range(1 << size):
         missing = num_missing[away]
         total[missing] += min(by_set[away], cap)

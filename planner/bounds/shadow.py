@@ -74,7 +74,8 @@ def mean_shadow_prices(
     """
     if problem.feeding.is_pipelined:
         return {}
-    stores, kinds = stores_of(problem, rule), [bounds.kind]
+    stores = stores_of(problem, rule)
+    kinds = [bounds.kind]
 
     def value_s(machine: Machine) -> float:
         wholes = wholes_of(works_of(replace(problem, machine=machine), draws))
@@ -82,7 +83,8 @@ def mean_shadow_prices(
         price = bounds.byte_price_s * NS_PER_S * len(draws)
         return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
 
-    machine, now = problem.machine, value_s(problem.machine)
+    machine = problem.machine
+    now = value_s(problem.machine)
     link, dram = (
         rate.effective * STEP
         for rate in (machine.link.h2d.bytes_per_s, machine.cpu.memory_bytes_per_s)

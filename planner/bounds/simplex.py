@@ -37,12 +37,16 @@ class _Search:
     def __init__(
         self, function: Callable[[Floats], float], simplex: Floats, values: Floats, left: int
     ) -> None:
-        self.simplex, self.values, self.left, self._function = simplex, values, left, function
+        self.simplex = simplex
+        self.values = values
+        self.left = left
+        self._function = function
 
     def sort(self) -> None:
         """Best first."""
         order = np.argsort(self.values)
-        self.simplex, self.values = self.simplex[order], self.values[order]
+        self.simplex = self.simplex[order]
+        self.values = self.values[order]
 
     def is_small(self) -> bool:
         """Whether corners and values are alike."""
@@ -62,7 +66,8 @@ class _Search:
         if value < self.values[0]:
             return self._place(reflected, value, 3 * center - 2 * worst, is_kept=True, most=value)
         if value < self.values[-2]:
-            self.simplex[-1], self.values[-1] = reflected, value
+            self.simplex[-1] = reflected
+            self.values[-1] = value
             return True
         if value < self.values[-1]:
             return self._place(
@@ -86,9 +91,11 @@ class _Search:
         if found is None:
             return False
         if found < most:
-            self.simplex[-1], self.values[-1] = other, found
+            self.simplex[-1] = other
+            self.values[-1] = found
         elif is_kept:
-            self.simplex[-1], self.values[-1] = reflected, value
+            self.simplex[-1] = reflected
+            self.values[-1] = value
         else:
             return self._shrink()
         return True

@@ -108,14 +108,10 @@ def static_bound(
     """
     if problem.feeding.is_pipelined:
         return lanes_bound(problem, passes, tokens)
-    found, wider = (
-        relax(problem, passes, tokens, rule),
-        clairvoyant_bound(problem, passes, tokens, rule),
-    )
-    first, rest = (
-        max(seconds_below(found.first.ns), wider.ttft_s),
-        max(seconds_below(found.rest.ns), wider.decode_s),
-    )
+    found = relax(problem, passes, tokens, rule)
+    wider = clairvoyant_bound(problem, passes, tokens, rule)
+    first = max(seconds_below(found.first.ns), wider.ttft_s)
+    rest = max(seconds_below(found.rest.ns), wider.decode_s)
     return Bound(
         end_to_end_s=max(seconds_below(found.whole.ns), first + rest, wider.end_to_end_s),
         ttft_s=first,
@@ -130,7 +126,8 @@ def relax(
     problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
 ) -> StaticRelaxation:
     """The relaxed problems with their best multipliers."""
-    work, stores = work_of(problem, passes, tokens), stores_of(problem, rule)
+    work = work_of(problem, passes, tokens)
+    stores = stores_of(problem, rule)
     everything = np.ones(len(work.is_prefill), bool)
     first, rest = (
         _from_scratch(work, stores, which) for which in (work.is_prefill, ~work.is_prefill)
@@ -202,7 +199,8 @@ def _streamed(
     Ends early where a bound exceeds the rival's: the rival is the least of them then, whatever this
     one could still gain.
     """
-    best, last = None, -np.inf
+    best = None
+    last = -np.inf
     for pair in shares:
         streaming = replace(kind, link_shares=pair)
         dual = relaxation(work, stores, passes, streaming)
@@ -254,7 +252,8 @@ def relaxation(
     share = link_share_of(work, streaming)
     on, off = layer_times(work, share, streaming)
     head_on, head_off = head_times(work, share, streaming)
-    part, layers = Part(work=work, marked=passes), work.num_layers
+    part = Part(work=work, marked=passes)
+    layers = work.num_layers
     weighed = part.weighed(share, is_prompt_early=streaming is not None and streaming.is_early)
     cap = (off - on).ravel()[
         part.cell_of
@@ -299,7 +298,8 @@ def layer_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple
     """
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
-    link, time = share[:, None], 1 - share[:, None]
+    link = share[:, None]
+    time = 1 - share[:, None]
     off = time * work.whole_cpu
     if streaming is not None and not streaming.is_early:
         link = link if streaming.is_ahead else time
@@ -322,7 +322,8 @@ def head_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[
 
 def binding_resource(found: StaticRelaxation) -> str:
     """The resource that sets the pace for the longest part of the relaxed optimum."""
-    work, dual = found.work, found.whole.dual
+    work = found.work
+    dual = found.whole.dual
     kept, dense = dual.residency(found.whole.multipliers, 1e-3)
     held = dense[dual.layer]
     missing = dual.total_weight - np.divide(

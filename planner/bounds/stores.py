@@ -57,7 +57,8 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     """The stores of a problem under that rule; a policy's buffers for single experts are left out,
     as some budgets do.
     """
-    model, batch = problem.model, problem.batch
+    model = problem.model
+    batch = problem.batch
     whole = np.array([_layer_bytes(layer) for layer in model.layers], np.float64)
     dense = np.array([layer.dense_bytes for layer in model.layers], np.float64)
     head = float(top_bytes(model, has_embedding=False))

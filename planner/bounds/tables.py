@@ -58,22 +58,30 @@ def tables_of(work: CellWork) -> Tables:
 def _tables(work):  # type: ignore[no-untyped-def]
     """The columns of ``Tables``."""
     num_cells = len(work.offsets) - 1
-    number, cells = np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
-    num, rows = 0, 0
+    number = np.empty(num_cells, np.int64)
+    cells = np.empty(num_cells, np.int64)
+    num = 0
+    rows = 0
     starts = np.empty(num_cells + 1, np.int64)
-    is_tried, is_alike = np.empty(num_cells, np.bool_), np.empty(num_cells, np.bool_)
+    is_tried = np.empty(num_cells, np.bool_)
+    is_alike = np.empty(num_cells, np.bool_)
     for cell in range(num_cells):
         if cell == 0 or not has_same_experts(work, cell, cell - 1):
-            first, last = work.offsets[cell], work.offsets[cell + 1]
-            cells[num], starts[num] = cell, rows
+            first = work.offsets[cell]
+            last = work.offsets[cell + 1]
+            cells[num] = cell
+            starts[num] = rows
             is_alike[num] = _are_alike(work.cpu[first:last], work.gpu[first:last])
             is_tried[num] = last - first <= FEW and not is_alike[num]
             rows += 0 if is_tried[num] else last - first + 1
             num += 1
         number[cell] = num - 1
     starts[num] = rows
-    longer, chain, up = np.empty(rows), np.empty(rows), np.empty(rows)
-    least_gpu, picks = np.empty(num), np.empty((num, QUANTILES), np.int64)
+    longer = np.empty(rows)
+    chain = np.empty(rows)
+    up = np.empty(rows)
+    least_gpu = np.empty(num)
+    picks = np.empty((num, QUANTILES), np.int64)
     for which in range(num):
         if not is_tried[which]:
             own = slice(starts[which], starts[which + 1])
@@ -96,11 +104,18 @@ def _tables(work):  # type: ignore[no-untyped-def]
 @allocating_part
 def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore[no-untyped-def]
     """Fill the rows of a cell; returns its least work of an expert on the GPU."""
-    first, last = work.offsets[cell], work.offsets[cell + 1]
-    size, cpu, gpu = last - first, work.cpu[first:last], work.gpu[first:last]
-    fewest, cheapest, around = np.sort(work.tokens[first:last]), np.sort(cpu), np.zeros(size + 1)
-    sent, on_cpu = 0, 0.0
-    chain[0], up[0] = 0.0, 0.0
+    first = work.offsets[cell]
+    last = work.offsets[cell + 1]
+    size = last - first
+    cpu = work.cpu[first:last]
+    gpu = work.gpu[first:last]
+    fewest = np.sort(work.tokens[first:last])
+    cheapest = np.sort(cpu)
+    around = np.zeros(size + 1)
+    sent = 0
+    on_cpu = 0.0
+    chain[0] = 0.0
+    up[0] = 0.0
     for count in range(1, size + 1):
         sent = min(sent + fewest[count - 1], work.num_tokens[cell])
         on_cpu += cheapest[count - 1]

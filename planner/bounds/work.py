@@ -88,10 +88,8 @@ def work_of(
     has found them. Copies are priced from pinned or pageable memory, whichever is faster, so that
     the bound holds for both.
     """
-    gpu, cpu = (
-        prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True),
-        prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False),
-    )
+    gpu = prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True)
+    cpu = prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False)
     experts = _experts(tokens, np.flatnonzero(tokens) if selected is None else selected, gpu)
     cells = tokens.shape[0] * tokens.shape[1]
 
@@ -102,11 +100,9 @@ def work_of(
             .reshape(tokens.shape[:2])
         )
 
-    copies, on_cpu, is_used = (
-        _copies(gpu, cpu),
-        per_cell(experts.cpu_ns),
-        per_cell(np.ones(len(experts.cell))) > 0,
-    )
+    copies = _copies(gpu, cpu)
+    on_cpu = per_cell(experts.cpu_ns)
+    is_used = per_cell(np.ones(len(experts.cell))) > 0
     copies["activations_d2h"] = copies["activations_d2h"] + float(
         gpu.group_cpu
     )  # what is sent down is handed over, too
@@ -165,7 +161,8 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
 
 def _experts(tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices) -> Experts:
     num_layers, num_experts = tokens.shape[1:]
-    cell, count = selected // num_experts, tokens.ravel()[selected].astype(np.int64)
+    cell = selected // num_experts
+    count = tokens.ravel()[selected].astype(np.int64)
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
     shape = prices.shape_of[cell % num_layers]
     return Experts(

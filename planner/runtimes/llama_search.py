@@ -128,7 +128,8 @@ def proportional(asked: Asked, entries: int) -> tuple[int, ...]:
 def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> list[Layout]:
     """Return the layout with most layers on GPUs where not even dense parts of all fit, if any."""
     entries = sum(split)
-    low, high = 0, entries - 1
+    low = 0
+    high = entries - 1
     best = None
     while low <= high:
         middle = (low + high) // 2

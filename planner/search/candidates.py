@@ -172,10 +172,8 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
         fate, dispatch, misses = DISPATCHES[name]
         for staging in EARLY_STAGINGS:
             summary = f"{BY_GAIN}; of the others the prompt fetches some while their layer attends; {fate}; {_buffers(staging)}"
-            placement, overlap = (
-                GainPlacement(misses=misses),
-                replace(LAUNCHED, staging_experts=staging),
-            )
+            placement = GainPlacement(misses=misses)
+            overlap = replace(LAUNCHED, staging_experts=staging)
             policy = _combination(
                 f"gain+{name}+early/{staging}{mark}",
                 summary,
@@ -198,7 +196,8 @@ def _may_gain_early(problem: Problem) -> bool:
     """Whether the prompt attends for long enough, and not all experts fit anyway."""
     if not problem.model.moe_layers:
         return False
-    passes, layer = forward_passes(problem.batch, problem.feeding), problem.model.moe_layers[0]
+    passes = forward_passes(problem.batch, problem.feeding)
+    layer = problem.model.moe_layers[0]
     lead = lead_ns(problem, passes)[:, layer_shapes(problem.model)[1][layer]]
     in_prompt = lead[passes.is_prefill]
     copy_ns = int(
@@ -276,7 +275,8 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
     MoE-Lightning's roofline finds best of each kind.
     """
     row = POLICIES["moe-lightning"]
-    problem, placement = problem_of(replace(scenario, policy=row)), PagedPlacement()
+    problem = problem_of(replace(scenario, policy=row))
+    placement = PagedPlacement()
     if not is_long(problem):
         if scenario.batch.num_sequences == 1:
             return
@@ -306,7 +306,8 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
 
 def is_long(problem: Problem) -> bool:
     """Whether the KV cache matters beside the card's memory."""
-    batch, model = problem.batch, problem.model
+    batch = problem.batch
+    model = problem.model
     kv_bytes = batch.num_sequences * sum(
         model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)
     )

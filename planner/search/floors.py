@@ -106,10 +106,8 @@ def _floor(
     policy: Policy, problem: Problem, residency: Residency, work: Work, early: Marks | None
 ) -> Floor:
     fed = work.num_tokens.astype(np.int32)
-    modes, head_modes = (
-        policy.dispatch.layer_modes(residency, fed),
-        policy.dispatch.head_modes(residency, fed),
-    )
+    modes = policy.dispatch.layer_modes(residency, fed)
+    head_modes = policy.dispatch.head_modes(residency, fed)
     resident = (
         _fixed_cells(policy, residency, work, early)
         if policy.keeps_residency
@@ -145,15 +143,14 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
     """[cell of experts]: the least that shared and routed experts take behind the gate, where
     residents stay; early ones may be there.
     """
-    experts, rule = work.experts, policy.dispatch.rule
+    experts = work.experts
+    rule = policy.dispatch.rule
     is_miss = ~residency.experts.ravel()[experts.item]
     if early is not None:
         is_miss &= ~early[experts.cell // work.num_layers, experts.item]
     beside, fetch = _beside(work)
-    on_cpu, misses = (
-        np.where(is_miss, experts.cpu_ns, 0.0),
-        _summed(work, is_miss.astype(np.float64)),
-    )
+    on_cpu = np.where(is_miss, experts.cpu_ns, 0.0)
+    misses = _summed(work, is_miss.astype(np.float64))
     on_gpu = beside + _summed(work, np.where(is_miss, 0.0, experts.gpu_ns))
     if rule == Rule.CPU:
         return np.maximum(on_gpu, _summed(work, on_cpu))
@@ -171,7 +168,8 @@ def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: 
     """Return the least time of each cell where residents come and go: any expert may be there, but
     of a layer no more than it has slots, unless fetched ahead.
     """
-    experts, (beside, fetch) = work.experts, _beside(work)
+    experts = work.experts
+    beside, fetch = _beside(work)
     misses = (
         np.zeros(len(beside))
         if policy.prefetch.is_active
@@ -213,9 +211,11 @@ def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
     The longer lane is no shorter than any weighted mean of both, so than the sum of each expert's
     cheaper lane, so weighted; the weights are those that would be best if all were alike.
     """
-    first, second = _summed(work, one), beside + _summed(work, other)
+    first = _summed(work, one)
+    second = beside + _summed(work, other)
     weight = np.divide(first, first + second, out=np.zeros(len(first)), where=first + second > 0)
-    of_one, of_other = _per_expert(work, 1 - weight), _per_expert(work, weight)
+    of_one = _per_expert(work, 1 - weight)
+    of_other = _per_expert(work, weight)
     return weight * beside + _summed(work, np.minimum(of_one * one, of_other * other))
 
 

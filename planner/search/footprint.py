@@ -84,7 +84,8 @@ def draw_bytes(scenario: Scenario) -> int:
     """What a draw of the routing takes: the experts of every token, and the tokens of every expert
     in every pass.
     """
-    model, batch = scenario.model, scenario.batch
+    model = scenario.model
+    batch = scenario.batch
     routed = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
     fed = (
         sum(shape.num_passes for shape in pass_shapes(batch, scenario.policy.feeding))
@@ -113,10 +114,8 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
         num_moving = (
             max(0, batch.output_tokens - 1 - feeding.beam_lag_tokens) if batch.beams > 1 else 0
         )
-        num_passes, decode = (
-            batch.num_sequences * (batch.output_tokens - 1) + batch.batch_size * num_moving,
-            feeding.beam_lag_tokens,
-        )
+        num_passes = batch.num_sequences * (batch.output_tokens - 1) + batch.batch_size * num_moving
+        decode = feeding.beam_lag_tokens
     else:
         num_passes = -(-batch.num_sequences // decode) * (batch.output_tokens - 1)
     yield PassShape(num_passes=num_passes, num_tokens=decode)
@@ -126,7 +125,8 @@ def _tasks_bytes(scenario: Scenario) -> int:
     """What the tasks take from lowering to report, and what a cache or a prefetcher keeps beside
     them.
     """
-    model, policy = scenario.model, scenario.policy
+    model = scenario.model
+    policy = scenario.policy
     total = 0
     for shape in pass_shapes(scenario.batch, policy.feeding):
         active = min(model.num_experts, shape.num_tokens * model.top_k)

@@ -48,7 +48,8 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
     for folder in dict.fromkeys((group, *group.parents, mount)):
         if not folder.is_relative_to(mount):
             continue
-        limit, used = _number(folder / limit_name), _number(folder / used_name)
+        limit = _number(folder / limit_name)
+        used = _number(folder / used_name)
         if limit is not None and used is not None:
             cached = next(
                 (

@@ -94,12 +94,10 @@ class Hunt:
     ) -> None:
         """Nothing tried yet; ``num_draws`` at most, where it may end early."""
         self._may_end_early = may_end_early
-        self._goal, self._num_draws, self._on_progress, self._has_closed_form = (
-            goal,
-            num_draws,
-            on_progress,
-            has_closed_form,
-        )
+        self._goal = goal
+        self._num_draws = num_draws
+        self._on_progress = on_progress
+        self._has_closed_form = has_closed_form
         self.trials = Trials(
             scenarios,
             lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None,
@@ -185,7 +183,8 @@ class Hunt:
         """Those that no closed form rules out and whose short runs promise most; those already run
         whole are among them.
         """
-        left, ranked = self._possible(placed) if self._has_closed_form else placed, []
+        left = self._possible(placed) if self._has_closed_form else placed
+        ranked = []
         self.ruled_out.closed_form = len(placed) - len(left)
         for number, (trial, metrics) in enumerate(
             zip(left, self.trials.screened(left), strict=True)
@@ -222,7 +221,8 @@ class Hunt:
         left = []
         for offer in range(len(self.trials.scenarios)):
             own = [trial for trial in placed if trial.offer == offer]
-            floors, known = [], Floors()
+            floors = []
+            known = Floors()
             for number, trial in enumerate(own):
                 draws = [
                     self.trials.drawn(trial.policy.feeding, draw) for draw in range(self._first)
@@ -358,7 +358,8 @@ class Hunt:
         """Whether what ranks so is not worse than the best, on its draws, by more than what draws
         may change.
         """
-        (excess_s, score), (least_s, goal) = rank, self._rank(best)
+        excess_s, score = rank
+        least_s, goal = self._rank(best)
         ttft_s = CLOSE * max(best.mean.ttft_s, self._goal.max_ttft_s or 0.0)
         return excess_s <= least_s + ttft_s and (least_s > 0 or score <= goal + CLOSE * abs(goal))
 

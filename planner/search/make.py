@@ -110,10 +110,8 @@ def bounds_of(found: Search) -> dict[str, Any]:
     changes, and none at all for a lossy one.
     """
     best = found.best
-    problem, rule = (
-        problem_of(best.scenario),
-        memory_rule(problem_of(best.scenario), found.held_bytes),
-    )
+    problem = problem_of(best.scenario)
+    rule = memory_rule(problem_of(best.scenario), found.held_bytes)
     policy = best.scenario.policy
     # The bounds go step by step, which leaves a core to spare.
     with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
@@ -143,7 +141,8 @@ def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
     """What a fixed placement may hold of weights: all that the default budget leaves, or what the
     plan held, whichever is more.
     """
-    model, batch = problem.model, problem.batch
+    model = problem.model
+    batch = problem.batch
     kv_bytes = batch.num_sequences * sum(
         model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers)
     )
@@ -175,7 +174,8 @@ def _gap(best: Run, bound_s: float) -> float | None:
 
 def stated_provenance(provenance: RunProvenance) -> Mapping[str, Any]:
     """The provenance as a plan file has it."""
-    weakest, routing = provenance.weakest, provenance.routing
+    weakest = provenance.weakest
+    routing = provenance.routing
     return {
         "weakest": {"kind": weakest.kind.value, "source": weakest.source, "date": weakest.date},
         "routing": {"kind": routing.kind.value, "source": routing.source, "date": routing.date},

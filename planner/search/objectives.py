@@ -11,7 +11,8 @@ from hwprofiles import InputError, Machine, unknown_name
 if TYPE_CHECKING:
     from sim.step.metrics import Metrics
 
-SECONDS_PER_HOUR, PRICED_TOKENS = 3600, 10**6
+SECONDS_PER_HOUR = 3600
+PRICED_TOKENS = 10**6
 
 OBJECTIVES: Mapping[str, "Callable[[Metrics], float]"] = MappingProxyType(
     {

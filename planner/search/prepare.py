@@ -130,7 +130,9 @@ def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
     The longest come first, and none begins before those whose kernels it takes in: so no kernel is
     compiled twice.
     """
-    waiting, done, num_functions = list(steps), 0.0, 0
+    waiting = list(steps)
+    done = 0.0
+    num_functions = 0
     ended: set[str] = set()
     running: dict[Future[int], Step] = {}
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as processes:

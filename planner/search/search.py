@@ -204,7 +204,8 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
         return Unmet(
             max_ttft_s=goal.max_ttft_s, best_ttft_s=best.mean.ttft_s, policy=best.policy.name
         )
-    number, own = len(best.metrics), [trial for trial in hunt.tried if trial.offer == best.offer]
+    number = len(best.metrics)
+    own = [trial for trial in hunt.tried if trial.offer == best.offer]
     return Search(
         best=_spelt_out(hunt, best),
         policy=best.policy,

@@ -34,7 +34,8 @@ def _quantile(freedom: int) -> float:
     scipy's ``stdtrit`` says the same; importing it takes a fifth of a second, a tenth of a short
     plan.
     """
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while _within(high, freedom) < CONFIDENCE:
         high *= 2
     while low < (middle := (low + high) / 2) < high:

@@ -84,7 +84,8 @@ class Trials:
         self._costs = tuple(
             CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios
         )
-        self._rank, self._keeping = rank, Lock()
+        self._rank = rank
+        self._keeping = Lock()
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._experts: dict[int, NDArray[np.int16]] = {}
@@ -99,15 +100,14 @@ class Trials:
         scenario = replace(self.scenarios[offer], policy=policy)
         try:
             scenario = tuned(scenario, self._costs[offer])
-            policy, problem = scenario.policy, problem_of(scenario, self._costs[offer])
+            policy = scenario.policy
+            problem = problem_of(scenario, self._costs[offer])
             residency = with_every_limit(problem, self._placed(policy, problem, offer))
         except InputError as error:
             if not is_named:
                 raise
-            problem, residency = (
-                problem_of(scenario),
-                Infeasible(reason=str(error), missing_bytes=0),
-            )
+            problem = problem_of(scenario)
+            residency = Infeasible(reason=str(error), missing_bytes=0)
         return Trial(
             policy=policy, is_named=is_named, problem=problem, residency=residency, offer=offer
         )
@@ -237,7 +237,8 @@ class Trials:
         same experts however they are stored.
         """
         if (feeding, number) not in self._draws:
-            scenario, experts = self.scenarios[0], self._drawn_experts(number)
+            scenario = self.scenarios[0]
+            experts = self._drawn_experts(number)
             passes = forward_passes(scenario.batch, feeding)
             tokens = tokens_per_expert(scenario.model, experts, passes)
             self._draws[feeding, number] = Drawn(
@@ -250,7 +251,8 @@ class Trials:
         are most of what a search holds.
         """
         if number not in self._experts:
-            scenario, batch = self.scenarios[0], self.scenarios[0].batch
+            scenario = self.scenarios[0]
+            batch = self.scenarios[0].batch
             seed = seed_of(scenario.seed, number)
             rows = scenario.routing.experts(
                 scenario.model, batch.num_sequences, batch.context_tokens - 1, seed
@@ -262,7 +264,8 @@ class Trials:
         """As the policy places, its ranking computed once for all policies that differ in nothing
         it weighs.
         """
-        placement, overlap = policy.placement, policy.overlap
+        placement = policy.placement
+        overlap = policy.overlap
         if not isinstance(placement, RankedPlacement):
             return placement.place(problem)
 
@@ -291,7 +294,8 @@ def _note(trial: Trial, outcome: "tuple[Metrics, str, int] | Infeasible") -> Non
     elif is_feasible(trial):
         metrics, digest, held_bytes = outcome
         if not trial.metrics:
-            trial.digest, trial.held_bytes = digest, held_bytes
+            trial.digest = digest
+            trial.held_bytes = held_bytes
         trial.metrics.append(metrics)
 
 

@@ -186,7 +186,9 @@ def kv_tiers_of(
     if not spec.tiers:
         raise InputError("the best plan leaves offloading off: there are no tiers to write")
     check_exportable(spec, disk_path=disk_path, remote_url=remote_url)
-    host, rules, ranks = spec.tiers[0], spec.offload or OffloadSpec(), spec.instance.num_gpus or 1
+    host = spec.tiers[0]
+    rules = spec.offload or OffloadSpec()
+    ranks = spec.instance.num_gpus or 1
     places: dict[str, Any] = {}
     for tier in spec.tiers[1:]:
         is_disk = tier.name == "disk"

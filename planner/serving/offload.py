@@ -132,7 +132,8 @@ def plan_serving(
         )
     shares = list(_shares(question))
     if not shares:
-        count, name = question.machine.gpu.count, question.machine.name
+        count = question.machine.gpu.count
+        name = question.machine.name
         raise InputError(
             f"num_instances and instance.num_gpus must be an equal share of the {count} GPUs of {name}; leave one out"
         )
@@ -228,7 +229,8 @@ class _Search:
         layer, prefetching, other policies.
         """
         start = self._best(with_tiers=True)
-        tiers, rules = start.spec.tiers, start.spec.offload or OffloadSpec()
+        tiers = start.spec.tiers
+        rules = start.spec.offload or OffloadSpec()
         for count in range(1, len(tiers)):
             names = " + ".join(tier.name for tier in tiers[:count])
             self._try(
@@ -301,7 +303,8 @@ class _Search:
         best = min(near, key=lambda row: _size(row.spec))
         gain = None
         if offers:
-            before, after = self._value(without.metrics), self._value(offers[0].metrics)
+            before = self._value(without.metrics)
+            after = self._value(offers[0].metrics)
             gain = (before - after) / abs(before)
         rows = (
             ranked
@@ -389,12 +392,11 @@ def _shares(question: ServingQuestion) -> Iterator[Share]:
     Without a target only those that use all GPUs, or, where the GPUs of an instance are stated, as
     many instances as divide them.
     """
-    offered, count = question.offered, question.machine.gpu.count
+    offered = question.offered
+    count = question.machine.gpu.count
     is_stated = "num_instances" in offered.model_fields_set and offered.disaggregation is None
-    stated, divisors = (
-        offered.instance.num_gpus,
-        [number for number in range(1, count + 1) if count % number == 0],
-    )
+    stated = offered.instance.num_gpus
+    divisors = [number for number in range(1, count + 1) if count % number == 0]
     for num_instances in range(1, count + 1):
         if is_stated and num_instances != offered.num_instances:
             continue

@@ -104,7 +104,8 @@ def speed_of(metrics: Metrics) -> str:
     """Return speed, time to first token and time for each further one, in words."""
     from hwprofiles.units import format_duration
 
-    ttft, tpot = format_duration(metrics.ttft_s), format_duration(metrics.tpot_s)
+    ttft = format_duration(metrics.ttft_s)
+    tpot = format_duration(metrics.tpot_s)
     return f"{metrics.output_tokens_per_s:.3g} tokens/s, TTFT {ttft}, TPOT {tpot}"
 
 

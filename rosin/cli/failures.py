@@ -62,7 +62,8 @@ def exit_code_of(action: Callable[[], None]) -> int:
 
 def usage_problem(error: typer.TyperException) -> str:
     """A usage error of the parser in our words; an unknown option comes with the nearest valid one."""
-    context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
     if context is not None and option is not None and hasattr(error, "possibilities"):
         from hwprofiles.errors import unknown_name
 
@@ -111,7 +112,8 @@ def _place_in_own_code(error: BaseException) -> str | None:
     A user's code is what the simulator or the planner calls and is neither ours nor installed.
     """
     installed = (sys.prefix, sys.base_prefix)
-    place, is_called_by_us = None, False
+    place = None
+    is_called_by_us = False
     for frame, line in traceback.walk_tb(error.__traceback__):
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         file = frame.f_code.co_filename

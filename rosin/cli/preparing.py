@@ -14,9 +14,11 @@ def compile_all(output: Output) -> int:
 
     if not is_prepared():
         output.note(NOTICE)
-    num_functions, done = 0, 0.0
+    num_functions = 0
+    done = 0.0
     with output.waiting("starting two processes", 1.0) as waiting:
         for state in prepare():
             waiting.step(f"compiling {', '.join(state.under_way)}", state.done - done)
-            num_functions, done = state.num_functions, state.done
+            num_functions = state.num_functions
+            done = state.done
     return num_functions

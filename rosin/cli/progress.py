@@ -18,7 +18,8 @@ class SearchProgress:
 
     def __init__(self, objective: str, *, is_shown: bool) -> None:
         """Nothing done yet."""
-        self._objective, self._is_shown = objective, is_shown
+        self._objective = objective
+        self._is_shown = is_shown
         self.line = ""
 
     def __call__(self, step: "Step") -> None:

@@ -98,7 +98,8 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters
     ]
-    with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
+    with_options.__name__ = command.__name__
+    with_options.__doc__ = command.__doc__
     with_options.__annotations__ = {
         parameter.name: parameter.annotation for parameter in parameters
     }
@@ -197,7 +198,8 @@ def _check_size(scenario: "Scenario") -> None:
     """Refuse what would not fit this computer's memory while it is simulated. Raises InputError."""
     from hwprofiles import InputError
 
-    model, batch = scenario.model, scenario.batch
+    model = scenario.model
+    batch = scenario.batch
     selections = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
     if selections > MAX_SELECTIONS:
         reached = f"{selections:,} selections of experts, at most {MAX_SELECTIONS:,} are simulated"
@@ -367,6 +369,7 @@ def _reserved(text: str | None) -> dict[str, int]:
 def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The options of a setting that say anything, by their keys there."""
     for field in fields(options):
-        key, value = SETTING_KEYS.get(field.name, field.name), getattr(options, field.name)
+        key = SETTING_KEYS.get(field.name, field.name)
+        value = getattr(options, field.name)
         if key in keys and value is not None:
             yield key, value

@@ -15,7 +15,8 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The settings whose first word is a part of a machine, as typed, and the others by key. Raises
     InputError without ``=``.
     """
-    overrides, parameters = [], {}
+    overrides = []
+    parameters = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not (key and equals and value):

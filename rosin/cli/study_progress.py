@@ -18,8 +18,11 @@ class StudyProgress:
 
     def __init__(self, total: int, num_kept: int, *, is_shown: bool) -> None:
         """``num_kept`` of ``total`` points are there from before."""
-        self._total, self._num_kept, self._is_shown = total, num_kept, is_shown
-        self._num_new, self._start_s = 0, time.monotonic()
+        self._total = total
+        self._num_kept = num_kept
+        self._is_shown = is_shown
+        self._num_new = 0
+        self._start_s = time.monotonic()
         self._print(self.line(0.0))
 
     @property

@@ -24,7 +24,9 @@ class Waiting:
         console: "Console | None" = None,
     ) -> None:
         """``total`` steps in all, None where that is not known; ``console`` in place of stderr."""
-        self._doing, self._total, self._is_shown = doing, total, is_shown
+        self._doing = doing
+        self._total = total
+        self._is_shown = is_shown
         self._console = console
         self._progress: Progress | None = None
         self._done = 0.0

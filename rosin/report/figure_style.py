@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 
-INK, MUTED, GRID, MISFIT = "#222222", "#666666", "#DDDDDD", "#E6E6E6"
+INK = "#222222"
+MUTED = "#666666"
+GRID = "#DDDDDD"
+MISFIT = "#E6E6E6"
 # The colours of Okabe and Ito, which stay apart for the colour-blind (jfly.uni-koeln.de/color).
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-SKY, VERMILION = "#56B4E9", "#D55E00"
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+PINK = "#CC79A7"
+SKY = "#56B4E9"
+VERMILION = "#D55E00"
 SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)
 MARKERS = "osD^vP"
 """A line has a colour and a marker, so that it is told apart without the colour, too."""

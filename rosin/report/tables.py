@@ -30,7 +30,9 @@ def plain_table(*columns: Column, title: str | None = None, has_head: bool = Tru
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.show_header, table.show_edge, table.pad_edge = has_head, False, False
+    table.show_header = has_head
+    table.show_edge = False
+    table.pad_edge = False
     return table
 
 

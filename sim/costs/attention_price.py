@@ -51,11 +51,9 @@ def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) 
     One token a sequence is decoding, priced by its context; more are a prompt, priced by its tokens
     as if from position 0. ``work`` has one dimension.
     """
-    ns, is_measured, is_outside = (
-        formula(work),
-        np.zeros(len(work.end), bool),
-        np.zeros(len(work.end), bool),
-    )
+    ns = formula(work)
+    is_measured = np.zeros(len(work.end), bool)
+    is_outside = np.zeros(len(work.end), bool)
     provenances: list[Provenance] = []
     is_decode = work.end - work.first == 1
     for operation, chosen in (

@@ -129,8 +129,10 @@ class CostModel:
 
     def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
         """One routed expert of the layer over that many tokens."""
-        model, spec = self.model, self.model.layers[layer]
-        dtype, params = model.dtype(TensorClass.EXPERT), spec.params[TensorClass.EXPERT]
+        model = self.model
+        spec = self.model.layers[layer]
+        dtype = model.dtype(TensorClass.EXPERT)
+        params = spec.params[TensorClass.EXPERT]
         bytes_per_token = (
             2 * (model.hidden + 2 * model.expert_intermediate) * model.activation_bytes
         )
@@ -280,7 +282,8 @@ class CostModel:
         """Scores and weighted values alone, as where the CPU attends over a KV cache in host
         memory: it reads the cache once a sequence.
         """
-        spec, dtype = self.model.layers[layer], self.model.dtype(TensorClass.ATTENTION)
+        spec = self.model.layers[layer]
+        dtype = self.model.dtype(TensorClass.ATTENTION)
         count, many, start, stop = (
             np.asarray(value, np.float64) for value in (tokens, sequences, first, end)
         )
@@ -301,7 +304,8 @@ class CostModel:
         """On the GPU, the products before the attention core (norm, queries, keys, values) or
         behind it (the output).
         """
-        spec, dtype = self.model.layers[layer], self.model.dtype(TensorClass.ATTENTION)
+        spec = self.model.layers[layer]
+        dtype = self.model.dtype(TensorClass.ATTENTION)
         if not spec.has_mixer:
             return _price(
                 None, np.asarray(tokens, np.float64), np.zeros_like, self._rates("gpu", dtype)
@@ -326,19 +330,19 @@ class CostModel:
             TensorClass.DENSE_FFN: "dense_ffn",
             TensorClass.SHARED_EXPERT: "shared_expert",
         }[which]
-        num_bytes, params, curve = (
-            spec.bytes.get(which, 0),
-            spec.params.get(which, 0),
-            self.weights_curve(device, layer, which),
-        )
+        num_bytes = spec.bytes.get(which, 0)
+        params = spec.params.get(which, 0)
+        curve = self.weights_curve(device, layer, which)
         return self._product(
             device, num_bytes, params, tokens, kernels, self.model.dtype(which), curve
         )
 
     def head(self, device: Device, tokens: ArrayLike) -> Price:
         """Final norm and vocabulary projection of that many positions."""
-        model, which = self.model, self._head_class
-        num_bytes, params = model.top_bytes.get(which, 0), model.top_params.get(which, 0)
+        model = self.model
+        which = self._head_class
+        num_bytes = model.top_bytes.get(which, 0)
+        params = model.top_params.get(which, 0)
         return self._product(
             device, num_bytes, params, tokens, "head", model.dtype(which), self.head_curve(device)
         )
@@ -346,7 +350,8 @@ class CostModel:
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
         """A copy between host and GPU."""
         direction: Direction = getattr(self.machine.link, way)
-        rate, latency = _copy_rate(direction, is_pinned), direction.latency_ns
+        rate = _copy_rate(direction, is_pinned)
+        latency = direction.latency_ns
 
         def linear(size: Sizes) -> Sizes:
             return latency.effective + size / rate.effective * NS_PER_S
@@ -476,7 +481,9 @@ def _price(
     rates: tuple[Provenance, ...],
 ) -> Price:
     if curve is None:
-        ns, provenance, outside = formula(sizes), weakest(rates), np.zeros(np.shape(sizes), bool)
+        ns = formula(sizes)
+        provenance = weakest(rates)
+        outside = np.zeros(np.shape(sizes), bool)
     else:
         outside = ~curve.covers(sizes)
         ns = curve.duration_ns(sizes) * np.where(

@@ -97,10 +97,8 @@ def attention_curves(machine: Machine, model: Model, device: str, layer: int) ->
     shape = attention_shape(
         model.hidden, spec.attention, spec.params.get(TensorClass.ATTENTION, 0), spec.state
     )
-    kinds, dtype = (
-        (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL),
-        model.dtype(TensorClass.ATTENTION),
-    )
+    kinds = (Operation.ATTENTION_DECODE, Operation.ATTENTION_PREFILL)
+    dtype = model.dtype(TensorClass.ATTENTION)
     return [
         curve
         for curve in machine.curves

@@ -95,7 +95,8 @@ class FastSession:
 
         Raises InputError at one that no engine accepts.
         """
-        first, columns = self.num_tasks, _engine_columns(tasks)
+        first = self.num_tasks
+        columns = _engine_columns(tasks)
         resource, duration, priority, num_chunks, offsets, dependencies = columns
         outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
@@ -199,9 +200,11 @@ class FastSession:
         """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a
         whole.
         """
-        old, lacking = self._heap_capacity, np.maximum(-self._heap_room, 0)
+        old = self._heap_capacity
+        lacking = np.maximum(-self._heap_room, 0)
         added = np.where(lacking > 0, np.maximum(lacking, old), 0)
-        self._heap_capacity, self._heap_room = old + added, self._heap_room + added
+        self._heap_capacity = old + added
+        self._heap_room = self._heap_room + added
         capacity = np.where(self._lanes["is_priority"] == 1, self._heap_capacity, 0)
         base = np.concatenate([[0], capacity.cumsum()])
         heap = np.empty(base[-1], state.ENTRY)
@@ -214,11 +217,13 @@ class FastSession:
 
 
 def _run_flat(program: Program) -> Timeline:
-    tasks, num_resources = program.tasks, len(program.platform.resources)
+    tasks = program.tasks
+    num_resources = len(program.platform.resources)
     columns = _engine_columns(tasks)
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     resource, duration, _, _, offsets, dependencies = columns
-    start_ns, end_ns = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
+    start_ns = np.empty(len(tasks), np.int64)
+    end_ns = np.empty(len(tasks), np.int64)
     refuse_late(
         flat_pass(
             resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)
@@ -311,12 +316,10 @@ def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
 def idle_lanes(platform: Platform) -> NDArray[np.void]:
     """The resources at time 0, as compiled code sees them."""
     lanes = np.zeros(len(platform.resources), state.LANE)
-    lanes["running"], lanes["head"], lanes["tail"], lanes["due"] = (
-        state.NOBODY,
-        state.NOBODY,
-        state.NOBODY,
-        state.NEVER,
-    )
+    lanes["running"] = state.NOBODY
+    lanes["head"] = state.NOBODY
+    lanes["tail"] = state.NOBODY
+    lanes["due"] = state.NEVER
     lanes["is_priority"] = [
         resource.discipline is Discipline.PRIORITY for resource in platform.resources
     ]

@@ -89,11 +89,14 @@ def _remove(lane: Rows, heap: Rows, slot: int) -> None:
     rises.
     """
     lane.heap_size -= 1
-    base, size = lane.heap_base, lane.heap_size
+    base = lane.heap_base
+    size = lane.heap_size
     if slot == size:
         return
     last = _at(heap, base + size)
-    priority, requeue, number = last.priority, last.requeue, last.number
+    priority = last.priority
+    requeue = last.requeue
+    number = last.number
     while True:
         child = 2 * slot + 1
         if child >= size:
@@ -204,14 +207,20 @@ def admit(
     """
     for row in range(len(resource)):
         number = clock[NUM_TASKS] + row
-        task, lane = _at(tasks, number), _at(lanes, resource[row])
-        task.duration, task.priority, task.resource = duration[row], priority[row], resource[row]
+        task = _at(tasks, number)
+        lane = _at(lanes, resource[row])
+        task.duration = duration[row]
+        task.priority = priority[row]
+        task.resource = resource[row]
         task.num_chunks = num_chunks[row] if lane.is_priority else 1
         task.first_dependency = clock[NUM_DEPENDENCIES] + offsets[row]
         task.num_unchecked = offsets[row + 1] - offsets[row]
         task.chunks_done = 0
-        task.watcher, task.next_watcher, task.next_in_order = NOBODY, NOBODY, NOBODY
-        task.state, task.is_awaited = NEW, 0
+        task.watcher = NOBODY
+        task.next_watcher = NOBODY
+        task.next_in_order = NOBODY
+        task.state = NEW
+        task.is_awaited = 0
         times[BUSY, number] = 0
         if lane.is_priority:
             _look(tasks, dependencies, lanes, heap, clock, number)
@@ -313,7 +322,8 @@ def _start(
     has_interference: bool,
 ) -> None:
     """Start what an idle lane can start. Without interference a piece ends when its work does."""
-    number, now = _next(tasks, dependencies, lanes, heap, clock, lane), clock[NOW]
+    number = _next(tasks, dependencies, lanes, heap, clock, lane)
+    now = clock[NOW]
     if number == NOBODY:
         return
     task = _at(tasks, number)
@@ -322,9 +332,12 @@ def _start(
         times[START, number] = now
     lane.until = _until(task, lane, heap, not has_interference)
     piece = _worked(task, lane.until) - _worked(task, task.chunks_done)
-    lane.running, lane.since, lane.due = number, now, now + piece
+    lane.running = number
+    lane.since = now
+    lane.due = now + piece
     if has_interference:
-        lane.remaining, lane.rate = piece << RATE_BITS, 0
+        lane.remaining = piece << RATE_BITS
+        lane.rate = 0
 
 
 @inner
@@ -370,18 +383,23 @@ def _retime(lanes: Rows, factors: Rows, now: int) -> None:
         if lane.rate != lane.settled_rate:
             if lane.rate != 0:
                 lane.remaining = max(0, lane.remaining - lane.rate * (now - lane.rated))
-            lane.rate, lane.rated = lane.settled_rate, now
+            lane.rate = lane.settled_rate
+            lane.rated = now
             lane.due = now + (lane.remaining + lane.rate - 1) // lane.rate
 
 
 @inner
 def _first_due(lanes: Rows) -> int:
     """The busy lane whose piece ends first, of several the one with the lowest task number."""
-    first, due, number = NOBODY, NEVER, NOBODY
+    first = NOBODY
+    due = NEVER
+    number = NOBODY
     for index in range(len(lanes)):
         lane = _at(lanes, index)
         if lane.due < due or (lane.due == due and lane.running < number):
-            first, due, number = index, lane.due, lane.running
+            first = index
+            due = lane.due
+            number = lane.running
     return first
 
 
@@ -390,8 +408,10 @@ def _end_piece(
     tasks: Rows, times: Rows, dependencies: Rows, lanes: Rows, heap: Rows, clock: Rows, lane: Rows
 ) -> bool:
     """End what a lane runs; whether the process awaits it."""
-    number, now = lane.running, clock[NOW]
-    lane.running, lane.due = NOBODY, NEVER
+    number = lane.running
+    now = clock[NOW]
+    lane.running = NOBODY
+    lane.due = NEVER
     task = _at(tasks, number)
     times[BUSY, number] += now - lane.since
     task.chunks_done = lane.until

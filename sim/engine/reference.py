@@ -77,7 +77,9 @@ class _Job:
     @property
     def piece_ns(self) -> int:
         """Work up to the next chunk border, or the end."""
-        done, total, num = self.chunks_done, self.duration_ns, self.num_chunks
+        done = self.chunks_done
+        total = self.duration_ns
+        num = self.num_chunks
         return total * (done + 1) // num - total * done // num
 
 
@@ -131,7 +133,8 @@ class ReferenceSession:
         first = len(self._jobs)
         check_tasks(self._platform, tasks, first)
         self._tables.append(tasks)
-        offsets, dependencies = tasks.dependency_offsets.tolist(), tasks.dependencies.tolist()
+        offsets = tasks.dependency_offsets.tolist()
+        dependencies = tasks.dependencies.tolist()
         columns = (tasks.resource, tasks.duration_ns, tasks.priority, tasks.num_chunks)
         for row, (resource, duration_ns, priority, num_chunks) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True)
@@ -188,7 +191,8 @@ class ReferenceSession:
             self._leave_ready(job)
         else:
             job.lane.in_order.remove(job)
-        job.start_ns, job.is_dropped = self.now_ns, True
+        job.start_ns = self.now_ns
+        job.is_dropped = True
         self._end(job)
         return True
 
@@ -222,7 +226,8 @@ class ReferenceSession:
         if self.now_ns >= TIME_LIMIT_NS:
             raise InputError(f"the run must end before 2**62 ns, got to {self.now_ns} ns")
         while True:
-            due, self._due = self._due, []
+            due = self._due
+            self._due = []
             for lane in sorted(due, key=lambda lane: lane.job.number):  # type: ignore[union-attr]  # a lane that is due runs a job
                 self._end_piece(lane)  # (1)
             self._go_on()  # (2), (3)
@@ -232,7 +237,8 @@ class ReferenceSession:
                 return self._retime()
 
     def _end_piece(self, lane: _Lane) -> None:
-        job, lane.job = lane.job, None
+        job = lane.job
+        lane.job = None
         assert job is not None
         job.busy_ns += self.now_ns - lane.since_ns
         job.chunks_done += 1
@@ -268,12 +274,10 @@ class ReferenceSession:
         else:
             return
         job.start_ns = self.now_ns if job.start_ns is None else job.start_ns
-        lane.job, lane.since_ns, lane.remaining, lane.rate = (
-            job,
-            self.now_ns,
-            job.piece_ns * FULL_RATE,
-            0,
-        )
+        lane.job = job
+        lane.since_ns = self.now_ns
+        lane.remaining = job.piece_ns * FULL_RATE
+        lane.rate = 0
         if lane.remaining == 0:
             self._due.append(lane)
 
@@ -281,11 +285,13 @@ class ReferenceSession:
         """Once an instant has settled: the rate of each busy lane, and when its piece now ends."""
         busy = [number for number, lane in enumerate(self._lanes) if lane.job is not None]
         for number in busy:
-            lane, rate = self._lanes[number], self._rate(number, busy)
+            lane = self._lanes[number]
+            rate = self._rate(number, busy)
             if rate == lane.rate:
                 continue
             lane.remaining = max(0, lane.remaining - lane.rate * (self.now_ns - lane.rated_ns))
-            lane.rate, lane.rated_ns = rate, self.now_ns
+            lane.rate = rate
+            lane.rated_ns = self.now_ns
             lane.timer = self._env.timeout(-(-lane.remaining // rate), lane)
             lane.timer.callbacks.append(self._fall_due)
 

@@ -43,7 +43,9 @@ def check_tasks(platform: Platform, tasks: TaskTable, first: int) -> None:
     """Raises InputError at the first task that breaks a limit or depends on itself or a later one;
     ``first`` is the number of the first.
     """
-    last, durations, chunks = len(platform.resources) - 1, tasks.duration_ns, tasks.num_chunks
+    last = len(platform.resources) - 1
+    durations = tasks.duration_ns
+    chunks = tasks.num_chunks
     _check_lengths(tasks)
     _refuse(
         first,

@@ -62,8 +62,10 @@ def _track(name: str, track: int) -> Iterator[str]:
 
 
 def _task(timeline: Timeline, number: int, track: int) -> str:
-    start_ns, end_ns = int(timeline.start_ns[number]), int(timeline.end_ns[number])
-    name, facts = task_name(timeline, number), task_facts(timeline, number)
+    start_ns = int(timeline.start_ns[number])
+    end_ns = int(timeline.end_ns[number])
+    name = task_name(timeline, number)
+    facts = task_facts(timeline, number)
     if timeline.is_dropped[number]:
         return _event("i", f"dropped: {name}", track, start_ns, facts, '"s":"t"')
     return _event("X", name, track, start_ns, facts, _duration(end_ns - start_ns))

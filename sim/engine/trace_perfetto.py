@@ -41,8 +41,10 @@ class _Writer:
     def __init__(self, timeline: Timeline, builder: Any) -> None:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
-        self._timeline, self._builder = timeline, builder
-        self._descriptor, self._event = protos.TrackDescriptor, protos.TrackEvent
+        self._timeline = timeline
+        self._builder = builder
+        self._descriptor = protos.TrackDescriptor
+        self._event = protos.TrackEvent
         self._counter = protos.CounterDescriptor
         self._numbers = count(_PROCESS_TRACK + 1)
         self._flows = _flows(timeline)
@@ -94,7 +96,8 @@ class _Writer:
         timeline = self._timeline
         open_slices: list[int] = []
         for number in numbers:
-            start_ns, end_ns = int(timeline.start_ns[number]), int(timeline.end_ns[number])
+            start_ns = int(timeline.start_ns[number])
+            end_ns = int(timeline.end_ns[number])
             while open_slices and open_slices[-1] <= start_ns:
                 self._end(track, open_slices.pop())
             self._begin(number, track, start_ns)

@@ -83,7 +83,8 @@ def task_name(timeline: Timeline, number: int) -> str:
     """
     tasks = timeline.tasks
     kind = TaskKind(int(tasks.kind[number]))
-    layer, expert = int(tasks.layer[number]), int(tasks.expert[number])
+    layer = int(tasks.layer[number])
+    expert = int(tasks.expert[number])
     words = [f"layer {layer}"] if layer != NONE else []
     words += [f"expert {expert}"] if expert != NONE else []
     if kind is not TaskKind.EXPERT or expert == NONE:
@@ -174,7 +175,8 @@ def _link_counters(
     if not len(copies):
         return
     sizes = tasks.num_bytes[copies]
-    starts_ns, ends_ns = timeline.start_ns[copies], timeline.end_ns[copies]
+    starts_ns = timeline.start_ns[copies]
+    ends_ns = timeline.end_ns[copies]
     yield (
         f"{name}: bytes in flight",
         *_totals(np.concatenate([starts_ns, ends_ns]), np.concatenate([sizes, -sizes])),

@@ -116,7 +116,8 @@ class Attention:
             )
             found.append(self._cache(ratio, None, chosen_tokens))
         if self.indexer is not None:
-            keys, scores = self.indexer.key_elements, self.indexer.score_elements
+            keys = self.indexer.key_elements
+            scores = self.indexer.score_elements
             found.append(Cache(elements=keys, pair_elements=scores, tokens_per_entry=ratio))
         return tuple(found)
 

@@ -114,7 +114,8 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
     """The whole run by the roofline: the prompt, and decode steps at their mean context; the
     vocabulary projection left out.
     """
-    batch, model = problem.batch, problem.model
+    batch = problem.batch
+    model = problem.model
     prompts, sequences = micro_batches(batch, problem.feeding)
     representatives, shape_of = layer_shapes(model)
     total = 0.0
@@ -177,7 +178,9 @@ def _powers_of_two(limit: int) -> list[int]:
 
 
 def _parts(policy: Policy) -> tuple[PagedPlacement, PagedDispatch, LanesOverlap]:
-    placement, dispatch, overlap = policy.placement, policy.dispatch, policy.overlap
+    placement = policy.placement
+    dispatch = policy.dispatch
+    overlap = policy.overlap
     assert (
         isinstance(placement, PagedPlacement)
         and isinstance(dispatch, PagedDispatch)

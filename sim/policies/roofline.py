@@ -61,8 +61,10 @@ def attainable_flops_per_s(
 
 def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     """One layer of a group: the longest of link, CPU and GPU."""
-    spec, number = problem.model.layers[layer], ceil(stage.sequences / stage.micro_batch)
-    link, back = problem.machine.link.h2d, problem.machine.link.d2h
+    spec = problem.model.layers[layer]
+    number = ceil(stage.sequences / stage.micro_batch)
+    link = problem.machine.link.h2d
+    back = problem.machine.link.d2h
     held = stage.experts_held / spec.num_experts if spec.is_moe else 1.0
     on_gpu = 1.0 if stage.ffn_on_gpu else held
     gpu = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=0.0)
@@ -85,10 +87,8 @@ def _gpu_seconds(
     tokens = stage.sequences * stage.tokens_per_sequence
     params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
     touched = _touched(spec, stage) * on_gpu
-    flops, num_bytes = (
-        FLOPS_PER_WEIGHT * tokens * params,
-        number * (spec.dense_bytes + touched * spec.expert_bytes),
-    )
+    flops = FLOPS_PER_WEIGHT * tokens * params
+    num_bytes = number * (spec.dense_bytes + touched * spec.expert_bytes)
     if stage.kv_on_gpu or stage.is_prefill:
         flops += _pair_flops(spec, stage)
         num_bytes += _kv_bytes(problem, spec, stage)
@@ -112,9 +112,12 @@ def _gpu_seconds(
 
 def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share: float) -> float:
     """Attention over a KV cache in host memory, and that share of the experts."""
-    level, calls, seconds = _level(problem, "cpu"), 0.0, 0.0
+    level = _level(problem, "cpu")
+    calls = 0.0
+    seconds = 0.0
     if not (stage.kv_on_gpu or stage.is_prefill or spec.attention is None):
-        flops, calls = _pair_flops(spec, stage), float(number)
+        flops = _pair_flops(spec, stage)
+        calls = float(number)
         seconds += flops / attainable_flops_per_s(flops, level, _kv_bytes(problem, spec, stage))
     if share > 0 and spec.is_moe:
         tokens = stage.sequences * stage.tokens_per_sequence
@@ -129,7 +132,8 @@ def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share
 
 def _moved_bytes(problem: Problem, spec: Layer, stage: Stage, held: float) -> float:
     """Bytes to the GPU: pages, and what attention or experts on the CPU give back."""
-    tokens, element = stage.sequences * stage.tokens_per_sequence, problem.model.activation_bytes
+    tokens = stage.sequences * stage.tokens_per_sequence
+    element = problem.model.activation_bytes
     pages = (1.0 - held) * spec.num_experts * spec.expert_bytes if stage.ffn_on_gpu else 0.0
     attended = 0 if spec.attention is None else spec.attention.value_elements
     sums = 0 if stage.kv_on_gpu or stage.is_prefill else tokens * attended * element

@@ -24,7 +24,8 @@ class Shared:
     def __init__(self, max_bytes: int) -> None:
         """Nothing kept yet."""
         self.max_bytes = max_bytes
-        self._lock, self._num_bytes = Lock(), 0
+        self._lock = Lock()
+        self._num_bytes = 0
         self._kept: OrderedDict[Hashable, tuple[NDArray[Any], Any, int]] = OrderedDict()
 
     def get(self, tokens: NDArray[np.int32], key: Hashable, make: Callable[[], Value]) -> Value:

@@ -117,9 +117,12 @@ def _share_choices(
     """Of each span's tokens, each expert's share of the choices of a layer [span, layer, expert];
     ``shares`` are zeros before.
     """
-    num_layers, top_k = ids.shape[2], ids.shape[3]
+    num_layers = ids.shape[2]
+    top_k = ids.shape[3]
     for number in range(len(spans)):
-        sequence, first, end = spans[number, 1], spans[number, 2], spans[number, 3]
+        sequence = spans[number, 1]
+        first = spans[number, 2]
+        end = spans[number, 3]
         num_choices = (end - first) * top_k
         for token in range(first, end):
             for layer in range(num_layers):
@@ -139,7 +142,8 @@ def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
     """Rows (pass, sequence, first position, end) of iterations, in order of passes."""
     of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
     within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
-    first, end = passes.first_position[of_pass], passes.context_tokens[of_pass]
+    first = passes.first_position[of_pass]
+    end = passes.context_tokens[of_pass]
     spans = np.stack([of_pass, passes.first_sequence[of_pass] + within, first, end], axis=1).astype(
         np.int64
     )
@@ -280,10 +284,8 @@ def tokens_per_expert(
 def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.int32]:
     """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
     num_sequences, num_tokens, num_layers, _ = expert_ids.shape
-    counts, same = (
-        np.zeros((num_sequences, num_layers, num_experts), np.int32),
-        np.ones(num_sequences, np.int32),
-    )
+    counts = np.zeros((num_sequences, num_layers, num_experts), np.int32)
+    same = np.ones(num_sequences, np.int32)
     spans = np.arange(num_sequences, dtype=np.int32), same, 0 * same, num_tokens * same
     _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), *spans, counts)
     return counts

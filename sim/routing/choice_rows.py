@@ -15,7 +15,8 @@ def dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str,
     choice exactly once.
     """
     tokens, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
-    layers, ranks = int(rows[:, 2].max()) + 1, int(rows[:, 3].max()) + 1
+    layers = int(rows[:, 2].max()) + 1
+    ranks = int(rows[:, 3].max()) + 1
     place = (index.reshape(-1) * layers + rows[:, 2].astype(np.int64)) * ranks + rows[:, 3].astype(
         np.int64
     )

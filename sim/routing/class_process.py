@@ -9,7 +9,9 @@ from sim.routing.compiled import draw_classes, sequence_key
 from sim.routing.recurrence import reuse
 
 Array = NDArray[np.float64]
-NUM_ROUNDS, STEP, NUM_LIKELIHOOD_ROUNDS = 20, 0.3, 8
+NUM_ROUNDS = 20
+STEP = 0.3
+NUM_LIKELIHOOD_ROUNDS = 8
 NUM_REPEATS = 3
 """Times that the trace's sequences are generated, to see through the noise."""
 MAX_KEPT = 0.9
@@ -84,7 +86,8 @@ def _chain(
     """
     position = np.arange(len(classes)) - np.repeat(borders[:-1], np.diff(borders))
     rows = np.flatnonzero(position > 0)
-    before, now = classes[rows - 1], classes[rows]
+    before = classes[rows - 1]
+    now = classes[rows]
     is_same = (position[rows][:, None] >= lags) & (
         classes[np.maximum(rows[:, None] - lags, 0)] == now[:, None]
     )

@@ -12,7 +12,8 @@ GOLDEN, MIX_1, MIX_2 = (
     np.uint64(0x94D049BB133111EB),
 )
 """Constants of splitmix64 (Steele, Lea and Flood 2014)."""
-LOW_24, SCALE_24 = np.uint64((1 << 24) - 1), np.float32(2.0**-24)
+LOW_24 = np.uint64((1 << 24) - 1)
+SCALE_24 = np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
 """What a random number is for."""
 MAX_ATTEMPTS = 64
@@ -54,7 +55,8 @@ def normal(bits):  # type: ignore[no-untyped-def]
 @inner
 def search(cumulative, target):  # type: ignore[no-untyped-def]
     """The first index whose cumulative sum exceeds the target; the last where none does."""
-    first, length = 0, len(cumulative)
+    first = 0
+    length = len(cumulative)
     while length > 1:  # without a branch that a processor could mispredict
         half = length // 2
         first += half * (cumulative[first + half - 1] <= target)
@@ -104,7 +106,8 @@ def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out): 
     preferences = np.ones(experts, np.float32)
     for layer in range(layers):
         if request_spread[layer] > 0.0 or drift_spread[layer] > 0.0:
-            lasting, passing = hashed(key, REQUEST, layer), hashed(segment, REQUEST, layer)
+            lasting = hashed(key, REQUEST, layer)
+            passing = hashed(segment, REQUEST, layer)
             for expert in range(experts):
                 preference = request_spread[layer] * normal(hashed(lasting, expert, 0))
                 preferences[expert] = np.exp(
@@ -142,7 +145,8 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
     _, layers, top_k = out.shape
     choice_key = hashed(key, CHOICE, 0)
     for layer in range(layers):
-        own_key, own_link = hashed(choice_key, layer, 1), hashed(hashed(key, LINK, 0), layer, 1)
+        own_key = hashed(choice_key, layer, 1)
+        own_link = hashed(hashed(key, LINK, 0), layer, 1)
         for token in range(first, last):
             for rank in range(top_k):
                 number = token * top_k + rank
@@ -151,7 +155,8 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                     if linked > 0.0 and low(hashed(own_link, number, 0)) < linked
                     else own_key
                 )
-                expert, attempt = np.int64(-1), 0
+                expert = np.int64(-1)
+                attempt = 0
                 while expert < 0 and attempt < MAX_ATTEMPTS:
                     bits = hashed(source, number, attempt)
                     if low(bits) < copied[layer]:
@@ -184,7 +189,8 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
 @allocating_part
 def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
     """The likeliest expert that is not taken: what is left when nearly all the probability is."""
-    best, most = -1, -1.0
+    best = -1
+    most = -1.0
     before = 0.0
     for expert in range(len(cumulative)):
         share = cumulative[expert] - before
@@ -193,7 +199,8 @@ def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
         for other in taken:
             is_taken = is_taken or other == expert
         if share > most and not is_taken:
-            best, most = expert, share
+            best = expert
+            most = share
     return best
 
 
@@ -203,7 +210,8 @@ def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ign
     1.
     """
     tokens, layers, top_k = out.shape
-    shared, own = np.sqrt(correlation), np.sqrt(1.0 - correlation)
+    shared = np.sqrt(correlation)
+    own = np.sqrt(1.0 - correlation)
     gate_key = hashed(key, GATE, 0)
     for layer in range(layers):
         layer_key = hashed(gate_key, layer, 1)

@@ -32,7 +32,8 @@ MAX_COPIED = 0.9
 SPREADS = np.linspace(0.0, 1.5, 7)
 """Spreads of requests' log preferences that are tried, with straight lines in between."""
 MIN_TOKENS = 256
-NUM_GATE_ROUNDS, NUM_GATE_TOKENS = 8, 1000
+NUM_GATE_ROUNDS = 8
+NUM_GATE_TOKENS = 1000
 
 
 def fit(
@@ -137,10 +138,8 @@ def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> 
     """By layer, the spread whose passing preferences explain reuse at lags too long for copies,
     beyond what classes and requests do.
     """
-    lags, layers = (
-        _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace),
-        trace.expert_ids.shape[1],
-    )
+    lags = _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace)
+    layers = trace.expert_ids.shape[1]
     shown = _curve(
         routing.choose(np.diff(trace.borders), seed + 1), trace.borders, trace.num_experts, lags
     )
@@ -165,7 +164,8 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     """Add the copies: solved for the excess over what classes alone give, then corrected by what
     comes out.
     """
-    lags, lengths = routing.copy_lags, np.diff(trace.borders)
+    lags = routing.copy_lags
+    lengths = np.diff(trace.borders)
     wanted = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags)
     shown = _curve(routing.choose(lengths, seed + 1), trace.borders, trace.num_experts, lags)
     at_zero = 1.0 - shown.mean(axis=0)
@@ -241,7 +241,8 @@ def _log_moments(weights: NDArray[np.float32]) -> tuple[Array, Array, float]:
     where it is negative.
     """
     logs = np.log(np.maximum(weights.astype(np.float64), 1e-6))
-    mean, spread = logs.mean(axis=0), logs.std(axis=0)
+    mean = logs.mean(axis=0)
+    spread = logs.std(axis=0)
     ranks = weights.shape[2]
     if ranks == 1:
         return mean, spread, 0.0

@@ -104,7 +104,8 @@ class LatentRouting(Routing):
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
         """See Routing."""
-        shape, is_drawn = (num_sequences, num_tokens, len(model.moe_layers)), ids is not None
+        shape = (num_sequences, num_tokens, len(model.moe_layers))
+        is_drawn = ids is not None
         ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids
         full = np.empty((*shape, self.num_experts), np.float32)
         for sequence in range(num_sequences):
@@ -125,7 +126,8 @@ class LatentRouting(Routing):
         self, model: Model, sequence: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32]:
         """Scores [token, MoE layer, expert] of one sequence."""
-        own, shares = self._own_scores(model), self._shares(model)
+        own = self._own_scores(model)
+        shares = self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
         kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
         fill_scores(

@@ -66,11 +66,9 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
     values = np.empty((parts, experts))
     base = np.empty(experts)
     for layer in range(layers):
-        lasting, fading, own_key = (
-            hashed(key, REQUEST, layer),
-            hashed(key, DRIFT, layer),
-            hashed(key, GATE, layer),
-        )
+        lasting = hashed(key, REQUEST, layer)
+        fading = hashed(key, DRIFT, layer)
+        own_key = hashed(key, GATE, layer)
         for expert in range(experts):
             base[expert] = own[layer, expert] + spread[0, layer] * _lasting(
                 hashed(lasting, expert, 0), skew

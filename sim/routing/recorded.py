@@ -89,7 +89,8 @@ class RecordedRouting(Routing):
 
     def _rows(self, num_sequences: int, num_tokens: int) -> NDArray[np.int64]:
         """Index of the recorded token [sequence, token]."""
-        total, borders = len(self.expert_ids), self.borders
+        total = len(self.expert_ids)
+        borders = self.borders
         if num_sequences < len(borders):
             starts = borders[np.arange(num_sequences) * (len(borders) - 1) // num_sequences]
         else:

@@ -102,7 +102,8 @@ def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
     [layer, token, rank].
     """
     layers, tokens, top_k = ids.shape
-    shared, pairs = np.zeros((len(lags), layers)), np.zeros(len(lags))
+    shared = np.zeros((len(lags), layers))
+    pairs = np.zeros(len(lags))
     member = np.zeros((tokens, num_experts), np.uint8)
     for layer in range(layers):
         member[:] = 0
@@ -130,7 +131,8 @@ def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-
     others.
     """
     tokens, top_k = here.shape
-    pairs, seen = np.zeros((num_experts, num_experts)), np.full(num_experts, 1e-9)
+    pairs = np.zeros((num_experts, num_experts))
+    seen = np.full(num_experts, 1e-9)
     for token in range(tokens):
         if is_learned[token]:
             for a in range(top_k):
@@ -158,7 +160,8 @@ def _same_token(ids, identity, num_experts):  # type: ignore[no-untyped-def]
     compared in a layer.
     """
     layers, tokens, top_k = ids.shape
-    shared, count = np.zeros(layers), 0
+    shared = np.zeros(layers)
+    count = 0
     latest = np.full(identity.max() + 1, -1)
     for token in range(tokens):
         before = latest[identity[token]]

@@ -103,7 +103,8 @@ class _Parts:
 
 def read_requests(path: Path, lines: Iterable[Line]) -> Imported:
     """The trace: consecutive tokens of one request are a sequence. Raises InputError."""
-    parts, left_out = _Parts(), _LeftOut()
+    parts = _Parts()
+    left_out = _LeftOut()
     for where, entry in lines:
         is_response = any(name in entry for name in RESPONSE)
         pieces = _of_response(entry, where, left_out) if is_response else (_own(entry, where),)

@@ -58,7 +58,8 @@ class GeneratorSpec(_Frozen):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        classes, layers = len(self.class_share), len(self.inclusion[0])
+        classes = len(self.class_share)
+        layers = len(self.inclusion[0])
         widths = {len(row) for table in self.inclusion for row in table}
         if (
             len(widths) != 1

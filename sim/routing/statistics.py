@@ -54,7 +54,9 @@ class RoutingStatistics:
 
 def statistics(trace: RecordedRouting, seed: int = 0) -> RoutingStatistics:
     """All statistics of a recording; ``seed`` draws the batches."""
-    ids, borders, experts = trace.expert_ids, trace.borders, trace.num_experts
+    ids = trace.expert_ids
+    borders = trace.borders
+    experts = trace.num_experts
     share = inclusion(ids, experts) / ids.shape[2]
     by_lag = reuse(ids, borders, experts, np.array(REUSE_LAGS))
     generator = np.random.default_rng(seed)

@@ -40,13 +40,18 @@ def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -
     Where rounding might decide, which must not change a choice, the token's choices in that layer
     are counted out.
     """
-    num_cases, top_k = draws.shape[0] * draws.shape[1], draws.shape[2]
-    draws_CK, chosen_CK = draws.reshape(num_cases, top_k), chosen.reshape(num_cases, top_k)
-    taken, found = np.zeros((top_k, TOGETHER), np.int32), np.zeros(TOGETHER, np.int32)
-    targets, is_unsure = np.zeros(TOGETHER), np.zeros(TOGETHER, np.int32)
+    num_cases = draws.shape[0] * draws.shape[1]
+    top_k = draws.shape[2]
+    draws_CK = draws.reshape(num_cases, top_k)
+    chosen_CK = chosen.reshape(num_cases, top_k)
+    taken = np.zeros((top_k, TOGETHER), np.int32)
+    found = np.zeros(TOGETHER, np.int32)
+    targets = np.zeros(TOGETHER)
+    is_unsure = np.zeros(TOGETHER, np.int32)
     is_taken = np.zeros(len(popularity), np.bool_)
     for first in range(0, num_cases, TOGETHER):
-        num_lanes, left = min(TOGETHER, num_cases - first), 1.0
+        num_lanes = min(TOGETHER, num_cases - first)
+        left = 1.0
         is_unsure[:] = 0
         for rank in range(top_k):
             for lane in range(num_lanes):
@@ -69,7 +74,8 @@ def _place(
     """How many experts that are left have no more than each target together; notes where rounding
     might decide.
     """
-    per_share, margin = 1.0 / popularity[0], len(popularity) * len(popularity) * ROUNDING
+    per_share = 1.0 / popularity[0]
+    margin = len(popularity) * len(popularity) * ROUNDING
     for lane in range(TOGETHER):
         place = targets[lane] * per_share
         found[lane] = np.int32(place)
@@ -92,11 +98,10 @@ def _take(taken: NDArray[np.int32], num_taken: int, found: NDArray[np.int32]) ->
     """
     for rank in range(num_taken):
         for lane in range(TOGETHER):
-            lesser, greater = (
-                min(taken[rank, lane], found[lane]),
-                max(taken[rank, lane], found[lane]),
-            )
-            taken[rank, lane], found[lane] = lesser, greater
+            lesser = min(taken[rank, lane], found[lane])
+            greater = max(taken[rank, lane], found[lane])
+            taken[rank, lane] = lesser
+            found[lane] = greater
     for lane in range(TOGETHER):
         taken[num_taken, lane] = found[lane]
 
@@ -109,7 +114,8 @@ def _count_out(
     left = 1.0
     for rank in range(len(draws)):
         expert = _counted(popularity, is_taken, draws[rank] * left)
-        chosen[rank], is_taken[expert] = expert, True
+        chosen[rank] = expert
+        is_taken[expert] = True
         left -= popularity[expert]
     for rank in range(len(draws)):
         is_taken[chosen[rank]] = False
@@ -122,13 +128,12 @@ def _choose_any(
     """As ``choose``."""
     num_tokens, num_layers, top_k = draws.shape
     num_experts = popularity.shape[1]
-    cumulative, guide = (
-        np.empty((num_layers, num_experts)),
-        np.empty((num_layers, num_experts), np.int32),
-    )
+    cumulative = np.empty((num_layers, num_experts))
+    guide = np.empty((num_layers, num_experts), np.int32)
     for layer in range(num_layers):
         _index(popularity[layer], cumulative[layer], guide[layer])
-    is_taken, taken = np.zeros(num_experts, np.bool_), np.empty(top_k, np.int64)
+    is_taken = np.zeros(num_experts, np.bool_)
+    taken = np.empty(top_k, np.int64)
     for token in range(num_tokens):
         for layer in range(num_layers):
             left = 1.0
@@ -179,7 +184,9 @@ def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> 
     """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n,
     1/n, …
     """
-    running, first, num_experts = 0.0, 0, len(popularity)
+    running = 0.0
+    first = 0
+    num_experts = len(popularity)
     for expert in range(num_experts):
         running += popularity[expert]
         cumulative[expert] = running
@@ -208,5 +215,6 @@ def _looked_up(
     found = np.int64(guide[min(max(int(target * num_experts), 0), num_experts - 1)])
     while found < num_experts - 1 and cumulative[found] <= target:
         found += 1
-    before, margin = cumulative[found - 1] if found > 0 else 0.0, num_experts * ROUNDING
+    before = cumulative[found - 1] if found > 0 else 0.0
+    margin = num_experts * ROUNDING
     return found if before + margin < target < cumulative[found] - margin else np.int64(-1)

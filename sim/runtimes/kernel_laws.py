@@ -76,7 +76,8 @@ def prompt_by_laws(
     if not own.prompt or not _covers(own.prompt, work):
         return None
     tokens = question.prompt_tokens
-    experts, dense = 0.0, 0.0
+    experts = 0.0
+    dense = 0.0
     for name, products in work.products.items():
         law = own.prompt[name]
         for item in products:
@@ -101,7 +102,8 @@ def _covers(laws: Container[str], work: KernelWork) -> bool:
 
 def _decode_parts(work: KernelWork, own: RuntimeKernels) -> tuple[float, float]:
     """Seconds of routed experts, and of everything else."""
-    experts, dense = 0.0, 0.0
+    experts = 0.0
+    dense = 0.0
     for name, products in work.products.items():
         law = own.decode[name]
         for item in products:

@@ -37,7 +37,9 @@ class BlockPool:
         """How many of the first ``limit`` keys are here, up to the first that is not; and how many
         of those nobody refers to.
         """
-        references, unused, idle = self._references, self._unused, 0
+        references = self._references
+        unused = self._unused
+        idle = 0
         for position in range(limit):
             key = keys[position]
             if key not in references:
@@ -48,7 +50,8 @@ class BlockPool:
 
     def hold(self, keys: Iterable[int]) -> None:
         """Refer to blocks that are here."""
-        references, unused = self._references, self._unused
+        references = self._references
+        unused = self._unused
         for key in keys:
             if key in references:
                 references[key] += 1
@@ -73,7 +76,8 @@ class BlockPool:
 
         Where a block of that name is here already, that one is used.
         """
-        references, unused = self._references, self._unused
+        references = self._references
+        unused = self._unused
         for key in keys:
             if key in references:
                 references[key] += 1
@@ -87,7 +91,8 @@ class BlockPool:
 
     def release(self, keys: Sequence[int], num_private: int) -> None:
         """Refer no more to the blocks of those keys, the last first; empty private ones."""
-        references, unused = self._references, self._unused
+        references = self._references
+        unused = self._unused
         for key in reversed(keys):
             count = references[key]
             if count > 1:

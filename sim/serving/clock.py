@@ -14,7 +14,8 @@ class StepEnd(simpy.Event):
 
     def __init__(self, env: simpy.Environment, delay_ns: int) -> None:
         super().__init__(env)
-        self._ok, self._value = True, None
+        self._ok = True
+        self._value = None
         env.schedule(self, AFTER_ALL, delay_ns)
 
     def hand_over(self, other: "StepEnd") -> None:

@@ -32,7 +32,8 @@ class ServingSetting:
     balancing: Balancing = Balancing.LEAST_LIVE
 
     def __post_init__(self) -> None:
-        wanted, present = self.num_instances * self.instance.num_gpus, self.machine.gpu.count
+        wanted = self.num_instances * self.instance.num_gpus
+        present = self.machine.gpu.count
         if wanted > present:
             raise InputError(
                 f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}"

@@ -43,13 +43,12 @@ class DecodingSet:
 
     def add(self, sequence: Sequence) -> None:
         """A sequence joins, ``computed_tokens`` long, with output tokens to come."""
-        steps, tokens = self.num_steps, sequence.computed_tokens
+        steps = self.num_steps
+        tokens = sequence.computed_tokens
         self._num_joinings += 1
-        sequence.joining, sequence.joined_step, sequence.joined_tokens = (
-            self._num_joinings,
-            steps,
-            tokens,
-        )
+        sequence.joining = self._num_joinings
+        sequence.joined_step = steps
+        sequence.joined_tokens = tokens
         self._members[sequence.number] = sequence
         heappush(self._ends, (steps + sequence.tokens_left, sequence.number, sequence.joining))
         self._by_phase[(steps - tokens) % self._block_tokens] += 1
@@ -110,7 +109,9 @@ class DecodingSet:
 
     def growth(self, num_steps: int) -> int:
         """Blocks that the members need beyond those they have, to take that many steps."""
-        size, by_phase, now = self._block_tokens, self._by_phase, self.num_steps
+        size = self._block_tokens
+        by_phase = self._by_phase
+        now = self.num_steps
         rounds, rest = divmod(num_steps, size)
         return rounds * len(self._members) + sum(
             by_phase[(now + step) % size] for step in range(rest)
@@ -122,7 +123,8 @@ class DecodingSet:
         """
         if self.growth(num_steps) <= num_blocks:
             return num_steps
-        low, high = 0, num_steps
+        low = 0
+        high = num_steps
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.growth(middle) <= num_blocks else (low, middle)

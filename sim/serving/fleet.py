@@ -127,7 +127,8 @@ class Apart:
     def _deliver(self, prompt: Sequence) -> Process:
         sequence, handover = self._requests[prompt.number]
         yield from handover.arrived(prompt)
-        sequence.admitted_ns, sequence.hit_tokens = prompt.admitted_ns, prompt.hit_tokens
+        sequence.admitted_ns = prompt.admitted_ns
+        sequence.hit_tokens = prompt.hit_tokens
         sequence.brought_tokens = sequence.prompt_tokens - 1
         index = self._decoder_of.pop(sequence.number)
         self._num_assigned[index] -= 1

@@ -51,7 +51,8 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
 
 def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
     """The machine with ``options.num_gpus`` of its GPUs as one."""
-    gpu, count = machine.gpu, options.num_gpus
+    gpu = machine.gpu
+    count = options.num_gpus
     pooled = gpu.model_copy(
         update={
             "count": 1,
@@ -103,7 +104,8 @@ def _attention_prices(
     """The first price has the layer's weights and kernels; those of further caches, and of a state,
     add what is read of them.
     """
-    spec, model = costs.model.layers[layer], costs.model
+    spec = costs.model.layers[layer]
+    model = costs.model
     parts = [_of_cache(costs, cache) for cache in spec.caches]
     parts += [_of_state(spec.state)] if spec.state is not None else []
     first, *others = parts or [_of_cache(costs, None)]

@@ -97,7 +97,8 @@ class Instance:
 
     def found_tokens(self, sequence: Sequence) -> int:
         """Tokens of a prompt whose KV is on the GPUs already."""
-        keys, size = self._keys(sequence), self.options.block_tokens
+        keys = self._keys(sequence)
+        size = self.options.block_tokens
         return size * self.pool.match(keys, min(len(keys), (sequence.prompt_tokens - 1) // size))[0]
 
     def submit(self, sequence: Sequence) -> None:
@@ -192,14 +193,16 @@ class Instance:
         False if there are too few.
         """
         keys = self._keys(sequence)
-        size, target = self.options.block_tokens, sequence.target_tokens
+        size = self.options.block_tokens
+        target = sequence.target_tokens
         hits, num_unused = self.pool.match(keys, min(len(keys), (target - 1) // size))
         total = self._blocks(target)
         if total - hits + 1 > self.pool.num_available - num_unused:
             return False
         self.pool.hold(keys[:hits])
         self.pool.take(total - hits)
-        sequence.num_blocks, sequence.num_keyed = total, hits
+        sequence.num_blocks = total
+        sequence.num_keyed = hits
         if sequence.admitted_ns is None:
             sequence.admitted_ns = int(self.env.now)
             sequence.hit_tokens["gpu"] = hits * size
@@ -283,11 +286,9 @@ class Instance:
         self, offload: Offload, chunks: list[Chunk], load_ticks: int, stages: int
     ) -> tuple[int, int]:
         """How long a step computes, and how long it takes with what it loads."""
-        ticks, blend, num_layers = (
-            self._step_ticks(chunks),
-            offload.options.blend,
-            self.prices.num_layers,
-        )
+        ticks = self._step_ticks(chunks)
+        blend = offload.options.blend
+        num_layers = self.prices.num_layers
         if blend is None:
             return ticks, pipelined((load_ticks, ticks), stages)
         mended = self._step_ticks(chunks, blend)
@@ -299,10 +300,12 @@ class Instance:
         """All tokens of the chunks computed; with ``blend``, as in a layer that mends what was
         found.
         """
-        kept, pairs = list(self.decoding.seen), list(self.decoding.seen)
+        kept = list(self.decoding.seen)
+        pairs = list(self.decoding.seen)
         num_tokens = num_sampled = len(self.decoding)
         for sequence, tokens in chunks:
-            first, end = sequence.computed_tokens, sequence.computed_tokens + tokens
+            first = sequence.computed_tokens
+            end = sequence.computed_tokens + tokens
             computed = (
                 tokens
                 if blend is None
@@ -317,7 +320,8 @@ class Instance:
 
     def _take_leap(self, max_steps: int | None) -> Waiting:
         """As many decode steps as are alike and find blocks; those of the first are taken already."""
-        decoding, start_ticks = self.decoding, self._clock_ticks
+        decoding = self.decoding
+        start_ticks = self._clock_ticks
         steps = min(
             limit
             for limit in (decoding.alike_steps(), max_steps, self.options.max_leap_steps)
@@ -342,7 +346,8 @@ class Instance:
         now_ticks = (
             int(self.env.now) - 1
         ) * TICKS_PER_NS  # a step's end is seen at the next whole nanosecond
-        low, high = 0, leap.num_steps
+        low = 0
+        high = leap.num_steps
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (
@@ -353,7 +358,8 @@ class Instance:
         if high < leap.num_steps:
             end = self._end_at(leap.start_ticks + self._leap_ticks(high))
             leap.end.hand_over(end)
-            leap.num_steps, leap.end = high, end
+            leap.num_steps = high
+            leap.end = end
 
     def _leap_ticks(self, num_steps: int) -> int:
         decoding = self.decoding

@@ -127,7 +127,8 @@ def _tier_uses(
     offloads = [instance.offload for instance in instances if instance.offload is not None]
     for name in dict.fromkeys(tier.name for tier in tiers):
         same = [tier for tier in tiers if tier.name == name]
-        size, is_host = same[0].stored_bytes, same[0] is tiers[0]
+        size = same[0].stored_bytes
+        is_host = same[0] is tiers[0]
         reads = (
             [offload.copies_in for offload in offloads]
             if is_host

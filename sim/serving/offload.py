@@ -43,7 +43,8 @@ class Offload:
         pinned: PinnedChunks,
     ) -> None:
         self.options = options
-        self.copies_in, self.copies_out = Link(), Link()
+        self.copies_in = Link()
+        self.copies_out = Link()
         self._env = env
         self._tiers = tuple(tiers)
         self._host = self._tiers[0]
@@ -62,7 +63,8 @@ class Offload:
 
         At least the last token of the context is left to compute.
         """
-        keys, size = self._keys(sequence), self.options.chunk_tokens
+        keys = self._keys(sequence)
+        size = self.options.chunk_tokens
         self._pinned.admitted(sequence.number, keys)
         if self.options.blend is not None:
             self._plan_blend(self.options.blend, sequence, gpu_tokens)
@@ -70,7 +72,8 @@ class Offload:
         places = self._search(keys)
         self._touch(keys[: len(places)], places)
         sequence.num_saved_chunks = len(places)
-        start, most = gpu_tokens // size, sequence.target_tokens - 1
+        start = gpu_tokens // size
+        most = sequence.target_tokens - 1
         end = len(places)
         if min(end * size, most) - gpu_tokens < max(1, self.options.min_retrieve_tokens):
             end = start
@@ -90,12 +93,11 @@ class Offload:
         """Decide whether an admitted sequence loads the chunks that are found, wherever in its
         prompt, and mends them.
         """
-        size, most, keys = (
-            self.options.chunk_tokens,
-            sequence.target_tokens - 1,
-            self._keys(sequence),
-        )
-        sequence.num_saved_chunks, sequence.found_ranges = 0, ()
+        size = self.options.chunk_tokens
+        most = sequence.target_tokens - 1
+        keys = self._keys(sequence)
+        sequence.num_saved_chunks = 0
+        sequence.found_ranges = ()
         found = [
             (chunk, place)
             for chunk, key in enumerate(keys)
@@ -109,20 +111,16 @@ class Offload:
         ranges = tuple(
             (max(chunk * size, gpu_tokens), min((chunk + 1) * size, most)) for chunk, _ in found
         )
-        num_found, places = (
-            sum(end - first for first, end in ranges),
-            tuple(place for _, place in found),
-        )
+        num_found = sum(end - first for first, end in ranges)
+        places = tuple(place for _, place in found)
         if num_found < max(1, self.options.min_retrieve_tokens):
             return
         if self.options.loading is Loading.CHEAPER and not self._is_blending_cheaper(
             blend, sequence, gpu_tokens, num_found, places
         ):
             return
-        sequence.load, sequence.found_ranges = (
-            Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places),
-            ranges,
-        )
+        sequence.load = Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places)
+        sequence.found_ranges = ranges
         for key, place, (first, end) in zip(sequence.load.keys, places, ranges, strict=True):
             self._tiers[place].store.pin(key)
             if sequence.num_preemptions == 0:
@@ -135,10 +133,8 @@ class Offload:
         """Whether loading and mending is predicted to take less time than computing, under the
         queues of now.
         """
-        full, num_tokens = (
-            self._prices.prefill_ns(gpu_tokens, sequence.target_tokens),
-            sequence.target_tokens - gpu_tokens,
-        )
+        full = self._prices.prefill_ns(gpu_tokens, sequence.target_tokens)
+        num_tokens = sequence.target_tokens - gpu_tokens
         mended = full * blend.computed_tokens(num_tokens, num_found) // num_tokens
         copies_ns = self._host.read_ns(len(places))
         before_ns = self._load_ns(places) - copies_ns
@@ -157,7 +153,8 @@ class Offload:
 
     def loaded(self, sequence: Sequence) -> None:
         """What a sequence loads is on the GPUs."""
-        load, sequence.load = sequence.load, None
+        load = sequence.load
+        sequence.load = None
         assert load is not None
         self._host.num_read += len(load.keys)
         for key, place in zip(load.keys, load.places, strict=True):
@@ -256,7 +253,8 @@ class Offload:
         """What was prefetched for the sequence may leave again, once what it loads is pinned anew;
         returns where it had been.
         """
-        origins, sequence.prefetched = sequence.prefetched, {}
+        origins = sequence.prefetched
+        sequence.prefetched = {}
         for key in origins:
             self._host.store.unpin(key)
         return origins
@@ -299,7 +297,8 @@ class Offload:
         """Up to which chunk loading is predicted to be worth it under the queues of now; only where
         the tier changes, or all, or none.
         """
-        size, target = self.options.chunk_tokens, sequence.target_tokens
+        size = self.options.chunk_tokens
+        target = sequence.target_tokens
         borders = [
             chunk for chunk in range(start + 1, len(places)) if places[chunk] != places[chunk - 1]
         ]
@@ -346,7 +345,8 @@ class Offload:
         """Keys of the chunks that have become full since the last time; they count as seen to from
         now on.
         """
-        saved, full = sequence.num_saved_chunks, computed_tokens // self.options.chunk_tokens
+        saved = sequence.num_saved_chunks
+        full = computed_tokens // self.options.chunk_tokens
         sequence.num_saved_chunks = max(saved, full)
         return self._keys(sequence)[saved:full]
 

@@ -53,7 +53,8 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
 
     Raises InputError for a policy that cannot be served.
     """
-    policy, instance = served.policy, setting.instance
+    policy = served.policy
+    instance = setting.instance
     if instance.num_gpus > 1 and isinstance(policy.placement, AllLayersPlacement):
         return prepare(setting)
     _check(setting, served)
@@ -92,7 +93,8 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
 
 def _check(setting: ServingSetting, served: ServedPolicy) -> None:
     """Refuse what cannot be served. Raises InputError."""
-    policy, instance = served.policy, setting.instance
+    policy = served.policy
+    instance = setting.instance
     if not setting.model.moe_layers:
         raise InputError(
             f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out"
@@ -133,7 +135,8 @@ def _prices(
     """The table: batches that only decode up to ``max_sequences`` tokens, one prompt's chunk
     beyond.
     """
-    costs, instance = problem.costs, setting.instance
+    costs = problem.costs
+    instance = setting.instance
     grid = _grid(instance.max_step_tokens)
     decode = [tokens for tokens in grid if tokens <= instance.max_sequences]
     prefill = [tokens for tokens in grid if tokens > instance.max_sequences]
@@ -217,7 +220,8 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
     the sequence of its draw.
     """
     sizes, draws = np.array(rows, np.int32).T.copy()
-    zeros, ones = np.zeros_like(sizes), np.ones_like(sizes)
+    zeros = np.zeros_like(sizes)
+    ones = np.ones_like(sizes)
     return Passes(
         step=np.arange(len(rows), dtype=np.int32),
         num_tokens=sizes,
@@ -242,7 +246,8 @@ def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
 
 
 def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residency) -> list[str]:
-    model, instance = setting.model, setting.instance
+    model = setting.model
+    instance = setting.instance
     found = [*attention_warnings(CostModel(machine=setting.machine, model=model))]
     found += [
         f"steps under {served.policy.name} are simulated for some numbers of tokens and interpolated between them"

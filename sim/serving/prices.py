@@ -136,13 +136,12 @@ class StepPrices:
         """How long the tokens first … end − 1 of one prompt take alone, in steps as long as prices
         reach: an estimate for decisions.
         """
-        ticks, longest = 0, len(self.base) - 1
+        ticks = 0
+        longest = len(self.base) - 1
         while first < end:
             stop = min(end, first + longest)
-            kept, pairs = (
-                [part.kept(first, stop) for part in self.attention],
-                [part.pairs(first, stop) for part in self.attention],
-            )
+            kept = [part.kept(first, stop) for part in self.attention]
+            pairs = [part.pairs(first, stop) for part in self.attention]
             ticks += self.step(stop - first, 0, kept, pairs)
             first = stop
         return ticks // TICKS_PER_NS

@@ -24,12 +24,10 @@ class Recorder:
         self.hit_tokens: dict[str, int] = {}
         self.first_arrival_ns: int | None = None
         self.last_end_ns = 0
-        self.queue_s, self.ttft_s, self.tpot_s, self.end_to_end_s = (
-            array("d"),
-            array("d"),
-            array("d"),
-            array("d"),
-        )
+        self.queue_s = array("d")
+        self.ttft_s = array("d")
+        self.tpot_s = array("d")
+        self.end_to_end_s = array("d")
 
     @property
     def num_finished(self) -> int:

@@ -59,8 +59,10 @@ class _Run:
 
     def submit(self, request: Request) -> simpy.Event:
         """As FrontDoor: a request goes to the fleet, or is turned away if it can never be held."""
-        now_ns, length = int(self.env.now), request.prompt_tokens
-        answer, longest = self.env.event(), self._cluster.max_context_tokens
+        now_ns = int(self.env.now)
+        length = request.prompt_tokens
+        answer = self.env.event()
+        longest = self._cluster.max_context_tokens
         self._recorder.submitted(request.number, now_ns)
         is_too_long = longest is not None and length + request.output_tokens > longest
         if is_too_long or not self._fleet.can_hold(length, request.output_tokens):

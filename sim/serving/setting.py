@@ -53,7 +53,8 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
 
 def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     """The numbers of the machine, and of the serving file, that the run is charged by."""
-    gpu, instance = setting.machine.gpu, setting.instance
+    gpu = setting.machine.gpu
+    instance = setting.instance
     quantities = {
         "gpu.memory_bytes": gpu.memory_bytes,
         "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s,
@@ -133,10 +134,12 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
         raise InputError(
             f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}"
         )
-    read, write = spec.read, spec.write
+    read = spec.read
+    write = spec.write
     if read is None or write is None:
         own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)
-        read, write = read or own[0], write or own[1]
+        read = read or own[0]
+        write = write or own[1]
     is_remote = spec.name == "remote"
     return TierOptions(
         name=spec.name,

@@ -101,7 +101,8 @@ class ClosedLoop:
     def feed(self, door: FrontDoor) -> Process:
         """As Source."""
         counter = _Counter(limit=self.num_requests)
-        env, talks = door.env, []
+        env = door.env
+        talks = []
         for session in self.sessions:
             if session.start_ns > env.now:
                 yield env.timeout(session.start_ns - int(env.now))

@@ -101,7 +101,8 @@ class Tier:
         return is_held
 
     def _duration_ns(self, rate: TransferRate, num_chunks: int, *, is_read: bool) -> int:
-        codec_ns, compression = 0, self.options.compression
+        codec_ns = 0
+        compression = self.options.compression
         if compression:
             speed = compression.decode_bytes_per_s if is_read else compression.encode_bytes_per_s
             codec_ns = (

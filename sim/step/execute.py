@@ -80,7 +80,8 @@ def _planned(
     policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
 ) -> Execution:
     """One program for the whole run."""
-    problem, passes = foresight.problem, foresight.passes
+    problem = foresight.problem
+    passes = foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
     lowered = (lower if decisions.pipelined is None else lower_pipelined)(

@@ -121,7 +121,9 @@ class _Parts:
     """The parts of a run so far."""
 
     def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
-        self._scenario, self._problem, self._residency = scenario, problem, residency
+        self._scenario = scenario
+        self._problem = problem
+        self._residency = residency
         self._ids = draw_ids(scenario)
         self._hash = hashlib.sha256()
         self._cached: Cached | None = None
@@ -158,7 +160,8 @@ class _Parts:
 
     def result(self) -> LongRun:
         """Return the whole."""
-        scenario, residency = self._scenario, self._residency
+        scenario = self._scenario
+        residency = self._residency
         assert self._totals is not None
         items = memory_items(self._problem, residency, scenario.policy)
         metrics = metrics_of(
@@ -183,7 +186,8 @@ def _is_whole(execution: Execution) -> bool:
     Copies of whole layers go ahead of their pass, and a head on the CPU leaves the hidden state
     there.
     """
-    decisions, timeline = execution.decisions, execution.timeline
+    decisions = execution.decisions
+    timeline = execution.timeline
     if decisions.early is not None or (decisions.head_modes != LayerMode.GPU).any():
         return False
     is_streamed = (decisions.modes == LayerMode.STREAM).any()

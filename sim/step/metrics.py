@@ -22,11 +22,9 @@ STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.LAYER_FETCH, TaskKind.P
 """Copies into staging buffers."""
 _IS_STAGED = np.isin(np.arange(len(TaskKind)), STAGED)
 _IS_PREFETCH = np.isin(np.arange(len(TaskKind)), (TaskKind.PREFETCH, TaskKind.EARLY_FETCH))
-_IDLE, _RESIDENT, _ON_CPU = (
-    int(Action.IDLE),
-    int(Action.RESIDENT),
-    tuple(int(action) for action in ON_CPU),
-)
+_IDLE = int(Action.IDLE)
+_RESIDENT = int(Action.RESIDENT)
+_ON_CPU = tuple(int(action) for action in ON_CPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +114,8 @@ def measure(
 
 def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.int64]) -> Totals:
     """Read the totals off an execution, of a run or of a part of one."""
-    timeline, passes = execution.timeline, foresight.passes
+    timeline = execution.timeline
+    passes = foresight.passes
     ends_ns = timeline.end_ns[execution.last_task]
     prompt_ends_ns = ends_ns[passes.is_prefill]
     layer_share = foresight.problem.overlap.staging_layer_share
@@ -169,7 +168,8 @@ def metrics_of(
 def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
     tasks = timeline.tasks
-    moved, prefetched = np.zeros(len(timeline.platform.resources), np.int64), np.zeros(1, np.int64)
+    moved = np.zeros(len(timeline.platform.resources), np.int64)
+    prefetched = np.zeros(1, np.int64)
     _count_bytes(
         tasks.resource,
         tasks.kind,
@@ -253,11 +253,14 @@ def _count_experts(
     ``spilled`` is empty for none.
     """
     num_experts = len(tokens) // len(can_hit)
-    row, end = 0, num_experts
+    row = 0
+    end = num_experts
     for place in selected:
         while place >= end:
-            row, end = row + 1, end + num_experts
-        action, fed = actions[place], tokens[place]
+            row = row + 1
+            end = end + num_experts
+        action = actions[place]
+        fed = tokens[place]
         counts[1] += fed
         is_hit = (action == _RESIDENT and can_hit[row]) or (len(spilled) > 0 and spilled[place])
         if is_hit:
@@ -301,10 +304,8 @@ def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
     """
     tasks = timeline.tasks
     place = tasks.step.astype(np.int64) * (int(tasks.layer.max()) + 2) + tasks.layer + 1
-    on_gpu, last = (
-        tasks.resource == timeline.platform.index("gpu"),
-        np.zeros(int(place.max()) + 1, np.int64),
-    )
+    on_gpu = tasks.resource == timeline.platform.index("gpu")
+    last = np.zeros(int(place.max()) + 1, np.int64)
     np.maximum.at(last, place[on_gpu], timeline.end_ns[on_gpu])
     return np.asarray(last[place])
 

@@ -108,7 +108,8 @@ def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
 
 
 def _numbers(run: Charged) -> Iterator[UsedNumber]:
-    machine, busy = run.scenario.machine, run.metrics.busy_s
+    machine = run.scenario.machine
+    busy = run.metrics.busy_s
     yield _number("gpu.memory_bytes", machine.gpu.memory_bytes)
     if machine.gpu.context_bytes is not None:
         yield _number("gpu.context_bytes", machine.gpu.context_bytes)
@@ -130,7 +131,8 @@ def _numbers(run: Charged) -> Iterator[UsedNumber]:
 
 def _kernel_numbers(run: Charged) -> Iterator[UsedNumber]:
     """What the GPU's kernels take beside reading and arithmetic."""
-    gpu, model = run.scenario.machine.gpu, run.scenario.model
+    gpu = run.scenario.machine.gpu
+    model = run.scenario.model
     if not run.scenario.policy.overlap.captures_graphs:
         yield _number("gpu.launch_overhead_ns", gpu.launch_overhead_ns)
     yield _number("gpu.kernel_ns", gpu.kernel_ns)
@@ -208,7 +210,8 @@ def outside_of(
 
 def extrapolated(found: Iterable[Outside]) -> tuple[str, ...]:
     """Say where measured curves were left, the parts of a run taken together."""
-    outside, runs = Counter[str](), Counter[str]()
+    outside = Counter[str]()
+    runs = Counter[str]()
     for each in found:
         outside[each.text] += each.num_outside
         runs[each.text] += each.num_runs
@@ -220,7 +223,8 @@ def extrapolated(found: Iterable[Outside]) -> tuple[str, ...]:
 def _outside_experts(
     scenario: Scenario, executed: Executed, devices: Sequence[Device]
 ) -> Iterator[Outside]:
-    actions, tokens = executed.decisions.actions, executed.tokens
+    actions = executed.decisions.actions
+    tokens = executed.tokens
     is_on_cpu = np.isin(actions, ON_CPU)
     costs = CostModel(machine=scenario.machine, model=scenario.model)
     for device in devices:
@@ -244,10 +248,13 @@ def _outside_attention(
     measured as they are.
     """
     costs = CostModel(machine=scenario.machine, model=scenario.model)
-    passes, modes = executed.passes, executed.decisions.modes
+    passes = executed.passes
+    modes = executed.decisions.modes
     representatives, shape_of = layer_shapes(scenario.model)
     for device in devices:
-        is_here, outside, count = (modes == LayerMode.CPU) == (device == "cpu"), 0, 0
+        is_here = (modes == LayerMode.CPU) == (device == "cpu")
+        outside = 0
+        count = 0
         for shape, layer in enumerate(representatives):
             if not costs.attention_curves(device, layer):
                 continue

@@ -191,7 +191,8 @@ def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
     The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its
     experts.
     """
-    ids, passes = draw_ids(scenario), forward_passes(scenario.batch, feeding)
+    ids = draw_ids(scenario)
+    passes = forward_passes(scenario.batch, feeding)
     return Drawn(
         passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes)
     )
@@ -228,7 +229,8 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
-    model, batch = scenario.model, scenario.batch
+    model = scenario.model
+    batch = scenario.batch
     if batch.context_tokens > model.max_context_tokens:
         raise InputError(
             f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"

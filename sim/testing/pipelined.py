@@ -20,7 +20,9 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
     """
     if not is_pipelined(run):
         return {}
-    model, passes, residency = run.scenario.model, run.passes, run.residency
+    model = run.scenario.model
+    passes = run.passes
+    residency = run.residency
     kv = residency.dense if residency.kv is None else residency.kv
     pages = down = up = written = 0
     for layer, spec in enumerate(model.layers):
@@ -55,7 +57,8 @@ def check_pages(run: Run) -> None:
     """Experts that are paged run after the last page of their layer and step; no more layers are in
     buffers than there are buffers.
     """
-    line, tasks = run.timeline, run.timeline.tasks
+    line = run.timeline
+    tasks = run.timeline.tasks
     pages = np.flatnonzero(tasks.kind == TaskKind.PAGE)
     if not pages.size:
         assert not (run.decisions.actions == Action.PAGED).any(), (
@@ -88,7 +91,8 @@ def check_groups(run: Run) -> None:
     """No step works before the last one's vocabulary projection has ended, pages and KV cache
     aside; that waits for all of its step.
     """
-    line, tasks = run.timeline, run.timeline.tasks
+    line = run.timeline
+    tasks = run.timeline.tasks
     is_aside = np.isin(tasks.kind, (TaskKind.PAGE, TaskKind.KV_COPY))
     heads = np.flatnonzero(tasks.kind == TaskKind.HEAD)
     for number, head in enumerate(heads.tolist()):

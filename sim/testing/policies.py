@@ -99,7 +99,8 @@ def check_repeats(run: Run) -> None:
 
 def check_actions(run: Run) -> None:
     """Exactly the selected experts get an action, and one that agrees with where their layer runs."""
-    actions, is_selected = run.decisions.actions, run.tokens > 0
+    actions = run.decisions.actions
+    is_selected = run.tokens > 0
     assert ((actions != Action.IDLE) == is_selected).all(), (
         "an action for every selected expert, and for no other"
     )
@@ -136,13 +137,15 @@ def check_actions(run: Run) -> None:
 
 def check_expert_tasks(run: Run) -> None:
     """Each action is one EXPERT task, on its device and as long as its tokens cost."""
-    tasks, costs = run.timeline.tasks, problem_of(run.scenario).costs
+    tasks = run.timeline.tasks
+    costs = problem_of(run.scenario).costs
     if run.scenario.policy.overlap.groups_experts:
         costs = costs.in_groups()
     is_expert = tasks.kind == TaskKind.EXPERT
     columns = (tasks.step, tasks.layer, tasks.expert, tasks.resource, tasks.duration_ns)
     found = sorted(zip(*(column[is_expert].tolist() for column in columns), strict=True))
-    gpu, cpu = run.timeline.platform.index("gpu"), run.timeline.platform.index("cpu")
+    gpu = run.timeline.platform.index("gpu")
+    cpu = run.timeline.platform.index("cpu")
     expected = []
     for index, layer, expert in np.argwhere(run.tokens > 0).tolist():
         on_cpu = run.decisions.actions[index, layer, expert] in ON_CPU
@@ -159,7 +162,9 @@ def check_bytes(run: Run) -> None:
     """Bytes are conserved: copies of experts, layers and activations are those that the decisions
     ask for, no more and no less.
     """
-    tasks, decisions, model = run.timeline.tasks, run.decisions, run.scenario.model
+    tasks = run.timeline.tasks
+    decisions = run.decisions
+    model = run.scenario.model
     expert_bytes = np.array([layer.expert_bytes for layer in model.layers])
     layer_bytes = np.array(
         [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers]
@@ -234,7 +239,8 @@ def activation_tokens(run: Run, runs_head: NDArray[np.bool_]) -> tuple[int, int]
             up += count if on_cpu and not wants_cpu else 0
             on_cpu = bool(wants_cpu)
         sent, returned = _split_tokens(run, index)
-        down, up = down + sent, up + returned
+        down = down + sent
+        up = up + returned
     return down, up
 
 
@@ -242,10 +248,12 @@ def _split_tokens(run: Run, index: int) -> tuple[int, int]:
     """Tokens sent to the CPU for experts of layers on the GPU, and those that come back, maybe in
     another layer.
     """
-    tokens, actions = run.tokens[index], run.decisions.actions[index]
+    tokens = run.tokens[index]
+    actions = run.decisions.actions[index]
     own, deferred, ahead = ((tokens * (actions == action)).sum(axis=1) for action in ON_CPU)
     own[run.decisions.modes[index] == LayerMode.CPU] = 0
-    sent, returned = own + deferred, own + ahead
+    sent = own + deferred
+    returned = own + ahead
     sent[:-1] += ahead[1:]
     returned[1:] += deferred[:-1]
     fed = int(run.passes.num_tokens[index])
@@ -253,7 +261,8 @@ def _split_tokens(run: Run, index: int) -> tuple[int, int]:
         is_handed = np.array([layer.is_moe for layer in run.scenario.model.layers]) & (
             run.decisions.modes[index] != LayerMode.CPU
         )
-        sent, returned = fed * is_handed, fed * is_handed
+        sent = fed * is_handed
+        returned = fed * is_handed
     return int(np.minimum(sent, fed).sum()), int(np.minimum(returned, fed).sum())
 
 
@@ -262,7 +271,9 @@ def check_timeline(run: Run) -> None:
     beats a lower bound.
     """
     line = run.timeline
-    tasks, start, end = line.tasks, line.start_ns, line.end_ns
+    tasks = line.tasks
+    start = line.start_ns
+    end = line.end_ns
     earliest = np.zeros(len(tasks), np.int64)
     for number in range(len(tasks)):
         if line.is_dropped[number]:
@@ -298,7 +309,8 @@ def check_order(run: Run) -> None:
 
     Pipelined layers wait micro-batch by micro-batch: there only steps are in order.
     """
-    line, tasks = run.timeline, run.timeline.tasks
+    line = run.timeline
+    tasks = run.timeline.tasks
     if is_pipelined(run):
         check_groups(run)
     else:
@@ -317,7 +329,8 @@ def check_order(run: Run) -> None:
 
 
 def _check_joins(run: Run) -> None:
-    line, tasks = run.timeline, run.timeline.tasks
+    line = run.timeline
+    tasks = run.timeline.tasks
     is_carried = carried_tasks(run)
     aside = (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP)
     is_ahead = np.isin(tasks.kind, aside) | is_carried
@@ -401,7 +414,8 @@ def _early_spans(run: Run) -> Iterator[tuple[int, int]]:
     of every early copy.
     """
     line = run.timeline
-    tasks, gpu = line.tasks, line.platform.index("gpu")
+    tasks = line.tasks
+    gpu = line.platform.index("gpu")
     for copy in np.flatnonzero(tasks.kind == TaskKind.EARLY_FETCH).tolist():
         same = np.flatnonzero(
             (tasks.layer == tasks.layer[copy]) & (tasks.expert == tasks.expert[copy])
@@ -424,10 +438,12 @@ def _spans(run: Run, kind: TaskKind) -> Iterator[tuple[int, int]]:
     used, and not before its end.
     """
     line = run.timeline
-    tasks, gpu = line.tasks, line.platform.index("gpu")
+    tasks = line.tasks
+    gpu = line.platform.index("gpu")
     same_step = np.append(np.flatnonzero(np.diff(tasks.step)) + 1, len(tasks))
     for copy in np.flatnonzero(tasks.kind == kind).tolist():
-        layer, expert = tasks.layer[copy], tasks.expert[copy]
+        layer = tasks.layer[copy]
+        expert = tasks.expert[copy]
         until = int(same_step[np.searchsorted(same_step, copy, side="right")])
         later = np.arange(copy + 1, until)
         is_copy = np.isin(tasks.kind[later], (kind, TaskKind.EARLY_FETCH))
@@ -466,7 +482,9 @@ def check_memory(run: Run) -> None:
 
 def check_metrics(run: Run) -> None:
     """The metrics are those of the timeline and the decisions, counted another way."""
-    metrics, batch, tasks = run.metrics, run.scenario.batch, run.timeline.tasks
+    metrics = run.metrics
+    batch = run.scenario.batch
+    tasks = run.timeline.tasks
     is_aside = np.isin(tasks.kind, (TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP))
     last_ns = int(run.timeline.end_ns[~is_aside].max())
     assert round(metrics.end_to_end_s * 1e9) == last_ns, (

@@ -183,11 +183,13 @@ def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
     each may be smaller.
     """
     total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
-    most, rows = micro_batches(batch, feeding)[0], []
+    most = micro_batches(batch, feeding)[0]
+    rows = []
     for first in range(0, total, most):
         count = min(most, total - first)
         rows.append((0, count * batch.prompt_tokens, count, first, 0, batch.prompt_tokens, True))
-    total, most = batch.num_sequences, micro_batches(batch, feeding)[1]
+    total = batch.num_sequences
+    most = micro_batches(batch, feeding)[1]
     for step in range(1, batch.output_tokens):
         position = batch.prompt_tokens + step - 1
         for first in range(0, total, most):

@@ -154,7 +154,8 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
         speed = float(step.tokens / seconds.total)
     else:
         made = cached_decode(question, cached, locality_of(model.name), _rates(probes), constants)
-        seconds, speed = made.seconds, made.tokens_per_s
+        seconds = made.seconds
+        speed = made.tokens_per_s
     is_free = cached.misses is MissRule.SPLIT and cached.fetch_table is None
     tie = TieBreak(without_upload_s=-float(seconds.upload), is_free_split=is_free)
     return ArmPrediction(tokens_per_s=speed, tie=tie)

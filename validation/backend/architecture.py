@@ -89,7 +89,8 @@ class Architecture:
 
     def dense_shapes(self, layer: int) -> Shapes:
         """Tensors of a layer outside its routed experts, by name, outputs first."""
-        hidden, shape = self.hidden, self.layers[layer]
+        hidden = self.hidden
+        shape = self.layers[layer]
         shapes: Shapes = {"input_norm": (hidden,)}
         shapes |= (
             _latent_shapes(hidden, shape, shape.latent)
@@ -262,7 +263,8 @@ def _small_layer(layer: Layer, hidden: int, intermediate: int, element_bytes: in
 
 
 def _gated(name: str, hidden: int, intermediate: int) -> Shapes:
-    wide, narrow = (intermediate, hidden), (hidden, intermediate)
+    wide = (intermediate, hidden)
+    narrow = (hidden, intermediate)
     return {f"{name}_gate": wide, f"{name}_up": wide, f"{name}_down": narrow}
 
 
@@ -294,7 +296,8 @@ def _check_norms(model: Model, layer: Layer, shape: LayerShape) -> None:
 
 
 def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> LayerShape:
-    attention, row = executed_attention(model, layer), 3 * model.hidden
+    attention = executed_attention(model, layer)
+    row = 3 * model.hidden
     if latent is None and is_latent(attention):
         latent = _latent_shape(model, layer)
     head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
@@ -318,7 +321,8 @@ def _latent_shape(model: Model, layer: Layer) -> LatentShape:
     """From the counts: plain and value dimensions are not told apart by them, and taken to be
     alike, as in every published model.
     """
-    attention, hidden = executed_attention(model, layer), model.hidden
+    attention = executed_attention(model, layer)
+    hidden = model.hidden
     heads = attention.num_heads
     key_rank = attention.value_elements // heads
     rotary = attention.score_elements // heads - key_rank
@@ -340,7 +344,8 @@ def _latent_shape(model: Model, layer: Layer) -> LatentShape:
 
 
 def _grouped_shapes(hidden: int, shape: LayerShape, has_bias: bool) -> Shapes:
-    queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    queries = shape.num_heads * shape.head_dim
+    keys = shape.num_kv_heads * shape.head_dim
     shapes: Shapes = {
         "q": (queries, hidden),
         "k": (keys, hidden),
@@ -355,7 +360,8 @@ def _grouped_shapes(hidden: int, shape: LayerShape, has_bias: bool) -> Shapes:
 
 
 def _latent_shapes(hidden: int, shape: LayerShape, latent: LatentShape) -> Shapes:
-    heads, key_dim = shape.num_heads, latent.plain_dim + latent.rotary_dim
+    heads = shape.num_heads
+    key_dim = latent.plain_dim + latent.rotary_dim
     shapes: Shapes = {"q": (heads * key_dim, latent.query_rank or hidden)}
     if latent.query_rank:
         shapes |= {"q_down": (latent.query_rank, hidden), "q_down_norm": (latent.query_rank,)}

@@ -34,7 +34,8 @@ class Beams:
         return self._chosen(found_NV[: self._batch.batch_size] if is_first else found_NV)
 
     def _chosen(self, logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-        prompts, vocab = self._batch.batch_size, logits_NV.shape[1]
+        prompts = self._batch.batch_size
+        vocab = logits_NV.shape[1]
         if self._batch.beams == 1:
             return torch.arange(prompts), logits_NV.argmax(dim=-1)
         logs_BHV = (

@@ -50,7 +50,8 @@ class Dispatching:
             everywhere = Action.CPU if mode == LayerMode.CPU else Action.RESIDENT
             return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
-        own, now = slice(layer, layer + 1), slice(index, index + 1)
+        own = slice(layer, layer + 1)
+        now = slice(index, index + 1)
         beside = self._beside._replace(
             dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now]
         )

@@ -51,12 +51,11 @@ class LiveRun:
         sequences: Sequences,
         device: torch.device,
     ) -> None:
-        problem, residency = foresight.problem, foresight.residency
-        self._job, self._passes, self._sequences = (
-            job_of(policy, foresight),
-            foresight.passes,
-            sequences,
-        )
+        problem = foresight.problem
+        residency = foresight.residency
+        self._job = job_of(policy, foresight)
+        self._passes = foresight.passes
+        self._sequences = sequences
         memory = AcceleratorMemory(
             weights,
             replace(residency, experts=np.zeros_like(residency.experts)),

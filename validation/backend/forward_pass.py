@@ -49,10 +49,12 @@ class Sequences:
     def __init__(
         self, weights: Weights, batch: Batch, prompts_SL: Tensor, device: torch.device = ON_HOST
     ) -> None:
-        architecture, count = weights.architecture, batch.num_sequences
+        architecture = weights.architecture
+        count = batch.num_sequences
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
-        self._batch, self._beams = batch, Beams(batch)
+        self._batch = batch
+        self._beams = Beams(batch)
         self.caches_2SKCH = [
             torch.zeros(
                 cache_shape(shape, count, batch.context_tokens), dtype=weights.dtype, device=device
@@ -120,9 +122,13 @@ class ForwardPass:
         self.architecture = weights.architecture
         self._embedding_VD = weights.top.tensors["embedding"]
         self._has_begun = False
-        self._sequences, self._rows, self._first, self._end = sequences, rows, first, end
+        self._sequences = sequences
+        self._rows = rows
+        self._first = first
+        self._end = end
         self._x_TD = self._y_TD = torch.empty(0)
-        self._shares_TP, self._routes = torch.empty(0), Routes()
+        self._shares_TP = torch.empty(0)
+        self._routes = Routes()
         self._given: dict[int, tuple[Tensor | None, Tensor]] = {}
         self._sent_RD = self._back_RD = torch.empty(0)
         self._places: dict[int, slice | None] = {}
@@ -133,10 +139,8 @@ class ForwardPass:
         """
         place = dense.flat.device
         self.settle(place)
-        shape, cache_2SKCH = (
-            self.architecture.layers[layer],
-            self._sequences.cache(layer, place)[:, self._rows],
-        )
+        shape = self.architecture.layers[layer]
+        cache_2SKCH = self._sequences.cache(layer, place)[:, self._rows]
         attended = attention(
             self._x_TD,
             dense.tensors,
@@ -156,7 +160,8 @@ class ForwardPass:
         """The gate: tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
-        router_ED, bias_E = dense.tensors["router"], dense.tensors.get("router_bias")
+        router_ED = dense.tensors["router"]
+        bias_E = dense.tensors.get("router_bias")
         scoring = self.architecture.scoring
         experts_TP, self._shares_TP = gate(
             self._y_TD,

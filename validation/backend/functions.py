@@ -77,15 +77,14 @@ def attention(
         for name in ("q", "k", "v")
     )
     if shape.has_head_norms:
-        q_SNLH, k_SKLH = (
-            normalized(q_SNLH, weights["q_norm"], epsilon),
-            normalized(k_SKLH, weights["k_norm"], epsilon),
-        )
+        q_SNLH = normalized(q_SNLH, weights["q_norm"], epsilon)
+        k_SKLH = normalized(k_SKLH, weights["k_norm"], epsilon)
     turn_2LH = turn_2CH[:, first:end]
     cache_2SKCH[0, :, :, first:end] = rotated(k_SKLH, turn_2LH)
     cache_2SKCH[1, :, :, first:end] = v_SKLH
     mask_LC = _mask(first, end, shape.window_tokens, x_TD.device)
-    keys_SKCH, values_SKCH = cache_2SKCH[0, :, :, :end], cache_2SKCH[1, :, :, :end]
+    keys_SKCH = cache_2SKCH[0, :, :, :end]
+    values_SKCH = cache_2SKCH[1, :, :, :end]
     z_SNLH = scaled_dot_product_attention(
         rotated(q_SNLH, turn_2LH), keys_SKCH, values_SKCH, attn_mask=mask_LC, enable_gqa=True
     )
@@ -106,7 +105,8 @@ def _latent_attention(
     """In its absorbed form: scores over the cached latent and one rotary key, values summed over
     the latent (arXiv 2405.04434, 2.1).
     """
-    sequences, rank = len(cache_SCR), latent.key_rank
+    sequences = len(cache_SCR)
+    rank = latent.key_rank
     y_TD = normalized(x_TD, weights["input_norm"], epsilon)
     turn_2LH = turn_2CH[:, first:end]
     down_SLR = linear(y_TD, weights["kv_down"]).view(sequences, end - first, -1)

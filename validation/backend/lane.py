@@ -29,7 +29,8 @@ class Lane:
 
     def __init__(self, name: str, pace: Pace, worker: Worker) -> None:
         self._line: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._pace, self._worker = pace, worker
+        self._pace = pace
+        self._worker = worker
         self._thread = threading.Thread(target=self._serve, name=f"lane {name}", daemon=True)
         self._thread.start()
 

@@ -72,23 +72,17 @@ class PassRun:
         *,
         is_on_gpu: bool,
     ) -> None:
-        self._index, self._emission, self._streaming, self._staged = (
-            index,
-            emission,
-            streaming,
-            staged,
-        )
-        self._dispatching, self._prices, self._weights, self._memory = (
-            dispatching,
-            prices,
-            weights,
-            memory,
-        )
+        self._index = index
+        self._emission = emission
+        self._streaming = streaming
+        self._staged = staged
+        self._dispatching = dispatching
+        self._prices = prices
+        self._weights = weights
+        self._memory = memory
         self._pass = pass_of(weights, sequences, passes, index)
-        self._num_tokens, self._num_sequences = (
-            int(passes.num_tokens[index]),
-            int(passes.num_sequences[index]),
-        )
+        self._num_tokens = int(passes.num_tokens[index])
+        self._num_sequences = int(passes.num_sequences[index])
         self.is_on_gpu = is_on_gpu
 
     def run(self, tokens_LE: NDArray[np.int32], actions_LE: NDArray[np.uint8]) -> None:
@@ -125,7 +119,8 @@ class PassRun:
     def _layer_on_gpu(
         self, layer: int, tokens_E: NDArray[np.int32], actions_E: NDArray[np.uint8]
     ) -> None:
-        place, weights = (self._index, layer), None
+        place = (self._index, layer)
+        weights = None
         is_streamed = self._dispatching.modes[place] == LayerMode.STREAM
         if is_streamed:
             weights = self._streaming.fetch(place)
@@ -203,7 +198,8 @@ class PassRun:
         if not experts:
             return None, 0
         rows = min(int(tokens_E[experts].sum()), self._num_tokens)
-        sends, own = self._pass.send, self._weights.layers[layer].experts
+        sends = self._pass.send
+        own = self._weights.layers[layer].experts
         duration_ns = int(self._prices.activations_d2h[rows])
         sent = self._emission.append(
             D2H, TaskKind.ACTIVATION_COPY, layer, NONE, duration_ns, lambda: sends(experts), gate
@@ -225,10 +221,8 @@ class PassRun:
         again with the copy, unless it runs.
         """
         number, buffer, last_use = self._staged.take(layer)
-        source, duration_ns = (
-            self._weights.layers[layer].experts[expert],
-            int(self._prices.fetch[layer]),
-        )
+        source = self._weights.layers[layer].experts[expert]
+        duration_ns = int(self._prices.fetch[layer])
         copy = self._emission.append(
             H2D,
             TaskKind.EARLY_FETCH,
@@ -332,7 +326,9 @@ class PassRun:
         duration_ns = int(self._prices.head[self._index])
         if duration_ns < 0:
             return
-        mode, place, weights = self._dispatching.head_modes[self._index], (self._index, NONE), None
+        mode = self._dispatching.head_modes[self._index]
+        place = (self._index, NONE)
+        weights = None
         is_streamed = mode == LayerMode.STREAM
         if is_streamed:
             weights = self._streaming.fetch(place)
@@ -345,7 +341,8 @@ class PassRun:
             else self._weights.top
         )
         assert top is not None, "the head runs where it is not"
-        finishes, block = self._pass.finish, top
+        finishes = self._pass.finish
+        block = top
 
         def work() -> int:
             finishes(block)
@@ -363,7 +360,8 @@ class PassRun:
         """Bring the hidden state to the accelerator or the CPU if it is not there."""
         if self.is_on_gpu == to_gpu:
             return
-        count, current = self._num_sequences if only_last else self._num_tokens, self._pass
+        count = self._num_sequences if only_last else self._num_tokens
+        current = self._pass
         prices, resource = (
             (self._prices.activations_h2d, H2D) if to_gpu else (self._prices.activations_d2h, D2H)
         )

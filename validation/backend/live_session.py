@@ -23,7 +23,9 @@ class LiveSession:
 
     def __init__(self, lanes: Sequence[Line], work: LiveWork, arena: SlotArena) -> None:
         self.tickets: list[Ticket] = []
-        self._lanes, self._work, self._arena = lanes, work, arena
+        self._lanes = lanes
+        self._work = work
+        self._arena = arena
         self._began_ns = time.perf_counter_ns()
 
     @property

@@ -35,9 +35,14 @@ class LiveWork:
         arena: SlotArena,
         sequences: Sequences,
     ) -> None:
-        self._job, self._passes, self._weights, self._memory = job, passes, weights, memory
-        self._arena, self._sequences = arena, sequences
-        self._index, self._num_staged = -1, 0
+        self._job = job
+        self._passes = passes
+        self._weights = weights
+        self._memory = memory
+        self._arena = arena
+        self._sequences = sequences
+        self._index = -1
+        self._num_staged = 0
         self._pass: ForwardPass | None = None
         self._staged: dict[tuple[int, int], Block] = {}
         self._spilled = expert_buffer(weights, ON_HOST, is_pinned=memory.device != ON_HOST)
@@ -73,7 +78,9 @@ class LiveWork:
         return buffer.copy_from(source)
 
     def _expert(self, ticket: Ticket) -> Work:
-        current, expert, place = self._current, ticket.expert, (ticket.layer, ticket.expert)
+        current = self._current
+        expert = ticket.expert
+        place = (ticket.layer, ticket.expert)
         if ticket.resource == CPU:
             own = self._weights.layers[ticket.layer].experts[expert]
             return _quietly(lambda: current.run_sent_expert(expert, own))
@@ -96,7 +103,8 @@ class LiveWork:
         accelerator.
         """
         assert ticket.resource == GPU, "a cache of experts needs all else on the accelerator"
-        current, layer = self._current, ticket.layer
+        current = self._current
+        layer = ticket.layer
         if ticket.kind is TaskKind.HEAD:
             top = self._memory.top
             assert top is not None, "a cache of experts needs the head on the accelerator"
@@ -112,7 +120,8 @@ class LiveWork:
         return _quietly(works[ticket.kind])
 
     def _gate(self, layer: int, dense: Block) -> Work:
-        current, tokens_E = self._current, self._job.sheet.tokens[self._index, layer]
+        current = self._current
+        tokens_E = self._job.sheet.tokens[self._index, layer]
 
         def work() -> int:
             """Selects, and notes the tokens of each expert."""

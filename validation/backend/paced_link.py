@@ -23,7 +23,8 @@ class PacedLink:
 
     def __init__(self, bytes_per_s: float, latency_ns: int = 0) -> None:
         assert bytes_per_s > 0 and latency_ns >= 0, "a link has a rate"
-        self._bytes_per_s, self._latency_ns = bytes_per_s, latency_ns
+        self._bytes_per_s = bytes_per_s
+        self._latency_ns = latency_ns
 
     def duration_ns(self, num_bytes: int) -> int:
         """How long a copy of that many bytes is made to last."""
@@ -33,7 +34,8 @@ class PacedLink:
         """Copy flat tensors of as many elements, and return when the link would have; returns the
         bytes copied.
         """
-        began_ns, copy = time.perf_counter_ns(), Copy((destination, source))
+        began_ns = time.perf_counter_ns()
+        copy = Copy((destination, source))
         duration_ns = self.duration_ns(copy.num_bytes)
         copy_evenly(copy, began_ns, duration_ns)
         sleep_until(began_ns + duration_ns)

@@ -25,7 +25,9 @@ class PriorityLane:
         self._places: dict[Ticket, tuple[int, int]] = {}
         self._num_requeues = self._lane_order = 0
         self._is_closing = False
-        self._pace, self._worker, self._stream = pace, worker, stream
+        self._pace = pace
+        self._worker = worker
+        self._stream = stream
         self._thread = threading.Thread(target=self._serve, name=f"lane {name}", daemon=True)
         self._thread.start()
 

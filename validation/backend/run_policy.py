@@ -133,18 +133,18 @@ class StaticRun:
         sequences: Sequences,
         device: torch.device,
     ) -> None:
-        self._problem, self._passes, self._weights, self._sequences = (
-            problem,
-            passes,
-            weights,
-            sequences,
-        )
+        self._problem = problem
+        self._passes = passes
+        self._weights = weights
+        self._sequences = sequences
         self._dispatching = Dispatching(policy, problem, residency, passes)
-        modes, head_modes = self._dispatching.modes, self._dispatching.head_modes
+        modes = self._dispatching.modes
+        head_modes = self._dispatching.head_modes
         self._prices = price(problem, passes, modes, head_modes, int(passes.num_tokens.max()))
         self._memory = AcceleratorMemory(weights, residency, problem.overlap, device)
         shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
-        self._tokens, self._actions = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
+        self._tokens = np.zeros(shape, np.int32)
+        self._actions = np.zeros(shape, np.uint8)
 
     def execute(self, lanes: Lanes) -> Executed:
         """Pass after pass."""
@@ -152,7 +152,8 @@ class StaticRun:
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
         emission.finish()
-        actions, dispatching = self._actions, self._dispatching
+        actions = self._actions
+        dispatching = self._dispatching
         decisions = Decisions(
             actions=actions,
             modes=dispatching.modes,
@@ -183,12 +184,11 @@ class StaticRun:
             self._dispatching,
             is_serial,
         )
-        staged, on_gpu = StagedExperts(self._memory.expert_buffers), True
+        staged = StagedExperts(self._memory.expert_buffers)
+        on_gpu = True
         for index in range(len(self._passes)):
-            emission.is_serial, emission.step = (
-                bool(is_serial[index]),
-                int(self._passes.step[index]),
-            )
+            emission.is_serial = bool(is_serial[index])
+            emission.step = int(self._passes.step[index])
             current = PassRun(
                 index,
                 emission,

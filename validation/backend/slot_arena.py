@@ -49,7 +49,8 @@ class SlotArena:
         *,
         is_global: bool,
     ) -> None:
-        self._states, self._is_global = states, is_global
+        self._states = states
+        self._is_global = is_global
         self._slots: dict[tuple[int, int], list[_Slot]] = {}
         self._free: list[_Slot] = []
         for layer, expert in np.argwhere(residency.experts).tolist():
@@ -64,7 +65,10 @@ class SlotArena:
         slot = self._vacated(layer, copy)
         if slot.last is not None and slot.last not in copy.waits:
             copy.waits = (*copy.waits, slot.last)
-        slot.layer, slot.expert, slot.copy, slot.last = layer, expert, number, None
+        slot.layer = layer
+        slot.expert = expert
+        slot.copy = number
+        slot.last = None
         self._slots.setdefault((layer, expert), []).append(slot)
         return slot.blocks[layer]
 

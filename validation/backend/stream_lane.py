@@ -23,7 +23,9 @@ class StreamLane:
     def __init__(self, name: str, stream: Stream, clock: StreamClock, worker: Worker) -> None:
         self._line: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._launched: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._stream, self._clock, self._worker = stream, clock, worker
+        self._stream = stream
+        self._clock = clock
+        self._worker = worker
         self._threads = [
             threading.Thread(target=serve, name=f"lane {name}: {role}", daemon=True)
             for role, serve in (("launches", self._launch_all), ("ends", self._end_all))
@@ -53,7 +55,8 @@ class StreamLane:
                     begins = self._stream.mark()
                     ticket.launch_work()
                     ends = self._stream.mark()
-                ticket.lane_order, ticket.marks = lane_order, (begins, ends)
+                ticket.lane_order = lane_order
+                ticket.marks = (begins, ends)
                 assert ticket.launch is not None
                 ticket.launch.set()
                 self._launched.put(ticket)

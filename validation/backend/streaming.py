@@ -38,13 +38,13 @@ class Streaming:
         dispatching: Dispatching,
         is_serial: NDArray[np.bool_],
     ) -> None:
-        self._emission, self._weights, self._memory, self._prices = (
-            emission,
-            weights,
-            memory,
-            prices,
-        )
-        self._passes, self._is_serial, self._dispatching = passes, is_serial, dispatching
+        self._emission = emission
+        self._weights = weights
+        self._memory = memory
+        self._prices = prices
+        self._passes = passes
+        self._is_serial = is_serial
+        self._dispatching = dispatching
         self._places = [
             (index, layer)
             for index in range(len(passes))
@@ -62,7 +62,8 @@ class Streaming:
         early = self._early.pop(place, None)
         if early is not None:
             return self._emission.claim(early)
-        duration_ns, layer = self._duration_ns(place), place[1]
+        duration_ns = self._duration_ns(place)
+        layer = place[1]
         return self._emission.append(
             H2D,
             TaskKind.LAYER_FETCH,

@@ -46,19 +46,15 @@ class Ticket:
         work: Work | None,
         num_chunks: int = 1,
     ) -> None:
-        self.resource, self.kind, self.step, self.layer, self.expert = (
-            resource,
-            kind,
-            step,
-            layer,
-            expert,
-        )
-        self.duration_ns, self.priority, self.work, self.num_chunks = (
-            duration_ns,
-            priority,
-            work,
-            num_chunks,
-        )
+        self.resource = resource
+        self.kind = kind
+        self.step = step
+        self.layer = layer
+        self.expert = expert
+        self.duration_ns = duration_ns
+        self.priority = priority
+        self.work = work
+        self.num_chunks = num_chunks
         self.waits: tuple[Ticket, ...] = ()
         self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = (
             self._paused_ns
@@ -122,7 +118,9 @@ class Ticket:
 
     def happened(self, start_ns: int, end_ns: int) -> None:
         """A stream has done it, between those instants; whoever waits goes on."""
-        self.start_ns, self.worked_ns, self._paused_ns = start_ns, end_ns, end_ns
+        self.start_ns = start_ns
+        self.worked_ns = end_ns
+        self._paused_ns = end_ns
         self.busy_ns = end_ns - start_ns
         self.finish()
 
@@ -151,7 +149,8 @@ class Ticket:
     @property
     def _piece_ns(self) -> int:
         """How long the last piece was to take."""
-        done, count = self.chunks_done, self.num_chunks
+        done = self.chunks_done
+        count = self.num_chunks
         return self.duration_ns * done // count - self.duration_ns * (done - 1) // count
 
     def _do_piece(self, began_ns: int, pace: Pace) -> int:

@@ -45,7 +45,8 @@ class LayerWeights:
         *,
         is_pinned: bool = False,
     ) -> None:
-        dense, expert = architecture.dense_shapes(layer), architecture.expert_shapes(layer)
+        dense = architecture.dense_shapes(layer)
+        expert = architecture.expert_shapes(layer)
         self.dense = Block(empty(_size(dense), dtype, device, is_pinned=is_pinned), dense)
         num_weights = architecture.layers[layer].num_experts * _size(expert)
         self.experts_EW = empty(num_weights, dtype, device, is_pinned=is_pinned).view(
@@ -100,10 +101,8 @@ def random_weights(
 
     ``drawn_on``: where the numbers are made; each device makes others of the same seed.
     """
-    weights, generator = (
-        Weights(architecture, dtype, is_pinned=is_pinned),
-        torch.Generator(drawn_on).manual_seed(seed),
-    )
+    weights = Weights(architecture, dtype, is_pinned=is_pinned)
+    generator = torch.Generator(drawn_on).manual_seed(seed)
     for block in blocks_of(weights):
         for name, tensor in block.tensors.items():
             if name.endswith("norm"):

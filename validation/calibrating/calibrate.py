@@ -59,7 +59,8 @@ def calibrate(
         for trial in trials:
             runs.append(_observed(trial))
             on_run(trial.name)
-    found, overhead_ns = fit(runs), machine.host.layer_overhead_ns.effective
+    found = fit(runs)
+    overhead_ns = machine.host.layer_overhead_ns.effective
     text = f"rosin calibrate {version}, {num_rounds} runs of each of: {', '.join(trial.name for trial in trials)}"
     marking = Marking(source=text, date=date.today().isoformat())
     models = list({trial.problem.model.name: trial.problem.model for trial in trials}.values())

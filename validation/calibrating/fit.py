@@ -58,7 +58,8 @@ def fit(runs: Sequence[ObservedRun]) -> Fit:
     delay)^2) over those of activations, too small for a rate to matter. The overhead h >= 0 of a
     layer then minimises sum((measured - predicted - h * layers)^2) over whole runs.
     """
-    scales, counts = NO_SCALES, dict[Group, int]()
+    scales = NO_SCALES
+    counts = dict[Group, int]()
     for _ in range(NUM_PASSES):
         scales = _improved(runs, scales, counts)
     unexplained_ns = np.array(
@@ -133,7 +134,8 @@ def _median(runs: Sequence[ObservedRun], error: Callable[[ObservedRun], float]) 
 
 def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, int]) -> Scales:
     """The scales after one more pass; ``counts`` is filled with how many tasks went into each."""
-    factors, delays_ns = dict(scales.factors), dict(scales.copy_delays_ns)
+    factors = dict(scales.factors)
+    delays_ns = dict(scales.copy_delays_ns)
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
         counts[lane, part] = len(lasted_ns)
         if part is Part.ACTIVATION_COPY:

@@ -67,7 +67,8 @@ class _Parts:
 
     def expert(self) -> PricedPart:
         """A routed expert."""
-        costs, first = self.costs, self.costs.model.moe_layers[0]
+        costs = self.costs
+        first = self.costs.model.moe_layers[0]
 
         def price_ns(tokens: Sizes) -> NDArray[np.int64]:
             return costs.expert(self.device, first, tokens).ns
@@ -119,7 +120,8 @@ class _Parts:
         self, layer: int, attention: Attention, sequences: int, *, is_decode: bool
     ) -> PricedPart:
         """Attention of a layer, one new token a sequence by context, or a prompt by its tokens."""
-        model, spec = self.costs.model, self.costs.model.layers[layer]
+        model = self.costs.model
+        spec = self.costs.model.layers[layer]
         operation = Operation.ATTENTION_DECODE if is_decode else Operation.ATTENTION_PREFILL
         params = spec.params.get(TensorClass.ATTENTION, 0)
         shape = attention_shape(model.hidden, attention, params, spec.state) | {

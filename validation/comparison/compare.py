@@ -93,7 +93,9 @@ def _matched(measured: Timeline, predicted: Timeline) -> NDArray[np.int64]:
 
 def _keys(line: Timeline) -> list[Key]:
     """What each task is: its step, lane, kind, layer and expert, and how many like it came before."""
-    tasks, seen, found = line.tasks, Counter[Key](), []
+    tasks = line.tasks
+    seen = Counter[Key]()
+    found = []
     columns = (tasks.step, tasks.resource, tasks.kind, tasks.layer, tasks.expert)
     for key in zip(*(column.tolist() for column in columns), strict=True):
         found.append((*key, seen[key]))

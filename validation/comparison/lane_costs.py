@@ -107,8 +107,10 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
     """For every task, when the one before it on its lane ended, and when the last it waits for on
     other lanes did; 0 for none.
     """
-    tasks, end_ns = executed.timeline.tasks, executed.timeline.end_ns
-    before_ns, others_ns = np.zeros(len(tasks), np.int64), np.zeros(len(tasks), np.int64)
+    tasks = executed.timeline.tasks
+    end_ns = executed.timeline.end_ns
+    before_ns = np.zeros(len(tasks), np.int64)
+    others_ns = np.zeros(len(tasks), np.int64)
     last_end_ns: dict[int, int] = {}
     for number in np.lexsort((executed.lane_order, tasks.resource)).tolist():
         lane = int(tasks.resource[number])
@@ -123,7 +125,8 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
     """What passed between the tasks of one run, by name."""
-    tasks, line = executed.timeline.tasks, executed.timeline
+    tasks = executed.timeline.tasks
+    line = executed.timeline
     before_ns, others_ns = ready_times(executed)
     gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
     is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns

@@ -32,7 +32,9 @@ class LanesSession:
     def __init__(self, inner: Session, num_lanes: int, costs: LaneCosts) -> None:
         self.tables: list[TaskTable] = []
         self.places: list[int] = []
-        self._inner, self._num_lanes, self._costs = inner, num_lanes, costs
+        self._inner = inner
+        self._num_lanes = num_lanes
+        self._costs = costs
         self._lane_of: list[int] = []
         self._num_made = 0
         self._gate: int | None = None
@@ -75,7 +77,9 @@ class LanesSession:
 
     def _surrounded(self, tasks: TaskTable, row: int, duration_ns: int) -> tuple[Task, Task, Task]:
         """Its submission, its way through the lane's inbox, and the task."""
-        lane, kind, costs = int(tasks.resource[row]), TaskKind(int(tasks.kind[row])), self._costs
+        lane = int(tasks.resource[row])
+        kind = TaskKind(int(tasks.kind[row]))
+        costs = self._costs
         waits = tasks.dependencies[
             tasks.dependency_offsets[row] : tasks.dependency_offsets[row + 1]
         ].tolist()

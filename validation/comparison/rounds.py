@@ -107,7 +107,8 @@ def run_rounds(
         for trial, runs in zip(trials, found, strict=True):
             if found[0] and not is_time_left():
                 break
-            executed, after = trial.run(), calibration.run()
+            executed = trial.run()
+            after = calibration.run()
             calibration_ns.append(after.timeline.makespan_ns)
             runs.append(_compared(trial, executed, first, fitted(calibration, before, after)))
             before = after

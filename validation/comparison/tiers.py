@@ -92,7 +92,8 @@ def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weig
 
 
 def _check_memory(model: Model) -> None:
-    needed, had = 2 * model.total_bytes, MOST_MEMORY_SHARE * memory_bytes()
+    needed = 2 * model.total_bytes
+    had = MOST_MEMORY_SHARE * memory_bytes()
     if needed > had:
         raise InputError(
             f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled"

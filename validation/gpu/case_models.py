@@ -122,7 +122,8 @@ def _cut(model: Model, count: int) -> Model:
 
 def _layers_within(model: Model, room_bytes: int) -> int:
     """How many of the first layers fit, beside what is outside the layers."""
-    left, count = room_bytes - model.head_bytes, 0
+    left = room_bytes - model.head_bytes
+    count = 0
     for layer in model.layers:
         left -= layer.dense_bytes + layer.num_experts * layer.expert_bytes
         count += left >= 0

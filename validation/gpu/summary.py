@@ -48,7 +48,8 @@ class Case:
     @property
     def line(self) -> str:
         """In one line, what came out."""
-        plan, found = self.report.plans[0], self.report.paired
+        plan = self.report.plans[0]
+        found = self.report.paired
         return (
             f"{self.name}: {plan.name} measured {plan.measured_ns / NS_PER_S:.3f} s, regret {self.regret_fraction:.1%}; "
             f"|paired error| median {found.median_fraction:.1%}, 90th percentile {found.p90_fraction:.1%}, {found.num_compared} runs"

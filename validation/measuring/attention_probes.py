@@ -24,7 +24,8 @@ from validation.measuring.grid import Grid
 from validation.measuring.place import Place
 from validation.measuring.probe import Probe
 
-EPSILON, ROPE_THETA = 1e-6, 10_000.0
+EPSILON = 1e-6
+ROPE_THETA = 10_000.0
 NOT_ATTENTION = ("router", "shared", "dense")
 """How names of tensors begin that a layer has beside its attention and norms."""
 
@@ -35,7 +36,8 @@ def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iter
     """
     spec = model.layers[layer]
     assert spec.attention is not None, "only attention is probed"
-    params, element_bytes = spec.params[TensorClass.ATTENTION], place.cold.dtype.itemsize
+    params = spec.params[TensorClass.ATTENTION]
+    element_bytes = place.cold.dtype.itemsize
     own = _Layer(model=model, layer=layer, place=place)
     for sequences in grid.attention_sequences:
         shape = attention_shape(model.hidden, spec.attention, params) | {"sequences": sequences}
@@ -80,8 +82,10 @@ class _Layer:
 
     def maker(self, sequences: int, first: int, end: int) -> Callable[[], Work]:
         """Makes runs over positions ``first`` up to ``end``."""
-        place, architecture = self.place, self.architecture
-        shape, hidden = architecture.layers[self.layer], architecture.hidden
+        place = self.place
+        architecture = self.architecture
+        shape = architecture.layers[self.layer]
+        hidden = architecture.hidden
         weights: Shapes = {
             name: sizes
             for name, sizes in architecture.dense_shapes(self.layer).items()

@@ -31,7 +31,9 @@ class Bench(ABC):
     """
 
     def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
-        self.name, self.device, self.cores = name, device, frozenset(worker.cores)
+        self.name = name
+        self.device = device
+        self.cores = frozenset(worker.cores)
         self._thread = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle
         )
@@ -50,11 +52,9 @@ class Bench(ABC):
         """Work that lasts about that long is repeated for as long as the block lasts; it has begun
         when the block begins.
         """
-        count, stop, begun = (
-            max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns))),
-            threading.Event(),
-            threading.Event(),
-        )
+        count = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns)))
+        stop = threading.Event()
+        begun = threading.Event()
 
         def repeat() -> None:
             while not stop.is_set():
@@ -93,7 +93,8 @@ class HostBench(Bench):
         if on_begin is not None:
             on_begin()
         with torch.inference_mode():
-            evictions, start_ns = num_evictions(), time.perf_counter_ns()
+            evictions = num_evictions()
+            start_ns = time.perf_counter_ns()
             for work in works:
                 work()
             lasted_ns = time.perf_counter_ns() - start_ns

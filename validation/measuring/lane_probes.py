@@ -62,7 +62,8 @@ def measure_gaps(
     with quick_switching():
         lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
-            hand_over, call = _hand_overs(lanes, num_samples), _calls(lanes[0], num_samples)
+            hand_over = _hand_overs(lanes, num_samples)
+            call = _calls(lanes[0], num_samples)
             is_core = accelerator.device.type == "cpu"
             decision = (
                 _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
@@ -118,7 +119,8 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
     """From the end of a task, over who waits for it and submits another, to the start of that one."""
     found = []
     for number in range(count):
-        gate, after = _ticket(), _ticket(lasts_ns=0)
+        gate = _ticket()
+        after = _ticket(lasts_ns=0)
         lanes[0].submit(gate)
         gate.wait()
         lanes[number % 2].submit(after)

@@ -41,11 +41,10 @@ class _Writer:
     """Puts one set of findings into the words of the format."""
 
     def __init__(self, findings: Findings, name: str, version: str) -> None:
-        self._found, self._name = findings, name
-        self._date, self._tool = (
-            date.today().isoformat(),
-            f"rosin measure {version}, {findings.around.software}",
-        )
+        self._found = findings
+        self._name = name
+        self._date = date.today().isoformat()
+        self._tool = f"rosin measure {version}, {findings.around.software}"
 
     def data(self) -> Data:
         """All of the file."""
@@ -75,7 +74,8 @@ class _Writer:
 
     def _description(self) -> str:
         around = self._found.around
-        models, formats = ", ".join(self._found.models), ", ".join(self._found.dtypes)
+        models = ", ".join(self._found.models)
+        formats = ", ".join(self._found.dtypes)
         measured = (
             f"Measured on {self._date} by {self._tool}, for the shapes of {models} in {formats}."
         )
@@ -90,10 +90,8 @@ class _Writer:
     def _gpu(self) -> Data:
         found = self._found
         if found.is_cuda:
-            name, total = (
-                torch.cuda.get_device_name(),
-                torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory,
-            )
+            name = torch.cuda.get_device_name()
+            total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             memory = self._quantity(total, "torch.cuda.get_device_properties, total_memory")
             context: Data = {}
         else:
@@ -175,7 +173,8 @@ class _Writer:
         }
 
     def _direction(self, way: str) -> Data:
-        pinned, pageable = self._copies(way), self._copies(f"{way}_pageable")
+        pinned = self._copies(way)
+        pageable = self._copies(f"{way}_pageable")
         rates = {"bytes_per_s": self._copy_rate(pinned)} | (
             {"pageable_bytes_per_s": self._copy_rate(pageable)} if pageable else {}
         )

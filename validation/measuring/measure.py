@@ -106,11 +106,9 @@ def measure(
     Raises InputError for a device or format that is not there, or too large a model.
     """
     check_dtypes(dtypes)
-    stated, around, chosen = (
-        emulation or Emulation(),
-        around or surroundings(),
-        choose_device(device),
-    )
+    stated = emulation or Emulation()
+    around = around or surroundings()
+    chosen = choose_device(device)
     grid = effort.cuda_grid if chosen == "cuda" else effort.grid
     largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)

@@ -56,7 +56,8 @@ def ffn_probes(
     """A gated feed-forward by tokens: of shared experts or a dense layer; a routed expert gathers
     its tokens and weighs what it gives.
     """
-    hidden, wide = shape["hidden"], shape["intermediate"]
+    hidden = shape["hidden"]
+    wide = shape["intermediate"]
     tensors: Shapes = {
         "expert_gate": (wide, hidden),
         "expert_up": (wide, hidden),
@@ -99,11 +100,9 @@ def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
 def _gate_probes(
     place: Place, shape: Shape, architecture: Architecture, grid: Grid
 ) -> Iterator[Probe]:
-    experts, normalizes, scoring = (
-        shape["experts"],
-        architecture.normalizes_top_k,
-        architecture.scoring,
-    )
+    experts = shape["experts"]
+    normalizes = architecture.normalizes_top_k
+    scoring = architecture.scoring
 
     def make(x_TD: Tensor) -> Work:
         router_ED = place.cold.take(experts * shape["hidden"]).view(experts, shape["hidden"])

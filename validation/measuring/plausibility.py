@@ -82,8 +82,6 @@ def _fault(point: Point, peak: float | None) -> str | None:
         or rate_of(point, point.ns) <= peak
     ):
         return None
-    what, took = (
-        f"{point.probe.key.text} at {point.probe.x:,}",
-        format_duration(point.ns / NS_PER_S),
-    )
+    what = f"{point.probe.key.text} at {point.probe.x:,}"
+    took = format_duration(point.ns / NS_PER_S)
     return f"{what} took {took}: {format_rate(rate_of(point, point.ns))} of weights, and its memory gives {format_rate(peak)} at most"

@@ -104,8 +104,10 @@ def sample(
         left_out,
     )
     samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
-    order, generator = list(kept), random.Random(seed)
-    begun_s, num_rounds = now_s(), 0
+    order = list(kept)
+    generator = random.Random(seed)
+    begun_s = now_s()
+    num_rounds = 0
     while (
         kept
         and num_rounds < budget.most_rounds

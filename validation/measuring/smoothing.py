@@ -21,7 +21,8 @@ def smoothed(ns: Sequence[float], spread_fractions: Sequence[float]) -> list[flo
     ]
     place = 0
     while place + 1 < len(pools):
-        (own, own_spread), (after, after_spread) = pools[place], pools[place + 1]
+        own, own_spread = pools[place]
+        after, after_spread = pools[place + 1]
         fall = 1 - _mean(after) / _mean(own)
         if 0 < fall <= max(own_spread, after_spread, LEAST_NOISE_FRACTION):
             pools[place : place + 2] = [(own + after, max(own_spread, after_spread))]

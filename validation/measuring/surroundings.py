@@ -14,11 +14,9 @@ from validation.backend.cores import own_cores
 UNKNOWN_CACHE_BYTES = 64 * MIB
 """Taken for the last cache where the system does not say: more than most processors have."""
 
-_PROC, _CPUS, _CGROUP = (
-    Path("/proc"),
-    Path("/sys/devices/system/cpu"),
-    Path("/sys/fs/cgroup/memory.max"),
-)
+_PROC = Path("/proc")
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +36,8 @@ class Surroundings:
 def surroundings() -> Surroundings:
     """Of this computer, now."""
     cpu_info = _read(_PROC / "cpuinfo")
-    names, sockets = (
-        re.findall(r"^model name\s*: (.*)$", cpu_info, re.M),
-        set(re.findall(r"^physical id\s*: (.*)$", cpu_info, re.M)),
-    )
+    names = re.findall(r"^model name\s*: (.*)$", cpu_info, re.M)
+    sockets = set(re.findall(r"^physical id\s*: (.*)$", cpu_info, re.M))
     system = f"{platform.system()} {platform.release().split('-')[0]}"
     return Surroundings(
         cpu=names[0].strip() if names else platform.processor() or platform.machine(),

@@ -113,7 +113,8 @@ def _emulated(
     staging = torch.ones(
         copy_bytes, dtype=torch.uint8
     )  # written, so that no copy waits for the system to find memory
-    source, link = shared[dtypes[0]], PacedLink(emulation.link_bytes_per_s)
+    source = shared[dtypes[0]]
+    link = PacedLink(emulation.link_bytes_per_s)
 
     def copy(num_bytes: int) -> Work:
         """One copy of that many bytes."""
@@ -134,7 +135,8 @@ def _emulated(
 def _cuda(
     dtypes: tuple[str, ...], around: Surroundings, cold_bytes: int, copy_bytes: int
 ) -> Workplace:
-    gpu, host = torch.device("cuda", torch.cuda.current_device()), torch.device("cpu")
+    gpu = torch.device("cuda", torch.cuda.current_device())
+    host = torch.device("cpu")
     benches: dict[str, Bench] = {
         name: StreamBench(name, gpu, CudaStream()) for name in ("gpu", "h2d", "d2h")
     }
@@ -147,10 +149,8 @@ def _cuda(
     cold = {("gpu", name): ColdMemory(on_gpu, DTYPES[name], gpu) for name in dtypes}
     cold |= {("cpu", name): ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
     pinned = ColdMemory(2 * copy_bytes, torch.uint8, host, is_pinned=True)
-    pageable, staging = (
-        ColdMemory(2 * copy_bytes, torch.uint8, host),
-        ColdMemory(2 * copy_bytes, torch.uint8, gpu),
-    )
+    pageable = ColdMemory(2 * copy_bytes, torch.uint8, host)
+    staging = ColdMemory(2 * copy_bytes, torch.uint8, gpu)
     return Workplace(
         is_cuda=True,
         benches=benches,
@@ -171,7 +171,8 @@ def _between(source: ColdMemory, target: ColdMemory) -> Callable[[int], Work]:
 
     def copy(num_bytes: int) -> Work:
         """One copy of that many bytes."""
-        taken, place = source.take(num_bytes), target.take(num_bytes)
+        taken = source.take(num_bytes)
+        place = target.take(num_bytes)
 
         def work() -> Tensor:
             return place.copy_(taken, non_blocking=True)

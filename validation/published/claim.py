@@ -136,8 +136,10 @@ def _claim(statement: Statement, cells: tuple[Cell, ...], reproduction: Reproduc
         value, off = _figure(cells)
     else:
         assert line is not None, f"{statement.key} names neither cells nor a line"
-        published, simulated = line.target, line.found
-        value, off = float(is_met), None
+        published = line.target
+        simulated = line.found
+        value = float(is_met)
+        off = None
     return Claim(
         key=statement.key,
         paper=statement.paper,
@@ -200,7 +202,8 @@ def _is_within(cell: Cell) -> bool:
 
 def _figure(cells: tuple[Cell, ...]) -> tuple[float, float]:
     if len(cells) == 1:
-        found, published = cells[0].simulated, cells[0].published
+        found = cells[0].simulated
+        published = cells[0].published
         return found, max(found / published, published / found) - 1.0
     error = mean(abs(cell.error_fraction) for cell in _scored(cells))
     return error, error

@@ -71,7 +71,8 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
             if chosen:
                 face = f"C{number}" if is_scored else "none"
                 label = system if is_scored else f"{system} (not scored)"
-                x, y = [cell.published for cell in chosen], [cell.simulated for cell in chosen]
+                x = [cell.published for cell in chosen]
+                y = [cell.simulated for cell in chosen]
                 axes.scatter(
                     x, y, s=22, facecolors=face, edgecolors=f"C{number}", label=label, zorder=3
                 )

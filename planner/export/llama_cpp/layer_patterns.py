@@ -39,7 +39,8 @@ def _class(digits: str) -> str:
     """Return one digit as it is, more as a class, with a dash where three or more follow on."""
     if len(digits) == 1:
         return digits
-    first, last = digits[0], digits[-1]
+    first = digits[0]
+    last = digits[-1]
     if len(digits) > 2 and digits in DIGITS:
         return f"[{first}-{last}]"
     return f"[{digits}]"

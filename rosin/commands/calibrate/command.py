@@ -55,7 +55,8 @@ def calibrate(
         )
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
-    path, own = writable_machine_file(file), load_machine(machine)
+    path = writable_machine_file(file)
+    own = load_machine(machine)
     names = [plan.name for plan in plans]
     loaded = [
         (

@@ -41,7 +41,9 @@ def compare_all(
 
     ``on_policy`` is told the name of each before it is simulated.
     """
-    rows, misfits, provenances = [], [], []
+    rows = []
+    misfits = []
+    provenances = []
     for scenario in scenarios:
         on_policy(scenario.policy.name)
         if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:

@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 from rosin.report.json_documents import ComparedPolicy
 
-LOSSY, FORETELLING = "*", "†"
+LOSSY = "*"
+FORETELLING = "†"
 MARK_WORDS: Mapping[str, str] = MappingProxyType(
     {
         LOSSY: "* lossy: its tokens differ from a plain forward pass",

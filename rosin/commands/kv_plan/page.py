@@ -59,7 +59,8 @@ def verdict(found: ServingPlan) -> str:
 
 def missed(found: TargetMissed) -> str:
     """That the target is out of reach, and how near it comes, in a line."""
-    nearest, target = found.nearest, found.target
+    nearest = found.nearest
+    target = found.target
     reached = []
     if target.max_ttft_s is not None:
         reached.append(
@@ -108,7 +109,8 @@ def _rows_table(result: KvPlanResult) -> Table:
         *columns,
     )
     for row in result.rows[:NUM_SHOWN]:
-        metrics, which = row.metrics, "p90" if has_target else "mean"
+        metrics = row.metrics
+        which = "p90" if has_target else "mean"
         tpot = format_duration(getattr(metrics.tpot_s, which)) if metrics.tpot_s else "none"
         times = (
             format_duration(getattr(metrics.ttft_s, which)),

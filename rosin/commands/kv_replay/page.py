@@ -21,7 +21,8 @@ LEGEND = (
 
 def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
     """What was replayed, the table, what its columns mean."""
-    trace, block_bytes = result.trace, result.block_tokens * result.bytes_per_token
+    trace = result.trace
+    block_bytes = result.block_tokens * result.bytes_per_token
     yield Text(
         f"{trace.name}: {trace.num_requests:,} requests with {trace.prompt_tokens:,} prompt tokens{_warmup(result)}"
     )

@@ -137,5 +137,6 @@ def _label(item: object, index: int) -> str:
         )
     if isinstance(item, CpuThreads):
         return f"{item.threads}_threads"
-    busy, slows = getattr(item, "busy", None), getattr(item, "slows", None)
+    busy = getattr(item, "busy", None)
+    slows = getattr(item, "slows", None)
     return f"{busy}_slows_{slows}" if busy and slows else str(index)

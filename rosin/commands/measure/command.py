@@ -136,10 +136,8 @@ def measure(
         )
         measure_runtime(asked, path, output)
         return
-    rate, memory = (
-        _amount("--link-bytes-per-s", link_rate),
-        _amount("--accelerator-memory", accelerator_memory),
-    )
+    rate = _amount("--link-bytes-per-s", link_rate)
+    memory = _amount("--accelerator-memory", accelerator_memory)
     require_torch("measure runs operations")
     from rosin.commands.measure.document import measure_result, measure_warnings
     from rosin.commands.measure.page import measure_page

@@ -45,10 +45,8 @@ def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
     yield _interference(result.machine)
     yield Text("\nCurves\n", style="bold")
     yield _curves(result.machine)
-    spread, disturbed = (
-        format_share(result.median_spread_fraction),
-        format_share(result.disturbed_fraction),
-    )
+    spread = format_share(result.median_spread_fraction)
+    disturbed = format_share(result.disturbed_fraction)
     yield Text(
         f"\n{result.num_points} points of {result.num_curves} curves, {result.num_rounds} rounds"
     )
@@ -107,7 +105,8 @@ def _curves(machine: dict[str, Any]) -> RenderableType:
         number_column("spread"),
     )
     for curve in machine["curves"]:
-        (low, low_ns), (high, high_ns) = curve["points"][0], curve["points"][-1]
+        low, low_ns = curve["points"][0]
+        high, high_ns = curve["points"][-1]
         spreads = curve["spread_fractions"]
         table.add_row(
             curve["device"],
@@ -123,7 +122,8 @@ def _curves(machine: dict[str, Any]) -> RenderableType:
 
 def _operation(curve: dict[str, Any]) -> str:
     """The operation, its format and what tells its shape from others."""
-    shape, operation = curve["shape"], curve["operation"].replace("_", " ")
+    shape = curve["shape"]
+    operation = curve["operation"].replace("_", " ")
     if "vocab" in shape:
         return f"head {curve['dtype']} {shape['hidden']}×{shape['vocab']}"
     words = [operation, curve.get("dtype", "")]

@@ -110,7 +110,8 @@ def _kind(layer: Layer) -> str:
 
 def _mixers(layer: Layer) -> list[str]:
     found = []
-    attention, state = layer.attention, layer.state
+    attention = layer.attention
+    state = layer.state
     if attention is not None:
         words = [] if attention.window_tokens is None else [f"window {attention.window_tokens:,}"]
         words += (
@@ -129,7 +130,8 @@ def _mixers(layer: Layer) -> list[str]:
 
 
 def _tensors(model: Model, tensor_class: TensorClass) -> TensorSummary:
-    params, num_bytes = model.top_params.get(tensor_class, 0), model.top_bytes.get(tensor_class, 0)
+    params = model.top_params.get(tensor_class, 0)
+    num_bytes = model.top_bytes.get(tensor_class, 0)
     for layer in model.layers:
         count = (
             layer.num_experts

@@ -40,8 +40,10 @@ def plan_result(
     """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was
     written.
     """
-    plan, found = planned.plan, planned.search
-    best, goal = found.best, plan.goal
+    plan = planned.plan
+    found = planned.search
+    best = found.best
+    goal = plan.goal
     return PlanResult(
         command=command,
         objective=goal.objective,
@@ -111,7 +113,8 @@ def speed_fraction(metrics: Metrics, best: Metrics, objective: str) -> float:
     """How fast a run is by the objective, as a fraction of the best one: rates over rates, times
     the other way round.
     """
-    own, goal = OBJECTIVES[objective](metrics), OBJECTIVES[objective](best)
+    own = OBJECTIVES[objective](metrics)
+    goal = OBJECTIVES[objective](best)
     over, under = (
         (own, goal) if goal < 0 else (goal, own)
     )  # what is maximised is minimised with its sign changed

@@ -11,7 +11,8 @@ def draw_plan(run: Run, result: PlanResult, suffix: str) -> bytes:
     """Output speed of the plan and of each named system that fits, in the format of that suffix;
     the same result gives the same bytes.
     """
-    scenario, batch = run.scenario, run.scenario.batch
+    scenario = run.scenario
+    batch = run.scenario.batch
     bars = [_bar(scenario.policy.name, result.predicted, is_chosen=True)]
     for rival in result.rivals:
         if rival.metrics is not None:

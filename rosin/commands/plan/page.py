@@ -167,11 +167,10 @@ def _offers(result: PlanResult) -> Iterator[RenderableType]:
 
 def _offer_name(result: PlanResult, number: int) -> str:
     """What tells an offer from the others."""
-    offers, offer = result.offers, result.offers[number]
-    schemes, counts = (
-        {other.quantization for other in offers},
-        {other.cpu_threads for other in offers},
-    )
+    offers = result.offers
+    offer = result.offers[number]
+    schemes = {other.quantization for other in offers}
+    counts = {other.cpu_threads for other in offers}
     threads = f"{offer.cpu_threads} thread{'s' if offer.cpu_threads != 1 else ''}"
     return ", ".join(
         [

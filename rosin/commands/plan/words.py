@@ -77,11 +77,10 @@ def _span(layers: list[int]) -> str:
 
 
 def _start(run: Run) -> str:
-    model, held = (
-        run.scenario.model,
-        run.residency.experts.sum(axis=1)[list(run.scenario.model.moe_layers)],
-    )
-    low, high = int(held.min()), int(held.max())
+    model = run.scenario.model
+    held = run.residency.experts.sum(axis=1)[list(run.scenario.model.moe_layers)]
+    low = int(held.min())
+    high = int(held.max())
     each = (
         f"{low} of {model.num_experts} in every layer"
         if low == high

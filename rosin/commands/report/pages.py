@@ -93,7 +93,8 @@ def _title(run: Run) -> str:
 
 
 def _answer(run: Run) -> str:
-    metrics, name = run.metrics, run.scenario.policy.name
+    metrics = run.metrics
+    name = run.scenario.policy.name
     busiest = max(metrics.busy_s, key=lambda resource: metrics.busy_s[resource])
     from rosin.commands.simulate.page import resource_name
 
@@ -157,7 +158,8 @@ def _plan(
 
 
 def _of_comparison(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
-    rows, scenario = data["rows"], data["scenario"]
+    rows = data["rows"]
+    scenario = data["scenario"]
     setting = scenario["setting"]
     best = rows[0]
     speed = format_count(best["metrics"]["output_tokens_per_s"])

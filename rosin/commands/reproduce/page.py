@@ -26,7 +26,8 @@ def reproduction_page(result: ReproduceResult, seed: int) -> Iterator[Renderable
     yield Text(f"{result.title}: published figures beside simulated ones, seed {seed}")
     yield Text(f"experts are selected by: {result.routing}")
     judged = [line for line in result.targets if line.is_met is not None]
-    met, rest = sum(bool(line.is_met) for line in judged), len(result.targets) - len(judged)
+    met = sum(bool(line.is_met) for line in judged)
+    rest = len(result.targets) - len(judged)
     yield Text(
         f"{met} of {len(judged)} targets are met; {rest} more figures have none, or were skipped"
     )

@@ -93,8 +93,10 @@ def host_items(run: Run | LongRun) -> dict[str, int]:
     """What host memory holds of the model throughout, by item: weights that the GPUs do not hold,
     copies of those that they hold only for a time, and the KV cache that waits there.
     """
-    scenario, residency = run.scenario, run.residency
-    model, batch = scenario.model, scenario.batch
+    scenario = run.scenario
+    residency = run.residency
+    model = scenario.model
+    batch = scenario.batch
     sizes = np.array([layer.expert_bytes for layer in model.layers], np.int64)
     counts = np.array([layer.num_experts for layer in model.layers], np.int64)
     experts = int((counts * sizes).sum())

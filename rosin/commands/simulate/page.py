@@ -97,7 +97,8 @@ def resource_name(resource: str) -> str:
 
 def scenario_lines(scenario: Scenario) -> Iterator[str]:
     """What is simulated, in three lines; the policy is not named."""
-    model, batch = scenario.model, scenario.batch
+    model = scenario.model
+    batch = scenario.batch
     yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {machine_words(scenario.machine)}"
     prompts = f"{batch.batch_size:,} prompts" if batch.batch_size > 1 else "1 prompt"
     beams = f" with {batch.beams} beams" if batch.beams > 1 else ""
@@ -161,10 +162,8 @@ def main_work(time: ResourceTime) -> str:
 
 def at_once(times: list[ResourceTime]) -> str:
     """A legend to the table of time, and how much of the work overlaps."""
-    total, single = (
-        sum(time.busy_fraction for time in times),
-        sum(time.alone_fraction for time in times),
-    )
+    total = sum(time.busy_fraction for time in times)
+    single = sum(time.alone_fraction for time in times)
     at_once = max(0.0, total - single)
     note = (
         "nothing overlaps"
@@ -175,7 +174,8 @@ def at_once(times: list[ResourceTime]) -> str:
 
 
 def _reasons(run: Run | LongRun) -> Table:
-    metrics, model = run.metrics, run.scenario.model
+    metrics = run.metrics
+    model = run.scenario.model
     total = len(model.moe_layers) * model.num_experts
     table = facts_table("Why")
     held = f"{metrics.num_resident_experts:,} of {total:,}"

@@ -53,7 +53,9 @@ def serve_page(result: ServeResult, setting: ServingSetting) -> Iterator[Rendera
 
 
 def _scenario_lines(result: ServeResult, setting: ServingSetting) -> Iterator[str]:
-    record, instance, metrics = result.scenario, setting.instance, result.metrics
+    record = result.scenario
+    instance = setting.instance
+    metrics = result.metrics
     count = f"{setting.num_instances} instances" if setting.num_instances > 1 else "one instance"
     gpus = f"{instance.num_gpus} GPUs" if instance.num_gpus > 1 else "1 GPU"
     yield f"{record.model} ({record.quantization}, {format_bytes(setting.model.total_bytes)}) on {record.machine}: {count} of {gpus}"
@@ -149,7 +151,8 @@ def _tier_table(tiers: tuple[TierUse, ...]) -> Table:
 
 
 def _memory_table(result: ServeResult) -> Table:
-    table, memory = facts_table("GPU memory of an instance"), result.memory
+    table = facts_table("GPU memory of an instance")
+    memory = result.memory
     for item in memory.items:
         table.add_row(
             item.item, format_bytes(item.bytes), share_bar(item.bytes / memory.total_bytes, 30)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from validation.comparison import PlanValidation
 
 DEVICES = ("auto", "cuda", "cpu", "paced")
-QUICK_PROMPT_TOKENS, QUICK_OUTPUT_TOKENS = 16, 4
+QUICK_PROMPT_TOKENS = 16
+QUICK_OUTPUT_TOKENS = 4
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -212,8 +213,6 @@ def _quick_batch(plan: "Plan") -> "Batch":
     from dataclasses import replace
 
     batch = plan.setting.batch
-    prompt, answer = (
-        min(batch.prompt_tokens, QUICK_PROMPT_TOKENS),
-        min(batch.output_tokens, QUICK_OUTPUT_TOKENS),
-    )
+    prompt = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS)
+    answer = min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
     return replace(batch, prompt_tokens=prompt, output_tokens=answer)

@@ -27,7 +27,8 @@ LIMITS: Mapping[Tier, str] = MappingProxyType(
 
 def validate_result(validation: PlanValidation) -> ValidateResult:
     """The plan's own figures first; errors are over all runs of all plans."""
-    report, scenario = validation.report, validation.scenario
+    report = validation.report
+    scenario = validation.scenario
     own = report.plans[0]
     predicted_s = own.runs[0].plain.predicted_ns / NS_PER_S
     return ValidateResult(

@@ -13,7 +13,9 @@ from sim.engine.timeline import Timeline
 from sim.engine.trace_slices import track_name
 
 NS_PER_MS = NS_PER_S // 1000
-PREDICTED_COLOR, MEASURED_COLOR, PLAIN_COLOR = BLUE, VERMILION, "#999999"
+PREDICTED_COLOR = BLUE
+MEASURED_COLOR = VERMILION
+PLAIN_COLOR = "#999999"
 LANE_HEIGHT = 0.38
 SHOWN_LAYERS = 4
 """Of the step that is drawn, the first layers: more cannot be told apart."""

@@ -66,7 +66,8 @@ CONSTANTS = "constants fitted on published rows of other machines"
 def runtime_validate_result(ran: PlanRun, **asked: str | int | None) -> RuntimeValidateResult:
     """The document of a run; ``asked`` holds the fields that repeat the question."""
     plan = ran.plan
-    predicted, measured = _predicted(plan), _measured(plan)
+    predicted = _predicted(plan)
+    measured = _measured(plan)
     return RuntimeValidateResult(
         **asked,  # type: ignore[arg-type]
         program=ran.program,

@@ -170,7 +170,8 @@ def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
         for place, row in enumerate(rows)
         if row.is_feasible and row.price_usd is not None
     ]
-    front, best = [], 0.0
+    front = []
+    best = 0.0
     for _, negative_speed, place in sorted(priced):
         if -negative_speed > best:
             best = -negative_speed

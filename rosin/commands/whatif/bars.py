@@ -9,8 +9,10 @@ from rosin.report.axis_words import format_tick, short, words
 from rosin.report.figure_style import BLUE, ORANGE, legend_below
 from rosin.report.tables import format_count, format_quantity
 
-LOW_COLOR, HIGH_COLOR = ORANGE, BLUE
-POINT_COLOR, FRONT_COLOR = "#999999", BLUE
+LOW_COLOR = ORANGE
+HIGH_COLOR = BLUE
+POINT_COLOR = "#999999"
+FRONT_COLOR = BLUE
 MAX_BARS = 40
 MAX_KEYS = 24
 

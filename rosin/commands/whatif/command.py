@@ -184,7 +184,8 @@ def _study(
         )
     axes = parse_axes(vary)
     firsts = {axis.path: str(axis.values[0]) for axis in axes if axis.path in ("model", "machine")}
-    model, machine = options.model or firsts.get("model"), options.machine or firsts.get("machine")
+    model = options.model or firsts.get("model")
+    machine = options.machine or firsts.get("machine")
     request = read_options(replace(options, model=model, machine=machine))
     for key in request.parameters:
         raise InputError(
@@ -219,7 +220,8 @@ def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
 
     largest: dict[tuple[str, str | None], tuple[int, Setting]] = {}
     for point in study.points():
-        batch, name = point.setting.batch, (point.setting.model, point.setting.quantization)
+        batch = point.setting.batch
+        name = (point.setting.model, point.setting.quantization)
         size = batch.num_sequences * batch.context_tokens
         if name not in largest or size > largest[name][0]:
             largest[name] = (size, point.setting)

@@ -11,7 +11,8 @@ from rosin.report.axis_words import words
 from rosin.report.figure_style import Picture
 
 SUFFIXES = (".png", ".svg")
-WIDTH_INCHES, HEIGHT_INCHES = 11.0, 4.2
+WIDTH_INCHES = 11.0
+HEIGHT_INCHES = 4.2
 
 
 def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
@@ -84,7 +85,8 @@ def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable
 
 def _what(result: WhatifResult) -> str:
     """The base of the study, without what varies."""
-    setting, varied = result.setting, {axis.path for axis in result.axes}
+    setting = result.setting
+    varied = {axis.path for axis in result.axes}
     model = f"{setting.model} ({_quantization(result)})"
     place = [
         text

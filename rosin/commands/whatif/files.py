@@ -18,7 +18,8 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     """Write table.csv, table.parquet where pyarrow is installed, and the figures; their paths, and
     what a reader must know.
     """
-    table, warnings = study_table(result.rows), []
+    table = study_table(result.rows)
+    warnings = []
     contents = {"table.csv": table.to_csv(index=False, lineterminator="\n").encode()}
     if find_spec("pyarrow") is not None:
         contents["table.parquet"] = table.to_parquet(index=False, engine="pyarrow")

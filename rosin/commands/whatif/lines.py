@@ -26,8 +26,10 @@ PANELS: tuple[tuple[str, str, float], ...] = (
     ("ttft_s", "time to first token (s)", 1.0),
     ("tpot_s", "time per further token (ms)", MS_PER_S),
 )
-PLAN_COLOR, MISFIT_COLOR = "#000000", VERMILION
-MAX_NAMED, MAX_LINES = 3, len(SERIES)
+PLAN_COLOR = "#000000"
+MISFIT_COLOR = VERMILION
+MAX_NAMED = 3
+MAX_LINES = len(SERIES)
 LOG_SPAN = 8.0
 """Times that span more than this are drawn on a logarithmic axis."""
 

@@ -109,7 +109,8 @@ def _write_cells(
     name, factor, (low, high) = scale
     for (i, j), row in cells.items():
         if not row.is_feasible:
-            text, color = f"does not fit\n{format_bytes(row.missing_bytes or 0)} short", "black"
+            text = f"does not fit\n{format_bytes(row.missing_bytes or 0)} short"
+            color = "black"
         else:
             value = row.metrics[name] * factor
             text = f"{format_count(value)}\n{letters[row.policy or '']}"

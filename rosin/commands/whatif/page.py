@@ -29,7 +29,9 @@ from rosin.report.tables import (
     text_column,
 )
 
-MAX_ROWS, MAX_LINES, MAX_AXIS_COLUMNS = 20, 6, 3
+MAX_ROWS = 20
+MAX_LINES = 6
+MAX_AXIS_COLUMNS = 3
 MAX_AXIS_WIDTH = 24
 LINE_WIDTH = 79
 

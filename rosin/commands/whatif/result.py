@@ -40,7 +40,8 @@ def whatif_result(
     num_computed: int,
 ) -> WhatifResult:
     """All of a finished study but the names of its files."""
-    axes, objective = study.axes, study.objective
+    axes = study.axes
+    objective = study.objective
     rows = [
         _row(axes, point.values, outcome, prices)
         for point, outcome in zip(study.points(), outcomes, strict=True)

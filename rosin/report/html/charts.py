@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 560
-LABEL_WIDTH, VALUE_WIDTH = 140, 160
-ROW_HEIGHT, BAR_HEIGHT = 26, 18
+LABEL_WIDTH = 140
+VALUE_WIDTH = 160
+ROW_HEIGHT = 26
+BAR_HEIGHT = 18
 NUM_COLORS = 8
 """Classes c0 … c7 of the style sheet: colours of Okabe and Ito, which the colour-blind can tell."""
 
@@ -45,7 +47,8 @@ def bars(title: str, rows: Sequence[Bar], whole: float | None = None) -> str:
     room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
     lines = []
     for place, row in enumerate(rows):
-        top, left = place * ROW_HEIGHT, float(LABEL_WIDTH)
+        top = place * ROW_HEIGHT
+        left = float(LABEL_WIDTH)
         middle = top + BAR_HEIGHT / 2 + 5
         lines.append(
             f'<text x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
@@ -65,13 +68,15 @@ def heat_map(title: str, cells: Sequence[Sequence[int]], across: str, up: str) -
     """A map of cells [row, column]; a cell's number is its colour's class. Cells of one colour are
     one shape, so that thousands stay small.
     """
-    num_rows, num_columns = len(cells), max(map(len, cells), default=1)
+    num_rows = len(cells)
+    num_columns = max(map(len, cells), default=1)
     width = (WIDTH - 60) / num_columns
     height = max(4.0, min(12.0, 420 / max(1, num_rows)))
     paths: dict[int, list[str]] = {}
     for row, colors in enumerate(cells):
         for column, length, color in _runs(colors):
-            x, y = 50 + column * width, row * height
+            x = 50 + column * width
+            y = row * height
             step = f"M{x:.1f} {y:.1f}h{length * width - 0.3:.1f}v{height - 0.6:.1f}H{x:.1f}z"
             paths.setdefault(color, []).append(step)
     shapes = "".join(f'<path class="c{color}" d="{"".join(d)}"/>' for color, d in paths.items())

@@ -17,7 +17,8 @@ def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = Non
     """
     running = [row for row in rows if row.get("metrics")]
     running.sort(key=lambda row: -row["metrics"]["output_tokens_per_s"])
-    bars, lines = [], []
+    bars = []
+    lines = []
     for row in running:
         metrics = row["metrics"]
         speed = f"{format_count(metrics['output_tokens_per_s'])} tokens/s"

@@ -107,8 +107,11 @@ def time_section(run: Run) -> Section:
 
 def memory_section(run: Run) -> Section:
     """What GPU and host memory hold, each stacked to its size."""
-    gpu, host = run_memory(run), host_memory(run)
-    rows, lines, words = [], [], []
+    gpu = run_memory(run)
+    host = host_memory(run)
+    rows = []
+    lines = []
+    words = []
     for name, items, total in (
         ("GPU memory", gpu.items, gpu.total_bytes),
         ("host memory", host.items, host.total_bytes),
@@ -133,7 +136,8 @@ def memory_section(run: Run) -> Section:
 
 def map_section(run: Run) -> Section:
     """Where each expert is at the start: a row a layer."""
-    model, residency = run.scenario.model, run.residency
+    model = run.scenario.model
+    residency = run.residency
     layers = list(model.moe_layers)
     held = residency.experts[layers]
     cells = [[0 if there else 7 for there in row] for row in held.tolist()]
@@ -165,10 +169,12 @@ def timeline_sections(run: Run) -> Iterator[Section]:
 
 
 def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
-    timeline, tasks = run.timeline, run.timeline.tasks
+    timeline = run.timeline
+    tasks = run.timeline.tasks
     mine = mine[np.argsort(timeline.start_ns[mine], kind="stable")]
     shown = mine[:MAX_SLICES]
-    begins_ns, ends_ns = int(timeline.start_ns[shown].min()), int(timeline.end_ns[shown].max())
+    begins_ns = int(timeline.start_ns[shown].min())
+    ends_ns = int(timeline.end_ns[shown].max())
     kinds = [TaskKind(kind).name.lower() for kind in np.unique(tasks.kind[shown]).tolist()]
     classes = {kind: KIND_COLORS.get(kind, "c7") for kind in kinds}
     span_ns = max(1, ends_ns - begins_ns)
@@ -196,7 +202,8 @@ def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
 
 def _slice(run: Run, number: int, classes: dict[str, str], begins_ns: int, span_ns: int) -> Slice:
     timeline = run.timeline
-    start_ns, end_ns = int(timeline.start_ns[number]), int(timeline.end_ns[number])
+    start_ns = int(timeline.start_ns[number])
+    end_ns = int(timeline.end_ns[number])
     kind = TaskKind(int(timeline.tasks.kind[number])).name.lower()
     lasts = format_duration((end_ns - start_ns) / 1e9)
     at = format_duration((start_ns - begins_ns) / 1e9)
@@ -212,7 +219,8 @@ def hits_by_layer(run: Run) -> list[float]:
     """For each MoE layer, the share of (token, expert) selections whose weights were on a GPU when
     the gate made them; what ``expert_hit_rate`` is over all layers.
     """
-    decisions, layers = run.decisions, list(run.scenario.model.moe_layers)
+    decisions = run.decisions
+    layers = list(run.scenario.model.moe_layers)
     can_hit = np.isin(decisions.modes, (int(LayerMode.GPU), int(LayerMode.PIPELINE)))
     is_there = decisions.actions == int(Action.RESIDENT)
     if decisions.spilled is not None:
@@ -225,7 +233,8 @@ def hits_by_layer(run: Run) -> list[float]:
 
 def hits_section(run: Run) -> Section:
     """How often a layer's experts were on the GPU."""
-    layers, shares = run.scenario.model.moe_layers, hits_by_layer(run)
+    layers = run.scenario.model.moe_layers
+    shares = hits_by_layer(run)
     rows = [
         Bar(
             name=f"layer {layer}",

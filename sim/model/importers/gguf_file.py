@@ -45,7 +45,8 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
-_STRING, _ARRAY = 8, 9
+_STRING = 8
+_ARRAY = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +225,8 @@ class _Reader:
 
     def array(self, name: str, *, is_kept: bool) -> tuple[Any, ...]:
         """The values of an array, or none of them."""
-        kind, count = self.number("I"), self.number("Q")
+        kind = self.number("I")
+        count = self.number("Q")
         what = f"values of metadata key {shown(name)}"
         if kind == _STRING:
             self.counted(what, count, 8, MOST_VALUES if is_kept else MOST_STRINGS)
@@ -245,7 +247,9 @@ class _Reader:
         """Strings of an array; a vocabulary is passed over."""
         if is_kept:
             return tuple(self.text("a metadata value", MOST_NAME_BYTES) for _ in range(count))
-        unpack, read, seek = struct.Struct("<Q").unpack, self.file.read, self.file.seek
+        unpack = struct.Struct("<Q").unpack
+        read = self.file.read
+        seek = self.file.seek
         for _ in range(count):
             content = read(8)
             length = unpack(content)[0] if len(content) == 8 else self.num_bytes
@@ -267,7 +271,8 @@ class _Reader:
                 f"{what} must have 1 to {MOST_DIMENSIONS} dimensions, got {num_dimensions}"
             )
         shape = struct.unpack(f"<{num_dimensions}Q", self.take(8 * num_dimensions))
-        kind, offset = self.number("I"), self.number("Q")
+        kind = self.number("I")
+        offset = self.number("Q")
         if min(shape) < 1 or prod(shape) > MOST_ELEMENTS:
             raise InputError(f"{what} must have 1 to {MOST_ELEMENTS} weights, got shape {shape}")
         storage = STORAGE_TYPES.get(kind)

@@ -105,7 +105,8 @@ def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
         recurrent = width * keys.count("kda.head_dim")
         kept = 3 * width * max(keys.count_or(1, "ssm.conv_kernel") - 1, 0)
     else:
-        inner, size = keys.count_or(0, "ssm.inner_size"), keys.count_or(0, "ssm.state_size")
+        inner = keys.count_or(0, "ssm.inner_size")
+        size = keys.count_or(0, "ssm.state_size")
         recurrent = inner * size
         kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (
             inner + 2 * keys.count_or(0, "ssm.group_count") * size
@@ -162,7 +163,8 @@ def _latent(keys: GgufKeys, heads: int, index: int) -> Attention:
     over the latent.
     """
     expanded = [_expanded_dimension(keys, part, index) for part in ("key", "value")]
-    latent, rotary = keys.count("attention.kv_lora_rank"), keys.count("rope.dimension_count")
+    latent = keys.count("attention.kv_lora_rank")
+    rotary = keys.count("rope.dimension_count")
     _refuse_ratios(keys)
     return Attention(
         num_heads=heads,

@@ -45,7 +45,8 @@ class _Swapping(CacheState):
     """The residents of every layer."""
 
     def __init__(self, part: SwapsCache, residency: Residency) -> None:
-        self._part, self._held = part, residency.experts.copy()
+        self._part = part
+        self._held = residency.experts.copy()
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """See CacheState."""
@@ -66,8 +67,10 @@ class _Swapping(CacheState):
         cold = held[np.argsort(tokens[held], kind="stable")]
         pairs = min(len(hot), len(cold), self._part.most_swaps)
         is_better = tokens[hot[:pairs]] > self._part.threshold * tokens[cold[:pairs]]
-        brought, left = hot[:pairs][is_better], cold[:pairs][is_better]
-        self._held[layer, left], self._held[layer, brought] = False, True
+        brought = hot[:pairs][is_better]
+        left = cold[:pairs][is_better]
+        self._held[layer, left] = False
+        self._held[layer, brought] = True
         return brought, left
 
     @property

@@ -66,7 +66,8 @@ class ForetoldDispatch(Dispatch):
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
         """See Dispatch."""
-        passes, moe_layers = foresight.passes, np.array(foresight.problem.model.moe_layers)
+        passes = foresight.passes
+        moe_layers = np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:
             return None
         layers = can_precede & (np.arange(len(can_precede)) >= self.first_layer)

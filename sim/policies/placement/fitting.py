@@ -61,7 +61,8 @@ class RankedPlacement(Placement):
         left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(left, Infeasible):
             return left
-        score, budgets = ranking(problem), budgets_by_gpu(problem, self.memory, left)
+        score = ranking(problem)
+        budgets = budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
             return _checked(
                 problem,
@@ -99,7 +100,8 @@ class RankedPlacement(Placement):
             np.isfinite(score) & (np.arange(score.shape[1]) < counts[:, None])
         ).ravel()
         order = np.argsort(-score, axis=None, kind="stable")
-        order, chosen = order[can_be[order]], np.zeros(score.size, bool)
+        order = order[can_be[order]]
+        chosen = np.zeros(score.size, bool)
         while len(
             order
         ):  # all up to the first that does not fit; then again without those too large for what is left
@@ -202,7 +204,8 @@ def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasib
     """The residency, unless the host's stated memory cannot hold the weights that the GPU does not,
     or not for good.
     """
-    stated, stays = problem.machine.cpu.memory_bytes, residency
+    stated = problem.machine.cpu.memory_bytes
+    stays = residency
     if problem.keeps_host_copies:
         stays = replace(residency, experts=np.zeros_like(residency.experts))
     behind = problem.model.total_bytes - weight_bytes(problem.model, stays)

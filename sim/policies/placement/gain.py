@@ -31,7 +31,8 @@ class GainPlacement(RankedPlacement):
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""
-        times, order = layer_times_ns(problem, self.misses), by_popularity(problem)
+        times = layer_times_ns(problem, self.misses)
+        order = by_popularity(problem)
         saved = np.zeros(order.shape)
         slopes: dict[
             bytes, NDArray[np.float64]

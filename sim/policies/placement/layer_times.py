@@ -112,7 +112,8 @@ def by_popularity(problem: Problem) -> NDArray[np.int64]:
 
 def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64]:
     """Tokens per expert [sample, rank of popularity] of that layer in passes of that many tokens."""
-    popularity, top_k = -np.sort(-problem.popularity[layer]), problem.model.top_k
+    popularity = -np.sort(-problem.popularity[layer])
+    top_k = problem.model.top_k
     if size > MAX_SAMPLED_TOKENS:
         expected: NDArray[np.float64] = np.rint(np.minimum(1.0, top_k * popularity) * size)
         return expected.astype(np.int64)[None]
@@ -127,10 +128,8 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
     The array is shared: no caller may write to it.
     """
     popularity = np.frombuffer(popularity_bytes, np.float64)
-    num_samples, generator = (
-        max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size)),
-        np.random.default_rng(SAMPLE_SEED),
-    )
+    num_samples = max(1, min(MAX_SAMPLES, MAX_SAMPLED_TOKENS // size))
+    generator = np.random.default_rng(SAMPLE_SEED)
     from sim.routing.generated import draw  # heavy, and only for placements that are asked
 
     chosen = draw(popularity[None], num_samples * size, top_k, generator)[:, 0]
@@ -143,7 +142,8 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
 
 def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
     """What every sample is for the lanes."""
-    costs, num_bytes = problem.expert_costs, problem.model.layers[layer].expert_bytes
+    costs = problem.expert_costs
+    num_bytes = problem.model.layers[layer].expert_bytes
     gpu, cpu = (
         costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens]
         for device in ("gpu", "cpu")
@@ -161,7 +161,8 @@ def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.
     stays = {"cpu": np.ones_like(lanes.cpu, bool), "fetch": np.zeros_like(lanes.cpu, bool)}.get(
         misses, lanes.cpu <= fetched
     )
-    on_cpu, on_link = _to_end(np.where(stays, lanes.cpu, 0)), _to_end(np.where(stays, 0, fetched))
+    on_cpu = _to_end(np.where(stays, lanes.cpu, 0))
+    on_link = _to_end(np.where(stays, 0, fetched))
     together = (
         resident + on_cpu + on_link
         if is_serial
@@ -179,7 +180,8 @@ def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray
     is_active = cpu > 0
     most = int(is_active.sum(axis=1).max())
     if most > MAX_SPLIT_EXPERTS:
-        on_cpu, on_link = _to_end(cpu), _to_end(fetched)
+        on_cpu = _to_end(cpu)
+        on_link = _to_end(fetched)
         return np.divide(
             on_cpu * on_link,
             on_cpu + on_link,
@@ -187,7 +189,8 @@ def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray
             where=on_cpu + on_link > 0,
         )
     places = np.argsort(~is_active, axis=1, kind="stable")[:, :most]
-    cpu_of, fetch_of = np.take_along_axis(cpu, places, 1), np.take_along_axis(fetched, places, 1)
+    cpu_of = np.take_along_axis(cpu, places, 1)
+    fetch_of = np.take_along_axis(fetched, places, 1)
     ends = np.stack(
         [_best_split(cpu_of[:, first:], fetch_of[:, first:]) for first in range(most + 1)], axis=1
     )

@@ -69,7 +69,8 @@ class NoLayersPlacement(Placement):
         should they be larger than any layer.
         """
         model = problem.model
-        dense, kv = np.zeros(model.num_layers, bool), np.ones(model.num_layers, bool)
+        dense = np.zeros(model.num_layers, bool)
+        kv = np.ones(model.num_layers, bool)
         largest = max(
             layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers
         )

@@ -36,7 +36,8 @@ def _host_shortage(problem: Problem) -> Infeasible | None:
     """By how many bytes host memory falls short even if the GPUs held weights alone; None where it
     is enough, or unknown.
     """
-    stated, model = problem.machine.cpu.memory_bytes, problem.model
+    stated = problem.machine.cpu.memory_bytes
+    model = problem.model
     if stated is None:
         return None
     least = model.total_bytes - problem.num_gpus * machine_bytes(problem.machine)

@@ -60,7 +60,8 @@ class PagedPlacement(Placement):
         rank = np.argsort(
             np.argsort(-problem.popularity, axis=1, kind="stable"), axis=1, kind="stable"
         )
-        dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, layers)
+        dense = np.ones(model.num_layers, bool)
+        kv = kv_on_gpu(problem, layers)
         experts = rank < counts[:, None]
         residency = Residency(
             experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager, kv=kv
@@ -72,8 +73,11 @@ def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str,
     """What GPU memory holds besides experts and page buffers, by item."""
     model = problem.model
     staging = problem.overlap.staging_experts * model.expert_bytes
-    dense, kv = np.ones(model.num_layers, bool), kv_on_gpu(problem, kv_layers)
-    machine, batch, feeding = problem.machine, problem.batch, problem.feeding
+    dense = np.ones(model.num_layers, bool)
+    kv = kv_on_gpu(problem, kv_layers)
+    machine = problem.machine
+    batch = problem.batch
+    feeding = problem.feeding
     return dict(
         fixed_items(
             machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv
@@ -102,7 +106,8 @@ def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[n
     """Experts to hold [layer]: that many in all; or as many as those bytes are enough for, or need
     least where they are not.
     """
-    num_experts, moe_layers = _experts_by_layer(problem), problem.model.moe_layers
+    num_experts = _experts_by_layer(problem)
+    moe_layers = problem.model.moe_layers
     if total is None:
         even = np.minimum(np.arange(problem.model.num_experts + 1)[:, None], num_experts)
         needed = np.array([held_bytes(problem, counts) for counts in even])
@@ -135,7 +140,9 @@ def _host_checked(problem: Problem, residency: Residency) -> Residency | Infeasi
     """The residency, unless the host's stated memory cannot hold the weights and the KV cache that
     the GPU does not.
     """
-    stated, model, batch = problem.machine.cpu.memory_bytes, problem.model, problem.batch
+    stated = problem.machine.cpu.memory_bytes
+    model = problem.model
+    batch = problem.batch
     assert residency.kv is not None
     cache = sum(
         model.layer_kv_bytes(layer, batch.context_tokens)

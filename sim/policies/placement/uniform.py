@@ -51,5 +51,6 @@ def _add_evenly(
             np.diff(np.arange(len(open_layers) + 1) * taken // len(open_layers)) > 0
         ]:
             best = int(np.argmax(score[layer]))
-            chosen[layer, best], score[layer, best] = True, -np.inf
+            chosen[layer, best] = True
+            score[layer, best] = -np.inf
         num_more -= taken

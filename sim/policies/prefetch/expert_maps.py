@@ -72,12 +72,14 @@ class ExpertMapPrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         model = foresight.problem.model
-        moe_layers, maps = np.array(model.moe_layers), maps_of(foresight, by_token=self.by_token)
+        moe_layers = np.array(model.moe_layers)
+        maps = maps_of(foresight, by_token=self.by_token)
         embeddings = _embeddings(maps)
         store = self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
-        rows, least = [], model.num_experts if self.names_all else model.top_k
+        rows = []
+        least = model.num_experts if self.names_all else model.top_k
         borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
         for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
             rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
@@ -94,7 +96,8 @@ class ExpertMapPrefetch(Prefetch):
     def filled(self, foresight: Foresight) -> MapStore:
         """The store before the run."""
         model = foresight.problem.model
-        shape, past = (len(model.moe_layers), model.num_experts), None
+        shape = (len(model.moe_layers), model.num_experts)
+        past = None
         if self.num_stored:
             draw, batch = past_requests(
                 foresight, -(-self.num_stored // foresight.problem.batch.output_tokens)

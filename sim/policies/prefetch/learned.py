@@ -51,10 +51,8 @@ class LearnedPrefetch(Prefetch):
         num_passes, num_layers, _ = foresight.tokens.shape
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
-        generator, manner = (
-            np.random.default_rng(foresight.seed + 1),
-            {"by_token": self.by_token, "names_top_k": self.names_top_k},
-        )
+        generator = np.random.default_rng(foresight.seed + 1)
+        manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}
         names, load = named(expected_tokens(foresight, [accuracy], generator, **manner)[0])
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]

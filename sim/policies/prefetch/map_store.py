@@ -74,7 +74,8 @@ class MapStore:
             )
             start = borders[group]
             units = _units(embeddings[start : borders[end]])
-            semantic, among = np.zeros((len(units), len(self._maps)), np.float32), units @ units.T
+            semantic = np.zeros((len(units), len(self._maps)), np.float32)
+            among = units @ units.T
             semantic[:, : self.count] = units @ self._embeddings[: self.count].T
             for first, last in itertools.pairwise(borders[group : end + 1].tolist()):
                 found = self._found(
@@ -111,14 +112,13 @@ class MapStore:
         self.insert(embeddings[:room], maps[:room])
         if len(maps) <= room:
             return
-        joint, stored = (
-            self._joint(embeddings, maps),
-            self._joint(self._embeddings[: self.count], self._maps[: self.count]),
-        )
+        joint = self._joint(embeddings, maps)
+        stored = self._joint(self._embeddings[: self.count], self._maps[: self.count])
         latest: dict[int, int] = {}
         for first in range(room, len(maps), TOGETHER):
             block = joint[first : first + TOGETHER]
-            likeness, among = block @ stored.T, block @ block.T
+            likeness = block @ stored.T
+            among = block @ block.T
             for number in range(len(block)):
                 place = int(_nearest(likeness[number]))
                 likeness[:, place] = among[:, number]
@@ -130,10 +130,8 @@ class MapStore:
     def _found(self, semantic: Array, maps: Array) -> Found:
         """What the trajectories say, and that likeness [iteration, entry] of embeddings."""
         num_iterations, num_layers, _ = maps.shape
-        trajectory, best = (
-            np.zeros((num_iterations, self.count), np.float32),
-            np.zeros((num_iterations, num_layers), np.int64),
-        )
+        trajectory = np.zeros((num_iterations, self.count), np.float32)
+        best = np.zeros((num_iterations, num_layers), np.int64)
         score = np.zeros((num_iterations, num_layers), np.float32)
         if not self.count:
             return Found(
@@ -202,7 +200,8 @@ class MapStore:
     def _put(self, place: int, unit: Array, expert_map: Array) -> None:
         """An entry: its embedding, of length 1, and its map."""
         transpose_into(self._by_expert, self._maps[place], expert_map, place)
-        self._maps[place], self._embeddings[place] = expert_map, unit
+        self._maps[place] = expert_map
+        self._embeddings[place] = unit
         self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
 
 
@@ -215,7 +214,8 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
     threshold = np.asarray(
         (np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)
     )
-    chosen, width = np.zeros(shares.shape, np.bool_), shares.shape[-1]
+    chosen = np.zeros(shares.shape, np.bool_)
+    width = shares.shape[-1]
     left = np.array(shares, np.float32).reshape(-1, width)
     thresholds = np.broadcast_to(threshold, shares.shape[:-1]).ravel()
     select_by_threshold(
@@ -231,7 +231,8 @@ def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
     for sequence in np.unique(of_sequence):
-        rows, running = np.flatnonzero(of_sequence == sequence), np.zeros(flat.shape[1], np.float32)
+        rows = np.flatnonzero(of_sequence == sequence)
+        running = np.zeros(flat.shape[1], np.float32)
         for number in range(1, len(rows)):
             running += flat[rows[number - 1]]
             embeddings[rows[number]] = running / number

@@ -34,7 +34,8 @@ def expected_tokens(
     such a pass, only the top_k experts of a layer that most tokens select (ties to the lower
     number) are looked for.
     """
-    tokens, popularity = foresight.tokens, foresight.problem.popularity
+    tokens = foresight.tokens
+    popularity = foresight.problem.popularity
     if names_top_k:
         tokens = _heaviest(tokens, foresight.problem.model.top_k)
     num_passes, num_layers, num_experts = tokens.shape
@@ -44,10 +45,8 @@ def expected_tokens(
         np.empty(np.count_nonzero(tokens) + 1, np.int64),
     )
     list_selected(tokens, *selected)
-    expected, room = (
-        np.zeros((len(accuracy), *tokens.shape), np.int32),
-        np.empty((2, max(0, tokens.size - num_passes * num_experts))),
-    )
+    expected = np.zeros((len(accuracy), *tokens.shape), np.int32)
+    room = np.empty((2, max(0, tokens.size - num_passes * num_experts)))
     for step, right in enumerate(accuracy, start=1):
         shape = (num_passes, num_layers - step, num_experts)
         if is_apart.all():
@@ -91,7 +90,8 @@ def _heaviest(tokens: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     """The tokens [pass, layer, expert] of the ``count`` experts of each layer that have most, 0
     elsewhere.
     """
-    found, is_crowded = tokens.copy(), np.count_nonzero(tokens, axis=2) > count
+    found = tokens.copy()
+    is_crowded = np.count_nonzero(tokens, axis=2) > count
     rank = np.argsort(np.argsort(-tokens[is_crowded], axis=1, kind="stable"), axis=1, kind="stable")
     found[is_crowded] = np.where(rank < count, tokens[is_crowded], 0)
     return found
@@ -131,12 +131,17 @@ def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictio
         ((all_rows[:, 0] * width[1] + all_rows[:, 1]) * width[2] + all_rows[:, 2]) * width[3]
         + all_rows[:, 3]
     )
-    place, gate = keys // width[3], keys // (width[1] * width[2] * width[3])
-    expert, row = keys - place * width[3], place // width[2]
-    layer, priority = place - row * width[2], row - gate * width[1]
+    place = keys // width[3]
+    gate = keys // (width[1] * width[2] * width[3])
+    expert = keys - place * width[3]
+    row = place // width[2]
+    layer = place - row * width[2]
+    priority = row - gate * width[1]
     gates = np.arange(shape[0] * shape[1] + shape[0] + 1)
     candidates = np.empty(len(gate), CANDIDATE)
-    candidates["priority"], candidates["layer"], candidates["expert"] = priority, layer, expert
+    candidates["priority"] = priority
+    candidates["layer"] = layer
+    candidates["expert"] = expert
     return Predictions(first=np.searchsorted(gate, gates).astype(np.int64), candidates=candidates)
 
 

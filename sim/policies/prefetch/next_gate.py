@@ -81,10 +81,8 @@ class NextGatePrefetch(Prefetch):
     def predict(self, foresight: Foresight) -> Predictions:
         """See Prefetch."""
         shape = foresight.tokens.shape
-        generator, manner = (
-            np.random.default_rng(foresight.seed + 1),
-            {"by_token": self.by_token, "names_top_k": self.names_top_k},
-        )
+        generator = np.random.default_rng(foresight.seed + 1)
+        manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}
         accuracy = [
             self.accuracy_at(foresight, step)
             for step in range(1, min(self.distance, shape[1] - 1) + 1)

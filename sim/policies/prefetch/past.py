@@ -18,7 +18,8 @@ def past_requests(foresight: Foresight, count: int) -> "tuple[Draw, Batch]":
     """Up to ``count`` requests of the run's lengths and routing that are not its own; the batch
     says how many there are.
     """
-    batch, sequences = foresight.problem.batch, foresight.expert_ids.shape[:2]
+    batch = foresight.problem.batch
+    sequences = foresight.expert_ids.shape[:2]
     num_tokens = max(1, sequences[1])
     most = max(1, min(count, MAX_PAST_TOKENS // num_tokens))
     draw = foresight.routing.other_requests(

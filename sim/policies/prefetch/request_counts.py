@@ -70,10 +70,8 @@ class RequestCountsPrefetch(Prefetch):
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
         forecast[2:, moe_layers] = shares[before[1:]]
-        liked, reach = (
-            self._liked(shares),
-            len(moe_layers) if self.distance is None else self.distance,
-        )
+        liked = self._liked(shares)
+        reach = len(moe_layers) if self.distance is None else self.distance
         total = self._liked(
             stored.sum(axis=0, keepdims=True) / max(stored.sum() / len(moe_layers), 1.0)
         )[0]
@@ -153,7 +151,8 @@ def _named(
         _of_gate(shares[number // count], number % count, moe_layers, reach)
         for number in which.tolist()
     ]
-    sizes, case = np.array([len(candidates) for candidates in named]), case.ravel()
+    sizes = np.array([len(candidates) for candidates in named])
+    case = case.ravel()
     by_gate = np.zeros(shape[:2], np.int64)
     by_gate[:, moe_layers] = sizes[case].reshape(matched.shape)
     first = np.append(0, np.cumsum(np.append(by_gate, np.full(shape[0], len(at_start)))))

@@ -37,7 +37,8 @@ class BlockStore:
 
     def match(self, keys: Iterable[int]) -> int:
         """How many of the first keys are held without a gap; touches nothing."""
-        held, matched = self._held, 0
+        held = self._held
+        matched = 0
         for key in keys:
             if key not in held:
                 break
@@ -60,8 +61,12 @@ class BlockStore:
 
     def insert_all(self, keys: Iterable[int]) -> list[int]:
         """``insert`` each key in turn; returns all that was evicted, in order."""
-        held, capacity, victims = self._held, self.capacity_blocks, list[int]()
-        touch, admit, expect = self._eviction.touch, self._eviction.admit, self._eviction.expect
+        held = self._held
+        capacity = self.capacity_blocks
+        victims = list[int]()
+        touch = self._eviction.touch
+        admit = self._eviction.admit
+        expect = self._eviction.expect
         for key in keys:
             if key in held:
                 touch(key)

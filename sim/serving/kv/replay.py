@@ -85,7 +85,9 @@ def replay(
     serve = [
         _head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools
     ]
-    hit_blocks, num_requests, prompt_tokens = [0] * len(pools), 0, 0
+    hit_blocks = [0] * len(pools)
+    num_requests = 0
+    prompt_tokens = 0
     for number, request in enumerate(requests):
         keys = prefix_keys(request.prompt, block_tokens)
         is_counted = number >= num_warmup_requests

@@ -94,7 +94,8 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
 
     if not is_loaded_faster(LONGEST_TOKENS):
         return None
-    low, high = 0, LONGEST_TOKENS
+    low = 0
+    high = LONGEST_TOKENS
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_loaded_faster(middle) else (middle, high)

@@ -94,7 +94,8 @@ def lru_curve(
     check_sizes(block_tokens, bytes_per_token)
     latest: dict[int, int] = {}
     before: list[int] = []
-    starts, prompt_tokens = [0], 0
+    starts = [0]
+    prompt_tokens = 0
     for number, request in enumerate(requests):
         prompt_tokens += request.prompt_tokens if number >= num_warmup_requests else 0
         for key in prefix_keys(request.prompt, block_tokens):

@@ -30,19 +30,19 @@ from sim.step.lowering.emit import (
 )
 from sim.step.lowering.passes import emit_head, emit_layer
 
-_ON_CPU, _DEFERRED, _AHEAD = int(Action.CPU), int(Action.DEFERRED), int(Action.AHEAD)
-_RESIDENT, _FETCH, _SWAP, _ON_GPU = (
-    int(Action.RESIDENT),
-    int(Action.FETCH),
-    int(Action.SWAP),
-    int(LayerMode.GPU),
-)
-_ATTENTION, _GATE, _SHARED = (
-    int(TaskKind.ATTENTION),
-    int(TaskKind.GATE),
-    int(TaskKind.SHARED_EXPERT),
-)
-_ACTIVATIONS, _OVERHEAD, _NONE = int(TaskKind.ACTIVATION_COPY), int(TaskKind.OVERHEAD), NONE
+_ON_CPU = int(Action.CPU)
+_DEFERRED = int(Action.DEFERRED)
+_AHEAD = int(Action.AHEAD)
+_RESIDENT = int(Action.RESIDENT)
+_FETCH = int(Action.FETCH)
+_SWAP = int(Action.SWAP)
+_ON_GPU = int(LayerMode.GPU)
+_ATTENTION = int(TaskKind.ATTENTION)
+_GATE = int(TaskKind.GATE)
+_SHARED = int(TaskKind.SHARED_EXPERT)
+_ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
+_OVERHEAD = int(TaskKind.OVERHEAD)
+_NONE = NONE
 
 
 @inner
@@ -116,12 +116,12 @@ def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
     wait_for_join(out, state)
     gate = _gates(out, state, sheet, foretold, index, layer)
     ahead = layer + 1 if layer + 1 < foretold.shape[1] and foretold[index, layer + 1] else layer
-    own, carried = (
-        _tokens_of(sheet, index, layer, _ON_CPU),
-        _tokens_of(sheet, index, layer, _DEFERRED),
-    )
+    own = _tokens_of(sheet, index, layer, _ON_CPU)
+    carried = _tokens_of(sheet, index, layer, _DEFERRED)
     carried += _tokens_of(sheet, index, ahead, _AHEAD) if ahead > layer else 0
-    sent, last_on_cpu, last_carried = _NONE, _NONE, _NONE
+    sent = _NONE
+    last_on_cpu = _NONE
+    last_carried = _NONE
     hands_over = sheet.run[0].hand_over > 0
     if own + carried > 0 or hands_over:
         sent, _ = send_down(out, state, sheet, index, layer, gate, own + carried)
@@ -157,7 +157,8 @@ def emit_carried_run(out, state, sheet, rings, last_task, foretold):
     """
     for index in range(len(sheet.passes)):
         state[IS_SERIAL], state[STEP] = sheet.passes[index].is_serial, sheet.passes[index].step
-        pending, awaited = _NONE, 0
+        pending = _NONE
+        awaited = 0
         for layer in range(sheet.work.shape[1]):
             if sheet.work[index, layer].mode == _ON_GPU and sheet.layers[layer].is_moe:
                 emit_overhead(out, state, sheet.run[0].layer_overhead, layer)

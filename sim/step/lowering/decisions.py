@@ -63,7 +63,8 @@ class Decisions:
 
 def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
     """What the policy does in a run, what it predicts and defers included."""
-    problem, passes = foresight.problem, foresight.passes
+    problem = foresight.problem
+    passes = foresight.passes
     if not policy.dispatch.foretells:
         decisions = decide(policy, problem, residency, passes, foresight.tokens)
     else:
@@ -87,18 +88,17 @@ def decide(
     nothing else of the routing.
     """
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
-    actions, is_held = np.zeros(tokens.shape, np.uint8), np.zeros(tokens.shape, np.bool_)
-    early, leaving = early_of(policy, problem, residency, passes, modes), None
+    actions = np.zeros(tokens.shape, np.uint8)
+    is_held = np.zeros(tokens.shape, np.bool_)
+    early = early_of(policy, problem, residency, passes, modes)
+    leaving = None
     if policy.cache.is_static:
-        dispatch, (_, shape_of) = policy.dispatch, layer_shapes(problem.model)
-        believed, beside = (
-            beliefs(problem, dispatch, int(tokens.max(initial=0))),
-            surroundings(policy, problem, passes.num_tokens),
-        )
-        held, rule = (
-            held_after_prompt(policy, problem, residency, passes, tokens),
-            int(dispatch.rule),
-        )
+        dispatch = policy.dispatch
+        _, shape_of = layer_shapes(problem.model)
+        believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
+        beside = surroundings(policy, problem, passes.num_tokens)
+        held = held_after_prompt(policy, problem, residency, passes, tokens)
+        rule = int(dispatch.rule)
         if held is residency.experts:
             decide_misses(tokens, held, shape_of, rule, believed, beside, early, actions)
             is_held = np.broadcast_to(held, tokens.shape)
@@ -107,14 +107,13 @@ def decide(
                 (passes.is_prefill, residency.experts, _FETCHING),
                 (~passes.is_prefill, held, rule),
             ):
-                chosen, own = (
-                    actions[rows],
-                    beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows]),
-                )
+                chosen = actions[rows]
+                own = beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows])
                 decide_misses(
                     tokens[rows], experts, shape_of, fate, believed, own, NO_EARLY, chosen
                 )
-                actions[rows], is_held[rows] = chosen, experts
+                actions[rows] = chosen
+                is_held[rows] = experts
     else:
         leaving = _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
         actions *= tokens > 0  # IDLE, which is 0, where no token selects
@@ -199,7 +198,9 @@ class _Replay:
     """
 
     def __init__(self, policy: Policy, problem: Problem, residency: Residency) -> None:
-        self._policy, self._problem, self._state = policy, problem, policy.cache.start(residency)
+        self._policy = policy
+        self._problem = problem
+        self._state = policy.cache.start(residency)
         self._has_slots = [bool(row.any()) for row in residency.experts]
 
     def run(
@@ -278,7 +279,8 @@ class _Replay:
     ) -> None:
         """Decide a decode step that is foretold and moves nothing: all its layers together."""
         layers = np.array(self._problem.model.moe_layers)
-        is_active, is_resident = tokens[layers] > 0, residents[layers]
+        is_active = tokens[layers] > 0
+        is_resident = residents[layers]
         actions[layers] = np.where(
             is_active, np.where(is_resident, _RESIDENT, _CPU), 0
         )  # IDLE is 0
@@ -287,19 +289,24 @@ class _Replay:
 
 def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
     """The same, asking before each pass what it runs by prediction."""
-    passes, tokens = foresight.passes, foresight.tokens.copy()
+    passes = foresight.passes
+    tokens = foresight.tokens.copy()
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     early_of(
         policy, foresight.problem, residency, passes, modes
     )  # refuses what does not go together
-    actions, foretold = np.zeros(tokens.shape, np.uint8), np.zeros(modes.shape, bool)
-    is_held, leaving = np.zeros(tokens.shape[1:], bool), np.full(tokens.shape, NONE, np.int16)
-    replay, can_precede = _Replay(policy, foresight.problem, residency), np.zeros(modes.shape, bool)
+    actions = np.zeros(tokens.shape, np.uint8)
+    foretold = np.zeros(modes.shape, bool)
+    is_held = np.zeros(tokens.shape[1:], bool)
+    leaving = np.full(tokens.shape, NONE, np.int16)
+    replay = _Replay(policy, foresight.problem, residency)
+    can_precede = np.zeros(modes.shape, bool)
     can_precede[:, 1:] = _followed(foresight.problem, modes)[:, :-1]
     for index in range(len(passes)):
         found = policy.dispatch.foretell(foresight, index, replay.held(), can_precede[index])
         if found is not None:
-            tokens[index], foretold[index] = found.tokens, found.layers
+            tokens[index] = found.tokens
+            foretold[index] = found.layers
         rows = tokens[index], actions[index], is_held, leaving[index]
         replay.step(*rows, is_prefill=bool(passes.is_prefill[index]), is_foretold=found is not None)
     _follow_layers(actions, modes, tokens)
@@ -330,7 +337,8 @@ def deferrable(
     """[pass, layer, expert]: no token of a decode step has it among its top_k − ``deferred``
     weightiest, and a layer follows.
     """
-    model, passes = foresight.problem.model, foresight.passes
+    model = foresight.problem.model
+    passes = foresight.passes
     kept = max(0, foresight.expert_ids.shape[3] - deferred)
     urgent = (
         tokens_per_expert(model, foresight.expert_ids[..., :kept], passes)

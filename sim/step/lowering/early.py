@@ -16,7 +16,8 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.workload.batch import Passes
 
-_COPY, _ON_GPU = 1, 2
+_COPY = 1
+_ON_GPU = 2
 
 
 class Early(NamedTuple):
@@ -56,7 +57,8 @@ def early_of(
     experts = named & ~residency.experts & can_be[:, :, None]
     if not experts.any():
         return NO_EARLY
-    most, buffers = int(experts.sum(axis=2).max()), problem.overlap.staging_experts
+    most = int(experts.sum(axis=2).max())
+    buffers = problem.overlap.staging_experts
     if most > buffers:
         raise InputError(
             f"{policy.name}: a layer's early copies must not exceed the {buffers} of staging_experts, got {most}"
@@ -66,7 +68,8 @@ def early_of(
 
 def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
     """[pass, layer shape]: from the start of a layer on the GPU to the end of its gate."""
-    costs, (representatives, _) = problem.costs, layer_shapes(problem.model)
+    costs = problem.costs
+    representatives, _ = layer_shapes(problem.model)
     lead = np.full((len(passes), len(representatives)), costs.layer_overhead_ns(), np.int64)
     for shape, layer in enumerate(representatives):
         where = (
@@ -88,7 +91,9 @@ def begun(is_early, selected, priced, lead, dense_ns):
 
     They come by number, each as soon as the one before; the first begins with the layer.
     """
-    on_link, on_gpu, copy = -lead, dense_ns, np.int64(0)
+    on_link = -lead
+    on_gpu = dense_ns
+    copy = np.int64(0)
     for expert in selected:
         copy = max(copy, priced[_COPY, expert])
     place = 0

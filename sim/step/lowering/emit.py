@@ -32,37 +32,29 @@ Those further ends stand behind the slots, those of further GPUs first; then STA
 GPU.
 """
 
-_CPU_ACTION, _FETCH, _SWAP, _RESIDENT = (
-    int(Action.CPU),
-    int(Action.FETCH),
-    int(Action.SWAP),
-    int(Action.RESIDENT),
-)
-_IDLE, _DEFERRED, _AHEAD, _EARLY = (
-    int(Action.IDLE),
-    int(Action.DEFERRED),
-    int(Action.AHEAD),
-    int(Action.EARLY),
-)
-_ON_CPU, _STREAM = int(LayerMode.CPU), int(LayerMode.STREAM)
-_ATTENTION, _GATE, _DENSE, _SHARED = (
-    int(TaskKind.ATTENTION),
-    int(TaskKind.GATE),
-    int(TaskKind.DENSE_FFN),
-    int(TaskKind.SHARED_EXPERT),
-)
-_EXPERT, _HEAD, _FETCHING, _LAYER_FETCH = (
-    int(TaskKind.EXPERT),
-    int(TaskKind.HEAD),
-    int(TaskKind.FETCH),
-    int(TaskKind.LAYER_FETCH),
-)
-_EVICT, _ACTIVATIONS, _OVERHEAD = (
-    int(TaskKind.EVICT),
-    int(TaskKind.ACTIVATION_COPY),
-    int(TaskKind.OVERHEAD),
-)
-_SLOT_FETCH, _EARLY_FETCH = int(TaskKind.SLOT_FETCH), int(TaskKind.EARLY_FETCH)
+_CPU_ACTION = int(Action.CPU)
+_FETCH = int(Action.FETCH)
+_SWAP = int(Action.SWAP)
+_RESIDENT = int(Action.RESIDENT)
+_IDLE = int(Action.IDLE)
+_DEFERRED = int(Action.DEFERRED)
+_AHEAD = int(Action.AHEAD)
+_EARLY = int(Action.EARLY)
+_ON_CPU = int(LayerMode.CPU)
+_STREAM = int(LayerMode.STREAM)
+_ATTENTION = int(TaskKind.ATTENTION)
+_GATE = int(TaskKind.GATE)
+_DENSE = int(TaskKind.DENSE_FFN)
+_SHARED = int(TaskKind.SHARED_EXPERT)
+_EXPERT = int(TaskKind.EXPERT)
+_HEAD = int(TaskKind.HEAD)
+_FETCHING = int(TaskKind.FETCH)
+_LAYER_FETCH = int(TaskKind.LAYER_FETCH)
+_EVICT = int(TaskKind.EVICT)
+_ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
+_OVERHEAD = int(TaskKind.OVERHEAD)
+_SLOT_FETCH = int(TaskKind.SLOT_FETCH)
+_EARLY_FETCH = int(TaskKind.EARLY_FETCH)
 _NONE = NONE
 
 
@@ -285,11 +277,9 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
     The expert that leaves may be one that this layer has just used: a swap waits for the last run
     before it.
     """
-    num_bytes, source, owner = (
-        sheet.layers[layer].expert_bytes,
-        gate,
-        owner_of(sheet, layer, expert),
-    )
+    num_bytes = sheet.layers[layer].expert_bytes
+    source = gate
+    owner = owner_of(sheet, layer, expert)
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
         wait_for(out, state, last_on(state, owner, last))
@@ -365,7 +355,8 @@ def emit_early_runs(out, state, sheet, ring, index, layer, first, last):
     number = 0
     for expert in range(sheet.actions.shape[2]):
         number += sheet.actions[index, layer, expert] == _EARLY
-    slot, copy = state[STAGED] - number, first
+    slot = state[STAGED] - number
+    copy = first
     for expert in range(sheet.actions.shape[2]):
         if sheet.actions[index, layer, expert] == _EARLY:
             if sheet.tokens[index, layer, expert] > 0:
@@ -380,7 +371,8 @@ def emit_early_runs(out, state, sheet, ring, index, layer, first, last):
 @inner
 def emit_expert(out, state, sheet, index, layer, expert, resource):
     """One routed expert on the GPU or the CPU."""
-    tokens, shape = sheet.tokens[index, layer, expert], sheet.layers[layer].shape
+    tokens = sheet.tokens[index, layer, expert]
+    shape = sheet.layers[layer].shape
     duration_ns = (
         sheet.experts[1, shape, tokens] if resource == CPU else sheet.experts[0, shape, tokens]
     )
@@ -422,7 +414,8 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
     for expert in experts:
         if sheet.actions[index, layer, expert] == _CPU_ACTION:
             tokens += sheet.tokens[index, layer, expert]
-    last, has_experts = _NONE, tokens > 0
+    last = _NONE
+    has_experts = tokens > 0
     if has_experts or sheet.run[0].hand_over > 0:
         sent, tokens = send_down(out, state, sheet, index, layer, gate, tokens)
         last = sent if sheet.run[0].hand_over > 0 else last
@@ -445,7 +438,8 @@ def emit_group_launch(out, state, sheet, index, layer, gate, experts):
     """
     is_grouped = sheet.run[0].group_gpu > 0 or sheet.run[0].least_gpu > 0
     for owner in range(sheet.run[0].num_gpus if is_grouped else 0):
-        shape, work = sheet.layers[layer].shape, 0
+        shape = sheet.layers[layer].shape
+        work = 0
         for expert in experts:
             is_there = owner_of(sheet, layer, expert) == owner
             if is_there and sheet.actions[index, layer, expert] not in (

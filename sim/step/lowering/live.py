@@ -87,24 +87,19 @@ RULES = np.dtype(
 )
 """The parts' parameters: Rule, Score, whether one budget serves all layers, …; times in ns."""
 
-_RESIDENT, _FETCH, _LATE, _SPILL = (
-    int(Action.RESIDENT),
-    int(Action.FETCH),
-    int(Action.LATE),
-    int(Rule.SPILL),
-)
-_ATTENTION, _GATE, _DENSE, _SHARED = (
-    int(TaskKind.ATTENTION),
-    int(TaskKind.GATE),
-    int(TaskKind.DENSE_FFN),
-    int(TaskKind.SHARED_EXPERT),
-)
-_FETCHING, _PREFETCHING, _LOOKUP = (
-    int(TaskKind.SLOT_FETCH),
-    int(TaskKind.PREFETCH),
-    int(TaskKind.LOOKUP),
-)
-_ACTIVATIONS, _EVICT = int(TaskKind.ACTIVATION_COPY), int(TaskKind.EVICT)
+_RESIDENT = int(Action.RESIDENT)
+_FETCH = int(Action.FETCH)
+_LATE = int(Action.LATE)
+_SPILL = int(Rule.SPILL)
+_ATTENTION = int(TaskKind.ATTENTION)
+_GATE = int(TaskKind.GATE)
+_DENSE = int(TaskKind.DENSE_FFN)
+_SHARED = int(TaskKind.SHARED_EXPERT)
+_FETCHING = int(TaskKind.SLOT_FETCH)
+_PREFETCHING = int(TaskKind.PREFETCH)
+_LOOKUP = int(TaskKind.LOOKUP)
+_ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
+_EVICT = int(TaskKind.EVICT)
 _NONE = NONE
 
 
@@ -238,7 +233,8 @@ def _classify(sheet, cached, live, index, layer, stamp):
 
     Returns what ``dispatch_missing`` does.
     """
-    tokens, actions = sheet.tokens[index, layer], sheet.actions[index, layer]
+    tokens = sheet.tokens[index, layer]
+    actions = sheet.actions[index, layer]
     if live.rules[0].loads_all:
         live.num_asked[0] = len(tokens)
         for expert in range(len(tokens)):
@@ -280,7 +276,8 @@ def _emit_experts(out, state, sheet, cached, live, ring, index, layer, gate, loo
     ready = lookup if live.rules[0].is_lookup_awaited else gate
     asked = live.asked[: live.num_asked[0]]
     last_on_cpu, tokens = emit_cpu_experts(out, state, sheet, index, layer, ready, asked)
-    last, actions = ready, sheet.actions[index, layer]
+    last = ready
+    actions = sheet.actions[index, layer]
     if sheet.work[index, layer].ffn > 0:
         wait_for(out, state, ready)
         last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
@@ -337,7 +334,8 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     """One selected expert on its GPU, its copy first where it is missing; returns the last run on
     GPU 0.
     """
-    slot, owner = cached.slots[layer, expert], owner_of(sheet, layer, expert)
+    slot = cached.slots[layer, expert]
+    owner = owner_of(sheet, layer, expert)
     is_missing = sheet.actions[index, layer, expert] == _FETCH
     if is_missing and not _fetch(
         out, state, sheet, cached, live, index, layer, expert, gate, stamp
@@ -350,7 +348,8 @@ def _run(out, state, sheet, cached, live, ring, index, layer, expert, gate, last
     wait_for(out, state, gate)
     wait_for(out, state, slot.copy)
     run = emit_expert(out, state, sheet, index, layer, expert, lane_of(sheet, GPU, owner))
-    slot.last_use, slot.is_unused = run, 0
+    slot.last_use = run
+    slot.is_unused = 0
     note_run(cached, live.rules[0].score, index, layer, expert, stamp)
     return note_last(state, owner, run, last)
 
@@ -366,11 +365,9 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     )
     if not has_room:
         return False
-    source, num_bytes, owner = (
-        gate,
-        sheet.layers[layer].expert_bytes,
-        owner_of(sheet, layer, expert),
-    )
+    source = gate
+    num_bytes = sheet.layers[layer].expert_bytes
+    owner = owner_of(sheet, layer, expert)
     if rules.writes_back and victim >= 0:
         wait_for(out, state, gate)
         wait_for(out, state, freed_by)
@@ -398,7 +395,8 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
         expert,
         num_bytes,
     )
-    slot.phase, slot.is_unused = ARRIVED, 0
+    slot.phase = ARRIVED
+    slot.is_unused = 0
     hold(cached, layer, expert)
     return True
 

@@ -47,10 +47,12 @@ def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_byt
     """Append a task that takes no part in a serial pass: it waits only for what it names, and
     nothing waits for it unasked.
     """
-    previous, is_serial = state[PREVIOUS], state[IS_SERIAL]
+    previous = state[PREVIOUS]
+    is_serial = state[IS_SERIAL]
     state[IS_SERIAL] = 0
     number = append(out, state, resource, duration_ns, kind, layer, expert, num_bytes)
-    state[PREVIOUS], state[IS_SERIAL] = previous, is_serial
+    state[PREVIOUS] = previous
+    state[IS_SERIAL] = is_serial
     return number
 
 
@@ -59,7 +61,8 @@ def hold_back(out, state, sheet, cached, live, layer):
     """A miss pauses prefetching on every link: what is queued for later layers is taken back, and
     queued anew behind the missing copies.
     """
-    num_experts, latest = cached.slots.shape[1], np.int64(_NONE)
+    num_experts = cached.slots.shape[1]
+    latest = np.int64(_NONE)
     for gpu in range(len(live.on_demand)):
         latest = max(latest, live.on_demand[gpu])
     if latest < 0:
@@ -121,17 +124,15 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
     queued = _look_ahead(sheet, cached, live, index, layer, stamp)
     # Each copy delays those behind it, so every gain is judged anew after one has been queued.
     while True:
-        best_gain, best_step, best_expert = 0.0, _NONE, np.int64(_NONE)
-        idle, num_needs = (
-            max(np.int64(0), believed[END] - believed[LINK]),
-            _note_need(live, 0, believed[RESULTS], believed[END] - believed[LINK]),
-        )
+        best_gain = 0.0
+        best_step = _NONE
+        best_expert = np.int64(_NONE)
+        idle = max(np.int64(0), believed[END] - believed[LINK])
+        num_needs = _note_need(live, 0, believed[RESULTS], believed[END] - believed[LINK])
         for step in range(min(len(live.chances), cached.slots.shape[0] - 1 - layer)):
-            ahead, work, copy = (
-                layer + 1 + step,
-                sheet.work[index, layer + 1 + step],
-                sheet.layers[layer + 1 + step].fetch,
-            )
+            ahead = layer + 1 + step
+            work = sheet.work[index, layer + 1 + step]
+            copy = sheet.layers[layer + 1 + step].fetch
             idle += sheet.run[0].layer_overhead + work.attention
             if not sheet.layers[ahead].is_moe:
                 idle += work.ffn
@@ -150,7 +151,9 @@ def fetch_gainful(out, state, sheet, cached, live, index, layer, lookup, stamp, 
                     live, num_needs, queued, copy
                 )
                 if gain > best_gain:
-                    best_gain, best_step, best_expert = gain, step, expert
+                    best_gain = gain
+                    best_step = step
+                    best_expert = expert
             idle += max(np.int64(0), end - link)
             num_needs = _note_need(live, num_needs, results, idle)
         if best_step < 0:
@@ -196,7 +199,8 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
     """Note what the next layers may need and when the link will have brought it, and keep what of
     it is there; returns the link's work in hand.
     """
-    num_experts, queued = cached.slots.shape[1], np.int64(0)
+    num_experts = cached.slots.shape[1]
+    queued = np.int64(0)
     for step in range(min(len(live.chances), cached.slots.shape[0] - 1 - layer)):
         ahead = layer + 1 + step
         live.num_named[step] = find_selected(live.expected[step, index, ahead], live.named[step])
@@ -208,7 +212,8 @@ def _look_ahead(sheet, cached, live, index, layer, stamp):
                 slot.pinned_at = stamp
                 forget(cached, ahead)
     for place in range(cached.counters[NUM_COMING]):  # in the order in which they were queued
-        of_layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
+        of_layer = cached.coming[place] // num_experts
+        expert = cached.coming[place] % num_experts
         if of_layer > layer:
             queued += copy_left_ns(sheet, cached, of_layer, expert)
             if of_layer <= layer + len(live.chances):
@@ -224,20 +229,23 @@ def _foreseen(sheet, live, index, ahead, step, idle):
     Until that gate the link has ``idle`` ns to spare. The rule is asked about the experts expected
     there alone: most of a layer are not.
     """
-    shape, expected, named = (
-        sheet.layers[ahead].shape,
-        live.expected[step, index, ahead],
-        live.named[step, : live.num_named[step]],
-    )
-    whole, num_misses, is_alike = np.int64(sheet.layers[ahead].fetch), 0, len(named) > 0
+    shape = sheet.layers[ahead].shape
+    expected = live.expected[step, index, ahead]
+    named = live.named[step, : live.num_named[step]]
+    whole = np.int64(sheet.layers[ahead].fetch)
+    num_misses = 0
+    is_alike = len(named) > 0
     for expert in named:
         late = min(max(np.int64(0), live.due[step, expert] - idle), whole)
-        live.is_held[expert], live.is_miss[expert] = late == 0, late > 0
+        live.is_held[expert] = late == 0
+        live.is_miss[expert] = late > 0
         num_misses += late > 0
         is_alike &= late in (0, whole) and expected[expert] == expected[named[0]]
-        live.copies[expert], live.plan[expert] = late, 0
+        live.copies[expert] = late
+        live.plan[expert] = 0
     copy = whole if is_alike else np.int64(_NONE)
-    other, num_tokens = sheet.work[index, ahead].ffn, sheet.passes[index].num_tokens
+    other = sheet.work[index, ahead].ffn
+    num_tokens = sheet.passes[index].num_tokens
     return ask(
         sheet, live, shape, named, expected, other, num_tokens, num_misses, copy, 0, live.plan
     )
@@ -248,7 +256,8 @@ def _heaviest_missing(live, index, ahead, step):
     """Of the experts expected there that are not on their way and may come, that of the most
     tokens; ties to the lower number.
     """
-    expected, heaviest = live.expected[step, index, ahead], np.int64(_NONE)
+    expected = live.expected[step, index, ahead]
+    heaviest = np.int64(_NONE)
     for expert in live.named[step, : live.num_named[step]]:
         if live.due[step, expert] == NOT_COMING and (
             heaviest < 0 or expected[expert] > expected[heaviest]
@@ -280,16 +289,20 @@ def _bring(out, state, sheet, cached, live, index, current, layer, expert, prior
     """Fetch an expert of a layer ahead, at the gate of layer ``current``; False if no slot can be
     had for it.
     """
-    rules, slot = live.rules[0], cached.slots[layer, expert]
+    rules = live.rules[0]
+    slot = cached.slots[layer, expert]
     has_room, freed_by, _, _ = take_slot(
         cached, rules.score, rules.is_global, index, current, layer, expert, stamp, sheet.layers
     )
     if not has_room:
         return False
     note_arrival(cached, rules.score, layer, expert)
-    slot.looked_up, slot.freed_by = lookup, freed_by
+    slot.looked_up = lookup
+    slot.freed_by = freed_by
     _queue(out, state, sheet, live, slot, layer, expert, priority)
-    slot.status, slot.phase, slot.is_unused = COMING, QUEUED, 1
+    slot.status = COMING
+    slot.phase = QUEUED
+    slot.is_unused = 1
     cached.coming[cached.counters[NUM_COMING]] = layer * cached.slots.shape[1] + expert
     cached.counters[NUM_COMING] += 1
     cached.counters[PREFETCHED_BYTES] += sheet.layers[layer].expert_bytes
@@ -299,7 +312,9 @@ def _bring(out, state, sheet, cached, live, index, current, layer, expert, prior
 @inner
 def _queue(out, state, sheet, live, slot, layer, expert, priority):
     """Emit the prefetch of an expert, behind the copies on demand where they pause it."""
-    copied, rules, owner = sheet.layers[layer], live.rules[0], owner_of(sheet, layer, expert)
+    copied = sheet.layers[layer]
+    rules = live.rules[0]
+    owner = owner_of(sheet, layer, expert)
     wait_for(out, state, slot.looked_up)
     wait_for(out, state, slot.freed_by)
     if rules.pauses_on_miss:
@@ -317,7 +332,8 @@ def _queue(out, state, sheet, live, slot, layer, expert, priority):
         expert,
         copied.expert_bytes,
     )
-    out.rows[slot.copy].priority, out.rows[slot.copy].num_chunks = priority, rules.num_chunks
+    out.rows[slot.copy].priority = priority
+    out.rows[slot.copy].num_chunks = rules.num_chunks
     if rules.copies_in_turn:
         live.turn[0] = slot.copy
     if rules.is_copy_awaited:

@@ -14,13 +14,12 @@ from sim.step.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMI
 from sim.step.rules.spilling import LINK_BUSY, note_spill, spill_as_noted, spill_row
 from sim.step.rules.split import split_row
 
-_RESIDENT, _CPU, _FETCH, _LATE = (
-    int(Action.RESIDENT),
-    int(Action.CPU),
-    int(Action.FETCH),
-    int(Action.LATE),
-)
-_TO_CPU, _SPILL = int(Rule.CPU), int(Rule.SPILL)
+_RESIDENT = int(Action.RESIDENT)
+_CPU = int(Action.CPU)
+_FETCH = int(Action.FETCH)
+_LATE = int(Action.LATE)
+_TO_CPU = int(Rule.CPU)
+_SPILL = int(Rule.SPILL)
 _NONE = NONE
 _ON_CPU, _COPIES, _ON_GPU = range(3)
 END, LINK, RESULTS = range(3)
@@ -32,7 +31,8 @@ def copy_left_ns(sheet, cached, layer, expert):
     """What is believed to be left of the copy of an awaited expert: all of it, or what its time
     since it began leaves.
     """
-    slot, whole = cached.slots[layer, expert], np.int64(sheet.layers[layer].fetch)
+    slot = cached.slots[layer, expert]
+    whole = np.int64(sheet.layers[layer].fetch)
     if slot.phase == ARRIVED:
         return np.int64(0)
     if slot.phase == STARTED:
@@ -43,14 +43,14 @@ def copy_left_ns(sheet, cached, layer, expert):
 @inner
 def _link_busy_ns(sheet, cached, live):
     """How long a copy under way holds the link: to its end, or to the next border of its pieces."""
-    num_experts, busy = cached.slots.shape[1], np.int64(0)
+    num_experts = cached.slots.shape[1]
+    busy = np.int64(0)
     for place in range(cached.counters[NUM_COMING]):
-        layer, expert = cached.coming[place] // num_experts, cached.coming[place] % num_experts
+        layer = cached.coming[place] // num_experts
+        expert = cached.coming[place] % num_experts
         if cached.slots[layer, expert].phase == STARTED:
-            left, piece = (
-                copy_left_ns(sheet, cached, layer, expert),
-                sheet.layers[layer].fetch // live.rules[0].num_chunks,
-            )
+            left = copy_left_ns(sheet, cached, layer, expert)
+            piece = sheet.layers[layer].fetch // live.rules[0].num_chunks
             if left > 0 and piece > 0:
                 busy = max(busy, (left - 1) % piece + 1)
     return busy
@@ -65,17 +65,13 @@ def dispatch_missing(sheet, cached, live, index, layer):
     prefer the CPU for it. What has begun to be copied then arrives all the same; what has not is
     unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
     """
-    tokens, actions, shape = (
-        sheet.tokens[index, layer],
-        sheet.actions[index, layer],
-        sheet.layers[layer].shape,
-    )
-    rule, other, num_misses, asked = (
-        live.rules[0].dispatch,
-        np.int64(sheet.work[index, layer].ffn),
-        0,
-        live.asked[: live.num_asked[0]],
-    )
+    tokens = sheet.tokens[index, layer]
+    actions = sheet.actions[index, layer]
+    shape = sheet.layers[layer].shape
+    rule = live.rules[0].dispatch
+    other = np.int64(sheet.work[index, layer].ffn)
+    num_misses = 0
+    asked = live.asked[: live.num_asked[0]]
     busy = _link_busy_ns(sheet, cached, live)
     is_alike = busy == 0
     for expert in asked:
@@ -146,11 +142,9 @@ def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, 
                 other += live.priced[_ON_GPU, expert]
         end = other
         if num_misses > 0:
-            on_cpu, copies, on_gpu = (
-                live.priced[_ON_CPU],
-                live.priced[_COPIES],
-                live.priced[_ON_GPU],
-            )
+            on_cpu = live.priced[_ON_CPU]
+            copies = live.priced[_COPIES]
+            on_gpu = live.priced[_ON_GPU]
             end = split_row(
                 live.rules[0].dispatch,
                 asked,
@@ -163,7 +157,8 @@ def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, 
                 busy,
                 actions,
             )
-    link, results = np.int64(busy), 0
+    link = np.int64(busy)
+    results = 0
     for expert in asked:
         if live.is_miss[expert] and actions[expert] == _FETCH:
             link += live.copies[expert]
@@ -188,9 +183,13 @@ def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misse
     CPU: so the ends are noted, for one case of each layer shape at a time. So it is in decoding one
     sequence, and above all in simulating the layers ahead of each gate.
     """
-    case, each = live.cases[shape], np.int64(tokens[asked[0]])
+    case = live.cases[shape]
+    each = np.int64(tokens[asked[0]])
     if case[0] != each or case[1] != other or case[2] != num_tokens or case[3] != copy:
-        case[0], case[1], case[2], case[3] = each, other, num_tokens, copy
+        case[0] = each
+        case[1] = other
+        case[2] = num_tokens
+        case[3] = copy
         live.notes[shape] = -1
     note = live.notes[shape, num_misses, len(asked) - num_misses]
     if note[0] < 0:

@@ -31,16 +31,15 @@ CLOCK_SIZE = 5
 def run_live(job: LiveJob) -> Timeline:
     """Run a job to its end. Raises InputError when it would outlast the clock."""
     room = len(job.out.rows)
-    tasks, times = np.empty(room, TASK), np.empty((3, room), np.int64)
+    tasks = np.empty(room, TASK)
+    times = np.empty((3, room), np.int64)
     lanes = idle_lanes(job.platform)
     is_priority = np.array(
         [resource.discipline is Discipline.PRIORITY for resource in job.platform.resources]
     )
     lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * room
-    heap, clock = (
-        np.empty(room * max(1, int(is_priority.sum())), ENTRY),
-        np.zeros(CLOCK_SIZE, np.int64),
-    )
+    heap = np.empty(room * max(1, int(is_priority.sum())), ENTRY)
+    clock = np.zeros(CLOCK_SIZE, np.int64)
     factors = active_factors(job.platform)
     outcome = _drive(
         job.out,
@@ -82,7 +81,8 @@ def _note_copies(cached, tasks, times, clock):
         if state >= DONE:
             slot.phase = ARRIVED
         elif state == RUNNING:
-            slot.phase, slot.started_ns = STARTED, times[START, slot.copy]
+            slot.phase = STARTED
+            slot.started_ns = times[START, slot.copy]
 
 
 @allocating_part
@@ -113,7 +113,8 @@ def _submit(out, first, end, offsets, tasks, times, lanes, heap, clock):
 def _operate(tasks, times, out, lanes, heap, clock, cached, live):
     """Promote and drop what the gate asks for."""
     for place in range(cached.counters[NUM_OPERATIONS]):
-        task, operation = live.operations[place, 0], live.operations[place, 1]
+        task = live.operations[place, 0]
+        operation = live.operations[place, 1]
         if operation == PROMOTE:
             promote(tasks, lanes, heap, clock, task, 0)
         else:

@@ -122,17 +122,17 @@ def live_job(
     Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room
     and a price for any.
     """
-    problem, passes, tokens = foresight.problem, foresight.passes, foresight.tokens
+    problem = foresight.problem
+    passes = foresight.passes
+    tokens = foresight.tokens
     most_tokens = (
         int(tokens.max(initial=0)) if is_foreseen else int(passes.num_tokens.max(initial=0))
     )
     predictions = _predicted(policy.prefetch, foresight)
     most_tokens = max(most_tokens, int(predictions.expected.max(initial=0)))
     prices = price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
-    live, gpus = (
-        _live(policy, problem, predictions, tokens.shape, passes, most_tokens),
-        problem.num_gpus,
-    )
+    live = _live(policy, problem, predictions, tokens.shape, passes, most_tokens)
+    gpus = problem.num_gpus
     num_gates = tokens.shape[0] * tokens.shape[1]
     num_runs = (
         int(np.count_nonzero(tokens))
@@ -160,7 +160,9 @@ def live_job(
 
 def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
     """The policy at work, for any engine's session."""
-    sheet, state, out = job.sheet, job.state, job.out
+    sheet = job.sheet
+    state = job.state
+    out = job.out
     submitted = 0
     for index in range(len(sheet.passes)):
         state[IS_SERIAL], state[STEP] = (
@@ -309,7 +311,8 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
 
     Raises InputError for what does not go together.
     """
-    cache, prefetch = policy.cache, policy.prefetch
+    cache = policy.cache
+    prefetch = policy.prefetch
     rules = np.zeros(1, RULES)
     score = Score.RECENCY if cache.score is None else cache.score
     values = {
@@ -349,11 +352,10 @@ def _live(
     passes: Passes,
     most_tokens: int,
 ) -> Live:
-    num_experts, num_gates = shape[2], shape[0] * shape[1]
-    spills, fixed = (
-        policy.dispatch.rule == Rule.SPILL,
-        surroundings(policy, problem, passes.num_tokens).fixed,
-    )
+    num_experts = shape[2]
+    num_gates = shape[0] * shape[1]
+    spills = policy.dispatch.rule == Rule.SPILL
+    fixed = surroundings(policy, problem, passes.num_tokens).fixed
     fixed[BUFFERS] = num_experts  # each copy has a slot of its own
     missing = num_gates + shape[0] + 1 - len(predictions.first)
     believed = beliefs(

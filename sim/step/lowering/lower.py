@@ -39,7 +39,8 @@ RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "
 """One GPU and its host, all in order; their places are the numbers in ``emit``."""
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
-_FETCH, _SWAP = int(Action.FETCH), int(Action.SWAP)
+_FETCH = int(Action.FETCH)
+_SWAP = int(Action.SWAP)
 MATCHER_RESOURCE = Resource(name="matcher")
 MAX_TASKS_PER_LAYER = 15
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward,
@@ -93,9 +94,11 @@ def emit(
 ) -> Lowered:
     """The same, with the prices at hand."""
     gpus = problem.num_gpus
-    out, state = columns(_most_tasks(decisions, gpus), num_gpus=gpus), fresh_state(gpus)
+    out = columns(_most_tasks(decisions, gpus), num_gpus=gpus)
+    state = fresh_state(gpus)
     last_task = np.zeros(len(passes), np.int64)
-    sheet, rings = sheet_of(problem, passes, tokens, decisions, prices), rings_of(problem)
+    sheet = sheet_of(problem, passes, tokens, decisions, prices)
+    rings = rings_of(problem)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
         foretold = (
@@ -127,7 +130,8 @@ def fresh_state(num_gpus: int = 1, num_awaited: int = 0) -> NDArray[np.int64]:
 
 def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The staging buffers of experts and of layers [GPU, buffer], none of them used yet."""
-    overlap, gpus = problem.overlap, problem.num_gpus
+    overlap = problem.overlap
+    gpus = problem.num_gpus
     return np.full((gpus, max(1, overlap.staging_experts)), NONE), np.full(
         (gpus, max(1, overlap.staging_layers)), NONE
     )
@@ -268,11 +272,10 @@ def columns(size: int, *, num_gpus: int = 1) -> Columns:
 
 def table(out: Columns, first: int, end: int) -> TaskTable:
     """The tasks emitted from number ``first`` up to ``end``."""
-    number, before = end - first, int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
-    offsets, plain = (
-        np.zeros(number + 1, np.int64),
-        {name: np.empty(number, ROW[name]) for name in _PLAIN},
-    )
+    number = end - first
+    before = int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
+    offsets = np.zeros(number + 1, np.int64)
+    plain = {name: np.empty(number, ROW[name]) for name in _PLAIN}
     _spread(out.rows[first:end], before, offsets[1:], tuple(plain.values()))
     return TaskTable(
         dependency_offsets=offsets,
@@ -301,11 +304,13 @@ def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
     resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
     for task in range(len(rows)):
         row = rows[task]
-        resource[task], duration_ns[task], priority[task] = (
-            row.resource,
-            row.duration_ns,
-            row.priority,
-        )
-        num_chunks[task], kind[task], step[task] = row.num_chunks, row.kind, row.step
-        layer[task], expert[task], num_bytes[task] = row.layer, row.expert, row.num_bytes
+        resource[task] = row.resource
+        duration_ns[task] = row.duration_ns
+        priority[task] = row.priority
+        num_chunks[task] = row.num_chunks
+        kind[task] = row.kind
+        step[task] = row.step
+        layer[task] = row.layer
+        expert[task] = row.expert
+        num_bytes[task] = row.num_bytes
         ends[task] = row.end_of_dependencies - before

@@ -118,7 +118,8 @@ def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, a
             shape = shape_of[layer]
             row = tokens[index, layer]
             chosen = actions[index, layer]
-            dense, num_tokens = beside.dense[index, shape], beside.num_tokens[index]
+            dense = beside.dense[index, shape]
+            num_tokens = beside.num_tokens[index]
             for expert in places[:num_selected]:
                 is_miss[expert] = is_held[expert] = False
             num_selected = find_selected(row, places)

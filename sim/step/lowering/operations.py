@@ -30,7 +30,8 @@ def take_back(cached, live, layer, kept):
     """Take back prefetches of this layer that have not started: all, or but for those pinned by the
     gate with the stamp ``kept``.
     """
-    num_experts, num_left = cached.slots.shape[1], 0
+    num_experts = cached.slots.shape[1]
+    num_left = 0
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
@@ -40,7 +41,8 @@ def take_back(cached, live, layer, kept):
             and (kept < 0 or slot.pinned_at != kept)
         ):
             operate(cached, live, slot.copy, DROP)
-            slot.status, slot.is_unused = ABSENT, 0
+            slot.status = ABSENT
+            slot.is_unused = 0
             give_back(cached, live.rules[0].is_global, layer, code % num_experts)
         else:
             cached.coming[num_left] = code

@@ -33,7 +33,8 @@ from sim.step.lowering.emit import (
 )
 
 _RESIDENT = int(Action.RESIDENT)
-_FETCH, _SWAP = int(Action.FETCH), int(Action.SWAP)
+_FETCH = int(Action.FETCH)
+_SWAP = int(Action.SWAP)
 _ON_CPU = int(LayerMode.CPU)
 _STREAM = int(LayerMode.STREAM)
 _ATTENTION = int(TaskKind.ATTENTION)
@@ -162,7 +163,8 @@ def _experts(out, state, sheet, ring, index, layer, gate, streamed, early):
 @inner
 def _layer_on_gpu(out, state, sheet, rings, index, layer):
     is_streamed = sheet.work[index, layer].mode == _STREAM
-    weights, streamed = _NONE, _NONE
+    weights = _NONE
+    streamed = _NONE
     if is_streamed:
         share = sheet.shares[layer, 0]
         weights = _stream(out, state, rings[1], share.fetch, share.num_bytes, layer)

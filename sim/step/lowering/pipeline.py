@@ -34,19 +34,16 @@ from sim.step.lowering.passes import emit_head
 AHEAD = 2
 """How many micro-batches the first halves are ahead of the second."""
 
-_RESIDENT, _PAGED = int(Action.RESIDENT), int(Action.PAGED)
-_ATTENTION, _GATE, _DENSE, _SHARED = (
-    int(TaskKind.ATTENTION),
-    int(TaskKind.GATE),
-    int(TaskKind.DENSE_FFN),
-    int(TaskKind.SHARED_EXPERT),
-)
-_PROJECTION, _PAGE, _KV, _ACTIVATIONS = (
-    int(TaskKind.PROJECTION),
-    int(TaskKind.PAGE),
-    int(TaskKind.KV_COPY),
-    int(TaskKind.ACTIVATION_COPY),
-)
+_RESIDENT = int(Action.RESIDENT)
+_PAGED = int(Action.PAGED)
+_ATTENTION = int(TaskKind.ATTENTION)
+_GATE = int(TaskKind.GATE)
+_DENSE = int(TaskKind.DENSE_FFN)
+_SHARED = int(TaskKind.SHARED_EXPERT)
+_PROJECTION = int(TaskKind.PROJECTION)
+_PAGE = int(TaskKind.PAGE)
+_KV = int(TaskKind.KV_COPY)
+_ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
 _NONE = NONE
 
 
@@ -57,10 +54,12 @@ def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_
 
     Pages bear the step that needs them, which may be the one after this.
     """
-    group, layer = unit // pipe.shape[1], unit % pipe.shape[1]
+    group = unit // pipe.shape[1]
+    layer = unit % pipe.shape[1]
     if group >= len(firsts) - 1 or pipe[firsts[group + 1] - 1, layer].page_bytes == 0:
         return num_paged
-    slot, step = num_paged % len(last_use), state[STEP]
+    slot = num_paged % len(last_use)
+    step = state[STEP]
     state[STEP] = sheet.passes[firsts[group]].step
     for index in range(firsts[group], firsts[group + 1]):
         if pipe[index, layer].page_bytes > 0:
@@ -87,7 +86,8 @@ def _first_half(out, state, sheet, pipe, ends, index, place, layer):
     if place == 0 and sheet.run[0].layer_overhead > 0:
         set_join(state, ends[place, 0], ends[place, 1])
         emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-        ends[place, 0], ends[place, 1] = state[JOIN_A], _NONE
+        ends[place, 0] = state[JOIN_A]
+        ends[place, 1] = _NONE
     work = pipe[index, layer]
     if work.is_split == 0:
         return
@@ -145,7 +145,8 @@ def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
         back = append(
             out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes
         )
-    ends[place, 0], ends[place, 1] = last, back
+    ends[place, 0] = last
+    ends[place, 1] = back
 
 
 @kernel
@@ -155,19 +156,25 @@ def emit_pipelined_run(out, state, sheet, rings, pipe, firsts, ends, buffers, la
     Working room: ``ends`` [micro-batch, 2], what each waits for; ``buffers`` [2, buffer], the last
     use and the last page of each. ``last_task`` as in ``emit_run``.
     """
-    num_layers, emitted, used = pipe.shape[1], 0, 0
-    last_use, last_page = buffers[0], buffers[1]
+    num_layers = pipe.shape[1]
+    emitted = 0
+    used = 0
+    last_use = buffers[0]
+    last_page = buffers[1]
     for unit in range(len(last_use) - 1):
         emitted = _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, emitted)
     for group in range(len(firsts) - 1):
-        first, size = firsts[group], firsts[group + 1] - firsts[group]
+        first = firsts[group]
+        size = firsts[group + 1] - firsts[group]
         state[IS_SERIAL], state[STEP] = sheet.passes[first].is_serial, sheet.passes[first].step
-        ahead, turns = min(AHEAD, size), size * num_layers
+        ahead = min(AHEAD, size)
+        turns = size * num_layers
         ends[:size, 0], ends[:size, 1] = state[JOIN_A], state[JOIN_B]
         for turn in range(ahead):
             _first_half(out, state, sheet, pipe, ends, first + turn, turn, 0)
         for turn in range(turns):
-            layer, place = turn // size, turn % size
+            layer = turn // size
+            place = turn % size
             if place == 0:
                 emitted = _emit_pages(
                     out,

@@ -30,7 +30,8 @@ keys and values going ``down`` and what is summed ``up``. ``kv`` of a prompt goe
 
 def pipeline_prices(problem: Problem, passes: Passes, pipelined: Pipelined) -> NDArray[np.void]:
     """PIPE records [pass, layer]."""
-    costs, model = problem.costs, problem.model
+    costs = problem.costs
+    model = problem.model
     pipe = np.zeros((len(passes), model.num_layers), PIPE)
     representatives, shape_of = layer_shapes(model)
     shaped = np.zeros((len(passes), len(representatives)), PIPE)
@@ -66,7 +67,8 @@ def page_bytes(problem: Problem, passes: Passes, paged: NDArray[np.bool_]) -> ND
 def _attention_pieces(
     costs: CostModel, layer: int, passes: Passes, is_pinned: bool, pipe: NDArray[np.void]
 ) -> None:
-    model, spec = costs.model, costs.model.layers[layer]
+    model = costs.model
+    spec = costs.model.layers[layer]
     attention = spec.attention
     if attention is None:
         return  # such a layer is never split, and no KV cache leaves it

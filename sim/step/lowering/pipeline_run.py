@@ -59,7 +59,8 @@ def lower_pipelined(
         + pipe.size * MAX_TASKS_PER_LAYER
         + len(passes) * MAX_TASKS_PER_GROUP
     )
-    state, last_task = fresh_state(), np.zeros(len(passes), np.int64)
+    state = fresh_state()
+    last_task = np.zeros(len(passes), np.int64)
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))
     ends = np.full((int(np.diff(firsts).max()), 2), NONE)
     buffers = np.full((2, max(1, overlap.staging_layers)), NONE)

@@ -64,9 +64,11 @@ def price(
     What depends on neither modes nor the policy is priced once for all runs that share the
     problem's costs.
     """
-    costs, model = problem.costs, problem.model
+    costs = problem.costs
+    model = problem.model
     representatives, shape_of = layer_shapes(model)
-    is_pinned, is_grouped = problem.overlap.is_pinned, problem.overlap.groups_experts
+    is_pinned = problem.overlap.is_pinned
+    is_grouped = problem.overlap.groups_experts
     of_passes = costs.once(
         ("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of)
     )
@@ -79,7 +81,8 @@ def price(
         device: _expert_tables(problem.expert_costs, device, representatives, max_tokens)
         for device in ("gpu", "cpu")
     }
-    is_on_cpu, is_head_on_cpu = modes == LayerMode.CPU, head_modes == LayerMode.CPU
+    is_on_cpu = modes == LayerMode.CPU
+    is_head_on_cpu = head_modes == LayerMode.CPU
     return Prices(
         attention=_chosen(is_on_cpu, of_passes["attention"]),
         gate=_chosen(is_on_cpu, of_passes["gate"]),
@@ -106,7 +109,8 @@ def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[
 
 def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
     """Copies of weights, and of the activations of up to so many tokens."""
-    layers, top = costs.model.layers, costs.model.head_bytes
+    layers = costs.model.layers
+    top = costs.model.head_bytes
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array(
         [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64

@@ -63,17 +63,13 @@ find room (else NONE).
 """
 NUM_COUNTERS = 10
 
-_RECENCY, _FREQUENCY, _RANDOM, _NEXT_USE = (
-    int(Score.RECENCY),
-    int(Score.FREQUENCY),
-    int(Score.RANDOM),
-    int(Score.NEXT_USE),
-)
-_TIMES_VISITS, _BY_DEPTH, _SMOOTHED = (
-    int(Score.FORECAST_TIMES_VISITS),
-    int(Score.FORECAST_BY_DEPTH),
-    int(Score.SMOOTHED_GATE),
-)
+_RECENCY = int(Score.RECENCY)
+_FREQUENCY = int(Score.FREQUENCY)
+_RANDOM = int(Score.RANDOM)
+_NEXT_USE = int(Score.NEXT_USE)
+_TIMES_VISITS = int(Score.FORECAST_TIMES_VISITS)
+_BY_DEPTH = int(Score.FORECAST_BY_DEPTH)
+_SMOOTHED = int(Score.SMOOTHED_GATE)
 _SELECTIVE = int(Score.SELECTIVE_GATE)
 _NONE = NONE
 TIE_BREAK = 2.0**-32
@@ -113,7 +109,8 @@ def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[An
     """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which
     nothing has been looked for.
     """
-    is_held, known = slots["status"] == HELD, np.zeros(len(slots), KNOWN)
+    is_held = slots["status"] == HELD
+    known = np.zeros(len(slots), KNOWN)
     known["stamp"] = NONE
     return {
         "held": np.argsort(~is_held, axis=1, kind="stable").astype(np.int32),
@@ -130,7 +127,8 @@ def hold(cached, layer, expert):
     What is listed for this gate leaves out what it needs, until that has run.
     """
     cached.slots[layer, expert].status = HELD
-    held, place = cached.held[layer], cached.num_held[layer]
+    held = cached.held[layer]
+    place = cached.num_held[layer]
     while place > 0 and held[place - 1] > expert:
         held[place] = held[place - 1]
         place -= 1
@@ -143,7 +141,8 @@ def hold(cached, layer, expert):
 def release(cached, layer, expert):
     """An expert is no longer on the GPU."""
     cached.slots[layer, expert].status = ABSENT
-    held, place = cached.held[layer], 0
+    held = cached.held[layer]
+    place = 0
     while held[place] != expert:
         place += 1
     cached.num_held[layer] -= 1
@@ -155,7 +154,8 @@ def release(cached, layer, expert):
 @inner
 def forget(cached, layer):
     """Who may leave of a layer, or what they are worth, is not what it was."""
-    cached.known[layer].stamp, cached.known[layer].is_lasting = _NONE, 0
+    cached.known[layer].stamp = _NONE
+    cached.known[layer].is_lasting = 0
 
 
 @inner
@@ -212,7 +212,8 @@ def note_gate(cached, score, alpha, kept, index, layer, asked, tokens):
     for expert in asked:
         cached.slots[layer, expert].visits += tokens[expert] > 0
     if score in (_SMOOTHED, _SELECTIVE):
-        shares, scores = cached.gates[index, layer], cached.scores[layer]
+        shares = cached.gates[index, layer]
+        scores = cached.scores[layer]
         for expert in range(len(scores)):
             scores[expert] *= 1.0 - alpha
         for expert in range(len(shares)):
@@ -244,14 +245,13 @@ def _pool(cached, is_global, layer, expert):
 @inner
 def _list_leavers(cached, score, index, current, layer, stamp, owner):
     """List who may leave of a layer on that GPU."""
-    num_gpus, known = len(cached.free) // (cached.slots.shape[0] + 1), cached.known[layer]
-    known.stamp, known.row, known.is_lasting, known.num, known.is_all = (
-        stamp,
-        _row(cached, index, current, layer),
-        1,
-        0,
-        1,
-    )
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    known = cached.known[layer]
+    known.stamp = stamp
+    known.row = _row(cached, index, current, layer)
+    known.is_lasting = 1
+    known.num = 0
+    known.is_all = 1
     for candidate in cached.held[layer, : cached.num_held[layer]]:
         if num_gpus > 1 and (layer * cached.slots.shape[1] + candidate) % num_gpus != owner:
             continue
@@ -274,8 +274,10 @@ def _list_leavers(cached, score, index, current, layer, stamp, owner):
 @inner
 def _list(cached, score, layer, expert, value):
     """List one more that may leave, if it is among the least."""
-    known, leavers = cached.known[layer], cached.leavers[layer]
-    is_last, place = _leaves_last(cached, score, layer, expert), known.num
+    known = cached.known[layer]
+    leavers = cached.leavers[layer]
+    is_last = _leaves_last(cached, score, layer, expert)
+    place = known.num
     if is_last:
         known.is_lasting = 0
     # Once one was left out, nothing is put behind the listed: it may be worth more than who was
@@ -329,7 +331,8 @@ def note_run(cached, score, index, layer, expert, stamp):
     """An expert has run, at the gate with that stamp in its layer: what the GPU holds may leave
     from now on.
     """
-    num_gpus, slot = len(cached.free) // (cached.slots.shape[0] + 1), cached.slots[layer, expert]
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    slot = cached.slots[layer, expert]
     slot.used_at = stamp
     if num_gpus > 1 or score == _RANDOM:
         forget(cached, layer)
@@ -349,15 +352,16 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
     goes through a buffer.
     """
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
-    owner, place = (
-        (layer * cached.slots.shape[1] + expert) % num_gpus,
-        _pool(cached, is_global, layer, expert),
-    )
+    owner = (layer * cached.slots.shape[1] + expert) % num_gpus
+    place = _pool(cached, is_global, layer, expert)
     if cached.free[place] > 0:
         cached.free[place] -= 1
         return True, _NONE, _NONE, _NONE
     first, last = (0, cached.slots.shape[0]) if is_global else (layer, layer + 1)
-    least, is_last, victim_layer, victim = 0.0, np.int64(0), np.int64(_NONE), np.int64(_NONE)
+    least = 0.0
+    is_last = np.int64(0)
+    victim_layer = np.int64(_NONE)
+    victim = np.int64(_NONE)
     for candidate_layer in range(first, last):
         known = cached.known[candidate_layer]
         is_known = known.stamp == stamp or (
@@ -374,21 +378,22 @@ def take_slot(cached, score, is_global, index, current, layer, expert, stamp, la
         if known.num > 0 and (
             victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)
         ):
-            least, is_last, victim_layer, victim = (
-                own.worth,
-                own.is_last,
-                np.int64(candidate_layer),
-                own.expert,
-            )
+            least = own.worth
+            is_last = own.is_last
+            victim_layer = np.int64(candidate_layer)
+            victim = own.expert
     if victim < 0 or (
         score in (_NEXT_USE, _SELECTIVE)
         and least >= worth(cached, score, index, current, layer, expert)
     ):
         return False, _NONE, _NONE, _NONE
-    slot, known = cached.slots[victim_layer, victim], cached.known[victim_layer]
+    slot = cached.slots[victim_layer, victim]
+    known = cached.known[victim_layer]
     is_lasting = known.is_lasting
     release(cached, victim_layer, victim)
-    known.stamp, known.is_lasting, known.num = stamp, is_lasting, known.num - 1
+    known.stamp = stamp
+    known.is_lasting = is_lasting
+    known.num = known.num - 1
     for place in range(known.num):
         following = cached.leavers[victim_layer, place + 1]
         _note_leaver(

@@ -26,7 +26,8 @@ def assign(
     if said is not None:
         return said
     cases = (-1, tokens.shape[-1])
-    rows, misses = tokens.reshape(cases), is_miss.reshape(cases)
+    rows = tokens.reshape(cases)
+    misses = is_miss.reshape(cases)
     believed = dispatch.believed(layer, int(tokens.max(initial=0)), problem)
     prices = np.stack([column[tokens].reshape(cases) for column in believed], axis=1)
     actions = np.zeros(tokens.shape, np.uint8)
@@ -64,7 +65,8 @@ def _spill(
     beside = around(problem, num_tokens, may_spill=dispatch.spills_residents)
     dense = np.ascontiguousarray(beside.dense[:, layer_shapes(problem.model)[1][layer]])
     num_experts = tokens.shape[1]
-    room, held = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.bool_)
+    room = np.empty((ROOM, num_experts), np.int64)
+    held = np.zeros(num_experts, np.bool_)
     where = dense, beside.num_tokens, beside.activations, beside.fixed
     everyone = np.arange(num_experts)
     spill_rows(everyone, tokens, is_miss, prices, *where, room, held, actions)

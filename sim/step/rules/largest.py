@@ -19,9 +19,11 @@ def list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
     for token, layer in np.ndindex(order.shape[:2]):
         left = bits[token, layer]
         for rank in range(order.shape[2]):
-            most, best = np.int64(_USED_UP), 0
+            most = np.int64(_USED_UP)
+            best = 0
             for expert in range(len(left)):
                 most = max(most, left[expert])
             while left[best] != most:
                 best += 1
-            order[token, layer, rank], left[best] = best, _USED_UP
+            order[token, layer, rank] = best
+            left[best] = _USED_UP

@@ -33,12 +33,14 @@ def follow(
     the same: of numbers of at least 0 these are in the order of the numbers, and the largest of
     integers is found many at a time.
     """
-    num_layers, count = maps.shape[1], trajectory.shape[1]
+    num_layers = maps.shape[1]
+    count = trajectory.shape[1]
     for number in range(len(maps)):
         products = trajectory[number]  # grows by a layer at a time; in the end it is divided
         for layer in range(num_layers):
             for expert in range(maps.shape[2]):
-                share, theirs = maps[number, layer, expert], by_expert[layer, expert]
+                share = maps[number, layer, expert]
+                theirs = by_expert[layer, expert]
                 if share != 0:
                     for entry in range(count):
                         products[entry] += share * theirs[entry]
@@ -48,15 +50,18 @@ def follow(
                 cosines[entry] = products[entry] / max(
                     own[number, layer] * lengths[layer, entry], np.float32(1e-12)
                 )
-            largest, found = bits[0], 0
+            largest = bits[0]
+            found = 0
             for entry in range(count):
                 largest = max(largest, bits[entry])
             while bits[found] != largest:
                 found += 1
-            most, found = cosines[found], 0
+            most = cosines[found]
+            found = 0
             while cosines[found] < most - TIE:
                 found += 1
-            best[number, layer + distance], score[number, layer + distance] = found, most
+            best[number, layer + distance] = found
+            score[number, layer + distance] = most
         for entry in range(count):
             products[entry] /= max(
                 own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12)
@@ -92,7 +97,8 @@ def select_by_threshold(
     ``follow``.
     """
     for case in range(len(left)):
-        total, count = np.float32(0.0), 0
+        total = np.float32(0.0)
+        count = 0
         while count < least or (count < left.shape[1] and total < threshold[case]):
             most = np.int32(-1)
             for expert in range(left.shape[1]):
@@ -101,4 +107,6 @@ def select_by_threshold(
             while bits[case, best] != most:
                 best += 1
             total += left[case, best]
-            chosen[case, best], bits[case, best], count = True, -1, count + 1
+            chosen[case, best] = True
+            bits[case, best] = -1
+            count = count + 1

@@ -51,7 +51,9 @@ def expect(
     step = num_layers - weight.shape[1]
     for index in range(num_passes):
         for layer in range(num_layers if is_apart[index] else step, num_layers):
-            left, missed, row = weight[index, layer - step], 0, index * num_layers + layer
+            left = weight[index, layer - step]
+            missed = 0
+            row = index * num_layers + layer
             for expert in experts[first[row] : first[row + 1]]:
                 left[expert] = -1
                 if chance[index, layer - step, expert] < accuracy[layer]:
@@ -67,4 +69,5 @@ def expect(
                 best = 0
                 while left[best] != most:
                     best += 1
-                expected[index, layer, best], left[best] = popularity[layer, best] > 0, -1
+                expected[index, layer, best] = popularity[layer, best] > 0
+                left[best] = -1

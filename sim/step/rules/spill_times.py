@@ -37,23 +37,21 @@ def spill_times(
     divisible.
     """
     num_experts = tokens.shape[1]
-    is_miss, is_held, actions = (
-        np.zeros(num_experts, np.bool_),
-        np.zeros(num_experts, np.bool_),
-        np.zeros(num_experts, np.uint8),
-    )
-    priced, room = np.zeros((3, num_experts), np.int64), np.empty((ROOM, num_experts), np.int64)
+    is_miss = np.zeros(num_experts, np.bool_)
+    is_held = np.zeros(num_experts, np.bool_)
+    actions = np.zeros(num_experts, np.uint8)
+    priced = np.zeros((3, num_experts), np.int64)
+    room = np.empty((ROOM, num_experts), np.int64)
     places = np.empty(num_experts + 1, np.int64)
     times[:] = 0
     for sample in range(len(tokens)):
-        selected, copies, runs, works = (
-            places[: find_selected(tokens[sample], places)],
-            0.0,
-            0.0,
-            0.0,
-        )
+        selected = places[: find_selected(tokens[sample], places)]
+        copies = 0.0
+        runs = 0.0
+        works = 0.0
         for expert in range(num_experts):
-            is_miss[expert], is_held[expert] = tokens[sample, expert] > 0, False
+            is_miss[expert] = tokens[sample, expert] > 0
+            is_held[expert] = False
             priced[0, expert], priced[1, expert], priced[2, expert] = (
                 cpu[sample, expert],
                 copy[sample, expert],
@@ -62,7 +60,9 @@ def spill_times(
             copies += copy[sample, expert]
             runs += gpu[sample, expert]
             works += cpu[sample, expert]
-        held_runs, held_works, end = 0.0, 0.0, 0.0
+        held_runs = 0.0
+        held_works = 0.0
+        end = 0.0
         rows = min(num_tokens, tokens[sample].sum())
         handing = activations[0, rows] + activations[1, rows] + fixed[GROUP_CPU]
         for held in range(num_experts + 1):
@@ -100,7 +100,8 @@ def _divisible_ns(copies, runs, works, held_runs, held_works, other, handing):
     """The earliest end of link, GPU and CPU when misses (copies, runs, works) and residents can be
     divided at will.
     """
-    low, high = 0.0, max(other + held_runs + runs, copies)
+    low = 0.0
+    high = max(other + held_runs + runs, copies)
     for _ in range(_HALVINGS):
         end = (low + high) / 2
         away = max(0.0, 1.0 - end / copies) if copies >= _ROUNDING_NS else 0.0

@@ -28,7 +28,8 @@ goes to the CPU.
 """
 _NEVER = -(2**62)
 _ON_CPU, _COPIES, _ON_GPU = range(3)
-_CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
+_CPU = int(Action.CPU)
+_FETCH = int(Action.FETCH)
 _UP, _DOWN = range(2)
 
 
@@ -51,7 +52,9 @@ class Around(NamedTuple):
 
 def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Around:
     """True prices around the experts of passes of that many tokens."""
-    costs, model, overlap = problem.costs, problem.model, problem.overlap
+    costs = problem.costs
+    model = problem.model
+    overlap = problem.overlap
     representatives, _ = layer_shapes(model)
     dense = np.zeros((len(num_tokens), len(representatives)), np.int64)
     for shape, layer in enumerate(representatives):
@@ -110,10 +113,13 @@ def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
     """Fill the room with who may move, all misses to be fetched; returns how many misses, how many
     residents, and the residents' work.
     """
-    num_misses, num_held, held_ns = 0, 0, np.int64(0)
+    num_misses = 0
+    num_held = 0
+    held_ns = np.int64(0)
     for expert in selected:
         if is_miss[expert]:
-            room[_BY_NUMBER, num_misses], room[_PLACE, expert] = expert, num_misses
+            room[_BY_NUMBER, num_misses] = expert
+            room[_PLACE, expert] = num_misses
             _insert(room[_MISSES], num_misses, expert, tokens, priced[_COPIES])
             num_misses += 1
             actions[expert] = _FETCH
@@ -132,18 +138,18 @@ def _time_group(priced, room, num_misses, to_cpu, group):
     """Note what fetching a group's misses by number, less the first ``to_cpu`` by tokens, comes to:
     copies, runs, its last end.
     """
-    copies, runs, end = np.int64(0), np.int64(0), np.int64(_NEVER)
+    copies = np.int64(0)
+    runs = np.int64(0)
+    end = np.int64(_NEVER)
     for place in range(group * _GROUP, min(num_misses, (group + 1) * _GROUP)):
         expert = room[_BY_NUMBER, place]
         if room[_RANK, expert] >= to_cpu:
             copies += priced[_COPIES, expert]
             runs += priced[_ON_GPU, expert]
             end = max(end, copies) + priced[_ON_GPU, expert]
-    room[_GROUP_COPIES, group], room[_GROUP_RUNS, group], room[_GROUP_END, group] = (
-        copies,
-        runs,
-        end,
-    )
+    room[_GROUP_COPIES, group] = copies
+    room[_GROUP_RUNS, group] = runs
+    room[_GROUP_END, group] = end
 
 
 @inner
@@ -178,8 +184,11 @@ def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
 @inner
 def _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed):
     """The same, each copy waiting for a buffer."""
-    on_link, buffers = fixed[LINK_BUSY], fixed[BUFFERS]
-    num_fetched, buffer = 0, 0  # counted round: dividing took most of the time
+    on_link = fixed[LINK_BUSY]
+    buffers = fixed[BUFFERS]
+    # counted round: dividing took most of the time
+    num_fetched = 0
+    buffer = 0
     for place in range(num_misses):
         expert = room[_BY_NUMBER, place]
         if room[_RANK, expert] >= to_cpu:
@@ -379,7 +388,8 @@ def spill_as_noted(spill, selected, is_miss, actions):
     """Send that many misses and hits to the CPU, from the lowest number; the other misses are
     fetched.
     """
-    misses, hits = spill[0], spill[1]
+    misses = spill[0]
+    hits = spill[1]
     for expert in selected:
         if is_miss[expert]:
             actions[expert] = _CPU if misses > 0 else _FETCH

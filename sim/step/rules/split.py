@@ -14,13 +14,12 @@ from sim.policies.dispatch.rule import Rule
 Rows = NDArray[Any]
 
 
-_CPU, _FETCH = int(Action.CPU), int(Action.FETCH)
-_TO_CPU, _TO_GPU, _CHEAPEST, _OR_TIE = (
-    int(Rule.CPU),
-    int(Rule.FETCH),
-    int(Rule.CHEAPEST),
-    int(Rule.CHEAPEST_OR_TIE),
-)
+_CPU = int(Action.CPU)
+_FETCH = int(Action.FETCH)
+_TO_CPU = int(Rule.CPU)
+_TO_GPU = int(Rule.FETCH)
+_CHEAPEST = int(Rule.CHEAPEST)
+_OR_TIE = int(Rule.CHEAPEST_OR_TIE)
 _BALANCED = int(Rule.BALANCED)
 
 
@@ -49,7 +48,9 @@ def split_row(
     experts with as many tokens, the CPU takes those of the longest copies first.
     """
     waits = 0
-    on_link, on_stream, on_core = np.int64(link_busy), np.int64(resident), np.int64(0)
+    on_link = np.int64(link_busy)
+    on_stream = np.int64(resident)
+    on_core = np.int64(0)
     for expert in selected:
         if is_miss[expert]:
             there = link_busy + copies[expert] + on_gpu[expert]

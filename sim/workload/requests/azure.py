@@ -17,7 +17,9 @@ from sim.workload.requests.request import Request, Span
 from sim.workload.requests.trace_lines import answer_of, count_of, in_order
 from sim.workload.requests.trace_units import TraceUnits
 
-TIME, PROMPT, OUTPUT = "TIMESTAMP", "ContextTokens", "GeneratedTokens"
+TIME = "TIMESTAMP"
+PROMPT = "ContextTokens"
+OUTPUT = "GeneratedTokens"
 NANO_DIGITS = 9
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII
@@ -31,12 +33,14 @@ def read_azure(path: Path, units: TraceUnits) -> Iterator[Request]:
     The trace says nothing of what prompts have in common: each is its own content. Its times are
     dates, whatever the units.
     """
-    start_ns, previous_ns = None, 0
+    start_ns = None
+    previous_ns = 0
     for number, (where, row) in enumerate(
         csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True)
     ):
         time_ns = in_order(_time_ns(row[TIME], where), previous_ns, TIME, where)
-        start_ns, previous_ns = time_ns if start_ns is None else start_ns, time_ns
+        start_ns = time_ns if start_ns is None else start_ns
+        previous_ns = time_ns
         prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
         output_tokens = answer_of(row, OUTPUT, where)
         yield Request(

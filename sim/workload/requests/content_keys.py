@@ -22,5 +22,6 @@ def content_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]
             filled += taken
             if filled == block_tokens:
                 keys.append(hash(tuple(parts)))
-                parts, filled = [], 0
+                parts = []
+                filled = 0
     return tuple(keys)

@@ -13,7 +13,9 @@ from sim.workload.requests.request import Request, Span
 from sim.workload.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
 from sim.workload.requests.trace_units import TraceUnits
 
-PROMPT, OUTPUT, ARRIVAL = "prompt_tokens", "output_tokens", "arrival_s"
+PROMPT = "prompt_tokens"
+OUTPUT = "output_tokens"
+ARRIVAL = "arrival_s"
 
 
 def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:

@@ -26,12 +26,14 @@ def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
     chunk is shared by nobody.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)
-    start_ns, previous_ns = None, 0
+    start_ns = None
+    previous_ns = 0
     for number, (where, row) in enumerate(json_rows(path)):
         time_ns = in_order(
             time_ns_of(row, "timestamp", where, ns_per_time), previous_ns, "timestamp", where
         )
-        start_ns, previous_ns = time_ns if start_ns is None else start_ns, time_ns
+        start_ns = time_ns if start_ns is None else start_ns
+        previous_ns = time_ns
         yield Request(
             number=number,
             arrival_ns=time_ns - start_ns,
@@ -41,11 +43,9 @@ def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
 
 
 def _prompt(row: Mapping[str, Any], number: int, where: str) -> tuple[Span, ...]:
-    tokens, chunk, hashes = (
-        count_of(row, "seq_len", where),
-        count_of(row, "chunk_size", where),
-        value_of(row, HASHES, where),
-    )
+    tokens = count_of(row, "seq_len", where)
+    chunk = count_of(row, "chunk_size", where)
+    hashes = value_of(row, HASHES, where)
     if not isinstance(hashes, list) or len(hashes) != tokens // chunk:
         got = f"{len(hashes)}" if isinstance(hashes, list) else repr(hashes)
         raise InputError(

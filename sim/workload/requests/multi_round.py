@@ -88,7 +88,8 @@ class MultiRound:
         (as if every answer were in time).
         """
         sessions = self.sessions()
-        coming, number = next(sessions), 0
+        coming = next(sessions)
+        number = 0
         due: list[tuple[int, int, int, Session]] = []  # arrival, session, round
         while True:
             while not due or coming.start_ns <= due[0][0]:
@@ -119,7 +120,8 @@ class MultiRound:
             user += 1
 
     def _session(self, user: int, start_ns: int, passed: int) -> "Session":
-        number, rounds = self.num_warmup_users + user, self.num_rounds - passed
+        number = self.num_warmup_users + user
+        rounds = self.num_rounds - passed
         return Session(
             scenario=self,
             user=user,

@@ -16,7 +16,8 @@ def prefix_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]:
     keys: list[int] = []
     chain = before = 0
     for span in prompt:
-        content, tokens = span.content, span.num_tokens
+        content = span.content
+        tokens = span.num_tokens
         first = block_tokens - before % block_tokens
         keys += [
             hash((chain, content, inside)) for inside in range(first, tokens + 1, block_tokens)

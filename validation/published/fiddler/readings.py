@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-EXPERT_BYTES, PINNED_COPY_S, E1_LINK_BYTES_PER_S = 352_321_536, 0.040, 12.1e9
+EXPERT_BYTES = 352_321_536
+PINNED_COPY_S = 0.040
+E1_LINK_BYTES_PER_S = 12.1e9
 PINNED_FRACTION = EXPERT_BYTES / PINNED_COPY_S / E1_LINK_BYTES_PER_S
 """Of the link's rate: what 40 ms for a pinned expert is of what DeepSpeed-MII reaches on E1."""
 

@@ -26,7 +26,8 @@ STEP = 2.0
 def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[SummaryLine, ...]:
     """One line a target, in the order of the tables; headlines have none."""
     by_name = {table.name: table for table in tables}
-    streaming, swapping = by_name["deepspeed_mii"].cells, by_name["mixtral_offloading"].cells
+    streaming = by_name["deepspeed_mii"].cells
+    swapping = by_name["mixtral_offloading"].cells
     return (
         _v1(by_name["v1"]),
         _within(

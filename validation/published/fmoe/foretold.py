@@ -13,7 +13,8 @@ def foretold_share(scenario: Scenario, *, from_layer: int = 0) -> float:
     """Share of decode selections (experts of a pass, in MoE layers from that one on) that the
     scenario's policy names beforehand.
     """
-    problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
+    problem = problem_of(scenario)
+    drawn = draw(scenario, scenario.policy.feeding)
     residency = scenario.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         raise InputError(

@@ -25,7 +25,8 @@ class Measured:
 
     def ratios(self, quantity: str, system: str) -> dict[Workload, float]:
         """fMoE's figure over that system's, by workload."""
-        own, other = self.by_system["fMoE"], self.by_system[system]
+        own = self.by_system["fMoE"]
+        other = self.by_system[system]
         return {
             workload: _read(own[workload], quantity) / _read(other[workload], quantity)
             for workload in own

@@ -25,7 +25,8 @@ SHARPNESS = 3.5
 REQUEST_SPREAD = 0.5
 COPIED = 0.05
 COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
-CLASS_LAGS, CLASS_KEPT = (1, 2, 3, 4, 8, 16), (0.22, 0.10, 0.06, 0.05, 0.04, 0.04)
+CLASS_LAGS = (1, 2, 3, 4, 8, 16)
+CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, 0.04, 0.04)
 EMBEDDED_FRACTION = 0.65
 """Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls
 about .26.
@@ -51,7 +52,8 @@ def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRout
     """The generator for that model; a larger ``sharpness`` makes tokens of one kind, and so
     iterations, more alike.
     """
-    layers, share = len(model.moe_layers), np.full(NUM_CLASSES, 1.0 / NUM_CLASSES)
+    layers = len(model.moe_layers)
+    share = np.full(NUM_CLASSES, 1.0 / NUM_CLASSES)
     return FittedRouting(
         label="DeepSeek-V2-Lite's statistics carried over",
         stated_provenance=SOURCE,

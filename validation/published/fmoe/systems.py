@@ -17,7 +17,8 @@ from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.fmoe.readings import ADOPTED, Reading
 from validation.published.fmoe.routing import QWEN_NEXT_GATE, SHARPNESS, structured_routing
 
-MACHINE, NUM_GPUS = "fmoe-6x3090", 6
+MACHINE = "fmoe-6x3090"
+NUM_GPUS = 6
 DISTANCES: Mapping[str, int] = {"mixtral-8x7b": 3, "qwen1.5-moe-a2.7b": 6, "phi-3.5-moe": 4}
 """The models with the paper's prefetch distance d."""
 BATCHES: Mapping[str, Batch] = {
@@ -95,7 +96,8 @@ def _mixtral_offloading(model: str, batch: Batch, reading: Reading) -> Policy:
 
 
 def _promoe(model: str, batch: Batch, reading: Reading) -> Policy:
-    settings, ahead = _prompt(reading), DISTANCES[model] - 1
+    settings = _prompt(reading)
+    ahead = DISTANCES[model] - 1
     if reading.promoe == "gates":
         settings |= {"accuracy": str(_next_gate_mean(model) ** ahead), "stride": str(ahead)}
     return _one_budget(with_settings(find_policy("promoe"), settings))
@@ -104,7 +106,8 @@ def _promoe(model: str, batch: Batch, reading: Reading) -> Policy:
 def _moe_infinity(model: str, batch: Batch, reading: Reading) -> Policy:
     if reading.moe_infinity == "all positive":
         return find_policy("moe-infinity")
-    loaded, settings = load_model(model), {"max_waiting": "none", "names_at_start": "true"}
+    loaded = load_model(model)
+    settings = {"max_waiting": "none", "names_at_start": "true"}
     if reading.moe_infinity == "top-k of all layers":
         settings |= {"most_named": str(loaded.top_k)}
     else:

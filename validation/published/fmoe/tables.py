@@ -208,7 +208,8 @@ def _smallest_cache(caches: Sweep) -> Table:
     smallest = caches[next(iter(caches))]
     rows = [row for row in _rows() if row.environment == "6 GB cache"]
     cells = (cell_of(row, smallest.ratio(_quantity(row), row.system)) for row in rows)
-    title, assumptions = "TPOT with 6 GB of experts, LMSYS", f"{ASSUMPTIONS} Here 6 GB."
+    title = "TPOT with 6 GB of experts, LMSYS"
+    assumptions = f"{ASSUMPTIONS} Here 6 GB."
     return Table(name="smallest_cache", title=title, assumptions=assumptions, cells=tuple(cells))
 
 

@@ -50,11 +50,12 @@ def smoothed(score: Scores, gate: NDArray[np.float32], alpha: float, kept: int) 
 def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_token: int) -> float:
     assert draw.full is not None or reading.alpha is None, "S needs the gates of all experts"
     ids = draw.ids[sequence].astype(np.int64)
-    num_layers, num_experts = (
-        ids.shape[1],
-        draw.full.shape[-1] if draw.full is not None else int(draw.ids.max()) + 1,
-    )
-    worth, hits, asked, clock = np.zeros((num_layers, num_experts)), 0, 0, 0
+    num_layers = ids.shape[1]
+    num_experts = draw.full.shape[-1] if draw.full is not None else int(draw.ids.max()) + 1
+    worth = np.zeros((num_layers, num_experts))
+    hits = 0
+    asked = 0
+    clock = 0
     held = np.broadcast_to(np.arange(num_experts) < num_slots, worth.shape).copy()
     for token in range(len(ids)):
         for layer in range(num_layers):
@@ -69,10 +70,8 @@ def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_tok
                 )
             for group in chosen[:, None] if reading.is_one_by_one else chosen[None]:
                 found = held[layer, group]
-                hits, asked = (
-                    hits + int(found.sum()) * (token >= first_token),
-                    asked + len(group) * (token >= first_token),
-                )
+                hits = hits + int(found.sum()) * (token >= first_token)
+                asked = asked + len(group) * (token >= first_token)
                 if reading.alpha is None:
                     clock += 1
                     worth[layer, group] = clock + 0.5 * ~found

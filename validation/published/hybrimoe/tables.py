@@ -31,7 +31,8 @@ NUM_REQUESTS = 4
 MACHINE = "a100-80"
 """Any machine: without prefetching no hit depends on a duration."""
 
-LRU, SCORE = "LRU", "score cache"
+LRU = "LRU"
+SCORE = "score cache"
 ALPHA = 0.5
 READINGS = {
     LRU: Reading(alpha=None, is_one_by_one=True),
@@ -116,7 +117,8 @@ def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
     without a target.
     """
     lru, score, *others = cells
-    gain, published = score.simulated - lru.simulated, score.published - lru.published
+    gain = score.simulated - lru.simulated
+    published = score.published - lru.published
     found = f"{gain:+.1f} points, published {published:+.1f}"
     lead = _target(published).line("score cache over LRU", found, gain)
     at_once = (
@@ -149,7 +151,8 @@ def _found(cell: Cell) -> str:
 
 
 def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
-    percent, slots = percent_of(row.quantity), _slots(percent_of(row.quantity))
+    percent = percent_of(row.quantity)
+    slots = _slots(percent_of(row.quantity))
     at_once = (
         AT_ONCE[row.system]
         if percent == TARGET_PERCENT

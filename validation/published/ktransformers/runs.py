@@ -64,7 +64,8 @@ class Bench:
         )
 
     def _policy(self, placement: str, share: float) -> Policy:
-        link, call = self.machine.link, self.machine.cpu.call_overhead_ns
+        link = self.machine.link
+        call = self.machine.cpu.call_overhead_ns
         charged_ns = link.h2d.latency_ns.effective + link.d2h.latency_ns.effective + call.effective
         return policy_of(placement, share, hand_over_ns=round(max(0.0, self.layer_ns - charged_ns)))
 
@@ -90,7 +91,8 @@ def bench(
     it.
     """
     model = load_model("qwen3-next-80b-a3b", "fp8")
-    routing, machine = routing or load_routing(None, model), testbed()
+    routing = routing or load_routing(None, model)
+    machine = testbed()
     policy = policy_of("frequency", 0.5)
     draws = (
         draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding)

@@ -48,7 +48,8 @@ def scaled(routing: LatentRouting, persistence: float, popularity: float) -> Lat
 
 def ranking(routing: Routing, seed: int = 0) -> Ranking:
     """The ranking at five shares, from one request."""
-    published, given = published_grid(SHARES), bench(seed, routing=routing, num_requests=1)
+    published = published_grid(SHARES)
+    given = bench(seed, routing=routing, num_requests=1)
     return Ranking(
         published=published,
         simulated=simulated_grid(given, [0.0, *SHARES]),

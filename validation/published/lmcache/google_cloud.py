@@ -14,10 +14,14 @@ from validation.published.lmcache.serving import cluster_of, metrics_of
 from validation.published.published_row import cell_of
 from validation.published.reproduction import Cell, Comparison, Table
 
-MODEL, NUM_GPUS = "llama-3.3-70b", 8
-PROMPTS_PER_PREFIX, QUESTION_TOKENS, ANSWER_TOKENS = 20, 256, 512
+MODEL = "llama-3.3-70b"
+NUM_GPUS = 8
+PROMPTS_PER_PREFIX = 20
+QUESTION_TOKENS = 256
+ANSWER_TOKENS = 512
 PREFIX_TOKENS = (1_000, 5_000, 10_000, 50_000, 100_000)
-LARGE, SMALL = "4.0 to 4.3 M tokens", "1.1 to 1.3 M tokens"
+LARGE = "4.0 to 4.3 M tokens"
+SMALL = "1.1 to 1.3 M tokens"
 CACHE_TOKENS: Mapping[str, int] = {LARGE: 4_150_000, SMALL: 1_200_000}
 RAM = TierSpec(name="cpu", capacity_bytes=TIB)
 SSD_RATE = RateSpec(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")

@@ -21,7 +21,8 @@ LOADS = (0.1, 0.2, 0.4, 0.8)
 def gain_at(model: str, loads: tuple[float, ...] = LOADS) -> dict[float, float]:
     """Return by load how many times as many requests a second have the baseline's TTFT."""
     num_gpus = fewest_gpus(model)
-    alone, offloading = cluster_of(model, num_gpus), cluster_of(model, num_gpus, [HOST])
+    alone = cluster_of(model, num_gpus)
+    offloading = cluster_of(model, num_gpus, [HOST])
     most_per_s = served(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
     found = {}
     for load in loads:

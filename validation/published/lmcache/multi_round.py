@@ -16,7 +16,11 @@ from validation.published.reproduction import Cell, Comparison, Table
 
 HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}
 """With the system prompt, 20,000 and 10,000 tokens a query, as the paper says."""
-NUM_USERS, NUM_ROUNDS, SYSTEM_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 60, 20, 1_000, 20, 100
+NUM_USERS = 60
+NUM_ROUNDS = 20
+SYSTEM_TOKENS = 1_000
+QUESTION_TOKENS = 20
+ANSWER_TOKENS = 100
 REQUESTS_PER_USER = NUM_ROUNDS
 """As many as one conversation has: users at all stages are served."""
 HOST = TierSpec(name="cpu", capacity_bytes=500 * GB)
@@ -88,7 +92,8 @@ def _cell(quantity: str, values: dict[str, float], number: int) -> Cell:
 
 def _gain(model: str) -> Gain:
     num_gpus = fewest_gpus(model)
-    alone, offloading = cluster_of(model, num_gpus), cluster_of(model, num_gpus, [HOST])
+    alone = cluster_of(model, num_gpus)
+    offloading = cluster_of(model, num_gpus, [HOST])
     most_per_s = served(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
     before = [served(alone, model, load * most_per_s) for load in LOADS]
     after = [served(offloading, model, load * most_per_s) for load in LOADS]
@@ -112,9 +117,11 @@ def highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float)
     """Return the highest rate at which the mean TTFT is no longer than that: first doubling, then halving
     what is left.
     """
-    low, high = rate_per_s, 2 * rate_per_s
+    low = rate_per_s
+    high = 2 * rate_per_s
     while served(cluster, model, high).ttft_s.mean <= ttft_s:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     for _ in range(NUM_HALVINGS):
         middle = (low + high) / 2
         low, high = (

@@ -85,10 +85,8 @@ def crossovers() -> tuple[Crossover, ...]:
 
 
 def _reuse_cell(row: PublishedRow) -> Cell:
-    model, compute = (
-        load_model(REUSE_MODEL),
-        Compute.of(load_machine(row.environment), is_peak=True),
-    )
+    model = load_model(REUSE_MODEL)
+    compute = Compute.of(load_machine(row.environment), is_peak=True)
     assert row.input_tokens is not None
     own = Comparison(
         label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA

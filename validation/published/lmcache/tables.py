@@ -16,7 +16,8 @@ from validation.published.reproduction import Reproduction
 def reproduce_lmcache(seed: int, requests: Path | None) -> Reproduction:
     """All of LMCache's tables; without a request trace its hit rates are skipped."""
     closed = reproduce_without_engine(seed, requests)
-    served, changed = gains(), changes(seed)
+    served = gains()
+    changed = changes(seed)
     tables = (*closed.tables, multi_round_table(served), google_cloud_table(changed))
     return replace(
         closed, tables=tables, summary=(*closed.summary, *serving_summary(served, changed))

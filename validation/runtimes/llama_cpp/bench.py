@@ -101,7 +101,8 @@ class _Run:
         """All runs but the last, whose end has no mark; by the clock where the system tells no CPU
         time.
         """
-        first, last = self.marks_s[0], self.marks_s[-1]
+        first = self.marks_s[0]
+        last = self.marks_s[-1]
         walls_s = [ns / NS_PER_S for ns in self.found["samples_ns"]][: len(self.marks_s) - 1]
         wall_s = sum(walls_s)
         known = first is not None and last is not None

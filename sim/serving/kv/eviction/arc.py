@@ -30,7 +30,8 @@ class Arc(Eviction):
 
     def expect(self, key: int) -> None:
         """Move the border where the key is a ghost."""
-        recent, frequent = len(self._recent_ghosts), len(self._frequent_ghosts)
+        recent = len(self._recent_ghosts)
+        frequent = len(self._frequent_ghosts)
         self._is_back_as_frequent = key in self._frequent_ghosts
         if key in self._recent_ghosts:
             self._target = min(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hwprofiles.errors import InputError
+from hwprofiles.errors import InputError, shortened
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
 from hwprofiles.units import GIB, parse_number
@@ -16,6 +16,8 @@ ORDER = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe 
 GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
+_TOO_LARGE = re.compile(r"\d{7}")
+"""No count, size, speed or name of a part has so many digits."""
 _COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
 _PCIE = re.compile(
     r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b",
@@ -97,6 +99,9 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
     nearest names and the grammar.
     """
     parts = split_line(text)
+    large = next((part for part in parts if _TOO_LARGE.search(part)), None)
+    if large is not None:
+        raise InputError(f"{shortened(large)}: a number in a part has at most 6 digits")
     line = PartsLine(text=" + ".join(parts))
     for part in parts:
         line = _with_item(line, _item(part, library))

@@ -279,3 +279,10 @@ def test_overrides_change_a_machine_from_parts() -> None:
     machine: Machine = load_machine(WHOLE, ["link.h2d.bytes_per_s=50e9", "gpu.memory_bytes=8GB"])
     assert machine.link.h2d.bytes_per_s.effective == 50e9
     assert machine.gpu.memory_bytes.effective == 8e9
+
+
+@pytest.mark.parametrize("digits", [7, 30, 5000])
+def test_numbers_of_many_digits_are_refused(digits: int) -> None:
+    """No part has so many; Python itself reads none of more than 4,300."""
+    with pytest.raises(InputError, match="a number in a part has at most 6 digits"):
+        load_machine(f"RTX 4080 + 2x{'9' * digits}GB DDR5-4800")

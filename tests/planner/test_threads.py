@@ -27,6 +27,6 @@ def test_a_study_s_workers_have_one_each() -> None:
 
 
 def _planned_with() -> int:
-    from planner.search.search import trials
+    from planner.search import trials
 
     return trials.NUM_THREADS

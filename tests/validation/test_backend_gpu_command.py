@@ -107,7 +107,7 @@ def test_nothing_else_is_needed() -> None:
     project.
     """
     assert missing_packages() == []
-    code = "import sys, validation.gpu; from sim.engine import engine; engine('fast'); print(*sys.modules)"
+    code = "import sys, validation.gpu, sim.engine.compiler; from sim.engine import engine; engine('fast'); print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -12,7 +12,7 @@ COMMANDS = {
     "cache": ("simulate", *SMALL, *FEW, "--policy", "lru"),
     "prefetch": ("simulate", *SMALL, *FEW, "--policy", "fmoe"),
     "serving": (
-        *("simulate", *SMALL, "--policy", "on-demand", "--requests", "5"),
+        *("simulate", *SMALL, "--policy", "on-demand", "--requests", "25"),
         *("--workload", "lmbenchmark-long-in-short-out"),
     ),
     "plan": ("plan", *SMALL, "--prompt-tokens", "6", "--output-tokens", "4", "--draws", "2"),

@@ -129,7 +129,7 @@ def test_commands_work_away_from_the_repository(installed: Path, tmp_path: Path)
     assert Path(where.strip()).is_relative_to(installed.parent)
     for command, folder in (
         ("machines", ROOT / "hwprofiles" / "machines"),
-        ("models", ROOT / "sim" / "models"),
+        ("models", ROOT / "sim" / "model" / "models"),
     ):
         listed = json.loads(
             _run(str(installed / "rosin"), command, "--json", "-", folder=tmp_path)

@@ -67,10 +67,23 @@ def nearest_lines(result: PlanResult) -> Iterator[RenderableType]:
         yield Text(f"no runtime has a plan here: {nearest.reason}")
         return
     yield Text(
-        f"nearest runtime: {nearest.runtime}, predicted at {1 / nearest.tpot_s:.3g} tokens/s where "
-        f"the plan is simulated at {1 / result.predicted.tpot_s:.3g}: "
+        f"nearest runtime: {nearest.runtime}, {_both_speeds(nearest, result)}: "
         f"{_loss_words(nearest.lost_fraction)}; rosin plan --runtime {nearest.runtime} has the "
         "command to paste"
+    )
+
+
+def _both_speeds(nearest: PlanRuntime, result: PlanResult) -> str:
+    """Say how fast the runtime decodes, and the plan; of an answer of one token, when it comes."""
+    planned = result.predicted
+    if planned.tpot_s and nearest.tpot_s:
+        return (
+            f"predicted at {1 / nearest.tpot_s:.3g} tokens/s where the plan is simulated at "
+            f"{1 / planned.tpot_s:.3g}"
+        )
+    return (
+        f"predicted to take {nearest.ttft_s:.3g} s to the first token where the plan is simulated "
+        f"to take {planned.ttft_s:.3g} s"
     )
 
 

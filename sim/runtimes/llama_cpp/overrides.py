@@ -3,6 +3,7 @@ for such patterns.
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 
 HOST = -1
@@ -90,7 +91,8 @@ def _override(text: str) -> Override:
                 f"{pattern!r} uses {name}, which ECMAScript does not read as Python does"
             )
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
     return Override(pattern=pattern, device=_device(buffer))

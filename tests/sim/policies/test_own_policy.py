@@ -83,7 +83,10 @@ def test_it_goes_through_plain_data(example: Policy) -> None:
         ),
         ("my_policy:POPULR", r"^policy my_policy:POPULR: my_policy has no 'POPULR'.*POPULAR.*$"),
         ("my_policy:np", r"^policy my_policy:np: of type module, not sim\.policies\.Policy$"),
-        ("broken_policy:X", r"^policy broken_policy:X: cannot import 'broken_policy': two lines$"),
+        (
+            "broken_policy:X",
+            r"^policy broken_policy:X: cannot import 'broken_policy': .*broken_policy\.py, line 1: RuntimeError: two lines$",
+        ),
         (":X", r"^policy :X: write package\.module:NAME$"),
         ("my_policy:", r"^policy my_policy:: write package\.module:NAME$"),
     ],

@@ -395,7 +395,7 @@ SPECS = {
     "negative share": ({"popularity": "[[1, 1, 1, -1]]"}, "must be at least 0"),
     "no share": ({"popularity": "[[0, 0, 0, 0]]"}, "with a positive sum"),
     "positions fall": ({"first_choice_repeat": "[[1.0, 0.2], [0.0, 0.3]]"}, "must rise strictly"),
-    "repeat above one": ({"first_choice_repeat": "[[0.0, 1.5]]"}, "less than or equal to 1"),
+    "repeat above one": ({"first_choice_repeat": "[[0.0, 1.5]]"}, "must be at most 1.0, got 1.5"),
     "another model": (
         {"num_experts": "64"},
         "statistics of 64 experts do not fit small, which has 4",

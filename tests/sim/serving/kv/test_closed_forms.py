@@ -128,8 +128,10 @@ def test_a_prompt_costs_the_sum_of_its_tokens(name: str) -> None:
             attention = layer.attention
             if attention is None:
                 continue
-            seen = min(position, attention.window_tokens or position)
-            total += 2 * (attention.score_elements + attention.value_elements) * (seen + 0.5)
+            for cache in attention.caches:
+                seen = min(position, cache.window_tokens or position) + 0.5
+                seen = min(seen, cache.chosen_tokens or seen)
+                total += 2 * cache.pair_elements * seen / cache.tokens_per_entry
         total += 2 * (model.active_params - head)
     assert prefill_flops(model, tokens) == pytest.approx(total, rel=1e-3)
 

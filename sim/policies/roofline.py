@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
-from sim.costs.cost_model import FLOPS_PER_WEIGHT, compute_type
+from sim.costs.roofline import FLOPS_PER_WEIGHT, compute_type
 from sim.model.model import Cache, Layer, TensorClass
 from sim.policies.problem import Problem
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
-from sim.costs.cost_model import CostModel, Device, Way, compute_type
+from sim.costs.cost_model import CostModel, Way
+from sim.costs.roofline import Device, compute_type
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
 from sim.step.lowering.decisions import Decisions

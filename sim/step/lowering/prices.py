@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.costs.cost_model import CostModel, Device
+from sim.costs.cost_model import CostModel
+from sim.costs.roofline import Device
 from sim.engine.task import NONE
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode

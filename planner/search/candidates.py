@@ -17,7 +17,7 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.pipeline_search import Choice, choices, with_choice
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
@@ -132,8 +132,8 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
-LAUNCHED = LanesOverlap(groups_experts=True)
-CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True)
+LAUNCHED = Overlap(groups_experts=True)
+CAPTURED = Overlap(groups_experts=True, captures_graphs=True)
 """How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a
 gate selects.
 """
@@ -325,7 +325,7 @@ def _combination(
     summary: str,
     placement: Placement,
     dispatch: Dispatch,
-    overlap: LanesOverlap,
+    overlap: Overlap,
     feeding: Feeding,
     cache: Cache | None = None,
     prefetch: Prefetch | None = None,

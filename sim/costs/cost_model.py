@@ -76,6 +76,7 @@ class CostModel(Roofline):
         """
         found = self._kept.get(key)
         if found is None:
+            # All at once: which of them are asked for again is not known, and a plan has far fewer.
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             found = self._kept[key] = priced()
@@ -184,6 +185,7 @@ class CostModel(Roofline):
 
         def priced() -> NDArray[np.int64]:
             table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
+            # The curve has no price for nothing: it is asked for one token, and that entry set to 0.
             table[0] = 0
             return table
 
@@ -269,6 +271,7 @@ class CostModel(Roofline):
         params = output if is_output else mixing - output + spec.params.get(TensorClass.NORM, 0)
         share = output / max(1, mixing)
         num_bytes = spec.bytes.get(TensorClass.ATTENTION, 0) * (share if is_output else 1 - share)
+        # The norm belongs to what comes before the attention.
         num_bytes += 0 if is_output else spec.bytes.get(TensorClass.NORM, 0)
         kernels = "attention_output" if is_output else "attention_input"
         product = PlainProduct(
@@ -318,6 +321,7 @@ class CostModel(Roofline):
         def linear(size: Sizes) -> Sizes:
             return latency.effective + size / rate.effective * NS_PER_S
 
+        # A copy of nothing takes its latency, and a curve needs a size above 0.
         sizes = np.maximum(np.asarray(num_bytes, np.float64), 1)
         return price_of(
             self.copy_curve(way, is_pinned=is_pinned),
@@ -340,6 +344,7 @@ class CostModel(Roofline):
 
     def _product(self, device: Device, product: PlainProduct, tokens: ArrayLike) -> Price:
         def roofline(count: Sizes) -> Sizes:
+            # Read and written once each.
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
             read = self.as_read(device, product.num_bytes, product.params) + activations
             flops = FLOPS_PER_WEIGHT * product.params * count

@@ -40,6 +40,7 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
     """
     count = np.arange(max_tokens + 1)
     if source in ("code", "cpp"):
+        # The released code has one time for a fetched expert, its copy and run together.
         copy, on_gpu = (RELEASED_GPU_NS, 0) if source == "code" else (CPP_COPY_NS, CPP_GPU_NS)
         return Belief(
             on_cpu=count * RELEASED_CPU_NS_PER_TOKEN,

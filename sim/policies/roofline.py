@@ -75,6 +75,7 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     )
     cpu = _cpu_seconds(problem, spec, stage, number, 1.0 - on_gpu)
     written = _kv_bytes(problem, spec, stage) if stage.is_prefill and not stage.kv_on_gpu else 0.0
+    # A single micro-batch waits for the CPU and then for the GPU; of n, one can run on each.
     return max(fed, cpu, (gpu + cpu) / number, written / back.bytes_per_s.effective)
 
 

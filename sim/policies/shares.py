@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.workload.batch import with_shared_prompts
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     moe_layers = np.array(foresight.problem.model.moe_layers)
     if (np.diff(maps.of_pass) > 0).all():
         shares[maps.of_pass[:, None], moe_layers[None, :]] = maps.shares
-    else:  # several sequences; takes five times as long
+    else:
+        # Several sequences share a pass, so that places repeat; this takes five times as long.
         np.add.at(shares, (maps.of_pass[:, None], moe_layers[None, :]), maps.shares)
     return shares / np.maximum(foresight.passes.num_sequences, 1).astype(np.float32)[:, None, None]

@@ -96,7 +96,7 @@ def provenance_of(run: Run) -> RunProvenance:
 
 
 def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
-    """The same, where it is known already which measured curves were left."""
+    """The numbers behind a run of which it is known already which measured curves were left."""
     numbers = tuple(_numbers(run))
     routing = run.scenario.routing.provenance
     return RunProvenance(
@@ -196,6 +196,7 @@ def _priced_by(run: Charged, device: Device) -> list[Curve]:
         }
         found += [costs.weights_curve(device, layer, which) for which in sorted(classes)]
         found += costs.attention_curves(device, layer)
+    # By identity: curves hold arrays, which do not compare, and each stands in the machine once.
     return list({id(curve): curve for curve in found if curve is not None}.values())
 
 

@@ -90,6 +90,7 @@ def check_bytes(run: Run) -> None:
         [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers]
     )
     fetches = np.isin(decisions.actions, (Action.FETCH, Action.SWAP)).sum(axis=(0, 2))
+    # Of a prompt in chunks only the last one gives a token.
     runs_head = (~run.passes.is_prefill) | (
         np.arange(len(run.passes)) == run.passes.is_prefill.sum() - 1
     )
@@ -174,6 +175,7 @@ def _split_tokens(run: Run, index: int) -> tuple[int, int]:
     own[run.decisions.modes[index] == LayerMode.CPU] = 0
     sent = own + deferred
     returned = own + ahead
+    # What the next layer has predicted is sent by this one, and comes back there.
     sent[:-1] += ahead[1:]
     returned[1:] += deferred[:-1]
     fed = int(run.passes.num_tokens[index])

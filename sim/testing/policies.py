@@ -67,6 +67,7 @@ def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
     )
     rule = memory_rule(scenario.policy)
     needed = usable_bytes(scenario.machine, rule) + found.missing_bytes
+    # Rounding makes the smallest memory uncertain by a byte or two: it is looked for upwards.
     smallest = int(needed / rule.usable_fraction) - 2
     while usable_bytes(with_gpu_memory(scenario.machine, smallest), rule) < needed:
         smallest += 1
@@ -80,6 +81,7 @@ def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
 
 def check_repeats(run: Run) -> None:
     """The same scenario gives the same residency, decisions and timeline, on either engine."""
+    # Both: the reference checks the fast engine, and each checks that nothing is left to chance.
     for engine in ("fast", "reference"):
         again = simulate(replace(run.scenario, engine=engine))
         assert isinstance(again, Run), f"engine {engine}: infeasible the second time"
@@ -99,6 +101,7 @@ def check_memory(run: Run) -> None:
     of it.
     """
     rule = memory_rule(run.scenario.policy)
+    # A rule that leaves them out of its budget, as a released system may, can exceed memory.
     if rule.budgets_kv and rule.budgets_activations:
         usable = usable_bytes(run.scenario.machine, rule)
         peak = run.metrics.peak_gpu_memory_bytes - run.memory_items["CUDA context"]
@@ -113,6 +116,7 @@ def check_metrics(run: Run) -> None:
     batch = run.scenario.batch
     tasks = run.timeline.tasks
     is_aside = np.isin(tasks.kind, (TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP))
+    # A needless prefetch may go on after the last token, for which nobody waits.
     last_ns = int(run.timeline.end_ns[~is_aside].max())
     assert round(metrics.end_to_end_s * 1e9) == last_ns, (
         "end_to_end_s is not the end of the last task, prefetches left out"

@@ -21,6 +21,7 @@ def check_timeline(run: Run) -> None:
     tasks = line.tasks
     start = line.start_ns
     end = line.end_ns
+    # The critical path: no schedule, on whatever resources, is shorter.
     earliest = np.zeros(len(tasks), np.int64)
     for number in range(len(tasks)):
         if line.is_dropped[number]:
@@ -39,6 +40,7 @@ def check_timeline(run: Run) -> None:
         own = own[~line.is_dropped[own]]
         if resource.discipline is Discipline.PRIORITY:
             own = own[np.lexsort((own, start[own]))]
+        # A task of several chunks may be interrupted, so that its span covers others.
         whole = own[tasks.num_chunks[own] == 1]
         assert (start[whole][1:] >= end[whole][:-1]).all(), (
             f"{resource.name}: two tasks at once, or out of order"
@@ -80,6 +82,7 @@ def _check_joins(run: Run) -> None:
     tasks = run.timeline.tasks
     is_carried = carried_tasks(run)
     aside = (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP)
+    # Copies ahead and carried experts are those that a layer need not wait for.
     is_ahead = np.isin(tasks.kind, aside) | is_carried
     before = np.append(0, np.maximum.accumulate(np.where(is_ahead, 0, line.end_ns)))[:-1]
     is_join = np.isin(tasks.kind, (TaskKind.ATTENTION, TaskKind.HEAD))
@@ -150,6 +153,7 @@ def check_copies(run: Run) -> None:
         (TaskKind.LAYER_FETCH, overlap.staging_layers),
     ):
         spans = [*_spans(run, kind), *(_early_spans(run) if kind == TaskKind.FETCH else ())]
+        # At one instant an end comes first: a buffer may be taken as it is freed.
         instants = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
         most = int(np.cumsum([change for _, change in instants]).max(initial=0))
         assert most <= buffers, (

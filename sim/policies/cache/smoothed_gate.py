@@ -25,8 +25,3 @@ class SmoothedGateCache(Cache):
     def score(self) -> Score:
         """See Cache."""
         return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE
-
-    @property
-    def smoothing(self) -> tuple[float, int]:
-        """See Cache."""
-        return self.alpha, self.kept_per_choice

@@ -13,10 +13,7 @@ from sim.policies.base import Cache, CacheState
 class StaticCache(Cache):
     """No expert ever leaves; a fetched one is used from its staging buffer and forgotten."""
 
-    @property
-    def is_static(self) -> bool:
-        """See Cache."""
-        return True
+    is_static = True
 
     def start(self, residency: Residency) -> CacheState:
         """See Cache; asked only where a dispatch has to be asked pass by pass."""

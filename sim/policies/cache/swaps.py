@@ -31,10 +31,7 @@ class SwapsCache(Cache):
         if self.most_swaps < 0:
             raise InputError(f"most_swaps must be at least 0, got {self.most_swaps}")
 
-    @property
-    def writes_back(self) -> bool:
-        """See Cache."""
-        return True
+    writes_back = True
 
     def start(self, residency: Residency) -> CacheState:
         """See Cache."""
@@ -65,6 +62,7 @@ class _Swapping(CacheState):
         held, missing = (np.flatnonzero(which) for which in (self._held[layer], ~self._held[layer]))
         hot = missing[np.argsort(-tokens[missing], kind="stable")]
         cold = held[np.argsort(tokens[held], kind="stable")]
+        # The hottest with the coldest: a pair gains less than the one before it.
         pairs = min(len(hot), len(cold), self._part.most_swaps)
         is_better = tokens[hot[:pairs]] > self._part.threshold * tokens[cold[:pairs]]
         brought = hot[:pairs][is_better]

@@ -25,10 +25,8 @@ class LayerStreamingDispatch(Dispatch):
     min_tokens: int = 32
     streams_head: bool = False
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch: only asked for layers on the CPU, whose experts are there too."""
-        return Rule.CPU
+    # It is asked for layers on the CPU alone, whose experts are there too.
+    rule = Rule.CPU
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """See Dispatch."""

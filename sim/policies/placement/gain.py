@@ -34,9 +34,8 @@ class GainPlacement(RankedPlacement):
         times = layer_times_ns(problem, self.misses)
         order = by_popularity(problem)
         saved = np.zeros(order.shape)
-        slopes: dict[
-            bytes, NDArray[np.float64]
-        ] = {}  # layers of one shape and popularity have the same times
+        # Layers of one shape and popularity have the same times.
+        slopes: dict[bytes, NDArray[np.float64]] = {}
         for layer in problem.model.moe_layers:
             count = problem.model.layers[layer].num_experts
             own = times[layer, : count + 1]

@@ -36,6 +36,7 @@ class LastLayersPlacement(Placement):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """See Placement."""
         layers = problem.model.num_layers
+        # From all down to none: the first that fits holds most.
         counts = (
             range(layers, -1, -1)
             if self.num_gpu_layers is None

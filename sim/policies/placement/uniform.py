@@ -42,6 +42,7 @@ def _add_evenly(
     """One more expert, the best, in layers spread evenly in depth, again and again while there are
     any; minus infinity is none.
     """
+    # Evenly in depth, so that no part of the model has all the misses.
     while num_more > 0:
         open_layers = layers[np.isfinite(score[layers]).any(axis=1)]
         taken = min(num_more, len(open_layers))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.workload.batch import Batch
 
 if TYPE_CHECKING:

@@ -70,6 +70,7 @@ def price(
     representatives, shape_of = layer_shapes(model)
     is_pinned = problem.overlap.is_pinned
     is_grouped = problem.overlap.groups_experts
+    # Keys say all that the prices depend on besides the model of costs itself.
     of_passes = costs.once(
         ("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of)
     )
@@ -169,6 +170,7 @@ def _by_device(
         found[name] = np.stack(by_shape)[:, :, shape_of].copy()
     sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
     found["head"] = np.stack([costs.head(device, sequences).ns for device in _DEVICES])
+    # A prompt in chunks gives its token behind the last chunk.
     is_last_chunk = (
         np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
     )

@@ -18,7 +18,7 @@ from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap import Overlap
-from sim.policies.pipeline_search import Choice, choices, with_choice
+from sim.policies.pipeline_search import PipelineChoice, choices, with_choice
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
@@ -281,7 +281,7 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
         if scenario.batch.num_sequences == 1:
             return
         placement = PagedPlacement(kv_layers=problem.model.num_layers)
-    found: dict[tuple[bool, int], list[Choice]] = {}
+    found: dict[tuple[bool, int], list[PipelineChoice]] = {}
     for choice in choices(replace(row, placement=placement), problem):
         found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
     for (ffn_on_gpu, kv_layers), same in found.items():

@@ -27,7 +27,7 @@ KV_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PipelineChoice:
     """A point of the search: what it needs beyond GPU memory (0: it fits), its predicted seconds,
     and its parameters.
     """
@@ -65,7 +65,7 @@ class PipelineTuning(Tuning):
         )
 
 
-def with_choice(policy: Policy, choice: Choice) -> Policy:
+def with_choice(policy: Policy, choice: PipelineChoice) -> Policy:
     """The policy with the parameters of that point, and no tuning."""
     placement, dispatch, overlap = _parts(policy)
     return replace(
@@ -80,7 +80,7 @@ def with_choice(policy: Policy, choice: Choice) -> Policy:
     )
 
 
-def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
+def choices(policy: Policy, problem: Problem) -> Iterator[PipelineChoice]:
     """All points of the search, with what they take and lack."""
     placement, dispatch, overlap = _parts(policy)
     layers = problem.model.num_layers
@@ -103,7 +103,7 @@ def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
                 )
                 held = int(counts.sum())
                 missing = max(0, held_bytes(fed, counts) - left)
-                yield Choice(
+                yield PipelineChoice(
                     missing_bytes=missing,
                     seconds=run_seconds(fed, kv_layers, held, ffn_on_gpu=ffn_on_gpu),
                     feeding=feeding,

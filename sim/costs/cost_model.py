@@ -108,6 +108,7 @@ class CostModel(Roofline):
 
     def run_as(self, *, is_fused: bool, captures_graphs: bool) -> "CostModel":
         """Prices of the same operations with the GPU's kernels run that way."""
+        # Itself, so that what it keeps is shared.
         if (is_fused, captures_graphs) == (self.is_fused, self.captures_graphs):
             return self
         key = ("run as", is_fused, captures_graphs)
@@ -213,6 +214,7 @@ class CostModel(Roofline):
         if not self.model.layers[layer].has_mixer:
             return price_of(None, count, np.zeros_like, rates)
         curves = self.attention_curves(device, layer)
+        # Without curves the roofline is all there is, and one call of it serves.
         if not curves:
             ns = self._attention_roofline(device, layer, count, many, start, stop)
             return price_of(None, count, lambda _: ns, rates)
@@ -246,6 +248,7 @@ class CostModel(Roofline):
         attention = spec.attention
         if attention is None:
             return price_of(None, count, np.zeros_like, self.rates(device, dtype))
+        # The cache is read once for all tokens of a sequence.
         num_bytes = many * spec.elements_read(start, stop) * self.model.kv_element_bytes
         num_bytes += (
             count

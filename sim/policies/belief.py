@@ -55,6 +55,7 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
     )
     copies = np.full(len(count), copy_ns)
     if source == "measured":
+        # Fiddler measures one token: its line scales with tokens on the CPU alone.
         one_on_cpu, one_on_gpu = (
             int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu")
         )

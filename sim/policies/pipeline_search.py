@@ -51,7 +51,7 @@ class PipelineTuning(Tuning):
     """
 
     def tune(self, policy: Policy, problem: Problem) -> Policy:
-        """See Tuning.
+        """Choose the point of least predicted time.
 
         The policy's placement, dispatch and overlap must be ``paged``, ``paged`` and ``lanes``.
         """

@@ -70,6 +70,7 @@ class Policy:
         """Whether it runs on one GPU only: what moves experts without a score, carries them into
         the next layer, or pipelines layers.
         """
+        # Code of a policy's own that moves experts knows nothing of a second GPU.
         moves = self.placement.is_remade or (not self.cache.is_static and self.cache.score is None)
         return (
             moves
@@ -140,6 +141,7 @@ def _locate(policy: Policy, key: str) -> tuple[str, str]:
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:
+    # The command line has no other way to say that nothing is set.
     value = None if text.lower() == "none" else text
     try:
         return TypeAdapter(hint).validate_python(value)

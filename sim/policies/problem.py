@@ -57,6 +57,7 @@ class Problem:
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
         """The GPU of each expert [layer, expert]."""
+        # Going on from layer to layer, so that no GPU has more of every layer than another.
         return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
 
     @property

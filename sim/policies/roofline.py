@@ -65,6 +65,7 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     number = ceil(stage.sequences / stage.micro_batch)
     link = problem.machine.link.h2d
     back = problem.machine.link.d2h
+    # A dense layer has no experts that could be elsewhere.
     held = stage.experts_held / spec.num_experts if spec.is_moe else 1.0
     on_gpu = 1.0 if stage.ffn_on_gpu else held
     gpu = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=0.0)
@@ -87,6 +88,7 @@ def _gpu_seconds(
     """
     tokens = stage.sequences * stage.tokens_per_sequence
     params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
+    # Each micro-batch reads the weights anew.
     touched = _touched(spec, stage) * on_gpu
     flops = FLOPS_PER_WEIGHT * tokens * params
     num_bytes = number * (spec.dense_bytes + touched * spec.expert_bytes)

@@ -18,6 +18,7 @@ def drawn(foresight: Foresight) -> "Draw":
 
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
+    # Drawn again by the same seed: choices are kept by all, weights only by those who ask.
     known = foresight.routing.draw(
         problem.model, sequences, tokens, foresight.seed, foresight.expert_ids
     )

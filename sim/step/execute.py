@@ -140,6 +140,7 @@ def _live(
     if engine_name == "fast":
         timeline = run_live(job)
     else:
+        # The reference engine runs the process as it is written, gate by gate, to check the compiled one.
         timeline = engine(engine_name).run_process(
             job.platform, lambda session: process(job, session)
         )

@@ -145,6 +145,7 @@ def metrics_of(
     hit_tokens, all_tokens, missed, on_cpu, active = totals.counts
     return Metrics(
         ttft_s=first_token_s,
+        # The first token is the prompt's: the steps behind it are one fewer than the tokens.
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
         end_to_end_s=total_s,
         output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
@@ -284,6 +285,7 @@ def staged_bytes(
         is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies]
     )
     instants = np.concatenate([ends, timeline.start_ns[copies]])
+    # Ends first: sorting keeps their order, so that a buffer is free at the instant it is taken.
     changes = np.concatenate([-sizes, sizes])
     order = np.argsort(instants, kind="stable")
     return instants[order], np.cumsum(changes[order])

@@ -119,6 +119,7 @@ def _numbers(run: Charged) -> Iterator[UsedNumber]:
         yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)
         rate = compute_type(part.flops_per_s, run.scenario.model.dtype(TensorClass.EXPERT))
         yield _number(f"{device}.flops_per_s.{rate}", part.flops_per_s[rate])
+    # Only what was busy has been charged by its numbers.
     if busy["gpu"]:
         yield from _kernel_numbers(run)
     if busy["cpu"]:
@@ -159,6 +160,7 @@ def _link_numbers(run: Charged) -> Iterator[UsedNumber]:
     ):
         if not run.metrics.busy_s[name]:
             continue
+        # A machine that states no pageable rate is priced by the pinned one.
         is_pinned = run.scenario.policy.overlap.is_pinned or direction.pageable_bytes_per_s is None
         rate = direction.bytes_per_s if is_pinned else direction.pageable_bytes_per_s
         assert rate is not None

@@ -80,7 +80,7 @@ def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
 
 
 def check_repeats(run: Run) -> None:
-    """The same scenario gives the same residency, decisions and timeline, on either engine."""
+    """Running a scenario again gives its residency, decisions and timeline, on either engine."""
     # Both: the reference checks the fast engine, and each checks that nothing is left to chance.
     for engine in ("fast", "reference"):
         again = simulate(replace(run.scenario, engine=engine))

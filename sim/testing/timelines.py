@@ -202,6 +202,7 @@ def _spans(run: Run, kind: TaskKind) -> Iterator[tuple[int, int]]:
         again = np.flatnonzero(
             is_copy & (tasks.layer[later] == layer) & (tasks.expert[later] == expert)
         )
+        # The next copy of the expert serves what comes behind it.
         later = later[: again[0]] if again.size else later
         uses = later[(tasks.resource[later] == gpu) & (tasks.layer[later] == layer)]
         if kind != TaskKind.LAYER_FETCH:

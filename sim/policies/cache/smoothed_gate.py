@@ -23,5 +23,5 @@ class SmoothedGateCache(Cache):
 
     @property
     def score(self) -> Score:
-        """See Cache."""
+        """The smoothed gate, with or without the choice not to keep what was fetched."""
         return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE

@@ -22,5 +22,6 @@ class CheapestDispatch(Dispatch):
 
     @property
     def rule(self) -> Rule:
-        """See Dispatch."""
+        """The rule; the released constants decide ties the other way."""
+        # Its enumeration finds the assignment that fetches first, and keeps it unless another is cheaper.
         return Rule.CHEAPEST_OR_TIE if self.believed_cost == "code" else Rule.CHEAPEST

@@ -55,7 +55,7 @@ class ForetoldDispatch(Dispatch):
         held: NDArray[np.bool_],
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
-        """See Dispatch."""
+        """What a decode step runs by prediction; a prompt follows its gates."""
         passes = foresight.passes
         moe_layers = np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:

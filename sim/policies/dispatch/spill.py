@@ -30,5 +30,5 @@ class SpillDispatch(Dispatch):
 
     @property
     def spills_residents(self) -> bool:
-        """See Dispatch."""
+        """Whether residents may go to the CPU, as the part says."""
         return self.takes_residents

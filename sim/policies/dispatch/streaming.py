@@ -29,14 +29,14 @@ class LayerStreamingDispatch(Dispatch):
     rule = Rule.CPU
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """See Dispatch."""
+        """A layer outside the GPU is copied there for passes of enough tokens."""
         elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[
             :, None
         ]
         return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)
 
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """See Dispatch."""
+        """A projection outside the GPU is copied there if the head is streamed."""
         elsewhere = LayerMode.STREAM if self.streams_head else LayerMode.CPU
         return np.full(
             len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8

@@ -52,7 +52,7 @@ class RankedPlacement(Placement):
         raise NotImplementedError
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place the best experts by the part's own ranking."""
         return self.place_ranked(problem, self.ranking)
 
     def place_ranked(

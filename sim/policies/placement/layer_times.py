@@ -156,6 +156,7 @@ def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
         costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens]
         for device in ("gpu", "cpu")
     )
+    # An expert that gets no token is not copied.
     copy_ns = float(costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
     return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))
 
@@ -166,6 +167,7 @@ def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.
     fetched = lanes.copy + lanes.gpu
     if misses == "balanced" and not is_serial:
         return np.asarray(np.maximum(resident, _split_ns(lanes.cpu, fetched)).mean(axis=0))
+    # What the rule does to a miss does not depend on the others, but where lanes are balanced.
     stays = {"cpu": np.ones_like(lanes.cpu, bool), "fetch": np.zeros_like(lanes.cpu, bool)}.get(
         misses, lanes.cpu <= fetched
     )

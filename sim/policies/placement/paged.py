@@ -46,7 +46,7 @@ class PagedPlacement(Placement):
                 raise InputError(f"{name} must be at least 0, got {value}")
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place as many experts as are stated, or as fit, evenly over the layers."""
         model = problem.model
         layers = (
             model.num_layers if self.kv_layers is None else min(self.kv_layers, model.num_layers)

@@ -27,7 +27,7 @@ class PromptPlacement(PopularityPlacement):
     def after_prompt(
         self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """See Placement."""
+        """Hold what the prompt selected most, if it is long enough."""
         # Each token selects top_k experts, so that the selections of a layer count the tokens.
         if (
             tokens.max(initial=0) == 0

@@ -19,11 +19,11 @@ class UniformPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """By popularity."""
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """See RankedPlacement."""
+        """Fill every layer alike; on several GPUs also what an equal number leaves over."""
         layers = np.array(problem.model.moe_layers)
         sizes = expert_sizes(problem)[layers]
         count = left // int(sizes.sum())

@@ -68,7 +68,7 @@ class ExpertMapPrefetch(Prefetch):
     is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Search the store pass by pass, and name what the maps found give weight to."""
         model = foresight.problem.model
         moe_layers = np.array(model.moe_layers)
         maps = maps_of(foresight, by_token=self.by_token)

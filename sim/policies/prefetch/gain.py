@@ -38,7 +38,7 @@ class GainPrefetch(Prefetch):
     is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """State what the next layers are expected to select; gates weigh for themselves."""
         num_passes, num_layers, _ = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         steps = range(1, min(self.distance, num_layers - 1) + 1)

@@ -45,7 +45,7 @@ class LearnedPrefetch(Prefetch):
     is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what its predictor says of the layer a stride further on."""
         num_passes, num_layers, _ = foresight.tokens.shape
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)

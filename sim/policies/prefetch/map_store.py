@@ -131,6 +131,7 @@ class MapStore:
             block = joint[first : first + TOGETHER]
             likeness = block @ stored.T
             among = block @ block.T
+            # What a block's iteration overwrites counts for the later ones of the block.
             for number in range(len(block)):
                 place = int(_nearest(likeness[number]))
                 likeness[:, place] = among[:, number]
@@ -190,6 +191,7 @@ class MapStore:
         """Vectors whose products are what says how redundant a pair is."""
         weight = min(self.distance, maps.shape[1]) / maps.shape[1]
         flat = maps.reshape(len(maps), -1)
+        # A product of such vectors is the weighted sum of both cosines.
         return np.concatenate(
             [np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1
         ).astype(np.float32)

@@ -108,6 +108,7 @@ def _by_token(
     # Tokens are alike, so that their number is drawn, not each of them.
     right[index, layer, expert] = generator.binomial(tokens[index, layer, expert], accuracy[layer])
     num_wrong = (tokens - right).sum(axis=2)
+    # A mistake may name an expert that another token selects: it is drawn from all of them.
     shares = popularity / np.maximum(popularity.sum(axis=1, keepdims=True), 1e-12)
     index, layer = np.nonzero(num_wrong)
     right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
@@ -148,6 +149,7 @@ def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> 
     """The last MoE layer at least ``step`` before each of those layers: only MoE layers have gates.
     -1 where there is none.
     """
+    # A dense layer has no gate: the last MoE layer before it is asked.
     is_moe = np.isin(np.arange(foresight.tokens.shape[1]), foresight.problem.model.moe_layers)
     latest = np.maximum.accumulate(np.where(is_moe, np.arange(len(is_moe)), -1))
     return np.where(layers >= step, latest[layers - step], -1)

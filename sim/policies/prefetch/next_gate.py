@@ -77,7 +77,7 @@ class NextGatePrefetch(Prefetch):
     is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what the next layers are predicted to select, for each distance apart."""
         shape = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}

@@ -56,7 +56,7 @@ class RequestCountsPrefetch(Prefetch):
     is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what the most similar past request used in the layers to come."""
         moe_layers = np.array(foresight.problem.model.moe_layers)
         stored = stored_counts(foresight, self.num_stored)
         tokens = foresight.tokens[:, moe_layers]

@@ -25,6 +25,8 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
     num_tokens, top_k = ids.shape
     found = np.empty((num_tokens, top_k), np.int32)
     following = np.full(num_experts, num_tokens, np.int32)
+    # Backwards, so that the next choice of each expert is known. A token reads all before it writes:
+    # the same token's other choices are no next use.
     for token in range(num_tokens - 1, -1, -1):
         for rank in range(top_k):
             found[token, rank] = following[ids[token, rank]]
@@ -220,6 +222,7 @@ def _oldest(queue, stamp, wanted):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untyped-def]
     """Make room for one expert: newcomers used again move on, others leave. Returns the clock."""
+    # The tenth is that of the paper.
     small_slots = max(1, slots // 10)
     while sizes[SMALL] + sizes[MAIN] >= slots:
         source = SMALL if sizes[SMALL] >= small_slots or sizes[MAIN] == 0 else MAIN
@@ -234,6 +237,7 @@ def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untype
         queue[leaving] = target
         if target != ABSENT:
             sizes[target] += 1
+        # Names of as many as the cache holds, as the paper has it.
         while sizes[GHOST] > slots:
             queue[_oldest(queue, stamp, GHOST)] = ABSENT
             sizes[GHOST] -= 1
@@ -279,6 +283,7 @@ def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[no-untyped-def]
     """Evict one expert of either list into its ghosts, as ARC's REPLACE does."""
+    # An empty list has nobody to give: then the other one gives.
     from_small = sizes[SMALL] > 0 and (
         sizes[SMALL] > goal or (is_old_ghost and sizes[SMALL] >= goal) or sizes[MAIN] == 0
     )
@@ -336,6 +341,7 @@ def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
             if was != ABSENT:
                 sizes[was] -= 1
                 queue[expert] = ABSENT
+            # The goal has just moved towards the list whose ghost was asked for.
             if sizes[SMALL] + sizes[MAIN] >= slots:
                 _arc_room(queue, stamp, sizes, slots, goal, was == OLD_GHOST)
             _arc_trim(queue, stamp, sizes, slots)

@@ -131,6 +131,7 @@ def _drive(draft, cached, live, rows):
     for index in range(len(sheet.passes)):
         begin_pass(draft, index)
         start = start_of_pass(sheet, index).stamp
+        # Only where something is named is there anything to decide before the first gate.
         if live.first[start] < live.first[start + 1]:
             wait[0] = draft.last_task[index - 1] if index > 0 else _NONE
             if index > 0:

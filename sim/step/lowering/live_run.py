@@ -156,6 +156,7 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
         draft.state[IS_SERIAL] = sheet.passes[index]["is_serial"]
         draft.state[STEP] = sheet.passes[index]["step"]
         start = sheet.work.size + index  # behind the gates, as ``start_of_pass`` says
+        # Only where something is named is there anything to decide before the first gate.
         if job.live.first[start] < job.live.first[start + 1]:
             last = int(draft.last_task[index - 1]) if index else NONE
             if index:

@@ -97,6 +97,7 @@ def fresh_cache(
         free=free.ravel(),
         coming=np.zeros(slots.size, np.int64),
         counters=counters,
+        # Without a predictor, popularity is all that is known.
         forecast=_known(foresight) if predictions.forecast is None else predictions.forecast,
         gates=gate_shares(foresight)
         if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
@@ -134,6 +135,7 @@ def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     of passes where none does.
     """
     num_passes = len(tokens)
+    # A row behind the last pass: nothing is used after it.
     following = np.full((num_passes + 1, *tokens.shape[1:]), num_passes, np.int32)
     for index in range(num_passes - 1, -1, -1):
         following[index] = np.where(tokens[index] > 0, index, following[index + 1])

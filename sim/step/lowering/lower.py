@@ -127,6 +127,7 @@ def fresh_draft(
     most = MAX_DEPENDENCIES + 2 * (gpus - 1) + num_copies
     num_joins = gpus - 1 + num_awaited
     state = np.zeros(STATE_SIZE + num_joins + gpus - 1, np.int64)
+    # The first tasks wait for nothing.
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
     state[STATE_SIZE : STATE_SIZE + num_joins] = NONE
     state[NUM_JOINS] = num_joins
@@ -166,6 +167,7 @@ def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
         for slows, busy in product(_named(resources, pair.slows), _named(resources, pair.busy)):
+            # A rate of 0 would stop a task for good.
             factors[slows, busy] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 

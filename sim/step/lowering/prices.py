@@ -67,6 +67,7 @@ def price(
     """
     costs = problem.costs
     model = problem.model
+    # Layers of one shape cost the same: each shape is priced once.
     representatives, shape_of = layer_shapes(model)
     is_pinned = problem.overlap.is_pinned
     is_grouped = problem.overlap.groups_experts
@@ -106,6 +107,7 @@ def price(
 
 def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of [device, …] where something runs."""
+    # Most policies run no layer on the CPU.
     return np.asarray(np.where(is_on_cpu, prices[1], prices[0]) if is_on_cpu.any() else prices[0])
 
 

@@ -93,14 +93,14 @@ def measure_serving(
         )
     assert recorder.first_arrival_ns is not None
     duration_s = (recorder.last_end_ns - recorder.first_arrival_ns) / NS_PER_S
-    busy_s = sum(instance.busy.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
+    busy_s = sum(instance.clock.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
     return ServingMetrics(
         num_requests=recorder.num_finished,
         num_warmup_requests=recorder.num_warmup_requests,
         num_rejected_requests=recorder.num_rejected,
         num_preemptions=recorder.num_preemptions,
-        num_steps=sum(instance.busy.num_steps for instance in instances),
-        num_events=sum(instance.busy.num_events for instance in instances),
+        num_steps=sum(instance.clock.num_steps for instance in instances),
+        num_events=sum(instance.clock.num_events for instance in instances),
         duration_s=duration_s,
         queue_s=_percentiles(recorder.queue_s),
         ttft_s=_percentiles(recorder.ttft_s),
@@ -114,7 +114,7 @@ def measure_serving(
         },
         gpu_busy_fraction=busy_s / len(instances) / duration_s,
         gpu_kv_peak_fraction=max(
-            instance.busy.peak_blocks / instance.pool.num_blocks for instance in instances
+            instance.peak_blocks / instance.pool.num_blocks for instance in instances
         ),
         gpu_kv_evicted_blocks=sum(instance.pool.num_evictions for instance in instances),
         tiers=tuple(_tier_uses(tiers, instances, duration_s)),

@@ -57,7 +57,7 @@ class CpuItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryItem:
+class MemoryModules:
     """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
     None.
 
@@ -80,7 +80,7 @@ class DiskItem:
     bytes_per_s: float
 
 
-Item = GpuItem | CpuItem | MemoryItem | DiskItem
+Item = GpuItem | CpuItem | MemoryModules | DiskItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class PartsLine:
     text: str
     gpus: tuple[GpuItem, ...] = ()
     cpu: CpuItem | None = None
-    memory: MemoryItem | None = None
+    memory: MemoryModules | None = None
     disk: DiskItem | None = None
 
 
@@ -133,7 +133,7 @@ def _with_item(line: PartsLine, item: Item) -> PartsLine:
     if isinstance(item, CpuItem):
         _once(line.cpu, item, "2xNAME for two sockets of one CPU")
         return replace(line, cpu=item)
-    if isinstance(item, MemoryItem):
+    if isinstance(item, MemoryModules):
         _once(line.memory, item, "memory once, by socket as 2x(8x64GB DDR5-4800)")
         return replace(line, memory=item)
     _once(line.disk, item, "one disk")
@@ -153,14 +153,14 @@ def _item(part: str, library: PartsLibrary) -> Item:
     raise _not_understood(part, library)
 
 
-def _memory(part: str, library: PartsLibrary) -> MemoryItem | None:
+def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
     match = _MEMORY.fullmatch(part)
     if match is None or bool(match["open"]) != bool(match["close"]):
         return None
     type_name = match["type"].upper()
     speed = None if match["speed"] is None else int(match["speed"])
     _check_memory(part, type_name, speed, library)
-    item = MemoryItem(
+    item = MemoryModules(
         text=part,
         sockets=_whole(match["sockets"], part),
         modules=_whole(match["modules"], part),

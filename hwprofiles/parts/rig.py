@@ -8,7 +8,7 @@ from hwprofiles.errors import InputError
 from hwprofiles.parts.cpu_part import CpuPart
 from hwprofiles.parts.gpu_part import Citation, GpuPart
 from hwprofiles.parts.library import PartsLibrary
-from hwprofiles.parts.line import GpuItem, MemoryItem, PartsLine
+from hwprofiles.parts.line import GpuItem, MemoryModules, PartsLine
 from hwprofiles.parts.memory_part import peak_bytes_per_s
 from hwprofiles.quantity import Kind
 from hwprofiles.units import GIB
@@ -206,7 +206,7 @@ def _memory(
     )
 
 
-def _channels(item: MemoryItem, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
+def _channels(item: MemoryModules, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
     """Channels of all sockets that have a module: no more than the CPU has."""
     most = cpu.channels * sockets
     if item.modules is None:

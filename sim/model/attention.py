@@ -9,7 +9,7 @@ Sizes = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class AttentionCache:
     """One cache that attention reads: entries of ``elements`` each, an entry for
     ``tokens_per_entry`` tokens.
 
@@ -101,7 +101,7 @@ class Attention:
     keeps_kv: bool = True
 
     @property
-    def caches(self) -> tuple[Cache, ...]:
+    def caches(self) -> tuple[AttentionCache, ...]:
         """What a query reads: the tokens themselves, compressed entries, the indexer's keys; each
         where there is one.
         """
@@ -118,13 +118,15 @@ class Attention:
         if self.indexer is not None:
             keys = self.indexer.key_elements
             scores = self.indexer.score_elements
-            found.append(Cache(elements=keys, pair_elements=scores, tokens_per_entry=ratio))
+            found.append(
+                AttentionCache(elements=keys, pair_elements=scores, tokens_per_entry=ratio)
+            )
         return tuple(found)
 
     def _cache(
         self, tokens_per_entry: int, window_tokens: int | None, chosen_tokens: int | None
-    ) -> Cache:
-        return Cache(
+    ) -> AttentionCache:
+        return AttentionCache(
             elements=self.kv_elements_per_token,
             pair_elements=self.score_elements + self.value_elements,
             tokens_per_entry=tokens_per_entry,

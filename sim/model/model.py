@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Provenance
-from sim.model.attention import Attention, Cache, Indexer, Sizes, State
+from sim.model.attention import Attention, AttentionCache, Indexer, Sizes, State
 
 __all__ = [
     "LAYER_CLASSES",
     "Attention",
-    "Cache",
+    "AttentionCache",
     "Indexer",
     "Layer",
     "Model",
@@ -90,7 +90,7 @@ class Layer:
         return 0 if self.state is None else self.state.elements
 
     @property
-    def caches(self) -> tuple[Cache, ...]:
+    def caches(self) -> tuple[AttentionCache, ...]:
         """The caches of the layer's attention, none where it has none."""
         return () if self.attention is None else self.attention.caches
 

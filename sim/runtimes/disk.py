@@ -14,7 +14,7 @@ from sim.model.model import Model
 from sim.runtimes.caching.locality import Locality, locality_of
 from sim.runtimes.host import HostDisk
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
 RESERVED_BYTES = 4 * GB
@@ -53,7 +53,7 @@ class HostRoom:
         return max(0.0, self.dense_bytes - self.room_bytes)
 
 
-def host_room(question: RuntimeQuestion, placement: Placement) -> HostRoom | None:
+def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | None:
     """The room; None where the host's memory or its disk is not stated, or everything fits.
 
     Raises InputError where the arguments keep the program from mapping the file.
@@ -80,7 +80,7 @@ def host_room(question: RuntimeQuestion, placement: Placement) -> HostRoom | Non
 
 
 def decode_disk_s(
-    question: RuntimeQuestion, placement: Placement, locality: Locality | None = None
+    question: RuntimeQuestion, placement: DevicePlacement, locality: Locality | None = None
 ) -> float:
     """Seconds of reading for one token: experts that the page cache misses, and dense weights it cannot hold.
 
@@ -95,7 +95,7 @@ def decode_disk_s(
     return read / mapped_bytes_per_s(question.host.disk, _threads(question))
 
 
-def prompt_disk_s(question: RuntimeQuestion, placement: Placement, num_batches: int) -> float:
+def prompt_disk_s(question: RuntimeQuestion, placement: DevicePlacement, num_batches: int) -> float:
     """Seconds of reading for a prompt: each micro-batch walks through all experts of the host in order."""
     room = host_room(question, placement)
     if room is None:
@@ -106,7 +106,7 @@ def prompt_disk_s(question: RuntimeQuestion, placement: Placement, num_batches: 
 
 
 def expert_misses(
-    question: RuntimeQuestion, placement: Placement, locality: Locality, share: float
+    question: RuntimeQuestion, placement: DevicePlacement, locality: Locality, share: float
 ) -> float:
     """Bytes of experts that a token chooses on the host and an LRU with that share lacks."""
     asked = question.arguments.experts_per_token

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.runtimes.formats import FormatFamily
 from sim.runtimes.host import RuntimeHost, Vector
-from sim.runtimes.work import Work
+from sim.runtimes.work import StepWork
 
 FAMILIES = tuple(FormatFamily)
 NOMINAL_VECTOR_BITS = 256
@@ -30,7 +30,7 @@ class Features:
     llama.cpp's flash attention, or neither.
     """
 
-    work: Work
+    work: StepWork
     tokens: Any
     micro_batches: Any
     is_server: Any
@@ -59,15 +59,15 @@ def stacked(steps: Sequence[Features]) -> Features:
     }
     works = {
         item.name: np.array([getattr(step.work, item.name) for step in steps])
-        for item in fields(Work)
+        for item in fields(StepWork)
     }
-    return Features(work=Work(**works), **columns)
+    return Features(work=StepWork(**works), **columns)
 
 
-def added(works: Sequence[Work]) -> Work:
+def added(works: Sequence[StepWork]) -> StepWork:
     """The work of steps one after the other."""
-    return Work(
-        **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(Work)}
+    return StepWork(
+        **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(StepWork)}
     )
 
 

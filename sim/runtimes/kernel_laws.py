@@ -7,7 +7,7 @@ from hwprofiles.runtime_kernels import RuntimeKernels
 from hwprofiles.units import NS_PER_S
 from sim.model.model import TensorClass
 from sim.runtimes.kernel_work import KernelWork, kernel_work
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.prices import Seconds
 from sim.runtimes.question import RuntimeQuestion
 
@@ -37,7 +37,7 @@ def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
 
 
 def decode_by_laws(
-    question: RuntimeQuestion, placement: Placement, laws: UsedLaws, seconds: Seconds
+    question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
     """The seconds of one token, with the laws' instead of those of the parts that they cover.
 
@@ -62,7 +62,7 @@ def decode_by_laws(
 
 
 def prompt_by_laws(
-    question: RuntimeQuestion, placement: Placement, laws: UsedLaws, seconds: Seconds
+    question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
     """The seconds of a prompt likewise, where its experts run where they are.
 
@@ -92,7 +92,7 @@ def prompt_by_laws(
     return replace(seconds, cpu_experts=experts, cpu_dense=dense, cpu_attention=attention)
 
 
-def _work(question: RuntimeQuestion, placement: Placement, device: int) -> KernelWork:
+def _work(question: RuntimeQuestion, placement: DevicePlacement, device: int) -> KernelWork:
     return kernel_work(question.model, placement, device, question.arguments.experts_per_token)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sim.model.model import Layer, Model, TensorClass
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 READ_ALONG = frozenset({TensorClass.ROUTER, TensorClass.NORM})
 """Small tensors, in a wide format whatever the others are in."""
@@ -40,7 +40,7 @@ class KernelWork:
 
 
 def kernel_work(
-    model: Model, placement: Placement, device: int, experts_per_token: int | None = None
+    model: Model, placement: DevicePlacement, device: int, experts_per_token: int | None = None
 ) -> KernelWork:
     """Count what the device computes for one token. ``device`` is HOST or a GPU's number."""
     found: dict[str, list[Products]] = defaultdict(list)
@@ -58,7 +58,7 @@ def kernel_work(
 
 
 def _all(
-    model: Model, placement: Placement, device: int, experts_per_token: int | None
+    model: Model, placement: DevicePlacement, device: int, experts_per_token: int | None
 ) -> Iterator[Products]:
     for index, layer in enumerate(model.layers):
         if placement.attention[index] == device:
@@ -70,7 +70,7 @@ def _all(
 
 
 def _after_attention(
-    model: Model, placement: Placement, index: int, device: int, experts_per_token: int | None
+    model: Model, placement: DevicePlacement, index: int, device: int, experts_per_token: int | None
 ) -> Iterator[Products]:
     """What runs in a layer behind attention: in the last layer only for the tokens whose logits are
     wanted (llama.cpp, ``inp_out_ids`` in src/models).

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import MIB
-from sim.model.model import Cache
+from sim.model.model import AttentionCache
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
 
@@ -60,7 +60,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
     return {name: num_bytes for name, num_bytes in over.items() if num_bytes > 0}
 
 
-def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, DeviceMemory]:
+def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str, DeviceMemory]:
     """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
     kv = _kv_bytes(question, placement)
@@ -85,7 +85,7 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
     return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
 
 
-def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
@@ -97,7 +97,7 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     return found
 
 
-def _kept_elements(cache: Cache, tokens: int, micro_batch: int) -> int:
+def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:
     """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
     room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
     return room // cache.tokens_per_entry * cache.elements
@@ -110,7 +110,7 @@ def _micro_batch(question: RuntimeQuestion) -> int:
     return arguments.chunk_tokens or 512
 
 
-def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Buffers of a micro-batch: activations, or logits where the head is; experts on their way;
     decompressed keys and values.
     """
@@ -130,7 +130,7 @@ def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarra
     return found
 
 
-def _passing_bytes(question: RuntimeQuestion, placement: Placement) -> int:
+def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:
     """The largest matrix of a layer's experts that is copied to a GPU for a prompt."""
     arguments = question.arguments
     if (

@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class DevicePlacement:
     """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is
     the host, column g + 1 GPU g.
 

@@ -15,12 +15,12 @@ from sim.runtimes.llama_cpp.fit import check_single_gpu, fitted_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
 
 
-def placement_of(question: RuntimeQuestion) -> Placement:
+def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     """Where the arguments put the model. Raises InputError where they do not fit the machine."""
     arguments = question.arguments
     gpus = question.host.gpus
@@ -48,8 +48,8 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
 
 
 def with_expert_layers(
-    question: RuntimeQuestion, placement: Placement, num_layers: int
-) -> Placement:
+    question: RuntimeQuestion, placement: DevicePlacement, num_layers: int
+) -> DevicePlacement:
     """The placement with the experts of so many layers, the last ones, on the GPUs of their layers
     and all others on the host.
     """
@@ -71,7 +71,7 @@ def with_expert_layers(
     )
 
 
-def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
+def with_expert_cache(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
     """The placement with the share of host experts on the GPU that a token finds in the cache of
     --moe-cache-mib, an LRU.
     """

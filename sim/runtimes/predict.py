@@ -14,7 +14,7 @@ from sim.runtimes.features import Features
 from sim.runtimes.intervals import half_width
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
@@ -87,7 +87,7 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
 
 
 def seconds_of(
-    question: RuntimeQuestion, placement: Placement | None = None
+    question: RuntimeQuestion, placement: DevicePlacement | None = None
 ) -> tuple[Seconds, Seconds]:
     """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
 

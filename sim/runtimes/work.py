@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import RuntimeHost
-from sim.runtimes.placement import FloatArray, IntArray, Placement
+from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
 STATE_BYTES = 4
@@ -18,7 +18,7 @@ STATE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class StepLoad:
     """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements
     of ``kv_element_bytes``.
 
@@ -36,7 +36,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class StepWork:
     """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest
     is counted.
 
@@ -64,7 +64,9 @@ class Work:
     cpu_dense_layers: Any
 
 
-def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -> Work:
+def work_of(
+    model: Model, placement: DevicePlacement, host: RuntimeHost, load: StepLoad
+) -> StepWork:
     """Count one step."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
@@ -76,7 +78,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
     dense_on_host = devices.dense < 0
     kv_on_host = placement.kv < 0
     head_on_host = float(placement.head < 0)
-    return Work(
+    return StepWork(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
@@ -124,7 +126,7 @@ class _Computed:
     expert_fraction: FloatArray
 
     @classmethod
-    def of(cls, placement: Placement, load: Load) -> "_Computed":
+    def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
         """Move what the step uploads to the GPU of its layer, or to the first."""
         fractions = placement.expert_fraction.copy()
         target = np.maximum(placement.attention, 0)
@@ -150,7 +152,7 @@ class _Computed:
         shares = self.expert_fraction[:, 1:]
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
-    def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
+    def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
         """Bytes of weights that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
@@ -176,7 +178,7 @@ class _LayerTable:
     attention_flops: FloatArray
 
     @classmethod
-    def of(cls, model: Model, load: Load) -> "_LayerTable":
+    def of(cls, model: Model, load: StepLoad) -> "_LayerTable":
         """Count each shape of a layer once."""
         shapes, numbers = layer_shapes(model)
         table = cls._of_layers([model.layers[index] for index in shapes], load)
@@ -184,7 +186,7 @@ class _LayerTable:
         return cls(**columns)
 
     @classmethod
-    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
+    def _of_layers(cls, layers: Sequence[Layer], load: StepLoad) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
@@ -214,7 +216,7 @@ class _LayerTable:
         )
 
 
-def _chosen(top_k: int, load: Load) -> int:
+def _chosen(top_k: int, load: StepLoad) -> int:
     return top_k if load.experts_per_token is None else min(top_k, load.experts_per_token)
 
 

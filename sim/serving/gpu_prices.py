@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, CostModel, compute_type
-from sim.model.model import Attention, Cache, Model, State, TensorClass, layer_shapes
+from sim.model.model import Attention, AttentionCache, Model, State, TensorClass, layer_shapes
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
@@ -133,7 +133,7 @@ class _Part:
     is_state: bool = False
 
 
-def _of_cache(costs: CostModel, cache: Cache | None) -> _Part:
+def _of_cache(costs: CostModel, cache: AttentionCache | None) -> _Part:
     """Reading one cache and computing over it; nothing where there is none."""
     elements = 0.0 if cache is None else cache.elements / cache.tokens_per_entry
     pair_elements = 0.0 if cache is None else cache.pair_elements / cache.tokens_per_entry

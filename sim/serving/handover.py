@@ -14,7 +14,7 @@ from typing import Any
 import simpy
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.serving.link import Link, TransferRate
+from sim.serving.link import LinkQueue, TransferRate
 from sim.serving.sequence import Sequence
 
 Process = Generator[simpy.Event, Any, None]
@@ -95,7 +95,7 @@ class Handover:
         bytes_per_token: int,
         buffer_for: Callable[[Sequence], Buffer],
     ) -> None:
-        self.link = Link()
+        self.link = LinkQueue()
         self.stalled_ns = 0
         self.sent_bytes = 0
         self._env = env

@@ -24,7 +24,7 @@ class TransferRate:
         return round(num_messages * self.latency_ns + num_bytes / self.bytes_per_s * NS_PER_S)
 
 
-class Link:
+class LinkQueue:
     """One transfer at a time, first come, first served: since durations are known, when each ends
     is known as it comes.
     """

@@ -10,7 +10,7 @@ from hwprofiles.units import NS_PER_S
 from sim.serving.instance import Instance
 from sim.serving.prices import TICKS_PER_NS
 from sim.serving.recorder import Recorder
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
@@ -84,7 +84,7 @@ class ServingMetrics:
 
 
 def measure_serving(
-    recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()
+    recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[KvTier] = ()
 ) -> ServingMetrics:
     """Read the metrics off a finished run. Raises NothingAnswered when no request was."""
     if not recorder.num_finished:
@@ -122,7 +122,7 @@ def measure_serving(
 
 
 def _tier_uses(
-    tiers: Sequence[Tier], instances: Sequence[Instance], duration_s: float
+    tiers: Sequence[KvTier], instances: Sequence[Instance], duration_s: float
 ) -> Iterator[TierUse]:
     offloads = [instance.offload for instance in instances if instance.offload is not None]
     for name in dict.fromkeys(tier.name for tier in tiers):

@@ -16,12 +16,12 @@ import simpy
 from hwprofiles.units import NS_PER_S
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
-from sim.serving.link import Link
+from sim.serving.link import LinkQueue
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
-from sim.serving.sequence import Load, Sequence
-from sim.serving.tier import Tier
+from sim.serving.sequence import ChunkLoad, Sequence
+from sim.serving.tier import KvTier
 from sim.workload.requests.content_keys import content_keys
 from sim.workload.requests.prefix_keys import prefix_keys
 
@@ -38,13 +38,13 @@ class Offload:
         self,
         env: simpy.Environment,
         options: OffloadOptions,
-        tiers: Items[Tier],
+        tiers: Items[KvTier],
         prices: StepPrices,
         pinned: PinnedChunks,
     ) -> None:
         self.options = options
-        self.copies_in = Link()
-        self.copies_out = Link()
+        self.copies_in = LinkQueue()
+        self.copies_out = LinkQueue()
         self._env = env
         self._tiers = tuple(tiers)
         self._host = self._tiers[0]
@@ -82,7 +82,7 @@ class Offload:
         origins = self._let_go(sequence)
         if min(end * size, most) <= gpu_tokens:
             return gpu_tokens
-        sequence.load = Load(keys=keys[start:end], places=tuple(places[start:end]))
+        sequence.load = ChunkLoad(keys=keys[start:end], places=tuple(places[start:end]))
         for key, place in zip(sequence.load.keys, sequence.load.places, strict=True):
             self._tiers[place].store.pin(key)
         if sequence.num_preemptions == 0:
@@ -119,7 +119,7 @@ class Offload:
             blend, sequence, gpu_tokens, num_found, places
         ):
             return
-        sequence.load = Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places)
+        sequence.load = ChunkLoad(keys=tuple(keys[chunk] for chunk, _ in found), places=places)
         sequence.found_ranges = ranges
         for key, place, (first, end) in zip(sequence.load.keys, places, ranges, strict=True):
             self._tiers[place].store.pin(key)
@@ -322,7 +322,7 @@ class Offload:
         )
         return deep + self.copies_in.wait_ns(now_ns) + self._host.read_ns(len(places))
 
-    def _read(self, tier: Tier, num_chunks: int) -> simpy.Event:
+    def _read(self, tier: KvTier, num_chunks: int) -> simpy.Event:
         now_ns = int(self._env.now)
         tier.num_read += num_chunks
         return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
@@ -360,7 +360,7 @@ class Offload:
             if missing:
                 self._env.process(self._write_through(tier, missing))
 
-    def _write_through(self, tier: Tier, keys: list[int]) -> Process:
+    def _write_through(self, tier: KvTier, keys: list[int]) -> Process:
         """Write chunks to a deeper tier, even if host memory lets go of them meanwhile: a buffer of
         the writer's holds them.
         """
@@ -378,7 +378,7 @@ class Offload:
         return sequence.chunk_keys
 
 
-def sweep(env: simpy.Environment, host: Tier, options: OffloadOptions) -> Process:
+def sweep(env: simpy.Environment, host: KvTier, options: OffloadOptions) -> Process:
     """The server's sweep of host memory, once a second without end."""
     capacity = host.store.capacity_blocks
     while capacity is not None:

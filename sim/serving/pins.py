@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,9 @@ class PinnedChunks:
     def __init__(self, pins: Iterable[Pin], chunk_tokens: int) -> None:
         self._num_chunks = {pin.request: pin.tokens // chunk_tokens for pin in pins}
         self._keys: set[int] = set()
-        self._tiers: list[Tier] = []
+        self._tiers: list[KvTier] = []
 
-    def watch(self, tier: Tier) -> None:
+    def watch(self, tier: KvTier) -> None:
         """A tier that is to keep them."""
         tier.pinned_keys = self._keys
         self._tiers.append(tier)

@@ -11,7 +11,7 @@ import simpy
 
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
-from sim.workload.requests.multi_round import Session
+from sim.workload.requests.multi_round import Conversation
 from sim.workload.requests.request import Request
 from sim.workload.requests.spec import RequestsSpec
 
@@ -94,7 +94,7 @@ class ClosedLoop:
     has come; ``num_requests`` in all.
     """
 
-    sessions: Iterator[Session]
+    sessions: Iterator[Conversation]
     num_requests: int
     num_warmup_requests: int = 0
 
@@ -139,7 +139,7 @@ class _Counter:
         return self.number - 1
 
 
-def _converse(session: Session, door: FrontDoor, counter: _Counter) -> Process:
+def _converse(session: Conversation, door: FrontDoor, counter: _Counter) -> Process:
     for round_number in range(session.num_rounds):
         if counter.is_exhausted:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hwprofiles import InputError, Kind, Provenance
 from sim.serving.kv.block_store import BlockStore
 from sim.serving.kv.eviction.library import eviction
-from sim.serving.link import Link, TransferRate
+from sim.serving.link import LinkQueue, TransferRate
 
 _UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
 
@@ -52,7 +52,7 @@ class TierOptions:
             )
 
 
-class Tier:
+class KvTier:
     """A tier during a run.
 
     Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of.
@@ -68,8 +68,8 @@ class Tier:
             capacity_bytes=options.capacity_bytes,
             eviction=eviction(options.policy),
         )
-        self.reads = Link()
-        self.writes = Link() if options.is_duplex else self.reads
+        self.reads = LinkQueue()
+        self.writes = LinkQueue() if options.is_duplex else self.reads
         self.num_stored = 0
         self.num_read = 0
         self.peak_bytes = 0

@@ -6,17 +6,17 @@ from sim.serving.offload import Offload, sweep
 from sim.serving.offload_options import OffloadOptions
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 
 
 class Tiers:
     """Makes the tiers as instances come, and remembers them all. Without options there are none."""
 
     def __init__(self, options: OffloadOptions | None, kv_bytes_per_token: int) -> None:
-        self.all: list[Tier] = []
+        self.all: list[KvTier] = []
         self._options = options
         self._kv_bytes_per_token = kv_bytes_per_token
-        self._shared: dict[str, Tier] = {}
+        self._shared: dict[str, KvTier] = {}
         self._pinned = (
             PinnedChunks(options.pins, options.chunk_tokens)
             if options is not None
@@ -37,11 +37,11 @@ class Tiers:
             env.process(sweep(env, tiers[0], self._options))
         return offload
 
-    def _made(self, name: str) -> Tier:
+    def _made(self, name: str) -> KvTier:
         assert self._options is not None
         options = next(tier for tier in self._options.tiers if tier.name == name)
         per_token = self._options.bytes_per_token or self._kv_bytes_per_token
-        tier = Tier(options, self._options.chunk_tokens * per_token)
+        tier = KvTier(options, self._options.chunk_tokens * per_token)
         self.all.append(tier)
         self._pinned.watch(tier)
         if options.is_shared:

@@ -29,7 +29,7 @@ _TOP_CLASSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class TensorTotals:
     """Weights and bytes by tensor class, and bytes by (class, storage type)."""
 
     params: Counter[TensorClass] = field(default_factory=Counter)
@@ -63,9 +63,9 @@ def class_of(name: str) -> TensorClass:
     return next((tensor_class for pattern, tensor_class in rules if pattern.match(rest)), default)
 
 
-def totals(tensors: Iterable[Tensor]) -> Totals:
+def totals(tensors: Iterable[Tensor]) -> TensorTotals:
     """Weights and bytes of the tensors, by class."""
-    result = Totals()
+    result = TensorTotals()
     for tensor in tensors:
         tensor_class = class_of(tensor.name)
         result.params[tensor_class] += tensor.num_weights

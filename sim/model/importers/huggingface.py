@@ -7,7 +7,7 @@ from typing import Any
 
 from hwprofiles import Kind, Provenance
 from sim.model.importers.config_keys import ConfigKeys
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.families import family_of
 from sim.model.importers.family import Family
 from sim.model.importers.schemes import Scheme, find_scheme, scheme_named, sizes_by_layer
@@ -206,7 +206,7 @@ def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict
 
 
 def _layer(
-    block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]
+    block: DecoderLayer, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]
 ) -> Layer:
     return Layer(
         attention=block.attention,

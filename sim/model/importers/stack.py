@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.feed_forward import Experts, moe_weights
 from sim.model.importers.weights import Weight, linear, loose
 from sim.model.model import TensorClass
@@ -33,7 +33,7 @@ class Stack:
 
 def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     """The decoder of those parts; equal layers share one block."""
-    made: dict[tuple[bool, int], Block] = {}
+    made: dict[tuple[bool, int], DecoderLayer] = {}
     blocks = []
     for index, attention in enumerate(stack.attention):
         kind = (index in stack.routed, id(attention))
@@ -48,12 +48,14 @@ def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     )
 
 
-def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool) -> Block:
+def _block(
+    keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool
+) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     experts = stack.experts if is_moe else None
     feed_forward = moe_weights(hidden, experts) if experts else stack.dense
     norms = norm_weights(hidden, stack.num_norms, stack.has_norm_bias)
-    return Block(
+    return DecoderLayer(
         attention=attention.geometry,
         state=attention.state,
         weights=(*norms, *attention.weights, *feed_forward),

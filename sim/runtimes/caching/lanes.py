@@ -11,7 +11,7 @@ BOTH_SPREAD = 0.11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lanes:
+class ExpertLanes:
     """Rates at which expert bytes move: by the CPU alone, by the link alone, by both at once."""
 
     cpu_bytes_per_s: float
@@ -41,6 +41,6 @@ def estimated_both(dram_bytes_per_s: float, link_bytes_per_s: float) -> float:
     return BOTH_OVER_FASTER * max(dram_bytes_per_s, link_bytes_per_s)
 
 
-def with_cards(lanes: Lanes, num_links: int) -> Lanes:
+def with_cards(lanes: ExpertLanes, num_links: int) -> ExpertLanes:
     """The lanes where so many cards copy at once, each over a link of its own."""
     return replace(lanes, link_bytes_per_s=lanes.link_bytes_per_s * num_links)

@@ -7,10 +7,10 @@ import numpy as np
 from sim.model.model import Model, TensorClass
 from sim.model.quantization import FORMATS
 from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 
-def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
+def place(model: Model, arguments: KtArguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the arguments.
 
     Host memory holds every expert, those on the GPU too (KTransformers issue 2084).
@@ -32,7 +32,7 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     devices = np.full(model.num_layers, gpu)
     visits = int(np.count_nonzero(fractions[:, 0])) if num_gpus else 0
-    return Placement(
+    return DevicePlacement(
         attention=devices,
         kv=devices,
         dense=devices,

@@ -15,8 +15,8 @@ from hwprofiles import InputError
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
-from sim.runtimes.placement import HOST, Placement, count_crossings
-from sim.runtimes.tensors import EXPERT_PARTS, Part, Tensor, TensorTable, tensors_of
+from sim.runtimes.placement import HOST, DevicePlacement, count_crossings
+from sim.runtimes.tensors import EXPERT_PARTS, LayerTensor, TensorPart, TensorTable, tensors_of
 
 EVERY_LAYER = 10**6
 
@@ -26,7 +26,7 @@ def place(
     arguments: LlamaArguments,
     gpu_memory_bytes: Sequence[float],
     tensors: TensorTable | None = None,
-) -> Placement:
+) -> DevicePlacement:
     """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the
     default split of layers.
 
@@ -56,7 +56,7 @@ def place_matrices(
     *,
     num_gpus: int,
     tensors: TensorTable | None = None,
-) -> Placement:
+) -> DevicePlacement:
     """Place layers at home, the head as the last of ``homes``, and each layer's matrices gate, up
     and down of its experts on the devices of ``matrices``.
 
@@ -144,10 +144,10 @@ def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
 def _placement(
     model: Model,
     kv: Sequence[int],
-    devices: Sequence[list[tuple[Tensor, int]]],
+    devices: Sequence[list[tuple[LayerTensor, int]]],
     head: int,
     num_gpus: int,
-) -> Placement:
+) -> DevicePlacement:
     """Sum devices of tensors up into those of parts."""
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
@@ -161,8 +161,8 @@ def _placement(
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     sequence = [device for placed in devices for device in _run_order(placed)] + [head]
     crossings, between = count_crossings(sequence)
-    return Placement(
-        attention=np.array([_most(placed, Part.ATTENTION) for placed in devices]),
+    return DevicePlacement(
+        attention=np.array([_most(placed, TensorPart.ATTENTION) for placed in devices]),
         kv=np.array(kv),
         dense=np.array([_dense_device(placed) for placed in devices]),
         expert_fraction=fractions,
@@ -180,12 +180,12 @@ def _head_bytes(model: Model) -> int:
     return model.top_bytes.get(TensorClass.HEAD, tied)
 
 
-def _run_order(placed: Sequence[tuple[Tensor, int]]) -> list[int]:
+def _run_order(placed: Sequence[tuple[LayerTensor, int]]) -> list[int]:
     """The devices of a layer's work in order: norms go where their neighbours are."""
     return [device for tensor, device in placed if "norm" not in tensor.name]
 
 
-def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
+def _most(placed: Sequence[tuple[LayerTensor, int]], part: TensorPart) -> int:
     """The device that holds most bytes of a part."""
     totals: dict[int, int] = {}
     for tensor, device in placed:
@@ -194,9 +194,9 @@ def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
     return max(totals, key=lambda device: totals[device])
 
 
-def _dense_device(placed: Sequence[tuple[Tensor, int]]) -> int:
+def _dense_device(placed: Sequence[tuple[LayerTensor, int]]) -> int:
     """The device of what runs for every token outside attention: the shared expert or the dense
     layer, else the router.
     """
-    has_feed_forward = any(tensor.part is Part.FEED_FORWARD for tensor, _ in placed)
-    return _most(placed, Part.FEED_FORWARD if has_feed_forward else Part.ROUTER)
+    has_feed_forward = any(tensor.part is TensorPart.FEED_FORWARD for tensor, _ in placed)
+    return _most(placed, TensorPart.FEED_FORWARD if has_feed_forward else TensorPart.ROUTER)

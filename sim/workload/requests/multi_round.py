@@ -68,7 +68,7 @@ class MultiRound:
         """How long the warm-up takes."""
         return round(self.num_warmup_users * NS_PER_S / self.warmup_requests_per_s)
 
-    def sessions(self) -> Iterator["Session"]:
+    def sessions(self) -> Iterator["Conversation"]:
         """Every session in the order of their starts, without end; those of the warm-up first, as
         sessions of one round.
 
@@ -78,7 +78,9 @@ class MultiRound:
         """
         for user in range(self.num_warmup_users):
             start_ns = round(user * NS_PER_S / self.warmup_requests_per_s)
-            yield Session(scenario=self, user=user, number=user, start_ns=start_ns, num_rounds=1)
+            yield Conversation(
+                scenario=self, user=user, number=user, start_ns=start_ns, num_rounds=1
+            )
         join_gap_ns = self.gap_ns * (self.num_rounds - 1) / self.num_users
         joining = self._joining(join_gap_ns)
         yield from merge(sorted(self._under_way(join_gap_ns), key=_start), joining, key=_start)
@@ -90,7 +92,7 @@ class MultiRound:
         sessions = self.sessions()
         coming = next(sessions)
         number = 0
-        due: list[tuple[int, int, int, Session]] = []  # arrival, session, round
+        due: list[tuple[int, int, int, Conversation]] = []  # arrival, session, round
         while True:
             while not due or coming.start_ns <= due[0][0]:
                 heappush(due, (coming.start_ns, coming.number, 0, coming))
@@ -101,7 +103,7 @@ class MultiRound:
             if round_number + 1 < session.num_rounds:
                 heappush(due, (arrival_ns + self.gap_ns, session.number, round_number + 1, session))
 
-    def _under_way(self, join_gap_ns: float) -> Iterator["Session"]:
+    def _under_way(self, join_gap_ns: float) -> Iterator["Conversation"]:
         """The sessions that the start of the clock finds: user i joined (num_users − i) joins
         before it.
         """
@@ -112,17 +114,17 @@ class MultiRound:
                 start_ns = self.warmup_ns + round(passed * self.gap_ns - age_ns)
                 yield self._session(user, start_ns, passed)
 
-    def _joining(self, join_gap_ns: float) -> Iterator["Session"]:
+    def _joining(self, join_gap_ns: float) -> Iterator["Conversation"]:
         user = self.num_users
         while True:
             start_ns = self.warmup_ns + round((user - self.num_users) * join_gap_ns)
             yield self._session(user, start_ns, 0)
             user += 1
 
-    def _session(self, user: int, start_ns: int, passed: int) -> "Session":
+    def _session(self, user: int, start_ns: int, passed: int) -> "Conversation":
         number = self.num_warmup_users + user
         rounds = self.num_rounds - passed
-        return Session(
+        return Conversation(
             scenario=self,
             user=user,
             number=number,
@@ -133,7 +135,7 @@ class MultiRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Conversation:
     """One conversation: ``num_rounds`` requests, the first at ``start_ns``. ``number`` tells it
     apart; ``user`` and ``first_question`` (the number of its first question among the user's)
     decide its content.
@@ -187,5 +189,5 @@ class Session:
         return 1 + self.user * (1 + PIECES_PER_ROUND * self.scenario.num_rounds) + piece
 
 
-def _start(session: Session) -> int:
+def _start(session: Conversation) -> int:
     return session.start_ns

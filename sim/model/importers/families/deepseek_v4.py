@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, moe_weights, selection
 from sim.model.importers.stack import is_tied, norm_weights, top_weights
@@ -31,7 +31,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     ratios = _ratios(keys, num_layers)
     is_hashed = _hashed(keys, num_layers)
-    made: dict[tuple[int, bool], Block] = {}
+    made: dict[tuple[int, bool], DecoderLayer] = {}
     blocks = []
     for kind in zip(ratios, is_hashed, strict=True):
         if kind not in made:
@@ -83,7 +83,7 @@ def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
     return items[:num_layers]
 
 
-def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
+def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
@@ -95,7 +95,7 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
         router_vectors=0 if is_hashed else 1,
     )
     attention = _attention(keys, ratio)
-    return Block(
+    return DecoderLayer(
         attention=attention.geometry,
         weights=(
             *norm_weights(hidden, 2),

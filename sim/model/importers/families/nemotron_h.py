@@ -2,7 +2,7 @@
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import selection
 from sim.model.importers.stack import is_tied, norm_weights, top_weights
@@ -54,12 +54,12 @@ def _norm(keys: ConfigKeys) -> list[Weight]:
     return norm_weights(keys.count("hidden_size"), 1)
 
 
-def _attention(keys: ConfigKeys) -> Block:
+def _attention(keys: ConfigKeys) -> DecoderLayer:
     attention = grouped(keys, GroupedTraits(), name="mixer")
-    return Block(attention=attention.geometry, weights=(*_norm(keys), *attention.weights))
+    return DecoderLayer(attention=attention.geometry, weights=(*_norm(keys), *attention.weights))
 
 
-def _mamba(keys: ConfigKeys) -> Block:
+def _mamba(keys: ConfigKeys) -> DecoderLayer:
     shape = Mamba2(
         num_heads=keys.count("mamba_num_heads"),
         head_dim=keys.count("mamba_head_dim"),
@@ -70,7 +70,7 @@ def _mamba(keys: ConfigKeys) -> Block:
         has_kernel_bias=keys.flag_or(True, "use_conv_bias"),
     )
     mixer = mamba2_weights(keys, shape, "mixer")
-    return Block(state=mixer.state, weights=(*_norm(keys), *mixer.weights))
+    return DecoderLayer(state=mixer.state, weights=(*_norm(keys), *mixer.weights))
 
 
 def _ungated(
@@ -84,14 +84,14 @@ def _ungated(
     ]
 
 
-def _mlp(keys: ConfigKeys) -> Block:
+def _mlp(keys: ConfigKeys) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     width = keys.count("intermediate_size")
     weights = _ungated(keys, "mixer", TensorClass.DENSE_FFN, hidden, width)
-    return Block(weights=(*_norm(keys), *weights))
+    return DecoderLayer(weights=(*_norm(keys), *weights))
 
 
-def _moe(keys: ConfigKeys) -> Block:
+def _moe(keys: ConfigKeys) -> DecoderLayer:
     """Experts may work on a latent, which two shared products lead into and out of (Nemotron 3
     Super).
     """
@@ -117,7 +117,7 @@ def _moe(keys: ConfigKeys) -> Block:
         shared_class = TensorClass.SHARED_EXPERT
         weights += linear("mixer.fc1_latent_proj", shared_class, hidden, latent, has_bias)
         weights += linear("mixer.fc2_latent_proj", shared_class, latent, hidden, has_bias)
-    return Block(weights=tuple(weights), num_experts=num_experts, top_k=top_k)
+    return DecoderLayer(weights=tuple(weights), num_experts=num_experts, top_k=top_k)
 
 
 _MAKERS = {"mamba": _mamba, "attention": _attention, "mlp": _mlp, "moe": _moe}

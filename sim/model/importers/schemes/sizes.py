@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.schemes.llama_cpp import CONDITIONS, FALLBACKS
 from sim.model.importers.schemes.scheme import Mix, Position, Traits
 from sim.model.importers.schemes.tensors import FileTensor, Role, file_tensors, role_of
@@ -41,7 +41,7 @@ def main_type(mix: Mix, role: Role, *, is_expert: bool = False) -> str:
 
 def _placed(
     weights: Iterable[Weight],
-    block: Block | None,
+    block: DecoderLayer | None,
     index: int,
     before: Counter[Role],
 ) -> Iterator[Placed]:

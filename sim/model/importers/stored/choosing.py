@@ -14,7 +14,7 @@ from sim.model.model import TensorClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class PackingRule:
     """Modules of a list, and their packing; None leaves them wide."""
 
     modules: ModuleNames
@@ -33,7 +33,7 @@ def unless(
     skipped: ModuleNames,
     packing: Packing,
     classes: frozenset[TensorClass] = IN_LAYERS,
-    overrides: Sequence[Rule] = (),
+    overrides: Sequence[PackingRule] = (),
 ) -> Chooser:
     """Pack the linear layers of those classes but what a list names; an override comes first."""
 
@@ -48,7 +48,7 @@ def unless(
     return choose
 
 
-def first_of(skipped: ModuleNames, rules: Sequence[Rule]) -> Chooser:
+def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
     """The packing of the first rule that names the module; wide where none does, or where it is
     left out.
     """

@@ -269,14 +269,17 @@ def tokens_per_expert(
     ``expert_ids`` is [sequence, token, MoE layer, rank] as ``Routing.experts`` gives it.
     """
     counts = np.zeros((len(passes), model.num_layers, model.num_experts), np.int32)
-    spans = (
-        passes.first_sequence,
-        passes.num_sequences,
-        passes.first_position,
-        passes.context_tokens,
+    spans = np.stack(
+        [
+            passes.first_sequence,
+            passes.num_sequences,
+            passes.first_position,
+            passes.context_tokens,
+        ],
+        axis=1,
     )
     _count_tokens(
-        np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), *spans, counts
+        np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), spans, counts
     )
     return counts
 
@@ -285,9 +288,12 @@ def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDA
     """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
     num_sequences, num_tokens, num_layers, _ = expert_ids.shape
     counts = np.zeros((num_sequences, num_layers, num_experts), np.int32)
-    same = np.ones(num_sequences, np.int32)
-    spans = np.arange(num_sequences, dtype=np.int32), same, 0 * same, num_tokens * same
-    _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), *spans, counts)
+    # A whole sequence is a span like a pass's: it alone, from its first token to its last.
+    spans = np.zeros((num_sequences, 4), np.int32)
+    spans[:, 0] = np.arange(num_sequences)
+    spans[:, 1] = 1
+    spans[:, 3] = num_tokens
+    _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), spans, counts)
     return counts
 
 
@@ -295,16 +301,17 @@ def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDA
 def _count_tokens(
     expert_ids: NDArray[np.int16],
     moe_layers: NDArray[np.int64],
-    first_sequence: NDArray[np.int32],
-    num_sequences: NDArray[np.int32],
-    first_position: NDArray[np.int32],
-    context_tokens: NDArray[np.int32],
+    spans: NDArray[np.int32],
     counts: NDArray[np.int32],
 ) -> None:
-    """Add to ``counts`` [pass, layer, expert] what the tokens of each pass select."""
-    for index in range(len(first_sequence)):
-        for sequence in range(first_sequence[index], first_sequence[index] + num_sequences[index]):
-            for token in range(first_position[index], context_tokens[index]):
+    """Add to ``counts`` [span, layer, expert] what the tokens of each span select.
+
+    A row of ``spans`` is (first sequence, number of sequences, first position, end).
+    """
+    for index in range(len(spans)):
+        first_sequence = spans[index, 0]
+        for sequence in range(first_sequence, first_sequence + spans[index, 1]):
+            for token in range(spans[index, 2], spans[index, 3]):
                 for place in range(len(moe_layers)):
                     for rank in range(expert_ids.shape[3]):
                         counts[

@@ -2,7 +2,10 @@
 choice depends on how many are asked.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, allocating_part, inner
 
@@ -64,44 +67,50 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
     return first
 
 
+class ChoiceLaw(NamedTuple):
+    """What choices follow: ``weights`` [class, layer, expert] of experts, the spreads [layer] of a
+    request's log preferences and of their drift, one in ``drift_tokens`` tokens; and the share
+    ``copied`` [layer] of choices that repeat those of a token ``lags`` before, by the cumulative
+    ``kernel`` [lag]. The share ``linked`` of random numbers is the same in all layers.
+    """
+
+    weights: NDArray[np.float64]
+    request_spread: NDArray[np.float64]
+    drift_spread: NDArray[np.float64]
+    drift_tokens: float
+    lags: NDArray[np.int64]
+    kernel: NDArray[np.float64]
+    copied: NDArray[np.float64]
+    linked: float
+
+
 @allocating_kernel
-def choose_sequence(  # type: ignore[no-untyped-def]
-    weights,
-    request_spread,
-    drift_spread,
-    drift_tokens,
-    classes,
-    lags,
-    kernel,
-    copied,
-    linked,
-    key,
-    out,
-):
+def choose_sequence(law, classes, key, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
 
-    ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer],
-    ``classes`` [token].
+    ``classes`` is [token].
     """
-    cumulative = np.empty(weights.shape, np.float32)
+    cumulative = np.empty(law.weights.shape, np.float32)
     first = 0
     while first < len(out):
         last = first + 1
-        while last < len(out) and low(hashed(key, DRIFT, last)) * drift_tokens >= 1.0:
+        while last < len(out) and low(hashed(key, DRIFT, last)) * law.drift_tokens >= 1.0:
             last += 1
-        if first == 0 or drift_spread.any():
-            _fill_cumulative(
-                weights, request_spread, drift_spread, key, hashed(key, DRIFT, first), cumulative
-            )
-        _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out)
+        # Where nothing drifts, all segments share the table of the first, which is dear to fill.
+        if first == 0 or law.drift_spread.any():
+            _fill_cumulative(law, key, hashed(key, DRIFT, first), cumulative)
+        _choose_segment(law, cumulative, classes, key, (first, last), out)
         first = last
 
 
 @allocating_part
-def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out):  # type: ignore[no-untyped-def]
+def _fill_cumulative(law, key, segment, out):  # type: ignore[no-untyped-def]
     """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
     segment, the same in all classes.
     """
+    weights = law.weights
+    request_spread = law.request_spread
+    drift_spread = law.drift_spread
     classes, layers, experts = weights.shape
     preferences = np.ones(experts, np.float32)
     for layer in range(layers):
@@ -138,10 +147,15 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
 
 
 @allocating_part
-def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out):  # type: ignore[no-untyped-def]
-    """Fill tokens from first to last: copies of an earlier token's choices, or draws, without
-    repetition.
+def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignore[no-untyped-def]
+    """Fill the tokens of a segment, (first, end): copies of an earlier token's choices, or draws,
+    without repetition.
     """
+    first, last = segment
+    linked = law.linked
+    lags = law.lags
+    kernel = law.kernel
+    copied = law.copied
     _, layers, top_k = out.shape
     choice_key = hashed(key, CHOICE, 0)
     for layer in range(layers):
@@ -169,9 +183,8 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                                     ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16),
                                 ]
                             )
-                        bits = hashed(
-                            source, number, MAX_ATTEMPTS + attempt
-                        )  # a draw after all: the lag used those
+                        # A draw after all: the lag has used those bits.
+                        bits = hashed(source, number, MAX_ATTEMPTS + attempt)
                     if expert < 0:
                         expert = search(cumulative[classes[token], layer], middle(bits))
                     for earlier in range(rank):

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Provenance
 from sim.model.model import Model
 from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
-from sim.routing.compiled import choose_sequence, draw_classes, fill_gate_weights, sequence_key
+from sim.routing.compiled import (
+    ChoiceLaw,
+    choose_sequence,
+    draw_classes,
+    fill_gate_weights,
+    sequence_key,
+)
 from sim.routing.preferences import base_weights
 
 Array = NDArray[np.float64]
@@ -102,13 +108,21 @@ class FittedRouting(Routing):
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.int16)
         weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
-        spreads = self.request_spread, self.drift_spread, self.drift_tokens
-        copies = self.copy_lags, np.cumsum(self.copy_kernel), self.copied
+        law = ChoiceLaw(
+            weights=weights,
+            request_spread=self.request_spread,
+            drift_spread=self.drift_spread,
+            drift_tokens=self.drift_tokens,
+            lags=self.copy_lags,
+            kernel=np.cumsum(self.copy_kernel),
+            copied=self.copied,
+            linked=self.linked_fraction,
+        )
         for sequence, length in enumerate(lengths):
             key = np.uint64(sequence_key(seed, sequence))
             classes = draw_classes(*self._class_process, key, int(length))
             rows = out[borders[sequence] : borders[sequence + 1]]
-            choose_sequence(weights, *spreads, classes, *copies, self.linked_fraction, key, rows)
+            choose_sequence(law, classes, key, rows)
         return out
 
     def weigh(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:

@@ -55,9 +55,8 @@ class LatentRouting(Routing):
         """See Routing: with the score beyond which a layer selects taken as fixed, close for many
         experts, a few percent off for eight.
         """
-        from scipy.optimize import (
-            brentq,
-        )  # with the next line 0.4 s, which no other command should pay
+        # Imported here: with the next line it takes 0.4 s, which no other command should pay.
+        from scipy.optimize import brentq
         from scipy.special import ndtr
 
         own = self._own_scores(model)
@@ -65,12 +64,12 @@ class LatentRouting(Routing):
         shares = np.empty_like(own)
         for layer, scores in enumerate(own):
 
-            def excess(
+            def _excess(
                 threshold: float, scores: Array = scores, spread: float = float(left[layer])
             ) -> float:
                 return float(ndtr((scores - threshold) / max(spread, 1e-9)).sum()) - model.top_k
 
-            selected = ndtr((scores - brentq(excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
+            selected = ndtr((scores - brentq(_excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
             shares[layer] = selected / selected.sum()
         return shares
 

@@ -295,7 +295,7 @@ def fitted_spec(
     of the sequences it was fitted to.
     """
 
-    def rounded(array: np.ndarray) -> list:  # type: ignore[type-arg]
+    def _rounded(array: np.ndarray) -> list:  # type: ignore[type-arg]
         return list(np.round(array, num_digits).tolist())
 
     gate = routing.gate
@@ -303,22 +303,22 @@ def fitted_spec(
     generator = {
         "top_k": routing.top_k,
         **{
-            name: rounded(getattr(routing, name))
+            name: _rounded(getattr(routing, name))
             for name in ("class_share", "class_chain", "class_kept", "copy_kernel", "copied")
         },
-        "request_spread": rounded(routing.request_spread),
-        "drift_spread": rounded(routing.drift_spread),
+        "request_spread": _rounded(routing.request_spread),
+        "drift_spread": _rounded(routing.drift_spread),
         "drift_tokens": routing.drift_tokens,
         "linked_fraction": round(routing.linked_fraction, num_digits),
         "gate": {
-            "log_mean": rounded(gate.log_mean),
-            "log_spread": rounded(gate.log_spread),
+            "log_mean": _rounded(gate.log_mean),
+            "log_spread": _rounded(gate.log_spread),
             "correlation": round(gate.correlation, num_digits),
         }
         if gate
         else None,
         "sequence_num_tokens": sequence_num_tokens,
-        "inclusion": rounded(routing.inclusion),
+        "inclusion": _rounded(routing.inclusion),
     }
     return RoutingSpec(
         format=FORMAT,

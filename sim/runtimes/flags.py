@@ -175,12 +175,12 @@ def no_switch(text: str) -> bool:
 def one_of(*choices: str) -> Callable[[str], str]:
     """A reader of one of some words, case ignored."""
 
-    def read(text: str) -> str:
+    def _read(text: str) -> str:
         if text.lower() not in choices:
             raise ValueError(f"one of {', '.join(choices)} is needed")
         return text.lower()
 
-    return read
+    return _read
 
 
 def _words(line: str, runtime: str) -> list[str]:

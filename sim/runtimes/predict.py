@@ -119,7 +119,7 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, question.arguments.threads)
     disk_s = decode_disk_s(question, steps.placement)
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = decode_seconds(step, constants)
         found = laws and decode_by_laws(question, steps.placement, laws, usual)
         priced = found or usual
@@ -129,7 +129,7 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
 
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
-    return _priced("decode", step, seconds, error)
+    return _priced("decode", step, _seconds, error)
 
 
 def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
@@ -137,7 +137,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, prompt_threads(question))
     disk_s = prompt_disk_s(question, steps.placement, int(step.micro_batches))
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = replace(prefill_seconds(step, constants), disk=disk_s)
         if laws is None or steps.uploads:
             return usual
@@ -146,7 +146,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     error = None
     if laws is not None and laws.cpu.prompt_error is not None and not question.host.gpus:
         error = laws.cpu.prompt_error.value
-    return _priced("prefill", step, seconds, error)
+    return _priced("prefill", step, _seconds, error)
 
 
 def _priced(
@@ -191,12 +191,12 @@ def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
     constants = shipped_constants()
     usual = float(priced.seconds(constants).total)
 
-    def change(name: str) -> float:
+    def _change(name: str) -> float:
         known = file.constants[name]
         moved = replace(constants, **{name: known.value * (1 + known.prior_spread)})
         return usual / float(priced.seconds(moved).total) - 1
 
-    changes = {item.name: change(item.name) for item in fields(Constants)}
+    changes = {item.name: _change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))
     known = file.constants[name]
     return Assumption(

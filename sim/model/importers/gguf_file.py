@@ -145,6 +145,7 @@ class _Reader:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> GgufHeader:
+        """The whole header, checked as it is read."""
         if self.take(4) != b"GGUF":
             raise InputError(f"{self.where}: not a GGUF file: it does not begin with GGUF")
         version = self.number("I")

@@ -89,16 +89,16 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
     stands: beyond the crossover, loading wins.
     """
 
-    def is_loaded_faster(tokens: int) -> bool:
+    def _is_loaded_faster(tokens: int) -> bool:
         return model.kv_bytes(tokens) * NS_PER_S / bytes_per_s < compute.prefill_ns(model, tokens)
 
-    if not is_loaded_faster(LONGEST_TOKENS):
+    if not _is_loaded_faster(LONGEST_TOKENS):
         return None
     low = 0
     high = LONGEST_TOKENS
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if is_loaded_faster(middle) else (middle, high)
+        low, high = (low, middle) if _is_loaded_faster(middle) else (middle, high)
     return high
 
 

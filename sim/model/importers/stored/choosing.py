@@ -37,7 +37,7 @@ def unless(
 ) -> Chooser:
     """Pack the linear layers of those classes but what a list names; an override comes first."""
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
         for rule in overrides:
@@ -45,7 +45,7 @@ def unless(
                 return rule.packing
         return packing if weight.tensor_class in classes else None
 
-    return choose
+    return _choose
 
 
 def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
@@ -53,7 +53,7 @@ def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
     left out.
     """
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
         for rule in rules:
@@ -61,4 +61,4 @@ def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
                 return rule.packing
         return None
 
-    return choose
+    return _choose

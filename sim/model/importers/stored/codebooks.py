@@ -44,10 +44,10 @@ def exllama(keys: ConfigKeys, wide: Packing) -> Storage:
         head = Packing(format="trellis", bits=head_bits, row_bits=signs, column_bits=signs)
     in_layers = unless(names_in(keys, "ignore"), packing)
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         return head if weight.tensor_class is TensorClass.HEAD else in_layers(weight, module)
 
-    return Storage(name=f"{keys.text('quant_method')}-{body:g}", wide=wide, choose=choose)
+    return Storage(name=f"{keys.text('quant_method')}-{body:g}", wide=wide, choose=_choose)
 
 
 def _bits(keys: ConfigKeys, name: str) -> float:

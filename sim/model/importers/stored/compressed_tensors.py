@@ -90,13 +90,13 @@ def _of_classes(classes: frozenset[TensorClass], packing: Packing | None) -> Cho
 
 
 def _first(skipped: ModuleNames, choosers: Sequence[Chooser]) -> Chooser:
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
         found = (chooser(weight, module) for chooser in choosers)
         return next((packing for packing in found if packing is not None), None)
 
-    return choose
+    return _choose
 
 
 def _packing(group: ConfigKeys) -> Packing:

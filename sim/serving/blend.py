@@ -30,11 +30,14 @@ class Blend:
 
     def computed_tokens(self, num_tokens: int, num_found: int) -> int:
         """How many of so many tokens a layer computes that is no check layer."""
+        # CacheBlend picks whole tokens to compute anew; rounded up, so that a small share of few
+        # tokens is not free.
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)
 
     def duration(self, load: int, full: int, mended: int, num_layers: int) -> int:
         """Of all layers: of a check layer the longer of loading and computing in full, of another
         of loading and mending.
         """
+        # Check layers find out which tokens differ most, so they compute all of them.
         checks = min(self.num_check_layers, num_layers)
         return (checks * max(load, full) + (num_layers - checks) * max(load, mended)) // num_layers

@@ -102,6 +102,9 @@ class Apart:
 
     def submit(self, sequence: Sequence) -> None:
         """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
+        # The one output token is the first of the answer, which the prefill instance drops: the
+        # decode instance computes it again. Its answer has no name, so its blocks hold the prompt
+        # alone.
         request = replace(sequence.request, output_tokens=1, answer=None)
         prompt = Sequence(
             request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns
@@ -112,6 +115,8 @@ class Apart:
 
     def _buffer_for(self, sequence: Sequence) -> Buffer:
         """Of the decode instance with the fewest requests, those on their way included."""
+        # Prompts on their way count too: many may be handed over before the first of them is
+        # admitted.
         loads = [
             decoder.num_live + on_way
             for decoder, on_way in zip(self.decoders, self._num_assigned, strict=True)
@@ -129,6 +134,8 @@ class Apart:
         yield from handover.arrived(prompt)
         sequence.admitted_ns = prompt.admitted_ns
         sequence.hit_tokens = prompt.hit_tokens
+        # The last token is computed where the answer is decoded, since the next token comes from
+        # it.
         sequence.brought_tokens = sequence.prompt_tokens - 1
         index = self._decoder_of.pop(sequence.number)
         self._num_assigned[index] -= 1
@@ -136,6 +143,8 @@ class Apart:
 
     def _admitted(self, sequence: Sequence) -> None:
         """A decode instance has blocks for a sequence: the first time, they come from its buffer."""
+        # A sequence that was pre-empted is admitted again, but its buffer has been empty since the
+        # first time.
         found = self._requests.pop(sequence.number, None)
         if found is not None:
             found[1].unload(sequence)

@@ -107,6 +107,7 @@ class Instance:
     def _queue(self, sequence: Sequence) -> None:
         self._num_coming -= 1
         was_waiting = bool(self._waiting)
+        # By number, so that who was pre-empted comes before those who arrived after it.
         heappush(self._waiting, (sequence.number, sequence))
         if not was_waiting and len(self._running) < self.options.max_sequences:
             self._wake()
@@ -121,7 +122,9 @@ class Instance:
 
     def _run(self) -> Waiting:
         while True:
-            has_room = self._make_room()  # after a pre-emption nobody is admitted for one step
+            # After a pre-emption nobody is admitted for one step: the blocks just freed are for
+            # those who decode.
+            has_room = self._make_room()
             chunks = self._next_chunks(may_admit=has_room)
             if chunks:
                 yield from self._step(chunks)
@@ -141,7 +144,10 @@ class Instance:
             self._preempt(
                 next(
                     each
+                    # The one admitted last has the least to lose, and nobody starves: the first
+                    # always goes on.
                     for each in reversed(self._running.values())
+                    # Copies into its blocks are under way, so they cannot be given away.
                     if each.number not in self._loading
                 )
             )
@@ -150,6 +156,7 @@ class Instance:
         return has_room
 
     def _next_chunks(self, *, may_admit: bool) -> list[Chunk]:
+        # Decoding comes first: every sequence that decodes gets its token in every step.
         left = self.options.max_step_tokens - len(self.decoding)
         chunks: list[Chunk] = []
         for sequence in self._prefilling:
@@ -163,6 +170,7 @@ class Instance:
         ):
             sequence = self._waiting[0][1]
             if not self._admit(sequence):
+                # Asking again is of no use until somebody leaves.
                 self._is_full = True
                 break
             heappop(self._waiting)
@@ -196,6 +204,8 @@ class Instance:
         self.pending_tokens -= sequence.computed_tokens
         if self.on_admitted is not None:
             self.on_admitted(sequence)
+        # Beside the server's copies the instance goes on with others; the sequence joins when they
+        # end.
         if self.offload is not None and self.offload.is_server and sequence.load is not None:
             self._loading.add(sequence.number)
             self.env.process(self._load_beside(self.offload, sequence))
@@ -218,6 +228,7 @@ class Instance:
             yield self.clock.advance(step_ticks(self.prices, self.decoding, chunks))
         else:
             yield from self._step_and_move(offload, chunks)
+        # Those who decode take part in every step, also in one of chunks.
         if len(self.decoding):
             self._decoded(1)
         for sequence, tokens in chunks:
@@ -254,6 +265,7 @@ class Instance:
         )
         ticks, without_stores = work.ticks(offload.options.blend)
         yield self.clock.advance(ticks, without_stores - ticks)
+        # Chunks are copied out after the step, since only then they have KV.
         copied = sum(
             offload.store(sequence, sequence.computed_tokens + tokens)
             for sequence, tokens in chunks
@@ -277,6 +289,7 @@ class Instance:
             if limit is not None
         )
         first = decoding.growth(1)
+        # The blocks of the first step are taken already, so one step is always possible.
         steps = max(1, decoding.steps_within(self.pool.num_available + first, steps))
         self._leap = _Leap(
             start_ticks=start_ticks,
@@ -295,6 +308,7 @@ class Instance:
         # A step's end is seen at the next whole nanosecond.
         now_ticks = (int(self.env.now) - 1) * TICKS_PER_NS
         low = 0
+        # The ends of steps rise, so the first that ends now or later is found by halving.
         high = leap.num_steps
         while high - low > 1:
             middle = (low + high) // 2
@@ -304,6 +318,7 @@ class Instance:
                 low = middle
         if high < leap.num_steps:
             end = self.clock.end_at(leap.start_ticks + self._leap_ticks(high))
+            # The process waits for the old end; it must wake at the new one instead.
             leap.end.hand_over(end)
             leap.num_steps = high
             leap.end = end
@@ -324,6 +339,7 @@ class Instance:
         """
         sequence.computed_tokens += tokens
         self.pending_tokens -= tokens
+        # Each chunk's blocks can be found at once, by prompts that share only the beginning.
         self.blocks.publish(sequence)
         if sequence.computed_tokens < sequence.target_tokens:
             return
@@ -347,10 +363,12 @@ class Instance:
             self.blocks.publish(sequence)
         else:
             self._prefilling.remove(sequence)
+            # What was still to compute is counted anew below, with the whole context.
             self.pending_tokens -= sequence.target_tokens - sequence.computed_tokens
         self._release(sequence)
         sequence.num_preemptions += 1
         sequence.target_tokens = sequence.prompt_tokens + sequence.generated_tokens
+        # KV is not moved away but computed again, as vLLM's scheduler does by default.
         sequence.computed_tokens = 0
         self.pending_tokens += sequence.target_tokens
         heappush(self._waiting, (sequence.number, sequence))

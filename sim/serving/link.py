@@ -39,6 +39,8 @@ class LinkQueue:
 
     def reserve(self, now_ns: int, duration_ns: int) -> int:
         """A transfer comes: returns when it ends."""
+        # No process and no queue: the end of the last reservation is all that later transfers
+        # depend on.
         self.free_ns = max(now_ns, self.free_ns) + duration_ns
         self.busy_ns += duration_ns
         return self.free_ns

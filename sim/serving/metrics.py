@@ -125,9 +125,12 @@ def _tier_uses(
     tiers: Sequence[KvTier], instances: Sequence[Instance], duration_s: float
 ) -> Iterator[TierUse]:
     offloads = [instance.offload for instance in instances if instance.offload is not None]
+    # Tiers that are not shared exist once for each instance: one row for all of a name.
     for name in dict.fromkeys(tier.name for tier in tiers):
         same = [tier for tier in tiers if tier.name == name]
         size = same[0].stored_bytes
+        # Host memory itself is never waited for; what is busy are the copies between it and the
+        # GPUs.
         is_host = same[0] is tiers[0]
         reads = (
             [offload.copies_in for offload in offloads]

@@ -26,6 +26,7 @@ class PinnedChunks:
 
     def watch(self, tier: KvTier) -> None:
         """A tier that is to keep them."""
+        # The set itself, not a copy: chunks that are pinned later count for this tier too.
         tier.pinned_keys = self._keys
         self._tiers.append(tier)
 
@@ -34,7 +35,10 @@ class PinnedChunks:
         or comes to be held.
         """
         fresh = [
-            key for key in chunk_keys[: self._num_chunks.pop(number, 0)] if key not in self._keys
+            # Popped, since a request that is admitted again after a pre-emption pins nothing new.
+            key
+            for key in chunk_keys[: self._num_chunks.pop(number, 0)]
+            if key not in self._keys
         ]
         self._keys.update(fresh)
         for tier in self._tiers:

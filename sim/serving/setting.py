@@ -56,6 +56,7 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     gpu = setting.machine.gpu
     instance = setting.instance
     quantities = {
+        # Memory is a charge too: it sets how much KV fits, and with it the waiting.
         "gpu.memory_bytes": gpu.memory_bytes,
         "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s,
     }
@@ -130,6 +131,7 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:
+    # Rates that are left out, and the copies to the GPUs, follow from the name and the place.
     if is_host != (spec.name == HOST):
         raise InputError(
             f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}"
@@ -138,6 +140,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
     write = spec.write
     if read is None or write is None:
         own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)
+        # What the file states goes before the machine's number, each way by itself.
         read = read or own[0]
         write = write or own[1]
     is_remote = spec.name == "remote"
@@ -147,6 +150,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
         read=TransferRate(bytes_per_s=read.bytes_per_s, latency_ns=read.latency_ns),
         write=TransferRate(bytes_per_s=write.bytes_per_s, latency_ns=write.latency_ns),
         policy=spec.policy,
+        # PCIe and networks send and receive at once; a disk serves reads and writes from one queue.
         is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
         is_shared=is_remote if spec.is_shared is None else spec.is_shared,
         compression=None if spec.compression is None else spec.compression.compression,

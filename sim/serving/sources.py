@@ -83,6 +83,8 @@ class ConstantLoad:
         """As Source. Who is turned away makes room at once."""
         coming = iter(self.requests)
         first = islice(coming, self.num_in_flight)
+        # Each place in flight is a process of its own; all take from one iterator, so requests keep
+        # their order.
         yield door.env.all_of(
             [door.env.process(_one_by_one(request, coming, door)) for request in first]
         )
@@ -109,6 +111,7 @@ class ClosedLoop:
             if counter.is_exhausted:
                 break
             talks.append(env.process(_converse(session, door, counter)))
+            # Else the list would grow with the number of sessions, which has no end.
             talks = [talk for talk in talks if talk.is_alive]
         yield from talks
 
@@ -145,6 +148,7 @@ def _converse(session: Conversation, door: FrontDoor, counter: _Counter) -> Proc
             return
         arrival_ns = int(door.env.now)
         is_answered = yield door.submit(session.request(round_number, counter.next(), arrival_ns))
+        # Later rounds contain this one, so they would be too long as well.
         if not is_answered:
             return
         wait = session.next_arrival_ns(arrival_ns, int(door.env.now)) - int(door.env.now)

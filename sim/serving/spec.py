@@ -190,6 +190,8 @@ class ServingSpec(_Part):
     @classmethod
     def _add_up(cls, data: Any) -> Any:
         parts = data.get("disaggregation") if isinstance(data, dict) else None
+        # Looked at before validation, since the count that is left out is itself a field; what is
+        # no number is left for the validation to name.
         counts = (
             [parts.get(name) for name in ("num_prefill", "num_decode")]
             if isinstance(parts, dict)
@@ -222,11 +224,13 @@ def load_serving(
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")
     if path is not None:
+        # A file must name its format; without this the field's default would let it leave that out.
         data = {"format": None, **data}
     for key, value in changes.items():
         _set(data, key, value)
     listed = data.get("tiers") or []
     if tiers and isinstance(listed, list):
+        # What is no mapping is dropped only here; without sizes to set, the validation names it.
         named = {tier.get("name"): tier for tier in listed if isinstance(tier, dict)}
         for name, size in tiers.items():
             named[name] = {**named.get(name, {"name": name}), "capacity_bytes": size}
@@ -241,6 +245,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
         inner = data.get(part)
+        # A copy: the caller's own mapping must not change.
         data[part] = dict(inner) if isinstance(inner, dict) else {}
         data = data[part]
     data[last] = value

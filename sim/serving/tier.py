@@ -62,6 +62,7 @@ class KvTier:
         self.options = options
         self.chunk_bytes = chunk_bytes
         factor = options.compression.factor if options.compression else 1.0
+        # At least one byte, so that a store of limited size holds a limited number of chunks.
         self.stored_bytes = max(1, round(chunk_bytes / factor))
         self.store = BlockStore(
             block_bytes=self.stored_bytes,
@@ -69,6 +70,7 @@ class KvTier:
             eviction=eviction(options.policy),
         )
         self.reads = LinkQueue()
+        # One queue for both ways where they share the medium: reads then wait for writes.
         self.writes = LinkQueue() if options.is_duplex else self.reads
         self.num_stored = 0
         self.num_read = 0
@@ -92,6 +94,7 @@ class KvTier:
         """Hold a chunk, evicting what it takes; whether it is held then."""
         if key in self.store:
             return True
+        # It may fail: where all is pinned, or the tier is smaller than a chunk, nothing is kept.
         self.store.insert(key)
         is_held = key in self.store
         if is_held and key in self.pinned_keys:

@@ -33,6 +33,7 @@ class Tiers:
             for name in (tier.name for tier in self._options.tiers)
         ]
         offload = Offload(env, self._options, tiers, prices, self._pinned)
+        # One sweep for each host memory: a shared one had its own started with its first instance.
         if offload.is_server and tiers[0] in self.all[known:]:
             env.process(sweep(env, tiers[0], self._options))
         return offload

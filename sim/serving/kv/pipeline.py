@@ -16,6 +16,7 @@ def sequential_ns(load_ns: float, compute_ns: float, num_layers: int) -> float:
 def layerwise_ns(load_ns: float, compute_ns: float, num_layers: int) -> float:
     """A layer computes while the next is loaded. Two layer buffers are enough for that."""
     _check(num_layers)
+    # The first load and the last computation have nothing beside them.
     return load_ns + (num_layers - 1) * max(compute_ns, load_ns) + compute_ns
 
 

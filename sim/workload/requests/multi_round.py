@@ -14,6 +14,7 @@ from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.request import Request, Span
 
+# Contents of users are numbered from 1 on, see ``_content``.
 SYSTEM_CONTENT = 0
 PIECES_PER_ROUND = 2
 """A question and an answer."""
@@ -81,8 +82,10 @@ class MultiRound:
             yield Conversation(
                 scenario=self, user=user, number=user, start_ns=start_ns, num_rounds=1
             )
+        # A user stays for num_rounds − 1 gaps, so at this rate num_users are there at any time.
         join_gap_ns = self.gap_ns * (self.num_rounds - 1) / self.num_users
         joining = self._joining(join_gap_ns)
+        # Merged, not sorted: those who join have no end.
         yield from merge(sorted(self._under_way(join_gap_ns), key=_start), joining, key=_start)
 
     def requests(self) -> Iterator[Request]:
@@ -94,7 +97,9 @@ class MultiRound:
         number = 0
         due: list[tuple[int, int, int, Conversation]] = []  # arrival, session, round
         while True:
+            # All sessions that start before the next round is due must be known first.
             while not due or coming.start_ns <= due[0][0]:
+                # The number comes before the session, which has no order, and is never equal.
                 heappush(due, (coming.start_ns, coming.number, 0, coming))
                 coming = next(sessions)
             arrival_ns, _, round_number, session = heappop(due)
@@ -110,6 +115,7 @@ class MultiRound:
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
             passed = int(age_ns / self.gap_ns) + 1
+            # A user who has asked all rounds has left, and whoever took the place joins later.
             if passed < self.num_rounds:
                 start_ns = self.warmup_ns + round(passed * self.gap_ns - age_ns)
                 yield self._session(user, start_ns, passed)

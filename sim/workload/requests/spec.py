@@ -71,6 +71,7 @@ class MultiRoundSpec(_Part):
     def _last_prompt_fits(self) -> Self:
         asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
         total = self.system_tokens + self.history_tokens + asked
+        # Here, not when the last round is reached: that may be hours into a run.
         if total > MAX_TOKENS:
             raise ValueError(
                 f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated"
@@ -103,6 +104,7 @@ class ArrivalsSpec(_Part):
         needed = PROCESS_KEYS[self.process]
         allowed = needed | ({"speed"} if self.process == "trace" else set())
         stated = {name for name in ARRIVAL_KEYS if getattr(self, name) is not None}
+        # Sorted, so that the same file is always refused for the same key.
         for name in sorted(needed - stated):
             raise ValueError(f"process {self.process} needs the key {name}")
         for name in sorted(stated - allowed):
@@ -120,6 +122,7 @@ class ArrivalsSpec(_Part):
         assert self.requests_per_s is not None
         if self.process == "even":
             return with_arrivals(requests, even_arrivals_ns(self.requests_per_s))
+        # Arrivals have a generator of their own: they stay the same whatever else draws numbers.
         generator = np.random.default_rng(seed)
         if self.process == "poisson":
             return with_arrivals(requests, poisson_arrivals_ns(self.requests_per_s, generator))
@@ -216,6 +219,7 @@ class RequestsSpec(_Part):
 
         Raises InputError when it comes to a wrong line of a trace.
         """
+        # Cut after arrivals are given: they have no end either.
         made = self._made()
         return islice(
             made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests

@@ -112,6 +112,7 @@ def split_line(text: str) -> list[str]:
     """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+``
     or ``AI Max+ 395`` divides nothing.
     """
+    # A plus divides where a space is before it or a word behind it.
     parts = re.split(r"\s\+\s*|\+(?=\w)", f" {text} ")
     return [" ".join(part.split()) for part in parts if part.strip()]
 
@@ -146,6 +147,7 @@ def _once(known: Item | None, item: Item, right: str) -> None:
 
 
 def _item(part: str, library: PartsLibrary) -> Item:
+    # Memory first: "2x32GB DDR5-4800" also begins like a count with a name.
     for read in (_memory, _disk, _device):
         item = read(part, library)
         if item is not None:
@@ -201,6 +203,7 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be
     more than one.
     """
+    # The link and the size are taken out first: what is left must be a name with its count.
     rest, pcie = _taken(_PCIE, part)
     counted = _COUNT.fullmatch(rest)
     if counted is None:
@@ -262,6 +265,7 @@ def _whole(text: str | None, part: str) -> int | None:
 
 
 def _at_least_one(count: int, part: str) -> int:
+    # Said here rather than in the pattern, so that the message can name the number.
     if count < 1:
         raise InputError(f"part {part!r}: a count is at least 1, got {count}")
     return count

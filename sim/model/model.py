@@ -41,6 +41,7 @@ class TensorClass(StrEnum):
     EXPERT = "expert"
 
 
+# Routed experts are left out: each of them has a place of its own.
 LAYER_CLASSES = (
     TensorClass.NORM,
     TensorClass.ATTENTION,
@@ -250,6 +251,7 @@ class Model:
         are.
         """
         caches = [cache for layer in self.layers for cache in layer.caches if not cache.is_borrowed]
+        # A window's share of a long context goes to nothing, while compressed entries grow with it.
         if any(cache.tokens_per_entry > 1 for cache in caches):
             caches = [cache for cache in caches if cache.window_tokens is None]
         elements = sum(cache.elements / cache.tokens_per_entry for cache in caches)
@@ -285,6 +287,7 @@ class Model:
                 sizes[tensor_class] += size * (
                     layer.num_experts if tensor_class is TensorClass.EXPERT else 1
                 )
+        # In the order of the classes, so that of two equal ones always the same is taken.
         known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
         return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
 
@@ -303,6 +306,7 @@ def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
 
     Not to be changed: a model's are made once.
     """
+    # The model keeps it, since every table of prices asks for it again.
     return model.shapes
 
 

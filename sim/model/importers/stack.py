@@ -36,6 +36,7 @@ def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     made: dict[tuple[bool, int], DecoderLayer] = {}
     blocks = []
     for index, attention in enumerate(stack.attention):
+        # By identity: families give equal layers the same object.
         kind = (index in stack.routed, id(attention))
         if kind not in made:
             made[kind] = _block(keys, stack, attention, is_moe=kind[0])
@@ -66,6 +67,7 @@ def _block(
 
 def norm_weights(hidden: int, num_norms: int, has_bias: bool = False) -> list[Weight]:
     """The norms of a layer, each with its bias where it has one."""
+    # One entry for all norms of a layer: none of them is ever packed or placed apart.
     count = num_norms * hidden * (2 if has_bias else 1)
     return loose(_NORM_NAMES[0], TensorClass.NORM, count)
 

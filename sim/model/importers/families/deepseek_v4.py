@@ -33,11 +33,14 @@ def _decode(keys: ConfigKeys) -> Decoder:
     is_hashed = _hashed(keys, num_layers)
     made: dict[tuple[int, bool], DecoderLayer] = {}
     blocks = []
+    # These two decide what a layer is, so there are few kinds.
     for kind in zip(ratios, is_hashed, strict=True):
         if kind not in made:
             made[kind] = _block(keys, *kind)
         blocks.append(made[kind])
     streams = keys.count("hc_mult")
+    # The head reads one mix of all streams: a matrix makes a weight for each out of all of them,
+    # with a base each and a scale.
     mixed = streams * streams * keys.count("hidden_size") + streams + 1
     return Decoder(
         blocks=tuple(blocks),
@@ -111,6 +114,7 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
 def _streams(keys: ConfigKeys) -> list[Weight]:
     """Hyper-connections before attention and before the experts; they mix the residual streams."""
     streams = keys.count("hc_mult")
+    # A mix of all streams into one, one out to all, and from each stream to each.
     outputs = (2 + streams) * streams
     return loose(
         "hc", TensorClass.NORM, 2 * (outputs * (streams * keys.count("hidden_size") + 1) + 3)
@@ -134,6 +138,7 @@ def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
         *linear(f"{name}.q_a_proj", _ATTENTION, hidden, rank),
         *linear(f"{name}.q_b_proj", _ATTENTION, rank, heads * dim),
         *linear(f"{name}.kv_proj", _ATTENTION, hidden, dim),
+        # Each group of heads is projected by itself: the inputs of one, the outputs of all.
         *linear(f"{name}.o_a_proj", _ATTENTION, heads * dim // groups, output),
         *linear(f"{name}.o_b_proj", _ATTENTION, output, hidden),
         *loose(f"{name}.sinks", _ATTENTION, heads),

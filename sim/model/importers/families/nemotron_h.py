@@ -21,6 +21,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
             "num_hidden_layers",
             f"must be the {len(kinds)} layers of the pattern, got {keys.count('num_hidden_layers')}",
         )
+    # Only kinds that the pattern names are made: keys of the others may be absent.
     made = {kind: _MAKERS[kind](keys) for kind in dict.fromkeys(kinds)}
     has_experts = "moe" in made
     return Decoder(

@@ -39,6 +39,7 @@ def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> S
         name=name,
         mix=Mix(
             default=rest,
+            # Head and embedding first: the first rule that holds for a tensor decides.
             rules=(*output_rules("q8_0"), embedding),
             expert=_experts(gate_and_up, down),
         ),

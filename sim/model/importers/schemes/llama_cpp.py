@@ -19,6 +19,7 @@ _WIDE_GROUP = 4
 def _takes_more_bits(index: int, count: int) -> bool:
     """The first and the last eighth, and every third between them."""
     first = count // 8
+    # use_more_bits of llama-quant.cpp, with its whole-number divisions.
     return index < first or index >= 7 * count // 8 or (index - first) % 3 == 2
 
 
@@ -96,6 +97,8 @@ _EIGHT_EXPERTS = (
 
 
 def _mix(default: str, *rules: MixRule, output: str = "q6_k") -> Mix:
+    # Values and keys of Mixtral's eight experts are small beside them, so every mix keeps them
+    # wide.
     return Mix(default=default, rules=(*output_rules(output), *_EIGHT_EXPERTS, *rules))
 
 

@@ -28,6 +28,7 @@ def sizes_by_layer(decoder: Decoder, mix: Mix, family: str) -> tuple[list[Sizes]
     layers = []
     for index, block in enumerate(decoder.blocks):
         layers.append(_sizes(_placed(block.weights, block, index, before), mix, traits))
+    # With a count of its own: no rule counts embedding and head among a layer's tensors.
     outside = _placed(decoder.top, None, 0, Counter())
     return layers, _sizes(outside, mix, traits)
 
@@ -48,6 +49,7 @@ def _placed(
     for weight in weights:
         for tensor in file_tensors(weight, block):
             yield tensor, Position(layer=index, before=before[tensor.role])
+            # Counted after it is given out: rules ask how many came before.
             before[tensor.role] += 1
 
 
@@ -76,9 +78,11 @@ def _fitting(tensor: FileTensor, name: str, *, is_head: bool) -> StorageType:
     """That type, or what stands in for it where rows do not divide into its blocks."""
     if tensor.columns % _TYPES[name].block == 0:
         return _TYPES[name]
+    # Interleaved rows fall back as the type that they interleave.
     plain = name.removesuffix("_r4").removesuffix("_r8")
     # llama.cpp takes q8_0 at once for a head whose rows do not divide
     other = "q8_0" if is_head else FALLBACKS.get(plain, "f16")
+    # The type that stands in has blocks too, of 32 where the first had 256.
     return _TYPES[other if tensor.columns % _TYPES[other].block == 0 else "f16"]
 
 

@@ -104,6 +104,8 @@ def _latent_pair(weight: Weight, block: DecoderLayer) -> list[FileTensor]:
         return [_tensor(weight, Role.OTHER, rows=weight.rows, columns=weight.columns)]
     heads = attention.num_heads
     values = output.columns
+    # A head's rows are its keys and its values; the output projection knows how wide the values
+    # are.
     key_dim = weight.rows // heads - values // heads
     return [
         _tensor(weight, Role.OTHER, rows=heads * weight.columns, columns=key_dim),

@@ -38,6 +38,7 @@ def unless(
     """Pack the linear layers of those classes but what a list names; an override comes first."""
 
     def _choose(weight: Weight, module: str) -> Packing | None:
+        # Left out goes before everything: settings name a kind of layer and then its exceptions.
         if skipped.has(module):
             return None
         for rule in overrides:

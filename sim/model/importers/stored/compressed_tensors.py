@@ -93,6 +93,7 @@ def _first(skipped: ModuleNames, choosers: Sequence[Chooser]) -> Chooser:
     def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
+        # Names come before classes of modules within a group, and groups in their order.
         found = (chooser(weight, module) for chooser in choosers)
         return next((packing for packing in found if packing is not None), None)
 
@@ -140,6 +141,7 @@ def _with_shape(packing: Packing, is_whole: bool) -> Packing:
         bits=packing.bits,
         scale_bits=packing.scale_bits,
         zero_bits=packing.zero_bits,
+        # A scale for the whole tensor is one tile of all its rows.
         tile_rows=None if is_whole else 1,
         tile_columns=packing.tile_columns,
         column_bits=packing.column_bits,

@@ -40,6 +40,7 @@ def fp8(keys: ConfigKeys, wide: Packing) -> Storage:
     return Storage(
         name="fp8-mxfp4",
         wide=wide,
+        # Experts first: the settings' own format is of all that is not an expert.
         choose=lambda weight, module: experts(weight, module) or classes(weight, module),
     )
 

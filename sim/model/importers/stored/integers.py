@@ -30,6 +30,7 @@ def group_of(keys: ConfigKeys, default: int | None, *names: str) -> int:
     if default is not None and not keys.has(*names):
         return default
     value = keys.value(*names)
+    # Tools write either for a scale of the whole row.
     return 0 if value in (0, -1) and not isinstance(value, bool) else keys.count(*names)
 
 
@@ -71,6 +72,7 @@ def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[PackingRule]:
     for name in section.stated():
         pattern = name.removeprefix("-:").removeprefix("+:")
         modules = ModuleNames(section, name, [f"re:{pattern}"])
+        # What a rule of that sign names is left out of the packing.
         if name.startswith("-:"):
             rules.append(PackingRule(modules=modules, packing=None))
             continue
@@ -153,6 +155,7 @@ def mlx(keys: ConfigKeys, wide: Packing) -> Storage:
     packing = mlx_packing(keys)
     overrides = []
     for name, value in keys.stated().items():
+        # MLX writes modules beside its own settings, under their names.
         if isinstance(value, Mapping) or (isinstance(value, bool) and name not in keys.used):
             overrides.append(_mlx_rule(keys, name, value, packing))
     nothing = ModuleNames(keys, "skip", ())

@@ -90,6 +90,7 @@ def _mixed(keys: ConfigKeys, wide: Packing, skipped: ModuleNames) -> Storage:
     layers = keys.section("quantized_layers")
     names: dict[Packing, list[str]] = {}
     for name in layers.stated():
+        # One rule a packing, not one a module: the list may name every expert of every layer.
         names.setdefault(_packing(layers.section(name)), []).append(name)
     rules = [
         PackingRule(modules=ModuleNames(layers, "*", modules), packing=packing)

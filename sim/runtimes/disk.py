@@ -59,11 +59,13 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
     Raises InputError where the arguments keep the program from mapping the file.
     """
     host = question.host
+    # Not stated is not "too small": nothing is charged for what nobody said.
     if host.memory_bytes is None or host.disk is None:
         return None
     sizes = _expert_bytes(question.model)
     experts = float(np.sum(placement.expert_fraction[:, 0] * sizes))
     room = HostRoom(
+        # A host of less than that has no room at all, not a negative one.
         room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES),
         dense_bytes=float(placement.weight_bytes[0]) - experts,
         expert_bytes=experts,
@@ -90,6 +92,8 @@ def decode_disk_s(
     if room is None:
         return 0.0
     assert question.host.disk is not None
+    # The page cache is an LRU over pages; a layer's experts are taken to share it as a cache of
+    # experts would.
     known = locality or locality_of(question.model.name)
     read = room.missing_dense_bytes + expert_misses(question, placement, known, room.expert_share)
     return read / mapped_bytes_per_s(question.host.disk, _threads(question))
@@ -101,6 +105,7 @@ def prompt_disk_s(question: RuntimeQuestion, placement: DevicePlacement, num_bat
     if room is None:
         return 0.0
     assert question.host.disk is not None
+    # An LRU that is walked through in order keeps nothing that comes again: all is read each time.
     read = num_batches * (room.missing_dense_bytes + room.expert_bytes)
     return read / mapped_bytes_per_s(question.host.disk, _threads(question))
 
@@ -120,6 +125,7 @@ def expert_misses(
 
 def mapped_bytes_per_s(disk: HostDisk, threads: int) -> float:
     """The rate of reading by page faults: each thread waits for one read-ahead at a time."""
+    # A fault waits for its read, so a thread has one request under way, where disks want many.
     one = READ_AHEAD_BYTES / (disk.latency_s + READ_AHEAD_BYTES / disk.bytes_per_s)
     return min(disk.bytes_per_s, threads * one)
 

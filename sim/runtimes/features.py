@@ -75,6 +75,7 @@ def cores_in_use(host: RuntimeHost, threads: int | None) -> float:
     """Cores at work: as many as threads, at most all of them (a second thread of a core adds
     nothing).
     """
+    # Efficiency cores are left out: a product is split evenly, so slower cores hold the others up.
     available = host.cores_per_socket * host.sockets
     return float(available if threads is None else min(threads, available))
 
@@ -95,4 +96,5 @@ def width(host: RuntimeHost) -> float:
     """The width of vector units over 256 bits, where AVX-512 uses it."""
     if host.vector in (Vector.AVX2, Vector.SHORT_DOT):
         return 1.0
+    # AVX-512 on units of 256 bits takes two steps an instruction (Zen 4), so it is no wider.
     return host.vector_bits / NOMINAL_VECTOR_BITS

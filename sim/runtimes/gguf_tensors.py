@@ -27,6 +27,7 @@ def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable
 
     ``path`` is where the model is from; ``quantization`` stands for other weights than the file's.
     """
+    # Another quantisation is another file, of which only the classes' bytes are known.
     if path.endswith(".gguf") and quantization is None:
         return tensors_of_file(Path(path), model.num_layers)
     return shared_out(model)
@@ -51,6 +52,8 @@ def tensors_of_file(path: Path, num_layers: int) -> TensorTable:
             )
         layers[index].append(LayerTensor(tensor.name, _part(rest), tensor.num_bytes))
     for tensors in layers:
+        # Files list tensors as they were written, while crossings are counted in the order of work;
+        # the sort is stable, so tensors of one part keep their order.
         tensors.sort(key=lambda own: _ORDER.index(own.part))
     return tuple(map(tuple, layers))
 

@@ -28,6 +28,7 @@ def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
     own = [
         laws
         for laws in question.host.runtime_kernels
+        # No scaling to other numbers of threads: how rates follow them is what was not measured.
         if laws.runtime == question.runtime and laws.threads == threads
     ]
     cpu = next((laws for laws in own if laws.device == "cpu"), None)
@@ -44,6 +45,7 @@ def decode_by_laws(
     None where a format that the model is stored in was not measured.
     """
     host = _work(question, placement, HOST)
+    # One format without a law, and the published constants price the CPU's part whole.
     if not _covers(laws.cpu.decode, host):
         return None
     experts, dense = _decode_parts(host, laws.cpu)
@@ -55,6 +57,7 @@ def decode_by_laws(
     if laws.gpu is None:
         return seconds
     on_gpus = [_work(question, placement, gpu) for gpu in range(placement.num_gpus)]
+    # The CPU's part keeps its laws all the same.
     if not all(_covers(laws.gpu.decode, work) for work in on_gpus):
         return seconds
     total = sum(sum(_decode_parts(work, laws.gpu)) for work in on_gpus)
@@ -81,12 +84,15 @@ def prompt_by_laws(
     for name, products in work.products.items():
         law = own.prompt[name]
         for item in products:
+            # Behind the last attention only one token is wanted, whatever the prompt's length.
             count = item.weights * (1 if item.is_of_last_token else tokens)
             if item.tensor_class is TensorClass.EXPERT:
                 experts += count / law.expert_products_per_s.effective
             else:
                 dense += count / law.dense_products_per_s.effective
     dense += work.layers * tokens * own.layer_token_ns.effective / NS_PER_S
+    # Pairs of a prompt grow with tokens · (tokens + 2 · context) / 2. What the laws were measured
+    # with is part of their own time a token.
     beyond = max(0.0, 1.0 - own.prompt_tokens / (tokens + 2 * question.prompt_context_tokens))
     attention = seconds.cpu_attention * beyond
     return replace(seconds, cpu_experts=experts, cpu_dense=dense, cpu_attention=attention)
@@ -114,6 +120,7 @@ def _decode_parts(work: KernelWork, own: RuntimeKernels) -> tuple[float, float]:
                 experts += seconds
             else:
                 dense += seconds
+    # Small tensors are in wide formats, which are read at the memory's rate without unpacking.
     fastest = max(law.bytes_per_s.effective for law in own.decode.values())
     nodes = work.layers * own.nodes_per_layer.effective
     dense += work.read_along_bytes / fastest + nodes * own.node_ns.effective / NS_PER_S

@@ -48,6 +48,7 @@ def kernel_work(
     for item in _all(model, placement, device, experts_per_token):
         if item.tensor_class in READ_ALONG:
             along += item.num_bytes
+        # A class without bytes has no format to look a law up by.
         elif item.num_bytes:
             found[model.dtypes[item.tensor_class]].append(item)
     return KernelWork(
@@ -64,6 +65,8 @@ def _all(
         if placement.attention[index] == device:
             yield _attention(layer, model.hidden)
         for item in _after_attention(model, placement, index, device, experts_per_token):
+            # Not for attention, yielded above: it must see all tokens to keep their keys and
+            # values.
             yield replace(item, is_of_last_token=index == model.num_layers - 1)
     if placement.head == device:
         yield replace(_head(model), is_of_last_token=True)
@@ -123,6 +126,7 @@ def _feed_forward(
     tensor_class: TensorClass, num_bytes: float, weights: float, hidden: int, count: float
 ) -> Products:
     """Gate, up and down of so many experts."""
+    # Gate, up and down are equally large, so the inner dimension follows from their weights.
     inner = weights / (3 * hidden)
     return Products(
         tensor_class=tensor_class,

@@ -49,6 +49,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
     under GPU 0 among all GPUs that it uses.
     """
     arguments = question.arguments
+    # Its tensors are split over the GPUs in use, so each holds its share.
     shares = arguments.num_gpus_in_use if isinstance(arguments, KtArguments) else 1
     over = {
         f"gpu{index}": memory[f"gpu{index}"].weights
@@ -80,6 +81,7 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
     blocks.
     """
     stated = question.arguments.context_tokens
+    # One more for the token that is decoded.
     needed = question.context_tokens + 1
     tokens = stated or needed
     return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
@@ -99,6 +101,8 @@ def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarr
 
 def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:
     """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
+    # A micro-batch is written before any of its tokens attends, and the first must still find its
+    # window.
     room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
     return room // cache.tokens_per_entry * cache.elements
 
@@ -121,10 +125,12 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
     found = np.zeros(placement.num_gpus + 1)
     for column in used:
+        # The two pass through one buffer at different times of a layer, so the larger one counts.
         here = activations + (
             max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0
         )
         found[column] = max(here, logits) if column == placement.head + 1 else here
+    # With all layers on GPUs the host only hands activations over.
     if placement.num_gpus and not np.any(placement.attention < 0):
         found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
     return found
@@ -157,6 +163,7 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
         return 0
     if attention is None or not is_compressed(attention):
         return 0
+    # Scores run over the latent and the rotary part of each head.
     heads = attention.score_elements // COMPRESSED_HEAD_ELEMENTS
     whole = reserved_tokens(question) * heads * DECOMPRESSED_ELEMENTS * 2
     return whole + (arguments.attention_buffer_mib or 0) * MIB

@@ -45,6 +45,7 @@ class DevicePlacement:
 
 def count_crossings(sequence: list[int]) -> tuple[int, int]:
     """Changes of device along the order of work that touch the host, and those between GPUs."""
+    # Only changes cost: work that stays on a device is queued behind the work before it.
     pairs = [(first, second) for first, second in pairwise(sequence) if first != second]
     between = sum(HOST not in pair for pair in pairs)
     return len(pairs) - between, between

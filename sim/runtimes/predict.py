@@ -127,6 +127,7 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
             priced = with_admissions(question.host, step, priced, constants)
         return replace(priced, disk=disk_s)
 
+    # The laws' own error holds only where they price everything that runs.
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
     return _priced("decode", step, _seconds, error)
@@ -139,6 +140,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
 
     def _seconds(constants: Constants) -> Seconds:
         usual = replace(prefill_seconds(step, constants), disk=disk_s)
+        # Laws were measured with experts where they are; copied ones are computed by other kernels.
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual
@@ -155,6 +157,7 @@ def _priced(
     """The error of laws counts only where they gave the seconds."""
     constants = shipped_constants()
     usual = seconds(constants)
+    # Compared by result: laws that cover nothing of this question leave the seconds as they were.
     is_by_laws = replace(usual, disk=0.0) != PRICES[phase](step, constants)
     return _Priced(
         phase=phase, step=step, seconds=seconds, error_fraction=error if is_by_laws else None
@@ -182,6 +185,8 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
     seconds = priced.seconds(shipped_constants())
+    # How often the page cache misses is not known, and matters by the share of time that reading
+    # takes.
     unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
     return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
 
@@ -196,6 +201,7 @@ def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
         moved = replace(constants, **{name: known.value * (1 + known.prior_spread)})
         return usual / float(priced.seconds(moved).total) - 1
 
+    # All of them are tried: there are some thirty, and each takes one pricing.
     changes = {item.name: _change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))
     known = file.constants[name]

@@ -27,6 +27,7 @@ def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
         return None
     if len(gpus) < 2:
         return None
+    # By memory where nothing is stated, as layers are split too.
     stated = arguments.tensor_split[: len(gpus)] or tuple(gpu.memory_bytes for gpu in gpus)
     shares = np.array(stated + (0.0,) * (len(gpus) - len(stated)))
     return np.asarray(shares / shares.sum(), float)
@@ -56,10 +57,12 @@ def with_rows_worked(
     main = _main(question)
     read = _split_bytes(question.model, placement, main)
     operations = 2.0 * num_tokens * _split_params(question.model, placement, main)
+    # All GPUs start a matrix together and the next waits for the last of them.
     reading = max(share * read / gpu.bytes_per_s for share, gpu in zip(shares, gpus, strict=True))
     computing = max(
         share * operations / gpu.flops_per_s for share, gpu in zip(shares, gpus, strict=True)
     )
+    # GPUs without a share take no part in the exchange.
     num_others = int(np.count_nonzero(shares)) - bool(shares[main])
     passes = PASSES * num_others * _num_matrices(question.model, placement, main)
     return replace(

@@ -53,6 +53,7 @@ def steps_of(question: RuntimeQuestion, placement: DevicePlacement | None = None
     prompt, uploads = _prompt(question, placement)
     return RuntimeSteps(
         placement=placement,
+        # A prompt uses every expert, so the cache's hits are for decoding alone.
         decode=decode_step(question, with_expert_cache(question, placement)),
         prefill=prompt,
         uploads=uploads,
@@ -118,11 +119,13 @@ def _prompt_work(
     """Work of the whole prompt, the number of its micro-batches, and whether the first uploads
     experts.
     """
+    # A prompt shorter than a micro-batch is one of its own length.
     size = min(_micro_batch(question), question.prompt_tokens)
     num_batches = math.ceil(question.prompt_tokens / size)
     works = []
     for index in range(num_batches):
         tokens = min(size, question.prompt_tokens - index * size)
+        # Later micro-batches attend to the earlier ones too.
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
         work = work_of(cached_model(question), placement, question.host, load)
@@ -170,6 +173,7 @@ def _features(
         is_server=host.is_server,
         is_on_two_sockets=is_on_two_sockets(host, threads),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
+        # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
         cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
         lag=lag(host),

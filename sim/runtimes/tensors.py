@@ -52,6 +52,7 @@ def layer_tensors(model: Model, index: int) -> tuple[LayerTensor, ...]:
 
 def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, TensorPart, float]]:
     """The first norm and the matrices of attention."""
+    # A layer's norms are counted together; half stands before attention, half behind it.
     yield "attn_norm.weight", TensorPart.ATTENTION, layer.bytes.get(TensorClass.NORM, 0) / 2
     total = layer.bytes.get(TensorClass.ATTENTION, 0)
     for name, share in _attention_shares(layer, hidden):
@@ -78,6 +79,7 @@ def _grouped_shares(attention: Attention, params: int, hidden: int) -> list[tupl
     query = hidden * attention.score_elements / params
     key = hidden * attention.kv_elements_per_token / 2 / params
     shares = {"attn_q": query, "attn_k": key, "attn_v": key}
+    # Not from the shape: some families have gates and biases, which then count to the output.
     shares["attn_output"] = max(0.0, 1 - sum(shares.values()))
     total = sum(shares.values())
     return [(name, share / total) for name, share in shares.items()]
@@ -88,6 +90,7 @@ def _feed_forward(layer: Layer) -> Iterator[tuple[str, TensorPart, float]]:
     yield "ffn_norm.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.NORM, 0) / 2
     if layer.is_moe:
         yield "ffn_gate_inp.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.ROUTER, 0)
+        # Gate, up and down have equally many weights; a class states no type for each.
         third = layer.num_experts * layer.expert_bytes / 3
         for name, part in zip(("gate", "up", "down"), EXPERT_PARTS, strict=True):
             yield f"ffn_{name}_exps.weight", part, third

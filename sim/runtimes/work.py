@@ -71,6 +71,7 @@ def work_of(
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
     head_bytes, head_params = _head(model)
+    # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
     link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
     computing = [gpu.flops_per_s for gpu in host.gpus]
@@ -129,6 +130,7 @@ class _Computed:
     def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
         """Move what the step uploads to the GPU of its layer, or to the first."""
         fractions = placement.expert_fraction.copy()
+        # A layer on the host is computed by the first GPU where its weights are copied.
         target = np.maximum(placement.attention, 0)
         if load.uploads_experts:
             fractions[np.arange(len(target)), target + 1] += fractions[:, 0]
@@ -222,6 +224,7 @@ def _chosen(top_k: int, load: StepLoad) -> int:
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
     """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
+    # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
 
@@ -235,6 +238,7 @@ def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> floa
     """Seconds of amounts on their devices, one after the other; what is on the host counts nothing
     here.
     """
+    # Layers follow each other, so GPUs work in turn, never at once.
     return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
 
 
@@ -254,4 +258,5 @@ def queries_per_key(model: Model) -> float:
     found = [layer.attention for layer in model.layers if layer.attention is not None]
     if not found or is_compressed(found[-1]):
         return 1.0
+    # Keys are half of what is cached, and scores run over the queries' elements.
     return 2 * found[-1].score_elements / found[-1].kv_elements_per_token

@@ -25,4 +25,5 @@ def with_admissions(
         link_bytes_per_s=link,
         both_bytes_per_s=estimated_both(float(dram_bytes_per_s(step, constants)), link),
     )
+    # Each miss is computed and copied: the same bytes on both lanes.
     return replace(seconds, upload=lanes.seconds(read, read) - float(seconds.cpu_experts))

@@ -26,6 +26,8 @@ class ExpertLanes:
         by_cpu = cpu_bytes / self.cpu_bytes_per_s
         by_link = link_bytes / self.link_bytes_per_s
         together = self.cpu_bytes_per_s + self.link_bytes_per_s
+        # Both are slowed in proportion while both work; the longer one goes on alone at its own
+        # rate.
         slowing = max(1.0, together / self.both_bytes_per_s)
         shorter = min(by_cpu, by_link)
         return shorter * slowing + max(by_cpu, by_link) - shorter

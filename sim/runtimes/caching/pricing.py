@@ -94,6 +94,7 @@ def cached_decode(
         for index in question.model.moe_layers
     }
     shares = {index: own.on_cpu for index, own in layers.items()}
+    # Hits are priced as experts that lie on the GPU.
     step = decode_step(question, _placed(placement, shares), num_tokens)
     seconds = _with_misses(
         decode_seconds(step, constants), list(layers.values()), cached, step, constants
@@ -125,6 +126,7 @@ def lanes_of(
     step = decode_step(question, placement)
     dram = float(dram_bytes_per_s(step, constants))
     read = float(step.work.cpu_expert_bytes)
+    # The CPU's rate with its products, not the memory's alone: small formats are unpacked slower.
     by_price = read / float(decode_seconds(step, constants).cpu_experts) if read else dram
     link = rates.link_bytes_per_s or min(gpu.link_bytes_per_s for gpu in question.host.gpus)
     both = rates.both_bytes_per_s or estimated_both(dram, link)
@@ -151,6 +153,7 @@ def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
     asked = question.arguments.experts_per_token
     each = layer.top_k if asked is None else min(layer.top_k, asked)
     distinct = layer.num_experts * (1 - (1 - each / layer.num_experts) ** num_tokens)
+    # A whole number, since the sum below runs over numbers of misses.
     return replace(layer, top_k=round(distinct))
 
 
@@ -158,6 +161,8 @@ def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Expert
     """Expectations over the number of misses, choices missing apart from each other."""
     found = [_with_count(layer, cached, count, lanes) for count in range(layer.top_k + 1)]
     weights = [
+        # Binomial: the lanes are not linear in the misses, so the mean number of them is not
+        # enough.
         math.comb(layer.top_k, count) * missing**count * (1 - missing) ** (layer.top_k - count)
         for count in range(layer.top_k + 1)
     ]
@@ -177,6 +182,7 @@ def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLa
         misses_s=_lane_seconds(layer, cached, (computed, copied), lanes),
         on_cpu=computed / layer.top_k if layer.top_k else 0.0,
         cpu_visits=float(computed > 0),
+        # Where the CPU computes too, its own visit covers the wait for the copies.
         link_visits=float(copied > 0 and computed == 0),
     )
 
@@ -219,6 +225,7 @@ def _admitted_bytes(policy: str, cpu_bytes: float, lanes: ExpertLanes) -> float:
     wanted = fraction * cpu_bytes
     if fraction == 1.0:
         return wanted
+    # Copies end with the CPU's work: what would take longer is left out.
     return min(wanted, cpu_bytes / lanes.cpu_bytes_per_s * lanes.link_bytes_per_s)
 
 
@@ -257,6 +264,7 @@ def _streamed(
 ) -> Seconds:
     """The price with misses read one after the other: what memory lacks from the disk, all through a buffer."""
     assert question.host.disk is not None
+    # Host memory holds other experts than the cache does.
     held = min(1.0, cached.share + cached.memory_share)
     read = expert_misses(question, placement, locality, held)
     copied = expert_misses(question, placement, locality, cached.share)

@@ -27,10 +27,12 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> DevicePlacemen
         fractions[index, 0] = 1 - share
         fractions[index, gpu + 1] += share
         weights[0] += factor * layer.num_experts * layer.expert_bytes
+        # The GPU's copy has the model's own format, whatever the CPU's is.
         weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
     weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     devices = np.full(model.num_layers, gpu)
+    # A layer with all experts on the GPU never leaves it.
     visits = int(np.count_nonzero(fractions[:, 0])) if num_gpus else 0
     return DevicePlacement(
         attention=devices,

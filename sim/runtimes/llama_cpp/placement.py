@@ -96,6 +96,7 @@ def layer_devices(
 def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Sequence[int]) -> int:
     if layer < first or on_gpu == 0:
         return HOST
+    # The first GPU whose share of the layers is not yet full.
     position = bisect_right(limits, (layer - first) / on_gpu)
     return gpus[min(position, len(gpus) - 1)]
 
@@ -108,6 +109,7 @@ def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
         raise InputError(
             f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
         )
+    # By rows too, layers have one home, the main GPU; their rows are spread afterwards.
     if arguments.split_mode in ("none", "row") and chosen:
         if arguments.main_gpu >= len(chosen):
             raise InputError(
@@ -122,6 +124,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
     found: list[Override] = []
     for item in arguments.placements:
         if isinstance(item, CpuExperts):
+            # Which layers these are then is not known, and a guess would place them wrong.
             if item.is_from_end and num_gpus > 1:
                 raise InputError(
                     f"{arguments.runtime} argument -ncmoe: with several GPUs its layers are not known; use -ot"
@@ -134,6 +137,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
         raise InputError(
             f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs"
         )
+    # Without a GPU, overrides to one change nothing, and a note says so.
     return tuple(item for item in found if item.device < max(num_gpus, 1))
 
 

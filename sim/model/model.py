@@ -176,7 +176,7 @@ class Model:
 
     @cached_property
     def shapes(self) -> tuple[list[int], NDArray[np.int64]]:
-        """See ``layer_shapes``."""
+        """One representative layer per distinct shape, and the shape number of every layer."""
         return _shapes_of(self)
 
     @property

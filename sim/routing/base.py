@@ -54,6 +54,7 @@ class Draw:
         ).copy()
         np.put_along_axis(full, chosen, 0.0, axis=3)
         left = np.maximum(1.0 - self.weights.sum(axis=3, keepdims=True), 0.0)
+        # Where nothing is left to share out, the quotient must still be a number.
         full *= left / np.maximum(full.sum(axis=3, keepdims=True), np.finfo(np.float32).tiny)
         np.put_along_axis(full, chosen, self.weights, axis=3)
         return full
@@ -88,6 +89,8 @@ def expert_maps(
         _share_choices(np.ascontiguousarray(draw.ids), spans, shares)
     else:
         for number, (_, sequence, first, end) in enumerate(spans.tolist()):
+            # One iteration at a time: the softmax of all tokens at once takes memory for every
+            # expert.
             full = None if draw.full is None else draw.full[None, sequence, first:end]
             part = Draw(
                 ids=draw.ids[None, sequence, first:end],
@@ -130,6 +133,7 @@ def _share_choices(
                     shares[number, layer, ids[sequence, token, layer, rank]] += 1
         for layer in range(num_layers if num_choices > top_k else 0):
             for expert in range(shares.shape[2]):
+                # Divided in 64 bits, so that whole shares such as a third round once.
                 shares[number, layer, expert] = (
                     np.float64(shares[number, layer, expert]) / num_choices
                 )
@@ -141,6 +145,7 @@ def _share_choices(
 def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
     """Rows (pass, sequence, first position, end) of iterations, in order of passes."""
     of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
+    # The number of a sequence within its pass: its row less the pass's first row.
     within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
     first = passes.first_position[of_pass]
     end = passes.context_tokens[of_pass]
@@ -227,6 +232,7 @@ class Routing(ABC):
 
         Fewer than asked for, or none, where a recording has no more.
         """
+        # Another seed, not later sequences of the same: those belong to a longer run of this seed.
         return self.draw(model, num_sequences, num_tokens, seed + OTHER_SEED)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:

@@ -19,6 +19,7 @@ LOW_24 = np.uint64((1 << 24) - 1)
 SCALE_24 = np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
 """What a random number is for."""
+# Draws of one choice before the likeliest expert that is left is taken.
 MAX_ATTEMPTS = 64
 
 
@@ -52,6 +53,7 @@ def middle(bits):  # type: ignore[no-untyped-def]
 @inner
 def normal(bits):  # type: ignore[no-untyped-def]
     """A standard normal number (Box and Muller)."""
+    # Half a step up, as the logarithm of 0 has no value.
     return np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24)) * np.cos(2.0 * np.pi * middle(bits))
 
 
@@ -123,6 +125,7 @@ def _fill_cumulative(law, key, segment, out):  # type: ignore[no-untyped-def]
                     preference + drift_spread[layer] * normal(hashed(passing, expert, 0))
                 )
         for group in range(classes):
+            # Weights are brought to sum to 1 here: preferences change their sum.
             running = np.float32(0.0)
             for expert in range(experts):
                 running += weights[group, layer, expert] * preferences[expert]
@@ -141,6 +144,7 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
         classes[token] = search(chain[classes[token - 1]] if token > 0 else share, middle(bits))
         if len(lags) > 0 and low(bits) < kept[-1]:
             lag = lags[search(kept, low(bits))]
+            # A lag before the sequence's beginning leaves the chain's class.
             if lag <= token:
                 classes[token] = classes[token - lag]
     return classes
@@ -169,6 +173,7 @@ def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignor
                     if linked > 0.0 and low(hashed(own_link, number, 0)) < linked
                     else own_key
                 )
+                # -1 stands for no expert yet: numba types a local once, so None cannot.
                 expert = np.int64(-1)
                 attempt = 0
                 while expert < 0 and attempt < MAX_ATTEMPTS:
@@ -180,6 +185,8 @@ def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignor
                                 out[
                                     token - lag,
                                     layer,
+                                    # The highest 16 bits, used for nothing else, as a rank: a
+                                    # product and a shift, without a remainder.
                                     ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16),
                                 ]
                             )
@@ -187,6 +194,7 @@ def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignor
                         bits = hashed(source, number, MAX_ATTEMPTS + attempt)
                     if expert < 0:
                         expert = search(cumulative[classes[token], layer], middle(bits))
+                    # Drawn again: a token selects an expert once.
                     for earlier in range(rank):
                         if out[token, layer, earlier] == expert:
                             expert = np.int64(-1)
@@ -239,10 +247,12 @@ def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ign
                 )
                 total += value
                 place = rank
+                # Put in order as they come: ranks are few, so this is cheaper than a sort.
                 while place > 0 and out[token, layer, place - 1] < value:
                     out[token, layer, place] = out[token, layer, place - 1]
                     place -= 1
                 out[token, layer, place] = value
+            # Shares of a softmax cannot sum to more than all of it.
             if total > 1.0:
                 for rank in range(top_k):
                     out[token, layer, rank] /= total

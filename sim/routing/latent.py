@@ -52,8 +52,8 @@ class LatentRouting(Routing):
     accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
-        """See Routing: with the score beyond which a layer selects taken as fixed, close for many
-        experts, a few percent off for eight.
+        """Share of selections [MoE layer, expert], with the score beyond which a layer selects taken as
+        fixed: close for many experts, a few percent off for eight.
         """
         # Imported here: with the next line it takes 0.4 s, which no other command should pay.
         from scipy.optimize import brentq
@@ -69,6 +69,8 @@ class LatentRouting(Routing):
             ) -> float:
                 return float(ndtr((scores - threshold) / max(spread, 1e-9)).sum()) - model.top_k
 
+            # The threshold beyond which top_k are expected; scores have variance 1, so it lies
+            # within ten.
             selected = ndtr((scores - brentq(_excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
             shares[layer] = selected / selected.sum()
         return shares
@@ -76,7 +78,7 @@ class LatentRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing."""
+        """Expert ids [sequence, token, MoE layer, rank] of the largest scores."""
         chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
         for sequence in range(num_sequences):
             select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])
@@ -85,13 +87,13 @@ class LatentRouting(Routing):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The selected experts' shares of the softmax."""
         return self.draw(model, num_sequences, num_tokens, seed).weights
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The softmax over all experts."""
         return self.draw(model, num_sequences, num_tokens, seed).full
 
     def draw(
@@ -102,7 +104,7 @@ class LatentRouting(Routing):
         seed: int,
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
-        """See Routing."""
+        """Expert ids with the whole softmax; ``ids``, where given, are not selected again."""
         shape = (num_sequences, num_tokens, len(model.moe_layers))
         is_drawn = ids is not None
         ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids
@@ -111,6 +113,7 @@ class LatentRouting(Routing):
             scores = self._scores(model, sequence, num_tokens, seed)
             if not is_drawn:
                 select(scores, ids[sequence])
+            # Less the largest, so that no exponential overflows; the softmax stays as it is.
             gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
             full[sequence] = gates / gates.sum(axis=2, keepdims=True)
         return Draw(
@@ -118,7 +121,7 @@ class LatentRouting(Routing):
         )
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """See Routing."""
+        """The stated accuracy; None where none is stated."""
         return stated_accuracy(self.accuracy, layer, distance)
 
     def _scores(
@@ -128,6 +131,7 @@ class LatentRouting(Routing):
         own = self._own_scores(model)
         shares = self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
+        # Kept that often from token to token, a part lasts memory_tokens in the mean.
         kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
         fill_scores(
             own,
@@ -158,10 +162,10 @@ class LatentRouting(Routing):
 
     @property
     def provenance(self) -> Provenance:
-        """See Routing."""
+        """Where the published statistics come from."""
         return self.stated_provenance
 
     @property
     def description(self) -> str:
-        """See Routing."""
+        """What the statistics are of."""
         return self.label

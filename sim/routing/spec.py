@@ -69,6 +69,7 @@ class GeneratorSpec(_Frozen):
             raise ValueError(
                 f"inclusion must be [class][MoE layer][expert] for the {classes} classes of class_share, all equally long"
             )
+        # With a tolerance, as numbers in the file are rounded.
         off = np.abs(np.array(self.inclusion).sum(axis=2) / self.top_k - 1.0).max()
         if off > SUM_TOLERANCE:
             raise ValueError(
@@ -126,6 +127,7 @@ class LatentSpec(_Frozen):
             positions = [position for position, _ in points]
             if any(later <= earlier for earlier, later in pairwise(positions)):
                 raise ValueError(f"positions of a share must rise strictly, got {positions}")
+        # Shares are straight between points, so their sum is largest at one of them.
         positions = sorted({position for points in parts for position, _ in points})
         total = np.sum([np.interp(positions, *np.array(points).T) for points in parts], axis=0)
         if total.max() > 1.0 + SUM_TOLERANCE:
@@ -265,6 +267,7 @@ def _fitted(
         label=label,
         stated_provenance=provenance,
         top_k=spec.top_k,
+        # Brought to sum to 1 again after the file's rounding: numpy's choice asks for it exactly.
         class_share=np.array(spec.class_share) / sum(spec.class_share),
         inclusion=np.array(spec.inclusion),
         class_lags=np.arange(1, len(spec.class_kept) + 1),

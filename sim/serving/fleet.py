@@ -50,11 +50,11 @@ class Together:
         self._cluster = cluster
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """As Fleet."""
+        """Whether one instance has room for prompt and answer together."""
         return self.instances[0].can_hold(prompt_tokens + output_tokens)
 
     def submit(self, sequence: Sequence) -> None:
-        """As Fleet."""
+        """Hand the request to the instance that the balancing chooses."""
         choose(self.instances, sequence, self._cluster.balancing).submit(sequence)
 
 
@@ -95,13 +95,13 @@ class Apart:
         self._num_assigned = [0] * options.num_decode
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """As Fleet; the prompt must fit the buffer too."""
+        """Whether a decode instance has room for both, and its buffer for the prompt."""
         size = self.buffers[0].capacity_bytes
         fits_buffer = size is None or prompt_tokens * self._cluster.kv_bytes_per_token <= size
         return fits_buffer and self.decoders[0].can_hold(prompt_tokens + output_tokens)
 
     def submit(self, sequence: Sequence) -> None:
-        """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
+        """Let a prefill instance compute the prompt first; it is told of one output token."""
         # The one output token is the first of the answer, which the prefill instance drops: the
         # decode instance computes it again. Its answer has no name, so its blocks hold the prompt
         # alone.

@@ -280,7 +280,9 @@ class Instance:
             yield self.clock.stall(pipelined(every, stages) - without_stores)
 
     def _take_leap(self, max_steps: int | None) -> Waiting:
-        """As many decode steps as are alike and find blocks; those of the first are taken already."""
+        """Take at once all decode steps that are alike and find blocks; the blocks of the first are
+        taken already.
+        """
         decoding = self.decoding
         start_ticks = self.clock.ticks
         steps = min(

@@ -59,7 +59,10 @@ class _Run:
         )
 
     def submit(self, request: Request) -> simpy.Event:
-        """As FrontDoor: a request goes to the fleet, or is turned away if it can never be held."""
+        """Pass a request on to the fleet, or turn it away if it can never be held.
+
+        The event is that of FrontDoor.
+        """
         now_ns = int(self.env.now)
         length = request.prompt_tokens
         answer = self.env.event()

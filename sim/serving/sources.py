@@ -53,7 +53,9 @@ class OpenLoop:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source. Raises InputError for a request that arrives before the one ahead of it."""
+        """Hand each request in at its time. Raises InputError for one that arrives before the one ahead
+        of it.
+        """
         env = door.env
         for request in self.requests:
             wait = request.arrival_ns - int(env.now)
@@ -80,7 +82,7 @@ class ConstantLoad:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source. Who is turned away makes room at once."""
+        """Keep ``num_in_flight`` requests under way. One that is turned away makes room at once."""
         coming = iter(self.requests)
         first = islice(coming, self.num_in_flight)
         # Each place in flight is a process of its own; all take from one iterator, so requests keep
@@ -101,7 +103,7 @@ class ClosedLoop:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source."""
+        """Let conversations begin at their times; each then waits for its own answers."""
         counter = _Counter(limit=self.num_requests)
         env = door.env
         talks = []

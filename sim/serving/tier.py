@@ -79,7 +79,7 @@ class KvTier:
 
     @property
     def name(self) -> str:
-        """As in its options."""
+        """The name that its options state."""
         return self.options.name
 
     def read_ns(self, num_chunks: int) -> int:

@@ -185,7 +185,7 @@ def _beams_apart(
 
 
 def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
-    """The same, whole prompts and decode steps cut into micro-batches of sequences; the last of
+    """The passes of whole prompts and decode steps, cut into micro-batches of sequences; the last of
     each may be smaller.
     """
     total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size

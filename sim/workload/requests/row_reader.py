@@ -39,11 +39,13 @@ class RowReader:
                 previous_ns = in_order(time_ns, previous_ns, self.time, where)
             if start_ns is None:
                 start_ns = previous_ns if self.starts_at_zero else 0
+            # Lengths of answers before prompts, which are the most to read.
+            output_tokens = 1 if self.output is None else answer_of(row, self.output, where)
             yield Request(
                 number=number,
                 arrival_ns=previous_ns - start_ns,
                 prompt=self.prompt(row, number, where),
-                output_tokens=1 if self.output is None else answer_of(row, self.output, where),
+                output_tokens=output_tokens,
             )
 
 

@@ -3,11 +3,14 @@ the unselected too.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from hwprofiles import InputError, Provenance
+from hwprofiles.limits import MAX_QUANTITY
 from sim.model.model import Model
 from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
 from sim.routing.compiled import sequence_key
@@ -16,16 +19,20 @@ from sim.routing.latent_scores import fill_popularity, fill_scores, select
 Array = NDArray[np.float64]
 Points = tuple[tuple[float, float], ...]
 """(position in depth from 0 first MoE layer to 1 last, value), straight between them."""
+Share = Annotated[float, Field(ge=0, le=1)]
+SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
+"""Points whose values are shares, at least one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fading:
+class Fading(BaseModel):
     """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
     falls by e every ``memory_tokens``.
     """
 
-    memory_tokens: float
-    share: Points
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
+    share: SharePoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,9 @@ from hwprofiles.quantity import SourceDate, SourceText
 from sim.routing.base import Accuracy, Routing
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.generated import GeneratedRouting
-from sim.routing.latent import Fading, LatentRouting
+from sim.routing.latent import Fading, LatentRouting, Share, SharePoints
 
 FORMAT: Literal["rosin-routing/1"] = "rosin-routing/1"
-Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=MAX_QUANTITY)]
 MAX_SPREAD = 1e6
 """Of scores, in natural logarithms."""
@@ -102,22 +101,15 @@ class GeneratorSpec(_Frozen):
         return self
 
 
-class FadingSpec(_Frozen):
-    """The fields of ``Fading``."""
-
-    memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
-    share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-
-
 class LatentSpec(_Frozen):
     """The numbers of ``LatentRouting``: shares of the score's variance as [position, share],
     positions in depth from 0 to 1.
     """
 
     score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
-    popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-    request_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-    fading: tuple[FadingSpec, ...] = ()
+    popularity_share: SharePoints
+    request_share: SharePoints
+    fading: tuple[Fading, ...] = ()
     skew: Annotated[float, Field(ge=0, le=3)] = 0.0
 
     @model_validator(mode="after")
@@ -251,9 +243,7 @@ def _latent(
         score_spread=spec.score_spread,
         popularity_share=spec.popularity_share,
         request_share=spec.request_share,
-        fading=tuple(
-            Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading
-        ),
+        fading=spec.fading,
         skew=spec.skew,
         accuracy=accuracy,
     )

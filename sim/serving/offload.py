@@ -13,7 +13,6 @@ from typing import Any
 
 import simpy
 
-from hwprofiles.units import NS_PER_S
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
 from sim.serving.link import LinkQueue
@@ -398,14 +397,3 @@ class Offload:
             keys_of = prefix_keys if self.options.blend is None else content_keys
             sequence.chunk_keys = keys_of(sequence.request.prompt, self.options.chunk_tokens)
         return sequence.chunk_keys
-
-
-def sweep(env: simpy.Environment, host: KvTier, options: OffloadOptions) -> Process:
-    """The server's sweep of host memory, once a second without end."""
-    capacity = host.store.capacity_blocks
-    # A host memory without limit is never above its watermark.
-    while capacity is not None:
-        yield env.timeout(NS_PER_S)
-        # The server's defaults are a watermark of 0.8 and a share of 0.2 (LMCache's documentation).
-        if len(host.store) > options.watermark_fraction * capacity:
-            host.store.evict(int(options.evicted_fraction * len(host.store)))

@@ -1,19 +1,23 @@
 """Prefixes that no tier lets go of, such as a system prompt that many requests share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles.limits import MAX_REQUESTS, Tokens
 from sim.serving.tier import KvTier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(BaseModel):
     """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned
     from when it is admitted.
     """
 
-    request: int
-    tokens: int
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
+    tokens: Tokens
 
 
 class PinnedChunks:

@@ -49,8 +49,8 @@ class ServedPolicy:
 
 
 def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | Infeasible:
-    """Prices and memory of a model with experts where the policy puts them. Infeasible where it finds no
-    placement.
+    """Prices and memory of a model with experts where the policy puts them; Infeasible where it
+    finds no placement.
 
     Raises InputError for a policy that cannot be served.
     """

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
 from sim.model.model import Model
-from sim.serving.blend import Blend
 from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import OffloadOptions
-from sim.serving.pins import Pin
 from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 from sim.step.provenance import UsedNumber
@@ -123,11 +121,8 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
         _tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers)
     )
     offload = spec.offload or OffloadSpec()
-    pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
-    blend = None if offload.blend is None else Blend(**offload.blend.model_dump())
-    return OffloadOptions(
-        tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"})
-    )
+    # Field by field, not by model_dump, which would make mappings of pins and blend.
+    return OffloadOptions(tiers=tiers, **dict(offload))
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:

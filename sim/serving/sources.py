@@ -171,7 +171,7 @@ def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) ->
             f"{num_requests} requests of {spec.name}: the first {warmup} only warm caches up and are not counted, so more are needed"
         )
     spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
-    scenario = spec.scenario
+    scenario = spec.multi_round
     if scenario is not None:
         assert spec.num_requests is not None
         return ClosedLoop(

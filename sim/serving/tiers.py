@@ -2,7 +2,8 @@
 
 import simpy
 
-from sim.serving.offload import Offload, sweep
+from hwprofiles.units import NS_PER_S
+from sim.serving.offload import Offload, Process
 from sim.serving.offload_options import OffloadOptions
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
@@ -35,7 +36,7 @@ class Tiers:
         offload = Offload(env, self._options, tiers, prices, self._pinned)
         # One sweep for each host memory: a shared one had its own started with its first instance.
         if offload.is_server and tiers[0] in self.all[known:]:
-            env.process(sweep(env, tiers[0], self._options))
+            env.process(_sweep(env, tiers[0], self._options))
         return offload
 
     def _made(self, name: str) -> KvTier:
@@ -48,3 +49,14 @@ class Tiers:
         if options.is_shared:
             self._shared[name] = tier
         return tier
+
+
+def _sweep(env: simpy.Environment, host: KvTier, options: OffloadOptions) -> Process:
+    """The server's sweep of host memory, once a second without end."""
+    capacity = host.store.capacity_blocks
+    # A host memory without limit is never above its watermark.
+    while capacity is not None:
+        yield env.timeout(NS_PER_S)
+        # The server's defaults are a watermark of 0.8 and a share of 0.2 (LMCache's documentation).
+        if len(host.store) > options.watermark_fraction * capacity:
+            host.store.evict(int(options.evicted_fraction * len(host.store)))

@@ -9,8 +9,18 @@ many users are active at a time; who leaves is replaced by a new one.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush, merge
+from typing import Annotated, Self
 
-from hwprofiles import InputError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles.limits import (
+    MAX_ROUNDS,
+    MAX_TOKENS,
+    MAX_USERS,
+    RequestsPerSecond,
+    Tokens,
+    TokensOrNone,
+)
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.request import Request, Span
 
@@ -20,8 +30,7 @@ PIECES_PER_ROUND = 2
 """A question and an answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiRound:
+class MultiRound(BaseModel):
     """What users ask, and how often. A user asks each num_users / ``requests_per_s``.
 
     With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s``
@@ -30,34 +39,28 @@ class MultiRound:
     warm-up run leaves there.
     """
 
-    num_users: int
-    num_rounds: int
-    system_tokens: int
-    history_tokens: int
-    question_tokens: int
-    answer_tokens: int
-    requests_per_s: float
-    num_warmup_users: int = 0
-    warmup_requests_per_s: float = 2.0
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        lowest = {"num_users": 1, "num_rounds": 2, "question_tokens": 1, "answer_tokens": 1}
-        for name in (
-            "num_users",
-            "num_rounds",
-            "system_tokens",
-            "history_tokens",
-            "question_tokens",
-            "answer_tokens",
-            "num_warmup_users",
-        ):
-            if getattr(self, name) < lowest.get(name, 0):
-                raise InputError(
-                    f"{name} must be at least {lowest.get(name, 0)}, got {getattr(self, name)}"
-                )
-        for name in ("requests_per_s", "warmup_requests_per_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be above 0, got {getattr(self, name):g}")
+    num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
+    num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]
+    system_tokens: TokensOrNone
+    history_tokens: TokensOrNone
+    question_tokens: Tokens
+    answer_tokens: Tokens
+    requests_per_s: RequestsPerSecond
+    num_warmup_users: Annotated[int, Field(ge=0, le=MAX_USERS, strict=True)] = 0
+    warmup_requests_per_s: RequestsPerSecond = 2.0
+
+    @model_validator(mode="after")
+    def _last_prompt_fits(self) -> Self:
+        # Here, not when the last round is reached: that may be hours into a run.
+        asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
+        total = self.system_tokens + self.history_tokens + asked
+        if total > MAX_TOKENS:
+            raise ValueError(
+                f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated"
+            )
+        return self
 
     @property
     def gap_ns(self) -> int:

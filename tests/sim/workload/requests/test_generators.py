@@ -185,7 +185,7 @@ def test_a_file_runs_a_trace_at_a_rate(tmp_path: Path) -> None:
 
 def test_wrong_parameters_are_named() -> None:
     """A scenario without users is refused by name and value."""
-    with pytest.raises(InputError, match="num_users must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"num_users\s.*greater than or equal to 1.*input_value=0"):
         MultiRound(
             num_users=0,
             num_rounds=2,

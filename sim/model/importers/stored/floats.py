@@ -2,7 +2,6 @@
 
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.stored.choosing import PackingRule, names_in, unless
-from sim.model.importers.stored.module_names import ModuleNames
 from sim.model.importers.stored.packing import (
     Packing,
     fp8_by_block,
@@ -95,8 +94,3 @@ def fp_quant(keys: ConfigKeys, wide: Packing) -> Storage:
     packing = mx("mxfp4", 4) if name == "mxfp4" else nvfp4()
     skipped = names_in(keys, "modules_to_not_convert")
     return Storage(name=name, wide=wide, choose=unless(skipped, packing))
-
-
-def nothing_left_out(keys: ConfigKeys) -> ModuleNames:
-    """A list of no modules."""
-    return ModuleNames(keys, "ignore", ())

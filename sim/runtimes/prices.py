@@ -76,7 +76,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             * constants.kv_reads
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
-        upload=work.upload_s * 0.0,
+        upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
 

@@ -11,7 +11,7 @@ PlanRuntimeOption = Annotated[
         "--runtime",
         metavar="NAME",
         help="Plan what this program can express, and end in the command to paste: llama.cpp, "
-        "ik_llama.cpp or ktransformers.",
+        "ik_llama.cpp, ktransformers, vllm, accelerate or exllamav3.",
         show_default=False,
     ),
 ]

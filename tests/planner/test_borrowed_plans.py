@@ -110,8 +110,6 @@ def test_exllamav3_keeps_the_most_chosen_on_the_gpu() -> None:
     search = asked("exllamav3", host=small_gpu(12))
     kept = search.option(Exl3Arguments(split_experts=64))
     layers = search.option(Exl3Arguments(cpu_layers=24))
-    assert np.isclose(
-        kept.placement.weight_bytes[0], layers.placement.weight_bytes[0], rtol=1e-9
-    )
+    assert np.isclose(kept.placement.weight_bytes[0], layers.placement.weight_bytes[0], rtol=1e-9)
     experts = predict(kept.question).decode.seconds["cpu_experts"]
     assert 0 < experts < 0.7 * predict(layers.question).decode.seconds["cpu_experts"]

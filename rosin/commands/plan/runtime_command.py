@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.failures import Infeasible
@@ -70,7 +71,7 @@ def plan_for_runtime(
     _check(options)
     request = read_options(options)
     asked, assumptions = asked_of(request.setting, said, goal)
-    plan = plan_runtime(asked, said.against)
+    plan = plan_runtime(asked, _of_file(asked.runtime, said.against))
     if isinstance(plan, NoRuntimePlan):
         raise Infeasible(f"no feasible plan: {plan.reason}")
     setting = _with_chosen_type(request.setting, plan)
@@ -203,6 +204,20 @@ def asked_of(
     return asked, host_assumptions(machine)
 
 
+def _of_file(runtime: str, against: str | None) -> str | None:
+    """Return the arguments in a file, in the runtime's own form; other text as it is.
+
+    Raises InputError for a file that cannot be read.
+    """
+    from hwprofiles.input_file import is_there, read_text
+    from planner.export.runtimes import WRITERS
+
+    if against is None or runtime not in WRITERS or not is_there(Path(against)):
+        return against
+    text = read_text(Path(against), "arguments", "text")
+    return WRITERS[runtime].arguments_in("args", text.strip())
+
+
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     from planner.runtimes.load import RuntimeLimits
 
@@ -212,7 +227,18 @@ def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
         "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
     }
     stated = {name: value for name, value in given.items() if value is not None}
-    return RuntimeLimits.model_validate(limits.model_dump() | stated)
+    values = limits.model_dump() | stated
+    values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
+    return RuntimeLimits.model_validate(values)
+
+
+def _loaded_bytes(names: str | None) -> int:
+    """Return the bytes of the weights of other models on the GPU. Raises InputError."""
+    from sim.model.library import load_model
+
+    if names is None:
+        return 0
+    return sum(load_model(name.strip()).total_bytes for name in names.split(","))
 
 
 def _bytes(option: str, text: str | None) -> int | None:

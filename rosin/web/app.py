@@ -12,7 +12,7 @@ from starlette.routing import Route
 from rosin.web import showing
 from rosin.web.exporting import export_of
 from rosin.web.guarding import Guard
-from rosin.web.question import Offered, Reading, read_question
+from rosin.web.question import Offered, ReadQuestion, read_question
 from rosin.web.searching import SearchDesk
 from rosin.web.suggesting import suggestions
 
@@ -103,10 +103,10 @@ class _Pages:
         content, media_type = known
         return Response(content, media_type=media_type)
 
-    def _read(self, request: Request) -> Reading:
+    def _read(self, request: Request) -> ReadQuestion:
         return read_question(request.query_params, self._offered)
 
-    def _checked(self, request: Request, shown: Callable[[Reading], str]) -> Response:
+    def _checked(self, request: Request, shown: Callable[[ReadQuestion], str]) -> Response:
         """What is shown of a question without mistakes; otherwise the mistakes."""
         reading = self._read(request)
         if reading.problems:
@@ -114,7 +114,7 @@ class _Pages:
         return _linked(shown(reading), reading)
 
 
-def _linked(text: str, reading: Reading) -> Response:
+def _linked(text: str, reading: ReadQuestion) -> Response:
     """A piece of the page; the browser shows the link of its state from then on."""
     response = HTMLResponse(text)
     if not reading.problems:

@@ -37,7 +37,9 @@ def export_of(question: PageQuestion, form: str) -> ExportFile | None:
     if form not in WRITERS[question.runtime].forms:
         return None
     text = text_of(answer.found.file, form)
-    return ExportFile(name=f"{stem}-{form}.{ENDINGS.get(form, 'txt')}", media_type="text/plain", text=text)
+    return ExportFile(
+        name=f"{stem}-{form}.{ENDINGS.get(form, 'txt')}", media_type="text/plain", text=text
+    )
 
 
 def _json(answer: PageAnswer) -> str:

@@ -9,7 +9,7 @@ from hwprofiles import InputError, Machine, load_machine, names_machine_file
 from hwprofiles.errors import one_line, shortened
 from planner.runtimes.search import WAYS
 from planner.search.setting import Setting
-from rosin.web.sliders import LOAD_NUMBERS, PC_NUMBERS, own_numbers, overrides_of, shown
+from rosin.web.sliders import LOAD_NUMBERS, PC_NUMBERS, overrides_of, own_numbers, shown
 from sim.model.library import load_model, model_names
 
 EXAMPLE_PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
@@ -59,6 +59,7 @@ class PageQuestion:
     def link(self) -> str:
         """The part of a link behind its question mark."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
+        said |= {name: f"{value:g}" for name, value in self.moved.items()}
         return urlencode({name: value for name, value in said.items() if value not in (None, "")})
 
     @property
@@ -108,7 +109,7 @@ class PageQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ReadQuestion:
     """A question as far as it could be read, and what is wrong, by field.
 
     ``has_new_machine``: the numbers that came along are of another PC, and were left out.
@@ -119,7 +120,7 @@ class Reading:
     has_new_machine: bool
 
 
-def read_question(said: Mapping[str, str], offered: Offered) -> Reading:
+def read_question(said: Mapping[str, str], offered: Offered) -> ReadQuestion:
     """Read a link. Nothing raises: what is wrong stands in ``problems``, and its field is left as
     the page is at first.
     """
@@ -138,7 +139,7 @@ def read_question(said: Mapping[str, str], offered: Offered) -> Reading:
     if machine is not None and not is_new:
         values |= _moved(said, machine, problems)
     known = {name: value for name, value in values.items() if value is not None}
-    return Reading(question=PageQuestion(**known), problems=problems, has_new_machine=is_new)
+    return ReadQuestion(question=PageQuestion(**known), problems=problems, has_new_machine=is_new)
 
 
 def _texts(
@@ -197,9 +198,7 @@ def _check_model(values: dict[str, Any], offered: Offered, problems: dict[str, s
         problems["quantization"] = one_line(str(error))
 
 
-def _moved(
-    said: Mapping[str, str], machine: Machine, problems: dict[str, str]
-) -> dict[str, float]:
+def _moved(said: Mapping[str, str], machine: Machine, problems: dict[str, str]) -> dict[str, float]:
     """The numbers of the PC that differ from its own as the page shows them."""
     own = own_numbers(machine)
     found = {}

@@ -17,7 +17,7 @@ from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.simulate.runtime_page import limit_words, number_words, speed_words
 from rosin.web.answering import NoAnswer, PageAnswer, answer_for, answer_to, plan_command
 from rosin.web.drawing import layer_map, memory_bars
-from rosin.web.question import Offered, PageQuestion, Reading
+from rosin.web.question import Offered, PageQuestion, ReadQuestion
 from rosin.web.searching import Searched
 from rosin.web.sliders import LOAD_NUMBERS, PC_NUMBERS, SPAN, own_numbers, shown
 from rosin.web.upgrades import offer_rows
@@ -81,7 +81,7 @@ def static_files() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def page(reading: Reading, offered: Offered) -> str:
+def page(reading: ReadQuestion, offered: Offered) -> str:
     """The whole page, without an answer yet: that one loads by itself."""
     question = reading.question
     return rendered(
@@ -96,7 +96,7 @@ def page(reading: Reading, offered: Offered) -> str:
     )
 
 
-def answer(reading: Reading, searched: Searched | None) -> str:
+def answer(reading: ReadQuestion, searched: Searched | None) -> str:
     """The answer to a question, with what else of the page changes along with it."""
     question = reading.question
     values: dict[str, Any] = {
@@ -120,7 +120,7 @@ def answer(reading: Reading, searched: Searched | None) -> str:
     return rendered("answer", status=_status(values), **values)
 
 
-def offers(reading: Reading) -> str:
+def offers(reading: ReadQuestion) -> str:
     """The table of what to buy."""
     rows, problems = offer_rows(reading.question)
     return rendered("upgrades", question=reading.question, rows=rows, problems=problems)
@@ -172,7 +172,7 @@ def _status(values: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(reading: Reading) -> list[dict[str, Any]]:
+def _numbers(reading: ReadQuestion) -> list[dict[str, Any]]:
     """The sliders of the PC: what each shows, its ends, and its own number."""
     question = reading.question
     machine = _machine_or_none(reading)
@@ -196,5 +196,5 @@ def _numbers(reading: Reading) -> list[dict[str, Any]]:
     return found
 
 
-def _machine_or_none(reading: Reading) -> Machine | None:
+def _machine_or_none(reading: ReadQuestion) -> Machine | None:
     return None if "machine" in reading.problems else reading.question.loaded_machine()

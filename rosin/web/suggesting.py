@@ -8,7 +8,7 @@ from hwprofiles.parts import CpuPart, PartsLibrary, parts_library
 from hwprofiles.parts.line import parse_line
 from hwprofiles.units import GIB
 
-MOST = 12
+MOST = 24
 """Suggestions at once: more than that nobody reads."""
 MODULES_GIB = (8, 16, 32, 48, 64)
 """Sizes in which modules of DDR4 and DDR5 are sold."""

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from hwprofiles import InputError, Machine
+from hwprofiles import InputError, Machine, machine_names
 from hwprofiles.errors import one_line
 from hwprofiles.parts import GpuPart, PartsLibrary, parts_library
 from hwprofiles.parts.line import MemoryItem, PartsLine, parse_line
 from hwprofiles.units import GIB
-from rosin.web.answering import NoAnswer, PageAnswer, answer_for, answer_to
+from rosin.web.answering import NoAnswer, PageAnswer, answer_for
 from rosin.web.question import PageQuestion
 from rosin.web.sliders import PC_NUMBERS
 
@@ -58,7 +58,7 @@ def offer_rows(question: PageQuestion) -> tuple[list[OfferRow], list[str]]:
     understood of what the user named. Numbers that were moved stay out: an offer is a real part.
     """
     offers, problems = offers_of(question)
-    today = answer_to(replace(question, **dict.fromkeys(question.moved)))
+    today = answer_for(question, question.machine)
     rows = [_row(offer, question, today) for offer in offers]
     rows.sort(key=lambda row: (row.gain_fraction is None, -(row.gain_fraction or 0.0)))
     return rows, problems
@@ -90,6 +90,8 @@ def offers_of(question: PageQuestion) -> tuple[list[Offer], list[str]]:
 
 def parts_of(machine: str, library: PartsLibrary) -> PartsLine | None:
     """The parts that a PC is written in; None where it is a name or a file."""
+    if machine in machine_names():  # such as h100, which a part may be called, too
+        return None
     try:
         return parse_line(machine, library)
     except InputError:

@@ -96,9 +96,7 @@ def _offered(machine: str | None, model: str | None, quantization: str | None) -
         )
     else:
         # Of a model that was named, the stored form is its own unless another is named, too.
-        found = Offered(
-            machine=machine or EXAMPLE_PC, model=model, quantization=quantization or ""
-        )
+        found = Offered(machine=machine or EXAMPLE_PC, model=model, quantization=quantization or "")
     load_machine(found.machine)
     load_model(found.model, found.quantization or None)
     return found

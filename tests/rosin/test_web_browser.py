@@ -117,7 +117,7 @@ def test_a_slider_changes_numbers_to_the_planners(page: Any) -> None:
             page.keyboard.press("ArrowLeft")
 
     status = _status_after(page, moved)
-    page.wait_for_function("location.search.includes('vram_gib')")
+    page.wait_for_function("() => location.search.includes('vram_gib')")
     page.wait_for_timeout(1_000)
     status = str(page.text_content("#status"))
     assert float(page.input_value("#vram_gib")) < before
@@ -134,10 +134,10 @@ def test_fields_and_reset(page: Any) -> None:
     slider = page.locator("[data-moves=ram_gib]")
     at_first = slider.input_value()
     page.fill("#ram_gib", "33")
-    page.wait_for_function("location.search.includes('ram_gib')")
+    page.wait_for_function("() => location.search.includes('ram_gib')")
     assert slider.input_value() < at_first
     page.click("[data-reset]")
-    page.wait_for_function("!location.search.includes('ram_gib')")
+    page.wait_for_function("() => !location.search.includes('ram_gib')")
     assert slider.input_value() == at_first
     page.wait_for_timeout(500)
     assert _status_after(page, lambda: page.fill("#prompt_tokens", "2000")) == first
@@ -162,7 +162,7 @@ def test_another_pc_brings_its_numbers(page: Any) -> None:
     page.wait_for_selector("#machines option[value*='DDR4-3200']", state="attached")
     page.keyboard.type("00")
     _status_after(page, lambda: page.keyboard.press("Tab"))
-    page.wait_for_function("document.getElementById('ram_gib').value === '32'")
+    page.wait_for_function("() => document.getElementById('ram_gib').value === '32'")
     assert _has_speed_of(_planned(page), str(page.text_content("#status")))
 
 

@@ -9,6 +9,7 @@ from hwprofiles import Kind, Provenance
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Block, Decoder
 from sim.model.importers.families import family_of
+from sim.model.importers.families.registry import CONTEXT_KEYS
 from sim.model.importers.family import Family
 from sim.model.importers.schemes import Scheme, find_scheme, scheme_named, sizes_by_layer
 from sim.model.importers.stored import Storage, native_storage
@@ -38,7 +39,7 @@ def model_from_config(
     family = family_of(keys)
     decoder = family.decode(keys)
     stored = _stored(keys, family, decoder, quantization)
-    context_tokens = keys.count("max_position_embeddings")
+    context_tokens = keys.count(*CONTEXT_KEYS)
     refuse_unused(keys, family)
     top_params = params_of(decoder.top)
     return Model(

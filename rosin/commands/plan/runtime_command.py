@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
 
@@ -51,7 +51,7 @@ def plan_for_runtime(
     said: RuntimePlanOptions,
     goal: "Goal",
     *,
-    output_file: Path | None,
+    files: PlanFiles,
     output: Output,
     best_policy: "Callable[[str | None], Run]",
 ) -> None:
@@ -66,15 +66,20 @@ def plan_for_runtime(
     _check(options)
     request = read_options(options)
     answer = runtime_answer(request.setting, said, goal)
-    if output_file is not None:
+    if files.plan is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
-        save_runtime_plan(answer.file, output_file)
+        save_runtime_plan(answer.file, files.plan)
     kv_type = answer.file.setting.kv_type
     result = answer.document(
-        path=None if output_file is None else str(output_file),
+        path=None if files.plan is None else str(files.plan),
         any_policy=_any_policy(best_policy(kv_type)) if said.any_policy else None,
     )
+    if files.figure is not None:
+        from hwprofiles.text_file import write_bytes
+        from rosin.commands.plan.runtime_figure import draw_runtime_plan
+
+        write_bytes(draw_runtime_plan(result, files.figure.suffix), files.figure)
     output.emit(
         result.model_dump(mode="json"),
         runtime_plan_page(result),

@@ -66,7 +66,7 @@ def serve(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Open a page on this computer: move a PC's numbers and see plan and speed change."""
+    """Open a page that plans as you move a PC's numbers."""
     output = Output(json=json, seed=seed, quiet=quiet)
     offered = _offered(machine, model, quantization)
     with _listening(port) as listener:

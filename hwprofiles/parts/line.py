@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 from hwprofiles.errors import InputError, shortened
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
-from hwprofiles.units import GIB, parse_number
+from hwprofiles.units import GB, GIB, MB, parse_number
 
 BY_SOCKET = "2x(8x64GB DDR5-4800)"
+# A bare "NVMe 7" would be 7 bytes a second, and "NVMe 2TB" is a size: neither is what was meant.
+SLOWEST_DISK_BYTES_PER_S = MB
+FASTEST_DISK_BYTES_PER_S = 100 * GB
+
 ORDER = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe RATE"
 GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
@@ -194,8 +198,10 @@ def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
         raise InputError(
             f"part {part!r}: write the rate at which the disk is read, for example NVMe 7GB/s",
         ) from None
-    if not 0 < rate < float("inf"):
-        raise InputError(f"part {part!r}: write a rate above 0, for example NVMe 7GB/s")
+    if not SLOWEST_DISK_BYTES_PER_S <= rate <= FASTEST_DISK_BYTES_PER_S:
+        raise InputError(
+            f"part {part!r}: write the rate of reading, 1 MB/s to 100 GB/s, for example NVMe 7GB/s"
+        )
     return DiskItem(text=part, bytes_per_s=rate)
 
 

@@ -108,6 +108,8 @@ def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
         if not is_layer_row(entry):
             raise InputError(f"{where}: no key {' or '.join(LAYERS)}, which the lines before have")
         found.add(entry, where)
+    if not found.ids:
+        raise InputError(f"{path}: no rows of expert ids under the header")
     if found.weights and len(found.weights) != len(found.ids):
         raise InputError(
             f"{path}: weights must be on every line or on none, they are on {len(found.weights)} of {len(found.ids)}"

@@ -38,7 +38,9 @@ def selection(keys: ConfigKeys) -> tuple[int, int]:
     Raises InputError when more are selected than there are.
     """
     num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
-    top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
+    top_k = keys.count(
+        "num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k", "num_experts_per_token"
+    )
     # Else the model would be priced with experts that it does not have.
     if top_k > num_experts:
         raise keys.error(

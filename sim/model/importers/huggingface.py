@@ -9,6 +9,7 @@ from hwprofiles import Kind, Provenance
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.families import family_of
+from sim.model.importers.families.registry import CONTEXT_KEYS
 from sim.model.importers.family import Family
 from sim.model.importers.schemes import Scheme, find_scheme, scheme_named, sizes_by_layer
 from sim.model.importers.stored import Storage, native_storage
@@ -39,7 +40,7 @@ def model_from_config(
     decoder = family.decode(keys)
     stored = _stored(keys, family, decoder, quantization)
     # Asked for before unread keys are refused, as it is read by no family.
-    context_tokens = keys.count("max_position_embeddings")
+    context_tokens = keys.count(*CONTEXT_KEYS)
     refuse_unused(keys, family)
     top_params = params_of(decoder.top)
     return Model(

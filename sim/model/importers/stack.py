@@ -20,7 +20,8 @@ class Stack:
 
     ``attention`` has one entry a layer. The layers in ``routed`` hold ``experts``, the others the
     weights ``dense``. ``num_norms`` counts those of hidden_size a layer; with ``has_norm_bias``
-    each has a bias too.
+    each has a bias too. ``is_head_tied`` is for families whose files may leave that out; None: as
+    the configuration says, else untied.
     """
 
     attention: Sequence[AttentionWeights]
@@ -29,6 +30,7 @@ class Stack:
     experts: Experts | None = None
     num_norms: int = 2
     has_norm_bias: bool = False
+    is_head_tied: bool | None = None
 
 
 def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
@@ -41,11 +43,12 @@ def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
         if kind not in made:
             made[kind] = _block(keys, stack, attention, is_moe=kind[0])
         blocks.append(made[kind])
+    tied = is_tied(keys) if stack.is_head_tied is None else stack.is_head_tied
     return Decoder(
         blocks=tuple(blocks),
-        top=top_weights(keys, stack.has_norm_bias),
+        top=top_weights(keys, stack.has_norm_bias, tied),
         expert_intermediate=stack.experts.intermediate if stack.experts else 0,
-        is_head_tied=is_tied(keys),
+        is_head_tied=tied,
     )
 
 
@@ -72,8 +75,10 @@ def norm_weights(hidden: int, num_norms: int, has_bias: bool = False) -> list[We
     return loose(_NORM_NAMES[0], TensorClass.NORM, count)
 
 
-def top_weights(keys: ConfigKeys, has_norm_bias: bool = False) -> tuple[Weight, ...]:
-    """Embedding, final norm, and the head where it is not the embedding."""
+def top_weights(
+    keys: ConfigKeys, has_norm_bias: bool = False, is_head_tied: bool | None = None
+) -> tuple[Weight, ...]:
+    """Embedding, final norm, and the head where it is not the embedding (None: as ``is_tied``)."""
     hidden = keys.count("hidden_size")
     vocabulary = keys.count("vocab_size")
     embedding = Weight(
@@ -83,7 +88,8 @@ def top_weights(keys: ConfigKeys, has_norm_bias: bool = False) -> tuple[Weight, 
         columns=hidden,
     )
     final = loose("model.norm", TensorClass.NORM, hidden * (2 if has_norm_bias else 1))
-    head = [] if is_tied(keys) else linear("lm_head", TensorClass.HEAD, hidden, vocabulary)
+    tied = is_tied(keys) if is_head_tied is None else is_head_tied
+    head = [] if tied else linear("lm_head", TensorClass.HEAD, hidden, vocabulary)
     return (embedding, *final, *head)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.runtimes.caching.kernels import StreamShape, latent_stream
+from sim.runtimes.caching.latent import StreamShape, latent_stream
 
 IntArray = NDArray[np.int32]
 REQUEST_TOKENS = 500

@@ -92,6 +92,11 @@ def _rate(value: object) -> float | None:
     return float(value) if 0.001 <= value <= 1e6 else None
 
 
+def _count(value: object) -> int | None:
+    """A number of bytes or of a shape, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
 def _kernels(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, dict[str, Any]]]:
     """Model, format and figures of each workload whose shape is stated."""
     workloads = data.get("workloads")
@@ -108,15 +113,17 @@ def _kernels(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, dic
 def _curves(data: Mapping[str, Any], source: str, date: str) -> Iterator[Curve]:
     """One expert of one token on the CPU, for each shape and format that was run there."""
     for model, dtype, entry in _kernels(data):
-        rate, size = _rate(entry.get("cpu_moe_gbs")), entry.get("expert_bytes")
-        shape = {"hidden": model.get("hidden"), "intermediate": model.get("inter")}
-        sizes = [size, *shape.values()]
-        if rate is not None and all(type(one) is int and one > 0 for one in sizes):
+        rate = _rate(entry.get("cpu_moe_gbs"))
+        size, hidden, intermediate = (
+            _count(value)
+            for value in (entry.get("expert_bytes"), model.get("hidden"), model.get("inter"))
+        )
+        if rate and size and hidden and intermediate:
             yield Curve(
                 operation=Operation.EXPERT,
                 device="cpu",
                 dtype=dtype,
-                shape={key: int(value) for key, value in shape.items()},
+                shape={"hidden": hidden, "intermediate": intermediate},
                 points=((1, round(size / (rate * _GB) * NS_PER_S)),),
                 kind=Kind.MEASURED,
                 source=f"{source}: cpu_moe_gbs of {model.get('name')}",

@@ -38,14 +38,10 @@ def selection(keys: ConfigKeys) -> tuple[int, int]:
     Raises InputError when more are selected than there are.
     """
     num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
-<<<<<<< HEAD
     top_k = keys.count(
         "num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k", "num_experts_per_token"
     )
-=======
-    top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
     # Else the model would be priced with experts that it does not have.
->>>>>>> 5302294
     if top_k > num_experts:
         raise keys.error(
             "num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}"

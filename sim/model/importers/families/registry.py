@@ -163,23 +163,16 @@ def family_of(keys: ConfigKeys) -> Family:
 
     Raises InputError for an unknown one, or for one of its required keys missing.
     """
-<<<<<<< HEAD
     by_architecture = _by_architecture(keys)
     if by_architecture is not None and not keys.has("model_type"):
         family = by_architecture
     else:
+        # Multimodal models name their text part so; its layers are the family's own.
         model_type = keys.text("model_type").removesuffix("_text")
         found = MODEL_TYPES.get(model_type, by_architecture)
         if found is None:
             raise _unknown(keys, model_type)
         family = found
-=======
-    # Multimodal models name their text part so; its layers are the family's own.
-    model_type = keys.text("model_type").removesuffix("_text")
-    if model_type not in MODEL_TYPES:
-        raise _unknown(keys, model_type)
-    family = MODEL_TYPES[model_type]
->>>>>>> 5302294
     for name in family.required:
         keys.value(name)
     return family

@@ -12,7 +12,7 @@ from sim.runtimes.arguments import Arguments
 from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import EXPERT_PARTS, TensorTable
@@ -75,7 +75,7 @@ class Asked:
             tensors=self.tensors,
         )
 
-    def option(self, arguments: Arguments, placement: Placement | None = None) -> Option:
+    def option(self, arguments: Arguments, placement: DevicePlacement | None = None) -> Option:
         """Price the arguments. Raises InputError where they do not fit the machine's devices.
 
         A placement is evaluated from the arguments where none is given.

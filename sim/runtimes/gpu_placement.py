@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sim.model.model import Model, TensorClass
-from sim.runtimes.placement import HOST, FloatArray, Placement
+from sim.runtimes.placement import HOST, DevicePlacement, FloatArray
 
 
 def placed_beside_gpu(
@@ -16,7 +16,7 @@ def placed_beside_gpu(
     dense_on_host: Sequence[bool] | None = None,
     num_crossings: int = 0,
     is_embedding_on_host: bool = False,
-) -> Placement:
+) -> DevicePlacement:
     """Return a placement with a share of each layer's experts on the host, perhaps with all else of
     the layer, and the rest on the first GPU.
 
@@ -42,7 +42,7 @@ def placed_beside_gpu(
     # A tied head is the embedding itself, of which a GPU needs its own copy only where it has none.
     tied = embedding if model.is_head_tied and is_embedding_on_host and gpu != HOST else 0
     weights[gpu + 1] += tied if model.is_head_tied else model.top_bytes.get(TensorClass.HEAD, 0)
-    return Placement(
+    return DevicePlacement(
         attention=dense,
         kv=np.full(model.num_layers, gpu),
         dense=dense,

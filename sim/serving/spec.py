@@ -13,20 +13,16 @@ from hwprofiles import InputError, Kind, Provenance, closest, first_problem, rea
 from hwprofiles.limits import (
     MAX_BYTES,
     MAX_DURATION_NS,
-    MAX_LAYERS,
     MAX_QUANTITY,
-    MAX_REQUESTS,
     MAX_SEQUENCES,
     MIN_RATE,
     Devices,
     Tokens,
-    TokensOrNone,
 )
 from hwprofiles.quantity import UNDATED, Number, SourceDate
 from sim.serving.balancing import Balancing
 from sim.serving.kv.eviction.library import EVICTIONS
-from sim.serving.kv.replay import TouchOrder
-from sim.serving.offload_options import Loading, Mode
+from sim.serving.offload_options import Fraction, OffloadSpec
 from sim.serving.options import AllReduce, InstanceOptions
 from sim.serving.tier import Compression
 
@@ -34,7 +30,6 @@ FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
 Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
 Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -122,38 +117,6 @@ class TierSpec(_Part):
     compression: CompressionSpec | None = None
 
 
-class PinSpec(_Part):
-    """The fields of sim.serving.pins.Pin."""
-
-    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
-    tokens: Tokens
-
-
-class BlendSpec(_Part):
-    """The fields of sim.serving.blend.Blend."""
-
-    recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
-    num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
-
-
-class OffloadSpec(_Part):
-    """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
-
-    mode: Mode = Mode.IN_PROCESS
-    chunk_tokens: Tokens = 256
-    bytes_per_token: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    loading: Loading = Loading.ALWAYS
-    min_retrieve_tokens: TokensOrNone = 0
-    is_layerwise: bool = False
-    prefetches: bool = False
-    touch_order: TouchOrder = TouchOrder.TAIL_FIRST
-    watermark_fraction: Fraction = 0.8
-    evicted_fraction: Fraction = 0.2
-    retains_deep_hits: bool = False
-    pins: tuple[PinSpec, ...] = ()
-    blend: BlendSpec | None = None
-
-
 class DisaggregationSpec(_Part):
     """The fields of sim.serving.handover.Disaggregation."""
 
@@ -190,6 +153,8 @@ class ServingSpec(_Part):
     @classmethod
     def _add_up(cls, data: Any) -> Any:
         parts = data.get("disaggregation") if isinstance(data, dict) else None
+        # Looked at before validation, since the count that is left out is itself a field; what is
+        # no number is left for the validation to name.
         counts = (
             [parts.get(name) for name in ("num_prefill", "num_decode")]
             if isinstance(parts, dict)
@@ -222,11 +187,13 @@ def load_serving(
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")
     if path is not None:
+        # A file must name its format; without this the field's default would let it leave that out.
         data = {"format": None, **data}
     for key, value in changes.items():
         _set(data, key, value)
     listed = data.get("tiers") or []
     if tiers and isinstance(listed, list):
+        # What is no mapping is dropped only here; without sizes to set, the validation names it.
         named = {tier.get("name"): tier for tier in listed if isinstance(tier, dict)}
         for name, size in tiers.items():
             named[name] = {**named.get(name, {"name": name}), "capacity_bytes": size}
@@ -241,6 +208,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
         inner = data.get(part)
+        # A copy: the caller's own mapping must not change.
         data[part] = dict(inner) if isinstance(inner, dict) else {}
         data = data[part]
     data[last] = value

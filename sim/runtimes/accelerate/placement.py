@@ -6,10 +6,10 @@ from hwprofiles import InputError
 from sim.model.model import Model
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.gpu_placement import placed_beside_gpu
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 
-def place(model: Model, arguments: AccelerateArguments, num_gpus: int) -> Placement:
+def place(model: Model, arguments: AccelerateArguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the map. Raises InputError for one of another model."""
     if arguments.num_layers != model.num_layers:
         raise InputError(

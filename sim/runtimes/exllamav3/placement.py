@@ -13,12 +13,12 @@ from sim.model.model import Model
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.exllamav3.arguments import Exl3Arguments
 from sim.runtimes.gpu_placement import placed_beside_gpu
-from sim.runtimes.placement import FloatArray, Placement
+from sim.runtimes.placement import DevicePlacement, FloatArray
 
 PLACED_BY = "decayed"
 
 
-def place(model: Model, arguments: Exl3Arguments, num_gpus: int) -> Placement:
+def place(model: Model, arguments: Exl3Arguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the arguments. Work goes to the CPU and back once in each layer with experts there."""
     shares = _host_shares(model, arguments)
     visits = int(np.count_nonzero(shares)) if num_gpus else 0
@@ -31,7 +31,7 @@ def place(model: Model, arguments: Exl3Arguments, num_gpus: int) -> Placement:
     )
 
 
-def computed(model: Model, arguments: Exl3Arguments, placement: Placement) -> Placement:
+def computed(model: Model, arguments: Exl3Arguments, placement: DevicePlacement) -> DevicePlacement:
     """Return the placement with the share of a token's choices that the CPU computes, which is less
     than that of the experts it keeps."""
     if not arguments.split_experts or not placement.num_gpus:

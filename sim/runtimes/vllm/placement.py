@@ -9,14 +9,14 @@ import numpy as np
 
 from sim.model.model import Layer, Model
 from sim.runtimes.gpu_placement import placed_beside_gpu
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.vllm.arguments import VllmArguments
 
 FIRST_EXPERT_SHARE = 2 / 3
 """Gate and up are one parameter of two of the three matrices (fused_moe/layer.py, w13 and w2)."""
 
 
-def place(model: Model, arguments: VllmArguments, num_gpus: int) -> Placement:
+def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the arguments."""
     taken = 0.0
     shares = np.zeros(model.num_layers)

@@ -40,10 +40,15 @@ def _rivals(result: RuntimePlanResult) -> list[RuntimeRivalRow]:
 
 def _title(result: RuntimePlanResult) -> str:
     share = result.predicted.decode.coverage_fraction
+    holds = (
+        "as wide as llama.cpp's"
+        if share is None
+        else f"that holds for {share:.0%} of machines left out"
+    )
     return (
         f"{result.model} {result.quantization} with {result.runtime} on {result.machine}\n"
         f"{result.prompt_tokens:,} prompt tokens, {result.output_tokens:,} answered; predicted, not "
-        f"measured; black line: the range that holds for {share:.0%} of machines left out"
+        f"measured; black line: the range {holds}"
     )
 
 

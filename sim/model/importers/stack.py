@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.feed_forward import Experts, moe_weights
 from sim.model.importers.weights import Weight, linear, loose
 from sim.model.model import TensorClass
@@ -35,9 +35,10 @@ class Stack:
 
 def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     """The decoder of those parts; equal layers share one block."""
-    made: dict[tuple[bool, int], Block] = {}
+    made: dict[tuple[bool, int], DecoderLayer] = {}
     blocks = []
     for index, attention in enumerate(stack.attention):
+        # By identity: families give equal layers the same object.
         kind = (index in stack.routed, id(attention))
         if kind not in made:
             made[kind] = _block(keys, stack, attention, is_moe=kind[0])
@@ -51,12 +52,14 @@ def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     )
 
 
-def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool) -> Block:
+def _block(
+    keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool
+) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     experts = stack.experts if is_moe else None
     feed_forward = moe_weights(hidden, experts) if experts else stack.dense
     norms = norm_weights(hidden, stack.num_norms, stack.has_norm_bias)
-    return Block(
+    return DecoderLayer(
         attention=attention.geometry,
         state=attention.state,
         weights=(*norms, *attention.weights, *feed_forward),
@@ -67,6 +70,7 @@ def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: 
 
 def norm_weights(hidden: int, num_norms: int, has_bias: bool = False) -> list[Weight]:
     """The norms of a layer, each with its bias where it has one."""
+    # One entry for all norms of a layer: none of them is ever packed or placed apart.
     count = num_norms * hidden * (2 if has_bias else 1)
     return loose(_NORM_NAMES[0], TensorClass.NORM, count)
 

@@ -125,6 +125,7 @@ def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
 
 def _hint(keys: ConfigKeys, model_type: str) -> str:
     """A family whose name is near, else one that all keys fit, else the page that lists them."""
+    # The name decides between equals, so that the hint does not depend on the order of families.
     nearest = max(MODEL_TYPES, key=lambda name: (_likeness(name, model_type), name))
     misfits = {family.name: _misfit(keys, family) for family in _ALL}
     if _likeness(nearest, model_type) >= _ALIKE:
@@ -144,6 +145,7 @@ def _likeness(name: str, other: str) -> float:
 
 def _misfit(keys: ConfigKeys, family: Family) -> str | None:
     """What keeps the configuration from being read as that family, None where nothing does."""
+    # Tried as a whole: a family fits only if nothing is missing and nothing is left unread.
     tried = ConfigKeys({**keys.stated(), "model_type": family.name}, "")
     try:
         for name in family.required:
@@ -165,6 +167,7 @@ def family_of(keys: ConfigKeys) -> Family:
     if by_architecture is not None and not keys.has("model_type"):
         family = by_architecture
     else:
+        # Multimodal models name their text part so; its layers are the family's own.
         model_type = keys.text("model_type").removesuffix("_text")
         found = MODEL_TYPES.get(model_type, by_architecture)
         if found is None:

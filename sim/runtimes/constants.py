@@ -87,12 +87,15 @@ class Constants:
     optimised_weights_per_core_s: float
     kt_weights_per_core_s: float
     plain_weights_per_core_s: float
+    double_width_gain: float
     amx_factor: float
     optimised_flops_per_core_s: float
     plain_flops_per_core_s: float
     expert_pad_tokens: float
+    activation_passes: float
     matrix_flops_fraction: float
     attention_flops_fraction: float
+    ungrouped_attention_factor: float
     link_fraction: float
 
     @property

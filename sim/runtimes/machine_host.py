@@ -76,11 +76,16 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
 
 
 def _peak(rates: dict[str, Quantity]) -> float:
-    """The peak of 16-bit products, or the highest that is stated."""
-    for name in ("bf16", "fp16"):
-        if name in rates:
-            return rates[name].value
-    return max(rate.value for rate in rates.values())
+    """The peak of products as the runtimes' kernels sum them: in 16 bits or in integers.
+
+    NVIDIA's GeForce cards halve the rate of 16-bit products that are summed in 32 bits, which is
+    what machines state; ggml asks for sums in 16 bits (CUBLAS_COMPUTE_16F) and multiplies quantised
+    weights as int8 (mmq.cuh). Both run at half the rate of int8 on every card (whitepapers).
+    """
+    stated = [rates[name].value for name in ("bf16", "fp16") if name in rates]
+    if "int8" in rates:
+        stated.append(rates["int8"].value / 2)
+    return max(stated or [rate.value for rate in rates.values()])
 
 
 def _vector(instructions: tuple[str, ...]) -> Vector:

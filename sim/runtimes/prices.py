@@ -87,11 +87,13 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     """
     work = step.work
     dram = dram_bytes_per_s(step, constants)
-    cores = step.cores * AVX2_PREFILL_FRACTION**step.lag * _useful_share(step)
+    # Attention computes in floating point, so that it lacks nothing without dot products of bytes.
+    all_cores = step.cores * _useful_share(step)
+    cores = all_cores * AVX2_PREFILL_FRACTION**step.lag
     ours = np.where(
         step.is_kt,
         constants.kt_weights_per_core_s,
-        constants.optimised_weights_per_core_s * step.width,
+        constants.optimised_weights_per_core_s * constants.double_width_gain ** np.log2(step.width),
     )
     kernel = np.where(step.is_optimised, ours, constants.plain_weights_per_core_s)
     rate = kernel * np.where(step.has_amx, constants.amx_factor, 1.0) * GIGA
@@ -105,15 +107,24 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     )
     padded = work.gpu_matrix_s + constants.expert_pad_tokens * work.gpu_pad_s
     return Seconds(
-        cpu_experts=work.cpu_expert_weights / (rate * cores) + work.cpu_expert_bytes / dram,
-        cpu_dense=work.cpu_dense_weights / (rate * cores)
-        + work.cpu_dense_bytes / dram
+        cpu_experts=np.hypot(
+            work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
+        ),
+        cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
         + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
-        cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * cores),
+        cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=work.gpu_read_s / constants.gpu_read_fraction
         + padded / constants.matrix_flops_fraction
+        + constants.activation_passes * work.gpu_activation_s / constants.gpu_read_fraction
         + work.gpu_layers * constants.gpu_layer_us * MICRO,
-        gpu_attention=elements * work.gpu_attention_s / constants.attention_flops_fraction,
+        gpu_attention=elements
+        * work.gpu_attention_s
+        / (
+            constants.attention_flops_fraction
+            * np.where(
+                step.is_attention_ungrouped, constants.ungrouped_attention_factor, 1.0
+            )
+        ),
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
         + work.crossing_s / constants.link_fraction,

@@ -170,6 +170,7 @@ def _features(
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
+        is_attention_ungrouped=_is_before_grouping(question),
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(cached_model(question)),
@@ -190,9 +191,13 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
     llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
     for every cache until its pull request 370 (fattn.cu of both).
     """
-    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    is_old = _is_before_grouping(question)
     is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
     return queries_per_key(cached_model(question)) if is_old or is_single else 0.0
+
+
+def _is_before_grouping(question: RuntimeQuestion) -> bool:
+    return question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
 
 
 def _kv_bytes_factor(question: RuntimeQuestion) -> float:

@@ -48,6 +48,7 @@ class Work:
     gpu_read_s: Any
     gpu_matrix_s: Any
     gpu_pad_s: Any
+    gpu_activation_s: Any
     gpu_kv_s: Any
     gpu_attention_s: Any
     gpu_layers: Any
@@ -89,6 +90,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         )
         + _at(placement.head, 2 * head_params, computing),
         gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
+        gpu_activation_s=devices.experts_on_gpus(table.activation_bytes, reading),
         gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
         gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
@@ -172,6 +174,7 @@ class _LayerTable:
     expert_bytes: FloatArray
     expert_products: FloatArray
     distinct_params: FloatArray
+    activation_bytes: FloatArray
     kv_bytes: FloatArray
     attention_flops: FloatArray
 
@@ -179,12 +182,12 @@ class _LayerTable:
     def of(cls, model: Model, load: Load) -> "_LayerTable":
         """Count each shape of a layer once."""
         shapes, numbers = layer_shapes(model)
-        table = cls._of_layers([model.layers[index] for index in shapes], load)
+        table = cls._of_layers([model.layers[index] for index in shapes], model.hidden, load)
         columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
         return cls(**columns)
 
     @classmethod
-    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
+    def _of_layers(cls, layers: Sequence[Layer], hidden: int, load: Load) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
@@ -203,6 +206,7 @@ class _LayerTable:
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
+            activation_bytes=STATE_BYTES * chosen * load.tokens * _widths(layers, hidden),
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
             dense_params=np.array([layer.dense_params for layer in layers], float)
             - attention_params,
@@ -212,6 +216,12 @@ class _LayerTable:
             kv_bytes=read * load.kv_element_bytes + state,
             attention_flops=2.0 * load.tokens * pairs,
         )
+
+
+def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:
+    """Numbers that one token has in one expert: its state, and what is between the matrices."""
+    weights = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
+    return np.asarray(hidden * (weights > 0) + weights / (3 * hidden), float)
 
 
 def _chosen(top_k: int, load: Load) -> int:

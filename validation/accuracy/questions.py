@@ -9,7 +9,7 @@ from hwprofiles import InputError, machine_names, names_machine_file
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
-from sim.runtimes.host import RuntimeHost
+from sim.runtimes.host import RuntimeHost, Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
     IK_LLAMA_CPP,
@@ -89,6 +89,8 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
 def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
     """The row's machine with its probe. A machine whose memory is not stated needs one."""
     host = host_of(row.machine)
+    if "without VNNI" in row.assumed:
+        host = replace(host, vector=Vector.AVX512)
     probes = read_probes(row.probe)
     host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
     is_file = row.machine in machine_names() or names_machine_file(row.machine)

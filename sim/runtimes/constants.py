@@ -93,6 +93,7 @@ class Constants:
     plain_flops_per_core_s: float
     expert_pad_tokens: float
     activation_passes: float
+    expert_loop_us: float
     matrix_flops_fraction: float
     attention_flops_fraction: float
     ungrouped_attention_factor: float

@@ -46,9 +46,11 @@ class Features:
     is_optimised: Any
     ungrouped_queries: Any
     is_attention_ungrouped: Any
+    loops_over_experts: Any
     kv_bytes_factor: Any
     is_flash_on_cpu: Any
     is_mla: Any
+    is_cache_expanded: Any
     has_gpu: Any
 
 

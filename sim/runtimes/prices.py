@@ -97,7 +97,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     )
     kernel = np.where(step.is_optimised, ours, constants.plain_weights_per_core_s)
     rate = kernel * np.where(step.has_amx, constants.amx_factor, 1.0) * GIGA
-    elements = np.where(step.is_mla, DECOMPRESSED_FRACTION, 1.0)
+    elements = np.where(step.is_cache_expanded, DECOMPRESSED_FRACTION, 1.0)
     attention_rate = np.where(
         step.is_optimised,
         constants.optimised_flops_per_core_s,
@@ -115,8 +115,10 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=work.gpu_read_s / constants.gpu_read_fraction
         + padded / constants.matrix_flops_fraction
-        + constants.activation_passes * work.gpu_activation_s / constants.gpu_read_fraction
-        + work.gpu_layers * constants.gpu_layer_us * MICRO,
+        + (constants.activation_passes * work.gpu_activation_s + work.gpu_expansion_s)
+        / constants.gpu_read_fraction
+        + work.gpu_layers * constants.gpu_layer_us * MICRO
+        + step.loops_over_experts * work.gpu_experts * constants.expert_loop_us * MICRO,
         gpu_attention=elements
         * work.gpu_attention_s
         / (
@@ -132,14 +134,8 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
 
 
 def _useful_share(step: Features) -> Any:
-    """The share of cores that help a prompt: a second socket adds 0.4 of the first, unless each has
-    weights of its own.
-    """
-    return np.where(
-        np.logical_and(step.is_on_two_sockets, np.logical_not(step.is_kt)),
-        SHARED_SOCKETS_FRACTION,
-        1.0,
-    )
+    """The share of cores that help a prompt: a second socket adds 0.4 of the first."""
+    return np.where(step.is_on_two_sockets, SHARED_SOCKETS_FRACTION, 1.0)
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:

@@ -16,6 +16,11 @@ from sim.runtimes.tensors import is_compressed
 STATE_BYTES = 4
 """An activation that crosses between devices is a 32-bit number."""
 
+EXPANSION_PASSES = 4
+"""How often expanded keys and values are read or written as 32 bits: the product writes them, casts
+to 16 bits read and write, and so do concatenation and attention (build_deepseek2.cpp).
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -24,7 +29,9 @@ class Load:
 
     ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
     whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
-    whether other matrices are.
+    whether other matrices are. ``expands_cache``: keys and values of all heads are made anew from a
+    compressed cache. ``uploads_cache``: where the matrices of attention are copied to a GPU, it runs
+    there too, and its keys and values are copied along.
     """
 
     tokens: int
@@ -33,6 +40,8 @@ class Load:
     experts_per_token: int | None = None
     uploads_experts: bool = False
     uploads_dense: bool = False
+    expands_cache: bool = False
+    uploads_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +58,8 @@ class Work:
     gpu_matrix_s: Any
     gpu_pad_s: Any
     gpu_activation_s: Any
+    gpu_experts: Any
+    gpu_expansion_s: Any
     gpu_kv_s: Any
     gpu_attention_s: Any
     gpu_layers: Any
@@ -75,7 +86,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
     computing = [gpu.flops_per_s for gpu in host.gpus]
     attention_on_host = devices.attention < 0
     dense_on_host = devices.dense < 0
-    kv_on_host = placement.kv < 0
+    kv_on_host = devices.kv < 0
     head_on_host = float(placement.head < 0)
     return Work(
         gpu_read_s=devices.on_gpus(
@@ -88,11 +99,16 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
             2 * table.expert_products,
             computing,
         )
+        + _per_gpu(devices.kv, 2 * table.expansion_products, computing)
         + _at(placement.head, 2 * head_params, computing),
         gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
         gpu_activation_s=devices.experts_on_gpus(table.activation_bytes, reading),
-        gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
-        gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
+        gpu_experts=devices.experts_on_gpus(table.distinct_experts, [1.0] * len(host.gpus)),
+        gpu_expansion_s=_per_gpu(
+            devices.kv, EXPANSION_PASSES * STATE_BYTES * table.expanded_elements, reading
+        ),
+        gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading),
+        gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
         upload_s=devices.uploaded_bytes(table, placement) / link,
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
@@ -110,6 +126,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         cpu_dense_weights=float(
             load.tokens * np.sum(attention_on_host * table.attention_params)
             + load.tokens * np.sum(dense_on_host * table.dense_params)
+            + np.sum(kv_on_host * table.expansion_products)
             + head_on_host * head_params
         ),
         cpu_attention_flops=float(np.sum(kv_on_host * table.attention_flops)),
@@ -123,6 +140,7 @@ class _Computed:
 
     attention: IntArray
     dense: IntArray
+    kv: IntArray
     expert_fraction: FloatArray
 
     @classmethod
@@ -135,10 +153,15 @@ class _Computed:
             fractions[:, 0] = 0.0
         if not load.uploads_dense:
             return cls(
-                attention=placement.attention, dense=placement.dense, expert_fraction=fractions
+                attention=placement.attention,
+                dense=placement.dense,
+                kv=placement.kv,
+                expert_fraction=fractions,
             )
         dense = np.where(placement.dense < 0, target, placement.dense)
-        return cls(attention=target, dense=dense, expert_fraction=fractions)
+        is_moved = (placement.kv < 0) & (placement.attention < 0) & load.uploads_cache
+        kv = np.where(is_moved, target, placement.kv)
+        return cls(attention=target, dense=dense, kv=kv, expert_fraction=fractions)
 
     def on_gpus(
         self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
@@ -153,14 +176,15 @@ class _Computed:
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
     def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
-        """Bytes of weights that are on the host and computed on a GPU."""
+        """Bytes of weights and of the KV cache that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
         ) * table.expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
+        kv = (placement.kv < 0) & (self.kv >= 0)
         moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
-        return float(np.sum(experts) + moved)
+        return float(np.sum(experts) + moved + np.sum(kv * table.kv_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +197,13 @@ class _LayerTable:
     dense_params: FloatArray
     expert_bytes: FloatArray
     expert_products: FloatArray
+    distinct_experts: FloatArray
     distinct_params: FloatArray
     activation_bytes: FloatArray
     kv_bytes: FloatArray
     attention_flops: FloatArray
+    expanded_elements: FloatArray
+    expansion_products: FloatArray
 
     @classmethod
     def of(cls, model: Model, load: Load) -> "_LayerTable":
@@ -203,6 +230,7 @@ class _LayerTable:
         )
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
+        expanded, products = _expansion(layers, load)
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
@@ -212,10 +240,33 @@ class _LayerTable:
             - attention_params,
             expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
             expert_products=chosen * load.tokens * expert_params,
+            distinct_experts=distinct,
             distinct_params=distinct * expert_params,
             kv_bytes=read * load.kv_element_bytes + state,
             attention_flops=2.0 * load.tokens * pairs,
+            expanded_elements=expanded,
+            expansion_products=products,
         )
+
+
+def _expansion(layers: Sequence[Layer], load: Load) -> tuple[FloatArray, FloatArray]:
+    """Elements of keys and values that are made from a compressed cache, and products for that: each
+    cached token's latent part by the matrix of all heads.
+    """
+    elements = np.zeros(len(layers))
+    products = np.zeros(len(layers))
+    if not load.expands_cache:
+        return elements, products
+    for index, layer in enumerate(layers):
+        attention = layer.attention
+        if attention is None or not is_compressed(attention):
+            continue
+        latent = attention.value_elements / attention.num_heads
+        rotary = attention.kv_elements_per_token - latent
+        made = attention.expanded_elements - attention.num_heads * rotary
+        elements[index] = (load.context_tokens + load.tokens) * max(0.0, made)
+        products[index] = elements[index] * latent
+    return elements, products
 
 
 def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:

@@ -135,14 +135,15 @@ def _tokens(stated: float | None, otherwise: int) -> int:
 def build_of(row: MeasuredRow) -> int:
     """The number of the newest pull request in the build.
 
-    The version says it; else a row of ik_llama.cpp is taken as of the time of its thread, whose
-    number says which pull requests came before. ``main of PR #n`` is the build that the pull
-    request was compared with.
+    The version says it; else a row is taken as of the time of its thread in the program's own
+    repository, whose number says which pull requests came before. ``main of PR #n`` is the build
+    that the pull request was compared with.
     """
-    if row.runtime != IK_LLAMA_CPP:
+    if row.runtime not in (IK_LLAMA_CPP, LLAMA_CPP):
         return NEWEST_BUILD
     stated = re.search(r"(?:PR |pull/)#?(\d+)", row.runtime_version)
-    thread = re.search(r"ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
+    own = re.escape(row.runtime)
+    thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
     number = stated or thread
     if number is None:
         return NEWEST_BUILD

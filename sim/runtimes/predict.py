@@ -2,7 +2,6 @@
 they rest on.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -11,7 +10,7 @@ from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
-from sim.runtimes.intervals import half_width
+from sim.runtimes.intervals import interval_factor, stated_spread
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placement import Placement
@@ -23,9 +22,6 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
     "prefill": prefill_seconds,
 }
-
-HALF_OF_80_PERCENT = 1.2816
-"""Half the width of an interval of 80 % over the standard deviation, for normal errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +178,11 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
     seconds = priced.seconds(shipped_constants())
-    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
-    return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
+    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD
+    spread = stated_spread(
+        lambda constants: priced.seconds(constants).total, shipped_constants(), file, priced.phase
+    )
+    return float(interval_factor(spread + unknown, file.spreads_to_an_end))
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:

@@ -56,7 +56,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
     dense_rate = constants.k_weights_per_core_s * GIGA
     by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
-    by_bytes = work.cpu_kv_bytes / dram
+    by_bytes = constants.cpu_kv_reads * work.cpu_kv_bytes / dram
     return Seconds(
         cpu_experts=np.hypot(
             work.cpu_expert_bytes / dram, work.cpu_expert_weights / (rates * cores)
@@ -123,9 +123,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         * work.gpu_attention_s
         / (
             constants.attention_flops_fraction
-            * np.where(
-                step.is_attention_ungrouped, constants.ungrouped_attention_factor, 1.0
-            )
+            * np.where(step.is_attention_ungrouped, constants.ungrouped_attention_factor, 1.0)
         ),
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO

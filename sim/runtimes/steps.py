@@ -178,7 +178,8 @@ def _features(
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
         is_attention_ungrouped=_is_before_grouping(question),
-        loops_over_experts=question.runtime == IK_LLAMA_CPP and question.build < GROUPED_EXPERTS_SINCE,
+        loops_over_experts=question.runtime == IK_LLAMA_CPP
+        and question.build < GROUPED_EXPERTS_SINCE,
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(cached_model(question)),

@@ -6,7 +6,10 @@ from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
 from hwprofiles.units import GB, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
-SERVER_NAMES = r"EPYC|Xeon|Threadripper PRO|Grace|Altra|Graviton"
+SERVER_NAMES = r"EPYC|Xeon|Threadripper|Grace|Altra|Graviton|Core i[79]-(78|79|98|99|109)\d\dXE?\b"
+"""Servers, and workstations with a server's die: its mesh or fabric is between cores and memory
+(Threadripper is EPYC's die; Core X of these numbers that of Skylake and Cascade Lake Xeons).
+"""
 SERVER_BYTES_PER_S = 150 * GB
 """More than two to four channels of memory give: from here on a socket counts as a server's,
 whatever its name.

@@ -58,7 +58,7 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
     said = []
     if not machine.cpu.instructions:
         said.append(
-            f"the instructions of {machine.cpu.name} are not stated: AVX-512 without VNNI is assumed"
+            f"the instructions of {machine.cpu.name} are not stated: dot products of bytes on 256 bits are assumed"
         )
     if machine.cpu.clock_hz is None:
         said.append(
@@ -94,7 +94,7 @@ def _peak(rates: dict[str, Quantity]) -> float:
 def _vector(instructions: tuple[str, ...]) -> Vector:
     known = {name.lower() for name in instructions}
     if not known:
-        return Vector.AVX512
+        return Vector.SHORT_DOT
     if Vector.AMX.value in known:
         return Vector.AMX
     if Vector.AVX512.value in known:

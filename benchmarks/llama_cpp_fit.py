@@ -22,6 +22,7 @@ from sim.model.library import load_model
 from sim.runtimes.gguf_tensors import tensors_of_file
 from sim.runtimes.llama_cpp.arguments import LlamaArguments, read_llama_arguments
 from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
+from sim.runtimes.llama_cpp.overrides import Override
 from validation.runtimes.llama_cpp import write_random_gguf
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 
@@ -101,8 +102,9 @@ def _in_words(arguments: LlamaArguments, num_layers: int) -> str:
     patterns = sorted(
         item.pattern.replace("(up|down|gate_up|gate)", "(up|down|gate|gate_up)")
         for item in arguments.placements
+        if isinstance(item, Override)
         # llama.cpp counts the head among the layers, and writes a pattern that finds nothing for it.
-        if f"blk\\.{num_layers}\\." not in item.pattern
+        and f"blk\\.{num_layers}\\." not in item.pattern
     )
     return f"-ngl {layers} {' '.join(patterns)}"
 

@@ -15,7 +15,7 @@ from hwprofiles.units import MIB
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import EXPERTS, HOST, Override
-from sim.runtimes.tensors import Tensor, TensorTable, tensors_of
+from sim.runtimes.tensors import LayerTensor, TensorTable, tensors_of
 
 ONLY_DOWN = r"\.ffn_down.*"
 ALL_BUT_UP = r"\.ffn_(gate|gate_up|down).*"
@@ -58,6 +58,7 @@ def fitted_arguments(
         kept = range(model.num_layers - count, model.num_layers)
         overrides = [_of_layer(layer, EXPERTS) for layer in kept if experts[layer]]
         return replace(arguments, gpu_layers=count + 1, placements=tuple(overrides))
+    # After the first layer that does not fit, none is tried: a later, smaller one stays on the host.
     full = _fitting(iter(experts), left)
     boundary = _boundary(table[full], left - sum(experts[:full]))
     overrides = [_of_layer(full, boundary)]
@@ -77,7 +78,7 @@ def check_single_gpu(arguments: LlamaArguments, num_gpus: int) -> None:
         )
 
 
-def _boundary(layer: tuple[Tensor, ...], left: float) -> str:
+def _boundary(layer: tuple[LayerTensor, ...], left: float) -> str:
     """The pattern of what of a layer stays on the host, where so many bytes are left with its
     experts there.
     """
@@ -91,7 +92,7 @@ def _of_layer(layer: int, pattern: str) -> Override:
     return Override(pattern=rf"blk\.{layer}{pattern}", device=HOST)
 
 
-def _matching(layer: tuple[Tensor, ...], pattern: str) -> int:
+def _matching(layer: tuple[LayerTensor, ...], pattern: str) -> int:
     rule = Override(pattern=pattern, device=HOST)
     return sum(tensor.num_bytes for tensor in layer if rule.finds(tensor.name))
 

@@ -88,6 +88,7 @@ class Constants:
     cpu_layer_us: float
     gpu_read_fraction: float
     gpu_layer_us: float
+    other_maker_factor: float
     crossing_us: float
     kv_reads: float
     ungrouped_kv_share: float

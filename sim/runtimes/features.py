@@ -52,6 +52,7 @@ class Features:
     is_mla: Any
     is_cache_expanded: Any
     has_gpu: Any
+    is_other_maker: Any
 
 
 def stacked(steps: Sequence[Features]) -> Features:

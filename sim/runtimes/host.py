@@ -23,13 +23,14 @@ class Vector(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostGpu:
-    """A GPU and its link."""
+    """A GPU and its link. ``is_nvidia``: the published rows that prices rest on are all of such."""
 
     name: str
     memory_bytes: float
     bytes_per_s: float
     flops_per_s: float
     link_bytes_per_s: float
+    is_nvidia: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,9 @@ SERVER_BYTES_PER_S = 150 * GB
 whatever its name.
 """
 
+OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
+"""What names of GPUs have that are not NVIDIA's."""
+
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
 
@@ -77,6 +80,7 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
         bytes_per_s=gpu.memory_bytes_per_s.value,
         flops_per_s=_peak(gpu.flops_per_s),
         link_bytes_per_s=link.h2d.bytes_per_s.effective,
+        is_nvidia=re.search(OTHER_MAKERS, gpu.name) is None,
     )
     return (one,) * gpu.count
 

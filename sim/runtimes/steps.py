@@ -198,6 +198,7 @@ def _features(
         is_mla=has_compressed_cache(cached_model(question)),
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
+        is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
     )
 
 

@@ -361,3 +361,12 @@ def test_spread_of_one_constant_is_its_share() -> None:
     )
     link = file.constants["link_fraction"].prior_spread
     assert spread == pytest.approx(np.hypot(link, file.own_spreads["prefill"].value))
+
+
+def test_other_makers_have_wider_ranges() -> None:
+    """The constants of GPUs are of NVIDIA's cards, so others' work has a spread of its own."""
+    other = _faster(gpus=(replace(GPU, is_nvidia=False),))
+    known = predict(question("-ngl 99")).decode
+    unknown = predict(question("-ngl 99", host=other)).decode
+    assert unknown.tokens_per_s == pytest.approx(known.tokens_per_s)
+    assert unknown.high_tokens_per_s > 1.2 * known.high_tokens_per_s

@@ -6,8 +6,9 @@ from functools import cached_property
 from types import MappingProxyType
 
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
-from planner.runtimes.option import Arguments, Option, Timing, option_of
+from planner.runtimes.option import Option, Timing, option_of
 from sim.model.model import Model
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.placement import DevicePlacement

@@ -16,7 +16,8 @@ from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
 from tests.sim.runtimes.examples import NO_GPU, SERVER, deepseek
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
-RUNTIMES = (*LLAMAS, "ktransformers")
+BORROWED = ("vllm", "accelerate", "exllamav3")
+RUNTIMES = (*LLAMAS, "ktransformers", *BORROWED)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

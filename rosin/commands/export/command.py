@@ -20,7 +20,7 @@ TargetOption = Annotated[
         metavar="PROGRAM",
         help="For which program. Plans: llama.cpp and ik_llama.cpp (matrices of experts by layer, "
         "micro-batch, threads, split over GPUs), ktransformers (experts of each layer), vllm "
-        "(bytes in host memory), accelerate (layers in host memory). "
+        "(bytes in host memory), accelerate (layers in host memory), exllamav3 (experts on the CPU). "
         "Files of KV tiers: lmcache, vllm.",
     ),
 ]
@@ -93,21 +93,13 @@ def _mask(path: Path, to: str, target: Path | None) -> tuple[str, tuple[str, ...
 
 def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
     """The text, and what a reader must know of it. Raises InputError."""
-    from hwprofiles import InputError
     from planner.export.runtimes import WRITERS
-    from planner.export.streaming import STREAMED
     from planner.runtimes.plan_file import is_any_plan
 
     if to in WRITERS and is_any_plan(path):
         from rosin.commands.export.runtime_text import plan_text
 
         return plan_text(path, to, form or DEFAULT_FORM)
-    if to in STREAMED and is_any_plan(path):
-        from rosin.commands.export.streamed_text import streamed_text
-
-        if form is not None:
-            raise InputError(f"--form: {to} has one form")
-        return streamed_text(path, to)
     return _kv_text(path, to, form), ()
 
 
@@ -116,10 +108,9 @@ def _kv_text(path: Path, to: str, form: str | None) -> str:
     from hwprofiles import InputError, unknown_name
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
-    from planner.export.streaming import STREAMED
     from planner.serving.kv_tiers import load_kv_tiers
 
-    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS, *STREAMED)))
+    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS)))
     if to not in known:
         raise unknown_name("engine", to, known)
     if to not in KV_EXPORTERS:

@@ -37,6 +37,9 @@ from validation.runtimes.llama_cpp import Case, Sample, timed
 from validation.runtimes.llama_cpp.bench import BenchSession
 from validation.runtimes.llama_cpp.rpc import loopback_devices
 
+NUM_BESIDE_PLAN = 3
+"""Rivals that run again beside the plan."""
+
 OWN = Case(shape=PREDICTED, formats=FORMAT)
 
 
@@ -58,8 +61,8 @@ class Row:
 def main() -> None:
     """Run the laws' files and every placement in turn, fit, plan, run the plan, write.
 
-    What the plan is hangs on the laws, so the placements that it may choose all run with the laws'
-    files; one that is not among them runs in rounds of its own beside the fastest.
+    What the plan is hangs on the laws, so it runs in rounds of its own, beside the fastest rivals
+    once more: their second times are the ones that it is compared with.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
@@ -85,11 +88,12 @@ def main() -> None:
             has_device=True,
         )
         beside = {plan: session_of(plan, asked.binary, folder, devices)}
-        beside |= {run: sessions[run] for run in rivals.values()}
+        fastest = sorted(rivals.values(), key=lambda run: timed(samples[run]).token_s)
+        beside |= {run: sessions[run] for run in fastest[:NUM_BESIDE_PLAN]}
         again = samples_of(beside, asked.rounds)
         sessions |= beside
         table = _rows(swept, sessions, samples, host)
-        chosen = _rows({"the plan": plan, **rivals}, sessions, again, host)
+        chosen = _rows({"the plan": plan, **rivals}, sessions, {**samples, **again}, host)
     asked.o.mkdir(parents=True, exist_ok=True)
     rows = {"sweep": [asdict(row) for row in table], "placements": [asdict(row) for row in chosen]}
     (asked.o / "rows.json").write_text(json.dumps(rows, indent=1))

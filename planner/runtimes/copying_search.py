@@ -43,6 +43,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
         chunk_tokens=chunk,
         context_tokens=asked.load.cache_tokens,
         is_experts_alone=is_experts_alone and not asked.model.is_dense,
+        memory_fraction=_memory_fraction(asked),
     )
     option = asked.option(replace(base, is_experts_alone=False))
     missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
@@ -50,6 +51,12 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
         steps = math.ceil(missing / OFFLOAD_STEP_BYTES)
         option = asked.option(replace(base, offload_bytes=steps * OFFLOAD_STEP_BYTES))
     return option if asked.fits(option) else None
+
+
+def _memory_fraction(asked: Asked) -> float:
+    """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
+    memory = asked.host.gpus[0].memory_bytes
+    return max(1, int(1000 * asked.room_bytes()["gpu0"] / memory)) / 1000
 
 
 def _chunks(asked: Asked) -> Sequence[int]:

@@ -1,7 +1,7 @@
 """The best plan for a runtime: its options, its rivals, and what a user runs today."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hwprofiles import unknown_name
 from planner.runtimes.asked import Asked
@@ -19,7 +19,6 @@ from planner.runtimes.llama_search import llama_options
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival
 from sim.runtimes.accelerate.arguments import ACCELERATE
-from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.exllamav3.arguments import EXLLAMAV3
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
@@ -135,11 +134,8 @@ def _evaluated(asked: Asked, best: Option) -> Option:
 
 
 def _of_user(asked: Asked, line: str) -> Option:
-    """Return what a user runs, with room for the load's keys and values where none is stated."""
-    arguments = read_runtime_arguments(asked.runtime, line)
-    if not arguments.context_tokens:
-        arguments = replace(arguments, context_tokens=asked.load.cache_tokens)
-    return asked.option(arguments)
+    """Return what a user runs."""
+    return asked.option(asked.read(line))
 
 
 def _too_large(asked: Asked) -> str:

@@ -18,6 +18,8 @@ def vllm_words(arguments: VllmArguments) -> tuple[str, ...]:
 def _flags(arguments: VllmArguments) -> Iterator[tuple[str, str]]:
     if arguments.context_tokens is not None:
         yield "--max-model-len", str(arguments.context_tokens)
+    if arguments.memory_fraction is not None:
+        yield "--gpu-memory-utilization", f"{arguments.memory_fraction:g}"
     if arguments.offload_bytes:
         yield "--cpu-offload-gb", f"{arguments.offload_bytes / GIB:g}"
         if arguments.is_experts_alone:

@@ -25,11 +25,13 @@ class VllmArguments:
     """Arguments that place or price.
 
     ``offload_bytes`` of weights stay in pinned host memory, of experts alone where
-    ``is_experts_alone``; the GPU's kernels read them over the link.
+    ``is_experts_alone``; the GPU's kernels read them over the link. ``memory_fraction`` of the GPU's
+    memory is what vLLM may take, 0.9 unless stated; predictions do not depend on it.
     """
 
     offload_bytes: float = 0.0
     is_experts_alone: bool = False
+    memory_fraction: float | None = None
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
     context_tokens: int | None = None
     threads: int | None = None
@@ -56,6 +58,16 @@ def _gibibytes(text: str) -> float:
     return size * GIB
 
 
+def _fraction(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError("a share above 0 and of at most 1 is needed")
+    return share
+
+
 def _parameters(text: str) -> bool:
     if text != EXPERTS:
         raise ValueError(f"only {EXPERTS} is known: which bytes other names stand for is not")
@@ -73,6 +85,7 @@ _PREFETCHING = tuple(
 
 _FLAGS = (
     Flag(names=("--cpu-offload-gb",), key="offload_bytes", read=_gibibytes),
+    Flag(names=("--gpu-memory-utilization",), key="memory_fraction", read=_fraction),
     Flag(names=("--cpu-offload-params",), key="is_experts_alone", read=_parameters),
     Flag(names=("--max-num-batched-tokens",), key="chunk_tokens", read=positive),
     Flag(names=("--max-model-len",), key="context_tokens", read=positive),
@@ -80,7 +93,7 @@ _FLAGS = (
     *_PREFETCHING,
     *(
         Flag(names=(name,), effect=Effect.IGNORED)
-        for name in ("--model", "--gpu-memory-utilization", "--max-num-seqs", "--port", "--host")
+        for name in ("--model", "--max-num-seqs", "--port", "--host")
     ),
     Flag(names=("--trust-remote-code",), effect=Effect.IGNORED, arity=Arity.SWITCH),
     Flag(

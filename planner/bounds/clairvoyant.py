@@ -14,17 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers, frontiers
-from planner.bounds.lanes import lanes_bound
 from planner.bounds.part import NEVER_NS, Part
 from planner.bounds.simplex import lowest
-from planner.bounds.stores import LOOSEST, Stores, stores_of
-from planner.bounds.work import Floats, Work, work_of
-from sim.costs.memory import MemoryRule
-from sim.policies.problem import Problem
-from sim.workload.batch import Passes
+from planner.bounds.stores import Stores
+from planner.bounds.work import Floats, Work
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 """First guesses: the weight of the link's total, and the price of a byte against what the last byte
@@ -214,31 +209,6 @@ def _simplex(link: float, price: float) -> Floats:
             (link, price * 1.5 + 0.05, 0.9),
             (link, price, 0.6),
         ]
-    )
-
-
-def clairvoyant_bound(
-    problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
-) -> Bound:
-    """The bound over those passes with those tokens per expert [pass, layer, expert], for policies
-    within that memory rule.
-    """
-    if problem.feeding.is_pipelined:
-        return lanes_bound(problem, passes, tokens)
-    work = work_of(problem, passes, tokens)
-    stores = stores_of(problem, rule)
-    everything = np.ones(len(passes), bool)
-    whole, first, rest = (
-        _dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill)
-    )
-    first_ns, rest_ns, whole_ns = (dual.solve()[0] for dual in (first, rest, whole))
-    lanes = whole.value_ns(0.0, 0.0, 0.0)
-    return Bound(
-        end_to_end_s=seconds_below(max(whole_ns, first_ns + rest_ns)),
-        ttft_s=seconds_below(first_ns),
-        decode_s=seconds_below(rest_ns),
-        binding_resource="gpu" if lanes >= max(whole_ns, first_ns + rest_ns) * 0.999 else "h2d",
-        method="clairvoyant: Lagrangian dual over residency that changes between passes",
     )
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from hwprofiles.units import NS_PER_S
 from planner.bounds.alike import count_times
-from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
-from planner.bounds.lanes import lanes_bound
+from planner.bounds.lanes import lanes_bound_ns
 from planner.bounds.lines import lines
 from planner.bounds.part import Part
+from planner.bounds.rounding import seconds_below
 from planner.bounds.static import (
     KINDS,
     STREAMING,
@@ -153,7 +153,7 @@ def mean_bounds(
     """
     if problem.feeding.is_pipelined:
         least_s = sum(
-            lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws
+            seconds_below(lanes_bound_ns(problem, drawn.passes, drawn.tokens)) for drawn in draws
         ) / len(draws)
         return MeanBounds(
             static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws)

@@ -50,16 +50,15 @@ class CellWork(NamedTuple):
 
 
 class Frontiers(NamedTuple):
-    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns,
-    and the lane that sets it.
+    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, and
+    ns.
 
-    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight``
-    [triple] is what a missing expert counts.
+    ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert
+    counts.
     """
 
     missing: Floats
     ns: Floats
-    lane: NDArray[np.int64]
     offsets: NDArray[np.int64]
     weight: Floats
 
@@ -75,15 +74,7 @@ def widest_of(offsets):  # type: ignore[no-untyped-def]
 
 
 @allocating_part
-def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
-    """The longest lane and its number."""
-    if gpu >= cpu and gpu >= link:
-        return gpu, 0
-    return (cpu, 1) if cpu >= link else (link, 2)
-
-
-@allocating_part
-def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
+def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
     """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and
     copies; returns how many.
 
@@ -111,7 +102,6 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     for total in range(size + 1):
         missing[total] = total
         ns[total] = np.inf
-        lane[total] = 0
     sent = 0
     for count in range(size + 1):
         if count > 0:
@@ -119,13 +109,11 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
         chain = on_cpu[count] + up[count] + (work.down[sent] if count > 0 else 0.0)
         for copies in range(size - count + 1):
             link = copies * work.fetch[cell] + max(up[count], gpu[size - 1]) if copies > 0 else 0.0
-            longest, which = _longest(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
+            longest = max(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
             alone = copies * work.fetch[cell]
             held_up = work.link_share[cell] * (alone + up[count] if is_early else max(chain, alone))
             value = min(share * longest + held_up, work.cap[cell])
-            if value < ns[count + copies]:
-                ns[count + copies] = value
-                lane[count + copies] = which
+            ns[count + copies] = min(ns[count + copies], value)
     return size + 1
 
 
@@ -155,7 +143,7 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
 
 
 @allocating_part
-def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
+def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
     """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns
     how many.
 
@@ -197,20 +185,17 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
             else:
                 at = (start - link) / fall if fall > 0 else 0.0
             if 0 <= at <= most:
-                longest, longest_lane = _longest(start - fall * at, slope * at, link)
+                longest = max(start - fall * at, slope * at, link)
                 alone = copies * work.fetch[cell]
                 held_up = work.link_share[cell] * (alone if is_early else max(slope * at, alone))
-                missing[num], ns[num], lane[num] = (
-                    min(total, copied + at),
-                    min(share * longest + held_up, work.cap[cell]),
-                    longest_lane,
-                )
+                missing[num] = min(total, copied + at)
+                ns[num] = min(share * longest + held_up, work.cap[cell])
                 num += 1
     return num
 
 
 @allocating_part
-def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type: ignore[no-untyped-def]
+def _hull(missing, ns, num, out_missing, out_ns, start):  # type: ignore[no-untyped-def]
     """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
     end = start
     for point in np.argsort(missing[:num]):
@@ -229,7 +214,8 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
             if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
                 break
             end -= 1
-        out_missing[end], out_ns[end], out_lane[end] = x, y, lane[point]
+        out_missing[end] = x
+        out_ns[end] = y
         end += 1
     return end
 
@@ -269,12 +255,11 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 
 
 @bound_kernel
-def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
+def _frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = widest_of(work.offsets)
     x = np.empty(7 * widest + 7)
     y = np.empty(7 * widest + 7)
-    z = np.empty(7 * widest + 7, np.int64)
     before = -1
     for cell in range(len(offsets) - 1):
         first = work.offsets[cell]
@@ -284,11 +269,8 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
             count = offsets[before + 1] - offsets[before]
             weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
             for vertex in range(count):
-                missing[end + vertex], ns[end + vertex], lane[end + vertex] = (
-                    missing[start + vertex],
-                    ns[start + vertex],
-                    lane[start + vertex],
-                )
+                missing[end + vertex] = missing[start + vertex]
+                ns[end + vertex] = ns[start + vertex]
             end += count
             offsets[cell + 1] = end
             continue
@@ -296,11 +278,11 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
         prices = work.cpu[first:last]
         if prices.max() <= spread * prices.min() or prices.min() <= 0:
             weight[first:last] = 1.0
-            num = _counted(work, cell, x, y, z)
+            num = _counted(work, cell, x, y)
         else:
             weight[first:last] = prices / prices.mean()
-            num = _weighed(work, cell, weight[first:last], x, y, z)
-        end = _hull(x, y, z, num, missing, ns, lane, end)
+            num = _weighed(work, cell, weight[first:last], x, y)
+        end = _hull(x, y, num, missing, ns, end)
         offsets[cell + 1] = end
     return end
 
@@ -311,10 +293,7 @@ def frontiers(work: CellWork) -> Frontiers:
     size = 7 * (len(work.cpu) + num_cells)
     missing = np.empty(size)
     ns = np.empty(size)
-    lane = np.empty(size, np.int64)
     offsets = np.zeros(num_cells + 1, np.int64)
     weight = np.empty(len(work.cpu))
-    end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
-    return Frontiers(
-        missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight
-    )
+    end = _frontiers(work, missing, ns, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
+    return Frontiers(missing=missing[:end], ns=ns[:end], offsets=offsets, weight=weight)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bounds.bound import seconds_below
+from planner.bounds.rounding import seconds_below
 from planner.bounds.work import Floats, Work, work_of
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode

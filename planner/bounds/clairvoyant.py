@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers, frontiers
-from planner.bounds.part import NEVER_NS, Part
+from planner.bounds.part import NEVER_NS, MarkedPasses
 from planner.bounds.simplex import lowest
 from planner.bounds.stores import Stores
 from planner.bounds.work import Floats, Work
@@ -30,7 +30,7 @@ NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
 
 
-class Point(NamedTuple):
+class Multipliers(NamedTuple):
     """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a
     share of the steepest.
     """
@@ -40,11 +40,11 @@ class Point(NamedTuple):
     steepness: float = 0.0
 
 
-Guess = tuple[Point, ...]
+Guess = tuple[Multipliers, ...]
 """A point for the whole run, or one for prefill and one for decode."""
 
 
-class Ways(NamedTuple):
+class Uses(NamedTuple):
     """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then
     by pass; ``starts`` [item + 1].
 
@@ -108,7 +108,7 @@ class ClairvoyantDual:
     """
 
     frontiers: Frontiers
-    ways: Ways
+    ways: Uses
     base_ns: float
     num_passes: int
     capacity_bytes: float
@@ -147,11 +147,11 @@ class ClairvoyantDual:
             - byte_price * self.capacity_bytes * self.num_passes
         )
 
-    def solve(self) -> tuple[float, Point]:
+    def solve(self) -> tuple[float, Multipliers]:
         """The best bound found, in ns, and the point that proves it."""
         if not self.num_passes:
-            return 0.0, Point()
-        lanes = Point(), self.value_ns(*Point())
+            return 0.0, Multipliers()
+        lanes = Multipliers(), self.value_ns(*Multipliers())
         tried = [(lanes[1], 0.0, 0.0, 0.0)]
         for link in LINK_STARTS:
             scale = self.saving(link)
@@ -161,8 +161,8 @@ class ClairvoyantDual:
             ]
         best, link, price, scale = max(tried)
 
-        def point(at: Floats) -> Point:
-            return Point(
+        def point(at: Floats) -> Multipliers:
+            return Multipliers(
                 float(np.clip(at[0], 0, 1)),
                 max(0.0, float(at[1])) * scale,
                 float(np.clip(at[2], 0, 1)),
@@ -174,7 +174,7 @@ class ClairvoyantDual:
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
         ends = [
             lanes,
-            (Point(link, price * scale, 1.0 if scale else 0.0), best),
+            (Multipliers(link, price * scale, 1.0 if scale else 0.0), best),
             (point(found), -least),
         ]
         at, value = max(ends, key=lambda end: end[1])
@@ -237,7 +237,7 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
     """The problem over the marked passes."""
-    part = Part(work=work, marked=passes)
+    part = MarkedPasses(work=work, marked=passes)
     found = frontiers(
         part.uncapped._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
     )  # copies count over the whole run, not in the window
@@ -269,7 +269,7 @@ def _activations(work: Work) -> Floats:
     return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
 
 
-def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
+def _ways(part: MarkedPasses, stores: Stores, weight: Floats, dense: Floats) -> Uses:
     """Uses of experts, then of dense parts and the head, by item and pass.
 
     A copy costs its share of a whole layer's, if that is less.
@@ -288,7 +288,7 @@ def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
     share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
     copies = np.minimum(work.fetch, share * stores.expert_bytes), share * stores.weight_bytes
     uses = num_passes * num_dense
-    return Ways(
+    return Uses(
         starts=np.append(0, np.cumsum(counts)),
         pass_of=np.append(number[part.index][cell], np.tile(np.arange(num_passes), num_dense)),
         cell=np.append(cell, np.full(uses, -1)),

@@ -20,7 +20,7 @@ from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
 from planner.bounds.lanes import lanes_bound_ns
 from planner.bounds.lines import lines
-from planner.bounds.part import Part
+from planner.bounds.part import MarkedPasses
 from planner.bounds.rounding import seconds_below
 from planner.bounds.static import (
     KINDS,
@@ -184,16 +184,16 @@ def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
         )
 
 
-def wholes_of(works: Sequence[Work]) -> list[Part]:
+def wholes_of(works: Sequence[Work]) -> list[MarkedPasses]:
     """All passes of each run."""
-    return [Part(work=work, marked=np.ones(len(work.is_prefill), bool)) for work in works]
+    return [MarkedPasses(work=work, marked=np.ones(len(work.is_prefill), bool)) for work in works]
 
 
-def relaxed_draws(wholes: Sequence[Part], stores: Stores, *, are_alike: bool) -> Relaxation:
+def relaxed_draws(wholes: Sequence[MarkedPasses], stores: Stores, *, are_alike: bool) -> Relaxation:
     """The best bound found for each kind of plan, and of those the least."""
     work = wholes[0].work
     phases = [
-        Part(work=work, marked=which)
+        MarkedPasses(work=work, marked=which)
         for which in (work.is_prefill, ~work.is_prefill)
         if which.any()
     ]
@@ -242,7 +242,7 @@ def room_bytes(stores: Stores, kind: Kind) -> float:
 
 
 def summed(
-    wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool
+    wholes: Sequence[MarkedPasses], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool
 ) -> Sums:
     """The sums over several draws."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
@@ -254,7 +254,7 @@ def summed(
     return total
 
 
-def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
+def sums_of(part: MarkedPasses, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """One draw's part, or that of some of its passes.
 
     The kinds have the link's weight in common, so they share the frontiers, and differ in what a
@@ -323,7 +323,12 @@ def _best_price(
 
 
 def _weighed(
-    phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool
+    phases: Sequence[MarkedPasses],
+    stores: Stores,
+    kind: Streaming,
+    rival: Relaxation,
+    *,
+    are_alike: bool,
 ) -> Streaming:
     """The kind with the weights of the link's total, in prefill and in decode, that bound one draw
     best; ``rival`` is of that draw.

@@ -20,7 +20,7 @@ NEVER_NS = 1e30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class MarkedPasses:
     """The marked passes of a run."""
 
     work: Work

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Experts:
+class SelectedExperts:
     """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers +
     layer, ``item`` layer · experts + expert.
 
@@ -67,7 +67,7 @@ class Work:
     activations_d2h: Floats
     num_tokens: NDArray[np.int64]
     is_prefill: NDArray[np.bool_]
-    experts: Experts
+    experts: SelectedExperts
 
     @property
     def num_layers(self) -> int:
@@ -159,13 +159,15 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     )
 
 
-def _experts(tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices) -> Experts:
+def _experts(
+    tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices
+) -> SelectedExperts:
     num_layers, num_experts = tokens.shape[1:]
     cell = selected // num_experts
     count = tokens.ravel()[selected].astype(np.int64)
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
     shape = prices.shape_of[cell % num_layers]
-    return Experts(
+    return SelectedExperts(
         cell=cell,
         item=selected % (num_layers * num_experts),
         tokens=count,

@@ -27,7 +27,7 @@ placement owes to chance.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class NamedRival:
     """What a named system would reach on the same work: means over its ``num_draws`` first draws,
     or why it has none.
 
@@ -88,7 +88,7 @@ class Search:
     num_draws: int
     half_width_s: float | None
     runner_up: RunnerUp | None
-    rivals: tuple[Rival, ...]
+    rivals: tuple[NamedRival, ...]
     num_tried: int
     is_stopped: bool
     draws: tuple[Drawn, ...] = field(repr=False)
@@ -287,15 +287,17 @@ def _offer_best(hunt: Hunt, offer: int, best: Trial, goal: Goal) -> OfferBest:
     )
 
 
-def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[Rival, ...]:
+def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[NamedRival, ...]:
     rivals = []
     for trial in named:
         number = min(len(trial.metrics), len(best.metrics))
         if isinstance(trial.residency, Infeasible):
-            rivals.append(((np.inf, 0.0), Rival(policy=trial.policy.name, outcome=trial.residency)))
+            rivals.append(
+                ((np.inf, 0.0), NamedRival(policy=trial.policy.name, outcome=trial.residency))
+            )
         elif number:
             mean = mean_of(trial, number)
-            rival = Rival(
+            rival = NamedRival(
                 policy=trial.policy.name,
                 outcome=mean,
                 plan_metrics=mean_of(best, number),

@@ -85,7 +85,7 @@ class Peer(_Part):
     alloc_ports: Annotated[tuple[Port, ...], Field(min_length=1)]
 
 
-class Disaggregation(_Part):
+class TransferRole(_Part):
     """This engine's part where prefill and decode run apart: a prefiller sends, and tells
     ``proxy``; a decoder receives at ``peer``.
     """
@@ -127,7 +127,7 @@ class KvTiers(_Part):
     loads_while_queued: bool = False
     saves_answers: bool = False
     min_load_tokens: TokensOrNone = 0
-    disaggregation: Disaggregation | None = None
+    disaggregation: TransferRole | None = None
     server: Endpoint | None = None
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 
 from planner.bounds.draws import Kind, room_bytes
 from planner.bounds.frontier import frontiers
-from planner.bounds.part import Part
+from planner.bounds.part import MarkedPasses
 from planner.bounds.static import ahead_share, head_times, layer_times, link_share_of
 from planner.bounds.stores import Stores
 
@@ -40,7 +40,7 @@ class _Program:
         self._entries += [(row, column, value) for column, value in entries.items()]
         self._limits.append(limit)
 
-    def add_draw(self, whole: Part, stores: Stores, kind: Kind) -> None:
+    def add_draw(self, whole: MarkedPasses, stores: Stores, kind: Kind) -> None:
         """Add one draw's times, for plans of that kind."""
         work = whole.work
         share = link_share_of(work, kind)
@@ -56,7 +56,7 @@ class _Program:
         self._add_cells(whole, share, (off - on).ravel()[whole.cell_of], kind)
 
     def _add_cells(
-        self, whole: Part, share: NDArray[np.float64], cap: NDArray[np.float64], kind: Kind
+        self, whole: MarkedPasses, share: NDArray[np.float64], cap: NDArray[np.float64], kind: Kind
     ) -> None:
         """A hull's segment from (q, g) with slope s ≥ 0 reads time ≥ y · (g − s q) + s · (W y − Σ w
         x).
@@ -91,7 +91,7 @@ class _Program:
         return float(found.fun + self.constant_ns)
 
 
-def linear_optimum_ns(wholes: Sequence[Part], stores: Stores, kind: Kind) -> float:
+def linear_optimum_ns(wholes: Sequence[MarkedPasses], stores: Stores, kind: Kind) -> float:
     """Minimum over shares of experts and dense parts in GPU memory, x ≤ y, of the time of all
     draws through the lower hulls, y scaled, for plans of that kind.
     """

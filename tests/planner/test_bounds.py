@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.bound_tightness import split
 from hwprofiles.units import NS_PER_S
 from planner.bounds import MeanBounds, mean_bounds
-from planner.bounds.clairvoyant import Ways, _cheapest
+from planner.bounds.clairvoyant import Uses, _cheapest
 from planner.bounds.draws import wholes_of, works_of
 from planner.bounds.frontier import CellWork, frontiers
 from planner.bounds.stores import LOOSEST, stores_of
@@ -345,7 +345,7 @@ def test_cheapest_way_of_one_item() -> None:
         """Of one byte, used in passes 0 and 3, where the link and all else count half of their time
         each.
         """
-        ways = Ways(
+        ways = Uses(
             starts=np.array([0, 2]),
             pass_of=np.array([0, 3]),
             cell=np.array([-1, -1]),

@@ -23,7 +23,7 @@ from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from tests.validation.test_backend_policies import check_tokens
-from validation.backend import Executed, Tier, rehearse
+from validation.backend import ExecutedRun, Tier, rehearse
 from validation.backend.cores import Worker
 from validation.backend.execute_live import job_of
 from validation.backend.priority_lane import PriorityLane
@@ -184,7 +184,7 @@ def _ticket(number: int, priority: int, order: list[int]) -> Ticket:
     return Ticket(1, TaskKind.PREFETCH, 0, 0, number, 20_000_000, priority, work)
 
 
-def _on_slow_link(policy: Any) -> Executed:
+def _on_slow_link(policy: Any) -> ExecutedRun:
     subject = case(
         policy,
         SHAPES["plain"],
@@ -204,7 +204,7 @@ def _on_slow_link(policy: Any) -> Executed:
     return executed
 
 
-def _check_order(executed: Executed) -> None:
+def _check_order(executed: ExecutedRun) -> None:
     """After what it waits for, one at a time; between the pieces of a copy a real lane takes a
     breath, which the check does not know.
     """

@@ -48,7 +48,7 @@ def _projections(name: str, where: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class TensorNames:
     """What a family calls its tensors: those of a layer outside routed experts, and those of expert
     ``{expert}``, within the layer.
     """
@@ -57,9 +57,9 @@ class Layout:
     expert: Mapping[str, str]
 
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+LAYOUTS: Mapping[str, TensorNames] = MappingProxyType(
     {
-        "mixtral": Layout(
+        "mixtral": TensorNames(
             dense=dict(_ATTENTION) | {"router": "block_sparse_moe.gate.weight"},
             expert={
                 "expert_gate": "block_sparse_moe.experts.{expert}.w1.weight",
@@ -67,20 +67,20 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 "expert_down": "block_sparse_moe.experts.{expert}.w2.weight",
             },
         ),
-        "qwen2_moe": Layout(
+        "qwen2_moe": TensorNames(
             dense=dict(_ATTENTION)
             | {"router": "mlp.gate.weight", "shared_share": "mlp.shared_expert_gate.weight"}
             | _projections("shared", "mlp.shared_expert")
             | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         ),
-        "qwen3_moe": Layout(
+        "qwen3_moe": TensorNames(
             dense=dict(_ATTENTION) | {"router": "mlp.gate.weight"} | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         ),
     }
     | {
-        family: Layout(
+        family: TensorNames(
             dense=dict(_LATENT)
             | _projections("shared", "mlp.shared_experts")
             | _projections("dense", "mlp"),
@@ -202,7 +202,9 @@ def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
     return found
 
 
-def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tuple[str, Tensor]]:
+def _places(
+    weights: Weights, layout: TensorNames, *, is_tied: bool
+) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the decoder with the name the checkpoint has it under."""
     for number, layer in enumerate(weights.layers):
         blocks: list[tuple[Block, Mapping[str, str], int | None]] = [

@@ -14,7 +14,7 @@ from sim.policies.policy import Policy
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process
 from validation.backend.accelerator_memory import AcceleratorMemory
-from validation.backend.executed import Executed, executed_of
+from validation.backend.executed import ExecutedRun, executed_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.live_session import LiveSession
 from validation.backend.live_work import LiveWork
@@ -67,7 +67,7 @@ class LiveRun:
         )
         self._work = LiveWork(self._job, self._passes, weights, memory, self._arena, sequences)
 
-    def execute(self, lanes: Lanes) -> Executed:
+    def execute(self, lanes: Lanes) -> ExecutedRun:
         """Gate by gate."""
         job = self._job
         session = LiveSession(lanes.lines, self._work, self._arena)

@@ -17,7 +17,7 @@ from validation.backend.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Executed:
+class ExecutedRun:
     """A run that happened: its timeline, what was decided, and what came out.
 
     ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to
@@ -48,13 +48,13 @@ def executed_of(
     tokens: NDArray[np.int32],
     sequences: Sequences,
     is_paced: NDArray[np.bool_],
-) -> Executed:
+) -> ExecutedRun:
     """What was seen of the tasks, and what the sequences have come to; the tasks let go of what they
     worked on.
     """
     for ticket in tickets:
         ticket.let_go()
-    return Executed(
+    return ExecutedRun(
         timeline=timeline_of(tickets, platform, began_ns),
         decisions=decisions,
         passes=passes,

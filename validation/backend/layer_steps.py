@@ -16,7 +16,7 @@ from validation.backend.dispatching import Dispatching
 from validation.backend.emission import CPU, D2H, GPU, H2D, HOST, Emission
 from validation.backend.forward_pass import Sequences
 from validation.backend.plain import pass_of
-from validation.backend.streaming import Streaming
+from validation.backend.streaming import LayerRing
 from validation.backend.ticket import Ticket, Work
 from validation.backend.weights import Block, Weights
 
@@ -61,7 +61,7 @@ class PassRun:
         self,
         index: int,
         emission: Emission,
-        streaming: Streaming,
+        streaming: LayerRing,
         staged: StagedExperts,
         dispatching: Dispatching,
         prices: Prices,

@@ -18,12 +18,12 @@ from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import Emission
 from validation.backend.execute_live import LiveRun
-from validation.backend.executed import Executed, executed_of
+from validation.backend.executed import ExecutedRun, executed_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.layer_steps import PassRun, StagedExperts
 from validation.backend.pacing import quick_switching
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
-from validation.backend.streaming import Streaming
+from validation.backend.streaming import LayerRing
 from validation.backend.tier import Lanes, Tier, device_of, open_lanes
 from validation.backend.weights import Weights
 
@@ -37,7 +37,7 @@ def execute_policy(
     *,
     tier: Tier,
     rehearsal: Rehearsal | None = None,
-) -> Executed:
+) -> ExecutedRun:
     """Run the batch of the problem under the policy, from that residency.
 
     Where a tier paces, durations are those of the problem's model on its machine; weights may be a
@@ -146,7 +146,7 @@ class StaticRun:
         self._tokens = np.zeros(shape, np.int32)
         self._actions = np.zeros(shape, np.uint8)
 
-    def execute(self, lanes: Lanes) -> Executed:
+    def execute(self, lanes: Lanes) -> ExecutedRun:
         """Pass after pass."""
         emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
@@ -175,7 +175,7 @@ class StaticRun:
 
     def _emit_all(self, emission: Emission) -> None:
         is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)
-        streaming = Streaming(
+        streaming = LayerRing(
             emission,
             self._weights,
             self._memory,

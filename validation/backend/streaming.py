@@ -20,7 +20,7 @@ Place = tuple[int, int]
 """A pass and a layer of it; NONE for the head, which comes last."""
 
 
-class Streaming:
+class LayerRing:
     """The ring of layer buffers.
 
     The simulator knows at time 0 which layers are streamed and submits their copies then. Here the

@@ -17,7 +17,7 @@ from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
 from validation.calibrating.fitted_machine import Marking, fitted_machine
 from validation.calibrating.observed_run import ObservedRun, observed_run
 from validation.comparison.tiers import real_tier, real_weights
-from validation.comparison.trial import Contender, Trial, prepare
+from validation.comparison.trial import Contender, PlanTrial, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,10 +75,10 @@ def calibrate(
     )
 
 
-def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[Trial]:
+def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[PlanTrial]:
     """Every plan on the machine, ready to run; plans of one model share its weights."""
     weights: dict[str, Weights] = {}
-    found: list[Trial] = []
+    found: list[PlanTrial] = []
     for name, plan in plans:
         scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
         if scenario.model.name not in weights:
@@ -88,7 +88,7 @@ def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> 
     return found
 
 
-def _observed(trial: Trial) -> ObservedRun:
+def _observed(trial: PlanTrial) -> ObservedRun:
     executed = trial.run()
     return observed_run(
         trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers

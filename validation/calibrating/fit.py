@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from validation.calibrating.observed_run import Group, ObservedRun, Part
+from validation.calibrating.observed_run import CostPart, Group, ObservedRun
 
 NUM_PASSES = 4
 """Interference makes what a task lasts depend on the other tasks' factors: the factors are found
@@ -28,9 +28,9 @@ class Scales:
         """What the run's tasks are priced at."""
         scaled_ns = run.tasks.duration_ns.astype(np.float64)
         for (lane, part), chosen in run.groups.items():
-            of_part = Part.COPY if part is Part.ACTIVATION_COPY else part
+            of_part = CostPart.COPY if part is CostPart.ACTIVATION_COPY else part
             scaled_ns[chosen] *= self.factors.get((lane, of_part), 1.0)
-            if of_part is Part.COPY:
+            if of_part is CostPart.COPY:
                 scaled_ns[chosen] += self.copy_delays_ns.get(lane, 0.0)
         return np.maximum(scaled_ns, 0.0)
 
@@ -138,7 +138,7 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
     delays_ns = dict(scales.copy_delays_ns)
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
         counts[lane, part] = len(lasted_ns)
-        if part is Part.ACTIVATION_COPY:
+        if part is CostPart.ACTIVATION_COPY:
             delays_ns[lane] = delays_ns.get(lane, 0.0) + float((lasted_ns - expected_ns).mean())
         else:
             factors[lane, part] = factors.get((lane, part), 1.0) * float(

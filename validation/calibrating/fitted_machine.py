@@ -12,7 +12,7 @@ from hwprofiles import Curve, Direction, Kind, Machine, Operation, Quantity, par
 from sim.costs.cost_model import CostModel
 from sim.model.model import Model
 from validation.calibrating.fit import Fit
-from validation.calibrating.observed_run import Part
+from validation.calibrating.observed_run import CostPart
 from validation.calibrating.priced_part import PricedPart, priced_parts
 
 WAYS = ("h2d", "d2h")
@@ -127,17 +127,17 @@ def _direction(machine: Machine, way: str, found: Fit, marking: Marking) -> Data
     data["latency_ns"] = {"value": latency_ns, **marking.data()}
     for key in ("bytes_per_s", "pageable_bytes_per_s"):
         quantity: Quantity | None = getattr(direction, key)
-        if quantity is not None and (way, Part.COPY) in found.scales.factors:
+        if quantity is not None and (way, CostPart.COPY) in found.scales.factors:
             data[key] = {"value": quantity.effective / _factor(way, found), **marking.data()}
     return data
 
 
 def _is_fitted(way: str, found: Fit) -> bool:
-    return (way, Part.COPY) in found.scales.factors or way in found.scales.copy_delays_ns
+    return (way, CostPart.COPY) in found.scales.factors or way in found.scales.copy_delays_ns
 
 
 def _factor(way: str, found: Fit) -> float:
-    return found.scales.factors.get((way, Part.COPY), 1.0)
+    return found.scales.factors.get((way, CostPart.COPY), 1.0)
 
 
 def _delay_ns(way: str, found: Fit) -> float:

@@ -18,7 +18,7 @@ from sim.costs.curve_shapes import (
     head_shape,
 )
 from sim.model.model import Attention, TensorClass, layer_shapes
-from validation.calibrating.observed_run import Part
+from validation.calibrating.observed_run import CostPart
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTEXTS = (1, 16, 64, 256, 1024, 4096)
@@ -33,7 +33,7 @@ PriceNs = Callable[[Sizes], NDArray[np.int64]]
 class PricedPart:
     """``curves`` price it; where there are none, ``price_ns`` does, which is taken at ``sizes``."""
 
-    part: Part
+    part: CostPart
     operation: Operation
     device: Device
     dtype: str
@@ -75,7 +75,7 @@ class _Parts:
 
         curve = costs.expert_curve(self.device)
         return self._part(
-            Part.EXPERT,
+            CostPart.EXPERT,
             Operation.EXPERT,
             TensorClass.EXPERT,
             expert_shape(costs.model),
@@ -92,7 +92,7 @@ class _Parts:
             return self.costs.head(self.device, sequences).ns
 
         return self._part(
-            Part.HEAD,
+            CostPart.HEAD,
             Operation.DENSE,
             which,
             head_shape(model),
@@ -109,7 +109,9 @@ class _Parts:
             shape = gate_shape(model, layer) if is_gate else ffn_shape(model, layer, which)
             if which in present and shape is not None:
                 part, operation = (
-                    (Part.GATE, Operation.GATE) if is_gate else (Part.FEED_FORWARD, Operation.DENSE)
+                    (CostPart.GATE, Operation.GATE)
+                    if is_gate
+                    else (CostPart.FEED_FORWARD, Operation.DENSE)
                 )
                 curve = self.costs.weights_curve(self.device, layer, which)
                 yield self._part(
@@ -135,7 +137,7 @@ class _Parts:
             ).ns
 
         return PricedPart(
-            part=Part.ATTENTION_DECODE if is_decode else Part.ATTENTION_PREFILL,
+            part=CostPart.ATTENTION_DECODE if is_decode else CostPart.ATTENTION_PREFILL,
             operation=operation,
             device=self.device,
             dtype=model.dtype(TensorClass.ATTENTION),
@@ -154,7 +156,7 @@ class _Parts:
 
     def _part(
         self,
-        part: Part,
+        part: CostPart,
         operation: Operation,
         which: TensorClass,
         shape: Shape,

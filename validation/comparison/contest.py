@@ -20,7 +20,7 @@ from sim.step.simulate import Scenario, simulate
 from validation.backend.rehearsal import Rehearsal
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights
-from validation.comparison.trial import Contender, Trial, prepare, why_not
+from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
 """Uses every lane, so that what each adds is seen."""
@@ -45,8 +45,8 @@ class Contest:
     what reason.
     """
 
-    calibration: Trial
-    trials: tuple[Trial, ...]
+    calibration: PlanTrial
+    trials: tuple[PlanTrial, ...]
     left_out: Mapping[str, str]
 
 

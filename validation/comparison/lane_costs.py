@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.engine.task import TaskKind, TaskTable
 from sim.engine.timeline import Timeline
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 
 KEPT_FRACTION = 0.95
 """Of the delays of a kind between paced tasks, from the shortest on, those that count; between real
@@ -61,7 +61,7 @@ class LaneCosts:
         return np.rint(np.where(self.is_paced[tasks.resource], paced_ns, real_ns)).astype(np.int64)
 
 
-def fit_lane_costs(*runs: Executed) -> LaneCosts:
+def fit_lane_costs(*runs: ExecutedRun) -> LaneCosts:
     """Trimmed means over the tasks of some runs of one plan; prices are left as they are."""
     delays = [_delays(executed) for executed in runs]
     pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
@@ -79,7 +79,7 @@ def fit_lane_costs(*runs: Executed) -> LaneCosts:
 
 
 def fit_scale(
-    costs: LaneCosts, runs: tuple[Executed, ...], predicted: tuple[Timeline, ...]
+    costs: LaneCosts, runs: tuple[ExecutedRun, ...], predicted: tuple[Timeline, ...]
 ) -> LaneCosts:
     """With the scales at which those predictions, made with these costs, would have had the right
     total of each lane and kind.
@@ -103,7 +103,7 @@ def fit_scale(
     return replace(costs, scale=scale)
 
 
-def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ready_times(executed: ExecutedRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For every task, when the one before it on its lane ended, and when the last it waits for on
     other lanes did; 0 for none.
     """
@@ -123,7 +123,7 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
     return before_ns, others_ns
 
 
-def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
+def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
     """What passed between the tasks of one run, by name."""
     tasks = executed.timeline.tasks
     line = executed.timeline
@@ -160,7 +160,7 @@ def _hand_overs_ns(
     return hand_overs_ns
 
 
-def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
+def _work_ns(runs: tuple[ExecutedRun, ...]) -> NDArray[np.float64]:
     """How long each kind of real work took on each lane."""
     resource = np.concatenate([run.timeline.tasks.resource for run in runs])
     kind = np.concatenate([run.timeline.tasks.kind for run in runs])
@@ -174,7 +174,7 @@ def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
 
 
 def _totals_ns(
-    run: Executed, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
+    run: ExecutedRun, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
 ) -> tuple[float, float]:
     """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
     tasks = run.timeline.tasks

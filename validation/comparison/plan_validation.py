@@ -19,7 +19,7 @@ from validation.backend.weights import Weights
 from validation.comparison.contest import CALIBRATION
 from validation.comparison.rounds import Report, run_rounds
 from validation.comparison.tiers import tier_of, weights_for
-from validation.comparison.trial import Contender, Trial, prepare, why_not
+from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 MOST_RIVALS = 3
 SLOWEST_RIVAL_FACTOR = 2.0
@@ -37,7 +37,7 @@ class PlanValidation:
     scenario: Scenario
     report: Report
     left_out: dict[str, str]
-    trial: Trial
+    trial: PlanTrial
 
     @property
     def regret_fraction(self) -> float:

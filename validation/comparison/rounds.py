@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau
 
-from validation.backend.executed import Executed
-from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
+from validation.backend.executed import ExecutedRun
+from validation.comparison.compare import ErrorSummary, RunComparison, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scale
-from validation.comparison.trial import Trial
+from validation.comparison.trial import PlanTrial
 
 MOST_VARIATION_FRACTION = 0.12
 """Calibration runs that differ by more than this say that the machine is too noisy to be compared
@@ -27,9 +27,9 @@ class PairedRun:
     ``paired`` those of the calibration runs just before and after.
     """
 
-    plain: Comparison
-    absolute: Comparison
-    paired: Comparison
+    plain: RunComparison
+    absolute: RunComparison
+    paired: RunComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,8 @@ class Report:
 
 
 def run_rounds(
-    trials: tuple[Trial, ...],
-    calibration: Trial,
+    trials: tuple[PlanTrial, ...],
+    calibration: PlanTrial,
     num_rounds: int,
     on_run: Callable[[str], None] | None = None,
     *,
@@ -124,7 +124,7 @@ def run_rounds(
     return _report(plans, _variation(calibration_ns))
 
 
-def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
+def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
     """What those runs of the calibration plan say of lanes, and of how far real operations are from
     their prices now.
     """
@@ -139,7 +139,9 @@ def _variation(calibration_ns: list[int]) -> float:
     return float(np.std(calibration_ns) / np.mean(calibration_ns))
 
 
-def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: LaneCosts) -> PairedRun:
+def _compared(
+    trial: PlanTrial, executed: ExecutedRun, first: LaneCosts, adjacent: LaneCosts
+) -> PairedRun:
     prediction = trial.predict(executed)
     return PairedRun(
         plain=compare(executed.timeline, prediction.plain()),

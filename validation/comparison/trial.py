@@ -13,7 +13,7 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 from validation.backend.rehearsal import Rehearsal, random_prompts, rehearse
 from validation.backend.run_policy import check_executable, execute_policy
 from validation.backend.tier import Tier
@@ -33,7 +33,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
+class PlanTrial:
     """Everything that a run of one plan needs."""
 
     name: str
@@ -45,7 +45,7 @@ class Trial:
     tier: Tier
     rehearsal: Rehearsal | None = None
 
-    def run(self) -> Executed:
+    def run(self) -> ExecutedRun:
         """One run."""
         return execute_policy(
             self.policy,
@@ -57,7 +57,7 @@ class Trial:
             rehearsal=self.rehearsal,
         )
 
-    def predict(self, executed: Executed) -> Prediction:
+    def predict(self, executed: ExecutedRun) -> Prediction:
         """What the simulator says of the routing of that run."""
         return predict(self.policy, self.problem, self.residency, executed, self.rehearsal)
 
@@ -68,7 +68,7 @@ def prepare(
     weights: Weights | None = None,
     tier: Tier = Tier.PACED,
     rehearsal: Rehearsal | None = None,
-) -> tuple[Trial, ...]:
+) -> tuple[PlanTrial, ...]:
     """The contenders on the scenario's machine, model and batch, with the same weights for all:
     those given, or a small stand-in's.
 
@@ -131,7 +131,7 @@ def _without_overheads(machine: Machine) -> Machine:
 
 def _prepared(
     scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier
-) -> Trial:
+) -> PlanTrial:
     policy = as_executed(contender.policy, tier)
     own = replace(scenario, policy=policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
@@ -141,7 +141,7 @@ def _prepared(
             f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much"
         )
     check_executable(policy, problem, residency, weights)
-    return Trial(
+    return PlanTrial(
         name=contender.name,
         policy=policy,
         problem=problem,

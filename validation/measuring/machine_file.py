@@ -14,7 +14,7 @@ from validation.measuring.lane_probes import Gaps
 from validation.measuring.measure import Findings, measure
 from validation.measuring.plausibility import rate_of
 from validation.measuring.probe import CurveKey
-from validation.measuring.sampling import Point
+from validation.measuring.sampling import MeasuredPoint
 from validation.measuring.smoothing import smoothed
 
 EMULATED = "Emulated accelerator"
@@ -155,7 +155,7 @@ class _Writer:
             },
         }
 
-    def _most_flops(self, products: Sequence[Point], dtype: str) -> Data:
+    def _most_flops(self, products: Sequence[MeasuredPoint], dtype: str) -> Data:
         best = max(
             (point for point in products if point.probe.key.dtype == dtype),
             key=lambda point: point.probe.flops / point.ns,
@@ -189,7 +189,7 @@ class _Writer:
             )
         }
 
-    def _copies(self, kind: str) -> tuple[Point, ...]:
+    def _copies(self, kind: str) -> tuple[MeasuredPoint, ...]:
         return next(
             (
                 points
@@ -199,7 +199,7 @@ class _Writer:
             (),
         )
 
-    def _copy_rate(self, points: tuple[Point, ...]) -> Data:
+    def _copy_rate(self, points: tuple[MeasuredPoint, ...]) -> Data:
         largest = points[-1]
         if self._found.is_cuda:
             source = f"copy of {format_bytes(largest.probe.x)}"
@@ -215,7 +215,7 @@ class _Writer:
         return self._stated(stated, f"rate of an emulated link: stated; {paced}")
 
     @property
-    def _own_curves(self) -> list[tuple[CurveKey, tuple[Point, ...]]]:
+    def _own_curves(self) -> list[tuple[CurveKey, tuple[MeasuredPoint, ...]]]:
         """What becomes a curve: all, but not copies that are paced to a rate, which says what they
         cost.
         """
@@ -237,7 +237,7 @@ class _Writer:
             ),
         }
 
-    def _curve(self, key: CurveKey, points: tuple[Point, ...]) -> Data:
+    def _curve(self, key: CurveKey, points: tuple[MeasuredPoint, ...]) -> Data:
         ns = [point.ns for point in points]
         spreads = [point.spread_fraction for point in points]
         values = ns if key.operation is Operation.MEMORY_READ else smoothed(ns, spreads)
@@ -265,7 +265,7 @@ class _Writer:
             "date": self._date,
         }
 
-    def _of_point(self, point: Point, value: float) -> Data:
+    def _of_point(self, point: MeasuredPoint, value: float) -> Data:
         return self._quantity(
             value,
             f"{point.probe.key.text} at {point.probe.x:,}",

@@ -18,7 +18,7 @@ from validation.measuring.model_probes import model_probes
 from validation.measuring.place import Place
 from validation.measuring.plausibility import Rejected, fastest_reads, plausible
 from validation.measuring.probe import CurveKey, Probe
-from validation.measuring.sampling import Budget, Point, Sampled, sample
+from validation.measuring.sampling import Budget, MeasuredPoint, Sampled, sample
 from validation.measuring.surroundings import Surroundings, surroundings
 from validation.measuring.workplace import (
     DTYPES,
@@ -82,7 +82,7 @@ class Findings:
     cold_bytes: int
     dtypes: tuple[str, ...]
     models: tuple[str, ...]
-    curves: Mapping[CurveKey, tuple[Point, ...]]
+    curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
     num_rounds: int
     gaps: LaneGaps
     factors: Sequence[Factor]
@@ -217,10 +217,12 @@ def _all_probes(
     return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
-def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, Load]:
+def _loads(
+    place: Workplace, curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
+) -> dict[str, Load]:
     """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
     loads: dict[str, Load] = {}
-    experts: dict[str, Point] = {}
+    experts: dict[str, MeasuredPoint] = {}
     for lane in ("gpu", "cpu"):
         ones = [
             points[0]

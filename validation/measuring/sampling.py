@@ -13,7 +13,7 @@ import numpy as np
 from hwprofiles.units import NS_PER_S, NS_PER_US
 from validation.measuring.bench import Work
 from validation.measuring.probe import CurveKey, Probe
-from validation.measuring.timing import Timing
+from validation.measuring.timing import MeanTime
 
 LEAST_SAMPLE_NS = 300 * NS_PER_US
 MOST_REPEATS = 64
@@ -34,12 +34,12 @@ repeated.
 class Timer(Protocol):
     """What a bench offers to sampling."""
 
-    def time(self, works: Sequence[Work]) -> Timing:
+    def time(self, works: Sequence[Work]) -> MeanTime:
         """Run the works one after another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class MeasuredPoint:
     """A measured size: median of its samples in ns, their interquartile range by the median, the
     fastest, and how many there are.
 
@@ -72,7 +72,7 @@ class Sampled:
     size on, time was too short.
     """
 
-    points: Mapping[CurveKey, tuple[Point, ...]]
+    points: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
     num_rounds: int
     left_out: Mapping[CurveKey, int]
 
@@ -103,7 +103,7 @@ def sample(
         (deadline_s - now_s()) * NS_PER_S,
         left_out,
     )
-    samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
+    samples: dict[Probe, list[MeanTime]] = {probe: [] for probe in kept}
     order = list(kept)
     generator = random.Random(seed)
     begun_s = now_s()
@@ -190,7 +190,7 @@ def _affordable(
     return kept
 
 
-def _sampled(probe: Probe, benches: Mapping[str, Timer], estimate_ns: float) -> Timing:
+def _sampled(probe: Probe, benches: Mapping[str, Timer], estimate_ns: float) -> MeanTime:
     return benches[probe.bench].time([probe.make() for _ in range(_repeats(estimate_ns))])
 
 
@@ -198,7 +198,7 @@ def _repeats(estimate_ns: float) -> int:
     return int(np.clip(np.ceil(LEAST_SAMPLE_NS / max(1.0, estimate_ns)), 1, MOST_REPEATS))
 
 
-def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
+def _point(probe: Probe, samples: Sequence[MeanTime]) -> MeasuredPoint:
     quiet_ns = [sample.ns for sample in samples if not sample.is_disturbed]
     samples_ns = (
         quiet_ns
@@ -206,7 +206,7 @@ def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
         else [sample.ns for sample in samples]
     )
     low, middle, high = np.percentile(samples_ns, [25, 50, 75]).tolist()
-    return Point(
+    return MeasuredPoint(
         probe=probe,
         ns=middle,
         spread_fraction=(high - low) / middle if middle else 0.0,
@@ -216,8 +216,8 @@ def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
     )
 
 
-def _by_curve(points: Mapping[Probe, Point]) -> dict[CurveKey, tuple[Point, ...]]:
-    found: dict[CurveKey, list[Point]] = {}
+def _by_curve(points: Mapping[Probe, MeasuredPoint]) -> dict[CurveKey, tuple[MeasuredPoint, ...]]:
+    found: dict[CurveKey, list[MeasuredPoint]] = {}
     for probe in sorted(points, key=lambda one: one.x):
         found.setdefault(probe.key, []).append(points[probe])
     return {key: tuple(own) for key, own in found.items()}

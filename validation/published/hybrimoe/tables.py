@@ -14,11 +14,11 @@ from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, Routing, load_routing
 from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
-from validation.published.hybrimoe.replay import Reading
+from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
 from validation.published.hybrimoe.speeds import speed_table
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
+from validation.published.reproduction import Cell, OtherPolicy, Reproduction, SummaryLine, Table
 from validation.published.target import Target, near, untargeted
 
 TARGET_PERCENT = 25
@@ -35,8 +35,8 @@ LRU = "LRU"
 SCORE = "score cache"
 ALPHA = 0.5
 READINGS = {
-    LRU: Reading(alpha=None, is_one_by_one=True),
-    SCORE: Reading(alpha=ALPHA, is_one_by_one=True),
+    LRU: CacheReading(alpha=None, is_one_by_one=True),
+    SCORE: CacheReading(alpha=ALPHA, is_one_by_one=True),
 }
 AT_ONCE: dict[str, dict[str, Cache]] = {
     LRU: {"at once": LruCache()},
@@ -160,7 +160,7 @@ def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
     )
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
     compared = tuple(
-        Comparison(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
+        OtherPolicy(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
         for label, cache in at_once.items()
     )
     rate = replayed_percent(drawn, READINGS[row.system], slots, first_token=BATCH.prompt_tokens)

@@ -17,7 +17,7 @@ from validation.runtimes.llama_cpp.open_session import find_bench, own_devices
 from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
-from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.session import LlamaSession
 from validation.runtimes.llama_cpp.settings import RunSettings
 from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
@@ -143,7 +143,7 @@ class _Runner:
     devices: LoopbackDevices
     buffers: tuple[str, ...]
 
-    def session(self, arguments: LlamaArguments) -> Session:
+    def session(self, arguments: LlamaArguments) -> LlamaSession:
         """llama.cpp with those arguments."""
         settings = RunSettings(model_file=self.file, arguments=arguments, devices=self.buffers)
         if self.bench is None:
@@ -157,7 +157,7 @@ class _Runner:
         self,
         name: str,
         arguments: LlamaArguments,
-        session: Session,
+        session: LlamaSession,
         timings: tuple[Timed, Timed],
         load: RunLoad,
     ) -> RanOption:
@@ -189,7 +189,7 @@ class _Runner:
 
 
 def _timed_rounds(
-    sessions: Mapping[str, Session], load: RunLoad, on_run: OnRun
+    sessions: Mapping[str, LlamaSession], load: RunLoad, on_run: OnRun
 ) -> dict[str, tuple[Timed, Timed]]:
     """Every session once a round, forwards and backwards in turn."""
     decodes: dict[str, list[Sample]] = {name: [] for name in sessions}

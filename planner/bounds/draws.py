@@ -269,9 +269,7 @@ def sums_of(part: MarkedPasses, stores: Stores, kinds: Sequence[Kind], *, are_al
     caps = np.stack([(off - on).ravel()[part.cell_of] for on, off in times])
     inside = part.weighed(share, is_prompt_early=kinds[0] is not None and kinds[0].is_early)
     return Sums(
-        experts=count_times(
-            inside, part.tables, part.sizes, part.layer, caps, num_layers, stores.num_experts
-        )
+        experts=count_times(inside, part.tables, part.sizes, caps, stores.num_experts)
         if are_alike
         else lines(
             frontiers(inside), part.cells, caps, num_layers, num_layers * stores.num_experts

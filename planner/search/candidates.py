@@ -174,13 +174,9 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
             summary = f"{BY_GAIN}; of the others the prompt fetches some while their layer attends; {fate}; {_buffers(staging)}"
             placement = GainPlacement(misses=misses)
             overlap = replace(LAUNCHED, staging_experts=staging)
-            policy = _combination(
-                f"gain+{name}+early/{staging}{mark}",
-                summary,
-                placement,
-                dispatch,
-                overlap,
-                feeding,
+            label = f"gain+{name}+early/{staging}{mark}"
+            policy = replace(
+                _combination(label, summary, placement, dispatch, overlap, feeding),
                 prefetch=EarlyPrefetch(),
             )
             if (
@@ -217,28 +213,19 @@ def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
             overlap = replace(LAUNCHED, staging_experts=2)
-            yield _combination(
-                f"{cache_name}+{name}{mark}",
-                start,
-                UniformPlacement(),
-                dispatch,
-                overlap,
-                feeding,
-                cache,
+            caching = _combination(
+                f"{cache_name}+{name}{mark}", start, UniformPlacement(), dispatch, overlap, feeding
             )
+            caching = replace(caching, cache=cache)
+            yield caching
             for prefetch_name, (ahead, prefetch) in (
                 PREFETCHES.items() if name != "balanced" else ()
             ):
-                label = f"{cache_name}+{name}+{prefetch_name}{mark}"
-                yield _combination(
-                    label,
-                    f"{start}; {ahead}",
-                    UniformPlacement(),
-                    dispatch,
-                    overlap,
-                    feeding,
-                    cache,
-                    prefetch,
+                yield replace(
+                    caching,
+                    name=f"{cache_name}+{name}+{prefetch_name}{mark}",
+                    summary=f"{start}; {ahead}",
+                    prefetch=prefetch,
                 )
 
 
@@ -327,9 +314,8 @@ def _combination(
     dispatch: Dispatch,
     overlap: LanesOverlap,
     feeding: Feeding,
-    cache: Cache | None = None,
-    prefetch: Prefetch | None = None,
 ) -> Policy:
+    """A policy that caches and prefetches nothing."""
     if feeding.prefill_chunk_tokens is not None:
         summary = f"{summary}; prompts in passes of at most {feeding.prefill_chunk_tokens} tokens"
     return Policy(
@@ -337,8 +323,8 @@ def _combination(
         summary=summary,
         source=SOURCE,
         placement=placement,
-        cache=cache or StaticCache(),
-        prefetch=prefetch or NoPrefetch(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
         dispatch=dispatch,
         overlap=overlap,
         feeding=feeding,

@@ -9,10 +9,10 @@ from statistics import mean
 from planner.search.candidates import candidates, named_systems
 from planner.search.floors import Floors
 from planner.search.objectives import Goal
+from planner.search.standing import as_time, goal_time, is_allowed, mean_of, overflows
 from planner.search.ties import half_width, is_tied
 from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
-from sim.costs.memory import Residency, machine_bytes
-from sim.step.draws import mean_metrics
+from sim.costs.memory import Residency
 from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario
 
@@ -134,7 +134,7 @@ class Hunt:
             if trial.metrics
             and offer in (None, trial.offer)
             and self._is_allowed(trial)
-            and not _overflows(trial)
+            and not overflows(trial)
         ]
         return sorted(found, key=lambda trial: trial.is_named)
 
@@ -389,43 +389,3 @@ def first_draws(scenario: Scenario, num_draws: int) -> int:
     """
     tokens = scenario.batch.num_sequences * scenario.batch.context_tokens
     return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))
-
-
-def mean_of(trial: Trial, num_draws: int) -> Metrics:
-    """The means over a trial's first draws."""
-    return mean_metrics(trial.metrics[:num_draws])
-
-
-def goal_time(goal: Goal, metrics: Metrics) -> float:
-    """What is minimised, as a time: of a rate, its inverse."""
-    return as_time(goal.score(metrics))
-
-
-def as_time(score: float) -> float:
-    """Return a score as a time: of a rate, which is negative, its inverse."""
-    return -1 / score if score < 0 else score
-
-
-def _overflows(trial: Trial) -> bool:
-    """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
-    room = machine_bytes(trial.problem.machine)
-    return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
-
-
-def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
-    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many
-    experts a layer as asked for.
-
-    The CPU runs no expert that the GPU holds: no runtime does that.
-    """
-    policy = trial.policy
-    if policy.dispatch.spills_residents:
-        return False
-    if (
-        policy.knows_future
-        or (goal.is_lossless and not policy.is_lossless)
-        or not isinstance(trial.residency, Residency)
-    ):
-        return False
-    held = trial.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
-    return scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())

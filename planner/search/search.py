@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hwprofiles import InputError
-from planner.search.hunt import FEWEST_DRAWS, Hunt, Progress, RuledOut, goal_time, mean_of
+from planner.search.hunt import FEWEST_DRAWS, Hunt, Progress, RuledOut
 from planner.search.objectives import Goal
+from planner.search.standing import goal_time, mean_of
 from planner.search.ties import half_width
 from planner.search.trials import Trial
 from sim.costs.memory import Infeasible, Residency

@@ -133,7 +133,7 @@ def _check_random_plans(
 @pytest.mark.parametrize("num_draws", [1, 3])
 def test_the_static_bound_is_near_the_linear_program(num_draws: int) -> None:
     """The bound never exceeds the optimum that HiGHS finds for the kind of plan it is least for,
-    and typically reaches 97 % of it, never less than half.
+    and typically reaches all of it, never less than 45 %.
     """
     ratios = []
     for seed in range(20):
@@ -151,8 +151,8 @@ def test_the_static_bound_is_near_the_linear_program(num_draws: int) -> None:
         least_s = max(optimum_ns / num_draws / NS_PER_S, found.clairvoyant_s)
         ratios.append(found.static_s / least_s)
     assert max(ratios) <= 1 + 1e-9
-    assert np.median(ratios) > 0.97
-    assert min(ratios) > 0.5
+    assert np.median(ratios) > 0.999
+    assert min(ratios) > 0.45
 
 
 def _fixed_scenario(policy: str, seed: int, top_k: int | None = None, **machine: float) -> Scenario:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, load_machine
-from planner.serving.offload import ServingPlan, ServingQuestion, TargetMissed, plan_serving
+from planner.serving.offload import plan_serving
+from planner.serving.serving_plan import ServingPlan, ServingQuestion, TargetMissed
 from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model

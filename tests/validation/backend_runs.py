@@ -19,6 +19,7 @@ from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from validation.backend import (
     ExecutedRun,
+    RunInputs,
     Tier,
     Weights,
     architecture_of,
@@ -52,9 +53,8 @@ class Case:
 
     def run(self, *, tier: Tier = Tier.FREE) -> ExecutedRun:
         """The run."""
-        return execute_policy(
-            self.policy, self.problem, self.residency, self.weights, self.prompts, tier=tier
-        )
+        inputs = RunInputs(weights=self.weights, prompts_SL=self.prompts)
+        return execute_policy(self.policy, self.problem, self.residency, inputs, tier=tier)
 
     def predicted(self, executed: ExecutedRun) -> Lowered:
         """The simulator's program for the routing that the run's own router chose."""

@@ -28,7 +28,7 @@ from validation.backend.cores import Worker
 from validation.backend.execute_live import job_of
 from validation.backend.priority_lane import PriorityLane
 from validation.backend.rehearsal import foresight_of
-from validation.backend.ticket import Pace, Ticket
+from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.comparison import compare, predict
 
 COLUMNS = (
@@ -181,7 +181,7 @@ def _ticket(number: int, priority: int, order: list[int]) -> Ticket:
         order.append(number)
         return 0
 
-    return Ticket(1, TaskKind.PREFETCH, 0, 0, number, 20_000_000, priority, work)
+    return Ticket(1, TaskLabel(TaskKind.PREFETCH, expert=number), 20_000_000, priority, work)
 
 
 def _on_slow_link(policy: Any) -> ExecutedRun:

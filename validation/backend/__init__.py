@@ -8,7 +8,7 @@ from validation.backend.checkpoint import Checkpoint, load_checkpoint
 from validation.backend.executed import ExecutedRun
 from validation.backend.plain import plain_forward
 from validation.backend.rehearsal import Rehearsal, rehearse
-from validation.backend.run_policy import execute_policy
+from validation.backend.run_policy import RunInputs, execute_policy
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
 
@@ -17,6 +17,7 @@ __all__ = [
     "Checkpoint",
     "ExecutedRun",
     "Rehearsal",
+    "RunInputs",
     "Tier",
     "Weights",
     "architecture_of",

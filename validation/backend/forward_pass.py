@@ -18,6 +18,7 @@ from validation.backend.architecture import LayerShape
 from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept
 from validation.backend.functions import (
+    CacheSpan,
     attention,
     feed_forward,
     gate,
@@ -51,6 +52,7 @@ class Sequences:
     ) -> None:
         architecture = weights.architecture
         count = batch.num_sequences
+        self.device = device
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
         self._batch = batch
@@ -147,9 +149,7 @@ class ForwardPass:
             shape,
             self.architecture.norm_epsilon,
             self._sequences.turns_2CH[shape.head_dim, place],
-            cache_2SKCH,
-            self._first,
-            self._end,
+            CacheSpan(cache_2SKCH, self._first, self._end),
         )
         self._x_TD = attended
         self._y_TD = normalized(

@@ -15,7 +15,7 @@ from sim.step.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
 from validation.backend.executed import ExecutedRun
 from validation.backend.rehearsal import Rehearsal, random_prompts, rehearse
-from validation.backend.run_policy import check_executable, execute_policy
+from validation.backend.run_policy import RunInputs, check_executable, execute_policy
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
 from validation.comparison.prediction import Prediction, predict
@@ -51,10 +51,8 @@ class PlanTrial:
             self.policy,
             self.problem,
             self.residency,
-            self.weights,
-            self.prompts_SL,
+            RunInputs(weights=self.weights, prompts_SL=self.prompts_SL, rehearsal=self.rehearsal),
             tier=self.tier,
-            rehearsal=self.rehearsal,
         )
 
     def predict(self, executed: ExecutedRun) -> Prediction:

@@ -17,7 +17,7 @@ from sim.costs.curve_shapes import attention_shape
 from sim.model.model import Model, TensorClass
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.forward_pass import cache_shape
-from validation.backend.functions import attention, normalized, rotation
+from validation.backend.functions import CacheSpan, attention, normalized, rotation
 from validation.measuring.bench import Work
 from validation.measuring.built import built
 from validation.measuring.grid import Grid
@@ -107,7 +107,8 @@ class _Layer:
             cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)
 
             def work() -> Tensor:
-                y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, cache_2SKCH, first, end)
+                span = CacheSpan(cache_2SKCH, first, end)
+                y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, span)
                 return normalized(y_TD, tensors["post_norm"], EPSILON)
 
             return work

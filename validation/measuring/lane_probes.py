@@ -15,7 +15,7 @@ from sim.engine.task import NONE, TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
 from validation.backend.pacing import quick_switching
-from validation.backend.ticket import Pace, Ticket
+from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.measuring.bench import Bench
 
 SPACING_NS = 300 * NS_PER_US
@@ -150,4 +150,4 @@ def _ticket(lasts_ns: int = SPACING_NS) -> Ticket:
             time.sleep(lasts_ns / NS_PER_S)
         return 0
 
-    return Ticket(0, TaskKind.OVERHEAD, 0, NONE, NONE, 0, 0, work)
+    return Ticket(0, TaskLabel(TaskKind.OVERHEAD, layer=NONE), 0, 0, work)

@@ -111,9 +111,12 @@ def count_times(
         total[:, layers] += by_missing[:, layers, number, : size + 1] @ missing_shares(
             num_experts, size
         )
+    # One more resident is never worse, since a plan may leave it unused. Rounding may say
+    # otherwise.
     return CountTimes(ns=np.minimum.accumulate(total, axis=2))
 
 
+# A model has few sizes of cells, and every sum over draws asks for them again.
 @lru_cache(maxsize=512)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
     """Probability [missing, resident] that so many of the selected are not resident, where all
@@ -130,6 +133,7 @@ def missing_shares(num_experts: int, num_selected: int) -> Floats:
         - _log_choose(num_experts, num_selected)
     )
     found: Floats = np.where(is_possible, np.exp(logs), 0.0)
+    # Logarithms of factorials are rounded, and a mean needs shares that sum to one.
     return np.asarray(found / found.sum(axis=0))
 
 

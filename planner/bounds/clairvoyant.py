@@ -152,6 +152,7 @@ class ClairvoyantDual:
         if not self.num_passes:
             return 0.0, Multipliers()
         lanes = Multipliers(), self.value_ns(*Multipliers())
+        # The windows alone, which bind where little has to be copied.
         tried = [(lanes[1], 0.0, 0.0, 0.0)]
         for link in LINK_STARTS:
             scale = self.saving(link)
@@ -172,6 +173,7 @@ class ClairvoyantDual:
             return -self.value_ns(*point(at))
 
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
+        # Every point proves a bound, so the search's end counts only where it is the best.
         ends = [
             lanes,
             (Multipliers(link, price * scale, 1.0 if scale else 0.0), best),
@@ -228,6 +230,8 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
             dual.value_ns(*point) if dual.num_passes else 0.0
             for dual, point in zip(duals, guess, strict=True)
         ), guess
+    # Each phase may hold at its start what it likes, which loses something; but it has multipliers
+    # of its own, which gains something. Which is more differs from run to run.
     whole, at = _dual(work, stores, everything).solve()
     first, rest = (_dual(work, stores, which).solve() for which in phases)
     return (
@@ -281,10 +285,13 @@ def _ways(part: MarkedPasses, stores: Stores, weight: Floats, dense: Floats) -> 
     num_passes, num_dense = dense.shape
     number = np.cumsum(part.marked) - 1
     order = np.argsort(
-        item.astype(np.min_scalar_type(num_items)), kind="stable"
+        # numpy sorts integers of at most 16 bits by their digits, in linear time.
+        item.astype(np.min_scalar_type(num_items)),
+        kind="stable",
     )  # by item and, as triples are ordered, by pass
     cell = cell[order]
     counts = np.append(np.bincount(item, minlength=num_items), np.full(num_dense, num_passes))
+    # An expert may come with its whole layer, which pays the latency of a copy once.
     share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
     copies = np.minimum(work.fetch, share * stores.expert_bytes), share * stores.weight_bytes
     uses = num_passes * num_dense

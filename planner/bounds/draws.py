@@ -165,6 +165,7 @@ def mean_bounds(
         clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST), *first.result())
     number = len(draws)
     return MeanBounds(
+        # A fixed plan is one of those that the clairvoyant bound covers, too.
         static_s=seconds_below(max(static.ns, clairvoyant_ns) / number),
         clairvoyant_s=seconds_below(clairvoyant_ns / number),
         byte_price_s=static.byte_price / number / NS_PER_S,
@@ -205,6 +206,7 @@ def relaxed_draws(wholes: Sequence[MarkedPasses], stores: Stores, *, are_alike: 
     best = _solved(summed(wholes, stores, within, are_alike=are_alike), stores, within, None)
     for kind in KINDS:
         if (kind.is_ahead or kind.is_early) and kind.buffer_bytes(stores) <= stores.capacity_bytes:
+            # Weights are sought on one draw, so the rival has to be of one draw.
             rival = replace(
                 best, ns=best.ns / len(wholes), byte_price=best.byte_price / len(wholes)
             )
@@ -226,6 +228,8 @@ def value_ns(
         number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price
     )
     head = min(sums.head_on[number] + byte_price * stores.head_bytes, sums.head_off[number])
+    # Where a byte that holds no weights saves more by being filled ahead, that is what the byte
+    # costs.
     ahead = sums.ahead[number]
     return float(
         layers
@@ -292,6 +296,7 @@ def _solved(
     """
     best = rival
     for number, kind in enumerate(kinds):
+        # The best price would only lift it further above the least.
         if best is not None and value_ns(sums, stores, kinds, number, best.byte_price) >= best.ns:
             continue
         ns, price = _best_price(sums, stores, kinds, number)
@@ -313,6 +318,7 @@ def _best_price(
     for _ in range(NUM_REFINEMENTS):
         order = sorted(values)
         place = max(range(len(order)), key=lambda spot: values[order[spot]])
+        # The value is concave in the price: its top lies next to the best price so far.
         around = order[max(0, place - 1) : place + 2]
         for left, right in pairwise(around):
             values[(left + right) / 2] = value_ns(sums, stores, kinds, number, (left + right) / 2)

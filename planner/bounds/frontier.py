@@ -83,6 +83,8 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
+    # Each is sorted in the order that is best for a plan by itself. No choice of experts can be
+    # best in all three, so none takes less.
     cpu = np.sort(work.cpu[first:last])
     gpu = np.sort(work.gpu[first:last])[::-1]
     tokens = np.sort(work.tokens[first:last])
@@ -108,6 +110,7 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
             sent = min(sent + tokens[count - 1], work.num_tokens[cell])
         chain = on_cpu[count] + up[count] + (work.down[sent] if count > 0 else 0.0)
         for copies in range(size - count + 1):
+            # Behind the last copy, its expert has still to run or the activations to return.
             link = copies * work.fetch[cell] + max(up[count], gpu[size - 1]) if copies > 0 else 0.0
             longest = max(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
             alone = copies * work.fetch[cell]
@@ -158,6 +161,8 @@ def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
     share = work.time_share[cell]
     is_early = work.is_early[cell]
     least = min(work.tokens[first:last].min(), work.num_tokens[cell])
+    # Activations move as soon as one expert runs on the CPU. Spread over all the weight they are
+    # never overstated.
     slope = (work.cpu[first:last].sum() + work.down[least] + work.up[least]) / total
     start, fall = _gpu_tangent(work, cell, weight, slope)
     ascending = np.sort(weight)
@@ -169,6 +174,7 @@ def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
             lightest += ascending[copies - 1]
         link = copies * work.fetch[cell] + least_gpu if copies > 0 and not is_early else 0.0
         most = max(0.0, total - lightest)
+        # The longest lane changes at these points alone, and is linear between them.
         for which in range(7):
             if which == 0:
                 at = 0.0
@@ -276,6 +282,8 @@ def _frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-u
             continue
         before = cell
         prices = work.cpu[first:last]
+        # An expert that costs the CPU nothing has no weight by its price, so such cells are
+        # counted.
         if prices.max() <= spread * prices.min() or prices.min() <= 0:
             weight[first:last] = 1.0
             num = _counted(work, cell, x, y)
@@ -290,6 +298,7 @@ def _frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-u
 def frontiers(work: CellWork) -> Frontiers:
     """The lower hull of every cell."""
     num_cells = len(work.offsets) - 1
+    # As many points as weighing tries for each number of copies.
     size = 7 * (len(work.cpu) + num_cells)
     missing = np.empty(size)
     ns = np.empty(size)

@@ -33,6 +33,7 @@ def lanes_bound_ns(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) 
         prices_on(problem, passes, tokens, mode, is_pinned=True)
         for mode in (LayerMode.GPU, LayerMode.CPU)
     )
+    # The CPU may attend while the GPU multiplies, so attention is also offered in two parts.
     split = _products(problem, passes), _cores(problem, passes)
     costs_ns = np.array([_by_pass(gpu, cpu, split, tokens, weight) for weight in WEIGHTS])
     first, rest = (

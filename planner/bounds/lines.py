@@ -117,6 +117,7 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
                 )
                 if found.missing[vertex + 1] > shares[number] * total:
                     break
+            # Where the frontier falls, missing more costs nothing: residents may be left unused.
             slope = max(slope, 0.0)
             least = np.inf
             for vertex in range(first, last):
@@ -154,6 +155,7 @@ def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):
                     + height[1, late, layer]
                     - saved
                 )
+                # Every pair of lines proves a bound, so the best one counts.
                 found = max(found, min(here, off[layer]))
         total += found
     return total

@@ -25,6 +25,8 @@ def mean_shadow_prices(
     """
     if problem.feeding.is_pipelined:
         return {}
+    # At its best multipliers the bound's change is its change at fixed multipliers (the envelope
+    # theorem), so nothing is solved again.
     stores = stores_of(problem, rule)
     kinds = [bounds.kind]
 

@@ -35,6 +35,7 @@ class Streaming:
 
     def buffer_bytes(self, stores: Stores) -> float:
         """The least that this kind of plan keeps free for what it streams."""
+        # Buffers for single experts are charged to no kind of plan: some budgets leave them out.
         if self.is_early:
             return 0.0
         return (stores.buffers if self.is_ahead else stores.part_buffers)[self.has_experts]
@@ -54,6 +55,7 @@ def ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
     counts, they take the link as well.
     """
     in_decode = float((share * ~work.is_prefill)[passes].max(initial=0))
+    # Copies for decode that were made in prefill took its link, whose weight they keep.
     in_prefill = float(share[work.is_prefill & passes].min(initial=np.inf))
     return max(0.0, in_decode - (in_prefill if np.isfinite(in_prefill) else 0.0))
 
@@ -76,8 +78,10 @@ def layer_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple
     if streaming is not None and not streaming.is_early:
         link = link if streaming.is_ahead else time
         whole = time * (work.serial_gpu + work.ffn_gpu + work.experts_gpu) + link * work.layer_fetch
+        # A kind that streams no experts leaves the layers that have some on the CPU.
         off = np.where(is_moe & (not streaming.has_experts), off, np.minimum(off, whole))
     on = time * np.where(is_moe, work.serial_gpu, work.serial_gpu + work.ffn_gpu)
+    # A plan may run a resident layer as if it were not there, so the bound may not charge more.
     return np.minimum(on, off), off
 
 
@@ -87,6 +91,8 @@ def head_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[
     if streaming is not None and not streaming.is_early:
         link = share if streaming.is_ahead else 1 - share
         off = np.minimum(
-            off, (1 - share) * work.head_gpu + link * work.head_fetch * (work.head_gpu > 0)
+            # A pass without a head copies none.
+            off,
+            (1 - share) * work.head_gpu + link * work.head_fetch * (work.head_gpu > 0),
         )
     return np.minimum((1 - share) * work.head_gpu, off), off

@@ -126,6 +126,7 @@ def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore
     if not is_alike:
         order = np.argsort(cpu)
         for step in range(QUANTILES):
+            # The middle expert of each sixth stands for all of it.
             picks[step] = order[(2 * step + 1) * size // (2 * QUANTILES)]
     return gpu.min()
 

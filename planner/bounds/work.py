@@ -108,6 +108,8 @@ def work_of(
     )  # what is sent down is handed over, too
     ffn_gpu = gpu.ffn.astype(np.float64)
     least_away = copies["activations_d2h"][1] + on_cpu + copies["activations_h2d"][1]
+    # A plan may leave the GPU without any expert and be spared the call. That costs it at least the
+    # longest wait for the CPU.
     call_ns = np.clip(least_away - ffn_gpu, 0.0, float(gpu.group_gpu)) * is_used
     serial_cpu = (cpu.attention + cpu.gate + float(cpu.layer_overhead)).astype(np.float64)
     return Work(
@@ -136,6 +138,7 @@ def prices_on(
     """
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
+    # Fused and captured kernels are the cheapest, so no plan's way of launching beats them.
     overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)

@@ -155,9 +155,12 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     )
     for name in FIXED:
         fate, dispatch, misses = DISPATCHES[name]
+        # Where no miss is copied, buffers would only take room.
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
+            # A graph is captured before it runs, so it has no place for copies that a gate decides
+            # on.
             overlap = replace(CAPTURED if name == "cpu" else LAUNCHED, staging_experts=staging)
             yield _combination(
                 f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding
@@ -203,6 +206,7 @@ def _may_gain_early(problem: Problem) -> bool:
     )
     if in_prompt.max() < EARLY_LEAD * copy_ns or in_prompt.sum() < EARLY_SHARE * lead.sum():
         return False
+    # Where everything fits there is nothing to copy.
     return isinstance(AllLayersPlacement().place(problem), Infeasible)
 
 
@@ -265,6 +269,7 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
     problem = problem_of(replace(scenario, policy=row))
     placement = PagedPlacement()
     if not is_long(problem):
+        # One short sequence cannot be cut into micro-batches, and its KV cache fits anywhere.
         if scenario.batch.num_sequences == 1:
             return
         placement = PagedPlacement(kv_layers=problem.model.num_layers)

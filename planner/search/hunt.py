@@ -112,6 +112,8 @@ class Hunt:
         self._meet(self._screened(self._placed()), self._first, "candidates")
         self._meet_named()
         self._halve()
+        # A named system may bring another offer to the top, whose named systems then have to run,
+        # too.
         while self._meet_named():
             self._challenge()
         self._meet_others()
@@ -205,6 +207,7 @@ class Hunt:
             for (_, score), _, trial in ranked[: max(SCREENED_LEAST, round(SCREENED_SHARE * most))]
             if as_time(score) <= (1 + SCREENED_LAG) * as_time(ranked[0][0][1])
         ]
+        # Offers are compared at the end, which needs something of each.
         if len(self.trials.scenarios) > 1:
             for offer in range(len(self.trials.scenarios)):
                 kept += [trial for trial in order if trial.offer == offer][:SCREENED_OTHERS]
@@ -239,6 +242,7 @@ class Hunt:
                 left += own
                 continue
             batch = self.trials.scenarios[offer].batch
+            # What promises most is run, since only a real time rules others out.
             first = min(bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[0]
             self._meet([first], self._first, "closed form")
             for trial, floor in zip(own, floors, strict=True):
@@ -262,6 +266,7 @@ class Hunt:
         }
         if standing:
             wanted.add(self.leader().offer)
+        # They have run there already.
         wanted -= {trial.offer for trial in self.tried if trial.is_named}
         named = [
             self.trials.start(policy, is_named=True, offer=offer)
@@ -303,6 +308,7 @@ class Hunt:
             if number == self._num_draws or (self._may_end_early and self._is_precise(close[0])):
                 self._num_draws = number
                 break
+            # Two at least, so that the last draws still decide something.
             close = close[: max(2, -(-len(close) // KEPT_OF))]
             number *= DRAWS_GROW
         self._challenge()

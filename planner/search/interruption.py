@@ -32,6 +32,7 @@ def undisturbed() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        # One is enough: whoever pressed twice wanted it to stop, too.
         if arrived:
             signal.raise_signal(arrived[0])
 

@@ -84,6 +84,7 @@ def draw_routing() -> None:
 def bound() -> None:
     """Bound a mean, where experts are alike and where they are not."""
     scenario = _scenario("on-demand")
+    # The two take different kernels.
     for are_alike in (False, True):
         mean_bounds(
             problem_of(scenario), [draw(scenario, scenario.policy.feeding)], are_alike=are_alike

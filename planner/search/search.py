@@ -158,6 +158,7 @@ def search(
                 "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()
+    # A recorded trace is replayed as it is, so further draws would repeat the first.
     number = num_draws if has_draws(scenarios[0]) else 1
     hunt = Hunt(
         scenarios,
@@ -205,6 +206,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
         return Unmet(
             max_ttft_s=goal.max_ttft_s, best_ttft_s=best.mean.ttft_s, policy=best.policy.name
         )
+    # Rivals may have met fewer draws; each is compared on those that both have met.
     number = len(best.metrics)
     own = [trial for trial in hunt.tried if trial.offer == best.offer]
     return Search(

@@ -83,6 +83,7 @@ class Setting(BaseModel):
             updates["model"] = change(self.model)
         if names_machine_file(self.machine):
             updates["machine"] = change(self.machine)
+        # A popularity names a file behind its prefix, which has to stay.
         if self.routing not in (None, "uniform"):
             assert self.routing is not None
             kind, colon, file = self.routing.rpartition("popularity:")

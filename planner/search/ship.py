@@ -34,6 +34,7 @@ def ship(root: Path) -> int:
     for dispatcher in dispatchers():
         cache = dispatcher._cache
         index = cache._cache_file._load_index()
+        # A kernel may also be kept for this very processor, which no other computer could run.
         shipped = [name for key, name in index.items() if key[1][1] == PROCESSOR]
         if not shipped:
             continue

@@ -36,6 +36,7 @@ def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
     The CPU runs no expert that the GPU holds: no runtime does that.
     """
     policy = trial.policy
+    # A rival may do it all the same, in order not to be made slower than its paper says.
     if policy.dispatch.spills_residents:
         return False
     if (

@@ -78,6 +78,7 @@ def _plan_for_target(
 
     Who cannot be served by the largest instance counts for nobody.
     """
+    # Fewer GPUs first, so that the search ends with the fewest that will do.
     by_size = sorted(shares, key=lambda share: (share[0] * share[1], share[0]))
     most = _Search(question, on_tried)
     misfit = most.try_share(max(by_size, key=lambda share: (share[1], share[0])))
@@ -176,6 +177,7 @@ class _Search:
     def shrink(self) -> None:
         """Halve the tiers as long as that loses less than the margin."""
         start = self._best(with_tiers=True)
+        # What is unlimited has no half.
         if all(tier.capacity_bytes is None for tier in start.spec.tiers):
             return
         limit = self._value(start.metrics) + MARGIN_FRACTION * abs(self._value(start.metrics))
@@ -197,6 +199,7 @@ class _Search:
         and that decode.
         """
         parts = self._question.offered.disaggregation
+        # One instance cannot be taken apart.
         shared = [row for row in self.rows if row.spec.num_instances > 1]
         if parts is None or not shared:
             return
@@ -263,6 +266,7 @@ class _Search:
         try:
             run = serve(cluster, source_of(question.requests, question.seed, question.num_requests))
         except NothingAnswered:
+            # The largest instance itself answers nobody: that is for the caller to see.
             if self._known is None:
                 raise
             return None
@@ -301,6 +305,7 @@ class _Search:
     def _rules(self, num_tiers: int) -> Iterator[tuple[str, dict[str, object]]]:
         yield "loading what is cheaper", {"loading": Loading.CHEAPER}
         offload = self._question.offered.offload
+        # A server of KV, and blended KV, know none of the rules below.
         if offload is not None and (
             offload.mode is not Mode.IN_PROCESS or offload.blend is not None
         ):
@@ -319,6 +324,7 @@ def _shares(question: ServingQuestion) -> Iterator[Share]:
     """
     offered = question.offered
     count = question.machine.gpu.count
+    # Where prefill and decode may be apart, the number of instances is what is sought.
     is_stated = "num_instances" in offered.model_fields_set and offered.disaggregation is None
     stated = offered.instance.num_gpus
     divisors = [number for number in range(1, count + 1) if count % number == 0]

@@ -74,6 +74,7 @@ class Emission:
         *waits: Ticket | None,
     ) -> Ticket:
         """The task with what it waits for, in the simulator's order."""
+        # A lane with priorities sends activations first: the next layer waits for them.
         priority = -1 if kind is TaskKind.ACTIVATION_COPY else 0
         label = TaskLabel(kind, self.step, layer, expert)
         ticket = Ticket(resource, label, duration_ns, priority, work)

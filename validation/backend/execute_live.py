@@ -58,6 +58,7 @@ class LiveRun:
         self._sequences = sequences
         memory = AcceleratorMemory(
             weights,
+            # Experts lie in the arena's slots, where they change places.
             replace(residency, experts=np.zeros_like(residency.experts)),
             problem.overlap,
             device,

@@ -114,6 +114,7 @@ class PassRun:
             layer, gate, tokens_E, np.flatnonzero(actions_E == Action.CPU).tolist()
         )
         last = self._feed(GPU, layer, dense) or gate
+        # Their buffers come free first, for the fetches below.
         for one in early:
             if tokens_E[one.expert] > 0:
                 last = self._expert(
@@ -158,6 +159,7 @@ class PassRun:
         """
         if not experts:
             return None, 0
+        # A token goes down once, however many of its experts run there.
         rows = min(int(tokens_E[experts].sum()), self._num_tokens)
         sends = self._pass.send
         own = self._weights.layers[layer].experts
@@ -250,6 +252,7 @@ class PassRun:
 
         duration_ns = int(self._prices.gate[self._index, layer])
         gate = self._emission.append(resource, TaskKind.GATE, layer, NONE, duration_ns, work)
+        # Before the wait, in which the link would otherwise stand still.
         self._streaming.run_ahead((self._index, layer))
         gate.wait()
         if gate.error is not None:

@@ -73,9 +73,12 @@ class LayerRing:
         them on the link.
         """
         for later in self._places[self._position_of[place] : len(self._places)]:
+            # In a serial pass nothing runs ahead; and a copy that a gate may still ask for goes
+            # first.
             if self._is_serial[later[0]] or not self._is_quiet(later):
                 return
             if later in self._number_of and later != place and later not in self._early:
+                # All buffers are taken by layers that have not been used.
                 if self._number_of[later] >= self._num_buffers + len(self._last_uses):
                     return
                 step = int(self._passes.step[later[0]])

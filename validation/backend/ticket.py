@@ -89,6 +89,7 @@ class Ticket:
     def wait(self) -> None:
         """Return once the task has ended."""
         if not self.end_ns:
+            # The lock is held until the task has ended, and is let go again for the next who waits.
             self._latch.acquire()
             self._latch.release()
 

@@ -78,10 +78,12 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     found = list(way.options(asked))
     rivals = tuple(way.rivals(asked))
     known = [rival.option for rival in rivals if rival.option is not None]
+    # What does not fit is shown beside the plan, but it is no rival.
     if users is not None and asked.fits(users):
         known.append(users)
     if not found and not known:
         return NoRuntimePlan(runtime=asked.runtime, reason=_too_large(asked))
+    # Rivals are candidates, too, so that a plan is never slower than one of them.
     best = min(known, key=lambda option: asked.rank(option.timing), default=None)
     if found:
         own = way.refine(asked, min(found, key=lambda option: asked.rank(option.timing)))

@@ -50,6 +50,7 @@ def _with_ports(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES_WITH_PORTS:
         return url
+    # A password may hold commas and colons, so what stands before the last @ is left out.
     for host in rest.rpartition("@")[2].split(","):
         if not _HOST_AND_PORT.match(host):
             raise ValueError(
@@ -244,6 +245,7 @@ def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: st
 
 def _bytes_per_rank(tier: TierSpec, num_ranks: int) -> float:
     assert tier.capacity_bytes is not None
+    # Whole bytes, rounded down: together the ranks never take more than was offered.
     return tier.capacity_bytes // num_ranks
 
 

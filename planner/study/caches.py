@@ -85,6 +85,7 @@ def medians(rows: Sequence[CacheRow]) -> list[CacheMedian]:
 
 def slots_of(model: Model, share: float) -> int:
     """Experts of a layer that a share stands for: at least one, and never all."""
+    # With all experts held there is no policy to compare.
     return min(model.num_experts - 1, max(1, round(model.num_experts * share)))
 
 

@@ -118,6 +118,8 @@ def _prepare(database: sqlite3.Connection, path: Path, identity: Mapping[str, st
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     with database:
+        # Another process may open the same new file: whoever is second finds the first one's
+        # identity.
         database.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA:
             database.execute(statement)
@@ -148,6 +150,7 @@ def _held(path: Path) -> Iterator[None]:
     lock_path = path.with_name(LOCK_NAME)
     try:
         _refuse_special(lock_path)
+        # SQLite locks a file in the same way on every system, and a killed process lets it go.
         lock = sqlite3.connect(lock_path, timeout=0, isolation_level=None)
     except sqlite3.Error as error:
         raise InputError(f"cannot write {lock_path}: {error}") from None

@@ -122,6 +122,7 @@ def code_digest() -> str:
     for package in CODE_PACKAGES:
         root = Path(str(resources.files(package)))
         for path in sorted(root.rglob("*")):
+            # Compiled files and caches differ from computer to computer without meaning anything.
             if path.suffix in CODE_SUFFIXES and path.is_file():
                 found.update(f"{package}/{path.relative_to(root).as_posix()}\0".encode())
                 found.update(path.read_bytes())

@@ -52,6 +52,7 @@ def sweep(
             if not running:
                 return num_done
             for future in wait(running, return_when=FIRST_COMPLETED).done:
+                # Ctrl-C between taking the point off the list and keeping it would lose it.
                 with undisturbed():
                     _keep(future, running.pop(future), store, on_point)
                 num_done += 1
@@ -80,6 +81,7 @@ def _missing(jobs: Iterable[Job], store: PointStore) -> Iterator[Job]:
     known = store.kept_keys()
     for job in jobs:
         if job.key not in known:
+            # Two settings may mean the same: the second would be planned for nothing.
             known.add(job.key)
             yield job
 

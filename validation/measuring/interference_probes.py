@@ -92,6 +92,7 @@ def _factor(busy: str, slows: str, pairs: list[_Pair]) -> Factor:
     return Factor(
         busy=busy,
         slows=slows,
+        # A lane that is faster in company owes it to noise.
         rate_fraction=min(1.0, middle),
         spread_fraction=(high - low) / middle,
         num_samples=len(ratios),

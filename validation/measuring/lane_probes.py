@@ -107,6 +107,7 @@ def _calls(lane: Lane, count: int) -> list[float]:
     """From the submission of an empty task to a lane that sleeps, to when its end is known."""
     found = []
     for _ in range(count):
+        # The lane's thread has to have gone to sleep, as it has behind real work.
         time.sleep(SPACING_NS / NS_PER_S)
         ticket = _ticket(lasts_ns=0)
         lane.submit(ticket)
@@ -140,6 +141,7 @@ def _launches(bench: Bench, count: int) -> list[float]:
     """One of many small operations, each with nothing to do."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0)] * NUM_LAUNCHES
+    # The first launch loads the kernel.
     bench.run(lambda: x.add_(1.0))
     return [bench.time(works).ns for _ in range(max(5, count // 5))]
 

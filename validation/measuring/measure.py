@@ -110,6 +110,7 @@ def measure(
     around = around or surroundings()
     chosen = choose_device(device)
     grid = effort.cuda_grid if chosen == "cuda" else effort.grid
+    # Twice the largest, so that two runs in a row never read the same memory.
     largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
     with (
@@ -214,6 +215,7 @@ def _all_probes(
                     left_out[
                         f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"
                     ] = None
+    # Models that share a shape share its points.
     return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
@@ -224,6 +226,7 @@ def _loads(
     loads: dict[str, Load] = {}
     experts: dict[str, MeasuredPoint] = {}
     for lane in ("gpu", "cpu"):
+        # The first point of a curve is that of one token, as in decoding.
         ones = [
             points[0]
             for key, points in curves.items()

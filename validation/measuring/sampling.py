@@ -113,6 +113,7 @@ def sample(
         and num_rounds < budget.most_rounds
         and (num_rounds < LEAST_QUIET or now_s() < deadline_s)
     ):
+        # A probe that always ran behind the same one would meet its traces in caches and clocks.
         generator.shuffle(order)
         for probe in order:
             if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
@@ -152,6 +153,7 @@ def _warmed_up(
         if probe.key in begun and is_late():
             left_out[probe.key] = probe.x
             continue
+        # The first run finds pages and code; the second says what a run takes.
         took_ns = [benches[probe.bench].time([probe.make()]).ns]
         if took_ns[0] <= HOPELESS_FACTOR * budget.most_point_s * NS_PER_S:
             took_ns.append(benches[probe.bench].time([probe.make()]).ns)
@@ -183,6 +185,7 @@ def _affordable(
         if total_ns <= left_ns:
             break
         if probe.x > smallest[probe.key]:
+            # A curve without a middle point would hide a bend, so it ends there.
             beyond = [one for one in kept if one.key == probe.key and one.x >= probe.x]
             total_ns -= sum(costs_ns[one] for one in beyond) * LEAST_ROUNDS
             kept = [one for one in kept if one not in beyond]
@@ -205,6 +208,7 @@ def _point(probe: Probe, samples: Sequence[MeanTime]) -> MeasuredPoint:
         if len(quiet_ns) >= min(LEAST_QUIET, len(samples))
         else [sample.ns for sample in samples]
     )
+    # Quartiles, since a few samples of every computer are far too long.
     low, middle, high = np.percentile(samples_ns, [25, 50, 75]).tolist()
     return MeasuredPoint(
         probe=probe,

@@ -68,6 +68,7 @@ class Sequences:
                 batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype
             ).to(place)
             for head_dim in {shape.head_dim for shape in architecture.layers}
+            # A layer may run on either, and copying the table each time would be work of its own.
             for place in {ON_HOST, device}
         }
         self.logits_SV: list[Tensor] = []
@@ -247,6 +248,7 @@ class ForwardPass:
         if not self._given:
             return
         total_TD = torch.zeros_like(self._x_TD)
+        # Sums of floats depend on their order, which must not depend on who was first.
         for expert in sorted(self._given):
             rows_M, given_MD = self._given[expert]
             kept(given_MD)

@@ -64,6 +64,8 @@ class LiveSession:
     def drop(self, number: int) -> bool:
         """Take back a copy that has not started; False if it has, and then it runs in vain."""
         ticket = self.tickets[number]
+        # Before the recall: should the copy have begun, the arena knows that its buffer is still
+        # written.
         self._arena.give_up(ticket.layer, ticket.expert, ticket)
         return self._copies.drop(ticket)
 

@@ -55,6 +55,7 @@ def calibrate(
     for trial in trials:
         trial.run()
     runs: list[ObservedRun] = []
+    # Plans take turns, so that a drift of the computer meets all of them alike.
     for _ in range(num_rounds):
         for trial in trials:
             runs.append(_observed(trial))

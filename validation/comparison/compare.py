@@ -98,6 +98,7 @@ def _keys(line: Timeline) -> list[Key]:
     found = []
     columns = (tasks.step, tasks.resource, tasks.kind, tasks.layer, tasks.expert)
     for key in zip(*(column.tolist() for column in columns), strict=True):
+        # Equal tasks of a step are told apart by their order, which both timelines keep.
         found.append((*key, seen[key]))
         seen[key] += 1
     return found

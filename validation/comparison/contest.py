@@ -92,6 +92,7 @@ def _chosen(
 ) -> Policy:
     """The best of the search that the backend executes; says why another was better."""
     fitting = (rival.policy for rival in found.rivals if not isinstance(rival.outcome, Infeasible))
+    # The backend does not execute every policy that is planned, so the next best may stand in.
     for policy in (found.best.scenario.policy, *(POLICIES[name] for name in fitting)):
         problem = why_not(scenario, Contender(name=policy.name, policy=policy), weights)
         if problem is None and policy.is_lossless and not policy.knows_future:

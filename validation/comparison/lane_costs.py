@@ -112,6 +112,7 @@ def ready_times(executed: ExecutedRun) -> tuple[NDArray[np.int64], NDArray[np.in
     before_ns = np.zeros(len(tasks), np.int64)
     others_ns = np.zeros(len(tasks), np.int64)
     last_end_ns: dict[int, int] = {}
+    # Priorities change the order of a lane, so the order in which it served is followed.
     for number in np.lexsort((executed.lane_order, tasks.resource)).tolist():
         lane = int(tasks.resource[number])
         before_ns[number] = last_end_ns.get(lane, 0)
@@ -168,6 +169,7 @@ def _work_ns(runs: tuple[ExecutedRun, ...]) -> NDArray[np.float64]:
     work_ns = np.full((_NUM_RESOURCES, len(TaskKind)), np.nan)
     for pair in set(zip(resource.tolist(), kind.tolist(), strict=True)):
         work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])], KEPT_FRACTION)
+    # On an emulated link a copy's work is spread over its price, so it says nothing of its own.
     if not runs[0].is_paced.all():
         work_ns[:, list(WEIGHT_COPIES)] = np.nan
     return work_ns
@@ -179,6 +181,7 @@ def _totals_ns(
     """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
     tasks = run.timeline.tasks
     is_meant = (tasks.resource == resource) & ((tasks.kind == kind) | (kind is None))
+    # A predicted task includes the gap behind it, which a measured one does not.
     expected_ns = predicted.busy_ns[is_meant] - round(costs.same_lane_ns)
     return float(run.timeline.busy_ns[is_meant].sum()), float(np.maximum(expected_ns, 0).sum())
 

@@ -73,6 +73,7 @@ def validate_plan(
     calibration = Contender(
         name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer
     )
+    # Weights and rehearsal are shared: a model's weights may take half of the memory.
     trials = prepare(scenario, (calibration, own, *rivals), first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])

@@ -70,6 +70,7 @@ class LivePrediction:
 
     def _job(self) -> LiveJob:
         job = job_of(self.policy, self.foresight)
+        # The process reads what the router selected, not what was foreseen.
         job.sheet.tokens[:] = self.tokens
         return job
 

@@ -96,6 +96,7 @@ def run_rounds(
     on, save the first, which has one. ``stops_when_noisy``: nor after a round by which calibration
     runs differ too much.
     """
+    # First runs find pages and kernels; none of them counts.
     for trial in (calibration, *trials):
         if is_time_left():
             trial.run()
@@ -114,6 +115,7 @@ def run_rounds(
             before = after
             if on_run is not None:
                 on_run(trial.name)
+        # A computer that is this noisy gives no answer later either.
         if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
             break
     plans = tuple(
@@ -129,6 +131,7 @@ def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
     their prices now.
     """
     costs = fit_lane_costs(*runs)
+    # Paced operations last their price by construction, so there is nothing to scale.
     if costs.is_paced.all():
         return costs
     return fit_scale(costs, runs, tuple(calibration.predict(run).on_lanes(costs) for run in runs))

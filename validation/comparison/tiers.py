@@ -92,6 +92,7 @@ def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weig
 
 
 def _check_memory(model: Model) -> None:
+    # Host and accelerator are the same memory here, and each has a copy.
     needed = 2 * model.total_bytes
     had = MOST_MEMORY_SHARE * memory_bytes()
     if needed > had:

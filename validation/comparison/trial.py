@@ -80,6 +80,7 @@ def prepare(
         if tier is Tier.PACED
         else replace(scenario, machine=_without_overheads(scenario.machine))
     )
+    # Where operations are slept out, only their order and tokens matter, so small weights do.
     weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
     prompts_SL = random_prompts(weights, scenario.batch, scenario.seed)
     trials = tuple(

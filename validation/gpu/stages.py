@@ -145,6 +145,7 @@ def run(
     stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s, time_s=time_s)
     _say(f"machine: {machine.description} {stage.left_s:.0f} s are left.")
     cases: list[CaseReport] = []
+    # Written before anything has run, and after every case: a stop leaves a whole summary.
     write_summary(cases, folder, _facts(stage))
     for number, model in enumerate(models):
         if stage.left_s < LEAST_SHARE * time_s:

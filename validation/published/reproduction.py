@@ -55,6 +55,7 @@ class Table:
     @property
     def mean_absolute_error_fraction(self) -> float:
         """Over the scored cells."""
+        # A table in which nothing is scored still shows how far off it is.
         scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [
             abs(cell.error_fraction) for cell in self.cells
         ]

@@ -289,5 +289,5 @@ def test_maps_foretell_as_much_as_on_real_traces() -> None:
 
 def test_counts_of_experts_are_refused() -> None:
     """Popularity has none of the structure that these systems look for."""
-    with pytest.raises(InputError, match="takes no --routing"):
+    with pytest.raises(InputError, match="takes no popularity"):
         reproduce("fmoe", 0, shared_data("routing/mixtral-8x7b-popularity.json"))

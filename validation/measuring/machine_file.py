@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from hwprofiles import InputError, Machine, Operation, parse_machine
+from hwprofiles import InputError, Operation, parse_machine
 from hwprofiles.machine import FORMAT
 from hwprofiles.units import GIGA, NS_PER_S, format_bytes
-from sim.model.model import Model
 from validation.measuring.lane_probes import Gaps
-from validation.measuring.measure import Findings, measure
+from validation.measuring.measure import Findings
 from validation.measuring.plausibility import rate_of
 from validation.measuring.probe import CurveKey
 from validation.measuring.sampling import MeasuredPoint
@@ -30,11 +29,6 @@ def machine_data(findings: Findings, name: str, version: str) -> Data:
     data = _Writer(findings, name, version).data()
     parse_machine(data, f"measured machine {name}")
     return data
-
-
-def measured_machine(models: Sequence[Model], *, name: str, version: str, **how: Any) -> Machine:
-    """Measure and take what was found as a machine at once; ``how`` as in ``measure``."""
-    return parse_machine(machine_data(measure(models, **how), name, version), name)
 
 
 class _Writer:

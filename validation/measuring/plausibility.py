@@ -1,6 +1,6 @@
 """What cannot be: weights read faster than the memory gives them were read from a cache."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwprofiles import Operation
@@ -68,11 +68,6 @@ def fastest_reads(curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]) -> dict[
 def rate_of(point: MeasuredPoint, ns: float) -> float:
     """Bytes of weights a second, were a run to take that long."""
     return point.probe.weight_bytes / ns * NS_PER_S
-
-
-def best_rate(points: Iterable[MeasuredPoint]) -> MeasuredPoint:
-    """The point that reads its weights fastest."""
-    return max(points, key=lambda point: rate_of(point, point.ns))
 
 
 def _fault(point: MeasuredPoint, peak: float | None) -> str | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from hwprofiles import InputError
 from hwprofiles.units import GB
 from validation.published.fmoe.measured import (
     PointMetrics,
@@ -17,6 +16,7 @@ from validation.published.fmoe.measured import (
 from validation.published.fmoe.readings import one_otherwise
 from validation.published.fmoe.summary import HIT_ORDER, summary_of
 from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, RunKnobs
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import OtherPolicy, Panel, Reproduction, SystemCurve, Table
 
@@ -59,10 +59,11 @@ def reproduce_fmoe(
 
     Raises InputError for measured popularity, which these models' generator does not take.
     """
-    if routing_popularity is not None:
-        raise InputError(
-            "reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have"
-        )
+    refuse_popularity(
+        routing_popularity,
+        "fmoe",
+        "its systems look for structure that counts of experts do not have",
+    )
     extent = extent or Extent()
     base = measure(SYSTEMS, BASE, seed, extent.workloads)
     overheads = _swept(
@@ -137,18 +138,13 @@ def _headline(base: PointMetrics) -> Table:
             for (model, data), value in by_workload
         )
 
-    rows = [
-        row
-        for row in _rows()
-        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
-    ]
     cells = (
         cell_of(
             row,
             base.ratio(_quantity(row), row.system),
             comparisons=others(_quantity(row), row.system),
         )
-        for row in rows
+        for row in _reductions()
     )
     return Table(
         name="headline",
@@ -187,11 +183,6 @@ def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
     """The eight figures again, beside what each value of a knob gives; not scored, the first table
     is.
     """
-    rows = [
-        row
-        for row in _rows()
-        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
-    ]
     cells = (
         cell_of(
             row,
@@ -199,7 +190,7 @@ def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
             is_scored=False,
             comparisons=_by_value(sweep, _quantity(row), row.system),
         )
-        for row in rows
+        for row in _reductions()
     )
     return Table(
         name=name,
@@ -228,6 +219,15 @@ def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[OtherPolicy, ..
 
 def _rows() -> Iterable[PublishedRow]:
     return published_rows("validation.published.fmoe", "figures.csv")
+
+
+def _reductions() -> list[PublishedRow]:
+    """The eight figures of both data sets."""
+    return [
+        row
+        for row in _rows()
+        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
+    ]
 
 
 def _quantity(row: PublishedRow) -> str:

@@ -6,7 +6,7 @@ from statistics import mean
 
 import numpy as np
 
-from hwprofiles import InputError, load_machine
+from hwprofiles import load_machine
 from sim.model.library import load_model
 from sim.policies import Action, Cache, Policy, find_policy
 from sim.policies.cache.lru import LruCache
@@ -17,6 +17,7 @@ from sim.workload.batch import Batch
 from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
 from validation.published.hybrimoe.speeds import speed_table
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, OtherPolicy, Reproduction, SummaryLine, Table
 from validation.published.target import Target, near, untargeted
@@ -65,10 +66,7 @@ ASSUMPTIONS = (
 
 def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproduction:
     """Both hit rates. Raises InputError for a popularity file: it says nothing of gates."""
-    if routing_popularity is not None:
-        raise InputError(
-            f"--routing popularity:{routing_popularity}: hybrimoe takes no popularity; its cache looks at gates, which counts lack"
-        )
+    refuse_popularity(routing_popularity, "hybrimoe", "its cache looks at gates, which counts lack")
     routing = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
     drawn = routing.draw(
         load_model("mixtral-8x7b"),

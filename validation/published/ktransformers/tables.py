@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hwprofiles import InputError
 from validation.published.ktransformers.ranking import Grid, Ranking, noise_of
 from validation.published.ktransformers.runs import BATCH, PlacementBench, bench
 from validation.published.ktransformers.summary import summary_of
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
 
@@ -29,10 +29,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
 
     Raises InputError for a popularity file, which it has no use for.
     """
-    if routing_popularity is not None:
-        raise InputError(
-            f"--routing popularity:{routing_popularity}: ktransformers takes no popularity; its routing is stated, not given"
-        )
+    refuse_popularity(routing_popularity, "ktransformers", "its routing is stated, not given")
     usual = bench(seed)
     needed = bench(seed, layer_ns=0.0)
     table = grid_table(usual, needed)

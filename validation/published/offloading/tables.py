@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from hwprofiles import InputError, load_machine
+from hwprofiles import load_machine
 from sim.policies import find_policy, with_settings
 from sim.workload.batch import Batch
 from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.offloading.runs import MACHINES, OffloadingRun, lightning
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
 
@@ -59,8 +60,7 @@ def reproduce_one(name: str) -> Callable[[int, Path | None], Reproduction]:
 
     def reproduce(seed: int, routing_popularity: Path | None) -> Reproduction:
         """Return its table. Raises InputError for a popularity file, which it has no use for."""
-        if routing_popularity is not None:
-            raise InputError(f"--routing popularity:{routing_popularity}: {name} takes none")
+        refuse_popularity(routing_popularity, name, "its models have routings of their own")
         cells = tuple(_CELLS[name](row, seed) for row in _rows(name))
         table = Table(name=name, title=TITLES[name], assumptions=ASSUMPTIONS[name], cells=cells)
         return Reproduction(

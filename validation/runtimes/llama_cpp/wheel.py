@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,6 @@ LOG_LEVEL = 5
 
 QUIET_LEVEL = 4
 """llama.cpp says at this level how large its buffers are, and nothing while it runs."""
-
-
-def has_wheel() -> bool:
-    """Whether the wheel is installed."""
-    return find_spec(WHEEL) is not None
 
 
 def wheel_version() -> str:

@@ -50,6 +50,7 @@ def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iter
                 is_large = own.num_elements(
                     sequences, x
                 ) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
+                # What does not fit cold memory would be read from a cache.
                 if x > model.max_context_tokens or is_large:
                     continue
                 yield Probe(
@@ -93,6 +94,7 @@ class _Layer:
         }
         sizes = cache_shape(shape, sequences, end)
 
+        # Drawn once for all samples: of what is read, only weights and caches have to be cold.
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
             turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(

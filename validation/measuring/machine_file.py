@@ -27,6 +27,7 @@ Data = dict[str, Any]
 def machine_data(findings: Findings, name: str, version: str) -> Data:
     """The machine file, complete and found valid. ``version`` is Rosin's."""
     data = _Writer(findings, name, version).data()
+    # A file that this program would refuse is never handed over.
     parse_machine(data, f"measured machine {name}")
     return data
 
@@ -172,6 +173,7 @@ class _Writer:
         rates = {"bytes_per_s": self._copy_rate(pinned)} | (
             {"pageable_bytes_per_s": self._copy_rate(pageable)} if pageable else {}
         )
+        # The smallest copy is nearly all latency.
         smallest = pinned[0]
         beyond_ns = max(
             0.0, smallest.ns - smallest.probe.x / rates["bytes_per_s"]["value"] * NS_PER_S
@@ -194,6 +196,7 @@ class _Writer:
         )
 
     def _copy_rate(self, points: tuple[MeasuredPoint, ...]) -> Data:
+        # The largest copy is nearly all rate.
         largest = points[-1]
         if self._found.is_cuda:
             source = f"copy of {format_bytes(largest.probe.x)}"

@@ -70,6 +70,7 @@ def ffn_probes(
         block = place.cold.block(tensors)
         if operation is not Operation.EXPERT:
             return lambda: feed_forward(x_TD, block.tensors, "expert")
+        # A routed expert gathers its rows and weighs its result, as in a run.
         rows_M = torch.arange(len(x_TD), device=x_TD.device)
         shares_M1 = x_TD[:, :1]
         return lambda: routed_expert(x_TD[rows_M], shares_M1, block.tensors)

@@ -26,6 +26,7 @@ ASSUMPTIONS = (
 def beam_width_table(bench: ModelBench) -> Table:
     """Seconds by width; beside them, with other rates of the copies."""
     rows = published_rows("validation.published.fiddler", "beam_widths.csv")
+    # That commit decodes copies of one prompt, which all select the same experts.
     alike = replace(bench, routing=BeamRouting(base=bench.routing, divergence=0.0))
     first, *others = (_scaled(alike, rows, name) for name in reversed(COPIES))
     labels = list(reversed(COPIES))[1:]
@@ -58,6 +59,7 @@ def _scaled(bench: ModelBench, rows: tuple[PublishedRow, ...], copies: str) -> l
         rate_fraction=fraction,
     )
     found = [_decode_s(bench, reading, row) for row in rows]
+    # The curve's machine is not stated, so only its shape can be compared.
     factor = geometric_mean(row.value for row in rows) / geometric_mean(found)
     return [factor * value for value in found]
 

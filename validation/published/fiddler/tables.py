@@ -101,6 +101,8 @@ def residency_table(bench: ModelBench, *, has_popularity: bool) -> Table:
     """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it
     is known.
     """
+    # A placement that knows nothing hits by chance, whatever the routing, so alike experts stand
+    # for it.
     equal = ModelBench(routing=uniform(), seed=bench.seed)
 
     def is_possible(row: PublishedRow) -> bool:

@@ -59,6 +59,8 @@ def cases_at(
     point: RunKnobs, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0
 ) -> Iterator[Combination]:
     """Every combination of what is asked of one system alone, at that point."""
+    # Systems do not depend on each other's answers, so each is run once an answer, not once a
+    # combination.
     found = {
         (system, answer): _metrics(
             system,

@@ -55,6 +55,7 @@ BASE = RunKnobs()
 def policy_of(system: str, model: str, batch: Batch, reading: Answers = ADOPTED) -> Policy:
     """The row of the policy table that stands for a system, so read."""
     policy = _BUILD[system](model, batch, reading)
+    # Streamed whole layers have neither a cache nor single experts to serve.
     if policy.keeps_residency:
         return policy
     loads_all = reading.serving == "in turn, all" or policy.overlap.loads_all

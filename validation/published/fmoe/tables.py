@@ -118,6 +118,7 @@ def reproduce_fmoe(
 
 
 def _swept(points: Mapping[str, RunKnobs], base: PointMetrics, seed: int, extent: Extent) -> Sweep:
+    # The base point is part of every sweep, and its runs are at hand.
     known = base.of(extent.swept_workloads)
     return {
         words: known

@@ -83,6 +83,7 @@ def _table(kind: tuple[str, str], rows: tuple[PublishedRow, ...]) -> Table:
         cells.extend(
             cell_of(row, grouped_ns(costs, row.input_tokens or 1) / NS_PER_MS) for row in own
         )
+    # A fit is no test of itself, so the table says which one it is.
     fitted = ", fitted on" if kind == FITTED_ON else ""
     title = f"{machine_name}, {quantization}: ms of a layer's experts{fitted}"
     return Table(

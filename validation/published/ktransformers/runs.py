@@ -66,6 +66,8 @@ class PlacementBench:
     def _policy(self, placement: str, share: float) -> Policy:
         link = self.machine.link
         call = self.machine.cpu.call_overhead_ns
+        # The simulator charges these by itself where experts run on the CPU; only the rest is
+        # added.
         charged_ns = link.h2d.latency_ns.effective + link.d2h.latency_ns.effective + call.effective
         return policy_of(placement, share, hand_over_ns=round(max(0.0, self.layer_ns - charged_ns)))
 

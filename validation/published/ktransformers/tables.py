@@ -31,6 +31,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
     """
     refuse_popularity(routing_popularity, "ktransformers", "its routing is stated, not given")
     usual = bench(seed)
+    # The other reading of what is published: layers without experts on the CPU hand nothing over.
     needed = bench(seed, layer_ns=0.0)
     table = grid_table(usual, needed)
     published = {key_of(row): row.value for row in rows()}

@@ -104,8 +104,10 @@ def _rounds(
     decodes: list[list[Sample]] = [[] for _ in sessions]
     prefills: list[list[Sample]] = [[] for _ in sessions]
     for session in sessions:
+        # The first run of a file reads its pages in.
         session.prefill(effort.output_tokens)
     for index in range(effort.rounds):
+        # In turn, so that no file always runs behind the same other one.
         order = range(len(sessions)) if index % 2 else reversed(range(len(sessions)))
         for number in order:
             decodes[number].append(sessions[number].decode(effort.output_tokens))
@@ -118,6 +120,7 @@ def _written(case: Case, folder: Path) -> Path:
     """The case's file; one that differs in experts a token alone is copied."""
     path = folder / f"{case.name}.gguf"
     for other in range(1, case.shape.num_experts + 1):
+        # Weights do not depend on how many experts a token takes, and drawing them is slow.
         same = folder / f"{replace_top_k(case, other).name}.gguf"
         if same != path and same.exists():
             shutil.copyfile(same, path)

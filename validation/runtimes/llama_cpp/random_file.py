@@ -142,6 +142,7 @@ def _write_data(descriptor: int, tensors: list[_Tensor], seed: int, is_sparse: b
             for chunk in _chunks(tensor, generator):
                 os.write(descriptor, chunk)
         position += tensor.num_bytes
+    # A sparse file ends in its hole, and has to be as long as its tensors.
     os.ftruncate(descriptor, _aligned(position))
 
 

@@ -76,6 +76,7 @@ class WheelSession:
     def decode(self, tokens: int) -> Sample:
         """Run an answer of so many tokens; what the short prompt before it took is taken off."""
         before = self._run(SHORT_PROMPT_TOKENS, 1)
+        # The first token comes from the prompt, so one more is asked for.
         found = self._run(SHORT_PROMPT_TOKENS, tokens + 1)
         added = {key: found[key] - before[key] for key in ("cpu_s", "wall_s")}
         return self._sample(tokens, added)
@@ -96,6 +97,7 @@ class WheelSession:
         )
 
     def _run(self, prompt_tokens: int, output_tokens: int) -> dict[str, Any]:
+        # Another prompt each time, so that no cached prompt is reused.
         self._seed += 1
         found = self._ask(
             {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "seed": self._seed}

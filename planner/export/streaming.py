@@ -86,6 +86,7 @@ def accelerate_text(plan: Streamed) -> str:
     if free < 0:
         raise InputError("embedding and head alone do not fit the GPU")
     devices: dict[str, int | str] = {"model.embed_tokens": 0, "model.rotary_emb": 0}
+    # One layer from the host lies on the GPU while it runs.
     largest = max(_layer_bytes(plan.model, index) for index in range(plan.model.num_layers))
     is_full = plan.model.total_bytes > plan.room_bytes
     free -= largest if is_full else 0

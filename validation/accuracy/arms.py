@@ -72,6 +72,7 @@ def _row(
     named = _named_row(arm, rows)
     if named is not None:
         return named
+    # Rows of one case run one file; only FreeToken stores it in its own way.
     alike = [
         row
         for other in others

@@ -55,6 +55,7 @@ def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, flo
     former kept.
     """
     values = {name: file.constants[name].prior for name in NAMES}
+    # Prefill shares constants with decode, whose points are more and depend on fewer of them.
     for phase in ("decode", "prefill"):
         if phase in points:
             values |= _fit_phase(points[phase], file, values)
@@ -68,6 +69,7 @@ def _fit_phase(
     priors = np.log([file.constants[name].prior for name in names])
     spreads = np.array([file.constants[name].prior_spread for name in names])
     weights = rig_weights(points.rigs)
+    # Logarithms, so that twice too fast weighs as much as twice too slow.
     measured = np.log(points.tokens_per_s)
 
     def residuals(logs: FloatArray) -> FloatArray:

@@ -100,6 +100,7 @@ def interval_factor(
     errors = np.abs(np.log(predicted / points.tokens_per_s))
     scaled = errors / np.asarray(relative_width(points.features, interval), float)
     weights = rig_weights(points.rigs)
+    # Squares of the weights sum to one for each machine.
     num_rigs = float(np.sum(weights[which] ** 2))
     share = min(1.0, coverage_fraction * (1 + 1 / num_rigs))
     return float(np.exp(weighted_quantile(scaled[which], weights[which], share)))

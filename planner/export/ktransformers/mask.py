@@ -35,6 +35,7 @@ def logical_count(model: Model, experts: Sequence[Sequence[int]]) -> Counts:
 
 def gpu_experts_ratio(model: Model, counts: Counts) -> float:
     """Return the share of experts for which the runtime's rule gives the mask back."""
+    # Half an expert more, so that rounding down gives the number itself.
     return float((counts.sum() + 0.5) / (len(model.moe_layers) * model.num_experts))
 
 

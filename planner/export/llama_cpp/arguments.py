@@ -58,6 +58,7 @@ def _placements(arguments: LlamaArguments) -> Iterator[Flag]:
         if isinstance(item, Override):
             waiting.append(f"{item.pattern}={buffer_name(item.device)}")
             continue
+        # Order counts where patterns overlap, so what waits is written before the next argument.
         if waiting:
             yield "-ot", ",".join(waiting)
             waiting = []

@@ -72,7 +72,7 @@ def _row(
     named = _named_row(arm, rows)
     if named is not None:
         return named
-    # Rows of one case run one file; only FreeToken stores it in its own way.
+    # FreeToken stores weights in its own way, so its arms are alike to each other alone.
     alike = [
         row
         for other in others

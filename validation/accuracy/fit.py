@@ -55,7 +55,7 @@ def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, flo
     former kept.
     """
     values = {name: file.constants[name].prior for name in NAMES}
-    # Prefill shares constants with decode, whose points are more and depend on fewer of them.
+    # A prompt's price has constants of decode in it, so those come first.
     for phase in ("decode", "prefill"):
         if phase in points:
             values |= _fit_phase(points[phase], file, values)

@@ -97,9 +97,8 @@ def env_text(command: RuntimeCommand) -> str:
     for flag, value in command.flags():
         if flag == "--no-op-offload":
             settings["GGML_OP_OFFLOAD_MIN_BATCH"] = NEVER_TOKENS
-        # It has no variable, and differs from -t only where that is a little faster.
         elif flag == "-tb":
-            continue
+            continue  # it has no variable: a prompt then has the threads of an answer
         elif flag in VARIABLES:
             settings[VARIABLES[flag]] = "1" if value is None else value
         else:

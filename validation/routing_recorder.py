@@ -84,6 +84,7 @@ def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.T
         """A hook that keeps what that router yields."""
 
         def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            """Note what the module selected."""
             logits = output[0] if isinstance(output, tuple) else output
             found[index] = logits.detach().float().reshape(-1, logits.shape[-1]).cpu()
 

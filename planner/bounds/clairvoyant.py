@@ -163,6 +163,7 @@ class ClairvoyantDual:
         best, link, price, scale = max(tried)
 
         def point(at: Floats) -> Multipliers:
+            """The multipliers at a corner, cut to what is valid."""
             return Multipliers(
                 float(np.clip(at[0], 0, 1)),
                 max(0.0, float(at[1])) * scale,
@@ -170,6 +171,7 @@ class ClairvoyantDual:
             )
 
         def loss(at: Floats) -> float:
+            """What the search makes small."""
             return -self.value_ns(*point(at))
 
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)

@@ -31,6 +31,7 @@ def mean_shadow_prices(
     kinds = [bounds.kind]
 
     def value_s(machine: Machine) -> float:
+        """The bound's value at its own multipliers, on that machine."""
         wholes = wholes_of(works_of(replace(problem, machine=machine), draws))
         sums = summed(wholes, stores, kinds, are_alike=bounds.are_alike)
         price = bounds.byte_price_s * NS_PER_S * len(draws)

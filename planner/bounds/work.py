@@ -94,6 +94,7 @@ def work_of(
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
+        """Sums over the experts of each [pass, layer]."""
         return (
             np.bincount(experts.cell, values, minlength=cells)
             .astype(np.float64)
@@ -149,6 +150,7 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     """Copies at the faster of the two; activations so that more tokens never cost less."""
 
     def least(name: str) -> Floats:
+        """The faster of both kinds of memory."""
         return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
     found = {

@@ -68,6 +68,7 @@ def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
     most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
 
     def option(count: int) -> Option:
+        """The option of that number, priced."""
         item = CpuExperts(num_layers=count, is_from_end=plain.is_ik)
         layers = item.layers(asked.model.num_layers, asked.model.moe_layers)
         arguments = replace(plain, gpu_layers=len(homes), placements=(item,))
@@ -141,6 +142,7 @@ def _layers(asked: Asked) -> Rival:
     entries = asked.model.num_layers + 1
 
     def option(num_left: int) -> Option:
+        """The option of that number, priced."""
         arguments = replace(_plain(asked), gpu_layers=entries - num_left)
         layout = layout_of(_homes(asked, arguments), ())
         return asked.option(arguments, placement_in(asked, layout))

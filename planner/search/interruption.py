@@ -24,6 +24,7 @@ def undisturbed() -> Iterator[None]:
     arrived: list[int] = []
 
     def hold(number: int, frame: FrameType | None) -> None:
+        """Note the signal for later."""
         arrived.append(number)
 
     before = {each: signal.signal(each, hold) for each in SIGNALS}

@@ -73,6 +73,7 @@ def _fit_phase(
     measured = np.log(points.tokens_per_s)
 
     def residuals(logs: FloatArray) -> FloatArray:
+        """Softened errors of all points, and how far constants are from their priors."""
         constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
         errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
         softened = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))

@@ -222,6 +222,7 @@ class PassRun:
         duration_ns = int(self._prices.attention[self._index, layer])
 
         def work() -> int:
+            """Attend, and copy nothing."""
             current.attend(layer, dense)
             return 0
 
@@ -247,6 +248,7 @@ class PassRun:
         """Select experts, wait for what was selected, and decide what to do about it."""
 
         def work() -> int:
+            """Note the tokens of each expert that the router selected."""
             tokens_E[: self._num_experts(layer)] = self._pass.select(layer, dense)
             return 0
 
@@ -271,6 +273,7 @@ class PassRun:
         kind = TaskKind.SHARED_EXPERT if self._is_moe(layer) else TaskKind.DENSE_FFN
 
         def work() -> int:
+            """Feed forward, and copy nothing."""
             feeds(dense)
             return 0
 
@@ -309,6 +312,7 @@ class PassRun:
         block = top
 
         def work() -> int:
+            """Make logits and choose tokens."""
             finishes(block)
             return 0
 
@@ -354,6 +358,7 @@ class PassRun:
         current = self._pass
 
         def work() -> int:
+            """Run the expert where the hidden state is."""
             current.run_expert(expert, block)
             return 0
 
@@ -363,6 +368,7 @@ class PassRun:
         current = self._pass
 
         def work() -> int:
+            """Run the expert over the rows that were sent."""
             current.run_sent_expert(expert, block)
             return 0
 

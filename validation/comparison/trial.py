@@ -118,6 +118,7 @@ def as_executed(policy: Policy, tier: Tier) -> Policy:
 
 def _without_overheads(machine: Machine) -> Machine:
     def none(quantity: Quantity) -> Quantity:
+        """The quantity as zero."""
         return quantity.model_copy(update={"value": 0})
 
     host = machine.host

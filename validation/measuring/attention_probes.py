@@ -97,6 +97,7 @@ class _Layer:
         # Drawn once for all samples: of what is read, only weights and caches have to be cold.
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
+            """The hidden state of a pass, and its rotations."""
             turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(
                 place.cold.device
             )
@@ -109,6 +110,7 @@ class _Layer:
             cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)
 
             def work() -> Tensor:
+                """One run."""
                 span = CacheSpan(cache_2SKCH, first, end)
                 y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, span)
                 return normalized(y_TD, tensors["post_norm"], EPSILON)

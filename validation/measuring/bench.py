@@ -57,6 +57,7 @@ class Bench(ABC):
         begun = threading.Event()
 
         def repeat() -> None:
+            """Keep the lane busy until it is told to end."""
             while not stop.is_set():
                 self._timed([makes() for _ in range(count)], begun.set)
 

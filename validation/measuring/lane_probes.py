@@ -148,6 +148,7 @@ def _launches(bench: Bench, count: int) -> list[float]:
 
 def _ticket(lasts_ns: int = SPACING_NS) -> Ticket:
     def work() -> int:
+        """Last that long, and copy nothing."""
         if lasts_ns:
             time.sleep(lasts_ns / NS_PER_S)
         return 0

@@ -177,6 +177,7 @@ def _between(source: ColdMemory, target: ColdMemory) -> Callable[[int], Work]:
         place = target.take(num_bytes)
 
         def work() -> Tensor:
+            """Start the copy."""
             return place.copy_(taken, non_blocking=True)
 
         return work

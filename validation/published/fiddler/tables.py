@@ -106,6 +106,7 @@ def residency_table(bench: ModelBench, *, has_popularity: bool) -> Table:
     equal = ModelBench(routing=uniform(), seed=bench.seed)
 
     def is_possible(row: PublishedRow) -> bool:
+        """Whether what is known gives the row's figure."""
         return has_popularity or row.system != "Fiddler" or row.unit != "%"
 
     return Table(

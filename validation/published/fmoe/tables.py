@@ -161,6 +161,7 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
     """
 
     def by_prediction(system: str) -> tuple[OtherPolicy, ...]:
+        """The ratio as the released code counts hits."""
         ratio = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
         )
@@ -245,6 +246,7 @@ def _panels(knob: str, sweep: Sweep) -> list[Panel]:
     values = tuple(float(words.split()[0]) for words in sweep)
 
     def curve(system: str, quantity: str) -> SystemCurve:
+        """A system's reductions over the knob."""
         heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
         return SystemCurve(
             label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"]

@@ -43,9 +43,11 @@ def fit_laws(points: Sequence[KernelPoint]) -> FittedLaws:
     nodes = nodes_per_layer(points)
 
     def decode_terms(point: KernelPoint) -> Terms:
+        """What a token of an answer takes of each kind of work."""
         return decode_amounts(point.model, nodes)
 
     def prompt_terms(point: KernelPoint) -> Terms:
+        """What a prompt takes of each kind of work."""
         return prompt_amounts(point.model, point.prompt_tokens)
 
     decoded = [point.decode.token_s for point in points]

@@ -83,10 +83,12 @@ class _Tensor:
 
     @property
     def num_weights(self) -> int:
+        """Numbers in it."""
         return int(np.prod(self.shape))
 
     @property
     def num_bytes(self) -> int:
+        """Bytes in its format."""
         return self.own.num_bytes(self.num_weights)
 
 

@@ -63,6 +63,7 @@ def run_cache_study(study: CacheStudy) -> list[CacheRow]:
         done = [(model, task.result()) for model, task in tasks]
     rows = []
     for model in study.models:
+        # By identity: two models may share a name in different formats.
         layers = [found for other, found in done if other is model]
         rows += _rows(study, model, layers)
     return rows

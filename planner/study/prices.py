@@ -71,6 +71,7 @@ def _table(axis: Axis, table: object, where: str) -> dict[Value, float]:
         _value(axis, key, where): _dollars(price, f"{where}: {key}") for key, price in table.items()
     }
     for value, text in zip(axis.values, axis.texts, strict=True):
+        # A point without a price would look like one that costs nothing.
         if value not in prices:
             raise InputError(f"{where}: no price for {text}, which is one of its values")
     return prices

@@ -108,6 +108,7 @@ def content_digest(setting: Setting) -> str:
     model = setting.loaded_model()
     load_routing(setting.routing, model)
     spec = setting.routing or ""
+    # A file may change under the same name, so its content counts.
     file = Path(spec.removeprefix("popularity:"))
     routing = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
     return digest([load_machine(setting.machine).model_dump(mode="json"), repr(model), routing])

@@ -115,6 +115,7 @@ def _is_of(name: str, value: Any) -> bool:
         return isinstance(value, list) and all(
             _is_of(kind.removeprefix("list of "), item) for item in value
         )
+    # To Python, true is a number.
     return isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 

@@ -88,6 +88,7 @@ def run_plan(
     bench = find_bench(binary)
     model = model_from_gguf(file)
     threads = arguments.threads or default_threads(host)
+    # A fit would change what was planned.
     arguments = replace(arguments, threads=threads, is_fitted=False)
     with ExitStack() as stack:
         devices = LoopbackDevices(addresses=(), processes=())
@@ -196,6 +197,7 @@ def _timed_rounds(
     prefills: dict[str, list[Sample]] = {name: [] for name in sessions}
     names: Sequence[str] = tuple(sessions)
     for index in range(load.rounds):
+        # In turn, so that no option always runs behind the same other one.
         for name in names if index % 2 == 0 else tuple(reversed(names)):
             decodes[name].append(sessions[name].decode(load.output_tokens))
             prefills[name].append(sessions[name].prefill(load.prompt_tokens))

@@ -235,7 +235,8 @@ def kv_plan(
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     """The best plan. Raises Infeasible where there is none."""
-    from planner.serving.offload import ServingPlan, TargetMissed, plan_serving
+    from planner.serving.offload import plan_serving
+    from planner.serving.serving_plan import ServingPlan, TargetMissed
     from rosin.commands.kv_plan.page import missed
     from rosin.report.tables import shortfall
 

@@ -139,6 +139,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
 def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Architecture:
     """What the counts of a model do not say, from its configuration."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    # Scaled rotations would give other tokens than the model's own code.
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise InputError(
             f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is"
@@ -231,6 +232,7 @@ def _fill(place: Tensor, name: str, files: Mapping[str, Any], folder: Path) -> N
     if name not in files:
         raise InputError(f"{folder}: no tensor {name} in its safetensors")
     shape = tuple(files[name].get_slice(name).get_shape())
+    # Copying would broadcast a tensor of another shape without a word.
     if shape != tuple(place.shape):
         raise InputError(
             f"{folder}: tensor {name} is {list(shape)}, its configuration says {list(place.shape)}"

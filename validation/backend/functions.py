@@ -27,6 +27,7 @@ transformers).
 
 def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm, taken in 32 bit."""
+    # Squares of 16-bit numbers overflow, or lose what is small.
     wide_TD = x_TD.float()
     scaled_TD = wide_TD * torch.rsqrt(wide_TD.pow(2).mean(-1, keepdim=True) + epsilon)
     return weight_D * scaled_TD.to(x_TD.dtype)
@@ -132,6 +133,7 @@ def _latent_attention(
         .transpose(1, 2)
     )
     plain_SNLH, rotary_SNLH = q_SNLH.split((latent.plain_dim, latent.rotary_dim), dim=-1)
+    # One matrix holds what leads into the latent and what leads out of it, head by head.
     into_NHR, out_NHR = (
         weights["kv"]
         .view(shape.num_heads, -1, rank)

@@ -67,6 +67,7 @@ def fit(runs: Sequence[ObservedRun]) -> Fit:
         np.float64,
     )
     layers = np.array([run.num_layer_passes for run in runs], np.float64)
+    # No layer takes less than nothing, whatever noise says.
     overhead_ns = max(0.0, float(unexplained_ns @ layers / (layers @ layers)))
     return Fit(scales=scales, num_tasks=counts, layer_overhead_ns=overhead_ns)
 
@@ -139,6 +140,7 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
         counts[lane, part] = len(lasted_ns)
         if part is CostPart.ACTIVATION_COPY:
+            # Activations are so small that only a delay shows.
             delays_ns[lane] = delays_ns.get(lane, 0.0) + float((lasted_ns - expected_ns).mean())
         else:
             factors[lane, part] = factors.get((lane, part), 1.0) * float(
@@ -156,6 +158,7 @@ def _sorted_out(
         line = run.timed(scales.durations_ns(run))
         both = np.stack([run.lasted_ns, line.end_ns - line.start_ns]).astype(np.float64)
         for group, chosen in run.groups.items():
+            # Tasks that take no time have no factor.
             found.setdefault(group, []).append(both[:, chosen & (both[1] > 0)])
     joined = {group: np.concatenate(parts, axis=1) for group, parts in found.items()}
     return {group: (both[0], both[1]) for group, both in joined.items() if both.shape[1]}

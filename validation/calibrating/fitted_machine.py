@@ -52,6 +52,7 @@ def fitted_machine(
         for priced in priced_parts(each, sequences)
         if (priced.device, priced.part) in found.scales.factors
     ]
+    # By identity: two curves may be equal and serve different parts.
     replaced = {id(curve) for priced in own for curve in priced.curves}
     curves = _fitted_curves(own, found, marking)
     made = {
@@ -91,6 +92,7 @@ def _fitted_curves(own: Sequence[PricedPart], found: Fit, marking: Marking) -> I
 
 def _scaled(curve: Curve, factor: float, marking: Marking, delay_ns: float = 0.0) -> Data:
     """The curve times a factor, and a delay added; what it was before is in its source."""
+    # A curve has no times of zero or less.
     points = [[x, max(1.0, ns * factor + delay_ns)] for x, ns in curve.points]
     change = f"times {factor:.4g}" + (f", {delay_ns:+.0f} ns" if delay_ns else "")
     fitted = {

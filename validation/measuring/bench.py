@@ -62,6 +62,7 @@ class Bench(ABC):
                 self._timed([makes() for _ in range(count)], begun.set)
 
         running = self._thread.submit(repeat)
+        # What is timed in the block has to meet the lane busy from its first moment.
         begun.wait()
         try:
             yield

@@ -64,6 +64,7 @@ def _hits(
     for token in range(len(ids)):
         for layer in range(num_layers):
             chosen = ids[token, layer]
+            # As if prefetching were free, which is the most that the released code can give.
             if reading.holds_highest:
                 held[layer] = False
                 held[layer, np.argsort(-worth[layer], kind="stable")[:num_slots]] = True
@@ -78,6 +79,7 @@ def _hits(
                 asked = asked + len(group) * (token >= first_token)
                 if reading.alpha is None:
                     clock += 1
+                    # What was fetched counts as used later than what was there.
                     worth[layer, group] = clock + 0.5 * ~found
                 for expert in group[~found]:
                     pool = slice(None) if reading.is_pooled else slice(layer, layer + 1)

@@ -26,6 +26,7 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
         return
     if asked.runtime == "llama.cpp":
         yield _of_arguments(asked, "--fit, its own choice", replace(_plain(asked), is_fitted=True))
+    # A dense model has no experts that a flag could leave on the CPU.
     if not asked.model.is_dense:
         yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
         yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))
@@ -96,6 +97,7 @@ def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterat
         found = option(low + step)
         if asked.fits(found):
             yield found
+        # Doubling: far from the least the price hardly changes with one layer.
         step = 2 * step or 1
 
 

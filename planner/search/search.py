@@ -171,6 +171,7 @@ def search(
     try:
         hunt.go()
     except KeyboardInterrupt:
+        # Without a whole run there is no best so far to offer.
         if not hunt.standing():
             raise
         raise SearchStopped(lambda: _best_so_far(hunt, goal)) from None
@@ -201,6 +202,7 @@ def _best_so_far(hunt: Hunt, goal: Goal) -> Search | Unmet:
 def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
     """The best of what has run."""
     best = hunt.leader()
+    # The leader misses by least, so nothing that has run keeps to the constraint.
     if goal.excess_s(best.mean) > 0:
         assert goal.max_ttft_s is not None
         return Unmet(

@@ -112,6 +112,7 @@ class Setting(BaseModel):
             raise InputError(
                 f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
             )
+        # As one more override, so that a machine file and its rules are read as ever.
         left = f"gpu.memory_bytes={memory_bytes - self.reserve_vram_bytes}"
         return load_machine(self.machine, (*self.machine_overrides, left))
 

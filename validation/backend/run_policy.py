@@ -56,6 +56,7 @@ def execute_policy(
     rehearsal = inputs.rehearsal
     check_executable(policy, problem, residency, weights)
     passes = forward_passes(problem.batch, policy.feeding)
+    # Residents that change are decided gate by gate, by the clock.
     is_live = policy.cache.score is not None
     if is_live and rehearsal is None:
         rehearsal = rehearse(weights, problem, prompts_SL, seed=0)

@@ -134,6 +134,7 @@ class _Parts:
 
         def price_ns(x: Sizes) -> NDArray[np.int64]:
             """Its price by size."""
+            # A decoded token attends to all before it; a prompt begins at nothing.
             first = x - 1 if is_decode else np.zeros_like(x)
             return self.costs.attention(
                 self.device, layer, sequences * (x - first), sequences, first, x

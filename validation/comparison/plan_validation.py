@@ -67,6 +67,7 @@ def validate_plan(
     own = Contender(
         name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer
     )
+    # The plan alone first: what it lacks is an error, what a rival lacks leaves that rival out.
     first = prepare(scenario, (own,), weights_for(scenario, tier, checkpoint), tier)[0]
     left_out: dict[str, str] = {}
     rivals = tuple(_rivals(scenario, left_out, first.weights))

@@ -44,6 +44,7 @@ def headline_table(bench: ModelBench) -> Table:
     """Baseline time over Fiddler's, larger is better for Fiddler."""
     shape = load_model(PHI)
     phi = ModelBench(routing=load_routing(None, shape), seed=bench.seed, shape=shape)
+    # Three rows of the paper state means over the same runs.
     against_llama = _divided_all(*_singles(bench, LLAMA_CPP))
     streaming = _wholes(bench, DEEPSPEED, PREFILLS, fiddler_readings())
     swapping = _wholes(bench, OFFLOADING, PREFILLS, fiddler_readings())

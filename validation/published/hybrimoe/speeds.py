@@ -58,6 +58,7 @@ def _ratio(quantity: str, model: str, share: float, seed: int) -> float:
     return float(getattr(slow, quantity) / getattr(fast, quantity))
 
 
+# TTFT and TPOT come from the same runs, which both rows ask for.
 @lru_cache
 def _run(policy: str, model_name: str, share: float, seed: int) -> Metrics:
     model = load_model(model_name, QUANTIZATION)

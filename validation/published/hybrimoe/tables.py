@@ -153,6 +153,7 @@ def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
     slots = _slots(percent_of(row.quantity))
     at_once = (
         AT_ONCE[row.system]
+        # Other readings are compared where there is a target; each costs whole simulations.
         if percent == TARGET_PERCENT
         else {"at once": AT_ONCE[row.system]["at once"]}
     )
@@ -182,5 +183,6 @@ def _hits(policy: Policy, routing: Routing, seed: int, percent: int) -> float:
     )
     run = simulate(scenario)
     assert isinstance(run, Run), "three quarters of Mixtral fit this machine"
+    # A prompt selects nearly all experts of a layer at once, so no cache shows in it.
     decoded = run.decisions.actions[~run.passes.is_prefill]
     return float(np.count_nonzero(decoded == Action.RESIDENT) / np.count_nonzero(decoded))

@@ -112,6 +112,7 @@ def _figures(metrics: ServingMetrics) -> dict[str, float]:
 def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Request]:
     """All prompts of all prefixes, shuffled, at time 0; KV of answers is not kept beyond them."""
     per_prefix = prefix_tokens + PROMPTS_PER_PREFIX * QUESTION_TOKENS
+    # The table gives the size of the cache, not the number of prefixes.
     num_prefixes = round(cache_tokens / per_prefix)
     order = np.random.default_rng(seed).permutation(num_prefixes * PROMPTS_PER_PREFIX).tolist()
     for number, prompt in enumerate(order):

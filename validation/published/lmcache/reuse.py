@@ -113,6 +113,7 @@ def _crossover(model: str, dtype: str) -> Crossover:
         rate: crossover_tokens(load_model(model), compute, bytes_per_s)
         for rate, bytes_per_s in rates.items()
     }
+    # One token attends to nothing but itself, so its time is that of the weights.
     of_weights_ns = PUBLISHED_TOKENS * compute.prefill_ns(load_model(model), 1)
     total_ns = compute.prefill_ns(load_model(model), PUBLISHED_TOKENS)
     return Crossover(

@@ -269,8 +269,8 @@ def test_a_real_calibration(tmp_path: Path) -> None:
         expert_slots_per_layer=2,
     )
     plans = [(name, _plan(setting, name)) for name in ("on-demand", "fiddler")]
-    machine, ran = parse_machine(machine_data(findings(), "here", "1"), "here"), list[str]()
-    found = calibrate(plans, machine, name="there", version="1", num_rounds=2, on_run=ran.append)
+    machine, ran = parse_machine(machine_data(findings(), "there", "1"), "here"), list[str]()
+    found = calibrate(plans, machine, version="1", num_rounds=2, on_run=ran.append)
     assert ran == ["on-demand", "fiddler"] * 2 and found.num_runs == 4 and len(found.held_out) == 2
     parts = {
         CostPart.EXPERT,
@@ -296,7 +296,7 @@ def test_a_quantised_model_is_not_run(tmp_path: Path) -> None:
     )
     machine = parse_machine(machine_data(findings(), "here", "1"), "here")
     with pytest.raises(InputError, match="is stored in q4_k; operations are run in bf16, f16, f32"):
-        calibrate([("a", _plan(setting, "on-demand"))], machine, name="there", version="1")
+        calibrate([("a", _plan(setting, "on-demand"))], machine, version="1")
 
 
 def _plan(setting: Setting, policy: str) -> Plan:

@@ -38,14 +38,13 @@ def calibrate(
     plans: Sequence[tuple[str, Plan]],
     machine: Machine,
     *,
-    name: str,
     version: str,
     device: str = "auto",
     num_rounds: int = 5,
     on_run: Callable[[str], None] = lambda plan: None,
 ) -> Calibration:
     """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not
-    count: ``machine`` does.
+    count: ``machine`` does, and the file has its name.
 
     Raises InputError for a machine that the device cannot stand for, and a plan that does not fit
     or that the backend does not execute.
@@ -67,7 +66,7 @@ def calibrate(
     models = list({trial.problem.model.name: trial.problem.model for trial in trials}.values())
     sequences = trials[0].problem.batch.num_sequences
     return Calibration(
-        data=fitted_machine(machine, models, sequences, found, name, marking),
+        data=fitted_machine(machine, models, sequences, found, machine.name, marking),
         fit=found,
         held_out=hold_out(runs, overhead_ns),
         before_layer_overhead_ns=overhead_ns,
